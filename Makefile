@@ -1,0 +1,68 @@
+# make demo · make test · make bench · make gpu-check · make lint · make format
+#
+# Each makes its own .venv first and needs only Python, pip and make; PYTHON=... names another interpreter to make it with.
+# On a machine without a GPU, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu saves a large download.
+
+MAKEFLAGS += --no-print-directory
+
+# gpu-check alone takes a PYTHON that was named as it is, and installs nothing.
+ifeq ($(origin PYTHON),undefined)
+GPU_PYTHON = .venv/bin/python
+GPU_NEEDS = $(INSTALLED)
+endif
+PYTHON ?= python3
+GPU_PYTHON ?= $(PYTHON)
+OUT ?= runs/gpu-check
+
+# The newest CUDA that the driver runs; empty without a driver.
+DRIVER_CUDA := $(shell nvidia-smi 2>/dev/null | grep -oE 'CUDA[A-Z ]* Version *: *[0-9]+' | grep -oE '[0-9]+$$' | head -n 1)
+EXTRA := $(if $(filter-out 1 2 3 4 5 6 7 8 9 10 11 12,$(DRIVER_CUDA)),cu13,cu12)
+# PyPI's torch is built for CUDA 13; a CUDA 12 driver needs the other build.
+TORCH_INDEX := $(if $(filter cu12,$(EXTRA)),$(if $(DRIVER_CUDA),--extra-index-url https://download.pytorch.org/whl/cu126))
+
+BIN := .venv/bin
+INSTALLED := .venv/installed-$(EXTRA)
+INSTALLED_BENCH := .venv/installed-bench-$(EXTRA)
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(TORCH_INDEX)
+CUDA_TEXT = kernels/*.cu kernels/*.cuh tests/cuda_on_cpu/*.hpp
+
+.PHONY: demo test bench gpu-check lint format
+
+demo: $(INSTALLED)
+	@rm -rf runs/demo
+	@$(BIN)/python -m dali_cr phantom runs/demo/data
+	@$(BIN)/python -m train.pretrain --out runs/demo/run --steps 300 \
+		--data runs/demo/data/images "$$($(BIN)/python -c 'import nibabel.testing as t; print(t.data_path)')"
+
+test: $(INSTALLED)
+	@$(BIN)/python -m pytest -n 2 -m "not gpu"
+
+bench: $(INSTALLED_BENCH)
+	@$(BIN)/python -m benchmarks.kernels
+	@$(BIN)/python -m benchmarks.loader
+
+gpu-check: $(GPU_NEEDS)
+	@mkdir -p "$(OUT)"
+	@$(GPU_PYTHON) -m pytest -m gpu --junitxml="$(OUT)/gpu-check.xml" tests
+
+lint: $(INSTALLED)
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/clang-format --dry-run --Werror $(CUDA_TEXT)
+
+format: $(INSTALLED)
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+	@$(BIN)/clang-format -i $(CUDA_TEXT)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@echo "installing into .venv with $(EXTRA): this takes a few minutes the first time"
+	@test -e $@ || rm -rf .venv # half made, or made for the other CUDA
+	@test -d .venv || $(PYTHON) -m venv .venv
+	@$(PIP_INSTALL) -e ".[$(EXTRA),train,dev]"
+	@touch $@
+
+$(INSTALLED_BENCH): $(INSTALLED)
+	@$(PIP_INSTALL) -e ".[bench]"
+	@touch $@

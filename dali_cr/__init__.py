@@ -1,0 +1,48 @@
+"""Exact context-restoration samples from medical volumes, made on the GPU.
+
+Arrays are (C, D, H, W): channels, then z, y, x of the RAS+ canonical grid, so that
+``volume[0, z, y, x] == nibabel.as_closest_canonical(image).get_fdata()[x, y, z]``. Batches are (B, C, D, H, W) and
+every triple is (D, H, W).
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from dali_cr.geometry import VolumeError
+from dali_cr.index import Index
+from dali_cr.ops.swap import swap_patches, unswap_patches
+from dali_cr.recipe import Restoration, Swap
+from dali_cr.scan import scan
+from dali_cr.swaps import draw_swaps
+from dali_cr.volume import read_volume
+
+if TYPE_CHECKING:
+    from dali_cr import fn
+    from dali_cr.loader import Loader
+    from dali_cr.pipeline import restoration_pipeline
+
+__version__ = "0.1.0"
+__all__ = [
+    "Index",
+    "Loader",
+    "Restoration",
+    "Swap",
+    "VolumeError",
+    "draw_swaps",
+    "fn",
+    "read_volume",
+    "restoration_pipeline",
+    "scan",
+    "swap_patches",
+    "unswap_patches",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs DALI only when it is asked for: the rest works without."""
+    import importlib
+
+    homes = {"Loader": "loader", "restoration_pipeline": "pipeline", "fn": "fn"}
+    if name not in homes:
+        raise AttributeError(f"module 'dali_cr' has no attribute {name!r}")
+    module = importlib.import_module(f"dali_cr.{homes[name]}")
+    return module if name == homes[name] else getattr(module, name)

@@ -1,0 +1,160 @@
+"""Operators for anybody's `@pipeline_def`: read samples, decode volumes, draw and swap patches.
+
+Each works where its data lie: `data.gpu()` gives the CUDA kernel, CPU data the NumPy reference, with the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dali_cr import extras
+from dali_cr.geometry import Triple
+from dali_cr.index import Index
+from dali_cr.ops import launch
+from dali_cr.ops.batch import as_batch
+from dali_cr.ops.decode import decode_volume as decode_batch
+from dali_cr.ops.decode import decode_volume_ref
+from dali_cr.ops.swap import check_swaps, swap_in_place, swap_in_place_ref
+from dali_cr.plan import Planner
+from dali_cr.recipe import Restoration, Swap
+from dali_cr.source import RawSource
+from dali_cr.stream import Stream
+from dali_cr.swaps import draw_batch
+
+Node = Any
+"""A DALI `DataNode`."""
+
+
+def read_samples(
+    index: Index, recipe: Restoration, *, batch_size: int, seed: int = 0, threads: int | None = None
+) -> tuple[Node, Node, Node, Node]:
+    """Read and inflate the planned samples of an index; nothing is decoded yet.
+
+    Parameters
+    ----------
+    index : Index
+    recipe : Restoration
+    batch_size : int
+        The pipeline's.
+    seed : int
+    threads : int, optional
+        That read and inflate; as many as there are cores without it.
+
+    Returns
+    -------
+    raw : (bytes,) uint8
+        The crop's voxels as they lie in the file.
+    records : (C, 16) int64
+        For `decode_volume`.
+    swaps : (T, 3, 3) int32
+        For `swap_patches`.
+    sample : int64
+        The sample number.
+    """
+    source = RawSource(Planner(index, recipe, seed), Stream(batch_size), threads=threads)
+    return external(source.batch, 4)
+
+
+def draw_swaps(shape: Triple, swap: Swap, *, batch_size: int, seed: int = 0) -> Node:
+    """Draw swaps for data that another operator reads: batch k has the sample numbers k * batch_size and on.
+
+    Parameters
+    ----------
+    shape : (3,) int
+        (D, H, W) of the data that will be swapped.
+    swap : Swap
+    batch_size : int
+        The pipeline's.
+    seed : int
+
+    Returns
+    -------
+    swaps : (T, 3, 3) int32
+
+    Raises
+    ------
+    ValueError
+        If two disjoint patches do not fit.
+    """
+    swap.check(shape)
+    stream = Stream(batch_size)
+    return external(lambda k: (draw_batch(seed, stream.numbers(k), shape, swap),), 1)[0]
+
+
+def decode_volume(raw: Node, records: Node, shape: Triple, dtype: str = "float32") -> Node:
+    """Decode what `read_samples` read.
+
+    Parameters
+    ----------
+    raw : (bytes,) uint8
+    records : (C, 16) int64
+    shape : (3,) int
+        The recipe's crop.
+    dtype : "float32" or "float16"
+
+    Returns
+    -------
+    target : (C, D, H, W) of `dtype`
+    """
+    if on_gpu(raw):
+        return on_batch(lambda r, w: list(decode_batch(as_batch(r), as_batch(w), shape, dtype)), raw, records.gpu())
+    return on_batch(lambda r, w: list(decode_volume_ref(np.stack(r), np.stack(w), shape, dtype)), raw, records)
+
+
+def swap_patches(data: Node, swaps: Node) -> Node:
+    """Swap patches in a copy of each sample.
+
+    Parameters
+    ----------
+    data : (..., D, H, W) of a real dtype
+    swaps : (T, 3, 3) int32
+        On the CPU. On a GPU nothing can look at them without waiting: a box that leaves the data stops the kernel.
+
+    Returns
+    -------
+    swapped : as `data`
+    """
+    if on_gpu(data):
+        return on_batch(_swap_gpu, data, swaps.gpu())
+    return on_batch(_swap_cpu, data, swaps)
+
+
+def _swap_gpu(data: list[Any], swaps: list[Any]) -> list[Any]:
+    """Swap a batch: one launch where the samples have one shape, else one each."""
+    if len({sample.shape for sample in data}) == 1:
+        batch = as_batch(data).copy()
+        swap_in_place(batch, as_batch(swaps))
+        return list(batch)
+    copies = [launch.array_module().array(sample, order="C") for sample in data]
+    for sample, own in zip(copies, swaps, strict=True):
+        swap_in_place(sample, own)
+    return copies
+
+
+def _swap_cpu(data: list[Any], swaps: list[Any]) -> list[Any]:
+    copies = [np.array(sample, order="C") for sample in data]
+    for sample, own in zip(copies, swaps, strict=True):
+        swap_in_place_ref(sample, check_swaps(own, sample.shape))
+    return copies
+
+
+def external(batch: Callable[[int], tuple[Any, ...]], outputs: int) -> tuple[Node, ...]:
+    """Return an `external_source` over a function of the batch's number; DALI calls it ahead of time."""
+    fn = extras.load("nvidia.dali.fn")
+    return tuple(fn.external_source(lambda info: batch(info.iteration), num_outputs=outputs, batch_info=True))
+
+
+def on_batch(function: Callable[..., Any], *inputs: Node, outputs: int = 1) -> Any:
+    """Return the outputs of a function of whole batches, on the inputs' device."""
+    device = "gpu" if on_gpu(inputs[0]) else "cpu"
+    return extras.load("nvidia.dali.fn").python_function(
+        *inputs, function=function, num_outputs=outputs, batch_processing=True, device=device
+    )
+
+
+def on_gpu(node: Node) -> bool:
+    """Whether a node's data lie on the GPU."""
+    return str(node.device) == "gpu"

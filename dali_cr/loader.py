@@ -1,0 +1,255 @@
+"""`Loader`: the torch side. Tensors without a copy, the stream of sample numbers, ranks, and where it stands."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+from dali_cr import extras
+from dali_cr.geometry import VolumeError
+from dali_cr.index import Index
+from dali_cr.pipeline import build_pipeline, device_number
+from dali_cr.plan import Planner, SamplePlan
+from dali_cr.recipe import Restoration
+from dali_cr.source import PairSource, RawSource, Source
+from dali_cr.stream import Stream
+
+_STATE_FORMAT = 1
+
+
+class Loader:
+    """An endless stream of batches of pairs.
+
+    Parameters
+    ----------
+    index : Index
+    recipe : Restoration
+    batch_size : int
+        Of this rank.
+    device : "cuda", "cuda:N" or "cpu"
+    seed : int
+        Sample n is a pure function of (seed, n), the index and the recipe.
+    epochs : int, optional
+        End after so many epochs, each sample number delivered once over all ranks, the last step short. Without it the
+        stream has no end.
+    rank, world_size : int, optional
+        From `torch.distributed` where it runs, else 0 and 1.
+    threads : int, optional
+        That read, inflate and (on a CPU) finish samples; as many as this process may use cores without it.
+    prefetch : int
+        Batches that DALI keeps ready.
+    on_error : "raise" or "skip"
+        When a file cannot be read in mid-training: raise `VolumeError` after the batches before it were delivered, or
+        draw the sample numbers again from other cases; `skipped` then names the file.
+
+    Raises
+    ------
+    ValueError
+        If the recipe cannot be applied to the index, or an argument is not as above.
+    ImportError
+        If an extra is missing.
+
+    Examples
+    --------
+    >>> from nibabel.testing import data_path
+    >>> index = dali_cr.scan(data_path, "anatomical.nii", progress=False)
+    >>> recipe = dali_cr.Restoration(crop=(16, 32, 32), swap=dali_cr.Swap(iterations=10, patch=(2, 6)))
+    >>> loader = dali_cr.Loader(index, recipe, batch_size=2, device="cpu", seed=0)
+    >>> batch = next(iter(loader))
+    >>> batch["disordered"].shape, batch["sample"].tolist()
+    (torch.Size([2, 1, 16, 32, 32]), [0, 1])
+    >>> loader.close()
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        recipe: Restoration,
+        *,
+        batch_size: int,
+        device: str = "cuda",
+        seed: int = 0,
+        epochs: int | None = None,
+        rank: int | None = None,
+        world_size: int | None = None,
+        threads: int | None = None,
+        prefetch: int = 2,
+        on_error: str = "raise",
+    ) -> None:
+        if epochs is not None and epochs < 0:
+            raise ValueError(f"epochs: wanted None or a number of at least 0, got {epochs}")
+        self._torch = extras.load("torch")
+        here, everyone = _ranks(self._torch)
+        self.index, self.recipe, self.seed, self.device = index, recipe, seed, str(device)
+        self._planner = Planner(index, recipe, seed)
+        self._stream = Stream(
+            batch_size,
+            end=None if epochs is None else epochs * self._planner.epoch_length,
+            rank=here if rank is None else rank,
+            world_size=everyone if world_size is None else world_size,
+        )
+        self._options: dict[str, Any] = {"threads": threads, "on_error": on_error}
+        self._prefetch = prefetch
+        self._device_number = device_number(self.device)
+        self._running: _Running | None = None
+        self._finalizer: Any = None
+        self._step = 0
+        self._broken: dict[int, str] = {}
+        self._run()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Go on with the first batch that was not delivered yet."""
+        while (batch := self._next()) is not None:
+            yield batch
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def next_sample(self) -> int:
+        """The first sample number that no rank has been given."""
+        return self._stream.after(self._step)
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Cases that could not be read (with `on_error="skip"`), and why."""
+        broken = self._running.source.broken if self._running else self._broken
+        return {self.index.cases[case].name: reason for case, reason in sorted(broken.items())}
+
+    def plan(self, number: int) -> SamplePlan:
+        """Return what a sample is: its case and path, and the origin, flips and swaps of its crop."""
+        broken = self._running.source.broken if self._running else self._broken
+        return self._planner.draw([number], broken)[0]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the stream stands: plain numbers and strings.
+
+        Batches that were made ahead but not delivered are not counted.
+        """
+        broken = self._running.source.broken if self._running else self._broken
+        return {
+            "format": _STATE_FORMAT,
+            "seed": self.seed,
+            "next": self.next_sample,
+            "index": self.index.fingerprint,
+            "recipe": self.recipe.fingerprint,
+            "broken": {str(case): reason for case, reason in broken.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where another loader stood; batch size and world size may differ.
+
+        Parameters
+        ----------
+        state : dict
+            From `state_dict`.
+
+        Raises
+        ------
+        ValueError
+            If it is of other data, another recipe or another seed; the message says which.
+        """
+        own = self.state_dict()
+        differing = [name for name in ("format", "seed", "index", "recipe") if state.get(name) != own[name]]
+        if differing:
+            raise ValueError(
+                f"state: wanted one of the same seed, index and recipe, but {', '.join(differing)} differ; "
+                "build the loader as it was, or start a new stream"
+            )
+        self.close()
+        self._stream = Stream(
+            self._stream.batch_size,
+            start=int(state["next"]),
+            end=self._stream.end,
+            rank=self._stream.rank,
+            world_size=self._stream.world_size,
+        )
+        self._step, self._broken = 0, {int(case): reason for case, reason in state["broken"].items()}
+
+    def close(self) -> None:
+        """Stop the threads; iterating again starts them anew, with the next batch."""
+        if self._running:
+            self._broken = dict(self._running.source.broken)
+            self._running = None
+            self._finalizer()
+
+    def _run(self) -> _Running:
+        """Return the running pipeline, started if there is none."""
+        if self._running is None:
+            stream = Stream(
+                self._stream.batch_size, self.next_sample, self._stream.end, self._stream.rank, self._stream.world_size
+            )
+            kind = RawSource if self._device_number is not None else PairSource
+            source = kind(self._planner, stream, **self._options)
+            source.broken.update(self._broken)
+            self._stream, self._step = stream, 0
+            self._running = _Running(source, self.device, self._prefetch)
+            self._finalizer = weakref.finalize(self, source.close)
+        return self._running
+
+    def _next(self) -> dict[str, Any] | None:
+        """Return the next batch, or None at the end."""
+        numbers = self._stream.numbers(self._step)
+        if not numbers.size:
+            return None
+        running = self._run()
+        numbers = self._stream.numbers(self._step)
+        try:
+            disordered, target = running.take(self._step)
+        except VolumeError:
+            self.close()
+            raise
+        self._step += 1
+        return {"disordered": disordered, "target": target, "sample": self._torch.from_numpy(numbers)}
+
+
+class _Running:
+    """A pipeline at work, and the errors of batches that it has made ahead."""
+
+    def __init__(self, source: Source, device: str, prefetch: int) -> None:
+        self.source = source
+        self._errors: dict[int, BaseException] = {}
+        self._on_gpu = device_number(device) is not None
+        self._pipeline = build_pipeline(source, device, prefetch=prefetch, batch=self._batch)
+
+    def take(self, step: int) -> tuple[Any, Any]:
+        """Return the tensors of a step.
+
+        Raises
+        ------
+        VolumeError
+            If a file of this very step could not be read.
+        """
+        torch = extras.load("torch")
+        if self._on_gpu:
+            outputs = self._pipeline.run(torch.cuda.current_stream(self._pipeline.device_id).cuda_stream)
+        else:
+            outputs = self._pipeline.run()
+        if step in self._errors:
+            raise self._errors[step]
+        disordered, target = (torch.from_dlpack(output.as_tensor()) for output in outputs[:2])
+        return disordered, target
+
+    def _batch(self, k: int) -> tuple[Any, ...]:
+        """Return batch k; in place of one that failed, or past the end, one that nobody will be given.
+
+        DALI asks ahead: an error raised here would come before the good batches in between.
+        """
+        if not self._errors and self.source.stream.numbers(k).size:
+            try:
+                return self.source.batch(k)
+            except VolumeError as error:
+                self._errors[k] = error
+        return self.source.blank()
+
+
+def _ranks(torch: Any) -> tuple[int, int]:
+    """Return this process's rank and how many there are."""
+    dist = torch.distributed
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1

@@ -1,0 +1,240 @@
+"""`decode_volume`: raw file voxels, as they lie, to a normalised crop (kernels/decode.cu).
+
+A record of 16 int64 words says for one channel of one sample where its voxels lie and what their numbers mean:
+
+====== ===================================================================================
+word   content
+====== ===================================================================================
+0      byte in the sample's row at which the voxel of output (0, 0, 0) lies (or would lie)
+1      dtype code (place in `DTYPES`) | big-endian << 8 | keep NaN and Inf << 9
+2-4    signed strides along output D, H, W, in elements
+5-7    first output index along D, H, W that has a voxel
+8-10   one past the last
+11-12  bits of the float64 scale and shift: value = raw * scale + shift
+13     bits of the float32 low (low half) and high (high half) that values are clipped to
+14     bits of the float32 that stands outside of the volume and for NaN and Inf
+15     0
+====== ===================================================================================
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dali_cr.geometry import DTYPES, Triple
+from dali_cr.ops import launch
+
+RECORD_WORDS = 16
+_BIG_ENDIAN, _KEEP = 1 << 8, 1 << 9
+_TINY = np.finfo(np.float32).tiny
+_TABLE_VOXELS = 1 << 18
+"""From this many voxels on, a table of all 65,536 values of a 16-bit dtype is faster than arithmetic."""
+
+_CACHED_VOXELS = 1 << 15
+"""Converted at a time on the CPU, so that the float64 values in between stay in its cache."""
+
+_SOURCES = ("common.cuh", "decode.cu")
+_OUTPUTS: dict[str, launch.Defines] = {
+    "float32": (("OUTPUT", "float"), ("STORE", "")),
+    "float16": (("OUTPUT", "unsigned short"), ("STORE", "half_bits")),
+}
+VARIANTS: tuple[launch.Variant, ...] = tuple(("decode_volume", _SOURCES, defines) for defines in _OUTPUTS.values())
+
+
+@dataclass(frozen=True)
+class Affine:
+    """What raw numbers become: ``clip(raw * scale + shift, low, high)``; `fill` where there is no finite one.
+
+    All but `scale` and `shift` are kept as float32. `keep` leaves NaN and Inf as they are.
+    """
+
+    scale: float = 1.0
+    shift: float = 0.0
+    low: float = -np.inf
+    high: float = np.inf
+    fill: float = 0.0
+    keep: bool = False
+
+    def __call__(self, raw: npt.NDArray[Any], out: npt.NDArray[np.float32]) -> None:
+        """Convert raw voxels of any dtype and byte order, of the same shape as `out`."""
+        value = raw.astype(np.float64)
+        if raw.dtype.kind == "f" and raw.dtype.itemsize == 4:
+            value[np.abs(value) < _TINY] = 0.0
+        with np.errstate(over="ignore", invalid="ignore"):
+            finite = np.isfinite(value) if raw.dtype.kind == "f" and not self.keep else None
+            value *= self.scale
+            value += self.shift
+            out[...] = value
+        out[np.abs(out) < _TINY] = 0.0
+        if np.isfinite(self.low) or np.isfinite(self.high):
+            np.clip(out, np.float32(self.low), np.float32(self.high), out=out)
+        if finite is not None and not finite.all():
+            out[~finite] = self.fill
+
+
+def decode_channel(raw: npt.NDArray[Any], affine: Affine, out: npt.NDArray[np.float32]) -> None:
+    """Convert one channel on the CPU, by a table where that is faster; the bits are those of `Affine.__call__`.
+
+    Parameters
+    ----------
+    raw : (D, H, W) of the file's dtype and byte order, any strides
+    affine : Affine
+    out : (D, H, W) float32
+    """
+    tabled = raw.dtype.itemsize == 1 or (raw.dtype.itemsize == 2 and raw.size >= _TABLE_VOXELS)
+    bits = np.dtype(f"u{raw.dtype.itemsize}")
+    if tabled:
+        every = np.arange(256**raw.dtype.itemsize, dtype=bits)
+        table = np.empty(every.size, np.float32)
+        affine(every.view(raw.dtype), table)
+    planes = max(1, _CACHED_VOXELS // max(1, math.prod(raw.shape[1:])))
+    for first in range(0, len(raw), planes):
+        part, target = raw[first : first + planes], out[first : first + planes]
+        if tabled:
+            np.take(table, part.view(bits), out=target, mode="wrap")
+        else:
+            affine(part, target)
+
+
+def make_record(
+    *,
+    dtype: str,
+    big_endian: bool,
+    first_byte: int,
+    itemsize: int,
+    strides: Sequence[int],
+    origin: Sequence[int],
+    flips: Sequence[bool],
+    crop: Triple,
+    shape: Triple,
+    affine: Affine,
+) -> npt.NDArray[np.int64]:
+    """Return the record of one channel.
+
+    Parameters
+    ----------
+    dtype : str
+        One of `DTYPES`.
+    big_endian : bool
+    first_byte : int
+        Byte in the sample's row at which canonical voxel (0, 0, 0) of the whole volume lies, or would lie.
+    itemsize : int
+    strides : (3,) int
+        Signed, in elements, along canonical (D, H, W).
+    origin : (3,) int
+        The crop's, canonical; negative where the crop sticks out.
+    flips : (3,) bool
+    crop, shape : (3,) int
+        Of the crop and of the volume.
+    affine : Affine
+
+    Returns
+    -------
+    record : (16,) int64
+    """
+    record = np.zeros(RECORD_WORDS, np.int64)
+    record[0] = first_byte
+    record[1] = DTYPES.index(dtype) | _BIG_ENDIAN * big_endian | _KEEP * affine.keep
+    for axis, (start, edge, length) in enumerate(zip(origin, crop, shape, strict=True)):
+        lo, hi = max(0, -start), min(edge, length - start)
+        record[0] += itemsize * strides[axis] * (start + edge - 1 if flips[axis] else start)
+        record[2 + axis] = -strides[axis] if flips[axis] else strides[axis]
+        record[5 + axis], record[8 + axis] = (edge - hi, edge - lo) if flips[axis] else (lo, hi)
+    record[11:13] = np.array([affine.scale, affine.shift], np.float64).view(np.int64)
+    record[13:15] = np.array([affine.low, affine.high, affine.fill, 0], np.float32).view("<i8")
+    return record
+
+
+def decode_volume_ref(
+    raw: npt.NDArray[np.uint8], records: npt.NDArray[np.int64], shape: Triple, dtype: str = "float32"
+) -> npt.NDArray[Any]:
+    """Decode a batch in NumPy, straight from its records; the definition of `decode_volume`.
+
+    Parameters
+    ----------
+    raw : (B, bytes) uint8
+    records : (B, C, 16) int64
+    shape : (3,) int
+        The crop's (D, H, W).
+    dtype : "float32" or "float16"
+
+    Returns
+    -------
+    target : (B, C, D, H, W) of `dtype`
+    """
+    out = np.empty((*records.shape[:2], *shape), np.float32)
+    for row, sample, channels in zip(raw, records, out, strict=True):
+        for record, channel in zip(sample, channels, strict=True):
+            _decode_record(row, record, channel)
+    return out.astype(dtype, copy=False)
+
+
+def _decode_record(row: npt.NDArray[np.uint8], record: npt.NDArray[np.int64], out: npt.NDArray[np.float32]) -> None:
+    """Decode one channel from its record."""
+    stored = np.dtype(DTYPES[record[1] & 0xFF]).newbyteorder(">" if record[1] & _BIG_ENDIAN else "<")
+    scale, shift = record[11:13].view(np.float64)
+    low, high, fill, _ = record[13:15].view(np.float32)
+    lo, hi, strides = record[5:8], record[8:11], record[2:5] * stored.itemsize
+    out[...] = fill
+    extent = tuple(np.maximum(hi - lo, 0))
+    if 0 in extent:
+        return
+    inside = np.ndarray(extent, stored, row.data, record[0] + int(lo @ strides), tuple(strides))
+    window = tuple(slice(a, b) for a, b in zip(lo, hi, strict=True))
+    Affine(float(scale), float(shift), low, high, fill, bool(record[1] & _KEEP))(inside, out[window])
+
+
+def decode_volume(raw: Any, records: Any, shape: Triple, dtype: str = "float32", *, twice: bool = False) -> Any:
+    """Decode a batch on the GPU; equivalent to `decode_volume_ref`, bit for bit.
+
+    Parameters
+    ----------
+    raw : (B, bytes) uint8 CuPy array, contiguous
+        `bytes` a multiple of 16.
+    records : (B, C, 16) int64 CuPy array, contiguous
+    shape : (3,) int
+        The crop's (D, H, W).
+    dtype : "float32" or "float16"
+    twice : bool
+        Return the target two times, written in one pass.
+
+    Returns
+    -------
+    target : (B, C, D, H, W) CuPy array, or a pair of them
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array has another dtype, shape or layout.
+    """
+    xp = launch.array_module()
+    _check(raw, "raw", np.uint8, 2)
+    _check(records, "records", np.int64, 3)
+    if len(raw) != len(records) or records.shape[2] != RECORD_WORDS or raw.shape[1] % 16:
+        raise ValueError(
+            f"decode_volume: wanted raw (B, multiple of 16) and records (B, C, {RECORD_WORDS}), "
+            f"got {raw.shape} and {records.shape}"
+        )
+    samples, channels = records.shape[:2]
+    target = xp.empty((samples, channels, *shape), dtype)
+    copy = xp.empty_like(target) if twice else None
+    rows = shape[0] * shape[1]
+    decode = launch.kernel("decode_volume", *_SOURCES, defines=_OUTPUTS[dtype])
+    scalars = (np.int64(raw.shape[1]), *(np.int32(n) for n in (channels, *shape)))
+    pointer = np.uint64(0) if copy is None else copy
+    decode((min(-(-rows // 8), 65535), samples * channels), (32, 8), (target, pointer, raw, records, *scalars))
+    return (target, copy) if twice else target
+
+
+def _check(array: Any, name: str, dtype: type, ndim: int) -> None:
+    """Refuse an array that the kernel would misread."""
+    if array.dtype != dtype or array.ndim != ndim or not array.flags.c_contiguous:
+        raise TypeError(
+            f"{name}: wanted a contiguous array of {np.dtype(dtype)} with {ndim} axes, got {array.dtype} {array.shape}"
+        )

@@ -1,0 +1,88 @@
+"""Where the ops meet CUDA: the kernels' text, and the functions compiled from it.
+
+Nothing else in `dali_cr.ops` imports CuPy or names a kernel file's folder. Ops call `launch.array_module()` and
+`launch.kernel(...)` through this module, so that the tests can put NumPy and a host build of the same text in their place.
+
+Device code that several kernels share is concatenated in front of them and never `#include`d: CuPy keys its cache of
+compiled kernels on the source text alone, so an edit to an included file would go unnoticed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from dali_cr import extras
+
+Defines = tuple[tuple[str, str], ...]
+"""Preprocessor names and what they stand for, in the order they are written."""
+
+Variant = tuple[str, tuple[str, ...], Defines]
+"""One way in which an op asks for a kernel: entry point, source files, defines. An op lists its own in `VARIANTS`."""
+
+Launch = Callable[[tuple[int, ...], tuple[int, ...], tuple[Any, ...]], None]
+"""A compiled kernel, called with the grid, the block and the arguments; scalars are NumPy's, never Python's."""
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_SOURCE_FOLDERS = (_PACKAGE / "_cuda", _PACKAGE.parent / "kernels")
+OPTIONS = ("--std=c++17",)
+"""What NVRTC is given; CuPy adds the architecture and `-ftz=true`."""
+
+
+def array_module() -> Any:
+    """Return CuPy.
+
+    Raises
+    ------
+    ImportError
+        If CuPy is not installed; the message names the extra that brings it.
+    """
+    return extras.load("cupy")
+
+
+def cuda_source(*names: str) -> str:
+    """Return the text of the kernel files `names`, one after the other.
+
+    A wheel has the files in `dali_cr/_cuda`, a checkout in `kernels` beside the package. A `#line` in front of each file
+    lets the compiler's messages name the file and its own line numbers.
+    """
+    folder = next((folder for folder in _SOURCE_FOLDERS if folder.is_dir()), None)
+    if folder is None:
+        raise FileNotFoundError(f"no CUDA sources: looked for the folders {', '.join(map(str, _SOURCE_FOLDERS))}")
+    return "".join(f'#line 1 "{name}"\n{(folder / name).read_text(encoding="utf-8")}\n' for name in names)
+
+
+def specialised_source(sources: tuple[str, ...], defines: Defines) -> str:
+    """Return the text of `sources` with a `#define` line in front for each of `defines`."""
+    return "".join(f"#define {name} {value}\n" for name, value in defines) + cuda_source(*sources)
+
+
+def kernel(entry: str, *sources: str, defines: Defines = ()) -> Launch:
+    """Return the kernel `entry`, compiled from `sources` for the current device.
+
+    Compiled once per device and set of arguments; CuPy also keeps the result on disk between runs.
+
+    Parameters
+    ----------
+    entry
+        Name of an `extern "C" __global__` function.
+    *sources
+        Names of kernel files, those with shared code first.
+    defines
+        Names that stand open in the text, such as element and index types.
+
+    Raises
+    ------
+    cupy.cuda.compiler.CompileException
+        If NVRTC refuses the text; the message is its log.
+    """
+    return _compiled(array_module().cuda.Device().id, entry, sources, defines)
+
+
+@cache
+def _compiled(device: int, entry: str, sources: tuple[str, ...], defines: Defines) -> Launch:
+    module = array_module().RawModule(code=specialised_source(sources, defines), options=OPTIONS)
+    function: Launch = module.get_function(entry)
+    return function

@@ -1,0 +1,210 @@
+"""`swap_patches`: T swaps of two disjoint patches, and their exact inverse (kernels/swap.cu)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dali_cr.ops import launch
+
+Swaps = npt.NDArray[np.int32]
+
+_ELEMENTS = {1: "unsigned char", 2: "unsigned short", 4: "unsigned int", 8: "unsigned long long"}
+_SOURCES = ("swap.cu",)
+_INT_LIMIT = 2**31
+"""Volumes with at least this many elements are indexed with 64 bits."""
+
+VARIANTS: tuple[launch.Variant, ...] = tuple(
+    ("swap_patches", _SOURCES, (("ELEMENT", element), ("INDEX", index)))
+    for element in _ELEMENTS.values()
+    for index in ("int", "long long")
+)
+_THREADS = 512
+
+
+def swap_patches(array: Any, swaps: Any) -> Any:
+    """Swap pairs of patches, one pair after the other.
+
+    Parameters
+    ----------
+    array : (..., D, H, W) NumPy, CuPy or torch array of a real dtype
+        Not changed.
+    swaps : (T, 3, 3) or (B, T, 3, 3) int
+        For each swap the origins of both patches and their size, each (D, H, W). With a batch axis, one set for each
+        entry of `array`'s first axis; else one set for everything.
+
+    Returns
+    -------
+    swapped : array of the same kind, shape and dtype
+        A permutation of the input's voxels.
+
+    Raises
+    ------
+    TypeError
+        If `array` is of no such kind or dtype.
+    ValueError
+        If a patch leaves the array, or the patches of a pair overlap.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image = np.arange(8).reshape(1, 1, 8)
+    >>> swap_patches(image, [[[0, 0, 0], [0, 0, 5], [1, 1, 3]]])
+    array([[[5, 6, 7, 3, 4, 0, 1, 2]]])
+    """
+    return _apply(array, swaps, inverse=False)
+
+
+def unswap_patches(array: Any, swaps: Any) -> Any:
+    """Undo `swap_patches`: the same swaps, last one first.
+
+    Parameters
+    ----------
+    array : (..., D, H, W) NumPy, CuPy or torch array of a real dtype
+    swaps : (T, 3, 3) or (B, T, 3, 3) int
+
+    Returns
+    -------
+    restored : array of the same kind, shape and dtype
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `swap_patches`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image, swaps = np.arange(8).reshape(1, 1, 8), [[[0, 0, 0], [0, 0, 5], [1, 1, 3]]]
+    >>> np.array_equal(unswap_patches(swap_patches(image, swaps), swaps), image)
+    True
+    """
+    return _apply(array, swaps, inverse=True)
+
+
+def _apply(array: Any, swaps: Any, *, inverse: bool) -> Any:
+    """Check, convert and dispatch by the kind of array."""
+    kind = type(array).__module__.partition(".")[0]
+    numbers = np.asarray(swaps.get() if type(swaps).__module__.startswith("cupy") else swaps)
+    if kind == "torch":
+        return _apply_torch(array, numbers, inverse)
+    if kind not in ("numpy", "cupy"):
+        raise TypeError(f"array: wanted a NumPy, CuPy or torch array, got {type(array).__name__}")
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize not in _ELEMENTS:
+        raise TypeError(f"array: wanted a real dtype of 1, 2, 4 or 8 bytes, got {array.dtype}")
+    checked = check_swaps(numbers, array.shape)[..., ::-1, :, :] if inverse else check_swaps(numbers, array.shape)
+    if kind == "numpy":
+        out = np.array(array, order="C")
+        swap_in_place_ref(out, checked)
+        return out
+    out = array.copy(order="C")
+    swap_in_place(out, launch.array_module().asarray(np.ascontiguousarray(checked)))
+    return out
+
+
+def _apply_torch(array: Any, swaps: npt.NDArray[Any], inverse: bool) -> Any:
+    """Swap the bits of a torch tensor, on its own device and stream."""
+    import torch
+    import torch.utils.dlpack
+
+    width = array.element_size()
+    if array.is_complex() or array.is_quantized or width not in _ELEMENTS:
+        raise TypeError(f"array: wanted a real dtype of 1, 2, 4 or 8 bytes, got {array.dtype}")
+    if array.requires_grad:
+        raise ValueError("array: swapping takes no part in autograd; pass array.detach()")
+    bits = array.contiguous().view({1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[width])
+    if array.device.type == "cpu":
+        return torch.from_numpy(_apply(bits.numpy(), swaps, inverse=inverse)).view(array.dtype)
+    if array.device.type != "cuda":
+        raise TypeError(f"array: wanted a tensor on the CPU or a CUDA device, got {array.device}")
+    cupy = launch.array_module()
+    stream = torch.cuda.current_stream(array.device).cuda_stream
+    with cupy.cuda.Device(array.device.index), cupy.cuda.ExternalStream(stream):
+        swapped = _apply(cupy.from_dlpack(bits), swaps, inverse=inverse)
+        return torch.utils.dlpack.from_dlpack(swapped).view(array.dtype)
+
+
+def check_swaps(swaps: npt.NDArray[Any], shape: tuple[int, ...]) -> Swaps:
+    """Return swaps as int32, if every box lies in an array of `shape` and the boxes of each pair are disjoint.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the first swap that is wrong.
+    """
+    if len(shape) < 3:
+        raise ValueError(f"array: wanted (..., D, H, W), got {len(shape)} axes")
+    batched = swaps.ndim == 4
+    if swaps.ndim not in (3, 4) or swaps.shape[-2:] != (3, 3) or (batched and swaps.shape[0] != shape[0]):
+        raise ValueError(f"swaps: wanted (T, 3, 3), or (B, T, 3, 3) with B = {shape[0]}, got {swaps.shape}")
+    if batched and len(shape) < 4:
+        raise ValueError(f"swaps: {swaps.shape} have a batch axis, the array {shape} has none")
+    if swaps.dtype.kind not in "iu" and swaps.size:
+        raise TypeError(f"swaps: wanted integers, got {swaps.dtype}")
+    numbers = swaps.astype(np.int64)
+    a, b, size = np.moveaxis(numbers, -2, 0)
+    leaves = ((np.minimum(a, b) < 0) | (size < 1) | (np.maximum(a, b) + size > np.array(shape[-3:]))).any(-1)
+    overlaps = (np.abs(a - b) < size).all(-1)
+    for wrong, what in ((leaves, "leaves the array"), (overlaps, "overlaps its partner")):
+        if wrong.any():
+            place = tuple(int(i) for i in np.argwhere(wrong)[0])
+            raise ValueError(f"swaps: swap {place} {numbers[place].tolist()} {what} {tuple(shape[-3:])}")
+    return numbers.astype(np.int32)
+
+
+def swap_in_place_ref(array: npt.NDArray[Any], swaps: Swaps) -> None:
+    """Swap in place in NumPy, one pair after the other; the definition of `swap_in_place`.
+
+    Parameters
+    ----------
+    array : (..., D, H, W)
+    swaps : (T, 3, 3) or (B, T, 3, 3) int32
+        Known to be good.
+    """
+    if swaps.ndim == 4:
+        for entry, own in zip(array, swaps, strict=True):
+            swap_in_place_ref(entry, own)
+        return
+    for (az, ay, ax), (bz, by, bx), (sz, sy, sx) in swaps.tolist():
+        first = array[..., az : az + sz, ay : ay + sy, ax : ax + sx]
+        second = array[..., bz : bz + sz, by : by + sy, bx : bx + sx]
+        kept = first.copy()
+        first[...] = second
+        second[...] = kept
+
+
+def swap_in_place(array: Any, swaps: Any) -> None:
+    """Swap in place on the GPU, one launch for all swaps of the batch; equivalent to `swap_in_place_ref`.
+
+    Parameters
+    ----------
+    array : (..., D, H, W) CuPy array, contiguous, of 1, 2, 4 or 8 bytes an element
+    swaps : (T, 3, 3) or (B, T, 3, 3) int32 CuPy array, contiguous
+        Known to be good: a box that leaves the array stops the kernel, and with it the process's use of the GPU.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array has another dtype, shape or layout.
+    """
+    if not array.flags.c_contiguous or array.itemsize not in _ELEMENTS or array.ndim < 3:
+        raise TypeError(
+            f"array: wanted contiguous (..., D, H, W) of 1, 2, 4 or 8 bytes, got {array.dtype} {array.shape}"
+        )
+    if swaps.dtype != np.int32 or not swaps.flags.c_contiguous or swaps.shape[-2:] != (3, 3):
+        raise TypeError(f"swaps: wanted contiguous int32 (..., T, 3, 3), got {swaps.dtype} {swaps.shape}")
+    count = math.prod(array.shape[:-3])
+    per_set = count // swaps.shape[0] if swaps.ndim == 4 and swaps.shape[0] else max(count, 1)
+    if swaps.ndim == 4 and swaps.shape[0] != array.shape[0]:
+        raise ValueError(f"swaps: wanted one set for each of {array.shape[0]} samples, got {swaps.shape[0]}")
+    iterations = swaps.shape[-3]
+    if array.size == 0 or iterations == 0:
+        return
+    index = "int" if math.prod(array.shape[-3:]) < _INT_LIMIT else "long long"
+    defines = (("ELEMENT", _ELEMENTS[array.itemsize]), ("INDEX", index))
+    swap = launch.kernel("swap_patches", *_SOURCES, defines=defines)
+    scalars = tuple(np.int32(n) for n in (iterations, per_set, *array.shape[-3:]))
+    swap((count,), (_THREADS,), (array, swaps, *scalars))

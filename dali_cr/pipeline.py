@@ -1,0 +1,156 @@
+"""`restoration_pipeline`: the DALI graph from files to pairs.
+
+On a GPU: raw boxes, records and swaps are copied to it, one function decodes the batch and swaps in the copy. On a CPU
+the reader's threads finish the samples: there, the same work in a CPU `python_function` would run on one core, under
+the interpreter's lock.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from dali_cr import extras, fn
+from dali_cr.geometry import Triple
+from dali_cr.index import Index
+from dali_cr.ops import launch
+from dali_cr.ops.batch import as_batch
+from dali_cr.ops.decode import decode_volume
+from dali_cr.ops.swap import swap_in_place
+from dali_cr.plan import Planner
+from dali_cr.recipe import Restoration
+from dali_cr.source import PairSource, RawSource, Source
+from dali_cr.stream import Stream
+
+
+def restoration_pipeline(
+    index: Index,
+    recipe: Restoration,
+    batch_size: int,
+    device: str = "cuda",
+    seed: int = 0,
+    *,
+    threads: int | None = None,
+    prefetch: int = 2,
+    on_error: str = "raise",
+) -> Any:
+    """Build the pipeline that gives (disordered, target, sample number), batch after batch, without end.
+
+    Parameters
+    ----------
+    index : Index
+    recipe : Restoration
+    batch_size : int
+    device : "cuda", "cuda:N" or "cpu"
+    seed : int
+    threads : int, optional
+        That read and inflate; as many as there are cores without it.
+    prefetch : int
+        Batches that DALI keeps ready.
+    on_error : "raise" or "skip"
+        What follows when a file cannot be read.
+
+    Returns
+    -------
+    pipeline : nvidia.dali.Pipeline
+        Outputs disordered and target (B, C, D, H, W), and sample (B,) int64 on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If the recipe cannot be applied to the index.
+        Or there is no such GPU.
+    ImportError
+        If an extra is missing.
+    """
+    kind = PairSource if device == "cpu" else RawSource
+    source = kind(Planner(index, recipe, seed), Stream(batch_size), threads=threads, on_error=on_error)
+    return build_pipeline(source, device, prefetch=prefetch)
+
+
+def build_pipeline(source: Source, device: str, *, prefetch: int = 2, batch: Any = None) -> Any:
+    """Build the graph around a source.
+
+    Parameters
+    ----------
+    source : Source
+        A `RawSource` for the kernels, a `PairSource` for the CPU. With a `RawSource` on "cpu", the graph has exactly
+        the GPU's shape, and the functions run on whatever `dali_cr.ops.launch` gives them.
+    device : "cuda", "cuda:N" or "cpu"
+    prefetch : int
+    batch : callable, optional
+        In place of `source.batch`.
+
+    Returns
+    -------
+    pipeline : nvidia.dali.Pipeline
+    """
+    device_id = device_number(device)
+    if device_id is not None:
+        _try_kernels(source, device_id)
+    dali = extras.load("nvidia.dali")
+    pipeline = dali.Pipeline(source.stream.batch_size, 1, device_id, prefetch_queue_depth=prefetch)
+    with pipeline:
+        make = batch or source.batch
+        if isinstance(source, PairSource):
+            disordered, target, sample = fn.external(make, 3)
+        else:
+            raw, records, swaps, sample = fn.external(make, 4)
+            if device_id is not None:
+                raw, records, swaps = raw.gpu(), records.gpu(), swaps.gpu()
+            recipe = source.planner.recipe
+            restore = partial(restore_batch, shape=recipe.crop, dtype=recipe.dtype)
+            disordered, target = fn.on_batch(restore, raw, records, swaps, outputs=2)
+        pipeline.set_outputs(disordered, target, sample)
+    pipeline.build()
+    return pipeline
+
+
+def _try_kernels(source: Source, device_id: int) -> None:
+    """Compile and run the kernels on a blank batch: what is wrong shows now, and the first batch need not wait."""
+    recipe, cupy = source.planner.recipe, launch.array_module()
+    found = cupy.cuda.runtime.getDeviceCount() if cupy.cuda.is_available() else 0
+    if device_id >= found:
+        raise ValueError(f"device: wanted 'cuda:{device_id}', there are {found} GPUs; take another one, or 'cpu'")
+    with cupy.cuda.Device(device_id):
+        inputs = [[cupy.asarray(array[0])] for array in source.blank()[:3]]
+        restore_batch(*inputs, shape=recipe.crop, dtype=recipe.dtype)
+        cupy.cuda.get_current_stream().synchronize()
+
+
+def restore_batch(
+    raw: list[Any], records: list[Any], swaps: list[Any], *, shape: Triple, dtype: str
+) -> tuple[list[Any], list[Any]]:
+    """Decode a batch, once for the target and once to swap in; two launches.
+
+    Parameters
+    ----------
+    raw : list of B (bytes,) uint8
+    records : list of B (C, 16) int64
+    swaps : list of B (T, 3, 3) int32
+    shape : (3,) int
+    dtype : str
+
+    Returns
+    -------
+    disordered, target : list of B (C, D, H, W)
+    """
+    target, disordered = decode_volume(as_batch(raw), as_batch(records), shape, dtype, twice=True)
+    swap_in_place(disordered, as_batch(swaps))
+    return list(disordered), list(target)
+
+
+def device_number(device: str) -> int | None:
+    """Return the GPU's number, or None for the CPU.
+
+    Raises
+    ------
+    ValueError
+        If it is neither "cpu", "cuda" nor "cuda:N".
+    """
+    kind, _, number = str(device).partition(":")
+    if kind == "cpu" and not number:
+        return None
+    if kind != "cuda" or (number and not number.isdigit()):
+        raise ValueError(f"device: wanted 'cpu', 'cuda' or 'cuda:N', got {device!r}")
+    return int(number or 0)

@@ -1,0 +1,176 @@
+"""What a sample is made of: `Swap` and `Restoration`, checked when they are made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from dali_cr.geometry import Triple
+
+Edges = int | tuple[int, int]
+Normalize = Literal["zscore", "percentile"] | tuple[str, float, float] | None
+
+AXES = "DHW"
+
+ZSCORE_LIMIT = 5.0
+"""z-scores are clipped to plus and minus this many deviations."""
+
+
+@dataclass(frozen=True)
+class Swap:
+    """T swaps of two disjoint patches of one size.
+
+    Attributes
+    ----------
+    iterations : int
+        T, the number of swaps a sample.
+    patch : int, (low, high), or one of these per axis
+        A cube's edge in voxels; a range from which each edge is drawn by itself, both ends included; or three of
+        these for D, H, W. Where a crop is one voxel thick, an edge given for all axes is 1 on that axis.
+
+    Raises
+    ------
+    ValueError
+        If the numbers make no patch.
+
+    Examples
+    --------
+    >>> Swap(iterations=100, patch=(4, 16)).edges((64, 64, 64))
+    ((4, 16), (4, 16), (4, 16))
+    >>> Swap(patch=(4, 4, (2, 8))).edges((64, 64, 64))
+    ((4, 4), (4, 4), (2, 8))
+    """
+
+    iterations: int = 100
+    patch: Edges | tuple[Edges, Edges, Edges] = (4, 16)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "patch", _tuples(self.patch))
+        if not _is_int(self.iterations) or self.iterations < 0:
+            raise ValueError(f"iterations: wanted an integer of at least 0, got {self.iterations!r}")
+        entries = self.patch if isinstance(self.patch, tuple) and len(self.patch) == 3 else (self.patch,)
+        for entry in entries:
+            pair = entry if isinstance(entry, tuple) else (entry, entry)
+            if len(pair) != 2 or not all(map(_is_int, pair)) or not 1 <= pair[0] <= pair[1]:
+                raise ValueError(
+                    f"patch: wanted an edge of at least 1, (low, high), or one of these per axis, got {self.patch!r}"
+                )
+
+    def edges(self, shape: Triple) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+        """Return the lowest and highest edge along each axis of a crop of `shape`."""
+        common = not (isinstance(self.patch, tuple) and len(self.patch) == 3)
+        entries: Any = (self.patch,) * 3 if common else self.patch
+        pairs = [entry if isinstance(entry, tuple) else (entry, entry) for entry in entries]
+        thin = [(1, 1) if common and length == 1 else pair for length, pair in zip(shape, pairs, strict=True)]
+        return tuple(thin)  # type: ignore[return-value]
+
+    def check(self, shape: Triple) -> None:
+        """Refuse a crop in which two disjoint patches of every size that may be drawn cannot lie.
+
+        Parameters
+        ----------
+        shape : (3,) int
+            The crop's (D, H, W).
+
+        Raises
+        ------
+        ValueError
+            Saying what would work.
+        """
+        if self.iterations == 0:
+            return
+        high = [pair[1] for pair in self.edges(shape)]
+        fits = all(edge <= length for edge, length in zip(high, shape, strict=True))
+        apart = any(2 * edge <= length for edge, length in zip(high, shape, strict=True))
+        if not (fits and apart):
+            half = tuple(length // 2 for length in shape)
+            raise ValueError(
+                f"patch: two disjoint patches of {tuple(high)} do not fit into a crop of {tuple(shape)}: each edge may "
+                f"be at most the crop's, and at least one of them at most half of it {half}"
+            )
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """Context restoration: a clean crop, and the same crop after T swaps of patches.
+
+    Attributes
+    ----------
+    crop : (3,) int
+        (D, H, W) in voxels. A crop larger than its volume is padded evenly, the odd voxel last.
+    swap : Swap
+    flips : tuple of "D", "H", "W"
+        Axes that are flipped for half of the samples. Leave "W" (left-right) out where sides are classes.
+    normalize : "zscore", "percentile", ("window", low, high) or None
+        z-score of the foreground, clipped to +-5; its 0.5 to 99.5 percentiles to 0...1, clipped; low...high to
+        0...1, clipped (CT); or the values as they are.
+    foreground : float
+        Probability with which a crop's centre is drawn from the foreground; else the origin is uniform.
+    dtype : "float32" or "float16"
+
+    Raises
+    ------
+    ValueError
+        If a field is not as above, or the swaps cannot lie in the crop.
+
+    References
+    ----------
+    Chen et al.: Self-supervised learning for medical image analysis using image context restoration. Medical Image
+    Analysis 58 (2019) 101539.
+
+    Examples
+    --------
+    >>> Restoration(crop=(64, 64, 64), swap=Swap(iterations=100, patch=(4, 16))).normalize
+    'zscore'
+    """
+
+    crop: Triple
+    swap: Swap = field(default_factory=Swap)
+    flips: tuple[str, ...] = ("W",)
+    normalize: Normalize = "zscore"
+    foreground: float = 0.0
+    dtype: Literal["float32", "float16"] = "float32"
+
+    def __post_init__(self) -> None:
+        for name in ("crop", "flips", "normalize"):
+            object.__setattr__(self, name, _tuples(getattr(self, name)))
+        if not isinstance(self.crop, tuple) or len(self.crop) != 3 or not all(_is_int(c) and c > 0 for c in self.crop):
+            raise ValueError(f"crop: wanted three positive integers (D, H, W), got {self.crop!r}")
+        if len(set(self.flips)) != len(self.flips) or not set(self.flips) <= set(AXES):
+            raise ValueError(f"flips: wanted some of 'D', 'H', 'W', each once, got {self.flips!r}")
+        if not 0 <= self.foreground <= 1:
+            raise ValueError(f"foreground: wanted a probability from 0 to 1, got {self.foreground!r}")
+        if self.dtype not in ("float32", "float16"):
+            raise ValueError(f"dtype: wanted 'float32' or 'float16', got {self.dtype!r}")
+        _check_normalize(self.normalize)
+        self.swap.check(self.crop)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of every field."""
+        return hashlib.sha256(json.dumps([type(self).__name__, asdict(self)]).encode()).hexdigest()
+
+
+def _check_normalize(normalize: object) -> None:
+    """Refuse what is no way to normalise."""
+    if normalize is None or (isinstance(normalize, str) and normalize in ("zscore", "percentile")):
+        return
+    if isinstance(normalize, tuple) and len(normalize) == 3 and normalize[0] == "window":
+        low, high = normalize[1:]
+        if all(isinstance(v, (int, float)) and math.isfinite(v) for v in (low, high)) and low < high:
+            return
+    raise ValueError(
+        f"normalize: wanted 'zscore', 'percentile', ('window', low, high) with low < high, or None, got {normalize!r}"
+    )
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _tuples(value: object) -> object:
+    """Return lists as tuples, at every depth."""
+    return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,181 @@
+// decode_volume: raw file voxels -> normalised crop.
+//
+//   target[b, c, z, y, x] = clip(round32(scale * raw[start + itemsize * (z sz + y sy + x sx)] + shift), low, high)
+//
+// inside the window lo <= (z, y, x) < hi, and `fill` outside of it and where the raw value is not finite. Orientation,
+// crop and flip are all in (start, strides). scale * raw + shift is one float64 multiplication and one addition,
+// never fused, rounded once to float32: the NumPy reference (dali_cr/ops/decode.py) gives the same bits.
+//
+//   target   (samples, channels, depth, height, width) OUTPUT, contiguous
+//   copy     the same again, or null: what the swaps will then be made in
+//   raw      (samples, row_bytes) bytes
+//   records  (samples, channels, 16) int64, dali_cr/ops/decode.py says which word is what
+//
+// Grid: x over rows of the crop, y over samples * channels. Block: (32, rows at a time); a warp walks along a row, so
+// writes are coalesced, and reads too where the file's x runs along W.
+// Bytes that must move, a voxel: itemsize read, 4 (float16: 2) written, twice with `copy`.
+// Defines: OUTPUT (float, or unsigned short for the bits of float16), STORE (how a float becomes an OUTPUT).
+
+#define RECORD_WORDS 16
+
+struct Record {
+  long long start;
+  int code;
+  bool big_endian, keep;
+  long long stride[3];
+  int lo[3], hi[3];
+  double scale, shift;
+  float low, high, fill;
+};
+
+__device__ __forceinline__ Record read_record(const long long* words) {
+  Record r;
+  r.start = words[0];
+  r.code = (int)(words[1] & 0xff);
+  r.big_endian = (words[1] >> 8) & 1;
+  r.keep = (words[1] >> 9) & 1;
+  for (int axis = 0; axis < 3; ++axis) {
+    r.stride[axis] = words[2 + axis];
+    r.lo[axis] = (int)words[5 + axis];
+    r.hi[axis] = (int)words[8 + axis];
+  }
+  r.scale = __longlong_as_double(words[11]);
+  r.shift = __longlong_as_double(words[12]);
+  r.low = __uint_as_float((unsigned int)(words[13] & 0xffffffffLL));
+  r.high = __uint_as_float((unsigned int)((unsigned long long)words[13] >> 32));
+  r.fill = __uint_as_float((unsigned int)(words[14] & 0xffffffffLL));
+  return r;
+}
+
+__device__ __forceinline__ unsigned char swap_bytes(unsigned char v) { return v; }
+__device__ __forceinline__ unsigned short swap_bytes(unsigned short v) { return (unsigned short)((v >> 8) | (v << 8)); }
+__device__ __forceinline__ unsigned int swap_bytes(unsigned int v) {
+  return (v >> 24) | ((v >> 8) & 0xff00u) | ((v << 8) & 0xff0000u) | (v << 24);
+}
+__device__ __forceinline__ unsigned long long swap_bytes(unsigned long long v) {
+  return ((unsigned long long)swap_bytes((unsigned int)v) << 32) | swap_bytes((unsigned int)(v >> 32));
+}
+
+// Each dtype: the unsigned type of its width, and how its bits become a double. `finite` tells NaN and Inf.
+struct Uint8 {
+  typedef unsigned char Bits;
+  static __device__ double value(Bits b, bool&) { return (double)b; }
+};
+struct Int8 {
+  typedef unsigned char Bits;
+  static __device__ double value(Bits b, bool&) { return (double)(signed char)b; }
+};
+struct Uint16 {
+  typedef unsigned short Bits;
+  static __device__ double value(Bits b, bool&) { return (double)b; }
+};
+struct Int16 {
+  typedef unsigned short Bits;
+  static __device__ double value(Bits b, bool&) { return (double)(short)b; }
+};
+struct Uint32 {
+  typedef unsigned int Bits;
+  static __device__ double value(Bits b, bool&) { return (double)b; }
+};
+struct Int32 {
+  typedef unsigned int Bits;
+  static __device__ double value(Bits b, bool&) { return (double)(int)b; }
+};
+struct Uint64 {
+  typedef unsigned long long Bits;
+  static __device__ double value(Bits b, bool&) { return (double)b; }
+};
+struct Int64 {
+  typedef unsigned long long Bits;
+  static __device__ double value(Bits b, bool&) { return (double)(long long)b; }
+};
+struct Float32 {
+  typedef unsigned int Bits;
+  static __device__ double value(Bits b, bool& finite) {
+    finite = (b & 0x7f800000u) != 0x7f800000u;
+    return (b & 0x7f800000u) ? (double)__uint_as_float(b) : 0.0;
+  }
+};
+struct Float64 {
+  typedef unsigned long long Bits;
+  static __device__ double value(Bits b, bool& finite) {
+    finite = (b & 0x7ff0000000000000ULL) != 0x7ff0000000000000ULL;
+    return __longlong_as_double((long long)b);
+  }
+};
+
+template <typename T>
+__device__ __forceinline__ float decode_voxel(const Record& r, const unsigned char* raw, long long element) {
+  typename T::Bits bits = ((const typename T::Bits*)raw)[element];
+  if (r.big_endian) bits = swap_bytes(bits);
+  bool finite = true;
+  const double value = T::value(bits, finite);
+  if (!finite && !r.keep) return r.fill;
+  const float x = flush(__double2float_rn(__dadd_rn(__dmul_rn(value, r.scale), r.shift)));
+  return x < r.low ? r.low : x > r.high ? r.high : x;
+}
+
+template <typename T>
+__device__ __forceinline__ void decode_rows(OUTPUT* target, OUTPUT* copy, const unsigned char* raw, const Record& r,
+                                            int rows, int height, int width) {
+  for (int row = blockIdx.x * blockDim.y + threadIdx.y; row < rows; row += gridDim.x * blockDim.y) {
+    const int z = row / height;
+    const int y = row % height;
+    const bool inside = z >= r.lo[0] && z < r.hi[0] && y >= r.lo[1] && y < r.hi[1];
+    const long long first = z * r.stride[0] + y * r.stride[1];
+    for (int x = threadIdx.x; x < width; x += blockDim.x) {
+      float value = r.fill;
+      if (inside && x >= r.lo[2] && x < r.hi[2]) value = decode_voxel<T>(r, raw, first + x * r.stride[2]);
+      const long long at = (long long)row * width + x;
+      const OUTPUT stored = STORE(value);
+      target[at] = stored;
+      if (copy) copy[at] = stored;
+    }
+  }
+}
+
+extern "C" __global__ void decode_volume(OUTPUT* target, OUTPUT* copy, const unsigned char* raw,
+                                         const long long* records, long long row_bytes, int channels, int depth,
+                                         int height, int width) {
+  const int channel = blockIdx.y;
+  const Record r = read_record(records + (long long)RECORD_WORDS * channel);
+  const int rows = depth * height;
+  const long long offset = (long long)channel * rows * width;
+  target += offset;
+  if (copy) copy += offset;
+  raw += row_bytes * (channel / channels) + r.start;
+  switch (r.code) {
+    case 0:
+      decode_rows<Uint8>(target, copy, raw, r, rows, height, width);
+      break;
+    case 1:
+      decode_rows<Int8>(target, copy, raw, r, rows, height, width);
+      break;
+    case 2:
+      decode_rows<Uint16>(target, copy, raw, r, rows, height, width);
+      break;
+    case 3:
+      decode_rows<Int16>(target, copy, raw, r, rows, height, width);
+      break;
+    case 4:
+      decode_rows<Uint32>(target, copy, raw, r, rows, height, width);
+      break;
+    case 5:
+      decode_rows<Int32>(target, copy, raw, r, rows, height, width);
+      break;
+    case 6:
+      decode_rows<Uint64>(target, copy, raw, r, rows, height, width);
+      break;
+    case 7:
+      decode_rows<Int64>(target, copy, raw, r, rows, height, width);
+      break;
+    case 8:
+      decode_rows<Float32>(target, copy, raw, r, rows, height, width);
+      break;
+    case 9:
+      decode_rows<Float64>(target, copy, raw, r, rows, height, width);
+      break;
+    default:
+      __trap();
+  }
+}

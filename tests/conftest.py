@@ -1,0 +1,67 @@
+"""Fixtures for all tests, and what `-m gpu` means."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import dali_cr
+from dali_cr.ops import launch
+from tests.cuda_on_cpu import host
+from tests.volumes import ORIENTATIONS, write_nifti
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests that need a GPU where there is none, unless they were asked for by name of their marker."""
+    asked_for = "gpu" in item.config.option.markexpr
+    if item.get_closest_marker("gpu") and not asked_for and shutil.which("nvidia-smi") is None:
+        pytest.skip("needs a GPU")
+
+
+@pytest.fixture
+def cuda_on_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[host.HostCuda]:
+    """Run the ops' kernels on the CPU, bit for bit as CUDA text; `cuda_on_cpu.order` sets the threads' order."""
+    if host.compiler() is None:
+        pytest.skip("needs a C++ compiler")
+    emulation = host.HostCuda()
+    monkeypatch.setattr(launch, "array_module", lambda: emulation.arrays)
+    monkeypatch.setattr(launch, "kernel", emulation.kernel)
+    yield emulation
+
+
+@pytest.fixture(scope="session")
+def mixed_index(tmp_path_factory: pytest.TempPathFactory) -> dali_cr.Index:
+    """Small volumes of many shapes, dtypes, byte orders, orientations and spacings; one of them holds NaN."""
+    folder = tmp_path_factory.mktemp("mixed")
+    rng = np.random.default_rng(0)
+    for i, dtype in enumerate(("<i2", ">u2", "|u1", "<f4", ">f8", "<i4", ">i2", "|i1", "<f4", ">u4", "<i8")):
+        shape = tuple(int(n) for n in rng.integers(14, 40, 3))
+        grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij"))
+        inside = (grid**2).sum(0) < 0.9
+        numbers = np.where(inside, 60 + 40 * np.sin(4 * grid.sum(0)) + rng.normal(0, 5, shape), 0)
+        if dtype == ">f8":
+            numbers[3:5, 3:5, 3:5] = np.nan
+        write_nifti(
+            folder / f"{i:02}.nii{'.gz' * (i % 3 > 0)}",
+            np.clip(numbers, 0, 120) if dtype[1] in "ui" else numbers,
+            orientation=ORIENTATIONS[(7 * i) % 48],
+            dtype=dtype,
+            slope=None if i % 2 else 0.25,
+            intercept=-3.0,
+        )
+    return dali_cr.scan(folder, progress=False)
+
+
+@pytest.fixture(scope="session")
+def channel_index(tmp_path_factory: pytest.TempPathFactory) -> dali_cr.Index:
+    """Cases of two channels, each a file of its own dtype, and one 4-D file a case in another folder."""
+    folder = tmp_path_factory.mktemp("channels")
+    rng = np.random.default_rng(1)
+    for i in range(4):
+        shape = tuple(int(n) for n in rng.integers(14, 30, 3))
+        for name, dtype in (("a", "<i2"), ("b", ">f4")):
+            write_nifti(folder / f"p{i}" / f"{name}.nii.gz", rng.integers(0, 300, shape), dtype=dtype)
+    return dali_cr.scan(folder, "{case}/{channel}.nii.gz", progress=False)

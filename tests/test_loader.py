@@ -1,0 +1,248 @@
+"""The stream that a training loop sees."""
+
+import gc
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import dali_cr
+
+RECIPE = dali_cr.Restoration(crop=(16, 20, 24), swap=dali_cr.Swap(8, (2, 6)), foreground=0.5)
+
+
+def loader(index: dali_cr.Index, **options: Any) -> dali_cr.Loader:
+    options = {"batch_size": 4, "device": "cpu", "seed": 5, **options}
+    return dali_cr.Loader(index, options.pop("recipe", RECIPE), **options)
+
+
+def samples(stream: dali_cr.Loader, steps: int | None = None) -> dict[int, bytes]:
+    """Return what each sample number delivered."""
+    out: dict[int, bytes] = {}
+    for step, batch in enumerate(stream):
+        for i, number in enumerate(batch["sample"].tolist()):
+            assert number not in out
+            out[number] = batch["disordered"][i].numpy().tobytes() + batch["target"][i].numpy().tobytes()
+        if step + 1 == steps:
+            break
+    return out
+
+
+@pytest.fixture(scope="module")
+def known(mixed_index: dali_cr.Index) -> dict[int, bytes]:
+    with loader(mixed_index, batch_size=1, threads=1) as stream:
+        return samples(stream, 36)
+
+
+def test_what_a_batch_is(mixed_index: dali_cr.Index) -> None:
+    with loader(mixed_index) as stream:
+        batch = next(iter(stream))
+        assert set(batch) == {"disordered", "target", "sample"}
+        for name in ("disordered", "target"):
+            assert batch[name].shape == (4, 1, 16, 20, 24)
+            assert batch[name].dtype == torch.float32
+        assert batch["sample"].dtype == torch.int64
+        assert batch["sample"].tolist() == [0, 1, 2, 3]
+        for i in range(4):
+            swaps = stream.plan(i).swaps
+            assert torch.equal(dali_cr.swap_patches(batch["target"][i], swaps), batch["disordered"][i])
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+@pytest.mark.parametrize("threads", [1, 4])
+def test_whatever_batch_size_and_threads(
+    mixed_index: dali_cr.Index, known: dict[int, bytes], batch_size: int, threads: int
+) -> None:
+    with loader(mixed_index, batch_size=batch_size, threads=threads) as stream:
+        got = samples(stream, -(-36 // batch_size))
+    assert {n: got[n] for n in known} == known
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_whatever_world_size_and_each_number_once(
+    mixed_index: dali_cr.Index, known: dict[int, bytes], world_size: int
+) -> None:
+    got: list[tuple[int, bytes]] = []
+    for rank in range(world_size):
+        with loader(mixed_index, epochs=3, rank=rank, world_size=world_size) as stream:
+            got += samples(stream).items()
+            assert next(iter(stream), None) is None
+    assert sorted(n for n, _ in got) == list(range(3 * len(mixed_index)))
+    assert all(known[n] == content for n, content in got if n in known)
+
+
+@pytest.mark.parametrize("stop", [0, 1, 5])
+def test_resumes_anywhere_with_another_batch_size(
+    mixed_index: dali_cr.Index, known: dict[int, bytes], stop: int
+) -> None:
+    with loader(mixed_index, batch_size=3) as first:
+        before = samples(first, stop) if stop else {}
+        state = first.state_dict()
+    with loader(mixed_index, batch_size=4) as second:
+        samples(second, 2)
+        second.load_state_dict(state)
+        assert second.next_sample == 3 * stop
+        after = samples(second, 4)
+    together = before | after
+    assert sorted(together) == list(range(3 * stop + 16))
+    assert all(known[n] == together[n] for n in together if n in known)
+
+
+def test_goes_on_after_break_and_after_close(mixed_index: dali_cr.Index, known: dict[int, bytes]) -> None:
+    with loader(mixed_index) as stream:
+        got = samples(stream, 2) | samples(stream, 1)
+        stream.close()
+        got |= samples(stream, 3)
+    assert sorted(got) == list(range(24))
+    assert all(known[n] == got[n] for n in got)
+
+
+def test_state_is_plain_and_names_what_differs(mixed_index: dali_cr.Index, channel_index: dali_cr.Index) -> None:
+    import json
+
+    with loader(mixed_index) as stream:
+        state = json.loads(json.dumps(stream.state_dict()))
+    for other, what in (
+        (loader(mixed_index, seed=6), "seed"),
+        (loader(channel_index), "index"),
+        (loader(mixed_index, recipe=replace(RECIPE, foreground=0.6)), "recipe"),
+    ):
+        with other, pytest.raises(ValueError, match=f"but {what} differ"):
+            other.load_state_dict(state)
+
+
+def test_tensors_outlive_their_batch(mixed_index: dali_cr.Index) -> None:
+    """No copy is made: what DALI reuses must not be what somebody still holds."""
+    with loader(mixed_index) as stream:
+        kept = [batch["target"] for batch, _ in zip(stream, range(12), strict=False)]
+        copies = [tensor.clone() for tensor in kept]
+        samples(stream, 12)
+    del stream
+    gc.collect()
+    assert all(torch.equal(a, b) for a, b in zip(kept, copies, strict=True))
+
+
+@pytest.fixture
+def breakable(mixed_index: dali_cr.Index, tmp_path: Path) -> dali_cr.Index:
+    root = tmp_path / "data"
+    shutil.copytree(mixed_index.root, root, copy_function=shutil.copy2)
+    return replace(mixed_index, root=root)
+
+
+def test_a_broken_file_raises_after_the_batches_before_it(breakable: dali_cr.Index, known: dict[int, bytes]) -> None:
+    with loader(breakable, batch_size=1) as stream:
+        number = 6
+        path = breakable.root / stream.plan(number).path
+        content, status = path.read_bytes(), path.stat()
+        path.unlink()
+        first = min(n for n in range(number + 1) if breakable.root / stream.plan(n).path == path)
+        got: dict[int, bytes] = {}
+        with pytest.raises(dali_cr.VolumeError, match=path.name):
+            for batch in stream:
+                got[int(batch["sample"])] = batch["disordered"][0].numpy().tobytes()
+        assert sorted(got) == list(range(first))
+        assert stream.next_sample == first
+        with pytest.raises(dali_cr.VolumeError, match=path.name):
+            next(iter(stream))
+        path.write_bytes(content)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert known[first] == samples(stream, 1)[first]
+
+
+def test_skip_counts_and_is_kept_in_the_state(breakable: dali_cr.Index) -> None:
+    gone = breakable.cases[3]
+    (breakable.root / gone.volumes[0].path).unlink()
+    with loader(breakable, on_error="skip") as stream:
+        whole = samples(stream, 8)
+        assert list(stream.skipped) == [gone.name]
+        assert "cannot be read" in stream.skipped[gone.name]
+        state = stream.state_dict()
+    with loader(breakable, on_error="skip") as again:
+        again.load_state_dict({**state, "next": 0})
+        assert again.skipped
+        assert samples(again, 8) == whole
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"batch_size": 0},
+        {"device": "tpu"},
+        {"device": "cuda:x"},
+        {"seed": -1},
+        {"epochs": -1},
+        {"threads": 0},
+        {"rank": 3},
+    ],
+    ids=str,
+)
+def test_refuses_at_once(mixed_index: dali_cr.Index, wrong: dict) -> None:
+    with pytest.raises(ValueError, match="wanted"):
+        loader(mixed_index, **wrong)
+
+
+def test_refuses_an_index_of_mixed_channels(mixed_index: dali_cr.Index) -> None:
+    case = mixed_index.cases[0]
+    both = replace(case, volumes=case.volumes * 2)
+    with pytest.raises(ValueError, match="same number of channels"):
+        loader(replace(mixed_index, cases=(both, *mixed_index.cases[1:])))
+
+
+def test_float16(mixed_index: dali_cr.Index) -> None:
+    with loader(mixed_index, recipe=replace(RECIPE, dtype="float16")) as half, loader(mixed_index) as single:
+        one, other = next(iter(half)), next(iter(single))
+        assert one["target"].dtype == torch.float16
+        assert torch.equal(one["target"], other["target"].half())
+
+
+def test_gloo_ranks_share_the_stream(mixed_index: dali_cr.Index, tmp_path: Path) -> None:
+    """Two processes under torch.distributed take their slices without being told."""
+    mixed_index.save(tmp_path / "index.json")
+    program = (
+        "import sys, torch.distributed as dist, dali_cr\n"
+        "dist.init_process_group('gloo', init_method='file://' + sys.argv[1], rank=int(sys.argv[2]), world_size=2)\n"
+        "index = dali_cr.Index.load(sys.argv[3])\n"
+        "recipe = dali_cr.Restoration(crop=(16, 20, 24), swap=dali_cr.Swap(8, (2, 6)))\n"
+        "with dali_cr.Loader(index, recipe, batch_size=2, device='cpu') as loader:\n"
+        "    for batch, _ in zip(loader, range(2)): print(*batch['sample'].tolist())\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "store")]
+    running = [
+        subprocess.Popen([*command, str(rank), str(tmp_path / "index.json")], stdout=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    printed = [process.communicate(timeout=120)[0].split() for process in running]
+    assert printed == [["0", "1", "4", "5"], ["2", "3", "6", "7"]]
+
+
+def test_scan_read_and_swap_without_any_extra() -> None:
+    """What needs DALI, torch or CuPy says which extra to install; the rest must not even import them."""
+    program = (
+        "import sys\n"
+        "for name in ('nvidia.dali', 'torch', 'cupy'): sys.modules[name] = None\n"
+        "import dali_cr, numpy as np\n"
+        "from nibabel.testing import data_path\n"
+        "index = dali_cr.scan(data_path, 'anatomical.nii', progress=False)\n"
+        "volume = dali_cr.read_volume(index.root / index.cases[0].name)\n"
+        "swaps = dali_cr.draw_swaps(0, 0, volume.shape[1:], dali_cr.Swap(10, (2, 5)))\n"
+        "assert np.array_equal(dali_cr.unswap_patches(dali_cr.swap_patches(volume, swaps), swaps), volume)\n"
+        "recipe = dali_cr.Restoration(crop=(8, 8, 8), swap=dali_cr.Swap(2, 2))\n"
+        "for make in (lambda: dali_cr.Loader(index, recipe, batch_size=1, device='cpu'),\n"
+        "             lambda: dali_cr.restoration_pipeline(index, recipe, 1, 'cpu')):\n"
+        "    try: make()\n"
+        "    except ImportError as error: assert 'dali-cr[cu' in str(error), error\n"
+        "    else: raise SystemExit('no ImportError')\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def test_public_names() -> None:
+    assert all(hasattr(dali_cr, name) for name in dali_cr.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = dali_cr.nothing

@@ -1,0 +1,81 @@
+"""Recipes are checked when they are made."""
+
+import pytest
+
+from dali_cr import Restoration, Swap
+
+
+@pytest.mark.parametrize(
+    ("patch", "shape", "edges"),
+    [
+        (5, (8, 9, 10), ((5, 5),) * 3),
+        ((4, 16), (64, 64, 64), ((4, 16),) * 3),
+        ((4, 4, 8), (32, 64, 64), ((4, 4), (4, 4), (8, 8))),
+        ((1, (2, 3), 8), (32, 64, 64), ((1, 1), (2, 3), (8, 8))),
+        ((4, 16), (1, 64, 64), ((1, 1), (4, 16), (4, 16))),
+    ],
+)
+def test_edges(patch: object, shape: tuple[int, int, int], edges: object) -> None:
+    assert Swap(patch=patch).edges(shape) == edges  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("patch", [0, -1, (5, 4), (0, 4), (1, 2, 3, 4), (1.5, 2), "4", (4,), True, None])
+def test_refuses_what_is_no_patch(patch: object) -> None:
+    with pytest.raises(ValueError, match="patch: wanted"):
+        Swap(patch=patch)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("iterations", [-1, 1.0, True])
+def test_refuses_iterations(iterations: object) -> None:
+    with pytest.raises(ValueError, match="iterations: wanted"):
+        Swap(iterations=iterations)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("patch", "crop"),
+    [((4, 17), (32, 32, 32)), (9, (16, 16, 16)), ((40, 8, 8), (32, 64, 64)), (5, (4, 64, 64)), ((2, 2, 2), (1, 8, 8))],
+)
+def test_refuses_a_crop_without_room_and_says_what_fits(patch: object, crop: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="at most half of it"):
+        Restoration(crop=crop, swap=Swap(patch=patch))  # type: ignore[arg-type]
+
+
+def test_tight_but_possible() -> None:
+    Restoration(crop=(32, 64, 32), swap=Swap(patch=(32, 32, 32)))
+    Restoration(crop=(4, 4, 4), swap=Swap(iterations=0, patch=100))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"crop": (0, 8, 8)},
+        {"crop": (8, 8)},
+        {"crop": 8},
+        {"crop": (8.0, 8, 8)},
+        {"flips": ("X",)},
+        {"flips": ("W", "W")},
+        {"foreground": 1.1},
+        {"foreground": -0.1},
+        {"dtype": "float64"},
+        {"normalize": "max"},
+        {"normalize": ("window", 5, 5)},
+        {"normalize": ("window", 0)},
+        {"normalize": ("level", 0, 1)},
+        {"normalize": ("window", 0, float("inf"))},
+    ],
+    ids=str,
+)
+def test_refuses_by_the_fields_name(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}: wanted"):
+        Restoration(**{"crop": (8, 8, 8), "swap": Swap(patch=2), **wrong})  # type: ignore[arg-type]
+
+
+def test_fingerprints_tell_recipes_apart_and_lists_are_tuples() -> None:
+    one = Restoration(crop=(8, 8, 8), swap=Swap(patch=(2, 4)))
+    assert one.fingerprint == Restoration(crop=[8, 8, 8], swap=Swap(patch=[2, 4])).fingerprint  # type: ignore[arg-type]
+    others = [
+        Restoration(crop=(8, 8, 9), swap=Swap(patch=(2, 4))),
+        Restoration(crop=(8, 8, 8), swap=Swap(patch=(2, 3))),
+        Restoration(crop=(8, 8, 8), swap=Swap(patch=(2, 4)), normalize=None),
+    ]
+    assert len({recipe.fingerprint for recipe in [one, *others]}) == 4
