@@ -19,8 +19,8 @@ from dali_cr.ops.decode import decode_volume as decode_batch
 from dali_cr.ops.decode import decode_volume_ref
 from dali_cr.ops.swap import check_swaps, swap_in_place, swap_in_place_ref
 from dali_cr.plan import Planner
+from dali_cr.raw_source import RawSource
 from dali_cr.recipe import Restoration, Swap
-from dali_cr.source import RawSource
 from dali_cr.stream import Stream
 from dali_cr.swaps import draw_batch
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dali_cr import extras
+from dali_cr.cache import Cache, open_cache
 from dali_cr.geometry import VolumeError
 from dali_cr.index import Index
-from dali_cr.pipeline import build_pipeline, device_number
+from dali_cr.pipeline import AnySource, build_pipeline, device_number, make_source
 from dali_cr.plan import Planner, SamplePlan
+from dali_cr.raw_source import RawSource
 from dali_cr.recipe import Restoration
-from dali_cr.source import PairSource, RawSource, Source
 from dali_cr.stream import Stream
 
 _STATE_FORMAT = 1
@@ -42,6 +43,10 @@ class Loader:
     on_error : "raise" or "skip"
         When a file cannot be read in mid-training: raise `VolumeError` after the batches before it were delivered, or
         draw the sample numbers again from other cases; `skipped` then names the file.
+    cache : str or sequence of str
+        Where inflated volumes are kept after the first read, the fastest first: "gpu:40GB", "host:16GB" (one for all
+        ranks of a node), "disk:PATH" or "disk:PATH:500GB" (kept for the next run). Each fills and never evicts. The
+        samples are the same bytes with and without.
 
     Raises
     ------
@@ -76,6 +81,7 @@ class Loader:
         threads: int | None = None,
         prefetch: int = 2,
         on_error: str = "raise",
+        cache: str | Sequence[str] = (),
     ) -> None:
         if epochs is not None and epochs < 0:
             raise ValueError(f"epochs: wanted None or a number of at least 0, got {epochs}")
@@ -90,6 +96,8 @@ class Loader:
             world_size=everyone if world_size is None else world_size,
         )
         self._options: dict[str, Any] = {"threads": threads, "on_error": on_error}
+        self._levels = [cache] if isinstance(cache, str) else list(cache)
+        self._cache: Cache | None = None
         self._prefetch = prefetch
         self._device_number = device_number(self.device)
         self._running: _Running | None = None
@@ -170,11 +178,17 @@ class Loader:
         )
         self._step, self._broken = 0, {int(case): reason for case, reason in state["broken"].items()}
 
+    def cache_report(self) -> dict[str, dict[str, float]]:
+        """Return the bytes kept, the budget, and this process's hits and misses of each cache level."""
+        arena = self._running.source.arena if self._running and isinstance(self._running.source, RawSource) else None
+        own = {arena.name: arena.report()} if arena else {}
+        return {**own, **(self._cache.report() if self._cache else {})}
+
     def close(self) -> None:
-        """Stop the threads; iterating again starts them anew, with the next batch."""
+        """Stop the threads and let go of the caches; iterating again starts them anew, with the next batch."""
         if self._running:
             self._broken = dict(self._running.source.broken)
-            self._running = None
+            self._running, self._cache = None, None
             self._finalizer()
 
     def _run(self) -> _Running:
@@ -183,12 +197,12 @@ class Loader:
             stream = Stream(
                 self._stream.batch_size, self.next_sample, self._stream.end, self._stream.rank, self._stream.world_size
             )
-            kind = RawSource if self._device_number is not None else PairSource
-            source = kind(self._planner, stream, **self._options)
+            self._cache = self._cache or open_cache(self._levels, self.index)
+            source = make_source(self._planner, stream, self.device, self._levels, cache=self._cache, **self._options)
             source.broken.update(self._broken)
             self._stream, self._step = stream, 0
             self._running = _Running(source, self.device, self._prefetch)
-            self._finalizer = weakref.finalize(self, source.close)
+            self._finalizer = weakref.finalize(self, _close, source, self._cache)
         return self._running
 
     def _next(self) -> dict[str, Any] | None:
@@ -210,7 +224,7 @@ class Loader:
 class _Running:
     """A pipeline at work, and the errors of batches that it has made ahead."""
 
-    def __init__(self, source: Source, device: str, prefetch: int) -> None:
+    def __init__(self, source: AnySource, device: str, prefetch: int) -> None:
         self.source = source
         self._errors: dict[int, BaseException] = {}
         self._on_gpu = device_number(device) is not None
@@ -245,6 +259,12 @@ class _Running:
             except VolumeError as error:
                 self._errors[k] = error
         return self.source.blank()
+
+
+def _close(source: AnySource, cache: Cache) -> None:
+    """Stop a source's threads, then let go of what they read through."""
+    source.close()
+    cache.close()
 
 
 def _ranks(torch: Any) -> tuple[int, int]:

@@ -7,20 +7,26 @@ the interpreter's lock.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from dali_cr import extras, fn
+from dali_cr.arena import Arena
+from dali_cr.cache import Cache, open_cache, parse_cache
 from dali_cr.geometry import Triple
 from dali_cr.index import Index
 from dali_cr.ops import launch
 from dali_cr.ops.batch import as_batch
 from dali_cr.ops.decode import decode_volume
 from dali_cr.ops.swap import swap_in_place
+from dali_cr.pair_source import PairSource
 from dali_cr.plan import Planner
+from dali_cr.raw_source import RawSource
 from dali_cr.recipe import Restoration
-from dali_cr.source import PairSource, RawSource, Source
 from dali_cr.stream import Stream
+
+AnySource = PairSource | RawSource
 
 
 def restoration_pipeline(
@@ -33,6 +39,7 @@ def restoration_pipeline(
     threads: int | None = None,
     prefetch: int = 2,
     on_error: str = "raise",
+    cache: str | Sequence[str] = (),
 ) -> Any:
     """Build the pipeline that gives (disordered, target, sample number), batch after batch, without end.
 
@@ -49,6 +56,8 @@ def restoration_pipeline(
         Batches that DALI keeps ready.
     on_error : "raise" or "skip"
         What follows when a file cannot be read.
+    cache : str or sequence of str
+        Where inflated volumes are kept, the fastest first; as `Loader` takes it.
 
     Returns
     -------
@@ -63,12 +72,47 @@ def restoration_pipeline(
     ImportError
         If an extra is missing.
     """
-    kind = PairSource if device == "cpu" else RawSource
-    source = kind(Planner(index, recipe, seed), Stream(batch_size), threads=threads, on_error=on_error)
+    levels = [cache] if isinstance(cache, str) else list(cache)
+    source = make_source(
+        Planner(index, recipe, seed), Stream(batch_size), device, levels, threads=threads, on_error=on_error
+    )
     return build_pipeline(source, device, prefetch=prefetch)
 
 
-def build_pipeline(source: Source, device: str, *, prefetch: int = 2, batch: Any = None) -> Any:
+def make_source(
+    planner: Planner, stream: Stream, device: str, levels: Sequence[str], cache: Cache | None = None, **options: Any
+) -> AnySource:
+    """Make the source for a device, reading through the cache levels described.
+
+    Parameters
+    ----------
+    planner : Planner
+    stream : Stream
+    device : "cuda", "cuda:N" or "cpu"
+    levels : sequence of str
+        As `dali_cr.cache.parse_cache` takes them.
+    cache : Cache, optional
+        The host and disk levels, if they are open already.
+    **options
+        Of `Source`.
+
+    Raises
+    ------
+    ValueError
+        If a level is described wrongly, or is the GPU's and the device is not.
+    """
+    budgets = [budget for kind, _, budget in map(parse_cache, levels) if kind == "gpu"]
+    on_gpu = device_number(device) is not None
+    if budgets and not on_gpu:
+        raise ValueError(f"cache: a 'gpu' level needs a GPU, the device is {device!r}; take 'host:...' or 'disk:...'")
+    cache = cache or open_cache(levels, planner.index)
+    if not on_gpu:
+        return PairSource(planner, stream, cache=cache, **options)
+    arena = Arena(sum(budgets), planner.index) if budgets else None
+    return RawSource(planner, stream, cache=cache, arena=arena, **options)
+
+
+def build_pipeline(source: AnySource, device: str, *, prefetch: int = 2, batch: Any = None) -> Any:
     """Build the graph around a source.
 
     Parameters
@@ -86,8 +130,10 @@ def build_pipeline(source: Source, device: str, *, prefetch: int = 2, batch: Any
     pipeline : nvidia.dali.Pipeline
     """
     device_id = device_number(device)
-    if device_id is not None:
+    if isinstance(source, RawSource) and device_id is not None:
         _try_kernels(source, device_id)
+    elif isinstance(source, RawSource) and source.arena:
+        source.arena.allocate()
     dali = extras.load("nvidia.dali")
     pipeline = dali.Pipeline(source.stream.batch_size, 1, device_id, prefetch_queue_depth=prefetch)
     with pipeline:
@@ -99,27 +145,29 @@ def build_pipeline(source: Source, device: str, *, prefetch: int = 2, batch: Any
             if device_id is not None:
                 raw, records, swaps = raw.gpu(), records.gpu(), swaps.gpu()
             recipe = source.planner.recipe
-            restore = partial(restore_batch, shape=recipe.crop, dtype=recipe.dtype)
+            restore = partial(restore_batch, shape=recipe.crop, dtype=recipe.dtype, arena=source.arena)
             disordered, target = fn.on_batch(restore, raw, records, swaps, outputs=2)
         pipeline.set_outputs(disordered, target, sample)
     pipeline.build()
     return pipeline
 
 
-def _try_kernels(source: Source, device_id: int) -> None:
+def _try_kernels(source: RawSource, device_id: int) -> None:
     """Compile and run the kernels on a blank batch: what is wrong shows now, and the first batch need not wait."""
     recipe, cupy = source.planner.recipe, launch.array_module()
     found = cupy.cuda.runtime.getDeviceCount() if cupy.cuda.is_available() else 0
     if device_id >= found:
         raise ValueError(f"device: wanted 'cuda:{device_id}', there are {found} GPUs; take another one, or 'cpu'")
     with cupy.cuda.Device(device_id):
+        if source.arena:
+            source.arena.allocate()
         inputs = [[cupy.asarray(array[0])] for array in source.blank()[:3]]
-        restore_batch(*inputs, shape=recipe.crop, dtype=recipe.dtype)
+        restore_batch(*inputs, shape=recipe.crop, dtype=recipe.dtype, arena=source.arena)
         cupy.cuda.get_current_stream().synchronize()
 
 
 def restore_batch(
-    raw: list[Any], records: list[Any], swaps: list[Any], *, shape: Triple, dtype: str
+    raw: list[Any], records: list[Any], swaps: list[Any], *, shape: Triple, dtype: str, arena: Arena | None = None
 ) -> tuple[list[Any], list[Any]]:
     """Decode a batch, once for the target and once to swap in; two launches.
 
@@ -130,12 +178,18 @@ def restore_batch(
     swaps : list of B (T, 3, 3) int32
     shape : (3,) int
     dtype : str
+    arena : Arena, optional
+        Takes the volumes that this batch brings, and is read in place.
 
     Returns
     -------
     disordered, target : list of B (C, D, H, W)
     """
-    target, disordered = decode_volume(as_batch(raw), as_batch(records), shape, dtype, twice=True)
+    rows, kept = as_batch(raw), None
+    if arena:
+        arena.upload(rows)
+        kept = arena.memory
+    target, disordered = decode_volume(rows, as_batch(records), shape, dtype, arena=kept, twice=True)
     swap_in_place(disordered, as_batch(swaps))
     return list(disordered), list(target)
 

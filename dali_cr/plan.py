@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.geometry import Triple, VolumeError
-from dali_cr.index import Case, Index, refuse_empty
+from dali_cr.index import Index, refuse_empty
 from dali_cr.recipe import AXES, Restoration
 from dali_cr.statistics import cell_edge
 from dali_cr.swaps import draw_batch
@@ -97,7 +97,9 @@ class Planner:
         refuse_empty(index)
         rng.check_seed(seed)
         self.index, self.recipe, self.seed = index, recipe, seed
+        self._shapes = np.array([case.shape for case in index.cases])
         self._order = lru_cache(maxsize=4)(self._draw_order)
+        self._cells = lru_cache(maxsize=1024)(self._sum_cells)
 
     @property
     def epoch_length(self) -> int:
@@ -124,28 +126,23 @@ class Planner:
             If every case is broken.
         """
         n = np.atleast_1d(np.asarray(numbers, np.int64))
-        chosen = [self._choose_case(int(number), broken) for number in n]
-        cases = [self.index.cases[case] for case, _ in chosen]
-        origins = self._draw_origins(n, cases)
-        flips = self._draw_flips(n)
+        chosen = [self._choose_case(number, broken) for number in n.tolist()]
         swaps = draw_batch(self.seed, n, self.recipe.crop, self.recipe.swap)
         swaps.flags.writeable = False
+        origins = self._draw_origins(n, [case for case, _ in chosen]).tolist()
+        flips = self._draw_flips(n).tolist()
         return [
             SamplePlan(
-                int(n[i]),
-                chosen[i][0],
-                cases[i].volumes[0].path,
-                chosen[i][1],
-                (self._view(origins[i], flips[i], swaps[i]),),
+                number=number,
+                case=case,
+                path=self.index.cases[case].volumes[0].path,
+                attempt=attempt,
+                views=(View(tuple(origin), tuple(flip), own),),
             )
-            for i in range(n.size)
+            for number, (case, attempt), origin, flip, own in zip(
+                n.tolist(), chosen, origins, flips, swaps, strict=True
+            )
         ]
-
-    @staticmethod
-    def _view(origin: npt.NDArray[np.int64], flips: npt.NDArray[np.bool_], swaps: npt.NDArray[np.int32]) -> View:
-        d, h, w = origin.tolist()
-        fd, fh, fw = flips.tolist()
-        return View((d, h, w), (fd, fh, fw), swaps)
 
     def _draw_order(self, epoch: int) -> npt.NDArray[np.int64]:
         """Return the epoch's permutation of the cases."""
@@ -165,17 +162,30 @@ class Planner:
             case = int(rng.below(words[0, 0], len(self.index)))
         return case, attempt
 
-    def _draw_origins(self, numbers: npt.NDArray[np.int64], cases: list[Case]) -> npt.NDArray[np.int64]:
+    def _draw_origins(self, numbers: npt.NDArray[np.int64], cases: list[int]) -> npt.NDArray[np.int64]:
         """Draw each crop's origin: its centre from the foreground, or the origin uniformly."""
         words = rng.draw_words(self.seed, numbers, rng.Purpose.ORIGIN, _ORIGIN_BLOCKS)
-        crop = np.array(self.recipe.crop)
-        shapes = np.array([case.shape for case in cases])
+        crop, shapes = np.array(self.recipe.crop), self._shapes[cases]
         spare = np.maximum(shapes - crop, 0)
         origins = rng.below(words[:, 2:5], spare + 1)
-        for i in np.flatnonzero(rng.unit(words[:, 0]) < self.recipe.foreground):
-            centre = _foreground_voxel(cases[i], words[i, 1], words[i, 2:5])
-            origins[i] = np.clip(centre - crop // 2, 0, spare[i])
+        inner = np.flatnonzero(rng.unit(words[:, 0]) < self.recipe.foreground)
+        if inner.size:
+            cells = [self._foreground_cell(cases[i], int(words[i, 1])) for i in inner.tolist()]
+            centres = _place_in_cell(np.array(cells), words[inner, 2:5], shapes[inner])
+            origins[inner] = np.clip(centres - crop // 2, 0, spare[inner])
         return np.where(shapes < crop, -((crop - shapes) // 2), origins)
+
+    def _foreground_cell(self, case: int, word: int) -> tuple[int, int, int]:
+        """Draw a cell of the coarse map in proportion to its foreground in all channels."""
+        upto = self._cells(case)
+        cell = int(upto.searchsorted(word % int(upto[-1]), side="right"))
+        _, rows, columns = self.index.cases[case].volumes[0].foreground.shape
+        return cell // (rows * columns), cell // columns % rows, cell % columns
+
+    def _sum_cells(self, case: int) -> npt.NDArray[np.int64]:
+        """Return the running sum of a case's coarse map."""
+        maps = [volume.foreground for volume in self.index.cases[case].volumes]
+        return np.cumsum(np.sum(maps, axis=0, dtype=np.int64))
 
     def _draw_flips(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Draw which axes are flipped."""
@@ -184,12 +194,10 @@ class Planner:
         return np.asarray(bits.astype(bool) & np.array([axis in self.recipe.flips for axis in AXES]))
 
 
-def _foreground_voxel(case: Case, which: np.uint64, where: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-    """Draw a voxel: a cell in proportion to its foreground in all channels, then a place in the cell."""
-    weights = np.sum([volume.foreground for volume in case.volumes], axis=0, dtype=np.int64)
-    upto = np.cumsum(weights)
-    cell = np.searchsorted(upto, rng.below(which, upto[-1]), side="right")
-    cells = np.array(np.unravel_index(cell, weights.shape))
-    edges = np.array([cell_edge(length) for length in case.shape])
+def _place_in_cell(
+    cells: npt.NDArray[np.int64], words: npt.NDArray[np.uint64], shapes: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Draw a voxel of each cell; the last cell of an axis may be cut short."""
+    edges = cell_edge(shapes)
     first = cells * edges
-    return np.asarray(first + rng.below(where, np.minimum(edges, np.array(case.shape) - first)))
+    return np.asarray(first + rng.below(words, np.minimum(edges, shapes - first)))

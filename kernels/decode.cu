@@ -9,6 +9,7 @@
 //   target   (samples, channels, depth, height, width) OUTPUT, contiguous
 //   copy     the same again, or null: what the swaps will then be made in
 //   raw      (samples, row_bytes) bytes
+//   arena    bytes of volumes kept on the GPU, or null
 //   records  (samples, channels, 16) int64, dali_cr/ops/decode.py says which word is what
 //
 // Grid: x over rows of the crop, y over samples * channels. Block: (32, rows at a time); a warp walks along a row, so
@@ -21,7 +22,7 @@
 struct Record {
   long long start;
   int code;
-  bool big_endian, keep;
+  bool big_endian, keep, in_arena;
   long long stride[3];
   int lo[3], hi[3];
   double scale, shift;
@@ -34,6 +35,7 @@ __device__ __forceinline__ Record read_record(const long long* words) {
   r.code = (int)(words[1] & 0xff);
   r.big_endian = (words[1] >> 8) & 1;
   r.keep = (words[1] >> 9) & 1;
+  r.in_arena = (words[1] >> 10) & 1;
   for (int axis = 0; axis < 3; ++axis) {
     r.stride[axis] = words[2 + axis];
     r.lo[axis] = (int)words[5 + axis];
@@ -135,15 +137,15 @@ __device__ __forceinline__ void decode_rows(OUTPUT* target, OUTPUT* copy, const 
 }
 
 extern "C" __global__ void decode_volume(OUTPUT* target, OUTPUT* copy, const unsigned char* raw,
-                                         const long long* records, long long row_bytes, int channels, int depth,
-                                         int height, int width) {
+                                         const unsigned char* arena, const long long* records, long long row_bytes,
+                                         int channels, int depth, int height, int width) {
   const int channel = blockIdx.y;
   const Record r = read_record(records + (long long)RECORD_WORDS * channel);
   const int rows = depth * height;
   const long long offset = (long long)channel * rows * width;
   target += offset;
   if (copy) copy += offset;
-  raw += row_bytes * (channel / channels) + r.start;
+  raw = (r.in_arena ? arena : raw + row_bytes * (channel / channels)) + r.start;
   switch (r.code) {
     case 0:
       decode_rows<Uint8>(target, copy, raw, r, rows, height, width);

@@ -10,7 +10,7 @@ from nvidia.dali import pipeline_def
 import dali_cr
 from dali_cr import pipeline as graphs
 from dali_cr.plan import Planner
-from dali_cr.source import RawSource
+from dali_cr.raw_source import RawSource
 from dali_cr.stream import Stream
 from tests.cuda_on_cpu.host import HostCuda
 

@@ -11,7 +11,8 @@ import pytest
 import dali_cr
 from dali_cr.ops.decode import decode_volume_ref
 from dali_cr.plan import Planner, SamplePlan
-from dali_cr.source import PairSource, RawSource
+from dali_cr.pair_source import PairSource
+from dali_cr.raw_source import RawSource
 from dali_cr.stream import Stream
 
 RECIPE = dali_cr.Restoration(crop=(16, 20, 24), swap=dali_cr.Swap(8, (2, 6)), flips=("D", "H", "W"), foreground=0.5)

@@ -5,8 +5,8 @@ A record of 16 int64 words says for one channel of one sample where its voxels l
 ====== ===================================================================================
 word   content
 ====== ===================================================================================
-0      byte in the sample's row at which the voxel of output (0, 0, 0) lies (or would lie)
-1      dtype code (place in `DTYPES`) | big-endian << 8 | keep NaN and Inf << 9
+0      byte in the sample's row (or the arena) at which the voxel of output (0, 0, 0) lies (or would lie)
+1      dtype code (place in `DTYPES`) | big-endian << 8 | keep NaN and Inf << 9 | in arena << 10
 2-4    signed strides along output D, H, W, in elements
 5-7    first output index along D, H, W that has a voxel
 8-10   one past the last
@@ -31,7 +31,7 @@ from dali_cr.geometry import DTYPES, Triple
 from dali_cr.ops import launch
 
 RECORD_WORDS = 16
-_BIG_ENDIAN, _KEEP = 1 << 8, 1 << 9
+_BIG_ENDIAN, _KEEP, _IN_ARENA = 1 << 8, 1 << 9, 1 << 10
 _TINY = np.finfo(np.float32).tiny
 _TABLE_VOXELS = 1 << 18
 """From this many voxels on, a table of all 65,536 values of a 16-bit dtype is faster than arithmetic."""
@@ -114,6 +114,7 @@ def make_record(
     crop: Triple,
     shape: Triple,
     affine: Affine,
+    in_arena: bool = False,
 ) -> npt.NDArray[np.int64]:
     """Return the record of one channel.
 
@@ -133,6 +134,8 @@ def make_record(
     crop, shape : (3,) int
         Of the crop and of the volume.
     affine : Affine
+    in_arena : bool
+        Whether `first_byte` counts in the arena and not in the sample's row.
 
     Returns
     -------
@@ -140,7 +143,7 @@ def make_record(
     """
     record = np.zeros(RECORD_WORDS, np.int64)
     record[0] = first_byte
-    record[1] = DTYPES.index(dtype) | _BIG_ENDIAN * big_endian | _KEEP * affine.keep
+    record[1] = DTYPES.index(dtype) | _BIG_ENDIAN * big_endian | _KEEP * affine.keep | _IN_ARENA * in_arena
     for axis, (start, edge, length) in enumerate(zip(origin, crop, shape, strict=True)):
         lo, hi = max(0, -start), min(edge, length - start)
         record[0] += itemsize * strides[axis] * (start + edge - 1 if flips[axis] else start)
@@ -152,7 +155,12 @@ def make_record(
 
 
 def decode_volume_ref(
-    raw: npt.NDArray[np.uint8], records: npt.NDArray[np.int64], shape: Triple, dtype: str = "float32"
+    raw: npt.NDArray[np.uint8],
+    records: npt.NDArray[np.int64],
+    shape: Triple,
+    dtype: str = "float32",
+    *,
+    arena: npt.NDArray[np.uint8] | None = None,
 ) -> npt.NDArray[Any]:
     """Decode a batch in NumPy, straight from its records; the definition of `decode_volume`.
 
@@ -163,6 +171,8 @@ def decode_volume_ref(
     shape : (3,) int
         The crop's (D, H, W).
     dtype : "float32" or "float16"
+    arena : (bytes,) uint8, optional
+        Volumes kept, which records may point into.
 
     Returns
     -------
@@ -171,7 +181,8 @@ def decode_volume_ref(
     out = np.empty((*records.shape[:2], *shape), np.float32)
     for row, sample, channels in zip(raw, records, out, strict=True):
         for record, channel in zip(sample, channels, strict=True):
-            _decode_record(row, record, channel)
+            kept = arena if record[1] & _IN_ARENA else None
+            _decode_record(row if kept is None else kept, record, channel)
     return out.astype(dtype, copy=False)
 
 
@@ -190,7 +201,9 @@ def _decode_record(row: npt.NDArray[np.uint8], record: npt.NDArray[np.int64], ou
     Affine(float(scale), float(shift), low, high, fill, bool(record[1] & _KEEP))(inside, out[window])
 
 
-def decode_volume(raw: Any, records: Any, shape: Triple, dtype: str = "float32", *, twice: bool = False) -> Any:
+def decode_volume(
+    raw: Any, records: Any, shape: Triple, dtype: str = "float32", *, arena: Any = None, twice: bool = False
+) -> Any:
     """Decode a batch on the GPU; equivalent to `decode_volume_ref`, bit for bit.
 
     Parameters
@@ -201,6 +214,8 @@ def decode_volume(raw: Any, records: Any, shape: Triple, dtype: str = "float32",
     shape : (3,) int
         The crop's (D, H, W).
     dtype : "float32" or "float16"
+    arena : (bytes,) uint8 CuPy array, optional
+        Volumes kept, which records may point into.
     twice : bool
         Return the target two times, written in one pass.
 
@@ -227,8 +242,8 @@ def decode_volume(raw: Any, records: Any, shape: Triple, dtype: str = "float32",
     rows = shape[0] * shape[1]
     decode = launch.kernel("decode_volume", *_SOURCES, defines=_OUTPUTS[dtype])
     scalars = (np.int64(raw.shape[1]), *(np.int32(n) for n in (channels, *shape)))
-    pointer = np.uint64(0) if copy is None else copy
-    decode((min(-(-rows // 8), 65535), samples * channels), (32, 8), (target, pointer, raw, records, *scalars))
+    second, kept = (np.uint64(0) if array is None else array for array in (copy, arena))
+    decode((min(-(-rows // 8), 65535), samples * channels), (32, 8), (target, second, raw, kept, records, *scalars))
     return (target, copy) if twice else target
 
 

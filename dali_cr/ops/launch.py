@@ -1,7 +1,7 @@
 """Where the ops meet CUDA: the kernels' text, and the functions compiled from it.
 
 Nothing else in `dali_cr.ops` imports CuPy or names a kernel file's folder. Ops call `launch.array_module()` and
-`launch.kernel(...)` through this module, so that the tests can put NumPy and a host build of the same text in their place.
+`launch.kernel(...)` through this module, so that the tests can put NumPy and a host build of the same text there.
 
 Device code that several kernels share is concatenated in front of them and never `#include`d: CuPy keys its cache of
 compiled kernels on the source text alone, so an edit to an included file would go unnoticed.
@@ -45,7 +45,7 @@ def array_module() -> Any:
 def cuda_source(*names: str) -> str:
     """Return the text of the kernel files `names`, one after the other.
 
-    A wheel has the files in `dali_cr/_cuda`, a checkout in `kernels` beside the package. A `#line` in front of each file
+    A wheel has the files in `dali_cr/_cuda`, a checkout in `kernels` beside the package. A `#line` in front of each
     lets the compiler's messages name the file and its own line numbers.
     """
     folder = next((folder for folder in _SOURCE_FOLDERS if folder.is_dir()), None)

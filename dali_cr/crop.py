@@ -1,0 +1,45 @@
+"""Where a crop, its volume and its file's voxels meet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dali_cr.geometry import Triple
+from dali_cr.plan import View
+
+
+def box(view: View, crop: Triple, shape: Triple) -> tuple[Triple, Triple]:
+    """Return the canonical box [start, stop) of the volume that a crop covers."""
+    (d, h, w), (cd, ch, cw), (ld, lh, lw) = view.origin, crop, shape
+    return (max(0, d), max(0, h), max(0, w)), (min(ld, d + cd), min(lh, h + ch), min(lw, w + cw))
+
+
+def slices(view: View, crop: Triple, shape: Triple) -> tuple[slice, ...]:
+    """Return the same box as slices."""
+    return tuple(slice(a, b) for a, b in zip(*box(view, crop, shape), strict=True))
+
+
+def window(view: View, crop: Triple, shape: Triple) -> tuple[slice, ...]:
+    """Return the part of the (flipped) crop that has voxels."""
+    parts = []
+    for origin, edge, length, flipped in zip(view.origin, crop, shape, view.flips, strict=True):
+        lo, hi = max(0, -origin), min(edge, length - origin)
+        parts.append(slice(edge - hi, edge - lo) if flipped else slice(lo, hi))
+    return tuple(parts)
+
+
+def flip(raw: npt.NDArray[Any], view: View) -> npt.NDArray[Any]:
+    """Return a box's voxels flipped as the view says; no copy."""
+    return raw[tuple(slice(None, None, -1 if flipped else 1) for flipped in view.flips)]
+
+
+def pack(raw: npt.NDArray[Any], row: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[Any], list[int]]:
+    """Copy raw voxels to the front of a row in the order of their file; return the copy and the order of the axes."""
+    order = sorted(range(3), key=lambda axis: -abs(raw.strides[axis]))
+    forward = raw.transpose(order)[tuple(slice(None, None, -1 if raw.strides[a] < 0 else 1) for a in order)]
+    packed = row[: raw.nbytes].view(raw.dtype).reshape(forward.shape)
+    packed[...] = forward
+    return packed, order
