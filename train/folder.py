@@ -1,0 +1,98 @@
+"""The folder of a run: what may be started or resumed in it, and what its config.json remembers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import dali_cr
+
+
+class Refused(ValueError):
+    """A run that cannot be started as asked."""
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """Return the settings as JSON values, paths absolute, without what is no setting: whether to resume.
+
+    Parameters
+    ----------
+    config : dataclass instance
+    """
+    settings: dict[str, Any] = json.loads(json.dumps(asdict(config), default=lambda path: str(path.absolute())))
+    return {name: value for name, value in settings.items() if name != "resume"}
+
+
+def earlier_run(out: Path, resume: bool, now: dict[str, Any], fixed: Sequence[str]) -> dict[str, Any] | None:
+    """Return the config.json of the run to go on with.
+
+    Parameters
+    ----------
+    out : Path
+        The folder.
+    resume : bool
+        Whether it may hold a run.
+    now : dict
+        The settings asked for, from `plain`.
+    fixed : sequence of str
+        Those that must be the same as before.
+
+    Returns
+    -------
+    earlier : dict or None
+        None for a new run.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds something else, or a run that is not to be resumed, or one with other settings.
+    """
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"out: wanted a folder, {out} is a file")
+    # What ends in .part was being written when a run was killed.
+    held = sorted(entry.name for entry in out.iterdir() if entry.suffix != ".part") if out.exists() else []
+    if not held:
+        return None
+    if not resume:
+        raise ValueError(f"out: wanted a new or empty folder, {out} holds {held[0]}; --resume goes on with a run in it")
+    if "config.json" not in held:
+        raise ValueError(f"out: wanted the folder of a run to resume, {out} has no config.json; give another folder")
+    earlier: dict[str, Any] = json.loads((out / "config.json").read_text())
+    was = earlier["config"]
+    differ = "; ".join(f"{name} was {was[name]}, {now[name]} came" for name in fixed if was[name] != now[name])
+    if differ:
+        raise ValueError(f"resume: wanted the settings of the run in {out}: {differ}. Another --out starts a new run")
+    return earlier
+
+
+def list_changes(earlier: dict[str, Any] | None, now: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return, for each time that a run was resumed with other settings, those settings: the old and the new value."""
+    if earlier is None:
+        return []
+    was = earlier["config"]
+    changed = {name: [was[name], now[name]] for name in now if was[name] != now[name]}
+    return [*earlier["changes"], *([changed] if changed else [])]
+
+
+def finished_report(out: Path, steps: int) -> dict[str, Any] | None:
+    """Return the report of a run that did at least so many steps, None if it did not."""
+    path = out / "report.json"
+    if not path.exists():
+        return None
+    report: dict[str, Any] = json.loads(path.read_text())
+    return report if report["steps"] >= steps else None
+
+
+def tell_apart(kept: Path, index: dali_cr.Index) -> str:
+    """Return in words how the cases of an index differ from those of the file `kept`."""
+    if not kept.exists():
+        return "other data came"
+    before = {case.name: case for case in dali_cr.Index.load(kept).cases}
+    now = {case.name: case for case in index.cases}
+    for text, names in (("is gone", before.keys() - now.keys()), ("is new", now.keys() - before.keys())):
+        if names:
+            return f"of {len(before)} cases; {len(now)} came, {min(names)} {text}"
+    return f"of {len(before)} cases; as many came, with other contents"

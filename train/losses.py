@@ -1,0 +1,44 @@
+"""Losses that are read rarely: reading one waits for the GPU."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+
+class Losses:
+    """Keeps the losses of steps on their device until they are asked for."""
+
+    def __init__(self) -> None:
+        self._steps: list[tuple[int, list[int]]] = []
+        self._values: list[torch.Tensor] = []
+
+    def __len__(self) -> int:
+        """Return how many steps are kept."""
+        return len(self._steps)
+
+    def add(self, step: int, samples: torch.Tensor, loss: torch.Tensor, idle: torch.Tensor) -> None:
+        """Keep a step's loss, and the loss that returning the input would have had; `samples` are its numbers."""
+        self._steps.append((step, samples.tolist()))
+        self._values.append(torch.stack([loss.detach(), idle]))
+
+    def drain(self) -> tuple[float, float]:
+        """Wait for the device and return the means of what was added since the last time.
+
+        Raises
+        ------
+        FloatingPointError
+            When a loss was not finite, naming the samples of the first such batch.
+        """
+        values = torch.stack(self._values).tolist()
+        for (step, samples), (loss, _) in zip(self._steps, values, strict=True):
+            if not math.isfinite(loss):
+                raise FloatingPointError(
+                    f"the loss became {loss} at step {step}, with the samples {samples}. Look at them with "
+                    "`python -m dali_cr preview`; if they are sound, --resume with a smaller --lr or --clip"
+                )
+        self._steps.clear()
+        self._values.clear()
+        loss, idle = (sum(column) / len(values) for column in zip(*values, strict=True))
+        return loss, idle
