@@ -3,8 +3,6 @@
 # Each makes its own .venv first and needs only Python, pip and make; PYTHON=... names another interpreter to make it with.
 # On a machine without a GPU, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu saves a large download.
 
-MAKEFLAGS += --no-print-directory
-
 # gpu-check alone takes a PYTHON that was named as it is, and installs nothing.
 ifeq ($(origin PYTHON),undefined)
 GPU_PYTHON = .venv/bin/python
@@ -31,8 +29,10 @@ CUDA_TEXT = kernels/*.cu kernels/*.cuh tests/cuda_on_cpu/*.hpp
 demo: $(INSTALLED)
 	@rm -rf runs/demo
 	@$(BIN)/python -m dali_cr phantom runs/demo/data
-	@$(BIN)/python -m train.pretrain --out runs/demo/run --steps 300 \
-		--data runs/demo/data/images "$$($(BIN)/python -c 'import nibabel.testing as t; print(t.data_path)')"
+	@$(BIN)/python -m train.pretrain --out runs/demo/run \
+		--data runs/demo/data/images "$$($(BIN)/python -c 'import nibabel.testing as t; print(t.data_path)')" \
+		--pattern "*.nii.gz" anatomical.nii reoriented_anat_moved.nii --exclude standard.nii.gz example_nifti2.nii.gz \
+		--fourth-axis cases --crop 24 32 32 --iterations 20 --patch 4 8 --batch-size 4 --filters 8 --steps 400 --lr 3e-3
 
 test: $(INSTALLED)
 	@$(BIN)/python -m pytest -n 2 -m "not gpu"

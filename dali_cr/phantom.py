@@ -1,8 +1,8 @@
 """Synthetic bodies as real NIfTI files, for demonstrations and tests that must not download anything.
 
 A phantom is a trunk of ellipsoid organs, the same arrangement in every subject and other places, sizes and textures in
-each, under a smooth bias field and noise: enough context for a network to tell where a swapped patch came from. The files
-differ as real ones do, in axis order, dtype, byte order, slope and intercept; the label volumes show which organ is where.
+each, under a smooth bias field and noise: enough context for a network to tell where a swapped patch came from. The
+files differ as real ones do, in axis order, dtype, byte order, slope and intercept; the label volumes tell the organs.
 
 Everything is a function of (seed, number) alone; NumPy's Philox generator is keyed with the two.
 """
@@ -22,6 +22,8 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, 
 Triple = tuple[int, int, int]
 Modality = Literal["mr", "ct"]
 _Point = tuple[float, float, float]
+_Points = list[npt.NDArray[np.float32]]
+"""Body coordinates (z, y, x) of every voxel."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ def write_phantoms(
     return paths
 
 
-def _body_coordinates(random: np.random.Generator, shape: Triple) -> list[npt.NDArray[np.float32]]:
+def _body_coordinates(random: np.random.Generator, shape: Triple) -> _Points:
     """Return body coordinates (z, y, x) of every voxel, after a small turn, shift and change of size."""
     axes = [(2 * np.arange(length, dtype=np.float32) + 1) / length - 1 for length in shape]
     turn = np.eye(3) + np.cross(np.eye(3), random.uniform(-0.10, 0.10, 3))
@@ -177,39 +179,39 @@ def _body_coordinates(random: np.random.Generator, shape: Triple) -> list[npt.ND
     return [row[0] * z + row[1] * y + row[2] * x + np.float32(s) for row, s in zip(matrix, shift, strict=True)]
 
 
-def _paint(random: np.random.Generator, points: list[npt.NDArray[np.float32]]) -> npt.NDArray[np.uint8]:
+def _paint(random: np.random.Generator, points: _Points) -> npt.NDArray[np.uint8]:
     """Return the label of every point."""
     labels = np.zeros(points[0].shape, np.uint8)
     for label, organ in enumerate(ORGANS, start=1):
         centre = np.array(organ.centre) + random.uniform(-0.05, 0.05, 3) * (label > 1)
         radii = np.array(organ.radii) * random.uniform(0.88, 1.12, 3)
-        inside = sum(
-            ((points[axis] - np.float32(centre[axis])) / np.float32(radii[axis])) ** 2 for axis in range(3)
-        )
+        inside = sum(((points[axis] - np.float32(centre[axis])) / np.float32(radii[axis])) ** 2 for axis in range(3))
         # An organ stays inside the skin, whatever its place and size came out as.
         labels[(inside < 1) & ((labels > 0) | (label == 1))] = label
     return labels
 
 
 def _render(
-    random: np.random.Generator, points: list[npt.NDArray[np.float32]], labels: npt.NDArray[np.uint8], modality: Modality
+    random: np.random.Generator, points: _Points, labels: npt.NDArray[np.uint8], modality: Modality
 ) -> npt.NDArray[np.float32]:
     """Return the image of the labelled points: contrast, texture, bias, noise, and clean air."""
     air = _AIR[modality]
     contrasts = np.array([getattr(organ, modality) - air for organ in ORGANS])
     contrasts *= random.uniform(0.94, 1.06, len(ORGANS))
-    brightness = np.float32([0, *contrasts])
-    strength = brightness * np.float32([0, *(organ.texture for organ in ORGANS)])
+    brightness = np.array([0, *contrasts], np.float32)
+    strength = brightness * np.array([0, *(organ.texture for organ in ORGANS)], np.float32)
     vertebrae = np.cos(np.float32(_VERTEBRAE * np.pi) * points[0] + np.float32(random.uniform(0, 2 * np.pi)))
     spine = labels == 1 + [organ.name for organ in ORGANS].index("spine")
-    image = brightness[labels] + strength[labels] * np.where(spine, vertebrae, _texture(random, points))
+    image: npt.NDArray[np.float32] = brightness[labels]
+    image += strength[labels] * np.where(spine, vertebrae, _texture(random, points))
     image *= _bias(random, points)
     noise = random.standard_normal(labels.shape, dtype=np.float32)
     image += np.float32(_NOISE * contrasts.max()) * noise * (labels > 0)
-    return image + np.float32(air)
+    image += np.float32(air)
+    return image
 
 
-def _texture(random: np.random.Generator, points: list[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+def _texture(random: np.random.Generator, points: _Points) -> npt.NDArray[np.float32]:
     """Return a pattern between -1 and 1 of crossing waves, a coarse pair and a fine one."""
     total = np.zeros(points[0].shape, np.float32)
     for cycles in _CYCLES:
@@ -223,7 +225,7 @@ def _texture(random: np.random.Generator, points: list[npt.NDArray[np.float32]])
     return total
 
 
-def _bias(random: np.random.Generator, points: list[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+def _bias(random: np.random.Generator, points: _Points) -> npt.NDArray[np.float32]:
     """Return a smooth factor around 1, a quadratic in the coordinates, as a receiving coil makes."""
     z, y, x = points
     terms = (z, y, x, z * y, y * x, z * x, z * z, y * y, x * x)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -22,14 +21,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture
-def cuda_on_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[host.HostCuda]:
+def cuda_on_cpu(monkeypatch: pytest.MonkeyPatch) -> host.HostCuda:
     """Run the ops' kernels on the CPU, bit for bit as CUDA text; `cuda_on_cpu.order` sets the threads' order."""
     if host.compiler() is None:
         pytest.skip("needs a C++ compiler")
     emulation = host.HostCuda()
     monkeypatch.setattr(launch, "array_module", lambda: emulation.arrays)
     monkeypatch.setattr(launch, "kernel", emulation.kernel)
-    yield emulation
+    return emulation
 
 
 @pytest.fixture(scope="session")

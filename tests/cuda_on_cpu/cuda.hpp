@@ -1,10 +1,10 @@
 // The part of CUDA C++ that our kernels use, for a host compiler.
 //
-// Included in front of a kernel's text. A name that is missing here is a compile error, never a wrong result: add it with
-// the meaning that the CUDA programming guide gives it. Rounding is to nearest even throughout, and the build forbids
-// fused multiply-adds; float32 intrinsics flush subnormal operands and results to zero, as `-ftz=true` does on a GPU
-// (CuPy always compiles with it). float32 arithmetic written with operators is NOT flushed here: kernels that meet
-// subnormals use the intrinsics.
+// Included in front of a kernel's text. A name that is missing here is a compile error, never a wrong result: add it
+// with the meaning that the CUDA programming guide gives it. Rounding is to nearest even throughout, and the build
+// forbids fused multiply-adds; float32 intrinsics flush subnormal operands and results to zero, as `-ftz=true` does on
+// a GPU (CuPy always compiles with it). float32 arithmetic written with operators is NOT flushed here: kernels that
+// meet subnormals use the intrinsics.
 #pragma once
 
 #include <math.h>
@@ -37,17 +37,17 @@ namespace cuda_on_cpu {
 
 template <typename To, typename From>
 inline To bits_as(From value) {
-    static_assert(sizeof(To) == sizeof(From), "a bit cast keeps the width");
-    To result;
-    memcpy(&result, &value, sizeof(To));
-    return result;
+  static_assert(sizeof(To) == sizeof(From), "a bit cast keeps the width");
+  To result;
+  memcpy(&result, &value, sizeof(To));
+  return result;
 }
 
 inline float flush(float value) { return fpclassify(value) == FP_SUBNORMAL ? copysignf(0.0f, value) : value; }
 
 template <typename T>
 struct same {
-    using type = T;
+  using type = T;
 };
 
 }  // namespace cuda_on_cpu
@@ -80,7 +80,7 @@ inline double __longlong_as_double(long long value) { return cuda_on_cpu::bits_a
 
 inline unsigned int __umulhi(unsigned int a, unsigned int b) { return static_cast<uint64_t>(a) * b >> 32; }
 inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
-    return static_cast<unsigned __int128>(a) * b >> 64;
+  return static_cast<unsigned __int128>(a) * b >> 64;
 }
 inline int __popc(unsigned int value) { return __builtin_popcount(value); }
 inline int __popcll(unsigned long long value) { return __builtin_popcountll(value); }
@@ -89,60 +89,61 @@ inline int __clzll(long long value) { return value ? __builtin_clzll(value) : 64
 inline int __ffs(int value) { return __builtin_ffs(value); }
 inline int __ffsll(long long value) { return __builtin_ffsll(value); }
 inline unsigned int __byte_perm(unsigned int low, unsigned int high, unsigned int selector) {
-    const uint64_t bytes = static_cast<uint64_t>(high) << 32 | low;
-    unsigned int result = 0;
-    for (int i = 0; i < 4; ++i) {
-        const unsigned int choice = selector >> (4 * i);
-        const unsigned int byte = bytes >> (8 * (choice & 7)) & 0xff;
-        // Bit 3 of a selector nibble asks for the byte's sign, spread over eight bits.
-        result |= ((choice & 8) ? (byte & 0x80 ? 0xffu : 0u) : byte) << (8 * i);
-    }
-    return result;
+  const uint64_t bytes = static_cast<uint64_t>(high) << 32 | low;
+  unsigned int result = 0;
+  for (int i = 0; i < 4; ++i) {
+    const unsigned int choice = selector >> (4 * i);
+    const unsigned int byte = bytes >> (8 * (choice & 7)) & 0xff;
+    // Bit 3 of a selector nibble asks for the byte's sign, spread over eight bits.
+    result |= ((choice & 8) ? (byte & 0x80 ? 0xffu : 0u) : byte) << (8 * i);
+  }
+  return result;
 }
 
 template <typename T>
-inline T __ldg(const T *address) {
-    return *address;
+inline T __ldg(const T* address) {
+  return *address;
 }
 
 // CUDA's min and max of floating-point numbers are fmin and fmax: a NaN loses against a number.
 template <typename A, typename B>
 inline std::common_type_t<A, B> min(A a, B b) {
-    using T = std::common_type_t<A, B>;
-    if constexpr (std::is_same_v<T, float>) return cuda_on_cpu::flush(fminf(a, b));
-    if constexpr (std::is_floating_point_v<T>) return fmin(a, b);
-    return static_cast<T>(a) < static_cast<T>(b) ? static_cast<T>(a) : static_cast<T>(b);
+  using T = std::common_type_t<A, B>;
+  if constexpr (std::is_same_v<T, float>) return cuda_on_cpu::flush(fminf(a, b));
+  if constexpr (std::is_floating_point_v<T>) return fmin(a, b);
+  return static_cast<T>(a) < static_cast<T>(b) ? static_cast<T>(a) : static_cast<T>(b);
 }
 template <typename A, typename B>
 inline std::common_type_t<A, B> max(A a, B b) {
-    using T = std::common_type_t<A, B>;
-    if constexpr (std::is_same_v<T, float>) return cuda_on_cpu::flush(fmaxf(a, b));
-    if constexpr (std::is_floating_point_v<T>) return fmax(a, b);
-    return static_cast<T>(a) > static_cast<T>(b) ? static_cast<T>(a) : static_cast<T>(b);
+  using T = std::common_type_t<A, B>;
+  if constexpr (std::is_same_v<T, float>) return cuda_on_cpu::flush(fmaxf(a, b));
+  if constexpr (std::is_floating_point_v<T>) return fmax(a, b);
+  return static_cast<T>(a) > static_cast<T>(b) ? static_cast<T>(a) : static_cast<T>(b);
 }
 #define fminf(a, b) (min)(static_cast<float>(a), static_cast<float>(b))
 #define fmaxf(a, b) (max)(static_cast<float>(a), static_cast<float>(b))
 
 // One emulated thread runs at a time, so a plain read and write is atomic.
-#define CUDA_ATOMIC(name, expression) \
-    template <typename T> \
-    inline T name(T *address, typename cuda_on_cpu::same<T>::type value) { \
-        const T old = *address; \
-        *address = (expression); \
-        return old; \
-    }
+#define CUDA_ATOMIC(name, expression)                                    \
+  template <typename T>                                                  \
+  inline T name(T* address, typename cuda_on_cpu::same<T>::type value) { \
+    const T old = *address;                                              \
+    *address = (expression);                                             \
+    return old;                                                          \
+  }
 CUDA_ATOMIC(atomicAdd, old + value)
 CUDA_ATOMIC(atomicSub, old - value)
 CUDA_ATOMIC(atomicMin, value < old ? value : old)
 CUDA_ATOMIC(atomicMax, old < value ? value : old)
-CUDA_ATOMIC(atomicAnd, old &value)
+CUDA_ATOMIC(atomicAnd, old& value)
 CUDA_ATOMIC(atomicOr, old | value)
 CUDA_ATOMIC(atomicXor, old ^ value)
 CUDA_ATOMIC(atomicExch, value)
 #undef CUDA_ATOMIC
 template <typename T>
-inline T atomicCAS(T *address, typename cuda_on_cpu::same<T>::type expected, typename cuda_on_cpu::same<T>::type value) {
-    const T old = *address;
-    if (old == expected) *address = value;
-    return old;
+inline T atomicCAS(T* address, typename cuda_on_cpu::same<T>::type expected,
+                   typename cuda_on_cpu::same<T>::type value) {
+  const T old = *address;
+  if (old == expected) *address = value;
+  return old;
 }

@@ -1,8 +1,8 @@
 """Build a kernel's own text with the host's C++ compiler and run it on NumPy arrays, threads and barriers emulated.
 
-`HostCuda` stands in for CuPy under `dali_cr.ops.launch`. It is stricter than a GPU: scalars and arrays must have the width
-that the kernel declares, a barrier must be reached by the whole block, a misaligned load is an error, memory that nobody
-wrote holds a sentinel, and a write just outside an array that `empty` made is noticed.
+`HostCuda` stands in for CuPy under `dali_cr.ops.launch`. It is stricter than a GPU: scalars and arrays must have the
+width that the kernel declares, a barrier must be reached by the whole block, a misaligned load is an error, memory that
+nobody wrote holds a sentinel, and a write just outside an array that `empty` made is noticed.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ _load = lru_cache(maxsize=None)(_Library)
 
 
 def _address(parameter: _Parameter, argument: Any) -> int:
-    """Return the address of an array that a kernel's pointer `parameter` may have; `np.uint64(0)` is the null pointer."""
+    """Return the address of an array that the pointer `parameter` may have; `np.uint64(0)` is the null pointer."""
     if isinstance(argument, np.uint64) and argument == 0:
         return 0
     if not isinstance(argument, np.ndarray):
@@ -120,7 +120,7 @@ def _packed(position: int, parameter: _Parameter, argument: Any) -> ctypes.Array
         if kind in "ps":
             return ctypes.create_string_buffer(_address(parameter, argument).to_bytes(8, "little"), 8)
         if not isinstance(argument, np.generic):
-            raise TypeError(f"a scalar was given {type(argument).__name__}, which has no fixed width: wrap it, as in np.int32(n)")
+            raise TypeError(f"a scalar was given {type(argument).__name__}: wrap it in a fixed width, as np.int32(n)")
         if (argument.dtype.kind, argument.dtype.itemsize) != (kind, parameter.size):
             raise TypeError(f"a scalar of kind '{kind}' and {parameter.size} bytes was given {argument.dtype}")
     except (TypeError, KernelError) as error:
