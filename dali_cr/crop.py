@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,17 @@ def box(view: View, crop: Triple, shape: Triple) -> tuple[Triple, Triple]:
     return (max(0, d), max(0, h), max(0, w)), (min(ld, d + cd), min(lh, h + ch), min(lw, w + cw))
 
 
-def slices(view: View, crop: Triple, shape: Triple) -> tuple[slice, ...]:
-    """Return the same box as slices."""
-    return tuple(slice(a, b) for a, b in zip(*box(view, crop, shape), strict=True))
+def union(views: Iterable[View], crop: Triple, shape: Triple) -> tuple[Triple, Triple]:
+    """Return the smallest canonical box that holds those of all views."""
+    starts, stops = zip(*(box(view, crop, shape) for view in views), strict=True)
+    (d, h, w), (e, i, x) = (map(min, zip(*starts, strict=True)), map(max, zip(*stops, strict=True)))
+    return (d, h, w), (e, i, x)
+
+
+def slices(view: View, crop: Triple, shape: Triple, origin: Triple = (0, 0, 0)) -> tuple[slice, ...]:
+    """Return a view's box as slices of an array whose first voxel is the volume's `origin`."""
+    start, stop = box(view, crop, shape)
+    return tuple(slice(a - o, b - o) for a, b, o in zip(start, stop, origin, strict=True))
 
 
 def window(view: View, crop: Triple, shape: Triple) -> tuple[slice, ...]:

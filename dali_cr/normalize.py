@@ -50,15 +50,27 @@ def check_range(index: Index, recipe: Restoration) -> None:
     Raises
     ------
     ValueError
-        Naming the first such volume.
+        Naming them and the reason for the first.
     """
+    wrong: list[tuple[str, str]] = []
+    for volume in (volume for case in index.cases for volume in case.volumes):
+        try:
+            _check_volume(volume, recipe)
+        except ValueError as error:
+            wrong.append((volume.path, str(error)))
+    if wrong:
+        others = [path for path, _ in wrong[1:]]
+        more = f"; likewise {', '.join(others[:10])}" + (f" and {len(others) - 10} more" if len(others) > 10 else "")
+        raise ValueError(wrong[0][1] + (more if others else ""))
+
+
+def _check_volume(volume: Volume, recipe: Restoration) -> None:
+    """Refuse a volume that the recipe cannot bring into its dtype."""
+    affine_map(volume, recipe.normalize)
     limit = float(np.finfo(recipe.dtype).max)
-    for case in index.cases:
-        for volume in case.volumes:
-            affine_map(volume, recipe.normalize)
-            largest = max(abs(volume.statistics.minimum), abs(volume.statistics.maximum))
-            if recipe.normalize is None and largest > limit:
-                raise ValueError(
-                    f"dtype: wanted values within {recipe.dtype}'s {limit:g}, got {largest:g} in {volume.path}; "
-                    "normalize, or take a wider dtype"
-                )
+    largest = max(abs(volume.statistics.minimum), abs(volume.statistics.maximum))
+    if recipe.normalize is None and largest > limit:
+        raise ValueError(
+            f"dtype: wanted values within {recipe.dtype}'s {limit:g}, got {largest:g} in {volume.path}; "
+            "normalize, or take a wider dtype"
+        )

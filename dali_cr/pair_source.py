@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from dali_cr import crop
 from dali_cr.normalize import affine_map
@@ -25,16 +28,26 @@ class PairSource(Source[Batch]):
         dtype = np.dtype(self.planner.recipe.dtype)
         return Batch(plans, (take(memory, 0, shape, dtype), take(memory, 1, shape, dtype), numbers_of(plans)))
 
-    def _fill(self, batch: Batch, i: int) -> None:
-        disordered, target = batch.arrays[0][i], batch.arrays[1][i]
-        view, case, recipe = batch.plans[i].views[0], self.case_of(batch.plans[i]), self.planner.recipe
-        out = target if target.dtype == np.float32 else np.empty(target.shape, np.float32)
-        for channel, volume, raw in self.boxes(case, *crop.box(view, recipe.crop, case.shape)):
+    def _fill(self, batch: Batch, group: list[int]) -> None:
+        case, recipe = self.case_of(batch.plans[group[0]]), self.planner.recipe
+        views = {i: batch.plans[i].views[0] for i in group}
+        targets = {i: self._float32(batch.arrays[1][i]) for i in group}
+        start, stop = crop.union(views.values(), recipe.crop, case.shape)
+        for channel, volume, raw in self.boxes(case, start, stop):
             affine = affine_map(volume, recipe.normalize)
-            if raw.shape != recipe.crop:
-                out[channel] = affine.fill
-            decode_channel(crop.flip(raw, view), affine, out[channel][crop.window(view, recipe.crop, volume.shape)])
-        if out is not target:
-            target[...] = out
-        disordered[...] = target
-        swap_in_place_ref(disordered, view.swaps)
+            for i, view in views.items():
+                out, part = targets[i][channel], raw[crop.slices(view, recipe.crop, case.shape, start)]
+                if part.shape != recipe.crop:
+                    out[...] = affine.fill
+                decode_channel(crop.flip(part, view), affine, out[crop.window(view, recipe.crop, case.shape)])
+        for i, view in views.items():
+            disordered, target = batch.arrays[0][i], batch.arrays[1][i]
+            if targets[i] is not target:
+                target[...] = targets[i]
+            disordered[...] = target
+            swap_in_place_ref(disordered, view.swaps)
+
+    @staticmethod
+    def _float32(target: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Return the target itself, or where it is narrower an array to decode into."""
+        return target if target.dtype == np.float32 else np.empty(target.shape, np.float32)

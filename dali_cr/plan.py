@@ -104,7 +104,7 @@ class Planner:
     @property
     def epoch_length(self) -> int:
         """Samples in an epoch."""
-        return len(self.index)
+        return len(self.index) * self.recipe.crops_per_volume
 
     def draw(self, numbers: npt.ArrayLike, broken: Collection[int] = ()) -> list[SamplePlan]:
         """Plan samples.
@@ -152,8 +152,8 @@ class Planner:
 
     def _choose_case(self, number: int, broken: Collection[int]) -> tuple[int, int]:
         """Return the sample's case and how many draws it took."""
-        epoch, place = divmod(number, len(self.index))
-        case, attempt = int(self._order(epoch)[place]), 0
+        epoch, place = divmod(number, self.epoch_length)
+        case, attempt = int(self._order(epoch)[place // self.recipe.crops_per_volume]), 0
         if broken and len(broken) >= len(self.index):
             raise VolumeError(self.index.root, f"none of its {len(self.index)} cases can be read")
         while case in broken:

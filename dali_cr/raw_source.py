@@ -132,23 +132,26 @@ class RawSource(Source[RawBatch]):
             if self.arena:
                 self.arena.release([volume for volume, place in pairs if place.upload])
 
-    def _fill(self, batch: RawBatch, i: int) -> None:
-        case, view, places = self.case_of(batch.plans[i]), batch.plans[i].views[0], batch.places[i]
-        records = batch.arrays[1][i]
-        for channel, (volume, place) in enumerate(zip(case.volumes, places, strict=True)):
-            if place.offset is not None:
-                records[channel] = self._resident_record(volume, view, place.offset)
-        row, waiting = batch.arrays[0][i], {c for c, p in enumerate(places) if p.offset is None or p.upload}
-        if not waiting:
-            return
-        whole = any(place.upload for place in places)
-        box = ((0, 0, 0), case.shape) if whole else crop.box(view, self.planner.recipe.crop, case.shape)
-        for channel, volume, raw in self.boxes(case, *box, waiting):
-            place = places[channel]
-            part = raw[crop.slices(view, self.planner.recipe.crop, case.shape)] if whole and not place.upload else raw
-            packed, order = crop.pack(part, row[place.start :])
-            if not place.upload:
-                records[channel] = self._box_record(volume, view, part, packed, order, place.start)
+    def _fill(self, batch: RawBatch, group: list[int]) -> None:
+        case, edges = self.case_of(batch.plans[group[0]]), self.planner.recipe.crop
+        raw, records = batch.arrays[:2]
+        waiting = {c for i in group for c, place in enumerate(batch.places[i]) if place.offset is None or place.upload}
+        whole = any(place.upload for i in group for place in batch.places[i])
+        views = {i: batch.plans[i].views[0] for i in group}
+        start, stop = ((0, 0, 0), case.shape) if whole else crop.union(views.values(), edges, case.shape)
+        for channel, volume, box in self.boxes(case, start, stop, waiting):
+            for i, view in views.items():
+                place = batch.places[i][channel]
+                if place.upload:
+                    crop.pack(box, raw[i, place.start :])
+                elif place.offset is None:
+                    part = box[crop.slices(view, edges, case.shape, start)]
+                    packed, order = crop.pack(part, raw[i, place.start :])
+                    records[i, channel] = self._box_record(volume, view, part, packed, order, place.start)
+        for i, view in views.items():
+            for channel, (volume, place) in enumerate(zip(case.volumes, batch.places[i], strict=True)):
+                if place.offset is not None:
+                    records[i, channel] = self._resident_record(volume, view, place.offset)
 
     def _resident_record(self, volume: Volume, view: View, offset: int) -> npt.NDArray[np.int64]:
         """Return the record of a crop of a volume that lies in the arena as it lies in its file."""

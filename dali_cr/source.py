@@ -26,7 +26,7 @@ Memory = dict[int, npt.NDArray[np.uint8]]
 
 @dataclass
 class Batch:
-    """A batch in the making: its plans, what the caller will get, and the work on each sample."""
+    """A batch in the making: its plans, what the caller will get, and the work on its samples."""
 
     plans: list[SamplePlan]
     arrays: Arrays
@@ -114,7 +114,8 @@ class Source(ABC, Generic[AnyBatch]):
         """Plan batch k and set its samples going."""
         plans = self.planner.draw(self.stream.numbers(k), self.broken)
         batch = self._allocate(plans, self._memory[k % len(self._memory)])
-        batch.fills = [self._pool.submit(self._fill_or_blame, batch, i) for i in range(len(plans))]
+        groups = [list(group) for _, group in groupby(range(len(plans)), key=lambda i: plans[i].case)]
+        batch.fills = [self._pool.submit(self._fill_or_blame, batch, group) for group in groups]
         return batch
 
     def _finish(self, batch: AnyBatch) -> Arrays:
@@ -125,11 +126,11 @@ class Source(ABC, Generic[AnyBatch]):
                 raise error
         return batch.arrays
 
-    def _fill_or_blame(self, batch: AnyBatch, i: int) -> None:
+    def _fill_or_blame(self, batch: AnyBatch, group: list[int]) -> None:
         try:
-            self._fill(batch, i)
+            self._fill(batch, group)
         except VolumeError as error:
-            raise BrokenCaseError(batch.plans[i].case, error) from error
+            raise BrokenCaseError(batch.plans[group[0]].case, error) from error
 
     def case_of(self, plan: SamplePlan) -> Case:
         """Return the case of a plan."""
@@ -177,8 +178,8 @@ class Source(ABC, Generic[AnyBatch]):
         """Return the batch with its arrays, in memory that is used again."""
 
     @abstractmethod
-    def _fill(self, batch: AnyBatch, i: int) -> None:
-        """Make sample i of the batch."""
+    def _fill(self, batch: AnyBatch, group: list[int]) -> None:
+        """Make some samples of the batch, all of one case, whose files are read once."""
 
 
 def numbers_of(plans: list[SamplePlan]) -> npt.NDArray[np.int64]:

@@ -58,11 +58,11 @@ def test_fill(index: dali_cr.Index, normalize: object, fill: float) -> None:
 def test_refuses_a_constant_foreground(tmp_path: Path) -> None:
     numbers = np.zeros((8, 8, 8))
     numbers[:2] = 1
-    write_nifti(tmp_path / "mask.nii", numbers)
+    write_nifti(tmp_path / "flat.nii", numbers)
     index = dali_cr.scan(tmp_path, progress=False)
     for normalize in ("zscore", "percentile"):
         recipe = dali_cr.Restoration(crop=(4, 4, 4), swap=dali_cr.Swap(patch=2), normalize=normalize)  # type: ignore[arg-type]
-        with pytest.raises(ValueError, match=r"mask\.nii: its foreground is constant"):
+        with pytest.raises(ValueError, match=r"flat\.nii: its foreground is constant"):
             check_range(index, recipe)
 
 

@@ -92,3 +92,15 @@ def test_broken_cases_are_drawn_again(mixed_index: dali_cr.Index) -> None:
 def test_refuses_an_empty_index(mixed_index: dali_cr.Index) -> None:
     with pytest.raises(ValueError, match="at least one case"):
         Planner(replace(mixed_index, cases=()), RECIPE, 0)
+
+
+def test_crops_per_volume_follow_one_another(mixed_index: dali_cr.Index) -> None:
+    length = len(mixed_index)
+    planner = Planner(mixed_index, replace(RECIPE, crops_per_volume=3), 0)
+    assert planner.epoch_length == 3 * length
+    plans = planner.draw(np.arange(3 * length))
+    assert [plan.case for plan in plans[::3]] == [
+        plan.case for plan in Planner(mixed_index, RECIPE, 0).draw(range(length))
+    ]
+    assert all(plans[i].case == plans[i + 1].case == plans[i + 2].case for i in range(0, 3 * length, 3))
+    assert len({plan.swaps.tobytes() for plan in plans}) == 3 * length

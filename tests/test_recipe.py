@@ -55,6 +55,7 @@ def test_tight_but_possible() -> None:
         {"flips": ("X",)},
         {"flips": ("W", "W")},
         {"foreground": 1.1},
+        {"crops_per_volume": 0},
         {"foreground": -0.1},
         {"dtype": "float64"},
         {"normalize": "max"},

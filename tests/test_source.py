@@ -10,8 +10,8 @@ import pytest
 
 import dali_cr
 from dali_cr.ops.decode import decode_volume_ref
-from dali_cr.plan import Planner, SamplePlan
 from dali_cr.pair_source import PairSource
+from dali_cr.plan import Planner, SamplePlan
 from dali_cr.raw_source import RawSource
 from dali_cr.stream import Stream
 
@@ -61,6 +61,28 @@ def test_raw_and_finished_samples_agree(
         assert decoded.dtype == target.dtype
         assert dali_cr.swap_patches(decoded, swaps).tobytes() == disordered.tobytes()
         np.testing.assert_array_equal(numbers, again)
+    finished.close()
+    raw.close()
+
+
+@pytest.mark.parametrize("name", ["mixed_index", "channel_index"])
+def test_a_volume_is_read_once_for_its_crops_in_a_batch(name: str, request: pytest.FixtureRequest) -> None:
+    index = request.getfixturevalue(name)
+    recipe = replace(RECIPE, crops_per_volume=4)
+    finished, raw = (kind(Planner(index, recipe, 2), Stream(8), lookahead=0) for kind in (PairSource, RawSource))
+    reads: list[str] = []
+    read = finished._cache.read
+    finished._cache.read = lambda root, volume, upto: (reads.append(volume.data), read(root, volume, upto))[1]  # type: ignore[method-assign]
+    for k in range(3):
+        disordered, target, numbers = finished.batch(k)
+        data, records, swaps, _ = raw.batch(k)
+        decoded_ = decode_volume_ref(data, records, recipe.crop)
+        assert decoded_.tobytes() == target.tobytes()
+        assert dali_cr.swap_patches(decoded_, swaps).tobytes() == disordered.tobytes()
+        for i, number in enumerate(numbers):
+            plan = finished.planner.draw([number])[0]
+            np.testing.assert_allclose(target[i], by_hand(index, recipe, plan), atol=2e-6)
+    assert len(reads) == 3 * 2 * index.channels
     finished.close()
     raw.close()
 
