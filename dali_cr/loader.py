@@ -47,6 +47,8 @@ class Loader:
         Where inflated volumes are kept after the first read, the fastest first: "gpu:40GB", "host:16GB" (one for all
         ranks of a node), "disk:PATH" or "disk:PATH:500GB" (kept for the next run). Each fills and never evicts. The
         samples are the same bytes with and without.
+    timeout : float
+        Seconds to wait for one case's files before `VolumeError` says that they hang.
 
     Raises
     ------
@@ -82,6 +84,7 @@ class Loader:
         prefetch: int = 2,
         on_error: str = "raise",
         cache: str | Sequence[str] = (),
+        timeout: float = 600.0,
     ) -> None:
         if epochs is not None and epochs < 0:
             raise ValueError(f"epochs: wanted None or a number of at least 0, got {epochs}")
@@ -95,7 +98,7 @@ class Loader:
             rank=here if rank is None else rank,
             world_size=everyone if world_size is None else world_size,
         )
-        self._options: dict[str, Any] = {"threads": threads, "on_error": on_error}
+        self._options: dict[str, Any] = {"threads": threads, "on_error": on_error, "timeout": timeout}
         self._levels = [cache] if isinstance(cache, str) else list(cache)
         self._cache: Cache | None = None
         self._prefetch = prefetch

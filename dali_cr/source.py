@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Generic, TypeVar
@@ -19,17 +21,32 @@ from dali_cr.index import Case, Volume
 from dali_cr.normalize import check_range
 from dali_cr.plan import Planner, SamplePlan
 from dali_cr.stream import Stream
+from dali_cr.threads import Threads
 
 Arrays = tuple[npt.NDArray[Any], ...]
 Memory = dict[int, npt.NDArray[np.uint8]]
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass
 class Batch:
-    """A batch in the making: its plans, what the caller will get, and the work on its samples."""
+    """A batch in the making.
+
+    Attributes
+    ----------
+    plans : list of SamplePlan
+    arrays : tuple of array
+        What the caller will get.
+    groups : list of list of int
+        Samples of one case, whose files are read once.
+    fills : list of Future
+        The work on each group.
+    """
 
     plans: list[SamplePlan]
     arrays: Arrays
+    groups: list[list[int]] = field(default_factory=list)
     fills: list[Future[None]] = field(default_factory=list)
 
 
@@ -52,6 +69,8 @@ class Source(ABC, Generic[AnyBatch]):
         What follows when a file cannot be read: the error, or the sample numbers are drawn again from other cases.
     cache : Cache, optional
         Where files are read through.
+    timeout : float
+        Seconds to wait for one case's files before they are said to hang.
 
     Raises
     ------
@@ -68,6 +87,7 @@ class Source(ABC, Generic[AnyBatch]):
         lookahead: int = 2,
         on_error: str = "raise",
         cache: Cache | None = None,
+        timeout: float = 600.0,
     ) -> None:
         cores = len(os.sched_getaffinity(0))
         self.threads = cores if threads is None else threads
@@ -80,9 +100,9 @@ class Source(ABC, Generic[AnyBatch]):
         self.planner, self.stream = planner, stream
         self.channels = planner.index.channels
         self.broken: dict[int, str] = {}
-        self._cache = cache or Cache(())
+        self._cache, self._timeout = cache or Cache(()), timeout
         self._skip, self._lookahead = on_error == "skip", lookahead
-        self._pool = ThreadPoolExecutor(self.threads, "dali_cr")
+        self._pool = Threads(self.threads, "dali_cr")
         self._started: dict[int, Future[AnyBatch]] = {}
         self._memory: list[Memory] = [{} for _ in range(lookahead + 1)]
 
@@ -107,20 +127,28 @@ class Source(ABC, Generic[AnyBatch]):
                 self._started[k] = self._pool.submit(self._start, k)
 
     def close(self) -> None:
-        """Stop the threads."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        """Stop the threads; one that hangs is left behind."""
+        if not self._pool.close():
+            _log.warning("a thread that reads hangs and is left behind")
 
     def _start(self, k: int) -> AnyBatch:
         """Plan batch k and set its samples going."""
         plans = self.planner.draw(self.stream.numbers(k), self.broken)
         batch = self._allocate(plans, self._memory[k % len(self._memory)])
-        groups = [list(group) for _, group in groupby(range(len(plans)), key=lambda i: plans[i].case)]
-        batch.fills = [self._pool.submit(self._fill_or_blame, batch, group) for group in groups]
+        batch.groups = [list(group) for _, group in groupby(range(len(plans)), key=lambda i: plans[i].case)]
+        batch.fills = [self._pool.submit(self._fill_or_blame, batch, group) for group in batch.groups]
         return batch
 
     def _finish(self, batch: AnyBatch) -> Arrays:
-        """Wait for a batch; all of its samples have ended when this returns or raises."""
-        errors = [fill.exception() for fill in batch.fills]
+        """Wait for a batch; all of its samples have ended when this returns or raises, but for those that hang."""
+        errors = []
+        for fill, group in zip(batch.fills, batch.groups, strict=True):
+            try:
+                errors.append(fill.exception(self._timeout))
+            except FutureTimeoutError:
+                path = self.planner.index.root / batch.plans[group[0]].path
+                reason = f"not read after {self._timeout:g} s: its disk hangs, or is too slow for this timeout"
+                raise VolumeError(path, reason) from None
         for error in errors:
             if error is not None:
                 raise error

@@ -149,3 +149,37 @@ def test_skipping_is_pure(breakable: dali_cr.Index, kind: type[PairSource], thre
 def test_refuses(mixed_index: dali_cr.Index, wrong: dict) -> None:
     with pytest.raises(ValueError, match="wanted threads >= 1"):
         PairSource(Planner(mixed_index, RECIPE, 0), Stream(4), **wrong)
+
+
+def test_a_file_that_hangs_is_named(mixed_index: dali_cr.Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    import threading
+
+    release = threading.Event()
+    source = PairSource(Planner(mixed_index, RECIPE, 0), Stream(2), timeout=0.2, on_error="skip")
+    hangs = mixed_index.cases[source.planner.draw([1])[0].case].volumes[0]
+    read = source._cache.read
+
+    def slow(root: Path, volume: object, upto: int) -> np.ndarray:
+        if volume is hangs:
+            release.wait(30)
+        return read(root, volume, upto)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(source._cache, "read", slow)
+    with pytest.raises(dali_cr.VolumeError, match=f"{hangs.path}: not read after 0.2 s"):
+        source.batch(0)
+    release.set()
+    source.close()
+
+
+def test_whatever_a_thread_raises_reaches_the_caller(
+    mixed_index: dali_cr.Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = PairSource(Planner(mixed_index, RECIPE, 0), Stream(2))
+
+    def fail(*_: object) -> None:
+        raise MemoryError("none left")
+
+    monkeypatch.setattr(source, "_fill", fail)
+    with pytest.raises(MemoryError, match="none left"):
+        source.batch(0)
+    source.close()
