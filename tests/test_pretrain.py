@@ -1,5 +1,6 @@
 """Whole small runs on the CPU: what they leave, what they refuse, and that killing one changes nothing."""
 
+import errno
 import json
 import os
 import random
@@ -19,7 +20,7 @@ from safetensors.torch import load_file
 
 import dali_cr
 from dali_cr.phantom import write_phantoms
-from train import pretrain
+from train import checkpoint, pretrain
 from train.network import build_network
 from train.pretrain import Config, Refused
 
@@ -433,3 +434,22 @@ def test_environment_of_cublas_is_set_for_deterministic_runs(monkeypatch):
     finally:
         pretrain.choose_device("cpu", deterministic=False)
         os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+
+
+def test_a_full_disk_costs_a_checkpoint_and_not_the_run(config, monkeypatch, capsys):
+    """The checkpoint there was stays whole; the one at the end must be written."""
+    write, full = checkpoint.write_whole, []
+
+    def fill(path, content):
+        if full and Path(path).name == "checkpoint.pt":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(path, content)
+        full.extend([True] if Path(path).name == "checkpoint.pt" else [])
+
+    monkeypatch.setattr(checkpoint, "write_whole", fill)
+    with pytest.raises(OSError, match="No space left"):
+        pretrain.main(replace(config, steps=4, checkpoint_every=1))
+    assert capsys.readouterr().out.count("training goes on, the checkpoint before stays") == 2
+    assert checkpoint.load_checkpoint(config.out / "checkpoint.pt")["step"] == 1
+    monkeypatch.setattr(checkpoint, "write_whole", write)
+    assert pretrain.main(replace(config, steps=4, resume=True))["steps"] == 4

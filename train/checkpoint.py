@@ -33,11 +33,16 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
     path = Path(path)
     # One fixed name, so that what a killed run left behind is overwritten by the next.
     part = path.with_name(path.name + ".part")
-    with open(part, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    try:
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError:
+        # On a full disk even a part is in the way of what comes next.
+        part.unlink(missing_ok=True)
+        raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -341,6 +341,17 @@ def save(run: Run, step: int, optimizer: torch.optim.Optimizer, total: Lap) -> N
     save_checkpoint(out / "checkpoint.pt", state)
 
 
+def keep(run: Run, record: Record, step: int, optimizer: torch.optim.Optimizer, total: Lap, *, last: bool) -> None:
+    """Save, curves first; where the disk is full, go on with the checkpoint there was, unless this is the last one."""
+    try:
+        record.sync()
+        save(run, step, optimizer, total)
+    except OSError as error:
+        if last:
+            raise
+        tqdm.write(f"step {step}: not saved, {error}; training goes on, the checkpoint before stays")
+
+
 def restore(run: Run, optimizer: torch.optim.Optimizer) -> tuple[int, Lap]:
     """Take up the checkpoint, if there is one; return the steps done and the time they took."""
     if run.state is None:
@@ -439,8 +450,7 @@ def train(run: Run) -> dict[str, Any]:
                 if measures:
                     measure(run, record, step)
                 if saves:
-                    record.sync()
-                    save(run, step, optimizer, total)
+                    keep(run, record, step, optimizer, total, last=last)
                 if measures or saves:
                     clock.restart()
                 if stop.signal is not None and step < config.steps:

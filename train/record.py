@@ -6,6 +6,8 @@ import json
 import os
 from pathlib import Path
 
+from tqdm import tqdm
+
 from train.checkpoint import write_whole
 
 
@@ -34,10 +36,14 @@ class Record:
     def write(self, step: int, **numbers: float | None) -> None:
         """Add the numbers measured at a step; None says that one was not."""
         self._file.write(json.dumps({"step": step, **numbers}) + "\n")
-        self._file.flush()
-        for name, number in numbers.items():
-            if number is not None:
-                self._events.add_scalar(name, number, step)
+        try:
+            # What a full disk refuses stays in the buffer and is written with the next line.
+            self._file.flush()
+            for name, number in numbers.items():
+                if number is not None:
+                    self._events.add_scalar(name, number, step)
+        except OSError as error:
+            tqdm.write(f"step {step}: curves not written, {error}; trying again with the next ones")
 
     def sync(self) -> None:
         """Force what was written to the disk, so that a checkpoint is never ahead of its curves."""
