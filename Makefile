@@ -18,6 +18,8 @@ EXTRA := $(if $(filter-out 1 2 3 4 5 6 7 8 9 10 11 12,$(DRIVER_CUDA)),cu13,cu12)
 # PyPI's torch is built for CUDA 13; a CUDA 12 driver needs the other build.
 TORCH_INDEX := $(if $(filter cu12,$(EXTRA)),$(if $(DRIVER_CUDA),--extra-index-url https://download.pytorch.org/whl/cu126))
 
+BENCH_DEVICE := $(if $(DRIVER_CUDA),cuda,cpu)
+
 BIN := .venv/bin
 INSTALLED := .venv/installed-$(EXTRA)
 INSTALLED_BENCH := .venv/installed-bench-$(EXTRA)
@@ -38,8 +40,11 @@ test: $(INSTALLED)
 	@$(BIN)/python -m pytest -n 2 -m "not gpu"
 
 bench: $(INSTALLED_BENCH)
-	@$(BIN)/python -m benchmarks.kernels
-	@$(BIN)/python -m benchmarks.loader
+	@$(BIN)/python -m benchmarks.kernels --device $(BENCH_DEVICE)
+	@$(BIN)/python -m benchmarks.loader --device $(BENCH_DEVICE) --workload a b d
+	@$(BIN)/python -m benchmarks.training --device $(BENCH_DEVICE)
+	@$(BIN)/python -m benchmarks.training --device $(BENCH_DEVICE) --emulate 5
+	@$(BIN)/python -m benchmarks.report
 
 gpu-check: $(GPU_NEEDS)
 	@mkdir -p "$(OUT)"

@@ -5,6 +5,7 @@
     python -m dali_cr scan scans/ --save scans.json
     python -m dali_cr preview scans/ -o preview.png --crop 32 64 64 --patch 4 8
     python -m dali_cr phantom phantoms/
+    python -m dali_cr doctor
 
 The exit code is 0, or 2 with one line on stderr where something impossible was asked for.
 """
@@ -12,18 +13,16 @@ The exit code is 0, or 2 with one line on stderr where something impossible was 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dali_cr.index import Index
 from dali_cr.recipe import Restoration, Swap
+from dali_cr.report import describe
 from dali_cr.scan import EVERY_VOLUME, scan
-
-_SHOWN = 8
-"""Most values of one property that the table lists."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,60 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def describe(index: Index) -> str:
-    """Return a table of what an index holds: one property a line, then the refused files with their reasons.
-
-    Parameters
-    ----------
-    index : Index
-
-    Returns
-    -------
-    table : str
-    """
-    volumes = [volume for case in index.cases for volume in case.volumes]
-    lines = [
-        ("root", str(index.root)),
-        ("cases", str(len(index))),
-        ("channels", _count(len(case.volumes) for case in index.cases)),
-    ]
-    if index.channel_names:
-        lines.append(("", " ".join(index.channel_names)))
-    lines += [
-        ("shape", _shapes([case.shape for case in index.cases])),
-        ("dtype", _count(volume.dtype for volume in volumes)),
-        ("orientation", _count(volume.orientation for volume in volumes)),
-        ("spacing", _span([volume.spacing for volume in volumes], "mm")),
-        ("refused", str(len(index.problems))),
-    ]
-    lines += [("", f"{problem.path}: {problem.reason}") for problem in index.problems]
-    return "\n".join(f"{name:<12} {text}".rstrip() for name, text in lines)
-
-
-def _count(values: Iterable[object]) -> str:
-    """Return the values with how often they occur, the most frequent first."""
-    counts = Counter(map(str, values)).most_common()
-    texts = [value if len(counts) == 1 else f"{value} ({times})" for value, times in counts[:_SHOWN]]
-    return ", ".join(texts) + (f", and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else "")
-
-
-def _shapes(shapes: list[tuple[int, int, int]]) -> str:
-    """Return the shapes with how often they occur, or where they are many, their range."""
-    if len(set(shapes)) > _SHOWN:
-        return _span(shapes, "voxels")
-    return _count(" × ".join(map(str, shape)) for shape in shapes)
-
-
-def _span(triples: Sequence[tuple[float, float, float]], unit: str) -> str:
-    """Return the range along each of D, H and W."""
-    texts = []
-    for numbers in zip(*triples, strict=True):
-        low, high = f"{min(numbers):.4g}", f"{max(numbers):.4g}"
-        texts.append(low if low == high else f"{low} to {high}")
-    return " × ".join(texts) + f" {unit}" if texts else ""
-
-
-def _find(chosen: argparse.Namespace) -> Index:
+def _find(chosen: argparse.Namespace, known: Index | None = None) -> Index:
     return scan(
         chosen.data,
         chosen.pattern,
@@ -98,17 +44,40 @@ def _find(chosen: argparse.Namespace) -> Index:
         include=chosen.include,
         exclude=chosen.exclude,
         fourth_axis=chosen.fourth_axis,
+        known=known,
     )
 
 
 def _scan(chosen: argparse.Namespace) -> None:
-    index = _find(chosen)
+    if chosen.save:  # what cannot be written is said before hours of reading
+        chosen.save.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(chosen.save.parent, os.W_OK):
+            raise PermissionError(f"save: wanted a folder to write {chosen.save} to, may not write there")
+    index = _find(chosen, _known(chosen))
     print(describe(index))
     if not index.cases:
         raise ValueError("scan: wanted at least one volume to use, every file was refused for the reasons above")
     if chosen.save:
-        chosen.save.parent.mkdir(parents=True, exist_ok=True)
         index.save(chosen.save)
+
+
+def _known(chosen: argparse.Namespace) -> Index | None:
+    """Return what an earlier scan left in the file to save to."""
+    if chosen.fresh or not chosen.save or not chosen.save.exists():
+        return None
+    try:
+        return Index.load(chosen.save)
+    except ValueError as error:
+        raise ValueError(f"{error}; give --fresh to replace the file") from error
+
+
+def _doctor(chosen: argparse.Namespace) -> None:
+    from dali_cr.doctor import report
+
+    text, works = report()
+    print(text)
+    if not works:
+        raise ValueError("doctor: nothing can run here for the reasons above")
 
 
 def _preview(chosen: argparse.Namespace) -> None:
@@ -154,7 +123,10 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("scan", help="read every volume of a folder and say what was found")
     _add_data(command)
-    command.add_argument("--save", type=Path, metavar="FILE", help="keep the index, for Index.load")
+    command.add_argument(
+        "--save", type=Path, metavar="FILE", help="keep the index, for Index.load; files it knows are not read again"
+    )
+    command.add_argument("--fresh", action="store_true", help="read every file, whatever FILE knows")
     command.set_defaults(command=_scan)
 
     command = commands.add_parser("preview", help="draw samples: target, disordered, and the swaps")
@@ -164,6 +136,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0, help="of the samples")
     _add_recipe(command)
     command.set_defaults(command=_preview)
+
+    command = commands.add_parser("doctor", help="say what works on this machine, what does not, and what to do")
+    command.set_defaults(command=_doctor)
 
     command = commands.add_parser("phantom", help="write synthetic volumes to try things on")
     command.add_argument("folder", type=Path)

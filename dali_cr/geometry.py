@@ -7,7 +7,9 @@ numbers can be true is judged here, so that a hostile header is refused before a
 
 from __future__ import annotations
 
+import logging
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ _REFUSED = {1: "1-bit", 32: "complex64", 128: "RGB", 1536: "float128", 1792: "co
             2304: "RGBA"}  # fmt: skip
 _SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
 _HEADER_SIZES: dict[int, Any] = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
+_QUIET, _NEVER = logging.Logger("nibabel's remarks on headers", logging.CRITICAL + 1), 1000
 HEADER_BYTES = 544
 """A header and its extension flag fit in this many bytes."""
 
@@ -88,6 +91,11 @@ class Geometry:
         return np.dtype(self.dtype).newbyteorder(">" if self.big_endian else "<")
 
     @property
+    def itemsize(self) -> int:
+        """Bytes of a voxel."""
+        return self.numpy_dtype.itemsize
+
+    @property
     def voxels(self) -> int:
         """Voxels in one frame."""
         return math.prod(self.shape)
@@ -96,6 +104,14 @@ class Geometry:
     def data_bytes(self) -> int:
         """Bytes of all frames."""
         return self.frames * self.voxels * self.numpy_dtype.itemsize
+
+    def same_grid(self, other: Geometry) -> bool:
+        """Whether another file's voxels lie at the same places, to a hundredth of a voxel."""
+        nearest = 1e-2 * min(self.spacing)
+        rows = zip(self.affine, other.affine, strict=True)
+        return self.shape == other.shape and all(
+            abs(a - b) <= nearest + 1e-5 * abs(b) for row, its in rows for a, b in zip(row, its, strict=True)
+        )
 
     def end(self, frame: int, start: Triple, stop: Triple) -> int:
         """Return how many bytes of the data file must be read to have the box [start, stop) of a frame."""
@@ -141,7 +157,7 @@ def data_path(path: Path, magic: bytes) -> Path:
     else:
         raise VolumeError(path, "its header says the voxels are in an .img file, but it is no .hdr")
     for candidate in (stem + ".img", stem + ".img.gz", stem + ".IMG"):
-        if Path(candidate).is_file():
+        if os.path.isfile(candidate):  # false too where the longer name is too long
             return Path(candidate)
     raise VolumeError(path, f"header without its voxels: {Path(stem).name}.img is missing")
 
@@ -173,7 +189,7 @@ def parse_header(path: Path, head: bytes) -> tuple[Geometry, Path]:
     sizes, frames = _sizes(path, header)
     offset = int(header["vox_offset"]) if np.isfinite(header["vox_offset"]) else -1
     least = int(header.sizeof_hdr) if data == path else 0
-    # nibabel takes an offset of 0 in a single file as "right after the header and its flag".
+    # A writer that leaves 0 in a single file means "right after the header and its flag".
     offset = header.single_vox_offset if offset == 0 and data == path else offset
     if not least <= offset < 2**40:
         raise VolumeError(path, f"voxels said to begin at byte {header['vox_offset']}: not possible")
@@ -197,7 +213,7 @@ def parse_header(path: Path, head: bytes) -> tuple[Geometry, Path]:
         intercept=intercept,
         spacing=tuple(round(float(n), 6) for n in norms),  # type: ignore[arg-type]
         affine=tuple(tuple(float(v) for v in row) for row in canonical),
-        orientation="".join(nib.orientations.aff2axcodes(affine)),
+        orientation="".join(nib.orientations.ornt2axcodes(np.stack([order, signs], axis=1))),
     )
     return geometry, data
 
@@ -268,10 +284,12 @@ def _scaling(path: Path, header: nib.Nifti1Header) -> tuple[float, float]:
 
 
 def _affine(path: Path, header: nib.Nifti1Header) -> np.ndarray:
-    """Return the affine nibabel would use: sform, else qform, else the zooms."""
+    """Return the affine nibabel would use: sform, else qform, else the zooms; unknown codes count as none."""
+    fixed = header.copy()
     try:
         with np.errstate(all="ignore"):
-            affine = np.asarray(header.get_best_affine(), np.float64)
+            fixed.check_fix(logger=_QUIET, error_level=_NEVER)
+            affine = np.asarray(fixed.get_best_affine(), np.float64)
     except (nib.spatialimages.HeaderDataError, ValueError, np.linalg.LinAlgError) as error:
         raise VolumeError(path, f"affine: {error}") from error
     if not np.isfinite(affine).all():
@@ -291,7 +309,7 @@ def _orientation(path: Path, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return orientation[:, 0].astype(int), orientation[:, 1].astype(int)
 
 
-def _canonical_affine(affine: np.ndarray, order: np.ndarray, signs: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
+def _canonical_affine(affine: np.ndarray, order: np.ndarray, signs: np.ndarray, sizes: Triple) -> np.ndarray:
     """Return the affine of the canonical (x, y, z) grid."""
     orientation = np.stack([order, signs], axis=1)
     return np.asarray(affine @ nib.orientations.inv_ornt_aff(orientation, sizes))

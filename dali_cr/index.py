@@ -9,6 +9,7 @@ import math
 import os
 import zlib
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from dali_cr import rng
 from dali_cr.geometry import Geometry
 from dali_cr.statistics import Statistics
 
-FORMAT = 1
+FORMAT = 2
 """Of the file that `Index.save` writes."""
 
 
@@ -99,7 +100,7 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """Cases under one root, sorted, and the files that were refused.
+    """Cases under one root, sorted, and the files that are in none.
 
     Attributes
     ----------
@@ -107,14 +108,18 @@ class Index:
         The folder that paths are relative to.
     cases : tuple of Case
     problems : tuple of Problem
+        One for each file that was refused.
     channel_names : tuple of str
         Empty where channels have no names.
+    set_aside : tuple of Volume
+        Sound volumes that are in no case, for a reason that `problems` gives: labels, channels of incomplete cases.
     """
 
     root: Path
     cases: tuple[Case, ...]
     problems: tuple[Problem, ...] = ()
     channel_names: tuple[str, ...] = ()
+    set_aside: tuple[Volume, ...] = ()
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -175,7 +180,23 @@ class Index:
         order = np.argsort(rng.draw_words(seed, np.arange(total), rng.Purpose.SPLIT, 1)[:, 0], kind="stable")
         ends = np.cumsum(sizes)
         parts = (sorted(order[end - size : end]) for size, end in zip(sizes, ends, strict=True))
-        return tuple(replace(self, cases=tuple(self.cases[i] for i in part), problems=()) for part in parts)
+        return tuple(
+            replace(self, cases=tuple(self.cases[i] for i in part), problems=(), set_aside=()) for part in parts
+        )
+
+    def changed(self) -> tuple[Problem, ...]:
+        """Return the files of the cases that are not what they were when they were scanned, by size and time of change.
+
+        Returns
+        -------
+        changes : tuple of Problem
+            Sorted by path; empty if every file is as it was.
+        """
+        files = {volume.data: volume for case in self.cases for volume in case.volumes}
+        with ThreadPoolExecutor(16) as pool:  # on a network drive each answer takes its time
+            changes = pool.map(lambda volume: _change(self.root / volume.data, volume), files.values())
+            reasons = sorted(zip(files, changes, strict=True))
+        return tuple(Problem(path, reason) for path, reason in reasons if reason)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the index as JSON (a temporary file, then renamed)."""
@@ -185,6 +206,7 @@ class Index:
             "channel_names": list(self.channel_names),
             "cases": [{"name": c.name, "volumes": [_pack(v) for v in c.volumes]} for c in self.cases],
             "problems": [asdict(p) for p in self.problems],
+            "set_aside": [_pack(v) for v in self.set_aside],
         }
         target = Path(path)
         temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
@@ -215,6 +237,7 @@ class Index:
                 cases=tuple(Case(c["name"], tuple(map(_unpack, c["volumes"]))) for c in content["cases"]),
                 problems=tuple(Problem(**p) for p in content["problems"]),
                 channel_names=tuple(content["channel_names"]),
+                set_aside=tuple(map(_unpack, content["set_aside"])),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}: no index of this version ({error}); scan the data again") from error
@@ -231,6 +254,22 @@ def refuse_empty(index: Index) -> None:
     if not index.cases:
         reasons = "".join(f"\n  {p.path}: {p.reason}" for p in index.problems[:5])
         raise ValueError(f"index: wanted at least one case, got none under {index.root}{reasons}")
+
+
+def is_unchanged(path: Path, volume: Volume) -> bool:
+    """Whether a file has the size and the time of change that it had when it was scanned."""
+    return not _change(path, volume)
+
+
+def _change(path: Path, volume: Volume) -> str:
+    """Return how a volume's data file differs from what was scanned; empty if it does not."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        return f"scanned, but now it cannot be found: {error.strerror or error}"
+    if status.st_size != volume.size:
+        return f"changed since the scan: {volume.size} bytes then, {status.st_size} now"
+    return "changed since the scan: its time of change differs" if status.st_mtime_ns != volume.mtime_ns else ""
 
 
 def _pack(volume: Volume) -> dict[str, Any]:

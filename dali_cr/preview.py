@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.index import Index
+from dali_cr.pair_source import PairSource
 from dali_cr.plan import Planner, SamplePlan
 from dali_cr.recipe import Restoration
-from dali_cr.pair_source import PairSource
 from dali_cr.stream import Stream
 
 if TYPE_CHECKING:

@@ -8,11 +8,13 @@ into it. What is returned is therefore valid only until the same thread reads ag
 from __future__ import annotations
 
 import hashlib
-import io
 import mmap
 import os
+import stat
 import threading
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,11 @@ Bytes = npt.NDArray[np.uint8]
 _MAX_RATIO = 1032
 """Deflate cannot pack more than this many bytes into one."""
 
+_MAX_REST = 1 << 20
+"""Bytes that may follow the last voxel: some programs write a footer, a gzip bomb writes more."""
+
+_HEAD_BYTES = 1 << 16
+
 # isal's own stubs know them only as a reader of files, and as no exception.
 _Inflater: Any = isal_zlib._GzipReader
 _IsalError: Any = isal_zlib.error
@@ -38,6 +45,8 @@ def _buffer(name: str, size: int) -> memoryview:
     """Return this thread's buffer `name`, at least `size` bytes long."""
     kept: bytearray | None = getattr(_scratch, name, None)
     if kept is None or len(kept) < size:
+        kept = None
+        setattr(_scratch, name, None)  # the old memory goes before the new comes
         kept = bytearray(size)
         setattr(_scratch, name, kept)
     return memoryview(kept)[:size]
@@ -66,11 +75,7 @@ def read_header(path: Path) -> tuple[Geometry, Path]:
     VolumeError
         If the file cannot be read or is no NIfTI header that this package reads.
     """
-    try:
-        with open(path, "rb", buffering=0) as file:
-            head = file.read(65536) or b""
-    except OSError as error:
-        raise VolumeError(path, f"cannot be opened: {error.strerror or error}") from error
+    head = read_head(path)
     if not head:
         raise VolumeError(path, "empty file")
     if is_gzip(head):
@@ -100,24 +105,24 @@ def read_data(path: Path, stop: int, *, size: int | None = None, mtime_ns: int |
     VolumeError
         If the file cannot be read, changed, is damaged, or holds less.
     """
-    try:
-        with open(path, "rb", buffering=0) as file:
-            status = os.fstat(file.fileno())
-            _check_unchanged(path, status, size, mtime_ns)
-            head = os.pread(file.fileno(), 2, 0)
-            if not is_gzip(head):
-                return _map(path, file.fileno(), status.st_size, stop)
-            packed = _buffer("packed", status.st_size)
-            _fill(path, file.fileno(), packed)
-    except OSError as error:
-        raise VolumeError(path, f"cannot be read: {error.strerror or error}") from error
-    return _unpack(path, packed, stop)
+    with _opened(path) as descriptor:
+        status = os.fstat(descriptor)
+        _check_unchanged(path, status, size, mtime_ns)
+        if not is_gzip(os.pread(descriptor, 2, 0)):
+            return _map(path, descriptor, status.st_size, stop)
+        check_plausible(path, stop, status.st_size)
+        packed = _buffer("packed", status.st_size)
+        _fill(path, descriptor, packed)
+        return _unpack(path, packed, stop)
 
 
 def check_plausible(path: Path, promised: int, file_size: int) -> None:
-    """Refuse a header that promises more than a gzip file of this size can hold, before memory is asked for it."""
+    """Refuse a header that promises more than a gzip file can hold, or this machine, before memory is asked for it."""
     if promised > _MAX_RATIO * file_size + HEADER_BYTES:
         raise VolumeError(path, f"its header promises {promised} bytes, more than {file_size} bytes of gzip can hold")
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if promised > memory:
+        raise VolumeError(path, f"its header promises {promised} bytes, this machine has {memory} bytes of memory")
 
 
 def read_whole(path: Path, stop: int) -> tuple[Bytes, str]:
@@ -140,17 +145,64 @@ def read_whole(path: Path, stop: int) -> tuple[Bytes, str]:
     VolumeError
         If the file cannot be read, is damaged anywhere (a gzip stream's CRC is checked), or holds less.
     """
+    with _opened(path) as descriptor:
+        file_size = os.fstat(descriptor).st_size
+        packed_file = is_gzip(os.pread(descriptor, 2, 0))
+        # What gzip cannot compress it stores, with a few bytes a block; empty blocks without end are an attack.
+        if file_size > (2 if packed_file else 1) * stop + _MAX_REST:
+            raise VolumeError(path, f"is {file_size} bytes long, but its header promises only {stop} bytes of content")
+        if not packed_file:
+            data = _map(path, descriptor, file_size, stop)
+            return data, _digest(descriptor)
+        check_plausible(path, stop, file_size)
+        packed = _buffer("packed", file_size)
+        _fill(path, descriptor, packed)
+        return _unpack(path, packed, stop, to_end=True), hashlib.sha256(packed).hexdigest()
+
+
+def read_head(path: Path) -> bytes:
+    """Read a file's first 64 KiB, or all of a shorter one, as they lie on disk."""
+    with _opened(path) as descriptor:
+        return os.pread(descriptor, _HEAD_BYTES, 0)
+
+
+def read_status(path: Path) -> os.stat_result:
+    """Return what the file system knows of a regular file.
+
+    Raises
+    ------
+    VolumeError
+        If there is none: reading a pipe or a device could take for ever.
+    """
     try:
-        with open(path, "rb", buffering=0) as file:
-            file_size = os.fstat(file.fileno()).st_size
-            if not is_gzip(os.pread(file.fileno(), 2, 0)):
-                data = _map(path, file.fileno(), file_size, stop)
-                return data, _digest(file)
-            packed = _buffer("packed", file_size)
-            _fill(path, file.fileno(), packed)
+        status = os.stat(path)
+    except OSError as error:
+        target = f" (it is a link to {os.readlink(path)})" if os.path.islink(path) else ""
+        raise VolumeError(path, f"cannot be opened: {error.strerror or error}{target}") from error
+    if not stat.S_ISREG(status.st_mode):
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+        kind = kinds.get(stat.S_IFMT(status.st_mode), "a device")
+        raise VolumeError(path, f"cannot be opened: it is {kind}, not a file")
+    return status
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """Open a regular file and close it again; tell what goes wrong meanwhile as a VolumeError."""
+    read_status(path)
+    try:
+        # Without waiting: a pipe may have taken the file's place since.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise VolumeError(path, f"cannot be opened: {error.strerror or error}") from error
+    try:
+        yield descriptor
     except OSError as error:
         raise VolumeError(path, f"cannot be read: {error.strerror or error}") from error
-    return _unpack(path, packed, stop, to_end=True), hashlib.sha256(packed).hexdigest()
+    except MemoryError as error:
+        raise VolumeError(path, "not enough memory to read it; take fewer threads or smaller files") from error
+    finally:
+        os.close(descriptor)
 
 
 def _check_unchanged(path: Path, status: os.stat_result, size: int | None, mtime_ns: int | None) -> None:
@@ -180,15 +232,14 @@ def _fill(path: Path, descriptor: int, target: memoryview) -> None:
 
 def _unpack(path: Path, packed: memoryview, stop: int, *, to_end: bool = False) -> Bytes:
     """Inflate the first `stop` bytes; with `to_end`, check the rest of the stream and its CRC too."""
-    check_plausible(path, stop, len(packed))
     target = _buffer("inflated", stop)
     reader = _Inflater(packed)
     got = _inflate(path, reader, target)
     if got < stop:
         raise VolumeError(path, f"ends early: its header promises {stop} bytes, the stream holds {got}")
-    sink = _buffer("sink", 1 << 16)
-    while to_end and _inflate(path, reader, sink):
-        continue
+    rest = _inflate(path, reader, _buffer("rest", _MAX_REST + 1)) if to_end else 0
+    if rest > _MAX_REST:
+        raise VolumeError(path, f"goes on after the {stop} bytes that its header promises, for more than {_MAX_REST}")
     return np.frombuffer(target, np.uint8)
 
 
@@ -206,10 +257,10 @@ def _inflate(path: Path, reader: Any, target: memoryview) -> int:
     return done
 
 
-def _digest(file: io.FileIO) -> str:
+def _digest(descriptor: int) -> str:
     """Return the SHA-256 of a whole file."""
     digest = hashlib.sha256()
-    file.seek(0)
-    while block := file.read(1 << 20):
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    while block := os.read(descriptor, 1 << 20):
         digest.update(block)
     return digest.hexdigest()

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
-from pathlib import Path, PurePosixPath
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from dali_cr import reader
-from dali_cr.geometry import VolumeError, is_volume
-from dali_cr.index import Case, Index, Problem, Volume
+from dali_cr.cases import FourthAxis, gather_cases, too_many_frames
+from dali_cr.files import Found, Globs, Roots, as_patterns, find_files
+from dali_cr.geometry import VolumeError
+from dali_cr.index import Index, Problem, Volume, is_unchanged
+from dali_cr.labels import find_labels
 from dali_cr.statistics import measure
-
-Roots = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-Globs = str | Sequence[str]
+from dali_cr.workers import ask_each
 
 EVERY_VOLUME = ("**/*.nii", "**/*.nii.gz", "**/*.hdr", "**/*.hdr.gz")
-MAX_CHANNELS = 16
-"""A fourth axis longer than this is time, not channels."""
+
+Frames = dict[str, list[Volume]]
+"""The frames of each file, by path."""
 
 
 def scan(
@@ -34,11 +35,15 @@ def scan(
     channels: Sequence[str] = (),
     include: Globs = (),
     exclude: Globs = (),
-    fourth_axis: Literal["channels", "cases"] = "channels",
+    fourth_axis: FourthAxis = "channels",
+    known: Index | None = None,
     executor: Executor | None = None,
     progress: bool = True,
 ) -> Index:
     """Read every volume under a folder and index the good ones.
+
+    Volumes that look like labels are set aside, with a line in `problems`: whole numbers, few of them or in patches,
+    in a file whose path calls it a label, or which lies on the grid of an image of the same case.
 
     Parameters
     ----------
@@ -51,11 +56,13 @@ def scan(
     channels : sequence of str
         With `{channel}`: which ones a case must have, in this order. Without it, all that were found, sorted.
     include : str or sequence of str
-        Globs of files that are taken as well.
+        Globs of files that are taken as well, and even if they look like labels.
     exclude : str or sequence of str
         Globs of files that are left out.
     fourth_axis : "channels" or "cases"
-        What a fourth axis means. More than `MAX_CHANNELS` channels are refused.
+        What a fourth axis means. More than 16 channels are refused.
+    known : Index, optional
+        An earlier scan: files whose size and time of change are still those are not read again.
     executor : concurrent.futures.Executor, optional
         Where files are read; threads of this process, one a core, without it.
     progress : bool
@@ -82,205 +89,108 @@ def scan(
     """
     if fourth_axis not in ("channels", "cases"):
         raise ValueError(f"fourth_axis: wanted 'channels' or 'cases', got {fourth_axis!r}")
-    patterns = [_Pattern(p) for p in _as_list(pattern)]
+    patterns = as_patterns(pattern)
     if channels and not all(p.has_channel for p in patterns):
         raise ValueError(f"channels: they are for a pattern with {{channel}}, got {pattern!r}")
-    top, files = _find(root, patterns, _as_list(include), _as_list(exclude))
+    top, files, problems = find_files(root, patterns, as_patterns(include), as_patterns(exclude))
     if not files:
-        raise FileNotFoundError(f"{top}: no file matches {', '.join(_as_list(pattern))}; give another pattern")
-    volumes, problems = _read_all(top, list(files), executor, progress)
-    cases, more = _gather(volumes, files, list(channels), fourth_axis)
-    names = tuple(channels or sorted({c for _, c in files.values() if c is not None}))
-    by_path = sorted([*problems, *more], key=lambda problem: problem.path)
-    return Index(top, tuple(sorted(cases, key=lambda case: _sort_key(case))), tuple(by_path), names)
+        globs = pattern if isinstance(pattern, str) else ", ".join(pattern)
+        why = "".join(f"; {p.path}: {p.reason}" for p in problems[:3])
+        raise FileNotFoundError(f"{top}: no file matches {globs}; give another pattern{why}")
+    volumes = _still_known(top, files, known)
+    ask = partial(read_volumes, top, fourth_axis=fourth_axis)
+    read, refused = _read_all(ask, [path for path in files if path not in volumes], executor, progress)
+    volumes = {path: frames for path in files if (frames := volumes.get(path) or read.get(path))}
+    return _make_index(top, files, volumes, [*problems, *refused], list(channels), fourth_axis)
 
 
-class _Pattern:
-    """A glob with `**`, and with `{case}` and `{channel}` as named parts."""
-
-    def __init__(self, text: str) -> None:
-        known = set(re.findall(r"\{(\w*)\}", text))
-        if known - {"case", "channel"} or "channel" in known and "case" not in known:
-            raise ValueError(f"pattern: wanted {{case}}, or {{case}} and {{channel}}, as the only names, got {text!r}")
-        self.has_channel = "channel" in known
-        parts: list[str] = []
-        seen: set[str] = set()
-        for token in re.findall(r"\*\*/|\*\*|\{\w+\}|\[[^\]]+\]|.", text, re.DOTALL):
-            parts.append(self._translate(token, seen))
-        self._regex = re.compile("".join(parts), re.DOTALL)
-
-    @staticmethod
-    def _translate(token: str, seen: set[str]) -> str:
-        special = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-        if token in special:
-            return special[token]
-        if token.startswith("{"):
-            name = token[1:-1]
-            again = name in seen
-            seen.add(name)
-            return f"(?P={name})" if again else f"(?P<{name}>[^/]+?)"
-        if len(token) > 1:
-            inverted = token.startswith("[!")
-            return f"[{'^' * inverted}{re.escape(token[1 + inverted : -1]).replace(chr(92) + '-', '-')}]"
-        return re.escape(token)
-
-    def match(self, path: str) -> tuple[str | None, str | None] | None:
-        """Return the names of case and channel, or None if the path does not match."""
-        found = self._regex.fullmatch(path)
-        if not found:
-            return None
-        groups = found.groupdict()
-        return groups.get("case"), groups.get("channel")
+def _make_index(
+    top: Path,
+    files: Mapping[str, Found],
+    volumes: Frames,
+    problems: list[Problem],
+    channels: list[str],
+    fourth_axis: FourthAxis,
+) -> Index:
+    """Set labels aside, make cases of the others."""
+    doubtful = {p: v for p, v in volumes.items() if not files[p].asked_for and files[p].channel not in channels}
+    labels = find_labels(volumes, {path: found.case for path, found in files.items()})
+    labels = {path: reason for path, reason in labels.items() if path in doubtful}
+    images = {path: frames for path, frames in volumes.items() if path not in labels}
+    names = channels or sorted({f.channel for path, f in files.items() if f.channel is not None and path not in labels})
+    cases, more = gather_cases(images, files, names, fourth_axis)
+    problems = [*problems, *more, *(Problem(path, reason) for path, reason in labels.items())]
+    problems.sort(key=lambda problem: problem.path)
+    used = {volume.path for case in cases for volume in case.volumes}
+    rest = tuple(volume for path, frames in volumes.items() if path not in used for volume in frames)
+    return Index(top, tuple(cases), tuple(problems), tuple(names), rest)
 
 
-def _as_list(globs: Globs) -> list[str]:
-    return [globs] if isinstance(globs, str) else list(globs)
+def _still_known(top: Path, files: Mapping[str, Found], known: Index | None) -> Frames:
+    """Return the volumes of an earlier scan whose files are still the same."""
+    frames: Frames = defaultdict(list)
+    for volume in _volumes(known) if known else ():
+        # Of a pair, the index does not know when the header was changed.
+        if volume.path in files and volume.path == volume.data:
+            frames[volume.path].append(volume)
+    return {
+        path: sorted(volumes, key=lambda volume: volume.frame)
+        for path, volumes in frames.items()
+        if is_unchanged(top / path, volumes[0]) and len(volumes) == volumes[0].geometry.frames
+    }
 
 
-def _find(
-    root: Roots, patterns: list[_Pattern], include: list[str], exclude: list[str]
-) -> tuple[Path, dict[str, tuple[str | None, str | None]]]:
-    """Return the common root and, for each file to read, the names of its case and channel."""
-    given = [root] if isinstance(root, (str, os.PathLike)) else list(root)
-    if not given:
-        raise ValueError("root: wanted at least one folder, got none")
-    roots = [Path(r).absolute() for r in given]
-    for folder in roots:
-        if not folder.is_dir():
-            raise FileNotFoundError(
-                f"{folder}: wanted a folder of volumes, {'a file' if folder.exists() else 'nothing'} is there"
-            )
-    top = Path(os.path.commonpath(roots))
-    also, never = [_Pattern(p) for p in include], [_Pattern(p) for p in exclude]
-    files: dict[str, tuple[str | None, str | None]] = {}
-    for folder in roots:
-        prefix = folder.relative_to(top).as_posix()
-        for path in _walk(folder):
-            names = next((m for m in (p.match(path) for p in [*patterns, *also]) if m), None)
-            if names and is_volume(path) and not any(p.match(path) for p in never):
-                case = names[0] if len(roots) == 1 or names[0] is None else f"{prefix}/{names[0]}"
-                files[path if prefix == "." else f"{prefix}/{path}"] = (case, names[1])
-    return top, dict(sorted(files.items()))
-
-
-def _walk(folder: Path) -> Iterator[str]:
-    """Yield the files under a folder, relative; links are followed, a loop of them once."""
-    seen: set[tuple[int, int]] = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        status = os.stat(place)
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders.sort()
-        below = PurePosixPath(Path(place).relative_to(folder).as_posix())
-        yield from (str(below / name) for name in sorted(names))
+def _volumes(index: Index) -> Iterator[Volume]:
+    for case in index.cases:
+        yield from case.volumes
+    yield from index.set_aside
 
 
 def _read_all(
-    top: Path, paths: list[str], executor: Executor | None, progress: bool
-) -> tuple[dict[str, list[Volume]], list[Problem]]:
+    ask: Callable[[str], list[Volume]], paths: list[str], executor: Executor | None, progress: bool
+) -> tuple[Frames, list[Problem]]:
     """Read each file; return the volumes of the good ones and the problems of the others."""
-    volumes: dict[str, list[Volume]] = {}
+    volumes: Frames = {}
     problems: list[Problem] = []
     own = executor or ThreadPoolExecutor(len(os.sched_getaffinity(0)), "scan")
+    answers = ask_each(ask, paths, own)
     try:
-        waiting = {own.submit(read_volumes, top, path): path for path in paths}
-        done = tqdm(as_completed(waiting), "scan", len(waiting), disable=not progress, unit="file")
-        for future in done:
-            path = waiting.pop(future)
-            try:
-                volumes[path] = future.result()
-            except VolumeError as error:
-                problems.append(Problem(path, error.reason))
+        for path, answer in tqdm(answers, "scan", len(paths), disable=not progress, unit="file"):
+            if isinstance(answer, VolumeError):
+                problems.append(Problem(path, answer.reason))
+            else:
+                volumes[path] = answer
     finally:
         if executor is None:
             own.shutdown(cancel_futures=True)
     return volumes, problems
 
 
-def read_volumes(top: Path, path: str) -> list[Volume]:
+def read_volumes(top: Path, path: str, fourth_axis: FourthAxis = "cases") -> list[Volume]:
     """Read one file to its end; return a `Volume` for each of its frames.
 
     Raises
     ------
     VolumeError
-        If it cannot be read, is damaged, or holds nothing to learn from.
+        If it cannot be read, is damaged, holds nothing to learn from, or frames that are too many for channels.
     """
     geometry, data = reader.read_header(top / path)
-    before = data.stat()
-    stop = geometry.data_offset + geometry.data_bytes
-    content, digest = reader.read_whole(data, stop)
+    if fourth_axis == "channels" and (reason := too_many_frames(geometry.frames)):
+        raise VolumeError(path, reason)
+    status = reader.read_status(data)
+    content, digest = reader.read_whole(data, geometry.data_offset + geometry.data_bytes)
     if data != top / path:
-        digest = hashlib.sha256(digest.encode() + (top / path).read_bytes()).hexdigest()
+        digest = hashlib.sha256(digest.encode() + reader.read_head(top / path)).hexdigest()
     relative = data.relative_to(top).as_posix()
     raw = np.frombuffer(content, geometry.numpy_dtype, geometry.frames * geometry.voxels, geometry.data_offset)
     found = []
     for frame, voxels in enumerate(raw.reshape(geometry.frames, geometry.voxels)):
         name = path if geometry.frames == 1 else f"{path}, frame {frame}"
-        statistics, foreground = measure(name, voxels, geometry)
+        try:
+            statistics, foreground = measure(name, voxels, geometry)
+        except MemoryError as error:
+            raise VolumeError(top / path, f"not enough memory to measure its {voxels.nbytes} bytes") from error
         found.append(
-            Volume(path, relative, frame, geometry, statistics, foreground, digest, before.st_size, before.st_mtime_ns)
+            Volume(path, relative, frame, geometry, statistics, foreground, digest, status.st_size, status.st_mtime_ns)
         )
     return found
-
-
-def _gather(
-    volumes: dict[str, list[Volume]],
-    files: dict[str, tuple[str | None, str | None]],
-    channels: list[str],
-    fourth_axis: str,
-) -> tuple[list[Case], list[Problem]]:
-    """Put the volumes together to cases."""
-    cases: list[Case] = []
-    problems: list[Problem] = []
-    several: dict[str, dict[str, list[Volume]]] = defaultdict(dict)
-    for path, frames in volumes.items():
-        case, channel = files[path]
-        if channel is not None:
-            several[str(case)][channel] = frames
-        elif fourth_axis == "cases":
-            cases += [Case(_frame_name(case or path, v, len(frames)), (v,)) for v in frames]
-        elif len(frames) > MAX_CHANNELS:
-            reason = f"{len(frames)} frames are too many for channels ({MAX_CHANNELS}); say fourth_axis='cases'"
-            problems.append(Problem(path, reason))
-        else:
-            cases.append(Case(case or path, tuple(frames)))
-    wanted = channels or sorted({c for _, c in files.values() if c is not None})
-    for name, found in sorted(several.items()):
-        try:
-            cases.append(_several_files(name, found, wanted))
-        except VolumeError as error:
-            problems.append(Problem(error.path, error.reason))
-    return cases, problems
-
-
-def _frame_name(name: str, volume: Volume, frames: int) -> str:
-    return name if frames == 1 else f"{name}#{volume.frame}"
-
-
-def _several_files(name: str, found: dict[str, list[Volume]], wanted: list[str]) -> Case:
-    """Return a case made of one file a channel; they must all be there, and on one grid."""
-    missing = [channel for channel in wanted if channel not in found]
-    if missing:
-        raise VolumeError(
-            name, f"channel {', '.join(missing)} is missing or was refused; there is {', '.join(sorted(found))}"
-        )
-    taken = [found[channel] for channel in wanted]
-    for frames in taken:
-        if len(frames) != 1:
-            raise VolumeError(name, f"{frames[0].path} has {len(frames)} frames; a file a channel has one")
-    volumes = [frames[0] for frames in taken]
-    first = volumes[0]
-    for other in volumes[1:]:
-        if other.shape != first.shape:
-            raise VolumeError(
-                name, f"channels on different grids: {first.path} {first.shape}, {other.path} {other.shape}"
-            )
-        if not np.allclose(other.geometry.affine, first.geometry.affine, atol=1e-2 * min(first.spacing)):
-            raise VolumeError(name, f"channels on different grids: the affines of {first.path} and {other.path} differ")
-    return Case(name, tuple(volumes))
-
-
-def _sort_key(case: Case) -> tuple[str, int]:
-    return case.volumes[0].path, case.volumes[0].frame

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,22 @@ import numpy.typing as npt
 from dali_cr.geometry import Geometry, VolumeError
 
 Array = npt.NDArray[np.generic]
+Lengths = TypeVar("Lengths", int, npt.NDArray[np.int64])
 
 BACKGROUND_SHARE = 0.1
 """The most frequent value is background if it fills at least this share of the volume."""
 
 PERCENTILES = (0.5, 99.5)
 """Of the foreground; what `normalize="percentile"` maps to 0 and 1."""
+
+MAX_CLASSES = 256
+"""A label volume has at most this many classes."""
+
+_FEW_CLASSES = 32
+"""No image has so few grey levels; with more of them, neighbours must be alike too."""
+
+_FEW_VOXELS = 1 << 14
+"""Fewer are sorted faster than counted by value."""
 
 _MAP_CELLS = 16
 """The coarse foreground map has at most this many cells along an axis."""
@@ -48,6 +58,9 @@ class Statistics:
         NaN and Inf.
     distinct : int
         Distinct finite values.
+    classes : bool
+        Whether the values are like those of a label volume: whole numbers, at most `MAX_CLASSES` of them, and either
+        very few or in patches (most neighbours in the foreground are equal; in 8-bit images at most a third are).
     """
 
     minimum: float
@@ -60,6 +73,7 @@ class Statistics:
     foreground: int
     nonfinite: int
     distinct: int
+    classes: bool
 
 
 def measure(path: object, raw: Array, geometry: Geometry) -> tuple[Statistics, npt.NDArray[np.uint8]]:
@@ -82,7 +96,8 @@ def measure(path: object, raw: Array, geometry: Geometry) -> tuple[Statistics, n
     Raises
     ------
     VolumeError
-        If no voxel is finite, or all finite ones are equal: there is nothing to learn from.
+        If no voxel is finite, or all finite ones are equal: there is nothing to learn from; or if the values are so
+        large that their statistics are not finite.
     """
     native = np.ascontiguousarray(raw, raw.dtype.newbyteorder("="))
     finite = np.isfinite(native) if native.dtype.kind == "f" else None
@@ -98,7 +113,10 @@ def measure(path: object, raw: Array, geometry: Geometry) -> tuple[Statistics, n
     background = values[most] if has_background else None
     keep = np.ones(values.size, bool)
     keep[most] = not has_background
-    statistics = _summarise(values.astype(np.float64), counts, keep, geometry)
+    with np.errstate(over="ignore", invalid="ignore"):
+        statistics = _summarise(values.astype(np.float64), counts, keep, geometry)
+    if not np.isfinite(list(statistics.values())).all():
+        raise VolumeError(path, "values too large to take their mean and deviation; the header or the data are wrong")
     mask = np.ones(native.size, bool) if background is None else native != background
     if finite is not None:
         mask &= finite
@@ -107,6 +125,7 @@ def measure(path: object, raw: Array, geometry: Geometry) -> tuple[Statistics, n
             background=None if background is None else float(background) * geometry.slope + geometry.intercept,
             nonfinite=0 if finite is None else int(native.size - np.count_nonzero(finite)),
             distinct=int(values.size),
+            classes=_are_classes(native, values, mask),
             **statistics,
         ),
         _coarse_map(canonical_view(mask, geometry)),
@@ -126,14 +145,14 @@ def canonical_view(raw: Array, geometry: Geometry) -> Array:
     return np.ndarray(geometry.shape, raw.dtype, raw.data, geometry.base * step, strides)
 
 
-def cell_edge(length: int) -> int:
+def cell_edge(length: Lengths) -> Lengths:
     """Return the edge in voxels of the coarse map's cells along an axis of `length` voxels."""
-    return max(1, math.ceil(length / _MAP_CELLS))
+    return -(-length // _MAP_CELLS)
 
 
 def _histogram(finite: Array) -> tuple[Array, npt.NDArray[np.int64]]:
     """Return the distinct values in rising order and how often each occurs."""
-    if finite.dtype.itemsize > 2 or finite.dtype.kind == "f":
+    if finite.dtype.itemsize > 2 or finite.dtype.kind == "f" or finite.size < _FEW_VOXELS:
         values, counts = np.unique(finite, return_counts=True)
         return values, counts.astype(np.int64)
     low = -(256**finite.dtype.itemsize // 2) if finite.dtype.kind == "i" else 0
@@ -142,6 +161,17 @@ def _histogram(finite: Array) -> tuple[Array, npt.NDArray[np.int64]]:
     counts = np.roll(counts, -low) if low < 0 else counts
     present = np.flatnonzero(counts)
     return (present + low).astype(finite.dtype), counts[present]
+
+
+def _are_classes(native: Array, values: Array, foreground: npt.NDArray[np.bool_]) -> bool:
+    """Whether a volume's values are like classes; `native` and `foreground` are as the voxels lie in the file."""
+    if values.size > MAX_CLASSES or (values.dtype.kind == "f" and bool((values != np.rint(values)).any())):
+        return False
+    if values.size <= _FEW_CLASSES:
+        return True
+    neighbours = foreground[1:] & foreground[:-1]
+    equal = np.count_nonzero(neighbours & (native[1:] == native[:-1]))
+    return bool(2 * equal > np.count_nonzero(neighbours))
 
 
 def _summarise(

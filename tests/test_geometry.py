@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from dali_cr import VolumeError
-from dali_cr.geometry import HEADER_BYTES, parse_header
+from dali_cr.geometry import HEADER_BYTES, Geometry, parse_header
 from tests.volumes import ORIENTATIONS, expected, write_nifti
+
+NIFTI2 = nib.Nifti2Image
 
 Header = nib.Nifti1Header
 
@@ -107,3 +109,57 @@ def test_a_box_needs_no_more_than_its_end(tmp_path: Path, orientation: str) -> N
         np.testing.assert_array_equal(geometry.view(content[:end], frame, start, stop), expected(path)[frame][window])
         with pytest.raises((ValueError, TypeError), match="buffer|strides"):
             geometry.view(content[: end - 1], frame, start, stop)
+
+
+@pytest.mark.parametrize("codes", [(0, 0), (0, 1), (1, 0), (-1, 1), (8, 1), (99, 0), (2, 32767)], ids=str)
+@pytest.mark.parametrize("zooms", [(-1.0, 1.0, 2.0, 3.0), (0.0, -1.0, 2.0, 0.0), (5.0, 1.0, 2.0, 3.0)], ids=str)
+@pytest.mark.filterwarnings("ignore")
+def test_odd_codes_and_zooms_as_nibabel_takes_them(
+    tmp_path: Path, codes: tuple[int, int], zooms: tuple[float, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_nifti(tmp_path / "v.nii", np.arange(60).reshape(5, 4, 3), orientation="PIL")
+    content = bytearray(path.read_bytes())
+    header = np.frombuffer(content, Header.template_dtype, 1)
+    header["sform_code"], header["qform_code"] = codes
+    header["pixdim"][0, :4] = zooms
+    header["srow_x"][0, 3] = 7
+    path.write_bytes(content)
+    geometry, _ = parse_header(path, bytes(content[:HEADER_BYTES]))
+    assert not caplog.records  # nibabel's remarks are not ours to make
+    np.testing.assert_allclose(geometry.affine, nib.as_closest_canonical(nib.load(path)).affine)
+
+
+def test_an_affine_whose_norms_are_too_large(tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "v.nii", np.arange(60).reshape(5, 4, 3), orientation="LPI", kind=NIFTI2)
+    content = bytearray(path.read_bytes())
+    header = np.frombuffer(content, nib.Nifti2Header.template_dtype, 1)
+    for row in ("srow_x", "srow_y", "srow_z"):
+        header[row] *= 1e200
+    with pytest.raises(VolumeError, match="affine: "):
+        parse_header(path, bytes(content[:HEADER_BYTES]))
+
+
+def test_an_offset_of_0_is_right_after_the_header(tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "v.nii", np.arange(60).reshape(5, 4, 3))
+    content = bytearray(path.read_bytes())
+    assert content[108:112] == np.float32(352).tobytes()
+    content[108:112] = bytes(4)
+    assert parse_header(path, bytes(content[:HEADER_BYTES]))[0].data_offset == 352
+
+
+def test_same_grid(tmp_path: Path) -> None:
+    def geometry(shape: tuple[int, ...] = (5, 4, 3), **options: object) -> Geometry:
+        path = write_nifti(tmp_path / "v.nii", np.zeros(shape), **options)  # type: ignore[arg-type]
+        return parse_header(path, path.read_bytes()[:HEADER_BYTES])[0]
+
+    one = geometry()
+    assert one.same_grid(geometry(orientation="RAS", dtype=">f8"))
+    assert one.same_grid(geometry(spacing=(1.001, 1.0, 1.0)))
+    assert not one.same_grid(geometry(spacing=(1.1, 1.0, 1.0)))
+    assert not one.same_grid(geometry((5, 4, 4)))
+
+
+def test_a_pair_whose_other_name_would_be_too_long(tmp_path: Path) -> None:
+    head = header_bytes(set_field("magic", b"ni1"))
+    with pytest.raises(VolumeError, match="header without its voxels"):
+        parse_header(tmp_path / f"{'x' * 251}.hdr", head)

@@ -453,3 +453,11 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_run(config, monkeypatch, cap
     assert checkpoint.load_checkpoint(config.out / "checkpoint.pt")["step"] == 1
     monkeypatch.setattr(checkpoint, "write_whole", write)
     assert pretrain.main(replace(config, steps=4, resume=True))["steps"] == 4
+
+
+def test_another_version_goes_on_only_if_told_to(config, monkeypatch):
+    pretrain.main(config)
+    monkeypatch.setattr(dali_cr, "__version__", "99.0")
+    with pytest.raises(Refused, match="made the run in .*, 99.0 came"):
+        pretrain.main(replace(config, resume=True, steps=5))
+    assert pretrain.main(replace(config, resume=True, steps=5, any_version=True))["steps"] == 5

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,7 @@ def test_missing_and_unreadable(tmp_path: Path) -> None:
     for read in (reader.read_header, lambda path: reader.read_data(path, 8), lambda path: reader.read_whole(path, 8)):
         with pytest.raises(VolumeError, match="gone.nii: cannot be (opened|read): No such file"):
             read(tmp_path / "gone.nii")
-        with pytest.raises(VolumeError, match="Is a directory"):
+        with pytest.raises(VolumeError, match="it is a folder, not a file"):
             read(tmp_path)
 
 
@@ -108,3 +109,59 @@ def test_pairs(tmp_path: Path) -> None:
     (tmp_path / "pair.img").unlink()
     with pytest.raises(VolumeError, match="pair.img is missing"):
         reader.read_header(tmp_path / "pair.hdr")
+
+
+def header_of(shape: tuple[int, ...]) -> bytes:
+    """Return a NIfTI-1 header of uint8 voxels, with its flag."""
+    import nibabel as nib
+
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.uint8)
+    header["dim"][: len(shape) + 1] = len(shape), *shape
+    header["pixdim"][:4], header["magic"], header["vox_offset"] = 1, b"n+1", 352
+    return header.binaryblock + bytes(4)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_header_that_promises_ten_terabytes(tmp_path: Path, suffix: str) -> None:
+    content = header_of((32000, 32000, 10000)) + bytes(1000)
+    path = tmp_path / f"huge.nii{suffix}"
+    path.write_bytes(gzip.compress(content) if suffix else content)
+    with pytest.raises(VolumeError, match="huge.nii.*its header promises 10240000000352 bytes"):
+        reader.read_whole(path, stop_of(path))
+
+
+def test_a_gzip_bomb(tmp_path: Path) -> None:
+    """A hundred voxels are promised, a gibibyte of zeros follows: 1 MiB of it is looked at."""
+    members = gzip.compress(bytes(1 << 26), 9) * 16
+    path = tmp_path / "bomb.nii.gz"
+    for content in (gzip.compress(header_of((5, 5, 4)) + bytes(100)) + members, gzip.compress(bytes(452)) * 50_000):
+        path.write_bytes(content)
+        started = time.thread_time()
+        with pytest.raises(VolumeError, match=r"bomb.nii.gz: (goes on after the 452 bytes|is \d+ bytes long)"):
+            reader.read_whole(path, 452)
+        assert time.thread_time() - started < 0.5
+    assert all(len(kept) < 1 << 22 for kept in vars(reader._scratch).values() if kept)
+
+
+def test_a_sparse_file_of_a_terabyte(tmp_path: Path) -> None:
+    path = tmp_path / "sparse.nii"
+    path.write_bytes(header_of((5, 5, 4)))
+    os.truncate(path, 1 << 40)
+    with pytest.raises(VolumeError, match="sparse.nii: is 1099511627776 bytes long, but its header promises only 452"):
+        reader.read_whole(path, stop_of(path))
+
+
+def test_more_than_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "large.nii.gz"
+    path.write_bytes(gzip.compress(header_of((400, 400, 400)) + bytes(64_000_000), 1))
+    pages = {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}
+    monkeypatch.setattr(os, "sysconf", pages.__getitem__)
+    with pytest.raises(VolumeError, match="promises 64000352 bytes, this machine has 4096000 bytes of memory"):
+        reader.read_whole(path, stop_of(path))
+
+
+def test_a_footer_is_no_attack(packed: Path) -> None:
+    stop = stop_of(packed)
+    packed.write_bytes(packed.read_bytes() + gzip.compress(b"a footer" * 1000))
+    assert len(reader.read_whole(packed, stop)[0]) == stop

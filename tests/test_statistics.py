@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import dali_cr
+from dali_cr import statistics
 from dali_cr.geometry import DTYPES
 from dali_cr.scan import read_volumes
 from dali_cr.statistics import cell_edge
@@ -23,7 +24,11 @@ def body(dtype: str, background: float = 0) -> np.ndarray:
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("slope", [1.0, -0.5])
-def test_against_numpy(tmp_path: Path, dtype: str, order: str, slope: float) -> None:
+@pytest.mark.parametrize("way", ["counted", "sorted"])
+def test_against_numpy(
+    tmp_path: Path, dtype: str, order: str, slope: float, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics, "_FEW_VOXELS", 0 if way == "counted" else 1 << 20)
     numbers = body(dtype, 7)
     write_nifti(tmp_path / "v.nii", numbers, dtype=order + np.dtype(dtype).str[1:], slope=slope, intercept=3)
     got = read_volumes(tmp_path, "v.nii")[0].statistics
@@ -86,3 +91,28 @@ def test_coarse_map_is_canonical(tmp_path: Path, orientation: str) -> None:
         expected[tuple(place // edges)] += 1
     np.testing.assert_array_equal(got, np.ceil(255 * expected / np.prod(edges)))
     assert got.shape == (5, 13, 14)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "dtype", "classes"),
+    [
+        (np.arange(8000) // 4000, "|u1", True),
+        (np.arange(8000) // 4000 + 0.5, "<f4", False),
+        (np.arange(8000) // 40, ">f8", True),
+        (np.arange(8000) // 40, "<i2", True),
+        (np.arange(8000) // 20, "<i2", False),  # 400 of them
+        (np.random.default_rng(0).permutation(8000) % 200, "|u1", False),
+        (np.random.default_rng(0).permutation(8000) % 20, "|u1", True),
+    ],
+    ids=["halves", "fractions", "patches of float", "patches", "too many", "noise", "few"],
+)
+def test_classes(tmp_path: Path, numbers: np.ndarray, dtype: str, classes: bool) -> None:
+    write_nifti(tmp_path / "v.nii", numbers.reshape((20, 20, 20), order="F"), dtype=dtype)
+    assert read_volumes(tmp_path, "v.nii")[0].statistics.classes is classes
+
+
+def test_refuses_values_without_finite_statistics(tmp_path: Path) -> None:
+    numbers = np.random.default_rng(0).normal(0, 1e200, (6, 5, 4))
+    write_nifti(tmp_path / "v.nii", numbers, dtype="<f8")
+    with pytest.raises(dali_cr.VolumeError, match="too large to take their mean and deviation"):
+        read_volumes(tmp_path, "v.nii")

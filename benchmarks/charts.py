@@ -1,0 +1,146 @@
+"""Two pictures: pairs a second by contender and cores, and how near to the limit that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, NullLocator
+
+from benchmarks.contenders.roster import CACHED
+
+Result = dict[str, Any]
+
+_COLOURS = {"limit": ("#8a8a8a",), "ours": ("#0b6e4f", "#3a9d6f", "#74c69d", "#a3d9b8", "#cdebd8"),
+            "peer": ("#b5431f", "#d98324", "#8e5ea2", "#c49bb8")}  # fmt: skip
+"""By role: what is ours in greens, the others in warm colours."""
+
+_PANEL = (5.2, 3.9)
+"""Inches."""
+
+_LEGEND = 2.2
+"""Inches beside the panels."""
+
+
+def draw(results: Sequence[Result], folder: Path) -> list[Path]:
+    """Draw what the results allow; return the files written, as SVG: equal numbers give equal files."""
+    loaders = [result for result in results if result["kind"] == "loader"]
+    kernels = [result for result in results if result["kind"] == "kernels" and result["device"] == "cuda"]
+    drawn = []
+    if loaders:
+        figure = Figure((_PANEL[0] * len(loaders) + _LEGEND, _PANEL[1]), layout="constrained")
+        for axes, result in zip(figure.subplots(1, len(loaders), squeeze=False)[0], loaders, strict=True):
+            _throughput(axes, result)
+        _legend(figure)
+        drawn.append(_save(figure, folder / "throughput.svg"))
+    if panels := [*((_shares, result) for result in loaders), *((_copies, result) for result in kernels)]:
+        figure = Figure((_PANEL[0] * len(panels), _PANEL[1]), layout="constrained")
+        for axes, (panel, result) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            panel(axes, result)
+        drawn.append(_save(figure, folder / "limit.svg"))
+    return drawn
+
+
+def _throughput(axes: Axes, result: Result) -> None:
+    """Draw pairs a second over cores, both logarithmic: a loader that scales is a straight line."""
+    ticks: set[int] = set()
+    for label, colour, rows in _by_contender(result):
+        rows = [row for row in rows if row["workers"] > 0]
+        if not rows:
+            continue
+        cores = [row["workers"] for row in rows]
+        rates = [row["summary"]["pairs_per_s"] for row in rows]
+        middle = [rate["median"] for rate in rates]
+        errors = [[r["median"] - r["p20"] for r in rates], [r["p80"] - r["median"] for r in rates]]
+        style = {"igzip": ":", "igzip-needed": "--"}.get(rows[0]["contender"], "-")
+        axes.errorbar(cores, middle, yerr=errors, label=label, color=colour, marker="o", ms=4, lw=1.4, ls=style)
+        ticks.update(cores)
+    axes.set(xscale="log", yscale="log", xlabel="cores", ylabel="pairs a second", title=_title(result))
+    axes.set_xticks(sorted(ticks), [str(tick) for tick in sorted(ticks)])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+    axes.tick_params(which="both", labelsize=7)
+    axes.grid(alpha=0.3, lw=0.6)
+
+
+def _legend(figure: Figure) -> None:
+    """Name each contender once, beside the panels."""
+    entries: dict[str, Any] = {}
+    for axes in figure.axes:
+        entries |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(entries.values(), entries.keys(), loc="outside right upper", fontsize=7, frameon=False)
+
+
+def _shares(axes: Axes, result: Result) -> None:
+    """Draw each cold contender's share of igzip alone at the most cores."""
+    last = [(label, colour, rows[-1]) for label, colour, rows in _by_contender(result)]
+    rates = {row["contender"]: row["summary"]["pairs_per_s"]["median"] for _, _, row in last}
+    limit = rates.get("igzip-needed")
+    cold = [(label, colour, row) for label, colour, row in last if row["contender"] not in CACHED]
+    cold = [(label, colour, row) for label, colour, row in cold if row["role"] != "limit" and limit]
+    _bars(axes, [(label, colour, rates[row["contender"]] / limit) for label, colour, row in cold])
+    axes.set(xlabel="share of igzip alone, on the bytes needed", title=_title(result))
+
+
+def _copies(axes: Axes, result: Result) -> None:
+    """Draw each kernel's share of the speed of a device copy: T = 100, 15³."""
+    rows = [row for row in result["rows"] if row["gate"] == "passed" and row["iterations"] in (0, 100)]
+    rows = [row for row in rows if row["patch"] in (0, 15) and row["dtype"] in ("<i2", "<f4") and row["batch"] > 1]
+    labels = [f"{row['op']} {dtype_name(row['dtype'])}, {row['edge']}³, B = {row['batch']}" for row in rows]
+    bars = [(label, _COLOURS["ours"][0], 1 / row["times_copy"]) for label, row in zip(labels, rows, strict=True)]
+    _bars(axes, bars)
+    axes.set(xlabel="share of a device copy of the same bytes", title=_title(result))
+
+
+def dtype_name(dtype: str) -> str:
+    """Return a dtype in words."""
+    return np.dtype(dtype).name + (", big-endian" if dtype.startswith(">") else "")
+
+
+def _bars(axes: Axes, bars: list[tuple[str, str, float]]) -> None:
+    labels, colours, shares = (list(column) for column in zip(*bars, strict=True)) if bars else ([], [], [])
+    drawn = axes.barh(labels, shares, color=colours, height=0.65)
+    axes.bar_label(drawn, [f"{share:.2f}" for share in shares], padding=3, fontsize=7)
+    axes.axvline(1, color="#444444", lw=0.8, ls="--")
+    axes.set_xlim(0, 1.15 * max([1.0, *shares]))
+    axes.invert_yaxis()
+    axes.tick_params(labelsize=7)
+
+
+def _by_contender(result: Result) -> list[tuple[str, str, list[Result]]]:
+    """Return label, colour and rows with numbers of each contender, fewest workers first."""
+    rows: dict[str, list[Result]] = {}
+    for row in result["rows"]:
+        if "summary" in row:
+            rows.setdefault(row["label"], []).append(row)
+    used = dict.fromkeys(_COLOURS, 0)
+    found = []
+    for label, own in rows.items():
+        role = own[0]["role"]
+        found.append((label, _COLOURS[role][used[role] % len(_COLOURS[role])], sorted(own, key=lambda r: r["workers"])))
+        used[role] += 1
+    return found
+
+
+def _title(result: Result) -> str:
+    about = result["environment"]
+    where = about["gpu"] if result["device"] == "cuda" else f"{about['cpu']}, {about['cores']} cores"
+    workload = result.get("workload")
+    return f"{workload['about']}\n{where}" if workload else f"decode and swap\n{where}"
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for axes in figure.axes:
+        axes.title.set_fontsize(8.5)
+        axes.xaxis.label.set_fontsize(8)
+        axes.yaxis.label.set_fontsize(8)
+    with matplotlib.rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "path"}):
+        figure.savefig(path, metadata={"Date": None})
+    return path

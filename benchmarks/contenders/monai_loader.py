@@ -1,0 +1,88 @@
+"""MONAI: dictionary transforms in a DataLoader's worker processes, from files or from its CacheDataset.
+
+MONAI has no swap. `RandCoarseShuffled`, which shuffles the voxels inside as many holes of the same size, stands in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai import transforms as mt
+from monai.data import CacheDataset, DataLoader, Dataset
+
+from benchmarks.contenders.feed import Arrays, Feed, endless
+from benchmarks.verdict import Corruption
+from benchmarks.workload import intensity
+
+
+class Monai(Feed):
+    """One endless epoch, so that workers are started once."""
+
+    def batches(self) -> Iterator[tuple[int, Arrays]]:
+        """Yield the loader's batches."""
+        loader = DataLoader(
+            self._dataset(),
+            batch_size=self.workload.batch_size,
+            sampler=endless(len(self.index), self.job.seed),
+            num_workers=self.job.workers,
+            pin_memory=self.job.device == "cuda",
+        )
+        for batch in loader:
+            yield len(batch["target"]), self.to_device((batch["disordered"], batch["target"]))
+
+    def _dataset(self) -> Any:
+        return Dataset(self._items(), self._transform())
+
+    def _items(self) -> list[dict[str, Any]]:
+        volumes = [case.volumes[0] for case in self.index.cases]
+        scales = [intensity(volume, self.workload.normalize) for volume in volumes]
+        return [{"target": self.index.root / v.path, "scale": vars(s)} for v, s in zip(volumes, scales, strict=True)]
+
+    def _transform(self) -> Any:
+        chain = mt.Compose(
+            [
+                mt.LoadImaged("target", ensure_channel_first=True, image_only=True),
+                mt.RandSpatialCropd("target", self.workload.crop[::-1], random_size=False),
+                Scale(),
+                mt.CopyItemsd("target", names="disordered"),
+                mt.RandCoarseShuffled(
+                    "disordered", holes=self.workload.iterations, spatial_size=self.workload.patch[::-1], prob=1.0
+                ),
+            ]
+        )
+        chain.set_random_state(self.job.seed)
+        return chain
+
+    def corruption(self) -> Corruption:
+        """Return the shuffle, in MONAI's order of axes."""
+        size, holes = self.workload.patch[::-1], self.workload.iterations
+        shuffle = mt.RandCoarseShuffle(holes=holes, spatial_size=size, prob=1.0)
+
+        def corrupt(volume: npt.NDArray[np.float32], trial: int) -> npt.NDArray[np.float32]:
+            shuffle.set_random_state(trial)
+            shuffled = shuffle(torch.from_numpy(volume.transpose(2, 1, 0).copy())[None])
+            return np.asarray(shuffled[0]).transpose(2, 1, 0)
+
+        return corrupt
+
+
+class CachedMonai(Monai):
+    """Every volume is read once, before the first batch, and kept as float32."""
+
+    def _dataset(self) -> Any:
+        threads = len(self.job.cores)
+        return CacheDataset(self._items(), self._transform(), cache_rate=1.0, num_workers=threads, progress=False)
+
+
+class Scale(mt.Transform):
+    """Normalise by statistics that are known."""
+
+    def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Return the item without its statistics, which nobody needs any more."""
+        scale = data["scale"]
+        normalize = mt.NormalizeIntensity(subtrahend=scale["centre"], divisor=scale["width"])
+        return {"target": normalize(data["target"]).clamp_(scale["low"], scale["high"])}

@@ -1,0 +1,111 @@
+"""This package: its reader threads alone, the whole loader, and the loader with each kind of cache."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import dali_cr
+from benchmarks.contenders.feed import Arrays, Feed, Job
+from benchmarks.verdict import Corruption
+from dali_cr.pipeline import make_source
+from dali_cr.plan import Planner
+from dali_cr.stream import Stream
+
+_ROOM = 1.25
+"""Budget of a cache, as a multiple of the voxels' bytes: all of them fit."""
+
+
+class Reader(Feed):
+    """The reader's threads without DALI: finished pairs on a CPU; for a GPU, raw boxes, records and swaps."""
+
+    def batches(self) -> Iterator[tuple[int, Arrays]]:
+        """Yield batches from the source that feeds DALI."""
+        planner, stream = Planner(self.index, self.workload.recipe, self.job.seed), Stream(self.workload.batch_size)
+        source = make_source(planner, stream, self.job.device, (), threads=max(1, self.job.workers))
+        try:
+            for k in count():
+                arrays = source.batch(k)
+                yield len(arrays[-1]), arrays[:2] if self.job.device == "cpu" else ()
+        finally:
+            source.close()
+
+    def corruption(self) -> Corruption:
+        """Return the swap."""
+        return self._swap
+
+    def _swap(self, volume: npt.NDArray[np.float32], trial: int) -> npt.NDArray[np.float32]:
+        swaps = dali_cr.draw_swaps(self.job.seed, trial, volume.shape, self.workload.recipe.swap)
+        swapped: npt.NDArray[np.float32] = dali_cr.swap_patches(volume, swaps)
+        return swapped
+
+
+class Loader(Reader):
+    """`dali_cr.Loader`, without a cache or with one."""
+
+    cache: str | None = None
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        options: dict[str, Any] = {"cache": self._budget(self.cache)} if self.cache else {}
+        self._loader = dali_cr.Loader(
+            self.index,
+            self.workload.recipe,
+            batch_size=self.workload.batch_size,
+            device=job.device,
+            seed=job.seed,
+            threads=max(1, job.workers),
+            **options,
+        )
+
+    def _budget(self, level: str) -> str:
+        """Return what the loader is asked for: room for every voxel."""
+        if level == "disk":
+            return f"disk:{self.job.scratch}"
+        voxels = sum(volume.geometry.data_bytes for case in self.index.cases for volume in case.volumes)
+        return f"{level}:{max(1, math.ceil(_ROOM * voxels / 1e9))}GB"
+
+    def batches(self) -> Iterator[tuple[int, Arrays]]:
+        """Yield the loader's batches."""
+        for batch in self._loader:
+            yield len(batch["sample"]), (batch["disordered"], batch["target"])
+
+    def report(self) -> dict[str, Any]:
+        """Return what the caches hold and how often they were of use."""
+        if not self.cache:
+            return {}
+        levels = self._loader.cache_report()
+        # A level without a budget has an infinite one, which JSON cannot say.
+        return {
+            "cache": {
+                level: {name: number if math.isfinite(number) else None for name, number in numbers.items()}
+                for level, numbers in levels.items()
+            }
+        }
+
+    def close(self) -> None:
+        """Stop the loader."""
+        self._loader.close()
+
+
+class HostCache(Loader):
+    """Raw voxels in memory."""
+
+    cache, fills_cache = "host", True
+
+
+class DiskCache(Loader):
+    """Raw voxels in files that are mapped."""
+
+    cache, fills_cache = "disk", True
+
+
+class GpuCache(Loader):
+    """Raw voxels on the GPU."""
+
+    cache, fills_cache = "gpu", True

@@ -1,0 +1,145 @@
+"""How fast decoding and swapping are, against a copy of the bytes that must move.
+
+::
+
+    python -m benchmarks.kernels --device cuda
+    python -m benchmarks.kernels --device cpu --budget 120
+
+On a GPU: its own time by events, beside a device copy that moves as many bytes, measured right after; the NumPy
+reference and TorchIO's swap stand beside it. On a CPU: one thread of the functions that run there, against memcpy.
+Before each row the outputs are compared with the reference on fresh random inputs: a wrong kernel gets no number.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.clock import HostClock, open_clock
+from benchmarks.results import new_result, result_path, summarize, write_result
+from benchmarks.subjects import Case, list_cases, prepare
+
+_OPS = ("decode", "swap", "restore")
+
+_SHARE = 2.0
+"""Seconds a row may spend on each of its timings at most."""
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options."""
+    parser = argparse.ArgumentParser("python -m benchmarks.kernels", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--edges", type=int, nargs="+", default=[128, 64], help="of the crops")
+    parser.add_argument("--batches", type=int, nargs="+", default=[64, 8, 1])
+    parser.add_argument("--ops", nargs="+", choices=_OPS, default=list(_OPS))
+    parser.add_argument("--budget", type=float, default=480.0, help="seconds after which no further row is begun")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="the result's file")
+    return parser.parse_args(arguments)
+
+
+def measure(case: Case, clock: HostClock, seed: int) -> dict[str, Any]:
+    """Return one row: its gate, and its timings if it passed."""
+    rng = np.random.default_rng((seed, hash_of(case)))
+    subject = prepare(case, clock, rng)
+    row: dict[str, Any] = {**asdict(case), "must_move_bytes": subject.must_move, "moves_bytes": subject.moves}
+    if wrong := subject.wrong():
+        return {**row, "gate": f"refused: {wrong}"}
+    timings = {
+        "seconds": clock.time(subject.run, _SHARE),
+        "copy_seconds": clock.copy(subject.must_move, _SHARE / 4),
+    }
+    if subject.reference:
+        timings["reference_seconds"] = HostClock().time(subject.reference, _SHARE / 4)
+    single = torchio_seconds(case.edge, case.patch, case.iterations) if case.op == "swap" else None
+    if single and case.dtype == "<f4":
+        timings["torchio_seconds"] = [one * case.batch for one in single]
+    summary = {name: summarize(values) for name, values in timings.items()}
+    spent = summary["seconds"]["median"]
+    return {
+        **row,
+        "gate": "passed",
+        **timings,
+        "summary": summary,
+        "bytes_per_s": subject.must_move / spent,
+        "times_copy": spent / summary["copy_seconds"]["median"],
+        "samples_per_s": case.batch / spent,
+    }
+
+
+def hash_of(case: Case) -> int:
+    """Return a number of a case that is the same in every process."""
+    return zlib.crc32(repr(case).encode())
+
+
+@cache
+def torchio_seconds(edge: int, patch: int, iterations: int) -> list[float] | None:
+    """Return the timings of TorchIO's swap of one crop on the CPU; None without TorchIO."""
+    if find_spec("torchio") is None:
+        return None
+    import torch
+    import torchio as tio
+
+    swap = tio.RandomSwap(patch_size=patch, num_iterations=iterations)
+    image = tio.ScalarImage(tensor=torch.rand(1, edge, edge, edge))
+    return HostClock().time(lambda: swap(image), _SHARE / 4)
+
+
+def benchmark(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure every row that the budget allows and return the result."""
+    clock, end = open_clock(options.device), time.perf_counter() + options.budget
+    wanted = [case for case in list_cases(tuple(options.edges), tuple(options.batches)) if case.op in options.ops]
+    rows = []
+    for number, case in enumerate(tqdm(wanted, unit="row", disable=not sys.stderr.isatty())):
+        if time.perf_counter() > end:
+            left = len(wanted) - number
+            print(f"stopped: {options.budget:.0f} s are over, {left} rows are left out", file=sys.stderr)
+            break
+        rows.append(measure(case, clock, options.seed))
+        tqdm.write(line_of(rows[-1]))
+    names = ("edges", "batches", "ops", "budget", "seed", "device")
+    settings = {name: getattr(options, name) for name in names}
+    words = [f"--{name} {' '.join(map(str, v)) if isinstance(v, list) else v}" for name, v in settings.items()]
+    result = new_result("kernels", options.device, " ".join(["python -m benchmarks.kernels", *words]), settings)
+    missing = {} if find_spec("torchio") else {"torchio": "torchio is not installed"}
+    return {**result, "rows": rows, "left_out": [asdict(case) for case in wanted[len(rows) :]], "missing": missing}
+
+
+def line_of(row: dict[str, Any]) -> str:
+    """Return a row as a line of text."""
+    what = f"{row['op']:<8}{row['dtype']:<4} {row['edge']}^3 B={row['batch']:<3}"
+    what += f" T={row['iterations']:<4}p={row['patch']:<3}" if row["iterations"] else " " * 11
+    if row["gate"] != "passed":
+        return f"{what} {row['gate']}"
+    text = f"{what} {1000 * row['summary']['seconds']['median']:10.3f} ms {row['bytes_per_s'] / 1e9:8.1f} GB/s"
+    text += f" {row['times_copy']:7.2f} x a copy"
+    for name in ("reference", "torchio"):
+        if spent := row["summary"].get(f"{name}_seconds"):
+            text += f"  {name} {1000 * spent['median']:.1f} ms"
+    return text
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run as a command; 1 where a kernel was wrong."""
+    options = parse(arguments)
+    result = benchmark(options)
+    path = options.out or result_path(result)
+    write_result(result, path)
+    refused = sum(row["gate"] != "passed" for row in result["rows"])
+    print(f"{refused} of {len(result['rows'])} rows refused; written to {path}")
+    return int(refused > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

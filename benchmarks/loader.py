@@ -1,0 +1,193 @@
+"""Pairs a second from files: this package, the limit, a plain loop, TorchIO and MONAI, on the same work.
+
+::
+
+    python -m benchmarks.loader
+    python -m benchmarks.loader --workload a b c --workers 1 2 4 8 --repeats 5
+    python -m benchmarks.loader --data scans/ --only igzip-needed ours-loader torchio
+
+Every number comes from a process of its own, bound to as many cores as it has workers; the contenders take turns, and
+the table has medians with the 20th and 80th percentiles over the repeats. Files are read once before each run, so that
+nobody waits for a disk. One JSON a workload goes to benchmarks/results; `python -m benchmarks.report` shows them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from benchmarks import volumes
+from benchmarks.contenders.feed import Job
+from benchmarks.contenders.roster import ROSTER, Contender
+from benchmarks.machine import cores
+from benchmarks.measure import run
+from benchmarks.results import new_result, result_path, summarize, write_result
+from benchmarks.workload import WORKLOADS, Workload
+from dali_cr.index import Index
+
+_SUMMARIZED = ("pairs_per_s", "cpu_s_per_pair", "resident_bytes", "peak_bytes", "gpu_bytes", "warm_up_s")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options."""
+    parser = argparse.ArgumentParser("python -m benchmarks.loader", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--workload", nargs="+", choices=sorted(WORKLOADS), default=["a", "b"])
+    parser.add_argument("--data", type=Path, help="a folder of volumes; synthetic ones are made without it")
+    parser.add_argument("--volumes", type=int, default=16, help="how many to use (4 are enough for c)")
+    parser.add_argument("--workers", type=int, nargs="+", help="0, 1, 2, 4 … as many as there are cores without it")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of one timed run, at least")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where the pairs are wanted")
+    parser.add_argument("--only", nargs="+", choices=sorted(ROSTER), help="contenders; all without it")
+    parser.add_argument("--folder", type=Path, default=volumes.FOLDER, help="where synthetic volumes are kept")
+    parser.add_argument("--out", type=Path, help="the result's file, for one workload")
+    options = parser.parse_args(arguments)
+    options.workers = sorted(set(options.workers or default_workers(cores())))
+    if options.out and len(options.workload) > 1:
+        parser.error("--out names one file: wanted one --workload")
+    if min(options.workers) < 0 or options.repeats < 1:
+        parser.error(f"wanted workers >= 0 and repeats >= 1, got {options.workers} and {options.repeats}")
+    return options
+
+
+def default_workers(most: int) -> list[int]:
+    """Return 0, the powers of two below `most`, and `most`."""
+    return sorted({0, most, *(2**i for i in range(most.bit_length()))})
+
+
+def plan(index: Index, workload: Workload, options: argparse.Namespace, scratch: Path) -> list[Job]:
+    """Return every run in the order in which they take place: contenders take turns within a repeat."""
+    path = scratch / "index.json"
+    index.save(path)
+    usable, jobs = sorted(os.sched_getaffinity(0)), []
+    for repeat in range(options.repeats):
+        for workers in options.workers:
+            for contender in chosen(options):
+                if contender.missing(options.device) or (workers == 0 and not contender.alone):
+                    continue
+                own = scratch / f"{contender.name}-{workers}-{repeat}"
+                jobs.append(
+                    Job(
+                        contender=contender.name,
+                        workload=workload,
+                        index=path,
+                        workers=workers,
+                        cores=tuple(usable[: max(1, workers)]),
+                        seconds=options.seconds,
+                        device=options.device,
+                        seed=repeat,
+                        scratch=own,
+                    )
+                )
+    return jobs
+
+
+def chosen(options: argparse.Namespace) -> list[Contender]:
+    """Return the contenders that were asked for."""
+    return [contender for name, contender in ROSTER.items() if not options.only or name in options.only]
+
+
+def benchmark(workload: Workload, options: argparse.Namespace) -> dict[str, Any]:
+    """Run one workload and return its result."""
+    index = volumes.find_volumes(workload, options.volumes, options.data, options.folder)
+    paths = volumes.files_of(index)
+    runs: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    failures: dict[tuple[str, int], str] = {}
+    with tempfile.TemporaryDirectory(dir=options.folder.parent if options.folder.parent.is_dir() else None) as scratch:
+        jobs = plan(index, workload, options, Path(scratch))
+        bar = tqdm(jobs, desc=f"workload {workload.name}", unit="run", disable=not sys.stderr.isatty())
+        for job in bar:
+            key = (job.contender, job.workers)
+            bar.set_postfix_str(f"{job.contender}, {job.workers} workers")
+            job.scratch.mkdir()
+            volumes.read_once(paths)
+            try:
+                runs.setdefault(key, []).append(run(job))
+            except RuntimeError as error:
+                failures[key] = str(error)
+                tqdm.write(str(error), file=sys.stderr)
+    result = new_result("loader", options.device, command_of(workload, options), settings_of(options))
+    rows = [row for contender in chosen(options) for row in rows_of(contender, runs, failures, options)]
+    return {**result, "workload": workload.to_json(), "data": volumes.describe(index, options.data), "rows": rows}
+
+
+def rows_of(
+    contender: Contender,
+    runs: dict[tuple[str, int], list[dict[str, Any]]],
+    failures: dict[tuple[str, int], str],
+    options: argparse.Namespace,
+) -> list[dict[str, Any]]:
+    """Return a contender's rows, one for each number of workers; one that says why where it did not take part."""
+    about = {"contender": contender.name, "label": contender.label, "role": contender.role}
+    if reason := contender.missing(options.device):
+        return [{**about, "missing": reason}]
+    rows = []
+    for workers in options.workers:
+        own = runs.get((contender.name, workers), [])
+        row: dict[str, Any] = {**about, "workers": workers, "runs": own}
+        if own:
+            row["summary"] = {
+                name: summarize([one[name] for one in own]) for name in _SUMMARIZED if own[0][name] is not None
+            }
+            row["verdict"] = own[0]["verdict"]
+        if failure := failures.get((contender.name, workers)):
+            row["failure"] = failure.splitlines()[-1]
+        if own or failure:
+            rows.append(row)
+    return rows
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options, without where anything lies."""
+    names = ("volumes", "workers", "repeats", "seconds", "device", "only")
+    return {name: getattr(options, name) for name in names}
+
+
+def command_of(workload: Workload, options: argparse.Namespace) -> str:
+    """Return the command that runs this workload again."""
+    words = ["python -m benchmarks.loader", f"--workload {workload.name}", f"--volumes {options.volumes}"]
+    words += [f"--workers {' '.join(map(str, options.workers))}", f"--repeats {options.repeats}"]
+    words += [f"--seconds {options.seconds:g}", f"--device {options.device}"]
+    words += ["--data DIR"] if options.data else []
+    words += [f"--only {' '.join(options.only)}"] if options.only else []
+    return " ".join(words)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run as a command; 1 where a contender failed."""
+    options = parse(arguments)
+    failed = False
+    for name in options.workload:
+        workload = WORKLOADS[name]
+        result = benchmark(workload, options)
+        path = options.out or result_path(result, name)
+        write_result(result, path)
+        failed |= any("failure" in row for row in result["rows"])
+        for row in result["rows"]:
+            print(line_of(row))
+        print(f"written to {path}", flush=True)
+    return int(failed)
+
+
+def line_of(row: dict[str, Any]) -> str:
+    """Return a row as a line of text."""
+    if "missing" in row:
+        return f"{row['label']:<40} missing: {row['missing']}"
+    if "summary" not in row:
+        return f"{row['label']:<40} {row['workers']:>2} workers  failed: {row['failure']}"
+    rate, cpu = row["summary"]["pairs_per_s"], row["summary"]["cpu_s_per_pair"]["median"]
+    verdict = f"  {row['verdict']['verdict']}" if row["verdict"] and not row["verdict"]["swap"] else ""
+    spread = f"({rate['p20']:.1f} to {rate['p80']:.1f})"
+    speed = f"{rate['median']:9.1f} pairs/s {spread:<20} {1000 * cpu:8.1f} ms CPU a pair"
+    return f"{row['label']:<40} {row['workers']:>2} workers {speed}{verdict}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

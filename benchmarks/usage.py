@@ -1,0 +1,81 @@
+"""What a process and those it started have used: CPU time, memory, GPU memory. Linux only."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+from pathlib import Path
+
+_TICK = os.sysconf("SC_CLK_TCK")
+_KIB = 1024
+
+
+def family() -> list[int]:
+    """Return the living descendants of this process."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        if fields := _stat(int(entry.name)):
+            parents.setdefault(int(fields[1]), []).append(int(entry.name))
+    found, wanted = [], [os.getpid()]
+    while wanted:
+        children = parents.get(wanted.pop(), [])
+        found += children
+        wanted += children
+    return found
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time of this process and its descendants, the ended ones included."""
+    total = 0.0
+    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+        used = resource.getrusage(who)
+        total += used.ru_utime + used.ru_stime
+    for pid in family():
+        if fields := _stat(pid):
+            total += (int(fields[11]) + int(fields[12])) / _TICK
+    return total
+
+
+def resident_bytes() -> int:
+    """Return the memory of this process and its descendants now; a page that n of them share counts 1/n in each."""
+    return sum(_kib(pid, "smaps_rollup", "Pss") for pid in (os.getpid(), *family()))
+
+
+def peak_bytes() -> int:
+    """Return the highest resident sets of this process and its descendants, added up; shared pages count in each."""
+    return sum(_kib(pid, "status", "VmHWM") for pid in (os.getpid(), *family()))
+
+
+def gpu_bytes() -> int | None:
+    """Return the memory in use on the first GPU, by whomever; None without a driver."""
+    asked = query_gpu("memory.used")
+    return None if asked is None else int(float(asked) * _KIB * _KIB)
+
+
+def query_gpu(field: str) -> str | None:
+    """Return what nvidia-smi says of the first GPU; None without a driver."""
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return None
+    ask = [command, f"--query-gpu={field}", "--format=csv,noheader,nounits"]
+    answer = subprocess.run(ask, capture_output=True, text=True, check=False)
+    return answer.stdout.splitlines()[0].strip() if answer.returncode == 0 and answer.stdout else None
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Return the fields of /proc/PID/stat after the name, or None where the process has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def _kib(pid: int, file: str, name: str) -> int:
+    """Return a field in kB of a file under /proc/PID as bytes; 0 where the process has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/{file}").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return sum(int(line.split()[1]) * _KIB for line in lines if line.startswith(f"{name}:"))
