@@ -16,6 +16,7 @@ import math
 import mmap
 import os
 import re
+import resource
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
@@ -33,8 +34,8 @@ Bytes = npt.NDArray[np.uint8]
 SHARED_MEMORY = Path("/dev/shm")
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-_OPEN_MAPS = 4096
-"""Maps kept open by a process; Linux allows 65,530 to all of its parts."""
+_OPEN_MAPS = min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
+"""Maps that a level keeps open: each holds a file descriptor, of which others need some too."""
 
 _log = logging.getLogger(__name__)
 

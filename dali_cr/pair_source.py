@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr import crop
-from dali_cr.normalize import affine_map
+from dali_cr.normalize import affine_map, raw_span
 from dali_cr.ops.decode import decode_channel
 from dali_cr.ops.swap import swap_in_place_ref
 from dali_cr.plan import SamplePlan
@@ -34,12 +34,12 @@ class PairSource(Source[Batch]):
         targets = {i: self._float32(batch.arrays[1][i]) for i in group}
         start, stop = crop.union(views.values(), recipe.crop, case.shape)
         for channel, volume, raw in self.boxes(case, start, stop):
-            affine = affine_map(volume, recipe.normalize)
+            affine, span = affine_map(volume, recipe.normalize), raw_span(volume)
             for i, view in views.items():
                 out, part = targets[i][channel], raw[crop.slices(view, recipe.crop, case.shape, start)]
                 if part.shape != recipe.crop:
                     out[...] = affine.fill
-                decode_channel(crop.flip(part, view), affine, out[crop.window(view, recipe.crop, case.shape)])
+                decode_channel(crop.flip(part, view), affine, out[crop.window(view, recipe.crop, case.shape)], span)
         for i, view in views.items():
             disordered, target = batch.arrays[0][i], batch.arrays[1][i]
             if targets[i] is not target:

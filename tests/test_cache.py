@@ -245,3 +245,21 @@ def test_killed_while_writing_leaves_no_name(tmp_path: Path) -> None:
     assert level.get("c" * 64, 100) is not None
     assert level.report()["bytes"] == 100
     level.close()
+
+
+def test_more_volumes_than_open_files(tmp_path: Path) -> None:
+    """A map holds a descriptor: a level keeps fewer open than the process may have."""
+    program = (
+        "import resource, sys\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
+        "import numpy as np\n"
+        "from pathlib import Path\n"
+        "from dali_cr.cache import Level\n"
+        "level, held = Level('disk', Path(sys.argv[1]), 1e9), []\n"
+        "for i in range(200):\n"
+        "    level.put(f'{i:064x}', np.full(100, i, np.uint8))\n"
+        "for _ in range(2):\n"
+        "    assert all(level.get(f'{i:064x}', 100)[7] == i for i in range(200))\n"
+        "level.close()\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "disk")], check=True, timeout=60)

@@ -53,17 +53,43 @@ def test_by_hand(dtype: str, affine: Affine) -> None:
         assert got.tobytes() == np.float32(wanted).tobytes() or (got != got and wanted != wanted), (value, got, wanted)
 
 
-@pytest.mark.parametrize("dtype", [d for d in ORDERED if d[2] in "12"])
+@pytest.mark.parametrize("dtype", [d for d in ORDERED if d[2] in "12" and d[1] in "ui"])
 @pytest.mark.parametrize("view", ["plain", "flipped", "transposed"])
-def test_table_equals_arithmetic(monkeypatch: pytest.MonkeyPatch, dtype: str, view: str) -> None:
-    monkeypatch.setattr(op, "_TABLE_VOXELS", 0)
-    raw = numbers(dtype, (37, 40, 23))
-    raw = {"plain": raw, "flipped": raw[::-1, :, ::-1], "transposed": raw.transpose(2, 0, 1)}[view]
+@pytest.mark.parametrize("known", [False, True])
+def test_table_equals_arithmetic(monkeypatch: pytest.MonkeyPatch, dtype: str, view: str, known: bool) -> None:
+    monkeypatch.setattr(op, "_TABLE_GAIN", 0)
+    raw = numbers(dtype, (37, 40, 23)) // 3
+    raw = {"plain": raw, "flipped": raw[::-1, :, ::-1], "transposed": raw.transpose(2, 0, 1)}[view].astype(dtype)
     for affine in AFFINES:
         table, arithmetic = np.empty(raw.shape, np.float32), np.empty(raw.shape, np.float32)
-        op.decode_channel(raw, affine, table)
+        op.decode_channel(raw, affine, table, (int(raw.min()), int(raw.max())) if known else None)
         affine(raw, arithmetic)
         assert table.tobytes() == arithmetic.tobytes()
+
+
+def test_a_signalling_nan_is_a_nan() -> None:
+    raw = np.array([[[0x7F800001, 0xFFA00000]]], np.uint32).view(np.float32)
+    out = np.empty(raw.shape, np.float32)
+    Affine(fill=3)(raw, out)
+    assert out.tolist() == [[[3, 3]]]
+
+
+def test_a_number_outside_the_span_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(op, "_TABLE_GAIN", 0)
+    raw = np.array([[[-3, 4, 5]]], np.int16)
+    out = np.empty(raw.shape, np.float32)
+    op.decode_channel(raw, Affine(), out, (-3, 4))
+    assert np.isnan(out).tolist() == [[[False, False, True]]]
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e-21, -1e-30, 1e-19, -0.5, 3.0])
+@pytest.mark.parametrize("scale", [1e-38, 1e-19, 0.1, 1 / 3, -7e-5])
+def test_no_subnormal_comes_of_integers(scale: float, shift: float) -> None:
+    """Also where the sum all but cancels."""
+    raw = np.append(np.arange(-32768, 32768), round(-shift / scale) if abs(shift / scale) < 2**31 else 0).astype("<i4")
+    out = np.empty(raw.shape, np.float32)
+    Affine(scale, shift)(raw, out)
+    assert ((np.abs(out) >= np.finfo(np.float32).tiny) | (out.view(np.uint32) == 0)).all()
 
 
 def packed_batch(draw: Any, samples: int, channels: int, crop: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -33,8 +33,9 @@ from dali_cr.ops import launch
 RECORD_WORDS = 16
 _BIG_ENDIAN, _KEEP, _IN_ARENA = 1 << 8, 1 << 9, 1 << 10
 _TINY = np.finfo(np.float32).tiny
-_TABLE_VOXELS = 1 << 18
-"""From this many voxels on, a table of all 65,536 values of a 16-bit dtype is faster than arithmetic."""
+_SAFE = 1e-20
+_TABLE_GAIN = 16
+"""An entry of a table costs as much as so many voxels save by being looked up."""
 
 _CACHED_VOXELS = 1 << 15
 """Converted at a time on the CPU, so that the float64 values in between stay in its cache."""
@@ -63,22 +64,33 @@ class Affine:
 
     def __call__(self, raw: npt.NDArray[Any], out: npt.NDArray[np.float32]) -> None:
         """Convert raw voxels of any dtype and byte order, of the same shape as `out`."""
-        value = raw.astype(np.float64)
-        if raw.dtype.kind == "f" and raw.dtype.itemsize == 4:
-            value[np.abs(value) < _TINY] = 0.0
         with np.errstate(over="ignore", invalid="ignore"):
+            value = raw.astype(np.float64)
+            if raw.dtype.kind == "f" and raw.dtype.itemsize == 4:
+                value[np.abs(value) < _TINY] = 0.0
             finite = np.isfinite(value) if raw.dtype.kind == "f" and not self.keep else None
             value *= self.scale
             value += self.shift
             out[...] = value
-        out[np.abs(out) < _TINY] = 0.0
+        if raw.dtype.kind == "f" or self._may_underflow:
+            out[np.abs(out) < _TINY] = 0.0
         if np.isfinite(self.low) or np.isfinite(self.high):
             np.clip(out, np.float32(self.low), np.float32(self.high), out=out)
         if finite is not None and not finite.all():
             out[~finite] = self.fill
 
+    @property
+    def _may_underflow(self) -> bool:
+        """Whether an integer may become a float32 subnormal.
 
-def decode_channel(raw: npt.NDArray[Any], affine: Affine, out: npt.NDArray[np.float32]) -> None:
+        Without a shift the smallest result is the scale; with one, a sum that is not 0 is at least 2**-53 of it.
+        """
+        return abs(self.scale) < _SAFE or 0 < abs(self.shift) < _SAFE
+
+
+def decode_channel(
+    raw: npt.NDArray[Any], affine: Affine, out: npt.NDArray[np.float32], span: tuple[int, int] | None = None
+) -> None:
     """Convert one channel on the CPU, by a table where that is faster; the bits are those of `Affine.__call__`.
 
     Parameters
@@ -86,20 +98,32 @@ def decode_channel(raw: npt.NDArray[Any], affine: Affine, out: npt.NDArray[np.fl
     raw : (D, H, W) of the file's dtype and byte order, any strides
     affine : Affine
     out : (D, H, W) float32
+    span : (low, high) int, optional
+        The least and the greatest raw number of the volume, for integers. Any other becomes NaN, so that a file that
+        is not what was scanned does not go unnoticed.
     """
-    tabled = raw.dtype.itemsize == 1 or (raw.dtype.itemsize == 2 and raw.size >= _TABLE_VOXELS)
-    bits = np.dtype(f"u{raw.dtype.itemsize}")
-    if tabled:
-        every = np.arange(256**raw.dtype.itemsize, dtype=bits)
-        table = np.empty(every.size, np.float32)
-        affine(every.view(raw.dtype), table)
+    table = _make_table(raw, affine, span) if raw.dtype.itemsize <= 2 and raw.dtype.kind in "iu" else None
     planes = max(1, _CACHED_VOXELS // max(1, math.prod(raw.shape[1:])))
     for first in range(0, len(raw), planes):
         part, target = raw[first : first + planes], out[first : first + planes]
-        if tabled:
-            np.take(table, part.view(bits), out=target, mode="wrap")
-        else:
+        if table is None:
             affine(part, target)
+        else:
+            np.take(table, part.view(f"u{raw.dtype.itemsize}"), out=target, mode="wrap")
+
+
+def _make_table(raw: npt.NDArray[Any], affine: Affine, span: tuple[int, int] | None) -> npt.NDArray[np.float32] | None:
+    """Return what each number of a span becomes, at the place of its bits; None where arithmetic is faster."""
+    limits = np.iinfo(raw.dtype)
+    low, high = span or (int(limits.min), int(limits.max))
+    if (high - low + 1) * _TABLE_GAIN > raw.size:
+        return None
+    numbers = np.arange(low, high + 1).astype(raw.dtype)
+    values = np.empty(numbers.size, np.float32)
+    affine(numbers, values)
+    table = np.full(256**raw.dtype.itemsize, np.nan, np.float32)
+    table[numbers.view(f"u{raw.dtype.itemsize}")] = values
+    return table
 
 
 def make_record(
