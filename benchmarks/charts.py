@@ -10,9 +10,9 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, NullLocator
+from matplotlib.ticker import LogLocator, NullLocator
 
-from benchmarks.contenders.roster import CACHED
+from benchmarks.contenders.roster import CACHED, ROSTER
 
 Result = dict[str, Any]
 
@@ -33,17 +33,28 @@ def draw(results: Sequence[Result], folder: Path) -> list[Path]:
     kernels = [result for result in results if result["kind"] == "kernels" and result["device"] == "cuda"]
     drawn = []
     if loaders:
-        figure = Figure((_PANEL[0] * len(loaders) + _LEGEND, _PANEL[1]), layout="constrained")
-        for axes, result in zip(figure.subplots(1, len(loaders), squeeze=False)[0], loaders, strict=True):
+        figure, grid = _panels(len(loaders), _LEGEND)
+        for axes, result in zip(grid, loaders, strict=True):
             _throughput(axes, result)
         _legend(figure)
         drawn.append(_save(figure, folder / "throughput.svg"))
     if panels := [*((_shares, result) for result in loaders), *((_copies, result) for result in kernels)]:
-        figure = Figure((_PANEL[0] * len(panels), _PANEL[1]), layout="constrained")
-        for axes, (panel, result) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        figure, grid = _panels(len(panels))
+        for axes, (panel, result) in zip(grid, panels, strict=True):
             panel(axes, result)
         drawn.append(_save(figure, folder / "limit.svg"))
     return drawn
+
+
+def _panels(count: int, beside: float = 0.0) -> tuple[Figure, list[Axes]]:
+    """Return a figure with so many panels, two in a row, and inches of room beside them."""
+    columns = min(count, 2)
+    rows = -(-count // columns)
+    figure = Figure((_PANEL[0] * columns + beside, _PANEL[1] * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for empty in grid[count:]:
+        empty.remove()
+    return figure, grid[:count]
 
 
 def _throughput(axes: Axes, result: Result) -> None:
@@ -64,7 +75,8 @@ def _throughput(axes: Axes, result: Result) -> None:
     axes.set_xticks(sorted(ticks), [str(tick) for tick in sorted(ticks)])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+    axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    axes.yaxis.set_minor_formatter("{x:g}")
     axes.tick_params(which="both", labelsize=7)
     axes.grid(alpha=0.3, lw=0.6)
 
@@ -119,13 +131,19 @@ def _by_contender(result: Result) -> list[tuple[str, str, list[Result]]]:
     for row in result["rows"]:
         if "summary" in row:
             rows.setdefault(row["label"], []).append(row)
-    used = dict.fromkeys(_COLOURS, 0)
     found = []
     for label, own in rows.items():
-        role = own[0]["role"]
-        found.append((label, _COLOURS[role][used[role] % len(_COLOURS[role])], sorted(own, key=lambda r: r["workers"])))
-        used[role] += 1
+        found.append((label, _colour(own[0]["contender"]), sorted(own, key=lambda row: row["workers"])))
     return found
+
+
+def _colour(name: str) -> str:
+    """Return a contender's colour, the same in every picture, whoever else takes part."""
+    if name not in ROSTER:
+        return _COLOURS["limit"][0]
+    role = ROSTER[name].role
+    place = [other.name for other in ROSTER.values() if other.role == role].index(name)
+    return _COLOURS[role][place % len(_COLOURS[role])]
 
 
 def _title(result: Result) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import Any
 
 from dali_cr import extras
+from dali_cr.ahead import Ahead
 from dali_cr.cache import Cache, open_cache
 from dali_cr.geometry import VolumeError
 from dali_cr.index import Index
@@ -17,6 +19,9 @@ from dali_cr.recipe import Restoration
 from dali_cr.stream import Stream
 
 _STATE_FORMAT = 1
+
+_KEPT_READY = 1
+"""Batches that a CPU's pipeline has ready as tensors, beyond those that DALI prefetches."""
 
 
 class Loader:
@@ -205,7 +210,7 @@ class Loader:
             source.broken.update(self._broken)
             self._stream, self._step = stream, 0
             self._running = _Running(source, self.device, self._prefetch)
-            self._finalizer = weakref.finalize(self, _close, source, self._cache)
+            self._finalizer = weakref.finalize(self, _close, self._running, self._cache)
         return self._running
 
     def _next(self) -> dict[str, Any] | None:
@@ -216,7 +221,7 @@ class Loader:
         running = self._run()
         numbers = self._stream.numbers(self._step)
         try:
-            disordered, target = running.take(self._step)
+            disordered, target = running.take()
         except VolumeError:
             self.close()
             raise
@@ -225,30 +230,46 @@ class Loader:
 
 
 class _Running:
-    """A pipeline at work, and the errors of batches that it has made ahead."""
+    """A pipeline at work, and the errors of batches that it has made ahead.
+
+    DALI copies what the source gives in the thread that runs the pipeline. On a CPU that is whole pairs, so the pipeline
+    runs in a thread of its own there; on a GPU it is raw boxes, and the outputs must come on the caller's stream.
+    """
 
     def __init__(self, source: AnySource, device: str, prefetch: int) -> None:
         self.source = source
         self._errors: dict[int, BaseException] = {}
-        self._on_gpu = device_number(device) is not None
+        self._torch = extras.load("torch")
         self._pipeline = build_pipeline(source, device, prefetch=prefetch, batch=self._batch)
+        self._steps = count()
+        on_gpu = device_number(device) is not None
+        self._ahead = None if on_gpu else Ahead(lambda: self._run(next(self._steps)), _KEPT_READY)
 
-    def take(self, step: int) -> tuple[Any, Any]:
-        """Return the tensors of a step.
+    def take(self) -> tuple[Any, Any]:
+        """Return the tensors of the next step.
 
         Raises
         ------
         VolumeError
             If a file of this very step could not be read.
         """
-        torch = extras.load("torch")
-        if self._on_gpu:
-            outputs = self._pipeline.run(torch.cuda.current_stream(self._pipeline.device_id).cuda_stream)
-        else:
-            outputs = self._pipeline.run()
+        if self._ahead:
+            return self._ahead.take()
+        stream = self._torch.cuda.current_stream(self._pipeline.device_id)
+        return self._run(next(self._steps), stream.cuda_stream)
+
+    def close(self) -> None:
+        """Stop the threads."""
+        if self._ahead:
+            self._ahead.close()
+        self.source.close()
+
+    def _run(self, step: int, *stream: int) -> tuple[Any, Any]:
+        """Run the pipeline; on a GPU the outputs come on a stream."""
+        outputs = self._pipeline.run(*stream)
         if step in self._errors:
             raise self._errors[step]
-        disordered, target = (torch.from_dlpack(output.as_tensor()) for output in outputs[:2])
+        disordered, target = (self._torch.from_dlpack(output.as_tensor()) for output in outputs[:2])
         return disordered, target
 
     def _batch(self, k: int) -> tuple[Any, ...]:
@@ -264,9 +285,9 @@ class _Running:
         return self.source.blank()
 
 
-def _close(source: AnySource, cache: Cache) -> None:
-    """Stop a source's threads, then let go of what they read through."""
-    source.close()
+def _close(running: _Running, cache: Cache) -> None:
+    """Stop the threads, then let go of what they read through."""
+    running.close()
     cache.close()
 
 

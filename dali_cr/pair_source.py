@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from dali_cr import crop
 from dali_cr.normalize import affine_map, raw_span
@@ -31,23 +28,15 @@ class PairSource(Source[Batch]):
     def _fill(self, batch: Batch, group: list[int]) -> None:
         case, recipe = self.case_of(batch.plans[group[0]]), self.planner.recipe
         views = {i: batch.plans[i].views[0] for i in group}
-        targets = {i: self._float32(batch.arrays[1][i]) for i in group}
         start, stop = crop.union(views.values(), recipe.crop, case.shape)
         for channel, volume, raw in self.boxes(case, start, stop):
             affine, span = affine_map(volume, recipe.normalize), raw_span(volume)
             for i, view in views.items():
-                out, part = targets[i][channel], raw[crop.slices(view, recipe.crop, case.shape, start)]
+                disordered, target = batch.arrays[0][i, channel], batch.arrays[1][i, channel]
+                part = raw[crop.slices(view, recipe.crop, case.shape, start)]
                 if part.shape != recipe.crop:
-                    out[...] = affine.fill
-                decode_channel(crop.flip(part, view), affine, out[crop.window(view, recipe.crop, case.shape)], span)
+                    disordered[...] = target[...] = affine.fill
+                window = crop.window(view, recipe.crop, case.shape)
+                decode_channel(crop.flip(part, view), affine, target[window], span, copy=disordered[window])
         for i, view in views.items():
-            disordered, target = batch.arrays[0][i], batch.arrays[1][i]
-            if targets[i] is not target:
-                target[...] = targets[i]
-            disordered[...] = target
-            swap_in_place_ref(disordered, view.swaps)
-
-    @staticmethod
-    def _float32(target: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Return the target itself, or where it is narrower an array to decode into."""
-        return target if target.dtype == np.float32 else np.empty(target.shape, np.float32)
+            swap_in_place_ref(batch.arrays[0][i], view.swaps)

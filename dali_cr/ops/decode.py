@@ -89,7 +89,11 @@ class Affine:
 
 
 def decode_channel(
-    raw: npt.NDArray[Any], affine: Affine, out: npt.NDArray[np.float32], span: tuple[int, int] | None = None
+    raw: npt.NDArray[Any],
+    affine: Affine,
+    out: npt.NDArray[Any],
+    span: tuple[int, int] | None = None,
+    copy: npt.NDArray[Any] | None = None,
 ) -> None:
     """Convert one channel on the CPU, by a table where that is faster; the bits are those of `Affine.__call__`.
 
@@ -97,19 +101,26 @@ def decode_channel(
     ----------
     raw : (D, H, W) of the file's dtype and byte order, any strides
     affine : Affine
-    out : (D, H, W) float32
+    out : (D, H, W) float32 or float16
     span : (low, high) int, optional
         The least and the greatest raw number of the volume, for integers. Any other becomes NaN, so that a file that
         is not what was scanned does not go unnoticed.
+    copy : (D, H, W) as `out`, optional
+        Gets the same, while it is in the processor's cache.
     """
     table = _make_table(raw, affine, span) if raw.dtype.itemsize <= 2 and raw.dtype.kind in "iu" else None
     planes = max(1, _CACHED_VOXELS // max(1, math.prod(raw.shape[1:])))
     for first in range(0, len(raw), planes):
         part, target = raw[first : first + planes], out[first : first + planes]
+        values = target if target.dtype == np.float32 else np.empty(target.shape, np.float32)
         if table is None:
-            affine(part, target)
+            affine(part, values)
         else:
-            np.take(table, part.view(f"u{raw.dtype.itemsize}"), out=target, mode="wrap")
+            np.take(table, part.view(f"u{raw.dtype.itemsize}"), out=values, mode="wrap")
+        if values is not target:
+            target[...] = values
+        if copy is not None:
+            copy[first : first + planes] = target
 
 
 def _make_table(raw: npt.NDArray[Any], affine: Affine, span: tuple[int, int] | None) -> npt.NDArray[np.float32] | None:
