@@ -32,7 +32,7 @@ demo: $(INSTALLED)
 	@rm -rf runs/demo
 	@$(BIN)/python -m dali_cr phantom runs/demo/data
 	@$(BIN)/python -m train.pretrain --out runs/demo/run \
-		--data runs/demo/data/images "$$($(BIN)/python -c 'import nibabel.testing as t; print(t.data_path)')" \
+		--data runs/demo/data/images "$$($(BIN)/python -c 'import nibabel; print(nibabel.__path__[0] + "/tests/data")')" \
 		--pattern "*.nii.gz" anatomical.nii reoriented_anat_moved.nii --exclude standard.nii.gz example_nifti2.nii.gz \
 		--fourth-axis cases --crop 24 32 32 --iterations 20 --patch 4 8 --batch-size 4 --filters 8 --steps 400 --lr 3e-3
 

@@ -64,7 +64,8 @@ class Loader:
 
     Examples
     --------
-    >>> from nibabel.testing import data_path
+    >>> from importlib.resources import files
+    >>> data_path = files("nibabel") / "tests" / "data"
     >>> index = dali_cr.scan(data_path, "anatomical.nii", progress=False)
     >>> recipe = dali_cr.Restoration(crop=(16, 32, 32), swap=dali_cr.Swap(iterations=10, patch=(2, 6)))
     >>> loader = dali_cr.Loader(index, recipe, batch_size=2, device="cpu", seed=0)

@@ -82,7 +82,8 @@ def scan(
 
     Examples
     --------
-    >>> from nibabel.testing import data_path
+    >>> from importlib.resources import files
+    >>> data_path = files("nibabel") / "tests" / "data"
     >>> index = scan(data_path, "anatomical.nii", progress=False)
     >>> len(index), index.cases[0].shape, index.cases[0].volumes[0].orientation
     (1, (25, 41, 33), 'LAS')

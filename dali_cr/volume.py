@@ -33,8 +33,9 @@ def read_volume(path: str | os.PathLike[str]) -> npt.NDArray[np.float32]:
 
     Examples
     --------
-    >>> from nibabel.testing import data_path
-    >>> read_volume(f"{data_path}/anatomical.nii").shape
+    >>> from importlib.resources import files
+    >>> data_path = files("nibabel") / "tests" / "data"
+    >>> read_volume(data_path / "anatomical.nii").shape
     (1, 25, 41, 33)
     """
     geometry, data = reader.read_header(Path(path))
