@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -193,6 +194,24 @@ def test_a_run_that_was_ended_and_resumed_has_the_same_bytes(whole, command, tmp
     kept = [{name: line.get(name) for name in ("step", "loss", "restoration_gain")} for line in metrics(out)]
     assert kept == [{name: line.get(name) for name in kept[0]} for line in metrics(whole[0])]
     assert json.loads(resumed.stdout.splitlines()[-1])["steps"] == STEPS
+
+
+def test_stopped_at_a_step_that_measures_it_is_measured_at_the_resume(config, monkeypatch):
+    config = replace(config, evaluate_every=2, log_every=1)
+    take = pretrain.take_step
+
+    def stop_at_2(run, optimizer, step, batch):
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return take(run, optimizer, step, batch)
+
+    monkeypatch.setattr(pretrain, "take_step", stop_at_2)
+    with pytest.raises(pretrain.Stopped):
+        pretrain.main(config)
+    monkeypatch.setattr(pretrain, "take_step", take)
+    assert [line["step"] for line in metrics(config.out) if "restoration_gain" in line] == [0]
+    pretrain.main(replace(config, resume=True))
+    assert [line["step"] for line in metrics(config.out) if "restoration_gain" in line] == [0, 2, 4]
 
 
 def test_resuming_a_finished_run_only_reports(config, capsys):
@@ -461,3 +480,25 @@ def test_another_version_goes_on_only_if_told_to(config, monkeypatch):
     with pytest.raises(Refused, match="made the run in .*, 99.0 came"):
         pretrain.main(replace(config, resume=True, steps=5))
     assert pretrain.main(replace(config, resume=True, steps=5, any_version=True))["steps"] == 5
+
+
+def test_touched_files_are_the_same_data_at_a_resume_and_changed_ones_are_not(config, data, tmp_path):
+    own = tmp_path / "own"
+    shutil.copytree(data, own)
+    pretrain.main(replace(config, data=(own,)))
+    image = next(own.rglob("*.nii.gz"))
+    os.utime(image, (1, 1))
+    assert pretrain.main(replace(config, data=(own,), resume=True, steps=5))["steps"] == 5
+    shutil.copy(sorted(own.rglob("*.nii.gz"))[1], image)
+    with pytest.raises(Refused, match="with other contents"):
+        pretrain.main(replace(config, data=(own,), resume=True, steps=6))
+
+
+def test_an_index_of_changed_files_is_refused(config, data, tmp_path):
+    own = tmp_path / "own"
+    shutil.copytree(data, own)
+    dali_cr.scan(own, progress=False).save(tmp_path / "index.json")
+    image = sorted(own.rglob("*.nii.gz"))[0]
+    os.utime(image, (1, 1))
+    with pytest.raises(Refused, match=f"1 of them changed .*{image.name}"):
+        pretrain.main(replace(config, data=(), index=tmp_path / "index.json"))

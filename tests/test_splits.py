@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import tyro
 
 import dali_cr
 from dali_cr.phantom import write_phantoms
@@ -126,6 +127,13 @@ def test_command(data, tmp_path, capsys):
     assert split == make_split([path.name for path in data.iterdir()], (0.5, 0.2, 0.3), seed=4)
     assert splits.command_line([str(data), "-o", str(out)]) == 2
     assert "wanted a new file" in capsys.readouterr().err
+
+
+def test_pretraining_understands_its_flags():
+    line = "--data a --out r --split s.json --part val --cache host:1GB disk:x --plans p.json --configuration 3d_lowres"
+    config = tyro.cli(Config, args=line.split(), config=(tyro.conf.FlagCreatePairsOff,))
+    assert (config.split, config.part, config.cache) == (Path("s.json"), "val", ("host:1GB", "disk:x"))
+    assert (config.plans, config.configuration) == (Path("p.json"), "3d_lowres")
 
 
 def test_pretraining_takes_the_pool_alone_and_remembers_the_split(data, tmp_path):

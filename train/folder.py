@@ -48,7 +48,8 @@ def earlier_run(out: Path, resume: bool, now: dict[str, Any], fixed: Sequence[st
     Raises
     ------
     ValueError
-        If the folder holds something else, or a run that is not to be resumed, or one with other settings.
+        If the folder holds something else, or a run that is not to be resumed, or one with other settings or made by
+        another version of this package.
     """
     if out.exists() and not out.is_dir():
         raise ValueError(f"out: wanted a folder, {out} is a file")
@@ -61,7 +62,12 @@ def earlier_run(out: Path, resume: bool, now: dict[str, Any], fixed: Sequence[st
     if "config.json" not in held:
         raise ValueError(f"out: wanted the folder of a run to resume, {out} has no config.json; give another folder")
     earlier: dict[str, Any] = json.loads((out / "config.json").read_text())
-    was = earlier["config"]
+    was, version = earlier["config"], earlier["versions"]["dali-cr"]
+    if version != dali_cr.__version__ and not now.get("any_version"):
+        raise ValueError(
+            f"resume: wanted dali-cr {version}, which made the run in {out}, {dali_cr.__version__} came; its samples may "
+            "differ. Install that version, or give --any-version to go on all the same"
+        )
     differ = "; ".join(f"{name} was {was[name]}, {now[name]} came" for name in fixed if was[name] != now[name])
     if differ:
         raise ValueError(f"resume: wanted the settings of the run in {out}: {differ}. Another --out starts a new run")

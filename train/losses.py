@@ -18,12 +18,12 @@ class Losses:
         """Return how many steps are kept."""
         return len(self._steps)
 
-    def add(self, step: int, samples: torch.Tensor, loss: torch.Tensor, idle: torch.Tensor) -> None:
-        """Keep a step's loss, and the loss that returning the input would have had; `samples` are its numbers."""
+    def add(self, step: int, samples: torch.Tensor, loss: torch.Tensor, *others: torch.Tensor) -> None:
+        """Keep a step's loss, and as many other numbers as at every step; `samples` are the numbers of its samples."""
         self._steps.append((step, samples.tolist()))
-        self._values.append(torch.stack([loss.detach(), idle]))
+        self._values.append(torch.stack([loss.detach(), *others]))
 
-    def drain(self) -> tuple[float, float]:
+    def drain(self) -> tuple[float, ...]:
         """Wait for the device and return the means of what was added since the last time.
 
         Raises
@@ -32,7 +32,7 @@ class Losses:
             When a loss was not finite, naming the samples of the first such batch.
         """
         values = torch.stack(self._values).tolist()
-        for (step, samples), (loss, _) in zip(self._steps, values, strict=True):
+        for (step, samples), (loss, *_) in zip(self._steps, values, strict=True):
             if not math.isfinite(loss):
                 raise FloatingPointError(
                     f"the loss became {loss} at step {step}, with the samples {samples}. Look at them with "
@@ -40,5 +40,4 @@ class Losses:
                 )
         self._steps.clear()
         self._values.clear()
-        loss, idle = (sum(column) / len(values) for column in zip(*values, strict=True))
-        return loss, idle
+        return tuple(sum(column) / len(values) for column in zip(*values, strict=True))

@@ -8,10 +8,12 @@ passes, which max-pooling and trilinear upsampling in 3-D have not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import torch
 from torch import nn
 
 SMALLEST_EDGE = 4
@@ -24,9 +26,25 @@ _COARSEST_EDGE = 16
 """An axis that still has so many voxels at the bottom of the network was not halvable, and its crop is refused."""
 
 
+@dataclass(frozen=True)
+class Levels:
+    """The levels of a U-Net, where they are not derived from a crop."""
+
+    strides: tuple[tuple[int, int, int], ...]
+    """Of each level after the first."""
+    widths: tuple[int, ...]
+    """Channels of each level."""
+
+    @classmethod
+    def of(cls, about: Mapping[str, Any]) -> Levels | None:
+        """Return the levels that a network's `about` names, None where they were derived from its crop."""
+        known = about.get("levels")
+        return known and cls(tuple(map(tuple, known["strides"])), tuple(known["widths"]))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """A module that maps (B, C, D, H, W) to the same shape, and the names of its tensors."""
+    """A module that maps (B, C, D, H, W) to as many voxels, and the names of its tensors."""
 
     module: nn.Module
     """What is trained."""
@@ -34,6 +52,15 @@ class Network:
     """Every tensor of its ``state_dict()`` once, without the second names that MONAI's module tree gives to some."""
     encoder: tuple[str, ...]
     """Of these, the ones to take over into a network for another task."""
+    head: tuple[str, ...]
+    """Of these, the ones that make the output, and are new in every task."""
+    features: nn.Module
+    """The encoder alone, of the same parameters: from (B, C, D, H, W) to the coarsest features; its ``state_dict()``
+    has the tensors of `encoder`, under the same names."""
+    width: int
+    """Channels of these features."""
+    strides: tuple[int, int, int]
+    """Voxels along D, H and W that are one of these features; a crop's edges are multiples of them."""
     about: dict[str, Any] = field(default_factory=dict)
     """What to call to build it again, JSON-able."""
 
@@ -43,19 +70,30 @@ class Network:
         return sum(parameter.numel() for parameter in self.module.parameters())
 
 
-def build_network(name: str, channels: int, crop: tuple[int, int, int], filters: int = 16) -> Network:
-    """Build a restoration network for a crop.
+def build_network(
+    name: str,
+    channels: int,
+    crop: tuple[int, int, int],
+    filters: int = 16,
+    outputs: int | None = None,
+    levels: Levels | None = None,
+) -> Network:
+    """Build a network for a crop.
 
     Parameters
     ----------
     name : str
         A key of `NETWORKS`.
     channels : int
-        Channels of a case, which go in and come out.
+        Channels of a case, which go in.
     crop : (D, H, W) int
         Voxels of a crop.
     filters : int
         Channels of the first level.
+    outputs : int, optional
+        Channels that come out; as many as go in, to restore, if not given.
+    levels : Levels, optional
+        In place of those that crop and filters would make.
 
     Returns
     -------
@@ -74,9 +112,12 @@ def build_network(name: str, channels: int, crop: tuple[int, int, int], filters:
     """
     if name not in NETWORKS:
         raise ValueError(f"network is wanted as one of {', '.join(sorted(NETWORKS))}; {name!r} came")
-    if channels < 1 or filters < 1:
-        raise ValueError(f"at least one channel and one filter are wanted; {channels} and {filters} came")
-    return NETWORKS[name](channels, crop, filters)
+    outputs = channels if outputs is None else outputs
+    if channels < 1 or filters < 1 or outputs < 1:
+        raise ValueError(
+            f"at least one channel, one filter and one output are wanted; {channels}, {filters} and {outputs} came"
+        )
+    return NETWORKS[name](channels, crop, filters, outputs, levels)
 
 
 def halvings(crop: tuple[int, int, int]) -> list[tuple[int, ...]]:
@@ -111,13 +152,33 @@ def halvings(crop: tuple[int, int, int]) -> list[tuple[int, ...]]:
     return levels
 
 
-def _dynunet(channels: int, crop: tuple[int, int, int], filters: int) -> Network:
+class DynUNetEncoder(nn.Module):
+    """The levels of a DynUNet on the way down, without its decoder."""
+
+    def __init__(self, unet: Any) -> None:
+        super().__init__()
+        self.input_block, self.downsamples, self.bottleneck = unet.input_block, unet.downsamples, unet.bottleneck
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Return the coarsest features."""
+        features = self.input_block(image)
+        for level in self.downsamples:
+            features = level(features)
+        coarsest: torch.Tensor = self.bottleneck(features)
+        return coarsest
+
+
+def _dynunet(
+    channels: int, crop: tuple[int, int, int], filters: int, outputs: int, levels: Levels | None = None
+) -> Network:
     # Imported here: it takes seconds, and --help or a typing error should not.
     from monai.networks.nets import DynUNet
 
-    strides = halvings(crop)
+    strides = list(levels.strides) if levels else halvings(crop)
     kernel = tuple(1 if edge == 1 else 3 for edge in crop)
     widths = [min(filters * 2**level, max(WIDEST, filters)) for level in range(len(strides) + 1)]
+    if levels:
+        widths = list(levels.widths)
     if len(widths) < 3:
         raise ValueError(
             f"dynunet wants a crop with an edge that can be halved twice and stay at {SMALLEST_EDGE} voxels or more; "
@@ -126,7 +187,7 @@ def _dynunet(channels: int, crop: tuple[int, int, int], filters: int) -> Network
     module = DynUNet(
         spatial_dims=3,
         in_channels=channels,
-        out_channels=channels,
+        out_channels=outputs,
         kernel_size=[kernel] * len(widths),
         strides=[(1, 1, 1), *strides],
         upsample_kernel_size=strides,
@@ -134,10 +195,20 @@ def _dynunet(channels: int, crop: tuple[int, int, int], filters: int) -> Network
     )
     # `skip_layers` holds the other modules a second time.
     tensors = tuple(name for name in module.state_dict() if not name.startswith("skip_layers."))
-    levels = ["input_block", *(f"downsamples.{level}" for level in range(len(widths) - 2)), "bottleneck"]
-    encoder = tuple(f"{level}.{tensor}" for level in levels for tensor in _BLOCK)
-    about = {"network": "dynunet", "channels": channels, "crop": list(crop), "filters": filters}
-    return Network(module=module, tensors=tensors, encoder=encoder, about=about)
+    blocks = ["input_block", *(f"downsamples.{level}" for level in range(len(widths) - 2)), "bottleneck"]
+    encoder = tuple(f"{block}.{tensor}" for block in blocks for tensor in _BLOCK)
+    about = {"network": "dynunet", "channels": channels, "crop": list(crop), "filters": filters, "outputs": outputs}
+    about |= {"levels": asdict(levels)} if levels else {}
+    return Network(
+        module=module,
+        tensors=tensors,
+        encoder=encoder,
+        head=tuple(name for name in tensors if name.startswith("output_block.")),
+        features=DynUNetEncoder(module),
+        width=widths[-1],
+        strides=tuple(math.prod(stride[axis] for stride in strides) for axis in range(3)),  # type: ignore[arg-type]
+        about=about,
+    )
 
 
 _BLOCK = (
@@ -150,5 +221,5 @@ _BLOCK = (
 )
 """The tensors of one level of DynUNet's encoder."""
 
-NETWORKS: dict[str, Callable[[int, tuple[int, int, int], int], Network]] = {"dynunet": _dynunet}
-"""From a name to the function of (channels, crop, filters) that builds it."""
+NETWORKS: dict[str, Callable[[int, tuple[int, int, int], int, int, Levels | None], Network]] = {"dynunet": _dynunet}
+"""From a name to the function of (channels, crop, filters, outputs, levels) that builds it."""

@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -48,17 +47,20 @@ from tqdm import tqdm
 import dali_cr
 from dali_cr.scan import EVERY_VOLUME
 from train.checkpoint import export_weights, load_checkpoint, save_checkpoint, write_json
-from train.clock import Clock, Lap
+from train.clock import Lap
+from train.data import find_index, refused_files
 from train.device import autocast, choose_device, device_name, random_state, set_random_state
 from train.evaluation import SEED, Evaluation, evaluate
-from train.folder import Refused, earlier_run, finished_report, list_changes, plain, tell_apart
-from train.losses import Losses
+from train.folder import Refused, earlier_run, finished_report, list_changes, plain
+from train.loop import Loop, Schedule
 from train.network import Network, build_network, halvings
 from train.optimizer import build_optimizer, learning_rate
 from train.picture import draw_restored
+from train.plans import read_levels
 from train.provenance import commit, versions
 from train.record import Record
-from train.signals import Stop, Stopped
+from train.signals import Stopped
+from train.splits import Part, load_split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,8 @@ class Config:
     """Folder of the run: new or empty, or with --resume the one to go on in."""
     resume: bool = False
     """Go on from the checkpoint in --out; where there is none yet, start."""
+    any_version: bool = False
+    """With --resume: go on although another version of this package made the run."""
 
     pattern: tuple[str, ...] = EVERY_VOLUME
     """Which files: globs, in which {case} and {channel} may stand for parts of the name."""
@@ -84,6 +88,10 @@ class Config:
     """What a fourth axis of a file is."""
     index: Path | None = None
     """An index saved by `python -m dali_cr scan --save`: the data are not scanned again."""
+    split: Path | None = None
+    """A file that says which subjects may be learnt from: see `python -m train.splits`."""
+    part: Part = "pool"
+    """The part of --split to take: weights that have seen val or test are refused by fine-tuning."""
     held_out: float = 0.1
     """Share of the cases to measure on and not to train on; at least one case."""
 
@@ -104,6 +112,10 @@ class Config:
     """Which network."""
     filters: int = 16
     """Channels of its first level, doubled at every level up to 320."""
+    plans: Path | None = None
+    """An nnUNetPlans.json: the network gets its levels, and `python -m train.export` makes weights for nnU-Net."""
+    configuration: str = "3d_fullres"
+    """Which configuration of --plans."""
 
     batch_size: int = 8
     """Crops a step."""
@@ -124,6 +136,8 @@ class Config:
     """Where to train; auto is a GPU if there is one."""
     threads: int | None = None
     """Threads that read and decode; one for each core if not given."""
+    cache: tuple[str, ...] = ()
+    """Where inflated volumes are kept, the fastest first: gpu:40GB host:16GB disk:PATH:500GB."""
     on_error: Literal["raise", "skip"] = "raise"
     """When a file cannot be read any more: stop, or put crops of other cases in its place and say so."""
     deterministic: bool = False
@@ -159,7 +173,7 @@ class Config:
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
             raise ValueError(f"weight_decay: wanted a number of at least 0, got {self.weight_decay}")
         # Made now to be checked now: scanning the data may take long.
-        _ = self.recipe, halvings(self.crop)
+        _ = self.recipe, self.plans or halvings(self.crop)
 
     @property
     def recipe(self) -> dali_cr.Restoration:
@@ -177,12 +191,6 @@ class Config:
         )
 
 
-_DATA = ("data", "index", "pattern", "channels", "include", "exclude", "fourth_axis")
-"""Settings that say where the data are. A resumed run may find the same data elsewhere."""
-
-_SHOWN = 20
-"""Most refused files that are printed."""
-
 _FIXED = (
     "held_out",
     "crop",
@@ -193,32 +201,11 @@ _FIXED = (
     "foreground",
     "network",
     "filters",
+    "plans",
+    "configuration",
     "seed",
 )
 """Settings that a resumed run must not change: it would be another one. The rest, the length say, it may."""
-
-
-def find_index(config: Config, earlier: dict[str, Any] | None) -> dali_cr.Index:
-    """Return the cases: as a resumed run left them, from ``--index``, or by scanning."""
-    kept = config.out / "index.json"
-    now = plain(config)
-    if earlier and kept.exists() and all(earlier["config"][name] == now[name] for name in _DATA):
-        return dali_cr.Index.load(kept)
-    if config.index:
-        root = os.path.commonpath([path.absolute() for path in config.data]) if config.data else None
-        index = dali_cr.Index.load(config.index, root)
-    else:
-        index = dali_cr.scan(
-            config.data,
-            config.pattern,
-            channels=config.channels,
-            include=config.include,
-            exclude=config.exclude,
-            fourth_axis=config.fourth_axis,
-        )
-    if earlier and index.fingerprint != earlier["fingerprints"]["index"]:
-        raise ValueError(f"resume: wanted the data of the run in {config.out}, {tell_apart(kept, index)}")
-    return index
 
 
 def describe(
@@ -248,6 +235,8 @@ class Run:
     held_out: dali_cr.Index
     network: Network
     loader: dali_cr.Loader
+    split: dict[str, Any]
+    """What a checkpoint remembers of the split: its hash and the part, where there is one."""
     state: dict[str, Any] | None
     """The checkpoint to go on from."""
 
@@ -262,13 +251,15 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
         The config.json of the run to go on with.
     """
     device = choose_device(config.device, config.deterministic)
-    index = find_index(config, earlier)
+    split = load_split(config.split) if config.split else None
+    index = find_index(config, earlier, split, config.part)
     if len(index) < 2:
         refused = "".join(f"; refused {problem.path}: {problem.reason}" for problem in index.problems[:3])
         raise ValueError(f"data: wanted at least two cases, one of them to hold out, got {len(index)}{refused}")
     training, held_out = index.split((1 - config.held_out, config.held_out), config.seed)
     torch.manual_seed(config.seed)
-    network = build_network(config.network, index.channels, config.crop, config.filters)
+    levels = read_levels(config.plans, config.configuration, config.crop) if config.plans else None
+    network = build_network(config.network, index.channels, config.crop, config.filters, levels=levels)
     network.module.to(device)
     loader = build_loader(training, config, device, config.seed)
     path = config.out / "checkpoint.pt"
@@ -287,6 +278,7 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
         held_out=held_out,
         network=network,
         loader=loader,
+        split={"split": {"hash": split.hash, "part": config.part}} if split else {},
         state=state,
     )
 
@@ -301,6 +293,7 @@ def build_loader(index: dali_cr.Index, config: Config, device: torch.device, see
         seed=seed,
         threads=config.threads,
         on_error=config.on_error,
+        cache=config.cache,
     )
 
 
@@ -309,10 +302,9 @@ def introduce(run: Run) -> Iterator[str]:
     config, index, network = run.config, run.index, run.network
     yield f"data       {len(index)} cases under {index.root}, {len(run.held_out)} of them held out"
     yield f"channels   {index.channels}" + "".join(f" {name}" for name in index.channel_names)
-    for problem in index.problems[:_SHOWN]:
-        yield f"refused    {problem.path}: {problem.reason}"
-    if len(index.problems) > _SHOWN:
-        yield f"refused    {len(index.problems) - _SHOWN} more: see index.json"
+    yield from refused_files(index)
+    if run.split:
+        yield f"split      {config.part} of {config.split}"
     yield f"device     {device_name(run.device)}"
     encoder = sum(network.module.state_dict()[name].numel() for name in network.encoder)
     yield f"network    {config.network}, {network.parameters:,} parameters, {encoder:,} of them the encoder"
@@ -327,7 +319,7 @@ def save(run: Run, step: int, optimizer: torch.optim.Optimizer, total: Lap) -> N
     """Write the weights as they are now, and the checkpoint."""
     out, network = run.config.out, run.network
     tensors = network.module.state_dict()
-    about = {**network.about, "recipe": asdict(run.config.recipe), "step": step}
+    about = {**network.about, "recipe": asdict(run.config.recipe), "step": step, **run.split}
     export_weights(out / "model.safetensors", tensors, network.tensors, about)
     export_weights(out / "encoder.safetensors", tensors, network.encoder, about)
     state = {
@@ -337,19 +329,9 @@ def save(run: Run, step: int, optimizer: torch.optim.Optimizer, total: Lap) -> N
         "loader": run.loader.state_dict(),
         "random": random_state(run.device),
         "total": asdict(total),
+        **run.split,
     }
     save_checkpoint(out / "checkpoint.pt", state)
-
-
-def keep(run: Run, record: Record, step: int, optimizer: torch.optim.Optimizer, total: Lap, *, last: bool) -> None:
-    """Save, curves first; where the disk is full, go on with the checkpoint there was, unless this is the last one."""
-    try:
-        record.sync()
-        save(run, step, optimizer, total)
-    except OSError as error:
-        if last:
-            raise
-        tqdm.write(f"step {step}: not saved, {error}; training goes on, the checkpoint before stays")
 
 
 def restore(run: Run, optimizer: torch.optim.Optimizer) -> tuple[int, Lap]:
@@ -417,45 +399,25 @@ def train(run: Run) -> dict[str, Any]:
     config = run.config
     optimizer = build_optimizer(run.network.module, config.lr, config.weight_decay)
     done, total = restore(run, optimizer)
-    every = config.evaluate_every or max(100, config.steps // 10)
-    losses, clock, batches = Losses(), Clock(run.device), iter(run.loader)
-    bar = tqdm(total=config.steps, initial=done, unit="step", mininterval=0.5 if sys.stderr.isatty() else 30)
-    with run.loader, Record(config.out, done if run.state else None) as record, bar:
+    loop = Loop(
+        schedule=Schedule(
+            steps=config.steps,
+            checkpoint_every=config.checkpoint_every,
+            log_every=config.log_every,
+            evaluate_every=config.evaluate_every or max(100, config.steps // 10),
+        ),
+        device=run.device,
+        take_step=lambda step, batch: take_step(run, optimizer, step, batch),
+        measure=lambda record, step: measure(run, record, step),
+        save=lambda step, total: save(run, step, optimizer, total),
+        report=lambda step, total: report_of(run, step, total, gain=None),
+        rate=lambda: optimizer.param_groups[0]["lr"],
+        numbers=("loss", "loss_of_idling"),
+    )
+    with run.loader, Record(config.out, done if run.state else None) as record:
         if run.state is None:
             measure(run, record, step=0)
-        with Stop() as stop:
-            clock.restart()
-            for step in range(done + 1, config.steps + 1):
-                try:
-                    batch = clock.fetch(batches)
-                except dali_cr.VolumeError:
-                    if losses:
-                        losses.drain()
-                    save(run, step - 1, optimizer, total)
-                    raise
-                losses.add(step, batch["sample"], *take_step(run, optimizer, step, batch))
-                bar.update()
-
-                last = step == config.steps or stop.signal is not None
-                saves = last or step % config.checkpoint_every == 0
-                measures = step % every == 0 and not last
-                if saves or measures or step == done + 1 or step % config.log_every == 0:
-                    loss, idle = losses.drain()
-                    lap = clock.lap()
-                    # The first step of a process pays for starting up.
-                    total += lap if last or step > done + 1 else Lap()
-                    lr = optimizer.param_groups[0]["lr"]
-                    record.write(step, loss=loss, loss_of_idling=idle, lr=lr, **lap.rates)
-                    bar.set_postfix_str(f"loss {loss:.4f}, {lap}")
-                if measures:
-                    measure(run, record, step)
-                if saves:
-                    keep(run, record, step, optimizer, total, last=last)
-                if measures or saves:
-                    clock.restart()
-                if stop.signal is not None and step < config.steps:
-                    raise Stopped(stop.signal, report_of(run, step, total, gain=None))
-
+        total = loop.run(iter(run.loader), record, done, total)
         result = measure(run, record, config.steps)
     for name, reason in run.loader.skipped.items():
         print(f"skipped    {name}: {reason}")

@@ -29,7 +29,10 @@ class Record:
 
         path = folder / "metrics.jsonl"
         done = -1 if step is None else step
-        write_whole(path, b"".join(_lines_until(path, done)))
+        kept = _lines_until(path, done)
+        write_whole(path, b"".join(kept))
+        self.measured = {line["step"] for line in map(json.loads, kept) if "lr" not in line}
+        """Steps whose measurements were kept: a step's own line has the learning rate."""
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
         self._events = SummaryWriter(str(folder), purge_step=done + 1)
 

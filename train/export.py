@@ -1,0 +1,77 @@
+"""Make a file that nnU-Net v2 takes as ``-pretrained_weights``, of a network that was pre-trained with its plans.
+
+::
+
+    python -m train.pretrain --data scans/ --plans nnUNetPlans.json --crop 64 64 64 --out runs/first
+    python -m train.export runs/first -o first.pth
+    nnUNetv2_train DATASET 3d_fullres FOLD -pretrained_weights first.pth
+
+nnU-Net leaves its output layers as they are and takes over all others. Pre-train on what its training will see:
+volumes on the plans' spacing, z-scored.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+
+from train.checkpoint import write_whole
+from train.network import Levels
+from train.plans import to_nnunet
+from train.transfer import read_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Make weights for nnU-Net v2 of a pre-training run with --plans."""
+
+    run: tyro.conf.Positional[Path]
+    """The folder of the run."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """The file to write."""
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Write the file and return the report.
+
+    Raises
+    ------
+    ValueError, OSError
+        When it cannot be made.
+    """
+    path = config.run / "model.safetensors"
+    if not path.is_file():
+        raise ValueError(f"run: wanted the folder of a run, {path} is missing")
+    tensors, about = read_weights(path)
+    levels = Levels.of(about)
+    if levels is None or about["network"] != "dynunet":
+        raise ValueError(f"run: wanted one that was made with --plans, the levels of {config.run} are its own")
+    weights = to_nnunet(tensors, len(levels.widths))
+    buffer = io.BytesIO()
+    torch.save({"network_weights": weights, "about": json.dumps(about)}, buffer)
+    write_whole(config.out, buffer.getvalue())
+    return {"run": str(config.run), "out": str(config.out), "tensors": len(weights)}
+
+
+def command_line(arguments: Sequence[str] | None = None) -> int:
+    """Run as a command; return the exit code."""
+    config = tyro.cli(Config, prog="python -m train.export", args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
+    try:
+        report = main(config)
+    except (ValueError, OSError) as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(report))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(command_line())

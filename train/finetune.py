@@ -1,0 +1,448 @@
+"""Fine-tune a pre-trained network on a few labelled cases, or train one from random weights to compare with.
+
+::
+
+    python -m train.finetune segment --data images/ --labels labels/ --split splits.json --init runs/a --out runs/seg
+    python -m train.finetune classify --data images/ --labels table.csv --split splits.json --init random --out runs/cls
+    python -m train.finetune localize --data images/ --labels boxes.csv --split splits.json --init random --out runs/loc
+
+The network learns from the pool, is looked at on val while it learns, and its last weights are scored once, on test.
+Weights that were pre-trained on a case of val or test are refused. The folder given as ``--out`` gets
+
+==========================  =========================================================================================
+``config.json``             every setting, what came of it, the versions, the commit and the device
+``index.json``              the images; ``splits.json`` who is in which part
+``metrics.jsonl``           the curves; the same as TensorBoard events
+``checkpoint.pt``           all that ``--resume`` needs
+``model.safetensors``       the weights, and all that ``python -m train.predict`` needs to use them
+``scores.csv``              every scored case
+``report.json``             the last line of the output, when the run is finished
+==========================  =========================================================================================
+
+Masks are scored in sliding windows of the training crop, half overlapping: Dice by case, then its mean (both masks
+empty: 1), and HD95 in mm (a missed organ: the image's diagonal). Boxes are scored in mm by the mean error of their six
+walls and by that of their centroid, classes by precision, recall, F1 and AUROC.
+
+A run may be killed at any moment and goes on with ``--resume``, as pre-training does; the exit codes are its too.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from torch import nn
+from tqdm import tqdm
+
+import dali_cr
+from dali_cr import rng
+from dali_cr.geometry import Triple
+from train.checkpoint import export_weights, load_checkpoint, save_checkpoint, write_json, write_whole
+from train.clock import Lap
+from train.data import find_index, refused_files
+from train.device import choose_device, device_name, random_state, set_random_state
+from train.folder import Refused, earlier_run, finished_report, list_changes, plain
+from train.labelled import Labelled
+from train.loop import Loop, Schedule
+from train.network import Levels, Network, build_network
+from train.optimizer import build_optimizer, learning_rate
+from train.plans import read_levels
+from train.provenance import commit, versions
+from train.record import Record
+from train.settings import FREE, Classify, Config, Localize, Segment
+from train.signals import Stopped
+from train.splits import PARTS, Split, load_split, make_split
+from train.supervision import Supervised
+from train.task import Scores, Task, View, refuse_larger
+from train.transfer import Fit, Init, check_fit, load_fit, read_init
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """All that was found and chosen before the first step."""
+
+    config: Config
+    device: torch.device
+    index: dali_cr.Index
+    split: Split
+    supervised: Supervised
+    training: dali_cr.Index
+    task: Task
+    network: Network
+    fit: Fit | None
+    module: nn.Module
+    batches: Labelled
+    about: dict[str, Any]
+    """What the weights' file says of them."""
+    state: dict[str, Any] | None
+    """The checkpoint to go on from."""
+
+
+def first_cases(pool: dali_cr.Index, count: int | None, seed: int) -> dali_cr.Index:
+    """Return the first cases of the pool in an order drawn from the seed: a smaller budget is part of a larger one.
+
+    Raises
+    ------
+    ValueError
+        If there are not so many.
+    """
+    if count is None:
+        return pool
+    if count > len(pool):
+        raise ValueError(f"cases: wanted at most the {len(pool)} labelled cases of the pool, got {count}")
+    words = rng.draw_words(seed, np.arange(len(pool)), rng.Purpose.ORDER, 1)[:, 0]
+    first = sorted(np.argsort(words, kind="stable")[:count].tolist())
+    return replace(pool, cases=tuple(pool.cases[place] for place in first))
+
+
+def size_network(config: Config, init: Init | None, view: View, channels: int, outputs: int) -> Network:
+    """Build the network: of the init's own levels, whatever the crop, or of levels for the crop.
+
+    Raises
+    ------
+    ValueError
+        If the crop does not go through it, or the init is of other channels.
+    """
+    seen: Triple = tuple(edge // k for edge, k in zip(view.crop, view.shrink, strict=True))  # type: ignore[assignment]
+    if init and init.about["channels"] != channels:
+        raise ValueError(
+            f"init: wanted {channels} channels, as the data have, {init.folder} has {init.about['channels']}"
+        )
+    if init and init.about["network"] != config.network:
+        raise ValueError(f"init: wanted a {config.network}, {init.folder} is a {init.about['network']}")
+    if init and config.topology not in (None, init.crop):
+        raise ValueError(f"topology: wanted that of {init.folder}, {init.crop}, or none; got {config.topology}")
+    topology = config.topology or (init.crop if init else seen)
+    filters = config.filters or (init.about["filters"] if init else 16)
+    levels = Levels.of(init.about) if init else None
+    if config.plans:
+        levels = read_levels(config.plans, config.configuration, seen)
+    network = build_network(config.network, channels, topology, filters, outputs, levels)
+    steps = [k * stride for k, stride in zip(view.shrink, network.strides, strict=True)]
+    for axis, edge, step in zip("DHW", view.crop, steps, strict=True):
+        if edge % step:
+            raise ValueError(
+                f"crop: wanted a multiple of {step} along {axis}, as the network's levels and --shrink make it; got "
+                f"{edge}. {edge // step * step or step} or {edge // step * step + step} would do"
+            )
+    return network
+
+
+def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
+    """Look at the data, build everything, and refuse what cannot work; then write what is known of the run.
+
+    Parameters
+    ----------
+    config : Config
+    earlier : dict, optional
+        The config.json of the run to go on with.
+    """
+    device = choose_device(config.device, config.deterministic)
+    init = None if config.init == "random" else read_init(Path(config.init))
+    view = config.view(init)
+    index = find_index(config, earlier)
+    split = load_split(config.split) if config.split else _draw_split(config, index)
+    if init:
+        split.refuse_leak(init.cases, index, init.folder)
+    task, supervised = config.open_task(index, split, view)
+    task.check_sides(config.flips)
+    if task.whole:
+        refuse_larger(dali_cr.Index(index.root, tuple(case for _, case in supervised.cases)), view.crop)
+    training = first_cases(supervised.parts["pool"], config.cases, config.order_seed)
+    task.learn(training)
+    torch.manual_seed(config.seed)
+    network = size_network(config, init, view, index.channels, task.outputs if not task.whole else 1)
+    fit = check_fit(init, network, config.transfer) if init else None
+    if fit:
+        load_fit(network, fit.taken)
+    module = task.build(network).to(device)
+    loader = _build_loader(config, view, task.centre_crops(training), device)
+    path = config.out / "checkpoint.pt"
+    state = load_checkpoint(path) if earlier and path.exists() else None
+    about = {
+        **network.about,
+        "task": {"name": task.name, **task.about},
+        "view": asdict(view),
+        "init": config.init if init is None else {"steps": init.about["step"], "transfer": config.transfer},
+        "split": {"hash": split.hash, "part": "pool", "cases": len(training)},
+    }
+    prints = {"index": index.fingerprint, "labels": task.fingerprint, "split": split.hash}
+    if earlier:
+        _refuse_other(config, earlier["fingerprints"], prints)
+    if state:
+        module.load_state_dict(state["network"])
+        loader.load_state_dict(state["loader"])
+    _describe(config, device, earlier, {"network": about, "fingerprints": prints})
+    index.save(config.out / "index.json")
+    write_json(config.out / "splits.json", split.content())
+    return Run(
+        config=config,
+        device=device,
+        index=index,
+        split=split,
+        supervised=supervised,
+        training=training,
+        task=task,
+        network=network,
+        fit=fit,
+        module=module,
+        batches=Labelled(loader, task.truth),
+        about=about,
+        state=state,
+    )
+
+
+def _draw_split(config: Config, index: dali_cr.Index) -> Split:
+    """Return a split of the images at hand."""
+    return make_split([case.name for case in index.cases], config.fractions, config.order_seed)
+
+
+def _build_loader(config: Config, view: View, training: dali_cr.Index, device: torch.device) -> dali_cr.Loader:
+    """Return the stream of crops; nothing is swapped in them."""
+    recipe = dali_cr.Restoration(
+        crop=view.crop,
+        swap=dali_cr.Swap(iterations=0),
+        flips=config.flips,
+        normalize=view.normalize,
+        foreground=config.foreground_share,
+    )
+    return dali_cr.Loader(
+        training,
+        recipe,
+        batch_size=config.batch_size,
+        device=device.type,
+        seed=config.seed,
+        threads=config.threads,
+        cache=config.cache,
+    )
+
+
+def _refuse_other(config: Config, was: dict[str, Any], now: dict[str, Any]) -> None:
+    differ = [name for name in now if was[name] != now[name]]
+    if differ:
+        raise ValueError(
+            f"resume: wanted the data, labels and split of the run in {config.out}; other {' and '.join(differ)} came. "
+            "Another --out starts a new run"
+        )
+
+
+def _describe(config: Config, device: torch.device, earlier: dict[str, Any] | None, found: dict[str, Any]) -> None:
+    """Write config.json."""
+    now = plain(config)
+    config.out.mkdir(parents=True, exist_ok=True)
+    content = {
+        "config": now,
+        "changes": list_changes(earlier, now),
+        **found,
+        "versions": versions(),
+        "commit": commit(),
+        "device": {"type": device.type, "name": device_name(device), "torch_threads": torch.get_num_threads()},
+    }
+    write_json(config.out / "config.json", content)
+
+
+def _refuse_other_task(config: Config) -> None:
+    """Refuse to resume what is no fine-tuning run of this task."""
+    path = config.out / "config.json"
+    if config.resume and path.exists():
+        name = json.loads(path.read_text())["network"].get("task", {}).get("name", "pretrain")
+        if name != config.task:
+            raise ValueError(f"resume: wanted a {config.task} run in {config.out}, a {name} run is there")
+
+
+def introduce(run: Run) -> Iterator[str]:
+    """Say what was found and chosen."""
+    config, task, view = run.config, run.task, run.task.view
+    sizes = ", ".join(f"{len(run.supervised.parts[part])} of {part}" for part in PARTS)
+    yield f"data       {len(run.index)} cases under {run.index.root}; with labels {sizes}"
+    yield from refused_files(run.index)
+    for line in run.supervised.left[:20]:
+        yield f"left out   {line}"
+    yield f"task       {task.name}: {', '.join(task.classes)}"
+    yield f"training   on {len(run.training)} cases, {config.steps} steps of {config.batch_size} crops"
+    yield f"crop       {' × '.join(map(str, view.crop))} voxels, normalize {view.normalize}"
+    yield f"device     {device_name(run.device)}"
+    trained = sum(parameter.numel() for parameter in run.module.parameters())
+    yield f"network    {config.network}, {trained:,} parameters"
+    if run.fit:
+        yield f"init       {config.init}: {len(run.fit.taken)} tensors taken over, {len(run.fit.skipped)} skipped"
+        for name, reason in run.fit.skipped.items():
+            yield f"skipped    {name}: {reason}"
+    else:
+        yield "init       random"
+    yield f"run        {config.out}" + (f", from step {run.state['step']}" if run.state else "")
+
+
+def save(run: Run, step: int, optimizer: torch.optim.Optimizer, total: Lap) -> None:
+    """Write the weights as they are now, and the checkpoint."""
+    tensors = run.module.state_dict()
+    names = tuple(tensors) if run.task.whole else run.network.tensors
+    export_weights(run.config.out / "model.safetensors", tensors, names, {**run.about, "step": step})
+    state = {
+        "step": step,
+        "network": tensors,
+        "optimizer": optimizer.state_dict(),
+        "loader": run.batches.loader.state_dict(),
+        "random": random_state(run.device),
+        "total": asdict(total),
+        "split": run.about["split"],
+    }
+    save_checkpoint(run.config.out / "checkpoint.pt", state)
+
+
+def restore(run: Run, optimizer: torch.optim.Optimizer) -> tuple[int, Lap]:
+    """Take up the checkpoint, if there is one; return the steps done and the time they took."""
+    if run.state is None:
+        return 0, Lap()
+    optimizer.load_state_dict(run.state["optimizer"])
+    set_random_state(run.state["random"], run.device)
+    return run.state["step"], Lap(**run.state["total"])
+
+
+def take_step(run: Run, optimizer: torch.optim.Optimizer, step: int, batch: dict[str, Any]) -> list[torch.Tensor]:
+    """Take one step; return its loss, still on the device."""
+    config = run.config
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(step, config.steps, config.lr, config.warmup)
+    loss = run.task.loss(run.module, batch)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(run.module.parameters(), config.clip)
+    optimizer.step()
+    return [loss.detach()]
+
+
+def measure(run: Run, record: Record, step: int) -> None:
+    """Measure on the first cases of val; record it and say it."""
+    val = run.supervised.parts["val"]
+    few = replace(val, cases=val.cases[: run.config.evaluate_cases])
+    summary = run.task.score(run.module, few).summary
+    record.write(step, **{f"val_{name}": value for name, value in summary.items() if " " not in name})
+    name, value = next(iter(summary.items()))
+    tqdm.write(f"step {step:<6} {name} on {len(few)} cases of val {'undefined' if value is None else f'{value:.3f}'}")
+
+
+def write_scores(path: Path, scores: Scores) -> None:
+    """Write the scored cases as CSV."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(scores.rows[0]) if scores.rows else ["case"], lineterminator="\n")
+    table.writeheader()
+    table.writerows(scores.rows)
+    write_whole(path, text.getvalue().encode())
+
+
+def report_of(run: Run, step: int, total: Lap, summary: dict[str, float | None]) -> dict[str, Any]:
+    """Return the object that ends the output."""
+    return {
+        "run": str(run.config.out),
+        "task": run.task.name,
+        "init": run.config.init,
+        "transfer": run.config.transfer if run.fit else None,
+        "cases": len(run.training),
+        "steps": step,
+        "scored": {"part": run.config.score, "cases": len(run.supervised.parts[run.config.score])},
+        **summary,
+        **total.rates,
+        "device": run.device.type,
+    }
+
+
+def train(run: Run) -> dict[str, Any]:
+    """Train, score, and write all that a run leaves.
+
+    Returns
+    -------
+    dict
+        The report.
+
+    Raises
+    ------
+    Stopped, FloatingPointError, dali_cr.VolumeError
+        See `train.loop.Loop.run`.
+    """
+    config = run.config
+    optimizer = build_optimizer(run.module, config.lr, config.weight_decay)
+    done, total = restore(run, optimizer)
+    loop = Loop(
+        schedule=Schedule(
+            steps=config.steps,
+            checkpoint_every=config.checkpoint_every,
+            log_every=config.log_every,
+            evaluate_every=config.evaluate_every or max(100, config.steps // 4),
+        ),
+        device=run.device,
+        take_step=lambda step, batch: take_step(run, optimizer, step, batch),
+        measure=lambda record, step: measure(run, record, step),
+        save=lambda step, total: save(run, step, optimizer, total),
+        report=lambda step, total: report_of(run, step, total, {}),
+        rate=lambda: optimizer.param_groups[0]["lr"],
+    )
+    run.module.train()
+    with run.batches.loader, Record(config.out, done if run.state else None) as record:
+        total = loop.run(iter(run.batches), record, done, total)
+    scores = run.task.score(run.module, run.supervised.parts[config.score])
+    write_scores(config.out / "scores.csv", scores)
+    report = report_of(run, config.steps, total, scores.summary)
+    write_json(config.out / "report.json", report)
+    return report
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Run the whole of it and return the report; of a finished run, only report.
+
+    Raises
+    ------
+    Refused
+        When it cannot be started as asked.
+    Stopped, FloatingPointError, dali_cr.VolumeError
+        See `train`.
+    """
+    try:
+        now = plain(config)
+        _refuse_other_task(config)
+        earlier = earlier_run(config.out, config.resume, now, [name for name in now if name not in FREE])
+        report = finished_report(config.out, config.steps) if earlier else None
+        if report is not None:
+            print(f"run        {config.out} is finished: nothing to do. More --steps would go on")
+            return report
+        run = prepare(config, earlier)
+    except (ValueError, OSError, ImportError) as error:
+        raise Refused(str(error)) from error
+    print("\n".join(introduce(run)), flush=True)
+    return train(run)
+
+
+def command_line(arguments: Sequence[str] | None = None) -> int:
+    """Run as a command; return the exit code."""
+    config: Config = tyro.extras.subcommand_cli_from_dict(
+        {"segment": Segment, "classify": Classify, "localize": Localize},
+        prog="python -m train.finetune",
+        args=arguments,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+    try:
+        report, code = main(config), 0
+    except Refused as error:
+        print(f"finetune: {error}", file=sys.stderr)
+        return 2
+    except (FloatingPointError, dali_cr.VolumeError) as error:
+        print(f"finetune: {error}", file=sys.stderr)
+        return 1
+    except Stopped as stop:
+        print(f"finetune: {stop}; --resume goes on", file=sys.stderr)
+        report, code = stop.report, stop.exit_code
+    print(json.dumps(report))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(command_line())

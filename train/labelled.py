@@ -1,0 +1,91 @@
+"""Crops with their truth: the loader's batches, and beside each sample what its plan says about its label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+import dali_cr
+from dali_cr import crop, rng
+from dali_cr.geometry import Triple
+from dali_cr.plan import Planner, SamplePlan
+from train.labels import Labels
+
+_SHIFT = 128
+"""The purpose under which shifts are drawn, in the last word of the generator's counter; the library's are below."""
+
+Truth = Callable[[SamplePlan], dict[str, npt.NDArray[Any]]]
+"""From a sample's plan to the arrays that say what is true of it."""
+
+
+class Labelled:
+    """Batches of image crops and truths.
+
+    Parameters
+    ----------
+    loader : dali_cr.Loader
+        Its recipe has no swaps, so that what it calls the target is the image.
+    truth : Truth
+    """
+
+    def __init__(self, loader: dali_cr.Loader, truth: Truth) -> None:
+        self.loader, self._truth = loader, truth
+        self._planner = Planner(loader.index, loader.recipe, loader.seed)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Go on where the loader stands."""
+        for batch in self.loader:
+            image = batch["target"]
+            truths = [self._truth(plan) for plan in self._planner.draw(batch["sample"].numpy())]
+            stacked = {name: torch.from_numpy(np.stack([truth[name] for truth in truths])) for name in truths[0]}
+            moved = {name: tensor.to(image.device) for name, tensor in stacked.items()}
+            yield {"image": image, "sample": batch["sample"], **moved}
+
+
+def cut_labels(labels: Labels, plan: SamplePlan, edges: Triple) -> Labels:
+    """Cut from a label volume what the plan cuts from the image; 0 where the crop sticks out.
+
+    Parameters
+    ----------
+    labels : (D, H, W) uint8
+        Canonical.
+    plan : SamplePlan
+    edges : (D, H, W) int
+        The crop.
+    """
+    view, shape = plan.views[0], (labels.shape[0], labels.shape[1], labels.shape[2])
+    out = np.zeros(edges, labels.dtype)
+    out[crop.window(view, edges, shape)] = crop.flip(labels[crop.slices(view, edges, shape)], view)
+    return out
+
+
+def draw_shifts(seed: int, samples: npt.ArrayLike, most: int) -> npt.NDArray[np.int64]:
+    """Draw how far each sample is moved along D, H and W: from -most to most voxels, a function of (seed, number).
+
+    Examples
+    --------
+    >>> draw_shifts(0, [0, 1], most=4).shape
+    (2, 3)
+    """
+    n = np.atleast_1d(np.asarray(samples)).astype(np.uint64)
+    counter = np.zeros((n.size, 4), np.uint32)
+    counter[:, 0], counter[:, 1] = n & np.uint64(0xFFFFFFFF), n >> np.uint64(32)
+    counter[:, 3] = _SHIFT
+    words = rng.philox(counter, [seed & 0xFFFFFFFF, seed >> 32])[:, :3]
+    return words.astype(np.int64) % (2 * most + 1) - most
+
+
+def shift_images(images: torch.Tensor, shifts: npt.NDArray[np.int64], fill: float) -> torch.Tensor:
+    """Move each image of a batch (B, C, D, H, W) by whole voxels; `fill` is what comes in."""
+    if not shifts.any():
+        return images
+    out = torch.full_like(images, fill)
+    for image, moved, by in zip(images, out, shifts.tolist(), strict=True):
+        to = tuple(slice(max(0, b), length + min(0, b)) for b, length in zip(by, image.shape[1:], strict=True))
+        source = tuple(slice(max(0, -b), length + min(0, -b)) for b, length in zip(by, image.shape[1:], strict=True))
+        moved[(slice(None), *to)] = image[(slice(None), *source)]
+    return out

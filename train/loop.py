@@ -1,0 +1,128 @@
+"""The loop of a run: fetch, step, write down, measure, save; and leave when asked to."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+import dali_cr
+from train.clock import Clock, Lap
+from train.losses import Losses
+from train.record import Record
+from train.signals import Stop, Stopped
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How many steps, and what is done between them."""
+
+    steps: int
+    checkpoint_every: int
+    log_every: int
+    evaluate_every: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loop:
+    """What a run does at each step.
+
+    Attributes
+    ----------
+    take_step : function of (step, batch)
+        Takes one step; returns numbers still on the device, one for each of `numbers`. The first is the loss.
+    measure : function of (record, step)
+        Measures on what is not trained on, and writes it down.
+    save : function of (step, time so far)
+        Writes the checkpoint.
+    report : function of (step, time so far)
+        What a run that is stopped reports.
+    rate : function
+        The learning rate of the last step.
+    numbers : sequence of str
+        What the numbers of a step are called.
+    """
+
+    schedule: Schedule
+    device: torch.device
+    take_step: Callable[[int, dict[str, Any]], Sequence[torch.Tensor]]
+    measure: Callable[[Record, int], object]
+    save: Callable[[int, Lap], None]
+    report: Callable[[int, Lap], dict[str, Any]]
+    rate: Callable[[], float]
+    numbers: Sequence[str] = ("loss",)
+
+    def run(self, batches: Iterator[dict[str, Any]], record: Record, done: int, total: Lap) -> Lap:
+        """Take the steps from `done` on; return the time that all of them took.
+
+        Parameters
+        ----------
+        batches : iterator of dict
+            With the samples' numbers under "sample".
+        record : Record
+        done : int
+            Steps that an earlier run has taken.
+        total : Lap
+            The time that they took.
+
+        Raises
+        ------
+        Stopped
+            After SIGINT or SIGTERM, when the run is saved.
+        FloatingPointError
+            When the loss is not finite; the last checkpoint is left as it was.
+        dali_cr.VolumeError
+            When a file broke since it was scanned; the steps before it are saved.
+        """
+        schedule, losses, clock = self.schedule, Losses(), Clock(self.device)
+        quiet = 0.5 if sys.stderr.isatty() else 30
+        bar = tqdm(total=schedule.steps, initial=done, unit="step", mininterval=quiet)
+        with bar, Stop() as stop:
+            # A run that was told to stop at such a step left without measuring.
+            if done and done % schedule.evaluate_every == 0 and done < schedule.steps and done not in record.measured:
+                self.measure(record, done)
+            clock.restart()
+            for step in range(done + 1, schedule.steps + 1):
+                try:
+                    batch = clock.fetch(batches)
+                except dali_cr.VolumeError:
+                    if losses:
+                        losses.drain()
+                    self.save(step - 1, total)
+                    raise
+                losses.add(step, batch["sample"], *self.take_step(step, batch))
+                bar.update()
+
+                last = step == schedule.steps or stop.signal is not None
+                saves = last or step % schedule.checkpoint_every == 0
+                measures = step % schedule.evaluate_every == 0 and not last
+                if saves or measures or step == done + 1 or step % schedule.log_every == 0:
+                    means = losses.drain()
+                    lap = clock.lap()
+                    # The first step of a process pays for starting up.
+                    total += lap if last or step > done + 1 else Lap()
+                    record.write(step, **dict(zip(self.numbers, means, strict=True)), lr=self.rate(), **lap.rates)
+                    bar.set_postfix_str(f"loss {means[0]:.4f}, {lap}")
+                if measures:
+                    self.measure(record, step)
+                if saves:
+                    self._keep(record, step, total, last=last)
+                if measures or saves:
+                    clock.restart()
+                if stop.signal is not None and step < schedule.steps:
+                    raise Stopped(stop.signal, self.report(step, total))
+        return total
+
+    def _keep(self, record: Record, step: int, total: Lap, *, last: bool) -> None:
+        """Save, curves first; where the disk is full, go on with the checkpoint there was, unless this is the last."""
+        try:
+            record.sync()
+            self.save(step, total)
+        except OSError as error:
+            if last:
+                raise
+            tqdm.write(f"step {step}: not saved, {error}; training goes on, the checkpoint before stays")

@@ -1,0 +1,96 @@
+"""nnU-Net's U-Nets: read from their plans, and given the weights of ours.
+
+MONAI's `DynUNet` and nnU-Net's `PlainConvUNet` compute the same: stages of two convolutions, each with instance norm
+and leaky ReLU, strided on the way down, transposed and concatenated on the way up. nnU-Net's convolutions have biases,
+which the norm behind them takes out again; those of the transposed ones are zero here, so nothing is changed by them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from train.network import Levels
+
+
+def read_levels(path: Path, configuration: str, crop: tuple[int, int, int]) -> Levels:
+    """Read the levels of a U-Net from plans, and check that a crop goes through them.
+
+    Raises
+    ------
+    ValueError
+        If the plans are of another network, or the crop's edges are no multiples of the strides.
+    """
+    try:
+        plans = json.loads(path.read_text(encoding="utf-8"))["configurations"]
+        if configuration not in plans:
+            raise ValueError(f"wanted one of the configurations {', '.join(plans)}, got {configuration}")
+        architecture = plans[configuration]["architecture"]
+        kind, sizes = architecture["network_class_name"], architecture["arch_kwargs"]
+        strides, widths = sizes["strides"], sizes["features_per_stage"]
+        _check_kind(kind, sizes)
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise ValueError(f"plans: {path}: {reason}") from error
+    for axis, edge, step in zip("DHW", crop, torch.tensor(strides).prod(0).tolist(), strict=True):
+        if edge % step:
+            raise ValueError(
+                f"crop: wanted a multiple of {step} along {axis}, as the strides of {path} are, got {edge}"
+            )
+    return Levels(tuple((d, h, w) for d, h, w in strides[1:]), tuple(widths))
+
+
+def _check_kind(kind: str, sizes: Mapping[str, Any]) -> None:
+    """Refuse a network that DynUNet is not the same as."""
+    stages = len(sizes["features_per_stage"])
+    wanted = {
+        "n_conv_per_stage": [2] * stages,
+        "n_conv_per_stage_decoder": [2] * (stages - 1),
+        "kernel_sizes": [[3, 3, 3]] * stages,
+        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+        "nonlin": "torch.nn.LeakyReLU",
+        "dropout_op": None,
+    }
+    if not kind.endswith(".PlainConvUNet"):
+        raise ValueError(f"wanted a PlainConvUNet (nnU-Net's default planner makes one), got {kind.split('.')[-1]}")
+    if stages < 3:
+        raise ValueError(f"wanted three stages or more, got {stages}")
+    for name, value in wanted.items():
+        if sizes[name] != value:
+            raise ValueError(f"wanted {name} {value}, got {sizes[name]}: the network would not be the same")
+    if sizes["strides"][0] != [1, 1, 1]:
+        raise ValueError(f"wanted a first stage without a stride, got {sizes['strides'][0]}")
+
+
+def to_nnunet(tensors: Mapping[str, torch.Tensor], stages: int) -> dict[str, torch.Tensor]:
+    """Return the tensors of a DynUNet under the names of a `PlainConvUNet`, biases and second names included.
+
+    The layers that make its output, ``decoder.seg_layers``, are left out: nnU-Net keeps its own.
+    """
+    down = ["input_block", *(f"downsamples.{level}" for level in range(stages - 2)), "bottleneck"]
+    out: dict[str, torch.Tensor] = {}
+    for level, block in enumerate(down):
+        for prefix in ("encoder", "decoder.encoder"):
+            out |= dict(_stage(tensors, block, f"{prefix}.stages.{level}.0"))
+    for level in range(stages - 1):
+        out |= dict(_stage(tensors, f"upsamples.{level}.conv_block", f"decoder.stages.{level}"))
+        weight = tensors[f"upsamples.{level}.transp_conv.conv.weight"]
+        out[f"decoder.transpconvs.{level}.weight"] = weight
+        out[f"decoder.transpconvs.{level}.bias"] = weight.new_zeros(weight.shape[1])
+    return out
+
+
+def _stage(tensors: Mapping[str, torch.Tensor], block: str, stage: str) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the tensors of one stage's two convolutions and norms, each under both of its names."""
+    for number in (1, 2):
+        weight = tensors[f"{block}.conv{number}.conv.weight"]
+        convolution = {"weight": weight, "bias": weight.new_zeros(len(weight))}
+        norm = {name: tensors[f"{block}.norm{number}.{name}"] for name in ("weight", "bias")}
+        for name in ("weight", "bias"):
+            for place, module in (("conv", convolution), ("norm", norm)):
+                yield f"{stage}.convs.{number - 1}.{place}.{name}", module[name]
+                yield f"{stage}.convs.{number - 1}.all_modules.{int(place == 'norm')}.{name}", module[name]

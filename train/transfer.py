@@ -1,0 +1,120 @@
+"""What a fine-tuning run takes over from a pre-training run, and what it does not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors
+import torch
+from torch import nn
+
+import dali_cr
+from dali_cr.index import Case
+from train.network import Network
+
+Transfer = Literal["encoder", "encoder+decoder"]
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Init:
+    """Pre-trained weights."""
+
+    folder: Path
+    tensors: dict[str, torch.Tensor]
+    about: dict[str, Any]
+    """What builds their network again, and the recipe of its samples."""
+    cases: tuple[Case, ...]
+    """What they were trained on or chosen by."""
+
+    @property
+    def crop(self) -> tuple[int, int, int]:
+        """The crop that the network was sized for."""
+        depth, height, width = self.about["crop"]
+        return depth, height, width
+
+
+def read_init(folder: Path) -> Init:
+    """Read what a pre-training run left.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no such run.
+    """
+    weights, index = folder / "model.safetensors", folder / "index.json"
+    for path in (weights, index):
+        if not path.is_file():
+            raise ValueError(f"init: wanted 'random' or the folder of a pre-training run, {path} is missing")
+    tensors, about = read_weights(weights)
+    if "recipe" not in about or "task" in about:
+        raise ValueError(f"init: wanted a pre-training run, {folder} is a run of {about.get('task', 'another kind')}")
+    return Init(folder, tensors, about, dali_cr.Index.load(index).cases)
+
+
+def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Return the tensors of a weights' file of this trainer, and what it says of them.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    try:
+        with safetensors.safe_open(str(path), framework="pt") as file:
+            about = json.loads((file.metadata() or {})["about"])
+            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 - it is no mapping
+    except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{path}: wanted weights of this trainer, they cannot be read: {error}") from error
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Which tensors are taken over, and why the others are not."""
+
+    taken: dict[str, torch.Tensor]
+    skipped: dict[str, str]
+    """From a tensor of the pre-training run to the reason."""
+
+
+def check_fit(init: Init, network: Network, transfer: Transfer) -> Fit:
+    """Tell which tensors go over.
+
+    Raises
+    ------
+    ValueError
+        If one that should is not there, or has another shape.
+    """
+    wanted = network.encoder
+    if transfer == "encoder+decoder":
+        wanted = tuple(name for name in network.tensors if name not in network.head)
+    state = network.module.state_dict()
+    odd = []
+    for name in wanted:
+        if name not in init.tensors:
+            odd.append(f"{name} is missing")
+        elif init.tensors[name].shape != state[name].shape:
+            odd.append(f"{name} is {tuple(init.tensors[name].shape)}, {tuple(state[name].shape)} wanted")
+    if odd:
+        more = f", and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else ""
+        raise ValueError(
+            f"init: wanted every tensor of the {transfer} to fit, in {init.folder} {'; '.join(odd[:_SHOWN])}{more}. "
+            "Give the network, filters and channels that it was pre-trained with"
+        )
+    reasons = {name: "the head is always new" for name in network.head}
+    left = f"--transfer {transfer} leaves the decoder"
+    skipped = {name: reasons.get(name, left) for name in init.tensors if name not in wanted}
+    return Fit({name: init.tensors[name] for name in wanted}, skipped)
+
+
+def load_fit(network: Network, taken: Mapping[str, torch.Tensor]) -> nn.Module:
+    """Put the tensors in their places, and return the module."""
+    answer = network.module.load_state_dict(dict(taken), strict=False)
+    if answer.unexpected_keys:
+        raise ValueError(f"init: the network has no {answer.unexpected_keys[0]}")
+    return network.module
