@@ -51,7 +51,7 @@ class Volume:
     frame: int
     geometry: Geometry
     statistics: Statistics
-    foreground: npt.NDArray[np.uint8]
+    foreground: npt.NDArray[np.integer[Any]]
     sha256: str
     size: int
     mtime_ns: int

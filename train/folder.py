@@ -65,10 +65,10 @@ def earlier_run(out: Path, resume: bool, now: dict[str, Any], fixed: Sequence[st
     was, version = earlier["config"], earlier["versions"]["dali-cr"]
     if version != dali_cr.__version__ and not now.get("any_version"):
         raise ValueError(
-            f"resume: wanted dali-cr {version}, which made the run in {out}, {dali_cr.__version__} came; its samples may "
-            "differ. Install that version, or give --any-version to go on all the same"
+            f"resume: wanted dali-cr {version}, which made the run in {out}, {dali_cr.__version__} came; its samples "
+            "may differ. Install that version, or give --any-version to go on all the same"
         )
-    differ = "; ".join(f"{name} was {was[name]}, {now[name]} came" for name in fixed if was[name] != now[name])
+    differ = "; ".join(f"{name} was {was.get(name)}, {now[name]} came" for name in fixed if was.get(name) != now[name])
     if differ:
         raise ValueError(f"resume: wanted the settings of the run in {out}: {differ}. Another --out starts a new run")
     return earlier
@@ -79,7 +79,7 @@ def list_changes(earlier: dict[str, Any] | None, now: dict[str, Any]) -> list[di
     if earlier is None:
         return []
     was = earlier["config"]
-    changed = {name: [was[name], now[name]] for name in now if was[name] != now[name]}
+    changed = {name: [was.get(name), now[name]] for name in now if was.get(name) != now[name]}
     return [*earlier["changes"], *([changed] if changed else [])]
 
 
