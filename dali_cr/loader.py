@@ -233,8 +233,8 @@ class Loader:
 class _Running:
     """A pipeline at work, and the errors of batches that it has made ahead.
 
-    DALI copies what the source gives in the thread that runs the pipeline. On a CPU that is whole pairs, so the pipeline
-    runs in a thread of its own there; on a GPU it is raw boxes, and the outputs must come on the caller's stream.
+    DALI copies what the source gives in the thread that runs the pipeline. On a CPU that is whole pairs, so there the
+    pipeline runs in a thread of its own; on a GPU it is raw boxes, and the outputs must come on the caller's stream.
     """
 
     def __init__(self, source: AnySource, device: str, prefetch: int) -> None:
