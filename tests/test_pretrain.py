@@ -502,3 +502,15 @@ def test_an_index_of_changed_files_is_refused(config, data, tmp_path):
     os.utime(image, (1, 1))
     with pytest.raises(Refused, match=f"1 of them changed .*{image.name}"):
         pretrain.main(replace(config, data=(), index=tmp_path / "index.json"))
+
+
+def test_skipped_cases_are_told_at_every_line_and_at_the_end(config, data, tmp_path, capsys):
+    own = tmp_path / "own"
+    shutil.copytree(data, own)
+    run = pretrain.prepare(replace(config, data=(own,), steps=12, log_every=1, on_error="skip"))
+    gone = run.training.cases[0].volumes[0].path
+    (run.training.root / gone).unlink()
+    pretrain.train(run)
+    assert f"skipped    {gone}" in capsys.readouterr().out
+    lines = [line for line in metrics(config.out) if "lr" in line]
+    assert lines[-1]["skipped"] == 1

@@ -45,6 +45,8 @@ class Loop:
         The learning rate of the last step.
     numbers : sequence of str
         What the numbers of a step are called.
+    skipped : function
+        How many cases could not be read so far; told at every line.
     """
 
     schedule: Schedule
@@ -55,6 +57,7 @@ class Loop:
     report: Callable[[int, Lap], dict[str, Any]]
     rate: Callable[[], float]
     numbers: Sequence[str] = ("loss",)
+    skipped: Callable[[], int] = lambda: 0
 
     def run(self, batches: Iterator[dict[str, Any]], record: Record, done: int, total: Lap) -> Lap:
         """Take the steps from `done` on; return the time that all of them took.
@@ -105,8 +108,13 @@ class Loop:
                     lap = clock.lap()
                     # The first step of a process pays for starting up.
                     total += lap if last or step > done + 1 else Lap()
-                    record.write(step, **dict(zip(self.numbers, means, strict=True)), lr=self.rate(), **lap.rates)
-                    bar.set_postfix_str(f"loss {means[0]:.4f}, {lap}")
+                    count = self.skipped()
+                    lost = {"skipped": count} if count else {}
+                    named = dict(zip(self.numbers, means, strict=True))
+                    record.write(step, **named, lr=self.rate(), **lap.rates, **lost)
+                    bar.set_postfix_str(
+                        f"loss {means[0]:.4f}, {lap}" + "".join(f", {n} skipped" for n in lost.values())
+                    )
                 if measures:
                     self.measure(record, step)
                 if saves:

@@ -413,6 +413,7 @@ def train(run: Run) -> dict[str, Any]:
         report=lambda step, total: report_of(run, step, total, gain=None),
         rate=lambda: optimizer.param_groups[0]["lr"],
         numbers=("loss", "loss_of_idling"),
+        skipped=lambda: len(run.loader.skipped),
     )
     with run.loader, Record(config.out, done if run.state else None) as record:
         if run.state is None:
