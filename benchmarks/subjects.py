@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from benchmarks.clock import HostClock
 from benchmarks.workload import Triple
-from dali_cr import Swap
+from dali_cr import Restoration, Swap
 from dali_cr.ops.decode import Affine, decode_channel, decode_volume, decode_volume_ref, make_record
 from dali_cr.ops.swap import swap_in_place, swap_in_place_ref
 from dali_cr.pipeline import restore_batch
@@ -145,7 +145,7 @@ def _restore(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
         run, reference = on_host, None
     else:
         inputs = [list(clock.asarray(array)) for array in (raw, records, swaps)]
-        run, reference = partial(restore_batch, *inputs, shape=case.crop, dtype="float32"), on_host
+        run, reference = partial(restore_batch, *inputs, recipe=Restoration(case.crop, Swap(0))), on_host
 
     def wrong() -> str | None:
         got, target = (np.stack([clock.asnumpy(sample) for sample in samples]) for samples in run())

@@ -7,6 +7,7 @@ import numpy as np
 from dali_cr import crop
 from dali_cr.normalize import affine_map, raw_span
 from dali_cr.ops.decode import decode_channel
+from dali_cr.ops.erase import erase_in_place_ref
 from dali_cr.ops.swap import swap_in_place_ref
 from dali_cr.plan import SamplePlan
 from dali_cr.source import Arrays, Batch, Memory, Source, numbers_of, take
@@ -29,8 +30,10 @@ class PairSource(Source[Batch]):
         case, recipe = self.case_of(batch.plans[group[0]]), self.planner.recipe
         views = {i: batch.plans[i].views[0] for i in group}
         start, stop = crop.union(views.values(), recipe.crop, case.shape)
+        fills = np.empty(len(case.volumes), recipe.dtype)
         for channel, volume, raw in self.boxes(case, start, stop):
             affine, span = affine_map(volume, recipe.normalize), raw_span(volume)
+            fills[channel] = affine.fill
             for i, view in views.items():
                 disordered, target = batch.arrays[0][i, channel], batch.arrays[1][i, channel]
                 part = raw[crop.slices(view, recipe.crop, case.shape, start)]
@@ -39,4 +42,7 @@ class PairSource(Source[Batch]):
                 window = crop.window(view, recipe.crop, case.shape)
                 decode_channel(crop.flip(part, view), affine, target[window], span, copy=disordered[window])
         for i, view in views.items():
-            swap_in_place_ref(batch.arrays[0][i], view.swaps)
+            if recipe.pretext == "inpaint":
+                erase_in_place_ref(batch.arrays[0][i], view.swaps, fills)
+            else:
+                swap_in_place_ref(batch.arrays[0][i], view.swaps)

@@ -14,11 +14,11 @@ from typing import Any
 from dali_cr import extras, fn
 from dali_cr.arena import Arena
 from dali_cr.cache import Cache, open_cache, parse_cache
-from dali_cr.geometry import Triple
 from dali_cr.index import Index
 from dali_cr.ops import launch
 from dali_cr.ops.batch import as_batch
-from dali_cr.ops.decode import decode_volume
+from dali_cr.ops.decode import decode_volume, fill_values
+from dali_cr.ops.erase import erase_in_place
 from dali_cr.ops.swap import swap_in_place
 from dali_cr.pair_source import PairSource
 from dali_cr.plan import Planner
@@ -145,7 +145,7 @@ def build_pipeline(source: AnySource, device: str, *, prefetch: int = 2, batch: 
             if device_id is not None:
                 raw, records, swaps = raw.gpu(), records.gpu(), swaps.gpu()
             recipe = source.planner.recipe
-            restore = partial(restore_batch, shape=recipe.crop, dtype=recipe.dtype, arena=source.arena)
+            restore = partial(restore_batch, recipe=recipe, arena=source.arena)
             disordered, target = fn.on_batch(restore, raw, records, swaps, outputs=2)
         pipeline.set_outputs(disordered, target, sample)
     pipeline.build()
@@ -162,22 +162,21 @@ def _try_kernels(source: RawSource, device_id: int) -> None:
         if source.arena:
             source.arena.allocate()
         inputs = [[cupy.asarray(array[0])] for array in source.blank()[:3]]
-        restore_batch(*inputs, shape=recipe.crop, dtype=recipe.dtype, arena=source.arena)
+        restore_batch(*inputs, recipe=recipe, arena=source.arena)
         cupy.cuda.get_current_stream().synchronize()
 
 
 def restore_batch(
-    raw: list[Any], records: list[Any], swaps: list[Any], *, shape: Triple, dtype: str, arena: Arena | None = None
+    raw: list[Any], records: list[Any], swaps: list[Any], *, recipe: Restoration, arena: Arena | None = None
 ) -> tuple[list[Any], list[Any]]:
-    """Decode a batch, once for the target and once to swap in; two launches.
+    """Decode a batch, once for the target and once to swap or erase in; two launches.
 
     Parameters
     ----------
     raw : list of B (bytes,) uint8
     records : list of B (C, 16) int64
     swaps : list of B (T, 3, 3) int32
-    shape : (3,) int
-    dtype : str
+    recipe : Restoration
     arena : Arena, optional
         Takes the volumes that this batch brings, and is read in place.
 
@@ -185,12 +184,15 @@ def restore_batch(
     -------
     disordered, target : list of B (C, D, H, W)
     """
-    rows, kept = as_batch(raw), None
+    rows, words, kept = as_batch(raw), as_batch(records), None
     if arena:
         arena.upload(rows)
         kept = arena.memory
-    target, disordered = decode_volume(rows, as_batch(records), shape, dtype, arena=kept, twice=True)
-    swap_in_place(disordered, as_batch(swaps))
+    target, disordered = decode_volume(rows, words, recipe.crop, recipe.dtype, arena=kept, twice=True)
+    if recipe.pretext == "inpaint":
+        erase_in_place(disordered, as_batch(swaps), fill_values(words, recipe.dtype))
+    else:
+        swap_in_place(disordered, as_batch(swaps))
     return list(disordered), list(target)
 
 

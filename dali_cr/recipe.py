@@ -12,6 +12,7 @@ from dali_cr.geometry import Triple
 
 Edges = int | tuple[int, int]
 Normalize = Literal["zscore", "percentile"] | tuple[str, float, float] | None
+Pretext = Literal["swap", "inpaint", "autoencode"]
 
 AXES = "DHW"
 
@@ -95,7 +96,7 @@ class Swap:
 
 @dataclass(frozen=True)
 class Restoration:
-    """Context restoration: a clean crop, and the same crop after T swaps of patches.
+    """Context restoration: a clean crop, and the same crop after T swaps of patches (or what is compared with it).
 
     Attributes
     ----------
@@ -113,6 +114,10 @@ class Restoration:
         Consecutive samples that are crops of one volume, which is read once for those in the same batch. Above 1 it
         saves reading where nothing can be cached, and makes batches less varied.
     dtype : "float32" or "float16"
+    pretext : "swap", "inpaint" or "autoencode"
+        What is done to the crop: the patches are swapped; or the first patch of each pair is erased, with what stands
+        outside of a volume (Pathak et al. 2016, with many boxes); or nothing, and `swap` becomes one of no iterations.
+        The crops are the same for all three.
 
     Raises
     ------
@@ -123,6 +128,7 @@ class Restoration:
     ----------
     Chen et al.: Self-supervised learning for medical image analysis using image context restoration. Medical Image
     Analysis 58 (2019) 101539.
+    Pathak et al.: Context encoders: feature learning by inpainting. CVPR (2016) 2536-2544.
 
     Examples
     --------
@@ -137,6 +143,7 @@ class Restoration:
     foreground: float = 0.9
     crops_per_volume: int = 1
     dtype: Literal["float32", "float16"] = "float32"
+    pretext: Pretext = "swap"
 
     def __post_init__(self) -> None:
         for name in ("crop", "flips", "normalize"):
@@ -151,6 +158,10 @@ class Restoration:
             raise ValueError(f"foreground: wanted a probability from 0 to 1, got {self.foreground!r}")
         if self.dtype not in ("float32", "float16"):
             raise ValueError(f"dtype: wanted 'float32' or 'float16', got {self.dtype!r}")
+        if self.pretext not in ("swap", "inpaint", "autoencode"):
+            raise ValueError(f"pretext: wanted 'swap', 'inpaint' or 'autoencode', got {self.pretext!r}")
+        if self.pretext == "autoencode":
+            object.__setattr__(self, "swap", Swap(iterations=0))
         _check_normalize(self.normalize)
         self.swap.check(self.crop)
 

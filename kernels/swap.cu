@@ -11,13 +11,6 @@
 // A box that leaves the array stops the kernel (trap): the host cannot look at `swaps` without waiting for the GPU.
 // Defines: ELEMENT (unsigned char, short, int or long long), INDEX (int, or long long above 2**31 elements).
 
-__device__ __forceinline__ bool outside(const int* origin, const int* size, int depth, int height, int width) {
-  const int length[3] = {depth, height, width};
-  for (int axis = 0; axis < 3; ++axis)
-    if (origin[axis] < 0 || size[axis] < 1 || size[axis] > length[axis] - origin[axis]) return true;
-  return false;
-}
-
 extern "C" __global__ void swap_patches(ELEMENT* data, const int* swaps, int iterations, int arrays, int depth,
                                         int height, int width) {
   data += (long long)blockIdx.x * depth * height * width;

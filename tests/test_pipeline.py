@@ -21,6 +21,10 @@ RECIPES = {
     "window, thick crop": replace(RECIPE, normalize=("window", 0, 100), crop=(45, 8, 41)),
     "plain, thin crop": replace(RECIPE, normalize=None, crop=(1, 33, 7)),
     "no swaps": replace(RECIPE, swap=dali_cr.Swap(0, 2)),
+    "inpaint": replace(RECIPE, pretext="inpaint"),
+    "inpaint, plain": replace(RECIPE, pretext="inpaint", normalize=None),
+    "inpaint, float16": replace(RECIPE, pretext="inpaint", normalize=("window", 0, 100), dtype="float16"),
+    "autoencode": replace(RECIPE, pretext="autoencode"),
 }
 
 

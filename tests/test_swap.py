@@ -147,7 +147,7 @@ def test_refuses_swaps_that_are_no_integers() -> None:
 def test_kernel_equals_reference(
     cuda_on_cpu: HostCuda, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], dtype: str, limit: int, order: int
 ) -> None:
-    monkeypatch.setattr(op, "_INT_LIMIT", limit)
+    monkeypatch.setattr(op, "INT_LIMIT", limit)
     cuda_on_cpu.order = order
     swaps = draw_batch(0, np.arange(shape[0]), shape[2:], Swap(15, (1, 6)))  # type: ignore[arg-type]
     expected, got = image(shape, "int64").astype(dtype), image(shape, "int64").astype(dtype)

@@ -189,6 +189,22 @@ def make_record(
     return record
 
 
+def fill_values(records: Any, dtype: str) -> Any:
+    """Return what stands outside of each record's volume, on the records' device.
+
+    Parameters
+    ----------
+    records : (B, C, 16) int64
+    dtype : "float32" or "float16"
+
+    Returns
+    -------
+    fills : (B, C) of `dtype`
+    """
+    halves = records[..., 14].copy(order="C").view(np.float32)
+    return halves[..., ::2].astype(dtype, order="C")
+
+
 def decode_volume_ref(
     raw: npt.NDArray[np.uint8],
     records: npt.NDArray[np.int64],

@@ -12,14 +12,14 @@ from dali_cr.ops import launch
 
 Swaps = npt.NDArray[np.int32]
 
-_ELEMENTS = {1: "unsigned char", 2: "unsigned short", 4: "unsigned int", 8: "unsigned long long"}
-_SOURCES = ("swap.cu",)
-_INT_LIMIT = 2**31
+ELEMENTS = {1: "unsigned char", 2: "unsigned short", 4: "unsigned int", 8: "unsigned long long"}
+_SOURCES = ("boxes.cuh", "swap.cu")
+INT_LIMIT = 2**31
 """Volumes with at least this many elements are indexed with 64 bits."""
 
 VARIANTS: tuple[launch.Variant, ...] = tuple(
     ("swap_patches", _SOURCES, (("ELEMENT", element), ("INDEX", index)))
-    for element in _ELEMENTS.values()
+    for element in ELEMENTS.values()
     for index in ("int", "long long")
 )
 _THREADS = 512
@@ -93,7 +93,7 @@ def _apply(array: Any, swaps: Any, *, inverse: bool) -> Any:
         return _apply_torch(array, numbers, inverse)
     if kind not in ("numpy", "cupy"):
         raise TypeError(f"array: wanted a NumPy, CuPy or torch array, got {type(array).__name__}")
-    if array.dtype.kind not in "biuf" or array.dtype.itemsize not in _ELEMENTS:
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize not in ELEMENTS:
         raise TypeError(f"array: wanted a real dtype of 1, 2, 4 or 8 bytes, got {array.dtype}")
     checked = check_swaps(numbers, array.shape)[..., ::-1, :, :] if inverse else check_swaps(numbers, array.shape)
     if kind == "numpy":
@@ -111,7 +111,7 @@ def _apply_torch(array: Any, swaps: npt.NDArray[Any], inverse: bool) -> Any:
     import torch.utils.dlpack
 
     width = array.element_size()
-    if array.is_complex() or array.is_quantized or width not in _ELEMENTS:
+    if array.is_complex() or array.is_quantized or width not in ELEMENTS:
         raise TypeError(f"array: wanted a real dtype of 1, 2, 4 or 8 bytes, got {array.dtype}")
     if array.requires_grad:
         raise ValueError("array: swapping takes no part in autograd; pass array.detach()")
@@ -190,7 +190,7 @@ def swap_in_place(array: Any, swaps: Any) -> None:
     TypeError, ValueError
         If an array has another dtype, shape or layout.
     """
-    if not array.flags.c_contiguous or array.itemsize not in _ELEMENTS or array.ndim < 3:
+    if not array.flags.c_contiguous or array.itemsize not in ELEMENTS or array.ndim < 3:
         raise TypeError(
             f"array: wanted contiguous (..., D, H, W) of 1, 2, 4 or 8 bytes, got {array.dtype} {array.shape}"
         )
@@ -203,8 +203,8 @@ def swap_in_place(array: Any, swaps: Any) -> None:
     iterations = swaps.shape[-3]
     if array.size == 0 or iterations == 0:
         return
-    index = "int" if math.prod(array.shape[-3:]) < _INT_LIMIT else "long long"
-    defines = (("ELEMENT", _ELEMENTS[array.itemsize]), ("INDEX", index))
+    index = "int" if math.prod(array.shape[-3:]) < INT_LIMIT else "long long"
+    defines = (("ELEMENT", ELEMENTS[array.itemsize]), ("INDEX", index))
     swap = launch.kernel("swap_patches", *_SOURCES, defines=defines)
     scalars = tuple(np.int32(n) for n in (iterations, per_set, *array.shape[-3:]))
     swap((count,), (_THREADS,), (array, swaps, *scalars))

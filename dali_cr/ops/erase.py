@@ -1,0 +1,86 @@
+"""`erase_patches`: boxes filled with one value, for inpainting (kernels/erase.cu)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dali_cr.ops import launch
+from dali_cr.ops.swap import ELEMENTS, INT_LIMIT, Swaps
+
+_SOURCES = ("boxes.cuh", "erase.cu")
+_THREADS = 256
+_MOST_BOXES = 65535
+"""The y axis of a grid is no longer."""
+
+VARIANTS: tuple[launch.Variant, ...] = tuple(
+    ("erase_patches", _SOURCES, (("ELEMENT", element), ("INDEX", index)))
+    for element in ELEMENTS.values()
+    for index in ("int", "long long")
+)
+
+
+def erase_in_place_ref(array: npt.NDArray[Any], swaps: Swaps, fills: npt.NDArray[Any]) -> None:
+    """Fill the first box of each swap in NumPy; the definition of `erase_in_place`.
+
+    Parameters
+    ----------
+    array : (C, D, H, W) or (B, C, D, H, W)
+    swaps : (T, 3, 3) or (B, T, 3, 3) int32
+        Known to be good. The second boxes are not touched.
+    fills : (C,) or (B, C) of the array's dtype
+
+    Examples
+    --------
+    >>> image = np.arange(8.0).reshape(1, 1, 1, 8)
+    >>> erase_in_place_ref(image, np.array([[[0, 0, 1], [0, 0, 5], [1, 1, 3]]]), np.array([-1.0]))
+    >>> image
+    array([[[[ 0., -1., -1., -1.,  4.,  5.,  6.,  7.]]]])
+    """
+    if swaps.ndim == 4:
+        for entry, own, values in zip(array, swaps, fills, strict=True):
+            erase_in_place_ref(entry, own, values)
+        return
+    values = fills.reshape(-1, 1, 1, 1)
+    for (az, ay, ax), _, (sz, sy, sx) in swaps.tolist():
+        array[:, az : az + sz, ay : ay + sy, ax : ax + sx] = values
+
+
+def erase_in_place(array: Any, swaps: Any, fills: Any) -> None:
+    """Fill the first box of each swap on the GPU, in one launch; equivalent to `erase_in_place_ref`.
+
+    Parameters
+    ----------
+    array : (B, C, D, H, W) CuPy array, contiguous, of 1, 2, 4 or 8 bytes an element
+    swaps : (B, T, 3, 3) int32 CuPy array, contiguous
+        Known to be good: a box that leaves the array stops the kernel, and with it the process's use of the GPU.
+    fills : (B, C) CuPy array of the array's dtype, contiguous
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array has another dtype, shape or layout.
+    """
+    if not array.flags.c_contiguous or array.itemsize not in ELEMENTS or array.ndim != 5:
+        raise TypeError(
+            f"array: wanted contiguous (B, C, D, H, W) of 1, 2, 4 or 8 bytes, got {array.dtype} {array.shape}"
+        )
+    if swaps.dtype != np.int32 or not swaps.flags.c_contiguous or swaps.ndim != 4 or swaps.shape[2:] != (3, 3):
+        raise TypeError(f"swaps: wanted contiguous int32 (B, T, 3, 3), got {swaps.dtype} {swaps.shape}")
+    if fills.dtype != array.dtype or not fills.flags.c_contiguous:
+        raise TypeError(f"fills: wanted contiguous {array.dtype}, got {fills.dtype}")
+    if len(swaps) != len(array) or fills.shape != array.shape[:2] or swaps.shape[1] > _MOST_BOXES:
+        raise ValueError(
+            f"wanted swaps ({len(array)}, at most {_MOST_BOXES}, 3, 3) and fills {array.shape[:2]}, "
+            f"got {swaps.shape} and {fills.shape}"
+        )
+    if array.size == 0 or swaps.shape[1] == 0:
+        return
+    index = "int" if math.prod(array.shape[-3:]) < INT_LIMIT else "long long"
+    defines = (("ELEMENT", ELEMENTS[array.itemsize]), ("INDEX", index))
+    erase = launch.kernel("erase_patches", *_SOURCES, defines=defines)
+    scalars = tuple(np.int32(n) for n in (swaps.shape[1], array.shape[1], *array.shape[-3:]))
+    erase((math.prod(array.shape[:2]), swaps.shape[1]), (_THREADS,), (array, fills, swaps, *scalars))

@@ -1,0 +1,9 @@
+// Boxes of voxels, each (d, h, w); concatenated in front of the kernels that take them.
+
+// Whether a box leaves an array. The host cannot look at the boxes without waiting for the GPU.
+__device__ __forceinline__ bool outside(const int* origin, const int* size, int depth, int height, int width) {
+  const int length[3] = {depth, height, width};
+  for (int axis = 0; axis < 3; ++axis)
+    if (origin[axis] < 0 || size[axis] < 1 || size[axis] > length[axis] - origin[axis]) return true;
+  return false;
+}
