@@ -1,16 +1,16 @@
-# make demo · make test · make bench · make gpu-check · make lint · make format
+# make demo · make test · make bench · make gpu-check · make gpu-bench · make gpu-study · make lint · make format
 #
 # Each makes its own .venv first and needs only Python, pip and make; PYTHON=... names another interpreter to make it with.
 # On a machine without a GPU, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu saves a large download.
 
-# gpu-check alone takes a PYTHON that was named as it is, and installs nothing.
+# The gpu-… commands take a PYTHON that was named as it is, and install nothing.
 ifeq ($(origin PYTHON),undefined)
 GPU_PYTHON = .venv/bin/python
 GPU_NEEDS = $(INSTALLED)
 endif
 PYTHON ?= python3
 GPU_PYTHON ?= $(PYTHON)
-OUT ?= runs/gpu-check
+OUT ?= runs/gpu
 
 # The newest CUDA that the driver runs; empty without a driver.
 DRIVER_CUDA := $(shell nvidia-smi 2>/dev/null | grep -oE 'CUDA[A-Z ]* Version *: *[0-9]+' | grep -oE '[0-9]+$$' | head -n 1)
@@ -26,7 +26,7 @@ INSTALLED_BENCH := .venv/installed-bench-$(EXTRA)
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(TORCH_INDEX)
 CUDA_TEXT = kernels/*.cu kernels/*.cuh tests/cuda_on_cpu/*.hpp
 
-.PHONY: demo test bench gpu-check lint format
+.PHONY: demo test bench gpu-check gpu-bench gpu-study lint format
 
 demo: $(INSTALLED)
 	@rm -rf runs/demo
@@ -46,9 +46,8 @@ bench: $(INSTALLED_BENCH)
 	@$(BIN)/python -m benchmarks.training --device $(BENCH_DEVICE) --emulate 5
 	@$(BIN)/python -m benchmarks.report
 
-gpu-check: $(GPU_NEEDS)
-	@mkdir -p "$(OUT)"
-	@$(GPU_PYTHON) -m pytest -m gpu --junitxml="$(OUT)/gpu-check.xml" tests
+gpu-check gpu-bench gpu-study: $(GPU_NEEDS)
+	@$(GPU_PYTHON) -m benchmarks.gpu $(@:gpu-%=%) --out "$(OUT)"
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check

@@ -1,4 +1,4 @@
-"""How fast decoding and swapping are, against a copy of the bytes that must move.
+"""How fast decoding, swapping and the operations of views are, against a copy of the bytes that must move.
 
 ::
 
@@ -29,8 +29,9 @@ from tqdm import tqdm
 from benchmarks.clock import HostClock, open_clock
 from benchmarks.results import new_result, result_path, summarize, write_result
 from benchmarks.subjects import Case, list_cases, prepare
+from benchmarks.view_subjects import VIEW_OPS, list_views, prepare_view
 
-_OPS = ("decode", "swap", "restore")
+_OPS = ("decode", "swap", "restore", *VIEW_OPS)
 
 _SHARE = 2.0
 """Seconds a row may spend on each of its timings at most."""
@@ -52,7 +53,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def measure(case: Case, clock: HostClock, seed: int) -> dict[str, Any]:
     """Return one row: its gate, and its timings if it passed."""
     rng = np.random.default_rng((seed, hash_of(case)))
-    subject = prepare(case, clock, rng)
+    subject = (prepare_view if case.op in VIEW_OPS else prepare)(case, clock, rng)
     row: dict[str, Any] = {**asdict(case), "must_move_bytes": subject.must_move, "moves_bytes": subject.moves}
     if wrong := subject.wrong():
         return {**row, "gate": f"refused: {wrong}"}
@@ -99,7 +100,8 @@ def torchio_seconds(edge: int, patch: int, iterations: int) -> list[float] | Non
 def benchmark(options: argparse.Namespace) -> dict[str, Any]:
     """Measure every row that the budget allows and return the result."""
     clock, end = open_clock(options.device), time.perf_counter() + options.budget
-    wanted = [case for case in list_cases(tuple(options.edges), tuple(options.batches)) if case.op in options.ops]
+    sizes = tuple(options.edges), tuple(options.batches)
+    wanted = [case for case in (*list_cases(*sizes), *list_views(*sizes)) if case.op in options.ops]
     rows = []
     for number, case in enumerate(tqdm(wanted, unit="row", disable=not sys.stderr.isatty())):
         if time.perf_counter() > end:

@@ -69,7 +69,7 @@ def plan(index: Index, workload: Workload, options: argparse.Namespace, scratch:
     usable, jobs = sorted(os.sched_getaffinity(0)), []
     for repeat in range(options.repeats):
         for workers in options.workers:
-            for contender in chosen(options):
+            for contender in chosen(options, workload):
                 if contender.missing(options.device) or (workers == 0 and not contender.alone):
                     continue
                 own = scratch / f"{contender.name}-{workers}-{repeat}"
@@ -89,9 +89,10 @@ def plan(index: Index, workload: Workload, options: argparse.Namespace, scratch:
     return jobs
 
 
-def chosen(options: argparse.Namespace) -> list[Contender]:
-    """Return the contenders that were asked for."""
-    return [contender for name, contender in ROSTER.items() if not options.only or name in options.only]
+def chosen(options: argparse.Namespace, workload: Workload) -> list[Contender]:
+    """Return the contenders that were asked for, of those that read the workload's files and make its samples."""
+    asked = [contender for name, contender in ROSTER.items() if not options.only or name in options.only]
+    return [c for c in asked if workload.files in c.files and workload.samples in c.samples]
 
 
 def benchmark(workload: Workload, options: argparse.Namespace) -> dict[str, Any]:
@@ -114,7 +115,7 @@ def benchmark(workload: Workload, options: argparse.Namespace) -> dict[str, Any]
                 failures[key] = str(error)
                 tqdm.write(str(error), file=sys.stderr)
     result = new_result("loader", options.device, command_of(workload, options), settings_of(options))
-    rows = [row for contender in chosen(options) for row in rows_of(contender, runs, failures, options)]
+    rows = [row for contender in chosen(options, workload) for row in rows_of(contender, runs, failures, options)]
     return {**result, "workload": workload.to_json(), "data": volumes.describe(index, options.data), "rows": rows}
 
 

@@ -104,13 +104,13 @@ def _check_batch(job: Job, pairs: int, arrays: Arrays) -> None:
     """Refuse a contender that does other work than the others: shape, dtype, finite and different arrays."""
     import numpy as np
 
-    wanted = (job.workload.batch_size, 1, *sorted(job.workload.crop))
-    for array in arrays:
-        shape = (*array.shape[:2], *sorted(array.shape[2:]))
+    for array, asked in zip(arrays, job.workload.shapes, strict=bool(arrays)):
+        # Some have (x, y, z).
+        shape, wanted = (*array.shape[:-3], *sorted(array.shape[-3:])), (*asked[:-3], *sorted(asked[-3:]))
         if shape != wanted or str(array.dtype).removeprefix("torch.") != "float32":
             raise RuntimeError(f"{job.contender}: wanted float32 {wanted}, got {array.dtype} {tuple(array.shape)}")
     if arrays:
-        disordered, target = (np.asarray(a.cpu() if hasattr(a, "cpu") else a) for a in arrays)
+        disordered, target = (np.asarray(a.cpu() if hasattr(a, "cpu") else a) for a in arrays[:2])
         if not np.isfinite(target).all() or np.array_equal(disordered, target):
             raise RuntimeError(f"{job.contender}: wanted finite targets and something disordered")
     if pairs != job.workload.batch_size:

@@ -56,7 +56,9 @@ def _heading(result: Result) -> str:
     about, workload, data = result["environment"], result.get("workload"), result.get("data")
     what = _TITLES[result["kind"]]
     if workload:
-        patch = "×".join(map(str, workload["patch"][::-1]))
+        what = what.replace("Pairs", "Samples") if workload.get("samples") == "views" else what
+        edges = [edge if isinstance(edge, list) else [edge, edge] for edge in reversed(workload["patch"])]
+        patch = "×".join("–".join(map(str, sorted(set(edge)))) for edge in edges)
         what += f": {workload['about']}, T = {workload['iterations']}, patches {patch}, B = {workload['batch_size']}"
     where = f"{about['gpu']}, {about['cpu']}" if result["device"] == "cuda" else about["cpu"]
     lines = [f"**{what}**", "", f"{where}, {about['cores']} cores; {about['date'][:10]}, `{result['command']}`"]

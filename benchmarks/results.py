@@ -27,7 +27,7 @@ def new_result(kind: str, device: str, command: str, settings: dict[str, Any]) -
 
     Parameters
     ----------
-    kind : "loader", "kernels", "training" or "emulation"
+    kind : "loader", "kernels", "training", "emulation" or "gpu-…"
     device : "cpu" or "cuda"
     command : str
         Of the module, without folders.
@@ -53,6 +53,24 @@ def write_result(result: dict[str, Any], path: Path) -> None:
     temporary.replace(path)
 
 
+def read_result(path: Path) -> dict[str, Any]:
+    """Return a result.
+
+    Raises
+    ------
+    ValueError
+        If the file is no result of this format.
+    """
+    try:
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if result["format"] != FORMAT:
+            raise ValueError(f"format {result['format']}, {FORMAT} wanted")
+        _ = result["kind"], result["environment"]["date"], result["environment"]["commit"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: no benchmark result of this version ({error!r}); move it elsewhere") from error
+    return result
+
+
 def read_results(folder: Path = FOLDER) -> list[dict[str, Any]]:
     """Return every result in a folder, oldest first.
 
@@ -63,11 +81,6 @@ def read_results(folder: Path = FOLDER) -> list[dict[str, Any]]:
     """
     results = []
     for path in sorted(folder.glob("*.json")):
-        try:
-            result = json.loads(path.read_text(encoding="utf-8"))
-            if result["format"] != FORMAT:
-                raise ValueError(f"format {result['format']}, {FORMAT} wanted")
-            results.append((result["environment"]["date"], path.name, result))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}: no benchmark result of this version ({error!r}); move it elsewhere") from error
+        result = read_result(path)
+        results.append((result["environment"]["date"], path.name, result))
     return [result for _, _, result in sorted(results, key=lambda item: item[:2])]

@@ -23,7 +23,7 @@ from dali_cr.swaps import draw_batch
 
 Numbers = npt.NDArray[Any]
 
-_AFFINE = Affine(1 / 300, -0.25, -5.0, 5.0)
+AFFINE = Affine(1 / 300, -0.25, -5.0, 5.0)
 _POINTS = 4096
 """Voxels a sample that are traced back through its swaps, one box test after the other."""
 
@@ -97,7 +97,7 @@ def prepare(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
 
 
 def _decode(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
-    raw, records = _draw_raw(case, rng)
+    raw, records = draw_raw(case, rng)
     moved = case.voxels * (np.dtype(case.dtype).itemsize + 4)
     if clock.arrays is np:
         run, reference = _decoder(case, raw, records), None
@@ -106,7 +106,7 @@ def _decode(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
         run, reference = (lambda: decode_volume(*inputs, case.crop)), _decoder(case, raw, records)
 
     def wrong() -> str | None:
-        return _difference(clock.asnumpy(run()), decode_volume_ref(raw, records, case.crop))
+        return difference(clock.asnumpy(run()), decode_volume_ref(raw, records, case.crop))
 
     return Subject(run, wrong, reference, moved, moved)
 
@@ -124,14 +124,14 @@ def _swap(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
         array[...] = clock.asarray(start)
         run()
         got = clock.asnumpy(array)
-        return _misplaced(start, got, swaps, rng) or (None if cpu else _difference(got, _swapped(start, swaps)))
+        return _misplaced(start, got, swaps, rng) or (None if cpu else difference(got, _swapped(start, swaps)))
 
     reference = None if cpu else (lambda: swap_in_place_ref(host, swaps))
     return Subject(run, wrong, reference, *_swap_bytes(case, swaps, words.itemsize))
 
 
 def _restore(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
-    (raw, records), swaps = _draw_raw(case, rng), _draw_swaps(case, rng)
+    (raw, records), swaps = draw_raw(case, rng), _draw_swaps(case, rng)
     decode, disordered = _decoder(case, raw, records), np.empty((case.batch, 1, *case.crop), np.float32)
 
     def on_host() -> tuple[Any, Any]:
@@ -150,14 +150,14 @@ def _restore(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
     def wrong() -> str | None:
         got, target = (np.stack([clock.asnumpy(sample) for sample in samples]) for samples in run())
         wanted = decode_volume_ref(raw, records, case.crop)
-        return _difference(target, wanted) or _misplaced(wanted, got, swaps, rng)
+        return difference(target, wanted) or _misplaced(wanted, got, swaps, rng)
 
     # Raw once, target and disordered each once: the swaps themselves need not cost a byte more.
     must = case.voxels * (np.dtype(case.dtype).itemsize + 2 * 4)
     return Subject(run, wrong, reference, must, must + _swap_bytes(case, swaps, 4)[1])
 
 
-def _draw_raw(case: Case, rng: np.random.Generator) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+def draw_raw(case: Case, rng: np.random.Generator) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Return random boxes as the loader packs them, each with its record; half of them are flipped along W."""
     stored = np.dtype(case.dtype)
     shape = (case.batch, case.edge**3)
@@ -179,7 +179,7 @@ def _draw_raw(case: Case, rng: np.random.Generator) -> tuple[npt.NDArray[np.uint
             flips=(False, False, bool(flip)),
             crop=case.crop,
             shape=case.crop,
-            affine=_AFFINE,
+            affine=AFFINE,
         )
         for flip in rng.integers(0, 2, case.batch)
     ]
@@ -200,7 +200,7 @@ def _decoder(case: Case, raw: Numbers, records: Numbers) -> Callable[[], Numbers
 
     def run() -> Numbers:
         for box, out in zip(boxes, target, strict=True):
-            decode_channel(box, _AFFINE, out[0])
+            decode_channel(box, AFFINE, out[0])
         return target
 
     return run
@@ -221,7 +221,7 @@ def _swap_bytes(case: Case, swaps: Numbers, itemsize: int) -> tuple[int, int]:
     return 2 * itemsize * changed, 4 * itemsize * case.patch**3 * case.iterations * case.batch
 
 
-def _difference(got: Numbers, wanted: Numbers) -> str | None:
+def difference(got: Numbers, wanted: Numbers) -> str | None:
     """Return where two arrays differ by a bit, or None."""
     if got.shape != wanted.shape or got.dtype != wanted.dtype:
         return f"{got.dtype} {got.shape} came, {wanted.dtype} {wanted.shape} was wanted"

@@ -48,7 +48,7 @@ _MARGIN = 1.3
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options."""
     parser = argparse.ArgumentParser("python -m benchmarks.training", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--workload", choices=sorted(WORKLOADS), default="d")
+    parser.add_argument("--workload", choices=[w.name for w in WORKLOADS.values() if w.samples == "pairs"], default="d")
     parser.add_argument("--data", type=Path, help="a folder of volumes; synthetic ones are made without it")
     parser.add_argument("--volumes", type=int, default=16)
     parser.add_argument("--folder", type=Path, default=volumes.FOLDER, help="where synthetic volumes are kept")

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import nibabel as nib
@@ -17,23 +18,25 @@ from tqdm import tqdm
 import dali_cr
 from benchmarks.workload import Triple, Workload
 from dali_cr.index import Index
-from dali_cr.phantom import Modality, make_phantom
+from dali_cr.phantom import Modality, make_phantom, write_images
 
 FOLDER = Path(__file__).resolve().parents[1] / "runs" / "bench-data"
 """Where the synthetic volumes are kept between runs; git ignores it."""
 
 PHANTOM_SEED = 0
 
+_PATTERNS = {"nifti": "**/*.nii*", "png": "**/*.png"}
+
 
 def find_volumes(workload: Workload, count: int, data: Path | None = None, folder: Path = FOLDER) -> Index:
-    """Return the index of `count` one-channel volumes that are at least as large as the workload's crop.
+    """Return the index of `count` one-channel volumes or images that are at least as large as the workload's crop.
 
     Parameters
     ----------
     workload : Workload
     count : int
     data : path, optional
-        A folder of volumes; synthetic ones of the workload's shape are made where none is given.
+        A folder of them; synthetic ones of the workload's shape are made where none is given.
     folder : path
         Where synthetic volumes are kept.
 
@@ -44,8 +47,12 @@ def find_volumes(workload: Workload, count: int, data: Path | None = None, folde
     """
     if count < 1:
         raise ValueError(f"volumes: wanted at least 1, got {count}")
-    paths = [] if data else make_volumes(folder, workload.shape, workload.modality, count)
-    root, pattern = (data, "**/*.nii*") if data else (paths[0].parent, [path.name for path in paths])
+    if data:
+        root, pattern = data, _PATTERNS[workload.files]
+    elif workload.files == "png":
+        root, pattern = _place(make_images(folder, workload.shape, count))
+    else:
+        root, pattern = _place(make_volumes(folder, workload.shape, workload.modality, count))
     index = dali_cr.scan(root, pattern, fourth_axis="cases", progress=sys.stderr.isatty())
     fitting = [case for case in index.cases if all(n >= c for n, c in zip(case.shape, workload.crop, strict=True))]
     if not fitting:
@@ -55,6 +62,24 @@ def find_volumes(workload: Workload, count: int, data: Path | None = None, folde
             f"got {len(index)} of shapes {shapes[:5]} in {root}"
         )
     return replace(index, cases=tuple(fitting[:count]))
+
+
+def _place(paths: list[Path]) -> tuple[Path, list[str]]:
+    """Return the folder of files, and their names."""
+    return paths[0].parent, [path.name for path in paths]
+
+
+def make_images(folder: Path, shape: Triple, count: int) -> list[Path]:
+    """Return `count` slices as 8-bit grey PNG; made where they are missing."""
+    kept = folder / f"png-{'x'.join(map(str, shape[1:]))}"
+    kept.mkdir(parents=True, exist_ok=True)
+    paths = [kept / f"phantom_{number:03d}.png" for number in range(count)]
+    missing = [number for number, path in enumerate(paths) if not path.exists()]
+    for number in tqdm(missing, desc=f"making {kept.name}", unit="image", disable=not missing):
+        with TemporaryDirectory(dir=folder) as scratch:
+            (made,) = write_images(scratch, 1, shape[1:], PHANTOM_SEED, first=number)
+            made.replace(paths[number])
+    return paths
 
 
 def make_volumes(folder: Path, shape: Triple, modality: Modality, count: int) -> list[Path]:

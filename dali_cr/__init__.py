@@ -12,7 +12,9 @@ from dali_cr.index import Index
 from dali_cr.ops.swap import swap_patches, unswap_patches
 from dali_cr.recipe import Restoration, Swap
 from dali_cr.scan import scan
+from dali_cr.slices import Slices
 from dali_cr.swaps import draw_swaps
+from dali_cr.views import Views
 from dali_cr.volume import read_volume
 
 if TYPE_CHECKING:
@@ -25,7 +27,9 @@ __all__ = [
     "Index",
     "Loader",
     "Restoration",
+    "Slices",
     "Swap",
+    "Views",
     "VolumeError",
     "draw_swaps",
     "fn",

@@ -4,6 +4,9 @@
 
     python -m dali_cr scan scans/ --save scans.json
     python -m dali_cr preview scans/ -o preview.png --crop 32 64 64 --patch 4 8
+    python -m dali_cr preview scans/ -o preview.png --recipe pcrlv2 --normalize percentile
+    python -m dali_cr preview scans/ -o preview.png --crop 1 224 224 --slices-axis D --slices-every 3
+    python -m dali_cr preview pictures/ --pattern "**/*.png" -o preview.png --crop 1 224 288
     python -m dali_cr phantom phantoms/
     python -m dali_cr doctor
 
@@ -23,6 +26,8 @@ from dali_cr.index import Index
 from dali_cr.recipe import Restoration, Swap
 from dali_cr.report import describe
 from dali_cr.scan import EVERY_VOLUME, scan
+from dali_cr.slices import ORDERS, Slices
+from dali_cr.views import Views
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,21 +88,44 @@ def _doctor(chosen: argparse.Namespace) -> None:
 def _preview(chosen: argparse.Namespace) -> None:
     from dali_cr.preview import draw_preview
 
-    recipe = Restoration(
-        crop=tuple(chosen.crop),
-        swap=Swap(iterations=chosen.iterations, patch=_patch(chosen.patch)),
-        normalize=_normalize(chosen.normalize),
-        foreground=chosen.foreground,
-    )
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
-    draw_preview(_find(chosen), recipe, chosen.seed, chosen.sample, chosen.out)
+    draw_preview(_find(chosen), _recipe(chosen), chosen.seed, chosen.sample, chosen.out)
     print(chosen.out)
 
 
-def _phantom(chosen: argparse.Namespace) -> None:
-    from dali_cr.phantom import write_phantoms
+def _recipe(chosen: argparse.Namespace) -> Restoration | Views:
+    """Return the recipe that the options stand for."""
+    if chosen.recipe == "pcrlv2":
+        plain = {"normalize": _normalize(chosen.normalize)} if chosen.normalize else {}
+        return Views(foreground=chosen.foreground, spacing=chosen.spacing, **plain)
+    if chosen.spacing:
+        raise ValueError("spacing: wanted --recipe pcrlv2, whose views are resampled; crops are of the volumes' voxels")
+    return Restoration(
+        crop=tuple(chosen.crop),
+        swap=Swap(iterations=chosen.iterations, patch=_patch(chosen.patch)),
+        normalize=_normalize(chosen.normalize or ["zscore"]),
+        foreground=chosen.foreground,
+        slices=_slices(chosen),
+    )
 
-    write_phantoms(chosen.folder, count=chosen.count, shape=tuple(chosen.shape), seed=chosen.seed)
+
+def _slices(chosen: argparse.Namespace) -> Slices | None:
+    """Return the slices that the options stand for."""
+    if chosen.slices_axis:
+        return Slices(chosen.slices_axis, chosen.slices_every, skip_empty=not chosen.slices_empty)
+    if chosen.slices_every != 1 or chosen.slices_empty:
+        raise ValueError("slices: wanted --slices-axis D, H or W beside the other options of slices, got none")
+    return None
+
+
+def _phantom(chosen: argparse.Namespace) -> None:
+    from dali_cr.phantom import write_images, write_phantoms
+
+    if chosen.images:
+        _, height, width = chosen.shape
+        write_images(chosen.folder, count=chosen.count, shape=(height, width), seed=chosen.seed)
+    else:
+        write_phantoms(chosen.folder, count=chosen.count, shape=tuple(chosen.shape), seed=chosen.seed)
     print(chosen.folder)
 
 
@@ -142,7 +170,8 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("phantom", help="write synthetic volumes to try things on")
     command.add_argument("folder", type=Path)
-    command.add_argument("--count", type=int, default=24, help="volumes")
+    command.add_argument("--images", action="store_true", help="PNG slices of H × W pixels, not volumes")
+    command.add_argument("--count", type=int, default=24, help="volumes, or images")
     command.add_argument("--shape", type=int, nargs=3, default=[48, 56, 52], metavar=("D", "H", "W"))
     command.add_argument("--seed", type=int, default=0)
     command.set_defaults(command=_phantom)
@@ -161,7 +190,16 @@ def _add_data(command: argparse.ArgumentParser) -> None:
 
 
 def _add_recipe(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--recipe", choices=("restoration", "pcrlv2"), default="restoration", help="pairs of crops, or several views"
+    )
+    command.add_argument(
+        "--spacing", type=float, nargs=3, metavar=("D", "H", "W"), help="pcrlv2: mm of the voxels that boxes are of"
+    )
     command.add_argument("--crop", type=int, nargs=3, default=[64, 64, 64], metavar=("D", "H", "W"))
+    command.add_argument("--slices-axis", choices=tuple(ORDERS), help="samples are crops of slices across this axis")
+    command.add_argument("--slices-every", type=int, default=1, metavar="N", help="every so many slices")
+    command.add_argument("--slices-empty", action="store_true", help="slices without foreground too")
     command.add_argument("--iterations", type=int, default=100, help="swaps of two patches")
     command.add_argument(
         "--patch",
@@ -172,7 +210,7 @@ def _add_recipe(command: argparse.ArgumentParser) -> None:
         help="edges: one number, lowest and highest, D H W, or lowest and highest of each",
     )
     command.add_argument(
-        "--normalize", nargs="+", default=["zscore"], metavar="HOW", help="zscore, percentile, none, or window LOW HIGH"
+        "--normalize", nargs="+", metavar="HOW", help="zscore, percentile, none, or window LOW HIGH; pcrlv2: -1000 1000"
     )
     command.add_argument("--foreground", type=float, default=0.9, help="probability of a crop centred on foreground")
 

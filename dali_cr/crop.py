@@ -18,17 +18,16 @@ def box(view: View, crop: Triple, shape: Triple) -> tuple[Triple, Triple]:
     return (max(0, d), max(0, h), max(0, w)), (min(ld, d + cd), min(lh, h + ch), min(lw, w + cw))
 
 
-def union(views: Iterable[View], crop: Triple, shape: Triple) -> tuple[Triple, Triple]:
-    """Return the smallest canonical box that holds those of all views."""
-    starts, stops = zip(*(box(view, crop, shape) for view in views), strict=True)
+def around(boxes: Iterable[tuple[Triple, Triple]]) -> tuple[Triple, Triple]:
+    """Return the smallest canonical box [start, stop) that holds all of these."""
+    starts, stops = zip(*boxes, strict=True)
     (d, h, w), (e, i, x) = (map(min, zip(*starts, strict=True)), map(max, zip(*stops, strict=True)))
     return (d, h, w), (e, i, x)
 
 
-def slices(view: View, crop: Triple, shape: Triple, origin: Triple = (0, 0, 0)) -> tuple[slice, ...]:
-    """Return a view's box as slices of an array whose first voxel is the volume's `origin`."""
-    start, stop = box(view, crop, shape)
-    return tuple(slice(a - o, b - o) for a, b, o in zip(start, stop, origin, strict=True))
+def slices(box: tuple[Triple, Triple], origin: Triple = (0, 0, 0)) -> tuple[slice, ...]:
+    """Return a box as slices of an array whose first voxel is the volume's `origin`."""
+    return tuple(slice(a - o, b - o) for a, b, o in zip(*box, origin, strict=True))
 
 
 def window(view: View, crop: Triple, shape: Triple) -> tuple[slice, ...]:

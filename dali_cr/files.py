@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from dali_cr.geometry import is_volume
+from dali_cr.images import is_image
 from dali_cr.index import Problem
 
 Roots = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -84,7 +85,7 @@ def as_patterns(globs: Globs) -> list[Pattern]:
 def find_files(
     root: Roots, patterns: list[Pattern], include: list[Pattern], exclude: list[Pattern]
 ) -> tuple[Path, dict[str, Found], list[Problem]]:
-    """Find the volumes under one folder or several.
+    """Find the volumes and images under one folder or several.
 
     Returns
     -------
@@ -118,7 +119,8 @@ def find_files(
         for path in _walk(folder, prefix, problems):
             taken, asked = (next((m for p in some if (m := p.match(path))), None) for some in (patterns, include))
             names = taken or asked
-            if names and is_volume(path) and not any(p.match(path) for p in exclude):
+            readable = is_volume(path) or is_image(path)
+            if names and readable and not any(p.match(path) for p in exclude):
                 case = names[0] if len(roots) == 1 or names[0] is None else f"{prefix.as_posix()}/{names[0]}"
                 files[(prefix / path).as_posix()] = Found(case, names[1], asked is not None)
     return top, dict(sorted(files.items())), problems

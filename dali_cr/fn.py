@@ -6,6 +6,7 @@ Each works where its data lie: `data.gpu()` gives the CUDA kernel, CPU data the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,11 @@ from dali_cr.raw_source import RawSource
 from dali_cr.recipe import Restoration, Swap
 from dali_cr.stream import Stream
 from dali_cr.swaps import draw_batch
+from dali_cr.view_batch import finish_views as finish_batch
+from dali_cr.view_batch import finish_views_ref
+from dali_cr.view_plan import ViewPlanner
+from dali_cr.view_source import ViewRawSource
+from dali_cr.views import Views
 
 Node = Any
 """A DALI `DataNode`."""
@@ -120,6 +126,64 @@ def swap_patches(data: Node, swaps: Node) -> Node:
     if on_gpu(data):
         return on_batch(_swap_gpu, data, swaps.gpu())
     return on_batch(_swap_cpu, data, swaps)
+
+
+def read_views(
+    index: Index, recipe: Views, *, batch_size: int, seed: int = 0, threads: int | None = None
+) -> tuple[Node, ...]:
+    """Read and inflate the planned multi-view samples of an index; nothing is decoded yet.
+
+    Parameters
+    ----------
+    index : Index
+    recipe : Views
+    batch_size : int
+        The pipeline's.
+    seed : int
+    threads : int, optional
+        That read and inflate; as many as there are cores without it.
+
+    Returns
+    -------
+    raw : (bytes,) uint8
+        Of the volume, the box that the views reach, as it lies in the file.
+    globals, locals : (views, C, 32) int64
+        Records of the global and of the local views.
+    swaps : (2, T, 3, 3) int32
+    intensities : (views, 5) float32
+    counters : (views, 2) int64
+        All of these for `finish_views`.
+    sample : int64
+        The sample number.
+    """
+    source = ViewRawSource(ViewPlanner(index, recipe, seed), Stream(batch_size), threads=threads)
+    return external(source.batch, source.arrays)
+
+
+def finish_views(
+    raw: Node, globals_: Node, locals_: Node, swaps: Node, intensities: Node, counters: Node, recipe: Views, seed: int
+) -> tuple[Node, Node, Node]:
+    """Make views of what `read_views` read.
+
+    Parameters
+    ----------
+    raw, globals_, locals_, swaps, intensities, counters
+        From `read_views`; only `raw` says where the work is done.
+    recipe : Views
+    seed : int
+        The same again.
+
+    Returns
+    -------
+    view, target : (2, C, D, H, W) float32
+    local : (locals, C, d, h, w) float32
+    """
+    rest = (globals_, locals_, swaps, intensities, counters)
+    finish: Callable[..., Any] = finish_views_ref
+    if on_gpu(raw):
+        finish, rest = finish_batch, tuple(node.gpu() for node in rest)
+    view, target, local = on_batch(partial(finish, recipe=recipe, seed=seed), raw, *rest, outputs=3)
+    return view, target, local
 
 
 def _swap_gpu(data: list[Any], swaps: list[Any]) -> list[Any]:

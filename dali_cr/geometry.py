@@ -10,15 +10,16 @@ from __future__ import annotations
 import logging
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
 Triple = tuple[int, int, int]
+Number = TypeVar("Number", int, float)
 
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
 """The dtypes read; a dtype's place here is its code in a decode record (kernels/decode.cu has the same order)."""
@@ -69,7 +70,7 @@ class Geometry:
     affine : (4, 4) tuple of float
         Canonical voxel index (x, y, z) to world, mm, RAS+.
     orientation : str
-        The file's own axes, e.g. "LPS".
+        The file's own axes, e.g. "LPS"; "XYZ" of an image, which has no anatomical ones.
     """
 
     dtype: str
@@ -113,6 +114,23 @@ class Geometry:
             abs(a - b) <= nearest + 1e-5 * abs(b) for row, its in rows for a, b in zip(row, its, strict=True)
         )
 
+    def turned(self, order: Triple) -> Geometry:
+        """Return the same voxels with (D, H, W) in another order.
+
+        Parameters
+        ----------
+        order : (3,) int
+            Which of the present axes 0, 1, 2 each of the new ones is.
+        """
+        columns = [2 - axis for axis in reversed(order)]  # of the affine, which has x, y, z
+        return replace(
+            self,
+            shape=_in_order(self.shape, order),
+            strides=_in_order(self.strides, order),
+            spacing=_in_order(self.spacing, order),
+            affine=tuple(tuple(row[column] for column in columns) + row[3:] for row in self.affine),
+        )
+
     def end(self, frame: int, start: Triple, stop: Triple) -> int:
         """Return how many bytes of the data file must be read to have the box [start, stop) of a frame."""
         last = self.base + sum(s * (b - 1 if s > 0 else a) for s, a, b in zip(self.strides, start, stop, strict=True))
@@ -138,6 +156,11 @@ class Geometry:
         shape = tuple(b - a for a, b in zip(start, stop, strict=True))
         strides = tuple(s * dtype.itemsize for s in self.strides)
         return np.ndarray(shape, dtype, data.data, self.data_offset + first * dtype.itemsize, strides)
+
+
+def _in_order(triple: tuple[Number, Number, Number], order: Triple) -> tuple[Number, Number, Number]:
+    """Return three things in another order."""
+    return triple[order[0]], triple[order[1]], triple[order[2]]
 
 
 def is_volume(path: str | Path) -> bool:

@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.geometry import Geometry
-from dali_cr.statistics import Statistics
+from dali_cr.statistics import Flags, Statistics
 
-FORMAT = 2
+FORMAT = 3
 """Of the file that `Index.save` writes."""
 
 
@@ -40,6 +40,8 @@ class Volume:
     statistics : Statistics
     foreground : (cells_d, cells_h, cells_w) uint8
         The coarse foreground map.
+    occupied : tuple of (D,), (H,) and (W,) bool
+        Whether there is any foreground in each slice across D, H and W.
     sha256 : str
         Of the data file as it lies on disk (and of the .hdr of a pair).
     size, mtime_ns : int
@@ -52,6 +54,7 @@ class Volume:
     geometry: Geometry
     statistics: Statistics
     foreground: npt.NDArray[np.integer[Any]]
+    occupied: tuple[Flags, Flags, Flags]
     sha256: str
     size: int
     mtime_ns: int
@@ -73,7 +76,7 @@ class Volume:
 
     @property
     def orientation(self) -> str:
-        """The file's own axes, e.g. "LPS"."""
+        """The file's own axes, e.g. "LPS"; "XYZ" of an image."""
         return self.geometry.orientation
 
 
@@ -278,20 +281,30 @@ def _pack(volume: Volume) -> dict[str, Any]:
     shape = list(volume.foreground.shape)
     content = {name: getattr(volume, name) for name in ("path", "data", "frame", "sha256", "size", "mtime_ns")}
     geometry, statistics = asdict(volume.geometry), asdict(volume.statistics)
-    return {**content, "geometry": geometry, "statistics": statistics, "foreground": {"shape": shape, "zlib": packed}}
+    occupied = [np.packbits(flags).tobytes().hex() for flags in volume.occupied]
+    foreground = {"shape": shape, "zlib": packed}
+    return {**content, "geometry": geometry, "statistics": statistics, "foreground": foreground, "occupied": occupied}
 
 
 def _unpack(content: dict[str, Any]) -> Volume:
     """Return the volume of `_pack`'s values."""
     packed = content.pop("foreground")
     weights = np.frombuffer(zlib.decompress(base64.b64decode(packed["zlib"])), np.uint8)
-    geometry: dict[str, Any] = {name: _tuples(value) for name, value in content.pop("geometry").items()}
+    fields: dict[str, Any] = {name: _tuples(value) for name, value in content.pop("geometry").items()}
+    geometry = Geometry(**fields)
+    d, h, w = map(_unpack_flags, content.pop("occupied"), geometry.shape)
     return Volume(
-        geometry=Geometry(**geometry),
+        geometry=geometry,
         statistics=Statistics(**content.pop("statistics")),
         foreground=weights.reshape(packed["shape"]),
+        occupied=(d, h, w),
         **content,
     )
+
+
+def _unpack_flags(digits: str, length: int) -> Flags:
+    """Return flags of their hexadecimal digits."""
+    return np.unpackbits(np.frombuffer(bytes.fromhex(digits), np.uint8), count=length).astype(bool)
 
 
 def _tuples(value: object) -> object:

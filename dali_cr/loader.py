@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any
@@ -12,11 +13,12 @@ from dali_cr.ahead import Ahead
 from dali_cr.cache import Cache, open_cache
 from dali_cr.geometry import VolumeError
 from dali_cr.index import Index
-from dali_cr.pipeline import AnySource, build_pipeline, device_number, make_source
-from dali_cr.plan import Planner, SamplePlan
+from dali_cr.pipeline import AnySource, build_pipeline, device_number, make_planner, make_source
+from dali_cr.plan import SamplePlan
 from dali_cr.raw_source import RawSource
 from dali_cr.recipe import Restoration
 from dali_cr.stream import Stream
+from dali_cr.views import Views
 
 _STATE_FORMAT = 1
 
@@ -25,12 +27,15 @@ _KEPT_READY = 1
 
 
 class Loader:
-    """An endless stream of batches of pairs.
+    """An endless stream of batches: by name, tensors on the device, and the sample numbers.
+
+    Of pairs: "disordered" and "target" (B, C, D, H, W). Of views: "view" and "target" (B, 2, C, D, H, W), corrupted and
+    clean, and "local" (B, locals, C, d, h, w). Of both: "sample" (B,) int64, on the CPU.
 
     Parameters
     ----------
     index : Index
-    recipe : Restoration
+    recipe : Restoration or Views
     batch_size : int
         Of this rank.
     device : "cuda", "cuda:N" or "cpu"
@@ -54,6 +59,8 @@ class Loader:
         samples are the same bytes with and without.
     timeout : float
         Seconds to wait for one case's files before `VolumeError` says that they hang.
+    dims : 3 or 2
+        With 2, for crops one voxel thick, tensors are without the axis D: (B, C, H, W).
 
     Raises
     ------
@@ -78,7 +85,7 @@ class Loader:
     def __init__(
         self,
         index: Index,
-        recipe: Restoration,
+        recipe: Restoration | Views,
         *,
         batch_size: int,
         device: str = "cuda",
@@ -91,13 +98,15 @@ class Loader:
         on_error: str = "raise",
         cache: str | Sequence[str] = (),
         timeout: float = 600.0,
+        dims: int = 3,
     ) -> None:
+        _check_dims(dims, recipe)
         if epochs is not None and epochs < 0:
             raise ValueError(f"epochs: wanted None or a number of at least 0, got {epochs}")
         self._torch = extras.load("torch")
         here, everyone = _ranks(self._torch)
         self.index, self.recipe, self.seed, self.device = index, recipe, seed, str(device)
-        self._planner = Planner(index, recipe, seed)
+        self._planner = make_planner(index, recipe, seed)
         self._stream = Stream(
             batch_size,
             end=None if epochs is None else epochs * self._planner.epoch_length,
@@ -107,7 +116,7 @@ class Loader:
         self._options: dict[str, Any] = {"threads": threads, "on_error": on_error, "timeout": timeout}
         self._levels = [cache] if isinstance(cache, str) else list(cache)
         self._cache: Cache | None = None
-        self._prefetch = prefetch
+        self._prefetch, self._dims = prefetch, dims
         self._device_number = device_number(self.device)
         self._running: _Running | None = None
         self._finalizer: Any = None
@@ -138,7 +147,7 @@ class Loader:
         return {self.index.cases[case].name: reason for case, reason in sorted(broken.items())}
 
     def plan(self, number: int) -> SamplePlan:
-        """Return what a sample is: its case and path, and the origin, flips and swaps of its crop."""
+        """Return what a sample is: its case and path, and the origin, flips and swaps of its crop, or of its views."""
         broken = self._running.source.broken if self._running else self._broken
         return self._planner.draw([number], broken)[0]
 
@@ -222,12 +231,15 @@ class Loader:
         running = self._run()
         numbers = self._stream.numbers(self._step)
         try:
-            disordered, target = running.take()
+            tensors = running.take()
         except VolumeError:
             self.close()
             raise
         self._step += 1
-        return {"disordered": disordered, "target": target, "sample": self._torch.from_numpy(numbers)}
+        if self._dims == 2:
+            tensors = {name: tensor.squeeze(-3) for name, tensor in tensors.items()}
+        # Copied: NumPy's memory is let go of under the interpreter's lock, for which the readers' threads wait in turn.
+        return {**tensors, "sample": self._torch.tensor(numbers)}
 
 
 class _Running:
@@ -245,9 +257,10 @@ class _Running:
         self._steps = count()
         on_gpu = device_number(device) is not None
         self._ahead = None if on_gpu else Ahead(lambda: self._run(next(self._steps)), _KEPT_READY)
+        self._given: deque[dict[str, Any]] = deque()
 
-    def take(self) -> tuple[Any, Any]:
-        """Return the tensors of the next step.
+    def take(self) -> dict[str, Any]:
+        """Return the tensors of the next step, by name.
 
         Raises
         ------
@@ -255,7 +268,11 @@ class _Running:
             If a file of this very step could not be read.
         """
         if self._ahead:
-            return self._ahead.take()
+            # To let go of a batch while the threads make the next takes 1 ms: the caller's last but one goes first.
+            while len(self._given) > 1:
+                self._given.popleft()
+            self._given.append(self._ahead.take())
+            return self._given[-1]
         stream = self._torch.cuda.current_stream(self._pipeline.device_id)
         return self._run(next(self._steps), stream.cuda_stream)
 
@@ -265,13 +282,14 @@ class _Running:
             self._ahead.close()
         self.source.close()
 
-    def _run(self, step: int, *stream: int) -> tuple[Any, Any]:
+    def _run(self, step: int, *stream: int) -> dict[str, Any]:
         """Run the pipeline; on a GPU the outputs come on a stream."""
         outputs = self._pipeline.run(*stream)
         if step in self._errors:
             raise self._errors[step]
-        disordered, target = (self._torch.from_dlpack(output.as_tensor()) for output in outputs[:2])
-        return disordered, target
+        # The last output is the sample numbers, which the stream knows.
+        names = self.source.names
+        return {n: self._torch.from_dlpack(o.as_tensor()) for n, o in zip(names, outputs, strict=False)}
 
     def _batch(self, k: int) -> tuple[Any, ...]:
         """Return batch k; in place of one that failed, or past the end, one that nobody will be given.
@@ -290,6 +308,17 @@ def _close(running: _Running, cache: Cache) -> None:
     """Stop the threads, then let go of what they read through."""
     running.close()
     cache.close()
+
+
+def _check_dims(dims: int, recipe: Restoration | Views) -> None:
+    """Refuse to drop an axis that is longer than 1."""
+    if dims not in (2, 3):
+        raise ValueError(f"dims: wanted 2 or 3, got {dims!r}")
+    if isinstance(recipe, Views):
+        if dims == 2:
+            raise ValueError("dims: wanted 3 for views, which are turned in space, got 2")
+    elif dims == 2 and recipe.crop[0] != 1:
+        raise ValueError(f"dims: wanted a crop of (1, rows, columns) to drop the axis D, got {recipe.crop}")
 
 
 def _ranks(torch: Any) -> tuple[int, int]:

@@ -16,6 +16,8 @@ from dali_cr.source import Arrays, Batch, Memory, Source, numbers_of, take
 class PairSource(Source[Batch]):
     """Batches of finished samples: disordered and target (B, C, D, H, W), sample (B,) int64."""
 
+    names, arrays = ("disordered", "target"), 3
+
     def blank(self) -> Arrays:
         """Return zeros."""
         pair = np.zeros((1, self.channels, *self.planner.recipe.crop), self.planner.recipe.dtype)
@@ -29,14 +31,15 @@ class PairSource(Source[Batch]):
     def _fill(self, batch: Batch, group: list[int]) -> None:
         case, recipe = self.case_of(batch.plans[group[0]]), self.planner.recipe
         views = {i: batch.plans[i].views[0] for i in group}
-        start, stop = crop.union(views.values(), recipe.crop, case.shape)
+        boxes = {i: crop.box(view, recipe.crop, case.shape) for i, view in views.items()}
+        start, stop = crop.around(boxes.values())
         fills = np.empty(len(case.volumes), recipe.dtype)
         for channel, volume, raw in self.boxes(case, start, stop):
             affine, span = affine_map(volume, recipe.normalize), raw_span(volume)
             fills[channel] = affine.fill
             for i, view in views.items():
                 disordered, target = batch.arrays[0][i, channel], batch.arrays[1][i, channel]
-                part = raw[crop.slices(view, recipe.crop, case.shape, start)]
+                part = raw[crop.slices(boxes[i], start)]
                 if part.shape != recipe.crop:
                     disordered[...] = target[...] = affine.fill
                 window = crop.window(view, recipe.crop, case.shape)

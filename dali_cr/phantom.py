@@ -1,4 +1,4 @@
-"""Synthetic bodies as real NIfTI files, for demonstrations and tests that must not download anything.
+"""Synthetic bodies as real NIfTI files or PNG images, for demonstrations and tests that must not download anything.
 
 A phantom is a trunk of ellipsoid organs, the same arrangement in every subject and other places, sizes and textures in
 each, under a smooth bias field and noise: enough context for a network to tell where a swapped patch came from. The
@@ -18,6 +18,7 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
+from PIL import Image
 
 Triple = tuple[int, int, int]
 Modality = Literal["mr", "ct"]
@@ -165,6 +166,40 @@ def write_phantoms(
         _write(images / name, image, spacing, storage)
         _write(labels / name, organs, spacing, _Storage(storage.axes, "<u1", tilt=storage.tilt))
         paths.append(images / name)
+    return paths
+
+
+def write_images(
+    folder: str | Path, count: int = 24, shape: tuple[int, int] = (270, 400), seed: int = 0, first: int = 0
+) -> list[Path]:
+    """Write slices through `count` bodies as 8-bit PNG to `folder/images`, and their labels to `folder/labels`.
+
+    Parameters
+    ----------
+    folder : path
+        Made if it does not exist; files of the same names are overwritten.
+    count : int
+    shape : (2,) int
+        Rows and columns. The body's front is up and its right side to the right.
+    seed : int
+    first : int
+        Number of the first body.
+
+    Returns
+    -------
+    paths : list of Path
+        The images, in order; the same arguments write the same pixels.
+    """
+    images, labels = Path(folder) / "images", Path(folder) / "labels"
+    for made in (images, labels):
+        made.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number in range(first, first + count):
+        image, organs, _ = make_phantom(seed, (1, *shape), number)
+        grey = np.rint(np.clip(image[0], 0, None) * (255 / float(image.max()))).astype(np.uint8)
+        paths.append(images / f"phantom_{number:03d}.png")
+        Image.fromarray(grey[::-1]).save(paths[-1])
+        Image.fromarray(organs[0, ::-1]).save(labels / paths[-1].name)
     return paths
 
 

@@ -1,4 +1,4 @@
-"""`restoration_pipeline`: the DALI graph from files to pairs.
+"""`restoration_pipeline`: the DALI graph from files to pairs, or to views.
 
 On a GPU: raw boxes, records and swaps are copied to it, one function decodes the batch and swaps in the copy. On a CPU
 the reader's threads finish the samples: there, the same work in a CPU `python_function` would run on one core, under
@@ -7,7 +7,7 @@ the interpreter's lock.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,13 +25,17 @@ from dali_cr.plan import Planner
 from dali_cr.raw_source import RawSource
 from dali_cr.recipe import Restoration
 from dali_cr.stream import Stream
+from dali_cr.view_batch import finish_views
+from dali_cr.view_plan import ViewPlanner
+from dali_cr.view_source import ViewPairSource, ViewRawSource
+from dali_cr.views import Views
 
-AnySource = PairSource | RawSource
+AnySource = PairSource | RawSource | ViewPairSource
 
 
 def restoration_pipeline(
     index: Index,
-    recipe: Restoration,
+    recipe: Restoration | Views,
     batch_size: int,
     device: str = "cuda",
     seed: int = 0,
@@ -46,7 +50,7 @@ def restoration_pipeline(
     Parameters
     ----------
     index : Index
-    recipe : Restoration
+    recipe : Restoration or Views
     batch_size : int
     device : "cuda", "cuda:N" or "cpu"
     seed : int
@@ -62,7 +66,8 @@ def restoration_pipeline(
     Returns
     -------
     pipeline : nvidia.dali.Pipeline
-        Outputs disordered and target (B, C, D, H, W), and sample (B,) int64 on the CPU.
+        Outputs disordered and target (B, C, D, H, W), and sample (B,) int64 on the CPU. For `Views`: view and target
+        (B, 2, C, D, H, W), local (B, locals, C, d, h, w), and sample.
 
     Raises
     ------
@@ -74,9 +79,14 @@ def restoration_pipeline(
     """
     levels = [cache] if isinstance(cache, str) else list(cache)
     source = make_source(
-        Planner(index, recipe, seed), Stream(batch_size), device, levels, threads=threads, on_error=on_error
+        make_planner(index, recipe, seed), Stream(batch_size), device, levels, threads=threads, on_error=on_error
     )
     return build_pipeline(source, device, prefetch=prefetch)
+
+
+def make_planner(index: Index, recipe: Restoration | Views, seed: int) -> Planner:
+    """Make the planner that a recipe needs."""
+    return ViewPlanner(index, recipe, seed) if isinstance(recipe, Views) else Planner(index, recipe, seed)
 
 
 def make_source(
@@ -106,10 +116,11 @@ def make_source(
     if budgets and not on_gpu:
         raise ValueError(f"cache: a 'gpu' level needs a GPU, the device is {device!r}; take 'host:...' or 'disk:...'")
     cache = cache or open_cache(levels, planner.index)
+    views = isinstance(planner, ViewPlanner)
     if not on_gpu:
-        return PairSource(planner, stream, cache=cache, **options)
+        return (ViewPairSource if views else PairSource)(planner, stream, cache=cache, **options)
     arena = Arena(sum(budgets), planner.index) if budgets else None
-    return RawSource(planner, stream, cache=cache, arena=arena, **options)
+    return (ViewRawSource if views else RawSource)(planner, stream, cache=cache, arena=arena, **options)
 
 
 def build_pipeline(source: AnySource, device: str, *, prefetch: int = 2, batch: Any = None) -> Any:
@@ -118,8 +129,8 @@ def build_pipeline(source: AnySource, device: str, *, prefetch: int = 2, batch: 
     Parameters
     ----------
     source : Source
-        A `RawSource` for the kernels, a `PairSource` for the CPU. With a `RawSource` on "cpu", the graph has exactly
-        the GPU's shape, and the functions run on whatever `dali_cr.ops.launch` gives them.
+        A `RawSource` for the kernels, a `PairSource` for the CPU, or their kind for views. With a `RawSource` on "cpu",
+        the graph has exactly the GPU's shape, and the functions run on whatever `dali_cr.ops.launch` gives them.
     device : "cuda", "cuda:N" or "cpu"
     prefetch : int
     batch : callable, optional
@@ -138,31 +149,32 @@ def build_pipeline(source: AnySource, device: str, *, prefetch: int = 2, batch: 
     pipeline = dali.Pipeline(source.stream.batch_size, 1, device_id, prefetch_queue_depth=prefetch)
     with pipeline:
         make = batch or source.batch
-        if isinstance(source, PairSource):
-            disordered, target, sample = fn.external(make, 3)
-        else:
-            raw, records, swaps, sample = fn.external(make, 4)
-            if device_id is not None:
-                raw, records, swaps = raw.gpu(), records.gpu(), swaps.gpu()
-            recipe = source.planner.recipe
-            restore = partial(restore_batch, recipe=recipe, arena=source.arena)
-            disordered, target = fn.on_batch(restore, raw, records, swaps, outputs=2)
-        pipeline.set_outputs(disordered, target, sample)
+        *outputs, sample = fn.external(make, source.arrays)
+        if isinstance(source, RawSource):
+            inputs = outputs if device_id is None else [node.gpu() for node in outputs]
+            outputs = fn.on_batch(_finisher(source), *inputs, outputs=len(source.names))
+        pipeline.set_outputs(*outputs, sample)
     pipeline.build()
     return pipeline
 
 
+def _finisher(source: RawSource) -> Callable[..., Any]:
+    """Return the function that makes a batch of what the source gives."""
+    if isinstance(source, ViewRawSource):
+        return partial(finish_views, recipe=source.recipe, seed=source.planner.seed, arena=source.arena)
+    return partial(restore_batch, recipe=source.planner.recipe, arena=source.arena)
+
+
 def _try_kernels(source: RawSource, device_id: int) -> None:
     """Compile and run the kernels on a blank batch: what is wrong shows now, and the first batch need not wait."""
-    recipe, cupy = source.planner.recipe, launch.array_module()
+    cupy = launch.array_module()
     found = cupy.cuda.runtime.getDeviceCount() if cupy.cuda.is_available() else 0
     if device_id >= found:
         raise ValueError(f"device: wanted 'cuda:{device_id}', there are {found} GPUs; take another one, or 'cpu'")
     with cupy.cuda.Device(device_id):
         if source.arena:
             source.arena.allocate()
-        inputs = [[cupy.asarray(array[0])] for array in source.blank()[:3]]
-        restore_batch(*inputs, recipe=recipe, arena=source.arena)
+        _finisher(source)(*([cupy.asarray(array[0])] for array in source.blank()[:-1]))
         cupy.cuda.get_current_stream().synchronize()
 
 

@@ -9,16 +9,20 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from dali_cr.images import ORIENTATION
 from dali_cr.index import Index
 from dali_cr.pair_source import PairSource
 from dali_cr.plan import Planner, SamplePlan
 from dali_cr.recipe import Restoration
 from dali_cr.stream import Stream
+from dali_cr.view_plan import ViewPlanner
+from dali_cr.view_preview import ViewRow, make_row
+from dali_cr.views import Views
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,17 +39,17 @@ _GOLDEN = 0.618034
 
 
 def draw_preview(
-    index: Index, recipe: Restoration, seed: int, samples: Sequence[int], out: str | os.PathLike[str]
+    index: Index, recipe: Restoration | Views, seed: int, samples: Sequence[int], out: str | os.PathLike[str]
 ) -> None:
     """Draw the middle slice of samples: the target, the disordered crop, and the swaps that lie in it.
 
     Both boxes of a pair have one colour; a dashed box's partner lies in another slice. Of several channels the first
-    is drawn.
+    is drawn. For `Views`: where in the volume they lie, the targets, the corrupted global views and the local ones.
 
     Parameters
     ----------
     index : Index
-    recipe : Restoration
+    recipe : Restoration or Views
     seed : int
         Of the stream of samples, as a `Loader` takes it.
     samples : sequence of int
@@ -65,13 +69,18 @@ def draw_preview(
     figure_class = _figure_class()
     if not samples or min(samples) < 0:
         raise ValueError(f"samples: wanted sample numbers of at least 0, got {list(samples)}")
-    planner = Planner(index, recipe, seed)
-    rows = [_make(planner, number) for number in samples]
+    rows: Sequence[_Row | ViewRow]
+    if isinstance(recipe, Views):
+        views = ViewPlanner(index, recipe, seed)
+        rows = [make_row(views, number) for number in samples]
+    else:
+        planner = Planner(index, recipe, seed)
+        rows = [_make(planner, number) for number in samples]
     heights = [_CAPTIONS + _PANEL * row.height for row in rows]
-    figure = figure_class(figsize=(3 * _PANEL, sum(heights)), layout="constrained")
+    figure = figure_class(figsize=(rows[0].columns * _PANEL, sum(heights)), layout="constrained")
     strips = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)[:, 0]
     for strip, row in zip(strips, rows, strict=True):
-        _draw(strip, row)
+        row.draw(strip)
     figure.savefig(out, dpi=120)
 
 
@@ -87,12 +96,33 @@ class _Row:
     """Lowest and highest value of the whole crop: swaps only move its voxels, so one range fits both."""
     aspect: float
     """Height of a voxel over its width."""
+    upwards: bool
+    """Whether rows count from the bottom, as they do but in images."""
 
     @property
     def height(self) -> float:
         """Of a panel, over its width."""
         height, width = self.target.shape
         return float(self.aspect * height / width)
+
+    @property
+    def columns(self) -> int:
+        """Panels."""
+        return 3
+
+    def draw(self, strip: SubFigure) -> None:
+        """Draw the panels."""
+        plan = self.plan
+        strip.suptitle(f"{plan.path}, sample {plan.number}, origin {plan.origin}", x=0.01, ha="left", fontsize=8)
+        panels = (("target", self.target), ("disordered", self.disordered), ("swaps", self.disordered))
+        axes = strip.subplots(1, self.columns)
+        low, high = self.span
+        origin: Literal["lower", "upper"] = "lower" if self.upwards else "upper"
+        for axis, (name, picture) in zip(axes, panels, strict=True):
+            axis.imshow(picture, cmap="gray", vmin=low, vmax=high, origin=origin, aspect=self.aspect)
+            axis.set(xticks=[], yticks=[])
+            axis.set_xlabel(name, fontsize=8)
+        _draw_boxes(axes[-1], plan.swaps, self.middle)
 
 
 def _figure_class() -> Any:
@@ -112,7 +142,8 @@ def _make(planner: Planner, number: int) -> _Row:
     finally:
         source.close()
     plan, middle = planner.draw(number)[0], planner.recipe.crop[0] // 2
-    _, high, wide = planner.index.cases[plan.case].volumes[0].spacing
+    volume = planner.index.cases[plan.case].volumes[0]
+    _, high, wide = volume.spacing
     return _Row(
         plan=plan,
         middle=middle,
@@ -120,21 +151,8 @@ def _make(planner: Planner, number: int) -> _Row:
         disordered=disordered[0, 0, middle],
         span=(float(target[0, 0].min()), float(target[0, 0].max())),
         aspect=high / wide,
+        upwards=volume.orientation != ORIENTATION,
     )
-
-
-def _draw(strip: SubFigure, row: _Row) -> None:
-    """Draw a sample's three panels."""
-    plan = row.plan
-    strip.suptitle(f"{plan.path}, sample {plan.number}, origin {plan.origin}", x=0.01, ha="left", fontsize=8)
-    panels = (("target", row.target), ("disordered", row.disordered), ("swaps", row.disordered))
-    axes = strip.subplots(1, len(panels))
-    low, high = row.span
-    for axis, (name, picture) in zip(axes, panels, strict=True):
-        axis.imshow(picture, cmap="gray", vmin=low, vmax=high, origin="lower", aspect=row.aspect)
-        axis.set(xticks=[], yticks=[])
-        axis.set_xlabel(name, fontsize=8)
-    _draw_boxes(axes[-1], plan.swaps, row.middle)
 
 
 def _draw_boxes(axis: Axes, swaps: npt.NDArray[np.int32], middle: int) -> None:

@@ -17,7 +17,7 @@ from dali_cr.geometry import Triple
 from dali_cr.index import Volume
 from dali_cr.normalize import affine_map
 from dali_cr.ops.decode import RECORD_WORDS, make_record
-from dali_cr.plan import SamplePlan, View
+from dali_cr.plan import SamplePlan
 from dali_cr.source import Arrays, Batch, BrokenCaseError, Memory, Source, numbers_of, take
 
 
@@ -60,6 +60,9 @@ class RawSource(Source[RawBatch]):
         Where the GPU keeps volumes.
     """
 
+    names: tuple[str, ...] = ("disordered", "target")
+    arrays = 4
+
     def __init__(self, *args: Any, arena: Arena | None = None, **options: Any) -> None:
         super().__init__(*args, **options)
         self.arena = arena
@@ -80,9 +83,16 @@ class RawSource(Source[RawBatch]):
             places.append(row)
             longest = max(longest, size)
         raw = take(memory, 0, (len(plans), longest), np.dtype(np.uint8))
+        return RawBatch(plans, (raw, *self._numbers(plans), numbers_of(plans)), places=places)
+
+    def _numbers(self, plans: list[SamplePlan]) -> Arrays:
+        """Return what goes to the GPU beside the raw voxels: records yet to be written, and what was drawn."""
         records = np.zeros((len(plans), self.channels, RECORD_WORDS), np.int64)
-        swaps = np.stack([plan.views[0].swaps for plan in plans])
-        return RawBatch(plans, (raw, records, swaps, numbers_of(plans)), places=places)
+        return records, np.stack([plan.views[0].swaps for plan in plans])
+
+    def _box(self, plan: SamplePlan) -> tuple[Triple, Triple]:
+        """Return the canonical box [start, stop) of the volume that a sample needs."""
+        return crop.box(plan.views[0], self.planner.recipe.crop, self.case_of(plan).shape)
 
     def _place(self, plan: SamplePlan) -> tuple[list[Place], int]:
         """Decide where each channel of a sample goes; return that and the bytes its row needs."""
@@ -94,16 +104,8 @@ class RawSource(Source[RawBatch]):
                 continue
             offset = self.arena.reserve(volume) if self.arena else None
             places.append(Place(end, offset, offset is not None))
-            end += self._box_bytes(volume, plan.views[0]) if offset is None else frame_bytes(volume.geometry)
+            end += _box_bytes(volume, *self._box(plan)) if offset is None else frame_bytes(volume.geometry)
         return places, end
-
-    def _box_bytes(self, volume: Volume, view: View) -> int:
-        """Return the bytes of a volume's box, padded."""
-        start, stop = crop.box(view, self.planner.recipe.crop, volume.shape)
-        size = volume.geometry.numpy_dtype.itemsize
-        for a, b in zip(start, stop, strict=True):
-            size *= b - a
-        return padded(size)
 
     def _finish(self, batch: RawBatch) -> Arrays:
         try:
@@ -133,48 +135,46 @@ class RawSource(Source[RawBatch]):
                 self.arena.release([volume for volume, place in pairs if place.upload])
 
     def _fill(self, batch: RawBatch, group: list[int]) -> None:
-        case, edges = self.case_of(batch.plans[group[0]]), self.planner.recipe.crop
-        raw, records = batch.arrays[:2]
+        case, raw = self.case_of(batch.plans[group[0]]), batch.arrays[0]
         waiting = {c for i in group for c, place in enumerate(batch.places[i]) if place.offset is None or place.upload}
         whole = any(place.upload for i in group for place in batch.places[i])
-        views = {i: batch.plans[i].views[0] for i in group}
-        start, stop = ((0, 0, 0), case.shape) if whole else crop.union(views.values(), edges, case.shape)
-        for channel, volume, box in self.boxes(case, start, stop, waiting):
-            for i, view in views.items():
+        boxes = {i: self._box(batch.plans[i]) for i in group}
+        start, stop = ((0, 0, 0), case.shape) if whole else crop.around(boxes.values())
+        for channel, _, read in self.boxes(case, start, stop, waiting):
+            for i, box in boxes.items():
                 place = batch.places[i][channel]
                 if place.upload:
-                    crop.pack(box, raw[i, place.start :])
+                    crop.pack(read, raw[i, place.start :])
                 elif place.offset is None:
-                    part = box[crop.slices(view, edges, case.shape, start)]
+                    part = read[crop.slices(box, start)]
                     packed, order = crop.pack(part, raw[i, place.start :])
-                    records[i, channel] = self._box_record(volume, view, part, packed, order, place.start)
-        for i, view in views.items():
+                    first, strides = _unpacked(part, packed, order, place.start, box[0])
+                    self._record(batch, i, channel, first, strides, box)
+        for i in group:
             for channel, (volume, place) in enumerate(zip(case.volumes, batch.places[i], strict=True)):
                 if place.offset is not None:
-                    records[i, channel] = self._resident_record(volume, view, place.offset)
-
-    def _resident_record(self, volume: Volume, view: View, offset: int) -> npt.NDArray[np.int64]:
-        """Return the record of a crop of a volume that lies in the arena as it lies in its file."""
-        geometry = volume.geometry
-        return self._record(volume, view, offset + geometry.base * geometry.itemsize, geometry.strides, in_arena=True)
-
-    def _box_record(
-        self, volume: Volume, view: View, raw: npt.NDArray[Any], packed: npt.NDArray[Any], order: list[int], first: int
-    ) -> npt.NDArray[np.int64]:
-        """Return the record of a box packed in file order at byte `first` of its row."""
-        size, strides, start = raw.dtype.itemsize, [0, 0, 0], crop.box(view, self.planner.recipe.crop, volume.shape)[0]
-        for place, axis in enumerate(order):
-            step = packed.strides[place] // size
-            strides[axis] = -step if raw.strides[axis] < 0 else step
-            first += size * step * (raw.shape[axis] - 1) if raw.strides[axis] < 0 else 0
-        first -= size * sum(s * a for s, a in zip(strides, start, strict=True))
-        return self._record(volume, view, first, (strides[0], strides[1], strides[2]))
+                    geometry = volume.geometry
+                    first = place.offset + geometry.base * geometry.itemsize
+                    self._record(batch, i, channel, first, geometry.strides, ((0, 0, 0), case.shape), in_arena=True)
 
     def _record(
-        self, volume: Volume, view: View, first: int, strides: Triple, *, in_arena: bool = False
-    ) -> npt.NDArray[np.int64]:
-        """Return the record of a volume whose canonical voxel (0, 0, 0) lies at byte `first`."""
-        return make_record(
+        self,
+        batch: RawBatch,
+        i: int,
+        channel: int,
+        first: int,
+        strides: Triple,
+        box: tuple[Triple, Triple],
+        *,
+        in_arena: bool = False,
+    ) -> None:
+        """Write the record of one channel, whose canonical voxel (0, 0, 0) lies, or would lie, at byte `first`.
+
+        Of the volume, `box` is there.
+        """
+        plan = batch.plans[i]
+        view, volume = plan.views[0], self.case_of(plan).volumes[channel]
+        batch.arrays[1][i, channel] = make_record(
             dtype=volume.dtype,
             big_endian=volume.geometry.big_endian,
             first_byte=first,
@@ -187,3 +187,37 @@ class RawSource(Source[RawBatch]):
             affine=affine_map(volume, self.planner.recipe.normalize),
             in_arena=in_arena,
         )
+
+
+def _box_bytes(volume: Volume, start: Triple, stop: Triple) -> int:
+    """Return the bytes of a volume's box, padded."""
+    size = volume.geometry.numpy_dtype.itemsize
+    for a, b in zip(start, stop, strict=True):
+        size *= b - a
+    return padded(size)
+
+
+def _unpacked(
+    raw: npt.NDArray[Any], packed: npt.NDArray[Any], order: list[int], first: int, start: Triple
+) -> tuple[int, Triple]:
+    """Return where canonical voxel (0, 0, 0) would lie, and the canonical strides, of a box packed in file order.
+
+    Parameters
+    ----------
+    raw : (D, H, W)
+        The box as it was read.
+    packed : array
+        The same, packed from byte `first` of its row on.
+    order : list of int
+        Of the canonical axes in `packed`.
+    first : int
+    start : (3,) int
+        The box's place in the volume.
+    """
+    size, strides = raw.dtype.itemsize, [0, 0, 0]
+    for place, axis in enumerate(order):
+        step = packed.strides[place] // size
+        strides[axis] = -step if raw.strides[axis] < 0 else step
+        first += size * step * (raw.shape[axis] - 1) if raw.strides[axis] < 0 else 0
+    first -= size * sum(s * a for s, a in zip(strides, start, strict=True))
+    return first, (strides[0], strides[1], strides[2])

@@ -1,4 +1,4 @@
-"""Bytes: read a file, inflate it, check it is the file that was scanned.
+"""Bytes: read a file, inflate or decode it, check it is the file that was scanned.
 
 One gzip stream is sequential and igzip the fastest inflater; `isal_zlib._GzipReader` inflates straight into memory we
 own. That memory is kept per thread: a fresh allocation of a volume's size costs as much in page faults as inflating
@@ -23,11 +23,12 @@ import numpy.typing as npt
 from isal import isal_zlib
 
 from dali_cr.geometry import HEADER_BYTES, Geometry, VolumeError, parse_header
+from dali_cr.images import decode_image, is_image, parse_image
 
 Bytes = npt.NDArray[np.uint8]
 
 _MAX_RATIO = 1032
-"""Deflate cannot pack more than this many bytes into one."""
+"""Deflate cannot pack more than this many bytes into one, and of a JPEG's pixels hardly more fit into one."""
 
 _MAX_REST = 1 << 20
 """Bytes that may follow the last voxel: some programs write a footer, a gzip bomb writes more."""
@@ -58,7 +59,7 @@ def is_gzip(head: bytes | memoryview) -> bool:
 
 
 def read_header(path: Path) -> tuple[Geometry, Path]:
-    """Read a NIfTI header.
+    """Read the header of a NIfTI file or an image.
 
     Parameters
     ----------
@@ -73,11 +74,15 @@ def read_header(path: Path) -> tuple[Geometry, Path]:
     Raises
     ------
     VolumeError
-        If the file cannot be read or is no NIfTI header that this package reads.
+        If the file cannot be read or is nothing that this package reads.
     """
     head = read_head(path)
     if not head:
         raise VolumeError(path, "empty file")
+    if is_image(path):
+        # More than its head: what a camera or an editor has to say may come first.
+        with _opened(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
+            return parse_image(path, file), path
     if is_gzip(head):
         inflated = bytearray(HEADER_BYTES)
         got = _inflate(path, _Inflater(head), memoryview(inflated))
@@ -86,7 +91,7 @@ def read_header(path: Path) -> tuple[Geometry, Path]:
 
 
 def read_data(path: Path, stop: int, *, size: int | None = None, mtime_ns: int | None = None) -> Bytes:
-    """Read the first `stop` bytes of a file's inflated content.
+    """Read the first `stop` bytes of a file's inflated content, or a few more.
 
     Parameters
     ----------
@@ -97,7 +102,7 @@ def read_data(path: Path, stop: int, *, size: int | None = None, mtime_ns: int |
 
     Returns
     -------
-    data : (stop,) uint8
+    data : (>= stop,) uint8
         Valid until this thread reads again; a memory map where the file is not compressed.
 
     Raises
@@ -108,6 +113,8 @@ def read_data(path: Path, stop: int, *, size: int | None = None, mtime_ns: int |
     with _opened(path) as descriptor:
         status = os.fstat(descriptor)
         _check_unchanged(path, status, size, mtime_ns)
+        if is_image(path):
+            return _decode(path, descriptor, stop)[0]
         if not is_gzip(os.pread(descriptor, 2, 0)):
             return _map(path, descriptor, status.st_size, stop)
         check_plausible(path, stop, status.st_size)
@@ -117,9 +124,9 @@ def read_data(path: Path, stop: int, *, size: int | None = None, mtime_ns: int |
 
 
 def check_plausible(path: Path, promised: int, file_size: int) -> None:
-    """Refuse a header that promises more than a gzip file can hold, or this machine, before memory is asked for it."""
+    """Refuse a header that promises more than a packed file or this machine can hold, before memory is asked for."""
     if promised > _MAX_RATIO * file_size + HEADER_BYTES:
-        raise VolumeError(path, f"its header promises {promised} bytes, more than {file_size} bytes of gzip can hold")
+        raise VolumeError(path, f"its header promises {promised} bytes, more than {file_size} packed bytes can hold")
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if promised > memory:
         raise VolumeError(path, f"its header promises {promised} bytes, this machine has {memory} bytes of memory")
@@ -143,10 +150,12 @@ def read_whole(path: Path, stop: int) -> tuple[Bytes, str]:
     Raises
     ------
     VolumeError
-        If the file cannot be read, is damaged anywhere (a gzip stream's CRC is checked), or holds less.
+        If the file cannot be read, is damaged anywhere (the CRCs of gzip and PNG are checked), or holds less.
     """
     with _opened(path) as descriptor:
         file_size = os.fstat(descriptor).st_size
+        if is_image(path):
+            return _decode(path, descriptor, stop, to_end=True)
         packed_file = is_gzip(os.pread(descriptor, 2, 0))
         # What gzip cannot compress it stores, with a few bytes a block; empty blocks without end are an attack.
         if file_size > (2 if packed_file else 1) * stop + _MAX_REST:
@@ -228,6 +237,22 @@ def _fill(path: Path, descriptor: int, target: memoryview) -> None:
         if not got:
             raise VolumeError(path, f"ends early: {len(target)} bytes expected, {done} read")
         done += got
+
+
+def _decode(path: Path, descriptor: int, stop: int, *, to_end: bool = False) -> tuple[Bytes, str]:
+    """Decode an image as far as it is wanted, or whole; then return the file's SHA-256 too."""
+    file_size = os.fstat(descriptor).st_size
+    packed = _buffer("packed", file_size)
+    _fill(path, descriptor, packed)
+
+    def memory(size: int) -> memoryview:
+        if size < stop:
+            raise VolumeError(path, f"changed since its header was read: {stop} bytes then, {size} now")
+        check_plausible(path, size, file_size)
+        return _buffer("inflated", size)
+
+    pixels = decode_image(path, packed, memory, None if to_end else stop)
+    return np.frombuffer(pixels, np.uint8), hashlib.sha256(packed).hexdigest() if to_end else ""
 
 
 def _unpack(path: Path, packed: memoryview, stop: int, *, to_end: bool = False) -> Bytes:

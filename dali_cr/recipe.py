@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from dali_cr.geometry import Triple
+from dali_cr.slices import Slices
 
 Edges = int | tuple[int, int]
 Normalize = Literal["zscore", "percentile"] | tuple[str, float, float] | None
@@ -49,13 +50,13 @@ class Swap:
     patch: Edges | tuple[Edges, Edges, Edges] = (4, 16)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "patch", _tuples(self.patch))
-        if not _is_int(self.iterations) or self.iterations < 0:
+        object.__setattr__(self, "patch", tuples(self.patch))
+        if not is_int(self.iterations) or self.iterations < 0:
             raise ValueError(f"iterations: wanted an integer of at least 0, got {self.iterations!r}")
         entries = self.patch if isinstance(self.patch, tuple) and len(self.patch) == 3 else (self.patch,)
         for entry in entries:
             pair = entry if isinstance(entry, tuple) else (entry, entry)
-            if len(pair) != 2 or not all(map(_is_int, pair)) or not 1 <= pair[0] <= pair[1]:
+            if len(pair) != 2 or not all(map(is_int, pair)) or not 1 <= pair[0] <= pair[1]:
                 raise ValueError(
                     f"patch: wanted an edge of at least 1, (low, high), or one of these per axis, got {self.patch!r}"
                 )
@@ -104,7 +105,7 @@ class Restoration:
         (D, H, W) in voxels. A crop larger than its volume is padded evenly, the odd voxel last.
     swap : Swap
     flips : tuple of "D", "H", "W"
-        Axes that are flipped for half of the samples. Leave "W" (left-right) out where sides are classes.
+        Axes of the volume that are flipped for half of the samples. Leave "W" (left-right) out where sides are classes.
     normalize : "zscore", "percentile", ("window", low, high) or None
         z-score of the foreground, clipped to +-5; its 0.5 to 99.5 percentiles to 0...1, clipped; low...high to
         0...1, clipped (CT); or the values as they are.
@@ -118,6 +119,9 @@ class Restoration:
         What is done to the crop: the patches are swapped; or the first patch of each pair is erased, with what stands
         outside of a volume (Pathak et al. 2016, with many boxes); or nothing, and `swap` becomes one of no iterations.
         The crops are the same for all three.
+    slices : Slices, optional
+        Samples are crops of one slice each; `crop` is (1, rows, columns), `swap` counts in it, and `crops_per_volume`
+        becomes the number of consecutive samples that are different slices of one volume.
 
     Raises
     ------
@@ -144,15 +148,16 @@ class Restoration:
     crops_per_volume: int = 1
     dtype: Literal["float32", "float16"] = "float32"
     pretext: Pretext = "swap"
+    slices: Slices | None = None
 
     def __post_init__(self) -> None:
         for name in ("crop", "flips", "normalize"):
-            object.__setattr__(self, name, _tuples(getattr(self, name)))
-        if not isinstance(self.crop, tuple) or len(self.crop) != 3 or not all(_is_int(c) and c > 0 for c in self.crop):
+            object.__setattr__(self, name, tuples(getattr(self, name)))
+        if not isinstance(self.crop, tuple) or len(self.crop) != 3 or not all(is_int(c) and c > 0 for c in self.crop):
             raise ValueError(f"crop: wanted three positive integers (D, H, W), got {self.crop!r}")
         if len(set(self.flips)) != len(self.flips) or not set(self.flips) <= set(AXES):
             raise ValueError(f"flips: wanted some of 'D', 'H', 'W', each once, got {self.flips!r}")
-        if not _is_int(self.crops_per_volume) or self.crops_per_volume < 1:
+        if not is_int(self.crops_per_volume) or self.crops_per_volume < 1:
             raise ValueError(f"crops_per_volume: wanted an integer of at least 1, got {self.crops_per_volume!r}")
         if not 0 <= self.foreground <= 1:
             raise ValueError(f"foreground: wanted a probability from 0 to 1, got {self.foreground!r}")
@@ -162,7 +167,11 @@ class Restoration:
             raise ValueError(f"pretext: wanted 'swap', 'inpaint' or 'autoencode', got {self.pretext!r}")
         if self.pretext == "autoencode":
             object.__setattr__(self, "swap", Swap(iterations=0))
-        _check_normalize(self.normalize)
+        if self.slices is not None and not isinstance(self.slices, Slices):
+            raise ValueError(f"slices: wanted dali_cr.Slices or None, got {self.slices!r}")
+        if self.slices and self.crop[0] != 1:
+            raise ValueError(f"crop: wanted (1, rows, columns) with slices, got {self.crop}")
+        check_normalize(self.normalize)
         self.swap.check(self.crop)
 
     @property
@@ -171,7 +180,7 @@ class Restoration:
         return hashlib.sha256(json.dumps([type(self).__name__, asdict(self)]).encode()).hexdigest()
 
 
-def _check_normalize(normalize: object) -> None:
+def check_normalize(normalize: object) -> None:
     """Refuse what is no way to normalise."""
     if normalize is None or (isinstance(normalize, str) and normalize in ("zscore", "percentile")):
         return
@@ -184,10 +193,11 @@ def _check_normalize(normalize: object) -> None:
     )
 
 
-def _is_int(value: object) -> bool:
+def is_int(value: object) -> bool:
+    """Whether a value is an integer, and no bool."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _tuples(value: object) -> object:
+def tuples(value: object) -> object:
     """Return lists as tuples, at every depth."""
-    return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
+    return tuple(map(tuples, value)) if isinstance(value, (list, tuple)) else value

@@ -10,6 +10,7 @@ sample apart.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,10 @@ class Purpose(IntEnum):
     SWAP = 3
     SPLIT = 4
     REDRAW = 5
+    NOISE = 6
+    VIEW = 7
+    PAIR = 8
+    LEVEL = 9
 
 
 def philox(counter: npt.ArrayLike, key: npt.ArrayLike) -> npt.NDArray[np.uint32]:
@@ -56,12 +61,28 @@ def philox(counter: npt.ArrayLike, key: npt.ArrayLike) -> npt.NDArray[np.uint32]
     """
     c0, c1, c2, c3 = np.moveaxis(np.asarray(counter, np.uint32).astype(np.uint64), -1, 0)
     k0, k1 = np.moveaxis(np.asarray(key, np.uint32).astype(np.uint64), -1, 0)
+    words = philox_words(*np.broadcast_arrays(c0, c1, c2, c3, k0, k1))
+    return np.stack(words, axis=-1).astype(np.uint32)
+
+
+def philox_words(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> tuple[Any, Any, Any, Any]:
+    """Return the four words of `philox` blocks, each by itself, from the words of their counters and keys.
+
+    All are uint64 below 2**32: arrays of one shape, or scalars.
+    """
     for round_ in range(_ROUNDS):
         if round_:
             k0, k1 = (k0 + np.uint64(_WEYL[0])) & _LOW, (k1 + np.uint64(_WEYL[1])) & _LOW
         p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        c0, c1, c2, c3 = (p1 >> _HALF) ^ c1 ^ k0, p1 & _LOW, (p0 >> _HALF) ^ c3 ^ k1, p0 & _LOW
-    return np.stack(np.broadcast_arrays(c0, c1, c2, c3), axis=-1).astype(np.uint32)
+        h0, h1 = p0 >> _HALF, p1 >> _HALF
+        h0 ^= c3
+        h0 ^= k1
+        h1 ^= c1
+        h1 ^= k0
+        p0 &= _LOW
+        p1 &= _LOW
+        c0, c1, c2, c3 = h1, p1, h0, p0
+    return c0, c1, c2, c3
 
 
 def draw_words(

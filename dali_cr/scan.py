@@ -1,4 +1,4 @@
-"""`scan`: read every volume of a folder once, to its end, and make an `Index` of them."""
+"""`scan`: read every volume or image of a folder once, to its end, and make an `Index` of them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def scan(
     root : path or sequence of paths
         With several, paths are relative to the folder they share.
     pattern : str or sequence of str
-        Globs, relative to each root: `*` and `?` stay within a folder name, `**/` is any number of folders.
+        Globs, relative to each root: `*` and `?` stay within a folder name, `**/` is any number of folders. PNG and
+        JPEG images are found by theirs, such as ``"**/*.png"``; without a pattern, NIfTI only.
         `{case}` and `{channel}` stand for a part of the name, for cases of several files:
         ``"{case}/{channel}.nii.gz"``.
     channels : sequence of str
@@ -188,10 +189,8 @@ def read_volumes(top: Path, path: str, fourth_axis: FourthAxis = "cases") -> lis
     for frame, voxels in enumerate(raw.reshape(geometry.frames, geometry.voxels)):
         name = path if geometry.frames == 1 else f"{path}, frame {frame}"
         try:
-            statistics, foreground = measure(name, voxels, geometry)
+            measured = measure(name, voxels, geometry)
         except MemoryError as error:
             raise VolumeError(top / path, f"not enough memory to measure its {voxels.nbytes} bytes") from error
-        found.append(
-            Volume(path, relative, frame, geometry, statistics, foreground, digest, status.st_size, status.st_mtime_ns)
-        )
+        found.append(Volume(path, relative, frame, geometry, *measured, digest, status.st_size, status.st_mtime_ns))
     return found

@@ -72,11 +72,21 @@ class Source(ABC, Generic[AnyBatch]):
     timeout : float
         Seconds to wait for one case's files before they are said to hang.
 
+    Attributes
+    ----------
+    names : tuple of str
+        What a finished batch has for the network.
+    arrays : int
+        How many arrays `batch` returns.
+
     Raises
     ------
     ValueError
         If the recipe cannot be applied to the index, or an argument is not as above.
     """
+
+    names: tuple[str, ...]
+    arrays: int
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from dali_cr.geometry import Geometry, VolumeError
 
 Array = npt.NDArray[np.generic]
+Flags = npt.NDArray[np.bool_]
 Lengths = TypeVar("Lengths", int, npt.NDArray[np.int64])
 
 BACKGROUND_SHARE = 0.1
@@ -76,7 +77,9 @@ class Statistics:
     classes: bool
 
 
-def measure(path: object, raw: Array, geometry: Geometry) -> tuple[Statistics, npt.NDArray[np.uint8]]:
+def measure(
+    path: object, raw: Array, geometry: Geometry
+) -> tuple[Statistics, npt.NDArray[np.uint8], tuple[Flags, Flags, Flags]]:
     """Measure one frame.
 
     Parameters
@@ -92,6 +95,8 @@ def measure(path: object, raw: Array, geometry: Geometry) -> tuple[Statistics, n
     foreground : (cells_d, cells_h, cells_w) uint8
         How much of each cell of the canonical grid is foreground, in 255ths of a full cell, rounded up; a cell's
         edge is `cell_edge(length)`.
+    occupied : tuple of (D,), (H,) and (W,) bool
+        Whether there is any foreground in each slice across each axis of the canonical grid.
 
     Raises
     ------
@@ -120,6 +125,7 @@ def measure(path: object, raw: Array, geometry: Geometry) -> tuple[Statistics, n
     mask = np.ones(native.size, bool) if background is None else native != background
     if finite is not None:
         mask &= finite
+    canonical = canonical_view(mask, geometry)
     return (
         Statistics(
             background=None if background is None else float(background) * geometry.slope + geometry.intercept,
@@ -128,7 +134,8 @@ def measure(path: object, raw: Array, geometry: Geometry) -> tuple[Statistics, n
             classes=_are_classes(native, values, mask),
             **statistics,
         ),
-        _coarse_map(canonical_view(mask, geometry)),
+        _coarse_map(canonical),
+        _occupied(canonical),
     )
 
 
@@ -203,6 +210,19 @@ def _percentile(values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], 
     rank = q / 100 * (int(upto[-1]) - 1)
     below, above = (float(values[np.searchsorted(upto, r, side="right")]) for r in (math.floor(rank), math.ceil(rank)))
     return below + (above - below) * (rank - math.floor(rank))
+
+
+def _occupied(mask: Array) -> tuple[Flags, Flags, Flags]:
+    """Return whether a (D, H, W) mask is true anywhere in each slice across D, H and W."""
+    # The mask itself is passed over twice, whole rows of the file at a time; the rest is asked of what is true of rows.
+    along = int(np.argmin(np.abs(mask.strides)))
+    rows = np.logical_or.reduce(mask, axis=along, keepdims=True)
+
+    def across(axis: int) -> Flags:
+        others = tuple({0, 1, 2} - {axis})
+        return np.asarray(np.logical_or.reduce(mask if axis == along else rows, axis=others), bool)
+
+    return across(0), across(1), across(2)
 
 
 def _coarse_map(mask: Array) -> npt.NDArray[np.uint8]:

@@ -13,18 +13,19 @@ from dali_cr.ops.decode import Affine, decode_channel
 
 
 def read_volume(path: str | os.PathLike[str]) -> npt.NDArray[np.float32]:
-    """Read a NIfTI file as canonical float32.
+    """Read a NIfTI file, or an image, as canonical float32.
 
     Parameters
     ----------
     path : path
-        .nii, .nii.gz, or the .hdr of a pair.
+        .nii, .nii.gz, or the .hdr of a pair; .png, .jpg.
 
     Returns
     -------
     volume : (C, D, H, W) float32
         ``nibabel.as_closest_canonical(image).get_fdata()`` rounded to float32, with the axes in the order (z, y, x);
-        a fourth axis comes first. NaN and Inf are kept; float32 subnormals become 0.
+        a fourth axis comes first. NaN and Inf are kept; float32 subnormals become 0. Of an image D is 1, H runs down
+        and W to the right, and C is 1 (grey) or 3 (RGB).
 
     Raises
     ------

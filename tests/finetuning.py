@@ -11,7 +11,7 @@ import nibabel as nib
 
 from dali_cr.phantom import write_phantoms
 from train import finetune, pretrain
-from train.settings import Classify, Localize, Segment
+from train.finetune_settings import Classify, Localize, Segment
 from train.splits import make_split
 
 CROP = (16, 16, 16)

@@ -91,6 +91,47 @@ def test_loader_measures_everybody_who_is_there(result_folder):
     assert sum(level["hits"] for level in cached.values()) > 0
 
 
+IMAGES = Workload(
+    name="e",
+    about="60×50 PNG → 32×24",
+    shape=(1, 50, 60),
+    modality="mr",
+    crop=(1, 24, 32),
+    patch=((1, 1), (2, 6), (2, 6)),
+    iterations=5,
+    batch_size=2,
+    files="png",
+)
+
+
+def test_images_are_measured_by_who_reads_them(monkeypatch, tmp_path):
+    monkeypatch.setitem(WORKLOADS, "e", IMAGES)
+    out = tmp_path / "out.json"
+    arguments = ["--workload", "e", "--volumes", "3", "--folder", str(tmp_path / "data"), "--workers", "1"]
+    arguments += ["--repeats", "1", "--seconds", "0", "--out", str(out)]
+    assert loader.main([*arguments, "--only", "pil", "ours-loader", "plain", "pil-loader"]) == 0
+    found, rows = rows_of(out)
+    assert [row["contender"] for row in rows] == ["pil", "ours-loader", "pil-loader"]
+    assert found["data"]["shapes"] == [[1, 50, 60]]
+    assert [row["verdict"] and row["verdict"]["verdict"] for row in rows] == [None, "true swap", "true swap"]
+    assert Workload.from_json(found["workload"]) == IMAGES
+    assert report.main(["--results", str(tmp_path), "--readme", str(tmp_path / "none.md")]) in (0, 1)
+
+
+def test_pillow_and_the_loader_see_the_same_pixels(tmp_path):
+    """The same crop of the same file, normalised the same way."""
+    from benchmarks.contenders.pil_loader import PilLoader
+
+    whole = replace(IMAGES, crop=IMAGES.shape)
+    index = find_volumes(whole, 1, None, tmp_path)
+    index.save(tmp_path / "index.json")
+    job = Job("pil-loader", whole, tmp_path / "index.json", 0, (0,), 0.0, "cpu", 0, tmp_path)
+    _, (disordered, target) = next(PilLoader(job).batches())
+    with dali_cr.Loader(index, whole.recipe, batch_size=1, device="cpu") as ours:
+        np.testing.assert_allclose(target[0], next(iter(ours))["target"][0], atol=1e-6)
+    assert sorted(disordered[0].ravel()) == sorted(target[0].ravel())
+
+
 def test_nothing_tells_where_it_lay(result_folder):
     for path in result_folder.glob("*.json"):
         assert str(result_folder) not in path.read_text()
@@ -210,7 +251,7 @@ def test_torchio_swap_is_no_permutation(tmp_path):
 
 def test_kernel_rows_have_numbers(result_folder):
     found, rows = rows_of(result_folder / "kernels.json")
-    assert len(rows) == 19
+    assert len(rows) == 24
     assert found["left_out"] == []
     for row in rows:
         assert row["gate"] == "passed"
@@ -227,6 +268,11 @@ CASES = [
     Case("swap", "<f2", 8, 2, 10, 4),
     Case("swap", "<f4", 8, 3, 10, 3),
     Case("restore", "<i2", 8, 2, 10, 4),
+    Case("gather", ">i2", 8, 2),
+    Case("blur", "<f4", 8, 2),
+    Case("noise", "<f4", 8, 2),
+    Case("gamma", "<f4", 8, 2),
+    Case("zscore", "<f4", 8, 2),
 ]
 
 

@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 
 from tests.finetuning import prepared, run_pretraining, segment, write_data
 from train import export, finetune, predict
-from train.network import build_network, halvings
+from train.dynunet import halvings
+from train.network import build_network
 from train.plans import read_levels
 
 

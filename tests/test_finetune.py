@@ -20,7 +20,7 @@ import dali_cr
 from tests.finetuning import WHOLE, classify, localize, prepared, read_csv, run_pretraining, segment, write_data
 from train import finetune
 from train.finetune import Refused, first_cases, introduce
-from train.settings import Classify, Localize, Segment
+from train.finetune_settings import Classify, Localize, Segment
 from train.splits import load_split
 from train.transfer import check_fit, read_init
 

@@ -133,7 +133,7 @@ def test_windows_cover_a_volume_and_pad_no_further_than_one(padded_and_not):
 
     for window, count in (((16, 16, 16), 2 * 2 * 2), ((32, 32, 32), 1), ((8, 32, 16), 5 * 2)):
         sizes.clear()
-        answer, box = slide(Identity(), volume, case, "zscore", window, 4)
+        answer, box = slide(Identity(), volume, case, View(crop=window, normalize="zscore", batch_size=4))
         assert box == tuple(slice(0, length) for length in case.shape)
         np.testing.assert_allclose(answer.numpy(), volume, atol=1e-5)
         assert sizes == [window] * count

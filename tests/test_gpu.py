@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import dali_cr
-from dali_cr.ops import decode, swap
+from dali_cr.ops import blur, decode, gamma, gather, noise, swap, zscore
 from dali_cr.ops.decode import Affine, make_record
 from dali_cr.swaps import draw_batch
 from tests.test_pipeline import RECIPE, RECIPES
@@ -83,6 +83,53 @@ def test_decode_kernel(stored: str, dtype: str) -> None:
         wanted = decode.decode_volume_ref(row, batch, (33, 45, 70), dtype)
     got = decode.decode_volume(cupy.asarray(row), cupy.asarray(batch), (33, 45, 70), dtype)
     np.testing.assert_array_equal(cupy.asnumpy(got).view(f"u{wanted.itemsize}"), wanted.view(f"u{wanted.itemsize}"))
+
+
+@pytest.mark.parametrize("nearest", [False, True])
+@pytest.mark.parametrize("stored", ["|u1", "|i1", "<i2", ">u2", "<u4", ">i4", "<i8", ">u8", "<f4", ">f4", "<f8", ">f8"])
+def test_gather_kernel(stored: str, nearest: bool) -> None:
+    rng, shape = np.random.default_rng(0), (37, 41, 64)
+    volume = random_numbers(rng, shape, stored).astype(stored)
+    if volume.dtype.kind == "f":
+        volume.ravel()[:5] = [np.nan, np.inf, -0.0, 1e-45, 1.1754944e-38]
+    row = np.zeros((1, -(-volume.nbytes // 16) * 16), np.uint8)
+    row[0, : volume.nbytes] = np.frombuffer(volume.tobytes(), np.uint8)
+    matrices = [np.linalg.qr(rng.normal(size=(3, 3)))[0], np.diag([0.5, -1.5, 2]), rng.normal(0, 3, (3, 3))]
+    records = [
+        gather.make_gather_record(
+            dtype=volume.dtype.newbyteorder("=").name, big_endian=stored[0] == ">", first_byte=0,
+            itemsize=volume.itemsize, strides=(shape[1] * shape[2], shape[2], 1), lo=(1, 0, 2), hi=(37, 40, 64),
+            affine=affine, matrix=matrix, offset=rng.uniform(0, 40, 3), nearest=nearest,
+        )
+        for matrix in matrices
+        for affine in (Affine(1 / 3, -0.1, -5, 5, 0), Affine(1e-40, 0.0, fill=-7))
+    ]  # fmt: skip
+    batch = np.stack(records).reshape(1, 3, 2, -1)
+    with np.errstate(over="ignore"):
+        wanted = gather.gather_views_ref(row, batch, (17, 33, 70))
+    got = gather.gather_views(cupy.asarray(row), cupy.asarray(batch), (17, 33, 70))
+    np.testing.assert_array_equal(cupy.asnumpy(got).view(np.uint32), wanted.view(np.uint32))
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 32, 64, 64), (6, 1, 16, 16, 16), (3, 2, 5, 33, 40)], ids=str)
+def test_kernels_of_views(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    array = rng.normal(0, 1, shape).astype(np.float32) * rng.choice([1e-20, 1e-6, 1], shape).astype(np.float32)
+    sigmas = rng.uniform(0, 2, (shape[0], 3)).astype(np.float32)
+    values = rng.uniform(0.1, 2, shape[0]).astype(np.float32)
+    counters = np.stack([rng.integers(2**40, size=shape[0]), np.arange(shape[0])], 1)
+    there, sent, seed = cupy.asarray(array), cupy.asarray(values), 2**63 + 5
+    pairs = {
+        "blur": (blur.blur(there, cupy.asarray(sigmas), 8), blur.blur_ref(array, sigmas)),
+        "noise": (
+            noise.add_noise(there.copy(), sent, seed, cupy.asarray(counters)),
+            noise.add_noise_ref(array, values, seed, counters),
+        ),
+        "gamma": (gamma.gamma(there.copy(), sent), gamma.gamma_ref(array, values)),
+        "zscore": (zscore.zscore(there.copy()), zscore.zscore_ref(array)),
+    }
+    for name, (got, wanted) in pairs.items():
+        np.testing.assert_array_equal(cupy.asnumpy(got).view(np.uint32), wanted.view(np.uint32), err_msg=name)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.bfloat16, torch.float32, torch.float64], ids=str)

@@ -87,6 +87,24 @@ def test_preview_takes_a_patch_as_one_two_three_or_six_numbers(folder, tmp_path,
     assert main([*arguments, "--sample", "0", "--patch", *patch]) == 0
 
 
+@pytest.mark.parametrize("more", ["", "--slices-every 3 --slices-empty"])
+@pytest.mark.parametrize("axis", "DHW")
+def test_preview_draws_slices(folder, tmp_path, axis, more):
+    slices = ["--crop", "1", "16", "12", "--patch", "2", "4", "--slices-axis", axis, *more.split()]
+    assert main(["preview", str(folder), "-o", str(tmp_path / "p.png"), *slices, "--sample", "0"]) == 0
+
+
+def test_images_from_beginning_to_end(tmp_path, capsys):
+    assert main(["phantom", str(tmp_path), "--images", "--count", "2", "--shape", "1", "30", "40"]) == 0
+    arguments = [str(tmp_path), "--pattern", "**/*.png"]
+    assert main(["scan", *arguments]) == 0
+    out = capsys.readouterr().out
+    assert "shape        1 × 30 × 40\n" in out
+    assert "labels       2 set aside" in out
+    crop = ["--crop", "1", "24", "32", "--patch", "2", "6", "--sample", "0"]
+    assert main(["preview", *arguments, "-o", str(tmp_path / "p.png"), *crop]) == 0
+
+
 def test_phantom_writes_volumes(tmp_path, capsys):
     assert main(["phantom", str(tmp_path / "p"), "--count", "2", "--shape", "16", "18", "20", "--seed", "5"]) == 0
     index = dali_cr.scan(tmp_path / "p" / "images", progress=False)
@@ -104,7 +122,10 @@ def test_phantom_writes_volumes(tmp_path, capsys):
         (["preview", "{folder}", "-o", "{tmp}/p.png", *SMALL, "--normalize", "window", "3"], "window LOW HIGH"),
         (["preview", "{folder}", "-o", "{tmp}/p.png", *SMALL, "--patch", "1", "2", "3", "4"], "patch: wanted"),
         (["preview", "{folder}", "-o", "{tmp}/p.nosuch", *SMALL], "nosuch"),
+        (["preview", "{folder}", "-o", "{tmp}/p.png", *SMALL, "--slices-axis", "D"], "wanted (1, rows, columns) with"),
+        (["preview", "{folder}", "-o", "{tmp}/p.png", *SMALL, "--slices-every", "2"], "wanted --slices-axis D, H or W"),
         (["phantom", "{tmp}/p", "--shape", "0", "4", "4"], "three positive lengths"),
+        (["phantom", "{tmp}/p", "--images", "--shape", "1", "0", "4"], "three positive lengths"),
     ],
     ids=lambda value: " ".join(value[:1] + value[-2:]) if isinstance(value, list) else "",
 )

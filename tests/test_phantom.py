@@ -5,8 +5,10 @@ import time
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
-from dali_cr.phantom import _STORAGES, ORGANS, make_phantom, write_phantoms
+import dali_cr
+from dali_cr.phantom import _STORAGES, ORGANS, make_phantom, write_images, write_phantoms
 
 SHAPE = (24, 28, 26)
 
@@ -97,6 +99,21 @@ def test_odd_shapes(shape, tmp_path):
     assert min(spacing) > 0
     stored, _ = canonical(write_phantoms(tmp_path, 1, shape)[0])
     assert stored.shape == shape
+
+
+def test_images_are_upright_and_reproducible(tmp_path):
+    paths = write_images(tmp_path / "once", 3, (27, 40), seed=2)
+    image, labels, _ = make_phantom(2, (1, 27, 40), 1)
+    with Image.open(paths[1]) as picture, Image.open(tmp_path / "once" / "labels" / paths[1].name) as organs:
+        assert (picture.mode, picture.size) == ("L", (40, 27))
+        np.testing.assert_allclose(np.asarray(picture)[::-1], image[0] * 255 / image.max(), atol=0.51)
+        np.testing.assert_array_equal(np.asarray(organs)[::-1], labels[0])
+    spine = 1 + [organ.name for organ in ORGANS].index("spine")
+    assert np.argwhere(np.asarray(organs) == spine)[:, 0].mean() > 13  # the back is below
+    (again,) = write_images(tmp_path / "again", 1, (27, 40), seed=2, first=1)
+    assert (again.name, again.read_bytes()) == (paths[1].name, paths[1].read_bytes())
+    index = dali_cr.scan(tmp_path / "once", "**/*.png", progress=False)
+    assert [case.name for case in index.cases] == [f"images/{path.name}" for path in paths]
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (0, 4, 4)])

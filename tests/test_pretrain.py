@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import random
 import re
@@ -22,8 +23,10 @@ from safetensors.torch import load_file
 import dali_cr
 from dali_cr.phantom import write_phantoms
 from train import checkpoint, pretrain
+from train.evaluation import evaluate
 from train.network import build_network
 from train.pretrain import Config, Refused
+from train.restoration import Restoration
 
 ROOT = Path(__file__).parents[1]
 STEPS = 60
@@ -37,7 +40,7 @@ FILES = {
     "preview.png",
     "report.json",
 }
-REPORT = ["run", "steps", "restoration_gain", "pairs_per_s", "data_wait_share", "device"]
+REPORT = ["run", "steps", "restoration_gain", "mse", "psnr", "pairs_per_s", "data_wait_share", "device"]
 
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -279,7 +282,6 @@ def test_refuses_a_folder_that_holds_no_run(config):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"crop": (8, 8, 8)}, "halved twice"),
         ({"data": (Path("/nowhere"),)}, "/nowhere"),
         ({"pattern": ("*_000*",)}, "at least two cases"),
         ({"pattern": ("*.mha",)}, "no file matches"),
@@ -308,6 +310,8 @@ def test_refuses_the_impossible_and_leaves_no_folder(config, change, says):
         {"warmup": 1.5},
         {"weight_decay": -0.1},
         {"foreground": 2.0},
+        {"slices": None, "every": 2},
+        {"plans": Path("plans.json"), "network": "sononet64"},
         {"normalize": ("window", 5.0, 5.0)},
     ],
     ids=str,
@@ -322,6 +326,12 @@ def test_refuses_a_crop_before_looking_at_the_data(config):
         replace(config, patch=(4, 17))
     with pytest.raises(ValueError, match="50 along W stops at 25"):
         replace(config, crop=(16, 16, 50))
+    with pytest.raises(ValueError, match="halved twice"):
+        replace(config, crop=(8, 8, 8))
+    with pytest.raises(ValueError, match="sononet64 wants multiples of 16, got 24 along H; 16 or 32 would do"):
+        replace(config, network="sononet64", crop=(16, 24, 16))
+    with pytest.raises(ValueError, match="wanted one voxel along D with --dims 2, as 1 16 16; got 16 16 16"):
+        replace(config, dims=2)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(config):
@@ -361,6 +371,61 @@ def test_no_swaps_have_no_gain(config):
     report = pretrain.main(replace(config, iterations=0, steps=1))
     assert report["restoration_gain"] is None
     json.dumps(report, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("pretext", "says"),
+    [
+        ("inpaint", r"restoration gain -?\d+\.\d+; erasing changed \d+\.\d% of the voxels"),
+        ("autoencode", r"MSE \d\S*, PSNR \d+\.\d\d dB; nothing is changed"),
+    ],
+)
+def test_what_it_is_compared_with_runs_measures_and_draws(config, capsys, pretext, says):
+    report = pretrain.main(replace(config, pretext=pretext, steps=2, log_every=1))
+    assert re.search(says, capsys.readouterr().out)
+    json.dumps(report, allow_nan=False)
+    assert (report["restoration_gain"] is None) == (pretext == "autoencode")
+    assert report["mse"] > 0
+    assert 0 < report["psnr"] < 60
+    lines = [line for line in metrics(config.out) if "mse" in line]
+    assert [line["step"] for line in lines] == [0, 2]
+    assert all((line["changed_share"] == 0) == (pretext == "autoencode") for line in lines)
+    assert all(
+        (line["loss_of_idling"] == 0) == (pretext == "autoencode") for line in metrics(config.out) if "lr" in line
+    )
+    assert matplotlib.image.imread(config.out / "preview.png").ndim == 3
+
+
+def test_the_pretext_is_part_of_what_a_run_is(config):
+    pretrain.main(replace(config, steps=1))
+    with pytest.raises(Refused, match="pretext was swap, inpaint came"):
+        pretrain.main(replace(config, steps=2, resume=True, pretext="inpaint"))
+
+
+def test_noise_and_error_are_measured_by_hand(config):
+    """A network that answers with its input plus a constant has that error, whatever the samples are."""
+
+    class Off(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.by = torch.nn.Parameter(torch.tensor(0.5))
+
+        def forward(self, image):
+            return image + self.by
+
+    run = pretrain.prepare(config)
+    run.loader.close()
+    with pretrain.build_loader(run.held_out, config, run.method, run.device, 0) as loader:
+        batch = next(iter(loader))
+    target, before = batch["target"].double(), (batch["disordered"] - batch["target"]).double()
+    with pretrain.build_loader(run.held_out, config, run.method, run.device, 0) as loader:
+        numbers = evaluate(Off(), loader, len(target), "swap").numbers
+    left = (before + 0.5).square()
+    assert numbers["mse"] == pytest.approx(left.mean().item(), rel=1e-6)
+    assert numbers["restoration_gain"] == pytest.approx(1 - left.sum().item() / before.square().sum().item(), rel=1e-6)
+    peak = (target.max() - target.min()).item()
+    assert numbers["psnr"] == pytest.approx(10 * math.log10(peak**2 / left.mean().item()), rel=1e-6)
+    assert numbers["changed_share"] == pytest.approx((before != 0).double().mean().item())
 
 
 def test_an_index_saves_the_scan(config, data, tmp_path):
@@ -413,7 +478,7 @@ def test_every_flag_is_understood_as_written(tmp_path):
         evaluate_every=25,
         evaluate_samples=64,
     )
-    assert config.recipe.normalize == ("window", -160.0, 240.0)
+    assert Restoration.recipe_of(config).normalize == ("window", -160.0, 240.0)
 
 
 @pytest.mark.parametrize(
@@ -422,7 +487,7 @@ def test_every_flag_is_understood_as_written(tmp_path):
     ids=str,
 )
 def test_a_patch_is_one_two_three_or_six_numbers(config, patch, means):
-    assert replace(config, patch=patch).recipe.swap.patch == means
+    assert Restoration.recipe_of(replace(config, patch=patch)).swap.patch == means
 
 
 def test_a_users_error_is_one_line_and_exit_code_2(tmp_path, capsys):

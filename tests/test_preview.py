@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 
 import dali_cr
 from dali_cr import preview
-from dali_cr.phantom import write_phantoms
+from dali_cr.phantom import write_images, write_phantoms
 
 RECIPE = dali_cr.Restoration(crop=(12, 20, 16), swap=dali_cr.Swap(iterations=6, patch=(3, 6)), foreground=0.9)
 
@@ -87,6 +87,30 @@ def test_says_which_sample_it_is_and_draws_both_in_one_range(index, figure, tmp_
     strip = figure().subfigs[0]
     assert strip.get_suptitle() == f"{plan.path}, sample 4, origin {plan.origin}"
     assert len({axis.images[0].get_clim() for axis in strip.axes}) == 1
+
+
+@pytest.mark.parametrize("axis", "DHW")
+def test_a_slice_is_drawn_as_it_lies_in_the_volume(index, axis):
+    recipe = dali_cr.Restoration(
+        crop=(1, 16, 16), swap=dali_cr.Swap(4, (3, 6)), flips=(), normalize=None, slices=dali_cr.Slices(axis)
+    )
+    row = preview._make(preview.Planner(index, recipe, 3), 5)
+    volume = dali_cr.read_volume(index.root / row.plan.path)[0]
+    number, top, left = row.plan.origin
+    whole = np.take(volume, number, "DHW".index(axis))
+    np.testing.assert_allclose(row.target, whole[top : top + 16, left : left + 16], rtol=1e-6)
+    one, other = (index.cases[row.plan.case].volumes[0].spacing["DHW".index(a)] for a in "DHW" if a != axis)
+    assert row.aspect == one / other
+
+
+def test_images_are_drawn_from_the_top(figure, index, tmp_path):
+    """And volumes from the bottom: H and D rise upwards there."""
+    recipe = dali_cr.Restoration(crop=(1, 16, 16), swap=dali_cr.Swap(4, (3, 6)))
+    write_images(tmp_path, count=1, shape=(20, 24))
+    images = dali_cr.scan(tmp_path, "images/*.png", progress=False)
+    for some, origin in ((images, "upper"), (index, "lower")):
+        preview.draw_preview(some, recipe, 0, [0], tmp_path / "preview.png")
+        assert {axis.images[0].origin for axis in figure().subfigs[0].axes} == {origin}
 
 
 @pytest.mark.parametrize("samples", [[], [3, -1]], ids=str)

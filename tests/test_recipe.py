@@ -58,6 +58,7 @@ def test_tight_but_possible() -> None:
         {"crops_per_volume": 0},
         {"foreground": -0.1},
         {"dtype": "float64"},
+        {"slices": "D"},
         {"normalize": "max"},
         {"normalize": ("window", 5, 5)},
         {"normalize": ("window", 0)},

@@ -7,7 +7,6 @@ is the box's edge, and a wall times the voxel's size is its place in mm from the
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,11 @@ Walls = npt.NDArray[np.float64]
 """(K, 2, 3): of each organ, lo and hi along D, H, W; NaN where it is not contoured."""
 
 _AXES = {"R": (2, 1), "L": (2, -1), "A": (1, 1), "P": (1, -1), "S": (0, 1), "I": (0, -1)}
-"""From the letter of a file's axis to the canonical axis it runs along, and whether forwards."""
+_AXES |= {"X": (2, 1), "Y": (1, 1), "Z": (0, 1)}
+"""From the letter of a file's axis to the canonical axis it runs along, and whether forwards; an image has X, Y, Z."""
+
+_CORNERS = {"x0": "box_loi", "y0": "box_loj", "x1": "box_hii", "y1": "box_hij"}
+"""What the columns of one box an image are short for."""
 
 _COLUMN = re.compile(r"(.+)_(lo|hi)([ijk])")
 
@@ -32,7 +35,9 @@ def read_boxes(path: Path, wanted: tuple[str, ...]) -> tuple[list[str], dict[str
     Parameters
     ----------
     path : Path
-        The numbers are voxels along the file's own axes; empty where an organ is not contoured.
+        The numbers are voxels along the file's own axes, of an image columns (i) and rows (j); empty where an organ is
+        not contoured. Boxes of images may leave NAME_lok and NAME_hik out; where there is one a case, its columns may
+        be x0, y0, x1, y1, and its name is then "box".
     wanted : tuple of str
         Organs; all of them if none is given.
 
@@ -48,24 +53,32 @@ def read_boxes(path: Path, wanted: tuple[str, ...]) -> tuple[list[str], dict[str
         Naming the case and the organ of a box that is none.
     """
     columns, rows = read_table(path)
+    if set(_CORNERS) <= set(columns):
+        columns = [_CORNERS.get(column, column) for column in columns]
+        rows = {case: {_CORNERS.get(name, name): text for name, text in row.items()} for case, row in rows.items()}
     named = [found[1] for column in columns if (found := _COLUMN.fullmatch(column))]
     organs = choose_columns(path, list(dict.fromkeys(named)), wanted)
     if not organs:
         raise ValueError(f"labels: wanted columns NAME_loi to NAME_hik for each organ, got none in {path}")
-    missing = [f"{o}_{c}" for o in organs for c in _corners() if f"{o}_{c}" not in columns]
+    flat = not any(f"{o}_{end}k" in columns for o in organs for end in ("lo", "hi"))
+    corners = [f"{end}{axis}" for end in ("lo", "hi") for axis in ("ij" if flat else "ijk")]
+    missing = [f"{o}_{c}" for o in organs for c in corners if f"{o}_{c}" not in columns]
     if missing:
-        raise ValueError(f"labels: wanted six columns for each organ, {missing[0]} is missing in {path}")
-    return organs, {case: np.stack([_box(path, case, row, organ) for organ in organs]) for case, row in rows.items()}
+        raise ValueError(
+            f"labels: wanted six columns for each organ (of images four), {missing[0]} is missing in {path}"
+        )
+    boxes = {
+        case: np.stack([_box(path, case, organ, [row[f"{organ}_{corner}"] for corner in corners]) for organ in organs])
+        for case, row in rows.items()
+    }
+    return organs, boxes
 
 
-def _corners() -> list[str]:
-    return [f"{end}{axis}" for end in ("lo", "hi") for axis in "ijk"]
-
-
-def _box(path: Path, case: str, row: Mapping[str, str], organ: str) -> npt.NDArray[np.float64]:
-    texts = [row[f"{organ}_{corner}"] for corner in _corners()]
+def _box(path: Path, case: str, organ: str, texts: list[str]) -> npt.NDArray[np.float64]:
     if not any(texts):
         return np.full((2, 3), np.nan)
+    if len(texts) == 4:
+        texts = [*texts[:2], "0", *texts[2:], "1"]
     try:
         box = np.array([float(text) for text in texts]).reshape(2, 3)
     except ValueError as error:

@@ -17,11 +17,10 @@ from torch import nn
 import dali_cr
 from dali_cr.plan import SamplePlan
 from train.checkpoint import write_whole
-from train.device import autocast
-from train.heads import Classifier
+from train.heads import build_classifier
 from train.labelled import draw_shifts, shift_images
 from train.network import Network
-from train.task import Batch, Scores, Task, View, mean_of
+from train.task import Batch, Scores, Task, View, ask, mean_of
 
 Flags = npt.NDArray[np.bool_]
 
@@ -70,8 +69,8 @@ class Classification(Task):
         return self._training
 
     def build(self, network: Network) -> nn.Module:
-        """Return the encoder with a linear head."""
-        return Classifier(network, len(self.classes), self.view.shrink)
+        """Return the encoder with the network's own head, or a linear one."""
+        return build_classifier(network, len(self.classes), self.view.shrink)
 
     def learn(self, training: dali_cr.Index) -> None:
         """Keep the classes of the training cases."""
@@ -86,15 +85,13 @@ class Classification(Task):
 
     def truth(self, plan: SamplePlan) -> dict[str, npt.NDArray[Any]]:
         """Return the classes of the case, and how far its crop is to be moved."""
-        shift = draw_shifts(self._seed, plan.number, self._shift)[0]
+        shift = draw_shifts(self._seed, plan.number, self.view.reach(self._shift))[0]
         return {"flags": self._training[plan.case].astype(np.float32), "shift": shift}
 
     def loss(self, module: nn.Module, batch: Batch) -> torch.Tensor:
         """Return cross-entropy with class weights, or the mean over classes of binary cross-entropies."""
         image = shift_images(batch["image"], batch["shift"].cpu().numpy(), self._fill)
-        with autocast(image.device):
-            answer = module(image)
-        answer = answer.float()
+        answer = ask(module, image, self.view.dims)
         if self.multilabel:
             return F.binary_cross_entropy_with_logits(answer, batch["flags"])
         weights = torch.from_numpy(self.weights).to(answer.device)

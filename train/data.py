@@ -4,39 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import dali_cr
 from train.folder import plain, tell_apart
+from train.settings import DATA, DataSettings
 from train.splits import Part, Split
 
-DATA = ("data", "index", "pattern", "channels", "include", "exclude", "fourth_axis")
-"""Settings that say where the data are. A resumed run may find the same data elsewhere."""
 
-
-class Settings(Protocol):
-    """Settings that say where the data are."""
-
-    @property
-    def out(self) -> Path: ...
-    @property
-    def data(self) -> tuple[Path, ...]: ...
-    @property
-    def pattern(self) -> tuple[str, ...]: ...
-    @property
-    def channels(self) -> tuple[str, ...]: ...
-    @property
-    def include(self) -> tuple[str, ...]: ...
-    @property
-    def exclude(self) -> tuple[str, ...]: ...
-    @property
-    def fourth_axis(self) -> Literal["channels", "cases"]: ...
-    @property
-    def index(self) -> Path | None: ...
-
-
-def open_index(config: Settings) -> dali_cr.Index:
+def open_index(config: DataSettings) -> dali_cr.Index:
     """Return the cases from ``--index``, or by scanning."""
     if config.index:
         root = os.path.commonpath([path.absolute() for path in config.data]) if config.data else None
@@ -59,7 +35,7 @@ def open_index(config: Settings) -> dali_cr.Index:
 
 
 def find_index(
-    config: Settings, earlier: dict[str, Any] | None, split: Split | None = None, part: Part = "pool"
+    config: DataSettings, earlier: dict[str, Any] | None, split: Split | None = None, part: Part = "pool"
 ) -> dali_cr.Index:
     """Return the cases: as a resumed run left them, from ``--index``, or by scanning; of one part of a split, if any.
 

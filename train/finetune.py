@@ -46,20 +46,20 @@ from tqdm import tqdm
 import dali_cr
 from dali_cr import rng
 from dali_cr.geometry import Triple
-from train.checkpoint import export_weights, load_checkpoint, save_checkpoint, write_json, write_whole
+from train.checkpoint import export_weights, write_json, write_whole
 from train.clock import Lap
+from train.command import end, start
 from train.data import find_index, refused_files
-from train.device import choose_device, device_name, random_state, set_random_state
-from train.folder import Refused, earlier_run, finished_report, list_changes, plain
+from train.device import choose_device, device_name
+from train.finetune_settings import FREE, Classify, Config, Localize, Segment
+from train.folder import Refused, plain, write_config
 from train.labelled import Labelled
 from train.loop import Loop, Schedule
-from train.network import Levels, Network, build_network
-from train.optimizer import build_optimizer, learning_rate
+from train.network import ENCODER_OF, Levels, Network, build_network
+from train.optimizer import build_optimizer, learning_rate, update
 from train.plans import read_levels
-from train.provenance import commit, versions
 from train.record import Record
-from train.settings import FREE, Classify, Config, Localize, Segment
-from train.signals import Stopped
+from train.resume import load_state, read_state, take_up, write_state
 from train.splits import PARTS, Split, load_split, make_split
 from train.supervision import Supervised
 from train.task import Scores, Task, View, refuse_larger
@@ -117,16 +117,14 @@ def size_network(config: Config, init: Init | None, view: View, channels: int, o
         raise ValueError(
             f"init: wanted {channels} channels, as the data have, {init.folder} has {init.about['channels']}"
         )
-    if init and init.about["network"] != config.network:
-        raise ValueError(f"init: wanted a {config.network}, {init.folder} is a {init.about['network']}")
     if init and config.topology not in (None, init.crop):
         raise ValueError(f"topology: wanted that of {init.folder}, {init.crop}, or none; got {config.topology}")
     topology = config.topology or (init.crop if init else seen)
-    filters = config.filters or (init.about["filters"] if init else 16)
+    filters = config.filters or (init.about["filters"] if init else None)
     levels = Levels.of(init.about) if init else None
     if config.plans:
-        levels = read_levels(config.plans, config.configuration, seen)
-    network = build_network(config.network, channels, topology, filters, outputs, levels)
+        levels = read_levels(config.plans, config.configuration, seen, config.dims)
+    network = build_network(config.network, channels, topology, filters, outputs, levels, config.dims)
     steps = [k * stride for k, stride in zip(view.shrink, network.strides, strict=True)]
     for axis, edge, step in zip("DHW", view.crop, steps, strict=True):
         if edge % step:
@@ -148,6 +146,8 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
     """
     device = choose_device(config.device, config.deterministic)
     init = None if config.init == "random" else read_init(Path(config.init))
+    if init:
+        _refuse_other_network(config, init)
     view = config.view(init)
     index = find_index(config, earlier)
     split = load_split(config.split) if config.split else _draw_split(config, index)
@@ -166,8 +166,6 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
         load_fit(network, fit.taken)
     module = task.build(network).to(device)
     loader = _build_loader(config, view, task.centre_crops(training), device)
-    path = config.out / "checkpoint.pt"
-    state = load_checkpoint(path) if earlier and path.exists() else None
     about = {
         **network.about,
         "task": {"name": task.name, **task.about},
@@ -178,10 +176,9 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
     prints = {"index": index.fingerprint, "labels": task.fingerprint, "split": split.hash}
     if earlier:
         _refuse_other(config, earlier["fingerprints"], prints)
-    if state:
-        module.load_state_dict(state["network"])
-        loader.load_state_dict(state["loader"])
-    _describe(config, device, earlier, {"network": about, "fingerprints": prints})
+    state = read_state(config.out, earlier)
+    load_state(state, module, loader)
+    write_config(config, device, earlier, {"network": about, "fingerprints": prints})
     index.save(config.out / "index.json")
     write_json(config.out / "splits.json", split.content())
     return Run(
@@ -199,6 +196,14 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
         about=about,
         state=state,
     )
+
+
+def _refuse_other_network(config: Config, init: Init) -> None:
+    known, dims = init.about["network"], init.about.get("dims", 3)
+    if known not in (config.network, ENCODER_OF.get(config.network)):
+        raise ValueError(f"init: wanted a {config.network}, {init.folder} is a {known}; --network {known} takes it")
+    if dims != config.dims:
+        raise ValueError(f"init: wanted a network of --dims {config.dims}, that of {init.folder} is of {dims}")
 
 
 def _draw_split(config: Config, index: dali_cr.Index) -> Split:
@@ -222,6 +227,7 @@ def _build_loader(config: Config, view: View, training: dali_cr.Index, device: t
         device=device.type,
         seed=config.seed,
         threads=config.threads,
+        on_error=config.on_error,
         cache=config.cache,
     )
 
@@ -235,28 +241,13 @@ def _refuse_other(config: Config, was: dict[str, Any], now: dict[str, Any]) -> N
         )
 
 
-def _describe(config: Config, device: torch.device, earlier: dict[str, Any] | None, found: dict[str, Any]) -> None:
-    """Write config.json."""
-    now = plain(config)
-    config.out.mkdir(parents=True, exist_ok=True)
-    content = {
-        "config": now,
-        "changes": list_changes(earlier, now),
-        **found,
-        "versions": versions(),
-        "commit": commit(),
-        "device": {"type": device.type, "name": device_name(device), "torch_threads": torch.get_num_threads()},
-    }
-    write_json(config.out / "config.json", content)
-
-
 def _refuse_other_task(config: Config) -> None:
     """Refuse to resume what is no fine-tuning run of this task."""
     path = config.out / "config.json"
     if config.resume and path.exists():
         name = json.loads(path.read_text())["network"].get("task", {}).get("name", "pretrain")
         if name != config.task:
-            raise ValueError(f"resume: wanted a {config.task} run in {config.out}, a {name} run is there")
+            raise Refused(f"resume: wanted a {config.task} run in {config.out}, a {name} run is there")
 
 
 def introduce(run: Run) -> Iterator[str]:
@@ -272,7 +263,7 @@ def introduce(run: Run) -> Iterator[str]:
     yield f"crop       {' × '.join(map(str, view.crop))} voxels, normalize {view.normalize}"
     yield f"device     {device_name(run.device)}"
     trained = sum(parameter.numel() for parameter in run.module.parameters())
-    yield f"network    {config.network}, {trained:,} parameters"
+    yield f"network    {config.network}, {config.dims}-D, {trained:,} parameters"
     if run.fit:
         yield f"init       {config.init}: {len(run.fit.taken)} tensors taken over, {len(run.fit.skipped)} skipped"
         for name, reason in run.fit.skipped.items():
@@ -287,38 +278,16 @@ def save(run: Run, step: int, optimizer: torch.optim.Optimizer, total: Lap) -> N
     tensors = run.module.state_dict()
     names = tuple(tensors) if run.task.whole else run.network.tensors
     export_weights(run.config.out / "model.safetensors", tensors, names, {**run.about, "step": step})
-    state = {
-        "step": step,
-        "network": tensors,
-        "optimizer": optimizer.state_dict(),
-        "loader": run.batches.loader.state_dict(),
-        "random": random_state(run.device),
-        "total": asdict(total),
-        "split": run.about["split"],
-    }
-    save_checkpoint(run.config.out / "checkpoint.pt", state)
+    loader, split = run.batches.loader, run.about["split"]
+    write_state(run.config.out, step, run.module, optimizer, loader, total, split=split)
 
 
-def restore(run: Run, optimizer: torch.optim.Optimizer) -> tuple[int, Lap]:
-    """Take up the checkpoint, if there is one; return the steps done and the time they took."""
-    if run.state is None:
-        return 0, Lap()
-    optimizer.load_state_dict(run.state["optimizer"])
-    set_random_state(run.state["random"], run.device)
-    return run.state["step"], Lap(**run.state["total"])
-
-
-def take_step(run: Run, optimizer: torch.optim.Optimizer, step: int, batch: dict[str, Any]) -> list[torch.Tensor]:
+def take_step(run: Run, optimizer: torch.optim.Optimizer, step: int, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
     """Take one step; return its loss, still on the device."""
     config = run.config
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(step, config.steps, config.lr, config.warmup)
     loss = run.task.loss(run.module, batch)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(run.module.parameters(), config.clip)
-    optimizer.step()
-    return [loss.detach()]
+    update(optimizer, loss, learning_rate(step, config.steps, config.lr, config.warmup), config.clip)
+    return {"loss": loss}
 
 
 def measure(run: Run, record: Record, step: int) -> None:
@@ -371,7 +340,7 @@ def train(run: Run) -> dict[str, Any]:
     """
     config = run.config
     optimizer = build_optimizer(run.module, config.lr, config.weight_decay)
-    done, total = restore(run, optimizer)
+    done, total = take_up(run.state, optimizer, run.device)
     loop = Loop(
         schedule=Schedule(
             steps=config.steps,
@@ -385,10 +354,13 @@ def train(run: Run) -> dict[str, Any]:
         save=lambda step, total: save(run, step, optimizer, total),
         report=lambda step, total: report_of(run, step, total, {}),
         rate=lambda: optimizer.param_groups[0]["lr"],
+        skipped=lambda: len(run.batches.loader.skipped),
     )
     run.module.train()
     with run.batches.loader, Record(config.out, done if run.state else None) as record:
         total = loop.run(iter(run.batches), record, done, total)
+    for name, reason in run.batches.loader.skipped.items():
+        print(f"skipped    {name}: {reason}")
     scores = run.task.score(run.module, run.supervised.parts[config.score])
     write_scores(config.out / "scores.csv", scores)
     report = report_of(run, config.steps, total, scores.summary)
@@ -406,17 +378,12 @@ def main(config: Config) -> dict[str, Any]:
     Stopped, FloatingPointError, dali_cr.VolumeError
         See `train`.
     """
-    try:
-        now = plain(config)
-        _refuse_other_task(config)
-        earlier = earlier_run(config.out, config.resume, now, [name for name in now if name not in FREE])
-        report = finished_report(config.out, config.steps) if earlier else None
-        if report is not None:
-            print(f"run        {config.out} is finished: nothing to do. More --steps would go on")
-            return report
-        run = prepare(config, earlier)
-    except (ValueError, OSError, ImportError) as error:
-        raise Refused(str(error)) from error
+    fixed = [name for name in plain(config) if name not in FREE]
+
+    _refuse_other_task(config)
+    run, report = start(config, fixed, lambda earlier: prepare(config, earlier))
+    if report is not None:
+        return report
     print("\n".join(introduce(run)), flush=True)
     return train(run)
 
@@ -429,19 +396,7 @@ def command_line(arguments: Sequence[str] | None = None) -> int:
         args=arguments,
         config=(tyro.conf.FlagCreatePairsOff,),
     )
-    try:
-        report, code = main(config), 0
-    except Refused as error:
-        print(f"finetune: {error}", file=sys.stderr)
-        return 2
-    except (FloatingPointError, dali_cr.VolumeError) as error:
-        print(f"finetune: {error}", file=sys.stderr)
-        return 1
-    except Stopped as stop:
-        print(f"finetune: {stop}; --resume goes on", file=sys.stderr)
-        report, code = stop.report, stop.exit_code
-    print(json.dumps(report))
-    return code
+    return end("finetune", lambda: main(config))
 
 
 if __name__ == "__main__":

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import dali_cr
+from train.checkpoint import write_json
+from train.device import device_name
+from train.provenance import commit, versions
 
 
 class Refused(ValueError):
@@ -81,6 +86,31 @@ def list_changes(earlier: dict[str, Any] | None, now: dict[str, Any]) -> list[di
     was = earlier["config"]
     changed = {name: [was.get(name), now[name]] for name in now if was.get(name) != now[name]}
     return [*earlier["changes"], *([changed] if changed else [])]
+
+
+def write_config(config: Any, device: torch.device, earlier: dict[str, Any] | None, found: Mapping[str, Any]) -> None:
+    """Make the folder, and write config.json: every setting, what came of it, and what it ran on.
+
+    Parameters
+    ----------
+    config : dataclass instance
+    device : torch.device
+    earlier : dict, optional
+        The config.json of the run that is gone on with.
+    found : mapping
+        What came of the settings.
+    """
+    now = plain(config)
+    config.out.mkdir(parents=True, exist_ok=True)
+    content = {
+        "config": now,
+        "changes": list_changes(earlier, now),
+        **found,
+        "versions": versions(),
+        "commit": commit(),
+        "device": {"type": device.type, "name": device_name(device), "torch_threads": torch.get_num_threads()},
+    }
+    write_json(config.out / "config.json", content)
 
 
 def finished_report(out: Path, steps: int) -> dict[str, Any] | None:

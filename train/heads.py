@@ -8,12 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dali_cr.geometry import Triple
 from train.network import Network
-
-Triple = tuple[int, int, int]
 
 _MIXED = 32
 """Channels per feature cell that a `Locator` keeps (project choice)."""
+
+_CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
 
 
 class Classifier(nn.Module):
@@ -36,14 +37,34 @@ class Classifier(nn.Module):
         super().__init__()
         self.features, self.shrink = network.features, shrink
         mixed = max(1, network.width // 2)
-        self.mix = nn.Conv3d(network.width, mixed, kernel_size=1)
+        self.mix = _CONVOLUTION[network.dims](network.width, mixed, kernel_size=1)
         self.head = nn.Linear(mixed, outputs)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Return (B, outputs) from (B, C, D, H, W)."""
+        """Return (B, outputs) from (B, C, D, H, W), or (B, C, H, W)."""
         mixed = F.relu(self.mix(self.features(shrunk(image, self.shrink))))
-        scores: torch.Tensor = self.head(mixed.mean((2, 3, 4)))
+        scores: torch.Tensor = self.head(mixed.flatten(2).mean(2))
         return scores
+
+
+class WithHead(nn.Module):
+    """Encoder, and a head that the network brings along, from features to (B, outputs)."""
+
+    def __init__(self, features: nn.Module, head: nn.Module, shrink: Triple) -> None:
+        super().__init__()
+        self.features, self.head, self.shrink = features, head, shrink
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Return (B, outputs) from an image."""
+        scores: torch.Tensor = self.head(self.features(shrunk(image, self.shrink)))
+        return scores
+
+
+def build_classifier(network: Network, outputs: int, shrink: Triple) -> nn.Module:
+    """Return an encoder that answers with a number for each class: through its network's own head, if it has one."""
+    if network.classifier is None:
+        return Classifier(network, outputs, shrink)
+    return WithHead(network.features, network.classifier(outputs), shrink)
 
 
 class Locator(nn.Module):
@@ -63,7 +84,7 @@ class Locator(nn.Module):
         super().__init__()
         self.features, self.shrink = network.features, shrink
         cells = [edge // (k * stride) for edge, k, stride in zip(crop, shrink, network.strides, strict=True)]
-        self.mix = nn.Conv3d(network.width, _MIXED, kernel_size=1)
+        self.mix = _CONVOLUTION[network.dims](network.width, _MIXED, kernel_size=1)
         self.head = nn.Linear(_MIXED * math.prod(cells), outputs)
         # AdamW moves every weight by about the learning rate: a sum over thousands of cells would leap at each step.
         self.scale = 1 / math.sqrt(self.head.in_features)
@@ -71,12 +92,14 @@ class Locator(nn.Module):
         nn.init.zeros_(self.head.weight)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Return (B, outputs) from (B, C, D, H, W)."""
+        """Return (B, outputs) from (B, C, D, H, W), or (B, C, H, W)."""
         mixed = F.relu(self.mix(self.features(shrunk(image, self.shrink))))
         numbers: torch.Tensor = self.head(mixed.flatten(1) * self.scale)
         return numbers
 
 
 def shrunk(image: torch.Tensor, shrink: Triple) -> torch.Tensor:
-    """Return the image with blocks of voxels averaged to one."""
-    return image if shrink == (1, 1, 1) else F.avg_pool3d(image, shrink)
+    """Return (B, C, D, H, W) or (B, C, H, W) with blocks of voxels averaged to one."""
+    if shrink == (1, 1, 1):
+        return image
+    return F.avg_pool2d(image, shrink[1:]) if image.ndim == 4 else F.avg_pool3d(image, shrink)

@@ -59,24 +59,25 @@ def cut_labels(labels: Labels, plan: SamplePlan, edges: Triple) -> Labels:
     """
     view, shape = plan.views[0], (labels.shape[0], labels.shape[1], labels.shape[2])
     out = np.zeros(edges, labels.dtype)
-    out[crop.window(view, edges, shape)] = crop.flip(labels[crop.slices(view, edges, shape)], view)
+    out[crop.window(view, edges, shape)] = crop.flip(labels[crop.slices(crop.box(view, edges, shape))], view)
     return out
 
 
-def draw_shifts(seed: int, samples: npt.ArrayLike, most: int) -> npt.NDArray[np.int64]:
+def draw_shifts(seed: int, samples: npt.ArrayLike, most: int | Triple) -> npt.NDArray[np.int64]:
     """Draw how far each sample is moved along D, H and W: from -most to most voxels, a function of (seed, number).
 
     Examples
     --------
-    >>> draw_shifts(0, [0, 1], most=4).shape
-    (2, 3)
+    >>> draw_shifts(0, [0, 1], most=(0, 4, 4))[:, 0].tolist()
+    [0, 0]
     """
     n = np.atleast_1d(np.asarray(samples)).astype(np.uint64)
     counter = np.zeros((n.size, 4), np.uint32)
     counter[:, 0], counter[:, 1] = n & np.uint64(0xFFFFFFFF), n >> np.uint64(32)
     counter[:, 3] = _SHIFT
     words = rng.philox(counter, [seed & 0xFFFFFFFF, seed >> 32])[:, :3]
-    return words.astype(np.int64) % (2 * most + 1) - most
+    reach = np.broadcast_to(np.asarray(most, np.int64), 3)
+    return np.asarray(words.astype(np.int64) % (2 * reach + 1) - reach)
 
 
 def shift_images(images: torch.Tensor, shifts: npt.NDArray[np.int64], fill: float) -> torch.Tensor:

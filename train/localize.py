@@ -21,11 +21,10 @@ from dali_cr.index import Case
 from dali_cr.plan import SamplePlan
 from train.boxes import Walls, centroid_mm, in_crop, to_file
 from train.checkpoint import write_whole
-from train.device import autocast
 from train.heads import Locator
 from train.labelled import draw_shifts, shift_images
 from train.network import Network
-from train.task import Batch, Scores, Task, View, mean_of
+from train.task import Batch, Scores, Task, View, ask, mean_of
 
 _BETA = 0.05
 """Share of half a crop below which an error counts squared, above which as it is (project choice)."""
@@ -88,9 +87,10 @@ class Localization(Task):
 
     def build(self, network: Network) -> nn.Module:
         """Return the encoder with a head that begins by saying the mean box."""
-        module = Locator(network, self.view.crop, 6 * len(self.classes), self.view.shrink)
+        seen = self.view.axes
+        module = Locator(network, self.view.crop, 2 * self.view.dims * len(self.classes), self.view.shrink)
         with torch.no_grad():
-            scaled = np.nan_to_num((self._guess - self._half) / self._half)
+            scaled = np.nan_to_num((self._guess - self._half) / self._half)[:, :, seen]
             module.head.bias.copy_(torch.from_numpy(scaled.reshape(-1)))
         return module
 
@@ -104,40 +104,43 @@ class Localization(Task):
 
     def truth(self, plan: SamplePlan) -> dict[str, npt.NDArray[Any]]:
         """Return the walls in the crop: -1 and 1 are its ends, NaN is not contoured."""
-        shift = draw_shifts(self._seed, plan.number, self._shift)[0]
+        shift = draw_shifts(self._seed, plan.number, self.view.reach(self._shift))[0]
         walls = in_crop(self._training[plan.case], plan.views[0], self.view.crop) + shift
-        return {"walls": ((walls - self._half) / self._half).astype(np.float32), "shift": shift}
+        scaled = ((walls - self._half) / self._half).astype(np.float32)
+        return {"walls": scaled[:, :, self.view.axes], "shift": shift}
 
     def loss(self, module: nn.Module, batch: Batch) -> torch.Tensor:
         """Return the mean smooth L1 error over the walls of contoured organs."""
         image = shift_images(batch["image"], batch["shift"].cpu().numpy(), self._fill)
-        with autocast(image.device):
-            answer = module(image)
+        answer = ask(module, image, self.view.dims)
         truth = batch["walls"].flatten(1)
         known = torch.isfinite(truth)
         # Replaced, not indexed: a batch without any contoured organ has a loss of 0, not of nothing.
-        error = F.smooth_l1_loss(answer.float(), torch.where(known, truth, 0.0), reduction="none", beta=_BETA)
+        error = F.smooth_l1_loss(answer, torch.where(known, truth, 0.0), reduction="none", beta=_BETA)
         return (error * known).sum() / known.sum().clamp(min=1)
 
     def locate(self, module: nn.Module, index: dali_cr.Index) -> Iterator[tuple[Case, Walls]]:
         """Yield each case and its canonical boxes in voxels, lower walls first."""
         module.eval()
         for case, first, answer in self.whole_volumes(module, index):
-            walls = answer.double().numpy().reshape(-1, 2, 3) * self._half + self._half - np.array(first)
-            yield case, np.sort(walls, axis=1)
+            scaled = np.empty((len(self.classes), 2, 3))
+            # An image is one voxel thick: along D it is all in the box.
+            scaled[...] = [[-1.0], [1.0]]
+            scaled[:, :, self.view.axes] = answer.double().numpy().reshape(-1, 2, self.view.dims)
+            yield case, np.sort(scaled * self._half + self._half - np.array(first), axis=1)
         module.train()
 
     def score(self, module: nn.Module, index: dali_cr.Index) -> Scores:
-        """Score every contoured organ: the mean error of its six walls and that of its centroid, in mm."""
+        """Score every contoured organ in mm: the mean error of its walls (six; of images four), and its centroid's."""
         rows: list[dict[str, Any]] = []
         for case, walls in self.locate(module, index):
             truth, spacing = self._walls[case.name], np.array(case.volumes[0].spacing)
             guess = self._guess - _first(case, self.view.crop)
             for name, box, true, mean in zip(self.classes, walls, truth, guess, strict=True):
                 if np.isfinite(true).all():
-                    off = (box - true) * spacing
+                    off = ((box - true) * spacing)[:, self.view.axes]
                     row = {"wall_mm": float(np.abs(off).mean()), "centroid_mm": float(np.linalg.norm(off.mean(0)))}
-                    row["guess_wall_mm"] = float(np.abs((mean - true) * spacing).mean())
+                    row["guess_wall_mm"] = float(np.abs((mean - true) * spacing)[:, self.view.axes].mean())
                     rows.append({"case": case.name, "class": name, **row})
         summary: dict[str, float | None] = {}
         for column in ("wall_mm", "centroid_mm", "guess_wall_mm"):

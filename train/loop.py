@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ class Loop:
     Attributes
     ----------
     take_step : function of (step, batch)
-        Takes one step; returns numbers still on the device, one for each of `numbers`. The first is the loss.
+        Takes one step; returns its numbers by name, still on the device, the same at every step. The first is the loss.
     measure : function of (record, step)
         Measures on what is not trained on, and writes it down.
     save : function of (step, time so far)
@@ -43,20 +43,17 @@ class Loop:
         What a run that is stopped reports.
     rate : function
         The learning rate of the last step.
-    numbers : sequence of str
-        What the numbers of a step are called.
     skipped : function
         How many cases could not be read so far; told at every line.
     """
 
     schedule: Schedule
     device: torch.device
-    take_step: Callable[[int, dict[str, Any]], Sequence[torch.Tensor]]
+    take_step: Callable[[int, dict[str, Any]], Mapping[str, torch.Tensor]]
     measure: Callable[[Record, int], object]
     save: Callable[[int, Lap], None]
     report: Callable[[int, Lap], dict[str, Any]]
     rate: Callable[[], float]
-    numbers: Sequence[str] = ("loss",)
     skipped: Callable[[], int] = lambda: 0
 
     def run(self, batches: Iterator[dict[str, Any]], record: Record, done: int, total: Lap) -> Lap:
@@ -97,7 +94,7 @@ class Loop:
                         losses.drain()
                     self.save(step - 1, total)
                     raise
-                losses.add(step, batch["sample"], *self.take_step(step, batch))
+                losses.add(step, batch["sample"], self.take_step(step, batch))
                 bar.update()
 
                 last = step == schedule.steps or stop.signal is not None
@@ -110,11 +107,9 @@ class Loop:
                     total += lap if last or step > done + 1 else Lap()
                     count = self.skipped()
                     lost = {"skipped": count} if count else {}
-                    named = dict(zip(self.numbers, means, strict=True))
-                    record.write(step, **named, lr=self.rate(), **lap.rates, **lost)
-                    bar.set_postfix_str(
-                        f"loss {means[0]:.4f}, {lap}" + "".join(f", {n} skipped" for n in lost.values())
-                    )
+                    record.write(step, **means, lr=self.rate(), **lap.rates, **lost)
+                    loss = next(iter(means.values()))
+                    bar.set_postfix_str(f"loss {loss:.4f}, {lap}" + "".join(f", {n} skipped" for n in lost.values()))
                 if measures:
                     self.measure(record, step)
                 if saves:

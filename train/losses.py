@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 
@@ -11,6 +12,7 @@ class Losses:
     """Keeps the losses of steps on their device until they are asked for."""
 
     def __init__(self) -> None:
+        self._names: list[str] = []
         self._steps: list[tuple[int, list[int]]] = []
         self._values: list[torch.Tensor] = []
 
@@ -18,12 +20,13 @@ class Losses:
         """Return how many steps are kept."""
         return len(self._steps)
 
-    def add(self, step: int, samples: torch.Tensor, loss: torch.Tensor, *others: torch.Tensor) -> None:
-        """Keep a step's loss, and as many other numbers as at every step; `samples` are the numbers of its samples."""
+    def add(self, step: int, samples: torch.Tensor, numbers: Mapping[str, torch.Tensor]) -> None:
+        """Keep a step's numbers, the loss first, the same ones at every step; `samples` are its samples' numbers."""
+        self._names = list(numbers)
         self._steps.append((step, samples.tolist()))
-        self._values.append(torch.stack([loss.detach(), *others]))
+        self._values.append(torch.stack([number.detach().float() for number in numbers.values()]))
 
-    def drain(self) -> tuple[float, ...]:
+    def drain(self) -> dict[str, float]:
         """Wait for the device and return the means of what was added since the last time.
 
         Raises
@@ -40,4 +43,5 @@ class Losses:
                 )
         self._steps.clear()
         self._values.clear()
-        return tuple(sum(column) / len(values) for column in zip(*values, strict=True))
+        columns = zip(*values, strict=True)
+        return {name: sum(column) / len(values) for name, column in zip(self._names, columns, strict=True)}

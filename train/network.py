@@ -1,36 +1,46 @@
 """Networks by name, each with the list of tensors that make up its encoder.
 
 What is pre-trained is worth keeping only as far as the next task can take it over, so a network states which of its
-tensors are the encoder, one by one, instead of leaving it to a prefix that a second module may share. The default is
-MONAI's `DynUNet` (nnU-Net's topology): its strided and transposed convolutions have deterministic CUDA backward
-passes, which max-pooling and trilinear upsampling in 3-D have not.
+tensors are the encoder, one by one, instead of leaving it to a prefix that a second module may share. Each network has
+a file of its own, whose `build` makes it from `Sizes`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from typing import Any
 
-import torch
 from torch import nn
 
-SMALLEST_EDGE = 4
-"""An axis is halved as long as at least so many voxels of it remain."""
+from dali_cr.geometry import Triple
 
-WIDEST = 320
-"""Most channels of a level, as in nnU-Net: doubled further, they cost memory and bring nothing in 3-D."""
+NETWORKS = {
+    "dynunet": "train.dynunet",
+    "sononet64": "train.sononet",
+    "locnet": "train.locnet",
+    "nsunet": "train.nsunet",
+    "nsunet-skips": "train.nsunet",
+}
+"""From a network's name to the module that has
 
-_COARSEST_EDGE = 16
-"""An axis that still has so many voxels at the bottom of the network was not halvable, and its crop is refused."""
+* ``check(sizes)``, which raises a `ValueError` where the network cannot be built for a crop, and is quick, and
+* ``build(sizes) -> Network``.
+"""
+
+ENCODER_OF = {"nsunet-skips": "nsunet"}
+"""From a network to another one that has the same encoder, whose weights it takes over."""
+
+FILTERS = {"dynunet": 16}
+"""Channels of a network's first level where none are asked for; 64 of all others, as published."""
 
 
 @dataclass(frozen=True)
 class Levels:
     """The levels of a U-Net, where they are not derived from a crop."""
 
-    strides: tuple[tuple[int, int, int], ...]
+    strides: tuple[Triple, ...]
     """Of each level after the first."""
     widths: tuple[int, ...]
     """Channels of each level."""
@@ -43,8 +53,51 @@ class Levels:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What a network is built for."""
+
+    name: str
+    """A key of `NETWORKS`."""
+    channels: int
+    """Channels of a case, which go in."""
+    crop: Triple
+    """(D, H, W) of a crop; D is 1 where dims is 2."""
+    filters: int
+    """Channels of the first level."""
+    outputs: int
+    """Channels that come out of the decoder."""
+    levels: Levels | None = None
+    """In place of those that crop and filters would make; for a dynunet."""
+    dims: int = 3
+    """2 for (B, C, H, W), 3 for (B, C, D, H, W)."""
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What to call `build_network` with to build it again, JSON-able."""
+        about = {"network": self.name, "channels": self.channels, "crop": list(self.crop), "filters": self.filters}
+        about |= {"outputs": self.outputs, "dims": self.dims}
+        return about | ({"levels": asdict(self.levels)} if self.levels else {})
+
+    def check_multiple(self, step: int) -> None:
+        """Refuse a crop whose edges cannot be halved until `step` voxels are one.
+
+        Raises
+        ------
+        ValueError
+            With edges that would do.
+        """
+        for axis, edge in list(zip("DHW", self.crop, strict=True))[3 - self.dims :]:
+            if edge % step:
+                near = edge // step * step
+                would = f"{near} or {near + step}" if near else step
+                raise ValueError(
+                    f"crop: {self.name} wants multiples of {step}, got {edge} along {axis}; {would} would do"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Network:
-    """A module that maps (B, C, D, H, W) to as many voxels, and the names of its tensors."""
+    """A module that maps (B, C, D, H, W), or (B, C, H, W), to as many voxels, and the names of its tensors."""
 
     module: nn.Module
     """What is trained."""
@@ -55,14 +108,29 @@ class Network:
     head: tuple[str, ...]
     """Of these, the ones that make the output, and are new in every task."""
     features: nn.Module
-    """The encoder alone, of the same parameters: from (B, C, D, H, W) to the coarsest features; its ``state_dict()``
-    has the tensors of `encoder`, under the same names."""
+    """The encoder alone, of the same parameters: from an image to the coarsest features; its ``state_dict()`` has the
+    tensors of `encoder`, under the same names."""
     width: int
     """Channels of these features."""
-    strides: tuple[int, int, int]
+    strides: Triple
     """Voxels along D, H and W that are one of these features; a crop's edges are multiples of them."""
+    classifier: Callable[[int], nn.Module] | None = None
+    """From a number of classes to the network's own head, which maps features to (B, classes); None where it has none
+    and `train.heads.Classifier` is put on top."""
+    dims: int = 3
+    """2 for (B, C, H, W), 3 for (B, C, D, H, W)."""
     about: dict[str, Any] = field(default_factory=dict)
     """What to call to build it again, JSON-able."""
+
+    @property
+    def outputs(self) -> int:
+        """Channels that come out of the decoder."""
+        return int(self.about["outputs"])
+
+    @property
+    def levels(self) -> Levels | None:
+        """The levels that were asked for, None where they follow from crop and filters."""
+        return Levels.of(self.about)
 
     @property
     def parameters(self) -> int:
@@ -70,13 +138,41 @@ class Network:
         return sum(parameter.numel() for parameter in self.module.parameters())
 
 
+def sizes_of(
+    name: str,
+    channels: int,
+    crop: Triple,
+    filters: int | None = None,
+    outputs: int | None = None,
+    levels: Levels | None = None,
+    dims: int = 3,
+) -> Sizes:
+    """Check what `build_network` is asked for, without building it."""
+    if name not in NETWORKS:
+        raise ValueError(f"network is wanted as one of {', '.join(sorted(NETWORKS))}; {name!r} came")
+    filters = FILTERS.get(name, 64) if filters is None else filters
+    outputs = channels if outputs is None else outputs
+    if channels < 1 or filters < 1 or outputs < 1:
+        raise ValueError(
+            f"at least one channel, one filter and one output are wanted; {channels}, {filters} and {outputs} came"
+        )
+    if dims not in (2, 3) or (dims == 2 and crop[0] != 1):
+        raise ValueError(f"dims is wanted as 3, or as 2 with a crop of one voxel along D; {dims} came, for {crop}")
+    if levels and name != "dynunet":
+        raise ValueError(f"levels are wanted for a dynunet only; they came for {name}")
+    sizes = Sizes(name=name, channels=channels, crop=crop, filters=filters, outputs=outputs, levels=levels, dims=dims)
+    import_module(NETWORKS[name]).check(sizes)
+    return sizes
+
+
 def build_network(
     name: str,
     channels: int,
-    crop: tuple[int, int, int],
-    filters: int = 16,
+    crop: Triple,
+    filters: int | None = None,
     outputs: int | None = None,
     levels: Levels | None = None,
+    dims: int = 3,
 ) -> Network:
     """Build a network for a crop.
 
@@ -87,13 +183,15 @@ def build_network(
     channels : int
         Channels of a case, which go in.
     crop : (D, H, W) int
-        Voxels of a crop.
-    filters : int
-        Channels of the first level.
+        Voxels of a crop; D is 1 where dims is 2.
+    filters : int, optional
+        Channels of the first level; those of `FILTERS` if not given.
     outputs : int, optional
         Channels that come out; as many as go in, to restore, if not given.
     levels : Levels, optional
         In place of those that crop and filters would make.
+    dims : 2 or 3
+        Whether it takes (B, C, H, W) or (B, C, D, H, W).
 
     Returns
     -------
@@ -110,116 +208,6 @@ def build_network(
     >>> build_network("dynunet", channels=1, crop=(32, 48, 32)).parameters
     1401153
     """
-    if name not in NETWORKS:
-        raise ValueError(f"network is wanted as one of {', '.join(sorted(NETWORKS))}; {name!r} came")
-    outputs = channels if outputs is None else outputs
-    if channels < 1 or filters < 1 or outputs < 1:
-        raise ValueError(
-            f"at least one channel, one filter and one output are wanted; {channels}, {filters} and {outputs} came"
-        )
-    return NETWORKS[name](channels, crop, filters, outputs, levels)
-
-
-def halvings(crop: tuple[int, int, int]) -> list[tuple[int, ...]]:
-    """Return the stride of each level after the first: 2 along an axis that can still be halved, else 1.
-
-    Raises
-    ------
-    ValueError
-        When an axis stays long because it cannot be halved often enough: the network would see little of it.
-
-    Examples
-    --------
-    >>> halvings((8, 32, 32))
-    [(2, 2, 2), (1, 2, 2), (1, 2, 2)]
-    """
-    levels: list[tuple[int, ...]] = []
-    edges: tuple[int, ...] = crop
-    while True:
-        stride = tuple(2 if edge % 2 == 0 and edge // 2 >= SMALLEST_EDGE else 1 for edge in edges)
-        if stride == (1, 1, 1):
-            break
-        edges = tuple(edge // step for edge, step in zip(edges, stride, strict=True))
-        levels.append(stride)
-    for axis, wanted, left in zip("DHW", crop, edges, strict=True):
-        if left >= _COARSEST_EDGE:
-            step = 2 ** ((wanted // SMALLEST_EDGE).bit_length() - 1)
-            near = wanted // step * step
-            raise ValueError(
-                f"an edge of the crop is wanted that can be halved down to less than {_COARSEST_EDGE} voxels; "
-                f"{wanted} along {axis} stops at {left}. {near} or {near + step} would do"
-            )
-    return levels
-
-
-class DynUNetEncoder(nn.Module):
-    """The levels of a DynUNet on the way down, without its decoder."""
-
-    def __init__(self, unet: Any) -> None:
-        super().__init__()
-        self.input_block, self.downsamples, self.bottleneck = unet.input_block, unet.downsamples, unet.bottleneck
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Return the coarsest features."""
-        features = self.input_block(image)
-        for level in self.downsamples:
-            features = level(features)
-        coarsest: torch.Tensor = self.bottleneck(features)
-        return coarsest
-
-
-def _dynunet(
-    channels: int, crop: tuple[int, int, int], filters: int, outputs: int, levels: Levels | None = None
-) -> Network:
-    # Imported here: it takes seconds, and --help or a typing error should not.
-    from monai.networks.nets import DynUNet
-
-    strides = list(levels.strides) if levels else halvings(crop)
-    kernel = tuple(1 if edge == 1 else 3 for edge in crop)
-    widths = [min(filters * 2**level, max(WIDEST, filters)) for level in range(len(strides) + 1)]
-    if levels:
-        widths = list(levels.widths)
-    if len(widths) < 3:
-        raise ValueError(
-            f"dynunet wants a crop with an edge that can be halved twice and stay at {SMALLEST_EDGE} voxels or more; "
-            f"{crop} came. 16 voxels along one axis would do"
-        )
-    module = DynUNet(
-        spatial_dims=3,
-        in_channels=channels,
-        out_channels=outputs,
-        kernel_size=[kernel] * len(widths),
-        strides=[(1, 1, 1), *strides],
-        upsample_kernel_size=strides,
-        filters=widths,
-    )
-    # `skip_layers` holds the other modules a second time.
-    tensors = tuple(name for name in module.state_dict() if not name.startswith("skip_layers."))
-    blocks = ["input_block", *(f"downsamples.{level}" for level in range(len(widths) - 2)), "bottleneck"]
-    encoder = tuple(f"{block}.{tensor}" for block in blocks for tensor in _BLOCK)
-    about = {"network": "dynunet", "channels": channels, "crop": list(crop), "filters": filters, "outputs": outputs}
-    about |= {"levels": asdict(levels)} if levels else {}
-    return Network(
-        module=module,
-        tensors=tensors,
-        encoder=encoder,
-        head=tuple(name for name in tensors if name.startswith("output_block.")),
-        features=DynUNetEncoder(module),
-        width=widths[-1],
-        strides=tuple(math.prod(stride[axis] for stride in strides) for axis in range(3)),  # type: ignore[arg-type]
-        about=about,
-    )
-
-
-_BLOCK = (
-    "conv1.conv.weight",
-    "norm1.weight",
-    "norm1.bias",
-    "conv2.conv.weight",
-    "norm2.weight",
-    "norm2.bias",
-)
-"""The tensors of one level of DynUNet's encoder."""
-
-NETWORKS: dict[str, Callable[[int, tuple[int, int, int], int, int, Levels | None], Network]] = {"dynunet": _dynunet}
-"""From a name to the function of (channels, crop, filters, outputs, levels) that builds it."""
+    sizes = sizes_of(name, channels, crop, filters, outputs, levels, dims)
+    network: Network = import_module(NETWORKS[name]).build(sizes)
+    return network

@@ -40,3 +40,15 @@ def learning_rate(step: int, steps: int, lr: float, warmup: float) -> float:
     if step <= rise:
         return lr * step / rise
     return lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / (steps - rise)))
+
+
+def update(optimizer: torch.optim.Optimizer, loss: torch.Tensor, rate: float, clip: float) -> None:
+    """Change the weights along the gradient of a loss, no longer than `clip` unless that is 0, at a learning rate."""
+    weights = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    if clip:
+        nn.utils.clip_grad_norm_(weights, clip)
+    optimizer.step()

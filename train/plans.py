@@ -14,11 +14,21 @@ from typing import Any
 
 import torch
 
+from dali_cr.geometry import Triple
 from train.network import Levels
 
 
-def read_levels(path: Path, configuration: str, crop: tuple[int, int, int]) -> Levels:
+def read_levels(path: Path, configuration: str, crop: Triple, dims: int = 3) -> Levels:
     """Read the levels of a U-Net from plans, and check that a crop goes through them.
+
+    Parameters
+    ----------
+    path : Path
+    configuration : str
+        As "3d_fullres", or "2d".
+    crop : (D, H, W) int
+    dims : 2 or 3
+        That the configuration must be of.
 
     Raises
     ------
@@ -32,10 +42,11 @@ def read_levels(path: Path, configuration: str, crop: tuple[int, int, int]) -> L
         architecture = plans[configuration]["architecture"]
         kind, sizes = architecture["network_class_name"], architecture["arch_kwargs"]
         strides, widths = sizes["strides"], sizes["features_per_stage"]
-        _check_kind(kind, sizes)
+        _check_kind(kind, sizes, dims)
     except (ValueError, KeyError, TypeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
         raise ValueError(f"plans: {path}: {reason}") from error
+    strides = [[1, *stride] if dims == 2 else stride for stride in strides]
     for axis, edge, step in zip("DHW", crop, torch.tensor(strides).prod(0).tolist(), strict=True):
         if edge % step:
             raise ValueError(
@@ -44,14 +55,14 @@ def read_levels(path: Path, configuration: str, crop: tuple[int, int, int]) -> L
     return Levels(tuple((d, h, w) for d, h, w in strides[1:]), tuple(widths))
 
 
-def _check_kind(kind: str, sizes: Mapping[str, Any]) -> None:
+def _check_kind(kind: str, sizes: Mapping[str, Any], dims: int) -> None:
     """Refuse a network that DynUNet is not the same as."""
     stages = len(sizes["features_per_stage"])
     wanted = {
         "n_conv_per_stage": [2] * stages,
         "n_conv_per_stage_decoder": [2] * (stages - 1),
-        "kernel_sizes": [[3, 3, 3]] * stages,
-        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+        "kernel_sizes": [[3] * dims] * stages,
+        "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{dims}d",
         "nonlin": "torch.nn.LeakyReLU",
         "dropout_op": None,
     }
@@ -62,7 +73,7 @@ def _check_kind(kind: str, sizes: Mapping[str, Any]) -> None:
     for name, value in wanted.items():
         if sizes[name] != value:
             raise ValueError(f"wanted {name} {value}, got {sizes[name]}: the network would not be the same")
-    if sizes["strides"][0] != [1, 1, 1]:
+    if sizes["strides"][0] != [1] * dims:
         raise ValueError(f"wanted a first stage without a stride, got {sizes['strides'][0]}")
 
 

@@ -11,12 +11,11 @@ row a case. The last line of the output is one JSON object.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import torch
 import tyro
@@ -24,14 +23,15 @@ from torch import nn
 from tqdm import tqdm
 
 import dali_cr
-from dali_cr.scan import EVERY_VOLUME
 from train.classify import Classification
+from train.command import end
 from train.data import open_index, refused_files
 from train.device import choose_device
 from train.folder import Refused
 from train.localize import Localization
 from train.network import Levels, build_network
 from train.segment import Segmentation
+from train.settings import DataSettings
 from train.splits import Part, load_split
 from train.task import Task, View, refuse_larger
 from train.transfer import read_weights
@@ -40,44 +40,20 @@ TASKS: dict[str, type[Task]] = {task.name: task for task in (Segmentation, Class
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(DataSettings):
     """Predict with a fine-tuned network."""
 
     run: tyro.conf.Positional[Path]
     """The folder of a fine-tuning run."""
-    data: tuple[Path, ...] = ()
-    """Folders of volumes (NIfTI)."""
     out: Path
     """Folder for what is predicted: new or empty."""
-
-    pattern: tuple[str, ...] = EVERY_VOLUME
-    """Which files: globs, in which {case} and {channel} may stand for parts of the name."""
-    channels: tuple[str, ...] = ()
-    """Names that {channel} must take in every case, in this order; all that are found if none is given."""
-    include: tuple[str, ...] = ()
-    """Globs of files to take as well."""
-    exclude: tuple[str, ...] = ()
-    """Globs of files to leave out."""
-    fourth_axis: Literal["channels", "cases"] = "channels"
-    """What a fourth axis of a file is."""
-    index: Path | None = None
-    """An index saved by `python -m dali_cr scan --save`: the data are not scanned again."""
-    split: Path | None = None
-    """A file that says who is in pool, val and test, such as the run's own splits.json."""
     part: Part = "test"
     """The part of --split to take; all of the data without a split."""
 
     batch_size: int = 4
     """Windows at a time."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; auto is a GPU if there is one."""
 
-    def __post_init__(self) -> None:
-        """Refuse what can be seen to be wrong without looking at the data."""
-        if not self.data and self.index is None:
-            raise ValueError("data: wanted a folder of volumes, or --index, got neither")
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size: wanted at least 1, got {self.batch_size}")
+    counts: ClassVar[tuple[str, ...]] = ("batch_size",)
 
 
 def open_run(folder: Path, batch_size: int = 4) -> tuple[Task, nn.Module, dict[str, Any]]:
@@ -99,7 +75,7 @@ def open_run(folder: Path, batch_size: int = 4) -> tuple[Task, nn.Module, dict[s
     kind = dict(about["task"])
     task = TASKS[kind.pop("name")](view=view, **kind)
     sizes = {name: about[name] for name in ("channels", "crop", "filters", "outputs")}
-    network = build_network(about["network"], **sizes, levels=Levels.of(about))
+    network = build_network(about["network"], **sizes, levels=Levels.of(about), dims=about.get("dims", 3))
     module = task.build(network)
     answer = module.load_state_dict(tensors, strict=False)
     # DynUNet's tree gives second names to its tensors, which the file leaves out.
@@ -153,16 +129,7 @@ def _check_data(index: dali_cr.Index, task: Task, about: dict[str, Any]) -> None
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
     config = tyro.cli(Config, prog="python -m train.predict", args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
-    try:
-        report = main(config)
-    except Refused as error:
-        print(f"predict: {error}", file=sys.stderr)
-        return 2
-    except dali_cr.VolumeError as error:
-        print(f"predict: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(report))
-    return 0
+    return end("predict", lambda: main(config))
 
 
 if __name__ == "__main__":

@@ -15,10 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from dali_cr.geometry import Triple
 from dali_cr.index import Case
-from dali_cr.recipe import Normalize
-from train.device import autocast
+from train.task import View, ask
 from train.volumes import Volume, content_box, outside, pad_evenly
 
 OVERLAP = 0.5
@@ -38,23 +36,20 @@ class MaskScore:
 
 
 @torch.no_grad()
-def slide(
-    module: nn.Module, volume: Volume, case: Case, normalize: Normalize, window: Triple, batch_size: int
-) -> tuple[torch.Tensor, tuple[slice, slice, slice]]:
+def slide(module: nn.Module, volume: Volume, case: Case, view: View) -> tuple[torch.Tensor, tuple[slice, slice, slice]]:
     """Return a network's answer on the content of a volume, and the box that the content fills.
+
+    A network of images goes through a volume slice by slice.
 
     Parameters
     ----------
     module : nn.Module
-        From (B, C, D, H, W) to (B, K, D, H, W), in evaluation mode.
+        From (B, C, D, H, W) to (B, K, D, H, W), or without D; in evaluation mode.
     volume : (C, D, H, W) float32
         From `train.volumes.read_case`.
     case : Case
-    normalize : str, tuple or None
-    window : (D, H, W) int
-        The training crop.
-    batch_size : int
-        Windows at a time.
+    view : View
+        With the training crop.
 
     Returns
     -------
@@ -66,18 +61,18 @@ def slide(
     from monai.inferers.utils import sliding_window_inference
 
     device = next(module.parameters()).device
-    box = content_box(volume, case, normalize)
+    box = content_box(volume, case, view.normalize)
     inner = np.ascontiguousarray(volume[(slice(None), *box)])
-    padded, first = pad_evenly(inner, window, outside(case, normalize))
-    with autocast(device):
-        answer = sliding_window_inference(
-            torch.from_numpy(padded)[None].to(device),
-            roi_size=window,
-            sw_batch_size=batch_size,
-            predictor=lambda windows: module(windows).float(),
-            overlap=OVERLAP,
-            mode="gaussian",
-        )
+    padded, first = pad_evenly(inner, view.crop, outside(case, view.normalize))
+    answer = sliding_window_inference(
+        torch.from_numpy(padded)[None].to(device),
+        roi_size=view.crop,
+        sw_batch_size=view.batch_size,
+        predictor=lambda windows: ask(module, windows, view.dims),
+        # Slices do not overlap; MONAI takes a share an axis.
+        overlap=[0.0 if edge == 1 else OVERLAP for edge in view.crop],
+        mode="gaussian",
+    )
     assert isinstance(answer, torch.Tensor)
     kept = tuple(slice(f, f + length) for f, length in zip(first, inner.shape[1:], strict=True))
     return answer[0][(slice(None), *kept)], box

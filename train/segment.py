@@ -16,18 +16,23 @@ from torch import nn
 import dali_cr
 from dali_cr.index import Case
 from dali_cr.plan import SamplePlan
-from train.device import autocast
 from train.labelled import cut_labels
 from train.labels import MAX_VALUE, Labels, class_map, read_labels
 from train.mask import write_mask
 from train.network import Network
 from train.scoring import score_masks, slide
-from train.task import Batch, Scores, Task, View, mean_of
+from train.task import Batch, Scores, Task, View, ask, mean_of
 from train.volumes import read_case
 
 Absent = Literal["empty", "unlabelled"]
 _NEVER = -1e4
 """A logit of nothing."""
+
+_RAREST = 1e-4
+"""Least share of the voxels that a class is begun with (project choice)."""
+
+_SMALL = 0.01
+"""Deviation of a new head's weights (project choice)."""
 
 
 class Segmentation(Task):
@@ -88,8 +93,19 @@ class Segmentation(Task):
         return self._labels
 
     def build(self, network: Network) -> nn.Module:
-        """Return the whole network: its last layer is the head."""
+        """Return the whole network: its last layer is the head, which begins by saying how frequent each class is."""
+        if self._labels:
+            _begin_at(network, self.priors())
         return network.module
+
+    def priors(self) -> torch.Tensor:
+        """Return the logits (K,) of the outputs' shares of the training cases' voxels."""
+        counts = sum(np.bincount(labels.ravel(), minlength=MAX_VALUE + 1) for labels in self._labels)
+        shares = self._table @ (counts / np.sum(counts))
+        if self.regions:
+            shares = shares.clip(_RAREST, 1 - _RAREST)
+            return torch.from_numpy(np.log(shares / (1 - shares))).float()
+        return torch.from_numpy(np.log([max(_RAREST, 1 - shares.sum()), *shares.clip(_RAREST)])).float()
 
     def masks(self, labels: Labels) -> npt.NDArray[np.bool_]:
         """Return (K, D, H, W): which voxels are of each class."""
@@ -130,9 +146,7 @@ class Segmentation(Task):
         image, labels = batch["image"], batch["labels"].long()
         table = torch.from_numpy(self._table).to(image.device)
         truth = table[:, labels].transpose(0, 1)
-        with autocast(image.device):
-            answer = module(image)
-        answer = answer.float()
+        answer = ask(module, image, self.view.dims)
         if self.regions:
             # DiceCELoss(sigmoid=True) would take a softmax over the regions for its cross-entropy.
             overlap: torch.Tensor = DiceLoss(sigmoid=True, batch=True)(answer, truth.float())
@@ -158,7 +172,7 @@ class Segmentation(Task):
         """Return the label values of a whole case."""
         view = self.view
         volume = read_case(root, case, view.normalize)
-        answer, box = slide(module, volume, case, view.normalize, view.crop, view.batch_size)
+        answer, box = slide(module, volume, case, view)
         labels = np.zeros(case.shape, np.uint8)
         labels[box] = self.decode(answer)
         return labels
@@ -189,6 +203,21 @@ class Segmentation(Task):
         for case in index.cases:
             write_mask(self.segment(module, index.root, case), index.root, case, out)
             yield case.name
+
+
+def _begin_at(network: Network, logits: torch.Tensor) -> None:
+    """Make a head that says the same everywhere, but for a little noise.
+
+    A head that is drawn like any other layer says some class everywhere; where that is a rare one, a short training on
+    few cases is spent on taking it back (focal loss has its prior for the same reason: Lin et al. 2017).
+    """
+    for name in network.head:
+        parameter = network.module.get_parameter(name)
+        with torch.no_grad():
+            if parameter.ndim > 1:
+                nn.init.normal_(parameter, std=_SMALL)
+            else:
+                parameter.copy_(logits)
 
 
 def hide_unlabelled(answer: torch.Tensor, present: torch.Tensor) -> torch.Tensor:

@@ -3,6 +3,7 @@
 ::
 
     python -m train.splits scans/ -o splits.json --fractions 0.7 0.1 0.2 --seed 0
+    python -m train.splits images/ --pattern "**/*.png" --table labels.csv --column split -o splits.json
     python -m train.pretrain --data scans/ --split splits.json --part pool --out runs/first
 
 The file may be written by hand; it is JSON::
@@ -31,11 +32,15 @@ import dali_cr
 from dali_cr.index import Case
 from dali_cr.scan import EVERY_VOLUME
 from train.checkpoint import write_json
+from train.tables import choose_columns, read_table
 
 Part = Literal["pool", "val", "test"]
 PARTS: tuple[Part, ...] = ("pool", "val", "test")
 
-_SUFFIX = re.compile(r"\.(nii|hdr|img)(\.gz)?(?=#|$)", re.IGNORECASE)
+_SUFFIX = re.compile(r"\.(nii|hdr|img|png|jpe?g)(\.gz)?(?=#|$)", re.IGNORECASE)
+_CALLED: dict[str, Part] = {"pool": "pool", "train": "pool", "training": "pool", "val": "val", "validation": "val"}
+_CALLED["test"] = "test"
+"""What a table calls a part."""
 
 
 def short_name(case: str) -> str:
@@ -141,9 +146,13 @@ class Split:
             named = self._part_of_stranger(case.name)
             if found or named in ("val", "test"):
                 name, part = found[0] if found else (case.name, named)
+                what, advice = name, "Pre-train with --split FILE --part pool, and fine-tune with the same file"
+                if found and self._part_of_stranger(case.name) == "pool":
+                    what = f"{case.name}, the same as {name}"
+                    advice = f"--exclude {name} when fine-tuning: the split has copies of one image in two parts"
                 raise ValueError(
-                    f"init: wanted weights that have seen no case of val or test; {init} was trained on {name}, "
-                    f"which is in {part}. Pre-train with --split FILE --part pool, and fine-tune with the same file"
+                    f"init: wanted weights that have seen no case of val or test; {init} was trained on {what}, "
+                    f"which is in {part}. {advice}"
                 )
 
     def _part_of_stranger(self, case: str) -> Part | None:
@@ -217,6 +226,38 @@ def make_split(
     return Split(pool, val, test, subject)
 
 
+def split_of_table(cases: Sequence[str], path: Path, column: str, subject: str | None = None) -> Split:
+    """Return the split that a CSV file gives, whose first column names the case.
+
+    Parameters
+    ----------
+    cases : sequence of str
+        Names of cases.
+    path : Path
+    column : str
+        Which says train (or pool), val or test.
+    subject : str, optional
+        A regular expression that finds the subject in a name.
+
+    Raises
+    ------
+    ValueError
+        If a case has no row, the column says something else, or a subject is in two parts.
+    """
+    columns, rows = read_table(path)
+    choose_columns(path, columns, (column,))
+    short = {short_name(name): row for name, row in rows.items()}
+    parts: dict[Part, set[str]] = {part: set() for part in PARTS}
+    for case in cases:
+        row = rows.get(case) or short.get(short_name(case))
+        if row is None:
+            raise ValueError(f"table: wanted a row for each case, {case} has none in {path}")
+        if row[column].lower() not in _CALLED:
+            raise ValueError(f"table: wanted train, val or test as the {column} of {case}, got {row[column]!r}")
+        parts[_CALLED[row[column].lower()]].add(find_subject(case, subject))
+    return Split(frozenset(parts["pool"]), frozenset(parts["val"]), frozenset(parts["test"]), subject)
+
+
 def load_split(path: Path) -> Split:
     """Read a split's file.
 
@@ -242,7 +283,7 @@ class Config:
     """Split the subjects of a folder of volumes into pool, val and test."""
 
     data: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders of volumes (NIfTI)."""
+    """Folders of volumes (NIfTI), or with a --pattern of theirs of images (PNG, JPEG)."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """The file to write; it must not be there yet."""
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
@@ -251,6 +292,10 @@ class Config:
     """Of the draw."""
     subject: str | None = None
     r"""Regular expression that finds the subject in a case's name, for example 'sub-(\w+)'."""
+    table: Path | None = None
+    """A CSV file that says the part of each case (train, val or test): nothing is drawn."""
+    column: str = "split"
+    """Which column of --table says it."""
     pattern: tuple[str, ...] = EVERY_VOLUME
     """Which files: globs, in which {case} and {channel} may stand for parts of the name."""
     exclude: tuple[str, ...] = ()
@@ -268,7 +313,11 @@ def main(config: Config) -> Split:
     if config.out.exists():
         raise ValueError(f"out: wanted a new file, {config.out} is there: runs may have been made by it")
     index = dali_cr.scan(config.data, config.pattern, exclude=config.exclude)
-    split = make_split([case.name for case in index.cases], config.fractions, config.seed, config.subject)
+    names = [case.name for case in index.cases]
+    if config.table:
+        split = split_of_table(names, config.table, config.column, config.subject)
+    else:
+        split = make_split(names, config.fractions, config.seed, config.subject)
     write_json(config.out, split.content())
     return split
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +17,13 @@ from train.boxes import Walls, box_of, read_boxes, to_canonical
 from train.classify import Classification
 from train.labels import Unmatched, find_label_files, match, read_labels, read_names
 from train.localize import Localization
-from train.segment import Absent, Segmentation
+from train.segment import Segmentation
 from train.splits import PARTS, Split, short_name
 from train.tables import choose_columns, read_table
 from train.task import Task, View
+
+if TYPE_CHECKING:
+    from train.finetune_settings import Classify, Localize, Segment
 
 Parts = Mapping[str, dali_cr.Index]
 """The labelled cases of pool, val and test."""
@@ -65,19 +68,7 @@ def join(index: dali_cr.Index, split: Split, names: Mapping[str, Any], what: str
     return Supervised(parts, found, left)
 
 
-def open_segmentation(
-    index: dali_cr.Index,
-    split: Split,
-    view: View,
-    *,
-    labels: Path,
-    pattern: tuple[str, ...],
-    names: Path | None,
-    regions: tuple[str, ...],
-    absent: Absent,
-    keep_empty: bool,
-    unmatched: Unmatched,
-) -> tuple[Task, Supervised]:
+def open_segmentation(config: Segment, index: dali_cr.Index, split: Split, view: View) -> tuple[Task, Supervised]:
     """Return the task of segmenting what the label volumes of a folder show.
 
     Raises
@@ -85,27 +76,31 @@ def open_segmentation(
     ValueError
         If they cannot be learnt from.
     """
-    files = find_label_files(labels, pattern)
-    joined = join(index, split, files, "label", unmatched)
-    paths = {case: files[name] for case, name in joined.names.items()}
+    joined, paths = _join_files(config, index, split)
     found = {case.name: np.unique(read_labels(paths[case.name], case)).tolist() for _, case in joined.cases}
     for _, case in joined.cases:
-        if found[case.name] == [0] and not keep_empty:
+        if found[case.name] == [0] and not config.keep_empty:
             raise VolumeError(paths[case.name], "empty: wanted a labelled voxel. --keep-empty takes it as it is")
-    values = _values_of_pool(joined, found)
-    called = read_names(names)
-    if regions:
-        parsed = [_parse_region(text, values) for text in regions]
+    named = _classes_of_pool(joined, found, config.names)
+    classes, own = list(named), list(named.values())
+    members = [[value] for value in own]
+    if config.regions:
+        parsed = [_parse_region(text, own) for text in config.regions]
         classes, members = [name for name, _ in parsed], [member for _, member in parsed]
         own = _own_values(classes, members)
-    else:
-        classes, members, own = [called.get(v, f"label {v}") for v in values], [[v] for v in values], values
-    task = Segmentation(classes, view, members=members, values=own, regions=bool(regions), absent=absent, files=paths)
-    return task, joined
+    kind: dict[str, Any] = {"regions": bool(config.regions), "absent": config.absent}
+    return Segmentation(classes, view, members=members, values=own, files=paths, **kind), joined
 
 
-def _values_of_pool(joined: Supervised, found: Mapping[str, list[int]]) -> list[int]:
-    """Return the labels of the pool; those of val and test must be among them."""
+def _join_files(config: Segment | Localize, index: dali_cr.Index, split: Split) -> tuple[Supervised, dict[str, Path]]:
+    """Put cases and label volumes together; return them, and from a case to its label's file."""
+    files = find_label_files(config.labels, config.label_pattern)
+    joined = join(index, split, files, "label", config.unmatched)
+    return joined, {case: files[name] for case, name in joined.names.items()}
+
+
+def _classes_of_pool(joined: Supervised, found: Mapping[str, list[int]], names: Path | None) -> dict[str, int]:
+    """Return the labels of the pool by what they are called; those of val and test must be among them."""
     values = sorted({v for case in joined.parts["pool"].cases for v in found[case.name]} - {0})
     if not values:
         raise ValueError("labels: wanted a labelled voxel in some case of the pool, got none")
@@ -115,7 +110,8 @@ def _values_of_pool(joined: Supervised, found: Mapping[str, list[int]]) -> list[
                 f"labels: wanted every class in the pool, label {strange[0]} is in {case.name} of {part} and in no "
                 "case of the pool"
             )
-    return values
+    called = read_names(names)
+    return {called.get(value, f"label {value}"): value for value in values}
 
 
 def _parse_region(text: str, values: list[int]) -> tuple[str, list[int]]:
@@ -145,18 +141,7 @@ def _own_values(classes: list[str], members: list[list[int]]) -> list[int]:
     return own
 
 
-def open_localization(
-    index: dali_cr.Index,
-    split: Split,
-    view: View,
-    *,
-    labels: Path,
-    pattern: tuple[str, ...],
-    names: Path | None,
-    columns: tuple[str, ...],
-    unmatched: Unmatched,
-    **moves: Any,
-) -> tuple[Task, Supervised]:
+def open_localization(config: Localize, index: dali_cr.Index, split: Split, view: View) -> tuple[Task, Supervised]:
     """Return the task of finding the boxes of a CSV file, or those of what the label volumes of a folder show.
 
     Raises
@@ -164,22 +149,19 @@ def open_localization(
     ValueError
         If they cannot be learnt from.
     """
-    if not labels.is_dir():
-        organs, boxes = read_boxes(labels, columns)
-        joined = join(index, split, boxes, "row of boxes", unmatched)
+    if not config.labels.is_dir():
+        organs, boxes = read_boxes(config.labels, config.columns)
+        joined = join(index, split, boxes, "row of boxes", config.unmatched)
         walls = {
             case.name: to_canonical(boxes[joined.names[case.name]], case.volumes[0].geometry)
             for _, case in joined.cases
         }
         _check_inside(joined, organs, walls)
     else:
-        files = find_label_files(labels, pattern)
-        joined = join(index, split, files, "label", unmatched)
-        found = {case.name: _boxes_by_value(files[joined.names[case.name]], case) for _, case in joined.cases}
-        values = _values_of_pool(joined, {name: list(boxes) for name, boxes in found.items()})
-        called = read_names(names)
-        every = {called.get(value, f"label {value}"): value for value in values}
-        organs = choose_columns(labels, list(every), columns)
+        joined, paths = _join_files(config, index, split)
+        found = {case.name: _boxes_by_value(paths[case.name], case) for _, case in joined.cases}
+        every = _classes_of_pool(joined, {name: list(boxes) for name, boxes in found.items()}, config.names)
+        organs = choose_columns(config.labels, list(every), config.columns)
         nowhere = np.full((2, 3), np.nan)
         walls = {
             name: np.stack([boxes.get(every[organ], nowhere) for organ in organs]) for name, boxes in found.items()
@@ -187,7 +169,7 @@ def open_localization(
     for place, organ in enumerate(organs):
         if all(np.isnan(walls[case.name][place]).any() for case in joined.parts["pool"].cases):
             raise ValueError(f"labels: wanted every organ contoured in the pool, {organ} is in no case of it")
-    return Localization(organs, view, walls=walls, **moves), joined
+    return Localization(organs, view, walls=walls, **config.moves), joined
 
 
 def _boxes_by_value(path: Path, case: Case) -> dict[int, Walls]:
@@ -204,17 +186,7 @@ def _check_inside(joined: Supervised, organs: list[str], walls: Mapping[str, Wal
                 raise ValueError(f"labels: wanted boxes inside of their image, that of {organ} leaves {case.name}")
 
 
-def open_classification(
-    index: dali_cr.Index,
-    split: Split,
-    view: View,
-    *,
-    labels: Path,
-    columns: tuple[str, ...],
-    multilabel: bool,
-    unmatched: Unmatched,
-    **moves: Any,
-) -> tuple[Task, Supervised]:
+def open_classification(config: Classify, index: dali_cr.Index, split: Split, view: View) -> tuple[Task, Supervised]:
     """Return the task of telling the classes of a CSV file.
 
     Raises
@@ -222,11 +194,12 @@ def open_classification(
     ValueError
         If they cannot be learnt from.
     """
+    labels = config.labels
     every, rows = read_table(labels)
-    chosen = choose_columns(labels, every, columns)
-    joined = join(index, split, rows, "row", unmatched)
+    chosen = choose_columns(labels, every, config.columns)
+    joined = join(index, split, rows, "row", config.unmatched)
     texts = {case.name: [rows[joined.names[case.name]][column] for column in chosen] for _, case in joined.cases}
-    if multilabel:
+    if config.multilabel:
         classes, flags = chosen, {name: _read_flags(labels, name, text) for name, text in texts.items()}
     else:
         if len(chosen) != 1:
@@ -237,7 +210,7 @@ def open_classification(
         classes = sorted({text[0] for text in texts.values()})
         flags = {name: np.array([text[0] == one for one in classes]) for name, text in texts.items()}
     _check_classes(joined, classes, flags)
-    return Classification(classes, view, multilabel=multilabel, flags=flags, **moves), joined
+    return Classification(classes, view, multilabel=config.multilabel, flags=flags, **config.moves), joined
 
 
 def _read_flags(path: Path, case: str, texts: list[str]) -> npt.NDArray[np.bool_]:

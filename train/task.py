@@ -49,6 +49,35 @@ class View:
     shrink: Triple = (1, 1, 1)
     """Voxels that are averaged to one."""
     batch_size: int = 1
+    dims: int = 3
+    """2 where the network takes images: (B, C, H, W)."""
+
+    @property
+    def axes(self) -> slice:
+        """The axes of (D, H, W) that the network sees."""
+        return slice(3 - self.dims, 3)
+
+    def reach(self, shift: int) -> Triple:
+        """Return by how much a sample may be moved along D, H and W: not where it is one voxel thick."""
+        depth, height, width = (shift if edge > 1 else 0 for edge in self.crop)
+        return depth, height, width
+
+
+def ask(module: nn.Module, images: torch.Tensor, dims: int) -> torch.Tensor:
+    """Return a network's answer to (B, C, D, H, W) in float32; one of images answers slice by slice.
+
+    Returns
+    -------
+    torch.Tensor
+        (B, K, D, H, W), or (B, K) where the network answers with numbers; then D is 1 for a network of images.
+    """
+    with autocast(images.device):
+        if dims == 3:
+            whole: torch.Tensor = module(images)
+            return whole.float()
+        depth = images.shape[2]
+        answer: torch.Tensor = module(images.transpose(1, 2).flatten(0, 1))
+    return (answer.unflatten(0, (-1, depth)).transpose(1, 2) if answer.ndim == 4 else answer).float()
 
 
 class Task(ABC):
@@ -139,9 +168,9 @@ class Task(ABC):
         for case in index.cases:
             volume = read_case(index.root, case, self.view.normalize)
             padded, first = pad_evenly(volume, self.view.crop, outside(case, self.view.normalize))
-            with torch.no_grad(), autocast(device):
-                answer = module(torch.from_numpy(padded)[None].to(device))
-            yield case, first, answer[0].float().cpu()
+            with torch.no_grad():
+                answer = ask(module, torch.from_numpy(padded)[None].to(device), self.view.dims)
+            yield case, first, answer[0].cpu()
 
 
 def refuse_larger(index: dali_cr.Index, crop: Triple) -> None:

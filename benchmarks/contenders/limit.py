@@ -16,7 +16,11 @@ from typing import Any
 from isal import isal_zlib
 
 from benchmarks.contenders.feed import Arrays, Feed, endless, in_threads
-from dali_cr.plan import Planner
+from benchmarks.workload import Triple
+from dali_cr import crop
+from dali_cr.pipeline import make_planner
+from dali_cr.plan import SamplePlan
+from dali_cr.view_source import reach_of
 
 _kept = threading.local()
 
@@ -47,16 +51,21 @@ class Needed(Whole):
 
     def _asked(self) -> Iterator[Asked]:
         """Yield what the loader's own plans need."""
-        planner, size = Planner(self.index, self.workload.recipe, self.job.seed), self.workload.batch_size
-        d, h, w = self.workload.crop
+        planner, size = make_planner(self.index, self.workload.recipe, self.job.seed), self.workload.batch_size
         for first in count(0, size):
             batch = []
             for case, plans in groupby(planner.draw(range(first, first + size)), key=lambda plan: plan.case):
                 volume = self.index.cases[case].volumes[0]
-                stops = [(plan.origin, (plan.origin[0] + d, plan.origin[1] + h, plan.origin[2] + w)) for plan in plans]
-                end = max(volume.geometry.end(volume.frame, start, stop) for start, stop in stops)
+                boxes = [self._box(plan, volume.shape) for plan in plans]
+                end = max(volume.geometry.end(volume.frame, start, stop) for start, stop in boxes)
                 batch.append((self.index.root / volume.data, end))
             yield batch
+
+    def _box(self, plan: SamplePlan, shape: Triple) -> tuple[Triple, Triple]:
+        """Return the box [start, stop) of a volume that a sample needs."""
+        if self.workload.samples == "views":
+            return reach_of(plan, shape)
+        return crop.box(plan.views[0], self.workload.crop, shape)
 
 
 def inflate(path: Path, stop: int) -> int:

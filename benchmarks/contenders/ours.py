@@ -13,8 +13,7 @@ import numpy.typing as npt
 import dali_cr
 from benchmarks.contenders.feed import Arrays, Feed, Job
 from benchmarks.verdict import Corruption
-from dali_cr.pipeline import make_source
-from dali_cr.plan import Planner
+from dali_cr.pipeline import make_planner, make_source
 from dali_cr.stream import Stream
 
 _ROOM = 1.25
@@ -26,12 +25,13 @@ class Reader(Feed):
 
     def batches(self) -> Iterator[tuple[int, Arrays]]:
         """Yield batches from the source that feeds DALI."""
-        planner, stream = Planner(self.index, self.workload.recipe, self.job.seed), Stream(self.workload.batch_size)
+        planner = make_planner(self.index, self.workload.recipe, self.job.seed)
+        stream = Stream(self.workload.batch_size)
         source = make_source(planner, stream, self.job.device, (), threads=max(1, self.job.workers))
         try:
             for k in count():
                 arrays = source.batch(k)
-                yield len(arrays[-1]), arrays[:2] if self.job.device == "cpu" else ()
+                yield len(arrays[-1]), arrays[:-1] if self.job.device == "cpu" else ()
         finally:
             source.close()
 
@@ -73,7 +73,7 @@ class Loader(Reader):
     def batches(self) -> Iterator[tuple[int, Arrays]]:
         """Yield the loader's batches."""
         for batch in self._loader:
-            yield len(batch["sample"]), (batch["disordered"], batch["target"])
+            yield len(batch["sample"]), tuple(array for name, array in batch.items() if name != "sample")
 
     def report(self) -> dict[str, Any]:
         """Return what the caches hold and how often they were of use."""

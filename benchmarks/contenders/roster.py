@@ -27,6 +27,10 @@ class Contender:
     """Whether it can do without workers, in the caller's own thread."""
     cache: str | None = None
     """Which of the loader's caches it is about."""
+    files: tuple[str, ...] = ("nifti",)
+    """Kinds of files that it reads."""
+    samples: tuple[str, ...] = ("pairs",)
+    """Kinds of samples that it makes."""
 
     def missing(self, device: str) -> str | None:
         """Return why it cannot take part here, or None."""
@@ -47,24 +51,62 @@ class Contender:
 
 
 _DALI = ("nvidia.dali", "torch") if find_spec("nvidia") else ("nvidia",)
+_BOTH = ("nifti", "png")
+_ANY = ("pairs", "views")
 _TORCHIO, _MONAI = ("torch", "torchio"), ("torch", "monai")
 
 ROSTER = {
     contender.name: contender
     for contender in (
-        Contender("igzip", "igzip alone, whole files", "limit", "limit:Whole", alone=True),
-        Contender("igzip-needed", "igzip alone, as far as the crops need", "limit", "limit:Needed", alone=True),
-        Contender("ours-reader", "dali-cr, reader threads alone", "ours", "ours:Reader"),
-        Contender("ours-loader", "dali-cr, Loader", "ours", "ours:Loader", needs=_DALI),
-        Contender("ours-host", "dali-cr, Loader, host cache", "ours", "ours:HostCache", needs=_DALI, cache="host"),
-        Contender("ours-disk", "dali-cr, Loader, disk cache", "ours", "ours:DiskCache", needs=_DALI, cache="disk"),
-        Contender("ours-gpu", "dali-cr, Loader, GPU cache", "ours", "ours:GpuCache", needs=_DALI, cache="gpu"),
+        Contender("igzip", "igzip alone, whole files", "limit", "limit:Whole", alone=True, samples=_ANY),
+        Contender(
+            "igzip-needed",
+            "igzip alone, as far as the crops need",
+            "limit",
+            "limit:Needed",
+            alone=True,
+            samples=_ANY,
+        ),
+        Contender("pil", "Pillow alone", "limit", "pil_loader:Decode", needs=("torch",), alone=True, files=("png",)),
+        Contender("ours-reader", "dali-cr, reader threads alone", "ours", "ours:Reader", files=_BOTH, samples=_ANY),
+        Contender("ours-loader", "dali-cr, Loader", "ours", "ours:Loader", needs=_DALI, files=_BOTH, samples=_ANY),
+        *(
+            Contender(
+                f"ours-{cache}",
+                f"dali-cr, Loader, {cache.replace('gpu', 'GPU')} cache",
+                "ours",
+                f"ours:{cache.capitalize()}Cache",
+                needs=_DALI,
+                cache=cache,
+                files=_BOTH,
+                samples=_ANY,
+            )
+            for cache in ("host", "disk", "gpu")
+        ),
         Contender("plain", "NumPy + nibabel, threads", "peer", "plain:Plain", needs=("torch",), alone=True),
         Contender("torchio", "TorchIO, DataLoader", "peer", "torchio_loader:TorchIO", needs=_TORCHIO, alone=True),
+        Contender(
+            "torchio-views",
+            "TorchIO, volumes in memory",
+            "peer",
+            "torchio_views:TorchIOViews",
+            needs=_TORCHIO,
+            alone=True,
+            samples=("views",),
+        ),
         Contender("monai", "MONAI Dataset", "peer", "monai_loader:Monai", needs=_MONAI, alone=True),
         Contender("monai-cache", "MONAI CacheDataset", "peer", "monai_loader:CachedMonai", needs=_MONAI, alone=True),
+        Contender(
+            "pil-loader",
+            "NumPy + Pillow, DataLoader",
+            "peer",
+            "pil_loader:PilLoader",
+            needs=("torch",),
+            alone=True,
+            files=("png",),
+        ),
     )
 }
 
-CACHED = frozenset(name for name, contender in ROSTER.items() if contender.cache) | {"monai-cache"}
+CACHED = frozenset(name for name, contender in ROSTER.items() if contender.cache) | {"monai-cache", "torchio-views"}
 """Those that inflate nothing once they are warm: inflating is not their limit."""

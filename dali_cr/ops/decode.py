@@ -40,7 +40,7 @@ _TABLE_GAIN = 16
 _CACHED_VOXELS = 1 << 15
 """Converted at a time on the CPU, so that the float64 values in between stay in its cache."""
 
-_SOURCES = ("common.cuh", "decode.cu")
+_SOURCES = ("common.cuh", "voxel.cuh", "decode.cu")
 _OUTPUTS: dict[str, launch.Defines] = {
     "float32": (("OUTPUT", "float"), ("STORE", "")),
     "float16": (("OUTPUT", "unsigned short"), ("STORE", "half_bits")),
@@ -280,8 +280,8 @@ def decode_volume(
         If an array has another dtype, shape or layout.
     """
     xp = launch.array_module()
-    _check(raw, "raw", np.uint8, 2)
-    _check(records, "records", np.int64, 3)
+    launch.check_array(raw, "raw", np.uint8, 2)
+    launch.check_array(records, "records", np.int64, 3)
     if len(raw) != len(records) or records.shape[2] != RECORD_WORDS or raw.shape[1] % 16:
         raise ValueError(
             f"decode_volume: wanted raw (B, multiple of 16) and records (B, C, {RECORD_WORDS}), "
@@ -296,11 +296,3 @@ def decode_volume(
     second, kept = (np.uint64(0) if array is None else array for array in (copy, arena))
     decode((min(-(-rows // 8), 65535), samples * channels), (32, 8), (target, second, raw, kept, records, *scalars))
     return (target, copy) if twice else target
-
-
-def _check(array: Any, name: str, dtype: type, ndim: int) -> None:
-    """Refuse an array that the kernel would misread."""
-    if array.dtype != dtype or array.ndim != ndim or not array.flags.c_contiguous:
-        raise TypeError(
-            f"{name}: wanted a contiguous array of {np.dtype(dtype)} with {ndim} axes, got {array.dtype} {array.shape}"
-        )

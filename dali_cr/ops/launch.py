@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dali_cr import extras
 
 Defines = tuple[tuple[str, str], ...]
@@ -40,6 +42,20 @@ def array_module() -> Any:
         If CuPy is not installed; the message names the extra that brings it.
     """
     return extras.load("cupy")
+
+
+def check_array(array: Any, name: str, dtype: type, ndim: int) -> None:
+    """Refuse an array that a kernel would misread.
+
+    Raises
+    ------
+    TypeError
+        If it has another dtype or number of axes, or is not contiguous.
+    """
+    if array.dtype != dtype or array.ndim != ndim or not array.flags.c_contiguous:
+        raise TypeError(
+            f"{name}: wanted a contiguous array of {np.dtype(dtype)} with {ndim} axes, got {array.dtype} {array.shape}"
+        )
 
 
 def cuda_source(*names: str) -> str:

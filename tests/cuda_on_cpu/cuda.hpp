@@ -61,6 +61,9 @@ inline double __dmul_rn(double a, double b) { return a * b; }
 inline double __ddiv_rn(double a, double b) { return a / b; }
 inline double __fma_rn(double a, double b, double c) { return fma(a, b, c); }
 
+inline double __dsqrt_rn(double value) { return sqrt(value); }
+inline float __fsqrt_rn(float value) { return sqrtf(cuda_on_cpu::flush(value)); }
+
 inline float __double2float_rn(double value) { return cuda_on_cpu::flush(static_cast<float>(value)); }
 inline float __int2float_rn(int value) { return static_cast<float>(value); }
 inline float __uint2float_rn(unsigned int value) { return static_cast<float>(value); }

@@ -1,0 +1,58 @@
+"""The operations of views in plain float64 NumPy: what `benchmarks.kernels` holds the CPU's own functions against."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dali_cr import rng
+
+Numbers = npt.NDArray[Any]
+
+
+def blur(volumes: Numbers, sigmas: Numbers) -> Numbers:
+    """Return volumes (N, C, D, H, W) convolved with a Gaussian along each axis, borders reflected."""
+    out = volumes.astype(np.float64)
+    for volume, own in zip(out, sigmas.astype(np.float64), strict=True):
+        for axis, sigma in enumerate(own, 1):
+            radius, length = int(4 * sigma + 0.5), volume.shape[axis]
+            if radius < 1:
+                continue
+            weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+            ends = [(radius, radius) if i == axis else (0, 0) for i in range(4)]
+            padded = np.pad(volume, ends, mode="symmetric")
+            shifted = (np.take(padded, range(step, step + length), axis) for step in range(2 * radius + 1))
+            volume[...] = sum(w * s for w, s in zip(weights / weights.sum(), shifted, strict=True))
+    return out
+
+
+def add_noise(volumes: Numbers, deviations: Numbers, seed: int, counters: Numbers) -> Numbers:
+    """Return volumes with Box and Muller's normal numbers of their Philox blocks added."""
+    out = volumes.astype(np.float64)
+    size = volumes[0].size
+    blocks = np.arange(-(-size // 4))
+    for volume, deviation, (sample, view) in zip(out, deviations, counters.tolist(), strict=True):
+        purpose = int(rng.Purpose.NOISE) | view << 8
+        low, high, last = (np.full_like(blocks, n) for n in (sample & 0xFFFFFFFF, sample >> 32, purpose))
+        words = rng.philox(np.stack([low, high, blocks, last], -1), [seed & 0xFFFFFFFF, seed >> 32]).T
+        radii = np.sqrt(-2 * np.log(((words[::2] >> 8) + 1.0) / 2**24))
+        angles = np.pi / 2 * (words[1::2] >> 8) / 2**24
+        signs = 1.0 - 2 * (words[1::2, None] >> np.arange(2)[:, None] & 1)
+        normals = signs * radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
+        volume += float(deviation) * normals.reshape(-1)[:size].reshape(volume.shape)
+    return out
+
+
+def gamma(volumes: Numbers, exponents: Numbers) -> Numbers:
+    """Return volumes to a power, signs kept."""
+    powers = exponents.astype(np.float64).reshape(-1, 1, 1, 1, 1)
+    return np.asarray(np.sign(volumes) * np.abs(volumes.astype(np.float64)) ** powers)
+
+
+def zscore(volumes: Numbers) -> Numbers:
+    """Return volumes with mean 0 and deviation 1."""
+    exact = volumes.astype(np.float64)
+    mean, deviation = exact.mean((2, 3, 4), keepdims=True), exact.std((2, 3, 4), keepdims=True, ddof=1)
+    return np.asarray((exact - mean) / deviation)

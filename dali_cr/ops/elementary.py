@@ -1,0 +1,88 @@
+"""Elementary functions with the same bits on CPU and GPU (kernels/elementary.cuh).
+
+NumPy's, libm's and CUDA's log, exp and sin differ in their last bits. These are polynomials, evaluated by Horner's
+rule, every product and every sum rounded by itself, so whoever evaluates them gets the same. The coefficients are
+Chebyshev fits, rounded. Arrays are float32 but for `exp_double`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+
+_LOG2 = (1.442695, -0.72134733, 0.48089853, -0.36069655, 0.28855255, -0.23960812, 0.20485765, -0.19138838, 0.18476033,
+         -0.10749789)  # fmt: skip
+"""log2(1 + y) / y on [sqrt(1/2) - 1, sqrt(2) - 1], lowest power first: wrong by 8e-9 at most."""
+
+_EXP2 = (0.6931472, 0.24022721, 0.055496022, 0.0096521955, 0.0012692166, 0.00020817915)
+"""(2**y - 1) / y on [0, 1]: wrong by 1.1e-8 at most."""
+
+_SINE = (1.5707964, -0.6459638, 0.07968992, -0.0046741436, 0.0001516717)
+"""sin(pi y / 2) / y in powers of y**2 on [0, 1]: wrong by 7e-9 at most."""
+
+_ROOT_HALF_BITS = 0x3F3504F3
+_LOG2_E, _LN2_HIGH, _LN2_LOW = 1.4426950408889634, 0.693147180369123816490, 1.90821492927058770002e-10
+"""ln 2 in two parts, as in fdlibm: whole numbers below 2**20 times the first are exact."""
+
+_EXP_TERMS = 14
+
+
+def log2(x: Floats) -> Floats:
+    """Return the logarithm to base 2 of normal numbers above 0, within 1.5e-7 of max(1, its size)."""
+    bits = x.view(np.int32)
+    exponent = bits - np.int32(_ROOT_HALF_BITS)
+    exponent >>= np.int32(23)
+    y: Floats = (bits - (exponent << np.int32(23))).view(np.float32)
+    y -= np.float32(1)
+    out = _horner(y, _LOG2)
+    out *= y
+    out += exponent.astype(np.float32)
+    return out
+
+
+def exp2(x: Floats) -> Floats:
+    """Return 2**x, relatively within 2e-7; 0 below -126, inf from 128 on. `x` is used up; no NaN is taken."""
+    np.clip(x, np.float32(-127), np.float32(128), out=x)
+    whole = np.floor(x)
+    x -= whole
+    out = _horner(x, _EXP2)
+    out *= x
+    out += np.float32(1)
+    power = whole.astype(np.int32)
+    power += np.int32(127)
+    power <<= np.int32(23)
+    out *= power.view(np.float32)
+    return out
+
+
+def quarter_sine(y: Floats) -> Floats:
+    """Return sin(pi y / 2) for y in [0, 1], within 1.2e-7."""
+    out = _horner(y * y, _SINE)
+    out *= y
+    return out
+
+
+def exp_double(x: Any) -> npt.NDArray[np.float64]:
+    """Return e**x for float64 x from -700 to 0, relatively within 1e-15."""
+    x = np.asarray(x, np.float64)
+    whole = np.floor(x * _LOG2_E + 0.5)
+    rest = (x - whole * _LN2_HIGH) - whole * _LN2_LOW
+    out = np.ones_like(rest)
+    for term in range(_EXP_TERMS, 0, -1):
+        out = out * rest / term + 1.0
+    power = (whole.astype(np.int64) + 1023) << 52
+    return np.asarray(out * power.view(np.float64))
+
+
+def _horner(y: Floats, coefficients: tuple[float, ...]) -> Floats:
+    """Return the polynomial's values."""
+    out = y * np.float32(coefficients[-1])
+    out += np.float32(coefficients[-2])
+    for coefficient in coefficients[-3::-1]:
+        out *= y
+        out += np.float32(coefficient)
+    return out

@@ -1,0 +1,221 @@
+"""`gather_views`: raw file voxels to views seen through an affine map, several of one volume (kernels/gather.cu).
+
+A record of 32 int64 words says for one channel of one view where the volume's voxels lie and where the view looks:
+
+====== ===================================================================================
+word   content
+====== ===================================================================================
+0      byte in the sample's row (or the arena) at which canonical voxel (0, 0, 0) lies (or would lie)
+1      dtype code (place in `DTYPES`) | big-endian << 8 | keep NaN and Inf << 9 | in arena << 10
+2-4    signed strides along canonical D, H, W, in elements
+5-7    first canonical voxel that is there, along D, H, W
+8-10   one past the last
+11-14  affine map, clipping and fill, as in `dali_cr.ops.decode`
+15     0: trilinear, 1: nearest
+16-24  bits of the float64 matrix, row after row
+25-27  bits of the float64 offset: source = matrix @ (d, h, w) + offset, voxels' centres at whole numbers
+28-31  0
+====== ===================================================================================
+
+A source is `(offset + matrix[:, 0] d) + (matrix[:, 1] h + matrix[:, 2] w)` in float64, each product and sum rounded. Of
+its eight corners those outside of the volume are `fill`. Fractions are float32, in steps of 2**-23; interpolation runs
+along W, then H, then D, each time as `a + f * (b - a)` in float32, each step rounded and subnormals flushed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dali_cr.geometry import DTYPES, Triple
+from dali_cr.ops import decode, launch
+from dali_cr.ops.decode import Affine
+from dali_cr.ops.gather_box import Doubles, Floats, fractions, lerp
+from dali_cr.ops.gather_box import gather_box as gather_box
+
+RECORD_WORDS = 32
+_BIG_ENDIAN, _KEEP, _IN_ARENA = 1 << 8, 1 << 9, 1 << 10
+
+_SOURCES = ("common.cuh", "voxel.cuh", "gather.cu")
+VARIANTS: tuple[launch.Variant, ...] = (("gather_views", _SOURCES, ()),)
+_BLOCK = (32, 8)
+
+
+def make_gather_record(
+    *,
+    dtype: str,
+    big_endian: bool,
+    first_byte: int,
+    itemsize: int,
+    strides: Sequence[int],
+    lo: Sequence[int],
+    hi: Sequence[int],
+    affine: Affine,
+    matrix: npt.ArrayLike,
+    offset: npt.ArrayLike,
+    nearest: bool = False,
+    in_arena: bool = False,
+) -> npt.NDArray[np.int64]:
+    """Return the record of one channel of one view.
+
+    Parameters
+    ----------
+    dtype : str
+        One of `DTYPES`.
+    big_endian : bool
+    first_byte : int
+        Byte in the sample's row at which canonical voxel (0, 0, 0) of the whole volume lies, or would lie.
+    itemsize : int
+    strides : (3,) int
+        Signed, in elements, along canonical (D, H, W).
+    lo, hi : (3,) int
+        First canonical voxel that is there, and one past the last.
+    affine : Affine
+    matrix : (3, 3) float
+    offset : (3,) float
+        ``matrix @ (d, h, w) + offset`` is the canonical voxel that output voxel (d, h, w) shows.
+    nearest : bool
+        Take the nearest voxel (a half goes up) and do not interpolate.
+    in_arena : bool
+        Whether `first_byte` counts in the arena and not in the sample's row.
+
+    Returns
+    -------
+    record : (32,) int64
+
+    Raises
+    ------
+    ValueError
+        If the item size is not the dtype's.
+    """
+    if itemsize != np.dtype(dtype).itemsize:
+        raise ValueError(f"itemsize: wanted {np.dtype(dtype).itemsize} for {dtype}, got {itemsize}")
+    record = np.zeros(RECORD_WORDS, np.int64)
+    record[0] = first_byte
+    record[1] = DTYPES.index(dtype) | _BIG_ENDIAN * big_endian | _KEEP * affine.keep | _IN_ARENA * in_arena
+    record[2:5], record[5:8], record[8:11] = strides, lo, hi
+    record[11:13] = np.array([affine.scale, affine.shift], np.float64).view(np.int64)
+    record[13:15] = np.array([affine.low, affine.high, affine.fill, 0], np.float32).view("<i8")
+    record[15] = nearest
+    record[16:25] = np.asarray(matrix, np.float64).reshape(9).view(np.int64)
+    record[25:28] = np.asarray(offset, np.float64).reshape(3).view(np.int64)
+    return record
+
+
+def gather_views_ref(
+    raw: npt.NDArray[np.uint8],
+    records: npt.NDArray[np.int64],
+    shape: Triple,
+    *,
+    arena: npt.NDArray[np.uint8] | None = None,
+) -> Floats:
+    """Gather a batch of views in NumPy, straight from their records; the definition of `gather_views`.
+
+    Parameters
+    ----------
+    raw : (B, bytes) uint8
+    records : (B, V, C, 32) int64
+    shape : (3,) int
+        The views' (D, H, W).
+    arena : (bytes,) uint8, optional
+        Volumes kept, which records may point into.
+
+    Returns
+    -------
+    views : (B, V, C, D, H, W) float32
+    """
+    out = np.empty((*records.shape[:3], *shape), np.float32)
+    for sample, row in enumerate(raw):
+        for place in np.ndindex(*records.shape[1:3]):
+            _gather_record(row, records[(sample, *place)], out[(sample, *place)], arena)
+    return out
+
+
+def gather_views(raw: Any, records: Any, shape: Triple, *, arena: Any = None) -> Any:
+    """Gather a batch of views on the GPU, in one launch; equivalent to `gather_views_ref`, bit for bit.
+
+    Parameters
+    ----------
+    raw : (B, bytes) uint8 CuPy array, contiguous
+        `bytes` a multiple of 16.
+    records : (B, V, C, 32) int64 CuPy array, contiguous
+    shape : (3,) int
+        The views' (D, H, W).
+    arena : (bytes,) uint8 CuPy array, optional
+        Volumes kept, which records may point into.
+
+    Returns
+    -------
+    views : (B, V, C, D, H, W) float32 CuPy array
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array has another dtype, shape or layout.
+    """
+    launch.check_array(raw, "raw", np.uint8, 2)
+    launch.check_array(records, "records", np.int64, 4)
+    if len(raw) != len(records) or records.shape[3] != RECORD_WORDS or raw.shape[1] % 16:
+        raise ValueError(
+            f"gather_views: wanted raw (B, multiple of 16) and records (B, V, C, {RECORD_WORDS}), "
+            f"got {raw.shape} and {records.shape}"
+        )
+    out = launch.array_module().empty((*records.shape[:3], *shape), np.float32)
+    if out.size == 0:
+        return out
+    rows, each = shape[0] * shape[1], records.shape[1] * records.shape[2]
+    kept = np.uint64(0) if arena is None else arena
+    scalars = (np.int64(raw.shape[1]), *(np.int32(n) for n in (each, *shape)))
+    grid = (min(-(-rows // _BLOCK[1]), 65535), len(raw) * each)
+    launch.kernel("gather_views", *_SOURCES)(grid, _BLOCK, (out, raw, kept, records, *scalars))
+    return out
+
+
+def _gather_record(
+    row: npt.NDArray[np.uint8], record: npt.NDArray[np.int64], out: Floats, arena: npt.NDArray[np.uint8] | None
+) -> None:
+    """Decode all that a record's volume has, then look up every corner of every output voxel."""
+    lo, hi = record[5:8], record[8:11]
+    extent = np.maximum(hi - lo, 0)
+    whole = record[: decode.RECORD_WORDS].copy()
+    whole[0] += np.dtype(DTYPES[record[1] & 0xFF]).itemsize * int(lo @ record[2:5])
+    whole[5:8], whole[8:11], whole[15] = 0, extent, 0
+    box = decode.decode_volume_ref(row[None], whole[None, None], tuple(extent.tolist()), arena=arena)[0, 0]
+    fill = record[14:15].view(np.float32)[0]
+    numbers = record[16:28].view(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        sources = _sources(numbers[:9].reshape(3, 3), numbers[9:], tuple(slice(0, n) for n in out.shape))
+        if record[15]:
+            out[...] = _corner(box, lo, fill, [np.floor(source + 0.5) for source in sources])
+            return
+        below = [np.floor(source) for source in sources]
+        above = [corner + 1 for corner in below]
+        # Anything will do as the fraction of a source that is not finite: all its corners are fill.
+        parts = [np.where(np.isfinite(source), source - floor, 0) for source, floor in zip(sources, below, strict=True)]
+        fz, fy, fx = (fractions(part) for part in parts)
+        planes = []
+        for z in (below[0], above[0]):
+            first, second = (
+                lerp(_corner(box, lo, fill, [z, y, below[2]]), _corner(box, lo, fill, [z, y, above[2]]), fx)
+                for y in (below[1], above[1])
+            )
+            planes.append(lerp(first, second, fy))
+        out[...] = lerp(planes[0], planes[1], fz)
+
+
+def _sources(matrix: Doubles, offset: Doubles, window: tuple[slice, ...]) -> list[Doubles]:
+    """Return where the output voxels of a window lie in the volume: D, H and W, each of the window's shape."""
+    d, h, w = np.ogrid[window]
+    return [(offset[i] + matrix[i, 0] * d) + (matrix[i, 1] * h + matrix[i, 2] * w) for i in range(3)]
+
+
+def _corner(box: Floats, lo: npt.NDArray[np.int64], fill: np.float32, place: list[Doubles]) -> Floats:
+    """Return the box's voxel at each place, `fill` where the place is outside."""
+    local = [p - first for p, first in zip(place, lo, strict=True)]
+    inside = np.logical_and.reduce([(p >= 0) & (p < length) for p, length in zip(local, box.shape, strict=True)])
+    out = np.full(inside.shape, fill, np.float32)
+    out[inside] = box[tuple(p[inside].astype(np.int64) for p in local)]
+    return out

@@ -1,0 +1,207 @@
+"""Batches of multi-view samples; the volume is read once for all views of a sample.
+
+On a CPU a thread decodes the box that the views reach, once, and finishes them. For a GPU it copies the box, raw, into
+the batch, beside one record for each view; `dali_cr.view_batch` does the rest there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from dali_cr import crop
+from dali_cr.arena import padded
+from dali_cr.geometry import Triple
+from dali_cr.normalize import affine_map, raw_span
+from dali_cr.ops.blur import blur_ref
+from dali_cr.ops.decode import decode_channel
+from dali_cr.ops.gamma import gamma_ref
+from dali_cr.ops.gather import RECORD_WORDS, gather_box, make_gather_record
+from dali_cr.ops.noise import add_noise_ref
+from dali_cr.ops.swap import swap_in_place_ref
+from dali_cr.ops.zscore import zscore_ref
+from dali_cr.plan import SamplePlan
+from dali_cr.raw_source import RawBatch, RawSource
+from dali_cr.source import Arrays, Batch, Memory, Source, numbers_of, take
+from dali_cr.view_draw import reach
+from dali_cr.view_plan import AffineView, ViewPlanner, views_of
+from dali_cr.views import GLOBALS, Views
+
+NAMES = ("view", "target", "local")
+"""What a batch has for the network."""
+
+INTENSITIES = 5
+"""Numbers of a view: three deviations of the blur, that of the noise, and the exponent."""
+
+
+class ViewPairSource(Source[Batch]):
+    """Batches of finished samples.
+
+    view and target (B, 2, C, D, H, W), local (B, locals, C, d, h, w), sample (B,) int64.
+    """
+
+    names, arrays = NAMES, 4
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.recipe = cast(ViewPlanner, self.planner).views
+        self._threads = threading.local()
+
+    def blank(self) -> Arrays:
+        """Return zeros."""
+        views, local = (np.zeros(shape, np.float32) for shape in _shapes(self.recipe, 1, self.channels))
+        return views, views, local, np.full(1, -1)
+
+    def _allocate(self, plans: list[SamplePlan], memory: Memory) -> Batch:
+        views, local = _shapes(self.recipe, len(plans), self.channels)
+        single = np.dtype(np.float32)
+        arrays = (take(memory, place, shape, single) for place, shape in enumerate((views, views, local)))
+        return Batch(plans, (*arrays, numbers_of(plans)))
+
+    def _fill(self, batch: Batch, group: list[int]) -> None:
+        case = self.case_of(batch.plans[group[0]])
+        view, target, local, _ = batch.arrays
+        boxes = {i: reach_of(batch.plans[i], case.shape) for i in group}
+        start, stop = crop.around(boxes.values())
+        for channel, volume, raw in self.boxes(case, start, stop):
+            affine, span = affine_map(volume, self.recipe.normalize), raw_span(volume)
+            for i, box in boxes.items():
+                part = raw[crop.slices(box, start)]
+                decoded = take(self._scratch(), 0, part.shape, np.dtype(np.float32))
+                decode_channel(part, affine, decoded, span)
+                for v, one in enumerate(views_of(batch.plans[i])):
+                    out = target[i, v, channel] if v < GLOBALS else local[i, v - GLOBALS, channel]
+                    gather_box(decoded, box[0], affine.fill, one.matrix, one.offset, one.shape, out)
+        for i in group:
+            plan = batch.plans[i]
+            numbers, counters, seed = intensities_of(views_of(plan)), counters_of(plan), self.planner.seed
+            swaps = [one.swaps for one in plan.views[:GLOBALS]]
+            corrupt_ref(target[i], numbers[:GLOBALS], seed, counters[:GLOBALS], swaps, view[i])
+            corrupt_ref(local[i], numbers[GLOBALS:], seed, counters[GLOBALS:], (), local[i])
+
+    def _scratch(self) -> Memory:
+        """Return memory that this thread uses again."""
+        if not hasattr(self._threads, "memory"):
+            self._threads.memory = {}
+        memory: Memory = self._threads.memory
+        return memory
+
+
+class ViewRawSource(RawSource):
+    """Batches of multi-view samples for a GPU.
+
+    raw (B, bytes) uint8, records of the global and of the local views (B, views, C, 32) int64, swaps (B, 2, T, 3, 3)
+    int32, intensities (B, views, 5) float32, counters (B, views, 2) int64, sample (B,) int64.
+    """
+
+    names, arrays = NAMES, 7
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.recipe = cast(ViewPlanner, self.planner).views
+
+    def blank(self) -> Arrays:
+        """Return records without voxels, and swaps that move nothing."""
+        recipe = self.recipe
+        records = (np.zeros((1, n, self.channels, RECORD_WORDS), np.int64) for n in (GLOBALS, recipe.locals))
+        swaps = np.zeros((1, GLOBALS, recipe.swap.iterations, 3, 3), np.int32)
+        swaps[..., 2, :] = 1
+        intensities = np.ones((1, recipe.count, INTENSITIES), np.float32)
+        counters = np.zeros((1, recipe.count, 2), np.int64)
+        self._announce([])
+        return np.zeros((1, padded(1)), np.uint8), *records, swaps, intensities, counters, np.full(1, -1)
+
+    def _numbers(self, plans: list[SamplePlan]) -> Arrays:
+        count, recipe = len(plans), self.recipe
+        records = (np.zeros((count, n, self.channels, RECORD_WORDS), np.int64) for n in (GLOBALS, recipe.locals))
+        swaps = np.stack([[view.swaps for view in plan.views[:GLOBALS]] for plan in plans])
+        intensities = np.stack([intensities_of(views_of(plan)) for plan in plans])
+        return *records, swaps, intensities, np.stack([counters_of(plan) for plan in plans])
+
+    def _box(self, plan: SamplePlan) -> tuple[Triple, Triple]:
+        return reach_of(plan, self.case_of(plan).shape)
+
+    def _record(
+        self,
+        batch: RawBatch,
+        i: int,
+        channel: int,
+        first: int,
+        strides: Triple,
+        box: tuple[Triple, Triple],
+        *,
+        in_arena: bool = False,
+    ) -> None:
+        plan = batch.plans[i]
+        volume = self.case_of(plan).volumes[channel]
+        affine = affine_map(volume, self.recipe.normalize)
+        for v, view in enumerate(views_of(plan)):
+            records = batch.arrays[1][i, v] if v < GLOBALS else batch.arrays[2][i, v - GLOBALS]
+            records[channel] = make_gather_record(
+                dtype=volume.dtype,
+                big_endian=volume.geometry.big_endian,
+                first_byte=first,
+                itemsize=volume.geometry.itemsize,
+                strides=strides,
+                lo=box[0],
+                hi=box[1],
+                affine=affine,
+                matrix=view.matrix,
+                offset=view.offset,
+                in_arena=in_arena,
+            )
+
+
+def reach_of(plan: SamplePlan, shape: Triple) -> tuple[Triple, Triple]:
+    """Return the canonical box [start, stop) of a volume that the views of a sample are made from."""
+    return crop.around([reach(view.matrix, view.offset, view.shape, shape) for view in views_of(plan)])
+
+
+def intensities_of(views: Iterable[AffineView]) -> npt.NDArray[np.float32]:
+    """Return for each view the deviations of the blur, that of the noise, and the exponent: (views, 5)."""
+    return np.array([(*view.blur, view.noise, view.gamma) for view in views], np.float32)
+
+
+def counters_of(plan: SamplePlan) -> npt.NDArray[np.int64]:
+    """Return what each view's noise is drawn for: (views, 2), the sample number and the view's."""
+    return np.array([(plan.number, v) for v in range(len(plan.views))], np.int64)
+
+
+def _shapes(recipe: Views, samples: int, channels: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the shapes of a batch's global and local views."""
+    return (samples, GLOBALS, channels, *recipe.shape), (samples, recipe.locals, channels, *recipe.local_shape)
+
+
+def corrupt_ref(
+    clean: npt.NDArray[np.float32],
+    numbers: npt.NDArray[np.float32],
+    seed: int,
+    counters: npt.NDArray[np.int64],
+    swaps: Iterable[npt.NDArray[np.int32]],
+    out: npt.NDArray[np.float32],
+) -> None:
+    """Blur views, add noise, raise them to a power, swap patches and z-score them, on the CPU.
+
+    Parameters
+    ----------
+    clean : (N, C, D, H, W) float32
+    numbers : (N, 5) float32
+        As `intensities_of` gives them.
+    seed : int
+    counters : (N, 2) int64
+        As `counters_of` gives them.
+    swaps : iterable of (T, 3, 3) int32
+        For the first views; the others are not swapped.
+    out : as `clean`
+        Gets the result; may be `clean`.
+    """
+    blur_ref(clean, numbers[:, :3], out)
+    add_noise_ref(out, numbers[:, 3], seed, counters, out)
+    gamma_ref(out, numbers[:, 4], out)
+    for array, own in zip(out, swaps, strict=False):
+        swap_in_place_ref(array, own)
+    zscore_ref(out, out)

@@ -1,0 +1,140 @@
+// gather_views: raw file voxels -> views through affine maps, several of each volume.
+//
+//   source = (offset + m0 d) + (m1 h + m2 w)                    float64, each product and sum rounded
+//   views[b, v, c, d, h, w] = the volume's decoded voxels around it, interpolated, or the nearest one
+//
+// A corner outside lo <= voxel < hi is `fill`. Fractions are float32 in steps of 2**-23; interpolation runs along W,
+// then H, then D, each time as a + f * (b - a), never fused: the NumPy reference (dali_cr/ops/gather.py) gives the same
+// bits. A source that is not finite, or far away, is outside.
+//
+//   out      (samples, views, channels, depth, height, width) float, contiguous
+//   raw      (samples, row_bytes) bytes
+//   arena    bytes of volumes kept on the GPU, or null
+//   records  (samples, views, channels, 32) int64, dali_cr/ops/gather.py says which word is what
+//
+// Grid: x over rows of the views, y over samples * views * channels. Block: (32, rows at a time); a warp walks along a
+// row, so writes are coalesced; neighbouring sources share cache lines where the map turns by little.
+// Bytes that must move, an output voxel: 4 written; each voxel of the file that some source lies next to, read once.
+
+#define RECORD_WORDS 32
+
+// Where a view looks: its matrix row by row, and its offset.
+struct View {
+  double matrix[9], offset[3];
+};
+
+__device__ __forceinline__ View read_view(const long long* words) {
+  View view;
+  for (int i = 0; i < 9; ++i) view.matrix[i] = __longlong_as_double(words[16 + i]);
+  for (int i = 0; i < 3; ++i) view.offset[i] = __longlong_as_double(words[25 + i]);
+  return view;
+}
+
+// The lower corner of a source along one axis, and how far the source is above it.
+__device__ __forceinline__ int lower_corner(double source, int lo, int hi, float& fraction) {
+  const double below = floor(source);
+  fraction = 0.0f;
+  if (!(below >= lo - 2.0 && below <= (double)hi)) return lo - 2;  // both corners are outside; so is a NaN
+  fraction = __fadd_rn(__fadd_rn(__double2float_rn(__dsub_rn(source, below)), 1.0f), -1.0f);
+  return (int)below;
+}
+
+__device__ __forceinline__ float lerp(float a, float b, float fraction) {
+  return __fadd_rn(a, __fmul_rn(fraction, __fsub_rn(b, a)));
+}
+
+template <typename T>
+__device__ __forceinline__ float corner(const Record& r, const unsigned char* raw, int z, int y, int x) {
+  const bool inside = z >= r.lo[0] && z < r.hi[0] && y >= r.lo[1] && y < r.hi[1] && x >= r.lo[2] && x < r.hi[2];
+  return inside ? decode_voxel<T>(r, raw, z * r.stride[0] + y * r.stride[1] + x * r.stride[2]) : r.fill;
+}
+
+template <typename T>
+__device__ __forceinline__ float edge(const Record& r, const unsigned char* raw, int z, int y, int x, float fx) {
+  return lerp(corner<T>(r, raw, z, y, x), corner<T>(r, raw, z, y, x + 1), fx);
+}
+
+template <typename T>
+__device__ __forceinline__ float interpolate(const Record& r, const unsigned char* raw, const double* source) {
+  float fz, fy, fx;
+  const int z = lower_corner(source[0], r.lo[0], r.hi[0], fz);
+  const int y = lower_corner(source[1], r.lo[1], r.hi[1], fy);
+  const int x = lower_corner(source[2], r.lo[2], r.hi[2], fx);
+  const float near = lerp(edge<T>(r, raw, z, y, x, fx), edge<T>(r, raw, z, y + 1, x, fx), fy);
+  const float far = lerp(edge<T>(r, raw, z + 1, y, x, fx), edge<T>(r, raw, z + 1, y + 1, x, fx), fy);
+  return flush(lerp(near, far, fz));
+}
+
+template <typename T>
+__device__ __forceinline__ float nearest_voxel(const Record& r, const unsigned char* raw, const double* source) {
+  float fraction;
+  const int z = lower_corner(__dadd_rn(source[0], 0.5), r.lo[0], r.hi[0], fraction);
+  const int y = lower_corner(__dadd_rn(source[1], 0.5), r.lo[1], r.hi[1], fraction);
+  const int x = lower_corner(__dadd_rn(source[2], 0.5), r.lo[2], r.hi[2], fraction);
+  return corner<T>(r, raw, z, y, x);
+}
+
+template <typename T>
+__device__ __forceinline__ void gather_rows(float* out, const unsigned char* raw, const Record& r, const View& view,
+                                            bool nearest, int rows, int height, int width) {
+  for (int row = blockIdx.x * blockDim.y + threadIdx.y; row < rows; row += gridDim.x * blockDim.y) {
+    const double d = row / height, h = row % height;
+    for (int w = threadIdx.x; w < width; w += blockDim.x) {
+      double source[3];
+      for (int i = 0; i < 3; ++i) {
+        const double along = __dadd_rn(view.offset[i], __dmul_rn(view.matrix[3 * i], d));
+        const double across = __dadd_rn(__dmul_rn(view.matrix[3 * i + 1], h), __dmul_rn(view.matrix[3 * i + 2], w));
+        source[i] = __dadd_rn(along, across);
+      }
+      const float value = nearest ? nearest_voxel<T>(r, raw, source) : interpolate<T>(r, raw, source);
+      out[(long long)row * width + w] = value;
+    }
+  }
+}
+
+extern "C" __global__ void gather_views(float* out, const unsigned char* raw, const unsigned char* arena,
+                                        const long long* records, long long row_bytes, int views, int depth, int height,
+                                        int width) {
+  const int number = blockIdx.y;
+  const long long* words = records + (long long)RECORD_WORDS * number;
+  const Record r = read_record(words);
+  const View view = read_view(words);
+  const bool nearest = words[15] != 0;
+  const int rows = depth * height;
+  out += (long long)number * rows * width;
+  raw = (r.in_arena ? arena : raw + row_bytes * (number / views)) + r.start;
+  switch (r.code) {
+    case 0:
+      gather_rows<Uint8>(out, raw, r, view, nearest, rows, height, width);
+      break;
+    case 1:
+      gather_rows<Int8>(out, raw, r, view, nearest, rows, height, width);
+      break;
+    case 2:
+      gather_rows<Uint16>(out, raw, r, view, nearest, rows, height, width);
+      break;
+    case 3:
+      gather_rows<Int16>(out, raw, r, view, nearest, rows, height, width);
+      break;
+    case 4:
+      gather_rows<Uint32>(out, raw, r, view, nearest, rows, height, width);
+      break;
+    case 5:
+      gather_rows<Int32>(out, raw, r, view, nearest, rows, height, width);
+      break;
+    case 6:
+      gather_rows<Uint64>(out, raw, r, view, nearest, rows, height, width);
+      break;
+    case 7:
+      gather_rows<Int64>(out, raw, r, view, nearest, rows, height, width);
+      break;
+    case 8:
+      gather_rows<Float32>(out, raw, r, view, nearest, rows, height, width);
+      break;
+    case 9:
+      gather_rows<Float64>(out, raw, r, view, nearest, rows, height, width);
+      break;
+    default:
+      __trap();
+  }
+}

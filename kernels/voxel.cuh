@@ -1,0 +1,101 @@
+// Raw bytes of any dtype and byte order to a decoded voxel; concatenated in front of the kernels that read files.
+//
+// The first 15 words of a record are the same for all of them: dali_cr/ops/decode.py says which is what.
+
+struct Record {
+  long long start;
+  int code;
+  bool big_endian, keep, in_arena;
+  long long stride[3];
+  int lo[3], hi[3];
+  double scale, shift;
+  float low, high, fill;
+};
+
+__device__ __forceinline__ Record read_record(const long long* words) {
+  Record r;
+  r.start = words[0];
+  r.code = (int)(words[1] & 0xff);
+  r.big_endian = (words[1] >> 8) & 1;
+  r.keep = (words[1] >> 9) & 1;
+  r.in_arena = (words[1] >> 10) & 1;
+  for (int axis = 0; axis < 3; ++axis) {
+    r.stride[axis] = words[2 + axis];
+    r.lo[axis] = (int)words[5 + axis];
+    r.hi[axis] = (int)words[8 + axis];
+  }
+  r.scale = __longlong_as_double(words[11]);
+  r.shift = __longlong_as_double(words[12]);
+  r.low = __uint_as_float((unsigned int)(words[13] & 0xffffffffLL));
+  r.high = __uint_as_float((unsigned int)((unsigned long long)words[13] >> 32));
+  r.fill = __uint_as_float((unsigned int)(words[14] & 0xffffffffLL));
+  return r;
+}
+
+__device__ __forceinline__ unsigned char swap_bytes(unsigned char v) { return v; }
+__device__ __forceinline__ unsigned short swap_bytes(unsigned short v) { return (unsigned short)((v >> 8) | (v << 8)); }
+__device__ __forceinline__ unsigned int swap_bytes(unsigned int v) {
+  return (v >> 24) | ((v >> 8) & 0xff00u) | ((v << 8) & 0xff0000u) | (v << 24);
+}
+__device__ __forceinline__ unsigned long long swap_bytes(unsigned long long v) {
+  return ((unsigned long long)swap_bytes((unsigned int)v) << 32) | swap_bytes((unsigned int)(v >> 32));
+}
+
+// Each dtype: the unsigned type of its width, and how its bits become a double. `finite` tells NaN and Inf.
+struct Uint8 {
+  typedef unsigned char Bits;
+  static __device__ double value(Bits b, bool&) { return (double)b; }
+};
+struct Int8 {
+  typedef unsigned char Bits;
+  static __device__ double value(Bits b, bool&) { return (double)(signed char)b; }
+};
+struct Uint16 {
+  typedef unsigned short Bits;
+  static __device__ double value(Bits b, bool&) { return (double)b; }
+};
+struct Int16 {
+  typedef unsigned short Bits;
+  static __device__ double value(Bits b, bool&) { return (double)(short)b; }
+};
+struct Uint32 {
+  typedef unsigned int Bits;
+  static __device__ double value(Bits b, bool&) { return (double)b; }
+};
+struct Int32 {
+  typedef unsigned int Bits;
+  static __device__ double value(Bits b, bool&) { return (double)(int)b; }
+};
+struct Uint64 {
+  typedef unsigned long long Bits;
+  static __device__ double value(Bits b, bool&) { return (double)b; }
+};
+struct Int64 {
+  typedef unsigned long long Bits;
+  static __device__ double value(Bits b, bool&) { return (double)(long long)b; }
+};
+struct Float32 {
+  typedef unsigned int Bits;
+  static __device__ double value(Bits b, bool& finite) {
+    finite = (b & 0x7f800000u) != 0x7f800000u;
+    return (b & 0x7f800000u) ? (double)__uint_as_float(b) : 0.0;
+  }
+};
+struct Float64 {
+  typedef unsigned long long Bits;
+  static __device__ double value(Bits b, bool& finite) {
+    finite = (b & 0x7ff0000000000000ULL) != 0x7ff0000000000000ULL;
+    return __longlong_as_double((long long)b);
+  }
+};
+
+template <typename T>
+__device__ __forceinline__ float decode_voxel(const Record& r, const unsigned char* raw, long long element) {
+  typename T::Bits bits = ((const typename T::Bits*)raw)[element];
+  if (r.big_endian) bits = swap_bytes(bits);
+  bool finite = true;
+  const double value = T::value(bits, finite);
+  if (!finite && !r.keep) return r.fill;
+  const float x = flush(__double2float_rn(__dadd_rn(__dmul_rn(value, r.scale), r.shift)));
+  return x < r.low ? r.low : x > r.high ? r.high : x;
+}

@@ -1,0 +1,38 @@
+// zscore: data = (data - mean) / deviation, in place, for each array by itself.
+//
+// Sums are float64 in one order: voxel i in lane i mod LANES, one after the other; then the upper half of the lanes to
+// the lower half, and so on. The deviation is over voxels - 1; where it is 0, so is the result.
+//
+//   data  (arrays, voxels) float, contiguous
+//
+// Grid: x = arrays, one block of LANES threads each. A lane's neighbours read its voxels' neighbours: coalesced.
+// Bytes that must move, a voxel: 4 read, 4 written; read two times more, from L2 where the array fits there.
+// Defines: LANES (a power of 2).
+
+__device__ __forceinline__ double sum_lanes(double* lanes, double own) {
+  __syncthreads();  // the last sum has been read
+  lanes[threadIdx.x] = own;
+  __syncthreads();
+  for (int half = LANES / 2; half > 0; half /= 2) {
+    if (threadIdx.x < half) lanes[threadIdx.x] = __dadd_rn(lanes[threadIdx.x], lanes[threadIdx.x + half]);
+    __syncthreads();
+  }
+  return lanes[0];
+}
+
+extern "C" __global__ void zscore(float* data, long long voxels) {
+  __shared__ double lanes[LANES];
+  data += blockIdx.x * voxels;
+  double own = 0.0;
+  for (long long i = threadIdx.x; i < voxels; i += LANES) own = __dadd_rn(own, (double)data[i]);
+  const double mean = __ddiv_rn(sum_lanes(lanes, own), (double)voxels);
+  own = 0.0;
+  for (long long i = threadIdx.x; i < voxels; i += LANES) {
+    const double distance = __dsub_rn((double)data[i], mean);
+    own = __dadd_rn(own, __dmul_rn(distance, distance));
+  }
+  const double deviation = __dsqrt_rn(__ddiv_rn(sum_lanes(lanes, own), (double)(voxels > 1 ? voxels - 1 : 1)));
+  const double scale = deviation == 0.0 ? 0.0 : __ddiv_rn(1.0, deviation);
+  for (long long i = threadIdx.x; i < voxels; i += LANES)
+    data[i] = flush(__double2float_rn(__dmul_rn(__dsub_rn((double)data[i], mean), scale)));
+}

@@ -1,0 +1,68 @@
+"""The recipe of multi-view samples is checked when it is made."""
+
+from dataclasses import fields, replace
+
+import pytest
+
+import dali_cr
+from dali_cr import Swap, Views
+
+
+def test_defaults_are_the_authors() -> None:
+    recipe = Views()
+    assert recipe.shape == (32, 64, 64)
+    assert set(recipe.sizes) == {(64, 96, 96), (96, 96, 96), (64, 112, 112), (32, 64, 64)}
+    assert set(recipe.local_sizes) == {(16, 32, 32), (16, 16, 16), (32, 32, 32), (8, 8, 8)}
+    assert (recipe.swap.iterations, recipe.swap.patch) == (100, (4, 4, 8))
+    assert (recipe.overlap, recipe.locals, recipe.count, recipe.dtype) == (0.3, 6, 8, "float32")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"shape": (32, 64)}, "shape: wanted three positive"),
+        ({"local_shape": (16, 0, 16)}, "local_shape: wanted three"),
+        ({"sizes": ()}, "sizes: wanted at least one"),
+        ({"sizes": ((64, 64, 64.0),)}, "sizes: wanted at least one"),
+        ({"local_sizes": ((33, 8, 8),)}, r"at most \(32, 64, 64\), got \(33, 8, 8\)"),
+        ({"overlap": 1.0}, "overlap: wanted a number from 0 to below 1"),
+        ({"overlap": -0.1}, "overlap"),
+        ({"locals": 0}, "locals: wanted an integer of at least 1"),
+        ({"locals": 2.0}, "locals: wanted an integer"),
+        ({"crops_per_volume": 0}, "crops_per_volume"),
+        ({"flips": ("X",)}, "flips: wanted some of"),
+        ({"flips": ("W", "W")}, "flips: wanted some of"),
+        ({"scale": 1.0}, "scale"),
+        ({"degrees": 181}, "degrees"),
+        ({"blur": -1}, "blur"),
+        ({"noise": float("inf")}, "noise"),
+        ({"gamma": float("nan")}, "gamma"),
+        ({"foreground": 1.1}, "foreground"),
+        ({"normalize": "zscore"}, r"targets of 0\.\.\.1"),
+        ({"normalize": None}, r"targets of 0\.\.\.1"),
+        ({"normalize": ("window", 3, 2)}, "low < high"),
+        ({"spacing": (1, 1)}, "spacing: wanted three"),
+        ({"spacing": (1, 0, 1)}, "spacing: wanted three"),
+        ({"swap": Swap(1, 65)}, "two disjoint patches"),
+    ],
+    ids=str,
+)
+def test_refuses_at_once(wrong: dict, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Views(**wrong)
+
+
+def test_lists_are_tuples_and_the_fingerprint_is_of_every_field() -> None:
+    assert Views(shape=[32, 64, 64], sizes=[[32, 64, 64]], local_sizes=[[8, 8, 8]]) == Views(
+        sizes=((32, 64, 64),), local_sizes=((8, 8, 8),)
+    )
+    other = {
+        "shape": (32, 64, 48), "sizes": ((32, 64, 64),), "overlap": 0.4, "locals": 5, "local_shape": (16, 16, 8),
+        "local_sizes": ((8, 8, 8),), "swap": Swap(99, (4, 4, 8)), "flips": (), "scale": 0.2, "degrees": 9, "blur": 1,
+        "noise": 0.1, "gamma": 0.2, "normalize": "percentile", "foreground": 0.5, "spacing": (1, 1, 1),
+        "crops_per_volume": 2,
+    }  # fmt: skip
+    assert set(other) == {field.name for field in fields(Views)}
+    prints = {replace(Views(), **{name: value}).fingerprint for name, value in other.items()}
+    assert len(prints | {Views().fingerprint}) == len(other) + 1
+    assert Views().fingerprint == dali_cr.Views().fingerprint

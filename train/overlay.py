@@ -1,0 +1,170 @@
+"""Draw what was predicted over the images it was predicted of: masks and boxes, one PNG a case.
+
+::
+
+    python -m train.predict runs/seg --data new/ --out predictions/
+    python -m train.overlay predictions/ --data new/ --out pictures/
+
+Of a volume the slice across D is drawn that has most of the mask, or that goes through the middle of the boxes. The
+last line of the output is one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+import tyro
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from dali_cr.images import is_image
+from dali_cr.index import Case
+from train.boxes import Walls, to_canonical
+from train.command import end
+from train.data import open_index
+from train.folder import Refused
+from train.labels import Labels, read_labels
+from train.mask import mask_path
+from train.picture import Origin
+from train.settings import DataSettings
+from train.splits import Part, load_split
+from train.volumes import read_case
+
+_INCHES = 5
+_COLOURS: list[Any] = list(matplotlib.color_sequences["tab10"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(DataSettings):
+    """Draw predictions over their images."""
+
+    predictions: tyro.conf.Positional[Path]
+    """The folder that `python -m train.predict` wrote."""
+    out: Path
+    """Folder for the pictures: new or empty."""
+    part: Part = "test"
+    """The part of --split to take; all of the data without a split."""
+    most: int = 16
+    """Draw so many cases at most, the first by name."""
+
+    counts: ClassVar[tuple[str, ...]] = ("most",)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What is to be drawn over a case."""
+
+    labels: Labels | None
+    boxes: Mapping[str, Walls]
+    """From a name to its canonical box (2, 3)."""
+
+    def slice_of(self, depth: int) -> int:
+        """Return which slice across D shows most of it."""
+        if self.labels is not None and self.labels.any():
+            return int((self.labels > 0).sum((1, 2)).argmax())
+        centres = [box[:, 0].mean() for box in self.boxes.values()]
+        return int(np.clip(np.mean(centres), 0, depth - 1)) if centres else depth // 2
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Draw every case that has a prediction, and return the report.
+
+    Raises
+    ------
+    Refused
+        When it cannot be done as asked.
+    """
+    try:
+        if config.out.exists() and any(config.out.iterdir()):
+            raise ValueError(f"out: wanted a new or empty folder, {config.out} holds {next(config.out.iterdir()).name}")
+        index = open_index(config)
+        if config.split:
+            index = load_split(config.split).take(index, config.part)
+        boxes = read_predicted_boxes(config.predictions)
+        found = [(case, one) for case in index.cases if (one := find_drawing(config.predictions, case, boxes))]
+        if not found:
+            raise ValueError(f"predictions: wanted masks or boxes of these cases, {config.predictions} has none")
+    except (ValueError, OSError) as error:
+        raise Refused(str(error)) from error
+    drawn = [draw_case(index.root, case, drawing, config.out) for case, drawing in found[: config.most]]
+    return {"predictions": str(config.predictions), "out": str(config.out), "pictures": len(drawn)}
+
+
+def read_predicted_boxes(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the content of boxes.json: for each case its boxes by name; nothing where it is not there."""
+    path = folder / "boxes.json"
+    found: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
+def find_drawing(folder: Path, case: Case, boxes: Mapping[str, Mapping[str, Any]]) -> Drawing | None:
+    """Return what was predicted of a case, None for nothing."""
+    path = mask_path(case, folder)
+    labels = read_labels(path, case) if path.exists() else None
+    own = boxes.get(case.name, {})
+    walls = {name: np.array([[box["lo"], box["hi"]]], np.float64) for name, box in own.items()}
+    canonical = {name: to_canonical(box, case.volumes[0].geometry)[0] for name, box in walls.items()}
+    return Drawing(labels, canonical) if labels is not None or canonical else None
+
+
+def draw_case(root: Path, case: Case, drawing: Drawing, out: Path) -> Path:
+    """Draw a slice of a case's first channel and what lies over it.
+
+    Returns
+    -------
+    path : Path
+        A PNG at the place of the case's first file under `out`.
+    """
+    volume = case.volumes[0]
+    image = read_case(root, case, "percentile")[0]
+    at = drawing.slice_of(len(image))
+    _, row_mm, column_mm = volume.spacing
+    height, width = image.shape[1] * row_mm, image.shape[2] * column_mm
+    figure = Figure(figsize=(_INCHES, _INCHES * height / width))
+    axes = figure.add_axes((0, 0, 1, 1))
+    # A volume's rows run towards the front or the head, an image's downwards.
+    origin: Origin = "upper" if is_image(volume.path) else "lower"
+    axes.imshow(image[at], cmap="gray", vmin=0, vmax=1, origin=origin, aspect=row_mm / column_mm)
+    axes.set_axis_off()
+    if drawing.labels is not None:
+        _draw_mask(axes, drawing.labels[at], origin, row_mm / column_mm)
+    for number, (name, box) in enumerate(drawing.boxes.items()):
+        _draw_box(axes, name, box, _COLOURS[number % len(_COLOURS)])
+    path = mask_path(case, out)
+    path = path.with_name(path.name.split(".")[0] + ".png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def _draw_mask(axes: Axes, labels: npt.NDArray[np.uint8], origin: Origin, aspect: float) -> None:
+    tint = np.zeros((*labels.shape, 4))
+    for number, value in enumerate(v for v in np.unique(labels).tolist() if v):
+        tint[labels == value] = (*_COLOURS[number % len(_COLOURS)], 0.45)
+    axes.imshow(tint, origin=origin, aspect=aspect, interpolation="nearest")
+
+
+def _draw_box(axes: Axes, name: str, box: Walls, colour: Any) -> None:
+    # Voxel n is drawn around n, and in a box it fills the space from n to n + 1.
+    (_, top, left), (_, bottom, right) = box - 0.5
+    axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=2))
+    axes.annotate(name, (left, top), color=colour, fontsize=8, verticalalignment="bottom")
+
+
+def command_line(arguments: Sequence[str] | None = None) -> int:
+    """Run as a command; return the exit code."""
+    config = tyro.cli(Config, prog="python -m train.overlay", args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
+    return end("overlay", lambda: main(config))
+
+
+if __name__ == "__main__":
+    sys.exit(command_line())

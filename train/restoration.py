@@ -1,0 +1,83 @@
+"""Context restoration as a method of pre-training, and the two it is compared with.
+
+Chen et al. (2019) swap patches and minimise the squared error of undoing it. `--pretext inpaint` erases boxes instead
+(Pathak et al. 2016), `--pretext autoencode` changes nothing. Crops, network and loss are the same for all three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+
+import dali_cr
+from train.device import autocast
+from train.evaluation import evaluate
+from train.method import Measured, Method
+from train.network import build_network
+from train.plans import read_levels
+
+if TYPE_CHECKING:
+    from train.pretrain_settings import Config
+
+
+class Restoration(Method):
+    """Undo what was done to a crop; the loss is the mean squared error over all of it.
+
+    Parameters
+    ----------
+    config : Config
+    channels : int
+        Of a case.
+    """
+
+    recipe: dali_cr.Restoration
+    reported: ClassVar[tuple[str, ...]] = ("restoration_gain", "mse", "psnr")
+
+    def __init__(self, config: Config, channels: int) -> None:
+        levels = read_levels(config.plans, config.configuration, config.crop, config.dims) if config.plans else None
+        network = build_network(config.network, channels, config.crop, config.filters, levels=levels, dims=config.dims)
+        super().__init__(config, self.recipe_of(config), network)
+
+    @classmethod
+    def recipe_of(cls, config: Config) -> dali_cr.Restoration:
+        """Return what samples are made of."""
+        slices = None
+        if config.slices:
+            slices = dali_cr.Slices(config.slices, every=config.every, skip_empty=not config.empty_slices)
+        return dali_cr.Restoration(
+            crop=config.crop,
+            swap=config.swap,
+            flips=config.flips,
+            normalize=None if config.normalize == "none" else config.normalize,
+            foreground=config.foreground,
+            pretext=config.pretext,
+            slices=slices,
+        )
+
+    def losses(self, batch: dict[str, Any], step: int) -> dict[str, torch.Tensor]:
+        """Return the loss, and that of returning the input."""
+        target, disordered = batch["target"], batch["disordered"]
+        with autocast(target.device):
+            restored = self.module(disordered)
+        return {"loss": F.mse_loss(restored.float(), target), "loss_of_idling": F.mse_loss(disordered, target)}
+
+    def measure(self, loader: dali_cr.Loader) -> Measured:
+        """Measure the restoration gain, the squared error and the signal-to-noise ratio."""
+        return evaluate(self.module, loader, self.config.evaluate_samples, self.recipe.pretext)
+
+    def introduce(self) -> Iterator[str]:
+        """Say what is trained."""
+        config = self.config
+        yield f"crop       {' × '.join(map(str, config.crop))} voxels, normalize {config.normalize}"
+        if config.slices:
+            yield f"slices     across {config.slices}, every {config.every}"
+        edges = f"{config.iterations} a crop, edges of {' '.join(map(str, config.patch))} voxels"
+        lines = {
+            "swap": f"swaps      {edges}",
+            "inpaint": f"erased     {edges}",
+            "autoencode": "nothing    is changed: an autoencoder",
+        }
+        yield lines[config.pretext]

@@ -1,0 +1,61 @@
+"""What a checkpoint holds of a run, beside what is its own: weights, optimiser, stream, random numbers, time."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import dali_cr
+from train.checkpoint import load_checkpoint, save_checkpoint
+from train.clock import Lap
+from train.device import random_state, set_random_state
+
+CHECKPOINT = "checkpoint.pt"
+
+
+def read_state(out: Path, earlier: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the checkpoint of the run to go on with, None where there is none."""
+    path = out / CHECKPOINT
+    return load_checkpoint(path) if earlier and path.exists() else None
+
+
+def load_state(state: dict[str, Any] | None, module: nn.Module, loader: dali_cr.Loader) -> None:
+    """Put weights and stream where they were, if there is a checkpoint."""
+    if state:
+        module.load_state_dict(state["network"])
+        loader.load_state_dict(state["loader"])
+
+
+def write_state(
+    out: Path,
+    step: int,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loader: dali_cr.Loader,
+    total: Lap,
+    **more: Any,
+) -> None:
+    """Write the checkpoint of a step."""
+    state = {
+        "step": step,
+        "network": module.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "loader": loader.state_dict(),
+        "random": random_state(next(module.parameters()).device),
+        "total": asdict(total),
+        **more,
+    }
+    save_checkpoint(out / CHECKPOINT, state)
+
+
+def take_up(state: dict[str, Any] | None, optimizer: torch.optim.Optimizer, device: torch.device) -> tuple[int, Lap]:
+    """Put optimiser and random numbers where they were; return the steps done and the time they took."""
+    if state is None:
+        return 0, Lap()
+    optimizer.load_state_dict(state["optimizer"])
+    set_random_state(state["random"], device)
+    return state["step"], Lap(**state["total"])
