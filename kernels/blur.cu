@@ -9,11 +9,11 @@
 //   out, in  (volumes, before, length, after) float, contiguous: `length` is the axis
 //   sigmas   (volumes, 3) float, of which column `axis` counts
 //
-// Grid: x over the voxels of a volume (all its channels), y over volumes; neighbouring threads take neighbouring voxels,
-// and the 2 r + 1 reads of a voxel hit lines that its neighbours read.
+// Grid: x over the voxels of a volume (all its channels), y over volumes; neighbouring threads take neighbouring
+// voxels, and the 2 r + 1 reads of a voxel hit lines that its neighbours read.
 // Bytes that must move, a voxel: 4 read, 4 written, for each axis.
 // A sigma whose r is above max_radius, or a NaN, stops the kernel (trap).
-// Defines: INDEX (int, or long long above 2**31 elements), MOST_RADIUS (of max_radius).
+// Defines: INDEX (int, or long long from 2**30 voxels on), MOST_RADIUS (of max_radius).
 
 __device__ __forceinline__ float at_least(float x) { return fabsf(x) < 8.470329472543003e-22f ? 0.0f : x; }
 

@@ -1,9 +1,9 @@
 // add_noise: data += deviation * normal numbers, in place.
 //
-// A volume of V voxels, all channels in a row, is four quarters of Q = ceil(V / 4). The Philox block (sample low, sample
-// high, i, purpose | view << 8) under the seed gives the i-th voxel of each quarter, by Box and Muller's transform:
-// two words are a radius, and an angle's quarter and two signs. A deviation of 0 leaves a volume as it is, and so
-// does a subnormal.
+// A volume of V voxels, all channels in a row, is four quarters of Q = ceil(V / 4). The Philox block (sample low,
+// sample high, i, purpose | view << 8) under the seed gives the i-th voxel of each quarter, by Box and Muller's
+// transform: two words are a radius, and an angle's quarter and two signs. A deviation of 0 leaves a volume as it is,
+// and so does a subnormal.
 //
 //   data        (volumes, V) float, contiguous
 //   deviations  (volumes) float

@@ -38,8 +38,9 @@ def test_a_sigma_of_0_and_a_constant_stay() -> None:
 
 
 def test_weights_are_whole_units() -> None:
-    for sigma in (0.125, 0.3, 1.0, 2.0, 32.0):
-        weights = op.gaussian_weights(sigma)
+    sigmas = (0.125, 0.3, 1.0, 2.0, 32.0)
+    for sigma, weights in zip(sigmas, op.gaussian_weights(sigmas), strict=True):
+        assert op.gaussian_weights(sigma) == [weights]
         assert len(weights) == int(4 * sigma + 0.5) + 1
         assert all((weight * 2**30).is_integer() for weight in weights)
         assert abs(weights[0] + 2 * sum(weights[1:]) - 1) < 1e-7

@@ -1,5 +1,6 @@
 """Gathering views: records, boxes and the kernel all give the same bits."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -179,6 +180,21 @@ def test_agrees_with_scipy(nearest: bool) -> None:
         mode = "grid-constant"
         wanted = ndimage.affine_transform(box, matrix, offset, got.shape, order=order, mode=mode, cval=0.5)
         np.testing.assert_allclose(got, wanted, atol=2e-6)
+
+
+def test_threads_do_not_share_work_memory() -> None:
+    rng = np.random.default_rng(0)
+    box = rng.random((40, 50, 60), dtype=np.float32)
+    matrices, shapes = [turned(rng, 1) for _ in range(24)], [(8, 16, 16 + i) for i in range(24)]
+
+    def gather(i: int) -> bytes:
+        out = np.empty(shapes[i], np.float32)
+        op.gather_box(box, (0, 0, 0), 0.0, matrices[i], (20, 20, 20), shapes[i], out)
+        return out.tobytes()
+
+    wanted = [gather(i) for i in range(24)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(gather, range(24))) == wanted
 
 
 def test_a_half_goes_up() -> None:

@@ -27,6 +27,9 @@ _THREADS = 256
 
 _TRUNCATE = 4.0
 _UNIT = 2.0**30
+_LEAST_EXPONENT = -700.0
+"""Of what `exp_double` takes; a weight's is above -33."""
+
 _LEAST = np.float32(2.0**-70)
 """Weights are multiples of 2**-30 and voxels 0 or at least 2**-70, so multiples of 2**-93: products and sums are
 multiples of 2**-123, and nothing subnormal comes up, which a GPU would flush and NumPy would not."""
@@ -66,8 +69,9 @@ def blur_ref(volumes: Floats, sigmas: Floats, out: Floats | None = None) -> Floa
     if out.size == 0:
         return out
     shape = out.shape[2:]
-    for volume, sigma in zip(out, sigmas, strict=True):
-        weights = [gaussian_weights(float(one)) for one in sigma]
+    every = gaussian_weights(sigmas)
+    for number, volume in enumerate(out):
+        weights = every[3 * number : 3 * number + 3]
         if any(weights):
             volume[np.abs(volume) < _LEAST] = 0
         for axis in range(3):
@@ -120,18 +124,23 @@ def blur(volumes: Any, sigmas: Any, max_radius: int) -> Any:
     return source
 
 
-def gaussian_weights(sigma: float) -> list[float]:
-    """Return the middle weight and those to one side of it; empty where nothing is to be done."""
-    radius = int(_TRUNCATE * sigma + 0.5)
-    if radius < 1:
-        return []
-    scale = -0.5 / (sigma * sigma)
-    weights = exp_double(scale * np.square(np.arange(radius + 1.0))).tolist()
+def gaussian_weights(sigmas: npt.ArrayLike) -> list[list[float]]:
+    """Return of each sigma the middle weight and those to one side of it; none where nothing is to be done."""
+    exact = np.asarray(sigmas, np.float64).reshape(-1)
+    radii = [int(_TRUNCATE * sigma + 0.5) for sigma in exact.tolist()]
+    scales = -0.5 / np.square(np.maximum(exact, 1 / 8))
+    squares = np.square(np.arange(max(radii, default=0) + 1.0))
+    terms = exp_double(np.maximum(scales[:, None] * squares, _LEAST_EXPONENT)).tolist()
+    return [_scaled(own[: radius + 1]) if radius > 0 else [] for own, radius in zip(terms, radii, strict=True)]
+
+
+def _scaled(terms: list[float]) -> list[float]:
+    """Return weights whose sum, but for the middle one all counted twice, is 1, in whole units."""
     total = 0.0
-    for weight in weights[:0:-1]:
-        total += weight
-    total = total + total + weights[0]
-    return [math.floor(weight / total * _UNIT + 0.5) / _UNIT for weight in weights]
+    for term in terms[:0:-1]:
+        total += term
+    total = total + total + terms[0]
+    return [math.floor(term / total * _UNIT + 0.5) / _UNIT for term in terms]
 
 
 def _blur_axis(volume: Floats, weights: list[float]) -> None:

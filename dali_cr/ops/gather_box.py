@@ -29,11 +29,12 @@ _CACHED_VOXELS = 1 << 14
 _FAR = 2.0**52
 """Outside of every volume."""
 
+_OFF_DIAGONAL = ~np.eye(3, dtype=bool)
 _CORNERS = np.array(list(itertools.product((0.0, 1.0), repeat=3)))
 
 
 class _Memory(threading.local):
-    """Work arrays of one thread, each of one dtype, kept from view to view: fresh memory is a page fault every 4 KiB."""
+    """Work arrays of one thread, each of one dtype, kept from view to view: fresh memory would be page faults."""
 
     def __init__(self) -> None:
         self._rooms: dict[str, npt.NDArray[np.uint8]] = {}
@@ -119,7 +120,7 @@ def gather_box(
     matrix, offset = np.asarray(matrix, np.float64), np.asarray(offset, np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         part = _needed_part(box, lo, fill, matrix, offset, out.shape, nearest)
-        straight = not matrix[~np.eye(3, dtype=bool)].any()
+        straight = not matrix[_OFF_DIAGONAL].any()
         if straight and part.bounded and not nearest:
             _gather_straight(part, matrix, offset, out)
         else:
