@@ -445,26 +445,6 @@ def test_sgd_as_published(config):
     assert [method.rate(step) for step in (1, 4)] == [1e-3, 0.0]
 
 
-def test_adamw_goes_on_where_it_was(config):
-    config = replace(config, optimizer="adamw", lr=1e-2, checkpoint_every=2)
-    assert isinstance(Pcrlv2(config, 1).optimizer(), torch.optim.AdamW)
-    pretrain.main(config)
-    again = replace(config, out=config.out.with_name("again"))
-    run = pretrain.prepare(again)
-
-    def break_off(batch, step):
-        if step == 4:
-            raise KeyboardInterrupt
-        return type(run.method).losses(run.method, batch, step)
-
-    run.method.losses = break_off
-    with pytest.raises(KeyboardInterrupt):
-        pretrain.train(run)
-    pretrain.main(replace(again, resume=True))
-    weights = [(one.out / "model.safetensors").read_bytes() for one in (config, again)]
-    assert weights[0] == weights[1]
-
-
 def test_defaults_are_the_published_ones(tmp_path):
     config = ViewConfig(data=(tmp_path,), out=tmp_path / "run")
     assert (config.lr, config.weight_decay, config.warmup, config.clip) == (1e-3, 1e-4, 0.0, 0.0)

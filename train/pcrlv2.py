@@ -101,9 +101,7 @@ class Pcrlv2(Method):
         )
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """Return SGD with momentum, every parameter of which decays; or AdamW."""
-        if self.config.optimizer == "adamw":
-            return super().optimizer()
+        """Return SGD with momentum; every parameter decays."""
         parameters, lr = self.module.parameters(), self.config.lr
         return torch.optim.SGD(parameters, lr=lr, momentum=MOMENTUM, weight_decay=self.config.weight_decay)
 

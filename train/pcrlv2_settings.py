@@ -69,12 +69,10 @@ class ViewConfig(Config):
     """Samples of each case in an epoch."""
     steps: int | None = None  # type: ignore[assignment] - known when the cases are
     """Steps to train, in place of --epochs."""
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    """SGD as published, which wants its 240 epochs; AdamW gets further in short runs, with a --weight-decay of 1e-2."""
     warmup: float = 0.0
     """Share of the steps that warm up."""
     weight_decay: float = 1e-4
-    """Of the optimiser."""
+    """Of SGD."""
     clip: float = 0.0
     """Longest gradient; 0 for any."""
 
@@ -83,7 +81,7 @@ class ViewConfig(Config):
     fixed: ClassVar[tuple[str, ...]] = (
         *FIXED,
         *("restoration_head", "sizes", "overlap", "locals", "local_crop", "local_sizes", "spacing", "scale", "degrees"),
-        *("blur", "noise", "gamma", "optimizer"),
+        *("blur", "noise", "gamma"),
     )
 
     def __post_init__(self) -> None:

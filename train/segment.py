@@ -28,12 +28,6 @@ Absent = Literal["empty", "unlabelled"]
 _NEVER = -1e4
 """A logit of nothing."""
 
-_RAREST = 1e-4
-"""Least share of the voxels that a class is begun with (project choice)."""
-
-_SMALL = 0.01
-"""Deviation of a new head's weights (project choice)."""
-
 
 class Segmentation(Task):
     """Masks of classes or regions.
@@ -93,19 +87,8 @@ class Segmentation(Task):
         return self._labels
 
     def build(self, network: Network) -> nn.Module:
-        """Return the whole network: its last layer is the head, which begins by saying how frequent each class is."""
-        if self._labels:
-            _begin_at(network, self.priors())
+        """Return the whole network: its last layer is the head."""
         return network.module
-
-    def priors(self) -> torch.Tensor:
-        """Return the logits (K,) of the outputs' shares of the training cases' voxels."""
-        counts = sum(np.bincount(labels.ravel(), minlength=MAX_VALUE + 1) for labels in self._labels)
-        shares = self._table @ (counts / np.sum(counts))
-        if self.regions:
-            shares = shares.clip(_RAREST, 1 - _RAREST)
-            return torch.from_numpy(np.log(shares / (1 - shares))).float()
-        return torch.from_numpy(np.log([max(_RAREST, 1 - shares.sum()), *shares.clip(_RAREST)])).float()
 
     def masks(self, labels: Labels) -> npt.NDArray[np.bool_]:
         """Return (K, D, H, W): which voxels are of each class."""
@@ -203,21 +186,6 @@ class Segmentation(Task):
         for case in index.cases:
             write_mask(self.segment(module, index.root, case), index.root, case, out)
             yield case.name
-
-
-def _begin_at(network: Network, logits: torch.Tensor) -> None:
-    """Make a head that says the same everywhere, but for a little noise.
-
-    A head that is drawn like any other layer says some class everywhere; where that is a rare one, a short training on
-    few cases is spent on taking it back (focal loss has its prior for the same reason: Lin et al. 2017).
-    """
-    for name in network.head:
-        parameter = network.module.get_parameter(name)
-        with torch.no_grad():
-            if parameter.ndim > 1:
-                nn.init.normal_(parameter, std=_SMALL)
-            else:
-                parameter.copy_(logits)
 
 
 def hide_unlabelled(answer: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
