@@ -9,7 +9,7 @@ Row = dict[str, str]
 
 
 def read_table(path: Path) -> tuple[list[str], dict[str, Row]]:
-    """Read a CSV file with a header; its first column names the case, by its path or its name.
+    """Read a CSV file with a header, of commas or semicolons; its first column names the case, by its path or its name.
 
     Returns
     -------
@@ -25,7 +25,11 @@ def read_table(path: Path) -> tuple[list[str], dict[str, Row]]:
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            lines = [line for line in csv.reader(file) if line]
+            head = file.readline()
+            file.seek(0)
+            lines = [
+                line for line in csv.reader(file, delimiter=";" if head.count(";") > head.count(",") else ",") if line
+            ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"labels: wanted a CSV file, {path} cannot be read: {error}") from error
     if len(lines) < 2 or len(lines[0]) < 2:
