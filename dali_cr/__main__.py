@@ -98,14 +98,13 @@ def _recipe(chosen: argparse.Namespace) -> Restoration | Views:
     if chosen.recipe == "pcrlv2":
         plain = {"normalize": _normalize(chosen.normalize)} if chosen.normalize else {}
         return Views(foreground=chosen.foreground, spacing=chosen.spacing, **plain)
-    if chosen.spacing:
-        raise ValueError("spacing: wanted --recipe pcrlv2, whose views are resampled; crops are of the volumes' voxels")
     return Restoration(
         crop=tuple(chosen.crop),
         swap=Swap(iterations=chosen.iterations, patch=_patch(chosen.patch)),
         normalize=_normalize(chosen.normalize or ["zscore"]),
         foreground=chosen.foreground,
         slices=_slices(chosen),
+        spacing=chosen.spacing,
     )
 
 
@@ -194,7 +193,7 @@ def _add_recipe(command: argparse.ArgumentParser) -> None:
         "--recipe", choices=("restoration", "pcrlv2"), default="restoration", help="pairs of crops, or several views"
     )
     command.add_argument(
-        "--spacing", type=float, nargs=3, metavar=("D", "H", "W"), help="pcrlv2: mm of the voxels that boxes are of"
+        "--spacing", type=float, nargs=3, metavar=("D", "H", "W"), help="mm of the voxels that crops or boxes are of"
     )
     command.add_argument("--crop", type=int, nargs=3, default=[64, 64, 64], metavar=("D", "H", "W"))
     command.add_argument("--slices-axis", choices=tuple(ORDERS), help="samples are crops of slices across this axis")

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dali_cr import view_draw
 from dali_cr.geometry import Triple
+from dali_cr.grid import crop_map
 from dali_cr.plan import View
 
 
@@ -16,6 +18,14 @@ def box(view: View, crop: Triple, shape: Triple) -> tuple[Triple, Triple]:
     """Return the canonical box [start, stop) of the volume that a crop covers."""
     (d, h, w), (cd, ch, cw), (ld, lh, lw) = view.origin, crop, shape
     return (max(0, d), max(0, h), max(0, w)), (min(ld, d + cd), min(lh, h + ch), min(lw, w + cw))
+
+
+def reach(view: View, crop: Triple, shape: Triple, resampled: Triple) -> tuple[Triple, Triple]:
+    """Return the canonical box [start, stop) of the volume that a crop of its resampled grid is made from."""
+    if resampled == shape:
+        return box(view, crop, shape)
+    matrix, offset = crop_map(view.origin, view.flips, crop, shape, resampled)
+    return view_draw.reach(matrix, offset, crop, shape)
 
 
 def around(boxes: Iterable[tuple[Triple, Triple]]) -> tuple[Triple, Triple]:

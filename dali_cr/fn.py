@@ -18,6 +18,8 @@ from dali_cr.ops import launch
 from dali_cr.ops.batch import as_batch
 from dali_cr.ops.decode import decode_volume as decode_batch
 from dali_cr.ops.decode import decode_volume_ref
+from dali_cr.ops.gather import RECORD_WORDS as GATHER_WORDS
+from dali_cr.ops.gather import gather_crops, gather_crops_ref
 from dali_cr.ops.swap import check_swaps, swap_in_place, swap_in_place_ref
 from dali_cr.plan import Planner
 from dali_cr.raw_source import RawSource
@@ -52,8 +54,8 @@ def read_samples(
     Returns
     -------
     raw : (bytes,) uint8
-        The crop's voxels as they lie in the file.
-    records : (C, 16) int64
+        The voxels that the crop is made of, as they lie in the file.
+    records : (C, 16) int64, with a spacing (C, 32)
         For `decode_volume`.
     swaps : (T, 3, 3) int32
         For `swap_patches`.
@@ -91,12 +93,12 @@ def draw_swaps(shape: Triple, swap: Swap, *, batch_size: int, seed: int = 0) -> 
 
 
 def decode_volume(raw: Node, records: Node, shape: Triple, dtype: str = "float32") -> Node:
-    """Decode what `read_samples` read.
+    """Decode what `read_samples` read, and resample it where the recipe has a spacing.
 
     Parameters
     ----------
     raw : (bytes,) uint8
-    records : (C, 16) int64
+    records : (C, 16) or (C, 32) int64
     shape : (3,) int
         The recipe's crop.
     dtype : "float32" or "float16"
@@ -106,8 +108,8 @@ def decode_volume(raw: Node, records: Node, shape: Triple, dtype: str = "float32
     target : (C, D, H, W) of `dtype`
     """
     if on_gpu(raw):
-        return on_batch(lambda r, w: list(decode_batch(as_batch(r), as_batch(w), shape, dtype)), raw, records.gpu())
-    return on_batch(lambda r, w: list(decode_volume_ref(np.stack(r), np.stack(w), shape, dtype)), raw, records)
+        return on_batch(partial(_decode_gpu, shape=shape, dtype=dtype), raw, records.gpu())
+    return on_batch(partial(_decode_cpu, shape=shape, dtype=dtype), raw, records)
 
 
 def swap_patches(data: Node, swaps: Node) -> Node:
@@ -184,6 +186,18 @@ def finish_views(
         finish, rest = finish_batch, tuple(node.gpu() for node in rest)
     view, target, local = on_batch(partial(finish, recipe=recipe, seed=seed), raw, *rest, outputs=3)
     return view, target, local
+
+
+def _decode_gpu(raw: list[Any], records: list[Any], shape: Triple, dtype: str) -> list[Any]:
+    words = as_batch(records)
+    decode = gather_crops if words.shape[-1] == GATHER_WORDS else decode_batch
+    return list(decode(as_batch(raw), words, shape, dtype))
+
+
+def _decode_cpu(raw: list[Any], records: list[Any], shape: Triple, dtype: str) -> list[Any]:
+    words = np.stack(records)
+    decode = gather_crops_ref if words.shape[-1] == GATHER_WORDS else decode_volume_ref
+    return list(decode(np.stack(raw), words, shape, dtype))
 
 
 def _swap_gpu(data: list[Any], swaps: list[Any]) -> list[Any]:

@@ -234,7 +234,7 @@ def parse_header(path: Path, head: bytes) -> tuple[Geometry, Path]:
         frames=frames,
         slope=slope,
         intercept=intercept,
-        spacing=tuple(round(float(n), 6) for n in norms),  # type: ignore[arg-type]
+        spacing=tuple(round(n, 6) if n >= 0.1 else float(f"{n:.6g}") for n in norms.tolist()),  # type: ignore[arg-type]
         affine=tuple(tuple(float(v) for v in row) for row in canonical),
         orientation="".join(nib.orientations.ornt2axcodes(np.stack([order, signs], axis=1))),
     )

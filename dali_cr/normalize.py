@@ -77,6 +77,9 @@ def _check_volume(volume: Volume, recipe: Restoration) -> None:
     """Refuse a volume that the recipe cannot bring into its dtype."""
     affine_map(volume, recipe.normalize)
     limit = float(np.finfo(recipe.dtype).max)
+    if recipe.spacing:
+        # Two voxels' difference, by which is interpolated in float32, must be finite.
+        limit = min(limit, float(np.finfo(np.float32).max) / 2)
     largest = max(abs(volume.statistics.minimum), abs(volume.statistics.maximum))
     if recipe.normalize is None and largest > limit:
         raise ValueError(

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from dali_cr import crop
+from dali_cr.geometry import Triple
+from dali_cr.grid import crop_map
 from dali_cr.normalize import affine_map, raw_span
 from dali_cr.ops.decode import decode_channel
 from dali_cr.ops.erase import erase_in_place_ref
+from dali_cr.ops.gather import gather_box
 from dali_cr.ops.swap import swap_in_place_ref
-from dali_cr.plan import SamplePlan
+from dali_cr.plan import SamplePlan, View
 from dali_cr.source import Arrays, Batch, Memory, Source, numbers_of, take
 
 
@@ -30,8 +36,8 @@ class PairSource(Source[Batch]):
 
     def _fill(self, batch: Batch, group: list[int]) -> None:
         case, recipe = self.case_of(batch.plans[group[0]]), self.planner.recipe
-        views = {i: batch.plans[i].views[0] for i in group}
-        boxes = {i: crop.box(view, recipe.crop, case.shape) for i, view in views.items()}
+        views, there = {i: batch.plans[i].views[0] for i in group}, self.planner.shape_of(case)
+        boxes = {i: crop.reach(view, recipe.crop, case.shape, there) for i, view in views.items()}
         start, stop = crop.around(boxes.values())
         fills = np.empty(len(case.volumes), recipe.dtype)
         for channel, volume, raw in self.boxes(case, start, stop):
@@ -40,6 +46,12 @@ class PairSource(Source[Batch]):
             for i, view in views.items():
                 disordered, target = batch.arrays[0][i, channel], batch.arrays[1][i, channel]
                 part = raw[crop.slices(boxes[i], start)]
+                if there != case.shape:
+                    decoded = take(self._scratch(), 0, part.shape, np.dtype(np.float32))
+                    decode_channel(part, affine, decoded, span)
+                    self._resample(decoded, boxes[i][0], affine.fill, view, (case.shape, there), target)
+                    disordered[...] = target
+                    continue
                 if part.shape != recipe.crop:
                     disordered[...] = target[...] = affine.fill
                 window = crop.window(view, recipe.crop, case.shape)
@@ -49,3 +61,34 @@ class PairSource(Source[Batch]):
                 erase_in_place_ref(batch.arrays[0][i], view.swaps, fills)
             else:
                 swap_in_place_ref(batch.arrays[0][i], view.swaps)
+
+    def _resample(
+        self,
+        decoded: npt.NDArray[np.float32],
+        first: Triple,
+        fill: float,
+        view: View,
+        shapes: tuple[Triple, Triple],
+        out: npt.NDArray[Any],
+    ) -> None:
+        """Make a channel of a crop of the resampled grid.
+
+        Parameters
+        ----------
+        decoded : (D, H, W) float32
+            What of the volume the crop is made from.
+        first : (3,) int
+            The volume's voxel that is its first.
+        fill : float
+        view : View
+        shapes : pair of (3,) int
+            Of the volume and of the resampled grid.
+        out : (D, H, W) float32 or float16
+        """
+        edges = self.planner.recipe.crop
+        matrix, offset = crop_map(view.origin, view.flips, edges, *shapes)
+        single = out.dtype == np.float32
+        values = out if single else take(self._scratch(), 1, edges, np.dtype(np.float32))
+        gather_box(decoded, first, fill, matrix, offset, edges, values, held=True)
+        if not single:
+            out[...] = values

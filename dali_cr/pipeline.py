@@ -19,6 +19,7 @@ from dali_cr.ops import launch
 from dali_cr.ops.batch import as_batch
 from dali_cr.ops.decode import decode_volume, fill_values
 from dali_cr.ops.erase import erase_in_place
+from dali_cr.ops.gather import gather_crops
 from dali_cr.ops.swap import swap_in_place
 from dali_cr.pair_source import PairSource
 from dali_cr.plan import Planner
@@ -181,12 +182,12 @@ def _try_kernels(source: RawSource, device_id: int) -> None:
 def restore_batch(
     raw: list[Any], records: list[Any], swaps: list[Any], *, recipe: Restoration, arena: Arena | None = None
 ) -> tuple[list[Any], list[Any]]:
-    """Decode a batch, once for the target and once to swap or erase in; two launches.
+    """Decode a batch, once for the target and once to swap or erase in; two launches, and a copy where resampled.
 
     Parameters
     ----------
     raw : list of B (bytes,) uint8
-    records : list of B (C, 16) int64
+    records : list of B (C, 16) int64, with a spacing (C, 32)
     swaps : list of B (T, 3, 3) int32
     recipe : Restoration
     arena : Arena, optional
@@ -200,7 +201,11 @@ def restore_batch(
     if arena:
         arena.upload(rows)
         kept = arena.memory
-    target, disordered = decode_volume(rows, words, recipe.crop, recipe.dtype, arena=kept, twice=True)
+    if recipe.spacing:
+        target = gather_crops(rows, words, recipe.crop, recipe.dtype, arena=kept)
+        disordered = target.copy()
+    else:
+        target, disordered = decode_volume(rows, words, recipe.crop, recipe.dtype, arena=kept, twice=True)
     if recipe.pretext == "inpaint":
         erase_in_place(disordered, as_batch(swaps), fill_values(words, recipe.dtype))
     else:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.geometry import Triple, VolumeError
-from dali_cr.index import Index, refuse_empty
+from dali_cr.grid import resampled_shape
+from dali_cr.index import Case, Index, refuse_empty
 from dali_cr.recipe import AXES, Restoration
 from dali_cr.slices import Slices
 from dali_cr.statistics import cell_edge
@@ -28,8 +29,8 @@ class View:
     Attributes
     ----------
     origin : (3,) int
-        Of the crop in the canonical volume; negative where the crop sticks out of it. With slices, the number of the
-        slice, then row and column in it.
+        Of the crop in the canonical volume, in voxels of the recipe's spacing; negative where the crop sticks out of
+        it. With slices, the number of the slice, then row and column in it.
     flips : (3,) bool
         Which of the crop's axes are flipped after cropping.
     swaps : (T, 3, 3) int32
@@ -96,11 +97,16 @@ class Planner:
 
     Raises
     ------
+    TypeError
+        If the recipe is of another kind.
     ValueError
-        If the index is empty, no slice is left, or the seed is no 64-bit unsigned integer.
+        If the index is empty, no slice is left, the seed is no 64-bit unsigned integer, or a volume's own spacing makes
+        no sense where it is to be resampled.
     """
 
     def __init__(self, index: Index, recipe: Restoration, seed: int) -> None:
+        if not isinstance(recipe, Restoration):
+            raise TypeError(f"recipe: wanted dali_cr.Restoration, got {type(recipe).__name__}")
         refuse_empty(index)
         rng.check_seed(seed)
         self.recipe, self.seed = recipe, seed
@@ -113,8 +119,16 @@ class Planner:
         self._visited = frozenset(self._owners.tolist())
         self.index = recipe.slices.turn(index) if recipe.slices else index
         self._shapes = np.array([case.shape for case in self.index.cases])
+        self._lengths = np.array([self.shape_of(case) for case in self.index.cases])
         self._order = lru_cache(maxsize=4)(self._draw_order)
         self._cells = lru_cache(maxsize=1024)(self._sum_cells)
+
+    def shape_of(self, case: Case) -> Triple:
+        """Return the (D, H, W) of a case at the recipe's spacing."""
+        try:
+            return resampled_shape(case.shape, case.volumes[0].spacing, self.recipe.spacing)
+        except ValueError as error:
+            raise ValueError(f"{case.name}: {error}") from error
 
     @property
     def epoch_length(self) -> int:
@@ -189,8 +203,8 @@ class Planner:
         """Draw each crop's origin, in its slice if it has one: its centre from the foreground, or uniformly."""
         cases = self._owners[entries]
         words = rng.draw_words(self.seed, numbers, rng.Purpose.ORIGIN, _ORIGIN_BLOCKS)
-        crop, shapes = np.array(self.recipe.crop), self._shapes[cases]
-        spare = np.maximum(shapes - crop, 0)
+        crop, shapes, lengths = np.array(self.recipe.crop), self._shapes[cases], self._lengths[cases]
+        spare = np.maximum(lengths - crop, 0)
         origins = rng.below(words[:, 2:5], spare + 1)
         inner = np.flatnonzero(rng.unit(words[:, 0]) < self.recipe.foreground)
         layers = None
@@ -203,11 +217,12 @@ class Planner:
                 self._foreground_cell(int(cases[i]), int(words[i, 1]), None if layers is None else int(layers[i]))
                 for i in inner.tolist()
             ]
-            centres = place_in_cell(np.array(cells), words[inner, 2:5], shapes[inner])
+            voxels = place_in_cell(np.array(cells), words[inner, 2:5], shapes[inner])
+            centres = ((voxels + 0.5) * (lengths / shapes)[inner]).astype(np.int64)
             origins[inner] = np.clip(centres - crop // 2, 0, spare[inner])
         if self.recipe.slices:
             origins[:, 0] = self._planes[entries]
-        return np.where(shapes < crop, -((crop - shapes) // 2), origins)
+        return np.where(lengths < crop, -((crop - lengths) // 2), origins)
 
     def _foreground_cell(self, case: int, word: int, layer: int | None = None) -> tuple[int, int, int]:
         """Draw a cell of the coarse map, or of one layer of it, in proportion to its foreground in all channels."""

@@ -143,7 +143,7 @@ def _make(planner: Planner, number: int) -> _Row:
         source.close()
     plan, middle = planner.draw(number)[0], planner.recipe.crop[0] // 2
     volume = planner.index.cases[plan.case].volumes[0]
-    _, high, wide = volume.spacing
+    _, high, wide = planner.recipe.spacing or volume.spacing
     return _Row(
         plan=plan,
         middle=middle,

@@ -14,11 +14,17 @@ import numpy.typing as npt
 from dali_cr import crop
 from dali_cr.arena import Arena, Upload, frame_bytes, key_of, padded
 from dali_cr.geometry import Triple
+from dali_cr.grid import crop_map
 from dali_cr.index import Volume
 from dali_cr.normalize import affine_map
 from dali_cr.ops.decode import RECORD_WORDS, make_record
+from dali_cr.ops.gather import RECORD_WORDS as GATHER_WORDS
+from dali_cr.ops.gather import make_gather_record
 from dali_cr.plan import SamplePlan
 from dali_cr.source import Arrays, Batch, BrokenCaseError, Memory, Source, numbers_of, take
+
+_MOST_ARRAYS = 65535
+"""That a kernel writes in one launch: the y axis of its grid is no longer."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,8 @@ class RawBatch(Batch):
 class RawSource(Source[RawBatch]):
     """Batches for a GPU.
 
-    raw (B, bytes) uint8, records (B, C, 16) int64, swaps (B, T, 3, 3) int32, sample (B,) int64.
+    raw (B, bytes) uint8, records (B, C, 16) int64 (with a spacing (B, C, 32), for `gather_crops`), swaps (B, T, 3, 3)
+    int32, sample (B,) int64.
 
     Parameters
     ----------
@@ -65,11 +72,24 @@ class RawSource(Source[RawBatch]):
 
     def __init__(self, *args: Any, arena: Arena | None = None, **options: Any) -> None:
         super().__init__(*args, **options)
+        most = _MOST_ARRAYS // (self.channels * self._views)
+        if self.stream.batch_size > most:
+            self.close()
+            raise ValueError(
+                f"batch_size: wanted at most {most} on a GPU, of {self.channels} channels and up to {self._views} views "
+                f"of one shape, got {self.stream.batch_size}"
+            )
         self.arena = arena
+        self._words = GATHER_WORDS if self.planner.recipe.spacing else RECORD_WORDS
+
+    @property
+    def _views(self) -> int:
+        """Views of a sample that are made in one launch."""
+        return 1
 
     def blank(self) -> Arrays:
         """Return records without a window, and swaps that move nothing."""
-        records = np.zeros((1, self.channels, RECORD_WORDS), np.int64)
+        records = np.zeros((1, self.channels, self._words), np.int64)
         swaps = np.zeros((1, self.planner.recipe.swap.iterations, 3, 3), np.int32)
         swaps[..., 2, :] = 1
         self._announce([])
@@ -87,12 +107,13 @@ class RawSource(Source[RawBatch]):
 
     def _numbers(self, plans: list[SamplePlan]) -> Arrays:
         """Return what goes to the GPU beside the raw voxels: records yet to be written, and what was drawn."""
-        records = np.zeros((len(plans), self.channels, RECORD_WORDS), np.int64)
+        records = np.zeros((len(plans), self.channels, self._words), np.int64)
         return records, np.stack([plan.views[0].swaps for plan in plans])
 
     def _box(self, plan: SamplePlan) -> tuple[Triple, Triple]:
         """Return the canonical box [start, stop) of the volume that a sample needs."""
-        return crop.box(plan.views[0], self.planner.recipe.crop, self.case_of(plan).shape)
+        case = self.case_of(plan)
+        return crop.reach(plan.views[0], self.planner.recipe.crop, case.shape, self.planner.shape_of(case))
 
     def _place(self, plan: SamplePlan) -> tuple[list[Place], int]:
         """Decide where each channel of a sample goes; return that and the bytes its row needs."""
@@ -172,21 +193,25 @@ class RawSource(Source[RawBatch]):
 
         Of the volume, `box` is there.
         """
-        plan = batch.plans[i]
-        view, volume = plan.views[0], self.case_of(plan).volumes[channel]
-        batch.arrays[1][i, channel] = make_record(
-            dtype=volume.dtype,
-            big_endian=volume.geometry.big_endian,
-            first_byte=first,
-            itemsize=volume.geometry.itemsize,
-            strides=strides,
-            origin=view.origin,
-            flips=view.flips,
-            crop=self.planner.recipe.crop,
-            shape=volume.shape,
-            affine=affine_map(volume, self.planner.recipe.normalize),
-            in_arena=in_arena,
-        )
+        plan, recipe = batch.plans[i], self.planner.recipe
+        case, view = self.case_of(plan), plan.views[0]
+        volume = case.volumes[channel]
+        lies: dict[str, Any] = {
+            "dtype": volume.dtype,
+            "big_endian": volume.geometry.big_endian,
+            "first_byte": first,
+            "itemsize": volume.geometry.itemsize,
+            "strides": strides,
+            "affine": affine_map(volume, recipe.normalize),
+            "in_arena": in_arena,
+        }
+        if recipe.spacing:
+            there = self.planner.shape_of(case)
+            matrix, offset = crop_map(view.origin, view.flips, recipe.crop, volume.shape, there)
+            record = make_gather_record(lo=box[0], hi=box[1], matrix=matrix, offset=offset, held=True, **lies)
+        else:
+            record = make_record(origin=view.origin, flips=view.flips, crop=recipe.crop, shape=volume.shape, **lies)
+        batch.arrays[1][i, channel] = record
 
 
 def _box_bytes(volume: Volume, start: Triple, stop: Triple) -> int:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from dali_cr.geometry import Triple
+from dali_cr.grid import Spacing, is_spacing
 from dali_cr.slices import Slices
 
 Edges = int | tuple[int, int]
@@ -102,7 +103,7 @@ class Restoration:
     Attributes
     ----------
     crop : (3,) int
-        (D, H, W) in voxels. A crop larger than its volume is padded evenly, the odd voxel last.
+        (D, H, W) in voxels (of `spacing`). A crop larger than its volume is padded evenly, the odd voxel last.
     swap : Swap
     flips : tuple of "D", "H", "W"
         Axes of the volume that are flipped for half of the samples. Leave "W" (left-right) out where sides are classes.
@@ -122,6 +123,13 @@ class Restoration:
     slices : Slices, optional
         Samples are crops of one slice each; `crop` is (1, rows, columns), `swap` counts in it, and `crops_per_volume`
         becomes the number of consecutive samples that are different slices of one volume.
+    spacing : (3,) float, optional
+        Of the voxels that a crop is made of, in mm along (D, H, W); the volume's own without it. A volume then has
+        max(1, round(length * own spacing / spacing)) voxels an axis, and voxel i of these lies at
+        (i + 0.5) * length / resampled length - 0.5 of its own, so that the outer edges of both grids coincide. Values
+        are interpolated trilinearly after they were normalised and clipped, without a filter before; up to the edge of
+        the volume its outermost voxels go on. Where the lengths are equal, nothing changes, to the bit. An image's
+        pixels count as 1 mm.
 
     Raises
     ------
@@ -149,9 +157,10 @@ class Restoration:
     dtype: Literal["float32", "float16"] = "float32"
     pretext: Pretext = "swap"
     slices: Slices | None = None
+    spacing: Spacing | None = None
 
     def __post_init__(self) -> None:
-        for name in ("crop", "flips", "normalize"):
+        for name in ("crop", "flips", "normalize", "spacing"):
             object.__setattr__(self, name, tuples(getattr(self, name)))
         if not isinstance(self.crop, tuple) or len(self.crop) != 3 or not all(is_int(c) and c > 0 for c in self.crop):
             raise ValueError(f"crop: wanted three positive integers (D, H, W), got {self.crop!r}")
@@ -171,6 +180,12 @@ class Restoration:
             raise ValueError(f"slices: wanted dali_cr.Slices or None, got {self.slices!r}")
         if self.slices and self.crop[0] != 1:
             raise ValueError(f"crop: wanted (1, rows, columns) with slices, got {self.crop}")
+        check_spacing(self.spacing)
+        if self.slices and self.spacing:
+            raise ValueError(
+                f"spacing: wanted none with slices, which are those of the files, got {self.spacing}; leave slices out "
+                f"for a crop of {self.crop} anywhere in the resampled volume, or resample the files"
+            )
         check_normalize(self.normalize)
         self.swap.check(self.crop)
 
@@ -191,6 +206,12 @@ def check_normalize(normalize: object) -> None:
     raise ValueError(
         f"normalize: wanted 'zscore', 'percentile', ('window', low, high) with low < high, or None, got {normalize!r}"
     )
+
+
+def check_spacing(spacing: object) -> None:
+    """Refuse what is no spacing."""
+    if spacing is not None and not is_spacing(spacing):
+        raise ValueError(f"spacing: wanted three positive numbers of mm (D, H, W) or None, got {spacing!r}")
 
 
 def is_int(value: object) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from concurrent.futures import Future
@@ -115,6 +116,7 @@ class Source(ABC, Generic[AnyBatch]):
         self._pool = Threads(self.threads, "dali_cr")
         self._started: dict[int, Future[AnyBatch]] = {}
         self._memory: list[Memory] = [{} for _ in range(lookahead + 1)]
+        self._local = threading.local()
 
     def batch(self, k: int) -> Arrays:
         """Return batch k; its arrays are valid until batch k + 1 is asked for.
@@ -169,6 +171,13 @@ class Source(ABC, Generic[AnyBatch]):
             self._fill(batch, group)
         except VolumeError as error:
             raise BrokenCaseError(batch.plans[group[0]].case, error) from error
+
+    def _scratch(self) -> Memory:
+        """Return memory that this thread uses again."""
+        if not hasattr(self._local, "memory"):
+            self._local.memory = {}
+        memory: Memory = self._local.memory
+        return memory
 
     def case_of(self, plan: SamplePlan) -> Case:
         """Return the case of a plan."""

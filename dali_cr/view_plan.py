@@ -105,11 +105,15 @@ class ViewPlanner(Planner):
 
     Raises
     ------
+    TypeError
+        If the recipe is of another kind.
     ValueError
         If the index is empty or the seed no 64-bit unsigned integer.
     """
 
     def __init__(self, index: Index, recipe: Views, seed: int) -> None:
+        if not isinstance(recipe, Views):
+            raise TypeError(f"recipe: wanted dali_cr.Views, got {type(recipe).__name__}")
         # Cases are chosen as for crops, by the same numbers.
         crops = Restoration(
             crop=recipe.shape,
@@ -118,13 +122,12 @@ class ViewPlanner(Planner):
             normalize=recipe.normalize,
             foreground=recipe.foreground,
             crops_per_volume=recipe.crops_per_volume,
+            spacing=recipe.spacing,
         )
         super().__init__(index, crops, seed)
         self.views = recipe
         self._spacing = np.array([case.volumes[0].spacing for case in index.cases], np.float64)
         self._units = self._spacing if recipe.spacing is None else np.array([recipe.spacing] * len(index), np.float64)
-        scaled = np.rint(self._shapes * self._spacing / self._units).astype(np.int64)
-        self._lengths = np.maximum(scaled, 1)
         self._partners = partners(recipe.sizes, recipe.overlap)
 
     def draw(self, numbers: npt.ArrayLike, broken: Collection[int] = ()) -> list[SamplePlan]:

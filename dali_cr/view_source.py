@@ -6,7 +6,6 @@ the batch, beside one record for each view; `dali_cr.view_batch` does the rest t
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 from typing import Any, cast
 
@@ -49,7 +48,6 @@ class ViewPairSource(Source[Batch]):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.recipe = cast(ViewPlanner, self.planner).views
-        self._threads = threading.local()
 
     def blank(self) -> Arrays:
         """Return zeros."""
@@ -83,13 +81,6 @@ class ViewPairSource(Source[Batch]):
             corrupt_ref(target[i], numbers[:GLOBALS], seed, counters[:GLOBALS], swaps, view[i])
             corrupt_ref(local[i], numbers[GLOBALS:], seed, counters[GLOBALS:], (), local[i])
 
-    def _scratch(self) -> Memory:
-        """Return memory that this thread uses again."""
-        if not hasattr(self._threads, "memory"):
-            self._threads.memory = {}
-        memory: Memory = self._threads.memory
-        return memory
-
 
 class ViewRawSource(RawSource):
     """Batches of multi-view samples for a GPU.
@@ -104,13 +95,18 @@ class ViewRawSource(RawSource):
         super().__init__(*args, **options)
         self.recipe = cast(ViewPlanner, self.planner).views
 
+    @property
+    def _views(self) -> int:
+        return max(GLOBALS, cast(ViewPlanner, self.planner).views.locals)
+
     def blank(self) -> Arrays:
-        """Return records without voxels, and swaps that move nothing."""
+        """Return records without voxels, swaps that move nothing, and intensities that change nothing."""
         recipe = self.recipe
         records = (np.zeros((1, n, self.channels, RECORD_WORDS), np.int64) for n in (GLOBALS, recipe.locals))
         swaps = np.zeros((1, GLOBALS, recipe.swap.iterations, 3, 3), np.int32)
         swaps[..., 2, :] = 1
-        intensities = np.ones((1, recipe.count, INTENSITIES), np.float32)
+        intensities = np.zeros((1, recipe.count, INTENSITIES), np.float32)
+        intensities[..., -1] = 1  # no blur: one wider than the recipe's would stop the kernel
         counters = np.zeros((1, recipe.count, 2), np.int64)
         self._announce([])
         return np.zeros((1, padded(1)), np.uint8), *records, swaps, intensities, counters, np.full(1, -1)

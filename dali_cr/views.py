@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from dali_cr.geometry import Triple
-from dali_cr.recipe import AXES, Normalize, Swap, check_normalize, is_int, tuples
+from dali_cr.grid import Spacing
+from dali_cr.recipe import AXES, Normalize, Swap, check_normalize, check_spacing, is_int, tuples
 
 GLOBALS = 2
 """Global views of a sample."""
@@ -99,7 +100,7 @@ class Views:
     gamma: float = 0.3
     normalize: Normalize = ("window", -1000.0, 1000.0)
     foreground: float = 0.9
-    spacing: tuple[float, float, float] | None = None
+    spacing: Spacing | None = None
     crops_per_volume: int = 1
 
     def __post_init__(self) -> None:
@@ -145,12 +146,7 @@ class Views:
             value = getattr(self, name)
             if not (0 <= value <= end and math.isfinite(value)):
                 raise ValueError(f"{name}: wanted a number from 0 to {end:g}, got {value!r}")
-        if self.spacing is not None and not (
-            isinstance(self.spacing, tuple)
-            and len(self.spacing) == 3
-            and all(isinstance(mm, (int, float)) and mm > 0 and math.isfinite(mm) for mm in self.spacing)
-        ):
-            raise ValueError(f"spacing: wanted three positive numbers of mm (D, H, W) or None, got {self.spacing!r}")
+        check_spacing(self.spacing)
 
     @property
     def dtype(self) -> Literal["float32"]:

@@ -3,7 +3,9 @@
 //   source = (offset + m0 d) + (m1 h + m2 w)                    float64, each product and sum rounded
 //   views[b, v, c, d, h, w] = the volume's decoded voxels around it, interpolated, or the nearest one
 //
-// A corner outside lo <= voxel < hi is `fill`. Fractions are float32 in steps of 2**-23; interpolation runs along W,
+// A corner outside lo <= voxel < hi is `fill`. Held, a source up to half a voxel outside is moved to the edge, and one
+// farther outside is `fill`.
+// Fractions are float32 in steps of 2**-23; interpolation runs along W,
 // then H, then D, each time as a + f * (b - a), never fused: the NumPy reference (dali_cr/ops/gather.py) gives the same
 // bits. A source that is not finite, or far away, is outside.
 //
@@ -17,6 +19,8 @@
 // Bytes that must move, an output voxel: 4 written; each voxel of the file that some source lies next to, read once.
 
 #define RECORD_WORDS 32
+#define NEAREST 1
+#define HELD 2
 
 // Where a view looks: its matrix row by row, and its offset.
 struct View {
@@ -37,6 +41,13 @@ __device__ __forceinline__ int lower_corner(double source, int lo, int hi, float
   if (!(below >= lo - 2.0 && below <= (double)hi)) return lo - 2;  // both corners are outside; so is a NaN
   fraction = __fadd_rn(__fadd_rn(__double2float_rn(__dsub_rn(source, below)), 1.0f), -1.0f);
   return (int)below;
+}
+
+// A source along one axis, held at the edges: as far as the outermost voxels reach, their centres; beyond, outside.
+__device__ __forceinline__ double hold(double source, int lo, int hi) {
+  if (!(source >= lo - 0.5)) return lo - 2.0;  // so is a NaN
+  if (source > hi - 0.5) return hi;
+  return source < lo ? lo : source > hi - 1.0 ? hi - 1.0 : source;
 }
 
 __device__ __forceinline__ float lerp(float a, float b, float fraction) {
@@ -76,7 +87,7 @@ __device__ __forceinline__ float nearest_voxel(const Record& r, const unsigned c
 
 template <typename T>
 __device__ __forceinline__ void gather_rows(float* out, const unsigned char* raw, const Record& r, const View& view,
-                                            bool nearest, int rows, int height, int width) {
+                                            int mode, int rows, int height, int width) {
   for (int row = blockIdx.x * blockDim.y + threadIdx.y; row < rows; row += gridDim.x * blockDim.y) {
     const double d = row / height, h = row % height;
     for (int w = threadIdx.x; w < width; w += blockDim.x) {
@@ -85,8 +96,9 @@ __device__ __forceinline__ void gather_rows(float* out, const unsigned char* raw
         const double along = __dadd_rn(view.offset[i], __dmul_rn(view.matrix[3 * i], d));
         const double across = __dadd_rn(__dmul_rn(view.matrix[3 * i + 1], h), __dmul_rn(view.matrix[3 * i + 2], w));
         source[i] = __dadd_rn(along, across);
+        if (mode == HELD) source[i] = hold(source[i], r.lo[i], r.hi[i]);
       }
-      const float value = nearest ? nearest_voxel<T>(r, raw, source) : interpolate<T>(r, raw, source);
+      const float value = mode == NEAREST ? nearest_voxel<T>(r, raw, source) : interpolate<T>(r, raw, source);
       out[(long long)row * width + w] = value;
     }
   }
@@ -99,40 +111,40 @@ extern "C" __global__ void gather_views(float* out, const unsigned char* raw, co
   const long long* words = records + (long long)RECORD_WORDS * number;
   const Record r = read_record(words);
   const View view = read_view(words);
-  const bool nearest = words[15] != 0;
+  const int mode = (int)words[15];
   const int rows = depth * height;
   out += (long long)number * rows * width;
   raw = (r.in_arena ? arena : raw + row_bytes * (number / views)) + r.start;
   switch (r.code) {
     case 0:
-      gather_rows<Uint8>(out, raw, r, view, nearest, rows, height, width);
+      gather_rows<Uint8>(out, raw, r, view, mode, rows, height, width);
       break;
     case 1:
-      gather_rows<Int8>(out, raw, r, view, nearest, rows, height, width);
+      gather_rows<Int8>(out, raw, r, view, mode, rows, height, width);
       break;
     case 2:
-      gather_rows<Uint16>(out, raw, r, view, nearest, rows, height, width);
+      gather_rows<Uint16>(out, raw, r, view, mode, rows, height, width);
       break;
     case 3:
-      gather_rows<Int16>(out, raw, r, view, nearest, rows, height, width);
+      gather_rows<Int16>(out, raw, r, view, mode, rows, height, width);
       break;
     case 4:
-      gather_rows<Uint32>(out, raw, r, view, nearest, rows, height, width);
+      gather_rows<Uint32>(out, raw, r, view, mode, rows, height, width);
       break;
     case 5:
-      gather_rows<Int32>(out, raw, r, view, nearest, rows, height, width);
+      gather_rows<Int32>(out, raw, r, view, mode, rows, height, width);
       break;
     case 6:
-      gather_rows<Uint64>(out, raw, r, view, nearest, rows, height, width);
+      gather_rows<Uint64>(out, raw, r, view, mode, rows, height, width);
       break;
     case 7:
-      gather_rows<Int64>(out, raw, r, view, nearest, rows, height, width);
+      gather_rows<Int64>(out, raw, r, view, mode, rows, height, width);
       break;
     case 8:
-      gather_rows<Float32>(out, raw, r, view, nearest, rows, height, width);
+      gather_rows<Float32>(out, raw, r, view, mode, rows, height, width);
       break;
     case 9:
-      gather_rows<Float64>(out, raw, r, view, nearest, rows, height, width);
+      gather_rows<Float64>(out, raw, r, view, mode, rows, height, width);
       break;
     default:
       __trap();

@@ -176,6 +176,20 @@ def test_half_is_rounded_as_numpy_does(cuda_on_cpu: HostCuda) -> None:
     assert got.tobytes() == expected.tobytes()
 
 
+def test_fill_is_what_a_record_holds() -> None:
+    """Straight to float16, the first of these would be rounded up, and by way of float32 to even."""
+    for fill, wanted in ((1 + 2**-11 + 2**-40, 1.0), (1e-42, 0.0), (-1e-42, 0.0), (0.1, np.float16(0.1))):
+        affine = Affine(fill=fill)
+        out = np.empty((1, 1, 1), np.float16)
+        out[...] = affine.fill
+        record = op.make_record(
+            dtype="uint8", big_endian=False, first_byte=0, itemsize=1, strides=(1, 1, 1), origin=(5, 5, 5),
+            flips=(False,) * 3, crop=(1, 1, 1), shape=(2, 2, 2), affine=affine,
+        )  # fmt: skip
+        decoded = op.decode_volume_ref(np.zeros((1, 16), np.uint8), record[None, None], (1, 1, 1), "float16")
+        assert out.tobytes() == decoded.tobytes() == np.float16(wanted).tobytes()
+
+
 def test_wrapper_refuses(cuda_on_cpu: HostCuda) -> None:
     raw, records = np.zeros((2, 32), np.uint8), np.zeros((2, 1, op.RECORD_WORDS), np.int64)
     for wrong in (raw.astype(np.int8), raw[0], np.zeros((2, 64), np.uint8)[:, ::2]):

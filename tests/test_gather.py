@@ -15,6 +15,7 @@ from tests.cuda_on_cpu.host import ORDERS, HostCuda, compiler
 from tests.test_decode import AFFINES, ORDERED, aligned, numbers
 
 Triple = tuple[int, int, int]
+MODES = ["trilinear", "nearest", "held"]
 
 ODD = [np.nan, np.inf, -np.inf, 1e300, -1e17, 2.0**31, -(2.0**40), 1e-300]
 
@@ -45,7 +46,7 @@ def maps(draw: Any) -> tuple[np.ndarray, np.ndarray]:
     return matrix, offset
 
 
-def packed_views(draw: Any, counts: Triple, nearest: bool, in_arena: bool) -> tuple[np.ndarray, np.ndarray]:
+def packed_views(draw: Any, counts: Triple, mode: str, in_arena: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return raw rows, one stored volume a channel, and the records of views of them."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     rows, records = [], np.zeros((*counts, op.RECORD_WORDS), np.int64)
@@ -74,7 +75,8 @@ def packed_views(draw: Any, counts: Triple, nearest: bool, in_arena: bool) -> tu
                     affine=draw(st.sampled_from(AFFINES)),
                     matrix=matrix,
                     offset=offset,
-                    nearest=nearest,
+                    nearest=mode == "nearest",
+                    held=mode == "held",
                     in_arena=in_arena,
                 )
             row += stored.tobytes() + bytes(-stored.nbytes % 16)
@@ -93,13 +95,13 @@ def assert_same(got: np.ndarray, wanted: np.ndarray) -> None:
 
 @pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
-@given(data=st.data(), order=st.sampled_from(ORDERS), nearest=st.booleans())
+@given(data=st.data(), order=st.sampled_from(ORDERS), mode=st.sampled_from(MODES))
 @settings(max_examples=60, deadline=None)
-def test_kernel_equals_reference(data: st.DataObject, order: int, nearest: bool) -> None:
+def test_kernel_equals_reference(data: st.DataObject, order: int, mode: str) -> None:
     cuda = HostCuda()
     cuda.order = order
     shape = data.draw(st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 40)))
-    raw, records = packed_views(data.draw, (2, 2, 2), nearest, False)
+    raw, records = packed_views(data.draw, (2, 2, 2), mode, False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(op.launch, "array_module", lambda: cuda.arrays)
         patch.setattr(op.launch, "kernel", cuda.kernel)
@@ -120,9 +122,10 @@ def test_kernel_reads_the_arena(cuda_on_cpu: HostCuda) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
-@given(data=st.data(), nearest=st.booleans(), scale=st.sampled_from([1, 1e-12, 1e-30, 1e37]))
+@given(data=st.data(), mode=st.sampled_from(MODES), scale=st.sampled_from([1, 1e-12, 1e-30, 1e37]))
 @settings(max_examples=150, deadline=None)
-def test_box_equals_reference(data: st.DataObject, nearest: bool, scale: float) -> None:
+def test_box_equals_reference(data: st.DataObject, mode: str, scale: float) -> None:
+    nearest, held = mode == "nearest", mode == "held"
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     shape = tuple(int(n) for n in rng.integers(1, 12, 3))
     box = (rng.normal(0, scale, shape) * rng.choice([0, 1e-6, 1], shape)).astype("<f4")
@@ -132,16 +135,16 @@ def test_box_equals_reference(data: st.DataObject, nearest: bool, scale: float) 
     strides = (shape[1] * shape[2], shape[2], 1)
     record = op.make_gather_record(
         dtype="float32", big_endian=False, first_byte=-4 * int(lo @ strides), itemsize=4, strides=strides,
-        lo=lo, hi=lo + shape, affine=Affine(fill=fill), matrix=matrix, offset=offset, nearest=nearest,
+        lo=lo, hi=lo + shape, affine=Affine(fill=fill), matrix=matrix, offset=offset, nearest=nearest, held=held,
     )  # fmt: skip
     wanted = op.gather_views_ref(np.frombuffer(box.tobytes(), np.uint8)[None], record[None, None, None], out_shape)
     got = np.full(out_shape, np.nan, np.float32)
-    op.gather_box(box, lo, fill, matrix, offset, out_shape, got, nearest)
+    op.gather_box(box, lo, fill, matrix, offset, out_shape, got, nearest, held)
     assert_same(got, wanted[0, 0, 0])
     turned_box = np.ascontiguousarray(box.T).T
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gather_box, "_CACHED_VOXELS", int(rng.integers(1, 200)))
-        op.gather_box(turned_box, lo, fill, matrix, offset, out_shape, got[::1], nearest)
+        op.gather_box(turned_box, lo, fill, matrix, offset, out_shape, got[::1], nearest, held)
     assert_same(got, wanted[0, 0, 0])
 
 
@@ -159,9 +162,9 @@ def test_whole_steps_are_a_crop(data: st.DataObject) -> None:
     }  # fmt: skip
     wanted = make_record(origin=origin.tolist(), flips=flips.astype(bool).tolist(), crop=crop, shape=shape, **where)
     offset = np.where(flips, origin + np.array(crop) - 1, origin)
-    for nearest in (False, True):
+    for mode in ({}, {"nearest": True}, {"held": True}):
         record = op.make_gather_record(
-            lo=(0, 0, 0), hi=shape, matrix=np.diag(1 - 2 * flips), offset=offset, nearest=nearest, **where
+            lo=(0, 0, 0), hi=shape, matrix=np.diag(1 - 2 * flips), offset=offset, **mode, **where
         )
         got = op.gather_views_ref(row, record[None, None, None], crop)
         assert_same(got[:, 0], decode_volume_ref(row, wanted[None, None], crop))
@@ -213,6 +216,15 @@ def test_outside_is_fill_and_its_neighbours_blend() -> None:
     np.testing.assert_array_equal(got, -1)
 
 
+def test_held_at_the_edges() -> None:
+    """Half a voxel outside there is the edge's value, beyond it only fill."""
+    box, got = np.float32([[[1, 2, 4]]]), np.empty((1, 1, 9), np.float32)
+    op.gather_box(box, (0, 0, 5), 9.0, np.diag([1, 1, 0.5]), (0, 0, 4.25), got.shape, got, held=True)
+    np.testing.assert_array_equal(got, [[[9, 1, 1.25, 1.75, 2.5, 3.5, 4, 9, 9]]])
+    op.gather_box(box, (0, 0, 5), 9.0, np.diag([1, 1, -1]), (-0.5, 0.5, 7.5), (1, 1, 4), got[..., :4], held=True)
+    np.testing.assert_array_equal(got[..., :4], [[[4, 3, 1.5, 1]]])
+
+
 def test_refuses(cuda_on_cpu: HostCuda) -> None:
     raw, records = np.zeros((2, 32), np.uint8), np.zeros((2, 3, 1, op.RECORD_WORDS), np.int64)
     for wrong in (raw.astype(np.int8), raw[0], np.zeros((2, 64), np.uint8)[:, ::2]):
@@ -229,4 +241,9 @@ def test_refuses(cuda_on_cpu: HostCuda) -> None:
         op.make_gather_record(
             dtype="int16", big_endian=False, first_byte=0, itemsize=4, strides=(1, 1, 1), lo=(0, 0, 0), hi=(1, 1, 1),
             affine=Affine(), matrix=np.eye(3), offset=(0, 0, 0),
+        )  # fmt: skip
+    with pytest.raises(ValueError, match="nearest, held: wanted one of them, got both"):
+        op.gather_box(
+            np.zeros((2, 2, 2), np.float32), (0, 0, 0), 0, np.eye(3), (0, 0, 0), (2, 2, 2), np.empty((2, 2, 2), "f4"),
+            nearest=True, held=True,
         )  # fmt: skip

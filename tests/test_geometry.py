@@ -94,6 +94,14 @@ def test_affine_spacing_and_orientation(tmp_path: Path) -> None:
         assert (geometry.shape, geometry.spacing, geometry.orientation) == ((3, 4, 5), (3.0, 2.0, 1.0), orientation)
 
 
+@pytest.mark.parametrize("mm", [4.5e-9, 3.25e-7, 1.5e-6, 0.0123457, 0.488281, 0.9, 123.456789])
+def test_spacing_of_whatever_size(tmp_path: Path, mm: float) -> None:
+    """Of a microscope in mm, or in metres: never 0, by which views would be divided."""
+    path = write_nifti(tmp_path / "v.nii", np.arange(60).reshape(5, 4, 3), spacing=(mm, 2 * mm, 3 * mm))
+    geometry, _ = parse_header(path, path.read_bytes()[:HEADER_BYTES])
+    np.testing.assert_allclose(geometry.spacing, (3 * mm, 2 * mm, mm), rtol=1e-5)
+
+
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_a_box_needs_no_more_than_its_end(tmp_path: Path, orientation: str) -> None:
     """`view` works on a file's first bytes, and one byte less is too few."""

@@ -85,9 +85,9 @@ def test_decode_kernel(stored: str, dtype: str) -> None:
     np.testing.assert_array_equal(cupy.asnumpy(got).view(f"u{wanted.itemsize}"), wanted.view(f"u{wanted.itemsize}"))
 
 
-@pytest.mark.parametrize("nearest", [False, True])
+@pytest.mark.parametrize("mode", ["trilinear", "nearest", "held"])
 @pytest.mark.parametrize("stored", ["|u1", "|i1", "<i2", ">u2", "<u4", ">i4", "<i8", ">u8", "<f4", ">f4", "<f8", ">f8"])
-def test_gather_kernel(stored: str, nearest: bool) -> None:
+def test_gather_kernel(stored: str, mode: str) -> None:
     rng, shape = np.random.default_rng(0), (37, 41, 64)
     volume = random_numbers(rng, shape, stored).astype(stored)
     if volume.dtype.kind == "f":
@@ -99,7 +99,8 @@ def test_gather_kernel(stored: str, nearest: bool) -> None:
         gather.make_gather_record(
             dtype=volume.dtype.newbyteorder("=").name, big_endian=stored[0] == ">", first_byte=0,
             itemsize=volume.itemsize, strides=(shape[1] * shape[2], shape[2], 1), lo=(1, 0, 2), hi=(37, 40, 64),
-            affine=affine, matrix=matrix, offset=rng.uniform(0, 40, 3), nearest=nearest,
+            affine=affine, matrix=matrix, offset=rng.uniform(0, 40, 3), nearest=mode == "nearest",
+            held=mode == "held",
         )
         for matrix in matrices
         for affine in (Affine(1 / 3, -0.1, -5, 5, 0), Affine(1e-40, 0.0, fill=-7))

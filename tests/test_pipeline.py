@@ -24,6 +24,8 @@ RECIPES = {
     "inpaint": replace(RECIPE, pretext="inpaint"),
     "inpaint, plain": replace(RECIPE, pretext="inpaint", normalize=None),
     "inpaint, float16": replace(RECIPE, pretext="inpaint", normalize=("window", 0, 100), dtype="float16"),
+    "resampled": replace(RECIPE, spacing=(1.3, 0.8, 0.6)),
+    "resampled, float16": replace(RECIPE, spacing=(0.7, 1.0, 1.2), normalize=("window", 0, 100), dtype="float16"),
     "autoencode": replace(RECIPE, pretext="autoencode"),
 }
 

@@ -89,6 +89,13 @@ def test_broken_cases_are_drawn_again(mixed_index: dali_cr.Index) -> None:
         planner.draw([0], set(range(len(mixed_index))))
 
 
+def test_refuses_the_other_kind_of_recipe(mixed_index: dali_cr.Index) -> None:
+    with pytest.raises(TypeError, match=r"recipe: wanted dali_cr.Restoration, got Views"):
+        dali_cr.fn.read_samples(mixed_index, dali_cr.Views(normalize="percentile"), batch_size=2)
+    with pytest.raises(TypeError, match=r"recipe: wanted dali_cr.Views, got Restoration"):
+        dali_cr.fn.read_views(mixed_index, RECIPE, batch_size=2)
+
+
 def test_refuses_an_empty_index(mixed_index: dali_cr.Index) -> None:
     with pytest.raises(ValueError, match="at least one case"):
         Planner(replace(mixed_index, cases=()), RECIPE, 0)

@@ -306,6 +306,7 @@ def test_turned_geometry_is_another_view(mixed_index: dali_cr.Index) -> None:
         ({"every": 0}, "every to be an integer of at least 1"),
         ({"every": 1.5}, "every to be an integer of at least 1"),
         ({"every": True}, "every to be an integer of at least 1"),
+        ({"skip_empty": "no"}, "skip_empty to be True or False"),
     ],
     ids=str,
 )

@@ -14,6 +14,8 @@ from dali_cr.pair_source import PairSource
 from dali_cr.plan import Planner, SamplePlan
 from dali_cr.raw_source import RawSource
 from dali_cr.stream import Stream
+from dali_cr.view_plan import ViewPlanner
+from dali_cr.view_source import ViewRawSource
 
 RECIPE = dali_cr.Restoration(crop=(16, 20, 24), swap=dali_cr.Swap(8, (2, 6)), flips=("D", "H", "W"), foreground=0.5)
 
@@ -149,6 +151,16 @@ def test_skipping_is_pure(breakable: dali_cr.Index, kind: type[PairSource], thre
 def test_refuses(mixed_index: dali_cr.Index, wrong: dict) -> None:
     with pytest.raises(ValueError, match="wanted threads >= 1"):
         PairSource(Planner(mixed_index, RECIPE, 0), Stream(4), **wrong)
+
+
+def test_refuses_more_arrays_than_a_grid_is_long(channel_index: dali_cr.Index) -> None:
+    """Two channels: 2 * 32768 is one too many; of views, the more numerous ones count."""
+    with pytest.raises(ValueError, match="batch_size: wanted at most 32767 on a GPU, of 2 channels and up to 1 views"):
+        RawSource(Planner(channel_index, RECIPE, 0), Stream(32768))
+    RawSource(Planner(channel_index, RECIPE, 0), Stream(32767)).close()
+    views = dali_cr.Views(normalize="percentile", locals=5)
+    with pytest.raises(ValueError, match="wanted at most 6553 on a GPU, of 2 channels and up to 5 views"):
+        ViewRawSource(ViewPlanner(channel_index, views, 0), Stream(6554))
 
 
 def test_a_file_that_hangs_is_named(mixed_index: dali_cr.Index, monkeypatch: pytest.MonkeyPatch) -> None:

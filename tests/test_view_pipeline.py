@@ -54,9 +54,10 @@ def test_the_same_with_volumes_kept_on_the_gpu(
     source.close()
 
 
-def test_a_blank_batch_runs(mixed_index: dali_cr.Index, cuda_on_cpu: HostCuda) -> None:
+@pytest.mark.parametrize("blur", [0, 0.5, 2.0])
+def test_a_blank_batch_runs(mixed_index: dali_cr.Index, cuda_on_cpu: HostCuda, blur: float) -> None:
     """What is run before the first batch, and in place of one whose file broke."""
-    source = ViewRawSource(ViewPlanner(mixed_index, RECIPE, 7), Stream(1))
+    source = ViewRawSource(ViewPlanner(mixed_index, replace(RECIPE, blur=blur), 7), Stream(1))
     pipe = build_pipeline(source, "cpu", batch=lambda _: source.blank())
     view, target, local, sample = (np.array(out.as_array()) for out in pipe.run())
     assert not target.any()

@@ -156,7 +156,7 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
     task, supervised = config.open_task(index, split, view)
     task.check_sides(config.flips)
     if task.whole:
-        refuse_larger(dali_cr.Index(index.root, tuple(case for _, case in supervised.cases)), view.crop)
+        refuse_larger(dali_cr.Index(index.root, tuple(case for _, case in supervised.cases)), view)
     training = first_cases(supervised.parts["pool"], config.cases, config.order_seed)
     task.learn(training)
     torch.manual_seed(config.seed)
@@ -219,6 +219,7 @@ def _build_loader(config: Config, view: View, training: dali_cr.Index, device: t
         flips=config.flips,
         normalize=view.normalize,
         foreground=config.foreground_share,
+        spacing=view.spacing,
     )
     return dali_cr.Loader(
         training,
@@ -260,7 +261,8 @@ def introduce(run: Run) -> Iterator[str]:
         yield f"left out   {line}"
     yield f"task       {task.name}: {', '.join(task.classes)}"
     yield f"training   on {len(run.training)} cases, {config.steps} steps of {config.batch_size} crops"
-    yield f"crop       {' × '.join(map(str, view.crop))} voxels, normalize {view.normalize}"
+    size = f" of {' × '.join(f'{mm:g}' for mm in view.spacing)} mm" if view.spacing else ""
+    yield f"crop       {' × '.join(map(str, view.crop))} voxels{size}, normalize {view.normalize}"
     yield f"device     {device_name(run.device)}"
     trained = sum(parameter.numel() for parameter in run.module.parameters())
     yield f"network    {config.network}, {config.dims}-D, {trained:,} parameters"

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import dali_cr
+from dali_cr.grid import Spacing
+from dali_cr.recipe import check_spacing
 from dali_cr.scan import EVERY_VOLUME
 from train.labels import Unmatched
 from train.segment import Absent
@@ -49,6 +51,9 @@ class Config(RunSettings, ABC):
 
     crop: tuple[int, int, int] | None = None
     """Voxels of a crop: those of --init, 64 64 64 without one."""
+    spacing: Literal["own"] | tuple[float, float, float] | None = None
+    """Resample to voxels of so many mm, or own: each file keeps its own. As for --init, own without one. What is
+    predicted and scored lies on the files' own grids."""
     flips: tuple[Axis, ...] = ()
     """Axes that may be flipped, image and labels alike; never W where left and right are classes."""
     normalize: Scaling | None = None
@@ -75,6 +80,8 @@ class Config(RunSettings, ABC):
         super().__post_init__()
         if self.crop:
             self.check_dims(self.crop)
+        if self.spacing != "own":
+            check_spacing(self.spacing)
         if self.init != "random" and self.plans:
             raise ValueError(f"plans: wanted none with --init, whose levels the network gets; got {self.plans}")
         if self.init == "random" and self.transfer != "encoder":
@@ -93,7 +100,21 @@ class Config(RunSettings, ABC):
         crop = self.crop or (init.crop if init else (64, 64, 64))
         self.check_dims(crop)
         shrink = getattr(self, "shrink", (1, 1, 1))
-        return View(crop=crop, normalize=normalize, batch_size=self.batch_size, shrink=shrink, dims=self.dims)
+        return View(
+            crop=crop,
+            normalize=normalize,
+            shrink=shrink,
+            batch_size=self.batch_size,
+            spacing=self._spacing(init),
+            dims=self.dims,
+        )
+
+    def _spacing(self, init: Init | None) -> Spacing | None:
+        """Return what cases are resampled to."""
+        if self.spacing == "own":
+            return None
+        known = init.about["recipe"].get("spacing") if init else None
+        return self.spacing or (tuple(known) if known else None)
 
     @property
     def foreground_share(self) -> float:

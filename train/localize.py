@@ -25,6 +25,7 @@ from train.heads import Locator
 from train.labelled import draw_shifts, shift_images
 from train.network import Network
 from train.task import Batch, Scores, Task, View, ask, mean_of
+from train.volumes import shape_at
 
 _BETA = 0.05
 """Share of half a crop below which an error counts squared, above which as it is (project choice)."""
@@ -95,9 +96,10 @@ class Localization(Task):
         return module
 
     def learn(self, training: dali_cr.Index) -> None:
-        """Keep the boxes and their mean."""
-        self._training = [self._walls[case.name] for case in training.cases]
-        placed = [self._walls[case.name] + _first(case, self.view.crop) for case in training.cases]
+        """Keep the boxes, in voxels of the crop, and their mean."""
+        self._training = [self._walls[case.name] * self._scale(case) for case in training.cases]
+        pairs = zip(training.cases, self._training, strict=True)
+        placed = [walls + self._first(case) for case, walls in pairs]
         known = ~np.isnan(placed)
         self._guess = np.where(known, placed, 0).sum(0) / np.maximum(known.sum(0), 1)
         self._guess[~known.any(0)] = np.nan
@@ -127,7 +129,8 @@ class Localization(Task):
             # An image is one voxel thick: along D it is all in the box.
             scaled[...] = [[-1.0], [1.0]]
             scaled[:, :, self.view.axes] = answer.double().numpy().reshape(-1, 2, self.view.dims)
-            yield case, np.sort(scaled * self._half + self._half - np.array(first), axis=1)
+            walls = scaled * self._half + self._half - np.array(first)
+            yield case, np.sort(walls / self._scale(case), axis=1)
         module.train()
 
     def score(self, module: nn.Module, index: dali_cr.Index) -> Scores:
@@ -135,7 +138,7 @@ class Localization(Task):
         rows: list[dict[str, Any]] = []
         for case, walls in self.locate(module, index):
             truth, spacing = self._walls[case.name], np.array(case.volumes[0].spacing)
-            guess = self._guess - _first(case, self.view.crop)
+            guess = (self._guess - self._first(case)) / self._scale(case)
             for name, box, true, mean in zip(self.classes, walls, truth, guess, strict=True):
                 if np.isfinite(true).all():
                     off = ((box - true) * spacing)[:, self.view.axes]
@@ -163,10 +166,13 @@ class Localization(Task):
             yield case.name
         write_whole(out / "boxes.json", (json.dumps(found, indent=2) + "\n").encode())
 
+    def _first(self, case: Case) -> npt.NDArray[np.int64]:
+        """Return where the first voxel of a volume lies in a crop that holds it."""
+        return np.asarray((np.array(self.view.crop) - np.array(shape_at(case, self.view.spacing))) // 2)
 
-def _first(case: Case, crop: tuple[int, int, int]) -> npt.NDArray[np.int64]:
-    """Return where the first voxel of a volume lies in a crop that holds it."""
-    return np.asarray((np.array(crop) - np.array(case.shape)) // 2)
+    def _scale(self, case: Case) -> npt.NDArray[np.float64]:
+        """Return how many voxels of the crop one of the volume's own is long, along D, H and W."""
+        return np.asarray(np.array(shape_at(case, self.view.spacing)) / np.array(case.shape))
 
 
 def _mean_of_case(rows: Sequence[Mapping[str, Any]], case: str, column: str) -> float:

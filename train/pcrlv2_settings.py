@@ -80,7 +80,7 @@ class ViewConfig(Config):
     method: ClassVar[RecipeName] = "pcrlv2"
     fixed: ClassVar[tuple[str, ...]] = (
         *FIXED,
-        *("restoration_head", "sizes", "overlap", "locals", "local_crop", "local_sizes", "spacing", "scale", "degrees"),
+        *("restoration_head", "sizes", "overlap", "locals", "local_crop", "local_sizes", "scale", "degrees"),
         *("blur", "noise", "gamma"),
     )
 

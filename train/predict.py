@@ -123,7 +123,7 @@ def _check_data(index: dali_cr.Index, task: Task, about: dict[str, Any]) -> None
     if index.channels != about["channels"]:
         raise ValueError(f"data: wanted {about['channels']} channels, as in training, got {index.channels}")
     if task.whole:
-        refuse_larger(index, task.view.crop)
+        refuse_larger(index, task.view)
 
 
 def command_line(arguments: Sequence[str] | None = None) -> int:

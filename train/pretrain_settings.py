@@ -22,7 +22,7 @@ METHODS: dict[RecipeName, type[Method]] = {"restoration": Restoration, "pcrlv2":
 
 FIXED = (
     *("recipe", "held_out", "pretext", "crop", "iterations", "patch", "flips", "normalize", "foreground"),
-    *("slices", "every", "empty_slices", "network", "dims", "filters", "plans", "configuration", "seed"),
+    *("spacing", "slices", "every", "empty_slices", "network", "dims", "filters", "plans", "configuration", "seed"),
 )
 
 
@@ -41,6 +41,8 @@ class Config(RunSettings):
     """What is to be undone: patches that were swapped, or boxes that were erased; or nothing (an autoencoder)."""
     crop: tuple[int, int, int] = (64, 64, 64)
     """Voxels of a crop."""
+    spacing: tuple[float, float, float] | None = None
+    """Resample to voxels of so many mm; each file keeps its own if not given."""
     iterations: int = 100
     """Swaps of two patches in a crop, or boxes erased."""
     patch: tuple[int, ...] = (4, 16)

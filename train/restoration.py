@@ -55,6 +55,7 @@ class Restoration(Method):
             foreground=config.foreground,
             pretext=config.pretext,
             slices=slices,
+            spacing=config.spacing,
         )
 
     def losses(self, batch: dict[str, Any], step: int) -> dict[str, torch.Tensor]:
@@ -71,7 +72,8 @@ class Restoration(Method):
     def introduce(self) -> Iterator[str]:
         """Say what is trained."""
         config = self.config
-        yield f"crop       {' × '.join(map(str, config.crop))} voxels, normalize {config.normalize}"
+        size = f" of {' × '.join(f'{mm:g}' for mm in config.spacing)} mm" if config.spacing else ""
+        yield f"crop       {' × '.join(map(str, config.crop))} voxels{size}, normalize {config.normalize}"
         if config.slices:
             yield f"slices     across {config.slices}, every {config.every}"
         edges = f"{config.iterations} a crop, edges of {' '.join(map(str, config.patch))} voxels"

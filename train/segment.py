@@ -22,7 +22,7 @@ from train.mask import write_mask
 from train.network import Network
 from train.scoring import score_masks, slide
 from train.task import Batch, Scores, Task, View, ask, mean_of
-from train.volumes import read_case
+from train.volumes import read_case, resample_labels, shape_at
 
 Absent = Literal["empty", "unlabelled"]
 _NEVER = -1e4
@@ -68,6 +68,7 @@ class Segmentation(Task):
         for row, member in zip(self._table, self.members, strict=True):
             row[member] = True
         self._labels: list[Labels] = []
+        self._maps: list[npt.NDArray[np.uint32]] = []
         self._present: list[npt.NDArray[np.bool_]] = []
 
     @property
@@ -83,7 +84,7 @@ class Segmentation(Task):
 
     @property
     def learnt(self) -> Sequence[npt.NDArray[Any]]:
-        """The label volumes of the training cases."""
+        """The label volumes of the training cases, as they are seen."""
         return self._labels
 
     def build(self, network: Network) -> nn.Module:
@@ -99,15 +100,18 @@ class Segmentation(Task):
         return read_labels(self._files[case.name], case)
 
     def learn(self, training: dali_cr.Index) -> None:
-        """Keep the label volumes, a byte a voxel, and which classes each has."""
-        self._labels = [self.read(case) for case in training.cases]
-        self._present = [np.asarray(self._table[:, np.unique(labels)].any(1)) for labels in self._labels]
+        """Keep the label volumes, a byte a voxel, and of each which classes it has, and where."""
+        self._labels, self._present, self._maps = [], [], []
+        for case in training.cases:
+            labels = self.read(case)
+            self._labels.append(resample_labels(labels, shape_at(case, self.view.spacing)))
+            self._present.append(np.asarray(self._table[:, np.unique(labels)].any(1)))
+            self._maps.append(class_map(labels, self.masks))
 
     def centre_crops(self, training: dali_cr.Index) -> dali_cr.Index:
         """Return the cases with maps of their labels in place of those of their foreground."""
         cases = []
-        for case, labels in zip(training.cases, self._labels, strict=True):
-            weights = class_map(labels, self.masks)
+        for case, weights in zip(training.cases, self._maps, strict=True):
             if weights.any():
                 maps: dict[str, Any] = {"foreground": weights}
                 volumes = tuple(replace(volume, **maps) for volume in case.volumes)
@@ -154,11 +158,42 @@ class Segmentation(Task):
     def segment(self, module: nn.Module, root: Path, case: Case) -> Labels:
         """Return the label values of a whole case."""
         view = self.view
-        volume = read_case(root, case, view.normalize)
+        volume = read_case(root, case, view.normalize, view.spacing)
         answer, box = slide(module, volume, case, view)
+        if volume.shape[1:] != case.shape:
+            return self.decode_on(answer, box, volume.shape[1:], case.shape)
         labels = np.zeros(case.shape, np.uint8)
         labels[box] = self.decode(answer)
         return labels
+
+    def decode_on(
+        self, answer: torch.Tensor, box: tuple[slice, ...], seen: tuple[int, ...], own: tuple[int, ...]
+    ) -> Labels:
+        """Return label values on a case's own grid, from the network's answer to the resampled volume.
+
+        Probabilities are interpolated trilinearly, one class after the other: of all at once there may be too many.
+
+        Parameters
+        ----------
+        answer : (K, d, h, w) float32
+        box : (3,) slice
+            Where in the resampled volume it lies; outside of it all is background.
+        seen, own : (D, H, W) int
+            Shapes of the resampled volume and of the case.
+        """
+        shares = answer.sigmoid() if self.regions else answer.softmax(0)
+        most = torch.full(own, 0.5 if self.regions else -1.0, device=answer.device)
+        labels = torch.zeros(own, dtype=torch.uint8, device=answer.device)
+        values = self.values if self.regions else [0, *self.values]
+        for place, (value, share) in enumerate(zip(values, shares, strict=True)):
+            background = place == 0 and not self.regions
+            whole = torch.full(seen, float(background), device=answer.device)
+            whole[box] = share
+            here = F.interpolate(whole[None, None], own, mode="trilinear", align_corners=False)[0, 0]
+            labels[here > most] = value
+            if not self.regions:
+                most = torch.maximum(most, here)
+        return labels.cpu().numpy()
 
     def score(self, module: nn.Module, index: dali_cr.Index) -> Scores:
         """Score every class of every case: Dice, and HD95 in mm."""

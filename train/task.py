@@ -18,12 +18,13 @@ from torch import nn
 
 import dali_cr
 from dali_cr.geometry import Triple
+from dali_cr.grid import Spacing
 from dali_cr.index import Case
 from dali_cr.plan import SamplePlan
 from dali_cr.recipe import Normalize
 from train.device import autocast
 from train.network import Network
-from train.volumes import outside, pad_evenly, read_case
+from train.volumes import outside, pad_evenly, read_case, shape_at
 
 Batch = dict[str, torch.Tensor]
 
@@ -49,6 +50,8 @@ class View:
     shrink: Triple = (1, 1, 1)
     """Voxels that are averaged to one."""
     batch_size: int = 1
+    spacing: Spacing | None = None
+    """Of the voxels that a crop is made of; each case's own without it."""
     dims: int = 3
     """2 where the network takes images: (B, C, H, W)."""
 
@@ -166,27 +169,28 @@ class Task(ABC):
         """Yield each case, where its first voxel lies in the crop, and the module's answer to the whole of it."""
         device = next(module.parameters()).device
         for case in index.cases:
-            volume = read_case(index.root, case, self.view.normalize)
+            volume = read_case(index.root, case, self.view.normalize, self.view.spacing)
             padded, first = pad_evenly(volume, self.view.crop, outside(case, self.view.normalize))
             with torch.no_grad():
                 answer = ask(module, torch.from_numpy(padded)[None].to(device), self.view.dims)
             yield case, first, answer[0].cpu()
 
 
-def refuse_larger(index: dali_cr.Index, crop: Triple) -> None:
-    """Refuse volumes that a crop does not hold.
+def refuse_larger(index: dali_cr.Index, view: View) -> None:
+    """Refuse volumes that a crop does not hold, at its spacing.
 
     Raises
     ------
     ValueError
         With the crop that would.
     """
-    largest = np.max([case.shape for case in index.cases], axis=0)
-    for case in index.cases:
-        if any(length > edge for length, edge in zip(case.shape, crop, strict=True)):
+    crop, shapes = view.crop, [shape_at(case, view.spacing) for case in index.cases]
+    largest = np.max(shapes, axis=0)
+    for case, shape in zip(index.cases, shapes, strict=True):
+        if any(length > edge for length, edge in zip(shape, crop, strict=True)):
             raise ValueError(
                 f"crop: wanted one that holds every volume, up to {' '.join(map(str, largest))}; got "
-                f"{' '.join(map(str, crop))}, and {case.name} is {' '.join(map(str, case.shape))}. "
+                f"{' '.join(map(str, crop))}, and {case.name} is {' '.join(map(str, shape))}. "
                 "--shrink 2 2 2 averages the voxels of a large crop"
             )
 

@@ -9,30 +9,57 @@ import numpy.typing as npt
 
 from dali_cr import reader
 from dali_cr.geometry import Triple
+from dali_cr.grid import Spacing, nearest_voxels, resampled_shape
 from dali_cr.index import Case
 from dali_cr.normalize import affine_map
 from dali_cr.ops.decode import decode_channel
 from dali_cr.recipe import Normalize
+from dali_cr.volume import resample
+from train.labels import Labels
 
 Volume = npt.NDArray[np.float32]
 Slices = tuple[slice, slice, slice]
 
 
-def read_case(root: Path, case: Case, normalize: Normalize) -> Volume:
-    """Return (C, D, H, W), canonical and normalised, the same bits as in a crop of the loader.
+def shape_at(case: Case, spacing: Spacing | None) -> Triple:
+    """Return the (D, H, W) that a case has at a spacing: its own without one."""
+    return resampled_shape(case.shape, case.volumes[0].spacing, spacing)
+
+
+def read_case(root: Path, case: Case, normalize: Normalize, spacing: Spacing | None = None) -> Volume:
+    """Return (C, D, H, W), canonical, normalised and resampled.
+
+    Its voxels are those of the loader's crops: the same bits without a spacing, else to float32 rounding.
 
     Raises
     ------
     dali_cr.VolumeError
         If a file cannot be read, or is no longer the one that was scanned.
     """
-    out = np.empty((len(case.volumes), *case.shape), np.float32)
+    there = shape_at(case, spacing)
+    out = np.empty((len(case.volumes), *there), np.float32)
     for volume, channel in zip(case.volumes, out, strict=True):
         geometry, start = volume.geometry, (0, 0, 0)
         end = geometry.end(volume.frame, start, case.shape)
         content = reader.read_data(root / volume.data, end, size=volume.size, mtime_ns=volume.mtime_ns)
-        decode_channel(geometry.view(content, volume.frame, start, case.shape), affine_map(volume, normalize), channel)
+        decoded = channel if there == case.shape else np.empty(case.shape, np.float32)
+        decode_channel(geometry.view(content, volume.frame, start, case.shape), affine_map(volume, normalize), decoded)
+        if decoded is not channel:
+            channel[...] = resample(decoded, there)
     return out
+
+
+def resample_labels(labels: Labels, shape: Triple) -> Labels:
+    """Return labels on another grid over the same space: those of the nearest voxels.
+
+    Examples
+    --------
+    >>> resample_labels(np.uint8([[[1, 2, 3]]]), (1, 1, 6)).tolist()
+    [[[1, 1, 2, 2, 3, 3]]]
+    """
+    if labels.shape == tuple(shape):
+        return labels
+    return labels[np.ix_(*(nearest_voxels(own, there) for own, there in zip(labels.shape, shape, strict=True)))]
 
 
 def outside(case: Case, normalize: Normalize) -> list[float]:
@@ -70,22 +97,23 @@ def content_box(volume: Volume, case: Case, normalize: Normalize) -> Slices:
     Parameters
     ----------
     volume : (C, D, H, W)
-        From `read_case`.
+        From `read_case`, at any spacing.
     case : Case
     normalize : str, tuple or None
         As for `read_case`.
     """
-    inside = np.zeros(case.shape, bool)
+    inside = np.zeros(volume.shape[1:], bool)
+    everything = slice(0, inside.shape[0]), slice(0, inside.shape[1]), slice(0, inside.shape[2])
     for member, channel in zip(case.volumes, volume, strict=True):
         background = member.statistics.background
         if background is None:
-            return slice(0, case.shape[0]), slice(0, case.shape[1]), slice(0, case.shape[2])
+            return everything
         raw = np.array([(background - member.geometry.intercept) / member.geometry.slope])
         value = np.empty(1, np.float32)
         affine_map(member, normalize)(raw, value)
         inside |= np.abs(channel - value) > 1e-6 * max(1.0, abs(float(value[0])))
     if not inside.any():
-        return slice(0, case.shape[0]), slice(0, case.shape[1]), slice(0, case.shape[2])
+        return everything
     spans = []
     for axis in range(3):
         hit = np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))

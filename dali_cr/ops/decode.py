@@ -52,7 +52,7 @@ VARIANTS: tuple[launch.Variant, ...] = tuple(("decode_volume", _SOURCES, defines
 class Affine:
     """What raw numbers become: ``clip(raw * scale + shift, low, high)``; `fill` where there is no finite one.
 
-    All but `scale` and `shift` are kept as float32. `keep` leaves NaN and Inf as they are.
+    All but `scale` and `shift` are kept as float32, a subnormal `fill` as 0. `keep` leaves NaN and Inf as they are.
     """
 
     scale: float = 1.0
@@ -61,6 +61,12 @@ class Affine:
     high: float = np.inf
     fill: float = 0.0
     keep: bool = False
+
+    def __post_init__(self) -> None:
+        # As in a record: rounded to float16 straight from a float64, it could be another number.
+        with np.errstate(over="ignore"):
+            fill = np.float32(self.fill)
+        object.__setattr__(self, "fill", 0.0 if abs(fill) < _TINY else float(fill))
 
     def __call__(self, raw: npt.NDArray[Any], out: npt.NDArray[np.float32]) -> None:
         """Convert raw voxels of any dtype and byte order, of the same shape as `out`."""

@@ -11,14 +11,16 @@ word   content
 5-7    first canonical voxel that is there, along D, H, W
 8-10   one past the last
 11-14  affine map, clipping and fill, as in `dali_cr.ops.decode`
-15     0: trilinear, 1: nearest
+15     0: trilinear, 1: nearest, 2: trilinear, held at the edges
 16-24  bits of the float64 matrix, row after row
 25-27  bits of the float64 offset: source = matrix @ (d, h, w) + offset, voxels' centres at whole numbers
 28-31  0
 ====== ===================================================================================
 
 A source is `(offset + matrix[:, 0] d) + (matrix[:, 1] h + matrix[:, 2] w)` in float64, each product and sum rounded. Of
-its eight corners those outside of the volume are `fill`. Fractions are float32, in steps of 2**-23; interpolation runs
+its eight corners those outside of the volume are `fill`. Held at the edges, a source up to half a voxel outside is
+moved to the outermost centre, and one farther outside is `fill`: so are the voxels of another grid over the same space.
+Fractions are float32, in steps of 2**-23; interpolation runs
 along W, then H, then D, each time as `a + f * (b - a)` in float32, each step rounded and subnormals flushed.
 """
 
@@ -33,11 +35,12 @@ import numpy.typing as npt
 from dali_cr.geometry import DTYPES, Triple
 from dali_cr.ops import decode, launch
 from dali_cr.ops.decode import Affine
-from dali_cr.ops.gather_box import Doubles, Floats, fractions, lerp
+from dali_cr.ops.gather_box import Doubles, Floats, fractions, hold, lerp
 from dali_cr.ops.gather_box import gather_box as gather_box
 
 RECORD_WORDS = 32
 _BIG_ENDIAN, _KEEP, _IN_ARENA = 1 << 8, 1 << 9, 1 << 10
+_NEAREST, _HELD = 1, 2
 
 _SOURCES = ("common.cuh", "voxel.cuh", "gather.cu")
 VARIANTS: tuple[launch.Variant, ...] = (("gather_views", _SOURCES, ()),)
@@ -57,6 +60,7 @@ def make_gather_record(
     matrix: npt.ArrayLike,
     offset: npt.ArrayLike,
     nearest: bool = False,
+    held: bool = False,
     in_arena: bool = False,
 ) -> npt.NDArray[np.int64]:
     """Return the record of one channel of one view.
@@ -79,6 +83,8 @@ def make_gather_record(
         ``matrix @ (d, h, w) + offset`` is the canonical voxel that output voxel (d, h, w) shows.
     nearest : bool
         Take the nearest voxel (a half goes up) and do not interpolate.
+    held : bool
+        Hold sources at the edges; then [lo, hi) must reach to the volume's own wherever a source leaves it.
     in_arena : bool
         Whether `first_byte` counts in the arena and not in the sample's row.
 
@@ -89,17 +95,19 @@ def make_gather_record(
     Raises
     ------
     ValueError
-        If the item size is not the dtype's.
+        If the item size is not the dtype's, or both `nearest` and `held` are asked for.
     """
     if itemsize != np.dtype(dtype).itemsize:
         raise ValueError(f"itemsize: wanted {np.dtype(dtype).itemsize} for {dtype}, got {itemsize}")
+    if nearest and held:
+        raise ValueError("nearest, held: wanted one of them, got both")
     record = np.zeros(RECORD_WORDS, np.int64)
     record[0] = first_byte
     record[1] = DTYPES.index(dtype) | _BIG_ENDIAN * big_endian | _KEEP * affine.keep | _IN_ARENA * in_arena
     record[2:5], record[5:8], record[8:11] = strides, lo, hi
     record[11:13] = np.array([affine.scale, affine.shift], np.float64).view(np.int64)
     record[13:15] = np.array([affine.low, affine.high, affine.fill, 0], np.float32).view("<i8")
-    record[15] = nearest
+    record[15] = _HELD if held else nearest
     record[16:25] = np.asarray(matrix, np.float64).reshape(9).view(np.int64)
     record[25:28] = np.asarray(offset, np.float64).reshape(3).view(np.int64)
     return record
@@ -174,6 +182,32 @@ def gather_views(raw: Any, records: Any, shape: Triple, *, arena: Any = None) ->
     return out
 
 
+def gather_crops(raw: Any, records: Any, shape: Triple, dtype: str = "float32", *, arena: Any = None) -> Any:
+    """Gather one view of each sample on the GPU; as `gather_views`.
+
+    Parameters
+    ----------
+    raw : (B, bytes) uint8 CuPy array, contiguous
+    records : (B, C, 32) int64 CuPy array, contiguous
+    shape : (3,) int
+    dtype : "float32" or "float16"
+    arena : (bytes,) uint8 CuPy array, optional
+
+    Returns
+    -------
+    crops : (B, C, D, H, W) CuPy array of `dtype`
+    """
+    views = gather_views(raw, records[:, None], shape, arena=arena)
+    return views.reshape(*records.shape[:2], *shape).astype(dtype, copy=False)
+
+
+def gather_crops_ref(
+    raw: npt.NDArray[np.uint8], records: npt.NDArray[np.int64], shape: Triple, dtype: str = "float32"
+) -> npt.NDArray[Any]:
+    """Gather one view of each sample in NumPy; the definition of `gather_crops`."""
+    return gather_views_ref(raw, records[:, None], shape)[:, 0].astype(dtype, copy=False)
+
+
 def _gather_record(
     row: npt.NDArray[np.uint8], record: npt.NDArray[np.int64], out: Floats, arena: npt.NDArray[np.uint8] | None
 ) -> None:
@@ -188,7 +222,9 @@ def _gather_record(
     numbers = record[16:28].view(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         sources = _sources(numbers[:9].reshape(3, 3), numbers[9:], tuple(slice(0, n) for n in out.shape))
-        if record[15]:
+        if record[15] == _HELD:
+            sources = [hold(source, *ends) for source, *ends in zip(sources, lo, hi, strict=True)]
+        if record[15] == _NEAREST:
             out[...] = _corner(box, lo, fill, [np.floor(source + 0.5) for source in sources])
             return
         below = [np.floor(source) for source in sources]

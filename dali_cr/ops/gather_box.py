@@ -17,6 +17,8 @@ from dali_cr.geometry import Triple
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
+_Ends = list[list[int]] | None
+"""Along each axis the first voxel and one past the last, where sources are held there."""
 
 _TINY = np.finfo(np.float32).tiny
 _SAFE_BITS = np.uint32(2 * (127 - 30) << 23)
@@ -82,6 +84,7 @@ def gather_box(
     shape: Triple,
     out: Floats,
     nearest: bool = False,
+    held: bool = False,
 ) -> None:
     """Gather one view on the CPU from a decoded box; the bits are those of `gather_views_ref`.
 
@@ -99,12 +102,13 @@ def gather_box(
     shape : (3,) int
     out : (D, H, W) float32
         Of that shape.
-    nearest : bool
+    nearest, held : bool
+        As in `make_gather_record`.
 
     Raises
     ------
     ValueError
-        If `out` has another shape.
+        If `out` has another shape, or both `nearest` and `held` are asked for.
 
     Examples
     --------
@@ -115,16 +119,19 @@ def gather_box(
     """
     if out.shape != tuple(shape):
         raise ValueError(f"out: wanted {tuple(shape)}, got {out.shape}")
+    if nearest and held:
+        raise ValueError("nearest, held: wanted one of them, got both")
     if out.size == 0:
         return
     matrix, offset = np.asarray(matrix, np.float64), np.asarray(offset, np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-        part = _needed_part(box, lo, fill, matrix, offset, out.shape, nearest)
+        ends = np.array([lo, np.add(lo, box.shape)]).T.tolist() if held else None
+        part = _needed_part(box, lo, fill, matrix, offset, out.shape, nearest, ends)
         straight = not matrix[_OFF_DIAGONAL].any()
         if straight and part.bounded and not nearest:
-            _gather_straight(part, matrix, offset, out)
+            _gather_straight(part, matrix, offset, out, ends)
         else:
-            _gather_any(part, matrix, offset, out, nearest)
+            _gather_any(part, matrix, offset, out, nearest, ends)
 
 
 @dataclass(frozen=True)
@@ -146,8 +153,21 @@ class _Part:
         return _lerp_in_place if _is_safe(self.voxels) else _lerp_flushing
 
 
+def hold(source: Doubles, lo: int, hi: int) -> Doubles:
+    """Return sources along one axis, held at the edges of [lo, hi): half a voxel outside, or quite outside."""
+    inside = np.minimum(np.maximum(source, lo), hi - 1)
+    return np.where(source >= lo - 0.5, np.where(source > hi - 0.5, float(hi), inside), lo - 2.0)
+
+
 def _needed_part(
-    box: Floats, lo: Sequence[int], fill: float, matrix: Doubles, offset: Doubles, shape: tuple[int, ...], nearest: bool
+    box: Floats,
+    lo: Sequence[int],
+    fill: float,
+    matrix: Doubles,
+    offset: Doubles,
+    shape: tuple[int, ...],
+    nearest: bool,
+    ends: _Ends,
 ) -> _Part:
     """Return what a view looks at, with `fill` around the box where it looks there.
 
@@ -155,10 +175,12 @@ def _needed_part(
     """
     d, h, w = (_CORNERS * (np.array(shape) - 1)).T
     places = (offset + matrix[:, 0] * d[:, None]) + (matrix[:, 1] * h[:, None] + matrix[:, 2] * w[:, None])
+    finite = bool(np.isfinite(places).all())
+    if ends:
+        places = np.stack([hold(place, *own) for place, own in zip(places.T, ends, strict=True)], axis=-1)
     places = np.floor(places + 0.5 if nearest else places)
     low = np.array(lo, np.int64)
     high = low + box.shape
-    finite = bool(np.isfinite(places).all())
     least, most = (places.min(0), places.max(0)) if finite else (low - 2.0, high + 1.0)
     bounded = finite and bool((least >= low - 2).all() and (most <= high).all())
     first = np.maximum(np.minimum(least, high), low - 2).astype(np.int64)
@@ -200,11 +222,12 @@ def _lerp_flushing(a: Floats, b: Floats, fraction: Floats) -> None:
     a[...] = lerp(a, b, fraction)
 
 
-def _gather_straight(part: _Part, matrix: Doubles, offset: Doubles, out: Floats) -> None:
+def _gather_straight(part: _Part, matrix: Doubles, offset: Doubles, out: Floats, ends: _Ends) -> None:
     """Gather along one axis after the other, where the matrix has nothing off its diagonal."""
     places, parts = [], []
     for axis, length in enumerate(out.shape):
         source = offset[axis] + matrix[axis, axis] * np.arange(length)
+        source = hold(source, *ends[axis]) if ends else source
         below = np.floor(source)
         places.append((below - part.first[axis]).astype(np.intp))
         parts.append(fractions(source - below))
@@ -226,7 +249,7 @@ def _take(name: str, voxels: Floats, places: npt.NDArray[np.intp], axis: int) ->
     return np.take(voxels, places, axis, out=_memory.take(name, shape, np.float32), mode="clip")
 
 
-def _gather_any(part: _Part, matrix: Doubles, offset: Doubles, out: Floats, nearest: bool) -> None:
+def _gather_any(part: _Part, matrix: Doubles, offset: Doubles, out: Floats, nearest: bool, ends: _Ends) -> None:
     """Gather planes of the output, or parts of planes, a few voxels at a time."""
     depth, plane = out.shape[0], out.shape[1] * out.shape[2]
     h, w = np.arange(out.shape[1])[:, None], np.arange(out.shape[2])
@@ -238,8 +261,10 @@ def _gather_any(part: _Part, matrix: Doubles, offset: Doubles, out: Floats, near
     for z, left in itertools.product(range(0, depth, deep), range(0, plane, wide)):
         found = target[z : z + deep, left : left + wide]
         sources = [_memory.take(f"source{axis}", found.shape, np.float64) for axis in range(3)]
-        for source, start, across in zip(sources, starts, in_plane, strict=True):
+        for axis, (source, start, across) in enumerate(zip(sources, starts, in_plane, strict=True)):
             np.add(start[z : z + deep], across[left : left + wide], out=source)
+            if ends:
+                source[...] = hold(source, *ends[axis])
             if not part.finite:
                 source[~np.isfinite(source)] = -_FAR
         found[...] = _nearest(part, sources) if nearest else _interpolate(part, sources)

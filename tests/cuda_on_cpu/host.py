@@ -203,9 +203,10 @@ class HostCuda:
 
     def _check_guards(self, entry: str) -> None:
         """Look at the sentinels around every living array that `empty` made."""
-        self._guarded = [guarded for guarded in self._guarded if guarded[0]() is not None]
-        for reference, size in self._guarded:
-            memory = reference()
+        # Held while it is looked at: another thread may let go of it.
+        alive = [(guarded, memory) for guarded in self._guarded if (memory := guarded[0]()) is not None]
+        self._guarded = [guarded for guarded, _ in alive]
+        for (_, size), memory in alive:
             start = -memory.ctypes.data % _GUARD_BYTES + _GUARD_BYTES
             if (memory[:start] != _SENTINEL).any() or (memory[start + size :] != _SENTINEL).any():
                 raise KernelError(f"{entry} wrote outside an array of {size} bytes")
