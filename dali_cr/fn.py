@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dali_cr import extras
+from dali_cr import extras, rng
 from dali_cr.geometry import Triple
 from dali_cr.index import Index
 from dali_cr.ops import launch
@@ -85,9 +85,10 @@ def draw_swaps(shape: Triple, swap: Swap, *, batch_size: int, seed: int = 0) -> 
     Raises
     ------
     ValueError
-        If two disjoint patches do not fit.
+        If two disjoint patches do not fit, or the seed is no 64-bit unsigned integer.
     """
     swap.check(shape)
+    rng.check_seed(seed)
     stream = Stream(batch_size)
     return external(lambda k: (draw_batch(seed, stream.numbers(k), shape, swap),), 1)[0]
 
@@ -106,7 +107,14 @@ def decode_volume(raw: Node, records: Node, shape: Triple, dtype: str = "float32
     Returns
     -------
     target : (C, D, H, W) of `dtype`
+
+    Raises
+    ------
+    ValueError
+        If it is another dtype.
     """
+    if dtype not in ("float32", "float16"):
+        raise ValueError(f"dtype: wanted 'float32' or 'float16', got {dtype!r}")
     if on_gpu(raw):
         return on_batch(partial(_decode_gpu, shape=shape, dtype=dtype), raw, records.gpu())
     return on_batch(partial(_decode_cpu, shape=shape, dtype=dtype), raw, records)
@@ -179,7 +187,13 @@ def finish_views(
     -------
     view, target : (2, C, D, H, W) float32
     local : (locals, C, d, h, w) float32
+
+    Raises
+    ------
+    ValueError
+        If the seed is no 64-bit unsigned integer.
     """
+    rng.check_seed(seed)
     rest = (globals_, locals_, swaps, intensities, counters)
     finish: Callable[..., Any] = finish_views_ref
     if on_gpu(raw):

@@ -5,7 +5,8 @@ row. A `Geometry` says so, and all that follows (crops, caches, the GPU's decodi
 
 D is 1, H runs downwards and W to the right, as a viewer shows the picture: the orientation in a JPEG's EXIF is
 honoured, by strides. There is no anatomical orientation, "XYZ" stands for it, and a voxel counts as 1 mm. Numbers are
-those in the file: colour profiles and gamma are not applied. Names end on .png, .jpg or .jpeg.
+those in the file, of fewer than 8 bits spread over 0...255: colour profiles and gamma are not applied. Names end on
+.png, .jpg or .jpeg.
 
 Pillow decodes, on the CPU for a GPU too: nvJPEG gives other bits, and a cache on the GPU keeps what was decoded once.
 """

@@ -65,6 +65,11 @@ class RawSource(Source[RawBatch]):
         Of `Source`.
     arena : Arena, optional
         Where the GPU keeps volumes.
+
+    Raises
+    ------
+    ValueError
+        If a batch has more arrays than a kernel can write.
     """
 
     names: tuple[str, ...] = ("disordered", "target")
@@ -76,8 +81,8 @@ class RawSource(Source[RawBatch]):
         if self.stream.batch_size > most:
             self.close()
             raise ValueError(
-                f"batch_size: wanted at most {most} on a GPU, of {self.channels} channels and up to {self._views} views "
-                f"of one shape, got {self.stream.batch_size}"
+                f"batch_size: wanted at most {most} on a GPU, of {self.channels} channels and up to {self._views} "
+                f"views of one shape, got {self.stream.batch_size}"
             )
         self.arena = arena
         self._words = GATHER_WORDS if self.planner.recipe.spacing else RECORD_WORDS

@@ -330,6 +330,17 @@ def test_interlaced(tmp_path: Path) -> None:
     np.testing.assert_array_equal(reader.read_data(tmp_path / "p.png", 50)[:50], picture.ravel()[:50])
 
 
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_few_bits_are_spread(tmp_path: Path, depth: int) -> None:
+    numbers = np.random.default_rng(depth).integers(0, 2**depth, (11, 13))
+    bits = numbers[:, :, None] >> np.arange(depth)[::-1] & 1
+    rows = b"".join(b"\0" + np.packbits(row.ravel()).tobytes() for row in bits)
+    (tmp_path / "p.png").write_bytes(png(13, 11, depth, 0, rows))
+    spread = numbers * (255 // (2**depth - 1))
+    np.testing.assert_array_equal(dali_cr.read_volume(tmp_path / "p.png")[0, 0], spread)
+    np.testing.assert_array_equal(reader.read_data(tmp_path / "p.png", 50)[:50], spread.ravel()[:50])
+
+
 def test_several_files_a_case(tmp_path: Path) -> None:
     for case in "ab":
         for i, channel in enumerate(("flow", "grey")):
