@@ -41,7 +41,7 @@ test: $(INSTALLED)
 
 bench: $(INSTALLED_BENCH)
 	@$(BIN)/python -m benchmarks.kernels --device $(BENCH_DEVICE)
-	@$(BIN)/python -m benchmarks.loader --device $(BENCH_DEVICE) --workload a b d
+	@$(BIN)/python -m benchmarks.loader --device $(BENCH_DEVICE) --workload a b d e v
 	@$(BIN)/python -m benchmarks.training --device $(BENCH_DEVICE)
 	@$(BIN)/python -m benchmarks.training --device $(BENCH_DEVICE) --emulate 5
 	@$(BIN)/python -m benchmarks.report

@@ -23,7 +23,7 @@ README = Path(__file__).resolve().parents[1] / "README.md"
 _BEGIN, _END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 _TITLES = {
     "loader": "Pairs a second",
-    "kernels": "Decoding and swapping",
+    "kernels": "The kernels' operations",
     "training": "Training",
     "emulation": "An emulated accelerator",
 }

@@ -69,11 +69,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def train(workload: Workload, index: Index, options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     """Return steps a second of the trainer's own step, with the loader and with one kept batch."""
-    from train.optimizer import build_optimizer
     from train.pretrain import prepare, take_step
 
     trained = prepare(config_of(workload, index, options, scratch))
-    optimizer = build_optimizer(trained.network.module, trained.config.lr, trained.config.weight_decay)
+    optimizer = trained.method.optimizer()
     numbers = itertools.count(1)
 
     def steps_per_s(batches: Iterator[dict[str, Any]]) -> float:
@@ -84,7 +83,7 @@ def train(workload: Workload, index: Index, options: argparse.Namespace, scratch
             losses = take_step(trained, optimizer, next(numbers), next(batches))
             # The host runs ahead of a GPU: as the trainer does, wait now and then.
             if done % trained.config.log_every == 0 or time.perf_counter() - start >= options.seconds:
-                losses[0].item()
+                losses["loss"].item()
                 if done > 1 and time.perf_counter() - start >= options.seconds:
                     return done / (time.perf_counter() - start)
         raise AssertionError("count() ends never")
@@ -98,7 +97,7 @@ def train(workload: Workload, index: Index, options: argparse.Namespace, scratch
             timings["kept"].append(steps_per_s(itertools.repeat(kept)))
     ratios = [a / b for a, b in zip(timings["loader"], timings["kept"], strict=True)]
     return {
-        "parameters": trained.network.parameters,
+        "parameters": trained.method.network.parameters,
         "batch_size": trained.config.batch_size,
         "threads": options.threads,
         "steps_per_s": timings,
