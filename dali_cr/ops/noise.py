@@ -26,8 +26,8 @@ _SMALL = 1e-18
 """Deviations below may give subnormals."""
 
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
-_CACHED_BLOCKS = 1 << 14
-"""Drawn at a time on the CPU, so that the words in between stay in its cache."""
+_CACHED_BLOCKS = 1 << 16
+"""At a time on the CPU: few enough for its cache, enough that threads seldom wait for the interpreter's lock."""
 
 
 def add_noise_ref(
