@@ -18,7 +18,8 @@ from tqdm import tqdm
 import dali_cr
 from benchmarks.workload import Triple, Workload
 from dali_cr.index import Index
-from dali_cr.phantom import Modality, make_phantom, write_images
+from dali_cr.phantom import Modality, make_phantom
+from dali_cr.phantom_files import write_images
 
 FOLDER = Path(__file__).resolve().parents[1] / "runs" / "bench-data"
 """Where the synthetic volumes are kept between runs; git ignores it."""

@@ -118,7 +118,7 @@ def _slices(chosen: argparse.Namespace) -> Slices | None:
 
 
 def _phantom(chosen: argparse.Namespace) -> None:
-    from dali_cr.phantom import write_images, write_phantoms
+    from dali_cr.phantom_files import write_images, write_phantoms
 
     if chosen.images:
         _, height, width = chosen.shape

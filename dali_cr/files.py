@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from dali_cr.geometry import is_volume
+from dali_cr.header import is_volume
 from dali_cr.images import is_image
 from dali_cr.index import Problem
 

@@ -22,7 +22,8 @@ import numpy as np
 import numpy.typing as npt
 from isal import isal_zlib
 
-from dali_cr.geometry import HEADER_BYTES, Geometry, VolumeError, parse_header
+from dali_cr.geometry import Geometry, VolumeError
+from dali_cr.header import HEADER_BYTES, parse_header
 from dali_cr.images import decode_image, is_image, parse_image
 
 Bytes = npt.NDArray[np.uint8]

@@ -9,7 +9,7 @@ from typing import Any
 
 import nibabel as nib
 
-from dali_cr.phantom import write_phantoms
+from dali_cr.phantom_files import write_phantoms
 from train import finetune, pretrain
 from train.finetune_settings import Classify, Localize, Segment
 from train.splits import make_split

@@ -18,7 +18,8 @@ import pytest
 import dali_cr
 from dali_cr import cache as levels
 from dali_cr import reader
-from dali_cr.cache import Cache, Level, file_bytes, open_cache, parse_cache
+from dali_cr.cache import Cache, file_bytes, open_cache, parse_cache
+from dali_cr.level import Level
 from tests.test_loader import RECIPE, samples
 
 GB = 10**9
@@ -131,8 +132,10 @@ def test_a_full_disk_stops_the_filling_and_nothing_else(
 ) -> None:
     with loader(mixed_index, epochs=1) as plain:
         wanted = samples(plain)
-    write = levels._write
-    monkeypatch.setattr(levels, "_write", lambda *a, **k: fill() if len(list(folder.iterdir())) > 6 else write(*a, **k))
+    write = dali_cr.level._write
+    monkeypatch.setattr(
+        dali_cr.level, "_write", lambda *a, **k: fill() if len(list(folder.iterdir())) > 6 else write(*a, **k)
+    )
     folder = tmp_path / "disk"
 
     def fill() -> None:
@@ -231,9 +234,9 @@ def test_killed_while_writing_leaves_no_name(tmp_path: Path) -> None:
     program = (
         "import sys, os, signal, numpy as np\n"
         "from pathlib import Path\n"
-        "from dali_cr import cache\n"
-        "cache._write = lambda d, data, durable: (os.write(d, data[:10]), os.kill(os.getpid(), signal.SIGKILL))\n"
-        "cache.Level('disk', Path(sys.argv[1]), 1e9).put('c' * 64, np.zeros(100, np.uint8))\n"
+        "from dali_cr import level\n"
+        "level._write = lambda d, data, durable: (os.write(d, data[:10]), os.kill(os.getpid(), signal.SIGKILL))\n"
+        "level.Level('disk', Path(sys.argv[1]), 1e9).put('c' * 64, np.zeros(100, np.uint8))\n"
     )
     killed = subprocess.run([sys.executable, "-c", program, str(tmp_path / "disk")], check=False, timeout=60)
     assert killed.returncode == -signal.SIGKILL
@@ -254,7 +257,7 @@ def test_more_volumes_than_open_files(tmp_path: Path) -> None:
         "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
         "import numpy as np\n"
         "from pathlib import Path\n"
-        "from dali_cr.cache import Level\n"
+        "from dali_cr.level import Level\n"
         "level, held = Level('disk', Path(sys.argv[1]), 1e9), []\n"
         "for i in range(200):\n"
         "    level.put(f'{i:064x}', np.full(100, i, np.uint8))\n"

@@ -12,7 +12,7 @@ from matplotlib.patches import Polygon
 import dali_cr
 from dali_cr import preview, view_preview
 from dali_cr.__main__ import main
-from dali_cr.phantom import write_phantoms
+from dali_cr.phantom_files import write_phantoms
 from dali_cr.stream import Stream
 from dali_cr.view_plan import ViewPlanner, views_of
 from dali_cr.view_source import ViewPairSource
