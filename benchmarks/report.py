@@ -4,8 +4,9 @@
 
     python -m benchmarks.report
 
-Of each kind, machine and workload the newest result counts. The table is printed and, where README.md has the markers
-``<!-- benchmarks -->`` and ``<!-- /benchmarks -->``, written between them; the pictures go beside the results.
+Of each kind, machine and workload the newest result counts. The tables are printed and, like the pictures, written
+beside the results; a short one goes between README.md's markers ``<!-- benchmarks -->`` and ``<!-- /benchmarks -->``,
+where it has them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 from benchmarks import charts, results
 from benchmarks.contenders.roster import CACHED
+from benchmarks.summary import summary
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 _BEGIN, _END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
@@ -210,7 +212,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(text)
     pictures = charts.draw(found, options.results)
     written = [str(path) for path in pictures]
-    written += [str(options.readme)] if rewrite(options.readme, text) else []
+    tables = options.results / "README.md"
+    tables.write_text(
+        f"# Results\n\nWritten by `python -m benchmarks.report` from the files beside it.\n\n{text}", encoding="utf-8"
+    )
+    written += [str(tables), *([str(options.readme)] if rewrite(options.readme, summary(found)) else [])]
     print("written: " + (", ".join(written) or "nothing"), file=sys.stderr)
     return 0
 

@@ -375,7 +375,11 @@ def test_report_makes_tables_and_pictures(result_folder, tmp_path, capsys):
     assert "not a swap: shuffles voxels" in table
     assert "| restore | int16 | 32³ | 2 |" in table
     text = readme.read_text()
-    assert text.startswith("before\n<!-- benchmarks -->\n\n**Pairs a second")
+    assert text.startswith("before\n<!-- benchmarks -->\n\n| ")
+    ours = next(row for row in rows_of(result_folder / "loader.json")[1] if row["contender"] == "ours-loader")
+    rate = ours["summary"]["pairs_per_s"]["median"]
+    assert f" | {rate:.0f} | " in text or f" | {rate:.1f} | " in text
+    assert (result_folder / "README.md").read_text().endswith(table.strip() + "\n")
     assert text.endswith("<!-- /benchmarks -->\nafter\n")
     assert "old" not in text
     pictures = {name: (result_folder / name).read_bytes() for name in ("throughput.svg", "limit.svg")}
