@@ -20,8 +20,9 @@
 #define RECORD_WORDS 16
 
 template <typename T>
-__device__ __forceinline__ void decode_rows(OUTPUT* target, OUTPUT* copy, const unsigned char* raw, const Record& r,
-                                            int rows, int height, int width) {
+__device__ __forceinline__ void decode_rows(OUTPUT* __restrict__ target, OUTPUT* __restrict__ copy,
+                                            const unsigned char* __restrict__ raw, const Record& r, int rows,
+                                            int height, int width) {
   for (int row = blockIdx.x * blockDim.y + threadIdx.y; row < rows; row += gridDim.x * blockDim.y) {
     const int z = row / height;
     const int y = row % height;
@@ -38,9 +39,10 @@ __device__ __forceinline__ void decode_rows(OUTPUT* target, OUTPUT* copy, const 
   }
 }
 
-extern "C" __global__ void decode_volume(OUTPUT* target, OUTPUT* copy, const unsigned char* raw,
-                                         const unsigned char* arena, const long long* records, long long row_bytes,
-                                         int channels, int depth, int height, int width) {
+extern "C" __global__ void decode_volume(OUTPUT* __restrict__ target, OUTPUT* __restrict__ copy,
+                                         const unsigned char* __restrict__ raw, const unsigned char* __restrict__ arena,
+                                         const long long* __restrict__ records, long long row_bytes, int channels,
+                                         int depth, int height, int width) {
   const int channel = blockIdx.y;
   const Record r = read_record(records + (long long)RECORD_WORDS * channel);
   const int rows = depth * height;
@@ -48,38 +50,5 @@ extern "C" __global__ void decode_volume(OUTPUT* target, OUTPUT* copy, const uns
   target += offset;
   if (copy) copy += offset;
   raw = (r.in_arena ? arena : raw + row_bytes * (channel / channels)) + r.start;
-  switch (r.code) {
-    case 0:
-      decode_rows<Uint8>(target, copy, raw, r, rows, height, width);
-      break;
-    case 1:
-      decode_rows<Int8>(target, copy, raw, r, rows, height, width);
-      break;
-    case 2:
-      decode_rows<Uint16>(target, copy, raw, r, rows, height, width);
-      break;
-    case 3:
-      decode_rows<Int16>(target, copy, raw, r, rows, height, width);
-      break;
-    case 4:
-      decode_rows<Uint32>(target, copy, raw, r, rows, height, width);
-      break;
-    case 5:
-      decode_rows<Int32>(target, copy, raw, r, rows, height, width);
-      break;
-    case 6:
-      decode_rows<Uint64>(target, copy, raw, r, rows, height, width);
-      break;
-    case 7:
-      decode_rows<Int64>(target, copy, raw, r, rows, height, width);
-      break;
-    case 8:
-      decode_rows<Float32>(target, copy, raw, r, rows, height, width);
-      break;
-    case 9:
-      decode_rows<Float64>(target, copy, raw, r, rows, height, width);
-      break;
-    default:
-      __trap();
-  }
+  WITH_DTYPE(r.code, decode_rows, target, copy, raw, r, rows, height, width)
 }

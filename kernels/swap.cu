@@ -5,30 +5,68 @@
 //   data   (samples, arrays, depth, height, width) ELEMENT, contiguous: any type of 1, 2, 4 or 8 bytes, as bits
 //   swaps  (samples, T, 3, 3) int32: origin a, origin b, size, each (d, h, w); the boxes of a pair are disjoint
 //
+// What a swap costs is waiting, so a thread reads AT_ONCE voxels of both boxes before it writes any (the compiler must
+// not reorder them: a write could be what is read next), boxes come from shared memory, and a thread divides once a
+// swap, to find its first voxel.
+//
 // Grid: x = samples * arrays, one block each: the swaps of one array are sequential (a barrier after each), arrays are
 // independent. A block touches only the voxels that are swapped.
 // Bytes that must move: T * 2 * |patch| elements read and written for each array.
 // A box that leaves the array stops the kernel (trap): the host cannot look at `swaps` without waiting for the GPU.
 // Defines: ELEMENT (unsigned char, short, int or long long), INDEX (int, or long long above 2**31 elements).
 
-extern "C" __global__ void swap_patches(ELEMENT* data, const int* swaps, int iterations, int arrays, int depth,
-                                        int height, int width) {
+#define AT_ONCE (sizeof(ELEMENT) > 4 ? 2 : 4)  // a block of 1024 threads has 64 registers for each
+#define KEPT_SWAPS 64
+
+// Swap the voxels of two boxes, all threads of the block together.
+__device__ __forceinline__ void swap_boxes(ELEMENT* first, ELEMENT* second, const int* size, int height, int width) {
+  const INDEX plane = (INDEX)size[1] * size[2];
+  const INDEX thread = threadIdx.x, threads = blockDim.x;
+  int z = (int)(thread / plane), y = (int)(thread % plane / size[2]), x = (int)(thread % plane % size[2]);
+  const int dz = (int)(threads / plane), dy = (int)(threads % plane / size[2]), dx = (int)(threads % plane % size[2]);
+  while (z < size[0]) {
+    INDEX at[AT_ONCE];
+    ELEMENT here[AT_ONCE], there[AT_ONCE];
+    bool mine[AT_ONCE];
+#pragma unroll
+    for (int k = 0; k < AT_ONCE; ++k) {
+      mine[k] = z < size[0];
+      if (mine[k]) {
+        at[k] = ((INDEX)z * height + y) * width + x;
+        here[k] = first[at[k]];
+        there[k] = second[at[k]];
+      }
+      x += dx;
+      y += dy + (x >= size[2]);
+      z += dz + (y >= size[1]);
+      x -= x >= size[2] ? size[2] : 0;
+      y -= y >= size[1] ? size[1] : 0;
+    }
+#pragma unroll
+    for (int k = 0; k < AT_ONCE; ++k) {
+      if (mine[k]) {
+        first[at[k]] = there[k];
+        second[at[k]] = here[k];
+      }
+    }
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(1024)
+    swap_patches(ELEMENT* data, const int* swaps, int iterations, int arrays, int depth, int height, int width) {
+  __shared__ int kept[9 * KEPT_SWAPS];
   data += (long long)blockIdx.x * depth * height * width;
   swaps += (long long)(blockIdx.x / arrays) * iterations * 9;
-  for (int t = 0; t < iterations; ++t, swaps += 9) {
-    const int *a = swaps, *b = swaps + 3, *size = swaps + 6;
-    if (outside(a, size, depth, height, width) || outside(b, size, depth, height, width)) __trap();
-    const INDEX plane = (INDEX)size[1] * size[2];
-    const INDEX voxels = size[0] * plane;
-    const INDEX from = ((INDEX)a[0] * height + a[1]) * width + a[2];
-    const INDEX to = ((INDEX)b[0] * height + b[1]) * width + b[2];
-    for (INDEX i = threadIdx.x; i < voxels; i += blockDim.x) {
-      const int z = (int)(i / plane), rest = (int)(i % plane);
-      const INDEX at = ((INDEX)z * height + rest / size[2]) * width + rest % size[2];
-      const ELEMENT kept = data[from + at];
-      data[from + at] = data[to + at];
-      data[to + at] = kept;
-    }
+  for (int first = 0; first < iterations; first += KEPT_SWAPS) {
+    const int count = min(KEPT_SWAPS, iterations - first);
+    for (int i = threadIdx.x; i < 9 * count; i += blockDim.x) kept[i] = swaps[9LL * first + i];
     __syncthreads();
+    for (const int* box = kept; box < kept + 9 * count; box += 9) {
+      const int *a = box, *b = box + 3, *size = box + 6;
+      if (outside(a, size, depth, height, width) || outside(b, size, depth, height, width)) __trap();
+      swap_boxes(data + ((INDEX)a[0] * height + a[1]) * width + a[2],
+                 data + ((INDEX)b[0] * height + b[1]) * width + b[2], size, height, width);
+      __syncthreads();
+    }
   }
 }

@@ -99,3 +99,40 @@ __device__ __forceinline__ float decode_voxel(const Record& r, const unsigned ch
   const float x = flush(__double2float_rn(__dadd_rn(__dmul_rn(value, r.scale), r.shift)));
   return x < r.low ? r.low : x > r.high ? r.high : x;
 }
+
+// Call a function template for a record's dtype; the numbers are places in dali_cr.geometry.DTYPES.
+#define WITH_DTYPE(code, function, ...) \
+  switch (code) {                       \
+    case 0:                             \
+      function<Uint8>(__VA_ARGS__);     \
+      break;                            \
+    case 1:                             \
+      function<Int8>(__VA_ARGS__);      \
+      break;                            \
+    case 2:                             \
+      function<Uint16>(__VA_ARGS__);    \
+      break;                            \
+    case 3:                             \
+      function<Int16>(__VA_ARGS__);     \
+      break;                            \
+    case 4:                             \
+      function<Uint32>(__VA_ARGS__);    \
+      break;                            \
+    case 5:                             \
+      function<Int32>(__VA_ARGS__);     \
+      break;                            \
+    case 6:                             \
+      function<Uint64>(__VA_ARGS__);    \
+      break;                            \
+    case 7:                             \
+      function<Int64>(__VA_ARGS__);     \
+      break;                            \
+    case 8:                             \
+      function<Float32>(__VA_ARGS__);   \
+      break;                            \
+    case 9:                             \
+      function<Float64>(__VA_ARGS__);   \
+      break;                            \
+    default:                            \
+      __trap();                         \
+  }

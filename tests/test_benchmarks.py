@@ -251,7 +251,7 @@ def test_torchio_swap_is_no_permutation(tmp_path):
 
 def test_kernel_rows_have_numbers(result_folder):
     found, rows = rows_of(result_folder / "kernels.json")
-    assert len(rows) == 24
+    assert len(rows) == 26
     assert found["left_out"] == []
     for row in rows:
         assert row["gate"] == "passed"
@@ -268,6 +268,7 @@ CASES = [
     Case("swap", "<f2", 8, 2, 10, 4),
     Case("swap", "<f4", 8, 3, 10, 3),
     Case("restore", "<i2", 8, 2, 10, 4),
+    Case("traced", "<i2", 8, 2, 10, 4),
     Case("gather", ">i2", 8, 2),
     Case("blur", "<f4", 8, 2),
     Case("noise", "<f4", 8, 2),

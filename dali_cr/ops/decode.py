@@ -41,11 +41,13 @@ _CACHED_VOXELS = 1 << 15
 """Converted at a time on the CPU, so that the float64 values in between stay in its cache."""
 
 _SOURCES = ("common.cuh", "voxel.cuh", "decode.cu")
-_OUTPUTS: dict[str, launch.Defines] = {
+OUTPUTS: dict[str, launch.Defines] = {
     "float32": (("OUTPUT", "float"), ("STORE", "")),
     "float16": (("OUTPUT", "unsigned short"), ("STORE", "half_bits")),
 }
-VARIANTS: tuple[launch.Variant, ...] = tuple(("decode_volume", _SOURCES, defines) for defines in _OUTPUTS.values())
+"""What a kernel that decodes writes, and how."""
+
+VARIANTS: tuple[launch.Variant, ...] = tuple(("decode_volume", _SOURCES, defines) for defines in OUTPUTS.values())
 
 
 @dataclass(frozen=True)
@@ -286,19 +288,33 @@ def decode_volume(
         If an array has another dtype, shape or layout.
     """
     xp = launch.array_module()
+    check_packed(raw, records)
+    samples, channels = records.shape[:2]
+    target = xp.empty((samples, channels, *shape), dtype)
+    copy = xp.empty_like(target) if twice else None
+    decode = launch.kernel("decode_volume", *_SOURCES, defines=OUTPUTS[dtype])
+    scalars = (np.int64(raw.shape[1]), *(np.int32(n) for n in (channels, *shape)))
+    second, kept = (np.uint64(0) if array is None else array for array in (copy, arena))
+    decode(rows_grid(shape, samples * channels), (32, 8), (target, second, raw, kept, records, *scalars))
+    return (target, copy) if twice else target
+
+
+def check_packed(raw: Any, records: Any) -> None:
+    """Refuse a batch that is not packed as the kernels want it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array has another dtype, shape or layout.
+    """
     launch.check_array(raw, "raw", np.uint8, 2)
     launch.check_array(records, "records", np.int64, 3)
     if len(raw) != len(records) or records.shape[2] != RECORD_WORDS or raw.shape[1] % 16:
         raise ValueError(
-            f"decode_volume: wanted raw (B, multiple of 16) and records (B, C, {RECORD_WORDS}), "
-            f"got {raw.shape} and {records.shape}"
+            f"wanted raw (B, multiple of 16) and records (B, C, {RECORD_WORDS}), got {raw.shape} and {records.shape}"
         )
-    samples, channels = records.shape[:2]
-    target = xp.empty((samples, channels, *shape), dtype)
-    copy = xp.empty_like(target) if twice else None
-    rows = shape[0] * shape[1]
-    decode = launch.kernel("decode_volume", *_SOURCES, defines=_OUTPUTS[dtype])
-    scalars = (np.int64(raw.shape[1]), *(np.int32(n) for n in (channels, *shape)))
-    second, kept = (np.uint64(0) if array is None else array for array in (copy, arena))
-    decode((min(-(-rows // 8), 65535), samples * channels), (32, 8), (target, second, raw, kept, records, *scalars))
-    return (target, copy) if twice else target
+
+
+def rows_grid(shape: Triple, arrays: int) -> tuple[int, int]:
+    """Return the grid of a kernel whose blocks of (32, 8) threads take a row of a crop for each warp."""
+    return min(-(-shape[0] * shape[1] // 8), 65535), arrays

@@ -22,7 +22,7 @@ VARIANTS: tuple[launch.Variant, ...] = tuple(
     for element in ELEMENTS.values()
     for index in ("int", "long long")
 )
-_THREADS = 512
+_THREADS = 1024
 
 
 def swap_patches(array: Any, swaps: Any) -> Any:
