@@ -10,14 +10,14 @@ sample apart.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-_ROUNDS = 10
-_MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
-_WEYL = (0x9E3779B9, 0xBB67AE85)
+ROUNDS = 10
+MULTIPLIERS = np.array([0xD2511F53, 0xCD9E8D57], np.uint64)
+WEYL = np.array([0x9E3779B9, 0xBB67AE85], np.uint64)
+"""That a key grows by in each round."""
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 
@@ -61,28 +61,13 @@ def philox(counter: npt.ArrayLike, key: npt.ArrayLike) -> npt.NDArray[np.uint32]
     """
     c0, c1, c2, c3 = np.moveaxis(np.asarray(counter, np.uint32).astype(np.uint64), -1, 0)
     k0, k1 = np.moveaxis(np.asarray(key, np.uint32).astype(np.uint64), -1, 0)
-    words = philox_words(*np.broadcast_arrays(c0, c1, c2, c3, k0, k1))
-    return np.stack(words, axis=-1).astype(np.uint32)
-
-
-def philox_words(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> tuple[Any, Any, Any, Any]:
-    """Return the four words of `philox` blocks, each by itself, from the words of their counters and keys.
-
-    All are uint64 below 2**32: arrays of one shape, or scalars.
-    """
-    for round_ in range(_ROUNDS):
+    c0, c1, c2, c3, k0, k1 = np.broadcast_arrays(c0, c1, c2, c3, k0, k1)
+    for round_ in range(ROUNDS):
         if round_:
-            k0, k1 = (k0 + np.uint64(_WEYL[0])) & _LOW, (k1 + np.uint64(_WEYL[1])) & _LOW
-        p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        h0, h1 = p0 >> _HALF, p1 >> _HALF
-        h0 ^= c3
-        h0 ^= k1
-        h1 ^= c1
-        h1 ^= k0
-        p0 &= _LOW
-        p1 &= _LOW
-        c0, c1, c2, c3 = h1, p1, h0, p0
-    return c0, c1, c2, c3
+            k0, k1 = (k0 + WEYL[0]) & _LOW, (k1 + WEYL[1]) & _LOW
+        p0, p1 = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]
+        c0, c1, c2, c3 = p1 >> _HALF ^ c1 ^ k0, p1 & _LOW, p0 >> _HALF ^ c3 ^ k1, p0 & _LOW
+    return np.stack([c0, c1, c2, c3], axis=-1).astype(np.uint32)
 
 
 def draw_words(

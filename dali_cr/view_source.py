@@ -17,9 +17,11 @@ from dali_cr.arena import padded
 from dali_cr.geometry import Triple
 from dali_cr.normalize import affine_map, raw_span
 from dali_cr.ops.blur import blur_ref
-from dali_cr.ops.decode import decode_channel
+from dali_cr.ops.decode import Affine, decode_channel
 from dali_cr.ops.gamma import gamma_ref
-from dali_cr.ops.gather import RECORD_WORDS, gather_box, make_gather_record
+from dali_cr.ops.gather import RECORD_WORDS, make_gather_record
+from dali_cr.ops.gather_box import MARGIN, gather_boxed
+from dali_cr.ops.interpolate import Box
 from dali_cr.ops.noise import add_noise_ref
 from dali_cr.ops.swap import swap_in_place_ref
 from dali_cr.ops.zscore import zscore_ref
@@ -67,19 +69,34 @@ class ViewPairSource(Source[Batch]):
         start, stop = crop.around(boxes.values())
         for channel, volume, raw in self.boxes(case, start, stop):
             affine, span = affine_map(volume, self.recipe.normalize), raw_span(volume)
-            for i, box in boxes.items():
-                part = raw[crop.slices(box, start)]
-                decoded = take(self._scratch(), 0, part.shape, np.dtype(np.float32))
-                decode_channel(part, affine, decoded, span)
-                for v, one in enumerate(views_of(batch.plans[i])):
-                    out = target[i, v, channel] if v < GLOBALS else local[i, v - GLOBALS, channel]
-                    gather_box(decoded, box[0], affine.fill, one.matrix, one.offset, one.shape, out)
+            for i, own in boxes.items():
+                box = self._decoded(raw[crop.slices(own, start)], own[0], case.shape, affine, span)
+                views = views_of(batch.plans[i])
+                matrices = np.stack([view.matrix for view in views])
+                offsets = np.stack([view.offset for view in views])
+                gather_boxed(box, matrices[:GLOBALS], offsets[:GLOBALS], target[i, :, channel])
+                gather_boxed(box, matrices[GLOBALS:], offsets[GLOBALS:], local[i, :, channel])
         for i in group:
             plan = batch.plans[i]
             numbers, counters, seed = intensities_of(views_of(plan)), counters_of(plan), self.planner.seed
             swaps = [one.swaps for one in plan.views[:GLOBALS]]
             corrupt_ref(target[i], numbers[:GLOBALS], seed, counters[:GLOBALS], swaps, view[i])
             corrupt_ref(local[i], numbers[GLOBALS:], seed, counters[GLOBALS:], (), local[i])
+
+    def _decoded(
+        self, raw: npt.NDArray[Any], first: Triple, shape: Triple, affine: Affine, span: tuple[int, int] | None
+    ) -> Box:
+        """Return a box's voxels, decoded; where it ends with the volume, with a margin of what stands outside."""
+        before = [MARGIN * (start == 0) for start in first]
+        after = [MARGIN * (a + n == end) for a, n, end in zip(first, raw.shape, shape, strict=True)]
+        edges = tuple(map(sum, zip(before, raw.shape, after, strict=True)))
+        voxels = take(self._scratch(), 0, edges, np.dtype(np.float32))
+        for axis in range(3):
+            sides = np.moveaxis(voxels, axis, 0)
+            sides[: before[axis]] = sides[edges[axis] - after[axis] :] = affine.fill
+        inner = tuple(slice(a, a + n) for a, n in zip(before, raw.shape, strict=True))
+        decode_channel(raw, affine, voxels[inner], span)
+        return Box(voxels, np.subtract(first, before))
 
 
 class ViewRawSource(RawSource):

@@ -64,24 +64,53 @@ def test_in_place_and_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     scale=st.sampled_from([1e-30, 1e-18, 1.0, 1e30]),
     order=st.sampled_from(ORDERS),
     limit=st.sampled_from([2**30, 1]),
+    voxels=st.sampled_from([1 << 16, 300, 20]),
+    positive=st.booleans(),
 )
 @settings(max_examples=40, deadline=None)
 def test_kernel_equals_reference(
-    shape: tuple[int, int, int, int, int], seed: int, scale: float, order: int, limit: int
+    shape: tuple[int, int, int, int, int],
+    seed: int,
+    scale: float,
+    order: int,
+    limit: int,
+    voxels: int,
+    positive: bool,
 ) -> None:
     cuda = HostCuda()
     cuda.order = order
     rng = np.random.default_rng(seed)
     array = volumes(shape, seed, scale)
+    array = np.abs(array) if positive else array
     sigmas = (rng.uniform(0, 2, (shape[0], 3)) * rng.choice([0, 0.07, 0.2, 1], (shape[0], 3))).astype(np.float32)
     kept = array.copy()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(op.launch, "array_module", lambda: cuda.arrays)
         patch.setattr(op.launch, "kernel", cuda.kernel)
         patch.setattr(op, "INT_LIMIT", limit)
+        patch.setattr(op, "_CACHED_VOXELS", voxels)
         got = op.blur(array, sigmas, 8)
-    assert_same(got, op.blur_ref(array, sigmas))
+        assert_same(got, op.blur_ref(array, sigmas))
     assert_same(array, kept)
+
+
+def test_volumes_do_not_meet() -> None:
+    """Several volumes are blurred at once, each by its own sigmas; infinities stay where they belong."""
+    array, sigmas = volumes((5, 1, 6, 7, 8)), np.random.default_rng(0).uniform(0, 2, (5, 3)).astype(np.float32)
+    sigmas[1], sigmas[3, 1] = 0, 0
+    array[2, 0, 3, 3, 3], array[4, 0, 0, 0, 0] = np.inf, np.nan
+    got = op.blur_ref(array, sigmas)
+    for volume, sigma, one in zip(array, sigmas, got, strict=True):
+        assert_same(one, op.blur_ref(volume[None], sigma[None])[0])
+    assert np.isfinite(got[[0, 1, 3]]).all()
+
+
+@pytest.mark.parametrize("small", [2.0**-71, 2.0**-70, 2.0**-40])
+def test_small_voxels_are_flushed_after_each_axis(small: float) -> None:
+    array = np.zeros((1, 1, 9, 9, 9), np.float32)
+    array[..., 4, 4, 4] = small
+    got = op.blur_ref(array, np.float32([[1, 1, 1]]))
+    assert (got.any(), np.abs(got[got != 0]).min(initial=1) >= 2.0**-70) == (small > 2.0**-70, True)
 
 
 @pytest.mark.parametrize("sigma", [2.13, np.nan, np.inf])

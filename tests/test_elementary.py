@@ -73,3 +73,38 @@ def test_coefficients_are_float32(name: str) -> None:
     """Written in as few digits as make a float32, so that both texts have the same."""
     coefficients: Any = getattr(op, name)
     assert [float(str(np.float32(c))) for c in coefficients] == list(coefficients)
+
+
+SMALL = 2.0**-70
+
+
+def hard(seed: int, size: int) -> np.ndarray:
+    """Return zeros, infinities, NaN, and numbers on either side of a bound."""
+    rng = np.random.default_rng(seed)
+    bound = np.float32(SMALL)
+    kinds = [0, bound, np.nextafter(bound, np.float32(1)), np.nextafter(bound, np.float32(0)), 1, np.inf, np.nan, 1e-38]
+    if seed % 3 == 0:
+        kinds = kinds[:3] + kinds[4:7]
+    signs = [1] if seed % 2 else [1, -1]
+    return (rng.choice(np.float32(kinds), size) * rng.choice(np.float32(signs), size)).astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_flush(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(op, "_LOOKED_AT", 7)
+    array = hard(seed, 1 + 3 * seed).reshape(1, -1)
+    small = (np.abs(array) < SMALL) & ((array != 0) | np.signbit(array))
+    assert op.has_below(array, SMALL) == small.any()
+    wanted = np.where(np.abs(array) < SMALL, np.float32(0), array)
+    above = array[array > 0]
+    least = 0.0 if np.signbit(array).any() else float(above.min()) if above.size else np.inf
+    assert op.least_above(array) == least
+    op.flush(array, SMALL)
+    assert_same(array, wanted)
+    assert not np.signbit(array[array == 0]).any()
+
+
+def test_nothing_is_below_in_nothing() -> None:
+    none = np.empty((0, 3), np.float32)
+    op.flush(none, SMALL)
+    assert (op.has_below(none, SMALL), op.least_above(none)) == (False, 0.0)

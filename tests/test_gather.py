@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dali_cr.ops import gather as op
-from dali_cr.ops import gather_box
+from dali_cr.ops import interpolate
 from dali_cr.ops.decode import Affine, decode_volume_ref, make_record
+from dali_cr.ops.gather_box import MARGIN, gather_boxed
+from dali_cr.ops.interpolate import Box
 from tests.cuda_on_cpu.host import ORDERS, HostCuda, compiler
 from tests.test_decode import AFFINES, ORDERED, aligned, numbers
 
@@ -122,7 +124,7 @@ def test_kernel_reads_the_arena(cuda_on_cpu: HostCuda) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
-@given(data=st.data(), mode=st.sampled_from(MODES), scale=st.sampled_from([1, 1e-12, 1e-30, 1e37]))
+@given(data=st.data(), mode=st.sampled_from(MODES), scale=st.sampled_from([1, 1e-12, 1e-18, 1e-25, 1e-30, 1e37]))
 @settings(max_examples=150, deadline=None)
 def test_box_equals_reference(data: st.DataObject, mode: str, scale: float) -> None:
     nearest, held = mode == "nearest", mode == "held"
@@ -143,9 +145,33 @@ def test_box_equals_reference(data: st.DataObject, mode: str, scale: float) -> N
     assert_same(got, wanted[0, 0, 0])
     turned_box = np.ascontiguousarray(box.T).T
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gather_box, "_CACHED_VOXELS", int(rng.integers(1, 200)))
+        patch.setattr(interpolate, "_CACHED_VOXELS", int(rng.integers(1, 200)))
         op.gather_box(turned_box, lo, fill, matrix, offset, out_shape, got[::1], nearest, held)
     assert_same(got, wanted[0, 0, 0])
+
+
+@given(data=st.data(), scale=st.sampled_from([1, 1e-12, 1e-18, 1e-25, 1e-30]))
+@settings(max_examples=100, deadline=None)
+def test_several_views_of_a_box_equal_each_of_them(data: st.DataObject, scale: float) -> None:
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    shape = tuple(int(n) for n in rng.integers(1, 12, 3))
+    voxels = (rng.normal(0, scale, shape) * rng.choice([0, 1e-6, 1], shape)).astype(np.float32)
+    voxels[np.abs(voxels) < np.finfo(np.float32).tiny] = 0
+    lo, fill, count = rng.integers(0, 3, 3), float(rng.choice([0, -1.5])), data.draw(st.integers(1, 4))
+    maps_ = [data.draw(maps()) for _ in range(count)]
+    if data.draw(st.booleans()):
+        maps_ = [(np.diag(np.diag(matrix)), offset) for matrix, offset in maps_]
+    edges = data.draw(st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 30)))
+    box = Box(np.pad(voxels, MARGIN, constant_values=fill), lo - MARGIN)
+    got = np.full((count, 2, *edges), np.nan, np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interpolate, "_CACHED_VOXELS", int(rng.integers(1, 3000)))
+        gather_boxed(box, np.stack([m for m, _ in maps_]), np.stack([o for _, o in maps_]), got[:, 1])
+    assert np.isnan(got[:, 0]).all()
+    for (matrix, offset), view in zip(maps_, got[:, 1], strict=True):
+        wanted = np.empty(edges, np.float32)
+        op.gather_box(voxels, lo, fill, matrix, offset, edges, wanted)
+        assert_same(view, wanted)
 
 
 @given(data=st.data())

@@ -35,6 +35,14 @@ RECIPES = {
     "percentile": replace(RECIPE, normalize="percentile"),
     "resampled": replace(RECIPE, spacing=(1.5, 0.7, 1.0)),
     "turned far": replace(RECIPE, degrees=180, scale=0.5),
+    "flat": replace(
+        RECIPE,
+        shape=(1, 10, 12),
+        sizes=((1, 10, 12), (1, 9, 12), (1, 15, 20)),
+        local_shape=(1, 5, 4),
+        local_sizes=((1, 4, 4), (1, 3, 4), (1, 8, 6)),
+        swap=dali_cr.Swap(5, (1, 2, 2)),
+    ),
     "untouched": replace(RECIPE, degrees=0, scale=0, blur=0, noise=0, gamma=0, swap=dali_cr.Swap(0)),
 }
 INDEXES = ["mixed_index", "channel_index"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops import launch
-from dali_cr.ops.elementary import exp_double
+from dali_cr.ops.elementary import exp_double, flush, least_above
+from dali_cr.ops.memory import memory
 
 Floats = npt.NDArray[np.float32]
 
@@ -30,7 +32,7 @@ _UNIT = 2.0**30
 _LEAST_EXPONENT = -700.0
 """Of what `exp_double` takes; a weight's is above -33."""
 
-_LEAST = np.float32(2.0**-70)
+_LEAST = 2.0**-70
 """Weights are multiples of 2**-30 and voxels 0 or at least 2**-70, so multiples of 2**-93: products and sums are
 multiples of 2**-123, and nothing subnormal comes up, which a GPU would flush and NumPy would not."""
 
@@ -68,15 +70,14 @@ def blur_ref(volumes: Floats, sigmas: Floats, out: Floats | None = None) -> Floa
         out[...] = volumes
     if out.size == 0:
         return out
-    shape = out.shape[2:]
-    every = gaussian_weights(sigmas)
-    for number, volume in enumerate(out):
-        weights = every[3 * number : 3 * number + 3]
-        if any(weights):
-            volume[np.abs(volume) < _LEAST] = 0
+    weights, shape = gaussian_weights(sigmas), out.shape[2:]
+    together = max(1, _CACHED_VOXELS // math.prod(out.shape[1:]))  # small volumes, so that each step has enough to do
+    for first in range(0, len(out), together):
+        some, own = out[first : first + together], weights[3 * first : 3 * (first + together)]
+        small = any([_flush(volume, own[3 * i : 3 * i + 3]) for i, volume in enumerate(some)])
         for axis in range(3):
-            if weights[axis]:
-                _blur_axis(volume.reshape(-1, shape[axis], math.prod(shape[axis + 1 :])), weights[axis])
+            lines = some.reshape(len(some), -1, shape[axis], math.prod(shape[axis + 1 :]))
+            _blur_axis(lines, own[axis::3], small)
     return out
 
 
@@ -143,38 +144,76 @@ def _scaled(terms: list[float]) -> list[float]:
     return [math.floor(term / total * _UNIT + 0.5) / _UNIT for term in terms]
 
 
-def _blur_axis(volume: Floats, weights: list[float]) -> None:
-    """Blur (before, length, after) along its middle axis, in place."""
-    before, length, after = volume.shape
-    radius = len(weights) - 1
-    places = np.arange(-radius, length + radius) % (2 * length)
-    places = np.where(places < length, places, 2 * length - 1 - places)
+def _flush(volume: Floats, weights: list[list[float]]) -> bool:
+    """Flush a volume that will be blurred; return whether what comes of it may have to be flushed too."""
+    if not any(weights):
+        return False
+    # Where nothing is below 0, no sum is less than the least voxel by the least weights.
+    least = least_above(volume)
+    if least * math.prod(min(weight for weight in own if weight) for own in weights if own) > 2 * _LEAST:
+        return False
+    flush(volume, _LEAST)
+    return True
+
+
+def _blur_axis(volumes: Floats, weights: list[list[float]], small: bool) -> None:
+    """Blur (volumes, before, length, after) along the last axis but one, in place; flush what may be small."""
+    reached = [(len(own), number) for number, own in enumerate(weights) if own]
+    if not reached:
+        return
+    # The farthest reaching first: those that a step is for are the first ones.
+    order = [number for _, number in sorted(reached, reverse=True)]
+    chosen = volumes[order] if len(order) < len(volumes) or order != sorted(order) else volumes
+    sorted_weights = [weights[number] for number in order]
+    _, before, length, after = volumes.shape
     wide = min(after, max(1, _CACHED_VOXELS // length))
     deep = max(1, _CACHED_VOXELS // (length * wide))
-    for first in range(0, before, deep):
-        for left in range(0, after, wide):
-            part = volume[first : first + deep, :, left : left + wide]
-            _blur_part(part, places, weights)
+    for first, left in itertools.product(range(0, before, deep), range(0, after, wide)):
+        _blur_part(chosen[:, first : first + deep, :, left : left + wide], sorted_weights, small)
+    if chosen is not volumes:
+        volumes[order] = chosen
 
 
-def _blur_part(part: Floats, places: npt.NDArray[np.intp], weights: list[float]) -> None:
-    """Blur a small (before, length, after) along its middle axis, in place.
+def _blur_part(part: Floats, weights: list[list[float]], small: bool) -> None:
+    """Blur a small (volumes, before, length, after) along the last axis but one, in place.
 
-    The padded rows lie back to back, so a neighbour is a fixed step away in flat memory, and sums run over flat memory
-    too; what they give for the padding is not looked at.
+    Rows of single voxels lie padded back to back, and sums run over all of them at once; what they give for the padding
+    is not looked at.
     """
-    before, length, after = part.shape
-    radius = len(weights) - 1
-    padded = np.ascontiguousarray(part[:, places])
-    flat = padded.reshape(-1)
-    count = flat.size - 2 * radius * after
-    middle = radius * after
-    total = flat[middle : middle + count] * weights[0]
-    pair = np.empty_like(total)
+    count, before, length, after = part.shape
+    radius = len(weights[0]) - 1
+    padded = _pad(part, radius)
+    size = padded.shape[2] * after
+    lines = padded.reshape((count, 1, before * size) if after == 1 else (count, before, size))
+    width = lines.shape[2] - 2 * radius * after
+    total, pair = (memory.take(name, (*lines.shape[:2], width), np.float32) for name in ("total", "pair"))
+    table = np.zeros((radius + 1, count, 1, 1), np.float32)
+    for number, own in enumerate(weights):
+        table[: len(own), number, 0, 0] = own
+    np.multiply(lines[..., radius * after :][..., :width], table[0], out=total)
     for step in range(radius, 0, -1):
-        before_it, after_it = middle - step * after, middle + step * after
-        np.add(flat[before_it : before_it + count], flat[after_it : after_it + count], out=pair)
-        pair *= weights[step]
-        total += pair
-    total[np.abs(total) < _LEAST] = 0
-    part[...] = np.ndarray(part.shape, np.float32, total.data, 0, (padded.strides[0], after * 4, 4))
+        left, right = ((radius + side * step) * after for side in (-1, 1))
+        some = sum(len(own) > step for own in weights)
+        sums = np.add(lines[:some, :, left : left + width], lines[:some, :, right : right + width], out=pair[:some])
+        sums *= table[step, :some]
+        total[:some] += sums
+    if small:
+        flush(total, _LEAST)
+    strides = (total.strides[0], (size if after == 1 else width) * 4, after * 4, 4)
+    part[...] = np.ndarray(part.shape, np.float32, total.data, 0, strides)
+
+
+def _pad(part: Floats, radius: int) -> Floats:
+    """Return (volumes, before, radius + length + radius, after), reflected at the ends."""
+    length = part.shape[2]
+    shape = (*part.shape[:2], length + 2 * radius, part.shape[3])
+    padded: Floats = memory.take("padded", shape, np.float32)
+    padded[:, :, radius : radius + length] = part
+    if radius <= length:
+        padded[:, :, :radius] = part[:, :, :radius][:, :, ::-1]
+        padded[:, :, radius + length :] = part[:, :, length - radius :][:, :, ::-1]
+        return padded
+    places = np.append(np.arange(-radius, 0), np.arange(length, length + radius)) % (2 * length)
+    ends = part[:, :, np.where(places < length, places, 2 * length - 1 - places)]
+    padded[:, :, :radius], padded[:, :, radius + length :] = ends[:, :, :radius], ends[:, :, radius:]
+    return padded

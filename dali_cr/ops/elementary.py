@@ -7,10 +7,13 @@ Chebyshev fits, rounded. Arrays are float32 but for `exp_double`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from dali_cr.ops.memory import memory
 
 Floats = npt.NDArray[np.float32]
 
@@ -30,38 +33,48 @@ _LOG2_E, _LN2_HIGH, _LN2_LOW = 1.4426950408889634, 0.693147180369123816490, 1.90
 
 _EXP_TERMS = 14
 
+_MINUS_ZERO = -(2**31)
+"""The bits of -0, as a signed integer."""
 
-def log2(x: Floats) -> Floats:
+_INFINITY = 0x7F800000
+_LOOKED_AT = 1 << 17
+"""Numbers at a time in `_least_bits`, so that what is made of them stays in the cache."""
+
+
+def log2(x: Floats, out: Floats | None = None) -> Floats:
     """Return the logarithm to base 2 of normal numbers above 0, within 1.5e-7 of max(1, its size)."""
-    bits = x.view(np.int32)
-    exponent = bits - np.int32(_ROOT_HALF_BITS)
+    bits, y = x.view(np.int32), _floats("rest", x.shape)
+    exponent = np.subtract(bits, np.int32(_ROOT_HALF_BITS), out=_whole_numbers(x.shape))
     exponent >>= np.int32(23)
-    y: Floats = (bits - (exponent << np.int32(23))).view(np.float32)
+    mantissa = np.left_shift(exponent, np.int32(23), out=y.view(np.int32))
+    np.subtract(bits, mantissa, out=mantissa)
     y -= np.float32(1)
-    out = _horner(y, _LOG2)
+    out = _horner(y, _LOG2, out)
     out *= y
-    out += exponent.astype(np.float32)
+    np.copyto(y, exponent, casting="unsafe")
+    out += y
     return out
 
 
-def exp2(x: Floats) -> Floats:
+def exp2(x: Floats, out: Floats | None = None) -> Floats:
     """Return 2**x, relatively within 2e-7; 0 below -126, inf from 128 on. `x` is used up; no NaN is taken."""
     np.clip(x, np.float32(-127), np.float32(128), out=x)
-    whole = np.floor(x)
+    whole = np.floor(x, out=_floats("rest", x.shape))
     x -= whole
-    out = _horner(x, _EXP2)
+    out = _horner(x, _EXP2, out)
     out *= x
     out += np.float32(1)
-    power = whole.astype(np.int32)
+    power = _whole_numbers(x.shape)
+    np.copyto(power, whole, casting="unsafe")
     power += np.int32(127)
     power <<= np.int32(23)
     out *= power.view(np.float32)
     return out
 
 
-def quarter_sine(y: Floats) -> Floats:
+def quarter_sine(y: Floats, out: Floats | None = None) -> Floats:
     """Return sin(pi y / 2) for y in [0, 1], within 1.2e-7."""
-    out = _horner(y * y, _SINE)
+    out = _horner(np.multiply(y, y, out=_floats("rest", y.shape)), _SINE, out)
     out *= y
     return out
 
@@ -78,11 +91,53 @@ def exp_double(x: Any) -> npt.NDArray[np.float64]:
     return np.asarray(out * power.view(np.float64))
 
 
-def _horner(y: Floats, coefficients: tuple[float, ...]) -> Floats:
+def flush(array: Floats, least: float) -> None:
+    """Put 0 in place of -0 and of numbers nearer to 0 than `least`, a normal power of two; in place."""
+    # Seldom is there one, and to look is cheaper than to write through a mask.
+    if has_below(array, least):
+        array[np.abs(array) < np.float32(least)] = 0
+
+
+def has_below(array: Floats, least: float) -> bool:
+    """Whether a number is nearer to 0 than `least`, a normal power of two, but not 0; -0 counts as such a number."""
+    bound = int(np.float32(least).view(np.int32))
+    # As signed integers, -0 and the numbers just below are least.
+    below = bool(array.size) and bool(array.view(np.int32).min() < _MINUS_ZERO + bound)
+    return below or any(bits < bound for bits in _least_bits(array))
+
+
+def least_above(array: Floats) -> float:
+    """Return the least number above 0, at most inf; 0 if there is a -0 or a number below."""
+    if not array.size or array.view(np.int32).min() < 0:
+        return 0.0
+    return float(np.uint32(min(_INFINITY, *_least_bits(array))).view(np.float32))
+
+
+def _least_bits(array: Floats) -> Iterator[int]:
+    """Yield, a part after the other, the bits of the least number above 0, or more than those of any number."""
+    flat = array.reshape(-1).view(np.uint32)
+    for first in range(0, flat.size, _LOOKED_AT):
+        some = flat[first : first + _LOOKED_AT]
+        # Less 1, 0 is the greatest.
+        less = np.subtract(some, np.uint32(1), out=memory.take("less", some.shape, np.uint32))
+        yield int(less.min()) + 1
+
+
+def _horner(y: Floats, coefficients: tuple[float, ...], out: Floats | None) -> Floats:
     """Return the polynomial's values."""
-    out = y * np.float32(coefficients[-1])
+    out = np.multiply(y, np.float32(coefficients[-1]), out=np.empty_like(y) if out is None else out)
     out += np.float32(coefficients[-2])
     for coefficient in coefficients[-3::-1]:
         out *= y
         out += np.float32(coefficient)
     return out
+
+
+def _floats(name: str, shape: tuple[int, ...]) -> Floats:
+    array: Floats = memory.take(name, shape, np.float32)
+    return array
+
+
+def _whole_numbers(shape: tuple[int, ...]) -> npt.NDArray[np.int32]:
+    array: npt.NDArray[np.int32] = memory.take("whole", shape, np.int32)
+    return array

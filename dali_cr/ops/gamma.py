@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from dali_cr.ops import launch
 from dali_cr.ops.elementary import exp2, log2
+from dali_cr.ops.memory import memory
 
 Floats = npt.NDArray[np.float32]
 
@@ -68,12 +69,13 @@ def _raise(x: Floats, exponents: Floats, target: Floats) -> None:
     if same.all():
         target[...] = x
         return
-    powers = log2(np.abs(x))
+    size, powers = (memory.take(name, x.shape, np.float32) for name in ("size", "powers"))
+    log2(np.abs(x, out=size), out=powers)
     powers *= exponents[:, None]
-    powers = exp2(powers)
-    powers *= np.sign(x)
-    powers[same] = x[same]
-    target[...] = powers
+    exp2(powers, out=size)
+    size *= np.sign(x, out=powers)
+    size[same] = x[same]
+    target[...] = size
 
 
 def gamma(volumes: Any, exponents: Any) -> Any:

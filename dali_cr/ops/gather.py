@@ -35,8 +35,8 @@ import numpy.typing as npt
 from dali_cr.geometry import DTYPES, Triple
 from dali_cr.ops import decode, launch
 from dali_cr.ops.decode import Affine
-from dali_cr.ops.gather_box import Doubles, Floats, fractions, hold, lerp
 from dali_cr.ops.gather_box import gather_box as gather_box
+from dali_cr.ops.interpolate import Doubles, Floats, fractions, hold, lerp
 
 RECORD_WORDS = 32
 _BIG_ENDIAN, _KEEP, _IN_ARENA = 1 << 8, 1 << 9, 1 << 10

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.ops import launch
-from dali_cr.ops.elementary import log2, quarter_sine
+from dali_cr.ops.elementary import flush, log2, quarter_sine
+from dali_cr.ops.memory import memory
 
 Floats = npt.NDArray[np.float32]
 Words = npt.NDArray[np.uint32]
@@ -21,7 +22,7 @@ _THREADS = 256
 
 _MINUS_2_LN_2 = np.float32(-2 * math.log(2))
 _STEP = np.float32(2.0**-24)
-_TINY = np.finfo(np.float32).tiny
+_TINY = float(np.finfo(np.float32).tiny)
 _SMALL = 1e-18
 """Deviations below may give subnormals."""
 
@@ -93,19 +94,18 @@ def _add_to_some(
         return
     quarter = -(-source.shape[1] // 4)
     for first in range(0, quarter, _CACHED_BLOCKS):
-        words = _draw(seed, counters, first, min(_CACHED_BLOCKS, quarter - first))
-        for number, normals in enumerate((*_normals(*words[:2]), *_normals(*words[2:]))):
-            begin = number * quarter + first
-            before = source[:, begin : min(begin + normals.shape[1], source.shape[1])]
-            noisy = normals[:, : before.shape[1]]
-            noisy *= deviations[:, None]
-            if small:
-                noisy[np.abs(noisy) < _TINY] = 0
+        normals = _normals(*_draw(seed, counters, first, min(_CACHED_BLOCKS, quarter - first)))
+        normals *= deviations[:, None]
+        if small:
+            flush(normals, _TINY)
+        for begin, own in zip(range(first, 4 * quarter, quarter), normals, strict=True):
+            part = slice(begin, min(begin + own.shape[1], source.shape[1]))
+            before, noisy = source[:, part], own[:, : part.stop - part.start]
             noisy += before
             if small:
-                noisy[np.abs(noisy) < _TINY] = 0
+                flush(noisy, _TINY)
                 noisy[idle] = before[idle]
-            target[:, begin : begin + noisy.shape[1]] = noisy
+            target[:, part] = noisy
 
 
 def add_noise(volumes: Any, deviations: Any, seed: int, counters: Any) -> Any:
@@ -147,33 +147,68 @@ def add_noise(volumes: Any, deviations: Any, seed: int, counters: Any) -> Any:
     return volumes
 
 
-def _draw(seed: int, counters: npt.NDArray[np.integer], first: int, count: int) -> tuple[Words, Words, Words, Words]:
-    """Return the four words of `count` blocks from `first` on, each (counters, count)."""
+def _draw(seed: int, counters: npt.NDArray[np.integer], first: int, count: int) -> tuple[Words, Words]:
+    """Return the words a and c, and b and d, of `count` blocks from `first` on: two (2, counters, count)."""
     samples, views = counters.astype(np.uint64).T
-    shape = (len(counters), count)
-    blocks = np.broadcast_to(np.arange(first, first + count, dtype=np.uint64), shape)
-    own = (samples & _LOW, samples >> _HALF, views << np.uint64(8) | np.uint64(rng.Purpose.NOISE))
-    if len(counters) == 1:
-        low, high, purpose = (word[0] for word in own)  # scalars, which the first rounds are cheaper for
-    else:
-        low, high, purpose = (np.broadcast_to(word[:, None], shape) for word in own)
-    words = rng.philox_words(low, high, blocks, purpose, np.uint64(seed & 0xFFFFFFFF), np.uint64(seed >> 32))
-    a, b, c, d = (word.astype(np.uint32) for word in words)
-    return a, b, c, d
+    keys = np.array([seed & 0xFFFFFFFF, seed >> 32], np.uint64)
+    shape = (2, len(counters), count)
+    even, odd, products = (memory.take(name, shape, np.uint64) for name in ("even", "odd", "products"))
+    # The first round: one of its products is the same for all blocks, the other for all counters.
+    ours = rng.MULTIPLIERS[0] * (samples & _LOW)
+    theirs = rng.MULTIPLIERS[1] * np.arange(first, first + count, dtype=np.uint64)
+    np.bitwise_xor(theirs >> _HALF, (samples >> _HALF ^ keys[0])[:, None], out=even[0])
+    even[1] = (ours >> _HALF ^ (views << np.uint64(8) | np.uint64(rng.Purpose.NOISE)) ^ keys[1])[:, None]
+    odd[0], odd[1] = theirs & _LOW, (ours & _LOW)[:, None]
+    for round_ in range(1, rng.ROUNDS):
+        np.multiply(even, rng.MULTIPLIERS[:, None, None], out=products)
+        np.right_shift(products[::-1], _HALF, out=even)
+        even ^= odd
+        even ^= (keys + np.uint64(round_) * rng.WEYL & _LOW)[:, None, None]
+        np.bitwise_and(products[::-1], _LOW, out=odd)
+    return _halves("a", even), _halves("b", odd)
 
 
-def _normals(first: Words, second: Words) -> tuple[Floats, Floats]:
-    """Return two normal numbers of each pair of words: a radius, and an angle's quarter and two signs."""
-    u = ((first >> np.uint32(8)) + np.uint32(1)).view(np.int32).astype(np.float32)
-    u *= _STEP
-    radius = log2(u)
+def _halves(name: str, words: npt.NDArray[np.uint64]) -> Words:
+    """Return words as uint32."""
+    out: Words = memory.take(name, words.shape, np.uint32)
+    np.copyto(out, words, casting="unsafe")
+    return out
+
+
+def _normals(first: Words, second: Words) -> Floats:
+    """Return normal numbers, the quarters one after the other, of pairs of words, which are used up.
+
+    A pair is a radius, and an angle's quarter and two signs.
+
+    Parameters
+    ----------
+    first, second : (2, counters, count) uint32
+
+    Returns
+    -------
+    normals : (4, counters, count) float32
+    """
+    shape = (2, 2, *first.shape[1:])
+    angles, normals = (memory.take(name, shape, np.float32) for name in ("angles", "normals"))
+    signs = memory.take("signs", shape, np.uint32)
+    np.left_shift(second, np.uint32(31), out=signs[:, 0])
+    np.left_shift(np.right_shift(second, np.uint32(1), out=signs[:, 1]), np.uint32(31), out=signs[:, 1])
+    unit, radius = (memory.take(name, first.shape, np.float32) for name in ("unit", "radius"))
+    _unit(first, 1, unit)
+    log2(unit, out=radius)
     radius *= _MINUS_2_LN_2
     np.sqrt(radius, out=radius)
-    angle = (second >> np.uint32(8)).view(np.int32).astype(np.float32)
-    angle *= _STEP
-    across, along = quarter_sine(np.float32(1) - angle), quarter_sine(angle)
-    across *= radius
-    along *= radius
-    across.view(np.uint32)[...] ^= second << np.uint32(31)
-    along.view(np.uint32)[...] ^= second >> np.uint32(1) << np.uint32(31)
-    return across, along
+    _unit(second, 0, angles[:, 1])
+    np.subtract(np.float32(1), angles[:, 1], out=angles[:, 0])
+    quarter_sine(angles, out=normals)
+    normals *= radius[:, None]
+    normals.view(np.uint32)[...] ^= signs
+    return normals.reshape(4, *first.shape[1:])
+
+
+def _unit(words: Words, more: int, out: Floats) -> None:
+    """Put the upper 24 bits of words, which are used up, and something more into `out`, in steps of 2**-24."""
+    words >>= np.uint32(8)
+    words += np.uint32(more)
+    np.copyto(out, words.view(np.int32), casting="unsafe")
+    out *= _STEP

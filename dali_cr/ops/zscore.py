@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops import launch
+from dali_cr.ops.memory import memory
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -19,7 +20,7 @@ LANES = 512
 _SOURCES = ("common.cuh", "zscore.cu")
 VARIANTS: tuple[launch.Variant, ...] = (("zscore", _SOURCES, (("LANES", str(LANES)),)),)
 
-_ROWS = 64
+_ROWS = 128
 """Of so many voxels a lane at a time on the CPU, so that the float64 values in between stay in its cache."""
 
 _TINY = np.finfo(np.float32).tiny
@@ -51,12 +52,14 @@ def zscore_ref(volumes: Floats, out: Floats | None = None) -> Floats:
     if volumes.size == 0:
         return out
     count = math.prod(volumes.shape[2:])
-    for volume, target in zip(volumes.reshape(-1, count), out.reshape(-1, count), strict=True):
-        with np.errstate(invalid="ignore"):
-            mean = _sum(volume, None) / count
-            deviation = np.sqrt(_sum(volume, mean) / max(count - 1, 1))
-            scale = np.float64(0) if deviation == 0 else 1 / deviation
-            _scale(volume, mean, scale, target)
+    source, target = volumes.reshape(-1, count), out.reshape(-1, count)
+    together = max(1, _ROWS * LANES // count)  # small volumes, so that each step has enough to do
+    for first in range(0, len(source), together):
+        some = slice(first, first + together)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = _sum(source[some], None) / count
+            deviations = np.sqrt(_sum(source[some], means) / max(count - 1, 1))
+            _scale(source[some], means, np.where(deviations == 0, 0, 1 / deviations), target[some])
     return out
 
 
@@ -85,35 +88,42 @@ def zscore(volumes: Any) -> Any:
     return volumes
 
 
-def _sum(volume: Floats, mean: np.float64 | None) -> np.float64:
-    """Return the sum of the voxels, or of their squared distances from a mean."""
-    lanes, whole = np.zeros(LANES), volume.size // LANES
-    rows = volume[: whole * LANES].reshape(whole, LANES)
-    work = np.empty((_ROWS + 1, LANES))
+def _sum(volumes: Floats, means: Doubles | None) -> Doubles:
+    """Return for each of (volumes, voxels) their sum, or that of their squared distances from a mean."""
+    lanes, whole = np.zeros((len(volumes), LANES)), volumes.shape[1] // LANES
+    rows = volumes[:, : whole * LANES].reshape(len(volumes), whole, LANES)
     for first in range(0, whole, _ROWS):
-        part = rows[first : first + _ROWS]
-        work[0], terms = lanes, work[1 : len(part) + 1]
-        terms[...] = part
-        if mean is not None:
-            terms -= mean
-            terms *= terms
-        np.add.reduce(work[: len(part) + 1], axis=0, out=lanes)  # row after row: the order of a lane's sum
-    rest = volume[whole * LANES :].astype(np.float64)
-    if mean is not None:
-        rest -= mean
-        rest *= rest
-    lanes[: rest.size] += rest
-    while lanes.size > 1:
-        lanes = lanes[: lanes.size // 2] + lanes[lanes.size // 2 :]
-    return np.float64(lanes[0])
+        part = rows[:, first : first + _ROWS]
+        work = memory.take("rows", (len(part), part.shape[1] + 1, LANES), np.float64)
+        work[:, 0] = lanes
+        _distances(part, means, work[:, 1:])
+        np.add.reduce(work, axis=1, out=lanes)  # row after row: the order of a lane's sum
+    rest = volumes[:, whole * LANES :]
+    lanes[:, : rest.shape[1]] += _distances(rest, means, np.empty(rest.shape))
+    while lanes.shape[1] > 1:
+        half = lanes.shape[1] // 2
+        lanes = lanes[:, :half] + lanes[:, half:]
+    return lanes[:, 0]
 
 
-def _scale(volume: Floats, mean: np.float64, scale: np.float64, target: Floats) -> None:
-    """Put (volume - mean) * scale into `target`."""
-    for first in range(0, volume.size, _ROWS * LANES):
-        part = volume[first : first + _ROWS * LANES].astype(np.float64)
-        part -= mean
-        part *= scale
-        scores = part.astype(np.float32)
-        scores[np.abs(scores) < _TINY] = 0
-        target[first : first + _ROWS * LANES] = scores
+def _distances(part: Floats, means: Doubles | None, out: Doubles) -> Doubles:
+    """Put voxels, or their squared distances from a mean, into `out`."""
+    out[...] = part
+    if means is not None:
+        out -= means.reshape(-1, *(1,) * (part.ndim - 1))
+        out *= out
+    return out
+
+
+def _scale(volumes: Floats, means: Doubles, scales: Doubles, target: Floats) -> None:
+    """Put (volumes - means) * scales into `target`."""
+    for first in range(0, volumes.shape[1], _ROWS * LANES):
+        part, scores = (array[:, first : first + _ROWS * LANES] for array in (volumes, target))
+        work = memory.take("scores", part.shape, np.float64)
+        work[...] = part
+        work -= means[:, None]
+        work *= scales[:, None]
+        scores[...] = work
+        small = np.abs(scores, out=memory.take("size", part.shape, np.float32)) < _TINY
+        if small.any():  # a mask that says no more is dear to write through
+            scores[small] = 0
