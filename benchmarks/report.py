@@ -101,7 +101,8 @@ def _comparisons(result: Result, row: Result, workers: int) -> Iterator[str]:
     for name in ("igzip", "igzip-needed"):
         limit = _median(result, name, workers)
         yield "–" if cached or not limit else f"{rate / limit:.2f}"
-    ours = _median(result, "ours-host" if cached else "ours-loader", workers)
+    names = ("ours-host", "ours-processes") if cached else ("ours-loader",)
+    ours = max((_median(result, name, workers) or 0.0 for name in names), default=0.0)
     yield f"{ours / rate:.1f}" if ours and row["role"] == "peer" else "–"
 
 

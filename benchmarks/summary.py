@@ -43,8 +43,9 @@ def _table(where: str, workers: int, found: Sequence[Result]) -> str:
 
 
 def _best(rows: dict[str, Result]) -> str:
-    """Return the cache that is compared: the GPU's where it ran, else the host's."""
-    return "ours-gpu" if "ours-gpu" in rows else "ours-host"
+    """Return the cache that is compared: the GPU's where it ran, else the host's, with processes if they are faster."""
+    there = [name for name in ("ours-host", "ours-processes") if name in rows]
+    return "ours-gpu" if "ours-gpu" in rows else max(there, key=lambda name: _rate(rows[name]), default="ours-host")
 
 
 def _peers(rows: dict[str, Result], ours: float | None, cached: float | None) -> Iterator[str]:

@@ -51,7 +51,7 @@ class Level:
     def __init__(self, name: str, folder: Path, budget: float, *, temporary: bool = False) -> None:
         self.name, self.folder, self.budget, self._temporary = name, folder, budget, temporary
         self.hits = self.misses = 0
-        self._count = threading.Lock()
+        self._counting = threading.Lock()
         self._full = False
         self._lock = _hold(folder)
         self._map = lru_cache(_OPEN_MAPS)(self._open)
@@ -65,9 +65,13 @@ class Level:
             data: Bytes | None = self._map(key, size)
         except FileNotFoundError:
             data = None
-        with self._count:
-            self.hits, self.misses = self.hits + (data is not None), self.misses + (data is None)
+        self.count(data is not None, data is None)
         return data
+
+    def count(self, hits: int, misses: int) -> None:
+        """Count what was here and what was not."""
+        with self._counting:
+            self.hits, self.misses = self.hits + hits, self.misses + misses
 
     def has_room(self, size: int) -> bool:
         """Whether a volume of `size` bytes would be kept now."""

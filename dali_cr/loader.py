@@ -54,8 +54,11 @@ class Loader:
         samples are the same bytes with and without.
     timeout : float
         Seconds to wait for one case's files before `VolumeError` says that they hang.
+    processes : bool
+        On a CPU, finish samples in as many processes as `threads`: they do not wait for one another's interpreter,
+        which `Views` are worth. Each needs some 100 MB.
     dims : 3 or 2
-        With 2, for crops one voxel thick, tensors are without the axis D: (B, C, H, W).
+        With 2, for crops and views one voxel thick, tensors are without the axis D: (B, C, H, W).
 
     Raises
     ------
@@ -93,11 +96,16 @@ class Loader:
         on_error: str = "raise",
         cache: str | Sequence[str] = (),
         timeout: float = 600.0,
+        processes: bool = False,
         dims: int = 3,
     ) -> None:
         _check_dims(dims, recipe)
         if epochs is not None and epochs < 0:
             raise ValueError(f"epochs: wanted None or a number of at least 0, got {epochs}")
+        if processes and device_number(str(device)) is not None:
+            raise ValueError(
+                f"processes: wanted False on {device!r}, where threads only read and the GPU does the rest"
+            )
         self._torch = extras.load("torch")
         here, everyone = _ranks(self._torch)
         self.index, self.recipe, self.seed, self.device = index, recipe, seed, str(device)
@@ -110,6 +118,8 @@ class Loader:
         )
         self._options: dict[str, Any] = {"threads": threads, "on_error": on_error, "timeout": timeout}
         self._levels = [cache] if isinstance(cache, str) else list(cache)
+        if processes:
+            self._options["processes"] = self._levels
         self._cache: Cache | None = None
         self._prefetch, self._dims = prefetch, dims
         self._device_number = device_number(self.device)
@@ -247,11 +257,10 @@ def _check_dims(dims: int, recipe: Restoration | Views) -> None:
     """Refuse to drop an axis that is longer than 1."""
     if dims not in (2, 3):
         raise ValueError(f"dims: wanted 2 or 3, got {dims!r}")
-    if isinstance(recipe, Views):
-        if dims == 2:
-            raise ValueError("dims: wanted 3 for views, which are turned in space, got 2")
-    elif dims == 2 and recipe.crop[0] != 1:
-        raise ValueError(f"dims: wanted a crop of (1, rows, columns) to drop the axis D, got {recipe.crop}")
+    shapes = (recipe.shape, recipe.local_shape) if isinstance(recipe, Views) else (recipe.crop,)
+    thick = [shape for shape in shapes if shape[0] != 1]
+    if dims == 2 and thick:
+        raise ValueError(f"dims: wanted a crop of (1, rows, columns) to drop the axis D, got {thick[0]}")
 
 
 def _ranks(torch: Any) -> tuple[int, int]:

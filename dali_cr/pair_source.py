@@ -34,7 +34,8 @@ class PairSource(Source[Batch]):
         dtype = np.dtype(self.planner.recipe.dtype)
         return Batch(plans, (take(memory, 0, shape, dtype), take(memory, 1, shape, dtype), numbers_of(plans)))
 
-    def _fill(self, batch: Batch, group: list[int]) -> None:
+    def fill(self, batch: Batch, group: list[int]) -> None:
+        """Read, decode and swap or erase in samples of one case."""
         case, recipe = self.case_of(batch.plans[group[0]]), self.planner.recipe
         views, there = {i: batch.plans[i].views[0] for i in group}, self.planner.shape_of(case)
         boxes = {i: crop.reach(view, recipe.crop, case.shape, there) for i, view in views.items()}

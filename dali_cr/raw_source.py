@@ -160,7 +160,8 @@ class RawSource(Source[RawBatch]):
             if self.arena:
                 self.arena.release([volume for volume, place in pairs if place.upload])
 
-    def _fill(self, batch: RawBatch, group: list[int]) -> None:
+    def fill(self, batch: RawBatch, group: list[int]) -> None:
+        """Copy the boxes of samples of one case, raw."""
         case, raw = self.case_of(batch.plans[group[0]]), batch.arrays[0]
         waiting = {c for i in group for c, place in enumerate(batch.places[i]) if place.offset is None or place.upload}
         whole = any(place.upload for i in group for place in batch.places[i])

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
@@ -17,10 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.cache import Cache
+from dali_cr.child import Children
 from dali_cr.geometry import Triple, VolumeError
 from dali_cr.index import Case, Volume
 from dali_cr.normalize import check_range
 from dali_cr.plan import Planner, SamplePlan
+from dali_cr.shared import Shared
 from dali_cr.stream import Stream
 from dali_cr.threads import Threads
 
@@ -43,12 +45,15 @@ class Batch:
         Samples of one case, whose files are read once.
     fills : list of Future
         The work on each group.
+    memory : dict
+        Where the arrays lie.
     """
 
     plans: list[SamplePlan]
     arrays: Arrays
     groups: list[list[int]] = field(default_factory=list)
     fills: list[Future[None]] = field(default_factory=list)
+    memory: Memory | Shared = field(default_factory=dict)
 
 
 AnyBatch = TypeVar("AnyBatch", bound=Batch)
@@ -72,6 +77,8 @@ class Source(ABC, Generic[AnyBatch]):
         Where files are read through.
     timeout : float
         Seconds to wait for one case's files before they are said to hang.
+    processes : sequence of str, optional
+        Have a process for each thread finish the samples, reading through these cache levels.
 
     Attributes
     ----------
@@ -99,6 +106,7 @@ class Source(ABC, Generic[AnyBatch]):
         on_error: str = "raise",
         cache: Cache | None = None,
         timeout: float = 600.0,
+        processes: Sequence[str] | None = None,
     ) -> None:
         cores = len(os.sched_getaffinity(0))
         self.threads = cores if threads is None else threads
@@ -113,9 +121,10 @@ class Source(ABC, Generic[AnyBatch]):
         self.broken: dict[int, str] = {}
         self._cache, self._timeout = cache or Cache(()), timeout
         self._skip, self._lookahead = on_error == "skip", lookahead
+        self._children = None if processes is None else Children(self.threads, planner, processes, self._cache)
         self._pool = Threads(self.threads, "dali_cr")
         self._started: dict[int, Future[AnyBatch]] = {}
-        self._memory: list[Memory] = [{} for _ in range(lookahead + 1)]
+        self._memory: list[Memory | Shared] = [Shared() if self._children else {} for _ in range(lookahead + 1)]
         self._local = threading.local()
 
     def batch(self, k: int) -> Arrays:
@@ -142,11 +151,18 @@ class Source(ABC, Generic[AnyBatch]):
         """Stop the threads; one that hangs is left behind."""
         if not self._pool.close():
             _log.warning("a thread that reads hangs and is left behind")
+        if self._children:
+            self._children.close()
+        for memory in self._memory:
+            if isinstance(memory, Shared):
+                memory.close()
 
     def _start(self, k: int) -> AnyBatch:
         """Plan batch k and set its samples going."""
         plans = self.planner.draw(self.stream.numbers(k), self.broken)
-        batch = self._allocate(plans, self._memory[k % len(self._memory)])
+        memory = self._memory[k % len(self._memory)]
+        batch = self._allocate(plans, memory)
+        batch.memory = memory
         batch.groups = [list(group) for _, group in groupby(range(len(plans)), key=lambda i: plans[i].case)]
         batch.fills = [self._pool.submit(self._fill_or_blame, batch, group) for group in batch.groups]
         return batch
@@ -168,7 +184,10 @@ class Source(ABC, Generic[AnyBatch]):
 
     def _fill_or_blame(self, batch: AnyBatch, group: list[int]) -> None:
         try:
-            self._fill(batch, group)
+            if self._children:
+                self._children.fill(batch, group)
+            else:
+                self.fill(batch, group)
         except VolumeError as error:
             raise BrokenCaseError(batch.plans[group[0]].case, error) from error
 
@@ -225,7 +244,7 @@ class Source(ABC, Generic[AnyBatch]):
         """Return the batch with its arrays, in memory that is used again."""
 
     @abstractmethod
-    def _fill(self, batch: AnyBatch, group: list[int]) -> None:
+    def fill(self, batch: AnyBatch, group: list[int]) -> None:
         """Make some samples of the batch, all of one case, whose files are read once."""
 
 
@@ -261,5 +280,8 @@ def take(memory: Memory, place: int, shape: tuple[int, ...], dtype: np.dtype[Any
     """
     size = int(np.prod(shape)) * dtype.itemsize
     if place not in memory or memory[place].size < size:
-        memory[place] = np.empty(size, np.uint8)
+        if isinstance(memory, Shared):
+            memory.allocate(place, size)
+        else:
+            memory[place] = np.empty(size, np.uint8)
     return memory[place][:size].view(dtype).reshape(shape)

@@ -218,8 +218,9 @@ class ViewPlanner(Planner):
         recipe = self.views
         bits = words[..., _WORDS["flips"]] >> np.array([61, 62, 63], np.uint64) & np.uint64(1)
         flips = bits.astype(bool) & np.array([axis in recipe.flips for axis in AXES])
-        angles = recipe.degrees * _around_zero(words[..., _WORDS["angles"]])
-        scales = 1 + recipe.scale * _around_zero(words[..., _WORDS["scales"]])
+        turned, stretched = (np.array(axes) for axes in ((1, 0, 0), (0, 1, 1))) if recipe.flat else (1, 1)
+        angles = recipe.degrees * _around_zero(words[..., _WORDS["angles"]]) * turned
+        scales = 1 + recipe.scale * _around_zero(words[..., _WORDS["scales"]]) * stretched
         spacing, units = self._spacing[cases][:, None], self._units[cases][:, None]
         matrices, offsets = np.empty((*sizes.shape, 3)), np.empty(sizes.shape)
         for part, shape in ((slice(GLOBALS), recipe.shape), (slice(GLOBALS, None), recipe.local_shape)):
@@ -236,7 +237,7 @@ class ViewPlanner(Planner):
     def _draw_intensities(self, words: Words) -> list[list[list[float]]]:
         """Draw for each view three deviations of the blur, that of the noise, and the exponent, all of float32."""
         recipe = self.views
-        blur = recipe.blur * rng.unit(words[..., _WORDS["blur"]])
+        blur = recipe.blur * rng.unit(words[..., _WORDS["blur"]]) * (np.array((0, 1, 1)) if recipe.flat else 1)
         noise = recipe.noise * rng.unit(words[..., _WORDS["noise"]])
         logs = recipe.gamma * _around_zero(words[..., _WORDS["gamma"]])
         exponents = np.array([math.exp(value) for value in logs.ravel().tolist()]).reshape(logs.shape)

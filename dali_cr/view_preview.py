@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.geometry import Triple
+from dali_cr.images import ORIENTATION
 from dali_cr.normalize import affine_map
 from dali_cr.ops.decode import decode_channel
 from dali_cr.plan import SamplePlan
@@ -39,6 +40,8 @@ class ViewRow:
     place: int
     """Which slice of the volume: the one through the middle of the first view."""
     pictures: Pictures
+    upwards: bool
+    """Whether rows count from the bottom, as they do but in images."""
 
     @property
     def height(self) -> float:
@@ -56,7 +59,7 @@ class ViewRow:
         axes = strip.subplots(1, self.columns)
         for axis, (name, picture, aspect) in zip(axes, self.pictures, strict=True):
             clean = {"vmin": 0.0, "vmax": 1.0} if name.startswith(("volume", "target")) else {}
-            axis.imshow(picture, cmap="gray", origin="lower", aspect=aspect, **clean)
+            axis.imshow(picture, cmap="gray", origin="lower" if self.upwards else "upper", aspect=aspect, **clean)
             axis.set(xticks=[], yticks=[])
             axis.set_xlabel(name, fontsize=8)
         self._draw_outlines(axes[0])
@@ -118,14 +121,15 @@ def make_row(planner: ViewPlanner, number: int) -> ViewRow:
         slice_ = _read_slice(source, plan, place)
     finally:
         source.close()
-    spacing = planner.index.cases[plan.case].volumes[0].spacing
+    volume = planner.index.cases[plan.case].volumes[0]
+    spacing = volume.spacing
     pictures: Pictures = [(f"volume, slice {place}", slice_, spacing[1] / spacing[2])]
     for name, arrays in (("target", target), ("view", view)):
         for v in range(GLOBALS):
             picture = arrays[v, 0, views[v].shape[0] // 2]
             pictures.append((f"{name} {v + 1}", picture, _aspect(views[v], spacing)))
     pictures.append(("local views", _mosaic(local[:, 0, local.shape[2] // 2]), 1.0))
-    return ViewRow(plan, place, pictures)
+    return ViewRow(plan, place, pictures, volume.orientation != ORIENTATION)
 
 
 def _read_slice(source: ViewPairSource, plan: SamplePlan, place: int) -> npt.NDArray[np.float32]:

@@ -62,9 +62,10 @@ class ViewPairSource(Source[Batch]):
         arrays = (take(memory, place, shape, single) for place, shape in enumerate((views, views, local)))
         return Batch(plans, (*arrays, numbers_of(plans)))
 
-    def _fill(self, batch: Batch, group: list[int]) -> None:
+    def fill(self, batch: Batch, group: list[int]) -> None:
+        """Read a case once and make all views of its samples."""
         case = self.case_of(batch.plans[group[0]])
-        view, target, local, _ = batch.arrays
+        view, target, local = batch.arrays[:3]
         boxes = {i: reach_of(batch.plans[i], case.shape) for i in group}
         start, stop = crop.around(boxes.values())
         for channel, volume, raw in self.boxes(case, start, stop):

@@ -27,7 +27,8 @@ class Views:
     Attributes
     ----------
     shape : (3,) int
-        (D, H, W) of a global view.
+        (D, H, W) of a global view. With 1 along D all boxes are of one slice too, anywhere in the volume: views of
+        images, or of slices across D, which are turned, stretched, blurred and compared within the slice alone.
     sizes : tuple of (3,) int
         Boxes that a global view may be of, in voxels (of `spacing`), each as likely as the others. A box larger than
         its volume is padded evenly, the odd voxel last.
@@ -65,7 +66,8 @@ class Views:
     Raises
     ------
     ValueError
-        If a field is not as above, a local box is larger than a global one, or the swaps cannot lie in a view.
+        If a field is not as above, a local box is larger than a global one, views of one slice have boxes of several,
+        or the swaps cannot lie in a view.
 
     Notes
     -----
@@ -73,6 +75,8 @@ class Views:
     are those of the authors' code for LUNA, which resamples to 1 mm (`spacing=(1, 1, 1)`). Project choices: the share
     of foreground in place of a tissue test; left-right as the axis to flip; sampling without a filter before; boxes of
     local views that never leave the box around the global ones; new views for each sample in place of 16 kept pairs.
+    The authors' 2-D part has other transforms (crops of any size, grey, colour, cutout in place of swaps): views of one
+    slice are those in 3-D without an axis, which is a project choice throughout.
 
     References
     ----------
@@ -127,6 +131,11 @@ class Views:
             sizes = getattr(self, name)
             if not isinstance(sizes, tuple) or not sizes or not all(map(_is_shape, sizes)):
                 raise ValueError(f"{name}: wanted at least one (D, H, W) of positive integers, got {sizes!r}")
+        if self.flat:
+            boxes = {"sizes": self.sizes, "local_shape": (self.local_shape,), "local_sizes": self.local_sizes}
+            thick = next(((name, box) for name, found in boxes.items() for box in found if box[0] != 1), None)
+            if thick:
+                raise ValueError(f"{thick[0]}: wanted 1 along D like the views' shape {self.shape}, got {thick[1]}")
         least = tuple(map(min, zip(*self.sizes, strict=True)))
         large = [size for size in self.local_sizes if any(a > b for a, b in zip(size, least, strict=True))]
         if large:
@@ -152,6 +161,11 @@ class Views:
     def dtype(self) -> Literal["float32"]:
         """Of all views."""
         return "float32"
+
+    @property
+    def flat(self) -> bool:
+        """Whether views are of one slice."""
+        return self.shape[0] == 1
 
     @property
     def count(self) -> int:

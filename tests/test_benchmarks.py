@@ -31,7 +31,8 @@ TINY = Workload(
     iterations=5,
     batch_size=2,
 )
-CONTENDERS = ["igzip", "igzip-needed", "ours-reader", "ours-loader", "ours-host", "plain", "torchio", "monai"]
+CONTENDERS = ["igzip", "igzip-needed", "ours-reader", "ours-loader", "ours-host", "ours-processes", "plain"]
+CONTENDERS += ["torchio", "monai"]
 
 
 @pytest.fixture

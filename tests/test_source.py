@@ -191,7 +191,7 @@ def test_whatever_a_thread_raises_reaches_the_caller(
     def fail(*_: object) -> None:
         raise MemoryError("none left")
 
-    monkeypatch.setattr(source, "_fill", fail)
+    monkeypatch.setattr(source, "fill", fail)
     with pytest.raises(MemoryError, match="none left"):
         source.batch(0)
     source.close()

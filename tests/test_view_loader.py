@@ -5,12 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import dali_cr
 from dali_cr.view_plan import AffineView
-from tests.test_view_source import RECIPE
+from tests.test_view_source import RECIPE, RECIPES
 
 COUNT = 24
 
@@ -154,8 +156,22 @@ def test_skip_counts_and_is_kept_in_the_state(breakable: dali_cr.Index) -> None:
         assert samples(again, 5) == whole
 
 
+def test_images_and_slices_lose_the_axis_they_have_not(mixed_index: dali_cr.Index, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        Image.fromarray(rng.integers(0, 255, (30, 24), np.uint8)).save(tmp_path / f"{number}.png")
+    recipe = replace(RECIPES["flat"], normalize="percentile")
+    for index in (dali_cr.scan(tmp_path, "*.png", progress=False), mixed_index):
+        with loader(index, recipe=recipe) as thick, loader(index, recipe=recipe, dims=2) as flat:
+            one, other = next(iter(thick)), next(iter(flat))
+        for name, shape in (("view", (4, 2, 1, 10, 12)), ("target", (4, 2, 1, 10, 12)), ("local", (4, 3, 1, 5, 4))):
+            assert other[name].shape == shape
+            assert torch.equal(one[name].squeeze(3), other[name])
+            assert other[name].std() > 0
+
+
 def test_refuses_at_once(mixed_index: dali_cr.Index) -> None:
-    with pytest.raises(ValueError, match="wanted 3 for views"):
+    with pytest.raises(ValueError, match=r"dims: wanted a crop of \(1, rows, columns\) .*, got \(6, 10, 12\)"):
         loader(mixed_index, dims=2)
     with pytest.raises(ValueError, match="a 'gpu' level needs a GPU"):
         loader(mixed_index, cache="gpu:1GB")

@@ -107,6 +107,35 @@ def test_views_of_a_sample_differ(plans: list[SamplePlan]) -> None:
     assert np.array_equal(plans[7].swaps, dali_cr.draw_swaps(3, 7, SMALL.shape, SMALL.swap))
 
 
+def test_views_of_one_slice_stay_in_it(mixed_index: dali_cr.Index) -> None:
+    flat = replace(
+        SMALL,
+        shape=(1, 10, 12),
+        sizes=((1, 10, 12), (1, 9, 12), (1, 15, 20)),
+        local_shape=(1, 4, 4),
+        local_sizes=((1, 4, 4), (1, 8, 6)),
+        swap=dali_cr.Swap(5, (1, 2, 2)),
+        flips=("D", "H", "W"),
+    )
+    planner = ViewPlanner(mixed_index, flat, 3)
+    plans = planner.draw(np.arange(PLANS))
+    origins, sizes = boxes(plans)
+    depths = planner._lengths[[plan.case for plan in plans], 0]
+    assert (sizes[..., 0] == 1).all()
+    assert (origins[..., 0] == origins[:, :1, 0]).all()
+    assert ((origins[:, 0, 0] >= 0) & (origins[:, 0, 0] < depths)).all()
+    assert {(plan.case, z) for plan, z in zip(plans, origins[:, 0, 0].tolist(), strict=True)} == {
+        (case, z) for case, shape in enumerate(planner._lengths.tolist()) for z in range(shape[0])
+    }
+    assert (overlap_of(origins[:, 0], sizes[:, 0], origins[:, 1], sizes[:, 1]) > flat.overlap).all()
+    for plan in plans[:500]:
+        for view in views_of(plan):
+            assert (view.matrix[0, 1], view.matrix[0, 2], view.matrix[1, 0], view.matrix[2, 0]) == (0, 0, 0, 0)
+            assert (abs(view.matrix[0, 0]), view.offset[0], view.blur[0]) == (1, view.origin[0], 0)
+            assert view.angles[0] != 0
+            assert 1 not in view.scales[1:]
+
+
 def same(one: SamplePlan, other: SamplePlan) -> bool:
     alike = (one.number, one.case, one.path, one.attempt) == (other.number, other.case, other.path, other.attempt)
     return alike and all(

@@ -1,5 +1,6 @@
 """Pictures of views: drawn from the very arrays a loader would give, outlines where the maps look."""
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
+from PIL import Image
 
 import dali_cr
 from dali_cr import preview, view_preview
@@ -16,7 +18,7 @@ from dali_cr.phantom_files import write_phantoms
 from dali_cr.stream import Stream
 from dali_cr.view_plan import ViewPlanner, views_of
 from dali_cr.view_source import ViewPairSource
-from tests.test_view_source import RECIPE
+from tests.test_view_source import RECIPE, RECIPES
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +43,16 @@ def test_pictures_are_the_middle_slices_of_what_a_loader_gives(index: dali_cr.In
         assert np.array_equal(mosaic[:5, 5 * v : 5 * v + 4], local[0, v, 0, 2])
     volume = dali_cr.read_volume(index.root / row.plan.path)[0, row.place]
     assert np.array_equal(pictures[f"volume, slice {row.place}"], np.clip((volume + 10) / 110, 0, 1).astype(np.float32))
+
+
+def test_images_are_drawn_from_the_top(tmp_path: Path, index: dali_cr.Index) -> None:
+    Image.fromarray(np.arange(30 * 24, dtype=np.uint16).reshape(30, 24)).save(tmp_path / "one.png")
+    pictures = dali_cr.scan(tmp_path, "*.png", progress=False)
+    for index_, upwards in ((pictures, False), (index, True)):
+        row = view_preview.make_row(ViewPlanner(index_, replace(RECIPES["flat"], normalize="percentile"), 3), 0)
+        figure = Figure()
+        row.draw(figure.subfigures(1, 1))
+        assert {axis.images[0].origin for axis in figure.axes} == {"lower" if upwards else "upper"}
 
 
 def test_an_outline_is_where_the_slice_meets_the_box(index: dali_cr.Index) -> None:

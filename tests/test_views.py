@@ -44,6 +44,8 @@ def test_defaults_are_the_authors() -> None:
         ({"spacing": (1, 1)}, "spacing: wanted three"),
         ({"spacing": (1, 0, 1)}, "spacing: wanted three"),
         ({"swap": Swap(1, 65)}, "two disjoint patches"),
+        ({"shape": (1, 64, 64)}, r"sizes: wanted 1 along D like the views' shape \(1, 64, 64\), got \(64, 96, 96\)"),
+        ({"shape": (1, 64, 64), "sizes": ((1, 64, 64),)}, r"local_shape: wanted 1 along D .*, got \(16, 16, 16\)"),
     ],
     ids=str,
 )

@@ -49,6 +49,7 @@ class Loader(Reader):
     """`dali_cr.Loader`, without a cache or with one."""
 
     cache: str | None = None
+    processes = False
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
@@ -60,6 +61,7 @@ class Loader(Reader):
             device=job.device,
             seed=job.seed,
             threads=max(1, job.workers),
+            processes=self.processes,
             **options,
         )
 
@@ -97,6 +99,12 @@ class HostCache(Loader):
     """Raw voxels in memory."""
 
     cache, fills_cache = "host", True
+
+
+class HostCacheProcesses(HostCache):
+    """The same, finished by processes."""
+
+    processes = True
 
 
 class DiskCache(Loader):

@@ -27,6 +27,8 @@ class Contender:
     """Whether it can do without workers, in the caller's own thread."""
     cache: str | None = None
     """Which of the loader's caches it is about."""
+    only: str | None = None
+    """The device that it is for, if it is for one."""
     files: tuple[str, ...] = ("nifti",)
     """Kinds of files that it reads."""
     samples: tuple[str, ...] = ("pairs",)
@@ -41,6 +43,8 @@ class Contender:
             return "this version of dali_cr.Loader has no cache"
         if self.cache == "gpu" and device != "cuda":
             return "needs --device cuda"
+        if self.only and device != self.only:
+            return f"for --device {self.only}"
         return None
 
     def open(self, job: Job) -> Feed:
@@ -82,6 +86,17 @@ ROSTER = {
                 samples=_ANY,
             )
             for cache in ("host", "disk", "gpu")
+        ),
+        Contender(
+            "ours-processes",
+            "dali-cr, Loader, host cache, processes",
+            "ours",
+            "ours:HostCacheProcesses",
+            needs=_DALI,
+            cache="host",
+            files=_BOTH,
+            samples=_ANY,
+            only="cpu",
         ),
         Contender("plain", "NumPy + nibabel, threads", "peer", "plain:Plain", needs=("torch",), alone=True),
         Contender("torchio", "TorchIO, DataLoader", "peer", "torchio_loader:TorchIO", needs=_TORCHIO, alone=True),
