@@ -23,6 +23,7 @@ BENCH_DEVICE := $(if $(DRIVER_CUDA),cuda,cpu)
 BIN := .venv/bin
 INSTALLED := .venv/installed-$(EXTRA)
 INSTALLED_BENCH := .venv/installed-bench-$(EXTRA)
+INSTALLED_TEST := .venv/installed-test-$(EXTRA)
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(TORCH_INDEX)
 CUDA_TEXT = kernels/*.cu kernels/*.cuh tests/cuda_on_cpu/*.hpp
 
@@ -36,7 +37,7 @@ demo: $(INSTALLED)
 		--pattern "*.nii.gz" anatomical.nii reoriented_anat_moved.nii --exclude standard.nii.gz example_nifti2.nii.gz \
 		--fourth-axis cases --crop 24 32 32 --iterations 20 --patch 4 8 --batch-size 4 --filters 8 --steps 400 --lr 3e-3
 
-test: $(INSTALLED)
+test: $(INSTALLED_TEST)
 	@$(BIN)/python -m pytest -n 2 -m "not gpu"
 
 bench: $(INSTALLED_BENCH)
@@ -69,4 +70,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 $(INSTALLED_BENCH): $(INSTALLED)
 	@$(PIP_INSTALL) -e ".[bench]"
+	@touch $@
+
+# What the tests compare with: the loaders of others, and nnU-Net's networks.
+$(INSTALLED_TEST): $(INSTALLED_BENCH)
+	@$(PIP_INSTALL) -e ".[nnunet]"
 	@touch $@

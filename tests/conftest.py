@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,25 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     asked_for = "gpu" in item.config.option.markexpr
     if item.get_closest_marker("gpu") and not asked_for and shutil.which("nvidia-smi") is None:
         pytest.skip("needs a GPU")
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Keep torch to one thread in a module's tests: the cores are shared by several processes that run tests."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small labelled volumes and a split: see `tests.finetuning.write_data`. No test writes into the folder."""
+    from tests.finetuning import write_data
+
+    return write_data(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import nibabel as nib
+import numpy as np
+import numpy.typing as npt
 
 from dali_cr.phantom_files import write_phantoms
 from train import finetune, pretrain
@@ -83,6 +85,12 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     """Return the rows of a CSV file."""
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
+
+
+def dice(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
+    """Return how two masks overlap: 1 where both are empty."""
+    size = int(one.sum() + other.sum())
+    return 2 * int((one & other).sum()) / size if size else 1.0
 
 
 def prepared(config: Any) -> finetune.Run:

@@ -17,7 +17,7 @@ import tyro
 from safetensors.torch import load_file
 
 import dali_cr
-from tests.finetuning import WHOLE, classify, localize, prepared, read_csv, run_pretraining, segment, write_data
+from tests.finetuning import WHOLE, classify, localize, prepared, read_csv, run_pretraining, segment
 from train import finetune
 from train.finetune import Refused, first_cases, introduce
 from train.finetune_settings import Classify, Localize, Segment
@@ -29,18 +29,7 @@ FILES = {"checkpoint.pt", "config.json", "index.json", "metrics.jsonl", "model.s
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Keep the runs of this process to one thread, as the tests of pre-training do."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_data(tmp_path_factory.mktemp("data"))
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +125,7 @@ def test_an_init_of_another_network_is_refused_by_name(data, init, out):
     with pytest.raises(Refused, match="wanted 'random' or the folder of a pre-training run"):
         finetune.main(segment(data, out, init=str(data)))
     finetune.main(segment(data, out / "first"))
-    with pytest.raises(Refused, match="wanted a pre-training run"):
+    with pytest.raises(Refused, match="wanted a run of train.pretrain, .*first is one of train.finetune segment"):
         finetune.main(segment(data, out / "second", init=str(out / "first")))
 
 
@@ -154,7 +143,7 @@ def test_an_init_of_other_channels_is_refused(data, init, tmp_path, out):
         image = nib.load(path)
         stacked = np.stack([image.get_fdata(), image.get_fdata()], -1).astype("f4")
         nib.save(nib.Nifti1Image(stacked, image.affine), tmp_path / "two" / path.name)
-    with pytest.raises(Refused, match="wanted 2 channels, as the data have, .* has 1"):
+    with pytest.raises(Refused, match="wanted 2 channels, as the data have, .* has 1; pre-train on images of as many"):
         finetune.main(segment(data, out, init=str(init), data=(tmp_path / "two",)))
 
 
@@ -184,10 +173,13 @@ def shifted(values, affine):
     [
         (lambda values, affine: (None, affine), "{case}: image without a label. --unmatched leave goes on"),
         (lambda values, affine: (values[1:], affine), "{case}: on another grid: wanted"),
-        (shifted, "{case}: on another grid: its affine differs"),
+        (shifted, "{case} are, got them up to 5 mm away; resample it onto the image's"),
         (lambda values, affine: (values * 0, affine), "{case}: empty: wanted a labelled voxel. --keep-empty"),
         (lambda values, affine: (values + 0.5, affine), "{case}: wanted whole numbers as labels"),
-        (lambda values, affine: (values * 100, affine), "{case}: wanted labels from 0 to 255, got 0 to 300"),
+        (
+            lambda values, affine: (values * 100, affine),
+            "{case}: wanted labels from 0 to 255, got 0 to 300; number",
+        ),
     ],
     ids=["missing", "shape", "affine", "empty", "fractions", "large"],
 )
@@ -296,6 +288,23 @@ def test_refuses_settings_that_make_no_sense(data, out, make, change):
         make(data, out, **change)
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"labels": Path("/nowhere")}, "labels: wanted a folder of label volumes, /nowhere is not there"),
+        ({"labels": Path(__file__)}, "labels: wanted a folder of label volumes, .*py is a file"),
+        ({"split": Path("/nowhere.json")}, "split: wanted a file that python -m train.splits wrote, /nowhere.json is"),
+        ({"plans": Path("/p.json")}, "plans: wanted the nnUNetPlans.json of a preprocessed data set, /p.json is not"),
+        ({"init": "/nowhere"}, "init: wanted 'random' or the folder of a pre-training run, /nowhere/model.safetensors"),
+    ],
+    ids=["labels", "a file", "split", "plans", "init"],
+)
+def test_what_is_not_there_is_named(data, out, change, says):
+    with pytest.raises(Refused, match=says):
+        finetune.main(segment(data, out, **change))
+    assert not out.exists()
+
+
 def test_too_large_a_budget_is_refused(data, out):
     with pytest.raises(Refused, match="at most the 4 labelled cases of the pool, got 5"):
         finetune.main(segment(data, out, cases=5))
@@ -329,19 +338,20 @@ def test_a_run_that_was_ended_and_resumed_is_the_same(command, tmp_path):
     expected = losses(tmp_path / "whole")
     assert len(expected) == 40
     assert sum(list(expected.values())[-10:]) < sum(list(expected.values())[:10])
-    for number in (signal.SIGKILL, signal.SIGTERM):
-        out = tmp_path / number.name
-        with subprocess.Popen([*command, "--out", out], cwd=ROOT, env=ENVIRONMENT, stdout=-1, stderr=-1) as running:
-            while max(losses(out), default=0) < 9 and running.poll() is None:
+    out = tmp_path / "ended"
+    for number, step in ((signal.SIGKILL, 9), (signal.SIGTERM, 20)):
+        line = [*command, "--out", out, "--resume"]
+        with subprocess.Popen(line, cwd=ROOT, env=ENVIRONMENT, stdout=-1, stderr=-1) as running:
+            while max(losses(out), default=0) < step and running.poll() is None:
                 time.sleep(0.002)
             running.send_signal(number)
             running.communicate()
         assert running.returncode == (-9 if number == signal.SIGKILL else 128 + number)
-        resumed = run_to_its_end([*command, "--out", out, "--resume"])
-        assert resumed.returncode == 0, resumed.stderr
-        assert losses(out) == expected
-        for name in ("model.safetensors", "scores.csv"):
-            assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), f"{name} after {number.name}"
+    resumed = run_to_its_end([*command, "--out", out, "--resume"])
+    assert resumed.returncode == 0, resumed.stderr
+    assert losses(out) == expected
+    for name in ("model.safetensors", "scores.csv"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
 def test_a_finished_run_only_reports_and_more_steps_go_on(data, out, capsys):

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import dali_cr
-from tests.finetuning import WHOLE, classify, localize, prepared, read_csv, run_pretraining, segment, write_data
+from tests.finetuning import WHOLE, classify, dice, localize, prepared, read_csv, run_pretraining, segment
 from tests.volumes import write_nifti
 from train import finetune, predict
 from train.boxes import box_of, in_crop
@@ -31,12 +31,7 @@ AT = (1.5, 1.2, 1.3)
 WINDOW = ("window", 0.0, 100.0)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def body(spacing: tuple[float, float, float]) -> np.ndarray:
@@ -64,10 +59,6 @@ def bodies(tmp_path_factory: pytest.TempPathFactory) -> tuple[dali_cr.Index, dic
 def task_of(files: dict[str, Path], crop: tuple[int, int, int], *, regions: bool = False) -> Segmentation:
     view = View(crop=crop, normalize=WINDOW, batch_size=2, spacing=AT)
     return Segmentation(["body"], view, members=[[3]], values=[3], regions=regions, files=files)
-
-
-def overlap(one: np.ndarray, other: np.ndarray) -> float:
-    return float(2 * (one & other).sum() / (one.sum() + other.sum()))
 
 
 class Threshold(nn.Module):
@@ -114,11 +105,11 @@ def test_a_mask_lies_on_the_files_own_grid(bodies, regions, case):
     truth = body(SPACINGS[case])
     assert mask.shape == truth.shape == index.cases[case].shape
     assert set(np.unique(mask)) == {0, 3}
-    assert overlap(mask == 3, truth) > 0.93
+    assert dice(mask == 3, truth) > 0.93
     centre = [(hit.mean() + 0.5) * mm for hit, mm in zip(np.nonzero(mask), SPACINGS[case], strict=True)]
     np.testing.assert_allclose(centre, CENTRE, atol=0.3)
     row = task.score(module, replace(index, cases=(index.cases[case],))).rows[0]
-    assert row["dice"] == pytest.approx(overlap(mask == 3, truth), abs=1e-6)
+    assert row["dice"] == pytest.approx(dice(mask == 3, truth), abs=1e-6)
 
 
 def test_at_their_own_spacing_the_answer_is_as_without(bodies):
@@ -198,11 +189,6 @@ def test_labels_of_the_nearest_voxels():
     assert resample_labels(labels, labels.shape) is labels
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_data(tmp_path_factory.mktemp("data"))
-
-
 def test_runs_at_a_spacing(data, tmp_path):
     """Pre-trained, fine-tuned with what --init says, and predicted."""
     init = run_pretraining(data, tmp_path / "pre", spacing=(22.0, 14.0, 19.0))
@@ -221,7 +207,7 @@ def test_runs_at_a_spacing(data, tmp_path):
         np.testing.assert_array_equal(mask.affine, image.affine)
         value = {"trunk": 1, "right lung": 2, "left lung": 3}[row["class"]]
         one, other = (np.asarray(volume.dataobj) == value for volume in (mask, truth))
-        assert overlap(one, other) == pytest.approx(float(row["dice"]), abs=1e-6)
+        assert dice(one, other) == pytest.approx(float(row["dice"]), abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", [localize, classify])

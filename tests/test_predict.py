@@ -10,26 +10,17 @@ import pytest
 import torch
 
 import dali_cr
-from tests.finetuning import classify, localize, read_csv, run_pretraining, segment, write_data
+from tests.finetuning import classify, dice, localize, read_csv, run_pretraining, segment
 from tests.volumes import ORIENTATIONS, write_nifti
 from train import finetune, predict
 from train.boxes import box_of, to_canonical
 from train.folder import Refused
 from train.mask import write_mask
-from train.predict import Config
+from train.predict import Config, open_run
+from train.splits import load_split
+from train.volumes import pad_evenly, read_case
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_data(tmp_path_factory.mktemp("data"))
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -99,10 +90,34 @@ def test_masks_are_what_was_scored(data, runs, tmp_path, name):
         assert mask.shape == image.shape
         np.testing.assert_array_equal(mask.affine, image.affine)
         one, other = (np.isin(np.asarray(volume.dataobj), members[row["class"]]) for volume in (mask, truth))
-        dice = 2 * (one & other).sum() / (one.sum() + other.sum()) if one.any() or other.any() else 1
-        assert dice == pytest.approx(float(row["dice"]), abs=1e-6)
+        assert dice(one, other) == pytest.approx(float(row["dice"]), abs=1e-6)
         some += int(one.sum())
     assert some > 0
+
+
+def test_one_checkpoint_scores_the_same_on_padded_volumes(data, runs, tmp_path):
+    run, split = runs / "segment", load_split(data / "splits.json")
+    for path in (data / "images").iterdir():
+        if path.name.split(".")[0] in split.test:
+            image = nib.load(path)
+            padded = nib.Nifti1Image(np.pad(np.asarray(image.dataobj), 30), image.affine, image.header)
+            (tmp_path / "padded").mkdir(exist_ok=True)
+            nib.save(padded, tmp_path / "padded" / path.name)
+    predict.main(Config(run=run, data=(tmp_path / "padded",), out=tmp_path / "out", device="cpu"))
+
+    module, index = open_run(run)[1].eval(), dali_cr.scan(tmp_path / "padded", progress=False)
+    scored = {row["case"]: float(row["dice"]) for row in read_csv(run / "scores.csv") if row["class"] == "trunk"}
+    assert min(scored.values()) > 0.2
+    for case in index.cases:
+        truth = np.pad(dali_cr.read_volume(data / "labels" / case.name)[0] == 1, 30)
+        mask = dali_cr.read_volume(tmp_path / "out" / case.name)[0] == 1
+        assert dice(mask, truth) == pytest.approx(scored[case.name], abs=0.005)
+        # Shown all of the padded volume at once, the same weights say something else.
+        whole = read_case(index.root, case, "zscore")
+        with torch.no_grad():
+            answer = module(torch.from_numpy(pad_evenly(whole, (96, 96, 96), [0.0])[0])[None])[0].argmax(0).numpy()
+        inner = tuple(slice((96 - n) // 2, (96 - n) // 2 + n) for n in truth.shape)
+        assert dice(answer[inner] == 1, truth) < scored[case.name] - 0.1
 
 
 def test_boxes_are_what_was_scored(data, runs, tmp_path):

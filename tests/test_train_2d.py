@@ -26,13 +26,7 @@ from train.network import build_network
 from train.splits import load_split, split_of_table
 from train.task import ask
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +239,7 @@ def test_an_init_of_another_kind_is_refused(data, inits, tmp_path):
     init = str(inits / "sononet64")
     with pytest.raises(Refused, match="wanted a dynunet, .* is a sononet64; --network sononet64 takes it"):
         finetune.main(segment(data, tmp_path / "run", init=init))
-    with pytest.raises(Refused, match="wanted a network of --dims 3, that of .* is of 2"):
+    with pytest.raises(Refused, match="wanted a network of --dims 3, .* is of 2; --dims 2 takes it"):
         finetune.main(segment(data, tmp_path / "run", init=init, network="sononet64", dims=3))
     with pytest.raises(Refused, match=r"analysis.0.0.conv.weight is \(2, 1, 3, 3\), \(4, 1, 3, 3\) wanted"):
         finetune.main(segment(data, tmp_path / "run", init=init, network="sononet64", filters=4))

@@ -101,20 +101,22 @@ def check(sizes: Sizes) -> None:
 def build(sizes: Sizes) -> Network:
     """Build one: sized by its crop, or by levels."""
     # Imported here: it takes seconds, and --help or a typing error should not.
-    from monai.networks.nets import DynUNet
+    from train.planned import PlannedUNet
 
     first = 3 - sizes.dims
     strides = list(sizes.levels.strides) if sizes.levels else halvings(sizes.crop)
     widths = [min(sizes.filters * 2**level, max(WIDEST, sizes.filters)) for level in range(len(strides) + 1)]
     if sizes.levels:
         widths = list(sizes.levels.widths)
-    kernel = tuple(1 if edge == 1 else 3 for edge in sizes.crop)[first:]
+    kernels = [tuple(1 if edge == 1 else 3 for edge in sizes.crop)] * len(widths)
+    if sizes.levels and sizes.levels.kernels:
+        kernels = list(sizes.levels.kernels)
     steps = [stride[first:] for stride in strides]
-    module = DynUNet(
+    module = PlannedUNet(
         spatial_dims=sizes.dims,
         in_channels=sizes.channels,
         out_channels=sizes.outputs,
-        kernel_size=[kernel] * len(widths),
+        kernel_size=[kernel[first:] for kernel in kernels],
         strides=[(1,) * sizes.dims, *steps],
         upsample_kernel_size=steps,
         filters=widths,

@@ -2,12 +2,13 @@
 
 ::
 
-    python -m train.pretrain --data scans/ --plans nnUNetPlans.json --crop 64 64 64 --out runs/first
+    python -m train.pretrain --data scans/ --plans nnUNetPlans.json --crop 64 64 64 --spacing 1 1 1 --out runs/first
     python -m train.export runs/first -o first.pth
     nnUNetv2_train DATASET 3d_fullres FOLD -pretrained_weights first.pth
 
-nnU-Net leaves its output layers as they are and takes over all others. Pre-train on what its training will see:
-volumes on the plans' spacing, z-scored.
+The plans are those of nnU-Net's default planner; for their configuration ``2d``, add ``--configuration 2d --dims 2
+--slices D --crop 1 64 64`` and leave ``--spacing`` out. nnU-Net keeps its own output layers and takes over all others.
+Pre-train on what its training will see: volumes on the plans' spacing, z-scored, with as many channels.
 """
 
 from __future__ import annotations

@@ -115,7 +115,8 @@ def size_network(config: Config, init: Init | None, view: View, channels: int, o
     seen: Triple = tuple(edge // k for edge, k in zip(view.crop, view.shrink, strict=True))  # type: ignore[assignment]
     if init and init.about["channels"] != channels:
         raise ValueError(
-            f"init: wanted {channels} channels, as the data have, {init.folder} has {init.about['channels']}"
+            f"init: wanted {channels} channels, as the data have, {init.folder} has {init.about['channels']}; "
+            "pre-train on images of as many"
         )
     if init and config.topology not in (None, init.crop):
         raise ValueError(f"topology: wanted that of {init.folder}, {init.crop}, or none; got {config.topology}")
@@ -160,6 +161,7 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
     training = first_cases(supervised.parts["pool"], config.cases, config.order_seed)
     task.learn(training)
     torch.manual_seed(config.seed)
+    view = task.view
     network = size_network(config, init, view, index.channels, task.outputs if not task.whole else 1)
     fit = check_fit(init, network, config.transfer) if init else None
     if fit:
@@ -203,7 +205,9 @@ def _refuse_other_network(config: Config, init: Init) -> None:
     if known not in (config.network, ENCODER_OF.get(config.network)):
         raise ValueError(f"init: wanted a {config.network}, {init.folder} is a {known}; --network {known} takes it")
     if dims != config.dims:
-        raise ValueError(f"init: wanted a network of --dims {config.dims}, that of {init.folder} is of {dims}")
+        raise ValueError(
+            f"init: wanted a network of --dims {config.dims}, {init.folder} is of {dims}; --dims {dims} takes it"
+        )
 
 
 def _draw_split(config: Config, index: dali_cr.Index) -> Split:
@@ -216,7 +220,7 @@ def _build_loader(config: Config, view: View, training: dali_cr.Index, device: t
     recipe = dali_cr.Restoration(
         crop=view.crop,
         swap=dali_cr.Swap(iterations=0),
-        flips=config.flips,
+        flips=view.flips(config.flips),
         normalize=view.normalize,
         foreground=config.foreground_share,
         spacing=view.spacing,
@@ -263,6 +267,8 @@ def introduce(run: Run) -> Iterator[str]:
     yield f"training   on {len(run.training)} cases, {config.steps} steps of {config.batch_size} crops"
     size = f" of {' × '.join(f'{mm:g}' for mm in view.spacing)} mm" if view.spacing else ""
     yield f"crop       {' × '.join(map(str, view.crop))} voxels{size}, normalize {view.normalize}"
+    if view.slices != "D":
+        yield f"slices     across {view.slices}"
     yield f"device     {device_name(run.device)}"
     trained = sum(parameter.numel() for parameter in run.module.parameters())
     yield f"network    {config.network}, {config.dims}-D, {trained:,} parameters"

@@ -6,7 +6,7 @@ What Chen et al. (2019) trained with is not known to us: every default here is a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -136,6 +136,9 @@ class Segment(Config):
     """Regions that may overlap, the wider before the narrower, as tumour=1+2+4 core=1+4: a sigmoid for each."""
     absent: Absent = "empty"
     """What it means that a class has no voxel in a case: there is none, or nobody has drawn it (not for regions)."""
+    slices: Axis | None = None
+    """With --dims 2: the axis that volumes are cut across, as for --init, D without one; --crop is 1 and the edges
+    within a slice. What is predicted and scored is whole volumes."""
     keep_empty: bool = False
     """Take cases without any labelled voxel."""
     foreground: float = 0.5
@@ -144,6 +147,8 @@ class Segment(Config):
     def __post_init__(self) -> None:
         """Refuse what can be seen to be wrong without looking at the data."""
         super().__post_init__()
+        if self.slices and self.dims != 2:
+            raise ValueError(f"slices: wanted --dims 2 with them, got {self.slices} with --dims {self.dims}")
         if self.regions and self.absent == "unlabelled":
             raise ValueError("absent: wanted empty with --regions, got unlabelled: their labels cannot be told apart")
         if not 0 <= self.foreground <= 1:
@@ -153,6 +158,14 @@ class Segment(Config):
     def foreground_share(self) -> float:
         """Probability that a crop is centred on what is to be found."""
         return self.foreground
+
+    def view(self, init: Init | None) -> View:
+        """Return how the network looks at a case."""
+        known = init.about["recipe"].get("slices") if init else None
+        view = replace(super().view(init), slices=self.slices or (known["axis"] if known else "D"))
+        if view.slices != "D" and view.spacing:
+            raise ValueError(f"spacing: wanted own with slices across {view.slices}, got {view.spacing}")
+        return view
 
     def open_task(self, index: dali_cr.Index, split: Split, view: View) -> tuple[Task, Supervised]:
         """Return the task and its cases."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import dali_cr
 from dali_cr import reader
 from dali_cr.files import as_patterns, find_files
-from dali_cr.geometry import VolumeError
+from dali_cr.geometry import Geometry, VolumeError
 from dali_cr.index import Case
 from dali_cr.statistics import cell_edge
 from train.splits import short_name
@@ -27,6 +28,8 @@ _SCALE = 2**24
 
 MAX_VALUE = 255
 """The largest label: a byte a voxel is kept in memory."""
+
+_ANOTHER_GRID = "resample it onto the image's, by nearest neighbour"
 
 
 def match(
@@ -89,6 +92,9 @@ def find_label_files(folder: Path, pattern: Sequence[str]) -> dict[str, Path]:
     ValueError
         If two files are of one case.
     """
+    if not folder.is_dir():
+        there = "is a file" if folder.exists() else "is not there"
+        raise ValueError(f"labels: wanted a folder of label volumes, {folder} {there}")
     top, files, _ = find_files(folder, as_patterns(list(pattern)), [], [])
     found: dict[str, Path] = {}
     for path, about in files.items():
@@ -114,16 +120,29 @@ def read_labels(path: Path, case: Case) -> Labels:
     if geometry.frames != 1:
         raise VolumeError(path, f"wanted one label a voxel, got {geometry.frames} frames")
     if geometry.shape != image.shape:
-        raise VolumeError(path, f"on another grid: wanted {image.shape} as in {case.name}, got {geometry.shape}")
+        raise VolumeError(
+            path, f"on another grid: wanted {image.shape} as in {case.name}, got {geometry.shape}; {_ANOTHER_GRID}"
+        )
     if not geometry.same_grid(image):
-        raise VolumeError(path, f"on another grid: its affine differs from that of {case.name}")
+        raise VolumeError(
+            path,
+            f"on another grid: wanted its voxels where those of {case.name} are, got them up to "
+            f"{_farthest(geometry, image):.3g} mm away; {_ANOTHER_GRID}",
+        )
     values = dali_cr.read_volume(path)[0]
     if not (np.isfinite(values).all() and (values == np.rint(values)).all()):
         raise VolumeError(path, "wanted whole numbers as labels, got others; is it an image?")
     low, high = float(values.min()), float(values.max())
     if low < 0 or high > MAX_VALUE:
-        raise VolumeError(path, f"wanted labels from 0 to {MAX_VALUE}, got {low:g} to {high:g}")
+        raise VolumeError(path, f"wanted labels from 0 to {MAX_VALUE}, got {low:g} to {high:g}; number them anew")
     return np.asarray(values, np.uint8)
+
+
+def _farthest(one: Geometry, other: Geometry) -> float:
+    """Return how far apart two grids of one shape lie, in mm: at the corner where it is most."""
+    corners = np.array([[*corner, 1] for corner in product(*((0, length - 1) for length in reversed(one.shape)))])
+    apart = (np.array(one.affine) - np.array(other.affine))[:3] @ corners.T
+    return float(np.linalg.norm(apart, axis=0).max())
 
 
 def read_names(path: Path | None) -> dict[int, str]:

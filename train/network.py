@@ -44,12 +44,17 @@ class Levels:
     """Of each level after the first."""
     widths: tuple[int, ...]
     """Channels of each level."""
+    kernels: tuple[Triple, ...] | None = None
+    """Of the convolutions of each level; 3 along every axis of all of them without it."""
 
     @classmethod
     def of(cls, about: Mapping[str, Any]) -> Levels | None:
         """Return the levels that a network's `about` names, None where they were derived from its crop."""
         known = about.get("levels")
-        return known and cls(tuple(map(tuple, known["strides"])), tuple(known["widths"]))
+        if not known:
+            return None
+        kernels = known.get("kernels")
+        return cls(tuple(map(tuple, known["strides"])), tuple(known["widths"]), kernels and tuple(map(tuple, kernels)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 MONAI's `DynUNet` and nnU-Net's `PlainConvUNet` compute the same: stages of two convolutions, each with instance norm
 and leaky ReLU, strided on the way down, transposed and concatenated on the way up. nnU-Net's convolutions have biases,
 which the norm behind them takes out again; those of the transposed ones are zero here, so nothing is changed by them.
+Where the kernels differ from level to level, as for thick slices, `train.planned` does what nnU-Net does.
 """
 
 from __future__ import annotations
@@ -35,33 +36,53 @@ def read_levels(path: Path, configuration: str, crop: Triple, dims: int = 3) -> 
     ValueError
         If the plans are of another network, or the crop's edges are no multiples of the strides.
     """
+    if not path.is_file():
+        raise ValueError(f"plans: wanted the nnUNetPlans.json of a preprocessed data set, {path} is not there")
     try:
-        plans = json.loads(path.read_text(encoding="utf-8"))["configurations"]
-        if configuration not in plans:
-            raise ValueError(f"wanted one of the configurations {', '.join(plans)}, got {configuration}")
-        architecture = plans[configuration]["architecture"]
-        kind, sizes = architecture["network_class_name"], architecture["arch_kwargs"]
-        strides, widths = sizes["strides"], sizes["features_per_stage"]
-        _check_kind(kind, sizes, dims)
-    except (ValueError, KeyError, TypeError) as error:
+        plans = json.loads(path.read_text(encoding="utf-8"))
+        architecture = _find_architecture(plans["configurations"], configuration)
+        sizes = architecture["arch_kwargs"]
+        _check_kind(architecture["network_class_name"], sizes, dims)
+        order = plans.get("transpose_forward", [0, 1, 2])
+        if dims == 3 and order != [0, 1, 2]:
+            raise ValueError(f"wanted transpose_forward [0, 1, 2], got {order}: the plans' first axis is not D")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
         raise ValueError(f"plans: {path}: {reason}") from error
-    strides = [[1, *stride] if dims == 2 else stride for stride in strides]
+    strides, kernels = _triples(sizes["strides"]), _triples(sizes["kernel_sizes"])
     for axis, edge, step in zip("DHW", crop, torch.tensor(strides).prod(0).tolist(), strict=True):
         if edge % step:
             raise ValueError(
                 f"crop: wanted a multiple of {step} along {axis}, as the strides of {path} are, got {edge}"
             )
-    return Levels(tuple((d, h, w) for d, h, w in strides[1:]), tuple(widths))
+    usual = set(kernels) == {(3 if dims == 3 else 1, 3, 3)}
+    return Levels(strides[1:], tuple(sizes["features_per_stage"]), None if usual else kernels)
+
+
+def _find_architecture(configurations: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return the architecture of a configuration, or that of the one that it inherits from."""
+    asked, seen = name, set[str]()
+    while True:
+        if name not in configurations or name in seen:
+            raise ValueError(f"wanted one of the configurations {', '.join(configurations)}, got {name}")
+        one = configurations[name]
+        if one.get("previous_stage"):
+            raise ValueError(f"wanted a configuration that sees images alone, {asked} sees the masks of another too")
+        if "architecture" in one:
+            architecture: Mapping[str, Any] = one["architecture"]
+            return architecture
+        if "inherits_from" not in one:
+            raise ValueError(f"wanted an architecture of {asked}, as the plans of nnU-Net 2.4 and later have it")
+        seen.add(name)
+        name = one["inherits_from"]
 
 
 def _check_kind(kind: str, sizes: Mapping[str, Any], dims: int) -> None:
-    """Refuse a network that DynUNet is not the same as."""
+    """Refuse a network that ours is not the same as."""
     stages = len(sizes["features_per_stage"])
     wanted = {
         "n_conv_per_stage": [2] * stages,
         "n_conv_per_stage_decoder": [2] * (stages - 1),
-        "kernel_sizes": [[3] * dims] * stages,
         "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{dims}d",
         "nonlin": "torch.nn.LeakyReLU",
         "dropout_op": None,
@@ -73,8 +94,16 @@ def _check_kind(kind: str, sizes: Mapping[str, Any], dims: int) -> None:
     for name, value in wanted.items():
         if sizes[name] != value:
             raise ValueError(f"wanted {name} {value}, got {sizes[name]}: the network would not be the same")
+    for name, known in (("kernel_sizes", {1, 3}), ("strides", {1, 2})):
+        if len(sizes[name]) != stages or any(len(one) != dims or not set(one) <= known for one in sizes[name]):
+            raise ValueError(f"wanted {name} of {dims} numbers in {known} for each stage, got {sizes[name]}")
     if sizes["strides"][0] != [1] * dims:
         raise ValueError(f"wanted a first stage without a stride, got {sizes['strides'][0]}")
+
+
+def _triples(rows: list[list[int]]) -> tuple[Triple, ...]:
+    """Return what is given along H and W, or D, H and W, with a 1 along D where there is no D."""
+    return tuple((1, row[0], row[1]) if len(row) == 2 else (row[0], row[1], row[2]) for row in rows)
 
 
 def to_nnunet(tensors: Mapping[str, torch.Tensor], stages: int) -> dict[str, torch.Tensor]:

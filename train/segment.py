@@ -103,15 +103,15 @@ class Segmentation(Task):
         """Keep the label volumes, a byte a voxel, and of each which classes it has, and where."""
         self._labels, self._present, self._maps = [], [], []
         for case in training.cases:
-            labels = self.read(case)
-            self._labels.append(resample_labels(labels, shape_at(case, self.view.spacing)))
+            labels = self.read(case).transpose(self.view.order)
+            self._labels.append(resample_labels(labels, shape_at(self.view.turn(case), self.view.spacing)))
             self._present.append(np.asarray(self._table[:, np.unique(labels)].any(1)))
             self._maps.append(class_map(labels, self.masks))
 
     def centre_crops(self, training: dali_cr.Index) -> dali_cr.Index:
-        """Return the cases with maps of their labels in place of those of their foreground."""
+        """Return the cases as they are seen, with maps of their labels in place of those of their foreground."""
         cases = []
-        for case, weights in zip(training.cases, self._maps, strict=True):
+        for case, weights in zip(map(self.view.turn, training.cases), self._maps, strict=True):
             if weights.any():
                 maps: dict[str, Any] = {"foreground": weights}
                 volumes = tuple(replace(volume, **maps) for volume in case.volumes)
@@ -156,7 +156,11 @@ class Segmentation(Task):
         return labels
 
     def segment(self, module: nn.Module, root: Path, case: Case) -> Labels:
-        """Return the label values of a whole case."""
+        """Return the label values of a whole case, canonical (D, H, W)."""
+        return self._segment(module, root, self.view.turn(case)).transpose(np.argsort(self.view.order))
+
+    def _segment(self, module: nn.Module, root: Path, case: Case) -> Labels:
+        """Return the label values of a case that is turned already."""
         view = self.view
         volume = read_case(root, case, view.normalize, view.spacing)
         answer, box = slide(module, volume, case, view)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +76,8 @@ def open_segmentation(config: Segment, index: dali_cr.Index, split: Split, view:
     ValueError
         If they cannot be learnt from.
     """
+    if all(case.shape[0] == 1 for case in index.cases):
+        view = replace(view, slices="D")  # images are slices already
     joined, paths = _join_files(config, index, split)
     found = {case.name: np.unique(read_labels(paths[case.name], case)).tolist() for _, case in joined.cases}
     for _, case in joined.cases:

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,8 @@ from dali_cr.geometry import Triple
 from dali_cr.grid import Spacing
 from dali_cr.index import Case
 from dali_cr.plan import SamplePlan
-from dali_cr.recipe import Normalize
+from dali_cr.recipe import AXES, Normalize
+from dali_cr.slices import ORDERS, Slices
 from train.device import autocast
 from train.network import Network
 from train.volumes import outside, pad_evenly, read_case, shape_at
@@ -54,11 +55,26 @@ class View:
     """Of the voxels that a crop is made of; each case's own without it."""
     dims: int = 3
     """2 where the network takes images: (B, C, H, W)."""
+    slices: Literal["D", "H", "W"] = "D"
+    """The axis that a network of images cuts volumes across; `crop` is then 1 and the edges within a slice."""
 
     @property
     def axes(self) -> slice:
         """The axes of (D, H, W) that the network sees."""
         return slice(3 - self.dims, 3)
+
+    @property
+    def order(self) -> Triple:
+        """A volume's axes in the order in which the network sees them."""
+        return ORDERS[self.slices]
+
+    def turn(self, case: Case) -> Case:
+        """Return a case with its axes in this order."""
+        return Slices(self.slices).turn(dali_cr.Index(Path(), (case,))).cases[0]
+
+    def flips(self, axes: Sequence[str]) -> tuple[str, ...]:
+        """Return what axes of a volume are called when it is turned."""
+        return tuple(name for name, axis in zip(AXES, self.order, strict=True) if AXES[axis] in axes)
 
     def reach(self, shift: int) -> Triple:
         """Return by how much a sample may be moved along D, H and W: not where it is one voxel thick."""
@@ -80,7 +96,9 @@ def ask(module: nn.Module, images: torch.Tensor, dims: int) -> torch.Tensor:
             return whole.float()
         depth = images.shape[2]
         answer: torch.Tensor = module(images.transpose(1, 2).flatten(0, 1))
-    return (answer.unflatten(0, (-1, depth)).transpose(1, 2) if answer.ndim == 4 else answer).float()
+    if answer.ndim == 4:
+        answer = answer.reshape(-1, depth, *answer.shape[1:]).transpose(1, 2)
+    return answer.float()
 
 
 class Task(ABC):

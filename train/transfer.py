@@ -52,8 +52,12 @@ def read_init(folder: Path) -> Init:
         if not path.is_file():
             raise ValueError(f"init: wanted 'random' or the folder of a pre-training run, {path} is missing")
     tensors, about = read_weights(weights)
-    if "recipe" not in about or "task" in about:
-        raise ValueError(f"init: wanted a pre-training run, {folder} is a run of {about.get('task', 'another kind')}")
+    if "task" in about:
+        raise ValueError(
+            f"init: wanted a run of train.pretrain, {folder} is one of train.finetune {about['task']['name']}"
+        )
+    if "recipe" not in about:
+        raise ValueError(f"init: wanted a run of train.pretrain, {weights} does not say what its samples were made of")
     return Init(folder, tensors, about, dali_cr.Index.load(index).cases)
 
 

@@ -102,8 +102,9 @@ def content_box(volume: Volume, case: Case, normalize: Normalize) -> Slices:
     normalize : str, tuple or None
         As for `read_case`.
     """
-    inside = np.zeros(volume.shape[1:], bool)
-    everything = slice(0, inside.shape[0]), slice(0, inside.shape[1]), slice(0, inside.shape[2])
+    _, depth, height, width = volume.shape
+    inside = np.zeros((depth, height, width), bool)
+    everything = slice(0, depth), slice(0, height), slice(0, width)
     for member, channel in zip(case.volumes, volume, strict=True):
         background = member.statistics.background
         if background is None:
