@@ -6,7 +6,7 @@ import torch
 from train.dynunet import halvings
 from train.heads import build_classifier
 from train.network import build_network
-from train.sononet import largest_of_blocks
+from train.pooling import largest_of_blocks
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,21 @@ def test_as_a_network_its_tensors_are_all_and_each_once(name):
     assert features.shape == (2, 32, 2, 3, 2)
 
 
+@pytest.mark.parametrize("name", ["nsunet", "nsunet-skips"])
+def test_in_2d_it_is_the_same_without_an_axis(name):
+    flat = build_network(name, 2, (1, 24, 16), filters=4, outputs=3, dims=2)
+    thick = build_network(name, 2, (16, 24, 16), filters=4, outputs=3)
+    assert (flat.dims, flat.strides, flat.width) == (2, (1, 8, 8), 32)
+    assert (flat.tensors, flat.encoder, flat.head) == (thick.tensors, thick.encoder, thick.head)
+    shapes = {key: tuple(tensor.shape) for key, tensor in flat.module.state_dict().items()}
+    others = {key: tuple(tensor.shape) for key, tensor in thick.module.state_dict().items()}
+    assert shapes == {key: shape[:-1] if len(shape) == 5 else shape for key, shape in others.items()}
+    image = torch.randn(2, 2, 24, 16)
+    assert flat.module(image).shape == (2, 3, 24, 16)
+    assert flat.features(image).shape == (2, 32, 3, 2)
+    assert [level.shape[1:] for level in flat.module.pyramid(image)] == [(16, 6, 4), (8, 12, 8), (4, 24, 16)]
+
+
 def test_64_filters_are_the_default():
     assert build_network("nsunet", 1, (16, 16, 16)).parameters == 7_027_776 + 9_723_392 + 65
 
@@ -109,7 +124,7 @@ def test_64_filters_are_the_default():
     ("settings", "says"),
     [
         ({"crop": (16, 20, 16)}, "multiples of 8, got 20 along H; 16 or 24 would do"),
-        ({"crop": (1, 16, 16), "dims": 2}, "dims: wanted 3 for nsunet"),
+        ({"crop": (1, 16, 12), "dims": 2}, "multiples of 8, got 12 along W; 8 or 16 would do"),
         ({"crop": (16, 16, 16), "filters": 3}, "filters: wanted an even number for nsunet, got 3"),
     ],
     ids=str,

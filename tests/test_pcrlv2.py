@@ -13,6 +13,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib.image
 import numpy as np
 import pytest
 import torch
@@ -30,6 +31,7 @@ from train.predict import Config as Predict
 from train.predict import main as predict
 from train.pretrain import Refused
 from train.pyramid import Pyramid, enlarge
+from train.view_curve import draw_views
 from train.view_evaluation import best_line, evaluate_views
 
 ROOT = Path(__file__).parents[1]
@@ -37,19 +39,19 @@ TERMS = ["restoration", "comparison", "restoration_of_level", "comparison_of_loc
 LOCALS = 2
 
 
-def model(channels=1, head="code"):
+def model(channels=1, head="code", dims=3):
     torch.manual_seed(0)
-    made = Pyramid(NsUNet(channels, channels, filters=4), channels, head)
+    made = Pyramid(NsUNet(channels, channels, filters=4, dims=dims), channels, head)
     for parameter in made.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return made
 
 
-def batch(channels=1, samples=3):
+def batch(channels=1, samples=3, dims=3):
     torch.manual_seed(1)
-    shape = (samples, 2, channels, 16, 16, 8)
+    shape = (samples, 2, channels, *(16, 16, 8)[3 - dims :])
     view, target = torch.randn(shape), torch.rand(shape)
-    return {"view": view, "target": target, "local": torch.randn(samples, LOCALS, channels, 8, 8, 8)}
+    return {"view": view, "target": target, "local": torch.randn(samples, LOCALS, channels, *[8] * dims)}
 
 
 def numbers(tensor):
@@ -65,21 +67,20 @@ def normed(x, module):
 
 
 def convolved(x, module):
-    """A convolution of 3 × 3 × 3 or of one voxel, padded with zeros."""
+    """A convolution of 3 × 3 (× 3) or of one voxel, padded with zeros."""
     weight, bias = numbers(module.weight), numbers(module.bias)
-    edge = weight.shape[-1]
-    padded = np.pad(x, [(0, 0), (0, 0), *[(edge // 2, edge // 2)] * 3])
-    depth, height, width = x.shape[2:]
-    out = np.zeros((len(x), len(weight), depth, height, width)) + bias.reshape(1, -1, 1, 1, 1)
-    for d, h, w in itertools.product(range(edge), repeat=3):
-        window = padded[:, :, d : d + depth, h : h + height, w : w + width]
-        out += np.einsum("bcdhw,oc->bodhw", window, weight[:, :, d, h, w])
+    edge, dims = weight.shape[-1], x.ndim - 2
+    padded = np.pad(x, [(0, 0), (0, 0), *[(edge // 2, edge // 2)] * dims])
+    out = np.zeros((len(x), len(weight), *x.shape[2:])) + bias.reshape(1, -1, *[1] * dims)
+    for place in itertools.product(range(edge), repeat=dims):
+        window = tuple(slice(start, start + length) for start, length in zip(place, x.shape[2:], strict=True))
+        out += np.einsum("bc...,oc->bo...", padded[(..., *window)], weight[(..., *place)])
     return out
 
 
 def enlarged(x, factor):
-    """Trilinear interpolation between the centres of voxels."""
-    for axis in (2, 3, 4):
+    """Linear interpolation between the centres of voxels."""
+    for axis in range(2, x.ndim):
         edge = x.shape[axis]
         places = np.clip((np.arange(edge * factor) + 0.5) / factor - 0.5, 0, edge - 1)
         x = np.apply_along_axis(lambda line, at=places: np.interp(at, np.arange(len(line)), line), axis, x)
@@ -99,7 +100,7 @@ def said_by_hand(features, comparer):
         return x @ numbers(layer.weight).T + numbers(layer.bias)
 
     first, norm, _, last = comparer.predictor
-    p = normed(features.mean((2, 3, 4)), comparer.norm)
+    p = normed(features.mean(tuple(range(2, features.ndim))), comparer.norm)
     return affine(np.maximum(normed(affine(p, first), norm), 0), last), p
 
 
@@ -123,12 +124,12 @@ def test_the_whole_has_the_published_size():
     assert count == 17_111_434
 
 
-@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(("channels", "dims"), [(1, 3), (2, 3), (2, 2)])
 @pytest.mark.parametrize("head", ["code", "paper"])
 @pytest.mark.parametrize("levels", [(0, 1, 2, 2, 0), (1, 0, 0, 1, 1), (2, 2, 1, 0, 2)], ids=str)
-def test_every_term_by_hand(levels, head, channels):
+def test_every_term_by_hand(levels, head, channels, dims):
     """From the pyramids on: those are convolutions of torch."""
-    made, sample = model(channels, head), batch(channels)
+    made, sample = model(channels, head, dims), batch(channels, dims=dims)
     terms = made(**sample, levels=levels)
     assert list(terms) == TERMS
 
@@ -217,8 +218,9 @@ def state_of(module):
     return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
-def test_measuring_changes_nothing_and_takes_the_batch_as_in_training():
-    made, sample = model(), batch()
+@pytest.mark.parametrize("dims", [2, 3])
+def test_measuring_changes_nothing_and_takes_the_batch_as_in_training(dims):
+    made, sample = model(dims=dims), batch(dims=dims)
     before = state_of(made)
     found = evaluate_views(made, [sample], 3, torch.device("cpu"))
     assert made.training
@@ -227,7 +229,7 @@ def test_measuring_changes_nothing_and_takes_the_batch_as_in_training():
     restored = numbers(made.unet(sample["view"][:, 0]).sigmoid())
     target = numbers(sample["target"][:, 0])
     left = np.square(restored - target).sum()
-    mean = target.mean((2, 3, 4), keepdims=True)
+    mean = target.mean(tuple(range(2, target.ndim)), keepdims=True)
     assert found.explained == pytest.approx(1 - left / np.square(target - mean).sum(), abs=1e-6)
     fitted = 0.0
     for view, wanted in zip(numbers(sample["view"][:, 0]), target, strict=True):
@@ -377,6 +379,15 @@ def test_terms_are_logged_one_by_one_and_make_up_the_loss(whole):
     assert [lines[0]["lr"], lines[-1]["lr"]] == [0.1, 0.0]
 
 
+def test_its_curves_are_drawn(whole, tmp_path):
+    draw_views({"measurements": metrics(whole[0])}, tmp_path / "curves.png")
+    picture = matplotlib.image.imread(tmp_path / "curves.png")
+    assert picture.shape[:2] == (330, 1210)
+    # Three panels, each with a line in matplotlib's first colour.
+    blue = np.abs(picture[..., :3] - np.array([0x1F, 0x77, 0xB4]) / 255).max(-1) < 0.05
+    assert all(third.any() for third in np.array_split(blue, 3, axis=1))
+
+
 def test_the_restoration_gets_better(whole):
     lines = [line for line in metrics(whole[0]) if "loss" in line]
     losses = [line["restoration"] for line in lines]
@@ -435,6 +446,15 @@ def test_losses_draw_levels_from_seed_and_step(config, monkeypatch):
     assert asked == [draw_levels(0, step, 1 + 2 * LOCALS, 3) for step in (1, 2, 4)]
 
 
+def test_the_comparisons_weigh_what_is_asked_for(config):
+    plain, lighter = (Pcrlv2(replace(config, comparison_weight=weight), 1) for weight in (1.0, 0.25))
+    lighter.module.load_state_dict(plain.module.state_dict())
+    one, other = (method.losses(batch(), step=1) for method in (plain, lighter))
+    assert [one[name] for name in TERMS] == [other[name] for name in TERMS]
+    compared = one["comparison"] + one["comparison_of_locals"]
+    assert other["loss"].item() == pytest.approx((one["loss"] - 0.75 * compared).item(), abs=1e-6)
+
+
 def test_sgd_as_published(config):
     method = Pcrlv2(config, 1)
     optimizer = method.optimizer()
@@ -449,6 +469,7 @@ def test_defaults_are_the_published_ones(tmp_path):
     config = ViewConfig(data=(tmp_path,), out=tmp_path / "run")
     assert (config.lr, config.weight_decay, config.warmup, config.clip) == (1e-3, 1e-4, 0.0, 0.0)
     assert (config.batch_size, config.epochs, config.epoch_samples) == (32, 240, 16)
+    assert config.comparison_weight == 1
     assert (config.crop, config.iterations, config.patch) == ((32, 64, 64), 100, (4, 4, 8))
     # 623 scans, 16 pairs of each: 9,968 pairs an epoch.
     assert config.with_steps(623).steps == 240 * 9968 // 32
@@ -493,12 +514,31 @@ def test_refuses_to_mix_two_runs(config, change, says):
         ({"epochs": 0.0}, "epochs: wanted a number above 0"),
         ({"recipe": "restoration"}, "recipe: wanted pcrlv2 for a ViewConfig"),
         ({"clip": -1.0}, "clip: wanted"),
+        ({"configuration": "2d"}, "configuration: wanted 3d_fullres with --recipe pcrlv2"),
+        ({"every": 2}, "every: wanted 1 with --recipe pcrlv2"),
+        ({"plans": Path("plans.json")}, "plans: wanted None with --recipe pcrlv2"),
+        ({"comparison_weight": -1.0}, "comparison_weight: wanted a number of at least 0"),
+        ({"dims": 2}, "crop: wanted one voxel along D with --dims 2, as 1 16 16"),
+        ({"dims": 2, "crop": (1, 16, 16)}, "sizes: wanted 1 along D"),
     ],
     ids=str,
 )
 def test_refuses_settings_that_make_no_sense(config, change, says):
     with pytest.raises(ValueError, match=says):
         replace(config, **change)
+
+
+@pytest.mark.parametrize("option", ["--pretext", "--plans", "--configuration", "--slices", "--every", "--empty-slices"])
+def test_the_command_line_knows_the_settings_of_its_recipe_alone(data, tmp_path, capsys, option):
+    for recipe in ("pcrlv2", "restoration"):
+        with pytest.raises(SystemExit) as ended:
+            pretrain.command_line(["--recipe", recipe, "--help"])
+        assert ended.value.code == 0
+        assert (option in capsys.readouterr().out.split()) == (recipe == "restoration")
+    with pytest.raises(SystemExit) as ended:
+        pretrain.command_line(["--recipe", "pcrlv2", "--data", str(data), "--out", str(tmp_path / "run"), option, "D"])
+    assert ended.value.code == 2
+    assert f"Unrecognized options: {option}" in capsys.readouterr().err
 
 
 def test_settings_of_restoration_are_no_settings_of_views(data, tmp_path):
@@ -508,6 +548,35 @@ def test_settings_of_restoration_are_no_settings_of_views(data, tmp_path):
 
 def test_the_head_of_the_paper_trains_too(config):
     assert pretrain.main(replace(config, restoration_head="paper", steps=2))["steps"] == 2
+
+
+FLAT = {
+    "dims": 2,
+    "crop": (1, 16, 24),
+    "sizes": ((1, 16, 16), (1, 16, 20)),
+    "local_crop": (1, 8, 8),
+    "local_sizes": ((1, 8, 8), (1, 8, 12)),
+    "patch": (1, 2, 4),
+}
+
+
+def test_views_of_slices_train_a_network_of_images(config, data, tmp_path):
+    flat = replace(config, **FLAT)
+    report = pretrain.main(flat)
+    assert report["steps"] == 4
+    assert np.isfinite([report[name] for name in ("restoration_gain", "spread")]).all()
+    weights = load_file(flat.out / "model.safetensors")
+    assert weights["down.0.0.conv.weight"].shape == (1, 1, 3, 3)
+    resumed = pretrain.main(replace(flat, resume=True, steps=5))
+    assert resumed["steps"] == 5
+    settings = finetuning.segment(
+        data, tmp_path / "seg", init=str(flat.out), network="nsunet-skips", dims=2, crop=(1, 16, 16)
+    )
+    run = finetuning.prepared(settings)
+    encoder = load_file(flat.out / "encoder.safetensors")
+    state = run.network.module.state_dict()
+    assert set(run.fit.taken) == set(encoder)
+    assert all(torch.equal(state[name], tensor) for name, tensor in encoder.items())
 
 
 def test_two_channels_go_through(data, tmp_path, config):

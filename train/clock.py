@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from train import ranks
+
 
 @dataclass(frozen=True)
 class Lap:
@@ -60,7 +62,7 @@ class Clock:
         before = self._mark()
         batch = next(batches)
         self._waits.append((before, self._mark()))
-        self._pairs += len(batch["sample"])
+        self._pairs += len(batch["sample"]) * ranks.count()
         return batch
 
     def lap(self) -> Lap:

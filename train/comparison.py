@@ -50,10 +50,10 @@ class Comparer(nn.Module):
         )
 
     def forward(self, features: torch.Tensor) -> Said:
-        """Return the projection and the prediction of (B, C, D, H, W)."""
+        """Return the projection and the prediction of (B, C, D, H, W), or (B, C, H, W)."""
         # Few numbers, and small differences between them: in float32 also where the convolutions are not.
         with torch.autocast(features.device.type, enabled=False):
-            projection = self.norm(features.float().mean((2, 3, 4)))
+            projection = self.norm(features.float().flatten(2).mean(2))
             return Said(projection, self.predictor(projection))
 
 

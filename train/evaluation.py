@@ -62,7 +62,7 @@ def evaluate(module: nn.Module, loader: dali_cr.Loader, samples: int, pretext: P
         range_of = torch.stack([range_of[0].minimum(target.min()), range_of[1].maximum(target.max())])
         voxels += target.numel()
         for name, volumes in (("target", target), ("disordered", disordered), ("restored", restored)):
-            slices[name].append(_middle(volumes[: max(0, _PICTURES - seen), 0]))
+            slices[name].append(middle_slices(volumes[: max(0, _PICTURES - seen), 0]))
         seen += len(target)
     module.train()
     left, before, changed = sums.tolist()
@@ -89,7 +89,7 @@ def say(numbers: dict[str, float | None], pretext: Pretext) -> str:
     return f"restoration gain {said}; {done} changed {numbers['changed_share']:.1%} of the voxels"
 
 
-def _middle(volumes: torch.Tensor) -> torch.Tensor:
+def middle_slices(volumes: torch.Tensor) -> torch.Tensor:
     """Return the middle slice of each volume (N, D, H, W), or images as they are."""
     middle = volumes[:, volumes.shape[1] // 2] if volumes.ndim == 4 else volumes
     return middle.float().cpu().clone()

@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 import dali_cr
+from train import ranks
 from train.clock import Clock, Lap
 from train.losses import Losses
 from train.record import Record
@@ -36,9 +37,9 @@ class Loop:
     take_step : function of (step, batch)
         Takes one step; returns its numbers by name, still on the device, the same at every step. The first is the loss.
     measure : function of (record, step)
-        Measures on what is not trained on, and writes it down.
+        Measures on what is not trained on, and writes it down; of several processes the first alone does.
     save : function of (step, time so far)
-        Writes the checkpoint.
+        Writes the checkpoint; of several processes the first alone does.
     report : function of (step, time so far)
         What a run that is stopped reports.
     rate : function
@@ -56,14 +57,15 @@ class Loop:
     rate: Callable[[], float]
     skipped: Callable[[], int] = lambda: 0
 
-    def run(self, batches: Iterator[dict[str, Any]], record: Record, done: int, total: Lap) -> Lap:
+    def run(self, batches: Iterator[dict[str, Any]], record: Record | None, done: int, total: Lap) -> Lap:
         """Take the steps from `done` on; return the time that all of them took.
 
         Parameters
         ----------
         batches : iterator of dict
             With the samples' numbers under "sample".
-        record : Record
+        record : Record or None
+            None in all processes but the first.
         done : int
             Steps that an earlier run has taken.
         total : Lap
@@ -80,24 +82,26 @@ class Loop:
         """
         schedule, losses, clock = self.schedule, Losses(), Clock(self.device)
         quiet = 0.5 if sys.stderr.isatty() else 30
-        bar = tqdm(total=schedule.steps, initial=done, unit="step", mininterval=quiet)
+        bar = tqdm(total=schedule.steps, initial=done, unit="step", mininterval=quiet, disable=record is None)
         with bar, Stop() as stop:
             # A run that was told to stop at such a step left without measuring.
-            if done and done % schedule.evaluate_every == 0 and done < schedule.steps and done not in record.measured:
+            due = done and done % schedule.evaluate_every == 0 and done < schedule.steps
+            if record and due and done not in record.measured:
                 self.measure(record, done)
             clock.restart()
             for step in range(done + 1, schedule.steps + 1):
-                try:
-                    batch = clock.fetch(batches)
-                except dali_cr.VolumeError:
+                batch, broken = self._fetch(clock, batches)
+                if broken:
                     if losses:
                         losses.drain()
-                    self.save(step - 1, total)
-                    raise
+                    if record:
+                        self.save(step - 1, total)
+                    raise broken
                 losses.add(step, batch["sample"], self.take_step(step, batch))
                 bar.update()
 
-                last = step == schedule.steps or stop.signal is not None
+                signal = ranks.largest(stop.signal or 0)
+                last = step == schedule.steps or signal != 0
                 saves = last or step % schedule.checkpoint_every == 0
                 measures = step % schedule.evaluate_every == 0 and not last
                 if saves or measures or step == done + 1 or step % schedule.log_every == 0:
@@ -107,18 +111,33 @@ class Loop:
                     total += lap if last or step > done + 1 else Lap()
                     count = self.skipped()
                     lost = {"skipped": count} if count else {}
-                    record.write(step, **means, lr=self.rate(), **lap.rates, **lost)
+                    if record:
+                        record.write(step, **means, lr=self.rate(), **lap.rates, **lost)
                     loss = next(iter(means.values()))
                     bar.set_postfix_str(f"loss {loss:.4f}, {lap}" + "".join(f", {n} skipped" for n in lost.values()))
-                if measures:
+                if record and measures:
                     self.measure(record, step)
-                if saves:
+                if record and saves:
                     self._keep(record, step, total, last=last)
                 if measures or saves:
                     clock.restart()
-                if stop.signal is not None and step < schedule.steps:
-                    raise Stopped(stop.signal, self.report(step, total))
+                if signal and step < schedule.steps:
+                    raise Stopped(signal, self.report(step, total))
         return total
+
+    def _fetch(
+        self, clock: Clock, batches: Iterator[dict[str, Any]]
+    ) -> tuple[dict[str, Any], dali_cr.VolumeError | None]:
+        """Return the next batch, or what is to be raised if this process or another could not make it."""
+        batch: dict[str, Any] = {}
+        broken = None
+        try:
+            batch = clock.fetch(batches)
+        except dali_cr.VolumeError as error:
+            broken = error
+        if ranks.largest(broken is not None) and not broken:
+            broken = dali_cr.VolumeError("another process", "could not read a volume; it says which")
+        return batch, broken
 
     def _keep(self, record: Record, step: int, total: Lap, *, last: bool) -> None:
         """Save, curves first; where the disk is full, go on with the checkpoint there was, unless this is the last."""

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import torch
 
+from train import ranks
+
 
 class Losses:
     """Keeps the losses of steps on their device until they are asked for."""
@@ -27,7 +29,7 @@ class Losses:
         self._values.append(torch.stack([number.detach().float() for number in numbers.values()]))
 
     def drain(self) -> dict[str, float]:
-        """Wait for the device and return the means of what was added since the last time.
+        """Wait for the device and return the means, over all processes, of what was added since the last time.
 
         Raises
         ------
@@ -35,13 +37,17 @@ class Losses:
             When a loss was not finite, naming the samples of the first such batch.
         """
         values = torch.stack(self._values).tolist()
-        for (step, samples), (loss, *_) in zip(self._steps, values, strict=True):
-            if not math.isfinite(loss):
-                raise FloatingPointError(
-                    f"the loss became {loss} at step {step}, with the samples {samples}. Look at them with "
-                    "`python -m dali_cr preview`; if they are sound, --resume with a smaller --lr or --clip"
-                )
+        places = [place for place, (loss, *_) in enumerate(values) if not math.isfinite(loss)]
+        if ranks.largest(bool(places)):
+            raise FloatingPointError(self._blame(places[0], values) if places else "the loss of another process broke")
         self._steps.clear()
         self._values.clear()
-        columns = zip(*values, strict=True)
-        return {name: sum(column) / len(values) for name, column in zip(self._names, columns, strict=True)}
+        means = ranks.mean([sum(column) / len(values) for column in zip(*values, strict=True)])
+        return dict(zip(self._names, means, strict=True))
+
+    def _blame(self, place: int, values: list[list[float]]) -> str:
+        step, samples = self._steps[place]
+        return (
+            f"the loss became {values[place][0]} at step {step}, with the samples {samples}. Look at them with "
+            "`python -m dali_cr preview`; if they are sound, --resume with a smaller --lr or --clip"
+        )

@@ -1,4 +1,4 @@
-"""The non-skip U-Net of PCRLv2 in 3-D, and the same encoder in a U-Net with skips.
+"""The non-skip U-Net of PCRLv2, and the same encoder in a U-Net with skips.
 
 A skip is a shortcut past the encoder: what it carries over need not be learnt below, so PCRLv2 restores without any,
 and its decoder's levels form the pyramid that is compared and restored at several scales. For segmentation its authors
@@ -7,7 +7,8 @@ advise to add the skips, which makes a fresh decoder on the pre-trained encoder.
 Sizes are those of the public 3-D code (RL4M/PCRLv2, ``models/pcrlv2_model_3d.py``), biases in front of batch norms
 included: with 64 filters and one channel 7,027,776 numbers in the encoder, 9,723,392 in the decoder and 65 in the
 output. The 17.11 million of the public model count the heads of `train.comparison` and `train.pyramid` too: 348,096 to
-compare and 12,105 to restore the levels.
+compare and 12,105 to restore the levels. In 2-D it is the same without an axis, which is a project choice: the public
+2-D code has a ResNet-18 as its encoder, which starts from ImageNet.
 """
 
 from __future__ import annotations
@@ -18,13 +19,17 @@ import torch
 from torch import nn
 
 from train.network import Network, Sizes
-from train.sononet import halve
+from train.pooling import halve
 
 LEVELS = 3
 """Levels of the decoder: one for each halving of the encoder."""
 
 STRIDE = 2**LEVELS
 """Voxels along each axis that are one of the coarsest features."""
+
+CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
+NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+_TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 
 
 class NsUNet(nn.Module):
@@ -38,6 +43,8 @@ class NsUNet(nn.Module):
         Channels of the first level, doubled at each; 64 as published.
     skips : bool
         Whether the levels of the way down are concatenated to those of the way up.
+    dims : 2 or 3
+        Whether it takes (B, C, H, W) or (B, C, D, H, W).
 
     References
     ----------
@@ -50,19 +57,21 @@ class NsUNet(nn.Module):
     torch.Size([1, 1, 8, 16, 16])
     """
 
-    def __init__(self, channels: int, outputs: int, filters: int = 64, *, skips: bool = False) -> None:
+    def __init__(self, channels: int, outputs: int, filters: int = 64, *, skips: bool = False, dims: int = 3) -> None:
         super().__init__()
         self.widths = [filters * 2**level for level in range(LEVELS + 1)]
         before = [channels, *self.widths[:-1]]
         self.down = nn.ModuleList(
-            _pair(inputs, width // 2, width) for inputs, width in zip(before, self.widths, strict=True)
+            _pair(dims, inputs, width // 2, width) for inputs, width in zip(before, self.widths, strict=True)
         )
-        self.up = nn.ModuleList(_Up(2 * width, width if skips else 0, width) for width in reversed(self.widths[:-1]))
-        self.output = nn.Conv3d(filters, outputs, kernel_size=1)
-        self.skips = skips
+        self.up = nn.ModuleList(
+            _Up(dims, 2 * width, width if skips else 0, width) for width in reversed(self.widths[:-1])
+        )
+        self.output = CONVOLUTION[dims](filters, outputs, kernel_size=1)
+        self.skips, self.dims = skips, dims
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Return (B, outputs, D, H, W) from (B, C, D, H, W), not squashed."""
+        """Return the outputs for each voxel, not squashed."""
         answer: torch.Tensor = self.output(self.pyramid(image)[-1])
         return answer
 
@@ -99,10 +108,10 @@ def descend(down: nn.ModuleList, image: torch.Tensor) -> list[torch.Tensor]:
 class _Up(nn.Module):
     """A transposed convolution that doubles every edge, and two convolutions."""
 
-    def __init__(self, inputs: int, skipped: int, width: int) -> None:
+    def __init__(self, dims: int, inputs: int, skipped: int, width: int) -> None:
         super().__init__()
-        self.enlarge = nn.ConvTranspose3d(inputs, inputs, kernel_size=2, stride=2)
-        self.convolve = _pair(inputs + skipped, width, width)
+        self.enlarge = _TRANSPOSED[dims](inputs, inputs, kernel_size=2, stride=2)
+        self.convolve = _pair(dims, inputs + skipped, width, width)
 
     def forward(self, features: torch.Tensor, skipped: torch.Tensor | None) -> torch.Tensor:
         features = self.enlarge(features)
@@ -112,24 +121,22 @@ class _Up(nn.Module):
         return convolved
 
 
-def _pair(inputs: int, middle: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(_convolution(inputs, middle), _convolution(middle, outputs))
+def _pair(dims: int, inputs: int, middle: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(_convolution(dims, inputs, middle), _convolution(dims, middle, outputs))
 
 
-def _convolution(inputs: int, outputs: int) -> nn.Sequential:
+def _convolution(dims: int, inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         OrderedDict(
-            conv=nn.Conv3d(inputs, outputs, kernel_size=3, padding=1),
-            norm=nn.BatchNorm3d(outputs),
+            conv=CONVOLUTION[dims](inputs, outputs, kernel_size=3, padding=1),
+            norm=NORM[dims](outputs),
             relu=nn.ReLU(inplace=True),
         )
     )
 
 
 def check(sizes: Sizes) -> None:
-    """Refuse images, filters that cannot be halved, and a crop whose edges cannot be at each level."""
-    if sizes.dims != 3:
-        raise ValueError(f"dims: wanted 3 for {sizes.name}, which has no 2-D form, got {sizes.dims}")
+    """Refuse filters that cannot be halved, and a crop whose edges cannot be at each level."""
     if sizes.filters % 2:
         raise ValueError(f"filters: wanted an even number for {sizes.name}, got {sizes.filters}")
     sizes.check_multiple(STRIDE)
@@ -137,7 +144,8 @@ def check(sizes: Sizes) -> None:
 
 def build(sizes: Sizes) -> Network:
     """Build the U-Net that restores, or with its name's skips the one that segments."""
-    module = NsUNet(sizes.channels, sizes.outputs, sizes.filters, skips=sizes.name == "nsunet-skips")
+    skips = sizes.name == "nsunet-skips"
+    module = NsUNet(sizes.channels, sizes.outputs, sizes.filters, skips=skips, dims=sizes.dims)
     encoder = tuple(
         f"down.{level}.{place}.{tensor}" for level in range(LEVELS + 1) for place in range(2) for tensor in _TENSORS
     )
@@ -148,7 +156,8 @@ def build(sizes: Sizes) -> Network:
         head=("output.weight", "output.bias"),
         features=NsEncoder(module),
         width=module.widths[-1],
-        strides=(STRIDE, STRIDE, STRIDE),
+        strides=(STRIDE if sizes.dims == 3 else 1, STRIDE, STRIDE),
+        dims=sizes.dims,
         about=sizes.about,
     )
 

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from train.ranks import average_gradients
+
 
 def build_optimizer(module: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
     """Return AdamW that decays weights, and leaves norms and biases alone."""
@@ -49,6 +51,7 @@ def update(optimizer: torch.optim.Optimizer, loss: torch.Tensor, rate: float, cl
         group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    average_gradients(weights)
     if clip:
         nn.utils.clip_grad_norm_(weights, clip)
     optimizer.step()

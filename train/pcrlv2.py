@@ -1,8 +1,13 @@
-"""PCRLv2 in 3-D: restore a corrupted view at two scales, and compare it with another view and with local ones.
+"""PCRLv2: restore a corrupted view at two scales, and compare it with another view and with local ones.
 
 ::
 
     python -m train.pretrain --recipe pcrlv2 --data scans/ --normalize window -1000 1000 --out runs/pcrlv2
+    python -m train.pretrain --recipe pcrlv2 --data images/ --pattern "**/*.png" --dims 2 --crop 1 224 224 \
+        --sizes 1 224 224 1 288 288 1 360 360 --local-crop 1 96 96 --local-sizes 1 64 64 1 96 96 1 128 128 \
+        --patch 1 16 16 --out runs/pcrlv2-us
+
+The second is of images, or of single slices across D of volumes: the same views and the same network without an axis.
 
 The loss is that of the public code (RL4M/PCRLv2, ``train_3d.py``), all weights 1 but one::
 
@@ -15,6 +20,11 @@ does the learning rate; levels are drawn from the seed; the decoder stops at the
 nothing is computed to be thrown away; a head that was not drawn rests, where there its momentum goes on. View 1 alone
 is restored, as there. SGD has their momentum, and by default their learning rate, weight decay and batch, no warm-up
 and gradients of any length. What the paper itself says of weights and epochs is not known to us.
+
+Averages over whole views differ little between samples at first, and a comparison norms them: its gradient in the
+encoder is then hundreds of times the restoration's, and for long still several times. That is as published. Where
+`--lr` is far above the published one, `--clip` keeps the first steps from blowing the weights up, and in a run too
+short for restoration to catch up, `--comparison-weight` below 1 gives it a share.
 """
 
 from __future__ import annotations
@@ -26,6 +36,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 import dali_cr
+from train import ranks
 from train.comparison import draw_levels
 from train.device import autocast
 from train.method import Measured, Method
@@ -48,7 +59,12 @@ class Pcrlv2(Method):
     reported: ClassVar[tuple[str, ...]] = ("restoration_gain", "explained", "spread")
 
     def __init__(self, config: ViewConfig, channels: int) -> None:
-        network = build_network(config.network, channels, config.crop, config.filters)
+        if ranks.share(config.batch_size) < 2:
+            raise ValueError(
+                f"batch_size: wanted at least 2 for each of the {ranks.count()} processes, to norm a sample by others, "
+                f"got {config.batch_size}"
+            )
+        network = build_network(config.network, channels, config.crop, config.filters, dims=config.dims)
         module = Pyramid(network.module, channels, config.restoration_head)
         super().__init__(config, self.recipe_of(config), network, module)
 
@@ -69,19 +85,24 @@ class Pcrlv2(Method):
             blur=config.blur,
             noise=config.noise,
             gamma=config.gamma,
-            normalize=None if config.normalize == "none" else config.normalize,
+            normalize=config.normalize,
             foreground=config.foreground,
             spacing=config.spacing,
         )
 
     def losses(self, batch: dict[str, Any], step: int) -> dict[str, torch.Tensor]:
-        """Return the loss of a batch, and its terms before beta."""
+        """Return the loss of a batch, and its terms not weighted."""
         view, target, local = (batch[name] for name in ("view", "target", "local"))
         levels = draw_levels(self.config.seed, step, 1 + 2 * local.shape[1], LEVELS)
         with autocast(view.device):
             terms = self.module(view, target, local, levels)
-        weights = {"restoration_of_level": fading(step, self.config.steps)}
-        loss = torch.stack([weights.get(name, 1.0) * term for name, term in terms.items()]).sum()
+        weights = {
+            "restoration": 1.0,
+            "comparison": self.config.comparison_weight,
+            "restoration_of_level": fading(step, self.config.steps),
+            "comparison_of_locals": self.config.comparison_weight,
+        }
+        loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
         return {"loss": loss, **terms}
 
     def measure(self, loader: dali_cr.Loader) -> Measured:

@@ -2,23 +2,39 @@
 
 Defaults are those of the public code (RL4M/PCRLv2) for LUNA, which has resampled its volumes to 1 mm: with others give
 `--spacing 1 1 1`, or sizes that suit. Project choices: intensities between percentiles, where there it is a window of
-CT, and 16 drawn samples a case as an epoch, where there it is 16 kept ones.
+CT, and 16 drawn samples a case as an epoch, where there it is 16 kept ones. With `--dims 2` sizes are to be given, of
+one voxel along D: there is no published counterpart.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+import tyro
 
 from dali_cr.geometry import Triple
+from dali_cr.recipe import Pretext
 from train.nsunet import STRIDE
 from train.pretrain_settings import FIXED, Config, RecipeName
 from train.pyramid import RestorationHead
-from train.settings import Scaling
+from train.settings import Axis
 
-_NOT_HERE = {"pretext": "swap", "dims": 3, "plans": None, "slices": None}
+_NOT_HERE = {
+    "pretext": "swap",
+    "plans": None,
+    "configuration": "3d_fullres",
+    "slices": None,
+    "every": 1,
+    "empty_slices": False,
+}
 """Settings of context restoration that views have not, and the value that says so."""
+
+_Value = TypeVar("_Value")
+_Unknown = tyro.conf.Suppress[tyro.conf.Fixed[_Value]]
+"""A setting that the command line neither lists nor takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +45,13 @@ class ViewConfig(Config):
     """How: restoration and comparison of views."""
     network: Literal["nsunet"] = "nsunet"
     """Which network: the non-skip U-Net."""
+    pretext: _Unknown[Pretext] = "swap"
+    plans: _Unknown[Path | None] = None
+    configuration: _Unknown[str] = "3d_fullres"
+    slices: _Unknown[Axis | None] = None
+    every: _Unknown[int] = 1
+    empty_slices: _Unknown[bool] = False
+
     restoration_head: RestorationHead = "code"
     """What restores a level: as in the public 3-D code, or as in the paper."""
 
@@ -46,9 +69,11 @@ class ViewConfig(Config):
     """Boxes that a local view may be of, three edges each."""
     spacing: tuple[float, float, float] | None = None
     """Of the voxels that boxes are counted in, in mm; the volume's own if not given."""
+    iterations: int = 100
+    """Swaps of two patches in a global view."""
     patch: tuple[int, ...] = (4, 4, 8)
     """Edges of a patch in voxels: one number, lowest and highest, D H W, or lowest and highest of D, H and W."""
-    normalize: Scaling = "percentile"
+    normalize: Literal["percentile"] | tuple[Literal["window"], float, float] = "percentile"
     """How intensities are scaled to 0...1: percentile, or for CT window -1000 1000, say. Views are z-scored after."""
     scale: float = 0.1
     """Axes are stretched by up to this share."""
@@ -61,6 +86,10 @@ class ViewConfig(Config):
     gamma: float = 0.3
     """Largest logarithm of the gamma."""
 
+    filters: int | None = None
+    """Channels of the network's first level; 64 if not given."""
+    comparison_weight: float = 1.0
+    """Of both comparisons, beside the restoration's 1. Less for a short run that is to restore."""
     batch_size: int = 32
     """Samples a step; at least 2."""
     epochs: float = 240.0
@@ -81,23 +110,27 @@ class ViewConfig(Config):
     fixed: ClassVar[tuple[str, ...]] = (
         *FIXED,
         *("restoration_head", "sizes", "overlap", "locals", "local_crop", "local_sizes", "scale", "degrees"),
-        *("blur", "noise", "gamma"),
+        *("blur", "noise", "gamma", "comparison_weight"),
     )
 
     def __post_init__(self) -> None:
         """Refuse what can be seen to be wrong without looking at the data."""
-        super().__post_init__()
         for name, none in _NOT_HERE.items():
             if getattr(self, name) != none:
                 raise ValueError(f"{name}: wanted {none} with --recipe pcrlv2, got {getattr(self, name)}")
+        super().__post_init__()
         if self.network != "nsunet":
             raise ValueError(f"network: wanted nsunet with --recipe pcrlv2, got {self.network}")
         if self.batch_size < 2:
             raise ValueError(f"batch_size: wanted at least 2, to norm a sample by others, got {self.batch_size}")
         if not (math.isfinite(self.epochs) and self.epochs > 0):
             raise ValueError(f"epochs: wanted a number above 0, got {self.epochs}")
-        if any(edge % STRIDE for edge in self.local_crop):
+        if not (math.isfinite(self.comparison_weight) and self.comparison_weight >= 0):
+            raise ValueError(f"comparison_weight: wanted a number of at least 0, got {self.comparison_weight}")
+        if any(edge % STRIDE for edge in self.local_crop[3 - self.dims :]):
             raise ValueError(f"local_crop: wanted multiples of {STRIDE}, got {' '.join(map(str, self.local_crop))}")
+        if self.dims == 3 and 1 in (self.crop[0], self.local_crop[0]):
+            raise ValueError("dims: wanted 2 for views of one voxel along D, got 3")
 
     def with_steps(self, cases: int) -> ViewConfig:
         """Return the settings with the steps that so many cases make of the epochs."""

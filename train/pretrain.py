@@ -6,6 +6,7 @@
     python -m train.pretrain --data scans/ --out runs/first --resume
     python -m train.pretrain --data images/ --pattern "**/*.png" --dims 2 --crop 1 224 288 --out runs/us
     python -m train.pretrain --recipe pcrlv2 --data scans/ --spacing 1 1 1 --out runs/pcrlv2
+    torchrun --nproc-per-node 4 -m train.pretrain --data scans/ --out runs/fourfold
 
 Patches of a crop are swapped in pairs, and the network learns to undo it (Chen et al. 2019); `--pretext inpaint` and
 `--pretext autoencode` are there to compare with. A tenth of the cases is held out; on them
@@ -37,7 +38,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -46,6 +47,7 @@ from tqdm import tqdm
 
 import dali_cr
 from dali_cr.images import is_image
+from train import ranks
 from train.checkpoint import export_weights, write_json
 from train.clock import Lap
 from train.command import end, start
@@ -85,7 +87,7 @@ class Run:
 
 
 def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
-    """Look at the data, build everything, and refuse what cannot work; then write what is known of the run.
+    """Look at the data, build everything, and refuse what cannot work; then the first process writes what is known.
 
     Parameters
     ----------
@@ -93,7 +95,7 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
     earlier : dict, optional
         The config.json of the run to go on with.
     """
-    device = choose_device(config.device, config.deterministic)
+    device = ranks.own_device(choose_device(config.device, config.deterministic))
     split = load_split(config.split) if config.split else None
     index = find_index(config, earlier, split, config.part)
     if len(index) < 2:
@@ -111,8 +113,9 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
         "fingerprints": {"index": index.fingerprint, "recipe": method.recipe.fingerprint},
         "network": {**method.network.about, "parameters": method.network.parameters},
     }
-    write_config(config, device, earlier, found)
-    index.save(config.out / "index.json")
+    if ranks.is_first():
+        write_config(config, device, earlier, found)
+        index.save(config.out / "index.json")
     return Run(
         config=config,
         device=device,
@@ -127,15 +130,16 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
 
 
 def build_loader(
-    index: dali_cr.Index, config: Config, method: Method, device: torch.device, seed: int
+    index: dali_cr.Index, config: Config, method: Method, device: torch.device, seed: int, **ranks_: int
 ) -> dali_cr.Loader:
-    """Return the stream of samples from an index."""
+    """Return the stream of this process's samples from an index; `rank` and `world_size` may say otherwise."""
     return dali_cr.Loader(
         index,
         method.recipe,
-        batch_size=config.batch_size,
-        device=device.type,
+        batch_size=ranks.share(config.batch_size),
+        device=str(device),
         seed=seed,
+        **ranks_,
         threads=config.threads,
         on_error=config.on_error,
         cache=config.cache,
@@ -180,7 +184,8 @@ def take_step(run: Run, optimizer: torch.optim.Optimizer, step: int, batch: dict
 
 def measure(run: Run, record: Record, step: int) -> Measured:
     """Measure on the held-out cases, on the same samples every time; record it and say it."""
-    with build_loader(run.held_out, run.config, run.method, run.device, SEED) as loader:
+    alone = {"rank": 0, "world_size": 1}
+    with build_loader(run.held_out, run.config, run.method, run.device, SEED, **alone) as loader:
         measured = run.method.measure(loader)
     record.write(step, **measured.numbers)
     tqdm.write(f"step {step:<6} {measured.said}")
@@ -188,7 +193,7 @@ def measure(run: Run, record: Record, step: int) -> Measured:
 
 
 def report_of(run: Run, step: int, total: Lap, numbers: Mapping[str, float | None]) -> dict[str, Any]:
-    """Return the object that ends the output."""
+    """Return the object that ends the output; without what was measured where that is not known."""
     return {
         "run": str(run.config.out),
         "steps": step,
@@ -199,7 +204,7 @@ def report_of(run: Run, step: int, total: Lap, numbers: Mapping[str, float | Non
 
 
 def train(run: Run) -> dict[str, Any]:
-    """Train, measure, and write all that a run leaves.
+    """Train, measure, and write all that a run leaves; of several processes the first alone measures and writes.
 
     Returns
     -------
@@ -233,6 +238,9 @@ def train(run: Run) -> dict[str, Any]:
         rate=lambda: optimizer.param_groups[0]["lr"],
         skipped=lambda: len(run.loader.skipped),
     )
+    if not ranks.is_first():
+        with run.loader:
+            return report_of(run, config.steps, loop.run(iter(run.loader), None, done, total), {})
     with run.loader, Record(config.out, done if run.state else None) as record:
         if run.state is None:
             measure(run, record, step=0)
@@ -247,6 +255,19 @@ def train(run: Run) -> dict[str, Any]:
     return report
 
 
+def begin(config: Config, *, resume: bool = False) -> tuple[Any, dict[str, Any] | None]:
+    """Prepare a run, or return the report of a finished one; see `train.command.start`.
+
+    Parameters
+    ----------
+    config : Config
+    resume : bool
+        Whether to take up what another process has just begun.
+    """
+    config = replace(config, resume=config.resume or resume)
+    return start(config, config.fixed, lambda earlier: prepare(config, earlier))
+
+
 def main(config: Config) -> dict[str, Any]:
     """Run the whole of it and return the report; of a finished run, only report.
 
@@ -257,9 +278,11 @@ def main(config: Config) -> dict[str, Any]:
     Stopped, FloatingPointError, dali_cr.VolumeError
         See `train`.
     """
-    run, report = start(config, config.fixed, lambda earlier: prepare(config, earlier))
+    run, report = ranks.first_then_others(lambda resume: begin(config, resume=resume))
     if report is not None:
         return report
+    ranks.check_same("cases and step", [run.index.fingerprint, run.state["step"] if run.state else 0])
+    ranks.copy_first(run.method.module)
     print("\n".join(introduce(run)), flush=True)
     return train(run)
 
@@ -268,9 +291,13 @@ def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
     words = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     words.add_argument("--recipe")
-    settings = ViewConfig if words.parse_known_args(arguments)[0].recipe == ViewConfig.method else Config
-    config = tyro.cli(settings, prog="python -m train.pretrain", args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
-    return end("pretrain", lambda: main(config))
+    prog = "python -m train.pretrain"
+    settings: type[Config] = Config
+    if words.parse_known_args(arguments)[0].recipe == ViewConfig.method:
+        prog, settings = f"{prog} --recipe {ViewConfig.method}", ViewConfig
+    config = tyro.cli(settings, prog=prog, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
+    with ranks.joined():
+        return end("pretrain", lambda: main(config))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from train.comparison import Comparer, Said, compare_locals, disagreement
-from train.nsunet import LEVELS, NsUNet
+from train.nsunet import CONVOLUTION, LEVELS, NORM, NsUNet
 
 RestorationHead = Literal["code", "paper"]
 """What restores a level: a convolution, batch norm and a sigmoid as in the public 3-D code, or a convolution, batch
@@ -38,12 +38,12 @@ class Pyramid(nn.Module):
         widths = unet.widths[LEVELS - 1 :: -1]
         self.unet = unet
         self.comparers = nn.ModuleList(Comparer(width) for width in widths)
-        self.restorers = nn.ModuleList(_restorer(width, outputs, restoration_head) for width in widths)
+        self.restorers = nn.ModuleList(_restorer(unet.dims, width, outputs, restoration_head) for width in widths)
 
     def forward(
         self, view: torch.Tensor, target: torch.Tensor, local: torch.Tensor, levels: Sequence[int]
     ) -> dict[str, torch.Tensor]:
-        """Return the terms of the loss, not weighted.
+        """Return the terms of the loss, not weighted; in 2-D all is without the axis D.
 
         Parameters
         ----------
@@ -90,20 +90,21 @@ class Pyramid(nn.Module):
         return {level: self.comparers[level](pyramid[level]) for level in sorted(levels)}
 
 
-def _restorer(width: int, outputs: int, kind: RestorationHead) -> nn.Sequential:
+def _restorer(dims: int, width: int, outputs: int, kind: RestorationHead) -> nn.Sequential:
+    convolution, norm = CONVOLUTION[dims], NORM[dims]
     if kind == "code":
-        return nn.Sequential(nn.Conv3d(width, outputs, 3, padding=1), nn.BatchNorm3d(outputs), nn.Sigmoid())
+        return nn.Sequential(convolution(width, outputs, 3, padding=1), norm(outputs), nn.Sigmoid())
     # Its kernels are those of the 2-D code.
     return nn.Sequential(
-        nn.Conv3d(width, width, 3, padding=1),
-        nn.BatchNorm3d(width),
+        convolution(width, width, 3, padding=1),
+        norm(width),
         nn.ReLU(inplace=True),
-        nn.Conv3d(width, outputs, 1),
+        convolution(width, outputs, 1),
     )
 
 
 def enlarge(volumes: torch.Tensor, factor: int) -> torch.Tensor:
-    """Return (B, C, D, H, W) with each edge `factor` times as long, by trilinear interpolation, in float32.
+    """Return (B, C, D, H, W) with each edge `factor` times as long, by linear interpolation, in float32.
 
     One product with a matrix along each axis: the backward pass of CUDA's trilinear interpolation is not deterministic.
     """
@@ -111,7 +112,7 @@ def enlarge(volumes: torch.Tensor, factor: int) -> torch.Tensor:
         volumes = volumes.float()
         if factor == 1:
             return volumes
-        for axis in (2, 3, 4):
+        for axis in range(2, volumes.ndim):
             ones = torch.eye(volumes.shape[axis], device=volumes.device)
             weights = F.interpolate(ones[None], scale_factor=factor, mode="linear")[0]
             volumes = (volumes.movedim(axis, -1) @ weights).movedim(-1, axis)

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from train.network import Network, Sizes
+from train.pooling import halve
 
 STACKS = ((1, 1), (2, 2), (4, 4, 4), (8, 8, 8), (8, 8, 8))
 """Widths of SonoNet's convolutions in units of its filters, 64 as published; a pooling stands between two stacks."""
@@ -93,25 +93,6 @@ def analyse(stacks: nn.ModuleList, image: torch.Tensor) -> torch.Tensor:
     for stack in others:
         features = stack(halve(features))
     return features
-
-
-def halve(features: torch.Tensor) -> torch.Tensor:
-    """Return the largest of each 2 × 2 (× 2) voxels.
-
-    CUDA's max-pooling in 3-D has no deterministic backward pass; where one is asked for, blocks are reduced instead.
-    The two differ in how a gradient is shared among equal largest voxels, which behind a ReLU are zeros and get none.
-    """
-    if features.ndim == 4:
-        return F.max_pool2d(features, 2)
-    if features.is_cuda and torch.are_deterministic_algorithms_enabled():
-        return largest_of_blocks(features)
-    return F.max_pool3d(features, 2)
-
-
-def largest_of_blocks(features: torch.Tensor) -> torch.Tensor:
-    """Return what max-pooling of (B, C, D, H, W) by 2 does, as a reduction."""
-    depth, height, width = (edge // 2 for edge in features.shape[2:])
-    return features.reshape(*features.shape[:2], depth, 2, height, 2, width, 2).amax((3, 5, 7))
 
 
 class SonoNetHead(nn.Module):

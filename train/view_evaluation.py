@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from train.comparison import spread
 from train.device import autocast
+from train.evaluation import middle_slices
 from train.pyramid import Pyramid
 
 _PICTURES = 4
@@ -68,11 +69,10 @@ def evaluate_views(
                 for kept, comparer, level in zip(said, module.comparers, pyramid, strict=True):
                     kept.append(comparer(level).projection)
             line = best_line(view.float(), target)
-            mean = target.double().mean((2, 3, 4), keepdim=True)
+            mean = target.double().mean(tuple(range(2, target.ndim)), keepdim=True)
             sums += torch.stack([_squares(answer - target.double()) for answer in (restored, line, mean)])
             for name, volumes in (("target", target), ("disordered", line), ("restored", restored)):
-                middle = volumes[: max(0, _PICTURES - seen), 0, volumes.shape[2] // 2]
-                slices[name].append(middle.float().cpu())
+                slices[name].append(middle_slices(volumes[: max(0, _PICTURES - seen), 0]).float().cpu())
             seen += len(target)
             if seen >= samples:
                 break
@@ -90,13 +90,13 @@ def best_line(view: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
     Parameters
     ----------
-    view, target : (B, C, D, H, W) float
+    view, target : (B, C, D, H, W) or (B, C, H, W) float
 
     Returns
     -------
-    (B, C, D, H, W) float64
+    array of the same shape, float64
     """
-    axes = (2, 3, 4)
+    axes = tuple(range(2, view.ndim))
     view, target = view.double(), target.double()
     mean = target.mean(axes, keepdim=True)
     centred = view - view.mean(axes, keepdim=True)
