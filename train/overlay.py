@@ -5,8 +5,8 @@
     python -m train.predict runs/seg --data new/ --out predictions/
     python -m train.overlay predictions/ --data new/ --out pictures/
 
-Of a volume the slice across D is drawn that has most of the mask, or that goes through the middle of the boxes. The
-last line of the output is one JSON object.
+Of a volume the slice across D is drawn that has most of the mask, or that goes through the middle of the boxes; a box
+that the slice does not cut is dashed. The last line of the output is one JSON object.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def draw_case(root: Path, case: Case, drawing: Drawing, out: Path) -> Path:
     if drawing.labels is not None:
         _draw_mask(axes, drawing.labels[at], origin, row_mm / column_mm)
     for number, (name, box) in enumerate(drawing.boxes.items()):
-        _draw_box(axes, name, box, _COLOURS[number % len(_COLOURS)])
+        _draw_box(axes, name, box, at, _COLOURS[number % len(_COLOURS)])
     path = mask_path(case, out)
     path = path.with_name(path.name.split(".")[0] + ".png")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,11 +153,13 @@ def _draw_mask(axes: Axes, labels: npt.NDArray[np.uint8], origin: Origin, aspect
     axes.imshow(tint, origin=origin, aspect=aspect, interpolation="nearest")
 
 
-def _draw_box(axes: Axes, name: str, box: Walls, colour: Any) -> None:
+def _draw_box(axes: Axes, name: str, box: Walls, at: int, colour: Any) -> None:
     # Voxel n is drawn around n, and in a box it fills the space from n to n + 1.
-    (_, top, left), (_, bottom, right) = box - 0.5
-    axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=2))
-    axes.annotate(name, (left, top), color=colour, fontsize=8, verticalalignment="bottom")
+    (first, top, left), (last, bottom, right) = box - 0.5
+    style = "solid" if first <= at <= last else "dashed"
+    edge: dict[str, Any] = {"fill": False, "edgecolor": colour, "linewidth": 2, "linestyle": style}
+    axes.add_patch(Rectangle((left, top), right - left, bottom - top, **edge))
+    axes.annotate(name, (left, top), (4, 3), textcoords="offset points", color=colour, fontsize=8, va="bottom")
 
 
 def command_line(arguments: Sequence[str] | None = None) -> int:
