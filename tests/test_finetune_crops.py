@@ -90,7 +90,7 @@ def test_walls_are_where_the_image_shows_them(tmp_path, flips, shift):
     run = prepared(replace(config, filters=1))
     assert isinstance(run.task.view, View)
     for batch in batches(config, run.task, run.training, 12):
-        moved = shift_images(batch["image"], batch["shift"].numpy(), 0.0)
+        moved = shift_images(batch["image"], batch["shift"].numpy())
         walls = batch["walls"].double().numpy() * 18 + 18
         for image, truth in zip(moved.numpy(), walls, strict=True):
             np.testing.assert_allclose(box_of(image > 50), truth, atol=1e-4)
@@ -104,6 +104,17 @@ def test_shifts_are_a_function_of_seed_and_number():
     assert (draw_shifts(8, np.arange(4000), 3) != shifts).any()
     assert not draw_shifts(7, np.arange(9), 0).any()
     assert (draw_shifts(7, [2**33 + 1], 1000) != draw_shifts(7, [1], 1000)).any()
+
+
+def test_a_moved_image_shows_no_slab_that_tells_the_move():
+    images = torch.from_numpy(np.random.default_rng(0).normal(-3, 0.1, (2, 1, 6, 7, 8)).astype("f4"))
+    images[:, :, 2:4, 2:5, 3:6] = 1
+    moved = shift_images(images, np.array([[1, -2, 2], [0, 0, 0]]))
+    assert torch.equal(moved[1], images[1])
+    wanted = np.pad(images[0, 0].numpy(), ((1, 0), (0, 2), (2, 0)), mode="edge")[:6, 2:, :8]
+    np.testing.assert_array_equal(moved[0, 0].numpy(), wanted)
+    # Air stays air: a constant of 0, which is the mean of the body, would stand out in it.
+    assert set((moved > -1)[0, 0].sum((1, 2)).tolist()) == {0, 9}
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)

@@ -73,6 +73,15 @@ def test_rare_classes_weigh_more():
     assert (task.weights * counts).sum() == pytest.approx(4)
 
 
+@pytest.mark.parametrize(("multilabel", "guess"), [(False, [False, True, False]), (True, [False, True, True])])
+def test_what_is_said_without_looking(multilabel, guess):
+    task = Classification(["a", "b", "c"], VIEW, multilabel=multilabel)
+    several = [[1, 0, 1], [0, 1, 1], [0, 1, 1]]
+    single = [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
+    task._training = [np.array(row, bool) for row in (several if multilabel else single)]
+    assert task.guess.tolist() == guess
+
+
 class Bright(nn.Module):
     """Calls what is brighter than its window's mean a class: with instance norm, a network sees the window."""
 

@@ -34,7 +34,7 @@ class Classification(Task):
     view : View
     multilabel : bool
         Whether a case may be of several classes, or of none.
-    shift, seed, fill
+    shift, seed
         As of `train.localize.Localization`.
     flags : mapping of str to (K,) bool
         From a case to which classes it is of.
@@ -51,11 +51,10 @@ class Classification(Task):
         multilabel: bool = False,
         shift: int = 0,
         seed: int = 0,
-        fill: float = 0.0,
         flags: Mapping[str, Flags] | None = None,
     ) -> None:
         super().__init__(classes, view)
-        self.multilabel, self._shift, self._seed, self._fill = multilabel, shift, seed, fill
+        self.multilabel, self._shift, self._seed = multilabel, shift, seed
         self._flags, self._training = dict(flags or {}), list[Flags]()
 
     @property
@@ -83,6 +82,14 @@ class Classification(Task):
         seen = counts > 0
         return np.where(seen, len(self._training) / (seen.sum() * np.maximum(counts, 1)), 1.0).astype(np.float32)
 
+    @property
+    def guess(self) -> Flags:
+        """What to say of a case without looking: the most frequent class, or each that more than half of them are of."""
+        counts = np.sum(self._training, axis=0)
+        if self.multilabel:
+            return np.asarray(2 * counts > len(self._training))
+        return np.arange(len(counts)) == counts.argmax()
+
     def truth(self, plan: SamplePlan) -> dict[str, npt.NDArray[Any]]:
         """Return the classes of the case, and how far its crop is to be moved."""
         shift = draw_shifts(self._seed, plan.number, self.view.reach(self._shift))[0]
@@ -90,7 +97,7 @@ class Classification(Task):
 
     def loss(self, module: nn.Module, batch: Batch) -> torch.Tensor:
         """Return cross-entropy with class weights, or the mean over classes of binary cross-entropies."""
-        image = shift_images(batch["image"], batch["shift"].cpu().numpy(), self._fill)
+        image = shift_images(batch["image"], batch["shift"].cpu().numpy())
         answer = ask(module, image, self.view.dims)
         if self.multilabel:
             return F.binary_cross_entropy_with_logits(answer, batch["flags"])
@@ -110,7 +117,10 @@ class Classification(Task):
         module.train()
 
     def score(self, module: nn.Module, index: dali_cr.Index) -> Scores:
-        """Score by class: precision, recall, F1, AUROC; their means over the classes that the cases have."""
+        """Score by class: precision, recall, F1, AUROC; their means over the classes that the cases have.
+
+        `guess_f1` and `guess_accuracy` are what `guess` would get.
+        """
         answers = list(self.ask(module, index))
         truth = torch.from_numpy(np.stack([self._flags[name] for name, _, _ in answers]))
         probabilities = torch.stack([values for _, values, _ in answers])
@@ -118,6 +128,9 @@ class Classification(Task):
         measured = score_classes(probabilities, said, truth)
         summary = {column: mean_of([one[column] for one in measured]) for column in measured[0]}
         summary["accuracy"] = float((said == truth).all(1).double().mean())
+        blind = torch.from_numpy(self.guess).expand_as(truth)
+        summary["guess_f1"] = mean_of([one["f1"] for one in score_classes(blind.double(), blind, truth)])
+        summary["guess_accuracy"] = float((blind == truth).all(1).double().mean())
         summary |= {f"f1 {name}": one["f1"] for name, one in zip(self.classes, measured, strict=True)}
         rows = [
             {"case": name, "class": "|".join(_names(self.classes, true)), "said": "|".join(_names(self.classes, out))}

@@ -80,13 +80,23 @@ def draw_shifts(seed: int, samples: npt.ArrayLike, most: int | Triple) -> npt.ND
     return np.asarray(words.astype(np.int64) % (2 * reach + 1) - reach)
 
 
-def shift_images(images: torch.Tensor, shifts: npt.NDArray[np.int64], fill: float) -> torch.Tensor:
-    """Move each image of a batch (B, C, D, H, W) by whole voxels; `fill` is what comes in."""
+def shift_images(images: torch.Tensor, shifts: npt.NDArray[np.int64]) -> torch.Tensor:
+    """Move each image of a batch (B, C, D, H, W) by whole voxels; what comes in repeats the voxel at the edge.
+
+    A constant would come in as a slab that no whole volume has, and its thickness would tell the move.
+
+    Examples
+    --------
+    >>> shift_images(torch.arange(4.0).reshape(1, 1, 1, 1, 4), np.array([[0, 0, -2]])).flatten().tolist()
+    [2.0, 3.0, 3.0, 3.0]
+    """
     if not shifts.any():
         return images
-    out = torch.full_like(images, fill)
-    for image, moved, by in zip(images, out, shifts.tolist(), strict=True):
-        to = tuple(slice(max(0, b), length + min(0, b)) for b, length in zip(by, image.shape[1:], strict=True))
-        source = tuple(slice(max(0, -b), length + min(0, -b)) for b, length in zip(by, image.shape[1:], strict=True))
-        moved[(slice(None), *to)] = image[(slice(None), *source)]
-    return out
+    out = []
+    for image, moves in zip(images, shifts.tolist(), strict=True):
+        for axis, by in enumerate(moves, start=1):
+            length = image.shape[axis]
+            source = (torch.arange(length, device=image.device) - by).clamp(0, length - 1)
+            image = image.index_select(axis, source)
+        out.append(image)
+    return torch.stack(out)

@@ -43,8 +43,6 @@ class Localization(Task):
         Voxels by which a training sample is moved, at most, along each axis.
     seed : int
         Of these moves.
-    fill : float
-        What comes in when a sample is moved.
     walls : mapping of str to (K, 2, 3) float64
         From a case to its canonical boxes.
     guess : (K, 2, 3) nested lists of float, optional
@@ -61,12 +59,11 @@ class Localization(Task):
         *,
         shift: int = 0,
         seed: int = 0,
-        fill: float = 0.0,
         walls: Mapping[str, Walls] | None = None,
         guess: Sequence[Any] | None = None,
     ) -> None:
         super().__init__(classes, view)
-        self._shift, self._seed, self._fill = shift, seed, fill
+        self._shift, self._seed = shift, seed
         self._walls, self._training = dict(walls or {}), list[Walls]()
         self._guess = np.array(guess, np.float64) if guess is not None else np.full((len(self.classes), 2, 3), np.nan)
 
@@ -113,7 +110,7 @@ class Localization(Task):
 
     def loss(self, module: nn.Module, batch: Batch) -> torch.Tensor:
         """Return the mean smooth L1 error over the walls of contoured organs."""
-        image = shift_images(batch["image"], batch["shift"].cpu().numpy(), self._fill)
+        image = shift_images(batch["image"], batch["shift"].cpu().numpy())
         answer = ask(module, image, self.view.dims)
         truth = batch["walls"].flatten(1)
         known = torch.isfinite(truth)
