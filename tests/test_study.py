@@ -7,6 +7,7 @@ import fcntl
 import json
 import signal
 import subprocess
+import sys
 import threading
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -18,13 +19,14 @@ import pytest
 import safetensors.numpy
 
 from tests.finetuning import read_csv, write_data
-from train import finetune, pretrain, study, study_runs
+from train import finetune, pretrain, study, study_plot, study_runs
 from train.splits import load_split
 from train.study_data import split_by_table
+from train.study_file import read_study
 from train.study_jobs import Failed, Workshop
 from train.study_runs import Arm, Run, arguments, arms_of
 from train.study_scores import case_scores
-from train.study_table import Data, read_study
+from train.study_table import Data
 
 FILE = """
 [protocol]
@@ -96,12 +98,12 @@ class Pretended:
         self._lock = threading.Lock()
         monkeypatch.setattr(Workshop, "launch", lambda workshop, run: self.launch(workshop, run))
 
-    def launch(self, workshop: Workshop, run: Run) -> int:
+    def launch(self, workshop: Workshop, run: Run) -> tuple[int, float]:
         with self._lock:
             self.done.append(run.name)
         if self.code.get(run.name):
             workshop.log(run).write_text("finetune: the loss became nan at step 1, with the samples [0]\n")
-            return self.code[run.name]
+            return self.code[run.name], 0.0
         out = workshop.out(run)
         out.mkdir(parents=True, exist_ok=True)
         # As of a run on the CPU, whose weights do not matter here.
@@ -109,7 +111,8 @@ class Pretended:
         about: dict[str, Any] = {"network": {"view": view}, "commit": "c", "versions": {"dali-cr": "1"}}
         about["device"] = {"type": "cpu", "name": "a CPU", "torch_threads": 1}
         (out / "config.json").write_text(json.dumps(about))
-        lines = [{"step": 0, "restoration_gain": -1.0}, {"step": run.options["steps"], "restoration_gain": 0.5}]
+        lines = [{"step": 0, "restoration_gain": -1.0, "changed_share": 0.25}]
+        lines += [{"step": run.options["steps"], "restoration_gain": 0.5}]
         (out / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         width = self.width.get(run.arm.init, 2)
         safetensors.numpy.save_file({"first": np.zeros((width, 1))}, out / "model.safetensors")
@@ -117,7 +120,7 @@ class Pretended:
             self.write_scores(out / "scores.csv", run)
         report = {"run": str(out), "cases": 4 if run.budget == "all" else run.budget, "steps": run.options["steps"]}
         (out / "report.json").write_text(json.dumps(report | {"dice": 0.5, "f1": None}))
-        return 0
+        return 0, 90.0
 
     def write_scores(self, path: Path, run: Run) -> None:
         with open(path, "w", newline="") as text:
@@ -172,7 +175,7 @@ def test_runs_are_what_the_protocol_says(file: Path) -> None:
     assert list(arguments({"a": True, "b": False, "c": [1, 2]}, Path())) == ["--a", "--c", "1", "2"]
 
 
-@pytest.mark.parametrize("name", ["cpu", "gpu", "gpu_recipe"])
+@pytest.mark.parametrize("name", ["cpu", "cpu_recipe", "gpu", "gpu_recipe"])
 def test_commands_of_the_studies_are_understood(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[Any] = []
     for command in (pretrain, finetune):
@@ -189,8 +192,9 @@ def test_commands_of_the_studies_are_understood(name: str, monkeypatch: pytest.M
         config, wanted = taken.pop(), run.options
         assert (config.steps, config.seed, config.resume) == (wanted["steps"], wanted["seed"], True)
         assert config.out == Path("/r") / run.name
-        if "flips" in wanted:
-            assert config.flips == tuple(wanted["flips"])
+        for option in ("flips", "spacing"):
+            if option in wanted:
+                assert getattr(config, option) == tuple(wanted[option])
 
 
 @pytest.mark.parametrize(
@@ -209,6 +213,11 @@ def test_commands_of_the_studies_are_understood(name: str, monkeypatch: pytest.M
         ("[tasks.parts]", '[tasks."../parts"]', "wanted names of letters"),
         ("[finetune]", "[finetunes]", "got finetunes"),
         ('labels = "labels"\n', "", "labels"),
+        (
+            "iterations = 4",
+            "spacing = [2, 2, 2]",
+            r"for parts, spacing own; got \[2, 2, 2\], of its pre-training",
+        ),
     ],
 )
 def test_refuses_a_file(file: Path, old: str, new: str, message: str) -> None:
@@ -254,8 +263,10 @@ def test_numbers_are_those_of_the_runs(file: Path, bodies: Path, monkeypatch: py
     assert summary["ran"]["commits"] == ["c"]
     assert summary["ran"]["runs"] == 72
     assert "cores" in summary["ran"]["machine"]
+    assert summary["ran"]["cpu_seconds"] == {"pretrain": 2 * 90, "tune": 10 * 90, "test": 60 * 90}
     table = (out / "table.md").read_text()
     assert "no difference" in table
+    assert "| bodies | swap | 1 | 25.0% | –, – | 0.500, 0.500 | –, – | 0.0 | 1.5 |" in table
     assert f"| all | swap, encoder | {good['mean']:+.3f} | {good['low']:+.3f} to {good['high']:+.3f} |" in table
     assert str(bodies) not in table + (out / "summary.json").read_text() + (out / "runs.csv").read_text()
     assert ET.parse(out / "scores.svg").getroot().tag.endswith("svg")
@@ -393,6 +404,33 @@ def test_a_run_that_outlived_its_study_is_not_begun_twice(
         other.wait()
     with pytest.raises(Failed, match="2 of 2 runs are not finished .*exit code 0"):
         study.main(settings(file, bodies))
+
+
+def test_counts_what_a_run_uses_of_a_processor(file: Path, bodies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = "import time\nwhile time.process_time() < 0.3: pass\nraise SystemExit(3)"
+    monkeypatch.setattr(Workshop, "command", lambda self, run: [sys.executable, "-c", work])
+    for times in (1, 2):
+        with pytest.raises(Failed, match="exit code 3"):
+            study.main(settings(file, bodies))
+        note = json.loads((file.parent / "runs" / "tiny" / "pretrain" / "bodies" / "swap-p0.json").read_text())
+        assert 0.3 * times <= note["cpu_seconds"] < 0.3 * times + 2
+        assert note["attempts"] == times
+
+
+def test_one_budget_is_drawn_by_beginning(file: Path, bodies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Pretended(monkeypatch)
+    file.write_text(FILE.replace('[1, "all"]', "[1]"))
+    drawn: list[list[str]] = []
+    draw = study_plot._draw_beginnings
+
+    def keep(panel: Any, *about: Any) -> None:
+        draw(panel, *about)
+        drawn.append([label.get_text() for label in panel.get_yticklabels()])
+
+    monkeypatch.setattr(study_plot, "_draw_beginnings", keep)
+    study.main(settings(file, bodies))
+    assert drawn.count(["random", "swap, encoder", "swap, encoder+decoder"]) == 2
+    assert drawn.count(["random", "swap, encoder"]) == 2
 
 
 E2E = {

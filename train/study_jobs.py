@@ -35,6 +35,17 @@ class Failed(RuntimeError):
         """130 and 143 where a signal ended them, as for a single run."""
 
 
+def _wait(process: subprocess.Popen[bytes]) -> tuple[int, float]:
+    """Wait for a process; return its exit code, and the seconds that processors worked for it."""
+    try:
+        _, status, used = os.wait4(process.pid, 0)
+    except ChildProcessError:
+        # `terminate` has just seen the end of it, and with it what it used is gone.
+        return process.wait(), 0.0
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, used.ru_utime + used.ru_stime
+
+
 @dataclass(kw_only=True)
 class Workshop:
     """Where and how runs are done.
@@ -102,7 +113,7 @@ class Workshop:
         # Through JSON, as the one that is compared with it was.
         made: dict[str, Any] = json.loads(json.dumps(run.record))
         if not path.exists():
-            return {**made, "seconds": 0.0, "attempts": 0, "diverged": False}
+            return {**made, "seconds": 0.0, "cpu_seconds": 0.0, "attempts": 0, "diverged": False}
         known: dict[str, Any] = json.loads(path.read_text())
         for name, value in made.items():
             if known[name] != value:
@@ -121,8 +132,8 @@ class Workshop:
         line += ["--out", str(self.out(run)), "--device", self.device, "--threads", str(self.threads), "--resume"]
         return [*line, "--init", str(self.folder / run.uses)] if run.uses else line
 
-    def launch(self, run: Run) -> int:
-        """Run a command to its end; return its exit code.
+    def launch(self, run: Run) -> tuple[int, float]:
+        """Run a command to its end; return its exit code, and the seconds that processors worked for it.
 
         Raises
         ------
@@ -145,9 +156,9 @@ class Workshop:
             self._processes.append(process)
             if self._stop.is_set():
                 process.terminate()
-            code = process.wait()
+            ended = _wait(process)
             self._processes.remove(process)
-        return code
+        return ended
 
     def do(self, run: Run) -> str | None:
         """Do a run, or what is left of it; return what went wrong, None if nothing did."""
@@ -158,8 +169,9 @@ class Workshop:
         note["attempts"] += 1
         write_json(self.note(run), note)
         began = time.monotonic()
-        code = self.launch(run)
+        code, worked = self.launch(run)
         note["seconds"] = round(note["seconds"] + time.monotonic() - began, 1)
+        note["cpu_seconds"] = round(note["cpu_seconds"] + worked, 1)
         said = self.log(run).read_text(errors="replace").strip().splitlines()[-1:] if self.log(run).exists() else []
         note["diverged"] = code == 1 and "the loss became" in "".join(said)
         write_json(self.note(run), note)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from train.checkpoint import write_whole
 from train.study_effects import Effect, Group
@@ -35,9 +37,9 @@ def write_tables(path: Path, study: Study, groups: Sequence[Group], effects: Seq
 
 def _preamble(study: Study, ran: dict[str, Any]) -> Iterator[str]:
     protocol = study.protocol
-    hours = sum(ran["seconds"].values()) / 3600
+    hours, worked = (sum(ran[name].values()) / 3600 for name in ("seconds", "cpu_seconds"))
     device = ", ".join(f"{one['name']} ({one['torch_threads']} threads)" for one in ran["devices"])
-    yield f"{ran['runs']} runs, {hours:.1f} h together, {ran['jobs']} at a time; {device}."
+    yield f"{ran['runs']} runs, {hours:.1f} h together, {ran['jobs']} at a time; {worked:.1f} h of a core; {device}."
     yield f"Seeds {_listed(protocol.seeds)}, pre-training seeds {_listed(protocol.pretrain_seeds)} in turn."
     if len(protocol.rates) > 1:
         yield f"Each rate of {_listed(f'{rate:g}' for rate in protocol.rates)} was tried on val with the seed"
@@ -59,13 +61,13 @@ def _listed(values: Any) -> str:
 
 
 def _score_table(study: Study, task: str, groups: Sequence[Group]) -> Iterator[str]:
+    budgets, by_place = study.budgets(task), {(group.budget, group.arm): group for group in groups}
     arms = arms_of(study, task)
-    yield "| labelled cases | " + " | ".join(arm.label for arm in arms) + " |"
-    yield "| ---: |" + " ---: |" * len(arms)
-    for budget in study.budgets(task):
-        row = [next(group for group in groups if (group.budget, group.arm) == (budget, arm)) for arm in arms]
-        count = f"all {row[0].cases}" if budget == "all" else str(budget)
-        yield f"| {count} | " + " | ".join(_mean(group) for group in row) + " |"
+    counts = [f"all {by_place[one, arms[0]].cases}" if one == "all" else str(one) for one in budgets]
+    yield "| beginning | " + " | ".join(f"{count} labelled" for count in counts) + " |"
+    yield "| --- |" + " ---: |" * len(budgets)
+    for arm in arms:
+        yield f"| {arm.label} | " + " | ".join(_mean(by_place[budget, arm]) for budget in budgets) + " |"
 
 
 def _mean(group: Group) -> str:
@@ -101,13 +103,31 @@ def _tally(study: Study, effects: Sequence[Effect]) -> Iterator[str]:
 
 
 def _gains(pretraining: Sequence[dict[str, Any]]) -> Iterator[str]:
-    yield "| run | steps | gain at three quarters | gain at the end | seconds |"
-    yield "| --- | ---: | ---: | ---: | ---: |"
-    for one in pretraining:
-        steps, gains = one["report"]["steps"], one["restoration_gain"]
-        before = [gain for step, gain in gains if step <= 0.75 * steps and step > 0]
-        cells = [f"{before[-1]:.3f}" if before else "–", f"{gains[-1][1]:.3f}" if gains else "–"]
-        yield f"| {one['run'].removeprefix('pretrain/')} | {steps} | {' | '.join(cells)} | {one['seconds']:.0f} |"
+    """Say how far each pre-training came and what it cost; the runs of several seeds in one row."""
+    yield "| data | beginning | steps | voxels changed | gain at ¾ | gain | MSE | minutes | of a core |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    for data, init in dict.fromkeys((one["data"], one["init"]) for one in pretraining):
+        own = [one for one in pretraining if (one["data"], one["init"]) == (data, init)]
+        steps, changed = own[0]["report"]["steps"], own[0]["changed_share"]
+        cells = [data, init, str(steps), "–" if changed is None else f"{changed:.1%}"]
+        cells += [_each_gain(own, 0.75 * steps), _each_gain(own, steps)]
+        cells += [_each(one["report"].get("mse") for one in own)]
+        cells += [f"{np.mean([one[name] for one in own]) / 60:.1f}" for name in ("seconds", "cpu_seconds")]
+        yield f"| {' | '.join(cells)} |"
+    yield ""
+    yield "Gains and errors (MSE) are those on held-out cases, one for each seed. Gains of context restoration are over"
+    yield "leaving a crop as it is, those of PCRLv2 over the best straight line from the corrupted view. Minutes are"
+    yield "those of a run, by the clock and of a core, on average."
+
+
+def _each_gain(runs: Sequence[dict[str, Any]], step: float) -> str:
+    """Return the last gain of each run up to a step."""
+    told = [[gain for at, gain in one["restoration_gain"] if 0 < at <= step][-1:] for one in runs]
+    return _each(gain[0] if gain else None for gain in told)
+
+
+def _each(numbers: Iterable[float | None]) -> str:
+    return ", ".join("–" if number is None else f"{number:.3f}" for number in numbers)
 
 
 def _rates(rates: Sequence[dict[str, Any]], study: Study) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A picture of a study: score against labelled cases."""
+"""A picture of a study: score against labelled cases, or of each beginning where there is one count of them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ def draw_scores(path: Path, study: Study, groups: Sequence[Group]) -> None:
     for column, task in enumerate(study.tasks):
         for panel, length in zip(panels[:, column], study.steps(task), strict=False):
             panel.set_axis_on()
-            _draw_panel(panel, study, [g for g in groups if (g.task, g.length) == (task, length)])
+            draw = _draw_panel if len(study.budgets(task)) > 1 else _draw_beginnings
+            draw(panel, study, [g for g in groups if (g.task, g.length) == (task, length)])
     found = {line.get_label(): line for panel in panels.flat for line in panel.containers}
-    figure.legend(list(found.values()), list(found), loc="outside right upper", fontsize=8)
+    if found:
+        figure.legend(list(found.values()), list(found), loc="outside right upper", fontsize=8)
     # The same file from the same numbers: no date, and names of elements that are not random.
     with matplotlib.rc_context({"svg.hashsalt": study.name}):
         figure.savefig(path, metadata={"Date": None})
@@ -59,3 +61,22 @@ def _draw_panel(panel: Axes, study: Study, groups: Sequence[Group]) -> None:
     panel.set_xlabel("labelled cases", fontsize=8)
     panel.set_ylabel(f"{metric} ({arrow} is better)", fontsize=8)
     panel.tick_params(labelsize=7)
+
+
+def _draw_beginnings(panel: Axes, study: Study, groups: Sequence[Group]) -> None:
+    """Draw a row a beginning: a dot each run, a bar their mean, and random weights' mean all the way down."""
+    task, length = groups[0].task, groups[0].length
+    for row, group in enumerate(groups):
+        colour = "black" if group.arm.transfer is None else f"C{row % 10}"
+        panel.plot(group.means, [row] * len(group.means), "o", color=colour, markersize=3, alpha=0.6)
+        panel.plot(group.mean, row, "|", color=colour, markersize=14, markeredgewidth=2)
+        if group.arm.transfer is None:
+            panel.axvline(group.mean, color="black", linewidth=0.6, linestyle=":")
+    panel.set_yticks(range(len(groups)), [group.arm.label for group in groups], fontsize=7)
+    panel.invert_yaxis()
+    metric = study.metric(task)
+    arrow = "lower" if lower_is_better(metric) else "higher"
+    steps = groups[0].runs[0].options["steps"]
+    panel.set_title(f"{task}, {length} ({steps} steps), {groups[0].cases} labelled cases", fontsize=9)
+    panel.set_xlabel(f"{metric} ({arrow} is better)", fontsize=8)
+    panel.tick_params(axis="x", labelsize=7)

@@ -43,15 +43,18 @@ def write_runs(path: Path, workshop: Workshop, runs: Sequence[Run]) -> None:
 
 
 def describe_pretraining(workshop: Workshop, runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Return how far each pre-training came, and the gain on its held-out cases on the way: is it flat?"""
+    """Return how far each pre-training came, the gain on its held-out cases on the way, and the time it took."""
     told = []
     for run in runs:
         report = workshop.report(run) or {}
-        lines = map(json.loads, (workshop.out(run) / "metrics.jsonl").read_text().splitlines())
+        lines = [json.loads(line) for line in (workshop.out(run) / "metrics.jsonl").read_text().splitlines()]
         gains = [[line["step"], line["restoration_gain"]] for line in lines if line.get("restoration_gain") is not None]
+        changed = next((line["changed_share"] for line in lines if "changed_share" in line), None)
         kept = {name: value for name, value in report.items() if name != "run"}
-        seconds = workshop.read_note(run)["seconds"]
-        told.append({"run": run.name, "report": kept, "restoration_gain": gains, "seconds": seconds})
+        about = {"run": run.name, "data": run.data, "init": run.arm.init, "seed": run.seed, "report": kept}
+        note = workshop.read_note(run)
+        times = {name: note[name] for name in ("seconds", "cpu_seconds")}
+        told.append({**about, "changed_share": changed, "restoration_gain": gains, **times})
     return told
 
 
@@ -59,14 +62,19 @@ def describe_runs(workshop: Workshop, runs: Sequence[Run]) -> dict[str, Any]:
     """Return on what and for how long the runs were done, and by which versions and commits."""
     abouts = [json.loads((workshop.out(run) / "config.json").read_text()) for run in runs if workshop.report(run)]
     notes = [workshop.read_note(run) for run in runs]
-    seconds: dict[str, float] = {}
-    for run, note in zip(runs, notes, strict=True):
-        seconds[run.phase] = round(seconds.get(run.phase, 0.0) + note["seconds"], 1)
+    phases = list(dict.fromkeys(run.phase for run in runs))
+    times = {
+        name: {
+            phase: round(sum(note[name] for run, note in zip(runs, notes, strict=True) if run.phase == phase), 1)
+            for phase in phases
+        }
+        for name in ("seconds", "cpu_seconds")
+    }
     return {
         "runs": len(runs),
         "resumed": sum(note["attempts"] > 1 for note in notes),
         "diverged": [run.name for run, note in zip(runs, notes, strict=True) if note["diverged"]],
-        "seconds": seconds,
+        **times,
         "longest_seconds": max(note["seconds"] for note in notes),
         "jobs": workshop.jobs,
         "machine": describe_machine(),

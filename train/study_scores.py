@@ -114,7 +114,7 @@ def refuse_other_networks(workshop: Workshop, runs: Sequence[Run]) -> None:
             raise ValueError(
                 f"study: wanted one network for all that is compared, {name} is {other.get(name)} in {first.name} and "
                 f"{found.get(name)} in {run.name}. Options of the data or the task make them alike: crop, topology, "
-                "filters, normalize"
+                "filters, normalize, spacing"
             )
 
 
