@@ -14,6 +14,7 @@ from dali_cr.normalize import affine_map, raw_span
 from dali_cr.ops.decode import decode_channel
 from dali_cr.ops.erase import erase_in_place_ref
 from dali_cr.ops.gather import gather_box
+from dali_cr.ops.memory import memory
 from dali_cr.ops.swap import swap_in_place_ref
 from dali_cr.plan import SamplePlan, View
 from dali_cr.source import Arrays, Batch, Memory, Source, numbers_of, take
@@ -29,10 +30,10 @@ class PairSource(Source[Batch]):
         pair = np.zeros((1, self.channels, *self.planner.recipe.crop), self.planner.recipe.dtype)
         return pair, pair, np.full(1, -1)
 
-    def _allocate(self, plans: list[SamplePlan], memory: Memory) -> Batch:
+    def _allocate(self, plans: list[SamplePlan], kept: Memory) -> Batch:
         shape = (len(plans), self.channels, *self.planner.recipe.crop)
         dtype = np.dtype(self.planner.recipe.dtype)
-        return Batch(plans, (take(memory, 0, shape, dtype), take(memory, 1, shape, dtype), numbers_of(plans)))
+        return Batch(plans, (take(kept, 0, shape, dtype), take(kept, 1, shape, dtype), numbers_of(plans)))
 
     def fill(self, batch: Batch, group: list[int]) -> None:
         """Read, decode and swap or erase in samples of one case."""
@@ -48,7 +49,7 @@ class PairSource(Source[Batch]):
                 disordered, target = batch.arrays[0][i, channel], batch.arrays[1][i, channel]
                 part = raw[crop.slices(boxes[i], start)]
                 if there != case.shape:
-                    decoded = take(self._scratch(), 0, part.shape, np.dtype(np.float32))
+                    decoded = memory.take("decoded", part.shape, np.float32)
                     decode_channel(part, affine, decoded, span)
                     self._resample(decoded, boxes[i][0], affine.fill, view, (case.shape, there), target)
                     disordered[...] = target
@@ -89,7 +90,7 @@ class PairSource(Source[Batch]):
         edges = self.planner.recipe.crop
         matrix, offset = crop_map(view.origin, view.flips, edges, *shapes)
         single = out.dtype == np.float32
-        values = out if single else take(self._scratch(), 1, edges, np.dtype(np.float32))
+        values = out if single else memory.take("single", edges, np.float32)
         gather_box(decoded, first, fill, matrix, offset, edges, values, held=True)
         if not single:
             out[...] = values

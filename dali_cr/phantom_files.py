@@ -57,9 +57,7 @@ def write_phantoms(
     paths : list of Path
         The images, in order; the same arguments write the same bytes.
     """
-    images, labels = Path(folder) / "images", Path(folder) / "labels"
-    for made in (images, labels):
-        made.mkdir(parents=True, exist_ok=True)
+    images, labels = _make_folders(Path(folder))
     paths = []
     for number in range(count):
         name = f"phantom_{number:03d}.nii.gz"
@@ -92,9 +90,7 @@ def write_images(
     paths : list of Path
         The images, in order; the same arguments write the same pixels.
     """
-    images, labels = Path(folder) / "images", Path(folder) / "labels"
-    for made in (images, labels):
-        made.mkdir(parents=True, exist_ok=True)
+    images, labels = _make_folders(Path(folder))
     paths = []
     for number in range(first, first + count):
         image, organs, _ = make_phantom(seed, (1, *shape), number)
@@ -103,6 +99,14 @@ def write_images(
         Image.fromarray(grey[::-1]).save(paths[-1])
         Image.fromarray(organs[0, ::-1]).save(labels / paths[-1].name)
     return paths
+
+
+def _make_folders(folder: Path) -> tuple[Path, Path]:
+    """Make the folders of images and of labels."""
+    images, labels = folder / "images", folder / "labels"
+    for made in (images, labels):
+        made.mkdir(parents=True, exist_ok=True)
+    return images, labels
 
 
 def _affine(shape: Triple, spacing: Point, tilt: float) -> npt.NDArray[np.float64]:

@@ -100,14 +100,14 @@ class RawSource(Source[RawBatch]):
         self._announce([])
         return np.zeros((1, padded(1)), np.uint8), records, swaps, np.full(1, -1)
 
-    def _allocate(self, plans: list[SamplePlan], memory: Memory) -> RawBatch:
+    def _allocate(self, plans: list[SamplePlan], kept: Memory) -> RawBatch:
         places = []
         longest = padded(1)
         for plan in plans:
             row, size = self._place(plan)
             places.append(row)
             longest = max(longest, size)
-        raw = take(memory, 0, (len(plans), longest), np.dtype(np.uint8))
+        raw = take(kept, 0, (len(plans), longest), np.dtype(np.uint8))
         return RawBatch(plans, (raw, *self._numbers(plans), numbers_of(plans)), places=places)
 
     def _numbers(self, plans: list[SamplePlan]) -> Arrays:

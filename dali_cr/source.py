@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future
@@ -125,7 +124,6 @@ class Source(ABC, Generic[AnyBatch]):
         self._pool = Threads(self.threads, "dali_cr")
         self._started: dict[int, Future[AnyBatch]] = {}
         self._memory: list[Memory | Shared] = [Shared() if self._children else {} for _ in range(lookahead + 1)]
-        self._local = threading.local()
 
     def batch(self, k: int) -> Arrays:
         """Return batch k; its arrays are valid until batch k + 1 is asked for.
@@ -191,13 +189,6 @@ class Source(ABC, Generic[AnyBatch]):
         except VolumeError as error:
             raise BrokenCaseError(batch.plans[group[0]].case, error) from error
 
-    def _scratch(self) -> Memory:
-        """Return memory that this thread uses again."""
-        if not hasattr(self._local, "memory"):
-            self._local.memory = {}
-        memory: Memory = self._local.memory
-        return memory
-
     def case_of(self, plan: SamplePlan) -> Case:
         """Return the case of a plan."""
         return self.planner.index.cases[plan.case]
@@ -240,7 +231,7 @@ class Source(ABC, Generic[AnyBatch]):
         """Return a batch of one sample that means nothing, for a pipeline that must have a batch."""
 
     @abstractmethod
-    def _allocate(self, plans: list[SamplePlan], memory: Memory) -> AnyBatch:
+    def _allocate(self, plans: list[SamplePlan], kept: Memory) -> AnyBatch:
         """Return the batch with its arrays, in memory that is used again."""
 
     @abstractmethod

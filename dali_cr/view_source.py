@@ -22,6 +22,7 @@ from dali_cr.ops.gamma import gamma_ref
 from dali_cr.ops.gather import RECORD_WORDS, make_gather_record
 from dali_cr.ops.gather_box import MARGIN, gather_boxed
 from dali_cr.ops.interpolate import Box
+from dali_cr.ops.memory import memory
 from dali_cr.ops.noise import add_noise_ref
 from dali_cr.ops.swap import swap_in_place_ref
 from dali_cr.ops.zscore import zscore_ref
@@ -56,10 +57,10 @@ class ViewPairSource(Source[Batch]):
         views, local = (np.zeros(shape, np.float32) for shape in _shapes(self.recipe, 1, self.channels))
         return views, views, local, np.full(1, -1)
 
-    def _allocate(self, plans: list[SamplePlan], memory: Memory) -> Batch:
+    def _allocate(self, plans: list[SamplePlan], kept: Memory) -> Batch:
         views, local = _shapes(self.recipe, len(plans), self.channels)
         single = np.dtype(np.float32)
-        arrays = (take(memory, place, shape, single) for place, shape in enumerate((views, views, local)))
+        arrays = (take(kept, place, shape, single) for place, shape in enumerate((views, views, local)))
         return Batch(plans, (*arrays, numbers_of(plans)))
 
     def fill(self, batch: Batch, group: list[int]) -> None:
@@ -91,7 +92,7 @@ class ViewPairSource(Source[Batch]):
         before = [MARGIN * (start == 0) for start in first]
         after = [MARGIN * (a + n == end) for a, n, end in zip(first, raw.shape, shape, strict=True)]
         edges = tuple(map(sum, zip(before, raw.shape, after, strict=True)))
-        voxels = take(self._scratch(), 0, edges, np.dtype(np.float32))
+        voxels = memory.take("decoded", edges, np.float32)
         for axis in range(3):
             sides = np.moveaxis(voxels, axis, 0)
             sides[: before[axis]] = sides[edges[axis] - after[axis] :] = affine.fill

@@ -115,38 +115,5 @@ extern "C" __global__ void gather_views(float* out, const unsigned char* raw, co
   const int rows = depth * height;
   out += (long long)number * rows * width;
   raw = (r.in_arena ? arena : raw + row_bytes * (number / views)) + r.start;
-  switch (r.code) {
-    case 0:
-      gather_rows<Uint8>(out, raw, r, view, mode, rows, height, width);
-      break;
-    case 1:
-      gather_rows<Int8>(out, raw, r, view, mode, rows, height, width);
-      break;
-    case 2:
-      gather_rows<Uint16>(out, raw, r, view, mode, rows, height, width);
-      break;
-    case 3:
-      gather_rows<Int16>(out, raw, r, view, mode, rows, height, width);
-      break;
-    case 4:
-      gather_rows<Uint32>(out, raw, r, view, mode, rows, height, width);
-      break;
-    case 5:
-      gather_rows<Int32>(out, raw, r, view, mode, rows, height, width);
-      break;
-    case 6:
-      gather_rows<Uint64>(out, raw, r, view, mode, rows, height, width);
-      break;
-    case 7:
-      gather_rows<Int64>(out, raw, r, view, mode, rows, height, width);
-      break;
-    case 8:
-      gather_rows<Float32>(out, raw, r, view, mode, rows, height, width);
-      break;
-    case 9:
-      gather_rows<Float64>(out, raw, r, view, mode, rows, height, width);
-      break;
-    default:
-      __trap();
-  }
+  WITH_DTYPE(r.code, gather_rows, out, raw, r, view, mode, rows, height, width)
 }
