@@ -20,12 +20,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from dali_cr.index import Index
+from dali_cr.listing import Layout
 from dali_cr.recipe import Restoration, Swap
 from dali_cr.report import describe
-from dali_cr.scan import EVERY_VOLUME, scan
+from dali_cr.scan import scan
 from dali_cr.slices import ORDERS, Slices
 from dali_cr.views import Views
 
@@ -45,6 +46,7 @@ def _find(chosen: argparse.Namespace, known: Index | None = None) -> Index:
     return scan(
         chosen.data,
         chosen.pattern,
+        layout=chosen.layout,
         channels=chosen.channels,
         include=chosen.include,
         exclude=chosen.exclude,
@@ -178,9 +180,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_data(command: argparse.ArgumentParser) -> None:
-    command.add_argument("data", type=Path, nargs="+", metavar="DIR", help="folders of volumes")
     command.add_argument(
-        "--pattern", nargs="+", default=EVERY_VOLUME, metavar="GLOB", help="which files; {case} and {channel} are names"
+        "data", type=Path, nargs="+", metavar="DIR", help="folders of volumes, or a CSV file: path, case, channel"
+    )
+    command.add_argument(
+        "--pattern", nargs="+", default=(), metavar="GLOB", help="which files; {case} and {channel} are names"
+    )
+    command.add_argument(
+        "--layout", choices=get_args(Layout), default="auto", help="what makes cases of files without a pattern"
     )
     command.add_argument("--channels", nargs="+", default=(), metavar="NAME", help="what {channel} must be, in order")
     command.add_argument("--include", nargs="+", default=(), metavar="GLOB", help="files to take as well")

@@ -1,4 +1,4 @@
-"""Which files of a folder are meant: globs with names in them, and a walk that no folder can lead astray."""
+"""Which files of a folder are meant: globs with names in them, and a walk that ends whatever the folder holds."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ from dali_cr.index import Problem
 
 Roots = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 Globs = str | Sequence[str]
+Names = tuple[str | None, str | None]
+"""The case and the channel that a file's path names; None where it names none."""
+
+_TOKEN = re.compile(r"\*\*/|\*\*|\{\w+\}|\[[^\]]+\]|.", re.DOTALL)
+_LAST_SUFFIX = re.compile(r"(\.\w+)+$")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,13 @@ class Found:
 
 
 class Pattern:
-    """A glob with `**`, and with `{case}` and `{channel}` as named parts.
+    """A glob with `**`, and with `{case}` and `{channel}` as named parts. The suffix matches in any case of letters.
+
+    Parameters
+    ----------
+    text : str
+    channels : sequence of str
+        What `{channel}` may be; anything without a `/` if there are none.
 
     Raises
     ------
@@ -42,19 +54,28 @@ class Pattern:
         If it has other names, or `{channel}` without `{case}`.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, channels: Sequence[str] = ()) -> None:
         known = set(re.findall(r"\{(\w*)\}", text))
         if known - {"case", "channel"} or "channel" in known and "case" not in known:
             raise ValueError(f"pattern: wanted {{case}}, or {{case}} and {{channel}}, as the only names, got {text!r}")
         self.has_channel = "channel" in known
-        parts: list[str] = []
+        self._text = text
+        self._channel = "|".join(map(re.escape, sorted(channels, key=len, reverse=True))) or "[^/]+?"
+        self._regex = self._compile("[^/]+?")
+        self._longest = self._compile("[^/]+")
+        self._of_length: dict[int, re.Pattern[str]] = {}
+
+    def _compile(self, case: str) -> re.Pattern[str]:
+        """Compile the glob with an expression for the case."""
+        names = {"case": case, "channel": self._channel}
+        last = _LAST_SUFFIX.search(self._text)
+        suffix = last[0] if last else ""
         seen: set[str] = set()
-        for token in re.findall(r"\*\*/|\*\*|\{\w+\}|\[[^\]]+\]|.", text, re.DOTALL):
-            parts.append(self._translate(token, seen))
-        self._regex = re.compile("".join(parts), re.DOTALL)
+        parts = [self._translate(token, names, seen) for token in _TOKEN.findall(self._text.removesuffix(suffix))]
+        return re.compile(f"{''.join(parts)}(?i:{re.escape(suffix)})", re.DOTALL)
 
     @staticmethod
-    def _translate(token: str, seen: set[str]) -> str:
+    def _translate(token: str, names: dict[str, str], seen: set[str]) -> str:
         special = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
         if token in special:
             return special[token]
@@ -62,24 +83,127 @@ class Pattern:
             name = token[1:-1]
             again = name in seen
             seen.add(name)
-            return f"(?P={name})" if again else f"(?P<{name}>[^/]+?)"
+            return f"(?P={name})" if again else f"(?P<{name}>{names[name]})"
         if len(token) > 1:
             inverted = token.startswith("[!")
             return f"[{'^' * inverted}{re.escape(token[1 + inverted : -1]).replace(chr(92) + '-', '-')}]"
         return re.escape(token)
 
-    def match(self, path: str) -> tuple[str | None, str | None] | None:
-        """Return the names of case and channel, or None if the path does not match."""
+    def match(self, path: str) -> Names | None:
+        """Return the names of case and channel, the shortest for the case, or None if the path does not match."""
         found = self._regex.fullmatch(path)
-        if not found:
-            return None
-        groups = found.groupdict()
-        return groups.get("case"), groups.get("channel")
+        return _names(found) if found else None
+
+    def readings(self, path: str) -> list[Names]:
+        """Return every case and channel that the path may name, the shortest case first; none if it does not match."""
+        shortest, longest = self._regex.fullmatch(path), self._longest.fullmatch(path)
+        if not shortest or not longest:
+            return []
+        if not self.has_channel or shortest["case"] == longest["case"]:
+            return [_names(shortest)]
+        found = []
+        for length in range(len(shortest["case"]), len(longest["case"]) + 1):
+            if length not in self._of_length:
+                self._of_length[length] = self._compile(f"[^/]{{{length}}}")
+            if matched := self._of_length[length].fullmatch(path):
+                found.append(_names(matched))
+        return list(dict.fromkeys(found))
 
 
-def as_patterns(globs: Globs) -> list[Pattern]:
-    """Return one glob or several as patterns."""
-    return [Pattern(glob) for glob in ([globs] if isinstance(globs, str) else globs)]
+def _names(found: re.Match[str]) -> Names:
+    groups = found.groupdict()
+    return groups.get("case"), groups.get("channel")
+
+
+def as_patterns(globs: Globs, channels: Sequence[str] = ()) -> list[Pattern]:
+    """Return one glob or several as patterns, whose `{channel}` is one of `channels` if there are any."""
+    return [Pattern(glob, channels) for glob in ([globs] if isinstance(globs, str) else globs)]
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The files under one folder.
+
+    Attributes
+    ----------
+    root : Path
+    prefix : PurePosixPath
+        Of the folder, relative to the one that several share.
+    paths : tuple of str
+        Relative to `root`, sorted.
+    hidden : tuple of str
+        Files whose name, or a folder of theirs, begins with a dot: no data.
+    """
+
+    root: Path
+    prefix: PurePosixPath
+    paths: tuple[str, ...]
+    hidden: tuple[str, ...]
+
+
+def find_top(root: Roots) -> tuple[Path, list[Path]]:
+    """Return the folder that one folder or several share, and each of them, absolute.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a root is no folder.
+    ValueError
+        If there is no root, or one is a URL.
+    """
+    given = [root] if isinstance(root, (str, os.PathLike)) else list(root)
+    if not given:
+        raise ValueError("root: wanted at least one folder, got none")
+    for one in given:
+        refuse_url(one)
+    roots = [Path(r).absolute() for r in given]
+    for folder in roots:
+        if not folder.is_dir():
+            there = "a file" if folder.exists() else "nothing"
+            raise FileNotFoundError(f"{folder}: wanted a folder of volumes, {there} is there")
+    return Path(os.path.commonpath(roots)), roots
+
+
+def refuse_url(path: str | os.PathLike[str]) -> None:
+    """Refuse what is no path of this machine.
+
+    Raises
+    ------
+    ValueError
+        If it is a URL.
+    """
+    if _URL.match(os.fspath(path)) and not os.path.exists(path):
+        raise ValueError(f"root: wanted a path on this machine, got the URL {os.fspath(path)}; download the data first")
+
+
+def walk_trees(root: Roots) -> tuple[Path, list[Tree], list[Problem]]:
+    """List every file under one folder or several.
+
+    Returns
+    -------
+    top : Path
+        The folder, or the one that several share.
+    trees : list of Tree
+        One a root.
+    problems : list of Problem
+        Folders that cannot be read.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a root is no folder.
+    ValueError
+        If there is no root, or one is a URL.
+    """
+    top, roots = find_top(root)
+    problems: list[Problem] = []
+    trees = []
+    for folder in roots:
+        prefix = folder.relative_to(top)
+        hidden: list[str] = []
+        paths = list(_walk(folder, prefix, problems, hidden))
+        trees.append(Tree(folder, PurePosixPath(prefix.as_posix()), tuple(sorted(paths)), tuple(hidden)))
+    return top, trees, problems
 
 
 def find_files(
@@ -101,33 +225,32 @@ def find_files(
     FileNotFoundError
         If a root is no folder.
     ValueError
-        If there is no root.
+        If there is no root, or one is a URL.
     """
-    given = [root] if isinstance(root, (str, os.PathLike)) else list(root)
-    if not given:
-        raise ValueError("root: wanted at least one folder, got none")
-    roots = [Path(r).absolute() for r in given]
-    for folder in roots:
-        if not folder.is_dir():
-            there = "a file" if folder.exists() else "nothing"
-            raise FileNotFoundError(f"{folder}: wanted a folder of volumes, {there} is there")
-    top = Path(os.path.commonpath(roots))
+    top, trees, problems = walk_trees(root)
     files: dict[str, Found] = {}
-    problems: list[Problem] = []
-    for folder in roots:
-        prefix = folder.relative_to(top)
-        for path in _walk(folder, prefix, problems):
+    for tree in trees:
+        for path in tree.paths:
             taken, asked = (next((m for p in some if (m := p.match(path))), None) for some in (patterns, include))
             names = taken or asked
-            readable = is_volume(path) or is_image(path)
-            if names and readable and not any(p.match(path) for p in exclude):
-                case = names[0] if len(roots) == 1 or names[0] is None else f"{prefix.as_posix()}/{names[0]}"
-                files[(prefix / path).as_posix()] = Found(case, names[1], asked is not None)
+            if names and is_readable(path) and not any(p.match(path) for p in exclude):
+                case = case_of(tree, names[0], len(trees))
+                files[(tree.prefix / path).as_posix()] = Found(case, names[1], asked is not None)
     return top, dict(sorted(files.items())), problems
 
 
-def _walk(folder: Path, prefix: Path, problems: list[Problem]) -> Iterator[str]:
-    """Yield the files under a folder, relative; links are followed, a loop of them once."""
+def is_readable(path: str) -> bool:
+    """Whether the file's name is that of a volume or an image."""
+    return is_volume(path) or is_image(path)
+
+
+def case_of(tree: Tree, case: str | None, trees: int) -> str | None:
+    """Return the name of a case, told apart from those under other roots."""
+    return case if trees == 1 or case is None else (tree.prefix / case).as_posix()
+
+
+def _walk(folder: Path, prefix: Path, problems: list[Problem], hidden: list[str]) -> Iterator[str]:
+    """Yield the files under a folder, relative; links are followed, a loop of them once. Hidden ones go to `hidden`."""
 
     def refuse(error: OSError) -> None:
         place = prefix / Path(error.filename or folder).relative_to(folder)
@@ -144,6 +267,19 @@ def _walk(folder: Path, prefix: Path, problems: list[Problem]) -> Iterator[str]:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        folders.sort()
         below = PurePosixPath(Path(place).relative_to(folder).as_posix())
-        yield from (str(below / name) for name in sorted(names))
+        for name in folders:
+            if name.startswith("."):
+                hidden.extend(_files_below(Path(place, name), folder))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        hidden.extend(str(below / name) for name in names if name.startswith("."))
+        yield from (str(below / name) for name in sorted(names) if not name.startswith("."))
+
+
+def _files_below(hidden: Path, folder: Path) -> Iterator[str]:
+    """Yield every file of a hidden folder, relative to `folder`; a link counts as one, and is not followed."""
+    if hidden.is_symlink():
+        yield hidden.relative_to(folder).as_posix()
+        return
+    for place, _, names in os.walk(hidden):
+        yield from (Path(place, name).relative_to(folder).as_posix() for name in names)

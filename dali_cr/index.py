@@ -8,9 +8,9 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,10 @@ class Index:
         Empty where channels have no names.
     set_aside : tuple of Volume
         Sound volumes that are in no case, for a reason that `problems` gives: labels, channels of incomplete cases.
+    ignored : mapping of str to int
+        How many other files there are of each kind, such as ".dcm".
+    layout : str
+        What made cases of the files: "nnunet", "bids", "files", "pattern" or "csv"; empty where it is not known.
     """
 
     root: Path
@@ -123,6 +127,8 @@ class Index:
     problems: tuple[Problem, ...] = ()
     channel_names: tuple[str, ...] = ()
     set_aside: tuple[Volume, ...] = ()
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    layout: str = ""
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -184,7 +190,8 @@ class Index:
         ends = np.cumsum(sizes)
         parts = (sorted(order[end - size : end]) for size, end in zip(sizes, ends, strict=True))
         return tuple(
-            replace(self, cases=tuple(self.cases[i] for i in part), problems=(), set_aside=()) for part in parts
+            replace(self, cases=tuple(self.cases[i] for i in part), problems=(), set_aside=(), ignored={})
+            for part in parts
         )
 
     def changed(self) -> tuple[Problem, ...]:
@@ -210,6 +217,8 @@ class Index:
             "cases": [{"name": c.name, "volumes": [_pack(v) for v in c.volumes]} for c in self.cases],
             "problems": [asdict(p) for p in self.problems],
             "set_aside": [_pack(v) for v in self.set_aside],
+            "ignored": dict(self.ignored),
+            "layout": self.layout,
         }
         target = Path(path)
         temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
@@ -241,6 +250,8 @@ class Index:
                 problems=tuple(Problem(**p) for p in content["problems"]),
                 channel_names=tuple(content["channel_names"]),
                 set_aside=tuple(map(_unpack, content["set_aside"])),
+                ignored=dict(content.get("ignored", {})),  # neither is in indexes of earlier versions
+                layout=str(content.get("layout", "")),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}: no index of this version ({error}); scan the data again") from error

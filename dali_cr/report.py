@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 from dali_cr.index import Index, Problem, Volume
+from dali_cr.proposal import describe_layout
 
 MIXED_SPACING = 1.5
 """From this ratio of the largest voxels to the smallest along an axis, a warning."""
@@ -38,14 +39,23 @@ def describe(index: Index) -> str:
     if labels:
         lines += [("labels", f"{len(labels)} set aside"), *_problems(labels, 2)]
     lines += [("refused", str(len(refused))), *_problems(refused, _SHOWN)]
+    if index.ignored:
+        lines.append(("ignored", describe_ignored(index)))
     return "\n".join(f"{name:<12} {_printable(text)}".rstrip() for name, text in lines)
+
+
+def describe_ignored(index: Index) -> str:
+    """Return how many files of each kind are neither cases nor problems, such as "8 .dcm, 2 hidden"."""
+    return ", ".join(f"{count} {kind}" for kind, count in index.ignored.items())
 
 
 def _properties(index: Index) -> list[tuple[str, str]]:
     volumes = [volume for case in index.cases for volume in case.volumes]
     data = {volume.data: volume.geometry.data_bytes for volume in volumes}
+    layout = describe_layout(index)
     lines = [
         ("root", str(index.root)),
+        *([("layout", layout)] if layout else []),
         ("cases", str(len(index))),
         ("channels", _count(len(case.volumes) for case in index.cases)),
     ]

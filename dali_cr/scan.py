@@ -7,6 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,14 +16,15 @@ from tqdm import tqdm
 
 from dali_cr import reader
 from dali_cr.cases import FourthAxis, gather_cases, too_many_frames
-from dali_cr.files import Found, Globs, Roots, as_patterns, find_files
+from dali_cr.files import Found, Globs, Roots
 from dali_cr.geometry import VolumeError
-from dali_cr.index import Index, Problem, Volume, is_unchanged
+from dali_cr.index import Case, Index, Problem, Volume, is_unchanged
 from dali_cr.labels import find_labels
+from dali_cr.listing import EVERY_VOLUME, Layout, Listing, list_files
 from dali_cr.statistics import measure
 from dali_cr.workers import ask_each
 
-EVERY_VOLUME = ("**/*.nii", "**/*.nii.gz", "**/*.hdr", "**/*.hdr.gz")
+__all__ = ["EVERY_VOLUME", "read_volumes", "scan"]
 
 Frames = dict[str, list[Volume]]
 """The frames of each file, by path."""
@@ -30,8 +32,9 @@ Frames = dict[str, list[Volume]]
 
 def scan(
     root: Roots,
-    pattern: Globs = EVERY_VOLUME,
+    pattern: Globs = (),
     *,
+    layout: Layout = "auto",
     channels: Sequence[str] = (),
     include: Globs = (),
     exclude: Globs = (),
@@ -48,14 +51,23 @@ def scan(
     Parameters
     ----------
     root : path or sequence of paths
-        With several, paths are relative to the folder they share.
+        With several, paths are relative to the folder they share. Or one CSV file with a column `path`, and where
+        wanted `case`, or `case` and `channel`.
     pattern : str or sequence of str
         Globs, relative to each root: `*` and `?` stay within a folder name, `**/` is any number of folders. PNG and
-        JPEG images are found by theirs, such as ``"**/*.png"``; without a pattern, NIfTI only.
+        JPEG images are found by theirs, such as ``"**/*.png"``.
         `{case}` and `{channel}` stand for a part of the name, for cases of several files:
-        ``"{case}/{channel}.nii.gz"``.
+        ``"{case}/{channel}.nii.gz"``. Where a name can be divided in several ways, the one that makes all cases alike
+        is taken.
+    layout : "auto", "nnunet", "bids" or "files"
+        Without a pattern. "nnunet": `imagesTr/CASE_0000.nii.gz`, a file a channel, with the names of `dataset.json`, or
+        the Decathlon's file a case. "bids": `sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz`, the suffix is the channel,
+        without `derivatives`; where that leaves most subjects without a channel or on several grids, each file is a
+        case. "files": each NIfTI file is a case. "auto" is nnU-Net's or BIDS's where it is recognised, else "files";
+        `index.layout` tells.
     channels : sequence of str
-        With `{channel}`: which ones a case must have, in this order. Without it, all that were found, sorted.
+        With `{channel}` or a layout of channels: which ones a case must have, in this order; others are no match.
+        Without it, all that were found, sorted.
     include : str or sequence of str
         Globs of files that are taken as well, and even if they look like labels.
     exclude : str or sequence of str
@@ -72,14 +84,15 @@ def scan(
     Returns
     -------
     index : Index
-        Cases sorted by path; `index.problems` names each refused file and the reason.
+        Cases sorted by path; `index.problems` names each refused file and the reason, `index.ignored` counts the other
+        files by kind. Each file is in one of the three. Hidden files and folders are never data.
 
     Raises
     ------
     FileNotFoundError
         If a root is no folder, or nothing under it matches.
     ValueError
-        If an argument is not as above.
+        If an argument is not as above, or no single way to divide names into case and channel makes all cases alike.
 
     Examples
     --------
@@ -91,41 +104,44 @@ def scan(
     """
     if fourth_axis not in ("channels", "cases"):
         raise ValueError(f"fourth_axis: wanted 'channels' or 'cases', got {fourth_axis!r}")
-    patterns = as_patterns(pattern)
-    if channels and not all(p.has_channel for p in patterns):
-        raise ValueError(f"channels: they are for a pattern with {{channel}}, got {pattern!r}")
-    top, files, problems = find_files(root, patterns, as_patterns(include), as_patterns(exclude))
-    if not files:
-        globs = pattern if isinstance(pattern, str) else ", ".join(pattern)
-        why = "".join(f"; {p.path}: {p.reason}" for p in problems[:3])
-        raise FileNotFoundError(f"{top}: no file matches {globs}; give another pattern{why}")
+    listing = list_files(root, pattern, layout, channels, include, exclude)
+    top, files = listing.top, listing.files
     volumes = _still_known(top, files, known)
     ask = partial(read_volumes, top, fourth_axis=fourth_axis)
     read, refused = _read_all(ask, [path for path in files if path not in volumes], executor, progress)
     volumes = {path: frames for path in files if (frames := volumes.get(path) or read.get(path))}
-    return _make_index(top, files, volumes, [*problems, *refused], list(channels), fourth_axis)
+    return _make_index(listing, volumes, refused, fourth_axis)
 
 
-def _make_index(
-    top: Path,
-    files: Mapping[str, Found],
-    volumes: Frames,
-    problems: list[Problem],
-    channels: list[str],
-    fourth_axis: FourthAxis,
-) -> Index:
+def _make_index(listing: Listing, volumes: Frames, refused: list[Problem], fourth_axis: FourthAxis) -> Index:
     """Set labels aside, make cases of the others."""
+    files, channels = listing.files, listing.channels
     doubtful = {p: v for p, v in volumes.items() if not files[p].asked_for and files[p].channel not in channels}
     labels = find_labels(volumes, {path: found.case for path, found in files.items()})
     labels = {path: reason for path, reason in labels.items() if path in doubtful}
     images = {path: frames for path, frames in volumes.items() if path not in labels}
     names = channels or sorted({f.channel for path, f in files.items() if f.channel is not None and path not in labels})
     cases, more = gather_cases(images, files, names, fourth_axis)
-    problems = [*problems, *more, *(Problem(path, reason) for path, reason in labels.items())]
+    if listing.layout == "bids" and not channels and len(names) > 1 and _few_whole(cases, images, files):
+        names = []
+        cases, more = gather_cases(images, {path: _file_a_case(f) for path, f in files.items()}, names, fourth_axis)
+    problems = [*listing.problems, *refused, *more, *(Problem(path, reason) for path, reason in labels.items())]
     problems.sort(key=lambda problem: problem.path)
     used = {volume.path for case in cases for volume in case.volumes}
     rest = tuple(volume for path, frames in volumes.items() if path not in used for volume in frames)
-    return Index(top, tuple(cases), tuple(problems), tuple(names), rest)
+    return Index(
+        listing.top, tuple(cases), tuple(problems), tuple(names), rest, ignored=listing.ignored, layout=listing.layout
+    )
+
+
+def _few_whole(cases: Sequence[Case], images: Frames, files: Mapping[str, Found]) -> bool:
+    """Whether most of the cases that the files name lack a channel, or have several grids."""
+    return 2 * len(cases) < len({files[path].case for path in images})
+
+
+def _file_a_case(found: Found) -> Found:
+    """Return a file's claim with the channel as a part of the case's name."""
+    return replace(found, case=f"{found.case}_{found.channel}", channel=None) if found.channel else found
 
 
 def _still_known(top: Path, files: Mapping[str, Found], known: Index | None) -> Frames:

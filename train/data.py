@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import dali_cr
+from dali_cr.listing import find_root
+from dali_cr.proposal import describe_layout
+from dali_cr.report import describe_ignored
 from train.folder import plain, tell_apart
 from train.settings import DATA, DataSettings
 from train.splits import Part, Split
@@ -15,7 +17,7 @@ from train.splits import Part, Split
 def open_index(config: DataSettings) -> dali_cr.Index:
     """Return the cases from ``--index``, or by scanning."""
     if config.index:
-        root = os.path.commonpath([path.absolute() for path in config.data]) if config.data else None
+        root = find_root(config.data) if config.data else None
         index = dali_cr.Index.load(config.index, root)
         if changed := index.changed():
             named = "; ".join(f"{problem.path}: {problem.reason}" for problem in changed[:5])
@@ -27,6 +29,7 @@ def open_index(config: DataSettings) -> dali_cr.Index:
     return dali_cr.scan(
         config.data,
         config.pattern,
+        layout=config.layout,
         channels=config.channels,
         include=config.include,
         exclude=config.exclude,
@@ -59,7 +62,11 @@ def find_index(
 
 
 def refused_files(index: dali_cr.Index, shown: int = 20) -> Sequence[str]:
-    """Return lines that name the files that were refused, and why."""
+    """Return lines about the layout, the files that were refused, and why, and those of other kinds."""
     lines = [f"refused    {problem.path}: {problem.reason}" for problem in index.problems[:shown]]
     more = len(index.problems) - shown
-    return [*lines, f"refused    {more} more: see index.json"] if more > 0 else lines
+    if more > 0:
+        lines.append(f"refused    {more} more: see index.json")
+    layout = describe_layout(index)
+    ignored = [f"ignored    {describe_ignored(index)}"] if index.ignored else []
+    return [*([f"layout     {layout}"] if layout else []), *lines, *ignored]

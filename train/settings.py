@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from dali_cr.scan import EVERY_VOLUME
+from dali_cr.listing import Layout
 
 Axis = Literal["D", "H", "W"]
 Dims = Literal[2, 3]
@@ -15,7 +15,7 @@ NetworkName = Literal["dynunet", "sononet64", "locnet", "nsunet", "nsunet-skips"
 Scaling = Literal["zscore", "percentile", "none"] | tuple[Literal["window"], float, float]
 """How intensities are scaled, as words of a command line."""
 
-DATA = ("data", "index", "pattern", "channels", "include", "exclude", "fourth_axis")
+DATA = ("data", "index", "pattern", "layout", "channels", "include", "exclude", "fourth_axis")
 """Settings that say where the data are. A resumed run may find the same data elsewhere."""
 
 
@@ -24,11 +24,13 @@ class DataSettings:
     """Where the data are."""
 
     data: tuple[Path, ...] = ()
-    """Folders of volumes (NIfTI), or with a --pattern of theirs of images (PNG, JPEG)."""
+    """Folders of volumes (NIfTI), or with a --pattern of theirs of images (PNG, JPEG); or one CSV file of paths."""
     out: Path
     """Folder that is written: new or empty, or with --resume the one to go on in."""
-    pattern: tuple[str, ...] = EVERY_VOLUME
-    """Which files: globs, in which {case} and {channel} may stand for parts of the name."""
+    pattern: tuple[str, ...] = ()
+    """Which files: globs, in which {case} and {channel} may stand for parts of the name; all volumes without it."""
+    layout: Layout = "auto"
+    """What makes cases of files without a --pattern: nnunet, bids, files (each is a case), or the one recognised."""
     channels: tuple[str, ...] = ()
     """Names that {channel} must take in every case, in this order; all that are found if none is given."""
     include: tuple[str, ...] = ()

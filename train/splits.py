@@ -30,7 +30,7 @@ import tyro
 
 import dali_cr
 from dali_cr.index import Case
-from dali_cr.scan import EVERY_VOLUME
+from dali_cr.listing import Layout
 from train.checkpoint import write_json
 from train.tables import choose_columns, read_table
 
@@ -285,7 +285,7 @@ class Config:
     """Split the subjects of a folder of volumes into pool, val and test."""
 
     data: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders of volumes (NIfTI), or with a --pattern of theirs of images (PNG, JPEG)."""
+    """Folders of volumes (NIfTI), or with a --pattern of theirs of images (PNG, JPEG); or one CSV file of paths."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """The file to write; it must not be there yet."""
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
@@ -298,8 +298,12 @@ class Config:
     """A CSV file that says the part of each case (train, val or test): nothing is drawn."""
     column: str = "split"
     """Which column of --table says it."""
-    pattern: tuple[str, ...] = EVERY_VOLUME
-    """Which files: globs, in which {case} and {channel} may stand for parts of the name."""
+    pattern: tuple[str, ...] = ()
+    """Which files: globs, in which {case} and {channel} may stand for parts of the name; all volumes without it."""
+    layout: Layout = "auto"
+    """What makes cases of files without a --pattern: nnunet, bids, files (each is a case), or the one recognised."""
+    channels: tuple[str, ...] = ()
+    """Names that {channel} must take in every case; all that are found if none is given."""
     exclude: tuple[str, ...] = ()
     """Globs of files to leave out."""
 
@@ -314,7 +318,9 @@ def main(config: Config) -> Split:
     """
     if config.out.exists():
         raise ValueError(f"out: wanted a new file, {config.out} is there: runs may have been made by it")
-    index = dali_cr.scan(config.data, config.pattern, exclude=config.exclude)
+    index = dali_cr.scan(
+        config.data, config.pattern, layout=config.layout, channels=config.channels, exclude=config.exclude
+    )
     names = [case.name for case in index.cases]
     if config.table:
         split = split_of_table(names, config.table, config.column, config.subject)

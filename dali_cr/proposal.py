@@ -1,0 +1,78 @@
+"""One line about the layout of a folder: what it was taken for, or what it looks like."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from itertools import pairwise
+
+from dali_cr.cases import MAX_CHANNELS
+from dali_cr.files import Names, Pattern
+from dali_cr.index import Index, Volume
+from dali_cr.name_parts import divide
+
+_PATTERNS = ("{case}/{case}_{channel}", "{case}/{case}-{channel}", "{case}/{channel}", "{case}_{channel}")
+_SUFFIX = re.compile(r"\.(nii|hdr)(\.gz)?$", re.IGNORECASE)
+
+
+def describe_layout(index: Index) -> str:
+    """Return how files became cases, and what else could be asked for; empty where a pattern or a CSV file says it."""
+    if index.layout == "nnunet":
+        how = "a file a channel" if index.channel_names else "a file a case"
+        return f"nnunet, {how}; --layout files takes every volume as a case"
+    if index.layout == "bids":
+        if index.channel_names:
+            return "bids, a suffix a channel; --layout files takes every volume as a case"
+        return "bids, a file a case: most subjects lack a suffix, or have several grids; --channels takes some suffixes"
+    if index.layout == "files":
+        proposed = propose_pattern(index)
+        return f"files, a file a case{proposed and f'; they look like channels: {proposed}'}"
+    return ""
+
+
+def propose_pattern(index: Index) -> str:
+    """Return the options that would make cases of several channels of files that look like them.
+
+    Parameters
+    ----------
+    index : Index
+        Of a file a case.
+
+    Returns
+    -------
+    options : str
+        Such as ``--pattern '**/{case}/{channel}.nii.gz' --channels t1 t2``; empty where at least two cases of the same
+        channels, on one grid each, do not come out.
+    """
+    volumes = {case.volumes[0].path: case.volumes[0] for case in index.cases if len(case.volumes) == 1}
+    suffixes = {found[0] if (found := _SUFFIX.search(path)) else "" for path in volumes}
+    if len(suffixes) != 1 or len(volumes) != len(index.cases):
+        return ""
+    for text in _PATTERNS:
+        glob = f"**/{text}{next(iter(suffixes))}"
+        pattern = Pattern(glob)
+        readings = {path: some for path in volumes if (some := pattern.readings(path))}
+        if len(readings) == len(volumes) and (channels := _channels(readings, volumes)):
+            return f"--pattern '{glob}' --channels {' '.join(channels)}"
+    return ""
+
+
+def _channels(readings: Mapping[str, list[Names]], volumes: Mapping[str, Volume]) -> list[str]:
+    """Return the channels that each of several cases has on one grid, sorted; empty if there are no such."""
+    try:
+        division = divide(readings, MAX_CHANNELS)
+    except ValueError:
+        return []
+    cases: dict[str | None, dict[str, Volume]] = defaultdict(dict)
+    for path, (case, channel) in division.items():
+        cases[case][str(channel)] = volumes[path]
+    first, *others = [sorted(found) for found in cases.values()]
+    whole = sum(map(len, cases.values())) == len(volumes) and all(found == first for found in others)
+    if not whole or not others or not 2 <= len(first) <= MAX_CHANNELS or all(name.isdigit() for name in first):
+        return []
+    return first if all(_on_one_grid(list(found.values())) for found in cases.values()) else []
+
+
+def _on_one_grid(volumes: list[Volume]) -> bool:
+    return all(a.shape == b.shape and a.geometry.same_grid(b.geometry) for a, b in pairwise(volumes))
