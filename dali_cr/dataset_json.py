@@ -53,7 +53,7 @@ def read_dataset(path: Path) -> Dataset:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
         if not isinstance(content, dict):
             raise ValueError("wanted a JSON object")
-        channels = _channels(content.get("channel_names", content.get("modality", {})))
+        channels = _channels(content.get("channel_names") or content.get("modality") or {})
         labels = _labels(content.get("labels", {}))
         order = tuple(map(int, content.get("regions_class_order", ())))
     except (OSError, ValueError, TypeError, AttributeError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
@@ -42,8 +42,8 @@ class Listing:
         By path, sorted.
     problems : list of Problem
         Folders that cannot be read.
-    ignored : dict of str to int
-        How many of the other files there are of each kind, such as ".dcm".
+    passed : dict of str to str
+        The kind of each other file, such as ".dcm", by path.
     layout : str
         "nnunet", "bids", "files", "pattern" or "csv".
     channels : list of str
@@ -53,9 +53,13 @@ class Listing:
     top: Path
     files: dict[str, Found]
     problems: list[Problem]
-    ignored: dict[str, int]
+    passed: dict[str, str]
     layout: str
     channels: list[str]
+
+    def ignored(self, used: Container[str]) -> dict[str, int]:
+        """Return how many other files there are of each kind, the most frequent first; `used` are voxels of cases."""
+        return dict(Counter(kind for path, kind in self.passed.items() if path not in used).most_common())
 
 
 def list_files(
@@ -94,7 +98,7 @@ def list_files(
     if not files:
         raise FileNotFoundError(_nothing_found(top, pattern, passed, problems))
     order = list(dict.fromkeys(channel for claims in found for channel in claims.channels))
-    return Listing(top, files, problems, dict(Counter(passed.values()).most_common()), layout_used, order)
+    return Listing(top, files, problems, passed, layout_used, order)
 
 
 def _listed(table: Path, channels: Sequence[str]) -> Listing:
@@ -172,7 +176,9 @@ def _by_pattern(
             if found := next((some for p in patterns if (some := p.readings(path))), None):
                 key = f"{number}:{path}"
                 places[key] = number, path
-                readings[key] = [(case_of(tree, case, len(trees)), channel) for case, channel in found]
+                # Where two of the named channels fit, the longer is meant: pre_t1, not t1.
+                fitting = found[:1] if channels else found
+                readings[key] = [(case_of(tree, case, len(trees)), channel) for case, channel in fitting]
     names: list[dict[str, Names]] = [{} for _ in trees]
     for key, chosen in divide(readings, MAX_CHANNELS).items():
         number, path = places[key]
@@ -201,15 +207,7 @@ def _sort_out(
                 excluded = is_readable(path) and path not in readable
                 passed[place] = _kind(path, "excluded" if excluded else own.passed.get(path, ""))
         passed.update(((tree.prefix / path).as_posix(), "hidden") for path in tree.hidden)
-    voxels = {stem for path in files if (stem := _stem_of_pair(path, "hdr"))}
-    passed = {p: kind for p, kind in passed.items() if p not in files and _stem_of_pair(p, "img") not in voxels}
-    return dict(sorted(files.items())), passed
-
-
-def _stem_of_pair(path: str, suffix: str) -> str | None:
-    """Return a path without .hdr or .img, None if it has no such suffix."""
-    found = re.fullmatch(rf"(.+)\.{suffix}(\.gz)?", path, re.IGNORECASE | re.DOTALL)
-    return found[1] if found else None
+    return dict(sorted(files.items())), {path: kind for path, kind in passed.items() if path not in files}
 
 
 def _kind(path: str, why: str) -> str:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from dali_cr.dataset_json import Dataset, find_dataset, read_dataset
+from dali_cr.dataset_json import NAME, Dataset, find_dataset, read_dataset
 from dali_cr.header import is_volume
 from dali_cr.layout import Claims, stem_of
 
@@ -25,7 +25,8 @@ def read_nnunet(root: Path, paths: Sequence[str], channels: Sequence[str], asked
     """Read the files of a folder as nnU-Net's.
 
     It is recognised by folders such as `imagesTr`, or by names on `_0000`, `_0001`, ... in all files, alike in every
-    case. Cases of `imagesTr` are named by their number alone, those of other folders by the folder too.
+    case. Volumes elsewhere than in folders of images and labels speak against it, unless there is a `dataset.json`.
+    Cases of `imagesTr` are named by their number alone, those of other folders by the folder too.
 
     Parameters
     ----------
@@ -49,6 +50,8 @@ def read_nnunet(root: Path, paths: Sequence[str], channels: Sequence[str], asked
     """
     groups, sure = _images(root, paths)
     if not (sure or asked or _all_numbered(filter(is_volume, paths))):
+        return None
+    if sure and not asked and _strangers(groups, paths) and not (root / NAME).is_file():
         return None
     datasets = {group: read_dataset(found) for group in groups if (found := find_dataset(root / group))}
     known = _agreed(datasets.values()) if len(datasets) == len(groups) else None
@@ -77,6 +80,12 @@ def _images(root: Path, paths: Sequence[str]) -> tuple[dict[PurePosixPath, list[
         named = {here: by_folder[here]}
     others = {folder: some for folder, some in by_folder.items() if not _LABELS.fullmatch(folder.name)}
     return (named, True) if named else (others, False)
+
+
+def _strangers(groups: Groups, paths: Sequence[str]) -> bool:
+    """Whether there are volumes elsewhere than in folders of images and labels."""
+    folders = {PurePosixPath(path).parent for path in paths if is_volume(path)} - set(groups)
+    return any(not _LABELS.fullmatch(folder.name) for folder in folders)
 
 
 def _agreed(datasets: Iterable[Dataset]) -> Dataset | None:

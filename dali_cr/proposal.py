@@ -10,6 +10,7 @@ from itertools import pairwise
 from dali_cr.cases import MAX_CHANNELS
 from dali_cr.files import Names, Pattern
 from dali_cr.index import Index, Volume
+from dali_cr.listing import READERS
 from dali_cr.name_parts import divide
 
 _PATTERNS = ("{case}/{case}_{channel}", "{case}/{case}-{channel}", "{case}/{channel}", "{case}_{channel}")
@@ -26,8 +27,18 @@ def describe_layout(index: Index) -> str:
             return "bids, a suffix a channel; --layout files takes every volume as a case"
         return "bids, a file a case: most subjects lack a suffix, or have several grids; --channels takes some suffixes"
     if index.layout == "files":
-        proposed = propose_pattern(index)
-        return f"files, a file a case{proposed and f'; they look like channels: {proposed}'}"
+        proposed = propose_layout(index) or propose_pattern(index)
+        return f"files, a file a case{proposed and f'; to make cases as their names suggest: {proposed}'}"
+    return ""
+
+
+def propose_layout(index: Index) -> str:
+    """Return the option for the layout that most files of an index have, though not all; empty for none."""
+    paths = [volume.path for case in index.cases for volume in case.volumes]
+    for name, read in READERS.items():
+        claims = read(index.root, paths, (), True)
+        if claims and 2 * len(claims.names) > len(set(paths)):
+            return f"--layout {name}"
     return ""
 
 

@@ -127,11 +127,10 @@ def _make_index(listing: Listing, volumes: Frames, refused: list[Problem], fourt
         cases, more = gather_cases(images, {path: _file_a_case(f) for path, f in files.items()}, names, fourth_axis)
     problems = [*listing.problems, *refused, *more, *(Problem(path, reason) for path, reason in labels.items())]
     problems.sort(key=lambda problem: problem.path)
-    used = {volume.path for case in cases for volume in case.volumes}
+    used = {path for case in cases for volume in case.volumes for path in (volume.path, volume.data)}
     rest = tuple(volume for path, frames in volumes.items() if path not in used for volume in frames)
-    return Index(
-        listing.top, tuple(cases), tuple(problems), tuple(names), rest, ignored=listing.ignored, layout=listing.layout
-    )
+    ignored = listing.ignored(used)
+    return Index(listing.top, tuple(cases), tuple(problems), tuple(names), rest, ignored=ignored, layout=listing.layout)
 
 
 def _few_whole(cases: Sequence[Case], images: Frames, files: Mapping[str, Found]) -> bool:

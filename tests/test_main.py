@@ -116,7 +116,7 @@ def test_phantom_writes_volumes(tmp_path, capsys):
     ("arguments", "says"),
     [
         (["scan", "/nowhere"], "/nowhere: wanted a folder"),
-        (["scan", "{folder}", "--pattern", "*.mha"], r"no file matches *.mha"),
+        (["scan", "{folder}", "--pattern", "*.mha"], r"wanted files that match *.mha"),
         (["preview", "{folder}", "-o", "{tmp}/p.png", "--crop", "4", "4", "4"], "do not fit into a crop of (4, 4, 4)"),
         (["preview", "{folder}", "-o", "{tmp}/p.png", *SMALL, "--sample", "-1"], "wanted sample numbers of at least 0"),
         (["preview", "{folder}", "-o", "{tmp}/p.png", *SMALL, "--normalize", "window", "3"], "window LOW HIGH"),

@@ -284,7 +284,7 @@ def test_refuses_a_folder_that_holds_no_run(config):
     [
         ({"data": (Path("/nowhere"),)}, "/nowhere"),
         ({"pattern": ("*_000*",)}, "at least two cases"),
-        ({"pattern": ("*.mha",)}, "no file matches"),
+        ({"pattern": ("*.mha",)}, "wanted files that match"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
