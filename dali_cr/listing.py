@@ -212,7 +212,8 @@ def _sort_out(
 
 def _kind(path: str, why: str) -> str:
     """Return the kind of a file that is left out: its suffix, and why if it could be read."""
-    found = re.search(r"(\.[^.]+)(\.gz)?$", PurePosixPath(path).name, re.IGNORECASE | re.DOTALL)
+    # DICOM files may be called by numbers with dots: the last is no suffix.
+    found = re.search(r"\.[a-z]\w{0,9}(\.gz)?$", PurePosixPath(path).name, re.IGNORECASE)
     suffix = found[0].lower() if found else "without a suffix"
     return f"{suffix} {why}" if why else suffix
 

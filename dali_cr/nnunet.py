@@ -61,7 +61,7 @@ def read_nnunet(root: Path, paths: Sequence[str], channels: Sequence[str], asked
     count = len(known.channels) if known else 0
     if not files:
         return None
-    if _are_channels(root, groups, count, sure):
+    if _are_channels(root, groups, count, sure or asked):
         return _by_channel(groups, known.channels if known else (), channels, paths)
     if not sure or channels:
         return None

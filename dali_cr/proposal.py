@@ -37,7 +37,8 @@ def propose_layout(index: Index) -> str:
     paths = [volume.path for case in index.cases for volume in case.volumes]
     for name, read in READERS.items():
         claims = read(index.root, paths, (), True)
-        if claims and 2 * len(claims.names) > len(set(paths)):
+        several = claims and len({case for case, _ in claims.names.values()}) > 1
+        if claims and several and 2 * len(claims.names) > len(set(paths)):
             return f"--layout {name}"
     return ""
 

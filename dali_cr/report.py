@@ -46,7 +46,9 @@ def describe(index: Index) -> str:
 
 def describe_ignored(index: Index) -> str:
     """Return how many files of each kind are neither cases nor problems, such as "8 .dcm, 2 hidden"."""
-    return ", ".join(f"{count} {kind}" for kind, count in index.ignored.items())
+    kinds = [f"{count} {kind}" for kind, count in index.ignored.items()]
+    rest = sum(list(index.ignored.values())[_SHOWN:])
+    return ", ".join(kinds[:_SHOWN]) + (f", and {rest} of other kinds" if rest else "")
 
 
 def _properties(index: Index) -> list[tuple[str, str]]:

@@ -134,6 +134,7 @@ def test_four_digits_of_cases_are_no_channels(tmp_path: Path) -> None:
     assert len(scan(tmp_path)) == 8
     flat = make(tmp_path / "flat", *(f"scan_{n:04}.nii" for n in range(4)))
     assert (scan(flat).layout, len(scan(flat))) == ("files", 4)
+    assert describe_layout(scan(flat)) == "files, a file a case"
 
 
 def test_nnunet_files_without_folders_must_be_alike(tmp_path: Path) -> None:
@@ -142,7 +143,11 @@ def test_nnunet_files_without_folders_must_be_alike(tmp_path: Path) -> None:
     (tmp_path / "P_1_0001.nii").unlink()
     index = scan(tmp_path)
     assert (index.layout, len(index)) == ("files", 5)
-    assert "--layout nnunet" not in describe_layout(index)
+    assert "--layout nnunet" in describe_layout(index)
+    asked = scan(tmp_path, layout="nnunet")
+    assert (list(cases(asked)), [problem.path for problem in asked.problems]) == (["P_0", "P_2"], ["P_1_0000.nii"])
+    one = scan(make(tmp_path / "one", "Q_0000.nii", "Q_0001.nii"), layout="nnunet")
+    assert (list(cases(one)), one.channels) == (["Q"], 2)
     with pytest.raises(FileNotFoundError, match="imagesTr/CASE_0000"):
         scan(make(tmp_path / "other", "a.nii"), layout="nnunet")
 
@@ -326,7 +331,7 @@ def test_other_files_are_counted_by_kind(tmp_path: Path) -> None:
     make(tmp_path, "a.nii", "pair.nii")
     for number in range(8):
         (tmp_path / f"{number}.dcm").touch()
-    for name in ("README", "x.tar.gz", "y.PNG"):
+    for name in ("1.2.840.1", "x.tar.gz", "y.PNG"):
         (tmp_path / name).touch()
     index = scan(tmp_path, exclude="pair*")
     assert index.ignored == {".dcm": 8, ".nii excluded": 1, "without a suffix": 1, ".tar.gz": 1, ".png": 1}
