@@ -3,6 +3,7 @@
 ::
 
     python -m dali_cr scan scans/ --save scans.json
+    python -m dali_cr scan bids/ --layout bids --channels T1w
     python -m dali_cr preview scans/ -o preview.png --crop 32 64 64 --patch 4 8
     python -m dali_cr preview scans/ -o preview.png --recipe pcrlv2 --normalize percentile
     python -m dali_cr preview scans/ -o preview.png --crop 1 224 224 --slices-axis D --slices-every 3

@@ -78,12 +78,11 @@ def _of_one_name(cases: list[Case]) -> tuple[list[Case], list[Problem]]:
         named[case.name].append(case)
     refused = {id(case): other for some in named.values() for case, other in zip(some, some[1:] + some[:1], strict=True)
                if case is not other}  # fmt: skip
-    problems = {
-        volume.path: f"two cases of one name: {refused[id(case)].volumes[0].path} is {case.name} too; leave one out"
-        for case in cases
-        if id(case) in refused
-        for volume in case.volumes
-    }
+    problems: dict[str, str] = {}
+    for case in cases:
+        if other := refused.get(id(case)):
+            reason = f"two cases of one name: {other.volumes[0].path} is {case.name} too"
+            problems |= {volume.path: f"{reason}; leave one out, or name a {{channel}}" for volume in case.volumes}
     # A file of several frames goes as a whole.
     kept = [case for case in cases if not any(volume.path in problems for volume in case.volumes)]
     return kept, [Problem(path, reason) for path, reason in problems.items()]

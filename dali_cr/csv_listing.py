@@ -6,7 +6,8 @@ import csv
 import os
 from pathlib import Path
 
-from dali_cr.files import Found, refuse_url
+from dali_cr.files import Found
+from dali_cr.walk import refuse_url
 
 _COLUMNS = ("path", "case", "channel")
 _DELIMITERS = ",;\t"

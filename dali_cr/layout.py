@@ -21,11 +21,14 @@ class Claims:
         In order; empty where channels have no names.
     passed : mapping of str to str
         Why a file is in no case, such as "in labelsTr", by path.
+    sure : bool
+        Whether more than the names of the files says so.
     """
 
     names: Mapping[str, Names]
     channels: tuple[str, ...] = ()
     passed: Mapping[str, str] = field(default_factory=dict)
+    sure: bool = True
 
 
 def stem_of(path: str) -> str:

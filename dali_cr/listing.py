@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal, get_args
 
 from dali_cr.bids import read_bids
 from dali_cr.cases import MAX_CHANNELS
 from dali_cr.csv_listing import is_table, read_csv_files
-from dali_cr.files import Found, Globs, Names, Pattern, Roots, Tree, as_patterns, case_of, is_readable, walk_trees
+from dali_cr.files import Found, Globs, Names, Pattern, as_patterns, case_of, is_readable
 from dali_cr.index import Problem
 from dali_cr.layout import Claims
+from dali_cr.leftover import kind_of, nothing_found
 from dali_cr.name_parts import divide
 from dali_cr.nnunet import read_nnunet
+from dali_cr.walk import Roots, Tree, walk_trees
 
 EVERY_VOLUME = ("**/*.nii", "**/*.nii.gz", "**/*.hdr", "**/*.hdr.gz")
 
@@ -48,6 +49,9 @@ class Listing:
         "nnunet", "bids", "files", "pattern" or "csv".
     channels : list of str
         Which channels a case must have, in order; empty for all that are found, sorted.
+    otherwise : dict of str to Found, or None
+        Files of a case each, for a layout that may not be meant: where most of its cases lack a channel, or have
+        channels on several grids.
     """
 
     top: Path
@@ -56,6 +60,7 @@ class Listing:
     passed: dict[str, str]
     layout: str
     channels: list[str]
+    otherwise: dict[str, Found] | None = None
 
     def ignored(self, used: Container[str]) -> dict[str, int]:
         """Return how many other files there are of each kind, the most frequent first; `used` are voxels of cases."""
@@ -96,9 +101,19 @@ def list_files(
     found, layout_used = _claims(trees, kept, patterns, layout, channels)
     files, passed = _sort_out(trees, kept, found, included)
     if not files:
-        raise FileNotFoundError(_nothing_found(top, pattern, passed, problems))
+        raise FileNotFoundError(nothing_found(top, pattern, passed, problems))
     order = list(dict.fromkeys(channel for claims in found for channel in claims.channels))
-    return Listing(top, files, problems, passed, layout_used, order)
+    otherwise = None
+    if layout_used == "bids" and not channels:
+        otherwise = {path: _file_a_case(found) for path, found in files.items()}
+    elif layout_used == "nnunet" and not channels and not any(claims.sure for claims in found):
+        otherwise = {path: Found(None, None, about.asked_for) for path, about in files.items()}
+    return Listing(top, files, problems, passed, layout_used, order, otherwise)
+
+
+def _file_a_case(found: Found) -> Found:
+    """Return a file's claim with the channel as a part of the case's name."""
+    return replace(found, case=f"{found.case}_{found.channel}", channel=None) if found.channel else found
 
 
 def _listed(table: Path, channels: Sequence[str]) -> Listing:
@@ -205,27 +220,6 @@ def _sort_out(
                 files[place] = Found(case_of(tree, asked[0], len(trees)), asked[1], True)
             else:
                 excluded = is_readable(path) and path not in readable
-                passed[place] = _kind(path, "excluded" if excluded else own.passed.get(path, ""))
+                passed[place] = kind_of(path, "excluded" if excluded else own.passed.get(path, ""))
         passed.update(((tree.prefix / path).as_posix(), "hidden") for path in tree.hidden)
     return dict(sorted(files.items())), {path: kind for path, kind in passed.items() if path not in files}
-
-
-def _kind(path: str, why: str) -> str:
-    """Return the kind of a file that is left out: its suffix, and why if it could be read."""
-    # DICOM files may be called by numbers with dots: the last is no suffix.
-    found = re.search(r"\.[a-z]\w{0,9}(\.gz)?$", PurePosixPath(path).name, re.IGNORECASE)
-    suffix = found[0].lower() if found else "without a suffix"
-    return f"{suffix} {why}" if why else suffix
-
-
-def _nothing_found(top: Path, pattern: Globs, passed: Mapping[str, str], problems: Sequence[Problem]) -> str:
-    """Return why there is no file to read."""
-    globs = [pattern] if isinstance(pattern, str) else pattern
-    wanted = f"files that match {', '.join(globs)}" if pattern else "NIfTI volumes"
-    kinds = Counter(passed.values()).most_common(8)
-    there = ", ".join(f"{count} {kind}" for kind, count in kinds) or "no file at all"
-    advice = "; give another pattern" if kinds else ""
-    if any(kind.startswith((".png", ".jpg", ".jpeg")) for kind in passed.values()) and not pattern:
-        advice = "; images are taken by a pattern such as '**/*.png'"
-    why = "".join(f"; {p.path}: {p.reason}" for p in problems[:3])
-    return f"{top}: wanted {wanted} (NIfTI, PNG or JPEG are read), got {there}{advice}{why}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from dali_cr.dataset_json import NAME, Dataset, find_dataset, read_dataset
@@ -62,7 +63,8 @@ def read_nnunet(root: Path, paths: Sequence[str], channels: Sequence[str], asked
     if not files:
         return None
     if _are_channels(root, groups, count, sure or asked):
-        return _by_channel(groups, known.channels if known else (), channels, paths)
+        claims = _by_channel(groups, known.channels if known else (), channels, paths)
+        return replace(claims, sure=sure or asked or known is not None)
     if not sure or channels:
         return None
     names = {path: (_case(path, stem_of(path)), None) for path in files}

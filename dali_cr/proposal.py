@@ -13,32 +13,45 @@ from dali_cr.index import Index, Volume
 from dali_cr.listing import READERS
 from dali_cr.name_parts import divide
 
-_PATTERNS = ("{case}/{case}_{channel}", "{case}/{case}-{channel}", "{case}/{channel}", "{case}_{channel}")
+_PATTERNS = (
+    "{case}/{case}_{channel}",
+    "{case}/{case}-{channel}",
+    "{case}/{channel}",
+    "{case}_{channel}",
+    "{case}-{channel}",
+)
 _SUFFIX = re.compile(r"\.(nii|hdr)(\.gz)?$", re.IGNORECASE)
 
 
 def describe_layout(index: Index) -> str:
     """Return how files became cases, and what else could be asked for; empty where a pattern or a CSV file says it."""
     if index.layout == "nnunet":
-        how = "a file a channel" if index.channel_names else "a file a case"
-        return f"nnunet, {how}; --layout files takes every volume as a case"
+        how = "one file per channel" if index.channel_names else "one file per case"
+        return f"nnunet: {how}; --layout files makes a case of each volume"
     if index.layout == "bids":
         if index.channel_names:
-            return "bids, a suffix a channel; --layout files takes every volume as a case"
-        return "bids, a file a case: most subjects lack a suffix, or have several grids; --channels takes some suffixes"
+            return "bids: the suffix is the channel; --layout files makes a case of each volume"
+        return (
+            "bids: one file per case, as most subjects lack a suffix or have several grids; --channels selects suffixes"
+        )
     if index.layout == "files":
         proposed = propose_layout(index) or propose_pattern(index)
-        return f"files, a file a case{proposed and f'; to make cases as their names suggest: {proposed}'}"
+        return f"files: one file per case{proposed and f'; the names look like {proposed}'}"
     return ""
 
 
 def propose_layout(index: Index) -> str:
     """Return the option for the layout that most files of an index have, though not all; empty for none."""
-    paths = [volume.path for case in index.cases for volume in case.volumes]
+    volumes = {volume.path: volume for case in index.cases for volume in case.volumes}
     for name, read in READERS.items():
-        claims = read(index.root, paths, (), True)
-        several = claims and len({case for case, _ in claims.names.values()}) > 1
-        if claims and several and 2 * len(claims.names) > len(set(paths)):
+        claims = read(index.root, list(volumes), (), True)
+        if not claims or 2 * len(claims.names) <= len(volumes):
+            continue
+        cases: dict[str | None, list[Volume]] = defaultdict(list)
+        for path, (case, _) in claims.names.items():
+            cases[case].append(volumes[path])
+        # Of BIDS, files on several grids are taken too, a case each.
+        if len(cases) > 1 and (name == "bids" or all(map(_on_one_grid, cases.values()))):
             return f"--layout {name}"
     return ""
 

@@ -7,7 +7,6 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,12 +15,13 @@ from tqdm import tqdm
 
 from dali_cr import reader
 from dali_cr.cases import FourthAxis, gather_cases, too_many_frames
-from dali_cr.files import Found, Globs, Roots
+from dali_cr.files import Found, Globs
 from dali_cr.geometry import VolumeError
 from dali_cr.index import Case, Index, Problem, Volume, is_unchanged
 from dali_cr.labels import find_labels
 from dali_cr.listing import EVERY_VOLUME, Layout, Listing, list_files
 from dali_cr.statistics import measure
+from dali_cr.walk import Roots
 from dali_cr.workers import ask_each
 
 __all__ = ["EVERY_VOLUME", "read_volumes", "scan"]
@@ -122,25 +122,21 @@ def _make_index(listing: Listing, volumes: Frames, refused: list[Problem], fourt
     images = {path: frames for path, frames in volumes.items() if path not in labels}
     names = channels or sorted({f.channel for path, f in files.items() if f.channel is not None and path not in labels})
     cases, more = gather_cases(images, files, names, fourth_axis)
-    if listing.layout == "bids" and not channels and len(names) > 1 and _few_whole(cases, images, files):
-        names = []
-        cases, more = gather_cases(images, {path: _file_a_case(f) for path, f in files.items()}, names, fourth_axis)
+    layout = listing.layout
+    if listing.otherwise and len(names) > 1 and _few_whole(cases, images, files):
+        names, layout = [], "bids" if layout == "bids" else "files"
+        cases, more = gather_cases(images, listing.otherwise, names, fourth_axis)
     problems = [*listing.problems, *refused, *more, *(Problem(path, reason) for path, reason in labels.items())]
     problems.sort(key=lambda problem: problem.path)
     used = {path for case in cases for volume in case.volumes for path in (volume.path, volume.data)}
     rest = tuple(volume for path, frames in volumes.items() if path not in used for volume in frames)
     ignored = listing.ignored(used)
-    return Index(listing.top, tuple(cases), tuple(problems), tuple(names), rest, ignored=ignored, layout=listing.layout)
+    return Index(listing.top, tuple(cases), tuple(problems), tuple(names), rest, ignored=ignored, layout=layout)
 
 
 def _few_whole(cases: Sequence[Case], images: Frames, files: Mapping[str, Found]) -> bool:
     """Whether most of the cases that the files name lack a channel, or have several grids."""
     return 2 * len(cases) < len({files[path].case for path in images})
-
-
-def _file_a_case(found: Found) -> Found:
-    """Return a file's claim with the channel as a part of the case's name."""
-    return replace(found, case=f"{found.case}_{found.channel}", channel=None) if found.channel else found
 
 
 def _still_known(top: Path, files: Mapping[str, Found], known: Index | None) -> Frames:

@@ -134,7 +134,7 @@ def test_four_digits_of_cases_are_no_channels(tmp_path: Path) -> None:
     assert len(scan(tmp_path)) == 8
     flat = make(tmp_path / "flat", *(f"scan_{n:04}.nii" for n in range(4)))
     assert (scan(flat).layout, len(scan(flat))) == ("files", 4)
-    assert describe_layout(scan(flat)) == "files, a file a case"
+    assert describe_layout(scan(flat)) == "files: one file per case"
 
 
 def test_nnunet_files_without_folders_must_be_alike(tmp_path: Path) -> None:
@@ -150,6 +150,18 @@ def test_nnunet_files_without_folders_must_be_alike(tmp_path: Path) -> None:
     assert (list(cases(one)), one.channels) == (["Q"], 2)
     with pytest.raises(FileNotFoundError, match="imagesTr/CASE_0000"):
         scan(make(tmp_path / "other", "a.nii"), layout="nnunet")
+
+
+def test_numbered_files_on_several_grids_are_cases(tmp_path: Path) -> None:
+    for number in range(3):
+        make(tmp_path, f"a_{number:04}.nii", f"b_{number:04}.nii", shape=(4, 5, 6 + number))
+    index = scan(tmp_path)
+    assert (index.layout, len(index), index.problems, index.channel_names) == ("files", 6, (), ())
+    assert next(iter(cases(index))) == "a_0000.nii"
+    assert describe_layout(index) == "files: one file per case"
+    account(tmp_path, index)
+    asked = scan(tmp_path, layout="nnunet")
+    assert (asked.layout, len(asked.problems)) == ("nnunet", 6)
 
 
 def test_volumes_beside_the_layout_are_not_lost(tmp_path: Path) -> None:
@@ -213,7 +225,7 @@ def test_bids_on_several_grids_is_a_file_a_case(tmp_path: Path) -> None:
     index = scan(tmp_path)
     assert list(cases(index)) == [f"sub-{n}_ses-1_{suffix}" for n in ("01", "02") for suffix in ("FLAIR", "T1w")]
     assert (index.channel_names, index.problems) == ((), ())
-    assert "a file a case" in describe(index)
+    assert "bids: one file per case" in describe(index)
     account(tmp_path, index)
 
 
@@ -461,8 +473,8 @@ def test_layouts_of_phantoms_without_a_pattern(tmp_path: Path, capsys: pytest.Ca
     assert {name: len(dali_cr.Index.load(tmp_path / f"{name}.json")) for name in told} == {
         "nnunet": 2, "msd": 2, "bids": 2, "brats": 4,
     }  # fmt: skip
-    assert told["nnunet"].split()[1:6] == ["nnunet,", "a", "file", "a", "channel;"]
-    assert told["bids"].split()[1] == "bids,"
+    assert told["nnunet"].split()[1:6] == ["nnunet:", "one", "file", "per", "channel;"]
+    assert told["bids"].split()[1] == "bids:"
     assert "--channels t1 t2" in told["brats"]
     assert main(["scan", str(tmp_path / "nnunet"), "--layout", "files"]) == 0
     assert "cases        4\n" in capsys.readouterr().out

@@ -54,7 +54,7 @@ def test_no_pattern_is_typed(data: Path, tmp_path: Path, layout: str, capsys: py
     assert done["cases"] == 2
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("layout ")]
     assert len(told) == 3
-    assert {line.split()[1] for line in told} == {"nnunet," if layout == "decathlon" else f"{layout},"}
+    assert {line.split()[1] for line in told} == {"nnunet:" if layout == "decathlon" else f"{layout}:"}
 
 
 def test_a_csv_file_is_data_too(data: Path, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ class Data:
 
     images: tuple[str, ...] = (".",)
     scan: Options = field(default_factory=dict)
-    """Of `dali_cr.scan`: pattern, channels, include, exclude, fourth_axis."""
+    """Of `dali_cr.scan`: pattern, layout, channels, include, exclude, fourth_axis."""
     subject: str | None = None
     """A regular expression that finds the subject in a case's name."""
     fractions: tuple[float, float, float] | None = None
