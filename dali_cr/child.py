@@ -18,27 +18,38 @@ import subprocess
 import sys
 import traceback
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.cache import Cache
+from dali_cr.cache import Cache, open_cache
 from dali_cr.geometry import VolumeError
-from dali_cr.plan import Planner, SamplePlan
+from dali_cr.index import Index
+from dali_cr.plan import SamplePlan
 from dali_cr.shared import Bytes, Place, Shared
-from dali_cr.view_plan import ViewPlanner
-
-if TYPE_CHECKING:
-    from dali_cr.source import Batch
+from dali_cr.source import Batch, Source
 
 _MAPS = 32
 """Pieces of shared memory that a child keeps mapped: more than a source's batches have."""
 
 _PATIENCE = 5.0
 _PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from dali_cr.child import serve; serve()"
+
+
+MakeSource = Callable[[Cache], Source[Any]]
+"""Makes the source whose `fill` a child calls, reading through a cache; it is pickled."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a child needs once: its source, and the cache that this reads through."""
+
+    make: MakeSource
+    index: Index
+    levels: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -63,12 +74,12 @@ class Children:
     Parameters
     ----------
     count : int
-    planner, levels, cache
+    setup, cache
         As of a `Child`.
     """
 
-    def __init__(self, count: int, planner: Planner, levels: Sequence[str], cache: Cache) -> None:
-        self._all = [Child(planner, levels, cache) for _ in range(count)]
+    def __init__(self, count: int, setup: Setup, cache: Cache) -> None:
+        self._all = [Child(setup, cache) for _ in range(count)]
         self._idle: queue.SimpleQueue[Child] = queue.SimpleQueue()
         for child in self._all:
             self._idle.put(child)
@@ -92,19 +103,16 @@ class Child:
 
     Parameters
     ----------
-    planner : Planner
-    levels : sequence of str
-        The cache's, as `dali_cr.cache.parse_cache` takes them.
+    setup : Setup
     cache : Cache
         The parent's: it counts the child's hits and misses.
     """
 
-    def __init__(self, planner: Planner, levels: Sequence[str], cache: Cache) -> None:
+    def __init__(self, setup: Setup, cache: Cache) -> None:
         command = [sys.executable, "-c", _PROGRAM, json.dumps(sys.path)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._cache, self._counts = cache, tuple((0, 0) for _ in cache.levels)
-        recipe = planner.views if isinstance(planner, ViewPlanner) else planner.recipe
-        self._setup: Any = (planner.index, recipe, planner.seed, list(levels))
+        self._setup: Setup | None = setup
 
     def fill(self, batch: Batch, group: list[int]) -> None:
         """Have samples of a batch made; as `Source.fill`.
@@ -175,17 +183,12 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     tasks, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what anybody prints must not get among the replies
-    from dali_cr.cache import open_cache
-    from dali_cr.pipeline import make_planner, make_source
-    from dali_cr.source import Batch
-    from dali_cr.stream import Stream
-
     try:
-        index, recipe, seed, levels = pickle.load(tasks)
+        setup: Setup = pickle.load(tasks)
     except EOFError:  # closed before there was anything to do
         return
-    cache, maps = open_cache(levels, index), OrderedDict[int, Bytes]()
-    source = make_source(make_planner(index, recipe, seed), Stream(1), "cpu", levels, cache=cache, threads=1)
+    cache, maps = open_cache(setup.levels, setup.index), OrderedDict[int, Bytes]()
+    source = setup.make(cache)
     while True:
         try:
             task: Task = pickle.load(tasks)
@@ -198,7 +201,7 @@ def serve() -> None:
     cache.close()
 
 
-def _try(source: Any, batch: Batch) -> Exception | None:
+def _try(source: Source[Any], batch: Batch) -> Exception | None:
     """Make all samples of a batch, which are of one case; return what went wrong."""
     try:
         source.fill(batch, list(range(len(batch.plans))))

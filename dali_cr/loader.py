@@ -116,10 +116,13 @@ class Loader:
             rank=here if rank is None else rank,
             world_size=everyone if world_size is None else world_size,
         )
-        self._options: dict[str, Any] = {"threads": threads, "on_error": on_error, "timeout": timeout}
+        self._options: dict[str, Any] = {
+            "threads": threads,
+            "on_error": on_error,
+            "timeout": timeout,
+            "processes": processes,
+        }
         self._levels = [cache] if isinstance(cache, str) else list(cache)
-        if processes:
-            self._options["processes"] = self._levels
         self._cache: Cache | None = None
         self._prefetch, self._dims = prefetch, dims
         self._device_number = device_number(self.device)

@@ -14,6 +14,7 @@ from typing import Any
 from dali_cr import extras, fn
 from dali_cr.arena import Arena
 from dali_cr.cache import Cache, open_cache, parse_cache
+from dali_cr.child import Children, Setup
 from dali_cr.index import Index
 from dali_cr.ops import launch
 from dali_cr.ops.batch import as_batch
@@ -25,6 +26,7 @@ from dali_cr.pair_source import PairSource
 from dali_cr.plan import Planner
 from dali_cr.raw_source import RawSource
 from dali_cr.recipe import Restoration
+from dali_cr.source import thread_count
 from dali_cr.stream import Stream
 from dali_cr.view_batch import finish_views
 from dali_cr.view_plan import ViewPlanner
@@ -91,7 +93,15 @@ def make_planner(index: Index, recipe: Restoration | Views, seed: int) -> Planne
 
 
 def make_source(
-    planner: Planner, stream: Stream, device: str, levels: Sequence[str], cache: Cache | None = None, **options: Any
+    planner: Planner,
+    stream: Stream,
+    device: str,
+    levels: Sequence[str],
+    cache: Cache | None = None,
+    *,
+    threads: int | None = None,
+    processes: bool = False,
+    **options: Any,
 ) -> AnySource:
     """Make the source for a device, reading through the cache levels described.
 
@@ -104,6 +114,9 @@ def make_source(
         As `dali_cr.cache.parse_cache` takes them.
     cache : Cache, optional
         The host and disk levels, if they are open already.
+    threads : int, optional
+    processes : bool
+        Have a process for each thread finish the samples; on a CPU.
     **options
         Of `Source`.
 
@@ -117,11 +130,27 @@ def make_source(
     if budgets and not on_gpu:
         raise ValueError(f"cache: a 'gpu' level needs a GPU, the device is {device!r}; take 'host:...' or 'disk:...'")
     cache = cache or open_cache(levels, planner.index)
+    options["threads"] = threads
     views = isinstance(planner, ViewPlanner)
+    if processes:
+        make = partial(_source_of_child, planner.index, _recipe_of(planner), planner.seed, levels)
+        options["filler"] = Children(thread_count(threads), Setup(make, planner.index, levels), cache)
     if not on_gpu:
         return (ViewPairSource if views else PairSource)(planner, stream, cache=cache, **options)
     arena = Arena(sum(budgets), planner.index) if budgets else None
     return (ViewRawSource if views else RawSource)(planner, stream, cache=cache, arena=arena, **options)
+
+
+def _recipe_of(planner: Planner) -> Restoration | Views:
+    """Return the recipe that a planner was made of."""
+    return planner.views if isinstance(planner, ViewPlanner) else planner.recipe
+
+
+def _source_of_child(
+    index: Index, recipe: Restoration | Views, seed: int, levels: Sequence[str], cache: Cache
+) -> AnySource:
+    """Make the source that a child process fills samples with."""
+    return make_source(make_planner(index, recipe, seed), Stream(1), "cpu", levels, cache, threads=1)
 
 
 def build_pipeline(source: AnySource, device: str, *, prefetch: int = 2, batch: Any = None) -> Any:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from dali_cr.cache import Cache
-from dali_cr.child import Children
 from dali_cr.geometry import Triple, VolumeError
 from dali_cr.index import Case, Volume
 from dali_cr.normalize import check_range
@@ -58,6 +57,16 @@ class Batch:
 AnyBatch = TypeVar("AnyBatch", bound=Batch)
 
 
+class Filler(Protocol):
+    """Makes samples in place of a source's threads; the arrays of their batches lie in shared memory."""
+
+    def fill(self, batch: Batch, group: list[int]) -> None:
+        """Make some samples of the batch, all of one case."""
+
+    def close(self) -> None:
+        """Release what it holds."""
+
+
 class Source(ABC, Generic[AnyBatch]):
     """Makes batches ahead of the caller.
 
@@ -76,8 +85,8 @@ class Source(ABC, Generic[AnyBatch]):
         Where files are read through.
     timeout : float
         Seconds to wait for one case's files before they are said to hang.
-    processes : sequence of str, optional
-        Have a process for each thread finish the samples, reading through these cache levels.
+    filler : Filler, optional
+        Makes the samples in place of the threads; closed with the source.
 
     Attributes
     ----------
@@ -105,10 +114,9 @@ class Source(ABC, Generic[AnyBatch]):
         on_error: str = "raise",
         cache: Cache | None = None,
         timeout: float = 600.0,
-        processes: Sequence[str] | None = None,
+        filler: Filler | None = None,
     ) -> None:
-        cores = len(os.sched_getaffinity(0))
-        self.threads = cores if threads is None else threads
+        self.threads = thread_count(threads)
         if self.threads < 1 or lookahead < 0 or on_error not in ("raise", "skip"):
             raise ValueError(
                 "wanted threads >= 1, lookahead >= 0 and on_error 'raise' or 'skip', "
@@ -120,10 +128,10 @@ class Source(ABC, Generic[AnyBatch]):
         self.broken: dict[int, str] = {}
         self._cache, self._timeout = cache or Cache(()), timeout
         self._skip, self._lookahead = on_error == "skip", lookahead
-        self._children = None if processes is None else Children(self.threads, planner, processes, self._cache)
+        self._filler = filler
         self._pool = Threads(self.threads, "dali_cr")
         self._started: dict[int, Future[AnyBatch]] = {}
-        self._memory: list[Memory | Shared] = [Shared() if self._children else {} for _ in range(lookahead + 1)]
+        self._memory: list[Memory | Shared] = [Shared() if filler else {} for _ in range(lookahead + 1)]
 
     def batch(self, k: int) -> Arrays:
         """Return batch k; its arrays are valid until batch k + 1 is asked for.
@@ -149,8 +157,8 @@ class Source(ABC, Generic[AnyBatch]):
         """Stop the threads; one that hangs is left behind."""
         if not self._pool.close():
             _log.warning("a thread that reads hangs and is left behind")
-        if self._children:
-            self._children.close()
+        if self._filler:
+            self._filler.close()
         for memory in self._memory:
             if isinstance(memory, Shared):
                 memory.close()
@@ -182,10 +190,7 @@ class Source(ABC, Generic[AnyBatch]):
 
     def _fill_or_blame(self, batch: AnyBatch, group: list[int]) -> None:
         try:
-            if self._children:
-                self._children.fill(batch, group)
-            else:
-                self.fill(batch, group)
+            (self._filler or self).fill(batch, group)
         except VolumeError as error:
             raise BrokenCaseError(batch.plans[group[0]].case, error) from error
 
@@ -237,6 +242,11 @@ class Source(ABC, Generic[AnyBatch]):
     @abstractmethod
     def fill(self, batch: AnyBatch, group: list[int]) -> None:
         """Make some samples of the batch, all of one case, whose files are read once."""
+
+
+def thread_count(threads: int | None) -> int:
+    """Return the number of threads that were asked for; without one, the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if threads is None else threads
 
 
 def numbers_of(plans: list[SamplePlan]) -> npt.NDArray[np.int64]:

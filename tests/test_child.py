@@ -13,7 +13,7 @@ import pytest
 
 import dali_cr
 from dali_cr import VolumeError
-from dali_cr.child import Children
+from dali_cr.child import Children, Setup
 from dali_cr.shared import Shared
 
 PAIRS = dali_cr.Restoration(crop=(12, 14, 16), swap=dali_cr.Swap(10, (2, 5)), foreground=0.5)
@@ -136,11 +136,10 @@ def test_ends_with_its_parent(mixed_index: dali_cr.Index) -> None:
 def test_a_child_that_hangs_is_killed(mixed_index: dali_cr.Index, monkeypatch: pytest.MonkeyPatch) -> None:
     from dali_cr import child
     from dali_cr.cache import Cache
-    from dali_cr.pipeline import make_planner
 
     monkeypatch.setattr(child, "_PROGRAM", "import time; time.sleep(600)")
     monkeypatch.setattr(child, "_PATIENCE", 0.2)
-    children = Children(1, make_planner(mixed_index, PAIRS, 0), (), Cache(()))
+    children = Children(1, Setup(list, mixed_index, ()), Cache(()))
     start = time.monotonic()
     children.close()
     assert time.monotonic() - start < 60
