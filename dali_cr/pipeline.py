@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from dali_cr import extras, fn
+from dali_cr import extras
 from dali_cr.arena import Arena
 from dali_cr.cache import Cache, open_cache, parse_cache
 from dali_cr.child import Children, Setup
@@ -32,6 +32,9 @@ from dali_cr.view_batch import finish_views
 from dali_cr.view_plan import ViewPlanner
 from dali_cr.view_source import ViewPairSource, ViewRawSource
 from dali_cr.views import Views
+
+Node = Any
+"""A DALI `DataNode`."""
 
 AnySource = PairSource | RawSource | ViewPairSource
 
@@ -179,10 +182,10 @@ def build_pipeline(source: AnySource, device: str, *, prefetch: int = 2, batch: 
     pipeline = dali.Pipeline(source.stream.batch_size, 1, device_id, prefetch_queue_depth=prefetch)
     with pipeline:
         make = batch or source.batch
-        *outputs, sample = fn.external(make, source.arrays)
+        *outputs, sample = external(make, source.arrays)
         if isinstance(source, RawSource):
             inputs = outputs if device_id is None else [node.gpu() for node in outputs]
-            outputs = fn.on_batch(_finisher(source), *inputs, outputs=len(source.names))
+            outputs = on_batch(_finisher(source), *inputs, outputs=len(source.names))
         pipeline.set_outputs(*outputs, sample)
     pipeline.build()
     return pipeline
@@ -256,3 +259,22 @@ def device_number(device: str) -> int | None:
     if kind != "cuda" or (number and not number.isdigit()):
         raise ValueError(f"device: wanted 'cpu', 'cuda' or 'cuda:N', got {device!r}")
     return int(number or 0)
+
+
+def external(batch: Callable[[int], tuple[Any, ...]], outputs: int) -> tuple[Node, ...]:
+    """Return an `external_source` over a function of the batch's number; DALI calls it ahead of time."""
+    fn = extras.load("nvidia.dali.fn")
+    return tuple(fn.external_source(lambda info: batch(info.iteration), num_outputs=outputs, batch_info=True))
+
+
+def on_batch(function: Callable[..., Any], *inputs: Node, outputs: int = 1) -> Any:
+    """Return the outputs of a function of whole batches, on the inputs' device."""
+    device = "gpu" if on_gpu(inputs[0]) else "cpu"
+    return extras.load("nvidia.dali.fn").python_function(
+        *inputs, function=function, num_outputs=outputs, batch_processing=True, device=device
+    )
+
+
+def on_gpu(node: Node) -> bool:
+    """Whether a node's data lie on the GPU."""
+    return str(node.device) == "gpu"
