@@ -26,7 +26,6 @@ from train import checkpoint, pretrain
 from train.evaluation import evaluate
 from train.network import build_network
 from train.pretrain import Config, Refused
-from train.restoration import Restoration
 
 ROOT = Path(__file__).parents[1]
 STEPS = 60
@@ -478,7 +477,7 @@ def test_every_flag_is_understood_as_written(tmp_path):
         evaluate_every=25,
         evaluate_samples=64,
     )
-    assert Restoration.recipe_of(config).normalize == ("window", -160.0, 240.0)
+    assert config.samples().normalize == ("window", -160.0, 240.0)
 
 
 @pytest.mark.parametrize(
@@ -487,7 +486,7 @@ def test_every_flag_is_understood_as_written(tmp_path):
     ids=str,
 )
 def test_a_patch_is_one_two_three_or_six_numbers(config, patch, means):
-    assert Restoration.recipe_of(replace(config, patch=patch)).swap.patch == means
+    assert replace(config, patch=patch).samples().swap.patch == means
 
 
 def test_a_users_error_is_one_line_and_exit_code_2(tmp_path, capsys):

@@ -61,7 +61,7 @@ from train.plans import read_levels
 from train.record import Record
 from train.resume import load_state, read_state, take_up, write_state
 from train.splits import PARTS, Split, load_split, make_split
-from train.supervision import Supervised
+from train.supervision import Supervised, open_task
 from train.task import Scores, Task, View, refuse_larger
 from train.transfer import Fit, Init, check_fit, load_fit, read_init
 
@@ -154,7 +154,7 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
     split = load_split(config.split) if config.split else _draw_split(config, index)
     if init:
         split.refuse_leak(init.cases, index, init.folder)
-    task, supervised = config.open_task(index, split, view)
+    task, supervised = open_task(config, index, split, view)
     task.check_sides(config.flips)
     if task.whole:
         refuse_larger(dali_cr.Index(index.root, tuple(case for _, case in supervised.cases)), view)

@@ -5,21 +5,18 @@ What Chen et al. (2019) trained with is not known to us: every default here is a
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import dali_cr
 from dali_cr.grid import Spacing
 from dali_cr.recipe import check_spacing
 from dali_cr.scan import EVERY_VOLUME
 from train.labels import Unmatched
 from train.segment import Absent
 from train.settings import DATA, Axis, RunSettings, Scaling
-from train.splits import Split
-from train.supervision import Supervised, open_classification, open_localization, open_segmentation
-from train.task import Task, View
+from train.task import View
 from train.transfer import Init, Transfer
 
 
@@ -86,10 +83,6 @@ class Config(RunSettings, ABC):
             raise ValueError(f"plans: wanted none with --init, whose levels the network gets; got {self.plans}")
         if self.init == "random" and self.transfer != "encoder":
             raise ValueError(f"transfer: wanted --init with the run to transfer from, got {self.transfer} from random")
-
-    @abstractmethod
-    def open_task(self, index: dali_cr.Index, split: Split, view: View) -> tuple[Task, Supervised]:
-        """Return the task and its cases."""
 
     def view(self, init: Init | None) -> View:
         """Return how the network looks at a case."""
@@ -167,10 +160,6 @@ class Segment(Config):
             raise ValueError(f"spacing: wanted own with slices across {view.slices}, got {view.spacing}")
         return view
 
-    def open_task(self, index: dali_cr.Index, split: Split, view: View) -> tuple[Task, Supervised]:
-        """Return the task and its cases."""
-        return open_segmentation(self, index, split, view)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Whole(Config):
@@ -208,10 +197,6 @@ class Classify(Whole):
     multilabel: bool = False
     """A case may be of several classes, or of none."""
 
-    def open_task(self, index: dali_cr.Index, split: Split, view: View) -> tuple[Task, Supervised]:
-        """Return the task and its cases."""
-        return open_classification(self, index, split, view)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Localize(Whole):
@@ -225,10 +210,6 @@ class Localize(Whole):
     """Which files of a folder --labels: globs, in which {case} may stand for the case's name."""
     names: Path | None = None
     """JSON with the names of the labels, as {"1": "liver"}."""
-
-    def open_task(self, index: dali_cr.Index, split: Split, view: View) -> tuple[Task, Supervised]:
-        """Return the task and its cases."""
-        return open_localization(self, index, split, view)
 
 
 FREE = {

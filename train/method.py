@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,7 @@ from torch import nn
 import dali_cr
 from train.network import Network
 from train.optimizer import build_optimizer, learning_rate
-
-if TYPE_CHECKING:
-    from train.pretrain_settings import Config
+from train.pretrain_settings import Config
 
 
 @dataclass(frozen=True)
@@ -40,13 +38,13 @@ class Measured:
 class Method(ABC):
     """A way to pre-train.
 
-    Made as ``METHODS[config.recipe](config, channels)`` of `train.pretrain_settings`, under the run's seed: torch's
+    Made as ``METHODS[config.recipe](config, channels)`` of `train.pretrain`, under the run's seed: torch's
     global random state has just been set, and the weights are drawn from it. A `ValueError` refuses the settings.
 
     Attributes
     ----------
     recipe : dali_cr.Restoration or dali_cr.Views
-        What the loader's samples are made of; as `recipe_of` makes it.
+        What the loader's samples are made of; as the settings' `samples` makes it.
     network : Network
         What is exported: ``model.safetensors`` has its `tensors`, ``encoder.safetensors`` its `encoder`, read from
         ``network.module.state_dict()``; fine-tuning builds it again from `network.about` with `build_network`.
@@ -62,20 +60,9 @@ class Method(ABC):
     module: nn.Module
     reported: ClassVar[tuple[str, ...]] = ("restoration_gain",)
 
-    def __init__(self, config: Config, recipe: Any, network: Network, module: nn.Module | None = None) -> None:
-        self.config, self.recipe, self.network = config, recipe, network
+    def __init__(self, config: Config, network: Network, module: nn.Module | None = None) -> None:
+        self.config, self.recipe, self.network = config, config.samples(), network
         self.module = network.module if module is None else module
-
-    @classmethod
-    @abstractmethod
-    def recipe_of(cls, config: Config) -> Any:
-        """Return what samples are made of; called as soon as the settings are known, before any data are.
-
-        Raises
-        ------
-        ValueError
-            If the settings make no sample.
-        """
 
     @abstractmethod
     def losses(self, batch: dict[str, Any], step: int) -> dict[str, torch.Tensor]:

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 
@@ -42,11 +42,9 @@ from train.device import autocast
 from train.method import Measured, Method
 from train.network import build_network
 from train.nsunet import LEVELS
+from train.pcrlv2_settings import ViewConfig
 from train.pyramid import Pyramid
 from train.view_evaluation import evaluate_views
-
-if TYPE_CHECKING:
-    from train.pcrlv2_settings import ViewConfig
 
 MOMENTUM = 0.9
 
@@ -66,29 +64,7 @@ class Pcrlv2(Method):
             )
         network = build_network(config.network, channels, config.crop, config.filters, dims=config.dims)
         module = Pyramid(network.module, channels, config.restoration_head)
-        super().__init__(config, self.recipe_of(config), network, module)
-
-    @classmethod
-    def recipe_of(cls, config: ViewConfig) -> dali_cr.Views:
-        """Return what samples are made of."""
-        return dali_cr.Views(
-            shape=config.crop,
-            sizes=config.sizes,
-            overlap=config.overlap,
-            locals=config.locals,
-            local_shape=config.local_crop,
-            local_sizes=config.local_sizes,
-            swap=config.swap,
-            flips=config.flips,
-            scale=config.scale,
-            degrees=config.degrees,
-            blur=config.blur,
-            noise=config.noise,
-            gamma=config.gamma,
-            normalize=config.normalize,
-            foreground=config.foreground,
-            spacing=config.spacing,
-        )
+        super().__init__(config, network, module)
 
     def losses(self, batch: dict[str, Any], step: int) -> dict[str, torch.Tensor]:
         """Return the loss of a batch, and its terms not weighted."""

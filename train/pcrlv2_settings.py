@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import tyro
 
+import dali_cr
 from dali_cr.geometry import Triple
 from dali_cr.recipe import Pretext
 from train.nsunet import STRIDE
@@ -131,6 +132,27 @@ class ViewConfig(Config):
             raise ValueError(f"local_crop: wanted multiples of {STRIDE}, got {' '.join(map(str, self.local_crop))}")
         if self.dims == 3 and 1 in (self.crop[0], self.local_crop[0]):
             raise ValueError("dims: wanted 2 for views of one voxel along D, got 3")
+
+    def samples(self) -> dali_cr.Views:
+        """Return what samples are made of."""
+        return dali_cr.Views(
+            shape=self.crop,
+            sizes=self.sizes,
+            overlap=self.overlap,
+            locals=self.locals,
+            local_shape=self.local_crop,
+            local_sizes=self.local_sizes,
+            swap=self.swap,
+            flips=self.flips,
+            scale=self.scale,
+            degrees=self.degrees,
+            blur=self.blur,
+            noise=self.noise,
+            gamma=self.gamma,
+            normalize=self.normalize,
+            foreground=self.foreground,
+            spacing=self.spacing,
+        )
 
     def with_steps(self, cases: int) -> ViewConfig:
         """Return the settings with the steps that so many cases make of the epochs."""

@@ -58,15 +58,20 @@ from train.folder import Refused, write_config
 from train.loop import Loop, Schedule
 from train.method import Measured, Method
 from train.optimizer import update
+from train.pcrlv2 import Pcrlv2
 from train.pcrlv2_settings import ViewConfig
 from train.picture import Origin, draw_restored
-from train.pretrain_settings import METHODS, Config
+from train.pretrain_settings import Config, RecipeName
 from train.record import Record
+from train.restoration import Restoration
 from train.resume import load_state, read_state, take_up, write_state
 from train.signals import Stopped
 from train.splits import load_split
 
 __all__ = ["Config", "Refused", "Run", "Stopped", "command_line", "main", "prepare", "train"]
+
+METHODS: dict[RecipeName, type[Method]] = {"restoration": Restoration, "pcrlv2": Pcrlv2}
+"""From the name of a recipe to its method, which is made from (config, channels of a case)."""
 
 
 @dataclass(frozen=True, kw_only=True)

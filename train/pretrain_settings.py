@@ -7,18 +7,11 @@ from typing import Any, ClassVar, Literal
 
 import dali_cr
 from dali_cr.recipe import Pretext
-from train.method import Method
 from train.network import sizes_of
-from train.pcrlv2 import Pcrlv2
-from train.restoration import Restoration
 from train.settings import Axis, RunSettings, Scaling
 from train.splits import Part
 
 RecipeName = Literal["restoration", "pcrlv2"]
-
-METHODS: dict[RecipeName, type[Method]] = {"restoration": Restoration, "pcrlv2": Pcrlv2}
-"""From the name of a recipe to its method, which is made from (config, channels of a case)."""
-
 
 FIXED = (
     *("recipe", "held_out", "pretext", "crop", "iterations", "patch", "flips", "normalize", "foreground"),
@@ -90,9 +83,31 @@ class Config(RunSettings):
             raise ValueError(f"slices: wanted D, H or W with --every or --empty-slices, got {self.slices}")
         self.check_dims(self.crop)
         # Made now to be checked now: scanning the data may take long.
-        METHODS[self.recipe].recipe_of(self)
+        self.samples()
         if not self.plans:
             sizes_of(self.network, 1, self.crop, self.filters, dims=self.dims)
+
+    def samples(self) -> dali_cr.Restoration | dali_cr.Views:
+        """Return what samples are made of.
+
+        Raises
+        ------
+        ValueError
+            If the settings make no sample.
+        """
+        slices = None
+        if self.slices:
+            slices = dali_cr.Slices(self.slices, every=self.every, skip_empty=not self.empty_slices)
+        return dali_cr.Restoration(
+            crop=self.crop,
+            swap=self.swap,
+            flips=self.flips,
+            normalize=None if self.normalize == "none" else self.normalize,
+            foreground=self.foreground,
+            pretext=self.pretext,
+            slices=slices,
+            spacing=self.spacing,
+        )
 
     @property
     def swap(self) -> dali_cr.Swap:

@@ -7,7 +7,7 @@ Chen et al. (2019) swap patches and minimise the squared error of undoing it. `-
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +18,7 @@ from train.evaluation import evaluate
 from train.method import Measured, Method
 from train.network import build_network
 from train.plans import read_levels
-
-if TYPE_CHECKING:
-    from train.pretrain_settings import Config
+from train.pretrain_settings import Config
 
 
 class Restoration(Method):
@@ -39,24 +37,7 @@ class Restoration(Method):
     def __init__(self, config: Config, channels: int) -> None:
         levels = read_levels(config.plans, config.configuration, config.crop, config.dims) if config.plans else None
         network = build_network(config.network, channels, config.crop, config.filters, levels=levels, dims=config.dims)
-        super().__init__(config, self.recipe_of(config), network)
-
-    @classmethod
-    def recipe_of(cls, config: Config) -> dali_cr.Restoration:
-        """Return what samples are made of."""
-        slices = None
-        if config.slices:
-            slices = dali_cr.Slices(config.slices, every=config.every, skip_empty=not config.empty_slices)
-        return dali_cr.Restoration(
-            crop=config.crop,
-            swap=config.swap,
-            flips=config.flips,
-            normalize=None if config.normalize == "none" else config.normalize,
-            foreground=config.foreground,
-            pretext=config.pretext,
-            slices=slices,
-            spacing=config.spacing,
-        )
+        super().__init__(config, network)
 
     def losses(self, batch: dict[str, Any], step: int) -> dict[str, torch.Tensor]:
         """Return the loss, and that of returning the input."""

@@ -45,6 +45,7 @@ from train.study_report import describe_machine
 from train.study_ridge import fit_ridge
 from train.study_runs import Run, testing, tuning
 from train.study_scores import choose_rates
+from train.supervision import open_task
 from train.task import Task, View, ask
 from train.transfer import check_fit, load_fit, read_init, read_weights
 from train.volumes import outside, pad_evenly, read_case
@@ -111,7 +112,7 @@ class Probe:
         config = tyro.cli(Classify, args=self.workshop.command(run)[4:], config=(tyro.conf.FlagCreatePairsOff,))
         init = read_init(Path(config.init)) if run.uses else None
         view, index = config.view(init), dali_cr.Index.load(out / "index.json")
-        task, supervised = config.open_task(index, load_split(out / "splits.json"), view)
+        task, supervised = open_task(config, index, load_split(out / "splits.json"), view)
         pool, test = supervised.parts["pool"], supervised.parts["test"]
         # As `train.finetune.prepare` does it: the same weights come of the same seed.
         torch.manual_seed(config.seed)

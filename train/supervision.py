@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,15 +15,13 @@ from dali_cr.geometry import VolumeError
 from dali_cr.index import Case
 from train.boxes import Walls, box_of, read_boxes, to_canonical
 from train.classify import Classification
+from train.finetune_settings import Classify, Config, Localize, Segment
 from train.labels import Unmatched, find_label_files, match, read_labels, read_names
 from train.localize import Localization
 from train.segment import Segmentation
 from train.splits import PARTS, Split, short_name
 from train.tables import choose_columns, read_table
 from train.task import Task, View
-
-if TYPE_CHECKING:
-    from train.finetune_settings import Classify, Localize, Segment
 
 Parts = Mapping[str, dali_cr.Index]
 """The labelled cases of pool, val and test."""
@@ -43,6 +41,25 @@ class Supervised:
     def cases(self) -> list[tuple[str, Case]]:
         """Every labelled case, with its part."""
         return [(part, case) for part, index in self.parts.items() for case in index.cases]
+
+
+def open_task(config: Config, index: dali_cr.Index, split: Split, view: View) -> tuple[Task, Supervised]:
+    """Return the task that settings ask for, and its cases.
+
+    Raises
+    ------
+    TypeError
+        If the settings are of no task.
+    ValueError
+        If it cannot be learnt from its labels.
+    """
+    if isinstance(config, Segment):
+        return open_segmentation(config, index, split, view)
+    if isinstance(config, Localize):
+        return open_localization(config, index, split, view)
+    if isinstance(config, Classify):
+        return open_classification(config, index, split, view)
+    raise TypeError(f"config: expected the settings of a task, got {type(config).__name__}")
 
 
 def join(index: dali_cr.Index, split: Split, names: Mapping[str, Any], what: str, unmatched: Unmatched) -> Supervised:
