@@ -13,7 +13,7 @@ from PIL import Image
 
 from train import pretrain
 from train.finetune_settings import Classify, Localize, Segment
-from train.splits import make_split
+from train.split import make_split
 
 SHAPE = (28, 44)
 CROP = (1, 32, 48)

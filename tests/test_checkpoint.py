@@ -11,7 +11,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from train.checkpoint import export_weights, load_checkpoint, save_checkpoint, write_whole
+from train.checkpoint import load_checkpoint, save_checkpoint
+from train.files import write_whole
+from train.weights import export_weights
 
 ROOT = Path(__file__).parents[1]
 

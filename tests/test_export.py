@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from tests.finetuning import prepared, run_pretraining, segment
 from tests.volumes import write_nifti
 from train import export, finetune, predict
+from train.build import build_network
 from train.dynunet import halvings
-from train.network import Levels, build_network
+from train.network import Levels
 from train.plans import read_levels
 
 

@@ -21,7 +21,7 @@ from tests.finetuning import WHOLE, classify, localize, prepared, read_csv, run_
 from train import finetune
 from train.finetune import Refused, first_cases, introduce
 from train.finetune_settings import Classify, Localize, Segment
-from train.splits import load_split
+from train.split import load_split
 from train.transfer import check_fit, read_init
 
 ROOT = Path(__file__).parents[1]

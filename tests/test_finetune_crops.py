@@ -16,7 +16,7 @@ from train.boxes import box_of, centroid_mm, read_boxes, to_canonical, to_file
 from train.finetune import _build_loader
 from train.labelled import Labelled, draw_shifts, shift_images
 from train.labels import class_map, match, read_names
-from train.splits import Split
+from train.split import Split
 from train.supervision import join
 from train.task import View
 

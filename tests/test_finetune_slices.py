@@ -16,9 +16,9 @@ from tests.finetuning import dice, prepared, read_csv, run_pretraining, segment
 from tests.volumes import ORIENTATIONS, write_nifti
 from train import finetune, predict
 from train.finetune import _build_loader, introduce
-from train.folder import Refused
 from train.labelled import Labelled
 from train.segment import Segmentation
+from train.signals import Refused
 from train.task import View
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from train.build import build_network
 from train.dynunet import halvings
 from train.heads import build_classifier
-from train.network import build_network
 from train.pooling import largest_of_blocks
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from train.network import build_network
+from train.build import build_network
 from train.nsunet import LEVELS, NsEncoder, NsUNet
 
 

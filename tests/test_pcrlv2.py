@@ -22,8 +22,8 @@ from safetensors.torch import load_file
 
 from tests import finetuning
 from train import finetune, pretrain
+from train.build import build_network
 from train.comparison import draw_levels
-from train.network import build_network
 from train.nsunet import NsUNet
 from train.pcrlv2 import Pcrlv2, fading
 from train.pcrlv2_settings import ViewConfig

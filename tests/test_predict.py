@@ -14,10 +14,10 @@ from tests.finetuning import classify, dice, localize, read_csv, run_pretraining
 from tests.volumes import ORIENTATIONS, write_nifti
 from train import finetune, predict
 from train.boxes import box_of, to_canonical
-from train.folder import Refused
 from train.mask import write_mask
 from train.predict import Config, open_run
-from train.splits import load_split
+from train.signals import Refused
+from train.split import load_split
 from train.volumes import pad_evenly, read_case
 
 pytestmark = pytest.mark.usefixtures("one_thread")

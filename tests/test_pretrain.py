@@ -23,8 +23,8 @@ from safetensors.torch import load_file
 import dali_cr
 from dali_cr.phantom_files import write_phantoms
 from train import checkpoint, pretrain
+from train.build import build_network
 from train.evaluation import evaluate
-from train.network import build_network
 from train.pretrain import Config, Refused
 
 ROOT = Path(__file__).parents[1]

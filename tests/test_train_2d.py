@@ -21,9 +21,9 @@ from tests.finetuning import segment as segment_volumes
 from tests.pictures import IMAGES, SHAPE, classify, localize, pretraining, segment, write_images
 from train import finetune, overlay, predict, pretrain
 from train.boxes import read_boxes
-from train.folder import Refused
-from train.network import build_network
-from train.splits import load_split, split_of_table
+from train.build import build_network
+from train.signals import Refused
+from train.split import load_split, split_of_table
 from train.task import ask
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -1,58 +1,28 @@
-"""Files that are either whole or not there: checkpoints and exported weights.
+"""What a checkpoint holds of a run: weights, optimiser, stream, random numbers, time, and what is the run's own.
 
-A job may be killed at any instruction, also while it writes. So each file is written under another name in the same
-folder, forced to the disk, and only then renamed over the old one; the folder is forced to the disk too, or the
-rename itself could be lost with the power. A checkpoint is read with ``weights_only=True``: it holds tensors,
-numbers, strings and containers of these, and opening one runs no code.
+A checkpoint is read with ``weights_only=True``: it holds tensors, numbers, strings and containers of these, and opening
+one runs no code.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import os
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
+from torch import nn
 
+import dali_cr
+from train.clock import Lap
+from train.device import random_state, set_random_state
+from train.files import write_whole
 
-def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part.
-
-    Parameters
-    ----------
-    path : path-like
-        The file. Its folder must exist.
-    content : bytes
-        All of it.
-    """
-    path = Path(path)
-    # One fixed name, so that what a killed run left behind is overwritten by the next.
-    part = path.with_name(path.name + ".part")
-    try:
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError:
-        # On a full disk even a part is in the way of what comes next.
-        part.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def write_json(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
-    """Write `content` as indented JSON, whole or not at all."""
-    write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
+CHECKPOINT = "checkpoint.pt"
 
 
 def save_checkpoint(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
@@ -77,25 +47,45 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     return state
 
 
-def export_weights(
-    path: str | os.PathLike[str],
-    tensors: Mapping[str, torch.Tensor],
-    names: Iterable[str],
-    about: Mapping[str, Any],
-) -> None:
-    """Write the tensors called `names` as safetensors.
+def read_state(out: Path, earlier: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the checkpoint of the run to go on with, None where there is none."""
+    path = out / CHECKPOINT
+    return load_checkpoint(path) if earlier and path.exists() else None
 
-    Parameters
-    ----------
-    path : path-like
-        The file, written whole or not at all.
-    tensors : mapping of str to torch.Tensor
-        A ``state_dict()``; it may hold the same tensor under several names, which safetensors refuses.
-    names : iterable of str
-        Which of them to write.
-    about : mapping
-        What a reader needs to build the network again. Stored as JSON under the one key ``about``: with several
-        keys their order in the file, and so its bytes, would change from run to run.
-    """
-    kept = {name: tensors[name].detach().cpu().contiguous() for name in names}
-    write_whole(path, safetensors.torch.save(kept, metadata={"about": json.dumps(about, sort_keys=True)}))
+
+def load_state(state: dict[str, Any] | None, module: nn.Module, loader: dali_cr.Loader) -> None:
+    """Put weights and stream where they were, if there is a checkpoint."""
+    if state:
+        module.load_state_dict(state["network"])
+        loader.load_state_dict(state["loader"])
+
+
+def write_state(
+    out: Path,
+    step: int,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loader: dali_cr.Loader,
+    total: Lap,
+    **more: Any,
+) -> None:
+    """Write the checkpoint of a step."""
+    state = {
+        "step": step,
+        "network": module.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "loader": loader.state_dict(),
+        "random": random_state(next(module.parameters()).device),
+        "total": asdict(total),
+        **more,
+    }
+    save_checkpoint(out / CHECKPOINT, state)
+
+
+def take_up(state: dict[str, Any] | None, optimizer: torch.optim.Optimizer, device: torch.device) -> tuple[int, Lap]:
+    """Put optimiser and random numbers where they were; return the steps done and the time they took."""
+    if state is None:
+        return 0, Lap()
+    optimizer.load_state_dict(state["optimizer"])
+    set_random_state(state["random"], device)
+    return state["step"], Lap(**state["total"])

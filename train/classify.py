@@ -16,7 +16,7 @@ from torch import nn
 
 import dali_cr
 from dali_cr.plan import SamplePlan
-from train.checkpoint import write_whole
+from train.files import write_whole
 from train.heads import build_classifier
 from train.labelled import draw_shifts, shift_images
 from train.network import Network

@@ -9,7 +9,7 @@ from typing import Any
 import dali_cr
 from train.folder import plain, tell_apart
 from train.settings import DATA, DataSettings
-from train.splits import Part, Split
+from train.split import Part, Split
 
 
 def open_index(config: DataSettings) -> dali_cr.Index:

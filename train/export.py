@@ -24,10 +24,10 @@ from typing import Annotated, Any
 import torch
 import tyro
 
-from train.checkpoint import write_whole
+from train.files import write_whole
 from train.network import Levels
 from train.plans import to_nnunet
-from train.transfer import read_weights
+from train.weights import read_weights
 
 
 @dataclass(frozen=True, kw_only=True)

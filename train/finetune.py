@@ -46,24 +46,27 @@ from tqdm import tqdm
 import dali_cr
 from dali_cr import rng
 from dali_cr.geometry import Triple
-from train.checkpoint import export_weights, write_json, write_whole
+from train.build import ENCODER_OF, build_network
+from train.checkpoint import load_state, read_state, take_up, write_state
 from train.clock import Lap
 from train.command import end, start
 from train.data import find_index, refused_files
 from train.device import choose_device, device_name
+from train.files import write_json, write_whole
 from train.finetune_settings import FREE, Classify, Config, Localize, Segment
-from train.folder import Refused, plain, write_config
+from train.folder import plain, write_config
 from train.labelled import Labelled
 from train.loop import Loop, Schedule
-from train.network import ENCODER_OF, Levels, Network, build_network
+from train.network import Levels, Network
 from train.optimizer import build_optimizer, learning_rate, update
 from train.plans import read_levels
 from train.record import Record
-from train.resume import load_state, read_state, take_up, write_state
-from train.splits import PARTS, Split, load_split, make_split
+from train.signals import Refused
+from train.split import PARTS, Split, load_split, make_split
 from train.supervision import Supervised, open_task
 from train.task import Scores, Task, View, refuse_larger
 from train.transfer import Fit, Init, check_fit, load_fit, read_init
+from train.weights import export_weights
 
 
 @dataclass(frozen=True, kw_only=True)

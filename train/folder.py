@@ -11,13 +11,9 @@ from typing import Any
 import torch
 
 import dali_cr
-from train.checkpoint import write_json
 from train.device import device_name
+from train.files import write_json
 from train.provenance import commit, versions
-
-
-class Refused(ValueError):
-    """A run that cannot be started as asked."""
 
 
 def plain(config: Any) -> dict[str, Any]:

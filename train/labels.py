@@ -18,7 +18,7 @@ from dali_cr.files import as_patterns, find_files
 from dali_cr.geometry import Geometry, VolumeError
 from dali_cr.index import Case
 from dali_cr.statistics import cell_edge
-from train.splits import short_name
+from train.split import short_name
 
 Labels = npt.NDArray[np.uint8]
 Unmatched = Literal["refuse", "leave"]

@@ -20,7 +20,7 @@ import dali_cr
 from dali_cr.index import Case
 from dali_cr.plan import SamplePlan
 from train.boxes import Walls, centroid_mm, in_crop, to_file
-from train.checkpoint import write_whole
+from train.files import write_whole
 from train.heads import Locator
 from train.labelled import draw_shifts, shift_images
 from train.network import Network

@@ -12,7 +12,7 @@ from dali_cr.images import is_image
 from dali_cr.index import Case
 from dali_cr.statistics import canonical_view
 from train.labels import Labels
-from train.splits import short_name
+from train.split import short_name
 
 
 def mask_path(case: Case, out: Path) -> Path:

@@ -31,12 +31,12 @@ from dali_cr.index import Case
 from train.boxes import Walls, to_canonical
 from train.command import end
 from train.data import open_index
-from train.folder import Refused
 from train.labels import Labels, read_labels
 from train.mask import mask_path
 from train.picture import Origin
 from train.settings import DataSettings
-from train.splits import Part, load_split
+from train.signals import Refused
+from train.split import Part, load_split
 from train.volumes import read_case
 
 _INCHES = 5

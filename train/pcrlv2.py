@@ -37,10 +37,10 @@ import torch
 
 import dali_cr
 from train import ranks
+from train.build import build_network
 from train.comparison import draw_levels
 from train.device import autocast
 from train.method import Measured, Method
-from train.network import build_network
 from train.nsunet import LEVELS
 from train.pcrlv2_settings import ViewConfig
 from train.pyramid import Pyramid

@@ -23,18 +23,19 @@ from torch import nn
 from tqdm import tqdm
 
 import dali_cr
+from train.build import build_network
 from train.classify import Classification
 from train.command import end
 from train.data import open_index, refused_files
 from train.device import choose_device
-from train.folder import Refused
 from train.localize import Localization
-from train.network import Levels, build_network
+from train.network import Levels
 from train.segment import Segmentation
 from train.settings import DataSettings
-from train.splits import Part, load_split
+from train.signals import Refused
+from train.split import Part, load_split
 from train.task import Task, View, refuse_larger
-from train.transfer import read_weights
+from train.weights import read_weights
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Segmentation, Classification, Localization)}
 

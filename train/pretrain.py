@@ -48,13 +48,14 @@ from tqdm import tqdm
 import dali_cr
 from dali_cr.images import is_image
 from train import ranks
-from train.checkpoint import export_weights, write_json
+from train.checkpoint import load_state, read_state, take_up, write_state
 from train.clock import Lap
 from train.command import end, start
 from train.data import find_index, refused_files
 from train.device import choose_device, device_name
 from train.evaluation import SEED
-from train.folder import Refused, write_config
+from train.files import write_json
+from train.folder import write_config
 from train.loop import Loop, Schedule
 from train.method import Measured, Method
 from train.optimizer import update
@@ -64,9 +65,9 @@ from train.picture import Origin, draw_restored
 from train.pretrain_settings import Config, RecipeName
 from train.record import Record
 from train.restoration import Restoration
-from train.resume import load_state, read_state, take_up, write_state
-from train.signals import Stopped
-from train.splits import load_split
+from train.signals import Refused, Stopped
+from train.split import load_split
+from train.weights import export_weights
 
 __all__ = ["Config", "Refused", "Run", "Stopped", "command_line", "main", "prepare", "train"]
 

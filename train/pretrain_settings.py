@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Literal
 
 import dali_cr
 from dali_cr.recipe import Pretext
-from train.network import sizes_of
+from train.build import sizes_of
 from train.settings import Axis, RunSettings, Scaling
-from train.splits import Part
+from train.split import Part
 
 RecipeName = Literal["restoration", "pcrlv2"]
 

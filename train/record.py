@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from train.checkpoint import write_whole
+from train.files import write_whole
 
 
 class Record:

@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 
 import dali_cr
+from train.build import build_network
 from train.device import autocast
 from train.evaluation import evaluate
 from train.method import Measured, Method
-from train.network import build_network
 from train.plans import read_levels
 from train.pretrain_settings import Config
 

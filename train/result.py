@@ -21,8 +21,8 @@ from typing import Any
 
 import tyro
 
-from train.checkpoint import write_json
 from train.curve import draw_finetuning, draw_pretraining
+from train.files import write_json
 from train.invocation import PATHS, command_of, kind_of, public_path
 from train.spread import summarise
 from train.view_curve import draw_views

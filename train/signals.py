@@ -1,10 +1,14 @@
-"""Leaving a training loop when asked to, after the step under way."""
+"""How a run ends before its end: refused at its start, or stopped by a signal after the step under way."""
 
 from __future__ import annotations
 
 import signal
 from types import FrameType
 from typing import Any
+
+
+class Refused(ValueError):
+    """A run that cannot be started as asked."""
 
 
 class Stop:

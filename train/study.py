@@ -37,7 +37,7 @@ from typing import Literal
 
 import tyro
 
-from train.checkpoint import write_whole
+from train.files import write_whole
 from train.study_data import find_folders, index_data
 from train.study_effects import compare, gather
 from train.study_file import read_study

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import dali_cr
-from train.checkpoint import write_json
-from train.splits import Split, find_subject, load_split, make_split
+from train.files import write_json
+from train.split import Split, find_subject, load_split, make_split
 from train.study_table import Data, Study
 from train.tables import read_table
 

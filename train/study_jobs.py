@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from train.checkpoint import write_json
+from train.files import write_json
 from train.signals import Stop
 from train.study_data import image_folders
 from train.study_runs import Run, arguments

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from train.checkpoint import write_whole
+from train.files import write_whole
 from train.study_effects import Effect, Group
 from train.study_runs import arms_of
 from train.study_table import Study, lower_is_better

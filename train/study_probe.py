@@ -31,13 +31,13 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import dali_cr
-from train.checkpoint import write_json
+from train.files import write_json
 from train.finetune import first_cases, size_network
 from train.finetune_settings import Classify
 from train.heads import shrunk
 from train.network import Network
 from train.provenance import commit, versions
-from train.splits import load_split
+from train.split import load_split
 from train.study import Config, open_workshop
 from train.study_file import read_study
 from train.study_jobs import Workshop
@@ -47,8 +47,9 @@ from train.study_runs import Run, testing, tuning
 from train.study_scores import choose_rates
 from train.supervision import open_task
 from train.task import Task, View, ask
-from train.transfer import check_fit, load_fit, read_init, read_weights
+from train.transfer import check_fit, load_fit, read_init
 from train.volumes import outside, pad_evenly, read_case
+from train.weights import read_weights
 
 _BATCH = 32
 _GROUP = ("task", "init", "budget", "length", "lr")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from train.checkpoint import write_json, write_whole
+from train.files import write_json, write_whole
 from train.provenance import commit, versions
 from train.study_effects import Effect, Group
 from train.study_jobs import Workshop

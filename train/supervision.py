@@ -19,7 +19,7 @@ from train.finetune_settings import Classify, Config, Localize, Segment
 from train.labels import Unmatched, find_label_files, match, read_labels, read_names
 from train.localize import Localization
 from train.segment import Segmentation
-from train.splits import PARTS, Split, short_name
+from train.split import PARTS, Split, short_name
 from train.tables import choose_columns, read_table
 from train.task import Task, View
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import safetensors
 import torch
 from torch import nn
 
 import dali_cr
 from dali_cr.index import Case
 from train.network import Network
+from train.weights import read_weights
 
 Transfer = Literal["encoder", "encoder+decoder"]
 
@@ -59,22 +58,6 @@ def read_init(folder: Path) -> Init:
     if "recipe" not in about:
         raise ValueError(f"init: wanted a run of train.pretrain, {weights} does not say what its samples were made of")
     return Init(folder, tensors, about, dali_cr.Index.load(index).cases)
-
-
-def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Return the tensors of a weights' file of this trainer, and what it says of them.
-
-    Raises
-    ------
-    ValueError
-        If it is none.
-    """
-    try:
-        with safetensors.safe_open(str(path), framework="pt") as file:
-            about = json.loads((file.metadata() or {})["about"])
-            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 - it is no mapping
-    except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{path}: wanted weights of this trainer, they cannot be read: {error}") from error
 
 
 @dataclass(frozen=True)
