@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from dali_cr import Restoration, Swap, Views
+from dali_cr.checks import ZSCORE_LIMIT, Normalize
 from dali_cr.index import Volume
 from dali_cr.phantom import Modality
-from dali_cr.recipe import ZSCORE_LIMIT, Normalize
 from dali_cr.views import GLOBALS
 
 Triple = tuple[int, int, int]

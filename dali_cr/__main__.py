@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from dali_cr.index import Index
-from dali_cr.recipe import Restoration, Swap
+from dali_cr.recipe import Restoration
 from dali_cr.report import describe
 from dali_cr.scan import EVERY_VOLUME, scan
 from dali_cr.slices import ORDERS, Slices
+from dali_cr.swap_recipe import Swap
 from dali_cr.views import Views
 
 

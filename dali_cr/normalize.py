@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from dali_cr.checks import ZSCORE_LIMIT, Normalize
 from dali_cr.index import Index, Volume
 from dali_cr.ops.decode import Affine
-from dali_cr.recipe import ZSCORE_LIMIT, Normalize, Restoration
+from dali_cr.recipe import Restoration
 
 
 def affine_map(volume: Volume, normalize: Normalize) -> Affine:

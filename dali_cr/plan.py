@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr import rng
+from dali_cr.checks import AXES
 from dali_cr.geometry import Triple, VolumeError
 from dali_cr.grid import resampled_shape
 from dali_cr.index import Case, Index, refuse_empty
-from dali_cr.recipe import AXES, Restoration
+from dali_cr.recipe import Restoration
 from dali_cr.slices import Slices
 from dali_cr.statistics import cell_edge
 from dali_cr.swaps import draw_batch

@@ -1,99 +1,17 @@
-"""What a sample is made of: `Swap` and `Restoration`, checked when they are made."""
+"""`Restoration`: what a context-restoration sample is made of, checked when it is made."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
+from dali_cr.checks import AXES, Normalize, check_normalize, check_spacing, fingerprint, is_int, tuples
 from dali_cr.geometry import Triple
-from dali_cr.grid import Spacing, is_spacing
+from dali_cr.grid import Spacing
 from dali_cr.slices import Slices
+from dali_cr.swap_recipe import Swap
 
-Edges = int | tuple[int, int]
-Normalize = Literal["zscore", "percentile"] | tuple[str, float, float] | None
 Pretext = Literal["swap", "inpaint", "autoencode"]
-
-AXES = "DHW"
-
-ZSCORE_LIMIT = 5.0
-"""z-scores are clipped to plus and minus this many deviations."""
-
-
-@dataclass(frozen=True)
-class Swap:
-    """T swaps of two disjoint patches of one size.
-
-    Attributes
-    ----------
-    iterations : int
-        T, the number of swaps a sample.
-    patch : int, (low, high), or one of these per axis
-        A cube's edge in voxels; a range from which each edge is drawn by itself, both ends included; or three of
-        these for D, H, W. Where a crop is one voxel thick, an edge given for all axes is 1 on that axis.
-
-    Raises
-    ------
-    ValueError
-        If the numbers make no patch.
-
-    Examples
-    --------
-    >>> Swap(iterations=100, patch=(4, 16)).edges((64, 64, 64))
-    ((4, 16), (4, 16), (4, 16))
-    >>> Swap(patch=(4, 4, (2, 8))).edges((64, 64, 64))
-    ((4, 4), (4, 4), (2, 8))
-    """
-
-    iterations: int = 100
-    patch: Edges | tuple[Edges, Edges, Edges] = (4, 16)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "patch", tuples(self.patch))
-        if not is_int(self.iterations) or self.iterations < 0:
-            raise ValueError(f"iterations: wanted an integer of at least 0, got {self.iterations!r}")
-        entries = self.patch if isinstance(self.patch, tuple) and len(self.patch) == 3 else (self.patch,)
-        for entry in entries:
-            pair = entry if isinstance(entry, tuple) else (entry, entry)
-            if len(pair) != 2 or not all(map(is_int, pair)) or not 1 <= pair[0] <= pair[1]:
-                raise ValueError(
-                    f"patch: wanted an edge of at least 1, (low, high), or one of these per axis, got {self.patch!r}"
-                )
-
-    def edges(self, shape: Triple) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-        """Return the lowest and highest edge along each axis of a crop of `shape`."""
-        common = not (isinstance(self.patch, tuple) and len(self.patch) == 3)
-        entries: Any = (self.patch,) * 3 if common else self.patch
-        pairs = [entry if isinstance(entry, tuple) else (entry, entry) for entry in entries]
-        thin = [(1, 1) if common and length == 1 else pair for length, pair in zip(shape, pairs, strict=True)]
-        return tuple(thin)  # type: ignore[return-value]
-
-    def check(self, shape: Triple) -> None:
-        """Refuse a crop in which two disjoint patches of every size that may be drawn cannot lie.
-
-        Parameters
-        ----------
-        shape : (3,) int
-            The crop's (D, H, W).
-
-        Raises
-        ------
-        ValueError
-            Saying what would work.
-        """
-        if self.iterations == 0:
-            return
-        high = [pair[1] for pair in self.edges(shape)]
-        fits = all(edge <= length for edge, length in zip(high, shape, strict=True))
-        apart = any(2 * edge <= length for edge, length in zip(high, shape, strict=True))
-        if not (fits and apart):
-            half = tuple(length // 2 for length in shape)
-            raise ValueError(
-                f"patch: two disjoint patches of {tuple(high)} do not fit into a crop of {tuple(shape)}: each edge may "
-                f"be at most the crop's, and at least one of them at most half of it {half}"
-            )
 
 
 @dataclass(frozen=True)
@@ -192,33 +110,4 @@ class Restoration:
     @property
     def fingerprint(self) -> str:
         """Hash of every field."""
-        return hashlib.sha256(json.dumps([type(self).__name__, asdict(self)]).encode()).hexdigest()
-
-
-def check_normalize(normalize: object) -> None:
-    """Refuse what is no way to normalise."""
-    if normalize is None or (isinstance(normalize, str) and normalize in ("zscore", "percentile")):
-        return
-    if isinstance(normalize, tuple) and len(normalize) == 3 and normalize[0] == "window":
-        low, high = normalize[1:]
-        if all(isinstance(v, (int, float)) and math.isfinite(v) for v in (low, high)) and low < high:
-            return
-    raise ValueError(
-        f"normalize: wanted 'zscore', 'percentile', ('window', low, high) with low < high, or None, got {normalize!r}"
-    )
-
-
-def check_spacing(spacing: object) -> None:
-    """Refuse what is no spacing."""
-    if spacing is not None and not is_spacing(spacing):
-        raise ValueError(f"spacing: wanted three positive numbers of mm (D, H, W) or None, got {spacing!r}")
-
-
-def is_int(value: object) -> bool:
-    """Whether a value is an integer, and no bool."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def tuples(value: object) -> object:
-    """Return lists as tuples, at every depth."""
-    return tuple(map(tuples, value)) if isinstance(value, (list, tuple)) else value
+        return fingerprint(self)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.geometry import Triple
-from dali_cr.recipe import Swap
+from dali_cr.swap_recipe import Swap
 
 Ints = npt.NDArray[np.int64]
 

@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr import rng
+from dali_cr.checks import AXES
 from dali_cr.geometry import Triple
 from dali_cr.index import Index
 from dali_cr.plan import Planner, SamplePlan, View, place_in_cell
-from dali_cr.recipe import AXES, Restoration, Swap
+from dali_cr.recipe import Restoration
+from dali_cr.swap_recipe import Swap
 from dali_cr.swaps import draw_batch
 from dali_cr.view_draw import Floats, Ints, Words, compose, draw_inside, draw_second, partners, room
 from dali_cr.views import GLOBALS, Views

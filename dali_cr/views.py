@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Literal
 
+from dali_cr.checks import AXES, Normalize, check_normalize, check_spacing, fingerprint, is_int, tuples
 from dali_cr.geometry import Triple
 from dali_cr.grid import Spacing
-from dali_cr.recipe import AXES, Normalize, Swap, check_normalize, check_spacing, is_int, tuples
+from dali_cr.swap_recipe import Swap
 
 GLOBALS = 2
 """Global views of a sample."""
@@ -175,7 +174,7 @@ class Views:
     @property
     def fingerprint(self) -> str:
         """Hash of every field."""
-        return hashlib.sha256(json.dumps([type(self).__name__, asdict(self)]).encode()).hexdigest()
+        return fingerprint(self)
 
 
 def _is_shape(value: object) -> bool:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from dali_cr.checks import check_spacing
 from dali_cr.grid import Spacing
-from dali_cr.recipe import check_spacing
 from dali_cr.scan import EVERY_VOLUME
 from train.labels import Unmatched
 from train.segment import Absent
