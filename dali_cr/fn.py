@@ -22,7 +22,7 @@ from dali_cr.ops.gather import RECORD_WORDS as GATHER_WORDS
 from dali_cr.ops.gather import gather_crops, gather_crops_ref
 from dali_cr.ops.swap import check_swaps, swap_in_place, swap_in_place_ref
 from dali_cr.pipeline import Node, external, on_batch, on_gpu
-from dali_cr.plan import Planner
+from dali_cr.plan import CropPlanner
 from dali_cr.raw_source import RawSource
 from dali_cr.recipe import Restoration
 from dali_cr.stream import Stream
@@ -61,7 +61,7 @@ def read_samples(
     sample : int64
         The sample number.
     """
-    source = RawSource(Planner(index, recipe, seed), Stream(batch_size), threads=threads)
+    source = RawSource(CropPlanner(index, recipe, seed), Stream(batch_size), threads=threads)
     return external(source.batch, 4)
 
 

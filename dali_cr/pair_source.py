@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr import crop
+from dali_cr import window
 from dali_cr.geometry import Triple
 from dali_cr.grid import crop_map
 from dali_cr.normalize import affine_map, raw_span
@@ -16,7 +16,7 @@ from dali_cr.ops.erase import erase_in_place_ref
 from dali_cr.ops.gather import gather_box
 from dali_cr.ops.memory import memory
 from dali_cr.ops.swap import swap_in_place_ref
-from dali_cr.plan import SamplePlan, View
+from dali_cr.sample import SamplePlan, View
 from dali_cr.source import Arrays, Batch, Memory, Source, numbers_of, take
 
 
@@ -38,16 +38,16 @@ class PairSource(Source[Batch]):
     def fill(self, batch: Batch, group: list[int]) -> None:
         """Read, decode and swap or erase in samples of one case."""
         case, recipe = self.case_of(batch.plans[group[0]]), self.planner.recipe
-        views, there = {i: batch.plans[i].views[0] for i in group}, self.planner.shape_of(case)
-        boxes = {i: crop.reach(view, recipe.crop, case.shape, there) for i, view in views.items()}
-        start, stop = crop.around(boxes.values())
+        views, there = {i: batch.plans[i].views[0] for i in group}, window.shape_at(case, self.planner.recipe.spacing)
+        boxes = {i: window.reach(view, recipe.crop, case.shape, there) for i, view in views.items()}
+        start, stop = window.around(boxes.values())
         fills = np.empty(len(case.volumes), recipe.dtype)
         for channel, volume, raw in self.boxes(case, start, stop):
             affine, span = affine_map(volume, recipe.normalize), raw_span(volume)
             fills[channel] = affine.fill
             for i, view in views.items():
                 disordered, target = batch.arrays[0][i, channel], batch.arrays[1][i, channel]
-                part = raw[crop.slices(boxes[i], start)]
+                part = raw[window.slices(boxes[i], start)]
                 if there != case.shape:
                     decoded = memory.take("decoded", part.shape, np.float32)
                     decode_channel(part, affine, decoded, span)
@@ -56,8 +56,8 @@ class PairSource(Source[Batch]):
                     continue
                 if part.shape != recipe.crop:
                     disordered[...] = target[...] = affine.fill
-                window = crop.window(view, recipe.crop, case.shape)
-                decode_channel(crop.flip(part, view), affine, target[window], span, copy=disordered[window])
+                inside = window.window(view, recipe.crop, case.shape)
+                decode_channel(window.flip(part, view), affine, target[inside], span, copy=disordered[inside])
         for i, view in views.items():
             if recipe.pretext == "inpaint":
                 erase_in_place_ref(batch.arrays[0][i], view.swaps, fills)

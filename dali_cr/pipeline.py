@@ -23,9 +23,10 @@ from dali_cr.ops.erase import erase_in_place
 from dali_cr.ops.gather import gather_crops
 from dali_cr.ops.swap import swap_in_place
 from dali_cr.pair_source import PairSource
-from dali_cr.plan import Planner
+from dali_cr.plan import CropPlanner
 from dali_cr.raw_source import RawSource
 from dali_cr.recipe import Restoration
+from dali_cr.sample import Planner
 from dali_cr.source import thread_count
 from dali_cr.stream import Stream
 from dali_cr.view_batch import finish_views
@@ -92,7 +93,7 @@ def restoration_pipeline(
 
 def make_planner(index: Index, recipe: Restoration | Views, seed: int) -> Planner:
     """Make the planner that a recipe needs."""
-    return ViewPlanner(index, recipe, seed) if isinstance(recipe, Views) else Planner(index, recipe, seed)
+    return ViewPlanner(index, recipe, seed) if isinstance(recipe, Views) else CropPlanner(index, recipe, seed)
 
 
 def make_source(
@@ -136,17 +137,12 @@ def make_source(
     options["threads"] = threads
     views = isinstance(planner, ViewPlanner)
     if processes:
-        make = partial(_source_of_child, planner.index, _recipe_of(planner), planner.seed, levels)
+        make = partial(_source_of_child, planner.index, planner.recipe, planner.seed, levels)
         options["filler"] = Children(thread_count(threads), Setup(make, planner.index, levels), cache)
     if not on_gpu:
         return (ViewPairSource if views else PairSource)(planner, stream, cache=cache, **options)
     arena = Arena(sum(budgets), planner.index) if budgets else None
     return (ViewRawSource if views else RawSource)(planner, stream, cache=cache, arena=arena, **options)
-
-
-def _recipe_of(planner: Planner) -> Restoration | Views:
-    """Return the recipe that a planner was made of."""
-    return planner.views if isinstance(planner, ViewPlanner) else planner.recipe
 
 
 def _source_of_child(
@@ -194,7 +190,7 @@ def build_pipeline(source: AnySource, device: str, *, prefetch: int = 2, batch: 
 def _finisher(source: RawSource) -> Callable[..., Any]:
     """Return the function that makes a batch of what the source gives."""
     if isinstance(source, ViewRawSource):
-        return partial(finish_views, recipe=source.recipe, seed=source.planner.seed, arena=source.arena)
+        return partial(finish_views, recipe=source.planner.recipe, seed=source.planner.seed, arena=source.arena)
     return partial(restore_batch, recipe=source.planner.recipe, arena=source.arena)
 
 

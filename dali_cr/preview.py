@@ -17,8 +17,9 @@ import numpy.typing as npt
 from dali_cr.images import ORIENTATION
 from dali_cr.index import Index
 from dali_cr.pair_source import PairSource
-from dali_cr.plan import Planner, SamplePlan
+from dali_cr.plan import CropPlanner
 from dali_cr.recipe import Restoration
+from dali_cr.sample import Planner, SamplePlan
 from dali_cr.stream import Stream
 from dali_cr.view_plan import ViewPlanner
 from dali_cr.view_preview import ViewRow, make_row
@@ -74,7 +75,7 @@ def draw_preview(
         views = ViewPlanner(index, recipe, seed)
         rows = [make_row(views, number) for number in samples]
     else:
-        planner = Planner(index, recipe, seed)
+        planner = CropPlanner(index, recipe, seed)
         rows = [_make(planner, number) for number in samples]
     heights = [_CAPTIONS + _PANEL * row.height for row in rows]
     figure = figure_class(figsize=(rows[0].columns * _PANEL, sum(heights)), layout="constrained")

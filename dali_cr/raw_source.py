@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr import crop
+from dali_cr import window
 from dali_cr.arena import Arena, Upload, frame_bytes, key_of, padded
 from dali_cr.geometry import Triple
 from dali_cr.grid import crop_map
@@ -20,7 +20,7 @@ from dali_cr.normalize import affine_map
 from dali_cr.ops.decode import RECORD_WORDS, make_record
 from dali_cr.ops.gather import RECORD_WORDS as GATHER_WORDS
 from dali_cr.ops.gather import make_gather_record
-from dali_cr.plan import SamplePlan
+from dali_cr.sample import SamplePlan
 from dali_cr.source import Arrays, Batch, BrokenCaseError, Memory, Source, numbers_of, take
 
 _MOST_ARRAYS = 65535
@@ -117,8 +117,8 @@ class RawSource(Source[RawBatch]):
 
     def _box(self, plan: SamplePlan) -> tuple[Triple, Triple]:
         """Return the canonical box [start, stop) of the volume that a sample needs."""
-        case = self.case_of(plan)
-        return crop.reach(plan.views[0], self.planner.recipe.crop, case.shape, self.planner.shape_of(case))
+        case, recipe = self.case_of(plan), self.planner.recipe
+        return window.reach(plan.views[0], recipe.crop, case.shape, window.shape_at(case, recipe.spacing))
 
     def _place(self, plan: SamplePlan) -> tuple[list[Place], int]:
         """Decide where each channel of a sample goes; return that and the bytes its row needs."""
@@ -166,15 +166,15 @@ class RawSource(Source[RawBatch]):
         waiting = {c for i in group for c, place in enumerate(batch.places[i]) if place.offset is None or place.upload}
         whole = any(place.upload for i in group for place in batch.places[i])
         boxes = {i: self._box(batch.plans[i]) for i in group}
-        start, stop = ((0, 0, 0), case.shape) if whole else crop.around(boxes.values())
+        start, stop = ((0, 0, 0), case.shape) if whole else window.around(boxes.values())
         for channel, _, read in self.boxes(case, start, stop, waiting):
             for i, box in boxes.items():
                 place = batch.places[i][channel]
                 if place.upload:
-                    crop.pack(read, raw[i, place.start :])
+                    _pack(read, raw[i, place.start :])
                 elif place.offset is None:
-                    part = read[crop.slices(box, start)]
-                    packed, order = crop.pack(part, raw[i, place.start :])
+                    part = read[window.slices(box, start)]
+                    packed, order = _pack(part, raw[i, place.start :])
                     first, strides = _unpacked(part, packed, order, place.start, box[0])
                     self._record(batch, i, channel, first, strides, box)
         for i in group:
@@ -212,7 +212,7 @@ class RawSource(Source[RawBatch]):
             "in_arena": in_arena,
         }
         if recipe.spacing:
-            there = self.planner.shape_of(case)
+            there = window.shape_at(case, self.planner.recipe.spacing)
             matrix, offset = crop_map(view.origin, view.flips, recipe.crop, volume.shape, there)
             record = make_gather_record(lo=box[0], hi=box[1], matrix=matrix, offset=offset, held=True, **lies)
         else:
@@ -226,6 +226,15 @@ def _box_bytes(volume: Volume, start: Triple, stop: Triple) -> int:
     for a, b in zip(start, stop, strict=True):
         size *= b - a
     return padded(size)
+
+
+def _pack(raw: npt.NDArray[Any], row: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[Any], list[int]]:
+    """Copy raw voxels to the front of a row in the order of their file; return the copy and the order of the axes."""
+    order = sorted(range(3), key=lambda axis: -abs(raw.strides[axis]))
+    forward = raw.transpose(order)[tuple(slice(None, None, -1 if raw.strides[a] < 0 else 1) for a in order)]
+    packed = row[: raw.nbytes].view(raw.dtype).reshape(forward.shape)
+    packed[...] = forward
+    return packed, order
 
 
 def _unpacked(

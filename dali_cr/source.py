@@ -19,7 +19,7 @@ from dali_cr.cache import Cache
 from dali_cr.geometry import Triple, VolumeError
 from dali_cr.index import Case, Volume
 from dali_cr.normalize import check_range
-from dali_cr.plan import Planner, SamplePlan
+from dali_cr.sample import Planner, SamplePlan
 from dali_cr.shared import Shared
 from dali_cr.stream import Stream
 from dali_cr.threads import Threads

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.checks import AXES
-from dali_cr.geometry import Triple
-from dali_cr.index import Index
-from dali_cr.plan import Planner, SamplePlan, View, place_in_cell
-from dali_cr.recipe import Restoration
+from dali_cr.foreground import Foreground
+from dali_cr.index import Index, refuse_empty
+from dali_cr.order import Order
+from dali_cr.sample import AffineView, SamplePlan
 from dali_cr.swap_recipe import Swap
 from dali_cr.swaps import draw_batch
 from dali_cr.view_draw import Floats, Ints, Words, compose, draw_inside, draw_second, partners, room
 from dali_cr.views import GLOBALS, Views
+from dali_cr.window import shape_at
 
 _VIEW_BLOCKS = 8
 """Philox blocks a view: words for its size, position, angles, factors, flips, blur, noise and gamma; see `_WORDS`."""
@@ -37,44 +37,6 @@ _WORDS = {
     "gamma": slice(15, 16),
 }
 
-Numbers = tuple[float, float, float]
-
-
-@dataclass(frozen=True, eq=False)
-class AffineView(View):
-    """One view of a sample; `origin` counts voxels of the recipe's spacing, and may be negative.
-
-    Attributes
-    ----------
-    size : (3,) int
-        Of its box.
-    shape : (3,) int
-        Of the array it becomes.
-    angles : (3,) float
-        By which it is turned about D, H and W, in degrees.
-    scales : (3,) float
-        By which D, H and W are stretched.
-    blur : (3,) float
-        Deviations along D, H and W, in voxels of the view.
-    noise : float
-        Deviation.
-    gamma : float
-        The exponent.
-    matrix : (3, 3) float64
-    offset : (3,) float64
-        ``matrix @ place + offset`` is where in the canonical volume the view's voxel `place` is taken.
-    """
-
-    size: Triple
-    shape: Triple
-    angles: Numbers
-    scales: Numbers
-    blur: Numbers
-    noise: float
-    gamma: float
-    matrix: npt.NDArray[np.float64]
-    offset: npt.NDArray[np.float64]
-
 
 class _Turns(NamedTuple):
     """How the views of a batch are flipped, turned and stretched; all (B, V, 3) but for the matrices."""
@@ -86,12 +48,7 @@ class _Turns(NamedTuple):
     offsets: Floats
 
 
-def views_of(plan: SamplePlan) -> tuple[AffineView, ...]:
-    """Return the views of a plan that a `ViewPlanner` drew: the global ones, then the local ones."""
-    return cast("tuple[AffineView, ...]", plan.views)
-
-
-class ViewPlanner(Planner):
+class ViewPlanner:
     """Plans multi-view samples of one index by one recipe from one seed.
 
     Parameters
@@ -99,11 +56,6 @@ class ViewPlanner(Planner):
     index : Index
     recipe : Views
     seed : int
-
-    Attributes
-    ----------
-    views : Views
-        What was given; `recipe` is that of crops of the same cases.
 
     Raises
     ------
@@ -116,26 +68,24 @@ class ViewPlanner(Planner):
     def __init__(self, index: Index, recipe: Views, seed: int) -> None:
         if not isinstance(recipe, Views):
             raise TypeError(f"recipe: wanted dali_cr.Views, got {type(recipe).__name__}")
-        # Cases are chosen as for crops, by the same numbers.
-        crops = Restoration(
-            crop=recipe.shape,
-            swap=recipe.swap,
-            flips=recipe.flips,
-            normalize=recipe.normalize,
-            foreground=recipe.foreground,
-            crops_per_volume=recipe.crops_per_volume,
-            spacing=recipe.spacing,
-        )
-        super().__init__(index, crops, seed)
-        self.views = recipe
+        refuse_empty(index)
+        rng.check_seed(seed)
+        self.index, self.recipe, self.seed = index, recipe, seed
+        self._order, self._foreground = Order(index, seed, recipe.crops_per_volume), Foreground(index)
+        self._lengths = np.array([shape_at(case, recipe.spacing) for case in index.cases])
         self._spacing = np.array([case.volumes[0].spacing for case in index.cases], np.float64)
         self._units = self._spacing if recipe.spacing is None else np.array([recipe.spacing] * len(index), np.float64)
         self._partners = partners(recipe.sizes, recipe.overlap)
 
+    @property
+    def epoch_length(self) -> int:
+        """Samples in an epoch."""
+        return self._order.epoch_length
+
     def draw(self, numbers: npt.ArrayLike, broken: Collection[int] = ()) -> list[SamplePlan]:
-        """Plan samples; as `Planner.draw`."""
+        """Plan samples; as `CropPlanner.draw`."""
         n = np.atleast_1d(np.asarray(numbers, np.int64))
-        chosen = [self._choose_case(number, broken) for number in n.tolist()]
+        chosen = [self._order.choose(number, broken) for number in n.tolist()]
         views = self._draw_views(n, [case for case, _ in chosen])
         return [
             SamplePlan(
@@ -146,7 +96,7 @@ class ViewPlanner(Planner):
 
     def _draw_views(self, n: Ints, cases: list[int]) -> list[tuple[AffineView, ...]]:
         """Draw the views of each sample."""
-        recipe = self.views
+        recipe = self.recipe
         words = rng.draw_words(self.seed, n, rng.Purpose.VIEW, _VIEW_BLOCKS * recipe.count)
         words = words.reshape(len(n), recipe.count, 2 * _VIEW_BLOCKS)
         origins, sizes = self._draw_boxes(n, cases, words)
@@ -183,7 +133,7 @@ class ViewPlanner(Planner):
     def _draw_boxes(self, n: Ints, cases: list[int], words: Words) -> tuple[Ints, Ints]:
         """Draw the box of each view: origins and sizes (B, V, 3), in voxels of the recipe's spacing."""
         table, counts = self._partners
-        globals_, locals_ = np.array(self.views.sizes), np.array(self.views.local_sizes)
+        globals_, locals_ = np.array(self.recipe.sizes), np.array(self.recipe.local_sizes)
         lengths = self._lengths[cases]
         sizes = np.empty((*words.shape[:2], 3), np.int64)
         origins = np.empty_like(sizes)
@@ -192,7 +142,7 @@ class ViewPlanner(Planner):
         origins[:, 0] = self._draw_first(n, cases, sizes[:, 0])
         sizes[:, 1] = globals_[table[which, rng.below(words[:, 1, 0], counts[which])]]
         first = origins[:, 0], sizes[:, 0]
-        origins[:, 1] = draw_second(self.seed, n, first, sizes[:, 1], lengths, self.views.overlap)
+        origins[:, 1] = draw_second(self.seed, n, first, sizes[:, 1], lengths, self.recipe.overlap)
         low = origins[:, :GLOBALS].min(1)[:, None]
         high = (origins + sizes)[:, :GLOBALS].max(1)[:, None]
         inner = words[:, GLOBALS:]
@@ -206,18 +156,17 @@ class ViewPlanner(Planner):
         words = rng.draw_words(self.seed, n, rng.Purpose.ORIGIN, _ORIGIN_BLOCKS)
         first, last = room(sizes, self._lengths[cases])
         origins = first + rng.below(words[:, 2:5], last - first + 1)
-        inner = np.flatnonzero(rng.unit(words[:, 0]) < self.views.foreground)
+        inner = np.flatnonzero(rng.unit(words[:, 0]) < self.recipe.foreground)
         if inner.size:
-            own = [cases[i] for i in inner.tolist()]
-            cells = np.array([self._foreground_cell(cases[i], int(words[i, 1])) for i in inner.tolist()])
-            voxels = place_in_cell(cells, words[inner, 2:5], self._shapes[own])
+            own = np.array(cases, np.int64)[inner]
+            voxels = self._foreground.draw(own, words[inner, 1:5])
             centres = np.floor((voxels + 0.5) * (self._spacing[own] / self._units[own])).astype(np.int64)
             origins[inner] = np.clip(centres - sizes[inner] // 2, first[inner], last[inner])
         return np.asarray(origins)
 
     def _draw_turns(self, cases: list[int], words: Words, origins: Ints, sizes: Ints) -> _Turns:
         """Draw how each view is flipped, turned and stretched."""
-        recipe = self.views
+        recipe = self.recipe
         bits = words[..., _WORDS["flips"]] >> np.array([61, 62, 63], np.uint64) & np.uint64(1)
         flips = bits.astype(bool) & np.array([axis in recipe.flips for axis in AXES])
         turned, stretched = (np.array(axes) for axes in ((1, 0, 0), (0, 1, 1))) if recipe.flat else (1, 1)
@@ -238,7 +187,7 @@ class ViewPlanner(Planner):
 
     def _draw_intensities(self, words: Words) -> list[list[list[float]]]:
         """Draw for each view three deviations of the blur, that of the noise, and the exponent, all of float32."""
-        recipe = self.views
+        recipe = self.recipe
         blur = recipe.blur * rng.unit(words[..., _WORDS["blur"]]) * (np.array((0, 1, 1)) if recipe.flat else 1)
         noise = recipe.noise * rng.unit(words[..., _WORDS["noise"]])
         logs = recipe.gamma * _around_zero(words[..., _WORDS["gamma"]])

@@ -13,9 +13,9 @@ from dali_cr.geometry import Triple
 from dali_cr.images import ORIENTATION
 from dali_cr.normalize import affine_map
 from dali_cr.ops.decode import decode_channel
-from dali_cr.plan import SamplePlan
+from dali_cr.sample import AffineView, SamplePlan, views_of
 from dali_cr.stream import Stream
-from dali_cr.view_plan import AffineView, ViewPlanner, views_of
+from dali_cr.view_plan import ViewPlanner
 from dali_cr.view_source import ViewPairSource
 from dali_cr.views import GLOBALS
 
@@ -138,7 +138,7 @@ def _read_slice(source: ViewPairSource, plan: SamplePlan, place: int) -> npt.NDA
     _, height, width = case.shape
     out = np.empty((1, height, width), np.float32)
     for _, volume, raw in source.boxes(case, (place, 0, 0), (place + 1, height, width), {0}):
-        decode_channel(raw, affine_map(volume, source.recipe.normalize), out)
+        decode_channel(raw, affine_map(volume, source.planner.recipe.normalize), out)
     picture: npt.NDArray[np.float32] = out[0]
     return picture
 

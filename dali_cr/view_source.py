@@ -7,12 +7,12 @@ the batch, beside one record for each view; `dali_cr.view_batch` does the rest t
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr import crop
+from dali_cr import window
 from dali_cr.arena import padded
 from dali_cr.geometry import Triple
 from dali_cr.normalize import affine_map, raw_span
@@ -26,11 +26,9 @@ from dali_cr.ops.memory import memory
 from dali_cr.ops.noise import add_noise_ref
 from dali_cr.ops.swap import swap_in_place_ref
 from dali_cr.ops.zscore import zscore_ref
-from dali_cr.plan import SamplePlan
 from dali_cr.raw_source import RawBatch, RawSource
+from dali_cr.sample import AffineView, SamplePlan, views_of
 from dali_cr.source import Arrays, Batch, Memory, Source, numbers_of, take
-from dali_cr.view_draw import reach
-from dali_cr.view_plan import AffineView, ViewPlanner, views_of
 from dali_cr.views import GLOBALS, Views
 
 NAMES = ("view", "target", "local")
@@ -48,17 +46,13 @@ class ViewPairSource(Source[Batch]):
 
     names, arrays = NAMES, 4
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.recipe = cast(ViewPlanner, self.planner).views
-
     def blank(self) -> Arrays:
         """Return zeros."""
-        views, local = (np.zeros(shape, np.float32) for shape in _shapes(self.recipe, 1, self.channels))
+        views, local = (np.zeros(shape, np.float32) for shape in _shapes(self.planner.recipe, 1, self.channels))
         return views, views, local, np.full(1, -1)
 
     def _allocate(self, plans: list[SamplePlan], kept: Memory) -> Batch:
-        views, local = _shapes(self.recipe, len(plans), self.channels)
+        views, local = _shapes(self.planner.recipe, len(plans), self.channels)
         single = np.dtype(np.float32)
         arrays = (take(kept, place, shape, single) for place, shape in enumerate((views, views, local)))
         return Batch(plans, (*arrays, numbers_of(plans)))
@@ -67,12 +61,12 @@ class ViewPairSource(Source[Batch]):
         """Read a case once and make all views of its samples."""
         case = self.case_of(batch.plans[group[0]])
         view, target, local = batch.arrays[:3]
-        boxes = {i: reach_of(batch.plans[i], case.shape) for i in group}
-        start, stop = crop.around(boxes.values())
+        boxes = {i: window.reach_of(batch.plans[i], case.shape) for i in group}
+        start, stop = window.around(boxes.values())
         for channel, volume, raw in self.boxes(case, start, stop):
-            affine, span = affine_map(volume, self.recipe.normalize), raw_span(volume)
+            affine, span = affine_map(volume, self.planner.recipe.normalize), raw_span(volume)
             for i, own in boxes.items():
-                box = self._decoded(raw[crop.slices(own, start)], own[0], case.shape, affine, span)
+                box = self._decoded(raw[window.slices(own, start)], own[0], case.shape, affine, span)
                 views = views_of(batch.plans[i])
                 matrices = np.stack([view.matrix for view in views])
                 offsets = np.stack([view.offset for view in views])
@@ -110,17 +104,13 @@ class ViewRawSource(RawSource):
 
     names, arrays = NAMES, 7
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.recipe = cast(ViewPlanner, self.planner).views
-
     @property
     def _views(self) -> int:
-        return max(GLOBALS, cast(ViewPlanner, self.planner).views.locals)
+        return max(GLOBALS, int(self.planner.recipe.locals))
 
     def blank(self) -> Arrays:
         """Return records without voxels, swaps that move nothing, and intensities that change nothing."""
-        recipe = self.recipe
+        recipe = self.planner.recipe
         records = (np.zeros((1, n, self.channels, RECORD_WORDS), np.int64) for n in (GLOBALS, recipe.locals))
         swaps = np.zeros((1, GLOBALS, recipe.swap.iterations, 3, 3), np.int32)
         swaps[..., 2, :] = 1
@@ -131,14 +121,14 @@ class ViewRawSource(RawSource):
         return np.zeros((1, padded(1)), np.uint8), *records, swaps, intensities, counters, np.full(1, -1)
 
     def _numbers(self, plans: list[SamplePlan]) -> Arrays:
-        count, recipe = len(plans), self.recipe
+        count, recipe = len(plans), self.planner.recipe
         records = (np.zeros((count, n, self.channels, RECORD_WORDS), np.int64) for n in (GLOBALS, recipe.locals))
         swaps = np.stack([[view.swaps for view in plan.views[:GLOBALS]] for plan in plans])
         intensities = np.stack([intensities_of(views_of(plan)) for plan in plans])
         return *records, swaps, intensities, np.stack([counters_of(plan) for plan in plans])
 
     def _box(self, plan: SamplePlan) -> tuple[Triple, Triple]:
-        return reach_of(plan, self.case_of(plan).shape)
+        return window.reach_of(plan, self.case_of(plan).shape)
 
     def _record(
         self,
@@ -153,7 +143,7 @@ class ViewRawSource(RawSource):
     ) -> None:
         plan = batch.plans[i]
         volume = self.case_of(plan).volumes[channel]
-        affine = affine_map(volume, self.recipe.normalize)
+        affine = affine_map(volume, self.planner.recipe.normalize)
         for v, view in enumerate(views_of(plan)):
             records = batch.arrays[1][i, v] if v < GLOBALS else batch.arrays[2][i, v - GLOBALS]
             records[channel] = make_gather_record(
@@ -169,11 +159,6 @@ class ViewRawSource(RawSource):
                 offset=view.offset,
                 in_arena=in_arena,
             )
-
-
-def reach_of(plan: SamplePlan, shape: Triple) -> tuple[Triple, Triple]:
-    """Return the canonical box [start, stop) of a volume that the views of a sample are made from."""
-    return crop.around([reach(view.matrix, view.offset, view.shape, shape) for view in views_of(plan)])
 
 
 def intensities_of(views: Iterable[AffineView]) -> npt.NDArray[np.float32]:

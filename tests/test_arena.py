@@ -10,7 +10,7 @@ import pytest
 import dali_cr
 from dali_cr.arena import Arena, frame_bytes
 from dali_cr.pipeline import build_pipeline
-from dali_cr.plan import Planner
+from dali_cr.plan import CropPlanner
 from dali_cr.raw_source import RawSource
 from dali_cr.stream import Stream
 from tests.cuda_on_cpu.host import HostCuda
@@ -33,7 +33,7 @@ def test_the_same_bytes(name: str, share: float, cuda_on_cpu: HostCuda, request:
     steps = -(-4 * len(index) // 3)
     plain = run(dali_cr.restoration_pipeline(index, RECIPE, 3, "cpu", 7), steps)
     arena = Arena(total(index) * share, index)
-    source = RawSource(Planner(index, RECIPE, 7), Stream(3), arena=arena)
+    source = RawSource(CropPlanner(index, RECIPE, 7), Stream(3), arena=arena)
     assert run(build_pipeline(source, "cpu"), steps) == plain
     report = arena.report()
     assert report["bytes"] <= total(index) * share
@@ -45,7 +45,7 @@ def test_once_all_are_there_nothing_is_read(
     mixed_index: dali_cr.Index, cuda_on_cpu: HostCuda, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arena = Arena(total(mixed_index), mixed_index)
-    source = RawSource(Planner(mixed_index, RECIPE, 7), Stream(4), arena=arena)
+    source = RawSource(CropPlanner(mixed_index, RECIPE, 7), Stream(4), arena=arena)
     pipe = build_pipeline(source, "cpu")
     run(pipe, 12)
     monkeypatch.setattr(source._cache, "read", lambda *_: pytest.fail("a file was read"))
@@ -62,7 +62,7 @@ def test_places_of_a_batch_that_broke_are_given_back(
     index = replace(mixed_index, root=root)
     (root / index.cases[2].volumes[0].path).unlink()
     arena = Arena(total(index), index)
-    source = RawSource(Planner(index, RECIPE, 7), Stream(4), arena=arena, on_error="skip")
+    source = RawSource(CropPlanner(index, RECIPE, 7), Stream(4), arena=arena, on_error="skip")
     run(build_pipeline(source, "cpu"), 15)
     good = [v for i, case in enumerate(index.cases) for v in case.volumes if i != 2]
     assert all(arena.locate(volume) is not None for volume in good)

@@ -21,7 +21,7 @@ from dali_cr import reader
 from dali_cr.arena import Arena
 from dali_cr.ops.decode import decode_volume_ref
 from dali_cr.pair_source import PairSource
-from dali_cr.plan import Planner
+from dali_cr.plan import CropPlanner
 from dali_cr.raw_source import RawSource
 from dali_cr.stream import Stream
 from tests.volumes import DATA
@@ -112,7 +112,7 @@ def test_every_orientation_of_a_jpeg(tmp_path: Path, turned: int) -> None:
 @pytest.mark.parametrize("crop", [(1, 24, 40), (1, 9, 60)], ids=str)
 def test_raw_and_finished_samples_agree(name: str, crop: tuple[int, int, int], request: pytest.FixtureRequest) -> None:
     index, recipe = request.getfixturevalue(name), replace(RECIPE, crop=crop)
-    finished, raw = (kind(Planner(index, recipe, 2), Stream(5)) for kind in (PairSource, RawSource))
+    finished, raw = (kind(CropPlanner(index, recipe, 2), Stream(5)) for kind in (PairSource, RawSource))
     for k in range(5):
         disordered, target, numbers = finished.batch(k)
         data, records, swaps, _ = raw.batch(k)
@@ -135,7 +135,7 @@ def test_raw_and_finished_samples_agree(name: str, crop: tuple[int, int, int], r
 @pytest.mark.parametrize("arena", [False, True], ids=["boxes", "arena"])
 def test_the_kernels_agree(cuda_on_cpu: Any, name: str, arena: bool, request: pytest.FixtureRequest) -> None:
     index = request.getfixturevalue(name)
-    planner = Planner(index, RECIPE, 3)
+    planner = CropPlanner(index, RECIPE, 3)
     raw = RawSource(planner, Stream(4), arena=Arena(1e6, index) if arena else None)
     gpu, cpu = graphs.build_pipeline(raw, "cpu", prefetch=1), dali_cr.restoration_pipeline(index, RECIPE, 4, "cpu", 3)
     for _ in range(8):
@@ -298,7 +298,7 @@ def test_a_long_preamble(tmp_path: Path) -> None:
 def test_changed_since_the_scan(pictures: dali_cr.Index, tmp_path: Path) -> None:
     volume = pictures.cases[0].volumes[0]
     (tmp_path / volume.path).write_bytes((pictures.root / volume.path).read_bytes())
-    source = PairSource(Planner(replace(pictures, root=tmp_path, cases=pictures.cases[:1]), RECIPE, 0), Stream(1))
+    source = PairSource(CropPlanner(replace(pictures, root=tmp_path, cases=pictures.cases[:1]), RECIPE, 0), Stream(1))
     with pytest.raises(dali_cr.VolumeError, match="changed since the scan"):
         source.batch(0)
     source.close()

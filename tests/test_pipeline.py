@@ -9,7 +9,7 @@ from nvidia.dali import pipeline_def
 
 import dali_cr
 from dali_cr import pipeline as graphs
-from dali_cr.plan import Planner
+from dali_cr.plan import CropPlanner
 from dali_cr.raw_source import RawSource
 from dali_cr.stream import Stream
 from tests.cuda_on_cpu.host import HostCuda
@@ -41,7 +41,7 @@ def test_the_gpus_graph_equals_the_fast_path(
 ) -> None:
     index = request.getfixturevalue(name)
     fast = dali_cr.restoration_pipeline(index, recipe, 3, "cpu", 7)
-    source = RawSource(Planner(index, recipe, 7), Stream(3))
+    source = RawSource(CropPlanner(index, recipe, 7), Stream(3))
     exact = graphs.build_pipeline(source, "cpu")
     for _ in range(6):
         for one, other in zip(arrays(fast.run()), arrays(exact.run()), strict=True):

@@ -12,8 +12,9 @@ import dali_cr
 from dali_cr import pipeline as graphs
 from dali_cr.ops.decode import decode_volume_ref
 from dali_cr.pair_source import PairSource
-from dali_cr.plan import Planner, SamplePlan
+from dali_cr.plan import CropPlanner
 from dali_cr.raw_source import RawSource
+from dali_cr.sample import SamplePlan
 from dali_cr.slices import ORDERS, Slices
 from dali_cr.stream import Stream
 from tests.volumes import write_nifti
@@ -63,9 +64,9 @@ def test_an_epoch_has_every_slice_once(holes: dali_cr.Index, axis: str, every: i
     recipe = recipe_of(axis, every=every, skip_empty=skip_empty)
     if not wanted:
         with pytest.raises(ValueError, match="slices: wanted at least one slice"):
-            Planner(holes, recipe, 0)
+            CropPlanner(holes, recipe, 0)
         return
-    planner = Planner(holes, recipe, 7)
+    planner = CropPlanner(holes, recipe, 7)
     assert planner.epoch_length == len(wanted)
     epochs = [visited(planner.draw(np.arange(len(wanted)) + e * len(wanted))) for e in range(3)]
     assert all(len(epoch) == len(set(epoch)) and set(epoch) == wanted for epoch in epochs)
@@ -74,10 +75,10 @@ def test_an_epoch_has_every_slice_once(holes: dali_cr.Index, axis: str, every: i
 
 @pytest.mark.parametrize("run", [2, 5, 40])
 def test_runs_are_of_one_volume_and_each_slice_comes_once(mixed_index: dali_cr.Index, run: int) -> None:
-    planner = Planner(mixed_index, recipe_of(crops_per_volume=run), 1)
+    planner = CropPlanner(mixed_index, recipe_of(crops_per_volume=run), 1)
     length = planner.epoch_length
     epochs = [visited(planner.draw(np.arange(length) + e * length)) for e in range(2)]
-    assert set(epochs[0]) == set(visited(Planner(mixed_index, recipe_of(), 1).draw(np.arange(length))))
+    assert set(epochs[0]) == set(visited(CropPlanner(mixed_index, recipe_of(), 1).draw(np.arange(length))))
     for epoch in epochs:
         assert len(set(epoch)) == length
         cases = [case for case, _ in epoch]
@@ -95,7 +96,7 @@ def test_runs_are_of_one_volume_and_each_slice_comes_once(mixed_index: dali_cr.I
 def test_permutations_are_even() -> None:
     """With runs or without, every slice is as likely in every place."""
     from dali_cr import rng
-    from dali_cr.plan import _order_in_runs
+    from dali_cr.order import _order_in_runs
 
     owners = np.repeat([0, 1, 2], [4, 2, 1])
     for run in (1, 2):
@@ -129,7 +130,7 @@ def by_hand(index: dali_cr.Index, recipe: dali_cr.Restoration, plan: SamplePlan)
 @pytest.mark.parametrize("name", ["mixed_index", "channel_index"])
 def test_samples_are_what_they_should_be(name: str, axis: str, request: pytest.FixtureRequest) -> None:
     index, recipe = request.getfixturevalue(name), recipe_of(axis, every=2)
-    source = PairSource(Planner(index, recipe, 5), Stream(4))
+    source = PairSource(CropPlanner(index, recipe, 5), Stream(4))
     for k in range(8):
         disordered, target, numbers = source.batch(k)
         for i, number in enumerate(numbers):
@@ -144,7 +145,7 @@ def test_samples_are_what_they_should_be(name: str, axis: str, request: pytest.F
 @pytest.mark.parametrize("name", ["mixed_index", "channel_index"])
 def test_raw_and_finished_samples_agree(name: str, axis: str, run: int, request: pytest.FixtureRequest) -> None:
     index, recipe = request.getfixturevalue(name), recipe_of(axis, crops_per_volume=run)
-    finished, raw = (kind(Planner(index, recipe, 2), Stream(5)) for kind in (PairSource, RawSource))
+    finished, raw = (kind(CropPlanner(index, recipe, 2), Stream(5)) for kind in (PairSource, RawSource))
     for k in range(6):
         disordered, target, numbers = finished.batch(k)
         data, records, swaps, again = raw.batch(k)
@@ -157,7 +158,7 @@ def test_raw_and_finished_samples_agree(name: str, axis: str, run: int, request:
 
 
 def test_a_volume_is_read_once_for_its_slices_in_a_batch(mixed_index: dali_cr.Index) -> None:
-    source = PairSource(Planner(mixed_index, recipe_of(crops_per_volume=4), 2), Stream(4), lookahead=0)
+    source = PairSource(CropPlanner(mixed_index, recipe_of(crops_per_volume=4), 2), Stream(4), lookahead=0)
     reads: list[str] = []
     read = source._cache.read
     source._cache.read = lambda root, volume, upto: (reads.append(volume.data), read(root, volume, upto))[1]  # type: ignore[method-assign]
@@ -178,7 +179,7 @@ def test_the_kernels_agree(
     from dali_cr.arena import Arena
     from dali_cr.cache import open_cache, parse_cache
 
-    recipe, planner = recipe_of(axis), Planner(mixed_index, recipe_of(axis), 4)
+    recipe, planner = recipe_of(axis), CropPlanner(mixed_index, recipe_of(axis), 4)
     budgets = [budget for kind, _, budget in map(parse_cache, levels) if kind == "gpu"]
     cache = open_cache(levels, mixed_index)
     arena = Arena(sum(budgets), planner.index) if budgets else None
@@ -250,7 +251,7 @@ def test_resumes(holes: dali_cr.Index, known: tuple[dali_cr.Restoration, dict[in
 
 @pytest.mark.parametrize("run", [1, 3])
 def test_skipping_draws_slices_of_other_cases(holes: dali_cr.Index, run: int) -> None:
-    planner = Planner(holes, recipe_of(crops_per_volume=run), 0)
+    planner = CropPlanner(holes, recipe_of(crops_per_volume=run), 0)
     numbers = np.arange(100)
     whole, redrawn = planner.draw(numbers), planner.draw(numbers, {1, 2})
     filled = [mask.any((1, 2)) for mask in masks(holes)]
@@ -267,21 +268,21 @@ def test_skipping_draws_slices_of_other_cases(holes: dali_cr.Index, run: int) ->
 def test_flips_are_of_the_volumes_axes(mixed_index: dali_cr.Index) -> None:
     """Left and right change places only where W is flipped: never in a slice across W."""
     for axis, allowed in (("D", (0, 0, 1)), ("H", (0, 0, 1)), ("W", (1, 0, 0))):
-        plans = Planner(mixed_index, recipe_of(axis, flips=("W",)), 0).draw(np.arange(200))
+        plans = CropPlanner(mixed_index, recipe_of(axis, flips=("W",)), 0).draw(np.arange(200))
         assert tuple(np.array([plan.flips for plan in plans]).any(0)) == tuple(map(bool, allowed))
 
 
 def test_foreground_lies_in_the_slice(holes: dali_cr.Index) -> None:
     recipe = replace(recipe_of("D", foreground=1.0), crop=(1, 4, 4), swap=dali_cr.Swap(1, 1))
     filled = masks(holes)
-    for plan in Planner(holes, recipe, 0).draw(np.arange(200)):
+    for plan in CropPlanner(holes, recipe, 0).draw(np.arange(200)):
         number, row, column = plan.origin
         around = filled[plan.case][number, max(0, row) : row + 5, max(0, column) : column + 5]
         assert around.any()
 
 
 def test_an_empty_slice_has_crops_anywhere(holes: dali_cr.Index) -> None:
-    plans = Planner(holes, recipe_of("D", skip_empty=False, foreground=1.0), 0).draw(np.arange(300))
+    plans = CropPlanner(holes, recipe_of("D", skip_empty=False, foreground=1.0), 0).draw(np.arange(300))
     assert len({plan.origin for plan in plans}) > 100
 
 
@@ -327,7 +328,7 @@ def test_refuses_an_index_without_slices(tmp_path: Path) -> None:
     index = dali_cr.scan(tmp_path, include="*", progress=False)
     with pytest.raises(ValueError, match="at least one slice, .*every=9.* leaves none of 1 cases"):
         loader(index, recipe=recipe_of(every=9))
-    assert Planner(index, recipe_of(), 0).epoch_length == 1
+    assert CropPlanner(index, recipe_of(), 0).epoch_length == 1
 
 
 def test_fingerprints_tell_slices_apart() -> None:

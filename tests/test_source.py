@@ -11,8 +11,9 @@ import pytest
 import dali_cr
 from dali_cr.ops.decode import decode_volume_ref
 from dali_cr.pair_source import PairSource
-from dali_cr.plan import Planner, SamplePlan
+from dali_cr.plan import CropPlanner
 from dali_cr.raw_source import RawSource
+from dali_cr.sample import SamplePlan
 from dali_cr.stream import Stream
 from dali_cr.view_plan import ViewPlanner
 from dali_cr.view_source import ViewRawSource
@@ -35,7 +36,7 @@ def by_hand(index: dali_cr.Index, recipe: dali_cr.Restoration, plan: SamplePlan)
 @pytest.mark.parametrize("name", ["mixed_index", "channel_index"])
 def test_samples_are_what_they_should_be(name: str, request: pytest.FixtureRequest) -> None:
     index = request.getfixturevalue(name)
-    source = PairSource(Planner(index, RECIPE, 5), Stream(4))
+    source = PairSource(CropPlanner(index, RECIPE, 5), Stream(4))
     for k in range(8):
         disordered, target, numbers = source.batch(k)
         for i, number in enumerate(numbers):
@@ -54,7 +55,7 @@ def test_raw_and_finished_samples_agree(
 ) -> None:
     index = request.getfixturevalue(name)
     recipe = replace(RECIPE, normalize=normalize, dtype=dtype, crop=crop)
-    finished, raw = (kind(Planner(index, recipe, 2), Stream(5)) for kind in (PairSource, RawSource))
+    finished, raw = (kind(CropPlanner(index, recipe, 2), Stream(5)) for kind in (PairSource, RawSource))
     for k in range(5):
         disordered, target, numbers = finished.batch(k)
         data, records, swaps, again = raw.batch(k)
@@ -71,7 +72,7 @@ def test_raw_and_finished_samples_agree(
 def test_a_volume_is_read_once_for_its_crops_in_a_batch(name: str, request: pytest.FixtureRequest) -> None:
     index = request.getfixturevalue(name)
     recipe = replace(RECIPE, crops_per_volume=4)
-    finished, raw = (kind(Planner(index, recipe, 2), Stream(8), lookahead=0) for kind in (PairSource, RawSource))
+    finished, raw = (kind(CropPlanner(index, recipe, 2), Stream(8), lookahead=0) for kind in (PairSource, RawSource))
     reads: list[str] = []
     read = finished._cache.read
     finished._cache.read = lambda root, volume, upto: (reads.append(volume.data), read(root, volume, upto))[1]  # type: ignore[method-assign]
@@ -91,10 +92,10 @@ def test_a_volume_is_read_once_for_its_crops_in_a_batch(name: str, request: pyte
 
 def test_batches_do_not_depend_on_what_came_before(mixed_index: dali_cr.Index) -> None:
     """Memory is used again; nothing of an older batch may show."""
-    steady = PairSource(Planner(mixed_index, RECIPE, 2), Stream(3), threads=3, lookahead=3)
+    steady = PairSource(CropPlanner(mixed_index, RECIPE, 2), Stream(3), threads=3, lookahead=3)
     for k in range(12):
         got = [array.copy() for array in steady.batch(k)]
-        fresh = PairSource(Planner(mixed_index, RECIPE, 2), Stream(3), threads=1, lookahead=0)
+        fresh = PairSource(CropPlanner(mixed_index, RECIPE, 2), Stream(3), threads=1, lookahead=0)
         for one, other in zip(got, fresh.batch(k), strict=True):
             assert one.tobytes() == other.tobytes()
         fresh.close()
@@ -120,7 +121,7 @@ def test_a_broken_file_is_named(breakable: dali_cr.Index, kind: type[PairSource]
     {"remove": path.unlink, "truncate": lambda: os.truncate(path, 90), "touch": lambda: os.utime(path, (1, 1))}[
         damage
     ]()
-    source = kind(Planner(breakable, RECIPE, 0), Stream(len(breakable)))
+    source = kind(CropPlanner(breakable, RECIPE, 0), Stream(len(breakable)))
     with pytest.raises(dali_cr.VolumeError, match=path.name):
         source.batch(0)
     source.close()
@@ -131,8 +132,8 @@ def test_a_broken_file_is_named(breakable: dali_cr.Index, kind: type[PairSource]
 def test_skipping_is_pure(breakable: dali_cr.Index, kind: type[PairSource], threads: int) -> None:
     for case in (1, 4, 7):
         (breakable.root / breakable.cases[case].volumes[0].path).unlink()
-    source = kind(Planner(breakable, RECIPE, 0), Stream(4), threads=threads, on_error="skip")
-    known = kind(Planner(breakable, RECIPE, 0), Stream(4), on_error="skip")
+    source = kind(CropPlanner(breakable, RECIPE, 0), Stream(4), threads=threads, on_error="skip")
+    known = kind(CropPlanner(breakable, RECIPE, 0), Stream(4), on_error="skip")
     known.broken.update(dict.fromkeys((1, 4, 7), "gone"))
     for k in range(8):
         for one, other in zip(decoded(source.batch(k)), decoded(known.batch(k)), strict=True):
@@ -150,14 +151,14 @@ def test_skipping_is_pure(breakable: dali_cr.Index, kind: type[PairSource], thre
 @pytest.mark.parametrize("wrong", [{"threads": 0}, {"lookahead": -1}, {"on_error": "ignore"}], ids=str)
 def test_refuses(mixed_index: dali_cr.Index, wrong: dict) -> None:
     with pytest.raises(ValueError, match="wanted threads >= 1"):
-        PairSource(Planner(mixed_index, RECIPE, 0), Stream(4), **wrong)
+        PairSource(CropPlanner(mixed_index, RECIPE, 0), Stream(4), **wrong)
 
 
 def test_refuses_more_arrays_than_a_grid_is_long(channel_index: dali_cr.Index) -> None:
     """Two channels: 2 * 32768 is one too many; of views, the more numerous ones count."""
     with pytest.raises(ValueError, match="batch_size: wanted at most 32767 on a GPU, of 2 channels and up to 1 views"):
-        RawSource(Planner(channel_index, RECIPE, 0), Stream(32768))
-    RawSource(Planner(channel_index, RECIPE, 0), Stream(32767)).close()
+        RawSource(CropPlanner(channel_index, RECIPE, 0), Stream(32768))
+    RawSource(CropPlanner(channel_index, RECIPE, 0), Stream(32767)).close()
     views = dali_cr.Views(normalize="percentile", locals=5)
     with pytest.raises(ValueError, match="wanted at most 6553 on a GPU, of 2 channels and up to 5 views"):
         ViewRawSource(ViewPlanner(channel_index, views, 0), Stream(6554))
@@ -167,7 +168,7 @@ def test_a_file_that_hangs_is_named(mixed_index: dali_cr.Index, monkeypatch: pyt
     import threading
 
     release = threading.Event()
-    source = PairSource(Planner(mixed_index, RECIPE, 0), Stream(2), timeout=0.2, on_error="skip")
+    source = PairSource(CropPlanner(mixed_index, RECIPE, 0), Stream(2), timeout=0.2, on_error="skip")
     hangs = mixed_index.cases[source.planner.draw([1])[0].case].volumes[0]
     read = source._cache.read
 
@@ -186,7 +187,7 @@ def test_a_file_that_hangs_is_named(mixed_index: dali_cr.Index, monkeypatch: pyt
 def test_whatever_a_thread_raises_reaches_the_caller(
     mixed_index: dali_cr.Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = PairSource(Planner(mixed_index, RECIPE, 0), Stream(2))
+    source = PairSource(CropPlanner(mixed_index, RECIPE, 0), Stream(2))
 
     def fail(*_: object) -> None:
         raise MemoryError("none left")

@@ -17,9 +17,10 @@ from dali_cr import preview
 from dali_cr.arena import Arena
 from dali_cr.grid import crop_map, nearest_voxels, resampled_shape
 from dali_cr.pair_source import PairSource
-from dali_cr.plan import Planner
+from dali_cr.plan import CropPlanner
 from dali_cr.raw_source import RawSource
 from dali_cr.stream import Stream
+from dali_cr.window import shape_at
 from tests.cuda_on_cpu.host import HostCuda
 from tests.test_arena import total
 from tests.test_pipeline import arrays
@@ -44,7 +45,7 @@ INDEXES = ["mixed_index", "channel_index"]
 
 def whole(index: dali_cr.Index, recipe: dali_cr.Restoration, case: int) -> np.ndarray:
     """Return a case at the recipe's spacing by SciPy, float64; what was NaN is 0."""
-    there = Planner(index, recipe, 0).shape_of(index.cases[case])
+    there = shape_at(index.cases[case], recipe.spacing)
     channels = []
     for volume in index.cases[case].volumes:
         values = dali_cr.read_volume(index.root / volume.path)[volume.frame].astype(np.float64)
@@ -63,7 +64,7 @@ def test_a_crop_is_cut_from_the_resampled_volume(
 ) -> None:
     index = request.getfixturevalue(name)
     recipe = replace(RECIPE, spacing=spacing, normalize=("window", -10, 100))
-    source = PairSource(Planner(index, recipe, 5), Stream(4))
+    source = PairSource(CropPlanner(index, recipe, 5), Stream(4))
     padded = 0
     for k in range(5):
         disordered, target, numbers = source.batch(k)
@@ -87,7 +88,7 @@ def test_the_gpus_graph_equals_the_fast_path(
 ) -> None:
     index = request.getfixturevalue(name)
     fast = dali_cr.restoration_pipeline(index, recipe, 3, "cpu", 7)
-    source = RawSource(Planner(index, recipe, 7), Stream(3))
+    source = RawSource(CropPlanner(index, recipe, 7), Stream(3))
     exact = graphs.build_pipeline(source, "cpu")
     for _ in range(5):
         for one, other in zip(arrays(fast.run()), arrays(exact.run()), strict=True):
@@ -104,7 +105,7 @@ def test_the_same_with_volumes_kept_on_the_gpu(
     index = request.getfixturevalue(name)
     arena = Arena(total(index) * share, index)
     fast = dali_cr.restoration_pipeline(index, RECIPE, 3, "cpu", 7)
-    source = RawSource(Planner(index, RECIPE, 7), Stream(3), arena=arena)
+    source = RawSource(CropPlanner(index, RECIPE, 7), Stream(3), arena=arena)
     exact = graphs.build_pipeline(source, "cpu")
     for _ in range(-(-3 * len(index) // 3)):
         for one, other in zip(arrays(fast.run()), arrays(exact.run()), strict=True):
@@ -121,9 +122,9 @@ def test_at_their_own_spacing_nothing_changes(
     """Every volume here has voxels of 1 mm."""
     index = request.getfixturevalue(name)
     same, plain = replace(recipe, spacing=(1.0, 1.0, 1.0)), replace(recipe, spacing=None)
-    fast = PairSource(Planner(index, same, 7), Stream(5))
+    fast = PairSource(CropPlanner(index, same, 7), Stream(5))
     without = dali_cr.restoration_pipeline(index, plain, 5, "cpu", 7)
-    source = RawSource(Planner(index, same, 7), Stream(5))
+    source = RawSource(CropPlanner(index, same, 7), Stream(5))
     exact = graphs.build_pipeline(source, "cpu")
     for k in range(3):
         for one, other, third in zip(fast.batch(k), arrays(without.run()), arrays(exact.run()), strict=True):
@@ -173,7 +174,7 @@ def test_in_a_users_own_pipeline(mixed_index: dali_cr.Index) -> None:
 
 def test_only_what_a_crop_is_made_of_is_sent(mixed_index: dali_cr.Index) -> None:
     small = replace(RECIPE, crop=(4, 4, 4), swap=dali_cr.Swap(1, 1), spacing=(0.5, 0.5, 0.5))
-    source = RawSource(Planner(mixed_index, small, 0), Stream(1))
+    source = RawSource(CropPlanner(mixed_index, small, 0), Stream(1))
     for k in range(len(mixed_index)):
         volume = mixed_index.cases[source.planner.draw([k])[0].case].volumes[0]
         # Four voxels of half a millimetre: at most four of a millimetre along each axis.
@@ -201,11 +202,11 @@ def test_a_ramp_is_the_ramp_at_the_new_centres(
     ramp: dali_cr.Index, spacing: tuple[float, float, float], flips: tuple[str, ...], number: int
 ) -> None:
     recipe = dali_cr.Restoration((6, 7, 8), dali_cr.Swap(0), flips=flips, normalize=None, spacing=spacing)
-    planner = Planner(ramp, recipe, 0)
+    planner = CropPlanner(ramp, recipe, 0)
     source = PairSource(planner, Stream(1, start=number), threads=1, lookahead=0)
     target, plan = source.batch(0)[1][0, 0], planner.draw([number])[0]
     source.close()
-    own, there = ramp.cases[0].shape, planner.shape_of(ramp.cases[0])
+    own, there = ramp.cases[0].shape, shape_at(ramp.cases[0], recipe.spacing)
     places = []
     for axis, (edge, length, count) in enumerate(zip(recipe.crop, own, there, strict=True)):
         voxels = plan.origin[axis] + np.arange(edge)
@@ -273,7 +274,7 @@ def test_foreground_stays_in_the_middle(tmp_path: Path) -> None:
     index = dali_cr.scan(tmp_path, progress=False)
     for spacing in ((1.0, 1.0, 1.0), (4.0, 3.0, 2.0), None):
         recipe = dali_cr.Restoration((8, 8, 8), dali_cr.Swap(0), normalize=None, foreground=1.0, spacing=spacing)
-        source = PairSource(Planner(index, recipe, 0), Stream(30))
+        source = PairSource(CropPlanner(index, recipe, 0), Stream(30))
         assert (source.batch(0)[1] > 20).any((1, 2, 3, 4)).all()
         source.close()
 
@@ -287,7 +288,7 @@ def test_images_count_as_a_millimetre(tmp_path: Path) -> None:
     recipe = dali_cr.Restoration(
         (1, 10, 15), dali_cr.Swap(0), flips=(), normalize=None, foreground=0, spacing=(1.0, 2.0, 2.0)
     )
-    source = PairSource(Planner(index, recipe, 0), Stream(1))
+    source = PairSource(CropPlanner(index, recipe, 0), Stream(1))
     halved = pixels.reshape(10, 2, 15, 2).astype(np.float32).mean((1, 3))
     np.testing.assert_allclose(source.batch(0)[1][0, 0, 0], halved)
     source.close()
@@ -307,22 +308,22 @@ def test_refuses_slices_and_numbers_too_large(tmp_path: Path) -> None:
     write_nifti(tmp_path / "v.nii", numbers, dtype="<f4")
     index = dali_cr.scan(tmp_path, progress=False)
     plain = replace(RECIPE, normalize=None)
-    PairSource(Planner(index, replace(plain, spacing=None), 0), Stream(1)).close()
+    PairSource(CropPlanner(index, replace(plain, spacing=None), 0), Stream(1)).close()
     with pytest.raises(ValueError, match="dtype: wanted values within float32's 1.7"):
-        PairSource(Planner(index, plain, 0), Stream(1))
+        PairSource(CropPlanner(index, plain, 0), Stream(1))
 
 
 def test_refuses_a_file_whose_own_spacing_makes_no_sense(mixed_index: dali_cr.Index) -> None:
     case = mixed_index.cases[3]
     wild = replace(case.volumes[0], geometry=replace(case.volumes[0].geometry, spacing=(1.0, 1e12, 1.0)))
     index = replace(mixed_index, cases=(*mixed_index.cases[:3], replace(case, volumes=(wild,))))
-    Planner(index, replace(RECIPE, spacing=None), 0)
+    CropPlanner(index, replace(RECIPE, spacing=None), 0)
     with pytest.raises(ValueError, match=rf"{case.name}: spacing: wanted one of which a volume has less than 2"):
-        Planner(index, RECIPE, 0)
+        CropPlanner(index, RECIPE, 0)
 
 
 def test_a_preview_shows_the_voxels_as_they_are_resampled(mixed_index: dali_cr.Index) -> None:
-    row = preview._make(Planner(mixed_index, RECIPE, 0), 2)
+    row = preview._make(CropPlanner(mixed_index, RECIPE, 0), 2)
     assert row.target.shape == RECIPE.crop[1:]
     assert row.aspect == pytest.approx(0.8 / 0.6)
 

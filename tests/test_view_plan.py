@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 import dali_cr
 from dali_cr import Views, view_draw
-from dali_cr.plan import SamplePlan
+from dali_cr.plan import CropPlanner
+from dali_cr.sample import AffineView, SamplePlan, views_of
 from dali_cr.view_draw import draw_second, overlap_of, partners, reach, room
-from dali_cr.view_plan import AffineView, ViewPlanner, views_of
+from dali_cr.view_plan import ViewPlanner
 from tests.volumes import write_nifti
 
 SMALL = Views(
@@ -146,18 +147,18 @@ def same(one: SamplePlan, other: SamplePlan) -> bool:
 
 
 def test_whatever_the_batch(planner: ViewPlanner, plans: list[SamplePlan]) -> None:
-    again = ViewPlanner(planner.index, planner.views, 3)
+    again = ViewPlanner(planner.index, planner.recipe, 3)
     for number in (0, 7, 4321):
         assert same(plans[number], again.draw([number])[0])
     assert all(map(same, plans[100:164], again.draw(np.arange(100, 164))))
     mixed = again.draw([2**33, 5, 0])
     assert same(mixed[0], again.draw(2**33)[0])
     assert same(mixed[2], plans[0])
-    assert not same(plans[0], ViewPlanner(planner.index, planner.views, 4).draw(0)[0])
+    assert not same(plans[0], ViewPlanner(planner.index, planner.recipe, 4).draw(0)[0])
 
 
 def test_more_local_views_leave_the_others_as_they_are(planner: ViewPlanner, plans: list[SamplePlan]) -> None:
-    more = ViewPlanner(planner.index, replace(planner.views, locals=5), 3).draw(range(20))
+    more = ViewPlanner(planner.index, replace(planner.recipe, locals=5), 3).draw(range(20))
     for plan, other in zip(plans, more, strict=False):
         for one, two in zip(views_of(plan), views_of(other), strict=False):
             assert np.array_equal(one.matrix, two.matrix)
@@ -166,7 +167,7 @@ def test_more_local_views_leave_the_others_as_they_are(planner: ViewPlanner, pla
 
 def test_cases_are_those_of_crops_and_broken_ones_are_drawn_again(mixed_index: dali_cr.Index) -> None:
     planner = ViewPlanner(mixed_index, replace(SMALL, crops_per_volume=3), 3)
-    crops = dali_cr.plan.Planner(mixed_index, dali_cr.Restoration((8, 8, 8), dali_cr.Swap(0), crops_per_volume=3), 3)
+    crops = CropPlanner(mixed_index, dali_cr.Restoration((8, 8, 8), dali_cr.Swap(0), crops_per_volume=3), 3)
     assert planner.epoch_length == crops.epoch_length == 3 * len(mixed_index)
     for broken in ((), (2, 5)):
         ours, theirs = planner.draw(range(60), broken), crops.draw(range(60), broken)

@@ -13,10 +13,12 @@ from dali_cr import Views
 from dali_cr.ops.gather import gather_views_ref
 from dali_cr.ops.noise import add_noise_ref
 from dali_cr.pair_source import PairSource
-from dali_cr.plan import Planner, SamplePlan
+from dali_cr.plan import CropPlanner
+from dali_cr.sample import AffineView, SamplePlan, views_of
 from dali_cr.stream import Stream
-from dali_cr.view_plan import AffineView, ViewPlanner, views_of
-from dali_cr.view_source import ViewPairSource, ViewRawSource, reach_of
+from dali_cr.view_plan import ViewPlanner
+from dali_cr.view_source import ViewPairSource, ViewRawSource
+from dali_cr.window import reach_of
 from tests.volumes import write_nifti
 
 RECIPE = Views(
@@ -102,7 +104,7 @@ def test_a_view_as_large_as_its_box_is_the_crop_bit_for_bit(name: str, request: 
     plain = replace(RECIPES["untouched"], shape=(16, 20, 24), sizes=((16, 20, 24),), flips=())
     crops = dali_cr.Restoration((16, 20, 24), dali_cr.Swap(0), flips=(), normalize=plain.normalize, foreground=0.5)
     ours = ViewPairSource(ViewPlanner(index, plain, 5), Stream(4))
-    theirs = PairSource(Planner(index, crops, 5), Stream(4))
+    theirs = PairSource(CropPlanner(index, crops, 5), Stream(4))
     for k in range(6):
         assert ours.batch(k)[1][:, 0].tobytes() == theirs.batch(k)[1].tobytes()
     ours.close()

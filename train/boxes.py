@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.geometry import Geometry, Triple
-from dali_cr.plan import View
+from dali_cr.sample import View
 from train.tables import choose_columns, read_table
 
 Walls = npt.NDArray[np.float64]

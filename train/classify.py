@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import dali_cr
-from dali_cr.plan import SamplePlan
+from dali_cr.sample import SamplePlan
 from train.files import write_whole
 from train.heads import build_classifier
 from train.labelled import draw_shifts, shift_images

@@ -10,9 +10,10 @@ import numpy.typing as npt
 import torch
 
 import dali_cr
-from dali_cr import crop, rng
+from dali_cr import rng, window
 from dali_cr.geometry import Triple
-from dali_cr.plan import Planner, SamplePlan
+from dali_cr.plan import CropPlanner
+from dali_cr.sample import SamplePlan
 from train.labels import Labels
 
 _SHIFT = 128
@@ -35,7 +36,7 @@ class Labelled:
     def __init__(self, loader: dali_cr.Loader, truth: Truth) -> None:
         assert isinstance(loader.recipe, dali_cr.Restoration)
         self.loader, self._truth = loader, truth
-        self._planner = Planner(loader.index, loader.recipe, loader.seed)
+        self._planner = CropPlanner(loader.index, loader.recipe, loader.seed)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Go on where the loader stands."""
@@ -60,7 +61,7 @@ def cut_labels(labels: Labels, plan: SamplePlan, edges: Triple) -> Labels:
     """
     view, shape = plan.views[0], (labels.shape[0], labels.shape[1], labels.shape[2])
     out = np.zeros(edges, labels.dtype)
-    out[crop.window(view, edges, shape)] = crop.flip(labels[crop.slices(crop.box(view, edges, shape))], view)
+    out[window.window(view, edges, shape)] = window.flip(labels[window.slices(window.box(view, edges, shape))], view)
     return out
 
 

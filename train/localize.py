@@ -18,7 +18,7 @@ from torch import nn
 
 import dali_cr
 from dali_cr.index import Case
-from dali_cr.plan import SamplePlan
+from dali_cr.sample import SamplePlan
 from train.boxes import Walls, centroid_mm, in_crop, to_file
 from train.files import write_whole
 from train.heads import Locator

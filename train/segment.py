@@ -15,7 +15,7 @@ from torch import nn
 
 import dali_cr
 from dali_cr.index import Case
-from dali_cr.plan import SamplePlan
+from dali_cr.sample import SamplePlan
 from train.labelled import cut_labels
 from train.labels import MAX_VALUE, Labels, class_map, read_labels
 from train.mask import write_mask

@@ -21,7 +21,7 @@ from dali_cr.checks import AXES, Normalize
 from dali_cr.geometry import Triple
 from dali_cr.grid import Spacing
 from dali_cr.index import Case
-from dali_cr.plan import SamplePlan
+from dali_cr.sample import SamplePlan
 from dali_cr.slices import ORDERS, Slices
 from train.device import autocast
 from train.network import Network

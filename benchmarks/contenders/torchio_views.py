@@ -20,7 +20,8 @@ from benchmarks.contenders.feed import Arrays, Job
 from benchmarks.contenders.torchio_loader import TorchIO, normalize
 from benchmarks.workload import Workload, intensity
 from dali_cr.index import Index
-from dali_cr.view_plan import AffineView, ViewPlanner, views_of
+from dali_cr.sample import AffineView, views_of
+from dali_cr.view_plan import ViewPlanner
 from dali_cr.views import GLOBALS, Views
 
 

@@ -1,17 +1,31 @@
-"""Where a crop, its volume and its file's voxels meet."""
+"""Which box of a volume a crop or a sample's views cover, and which part of the crop that box is."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from dali_cr import view_draw
 from dali_cr.geometry import Triple
-from dali_cr.grid import crop_map
-from dali_cr.plan import View
+from dali_cr.grid import Spacing, crop_map, resampled_shape
+from dali_cr.index import Case
+from dali_cr.sample import SamplePlan, View, views_of
+
+
+def shape_at(case: Case, spacing: Spacing | None) -> Triple:
+    """Return the (D, H, W) of a case at a spacing.
+
+    Raises
+    ------
+    ValueError
+        If the spacing of the case makes no sense where it is to be resampled.
+    """
+    try:
+        return resampled_shape(case.shape, case.volumes[0].spacing, spacing)
+    except ValueError as error:
+        raise ValueError(f"{case.name}: {error}") from error
 
 
 def box(view: View, crop: Triple, shape: Triple) -> tuple[Triple, Triple]:
@@ -54,10 +68,6 @@ def flip(raw: npt.NDArray[Any], view: View) -> npt.NDArray[Any]:
     return raw[tuple(slice(None, None, -1 if flipped else 1) for flipped in view.flips)]
 
 
-def pack(raw: npt.NDArray[Any], row: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[Any], list[int]]:
-    """Copy raw voxels to the front of a row in the order of their file; return the copy and the order of the axes."""
-    order = sorted(range(3), key=lambda axis: -abs(raw.strides[axis]))
-    forward = raw.transpose(order)[tuple(slice(None, None, -1 if raw.strides[a] < 0 else 1) for a in order)]
-    packed = row[: raw.nbytes].view(raw.dtype).reshape(forward.shape)
-    packed[...] = forward
-    return packed, order
+def reach_of(plan: SamplePlan, shape: Triple) -> tuple[Triple, Triple]:
+    """Return the canonical box [start, stop) of a volume that the views of a sample are made from."""
+    return around([view_draw.reach(view.matrix, view.offset, view.shape, shape) for view in views_of(plan)])
