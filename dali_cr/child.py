@@ -25,11 +25,11 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from dali_cr.batch_memory import Bytes, Place, Shared
 from dali_cr.cache import Cache, open_cache
 from dali_cr.geometry import VolumeError
 from dali_cr.index import Index
 from dali_cr.sample import SamplePlan
-from dali_cr.shared import Bytes, Place, Shared
 from dali_cr.source import Batch, Source
 
 _MAPS = 32

@@ -15,11 +15,11 @@ from dali_cr import rng
 from dali_cr.geometry import Triple
 from dali_cr.index import Index
 from dali_cr.ops import launch
-from dali_cr.ops.batch import as_batch
 from dali_cr.ops.decode import decode_volume as decode_batch
 from dali_cr.ops.decode import decode_volume_ref
 from dali_cr.ops.gather import RECORD_WORDS as GATHER_WORDS
 from dali_cr.ops.gather import gather_crops, gather_crops_ref
+from dali_cr.ops.launch import as_batch
 from dali_cr.ops.swap import check_swaps, swap_in_place, swap_in_place_ref
 from dali_cr.pipeline import Node, external, on_batch, on_gpu
 from dali_cr.plan import CropPlanner
@@ -28,10 +28,9 @@ from dali_cr.recipe import Restoration
 from dali_cr.stream import Stream
 from dali_cr.swap_recipe import Swap
 from dali_cr.swaps import draw_batch
-from dali_cr.view_batch import finish_views as finish_batch
-from dali_cr.view_batch import finish_views_ref
 from dali_cr.view_plan import ViewPlanner
-from dali_cr.view_source import ViewRawSource
+from dali_cr.view_source import ViewRawSource, finish_views_ref
+from dali_cr.view_source import finish_views as finish_batch
 from dali_cr.views import Views
 
 

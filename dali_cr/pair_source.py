@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr import window
+from dali_cr.batch_memory import Memory, take
+from dali_cr.boxes import read_boxes
 from dali_cr.geometry import Triple
 from dali_cr.grid import crop_map
 from dali_cr.normalize import affine_map, raw_span
@@ -17,7 +19,7 @@ from dali_cr.ops.gather import gather_box
 from dali_cr.ops.memory import memory
 from dali_cr.ops.swap import swap_in_place_ref
 from dali_cr.sample import SamplePlan, View
-from dali_cr.source import Arrays, Batch, Memory, Source, numbers_of, take
+from dali_cr.source import Arrays, Batch, Source, numbers_of
 
 
 class PairSource(Source[Batch]):
@@ -42,7 +44,7 @@ class PairSource(Source[Batch]):
         boxes = {i: window.reach(view, recipe.crop, case.shape, there) for i, view in views.items()}
         start, stop = window.around(boxes.values())
         fills = np.empty(len(case.volumes), recipe.dtype)
-        for channel, volume, raw in self.boxes(case, start, stop):
+        for channel, volume, raw in read_boxes(self.cache, self.planner.index.root, case, start, stop):
             affine, span = affine_map(volume, recipe.normalize), raw_span(volume)
             fills[channel] = affine.fill
             for i, view in views.items():

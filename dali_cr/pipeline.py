@@ -17,21 +17,16 @@ from dali_cr.cache import Cache, open_cache, parse_cache
 from dali_cr.child import Children, Setup
 from dali_cr.index import Index
 from dali_cr.ops import launch
-from dali_cr.ops.batch import as_batch
-from dali_cr.ops.decode import decode_volume, fill_values
-from dali_cr.ops.erase import erase_in_place
-from dali_cr.ops.gather import gather_crops
-from dali_cr.ops.swap import swap_in_place
 from dali_cr.pair_source import PairSource
+from dali_cr.pairs import restore_batch
 from dali_cr.plan import CropPlanner
 from dali_cr.raw_source import RawSource
 from dali_cr.recipe import Restoration
 from dali_cr.sample import Planner
 from dali_cr.source import thread_count
 from dali_cr.stream import Stream
-from dali_cr.view_batch import finish_views
 from dali_cr.view_plan import ViewPlanner
-from dali_cr.view_source import ViewPairSource, ViewRawSource
+from dali_cr.view_source import ViewPairSource, ViewRawSource, finish_views
 from dali_cr.views import Views
 
 Node = Any
@@ -205,40 +200,6 @@ def _try_kernels(source: RawSource, device_id: int) -> None:
             source.arena.allocate()
         _finisher(source)(*([cupy.asarray(array[0])] for array in source.blank()[:-1]))
         cupy.cuda.get_current_stream().synchronize()
-
-
-def restore_batch(
-    raw: list[Any], records: list[Any], swaps: list[Any], *, recipe: Restoration, arena: Arena | None = None
-) -> tuple[list[Any], list[Any]]:
-    """Decode a batch, once for the target and once to swap or erase in; two launches, and a copy where resampled.
-
-    Parameters
-    ----------
-    raw : list of B (bytes,) uint8
-    records : list of B (C, 16) int64, with a spacing (C, 32)
-    swaps : list of B (T, 3, 3) int32
-    recipe : Restoration
-    arena : Arena, optional
-        Takes the volumes that this batch brings, and is read in place.
-
-    Returns
-    -------
-    disordered, target : list of B (C, D, H, W)
-    """
-    rows, words, kept = as_batch(raw), as_batch(records), None
-    if arena:
-        arena.upload(rows)
-        kept = arena.memory
-    if recipe.spacing:
-        target = gather_crops(rows, words, recipe.crop, recipe.dtype, arena=kept)
-        disordered = target.copy()
-    else:
-        target, disordered = decode_volume(rows, words, recipe.crop, recipe.dtype, arena=kept, twice=True)
-    if recipe.pretext == "inpaint":
-        erase_in_place(disordered, as_batch(swaps), fill_values(words, recipe.dtype))
-    else:
-        swap_in_place(disordered, as_batch(swaps))
-    return list(disordered), list(target)
 
 
 def device_number(device: str) -> int | None:

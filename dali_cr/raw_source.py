@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from dali_cr import window
 from dali_cr.arena import Arena, Upload, frame_bytes, key_of, padded
+from dali_cr.batch_memory import Memory, take
+from dali_cr.boxes import read_boxes
 from dali_cr.geometry import Triple
 from dali_cr.grid import crop_map
 from dali_cr.index import Volume
@@ -21,7 +23,7 @@ from dali_cr.ops.decode import RECORD_WORDS, make_record
 from dali_cr.ops.gather import RECORD_WORDS as GATHER_WORDS
 from dali_cr.ops.gather import make_gather_record
 from dali_cr.sample import SamplePlan
-from dali_cr.source import Arrays, Batch, BrokenCaseError, Memory, Source, numbers_of, take
+from dali_cr.source import Arrays, Batch, BrokenCaseError, Source, numbers_of
 
 _MOST_ARRAYS = 65535
 """That a kernel writes in one launch: the y axis of its grid is no longer."""
@@ -167,7 +169,7 @@ class RawSource(Source[RawBatch]):
         whole = any(place.upload for i in group for place in batch.places[i])
         boxes = {i: self._box(batch.plans[i]) for i in group}
         start, stop = ((0, 0, 0), case.shape) if whole else window.around(boxes.values())
-        for channel, _, read in self.boxes(case, start, stop, waiting):
+        for channel, _, read in read_boxes(self.cache, self.planner.index.root, case, start, stop, waiting):
             for i, box in boxes.items():
                 place = batch.places[i][channel]
                 if place.upload:

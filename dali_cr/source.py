@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
@@ -15,18 +14,16 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from dali_cr.batch_memory import Memory, Shared
 from dali_cr.cache import Cache
-from dali_cr.geometry import Triple, VolumeError
-from dali_cr.index import Case, Volume
+from dali_cr.geometry import VolumeError
+from dali_cr.index import Case
 from dali_cr.normalize import check_range
 from dali_cr.sample import Planner, SamplePlan
-from dali_cr.shared import Shared
 from dali_cr.stream import Stream
 from dali_cr.threads import Threads
 
 Arrays = tuple[npt.NDArray[Any], ...]
-Memory = dict[int, npt.NDArray[np.uint8]]
-
 _log = logging.getLogger(__name__)
 
 
@@ -126,7 +123,7 @@ class Source(ABC, Generic[AnyBatch]):
         self.planner, self.stream = planner, stream
         self.channels = planner.index.channels
         self.broken: dict[int, str] = {}
-        self._cache, self._timeout = cache or Cache(()), timeout
+        self.cache, self._timeout = cache or Cache(()), timeout
         self._skip, self._lookahead = on_error == "skip", lookahead
         self._filler = filler
         self._pool = Threads(self.threads, "dali_cr")
@@ -198,39 +195,6 @@ class Source(ABC, Generic[AnyBatch]):
         """Return the case of a plan."""
         return self.planner.index.cases[plan.case]
 
-    def boxes(
-        self, case: Case, start: Triple, stop: Triple, channels: Collection[int] | None = None
-    ) -> Iterator[tuple[int, Volume, npt.NDArray[Any]]]:
-        """Read a box of a case, channel by channel; a file that several channels share, once.
-
-        Parameters
-        ----------
-        case : Case
-        start, stop : (3,) int
-            The canonical box [start, stop).
-        channels : collection of int, optional
-            Which; all of them without it.
-
-        Yields
-        ------
-        channel : int
-        volume : Volume
-        raw : (stop - start) of the file's dtype and byte order
-            Valid until the next one is asked for.
-
-        Raises
-        ------
-        VolumeError
-            If a file cannot be read or is no longer the one that was scanned.
-        """
-        wanted = [(c, volume) for c, volume in enumerate(case.volumes) if channels is None or c in channels]
-        for _, group in groupby(wanted, key=lambda item: item[1].data):
-            members = list(group)
-            upto = max(volume.geometry.end(volume.frame, start, stop) for _, volume in members)
-            content = self._cache.read(self.planner.index.root, members[0][1], upto)
-            for channel, volume in members:
-                yield channel, volume, volume.geometry.view(content, volume.frame, start, stop)
-
     @abstractmethod
     def blank(self) -> Arrays:
         """Return a batch of one sample that means nothing, for a pipeline that must have a batch."""
@@ -260,29 +224,3 @@ class BrokenCaseError(Exception):
     def __init__(self, case: int, cause: VolumeError) -> None:
         super().__init__(str(cause))
         self.case, self.cause = case, cause
-
-
-def take(memory: Memory, place: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Return an array in memory that is kept: page faults on fresh memory cost as much as filling it.
-
-    Parameters
-    ----------
-    memory : dict
-        What was kept so far.
-    place : int
-        Which of the arrays this is.
-    shape : tuple of int
-    dtype : dtype
-
-    Returns
-    -------
-    array : of `shape` and `dtype`
-        With whatever was there.
-    """
-    size = int(np.prod(shape)) * dtype.itemsize
-    if place not in memory or memory[place].size < size:
-        if isinstance(memory, Shared):
-            memory.allocate(place, size)
-        else:
-            memory[place] = np.empty(size, np.uint8)
-    return memory[place][:size].view(dtype).reshape(shape)

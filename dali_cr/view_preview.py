@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from dali_cr.boxes import read_boxes
 from dali_cr.geometry import Triple
 from dali_cr.images import ORIENTATION
 from dali_cr.normalize import affine_map
@@ -137,7 +138,8 @@ def _read_slice(source: ViewPairSource, plan: SamplePlan, place: int) -> npt.NDA
     case: Any = source.case_of(plan)
     _, height, width = case.shape
     out = np.empty((1, height, width), np.float32)
-    for _, volume, raw in source.boxes(case, (place, 0, 0), (place + 1, height, width), {0}):
+    root = source.planner.index.root
+    for _, volume, raw in read_boxes(source.cache, root, case, (place, 0, 0), (place + 1, height, width), {0}):
         decode_channel(raw, affine_map(volume, source.planner.recipe.normalize), out)
     picture: npt.NDArray[np.float32] = out[0]
     return picture

@@ -1,7 +1,7 @@
 """Batches of multi-view samples; the volume is read once for all views of a sample.
 
 On a CPU a thread decodes the box that the views reach, once, and finishes them. For a GPU it copies the box, raw, into
-the batch, beside one record for each view; `dali_cr.view_batch` does the rest there.
+the batch, beside one record for each view; `finish_views` does the rest there, in a few launches.
 """
 
 from __future__ import annotations
@@ -13,22 +13,25 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr import window
-from dali_cr.arena import padded
+from dali_cr.arena import Arena, padded
+from dali_cr.batch_memory import Memory, take
+from dali_cr.boxes import read_boxes
 from dali_cr.geometry import Triple
 from dali_cr.normalize import affine_map, raw_span
-from dali_cr.ops.blur import blur_ref
+from dali_cr.ops.blur import blur, blur_ref
 from dali_cr.ops.decode import Affine, decode_channel
-from dali_cr.ops.gamma import gamma_ref
-from dali_cr.ops.gather import RECORD_WORDS, make_gather_record
+from dali_cr.ops.gamma import gamma, gamma_ref
+from dali_cr.ops.gather import RECORD_WORDS, gather_views, gather_views_ref, make_gather_record
 from dali_cr.ops.gather_box import MARGIN, gather_boxed
 from dali_cr.ops.interpolate import Box
+from dali_cr.ops.launch import as_batch
 from dali_cr.ops.memory import memory
-from dali_cr.ops.noise import add_noise_ref
-from dali_cr.ops.swap import swap_in_place_ref
-from dali_cr.ops.zscore import zscore_ref
+from dali_cr.ops.noise import add_noise, add_noise_ref
+from dali_cr.ops.swap import swap_in_place, swap_in_place_ref
+from dali_cr.ops.zscore import zscore, zscore_ref
 from dali_cr.raw_source import RawBatch, RawSource
 from dali_cr.sample import AffineView, SamplePlan, views_of
-from dali_cr.source import Arrays, Batch, Memory, Source, numbers_of, take
+from dali_cr.source import Arrays, Batch, Source, numbers_of
 from dali_cr.views import GLOBALS, Views
 
 NAMES = ("view", "target", "local")
@@ -63,7 +66,7 @@ class ViewPairSource(Source[Batch]):
         view, target, local = batch.arrays[:3]
         boxes = {i: window.reach_of(batch.plans[i], case.shape) for i in group}
         start, stop = window.around(boxes.values())
-        for channel, volume, raw in self.boxes(case, start, stop):
+        for channel, volume, raw in read_boxes(self.cache, self.planner.index.root, case, start, stop):
             affine, span = affine_map(volume, self.planner.recipe.normalize), raw_span(volume)
             for i, own in boxes.items():
                 box = self._decoded(raw[window.slices(own, start)], own[0], case.shape, affine, span)
@@ -205,3 +208,82 @@ def corrupt_ref(
     for array, own in zip(out, swaps, strict=False):
         swap_in_place_ref(array, own)
     zscore_ref(out, out)
+
+
+def finish_views(
+    raw: list[Any],
+    globals_: list[Any],
+    locals_: list[Any],
+    swaps: list[Any],
+    intensities: list[Any],
+    counters: list[Any],
+    *,
+    recipe: Views,
+    seed: int,
+    arena: Arena | None = None,
+) -> tuple[list[Any], list[Any], list[Any]]:
+    """Make a batch's views from what a `ViewRawSource` gives, on the GPU.
+
+    Parameters
+    ----------
+    raw : list of B (bytes,) uint8
+    globals_, locals_ : list of B (views, C, 32) int64
+    swaps : list of B (2, T, 3, 3) int32
+    intensities : list of B (views, 5) float32
+    counters : list of B (views, 2) int64
+    recipe : Views
+    seed : int
+        Of the noise.
+    arena : Arena, optional
+        Takes the volumes that this batch brings, and is read in place.
+
+    Returns
+    -------
+    view, target, local : list of B arrays
+    """
+    rows, kept = as_batch(raw), None
+    if arena:
+        arena.upload(rows)
+        kept = arena.memory
+    target = gather_views(rows, as_batch(globals_), recipe.shape, arena=kept)
+    local = gather_views(rows, as_batch(locals_), recipe.local_shape, arena=kept)
+    numbers, places = as_batch(intensities), as_batch(counters)
+    view = _corrupt(target, numbers[:, :GLOBALS], seed, places[:, :GLOBALS], recipe.blur, as_batch(swaps))
+    local = _corrupt(local, numbers[:, GLOBALS:], seed, places[:, GLOBALS:], recipe.blur)
+    return list(view), list(target), list(local)
+
+
+def finish_views_ref(
+    raw: list[Any],
+    globals_: list[Any],
+    locals_: list[Any],
+    swaps: list[Any],
+    intensities: list[Any],
+    counters: list[Any],
+    *,
+    recipe: Views,
+    seed: int,
+) -> tuple[list[Any], list[Any], list[Any]]:
+    """Make a batch's views in NumPy; the definition of `finish_views`."""
+    rows = np.stack(raw)
+    target = gather_views_ref(rows, np.stack(globals_), recipe.shape)
+    local = gather_views_ref(rows, np.stack(locals_), recipe.local_shape)
+    view = np.empty_like(target)
+    for i, (numbers, places) in enumerate(zip(intensities, counters, strict=True)):
+        corrupt_ref(target[i], numbers[:GLOBALS], seed, places[:GLOBALS], swaps[i], view[i])
+        corrupt_ref(local[i], numbers[GLOBALS:], seed, places[GLOBALS:], (), local[i])
+    return list(view), list(target), list(local)
+
+
+def _corrupt(clean: Any, numbers: Any, seed: int, counters: Any, most: float, swaps: Any = None) -> Any:
+    """Return views (B, V, C, D, H, W), corrupted."""
+    numbers = numbers.reshape(-1, INTENSITIES)
+    sigmas, deviations, exponents = (numbers[:, part].copy() for part in (slice(3), 3, 4))
+    # The largest that a deviation can be once it is a float32.
+    radius = int(4 * float(np.float32(most)) + 0.5)
+    views = blur(clean.reshape(-1, *clean.shape[2:]), sigmas, radius)
+    add_noise(views, deviations, seed, counters.reshape(-1, 2).copy())
+    gamma(views, exponents)
+    if swaps is not None:
+        swap_in_place(views, swaps.reshape(len(views), *swaps.shape[2:]))
+    return zscore(views).reshape(clean.shape)

@@ -48,7 +48,7 @@ def test_once_all_are_there_nothing_is_read(
     source = RawSource(CropPlanner(mixed_index, RECIPE, 7), Stream(4), arena=arena)
     pipe = build_pipeline(source, "cpu")
     run(pipe, 12)
-    monkeypatch.setattr(source._cache, "read", lambda *_: pytest.fail("a file was read"))
+    monkeypatch.setattr(source.cache, "read", lambda *_: pytest.fail("a file was read"))
     run(pipe, 6)
     assert arena.report()["bytes"] == total(mixed_index)
     source.close()

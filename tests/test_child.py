@@ -13,8 +13,8 @@ import pytest
 
 import dali_cr
 from dali_cr import VolumeError
+from dali_cr.batch_memory import Shared
 from dali_cr.child import Children, Setup
-from dali_cr.shared import Shared
 
 PAIRS = dali_cr.Restoration(crop=(12, 14, 16), swap=dali_cr.Swap(10, (2, 5)), foreground=0.5)
 VIEWS = dali_cr.Views(

@@ -160,8 +160,8 @@ def test_raw_and_finished_samples_agree(name: str, axis: str, run: int, request:
 def test_a_volume_is_read_once_for_its_slices_in_a_batch(mixed_index: dali_cr.Index) -> None:
     source = PairSource(CropPlanner(mixed_index, recipe_of(crops_per_volume=4), 2), Stream(4), lookahead=0)
     reads: list[str] = []
-    read = source._cache.read
-    source._cache.read = lambda root, volume, upto: (reads.append(volume.data), read(root, volume, upto))[1]  # type: ignore[method-assign]
+    read = source.cache.read
+    source.cache.read = lambda root, volume, upto: (reads.append(volume.data), read(root, volume, upto))[1]  # type: ignore[method-assign]
     length = sum(len(set(visited(source.planner.draw(np.arange(4 * k, 4 * k + 4))))) == 4 for k in range(6))
     for k in range(6):
         source.batch(k)

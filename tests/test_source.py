@@ -74,8 +74,8 @@ def test_a_volume_is_read_once_for_its_crops_in_a_batch(name: str, request: pyte
     recipe = replace(RECIPE, crops_per_volume=4)
     finished, raw = (kind(CropPlanner(index, recipe, 2), Stream(8), lookahead=0) for kind in (PairSource, RawSource))
     reads: list[str] = []
-    read = finished._cache.read
-    finished._cache.read = lambda root, volume, upto: (reads.append(volume.data), read(root, volume, upto))[1]  # type: ignore[method-assign]
+    read = finished.cache.read
+    finished.cache.read = lambda root, volume, upto: (reads.append(volume.data), read(root, volume, upto))[1]  # type: ignore[method-assign]
     for k in range(3):
         disordered, target, numbers = finished.batch(k)
         data, records, swaps, _ = raw.batch(k)
@@ -170,14 +170,14 @@ def test_a_file_that_hangs_is_named(mixed_index: dali_cr.Index, monkeypatch: pyt
     release = threading.Event()
     source = PairSource(CropPlanner(mixed_index, RECIPE, 0), Stream(2), timeout=0.2, on_error="skip")
     hangs = mixed_index.cases[source.planner.draw([1])[0].case].volumes[0]
-    read = source._cache.read
+    read = source.cache.read
 
     def slow(root: Path, volume: object, upto: int) -> np.ndarray:
         if volume is hangs:
             release.wait(30)
         return read(root, volume, upto)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(source._cache, "read", slow)
+    monkeypatch.setattr(source.cache, "read", slow)
     with pytest.raises(dali_cr.VolumeError, match=f"{hangs.path}: not read after 0.2 s"):
         source.batch(0)
     release.set()

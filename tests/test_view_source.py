@@ -171,8 +171,8 @@ def test_what_is_read_is_what_the_views_reach(mixed_index: dali_cr.Index) -> Non
         size = np.prod(np.subtract(stop, start)) * case.volumes[0].geometry.itemsize
         assert size <= raw.batch(k)[0].shape[1] < size + 32
     reads: list[str] = []
-    read = finished._cache.read
-    finished._cache.read = lambda root, volume, upto: (reads.append(volume.data), read(root, volume, upto))[1]  # type: ignore[method-assign]
+    read = finished.cache.read
+    finished.cache.read = lambda root, volume, upto: (reads.append(volume.data), read(root, volume, upto))[1]  # type: ignore[method-assign]
     finished.batch(0)
     assert len(reads) == 2
     raw.close()

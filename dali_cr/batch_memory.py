@@ -1,4 +1,4 @@
-"""Memory that other processes of the same user can map, and that ends with the last of them."""
+"""Memory of batches: kept from batch to batch, and where another process fills it, shared with that process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import mmap
 import os
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,7 @@ class Place:
 
 
 class Shared(dict[int, Bytes]):
-    """Memory by number, as `dali_cr.source.take` keeps it, in files without a name."""
+    """Memory by number, as `take` keeps it, in files without a name."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,3 +55,32 @@ class Shared(dict[int, Bytes]):
     def _close(self, number: int) -> None:
         if number in self._descriptors:
             os.close(self._descriptors.pop(number))
+
+
+Memory = dict[int, Bytes]
+
+
+def take(memory: Memory, place: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Return an array in memory that is kept: page faults on fresh memory cost as much as filling it.
+
+    Parameters
+    ----------
+    memory : dict
+        What was kept so far.
+    place : int
+        Which of the arrays this is.
+    shape : tuple of int
+    dtype : dtype
+
+    Returns
+    -------
+    array : of `shape` and `dtype`
+        With whatever was there.
+    """
+    size = int(np.prod(shape)) * dtype.itemsize
+    if place not in memory or memory[place].size < size:
+        if isinstance(memory, Shared):
+            memory.allocate(place, size)
+        else:
+            memory[place] = np.empty(size, np.uint8)
+    return memory[place][:size].view(dtype).reshape(shape)
