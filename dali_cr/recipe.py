@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from dali_cr.fingerprint import fingerprint
 from dali_cr.geometry import Triple
 from dali_cr.grid import Spacing, is_spacing
 from dali_cr.slices import Slices
@@ -191,8 +190,8 @@ class Restoration:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of every field."""
-        return hashlib.sha256(json.dumps([type(self).__name__, asdict(self)]).encode()).hexdigest()
+        """Hash of the fields; see `dali_cr.fingerprint.fingerprint`."""
+        return fingerprint(self)
 
 
 def check_normalize(normalize: object) -> None:
