@@ -31,7 +31,7 @@ _OFFSET = 352
 
 @dataclass(frozen=True)
 class Frozen:
-    """A file: its dtype with the byte order, the axes it is stored in, and its size in voxels and mm along (x, y, z)."""
+    """A file: dtype with byte order, the axes it is stored in, lengths in voxels and spacing in mm along (x, y, z)."""
 
     dtype: str
     axes: str
@@ -40,6 +40,8 @@ class Frozen:
     slope: float = 1.0
     intercept: float = 0.0
     frames: int = 1
+    classes: int = 0
+    """Of a label volume, in blocks; 0 for an image."""
 
 
 SINGLE = {
@@ -128,6 +130,8 @@ def _voxels(file: Frozen, place: int) -> bytes:
     """Return the voxels as they lie in the file: a pattern of integers, different in each file and frame."""
     x, y, z, t = np.indices((*file.shape, file.frames), np.int64)
     numbers = (37 * x + 53 * y + 71 * z + x * y * z + (x * x + 3 * y * z) // 7 + 11 * place + 29 * t) % (LARGEST + 1)
+    if file.classes:
+        numbers = (x // 5 + y // 6 + z // 7 + t) % file.classes
     order, signs = _order(file.axes)
     stored = numbers.transpose(*order, 3)[tuple(slice(None, None, sign) for sign in signs)]
     return stored.astype(file.dtype).tobytes(order="F")
