@@ -1,17 +1,11 @@
-"""What recipes share: the names of axes, ways to normalise, checks of fields, and the fingerprint."""
+"""What recipes share: the names of axes, ways to normalise, and checks of fields."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from dali_cr.grid import is_spacing
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 Normalize = Literal["zscore", "percentile"] | tuple[str, float, float] | None
 
@@ -19,11 +13,6 @@ AXES = "DHW"
 
 ZSCORE_LIMIT = 5.0
 """z-scores are clipped to plus and minus this many deviations."""
-
-
-def fingerprint(recipe: DataclassInstance) -> str:
-    """Return the SHA-256 of a recipe's kind and fields."""
-    return hashlib.sha256(json.dumps([type(recipe).__name__, asdict(recipe)]).encode()).hexdigest()
 
 
 def check_normalize(normalize: object) -> None:

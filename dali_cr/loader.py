@@ -185,10 +185,15 @@ class Loader:
         Raises
         ------
         ValueError
-            If it is of other data, another recipe or another seed; the message says which.
+            If it is of other data, another recipe or another seed; the message says which. If it has another format.
         """
         own = self.state_dict()
-        differing = [name for name in ("format", "seed", "index", "recipe") if state.get(name) != own[name]]
+        if state.get("format") != own["format"]:
+            raise ValueError(
+                f"state: wanted format {own['format']}, got {state.get('format')}; load it with the release of dali-cr "
+                "that saved it, or start a new stream"
+            )
+        differing = [name for name in ("seed", "index", "recipe") if state.get(name) != own[name]]
         if differing:
             raise ValueError(
                 f"state: wanted one of the same seed, index and recipe, but {', '.join(differing)} differ; "

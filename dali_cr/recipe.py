@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dali_cr.checks import AXES, Normalize, check_normalize, check_spacing, fingerprint, is_int, tuples
+from dali_cr.checks import AXES, Normalize, check_normalize, check_spacing, is_int, tuples
+from dali_cr.fingerprint import fingerprint
 from dali_cr.geometry import Triple
 from dali_cr.grid import Spacing
 from dali_cr.slices import Slices
@@ -109,5 +110,5 @@ class Restoration:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of every field."""
+        """Hash of the fields; see `dali_cr.fingerprint.fingerprint`."""
         return fingerprint(self)

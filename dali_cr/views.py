@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dali_cr.checks import AXES, Normalize, check_normalize, check_spacing, fingerprint, is_int, tuples
+from dali_cr.checks import AXES, Normalize, check_normalize, check_spacing, is_int, tuples
+from dali_cr.fingerprint import fingerprint
 from dali_cr.geometry import Triple
 from dali_cr.grid import Spacing
 from dali_cr.swap_recipe import Swap
@@ -173,7 +174,7 @@ class Views:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of every field."""
+        """Hash of the fields; see `dali_cr.fingerprint.fingerprint`."""
         return fingerprint(self)
 
 
