@@ -24,6 +24,7 @@ from tests import finetuning
 from train import finetune, pretrain
 from train.build import build_network
 from train.comparison import draw_levels
+from train.curve import draw_views
 from train.nsunet import NsUNet
 from train.pcrlv2 import Pcrlv2, fading
 from train.pcrlv2_settings import ViewConfig
@@ -31,7 +32,6 @@ from train.predict import Config as Predict
 from train.predict import main as predict
 from train.pretrain import Refused
 from train.pyramid import Pyramid, enlarge
-from train.view_curve import draw_views
 from train.view_evaluation import best_line, evaluate_views
 
 ROOT = Path(__file__).parents[1]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from tests.finetuning import write_data
-from train import finetune, pretrain, study, study_probe, study_ridge
+from train import finetune, pretrain, study, study_probe
 from train.study_jobs import Workshop
-from train.study_ridge import fit_ridge
+from train.study_probe import fit_ridge
 from train.study_runs import Run
 
 FILE = """
@@ -101,7 +101,7 @@ def test_ridge_is_the_best_at_cases_left_out() -> None:
     # The centre is that of all cases, as in the closed form.
     centred, goal = features - features.mean(0), targets - targets.mean(0)
     errors = {}
-    for penalty in study_ridge._PENALTIES * np.square(np.linalg.svd(centred)[1]).sum():
+    for penalty in study_probe._PENALTIES * np.square(np.linalg.svd(centred)[1]).sum():
         gram = centred.T @ centred + penalty * np.eye(5)
         hat = centred @ np.linalg.solve(gram, centred.T)
         own = np.diag(hat) + 1 / 12

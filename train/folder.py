@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import platform
+import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,6 @@ import torch
 import dali_cr
 from train.device import device_name
 from train.files import write_json
-from train.provenance import commit, versions
 
 
 def plain(config: Any) -> dict[str, Any]:
@@ -128,3 +131,36 @@ def tell_apart(kept: Path, index: dali_cr.Index) -> str:
         if names:
             return f"of {len(before)} cases; {len(now)} came, {min(names)} {text}"
     return f"of {len(before)} cases; as many came, with other contents"
+
+
+_PACKAGES = (
+    "torch",
+    "monai",
+    "numpy",
+    "isal",
+    "nvidia-dali-cuda120",
+    "nvidia-dali-cuda130",
+    "cupy-cuda12x",
+    "cupy-cuda13x",
+)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, of this project and of what is installed of the packages it computes with."""
+    found = {"python": platform.python_version(), "dali-cr": dali_cr.__version__}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """Return the commit this file is of, with "-dirty" where it was changed since; None without git."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    ask = [git, "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    answer = subprocess.run(ask, capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or None

@@ -34,15 +34,14 @@ import dali_cr
 from train.files import write_json
 from train.finetune import first_cases, size_network
 from train.finetune_settings import Classify
+from train.folder import commit, versions
 from train.heads import shrunk
 from train.network import Network
-from train.provenance import commit, versions
 from train.split import load_split
 from train.study import Config, open_workshop
 from train.study_file import read_study
 from train.study_jobs import Workshop
 from train.study_report import describe_machine
-from train.study_ridge import fit_ridge
 from train.study_runs import Run, testing, tuning
 from train.study_scores import choose_rates
 from train.supervision import open_task
@@ -196,3 +195,41 @@ def command_line(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     sys.exit(command_line())
+
+
+Numbers = npt.NDArray[np.float64]
+
+_PENALTIES = np.logspace(-6, 2, 17)
+"""To choose from, as shares of the features' whole spread."""
+
+
+def fit_ridge(features: Numbers, targets: Numbers) -> tuple[Numbers, Numbers]:
+    """Return what maps features to targets; of `_PENALTIES` by the best for cases left out.
+
+    Parameters
+    ----------
+    features, targets : (N, C), (N, K) float64
+
+    Returns
+    -------
+    weights, offset : (C, K), (K,) float64
+
+    Examples
+    --------
+    >>> weights, offset = fit_ridge(np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([[1.0], [3.0], [5.0], [7.0]]))
+    >>> weights.round(3).tolist(), offset.round(3).tolist()
+    ([[2.0]], [1.0])
+    """
+    mean, middle = features.mean(0), targets.mean(0)
+    left, sizes, right = np.linalg.svd(features - mean, full_matrices=False)
+    projected = left.T @ (targets - middle)
+    best, weights = math.inf, np.zeros((features.shape[1], targets.shape[1]))
+    for penalty in _PENALTIES * np.square(sizes).sum():
+        shrinkage = sizes**2 / (sizes**2 + penalty)
+        missed = targets - middle - left @ (shrinkage[:, None] * projected)
+        # The share of a fitted value that is due to its own case: without it the case would be missed by so much more.
+        own = left**2 @ shrinkage + 1 / len(features)
+        error = float(np.square(missed / np.maximum(1 - own, 1e-9)[:, None]).sum())
+        if error < best:
+            best, weights = error, right.T @ ((sizes / (sizes**2 + penalty))[:, None] * projected)
+    return weights, middle - mean @ weights

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from train.files import write_json, write_whole
-from train.provenance import commit, versions
+from train.folder import commit, versions
 from train.study_effects import Effect, Group
 from train.study_jobs import Workshop
 from train.study_runs import Run
