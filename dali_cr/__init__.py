@@ -16,7 +16,7 @@ from dali_cr.slices import Slices
 from dali_cr.swap_recipe import Swap
 from dali_cr.swaps import draw_swaps
 from dali_cr.views import Views
-from dali_cr.volume import read_volume
+from dali_cr.whole import read_volume
 
 if TYPE_CHECKING:
     from dali_cr import fn

@@ -36,7 +36,10 @@ _MAPS = 32
 """Pieces of shared memory that a child keeps mapped: more than a source's batches have."""
 
 _PATIENCE = 5.0
-_PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from dali_cr.child import serve; serve()"
+_PROGRAM = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "  # as in the parent, which may have changed it
+    "from dali_cr.child import serve; serve()"
+)
 
 
 MakeSource = Callable[[Cache], Source[Any]]

@@ -223,7 +223,7 @@ def test_a_ramp_is_the_ramp_at_the_new_centres(
 @pytest.mark.parametrize("there", [(18, 10, 7), (3, 55, 4)])
 def test_whole_volumes_agree_with_torch_and_scipy(own: tuple[int, int, int], there: tuple[int, int, int]) -> None:
     """`align_corners=False`, and SciPy's grid mode."""
-    from dali_cr.volume import resample
+    from dali_cr.whole import resample
 
     values = np.random.default_rng(0).normal(0, 1, own).astype(np.float32)
     got = resample(values, there)

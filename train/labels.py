@@ -177,8 +177,8 @@ def class_map(labels: Labels, pick: Callable[[Labels], npt.NDArray[np.bool_]]) -
     Returns
     -------
     weights : (cells_d, cells_h, cells_w) uint32
-        On the cells of `dali_cr.statistics.cell_edge`; all zero where no class is. Wider than the map of a scan: in
-        255ths, a class of many cells would outweigh one of few.
+        On the cells of `dali_cr.statistics.cell_edge`; all zero where no class is. Wider than the map of a
+        scan: in 255ths, a class of many cells would outweigh one of few.
     """
     total: npt.NDArray[np.float64] | float = 0.0
     for mask in pick(labels):

@@ -14,7 +14,7 @@ from dali_cr.grid import Spacing, nearest_voxels, resampled_shape
 from dali_cr.index import Case
 from dali_cr.normalize import affine_map
 from dali_cr.ops.decode import decode_channel
-from dali_cr.volume import resample
+from dali_cr.whole import resample
 from train.labels import Labels
 
 Volume = npt.NDArray[np.float32]
