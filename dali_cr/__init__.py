@@ -7,7 +7,6 @@ every triple is (D, H, W).
 
 from typing import TYPE_CHECKING, Any
 
-from dali_cr.geometry import VolumeError
 from dali_cr.index import Index
 from dali_cr.ops.swap import swap_patches, unswap_patches
 from dali_cr.recipe import Restoration
@@ -16,6 +15,7 @@ from dali_cr.slices import Slices
 from dali_cr.swap_recipe import Swap
 from dali_cr.swaps import draw_swaps
 from dali_cr.views import Views
+from dali_cr.volume.geometry import VolumeError
 from dali_cr.whole import read_volume
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from dali_cr.geometry import Geometry
 from dali_cr.index import Index, Volume
 from dali_cr.ops import launch
+from dali_cr.volume.geometry import Geometry
 
 Key = tuple[str, int]
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy.typing as npt
 
 from dali_cr.cache import Cache
-from dali_cr.geometry import Triple
 from dali_cr.index import Case, Volume
+from dali_cr.volume.geometry import Triple
 
 
 def read_boxes(

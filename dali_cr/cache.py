@@ -13,9 +13,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from dali_cr import reader
 from dali_cr.index import Index, Volume
 from dali_cr.level import Bytes, Level, remove_unused
+from dali_cr.volume import reader
 
 SHARED_MEMORY = Path("/dev/shm")
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Literal
 
 from dali_cr.files import Found
-from dali_cr.geometry import VolumeError
 from dali_cr.index import Case, Problem, Volume
+from dali_cr.volume.geometry import VolumeError
 
 FourthAxis = Literal["channels", "cases"]
 

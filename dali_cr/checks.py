@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from dali_cr.grid import is_spacing
+from dali_cr.volume.grid import is_spacing
 
 Normalize = Literal["zscore", "percentile"] | tuple[str, float, float] | None
 

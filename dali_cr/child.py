@@ -27,10 +27,10 @@ import numpy.typing as npt
 
 from dali_cr.batch_memory import Bytes, Place, Shared
 from dali_cr.cache import Cache, open_cache
-from dali_cr.geometry import VolumeError
 from dali_cr.index import Index
 from dali_cr.sample import SamplePlan
 from dali_cr.source import Batch, Source
+from dali_cr.volume.geometry import VolumeError
 
 _MAPS = 32
 """Pieces of shared memory that a child keeps mapped: more than a source's batches have."""

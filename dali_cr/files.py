@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from dali_cr.header import is_volume
-from dali_cr.images import is_image
 from dali_cr.index import Problem
+from dali_cr.volume.images import is_image
+from dali_cr.volume.nifti import is_volume
 
 Roots = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 Globs = str | Sequence[str]

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from dali_cr import rng
-from dali_cr.geometry import Triple
 from dali_cr.index import Index
 from dali_cr.ops import launch
 from dali_cr.ops.decode import decode_volume as decode_batch
@@ -32,6 +31,7 @@ from dali_cr.view_plan import ViewPlanner
 from dali_cr.view_source import ViewRawSource, finish_views_ref
 from dali_cr.view_source import finish_views as finish_batch
 from dali_cr.views import Views
+from dali_cr.volume.geometry import Triple
 
 
 def read_samples(

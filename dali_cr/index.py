@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr import rng
-from dali_cr.geometry import Geometry
 from dali_cr.statistics import Flags, Statistics
+from dali_cr.volume.geometry import Geometry
 
 FORMAT = 3
 """Of the file that `Index.save` writes."""

@@ -8,7 +8,6 @@ from typing import Any
 
 from dali_cr import extras
 from dali_cr.cache import Cache, open_cache
-from dali_cr.geometry import VolumeError
 from dali_cr.index import Index
 from dali_cr.pipeline import device_number, make_planner, make_source
 from dali_cr.raw_source import RawSource
@@ -17,6 +16,7 @@ from dali_cr.running import Running
 from dali_cr.sample import SamplePlan
 from dali_cr.stream import Stream
 from dali_cr.views import Views
+from dali_cr.volume.geometry import VolumeError
 
 _STATE_FORMAT = 1
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr import rng
-from dali_cr.geometry import VolumeError
 from dali_cr.index import Index
 from dali_cr.slices import Slices
+from dali_cr.volume.geometry import VolumeError
 
 
 class Order:

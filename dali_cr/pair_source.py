@@ -10,8 +10,6 @@ import numpy.typing as npt
 from dali_cr import window
 from dali_cr.batch_memory import Memory, take
 from dali_cr.boxes import read_boxes
-from dali_cr.geometry import Triple
-from dali_cr.grid import crop_map
 from dali_cr.normalize import affine_map, raw_span
 from dali_cr.ops.decode import decode_channel
 from dali_cr.ops.erase import erase_in_place_ref
@@ -20,6 +18,8 @@ from dali_cr.ops.memory import memory
 from dali_cr.ops.swap import swap_in_place_ref
 from dali_cr.sample import SamplePlan, View
 from dali_cr.source import Arrays, Batch, Source, numbers_of
+from dali_cr.volume.geometry import Triple
+from dali_cr.volume.grid import crop_map
 
 
 class PairSource(Source[Batch]):

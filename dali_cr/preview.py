@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.images import ORIENTATION
 from dali_cr.index import Index
 from dali_cr.pair_source import PairSource
 from dali_cr.plan import CropPlanner
@@ -24,6 +23,7 @@ from dali_cr.stream import Stream
 from dali_cr.view_plan import ViewPlanner
 from dali_cr.view_preview import ViewRow, make_row
 from dali_cr.views import Views
+from dali_cr.volume.images import ORIENTATION
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,8 +15,6 @@ from dali_cr import window
 from dali_cr.arena import Arena, Upload, frame_bytes, key_of, padded
 from dali_cr.batch_memory import Memory, take
 from dali_cr.boxes import read_boxes
-from dali_cr.geometry import Triple
-from dali_cr.grid import crop_map
 from dali_cr.index import Volume
 from dali_cr.normalize import affine_map
 from dali_cr.ops.decode import RECORD_WORDS, make_record
@@ -24,6 +22,8 @@ from dali_cr.ops.gather import RECORD_WORDS as GATHER_WORDS
 from dali_cr.ops.gather import make_gather_record
 from dali_cr.sample import SamplePlan
 from dali_cr.source import Arrays, Batch, BrokenCaseError, Source, numbers_of
+from dali_cr.volume.geometry import Triple
+from dali_cr.volume.grid import crop_map
 
 _MOST_ARRAYS = 65535
 """That a kernel writes in one launch: the y axis of its grid is no longer."""

@@ -7,10 +7,10 @@ from typing import Literal
 
 from dali_cr.checks import AXES, Normalize, check_normalize, check_spacing, is_int, tuples
 from dali_cr.fingerprint import fingerprint
-from dali_cr.geometry import Triple
-from dali_cr.grid import Spacing
 from dali_cr.slices import Slices
 from dali_cr.swap_recipe import Swap
+from dali_cr.volume.geometry import Triple
+from dali_cr.volume.grid import Spacing
 
 Pretext = Literal["swap", "inpaint", "autoencode"]
 

@@ -7,9 +7,9 @@ from itertools import count
 from typing import Any
 
 from dali_cr import extras
-from dali_cr.geometry import VolumeError
 from dali_cr.pipeline import AnySource, build_pipeline, device_number
 from dali_cr.threads import Ahead
+from dali_cr.volume.geometry import VolumeError
 
 _KEPT_READY = 1
 """Batches that a CPU's pipeline has ready as tensors, beyond those that DALI prefetches."""

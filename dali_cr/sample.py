@@ -9,8 +9,8 @@ from typing import Any, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.geometry import Triple
 from dali_cr.index import Index
+from dali_cr.volume.geometry import Triple
 
 Numbers = tuple[float, float, float]
 

@@ -16,12 +16,12 @@ import numpy.typing as npt
 
 from dali_cr.batch_memory import Memory, Shared
 from dali_cr.cache import Cache
-from dali_cr.geometry import VolumeError
 from dali_cr.index import Case
 from dali_cr.normalize import check_range
 from dali_cr.sample import Planner, SamplePlan
 from dali_cr.stream import Stream
 from dali_cr.threads import Threads
+from dali_cr.volume.geometry import VolumeError
 
 Arrays = tuple[npt.NDArray[Any], ...]
 _log = logging.getLogger(__name__)

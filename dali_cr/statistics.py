@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.geometry import Geometry, VolumeError
+from dali_cr.volume.geometry import Geometry, VolumeError
 
 Array = npt.NDArray[np.generic]
 Flags = npt.NDArray[np.bool_]

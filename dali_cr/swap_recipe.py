@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dali_cr.checks import is_int, tuples
-from dali_cr.geometry import Triple
+from dali_cr.volume.geometry import Triple
 
 Edges = int | tuple[int, int]
 

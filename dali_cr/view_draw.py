@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr import rng
-from dali_cr.geometry import Triple
+from dali_cr.volume.geometry import Triple
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -10,8 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.boxes import read_boxes
-from dali_cr.geometry import Triple
-from dali_cr.images import ORIENTATION
 from dali_cr.normalize import affine_map
 from dali_cr.ops.decode import decode_channel
 from dali_cr.sample import AffineView, SamplePlan, views_of
@@ -19,6 +17,8 @@ from dali_cr.stream import Stream
 from dali_cr.view_plan import ViewPlanner
 from dali_cr.view_source import ViewPairSource
 from dali_cr.views import GLOBALS
+from dali_cr.volume.geometry import Triple
+from dali_cr.volume.images import ORIENTATION
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

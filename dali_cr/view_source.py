@@ -16,7 +16,6 @@ from dali_cr import window
 from dali_cr.arena import Arena, padded
 from dali_cr.batch_memory import Memory, take
 from dali_cr.boxes import read_boxes
-from dali_cr.geometry import Triple
 from dali_cr.normalize import affine_map, raw_span
 from dali_cr.ops.blur import blur, blur_ref
 from dali_cr.ops.decode import Affine, decode_channel
@@ -33,6 +32,7 @@ from dali_cr.raw_source import RawBatch, RawSource
 from dali_cr.sample import AffineView, SamplePlan, views_of
 from dali_cr.source import Arrays, Batch, Source, numbers_of
 from dali_cr.views import GLOBALS, Views
+from dali_cr.volume.geometry import Triple
 
 NAMES = ("view", "target", "local")
 """What a batch has for the network."""

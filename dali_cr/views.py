@@ -8,9 +8,9 @@ from typing import Literal
 
 from dali_cr.checks import AXES, Normalize, check_normalize, check_spacing, is_int, tuples
 from dali_cr.fingerprint import fingerprint
-from dali_cr.geometry import Triple
-from dali_cr.grid import Spacing
 from dali_cr.swap_recipe import Swap
+from dali_cr.volume.geometry import Triple
+from dali_cr.volume.grid import Spacing
 
 GLOBALS = 2
 """Global views of a sample."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
 from typing import TypeVar
 
-from dali_cr.geometry import VolumeError
+from dali_cr.volume.geometry import VolumeError
 
 Answer = TypeVar("Answer")
 

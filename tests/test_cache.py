@@ -17,9 +17,9 @@ import pytest
 
 import dali_cr
 from dali_cr import cache as levels
-from dali_cr import reader
 from dali_cr.cache import Cache, file_bytes, open_cache, parse_cache
 from dali_cr.level import Level
+from dali_cr.volume import reader
 from tests.test_loader import RECIPE, samples
 
 GB = 10**9

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dali_cr.geometry import DTYPES
 from dali_cr.ops import decode as op
 from dali_cr.ops.decode import Affine
+from dali_cr.volume.geometry import DTYPES
 from tests.cuda_on_cpu.host import ORDERS, HostCuda
 from tests.volumes import random_numbers
 

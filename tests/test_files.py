@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import dali_cr
-from dali_cr import reader
+from dali_cr.volume import reader
 from tests.volumes import write_nifti
 
 

@@ -121,7 +121,7 @@ def test_boxes_of_a_file_and_of_its_canonical_grid_are_one(tmp_path, orientation
     raw = np.asarray(image.dataobj)
     hit = np.argwhere(raw)
     box = np.stack([hit.min(0), hit.max(0) + 1]).astype(float)[None]
-    geometry, _ = dali_cr.reader.read_header(path)
+    geometry, _ = dali_cr.volume.reader.read_header(path)
     walls = to_canonical(box, geometry)
     np.testing.assert_array_equal(walls, box_of(dali_cr.read_volume(path) > 0))
     np.testing.assert_array_equal(to_file(walls, geometry), box)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dali_cr import VolumeError
-from dali_cr.geometry import Geometry
-from dali_cr.header import HEADER_BYTES, parse_header
+from dali_cr.volume.geometry import Geometry
+from dali_cr.volume.nifti import HEADER_BYTES, parse_header
 from tests.volumes import ORIENTATIONS, expected, write_nifti
 
 NIFTI2 = nib.Nifti2Image

@@ -17,13 +17,13 @@ from PIL import Image, ImageOps
 
 import dali_cr
 from dali_cr import pipeline as graphs
-from dali_cr import reader
 from dali_cr.arena import Arena
 from dali_cr.ops.decode import decode_volume_ref
 from dali_cr.pair_source import PairSource
 from dali_cr.plan import CropPlanner
 from dali_cr.raw_source import RawSource
 from dali_cr.stream import Stream
+from dali_cr.volume import reader
 from tests.volumes import DATA
 
 RECIPE = dali_cr.Restoration(crop=(1, 24, 40), swap=dali_cr.Swap(8, (2, 6)), flips=("H", "W"), foreground=0.5)

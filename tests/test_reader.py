@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dali_cr import VolumeError, reader
+from dali_cr import VolumeError
+from dali_cr.volume import reader
 from tests.volumes import write_nifti
 
 NUMBERS = np.random.default_rng(0).integers(-500, 500, (20, 18, 16))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import dali_cr
-from dali_cr.geometry import DTYPES
+from dali_cr.volume.geometry import DTYPES
 from tests import volumes
 
 REAL = [*volumes.nifti_files(volumes.NIBABEL), *volumes.nifti_files(volumes.DATA)]

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.geometry import Geometry, Triple
 from dali_cr.sample import View
-from train.tables import choose_columns, read_table
+from dali_cr.volume.geometry import Geometry, Triple
+
+from .tables import choose_columns, read_table
 
 Walls = npt.NDArray[np.float64]
 """(K, 2, 3): of each organ, lo and hi along D, H, W; NaN where it is not contoured."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from dali_cr.geometry import Triple
-from train import dynunet, locnet, nsunet, sononet
-from train.network import Levels, Network, Sizes
+from dali_cr.volume.geometry import Triple
+
+from . import dynunet, locnet, nsunet, sononet
+from .network import Levels, Network, Sizes
 
 NETWORKS: dict[str, ModuleType] = {
     "dynunet": dynunet,

@@ -18,9 +18,10 @@ import torch
 from torch import nn
 
 import dali_cr
-from train.clock import Lap
-from train.device import random_state, set_random_state
-from train.files import write_whole
+
+from .clock import Lap
+from .device import random_state, set_random_state
+from .files import write_whole
 
 CHECKPOINT = "checkpoint.pt"
 

@@ -16,11 +16,12 @@ from torch import nn
 
 import dali_cr
 from dali_cr.sample import SamplePlan
-from train.files import write_whole
-from train.heads import build_classifier
-from train.labelled import draw_shifts, shift_images
-from train.network import Network
-from train.task import Batch, Scores, Task, View, ask, mean_of
+
+from .files import write_whole
+from .heads import build_classifier
+from .labelled import draw_shifts, shift_images
+from .network import Network
+from .task import Batch, Scores, Task, View, ask, mean_of
 
 Flags = npt.NDArray[np.bool_]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from train import ranks
+from . import ranks
 
 
 @dataclass(frozen=True)

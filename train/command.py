@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import dali_cr
-from train.folder import earlier_run, finished_report, plain
-from train.settings import RunSettings
-from train.signals import Refused, Stopped
+
+from .folder import earlier_run, finished_report, plain
+from .settings import RunSettings
+from .signals import Refused, Stopped
 
 
 def end(name: str, work: Callable[[], dict[str, Any]]) -> int:

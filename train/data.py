@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import dali_cr
-from train.folder import plain, tell_apart
-from train.settings import DATA, DataSettings
-from train.split import Part, Split
+
+from .folder import plain, tell_apart
+from .settings import DATA, DataSettings
+from .split import Part, Split
 
 
 def open_index(config: DataSettings) -> dali_cr.Index:

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from dali_cr.geometry import Triple
-from train.network import Network, Sizes
+from dali_cr.volume.geometry import Triple
+
+from .network import Network, Sizes
 
 SMALLEST_EDGE = 4
 """An axis is halved as long as at least so many voxels of it remain."""
@@ -101,7 +102,7 @@ def check(sizes: Sizes) -> None:
 def build(sizes: Sizes) -> Network:
     """Build one: sized by its crop, or by levels."""
     # Imported here: it takes seconds, and --help or a typing error should not.
-    from train.planned import PlannedUNet
+    from .planned import PlannedUNet
 
     first = 3 - sizes.dims
     strides = list(sizes.levels.strides) if sizes.levels else halvings(sizes.crop)

@@ -9,8 +9,9 @@ from torch import nn
 
 import dali_cr
 from dali_cr.recipe import Pretext
-from train.device import autocast
-from train.method import Measured
+
+from .device import autocast
+from .method import Measured
 
 SEED = 0
 """Of the held-out samples, whatever the training's seed: runs are compared on the same corruption."""

@@ -24,10 +24,10 @@ from typing import Annotated, Any
 import torch
 import tyro
 
-from train.files import write_whole
-from train.network import Levels
-from train.plans import to_nnunet
-from train.weights import read_weights
+from .files import write_whole
+from .network import Levels
+from .plans import to_nnunet
+from .weights import read_weights
 
 
 @dataclass(frozen=True, kw_only=True)

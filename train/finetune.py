@@ -45,28 +45,29 @@ from tqdm import tqdm
 
 import dali_cr
 from dali_cr import rng
-from dali_cr.geometry import Triple
-from train.build import ENCODER_OF, build_network
-from train.checkpoint import load_state, read_state, take_up, write_state
-from train.clock import Lap
-from train.command import end, start
-from train.data import find_index, refused_files
-from train.device import choose_device, device_name
-from train.files import write_json, write_whole
-from train.finetune_settings import FREE, Classify, Config, Localize, Segment
-from train.folder import plain, write_config
-from train.labelled import Labelled
-from train.loop import Loop, Schedule
-from train.network import Levels, Network
-from train.optimizer import build_optimizer, learning_rate, update
-from train.plans import read_levels
-from train.record import Record
-from train.signals import Refused
-from train.split import PARTS, Split, load_split, make_split
-from train.supervision import Supervised, open_task
-from train.task import Scores, Task, View, refuse_larger
-from train.transfer import Fit, Init, check_fit, load_fit, read_init
-from train.weights import export_weights
+from dali_cr.volume.geometry import Triple
+
+from .build import ENCODER_OF, build_network
+from .checkpoint import load_state, read_state, take_up, write_state
+from .clock import Lap
+from .command import end, start
+from .data import find_index, refused_files
+from .device import choose_device, device_name
+from .files import write_json, write_whole
+from .finetune_settings import FREE, Classify, Config, Localize, Segment
+from .folder import plain, write_config
+from .labelled import Labelled
+from .loop import Loop, Schedule
+from .network import Levels, Network
+from .optimizer import build_optimizer, learning_rate, update
+from .plans import read_levels
+from .record import Record
+from .signals import Refused
+from .split import PARTS, Split, load_split, make_split
+from .supervision import Supervised, open_task
+from .task import Scores, Task, View, refuse_larger
+from .transfer import Fit, Init, check_fit, load_fit, read_init
+from .weights import export_weights
 
 
 @dataclass(frozen=True, kw_only=True)

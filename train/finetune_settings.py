@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from dali_cr.checks import check_spacing
-from dali_cr.grid import Spacing
 from dali_cr.scan import EVERY_VOLUME
-from train.labels import Unmatched
-from train.segment import Absent
-from train.settings import DATA, Axis, RunSettings, Scaling
-from train.task import View
-from train.transfer import Init, Transfer
+from dali_cr.volume.grid import Spacing
+
+from .labels import Unmatched
+from .segment import Absent
+from .settings import DATA, Axis, RunSettings, Scaling
+from .task import View
+from .transfer import Init, Transfer
 
 
 @dataclass(frozen=True, kw_only=True)

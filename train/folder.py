@@ -15,8 +15,9 @@ from typing import Any
 import torch
 
 import dali_cr
-from train.device import device_name
-from train.files import write_json
+
+from .device import device_name
+from .files import write_json
 
 
 def plain(config: Any) -> dict[str, Any]:

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dali_cr.geometry import Triple
-from train.network import Network
+from dali_cr.volume.geometry import Triple
+
+from .network import Network
 
 _MIXED = 32
 """Channels per feature cell that a `Locator` keeps (project choice)."""

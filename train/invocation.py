@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from train.finetune_settings import Classify, Localize, Segment
-from train.pcrlv2_settings import ViewConfig
-from train.pretrain_settings import Config as PretrainConfig
+from .finetune_settings import Classify, Localize, Segment
+from .pcrlv2_settings import ViewConfig
+from .pretrain_settings import Config as PretrainConfig
 
 _FIRST = ("data", "labels", "split", "init")
 _LAST = ("out",)

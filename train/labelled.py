@@ -11,10 +11,11 @@ import torch
 
 import dali_cr
 from dali_cr import rng, window
-from dali_cr.geometry import Triple
 from dali_cr.plan import CropPlanner
 from dali_cr.sample import SamplePlan
-from train.labels import Labels
+from dali_cr.volume.geometry import Triple
+
+from .labels import Labels
 
 _SHIFT = 128
 """The purpose under which shifts are drawn, in the last word of the generator's counter; the library's are below."""

@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 import dali_cr
-from dali_cr import reader
 from dali_cr.files import as_patterns, find_files
-from dali_cr.geometry import Geometry, VolumeError
 from dali_cr.index import Case
 from dali_cr.statistics import cell_edge
-from train.split import short_name
+from dali_cr.volume import reader
+from dali_cr.volume.geometry import Geometry, VolumeError
+
+from .split import short_name
 
 Labels = npt.NDArray[np.uint8]
 Unmatched = Literal["refuse", "leave"]

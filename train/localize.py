@@ -19,13 +19,14 @@ from torch import nn
 import dali_cr
 from dali_cr.index import Case
 from dali_cr.sample import SamplePlan
-from train.boxes import Walls, centroid_mm, in_crop, to_file
-from train.files import write_whole
-from train.heads import Locator
-from train.labelled import draw_shifts, shift_images
-from train.network import Network
-from train.task import Batch, Scores, Task, View, ask, mean_of
-from train.volumes import shape_at
+
+from .boxes import Walls, centroid_mm, in_crop, to_file
+from .files import write_whole
+from .heads import Locator
+from .labelled import draw_shifts, shift_images
+from .network import Network
+from .task import Batch, Scores, Task, View, ask, mean_of
+from .volumes import shape_at
 
 _BETA = 0.05
 """Share of half a crop below which an error counts squared, above which as it is (project choice)."""

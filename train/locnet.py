@@ -6,8 +6,8 @@ The stack makes the output smaller: 32 voxels along each axis are one of its fea
 
 from __future__ import annotations
 
-from train.network import Network, Sizes
-from train.sononet import STACKS, build_stacks
+from .network import Network, Sizes
+from .sononet import STACKS, build_stacks
 
 _STACKS = (*STACKS, (8, 8, 8))
 

@@ -12,10 +12,11 @@ import torch
 from tqdm import tqdm
 
 import dali_cr
-from train import ranks
-from train.clock import Clock, Lap
-from train.record import Record
-from train.signals import Stop, Stopped
+
+from . import ranks
+from .clock import Clock, Lap
+from .record import Record
+from .signals import Stop, Stopped
 
 
 @dataclass(frozen=True, kw_only=True)

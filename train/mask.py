@@ -8,11 +8,12 @@ import nibabel as nib
 import numpy as np
 from PIL import Image
 
-from dali_cr.images import is_image
 from dali_cr.index import Case
 from dali_cr.statistics import canonical_view
-from train.labels import Labels
-from train.split import short_name
+from dali_cr.volume.images import is_image
+
+from .labels import Labels
+from .split import short_name
 
 
 def mask_path(case: Case, out: Path) -> Path:

@@ -25,8 +25,8 @@ import numpy.typing as npt
 import tyro
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff
 
-from train.files import write_whole
-from train.labels import read_names
+from .files import write_whole
+from .labels import read_names
 
 _PARTS = ("train", "val", "test")
 

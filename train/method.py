@@ -18,9 +18,10 @@ import torch
 from torch import nn
 
 import dali_cr
-from train.network import Network
-from train.optimizer import build_optimizer, learning_rate
-from train.pretrain_settings import Config
+
+from .network import Network
+from .optimizer import build_optimizer, learning_rate
+from .pretrain_settings import Config
 
 
 @dataclass(frozen=True)

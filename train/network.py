@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from dali_cr.geometry import Triple
+from dali_cr.volume.geometry import Triple
 
 
 @dataclass(frozen=True)

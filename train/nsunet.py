@@ -18,8 +18,8 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from train.network import Network, Sizes
-from train.pooling import halve
+from .network import Network, Sizes
+from .pooling import halve
 
 LEVELS = 3
 """Levels of the decoder: one for each halving of the encoder."""

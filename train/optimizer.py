@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from train.ranks import average_gradients
+from .ranks import average_gradients
 
 
 def build_optimizer(module: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:

@@ -26,18 +26,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from dali_cr.images import is_image
 from dali_cr.index import Case
-from train.boxes import Walls, to_canonical
-from train.command import end
-from train.data import open_index
-from train.labels import Labels, read_labels
-from train.mask import mask_path
-from train.picture import Origin
-from train.settings import DataSettings
-from train.signals import Refused
-from train.split import Part, load_split
-from train.volumes import read_case
+from dali_cr.volume.images import is_image
+
+from .boxes import Walls, to_canonical
+from .command import end
+from .data import open_index
+from .labels import Labels, read_labels
+from .mask import mask_path
+from .picture import Origin
+from .settings import DataSettings
+from .signals import Refused
+from .split import Part, load_split
+from .volumes import read_case
 
 _INCHES = 5
 _COLOURS: list[Any] = list(matplotlib.color_sequences["tab10"])

@@ -36,15 +36,16 @@ from typing import Any, ClassVar
 import torch
 
 import dali_cr
-from train import ranks
-from train.build import build_network
-from train.comparison import draw_levels
-from train.device import autocast
-from train.method import Measured, Method
-from train.nsunet import LEVELS
-from train.pcrlv2_settings import ViewConfig
-from train.pyramid import Pyramid
-from train.view_evaluation import evaluate_views
+
+from . import ranks
+from .build import build_network
+from .comparison import draw_levels
+from .device import autocast
+from .method import Measured, Method
+from .nsunet import LEVELS
+from .pcrlv2_settings import ViewConfig
+from .pyramid import Pyramid
+from .view_evaluation import evaluate_views
 
 MOMENTUM = 0.9
 

@@ -16,12 +16,13 @@ from typing import Any, ClassVar, Literal, TypeVar
 import tyro
 
 import dali_cr
-from dali_cr.geometry import Triple
 from dali_cr.recipe import Pretext
-from train.nsunet import STRIDE
-from train.pretrain_settings import FIXED, Config, RecipeName
-from train.pyramid import RestorationHead
-from train.settings import Axis
+from dali_cr.volume.geometry import Triple
+
+from .nsunet import STRIDE
+from .pretrain_settings import FIXED, Config, RecipeName
+from .pyramid import RestorationHead
+from .settings import Axis
 
 _NOT_HERE = {
     "pretext": "swap",

@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 
-from dali_cr.geometry import Triple
-from train.network import Levels
+from dali_cr.volume.geometry import Triple
+
+from .network import Levels
 
 
 def read_levels(path: Path, configuration: str, crop: Triple, dims: int = 3) -> Levels:

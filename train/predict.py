@@ -23,19 +23,20 @@ from torch import nn
 from tqdm import tqdm
 
 import dali_cr
-from train.build import build_network
-from train.classify import Classification
-from train.command import end
-from train.data import open_index, refused_files
-from train.device import choose_device
-from train.localize import Localization
-from train.network import Levels
-from train.segment import Segmentation
-from train.settings import DataSettings
-from train.signals import Refused
-from train.split import Part, load_split
-from train.task import Task, View, refuse_larger
-from train.weights import read_weights
+
+from .build import build_network
+from .classify import Classification
+from .command import end
+from .data import open_index, refused_files
+from .device import choose_device
+from .localize import Localization
+from .network import Levels
+from .segment import Segmentation
+from .settings import DataSettings
+from .signals import Refused
+from .split import Part, load_split
+from .task import Task, View, refuse_larger
+from .weights import read_weights
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Segmentation, Classification, Localization)}
 

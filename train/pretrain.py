@@ -46,28 +46,29 @@ import tyro
 from tqdm import tqdm
 
 import dali_cr
-from dali_cr.images import is_image
-from train import ranks
-from train.checkpoint import load_state, read_state, take_up, write_state
-from train.clock import Lap
-from train.command import end, start
-from train.data import find_index, refused_files
-from train.device import choose_device, device_name
-from train.evaluation import SEED
-from train.files import write_json
-from train.folder import write_config
-from train.loop import Loop, Schedule
-from train.method import Measured, Method
-from train.optimizer import update
-from train.pcrlv2 import Pcrlv2
-from train.pcrlv2_settings import ViewConfig
-from train.picture import Origin, draw_restored
-from train.pretrain_settings import Config, RecipeName
-from train.record import Record
-from train.restoration import Restoration
-from train.signals import Refused, Stopped
-from train.split import load_split
-from train.weights import export_weights
+from dali_cr.volume.images import is_image
+
+from . import ranks
+from .checkpoint import load_state, read_state, take_up, write_state
+from .clock import Lap
+from .command import end, start
+from .data import find_index, refused_files
+from .device import choose_device, device_name
+from .evaluation import SEED
+from .files import write_json
+from .folder import write_config
+from .loop import Loop, Schedule
+from .method import Measured, Method
+from .optimizer import update
+from .pcrlv2 import Pcrlv2
+from .pcrlv2_settings import ViewConfig
+from .picture import Origin, draw_restored
+from .pretrain_settings import Config, RecipeName
+from .record import Record
+from .restoration import Restoration
+from .signals import Refused, Stopped
+from .split import load_split
+from .weights import export_weights
 
 __all__ = ["Config", "Refused", "Run", "Stopped", "command_line", "main", "prepare", "train"]
 

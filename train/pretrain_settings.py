@@ -7,9 +7,10 @@ from typing import Any, ClassVar, Literal
 
 import dali_cr
 from dali_cr.recipe import Pretext
-from train.build import sizes_of
-from train.settings import Axis, RunSettings, Scaling
-from train.split import Part
+
+from .build import sizes_of
+from .settings import Axis, RunSettings, Scaling
+from .split import Part
 
 RecipeName = Literal["restoration", "pcrlv2"]
 

@@ -26,7 +26,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from train.signals import Refused
+from .signals import Refused
 
 Result = TypeVar("Result")
 

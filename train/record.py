@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from train.files import write_whole
+from .files import write_whole
 
 
 class Record:

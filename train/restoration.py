@@ -13,12 +13,13 @@ import torch
 import torch.nn.functional as F
 
 import dali_cr
-from train.build import build_network
-from train.device import autocast
-from train.evaluation import evaluate
-from train.method import Measured, Method
-from train.plans import read_levels
-from train.pretrain_settings import Config
+
+from .build import build_network
+from .device import autocast
+from .evaluation import evaluate
+from .method import Measured, Method
+from .plans import read_levels
+from .pretrain_settings import Config
 
 
 class Restoration(Method):

@@ -21,10 +21,10 @@ from typing import Any
 
 import tyro
 
-from train.curve import draw_finetuning, draw_pretraining, draw_views
-from train.files import write_json
-from train.invocation import PATHS, command_of, kind_of, public_path
-from train.spread import summarise
+from .curve import draw_finetuning, draw_pretraining, draw_views
+from .files import write_json
+from .invocation import PATHS, command_of, kind_of, public_path
+from .spread import summarise
 
 _PLACES = ("out", "index")
 """Settings that say something about a machine and nothing about the result."""

@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from dali_cr.index import Case
-from train.task import View, ask
-from train.volumes import Volume, content_box, outside, pad_evenly
+
+from .task import View, ask
+from .volumes import Volume, content_box, outside, pad_evenly
 
 OVERLAP = 0.5
 """Of neighbouring windows along each axis."""

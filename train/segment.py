@@ -16,13 +16,14 @@ from torch import nn
 import dali_cr
 from dali_cr.index import Case
 from dali_cr.sample import SamplePlan
-from train.labelled import cut_labels
-from train.labels import MAX_VALUE, Labels, class_map, read_labels
-from train.mask import write_mask
-from train.network import Network
-from train.scoring import score_masks, slide
-from train.task import Batch, Scores, Task, View, ask, mean_of
-from train.volumes import read_case, resample_labels, shape_at
+
+from .labelled import cut_labels
+from .labels import MAX_VALUE, Labels, class_map, read_labels
+from .mask import write_mask
+from .network import Network
+from .scoring import score_masks, slide
+from .task import Batch, Scores, Task, View, ask, mean_of
+from .volumes import read_case, resample_labels, shape_at
 
 Absent = Literal["empty", "unlabelled"]
 _NEVER = -1e4

@@ -14,8 +14,8 @@ from functools import partial
 import torch
 from torch import nn
 
-from train.network import Network, Sizes
-from train.pooling import halve
+from .network import Network, Sizes
+from .pooling import halve
 
 STACKS = ((1, 1), (2, 2), (4, 4, 4), (8, 8, 8), (8, 8, 8))
 """Widths of SonoNet's convolutions in units of its filters, 64 as published; a pooling stands between two stacks."""

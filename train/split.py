@@ -21,7 +21,8 @@ from typing import Any, Literal
 
 import dali_cr
 from dali_cr.index import Case
-from train.tables import choose_columns, read_table
+
+from .tables import choose_columns, read_table
 
 Part = Literal["pool", "val", "test"]
 PARTS: tuple[Part, ...] = ("pool", "val", "test")

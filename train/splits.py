@@ -20,8 +20,9 @@ import tyro
 
 import dali_cr
 from dali_cr.scan import EVERY_VOLUME
-from train.files import write_json
-from train.split import PARTS, Split, make_split, split_of_table
+
+from .files import write_json
+from .split import PARTS, Split, make_split, split_of_table
 
 
 @dataclass(frozen=True, kw_only=True)

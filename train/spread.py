@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from train.classify import score_classes
-from train.effect import bootstrap_interval
+from .classify import score_classes
+from .effect import bootstrap_interval
 
 Row = Mapping[str, str]
 """Of a scores.csv: the text of each column."""

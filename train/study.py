@@ -37,17 +37,17 @@ from typing import Literal
 
 import tyro
 
-from train.files import write_whole
-from train.study_data import find_folders, index_data
-from train.study_effects import compare, gather
-from train.study_file import read_study
-from train.study_jobs import Failed, Workshop
-from train.study_markdown import write_tables
-from train.study_plot import draw_scores
-from train.study_report import describe_pretraining, describe_runs, write_runs, write_summary
-from train.study_runs import Run, arms_of, pretraining, testing, tuning
-from train.study_scores import choose_rates, refuse_other_networks
-from train.study_table import Study
+from .files import write_whole
+from .study_data import find_folders, index_data
+from .study_effects import compare, gather
+from .study_file import read_study
+from .study_jobs import Failed, Workshop
+from .study_markdown import write_tables
+from .study_plot import draw_scores
+from .study_report import describe_pretraining, describe_runs, write_runs, write_summary
+from .study_runs import Run, arms_of, pretraining, testing, tuning
+from .study_scores import choose_rates, refuse_other_networks
+from .study_table import Study
 
 _RESULTS = Path(__file__).resolve().parent / "results"
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import dali_cr
-from train.files import write_json
-from train.split import Split, find_subject, load_split, make_split
-from train.study_table import Data, Study
-from train.tables import read_table
+
+from .files import write_json
+from .split import Split, find_subject, load_split, make_split
+from .study_table import Data, Study
+from .tables import read_table
 
 HOME = "DALI_CR_DATA"
 """The variable that names a folder with data of any name."""

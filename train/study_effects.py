@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from train.effect import Interval, bootstrap_interval, holm, paired_difference
-from train.study_jobs import Workshop
-from train.study_runs import Arm, Run, arms_of
-from train.study_scores import case_scores
-from train.study_table import Budget, Study, lower_is_better
+from .effect import Interval, bootstrap_interval, holm, paired_difference
+from .study_jobs import Workshop
+from .study_runs import Arm, Run, arms_of
+from .study_scores import case_scores
+from .study_table import Budget, Study, lower_is_better
 
 
 @dataclass(frozen=True, kw_only=True)

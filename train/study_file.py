@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from train.study_table import METRICS, Budget, Data, Init, Protocol, Study, Task, Tuning
+from .study_table import METRICS, Budget, Data, Init, Protocol, Study, Task, Tuning
 
 if sys.version_info >= (3, 11):
     import tomllib

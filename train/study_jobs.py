@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from train.files import write_json
-from train.signals import Stop
-from train.study_data import image_folders
-from train.study_runs import Run, arguments
-from train.study_table import Study
+from .files import write_json
+from .signals import Stop
+from .study_data import image_folders
+from .study_runs import Run, arguments
+from .study_table import Study
 
 _PROJECT = Path(__file__).resolve().parent.parent
 _SHOWN = 3

@@ -9,9 +9,9 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from train.study_effects import Group
-from train.study_runs import arms_of
-from train.study_table import Study, lower_is_better
+from .study_effects import Group
+from .study_runs import arms_of
+from .study_table import Study, lower_is_better
 
 
 def draw_scores(path: Path, study: Study, groups: Sequence[Group]) -> None:

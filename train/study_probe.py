@@ -31,24 +31,25 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import dali_cr
-from train.files import write_json
-from train.finetune import first_cases, size_network
-from train.finetune_settings import Classify
-from train.folder import commit, versions
-from train.heads import shrunk
-from train.network import Network
-from train.split import load_split
-from train.study import Config, open_workshop
-from train.study_file import read_study
-from train.study_jobs import Workshop
-from train.study_report import describe_machine
-from train.study_runs import Run, testing, tuning
-from train.study_scores import choose_rates
-from train.supervision import open_task
-from train.task import Task, View, ask
-from train.transfer import check_fit, load_fit, read_init
-from train.volumes import outside, pad_evenly, read_case
-from train.weights import read_weights
+
+from .files import write_json
+from .finetune import first_cases, size_network
+from .finetune_settings import Classify
+from .folder import commit, versions
+from .heads import shrunk
+from .network import Network
+from .split import load_split
+from .study import Config, open_workshop
+from .study_file import read_study
+from .study_jobs import Workshop
+from .study_report import describe_machine
+from .study_runs import Run, testing, tuning
+from .study_scores import choose_rates
+from .supervision import open_task
+from .task import Task, View, ask
+from .transfer import check_fit, load_fit, read_init
+from .volumes import outside, pad_evenly, read_case
+from .weights import read_weights
 
 _BATCH = 32
 _GROUP = ("task", "init", "budget", "length", "lr")

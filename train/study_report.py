@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from train.files import write_json, write_whole
-from train.folder import commit, versions
-from train.study_effects import Effect, Group
-from train.study_jobs import Workshop
-from train.study_runs import Run
-from train.study_scores import case_scores
-from train.study_table import Study
+from .files import write_json, write_whole
+from .folder import commit, versions
+from .study_effects import Effect, Group
+from .study_jobs import Workshop
+from .study_runs import Run
+from .study_scores import case_scores
+from .study_table import Study
 
 _COLUMNS = ("phase", "task", "init", "transfer", "pretrain_seed", "budget", "cases", "length", "steps", "lr", "seed")
 

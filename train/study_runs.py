@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
-from train.study_table import Budget, Options, Study
+from .study_table import Budget, Options, Study
 
 Phase = Literal["pretrain", "tune", "test"]
 

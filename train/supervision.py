@@ -11,17 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 import dali_cr
-from dali_cr.geometry import VolumeError
 from dali_cr.index import Case
-from train.boxes import Walls, box_of, read_boxes, to_canonical
-from train.classify import Classification
-from train.finetune_settings import Classify, Config, Localize, Segment
-from train.labels import Unmatched, find_label_files, match, read_labels, read_names
-from train.localize import Localization
-from train.segment import Segmentation
-from train.split import PARTS, Split, short_name
-from train.tables import choose_columns, read_table
-from train.task import Task, View
+from dali_cr.volume.geometry import VolumeError
+
+from .boxes import Walls, box_of, read_boxes, to_canonical
+from .classify import Classification
+from .finetune_settings import Classify, Config, Localize, Segment
+from .labels import Unmatched, find_label_files, match, read_labels, read_names
+from .localize import Localization
+from .segment import Segmentation
+from .split import PARTS, Split, short_name
+from .tables import choose_columns, read_table
+from .task import Task, View
 
 Parts = Mapping[str, dali_cr.Index]
 """The labelled cases of pool, val and test."""

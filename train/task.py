@@ -18,14 +18,15 @@ from torch import nn
 
 import dali_cr
 from dali_cr.checks import AXES, Normalize
-from dali_cr.geometry import Triple
-from dali_cr.grid import Spacing
 from dali_cr.index import Case
 from dali_cr.sample import SamplePlan
 from dali_cr.slices import ORDERS, Slices
-from train.device import autocast
-from train.network import Network
-from train.volumes import outside, pad_evenly, read_case, shape_at
+from dali_cr.volume.geometry import Triple
+from dali_cr.volume.grid import Spacing
+
+from .device import autocast
+from .network import Network
+from .volumes import outside, pad_evenly, read_case, shape_at
 
 Batch = dict[str, torch.Tensor]
 

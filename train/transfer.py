@@ -12,8 +12,9 @@ from torch import nn
 
 import dali_cr
 from dali_cr.index import Case
-from train.network import Network
-from train.weights import read_weights
+
+from .network import Network
+from .weights import read_weights
 
 Transfer = Literal["encoder", "encoder+decoder"]
 

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from train.comparison import spread
-from train.device import autocast
-from train.evaluation import middle_slices
-from train.pyramid import Pyramid
+from .comparison import spread
+from .device import autocast
+from .evaluation import middle_slices
+from .pyramid import Pyramid
 
 _PICTURES = 4
 """Samples of which the middle slices are kept."""

@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr import reader
 from dali_cr.checks import Normalize
-from dali_cr.geometry import Triple
-from dali_cr.grid import Spacing, nearest_voxels, resampled_shape
 from dali_cr.index import Case
 from dali_cr.normalize import affine_map
 from dali_cr.ops.decode import decode_channel
+from dali_cr.volume import reader
+from dali_cr.volume.geometry import Triple
+from dali_cr.volume.grid import Spacing, nearest_voxels, resampled_shape
 from dali_cr.whole import resample
-from train.labels import Labels
+
+from .labels import Labels
 
 Volume = npt.NDArray[np.float32]
 Slices = tuple[slice, slice, slice]

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.geometry import Triple
 from dali_cr.ops.interpolate import Box, Doubles, Floats, Mode, gather_straight, gather_turned, hold
 from dali_cr.ops.memory import memory
+from dali_cr.volume.geometry import Triple
 
 MARGIN = 2
 """Voxels of fill around a volume beyond which a source sees nothing else."""

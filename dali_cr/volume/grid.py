@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.geometry import Triple
+from dali_cr.volume.geometry import Triple
 
 Spacing = tuple[float, float, float]
 """Of voxels, in mm along (D, H, W)."""

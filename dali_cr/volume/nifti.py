@@ -15,7 +15,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from dali_cr.geometry import DTYPES, Geometry, Triple, VolumeError
+from dali_cr.volume.geometry import DTYPES, Geometry, Triple, VolumeError
 
 _REFUSED = {1: "1-bit", 32: "complex64", 128: "RGB", 1536: "float128", 1792: "complex128", 2048: "complex256",
             2304: "RGBA"}  # fmt: skip

@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 from isal import isal_zlib
 
-from dali_cr.geometry import Geometry, VolumeError
-from dali_cr.header import HEADER_BYTES, parse_header
-from dali_cr.images import decode_image, is_image, parse_image
+from dali_cr.volume.geometry import Geometry, VolumeError
+from dali_cr.volume.images import decode_image, is_image, parse_image
+from dali_cr.volume.nifti import HEADER_BYTES, parse_header
 
 Bytes = npt.NDArray[np.uint8]
 

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from PIL import JpegImagePlugin, PngImagePlugin
 from PIL.ImageFile import ImageFile
 
-from dali_cr.geometry import Geometry, VolumeError
+from dali_cr.volume.geometry import Geometry, VolumeError
 
 ORIENTATION = "XYZ"
 """Of a picture: x to the right, y downwards."""
