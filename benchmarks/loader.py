@@ -30,7 +30,7 @@ from benchmarks.machine import cores
 from benchmarks.measure import run
 from benchmarks.results import new_result, result_path, summarize, write_result
 from benchmarks.workload import WORKLOADS, Workload
-from dali_cr.index import Index
+from dali_cr.index.cases import Index
 
 _SUMMARIZED = ("pairs_per_s", "cpu_s_per_pair", "resident_bytes", "peak_bytes", "gpu_bytes", "warm_up_s")
 

@@ -36,7 +36,7 @@ from benchmarks.machine import cores
 from benchmarks.measure import run, synchronize
 from benchmarks.results import new_result, result_path, summarize, write_result
 from benchmarks.workload import WORKLOADS, Workload
-from dali_cr.index import Index
+from dali_cr.index.cases import Index
 
 PATHS = ("ours-loader", "ours-host", "ours-disk", "ours-gpu")
 """The loader cold, and with each of its caches."""

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 import dali_cr
 from benchmarks.workload import Triple, Workload
-from dali_cr.index import Index
+from dali_cr.index.cases import Index
 from dali_cr.phantom import Modality, make_phantom
 from dali_cr.phantom_files import write_images
 

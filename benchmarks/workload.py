@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from dali_cr import Restoration, Swap, Views
 from dali_cr.checks import ZSCORE_LIMIT, Normalize
-from dali_cr.index import Volume
+from dali_cr.index.cases import Volume
 from dali_cr.phantom import Modality
 from dali_cr.views import GLOBALS
 

@@ -7,10 +7,10 @@ every triple is (D, H, W).
 
 from typing import TYPE_CHECKING, Any
 
-from dali_cr.index import Index
+from dali_cr.index.cases import Index
+from dali_cr.index.scan import scan
 from dali_cr.ops.swap import swap_patches, unswap_patches
 from dali_cr.recipe import Restoration
-from dali_cr.scan import scan
 from dali_cr.slices import Slices
 from dali_cr.swap_recipe import Swap
 from dali_cr.swaps import draw_swaps

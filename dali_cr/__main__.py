@@ -22,10 +22,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dali_cr.index import Index
+from dali_cr.index.cases import Index
+from dali_cr.index.report import describe
+from dali_cr.index.scan import EVERY_VOLUME, scan
 from dali_cr.recipe import Restoration
-from dali_cr.report import describe
-from dali_cr.scan import EVERY_VOLUME, scan
 from dali_cr.slices import ORDERS, Slices
 from dali_cr.swap_recipe import Swap
 from dali_cr.views import Views

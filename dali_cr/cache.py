@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from dali_cr.index import Index, Volume
+from dali_cr.index.cases import Index, Volume
 from dali_cr.level import Bytes, Level, remove_unused
 from dali_cr.volume import reader
 

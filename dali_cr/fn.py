@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dali_cr import rng
-from dali_cr.index import Index
+from dali_cr.index.cases import Index
 from dali_cr.ops import launch
 from dali_cr.ops.decode import decode_volume as decode_batch
 from dali_cr.ops.decode import decode_volume_ref

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr import rng
-from dali_cr.index import Index
-from dali_cr.statistics import cell_edge
+from dali_cr.index.cases import Index
+from dali_cr.index.statistics import cell_edge
 
 
 class Foreground:

@@ -8,7 +8,7 @@ from typing import Any
 
 from dali_cr import extras
 from dali_cr.cache import Cache, open_cache
-from dali_cr.index import Index
+from dali_cr.index.cases import Index
 from dali_cr.pipeline import device_number, make_planner, make_source
 from dali_cr.raw_source import RawSource
 from dali_cr.recipe import Restoration

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr import rng
-from dali_cr.index import Index
+from dali_cr.index.cases import Index
 from dali_cr.slices import Slices
 from dali_cr.volume.geometry import VolumeError
 

@@ -15,7 +15,7 @@ from dali_cr import extras
 from dali_cr.arena import Arena
 from dali_cr.cache import Cache, open_cache, parse_cache
 from dali_cr.child import Children, Setup
-from dali_cr.index import Index
+from dali_cr.index.cases import Index
 from dali_cr.ops import launch
 from dali_cr.pair_source import PairSource
 from dali_cr.pairs import restore_batch

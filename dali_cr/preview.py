@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.index import Index
+from dali_cr.index.cases import Index
 from dali_cr.pair_source import PairSource
 from dali_cr.plan import CropPlanner
 from dali_cr.recipe import Restoration

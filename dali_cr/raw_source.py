@@ -15,7 +15,7 @@ from dali_cr import window
 from dali_cr.arena import Arena, Upload, frame_bytes, key_of, padded
 from dali_cr.batch_memory import Memory, take
 from dali_cr.boxes import read_boxes
-from dali_cr.index import Volume
+from dali_cr.index.cases import Volume
 from dali_cr.normalize import affine_map
 from dali_cr.ops.decode import RECORD_WORDS, make_record
 from dali_cr.ops.gather import RECORD_WORDS as GATHER_WORDS

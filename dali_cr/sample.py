@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.index import Index
+from dali_cr.index.cases import Index
 from dali_cr.volume.geometry import Triple
 
 Numbers = tuple[float, float, float]

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.index import Case, Index, Volume
+from dali_cr.index.cases import Case, Index, Volume
 from dali_cr.volume.geometry import Triple
 
 ORDERS: dict[str, Triple] = {"D": (0, 1, 2), "H": (1, 0, 2), "W": (2, 0, 1)}

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from dali_cr.batch_memory import Memory, Shared
 from dali_cr.cache import Cache
-from dali_cr.index import Case
+from dali_cr.index.cases import Case
 from dali_cr.normalize import check_range
 from dali_cr.sample import Planner, SamplePlan
 from dali_cr.stream import Stream

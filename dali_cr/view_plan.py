@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dali_cr import rng
 from dali_cr.checks import AXES
 from dali_cr.foreground import Foreground
-from dali_cr.index import Index, refuse_empty
+from dali_cr.index.cases import Index, refuse_empty
 from dali_cr.order import Order
 from dali_cr.sample import AffineView, SamplePlan
 from dali_cr.swap_recipe import Swap

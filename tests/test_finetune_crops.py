@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import dali_cr
-from dali_cr.statistics import cell_edge
+from dali_cr.index.statistics import cell_edge
 from tests.finetuning import localize, prepared, segment
 from tests.volumes import ORIENTATIONS, write_nifti
 from train.boxes import box_of, centroid_mm, read_boxes, to_canonical, to_file

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import dali_cr
-from dali_cr.index import refuse_empty
+from dali_cr.index.cases import refuse_empty
 from tests.volumes import write_nifti
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import dali_cr
-from dali_cr.labels import label_word
+from dali_cr.index.labels import label_word
 from tests.volumes import DATA, write_nifti
 
 SHAPE = (24, 22, 20)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import dali_cr
-from dali_cr.report import describe
+from dali_cr.index.report import describe
 from tests.volumes import write_nifti
 
 

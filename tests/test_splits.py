@@ -29,7 +29,7 @@ def three():
 
 def named(*names):
     """An index of nothing but names."""
-    return dali_cr.Index(Path(), tuple(dali_cr.index.Case(name, ()) for name in names))
+    return dali_cr.Index(Path(), tuple(dali_cr.index.cases.Case(name, ()) for name in names))
 
 
 def test_parts_share_no_subject_and_leave_none_out():

@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 from dali_cr import VolumeError
-from dali_cr.workers import ask_each
+from dali_cr.index.workers import ask_each
 
 PATHS = ["a", "b", "deadly", "c", "odd", "refused", "d"]
 

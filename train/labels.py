@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 import dali_cr
-from dali_cr.files import as_patterns, find_files
-from dali_cr.index import Case
-from dali_cr.statistics import cell_edge
+from dali_cr.index.cases import Case
+from dali_cr.index.files import as_patterns, find_files
+from dali_cr.index.statistics import cell_edge
 from dali_cr.volume import reader
 from dali_cr.volume.geometry import Geometry, VolumeError
 
@@ -178,7 +178,7 @@ def class_map(labels: Labels, pick: Callable[[Labels], npt.NDArray[np.bool_]]) -
     Returns
     -------
     weights : (cells_d, cells_h, cells_w) uint32
-        On the cells of `dali_cr.statistics.cell_edge`; all zero where no class is. Wider than the map of a
+        On the cells of `dali_cr.index.statistics.cell_edge`; all zero where no class is. Wider than the map of a
         scan: in 255ths, a class of many cells would outweigh one of few.
     """
     total: npt.NDArray[np.float64] | float = 0.0

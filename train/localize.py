@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import dali_cr
-from dali_cr.index import Case
+from dali_cr.index.cases import Case
 from dali_cr.sample import SamplePlan
 
 from .boxes import Walls, centroid_mm, in_crop, to_file

@@ -8,8 +8,8 @@ import nibabel as nib
 import numpy as np
 from PIL import Image
 
-from dali_cr.index import Case
-from dali_cr.statistics import canonical_view
+from dali_cr.index.cases import Case
+from dali_cr.index.statistics import canonical_view
 from dali_cr.volume.images import is_image
 
 from .labels import Labels

@@ -26,7 +26,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from dali_cr.index import Case
+from dali_cr.index.cases import Case
 from dali_cr.volume.images import is_image
 
 from .boxes import Walls, to_canonical

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from dali_cr.index import Case
+from dali_cr.index.cases import Case
 
 from .task import View, ask
 from .volumes import Volume, content_box, outside, pad_evenly

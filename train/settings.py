@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from dali_cr.scan import EVERY_VOLUME
+from dali_cr.index.scan import EVERY_VOLUME
 
 Axis = Literal["D", "H", "W"]
 Dims = Literal[2, 3]

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import dali_cr
-from dali_cr.index import Case
+from dali_cr.index.cases import Case
 
 from .tables import choose_columns, read_table
 

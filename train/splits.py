@@ -19,7 +19,7 @@ from typing import Annotated
 import tyro
 
 import dali_cr
-from dali_cr.scan import EVERY_VOLUME
+from dali_cr.index.scan import EVERY_VOLUME
 
 from .files import write_json
 from .split import PARTS, Split, make_split, split_of_table

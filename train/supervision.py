@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 import dali_cr
-from dali_cr.index import Case
+from dali_cr.index.cases import Case
 from dali_cr.volume.geometry import VolumeError
 
 from .boxes import Walls, box_of, read_boxes, to_canonical

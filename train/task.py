@@ -18,7 +18,7 @@ from torch import nn
 
 import dali_cr
 from dali_cr.checks import AXES, Normalize
-from dali_cr.index import Case
+from dali_cr.index.cases import Case
 from dali_cr.sample import SamplePlan
 from dali_cr.slices import ORDERS, Slices
 from dali_cr.volume.geometry import Triple

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import dali_cr
-from dali_cr.index import Case
+from dali_cr.index.cases import Case
 
 from .network import Network
 from .weights import read_weights

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.checks import Normalize
-from dali_cr.index import Case
+from dali_cr.index.cases import Case
 from dali_cr.normalize import affine_map
 from dali_cr.ops.decode import decode_channel
 from dali_cr.volume import reader

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.verdict import Corruption
 from benchmarks.workload import Workload
-from dali_cr.index import Index
+from dali_cr.index.cases import Index
 
 Arrays = tuple[Any, ...]
 

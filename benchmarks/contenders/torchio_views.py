@@ -19,7 +19,7 @@ import dali_cr
 from benchmarks.contenders.feed import Arrays, Job
 from benchmarks.contenders.torchio_loader import TorchIO, normalize
 from benchmarks.workload import Workload, intensity
-from dali_cr.index import Index
+from dali_cr.index.cases import Index
 from dali_cr.sample import AffineView, views_of
 from dali_cr.view_plan import ViewPlanner
 from dali_cr.views import GLOBALS, Views

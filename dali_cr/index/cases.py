@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr import rng
-from dali_cr.statistics import Flags, Statistics
+from dali_cr.index.statistics import Flags, Statistics
 from dali_cr.volume.geometry import Geometry
 
 FORMAT = 3

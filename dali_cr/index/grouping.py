@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Literal
 
-from dali_cr.files import Found
-from dali_cr.index import Case, Problem, Volume
+from dali_cr.index.cases import Case, Problem, Volume
+from dali_cr.index.files import Found
 from dali_cr.volume.geometry import VolumeError
 
 FourthAxis = Literal["channels", "cases"]

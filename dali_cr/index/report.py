@@ -6,7 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
-from dali_cr.index import Index, Problem, Volume
+from dali_cr.index.cases import Index, Problem, Volume
 
 MIXED_SPACING = 1.5
 """From this ratio of the largest voxels to the smallest along an axis, a warning."""

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from dali_cr.cases import FourthAxis, gather_cases, too_many_frames
-from dali_cr.files import Found, Globs, Roots, as_patterns, find_files
-from dali_cr.index import Index, Problem, Volume, is_unchanged
-from dali_cr.labels import find_labels
-from dali_cr.statistics import measure
+from dali_cr.index.cases import Index, Problem, Volume, is_unchanged
+from dali_cr.index.files import Found, Globs, Roots, as_patterns, find_files
+from dali_cr.index.grouping import FourthAxis, gather_cases, too_many_frames
+from dali_cr.index.labels import find_labels
+from dali_cr.index.statistics import measure
+from dali_cr.index.workers import ask_each
 from dali_cr.volume import reader
 from dali_cr.volume.geometry import VolumeError
-from dali_cr.workers import ask_each
 
 EVERY_VOLUME = ("**/*.nii", "**/*.nii.gz", "**/*.hdr", "**/*.hdr.gz")
 

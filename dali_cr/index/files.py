@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from dali_cr.index import Problem
+from dali_cr.index.cases import Problem
 from dali_cr.volume.images import is_image
 from dali_cr.volume.nifti import is_volume
 
