@@ -25,10 +25,10 @@ from typing import Any
 from dali_cr.index.cases import Index
 from dali_cr.index.report import describe
 from dali_cr.index.scan import EVERY_VOLUME, scan
-from dali_cr.recipe import Restoration
-from dali_cr.slices import ORDERS, Slices
-from dali_cr.swap_recipe import Swap
-from dali_cr.views import Views
+from dali_cr.recipe.restoration import Restoration
+from dali_cr.recipe.slices import ORDERS, Slices
+from dali_cr.recipe.swap import Swap
+from dali_cr.recipe.views import Views
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from dali_cr.checks import ZSCORE_LIMIT, Normalize
 from dali_cr.index.cases import Index, Volume
 from dali_cr.ops.decode import Affine
-from dali_cr.recipe import Restoration
+from dali_cr.recipe.checks import ZSCORE_LIMIT, Normalize
+from dali_cr.recipe.restoration import Restoration
 
 
 def affine_map(volume: Volume, normalize: Normalize) -> Affine:

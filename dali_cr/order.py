@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.index.cases import Index
-from dali_cr.slices import Slices
+from dali_cr.recipe.slices import Slices
 from dali_cr.volume.geometry import VolumeError
 
 

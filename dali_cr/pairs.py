@@ -10,7 +10,7 @@ from dali_cr.ops.erase import erase_in_place
 from dali_cr.ops.gather import gather_crops
 from dali_cr.ops.launch import as_batch
 from dali_cr.ops.swap import swap_in_place
-from dali_cr.recipe import Restoration
+from dali_cr.recipe.restoration import Restoration
 
 
 def restore_batch(

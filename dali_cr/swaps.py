@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr import rng
-from dali_cr.swap_recipe import Swap
+from dali_cr.recipe.swap import Swap
 from dali_cr.volume.geometry import Triple
 
 Ints = npt.NDArray[np.int64]

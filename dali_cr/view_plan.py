@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr import rng
-from dali_cr.checks import AXES
 from dali_cr.foreground import Foreground
 from dali_cr.index.cases import Index, refuse_empty
 from dali_cr.order import Order
+from dali_cr.recipe.checks import AXES
+from dali_cr.recipe.swap import Swap
+from dali_cr.recipe.views import GLOBALS, Views
 from dali_cr.sample import AffineView, SamplePlan
-from dali_cr.swap_recipe import Swap
 from dali_cr.swaps import draw_batch
 from dali_cr.view_draw import Floats, Ints, Words, compose, draw_inside, draw_second, partners, room
-from dali_cr.views import GLOBALS, Views
 from dali_cr.window import shape_at
 
 _VIEW_BLOCKS = 8

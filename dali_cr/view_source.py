@@ -29,9 +29,9 @@ from dali_cr.ops.noise import add_noise, add_noise_ref
 from dali_cr.ops.swap import swap_in_place, swap_in_place_ref
 from dali_cr.ops.zscore import zscore, zscore_ref
 from dali_cr.raw_source import RawBatch, RawSource
+from dali_cr.recipe.views import GLOBALS, Views
 from dali_cr.sample import AffineView, SamplePlan, views_of
 from dali_cr.source import Arrays, Batch, Source, numbers_of
-from dali_cr.views import GLOBALS, Views
 from dali_cr.volume.geometry import Triple
 
 NAMES = ("view", "target", "local")

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import dali_cr
-from dali_cr.slices import ORDERS
+from dali_cr.recipe.slices import ORDERS
 from tests import pictures
 from tests.finetuning import dice, prepared, read_csv, run_pretraining, segment
 from tests.volumes import ORIENTATIONS, write_nifti

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dali_cr import Restoration, Slices, Swap, Views
-from dali_cr.fingerprint import fingerprint
+from dali_cr.recipe.fingerprint import fingerprint
 
 LATER = {"since": "0.2.0"}
 PLAIN = Restoration(crop=(8, 8, 8), swap=Swap(patch=(2, 4)))

@@ -14,8 +14,8 @@ from dali_cr.ops.decode import decode_volume_ref
 from dali_cr.pair_source import PairSource
 from dali_cr.plan import CropPlanner
 from dali_cr.raw_source import RawSource
+from dali_cr.recipe.slices import ORDERS, Slices
 from dali_cr.sample import SamplePlan
-from dali_cr.slices import ORDERS, Slices
 from dali_cr.stream import Stream
 from tests.volumes import write_nifti
 

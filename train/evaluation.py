@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import dali_cr
-from dali_cr.recipe import Pretext
+from dali_cr.recipe.restoration import Pretext
 
 from .device import autocast
 from .method import Measured

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from dali_cr.checks import check_spacing
 from dali_cr.index.scan import EVERY_VOLUME
+from dali_cr.recipe.checks import check_spacing
 from dali_cr.volume.grid import Spacing
 
 from .labels import Unmatched

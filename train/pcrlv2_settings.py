@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 import tyro
 
 import dali_cr
-from dali_cr.recipe import Pretext
+from dali_cr.recipe.restoration import Pretext
 from dali_cr.volume.geometry import Triple
 
 from .nsunet import STRIDE

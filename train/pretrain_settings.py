@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import dali_cr
-from dali_cr.recipe import Pretext
+from dali_cr.recipe.restoration import Pretext
 
 from .build import sizes_of
 from .settings import Axis, RunSettings, Scaling

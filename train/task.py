@@ -17,10 +17,10 @@ import torch
 from torch import nn
 
 import dali_cr
-from dali_cr.checks import AXES, Normalize
 from dali_cr.index.cases import Case
+from dali_cr.recipe.checks import AXES, Normalize
+from dali_cr.recipe.slices import ORDERS, Slices
 from dali_cr.sample import SamplePlan
-from dali_cr.slices import ORDERS, Slices
 from dali_cr.volume.geometry import Triple
 from dali_cr.volume.grid import Spacing
 

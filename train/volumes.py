@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.checks import Normalize
 from dali_cr.index.cases import Case
 from dali_cr.normalize import affine_map
 from dali_cr.ops.decode import decode_channel
+from dali_cr.recipe.checks import Normalize
 from dali_cr.volume import reader
 from dali_cr.volume.geometry import Triple
 from dali_cr.volume.grid import Spacing, nearest_voxels, resampled_shape

@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 
 import dali_cr
-from dali_cr.fingerprint import SINCE
 from dali_cr.pipeline import make_planner
+from dali_cr.recipe.fingerprint import SINCE
 from tests.helpers.frozen import CHANNELS, FRAMES, SINGLE, digest, frozen_index
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -232,7 +232,7 @@ FIELDS: list[tuple[type, str]] = [
 
 @pytest.mark.parametrize(("recipe", "names"), FIELDS, ids=lambda value: getattr(value, "__name__", ""))
 def test_a_field_added_since_the_first_release_is_marked(recipe: Any, names: str) -> None:
-    """Else it would change every fingerprint: see `dali_cr.fingerprint`."""
+    """Else it would change every fingerprint: see `dali_cr.recipe.fingerprint`."""
     assert [one.name for one in fields(recipe) if SINCE not in one.metadata] == names.split()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from dali_cr.checks import is_int, tuples
+from dali_cr.recipe.checks import is_int, tuples
 from dali_cr.volume.geometry import Triple
 
 Edges = int | tuple[int, int]

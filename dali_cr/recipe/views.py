@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dali_cr.checks import AXES, Normalize, check_normalize, check_spacing, is_int, tuples
-from dali_cr.fingerprint import fingerprint
-from dali_cr.swap_recipe import Swap
+from dali_cr.recipe.checks import AXES, Normalize, check_normalize, check_spacing, is_int, tuples
+from dali_cr.recipe.fingerprint import fingerprint
+from dali_cr.recipe.swap import Swap
 from dali_cr.volume.geometry import Triple
 from dali_cr.volume.grid import Spacing
 
@@ -174,7 +174,7 @@ class Views:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the fields; see `dali_cr.fingerprint.fingerprint`."""
+        """Hash of the fields; see `dali_cr.recipe.fingerprint.fingerprint`."""
         return fingerprint(self)
 
 

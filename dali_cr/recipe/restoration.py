@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dali_cr.checks import AXES, Normalize, check_normalize, check_spacing, is_int, tuples
-from dali_cr.fingerprint import fingerprint
-from dali_cr.slices import Slices
-from dali_cr.swap_recipe import Swap
+from dali_cr.recipe.checks import AXES, Normalize, check_normalize, check_spacing, is_int, tuples
+from dali_cr.recipe.fingerprint import fingerprint
+from dali_cr.recipe.slices import Slices
+from dali_cr.recipe.swap import Swap
 from dali_cr.volume.geometry import Triple
 from dali_cr.volume.grid import Spacing
 
@@ -110,5 +110,5 @@ class Restoration:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the fields; see `dali_cr.fingerprint.fingerprint`."""
+        """Hash of the fields; see `dali_cr.recipe.fingerprint.fingerprint`."""
         return fingerprint(self)
