@@ -19,14 +19,14 @@ from dali_cr.index.cases import Index
 from dali_cr.ops import launch
 from dali_cr.pair_source import PairSource
 from dali_cr.pairs import restore_batch
-from dali_cr.plan import CropPlanner
+from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.sample import Planner
+from dali_cr.plan.stream import Stream
+from dali_cr.plan.views import ViewPlanner
 from dali_cr.raw_source import RawSource
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.views import Views
-from dali_cr.sample import Planner
 from dali_cr.source import thread_count
-from dali_cr.stream import Stream
-from dali_cr.view_plan import ViewPlanner
 from dali_cr.view_source import ViewPairSource, ViewRawSource, finish_views
 
 Node = Any

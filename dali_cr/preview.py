@@ -16,12 +16,12 @@ import numpy.typing as npt
 
 from dali_cr.index.cases import Index
 from dali_cr.pair_source import PairSource
-from dali_cr.plan import CropPlanner
+from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.sample import Planner, SamplePlan
+from dali_cr.plan.stream import Stream
+from dali_cr.plan.views import ViewPlanner
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.views import Views
-from dali_cr.sample import Planner, SamplePlan
-from dali_cr.stream import Stream
-from dali_cr.view_plan import ViewPlanner
 from dali_cr.view_preview import ViewRow, make_row
 from dali_cr.volume.images import ORIENTATION
 

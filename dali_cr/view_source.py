@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr import window
 from dali_cr.arena import Arena, padded
 from dali_cr.batch_memory import Memory, take
 from dali_cr.boxes import read_boxes
@@ -28,9 +27,10 @@ from dali_cr.ops.memory import memory
 from dali_cr.ops.noise import add_noise, add_noise_ref
 from dali_cr.ops.swap import swap_in_place, swap_in_place_ref
 from dali_cr.ops.zscore import zscore, zscore_ref
+from dali_cr.plan import window
+from dali_cr.plan.sample import AffineView, SamplePlan, views_of
 from dali_cr.raw_source import RawBatch, RawSource
 from dali_cr.recipe.views import GLOBALS, Views
-from dali_cr.sample import AffineView, SamplePlan, views_of
 from dali_cr.source import Arrays, Batch, Source, numbers_of
 from dali_cr.volume.geometry import Triple
 

@@ -16,7 +16,7 @@ import numpy as np
 from dali_cr import Swap
 from dali_cr.ops import blur, decode, erase, gamma, gather, launch, noise, restore, swap, zscore
 from dali_cr.ops.decode import Affine, make_record
-from dali_cr.swaps import draw_batch
+from dali_cr.plan.swaps import draw_batch
 
 Pair = tuple[Any, np.ndarray]
 """What a kernel gave, and what it should have given."""

@@ -7,7 +7,7 @@ import pytest
 
 import dali_cr
 from dali_cr.ops import erase as op
-from dali_cr.swaps import draw_batch, draw_swaps
+from dali_cr.plan.swaps import draw_batch, draw_swaps
 from tests.cuda_on_cpu.host import HostCuda, KernelError
 
 RECIPE = dali_cr.Restoration(crop=(16, 20, 24), swap=dali_cr.Swap(8, (2, 6)), foreground=0.5)

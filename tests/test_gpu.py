@@ -13,7 +13,7 @@ import torch
 import dali_cr
 from dali_cr.ops import blur, decode, gamma, gather, noise, swap, zscore
 from dali_cr.ops.decode import Affine, make_record
-from dali_cr.swaps import draw_batch
+from dali_cr.plan.swaps import draw_batch
 from tests.test_pipeline import RECIPE, RECIPES
 from tests.volumes import random_numbers
 

@@ -20,9 +20,9 @@ from dali_cr import pipeline as graphs
 from dali_cr.arena import Arena
 from dali_cr.ops.decode import decode_volume_ref
 from dali_cr.pair_source import PairSource
-from dali_cr.plan import CropPlanner
+from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.stream import Stream
 from dali_cr.raw_source import RawSource
-from dali_cr.stream import Stream
 from dali_cr.volume import reader
 from tests.volumes import DATA
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import dali_cr
 from dali_cr.ops import restore as op
 from dali_cr.ops.decode import Affine, make_record
-from dali_cr.swaps import draw_batch
+from dali_cr.plan.swaps import draw_batch
 from tests.cuda_on_cpu.host import ORDERS, HostCuda, KernelError
 from tests.test_decode import aligned, packed_batch
 

@@ -12,11 +12,11 @@ import dali_cr
 from dali_cr import pipeline as graphs
 from dali_cr.ops.decode import decode_volume_ref
 from dali_cr.pair_source import PairSource
-from dali_cr.plan import CropPlanner
+from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.sample import SamplePlan
+from dali_cr.plan.stream import Stream
 from dali_cr.raw_source import RawSource
 from dali_cr.recipe.slices import ORDERS, Slices
-from dali_cr.sample import SamplePlan
-from dali_cr.stream import Stream
 from tests.volumes import write_nifti
 
 AXES = "DHW"
@@ -96,7 +96,7 @@ def test_runs_are_of_one_volume_and_each_slice_comes_once(mixed_index: dali_cr.I
 def test_permutations_are_even() -> None:
     """With runs or without, every slice is as likely in every place."""
     from dali_cr import rng
-    from dali_cr.order import _order_in_runs
+    from dali_cr.plan.order import _order_in_runs
 
     owners = np.repeat([0, 1, 2], [4, 2, 1])
     for run in (1, 2):

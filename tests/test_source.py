@@ -11,11 +11,11 @@ import pytest
 import dali_cr
 from dali_cr.ops.decode import decode_volume_ref
 from dali_cr.pair_source import PairSource
-from dali_cr.plan import CropPlanner
+from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.sample import SamplePlan
+from dali_cr.plan.stream import Stream
+from dali_cr.plan.views import ViewPlanner
 from dali_cr.raw_source import RawSource
-from dali_cr.sample import SamplePlan
-from dali_cr.stream import Stream
-from dali_cr.view_plan import ViewPlanner
 from dali_cr.view_source import ViewRawSource
 
 RECIPE = dali_cr.Restoration(crop=(16, 20, 24), swap=dali_cr.Swap(8, (2, 6)), flips=("D", "H", "W"), foreground=0.5)

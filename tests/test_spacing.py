@@ -16,11 +16,11 @@ from dali_cr import pipeline as graphs
 from dali_cr import preview
 from dali_cr.arena import Arena
 from dali_cr.pair_source import PairSource
-from dali_cr.plan import CropPlanner
+from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.stream import Stream
+from dali_cr.plan.window import shape_at
 from dali_cr.raw_source import RawSource
-from dali_cr.stream import Stream
 from dali_cr.volume.grid import crop_map, nearest_voxels, resampled_shape
-from dali_cr.window import shape_at
 from tests.cuda_on_cpu.host import HostCuda
 from tests.test_arena import total
 from tests.test_pipeline import arrays

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dali_cr.stream import Stream
+from dali_cr.plan.stream import Stream
 
 
 @pytest.mark.parametrize("end", [0, 1, 5, 24, 25, 100])

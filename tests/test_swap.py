@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dali_cr import Swap, draw_swaps, swap_patches, unswap_patches
 from dali_cr.ops import swap as op
-from dali_cr.swaps import draw_batch
+from dali_cr.plan.swaps import draw_batch
 from tests.cuda_on_cpu.host import ORDERS, HostCuda, KernelError
 
 DTYPES = ["bool", "uint8", "int8", "uint16", "int16", "float16", "int32", "float32", "int64", "uint64", "float64"]

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dali_cr import Swap, draw_swaps, swaps
+from dali_cr import Swap, draw_swaps
+from dali_cr.plan import swaps
 
 Triple = tuple[int, int, int]
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import dali_cr
-from dali_cr.sample import AffineView
+from dali_cr.plan.sample import AffineView
 from tests.test_view_source import RECIPE, RECIPES
 
 COUNT = 24

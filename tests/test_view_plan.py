@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dali_cr
-from dali_cr import Views, view_draw
-from dali_cr.plan import CropPlanner
-from dali_cr.sample import AffineView, SamplePlan, views_of
-from dali_cr.view_draw import draw_second, overlap_of, partners, reach, room
-from dali_cr.view_plan import ViewPlanner
+from dali_cr import Views
+from dali_cr.plan import boxes as view_draw
+from dali_cr.plan.boxes import draw_second, overlap_of, partners, reach, room
+from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.sample import AffineView, SamplePlan, views_of
+from dali_cr.plan.views import ViewPlanner
 from tests.volumes import write_nifti
 
 SMALL = Views(

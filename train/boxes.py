@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.sample import View
+from dali_cr.plan.sample import View
 from dali_cr.volume.geometry import Geometry, Triple
 
 from .tables import choose_columns, read_table

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import dali_cr
-from dali_cr.sample import SamplePlan
+from dali_cr.plan.sample import SamplePlan
 
 from .files import write_whole
 from .heads import build_classifier

@@ -10,9 +10,10 @@ import numpy.typing as npt
 import torch
 
 import dali_cr
-from dali_cr import rng, window
-from dali_cr.plan import CropPlanner
-from dali_cr.sample import SamplePlan
+from dali_cr import rng
+from dali_cr.plan import window
+from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.sample import SamplePlan
 from dali_cr.volume.geometry import Triple
 
 from .labels import Labels

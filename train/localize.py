@@ -18,7 +18,7 @@ from torch import nn
 
 import dali_cr
 from dali_cr.index.cases import Case
-from dali_cr.sample import SamplePlan
+from dali_cr.plan.sample import SamplePlan
 
 from .boxes import Walls, centroid_mm, in_crop, to_file
 from .files import write_whole

@@ -15,7 +15,7 @@ from torch import nn
 
 import dali_cr
 from dali_cr.index.cases import Case
-from dali_cr.sample import SamplePlan
+from dali_cr.plan.sample import SamplePlan
 
 from .labelled import cut_labels
 from .labels import MAX_VALUE, Labels, class_map, read_labels

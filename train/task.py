@@ -18,9 +18,9 @@ from torch import nn
 
 import dali_cr
 from dali_cr.index.cases import Case
+from dali_cr.plan.sample import SamplePlan
 from dali_cr.recipe.checks import AXES, Normalize
 from dali_cr.recipe.slices import ORDERS, Slices
-from dali_cr.sample import SamplePlan
 from dali_cr.volume.geometry import Triple
 from dali_cr.volume.grid import Spacing
 

@@ -20,9 +20,9 @@ from benchmarks.contenders.feed import Arrays, Job
 from benchmarks.contenders.torchio_loader import TorchIO, normalize
 from benchmarks.workload import Workload, intensity
 from dali_cr.index.cases import Index
+from dali_cr.plan.sample import AffineView, views_of
+from dali_cr.plan.views import ViewPlanner
 from dali_cr.recipe.views import GLOBALS, Views
-from dali_cr.sample import AffineView, views_of
-from dali_cr.view_plan import ViewPlanner
 
 
 class TorchIOViews(TorchIO):

@@ -8,15 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr import rng
-from dali_cr.foreground import Foreground
 from dali_cr.index.cases import Index, refuse_empty
 from dali_cr.index.statistics import cell_edge
-from dali_cr.order import Order
+from dali_cr.plan.foreground import Foreground
+from dali_cr.plan.order import Order
+from dali_cr.plan.sample import SamplePlan, View
+from dali_cr.plan.swaps import draw_batch
+from dali_cr.plan.window import shape_at
 from dali_cr.recipe.checks import AXES
 from dali_cr.recipe.restoration import Restoration
-from dali_cr.sample import SamplePlan, View
-from dali_cr.swaps import draw_batch
-from dali_cr.window import shape_at
 
 _ORIGIN_BLOCKS = 3
 """Philox blocks for an origin: whether in the foreground, which cell, three positions, one word unused."""

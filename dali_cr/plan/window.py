@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy.typing as npt
 
-from dali_cr import view_draw
 from dali_cr.index.cases import Case
-from dali_cr.sample import SamplePlan, View, views_of
+from dali_cr.plan import boxes as view_draw
+from dali_cr.plan.sample import SamplePlan, View, views_of
 from dali_cr.volume.geometry import Triple
 from dali_cr.volume.grid import Spacing, crop_map, resampled_shape
 

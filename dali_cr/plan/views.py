@@ -10,16 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr import rng
-from dali_cr.foreground import Foreground
 from dali_cr.index.cases import Index, refuse_empty
-from dali_cr.order import Order
+from dali_cr.plan.boxes import Floats, Ints, Words, compose, draw_inside, draw_second, partners, room
+from dali_cr.plan.foreground import Foreground
+from dali_cr.plan.order import Order
+from dali_cr.plan.sample import AffineView, SamplePlan
+from dali_cr.plan.swaps import draw_batch
+from dali_cr.plan.window import shape_at
 from dali_cr.recipe.checks import AXES
 from dali_cr.recipe.swap import Swap
 from dali_cr.recipe.views import GLOBALS, Views
-from dali_cr.sample import AffineView, SamplePlan
-from dali_cr.swaps import draw_batch
-from dali_cr.view_draw import Floats, Ints, Words, compose, draw_inside, draw_second, partners, room
-from dali_cr.window import shape_at
 
 _VIEW_BLOCKS = 8
 """Philox blocks a view: words for its size, position, angles, factors, flips, blur, noise and gamma; see `_WORDS`."""
