@@ -11,12 +11,12 @@ from dali_cr.index.cases import Index
 from dali_cr.index.scan import scan
 from dali_cr.ops.swap import swap_patches, unswap_patches
 from dali_cr.plan.swaps import draw_swaps
+from dali_cr.read.whole import read_volume
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.slices import Slices
 from dali_cr.recipe.swap import Swap
 from dali_cr.recipe.views import Views
 from dali_cr.volume.geometry import VolumeError
-from dali_cr.whole import read_volume
 
 if TYPE_CHECKING:
     from dali_cr import fn

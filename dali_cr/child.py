@@ -26,9 +26,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.batch_memory import Bytes, Place, Shared
-from dali_cr.cache import Cache, open_cache
 from dali_cr.index.cases import Index
 from dali_cr.plan.sample import SamplePlan
+from dali_cr.read.cache import Cache, open_cache
 from dali_cr.source import Batch, Source
 from dali_cr.volume.geometry import VolumeError
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from dali_cr.arena import Arena
 from dali_cr.ops.decode import decode_volume, fill_values
 from dali_cr.ops.erase import erase_in_place
 from dali_cr.ops.gather import gather_crops
 from dali_cr.ops.launch import as_batch
 from dali_cr.ops.swap import swap_in_place
+from dali_cr.read.gpu import Arena
 from dali_cr.recipe.restoration import Restoration
 
 

@@ -12,8 +12,6 @@ from functools import partial
 from typing import Any
 
 from dali_cr import extras
-from dali_cr.arena import Arena
-from dali_cr.cache import Cache, open_cache, parse_cache
 from dali_cr.child import Children, Setup
 from dali_cr.index.cases import Index
 from dali_cr.ops import launch
@@ -24,6 +22,8 @@ from dali_cr.plan.sample import Planner
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.views import ViewPlanner
 from dali_cr.raw_source import RawSource
+from dali_cr.read.cache import Cache, open_cache, parse_cache
+from dali_cr.read.gpu import Arena
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.views import Views
 from dali_cr.source import thread_count
@@ -110,7 +110,7 @@ def make_source(
     stream : Stream
     device : "cuda", "cuda:N" or "cpu"
     levels : sequence of str
-        As `dali_cr.cache.parse_cache` takes them.
+        As `dali_cr.read.cache.parse_cache` takes them.
     cache : Cache, optional
         The host and disk levels, if they are open already.
     threads : int, optional

@@ -12,10 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.arena import Arena, padded
 from dali_cr.batch_memory import Memory, take
-from dali_cr.boxes import read_boxes
-from dali_cr.normalize import affine_map, raw_span
 from dali_cr.ops.blur import blur, blur_ref
 from dali_cr.ops.decode import Affine, decode_channel
 from dali_cr.ops.gamma import gamma, gamma_ref
@@ -30,6 +27,9 @@ from dali_cr.ops.zscore import zscore, zscore_ref
 from dali_cr.plan import window
 from dali_cr.plan.sample import AffineView, SamplePlan, views_of
 from dali_cr.raw_source import RawBatch, RawSource
+from dali_cr.read.boxes import read_boxes
+from dali_cr.read.gpu import Arena, padded
+from dali_cr.read.normalize import affine_map, raw_span
 from dali_cr.recipe.views import GLOBALS, Views
 from dali_cr.source import Arrays, Batch, Source, numbers_of
 from dali_cr.volume.geometry import Triple

@@ -19,7 +19,7 @@ from benchmarks.contenders.feed import Job
 from benchmarks.subjects import Case
 from benchmarks.volumes import find_volumes
 from benchmarks.workload import WORKLOADS, Workload, intensity
-from dali_cr.normalize import affine_map
+from dali_cr.read.normalize import affine_map
 
 TINY = Workload(
     name="a",

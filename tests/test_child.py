@@ -135,7 +135,7 @@ def test_ends_with_its_parent(mixed_index: dali_cr.Index) -> None:
 
 def test_a_child_that_hangs_is_killed(mixed_index: dali_cr.Index, monkeypatch: pytest.MonkeyPatch) -> None:
     from dali_cr import child
-    from dali_cr.cache import Cache
+    from dali_cr.read.cache import Cache
 
     monkeypatch.setattr(child, "_PROGRAM", "import time; time.sleep(600)")
     monkeypatch.setattr(child, "_PATIENCE", 0.2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import dali_cr
-from dali_cr.normalize import affine_map, check_range
+from dali_cr.read.normalize import affine_map, check_range
 from tests.volumes import write_nifti
 
 

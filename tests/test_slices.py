@@ -176,8 +176,8 @@ def test_the_kernels_agree(
     cuda_on_cpu: Any, mixed_index: dali_cr.Index, monkeypatch: pytest.MonkeyPatch, levels: list[str], axis: str
 ) -> None:
     """The GPU's graph with its arena, emulated, against the CPU's threads."""
-    from dali_cr.arena import Arena
-    from dali_cr.cache import open_cache, parse_cache
+    from dali_cr.read.cache import open_cache, parse_cache
+    from dali_cr.read.gpu import Arena
 
     recipe, planner = recipe_of(axis), CropPlanner(mixed_index, recipe_of(axis), 4)
     budgets = [budget for kind, _, budget in map(parse_cache, levels) if kind == "gpu"]

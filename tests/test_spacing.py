@@ -14,12 +14,12 @@ from scipy import ndimage
 import dali_cr
 from dali_cr import pipeline as graphs
 from dali_cr import preview
-from dali_cr.arena import Arena
 from dali_cr.pair_source import PairSource
 from dali_cr.plan.crops import CropPlanner
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.window import shape_at
 from dali_cr.raw_source import RawSource
+from dali_cr.read.gpu import Arena
 from dali_cr.volume.grid import crop_map, nearest_voxels, resampled_shape
 from tests.cuda_on_cpu.host import HostCuda
 from tests.test_arena import total
@@ -223,7 +223,7 @@ def test_a_ramp_is_the_ramp_at_the_new_centres(
 @pytest.mark.parametrize("there", [(18, 10, 7), (3, 55, 4)])
 def test_whole_volumes_agree_with_torch_and_scipy(own: tuple[int, int, int], there: tuple[int, int, int]) -> None:
     """`align_corners=False`, and SciPy's grid mode."""
-    from dali_cr.whole import resample
+    from dali_cr.read.whole import resample
 
     values = np.random.default_rng(0).normal(0, 1, own).astype(np.float32)
     got = resample(values, there)

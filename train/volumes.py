@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.index.cases import Case
-from dali_cr.normalize import affine_map
 from dali_cr.ops.decode import decode_channel
+from dali_cr.read.normalize import affine_map
+from dali_cr.read.whole import resample
 from dali_cr.recipe.checks import Normalize
 from dali_cr.volume import reader
 from dali_cr.volume.geometry import Triple
 from dali_cr.volume.grid import Spacing, nearest_voxels, resampled_shape
-from dali_cr.whole import resample
 
 from .labels import Labels
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dali_cr.index.cases import Index, Volume
-from dali_cr.level import Bytes, Level, remove_unused
+from dali_cr.read.disk import Bytes, Level, remove_unused
 from dali_cr.volume import reader
 
 SHARED_MEMORY = Path("/dev/shm")
