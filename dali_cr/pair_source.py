@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.batch_memory import Memory, take
+from dali_cr.ops.cpu.memory import memory
 from dali_cr.ops.decode import decode_channel
 from dali_cr.ops.erase import erase_in_place_ref
 from dali_cr.ops.gather import gather_box
-from dali_cr.ops.memory import memory
 from dali_cr.ops.swap import swap_in_place_ref
 from dali_cr.plan import window
 from dali_cr.plan.sample import SamplePlan, View

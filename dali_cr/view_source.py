@@ -14,13 +14,13 @@ import numpy.typing as npt
 
 from dali_cr.batch_memory import Memory, take
 from dali_cr.ops.blur import blur, blur_ref
+from dali_cr.ops.cpu.gather_box import MARGIN, gather_boxed
+from dali_cr.ops.cpu.interpolate import Box
+from dali_cr.ops.cpu.memory import memory
 from dali_cr.ops.decode import Affine, decode_channel
 from dali_cr.ops.gamma import gamma, gamma_ref
 from dali_cr.ops.gather import RECORD_WORDS, gather_views, gather_views_ref, make_gather_record
-from dali_cr.ops.gather_box import MARGIN, gather_boxed
-from dali_cr.ops.interpolate import Box
 from dali_cr.ops.launch import as_batch
-from dali_cr.ops.memory import memory
 from dali_cr.ops.noise import add_noise, add_noise_ref
 from dali_cr.ops.swap import swap_in_place, swap_in_place_ref
 from dali_cr.ops.zscore import zscore, zscore_ref

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dali_cr.ops import gather as op
-from dali_cr.ops import interpolate
+from dali_cr.ops.cpu import interpolate
+from dali_cr.ops.cpu.gather_box import MARGIN, gather_boxed
+from dali_cr.ops.cpu.interpolate import Box
 from dali_cr.ops.decode import Affine, decode_volume_ref, make_record
-from dali_cr.ops.gather_box import MARGIN, gather_boxed
-from dali_cr.ops.interpolate import Box
 from tests.cuda_on_cpu.host import ORDERS, HostCuda, compiler
 from tests.test_decode import AFFINES, ORDERED, aligned, numbers
 

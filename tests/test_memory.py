@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 
-from dali_cr.ops.memory import WorkMemory
+from dali_cr.ops.cpu.memory import WorkMemory
 
 
 def test_a_name_keeps_its_room() -> None:

@@ -33,9 +33,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops import decode, launch
+from dali_cr.ops.cpu.gather_box import gather_box as gather_box
+from dali_cr.ops.cpu.interpolate import Doubles, Floats, fractions, hold, lerp
 from dali_cr.ops.decode import Affine
-from dali_cr.ops.gather_box import gather_box as gather_box
-from dali_cr.ops.interpolate import Doubles, Floats, fractions, hold, lerp
 from dali_cr.volume.geometry import DTYPES, Triple
 
 RECORD_WORDS = 32

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.ops import launch
+from dali_cr.ops.cpu.memory import memory
 from dali_cr.ops.elementary import flush, log2, quarter_sine
-from dali_cr.ops.memory import memory
 
 Floats = npt.NDArray[np.float32]
 Words = npt.NDArray[np.uint32]

@@ -1,4 +1,4 @@
-"""Voxels between voxels on the CPU: what `dali_cr.ops.gather_box` makes views with."""
+"""Voxels between voxels on the CPU: what `dali_cr.ops.cpu.gather_box` makes views with."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dali_cr.ops.cpu.memory import memory
 from dali_cr.ops.elementary import flush, has_below
-from dali_cr.ops.memory import memory
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.ops.interpolate import Box, Doubles, Floats, Mode, gather_straight, gather_turned, hold
-from dali_cr.ops.memory import memory
+from dali_cr.ops.cpu.interpolate import Box, Doubles, Floats, Mode, gather_straight, gather_turned, hold
+from dali_cr.ops.cpu.memory import memory
 from dali_cr.volume.geometry import Triple
 
 MARGIN = 2
