@@ -19,7 +19,7 @@ from dali_cr import Restoration, Swap
 from dali_cr.ops.decode import Affine, decode_channel, decode_volume, decode_volume_ref, make_record
 from dali_cr.ops.restore import restore_pairs
 from dali_cr.ops.swap import swap_in_place, swap_in_place_ref
-from dali_cr.pairs import restore_batch
+from dali_cr.pipeline.pairs import restore_batch
 from dali_cr.plan.swaps import draw_batch
 
 Numbers = npt.NDArray[Any]

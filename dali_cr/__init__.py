@@ -21,7 +21,7 @@ from dali_cr.volume.geometry import VolumeError
 if TYPE_CHECKING:
     from dali_cr import fn
     from dali_cr.loader import Loader
-    from dali_cr.pipeline import restoration_pipeline
+    from dali_cr.pipeline.graph import restoration_pipeline
 
 __version__ = "0.1.0"
 __all__ = [

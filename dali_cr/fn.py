@@ -20,17 +20,17 @@ from dali_cr.ops.gather import RECORD_WORDS as GATHER_WORDS
 from dali_cr.ops.gather import gather_crops, gather_crops_ref
 from dali_cr.ops.launch import as_batch
 from dali_cr.ops.swap import check_swaps, swap_in_place, swap_in_place_ref
-from dali_cr.pipeline import Node, external, on_batch, on_gpu
+from dali_cr.pipeline.graph import Node, external, on_batch, on_gpu
+from dali_cr.pipeline.multiview import ViewRawSource, finish_views_ref
+from dali_cr.pipeline.multiview import finish_views as finish_batch
+from dali_cr.pipeline.raw import RawSource
 from dali_cr.plan.crops import CropPlanner
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.swaps import draw_batch
 from dali_cr.plan.views import ViewPlanner
-from dali_cr.raw_source import RawSource
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.swap import Swap
 from dali_cr.recipe.views import Views
-from dali_cr.view_source import ViewRawSource, finish_views_ref
-from dali_cr.view_source import finish_views as finish_batch
 from dali_cr.volume.geometry import Triple
 
 

@@ -8,14 +8,14 @@ from typing import Any
 
 from dali_cr import extras
 from dali_cr.index.cases import Index
-from dali_cr.pipeline import device_number, make_planner, make_source
+from dali_cr.pipeline.graph import device_number, make_planner, make_source
+from dali_cr.pipeline.prefetch import Running
+from dali_cr.pipeline.raw import RawSource
 from dali_cr.plan.sample import SamplePlan
 from dali_cr.plan.stream import Stream
-from dali_cr.raw_source import RawSource
 from dali_cr.read.cache import Cache, open_cache
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.views import Views
-from dali_cr.running import Running
 from dali_cr.volume.geometry import VolumeError
 
 _STATE_FORMAT = 1

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.index.cases import Index
-from dali_cr.pair_source import PairSource
+from dali_cr.pipeline.cpu import PairSource
 from dali_cr.plan.crops import CropPlanner
 from dali_cr.plan.sample import Planner, SamplePlan
 from dali_cr.plan.stream import Stream

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops.decode import decode_channel
+from dali_cr.pipeline.multiview import ViewPairSource
 from dali_cr.plan.sample import AffineView, SamplePlan, views_of
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.views import ViewPlanner
 from dali_cr.read.boxes import read_boxes
 from dali_cr.read.normalize import affine_map
 from dali_cr.recipe.views import GLOBALS
-from dali_cr.view_source import ViewPairSource
 from dali_cr.volume.geometry import Triple
 from dali_cr.volume.images import ORIENTATION
 

@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from dali_cr.threads import Ahead
+from dali_cr.pipeline.threads import Ahead
 
 
 def test_results_come_in_order_and_ahead() -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import dali_cr
-from dali_cr.pipeline import build_pipeline
+from dali_cr.pipeline.graph import build_pipeline
+from dali_cr.pipeline.raw import RawSource
 from dali_cr.plan.crops import CropPlanner
 from dali_cr.plan.stream import Stream
-from dali_cr.raw_source import RawSource
 from dali_cr.read.gpu import Arena, frame_bytes
 from tests.cuda_on_cpu.host import HostCuda
 

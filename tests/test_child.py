@@ -13,8 +13,8 @@ import pytest
 
 import dali_cr
 from dali_cr import VolumeError
-from dali_cr.batch_memory import Shared
-from dali_cr.child import Children, Setup
+from dali_cr.pipeline.memory import Shared
+from dali_cr.pipeline.processes import Children, Setup
 
 PAIRS = dali_cr.Restoration(crop=(12, 14, 16), swap=dali_cr.Swap(10, (2, 5)), foreground=0.5)
 VIEWS = dali_cr.Views(
@@ -134,7 +134,7 @@ def test_ends_with_its_parent(mixed_index: dali_cr.Index) -> None:
 
 
 def test_a_child_that_hangs_is_killed(mixed_index: dali_cr.Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dali_cr import child
+    from dali_cr.pipeline import processes as child
     from dali_cr.read.cache import Cache
 
     monkeypatch.setattr(child, "_PROGRAM", "import time; time.sleep(600)")

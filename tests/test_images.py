@@ -16,12 +16,12 @@ import pytest
 from PIL import Image, ImageOps
 
 import dali_cr
-from dali_cr import pipeline as graphs
 from dali_cr.ops.decode import decode_volume_ref
-from dali_cr.pair_source import PairSource
+from dali_cr.pipeline import graph as graphs
+from dali_cr.pipeline.cpu import PairSource
+from dali_cr.pipeline.raw import RawSource
 from dali_cr.plan.crops import CropPlanner
 from dali_cr.plan.stream import Stream
-from dali_cr.raw_source import RawSource
 from dali_cr.read.gpu import Arena
 from dali_cr.volume import reader
 from tests.volumes import DATA

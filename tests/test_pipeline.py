@@ -8,10 +8,10 @@ from nvidia.dali import fn as dali_fn
 from nvidia.dali import pipeline_def
 
 import dali_cr
-from dali_cr import pipeline as graphs
+from dali_cr.pipeline import graph as graphs
+from dali_cr.pipeline.raw import RawSource
 from dali_cr.plan.crops import CropPlanner
 from dali_cr.plan.stream import Stream
-from dali_cr.raw_source import RawSource
 from tests.cuda_on_cpu.host import HostCuda
 
 RECIPE = dali_cr.Restoration(crop=(16, 20, 24), swap=dali_cr.Swap(8, (2, 6)), flips=("D", "H", "W"), foreground=0.5)

@@ -10,13 +10,13 @@ import pytest
 
 import dali_cr
 from dali_cr.ops.decode import decode_volume_ref
-from dali_cr.pair_source import PairSource
+from dali_cr.pipeline.cpu import PairSource
+from dali_cr.pipeline.multiview import ViewRawSource
+from dali_cr.pipeline.raw import RawSource
 from dali_cr.plan.crops import CropPlanner
 from dali_cr.plan.sample import SamplePlan
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.views import ViewPlanner
-from dali_cr.raw_source import RawSource
-from dali_cr.view_source import ViewRawSource
 
 RECIPE = dali_cr.Restoration(crop=(16, 20, 24), swap=dali_cr.Swap(8, (2, 6)), flips=("D", "H", "W"), foreground=0.5)
 

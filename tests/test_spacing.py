@@ -12,13 +12,13 @@ from nvidia.dali import pipeline_def
 from scipy import ndimage
 
 import dali_cr
-from dali_cr import pipeline as graphs
 from dali_cr import preview
-from dali_cr.pair_source import PairSource
+from dali_cr.pipeline import graph as graphs
+from dali_cr.pipeline.cpu import PairSource
+from dali_cr.pipeline.raw import RawSource
 from dali_cr.plan.crops import CropPlanner
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.window import shape_at
-from dali_cr.raw_source import RawSource
 from dali_cr.read.gpu import Arena
 from dali_cr.volume.grid import crop_map, nearest_voxels, resampled_shape
 from tests.cuda_on_cpu.host import HostCuda

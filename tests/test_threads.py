@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from dali_cr.threads import Threads
+from dali_cr.pipeline.threads import Threads
 
 
 def test_answers_and_errors() -> None:
@@ -32,7 +32,7 @@ def test_close_cancels_what_has_not_begun_and_waits_for_the_rest() -> None:
 def test_a_hanging_thread_is_left_behind_and_the_process_ends() -> None:
     program = (
         "import threading\n"
-        "from dali_cr.threads import Threads\n"
+        "from dali_cr.pipeline.threads import Threads\n"
         "threads = Threads(2, 'test')\n"
         "begun = threading.Event()\n"
         "threads.submit(lambda: (begun.set(), threading.Event().wait()))\n"

@@ -12,11 +12,11 @@ from benchmarks import loader
 from benchmarks.contenders.roster import ROSTER
 from benchmarks.volumes import find_volumes
 from benchmarks.workload import WORKLOADS, intensity
+from dali_cr.pipeline.multiview import ViewPairSource
 from dali_cr.plan.sample import views_of
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.views import ViewPlanner
 from dali_cr.read.normalize import affine_map
-from dali_cr.view_source import ViewPairSource
 
 TINY = replace(WORKLOADS["v"], shape=(60, 80, 70), iterations=5, batch_size=2)
 

@@ -8,11 +8,11 @@ from nvidia.dali import pipeline_def
 
 import dali_cr
 from dali_cr import Views
-from dali_cr.pipeline import build_pipeline
+from dali_cr.pipeline.graph import build_pipeline
+from dali_cr.pipeline.multiview import ViewRawSource
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.views import ViewPlanner
 from dali_cr.read.gpu import Arena
-from dali_cr.view_source import ViewRawSource
 from tests.cuda_on_cpu.host import HostCuda
 from tests.test_arena import total
 from tests.test_view_source import INDEXES, RECIPE, RECIPES

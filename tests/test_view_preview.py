@@ -15,10 +15,10 @@ import dali_cr
 from dali_cr import preview, view_preview
 from dali_cr.__main__ import main
 from dali_cr.phantom_files import write_phantoms
+from dali_cr.pipeline.multiview import ViewPairSource
 from dali_cr.plan.sample import views_of
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.views import ViewPlanner
-from dali_cr.view_source import ViewPairSource
 from tests.test_view_source import RECIPE, RECIPES
 
 

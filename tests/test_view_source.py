@@ -12,13 +12,13 @@ import dali_cr
 from dali_cr import Views
 from dali_cr.ops.gather import gather_views_ref
 from dali_cr.ops.noise import add_noise_ref
-from dali_cr.pair_source import PairSource
+from dali_cr.pipeline.cpu import PairSource
+from dali_cr.pipeline.multiview import ViewPairSource, ViewRawSource
 from dali_cr.plan.crops import CropPlanner
 from dali_cr.plan.sample import AffineView, SamplePlan, views_of
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.views import ViewPlanner
 from dali_cr.plan.window import reach_of
-from dali_cr.view_source import ViewPairSource, ViewRawSource
 from tests.volumes import write_nifti
 
 RECIPE = Views(

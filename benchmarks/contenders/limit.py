@@ -17,7 +17,7 @@ from isal import isal_zlib
 
 from benchmarks.contenders.feed import Arrays, Feed, endless, in_threads
 from benchmarks.workload import Triple
-from dali_cr.pipeline import make_planner
+from dali_cr.pipeline.graph import make_planner
 from dali_cr.plan import window
 from dali_cr.plan.sample import SamplePlan
 

@@ -7,8 +7,8 @@ from itertools import count
 from typing import Any
 
 from dali_cr import extras
-from dali_cr.pipeline import AnySource, build_pipeline, device_number
-from dali_cr.threads import Ahead
+from dali_cr.pipeline.graph import AnySource, build_pipeline, device_number
+from dali_cr.pipeline.threads import Ahead
 from dali_cr.volume.geometry import VolumeError
 
 _KEPT_READY = 1

@@ -25,11 +25,11 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.batch_memory import Bytes, Place, Shared
 from dali_cr.index.cases import Index
+from dali_cr.pipeline.memory import Bytes, Place, Shared
+from dali_cr.pipeline.source import Batch, Source
 from dali_cr.plan.sample import SamplePlan
 from dali_cr.read.cache import Cache, open_cache
-from dali_cr.source import Batch, Source
 from dali_cr.volume.geometry import VolumeError
 
 _MAPS = 32
@@ -38,7 +38,7 @@ _MAPS = 32
 _PATIENCE = 5.0
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "  # as in the parent, which may have changed it
-    "from dali_cr.child import serve; serve()"
+    "from dali_cr.pipeline.processes import serve; serve()"
 )
 
 

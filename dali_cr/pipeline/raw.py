@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.batch_memory import Memory, take
 from dali_cr.index.cases import Volume
 from dali_cr.ops.decode import RECORD_WORDS, make_record
 from dali_cr.ops.gather import RECORD_WORDS as GATHER_WORDS
 from dali_cr.ops.gather import make_gather_record
+from dali_cr.pipeline.memory import Memory, take
+from dali_cr.pipeline.source import Arrays, Batch, BrokenCaseError, Source, numbers_of
 from dali_cr.plan import window
 from dali_cr.plan.sample import SamplePlan
 from dali_cr.read.boxes import read_boxes
 from dali_cr.read.gpu import Arena, Upload, frame_bytes, key_of, padded
 from dali_cr.read.normalize import affine_map
-from dali_cr.source import Arrays, Batch, BrokenCaseError, Source, numbers_of
 from dali_cr.volume.geometry import Triple
 from dali_cr.volume.grid import crop_map
 

@@ -14,13 +14,13 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.batch_memory import Memory, Shared
 from dali_cr.index.cases import Case
+from dali_cr.pipeline.memory import Memory, Shared
+from dali_cr.pipeline.threads import Threads
 from dali_cr.plan.sample import Planner, SamplePlan
 from dali_cr.plan.stream import Stream
 from dali_cr.read.cache import Cache
 from dali_cr.read.normalize import check_range
-from dali_cr.threads import Threads
 from dali_cr.volume.geometry import VolumeError
 
 Arrays = tuple[npt.NDArray[Any], ...]

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.batch_memory import Memory, take
 from dali_cr.ops.blur import blur, blur_ref
 from dali_cr.ops.cpu.gather_box import MARGIN, gather_boxed
 from dali_cr.ops.cpu.interpolate import Box
@@ -24,14 +23,15 @@ from dali_cr.ops.launch import as_batch
 from dali_cr.ops.noise import add_noise, add_noise_ref
 from dali_cr.ops.swap import swap_in_place, swap_in_place_ref
 from dali_cr.ops.zscore import zscore, zscore_ref
+from dali_cr.pipeline.memory import Memory, take
+from dali_cr.pipeline.raw import RawBatch, RawSource
+from dali_cr.pipeline.source import Arrays, Batch, Source, numbers_of
 from dali_cr.plan import window
 from dali_cr.plan.sample import AffineView, SamplePlan, views_of
-from dali_cr.raw_source import RawBatch, RawSource
 from dali_cr.read.boxes import read_boxes
 from dali_cr.read.gpu import Arena, padded
 from dali_cr.read.normalize import affine_map, raw_span
 from dali_cr.recipe.views import GLOBALS, Views
-from dali_cr.source import Arrays, Batch, Source, numbers_of
 from dali_cr.volume.geometry import Triple
 
 NAMES = ("view", "target", "local")

@@ -12,22 +12,22 @@ from functools import partial
 from typing import Any
 
 from dali_cr import extras
-from dali_cr.child import Children, Setup
 from dali_cr.index.cases import Index
 from dali_cr.ops import launch
-from dali_cr.pair_source import PairSource
-from dali_cr.pairs import restore_batch
+from dali_cr.pipeline.cpu import PairSource
+from dali_cr.pipeline.multiview import ViewPairSource, ViewRawSource, finish_views
+from dali_cr.pipeline.pairs import restore_batch
+from dali_cr.pipeline.processes import Children, Setup
+from dali_cr.pipeline.raw import RawSource
+from dali_cr.pipeline.source import thread_count
 from dali_cr.plan.crops import CropPlanner
 from dali_cr.plan.sample import Planner
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.views import ViewPlanner
-from dali_cr.raw_source import RawSource
 from dali_cr.read.cache import Cache, open_cache, parse_cache
 from dali_cr.read.gpu import Arena
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.views import Views
-from dali_cr.source import thread_count
-from dali_cr.view_source import ViewPairSource, ViewRawSource, finish_views
 
 Node = Any
 """A DALI `DataNode`."""

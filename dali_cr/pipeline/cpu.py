@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.batch_memory import Memory, take
 from dali_cr.ops.cpu.memory import memory
 from dali_cr.ops.decode import decode_channel
 from dali_cr.ops.erase import erase_in_place_ref
 from dali_cr.ops.gather import gather_box
 from dali_cr.ops.swap import swap_in_place_ref
+from dali_cr.pipeline.memory import Memory, take
+from dali_cr.pipeline.source import Arrays, Batch, Source, numbers_of
 from dali_cr.plan import window
 from dali_cr.plan.sample import SamplePlan, View
 from dali_cr.read.boxes import read_boxes
 from dali_cr.read.normalize import affine_map, raw_span
-from dali_cr.source import Arrays, Batch, Source, numbers_of
 from dali_cr.volume.geometry import Triple
 from dali_cr.volume.grid import crop_map
 
