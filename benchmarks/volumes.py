@@ -18,8 +18,8 @@ from tqdm import tqdm
 import dali_cr
 from benchmarks.workload import Triple, Workload
 from dali_cr.index.cases import Index
-from dali_cr.phantom import Modality, make_phantom
-from dali_cr.phantom_files import write_images
+from dali_cr.tools.phantom import Modality, make_phantom
+from dali_cr.tools.phantom_files import write_images
 
 FOLDER = Path(__file__).resolve().parents[1] / "runs" / "bench-data"
 """Where the synthetic volumes are kept between runs; git ignores it."""
@@ -120,7 +120,7 @@ def describe(index: Index, data: Path | None) -> dict[str, Any]:
     packed = sum(path.stat().st_size for path in files_of(index))
     raw = sum(volume.geometry.data_bytes for volume in volumes)
     return {
-        "source": data.name if data else f"dali_cr.phantom, seed {PHANTOM_SEED}",
+        "source": data.name if data else f"dali_cr.tools.phantom, seed {PHANTOM_SEED}",
         "volumes": len(index),
         "shapes": sorted({volume.shape for volume in volumes}),
         "dtypes": sorted({volume.dtype for volume in volumes}),

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from dali_cr import Restoration, Swap, Views
 from dali_cr.index.cases import Volume
-from dali_cr.phantom import Modality
 from dali_cr.recipe.checks import ZSCORE_LIMIT, Normalize
 from dali_cr.recipe.views import GLOBALS
+from dali_cr.tools.phantom import Modality
 
 Triple = tuple[int, int, int]
 Edges = tuple[int, int]

@@ -78,7 +78,7 @@ def _known(chosen: argparse.Namespace) -> Index | None:
 
 
 def _doctor(chosen: argparse.Namespace) -> None:
-    from dali_cr.doctor import report
+    from dali_cr.tools.doctor import report
 
     text, works = report()
     print(text)
@@ -87,7 +87,7 @@ def _doctor(chosen: argparse.Namespace) -> None:
 
 
 def _preview(chosen: argparse.Namespace) -> None:
-    from dali_cr.preview import draw_preview
+    from dali_cr.tools.preview import draw_preview
 
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     draw_preview(_find(chosen), _recipe(chosen), chosen.seed, chosen.sample, chosen.out)
@@ -119,7 +119,7 @@ def _slices(chosen: argparse.Namespace) -> Slices | None:
 
 
 def _phantom(chosen: argparse.Namespace) -> None:
-    from dali_cr.phantom_files import write_images, write_phantoms
+    from dali_cr.tools.phantom_files import write_images, write_phantoms
 
     if chosen.images:
         _, height, width = chosen.shape

@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.phantom_files import write_phantoms
+from dali_cr.tools.phantom_files import write_phantoms
 from train import finetune, pretrain
 from train.finetune_settings import Classify, Localize, Segment
 from train.split import make_split

@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from dali_cr.phantom_files import write_phantoms
+from dali_cr.tools.phantom_files import write_phantoms
 
 _WEIGHTS = ("model.safetensors", "encoder.safetensors")
 

@@ -7,8 +7,8 @@ import types
 
 import pytest
 
-from dali_cr import doctor
 from dali_cr.__main__ import main
+from dali_cr.tools import doctor
 
 
 def states(text: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ import pytest
 
 import dali_cr
 from dali_cr.__main__ import main
-from dali_cr.phantom_files import write_phantoms
+from dali_cr.tools.phantom_files import write_phantoms
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--crop", "12", "16", "12", "--patch", "2", "4", "--iterations", "3"]

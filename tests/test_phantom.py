@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 import dali_cr
-from dali_cr.phantom import ORGANS, make_phantom
-from dali_cr.phantom_files import _STORAGES, write_images, write_phantoms
+from dali_cr.tools.phantom import ORGANS, make_phantom
+from dali_cr.tools.phantom_files import _STORAGES, write_images, write_phantoms
 
 SHAPE = (24, 28, 26)
 

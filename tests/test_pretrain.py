@@ -21,7 +21,7 @@ import tyro
 from safetensors.torch import load_file
 
 import dali_cr
-from dali_cr.phantom_files import write_phantoms
+from dali_cr.tools.phantom_files import write_phantoms
 from train import checkpoint, pretrain
 from train.build import build_network
 from train.evaluation import evaluate

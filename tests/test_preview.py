@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import dali_cr
-from dali_cr import preview
-from dali_cr.phantom_files import write_images, write_phantoms
 from dali_cr.plan.crops import CropPlanner
+from dali_cr.tools import preview
+from dali_cr.tools.phantom_files import write_images, write_phantoms
 
 RECIPE = dali_cr.Restoration(crop=(12, 20, 16), swap=dali_cr.Swap(iterations=6, patch=(3, 6)), foreground=0.9)
 

@@ -12,7 +12,6 @@ from nvidia.dali import pipeline_def
 from scipy import ndimage
 
 import dali_cr
-from dali_cr import preview
 from dali_cr.pipeline import graph as graphs
 from dali_cr.pipeline.cpu import PairSource
 from dali_cr.pipeline.raw import RawSource
@@ -20,6 +19,7 @@ from dali_cr.plan.crops import CropPlanner
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.window import shape_at
 from dali_cr.read.gpu import Arena
+from dali_cr.tools import preview
 from dali_cr.volume.grid import crop_map, nearest_voxels, resampled_shape
 from tests.cuda_on_cpu.host import HostCuda
 from tests.test_arena import total

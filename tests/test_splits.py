@@ -7,7 +7,7 @@ import pytest
 import tyro
 
 import dali_cr
-from dali_cr.phantom_files import write_phantoms
+from dali_cr.tools.phantom_files import write_phantoms
 from train import splits
 from train.pretrain import Config, prepare
 from train.split import PARTS, Split, load_split, make_split, short_name

@@ -12,13 +12,14 @@ from matplotlib.patches import Polygon
 from PIL import Image
 
 import dali_cr
-from dali_cr import preview, view_preview
 from dali_cr.__main__ import main
-from dali_cr.phantom_files import write_phantoms
 from dali_cr.pipeline.multiview import ViewPairSource
 from dali_cr.plan.sample import views_of
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.views import ViewPlanner
+from dali_cr.tools import preview
+from dali_cr.tools import preview_views as view_preview
+from dali_cr.tools.phantom_files import write_phantoms
 from tests.test_view_source import RECIPE, RECIPES
 
 

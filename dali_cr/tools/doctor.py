@@ -205,7 +205,7 @@ def _attempt(name: str, do: Callable[[], str], advice: str = "see the lines abov
 
 def _make_batch(device: str) -> str:
     """Make two samples of synthetic volumes, and see that undoing their swaps gives the target."""
-    from dali_cr.phantom_files import write_phantoms
+    from dali_cr.tools.phantom_files import write_phantoms
 
     with tempfile.TemporaryDirectory() as folder:
         write_phantoms(Path(folder), count=2, shape=(24, 24, 24))

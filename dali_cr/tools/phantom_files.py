@@ -12,7 +12,7 @@ import numpy.typing as npt
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
 from PIL import Image
 
-from dali_cr.phantom import Modality, Point, Triple, make_phantom
+from dali_cr.tools.phantom import Modality, Point, Triple, make_phantom
 
 
 @dataclass(frozen=True)
