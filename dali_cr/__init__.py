@@ -46,7 +46,7 @@ def __getattr__(name: str) -> Any:
     """Import what needs DALI only when it is asked for: the rest works without."""
     import importlib
 
-    homes = {"Loader": "loader", "restoration_pipeline": "pipeline", "fn": "fn"}
+    homes = {"Loader": "loader", "restoration_pipeline": "pipeline.graph", "fn": "fn"}
     if name not in homes:
         raise AttributeError(f"module 'dali_cr' has no attribute {name!r}")
     module = importlib.import_module(f"dali_cr.{homes[name]}")
