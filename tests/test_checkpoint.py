@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from train.checkpoint import load_checkpoint, save_checkpoint
-from train.files import write_whole
+from train.run.checkpoint import load_checkpoint, save_checkpoint
+from train.run.files import write_whole
 from train.weights import export_weights
 
 ROOT = Path(__file__).parents[1]
@@ -104,7 +104,7 @@ def test_weights_have_the_asked_names_and_say_what_they_are(tmp_path):
 
 def test_weights_have_the_same_bytes_from_every_process(tmp_path):
     code = (
-        "import sys, torch; from train.checkpoint import export_weights;"
+        "import sys, torch; from train.run.checkpoint import export_weights;"
         "export_weights(sys.argv[1], {n: torch.ones(3) for n in 'dbca'}, set('abcd'), {'x': 1, 'y': 2, 'z': 3})"
     )
     files = [tmp_path / "0", tmp_path / "1"]

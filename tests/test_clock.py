@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from train.clock import Clock, Lap
+from train.run.clock import Clock, Lap
 
 
 def slow_batches():

@@ -17,8 +17,8 @@ from tests.volumes import ORIENTATIONS, write_nifti
 from train import finetune, predict
 from train.finetune import _build_loader, introduce
 from train.labelled import Labelled
+from train.run.exits import Refused
 from train.segment import Segmentation
-from train.signals import Refused
 from train.task import View
 
 pytestmark = pytest.mark.usefixtures("one_thread")

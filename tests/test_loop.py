@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from train.clock import Lap
-from train.loop import Loop, Schedule
-from train.record import Record
-from train.signals import Stopped
+from train.run.clock import Lap
+from train.run.exits import Stopped
+from train.run.loop import Loop, Schedule
+from train.run.record import Record
 
 
 @pytest.mark.parametrize("asked", ["take_step", "measure"])

@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from train.optimizer import build_optimizer, learning_rate
+from train.run.optimizer import build_optimizer, learning_rate
 
 
 def test_rate_rises_in_a_line_and_falls_along_a_cosine():

@@ -16,7 +16,7 @@ from train import finetune, predict
 from train.boxes import box_of, to_canonical
 from train.mask import write_mask
 from train.predict import Config, open_run
-from train.signals import Refused
+from train.run.exits import Refused
 from train.split import load_split
 from train.volumes import pad_evenly, read_case
 

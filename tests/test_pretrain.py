@@ -22,10 +22,11 @@ from safetensors.torch import load_file
 
 import dali_cr
 from dali_cr.tools.phantom_files import write_phantoms
-from train import checkpoint, pretrain
+from train import pretrain
 from train.build import build_network
 from train.evaluation import evaluate
 from train.pretrain import Config, Refused
+from train.run import checkpoint
 
 ROOT = Path(__file__).parents[1]
 STEPS = 60

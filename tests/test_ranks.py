@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from dali_cr.tools.phantom_files import write_phantoms
-from train import ranks
+from train.run import ranks
 
 ROOT = Path(__file__).parents[1]
 STEPS = 12
@@ -121,8 +121,8 @@ def test_one_process_needs_no_others():
 
 PROGRAM = """
 import sys, torch, torch.distributed as dist, dali_cr
-from train.clock import Lap
-from train.loop import Loop, Schedule
+from train.run.clock import Lap
+from train.run.loop import Loop, Schedule
 
 store, rank, what = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 dist.init_process_group('gloo', init_method='file://' + store, rank=rank, world_size=2)

@@ -6,7 +6,7 @@ import time
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from train.record import Record
+from train.run.record import Record
 
 
 def lines(folder):

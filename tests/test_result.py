@@ -11,11 +11,11 @@ import tyro
 from tests.finetuning import classify, localize, read_csv, run_pretraining, segment, write_data
 from train import finetune
 from train.finetune_settings import Classify, Localize, Segment
-from train.folder import plain
 from train.invocation import command_of
 from train.pcrlv2_settings import ViewConfig
 from train.pretrain_settings import Config as Pretrain
 from train.result import Config, command_line, main, read_run
+from train.run.folder import plain
 
 
 def write_run(folder: Path) -> Path:

@@ -22,7 +22,7 @@ from tests.pictures import IMAGES, SHAPE, classify, localize, pretraining, segme
 from train import finetune, overlay, predict, pretrain
 from train.boxes import read_boxes
 from train.build import build_network
-from train.signals import Refused
+from train.run.exits import Refused
 from train.split import load_split, split_of_table
 from train.task import ask
 

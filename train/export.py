@@ -24,9 +24,9 @@ from typing import Annotated, Any
 import torch
 import tyro
 
-from .files import write_whole
 from .network import Levels
 from .plans import to_nnunet
+from .run.files import write_whole
 from .weights import read_weights
 
 

@@ -48,21 +48,21 @@ from dali_cr import rng
 from dali_cr.volume.geometry import Triple
 
 from .build import ENCODER_OF, build_network
-from .checkpoint import load_state, read_state, take_up, write_state
-from .clock import Lap
-from .command import end, start
 from .data import find_index, refused_files
-from .device import choose_device, device_name
-from .files import write_json, write_whole
 from .finetune_settings import FREE, Classify, Config, Localize, Segment
-from .folder import plain, write_config
 from .labelled import Labelled
-from .loop import Loop, Schedule
 from .network import Levels, Network
-from .optimizer import build_optimizer, learning_rate, update
 from .plans import read_levels
-from .record import Record
-from .signals import Refused
+from .run.checkpoint import load_state, read_state, take_up, write_state
+from .run.clock import Lap
+from .run.command import end, start
+from .run.device import choose_device, device_name
+from .run.exits import Refused
+from .run.files import write_json, write_whole
+from .run.folder import plain, write_config
+from .run.loop import Loop, Schedule
+from .run.optimizer import build_optimizer, learning_rate, update
+from .run.record import Record
 from .split import PARTS, Split, load_split, make_split
 from .supervision import Supervised, open_task
 from .task import Scores, Task, View, refuse_larger
@@ -348,7 +348,7 @@ def train(run: Run) -> dict[str, Any]:
     Raises
     ------
     Stopped, FloatingPointError, dali_cr.VolumeError
-        See `train.loop.Loop.run`.
+        See `train.run.loop.Loop.run`.
     """
     config = run.config
     optimizer = build_optimizer(run.module, config.lr, config.weight_decay)

@@ -15,8 +15,8 @@ from dali_cr.recipe.checks import check_spacing
 from dali_cr.volume.grid import Spacing
 
 from .labels import Unmatched
+from .run.config import DATA, Axis, RunSettings, Scaling
 from .segment import Absent
-from .settings import DATA, Axis, RunSettings, Scaling
 from .task import View
 from .transfer import Init, Transfer
 

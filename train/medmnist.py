@@ -25,8 +25,8 @@ import numpy.typing as npt
 import tyro
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff
 
-from .files import write_whole
 from .labels import read_names
+from .run.files import write_whole
 
 _PARTS = ("train", "val", "test")
 

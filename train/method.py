@@ -20,8 +20,8 @@ from torch import nn
 import dali_cr
 
 from .network import Network
-from .optimizer import build_optimizer, learning_rate
 from .pretrain_settings import Config
+from .run.optimizer import build_optimizer, learning_rate
 
 
 @dataclass(frozen=True)

@@ -30,13 +30,13 @@ from dali_cr.index.cases import Case
 from dali_cr.volume.images import is_image
 
 from .boxes import Walls, to_canonical
-from .command import end
 from .data import open_index
 from .labels import Labels, read_labels
 from .mask import mask_path
 from .picture import Origin
-from .settings import DataSettings
-from .signals import Refused
+from .run.command import end
+from .run.config import DataSettings
+from .run.exits import Refused
 from .split import Part, load_split
 from .volumes import read_case
 

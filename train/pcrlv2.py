@@ -37,14 +37,14 @@ import torch
 
 import dali_cr
 
-from . import ranks
 from .build import build_network
 from .comparison import draw_levels
-from .device import autocast
 from .method import Measured, Method
 from .nsunet import LEVELS
 from .pcrlv2_settings import ViewConfig
 from .pyramid import Pyramid
+from .run import ranks
+from .run.device import autocast
 from .view_evaluation import evaluate_views
 
 MOMENTUM = 0.9

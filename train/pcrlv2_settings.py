@@ -22,7 +22,7 @@ from dali_cr.volume.geometry import Triple
 from .nsunet import STRIDE
 from .pretrain_settings import FIXED, Config, RecipeName
 from .pyramid import RestorationHead
-from .settings import Axis
+from .run.config import Axis
 
 _NOT_HERE = {
     "pretext": "swap",

@@ -26,14 +26,14 @@ import dali_cr
 
 from .build import build_network
 from .classify import Classification
-from .command import end
 from .data import open_index, refused_files
-from .device import choose_device
 from .localize import Localization
 from .network import Levels
+from .run.command import end
+from .run.config import DataSettings
+from .run.device import choose_device
+from .run.exits import Refused
 from .segment import Segmentation
-from .settings import DataSettings
-from .signals import Refused
 from .split import Part, load_split
 from .task import Task, View, refuse_larger
 from .weights import read_weights

@@ -48,25 +48,25 @@ from tqdm import tqdm
 import dali_cr
 from dali_cr.volume.images import is_image
 
-from . import ranks
-from .checkpoint import load_state, read_state, take_up, write_state
-from .clock import Lap
-from .command import end, start
 from .data import find_index, refused_files
-from .device import choose_device, device_name
 from .evaluation import SEED
-from .files import write_json
-from .folder import write_config
-from .loop import Loop, Schedule
 from .method import Measured, Method
-from .optimizer import update
 from .pcrlv2 import Pcrlv2
 from .pcrlv2_settings import ViewConfig
 from .picture import Origin, draw_restored
 from .pretrain_settings import Config, RecipeName
-from .record import Record
 from .restoration import Restoration
-from .signals import Refused, Stopped
+from .run import ranks
+from .run.checkpoint import load_state, read_state, take_up, write_state
+from .run.clock import Lap
+from .run.command import end, start
+from .run.device import choose_device, device_name
+from .run.exits import Refused, Stopped
+from .run.files import write_json
+from .run.folder import write_config
+from .run.loop import Loop, Schedule
+from .run.optimizer import update
+from .run.record import Record
 from .split import load_split
 from .weights import export_weights
 
@@ -263,7 +263,7 @@ def train(run: Run) -> dict[str, Any]:
 
 
 def begin(config: Config, *, resume: bool = False) -> tuple[Any, dict[str, Any] | None]:
-    """Prepare a run, or return the report of a finished one; see `train.command.start`.
+    """Prepare a run, or return the report of a finished one; see `train.run.command.start`.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ import dali_cr
 from dali_cr.recipe.restoration import Pretext
 
 from .build import sizes_of
-from .settings import Axis, RunSettings, Scaling
+from .run.config import Axis, RunSettings, Scaling
 from .split import Part
 
 RecipeName = Literal["restoration", "pcrlv2"]

@@ -15,11 +15,11 @@ import torch.nn.functional as F
 import dali_cr
 
 from .build import build_network
-from .device import autocast
 from .evaluation import evaluate
 from .method import Measured, Method
 from .plans import read_levels
 from .pretrain_settings import Config
+from .run.device import autocast
 
 
 class Restoration(Method):

@@ -22,8 +22,8 @@ from typing import Any
 import tyro
 
 from .curve import draw_finetuning, draw_pretraining, draw_views
-from .files import write_json
 from .invocation import PATHS, command_of, kind_of, public_path
+from .run.files import write_json
 from .spread import summarise
 
 _PLACES = ("out", "index")

@@ -21,7 +21,7 @@ import tyro
 import dali_cr
 from dali_cr.index.scan import EVERY_VOLUME
 
-from .files import write_json
+from .run.files import write_json
 from .split import PARTS, Split, make_split, split_of_table
 
 

@@ -37,7 +37,7 @@ from typing import Literal
 
 import tyro
 
-from .files import write_whole
+from .run.files import write_whole
 from .study_data import find_folders, index_data
 from .study_effects import compare, gather
 from .study_file import read_study

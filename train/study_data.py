@@ -8,7 +8,7 @@ from pathlib import Path
 
 import dali_cr
 
-from .files import write_json
+from .run.files import write_json
 from .split import Split, find_subject, load_split, make_split
 from .study_table import Data, Study
 from .tables import read_table

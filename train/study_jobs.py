@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .files import write_json
-from .signals import Stop
+from .run.exits import Stop
+from .run.files import write_json
 from .study_data import image_folders
 from .study_runs import Run, arguments
 from .study_table import Study

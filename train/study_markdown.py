@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .files import write_whole
+from .run.files import write_whole
 from .study_effects import Effect, Group
 from .study_runs import arms_of
 from .study_table import Study, lower_is_better

@@ -32,12 +32,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import dali_cr
 
-from .files import write_json
 from .finetune import first_cases, size_network
 from .finetune_settings import Classify
-from .folder import commit, versions
 from .heads import shrunk
 from .network import Network
+from .run.files import write_json
+from .run.folder import commit, versions
 from .split import load_split
 from .study import Config, open_workshop
 from .study_file import read_study

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from .files import write_json, write_whole
-from .folder import commit, versions
+from .run.files import write_json, write_whole
+from .run.folder import commit, versions
 from .study_effects import Effect, Group
 from .study_jobs import Workshop
 from .study_runs import Run

@@ -13,9 +13,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .comparison import spread
-from .device import autocast
 from .evaluation import middle_slices
 from .pyramid import Pyramid
+from .run.device import autocast
 
 _PICTURES = 4
 """Samples of which the middle slices are kept."""

@@ -18,8 +18,8 @@ from tests.compat import write
 from tests.helpers.frozen import frozen_index
 from train import predict
 from train.build import build_network
-from train.checkpoint import load_checkpoint
 from train.network import Levels
+from train.run.checkpoint import load_checkpoint
 from train.weights import read_weights
 
 RELEASES = sorted(path.parent.name for path in Path(__file__).parent.glob("*/index.json"))

@@ -26,7 +26,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from .signals import Refused
+from .exits import Refused
 
 Result = TypeVar("Result")
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import dali_cr
 
+from .config import RunSettings
+from .exits import Refused, Stopped
 from .folder import earlier_run, finished_report, plain
-from .settings import RunSettings
-from .signals import Refused, Stopped
 
 
 def end(name: str, work: Callable[[], dict[str, Any]]) -> int:

@@ -15,8 +15,8 @@ import dali_cr
 
 from . import ranks
 from .clock import Clock, Lap
+from .exits import Stop, Stopped
 from .record import Record
-from .signals import Stop, Stopped
 
 
 @dataclass(frozen=True, kw_only=True)
