@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from train.networks.weights import export_weights
 from train.run.checkpoint import load_checkpoint, save_checkpoint
 from train.run.files import write_whole
-from train.weights import export_weights
 
 ROOT = Path(__file__).parents[1]
 

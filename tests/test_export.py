@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from tests.finetuning import prepared, run_pretraining, segment
 from tests.volumes import write_nifti
 from train import export, finetune, predict
-from train.build import build_network
-from train.dynunet import halvings
-from train.network import Levels
-from train.plans import read_levels
+from train.networks.build import build_network
+from train.networks.dynunet import halvings
+from train.networks.network import Levels
+from train.networks.plans import read_levels
 
 
 @pytest.fixture(scope="module")

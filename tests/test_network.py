@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from train.build import build_network
-from train.dynunet import halvings
-from train.heads import build_classifier
-from train.pooling import largest_of_blocks
+from train.networks.build import build_network
+from train.networks.dynunet import halvings
+from train.networks.heads import build_classifier
+from train.networks.pooling import largest_of_blocks
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from train.build import build_network
-from train.nsunet import LEVELS, NsEncoder, NsUNet
+from train.networks.build import build_network
+from train.networks.nsunet import LEVELS, NsEncoder, NsUNet
 
 
 def count(module):

@@ -22,10 +22,10 @@ from safetensors.torch import load_file
 
 from tests import finetuning
 from train import finetune, pretrain
-from train.build import build_network
 from train.comparison import draw_levels
 from train.curve import draw_views
-from train.nsunet import NsUNet
+from train.networks.build import build_network
+from train.networks.nsunet import NsUNet
 from train.pcrlv2 import Pcrlv2, fading
 from train.pcrlv2_settings import ViewConfig
 from train.predict import Config as Predict

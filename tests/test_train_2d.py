@@ -21,7 +21,7 @@ from tests.finetuning import segment as segment_volumes
 from tests.pictures import IMAGES, SHAPE, classify, localize, pretraining, segment, write_images
 from train import finetune, overlay, predict, pretrain
 from train.boxes import read_boxes
-from train.build import build_network
+from train.networks.build import build_network
 from train.run.exits import Refused
 from train.split import load_split, split_of_table
 from train.task import ask

@@ -17,9 +17,9 @@ from torch import nn
 import dali_cr
 from dali_cr.plan.sample import SamplePlan
 
-from .heads import build_classifier
 from .labelled import draw_shifts, shift_images
-from .network import Network
+from .networks.heads import build_classifier
+from .networks.network import Network
 from .run.files import write_whole
 from .task import Batch, Scores, Task, View, ask, mean_of
 

@@ -24,10 +24,10 @@ from typing import Annotated, Any
 import torch
 import tyro
 
-from .network import Levels
-from .plans import to_nnunet
+from .networks.network import Levels
+from .networks.plans import to_nnunet
+from .networks.weights import read_weights
 from .run.files import write_whole
-from .weights import read_weights
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,12 +47,13 @@ import dali_cr
 from dali_cr import rng
 from dali_cr.volume.geometry import Triple
 
-from .build import ENCODER_OF, build_network
 from .data import find_index, refused_files
 from .finetune_settings import FREE, Classify, Config, Localize, Segment
 from .labelled import Labelled
-from .network import Levels, Network
-from .plans import read_levels
+from .networks.build import ENCODER_OF, build_network
+from .networks.network import Levels, Network
+from .networks.plans import read_levels
+from .networks.weights import export_weights
 from .run.checkpoint import load_state, read_state, take_up, write_state
 from .run.clock import Lap
 from .run.command import end, start
@@ -67,7 +68,6 @@ from .split import PARTS, Split, load_split, make_split
 from .supervision import Supervised, open_task
 from .task import Scores, Task, View, refuse_larger
 from .transfer import Fit, Init, check_fit, load_fit, read_init
-from .weights import export_weights
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,9 +21,9 @@ from dali_cr.index.cases import Case
 from dali_cr.plan.sample import SamplePlan
 
 from .boxes import Walls, centroid_mm, in_crop, to_file
-from .heads import Locator
 from .labelled import draw_shifts, shift_images
-from .network import Network
+from .networks.heads import Locator
+from .networks.network import Network
 from .run.files import write_whole
 from .task import Batch, Scores, Task, View, ask, mean_of
 from .volumes import shape_at

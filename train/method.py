@@ -19,7 +19,7 @@ from torch import nn
 
 import dali_cr
 
-from .network import Network
+from .networks.network import Network
 from .pretrain_settings import Config
 from .run.optimizer import build_optimizer, learning_rate
 

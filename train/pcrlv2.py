@@ -37,10 +37,10 @@ import torch
 
 import dali_cr
 
-from .build import build_network
 from .comparison import draw_levels
 from .method import Measured, Method
-from .nsunet import LEVELS
+from .networks.build import build_network
+from .networks.nsunet import LEVELS
 from .pcrlv2_settings import ViewConfig
 from .pyramid import Pyramid
 from .run import ranks

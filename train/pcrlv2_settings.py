@@ -19,7 +19,7 @@ import dali_cr
 from dali_cr.recipe.restoration import Pretext
 from dali_cr.volume.geometry import Triple
 
-from .nsunet import STRIDE
+from .networks.nsunet import STRIDE
 from .pretrain_settings import FIXED, Config, RecipeName
 from .pyramid import RestorationHead
 from .run.config import Axis

@@ -24,11 +24,12 @@ from tqdm import tqdm
 
 import dali_cr
 
-from .build import build_network
 from .classify import Classification
 from .data import open_index, refused_files
 from .localize import Localization
-from .network import Levels
+from .networks.build import build_network
+from .networks.network import Levels
+from .networks.weights import read_weights
 from .run.command import end
 from .run.config import DataSettings
 from .run.device import choose_device
@@ -36,7 +37,6 @@ from .run.exits import Refused
 from .segment import Segmentation
 from .split import Part, load_split
 from .task import Task, View, refuse_larger
-from .weights import read_weights
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Segmentation, Classification, Localization)}
 

@@ -51,6 +51,7 @@ from dali_cr.volume.images import is_image
 from .data import find_index, refused_files
 from .evaluation import SEED
 from .method import Measured, Method
+from .networks.weights import export_weights
 from .pcrlv2 import Pcrlv2
 from .pcrlv2_settings import ViewConfig
 from .picture import Origin, draw_restored
@@ -68,7 +69,6 @@ from .run.loop import Loop, Schedule
 from .run.optimizer import update
 from .run.record import Record
 from .split import load_split
-from .weights import export_weights
 
 __all__ = ["Config", "Refused", "Run", "Stopped", "command_line", "main", "prepare", "train"]
 

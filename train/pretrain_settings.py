@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import dali_cr
 from dali_cr.recipe.restoration import Pretext
 
-from .build import sizes_of
+from .networks.build import sizes_of
 from .run.config import Axis, RunSettings, Scaling
 from .split import Part
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .comparison import Comparer, Said, compare_locals, disagreement
-from .nsunet import CONVOLUTION, LEVELS, NORM, NsUNet
+from .networks.nsunet import CONVOLUTION, LEVELS, NORM, NsUNet
 
 RestorationHead = Literal["code", "paper"]
 """What restores a level: a convolution, batch norm and a sigmoid as in the public 3-D code, or a convolution, batch

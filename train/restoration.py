@@ -14,10 +14,10 @@ import torch.nn.functional as F
 
 import dali_cr
 
-from .build import build_network
 from .evaluation import evaluate
 from .method import Measured, Method
-from .plans import read_levels
+from .networks.build import build_network
+from .networks.plans import read_levels
 from .pretrain_settings import Config
 from .run.device import autocast
 

@@ -20,7 +20,7 @@ from dali_cr.plan.sample import SamplePlan
 from .labelled import cut_labels
 from .labels import MAX_VALUE, Labels, class_map, read_labels
 from .mask import write_mask
-from .network import Network
+from .networks.network import Network
 from .scoring import score_masks, slide
 from .task import Batch, Scores, Task, View, ask, mean_of
 from .volumes import read_case, resample_labels, shape_at

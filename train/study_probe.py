@@ -34,8 +34,9 @@ import dali_cr
 
 from .finetune import first_cases, size_network
 from .finetune_settings import Classify
-from .heads import shrunk
-from .network import Network
+from .networks.heads import shrunk
+from .networks.network import Network
+from .networks.weights import read_weights
 from .run.files import write_json
 from .run.folder import commit, versions
 from .split import load_split
@@ -49,7 +50,6 @@ from .supervision import open_task
 from .task import Task, View, ask
 from .transfer import check_fit, load_fit, read_init
 from .volumes import outside, pad_evenly, read_case
-from .weights import read_weights
 
 _BATCH = 32
 _GROUP = ("task", "init", "budget", "length", "lr")

@@ -17,10 +17,10 @@ import dali_cr
 from tests.compat import write
 from tests.helpers.frozen import frozen_index
 from train import predict
-from train.build import build_network
-from train.network import Levels
+from train.networks.build import build_network
+from train.networks.network import Levels
+from train.networks.weights import read_weights
 from train.run.checkpoint import load_checkpoint
-from train.weights import read_weights
 
 RELEASES = sorted(path.parent.name for path in Path(__file__).parent.glob("*/index.json"))
 BEGINS = ("step", "weights", "optimizer", "batch")

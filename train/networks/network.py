@@ -42,7 +42,7 @@ class Sizes:
     """What a network is built for."""
 
     name: str
-    """A key of `train.build.NETWORKS`."""
+    """A key of `train.networks.build.NETWORKS`."""
     channels: int
     """Channels of a case, which go in."""
     crop: Triple
@@ -101,7 +101,7 @@ class Network:
     """Voxels along D, H and W that are one of these features; a crop's edges are multiples of them."""
     classifier: Callable[[int], nn.Module] | None = None
     """From a number of classes to the network's own head, which maps features to (B, classes); None where it has none
-    and `train.heads.Classifier` is put on top."""
+    and `train.networks.heads.Classifier` is put on top."""
     dims: int = 3
     """2 for (B, C, H, W), 3 for (B, C, D, H, W)."""
     about: dict[str, Any] = field(default_factory=dict)

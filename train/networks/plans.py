@@ -3,7 +3,7 @@
 MONAI's `DynUNet` and nnU-Net's `PlainConvUNet` compute the same: stages of two convolutions, each with instance norm
 and leaky ReLU, strided on the way down, transposed and concatenated on the way up. nnU-Net's convolutions have biases,
 which the norm behind them takes out again; those of the transposed ones are zero here, so nothing is changed by them.
-Where the kernels differ from level to level, as for thick slices, `train.planned` does what nnU-Net does.
+Where the kernels differ from level to level, as for thick slices, `train.networks.planned` does what nnU-Net does.
 """
 
 from __future__ import annotations
