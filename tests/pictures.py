@@ -12,8 +12,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from train import pretrain
+from train.data.split import make_split
 from train.finetune_settings import Classify, Localize, Segment
-from train.split import make_split
 
 SHAPE = (28, 44)
 CROP = (1, 32, 48)

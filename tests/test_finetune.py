@@ -19,9 +19,9 @@ from safetensors.torch import load_file
 import dali_cr
 from tests.finetuning import WHOLE, classify, localize, prepared, read_csv, run_pretraining, segment
 from train import finetune
+from train.data.split import load_split
 from train.finetune import Refused, first_cases, introduce
 from train.finetune_settings import Classify, Localize, Segment
-from train.split import load_split
 from train.transfer import check_fit, read_init
 
 ROOT = Path(__file__).parents[1]

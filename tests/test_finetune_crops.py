@@ -12,11 +12,11 @@ import dali_cr
 from dali_cr.index.statistics import cell_edge
 from tests.finetuning import localize, prepared, segment
 from tests.volumes import ORIENTATIONS, write_nifti
-from train.boxes import box_of, centroid_mm, read_boxes, to_canonical, to_file
+from train.data.batches import Labelled, draw_shifts, shift_images
+from train.data.boxes import box_of, centroid_mm, read_boxes, to_canonical, to_file
+from train.data.labels import class_map, match, read_names
+from train.data.split import Split
 from train.finetune import _build_loader
-from train.labelled import Labelled, draw_shifts, shift_images
-from train.labels import class_map, match, read_names
-from train.split import Split
 from train.supervision import join
 from train.task import View
 

@@ -8,11 +8,11 @@ from torch import nn
 import dali_cr
 from tests.volumes import write_nifti
 from train.classify import Classification, score_classes
+from train.data.volumes import content_box, pad_evenly, read_case
 from train.scoring import OVERLAP, score_masks, slide
 from train.segment import Segmentation, hide_unlabelled
 from train.supervision import _own_values
 from train.task import View
-from train.volumes import content_box, pad_evenly, read_case
 
 VIEW = View(crop=(16, 16, 16), normalize="zscore", batch_size=4)
 

@@ -15,8 +15,8 @@ from tests import pictures
 from tests.finetuning import dice, prepared, read_csv, run_pretraining, segment
 from tests.volumes import ORIENTATIONS, write_nifti
 from train import finetune, predict
+from train.data.batches import Labelled
 from train.finetune import _build_loader, introduce
-from train.labelled import Labelled
 from train.run.exits import Refused
 from train.segment import Segmentation
 from train.task import View

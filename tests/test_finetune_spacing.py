@@ -14,13 +14,13 @@ import dali_cr
 from tests.finetuning import WHOLE, classify, dice, localize, prepared, read_csv, run_pretraining, segment
 from tests.volumes import write_nifti
 from train import finetune, predict
-from train.boxes import box_of, in_crop
-from train.labelled import Labelled
+from train.data.batches import Labelled
+from train.data.boxes import box_of, in_crop
+from train.data.volumes import read_case, resample_labels, shape_at
 from train.localize import Localization
 from train.predict import Config
 from train.segment import Segmentation
 from train.task import View
-from train.volumes import read_case, resample_labels, shape_at
 
 SPACINGS = [(1.0, 1.0, 1.0), (2.4, 1.5, 0.8), (0.7, 0.9, 3.1)]
 ORIENTATIONS = ["RAS", "LPI", "SAL"]

@@ -11,7 +11,7 @@ import pytest
 
 import dali_cr
 from tests.finetuning import read_csv
-from train.medmnist import Config, command_line, main, make_affine
+from train.data.medmnist import Config, command_line, main, make_affine
 
 
 def write_npz(path: Path, **changes: np.ndarray) -> Path:

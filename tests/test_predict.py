@@ -13,12 +13,12 @@ import dali_cr
 from tests.finetuning import classify, dice, localize, read_csv, run_pretraining, segment
 from tests.volumes import ORIENTATIONS, write_nifti
 from train import finetune, predict
-from train.boxes import box_of, to_canonical
-from train.mask import write_mask
+from train.data.boxes import box_of, to_canonical
+from train.data.masks import write_mask
+from train.data.split import load_split
+from train.data.volumes import pad_evenly, read_case
 from train.predict import Config, open_run
 from train.run.exits import Refused
-from train.split import load_split
-from train.volumes import pad_evenly, read_case
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

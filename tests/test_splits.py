@@ -9,8 +9,8 @@ import tyro
 import dali_cr
 from dali_cr.tools.phantom_files import write_phantoms
 from train import splits
+from train.data.split import PARTS, Split, load_split, make_split, short_name
 from train.pretrain import Config, prepare
-from train.split import PARTS, Split, load_split, make_split, short_name
 
 NAMES = [f"sub-{subject:02}_ses-{session}.nii.gz" for subject in range(10) for session in (1, 2)]
 

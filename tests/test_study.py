@@ -20,7 +20,7 @@ import safetensors.numpy
 
 from tests.finetuning import read_csv, write_data
 from train import finetune, pretrain, study, study_plot, study_runs
-from train.split import load_split
+from train.data.split import load_split
 from train.study_data import split_by_table
 from train.study_file import read_study
 from train.study_jobs import Failed, Workshop

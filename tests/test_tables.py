@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from train.tables import choose_columns, read_table
+from train.data.tables import choose_columns, read_table
 
 
 @pytest.mark.parametrize("mark", [",", ";"])

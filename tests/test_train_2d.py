@@ -20,10 +20,10 @@ from tests.finetuning import prepared, read_csv, write_data
 from tests.finetuning import segment as segment_volumes
 from tests.pictures import IMAGES, SHAPE, classify, localize, pretraining, segment, write_images
 from train import finetune, overlay, predict, pretrain
-from train.boxes import read_boxes
+from train.data.boxes import read_boxes
+from train.data.split import load_split, split_of_table
 from train.networks.build import build_network
 from train.run.exits import Refused
-from train.split import load_split, split_of_table
 from train.task import ask
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -17,7 +17,7 @@ from torch import nn
 import dali_cr
 from dali_cr.plan.sample import SamplePlan
 
-from .labelled import draw_shifts, shift_images
+from .data.batches import draw_shifts, shift_images
 from .networks.heads import build_classifier
 from .networks.network import Network
 from .run.files import write_whole

@@ -47,9 +47,10 @@ import dali_cr
 from dali_cr import rng
 from dali_cr.volume.geometry import Triple
 
-from .data import find_index, refused_files
+from .data.batches import Labelled
+from .data.cases import find_index, refused_files
+from .data.split import PARTS, Split, load_split, make_split
 from .finetune_settings import FREE, Classify, Config, Localize, Segment
-from .labelled import Labelled
 from .networks.build import ENCODER_OF, build_network
 from .networks.network import Levels, Network
 from .networks.plans import read_levels
@@ -64,7 +65,6 @@ from .run.folder import plain, write_config
 from .run.loop import Loop, Schedule
 from .run.optimizer import build_optimizer, learning_rate, update
 from .run.record import Record
-from .split import PARTS, Split, load_split, make_split
 from .supervision import Supervised, open_task
 from .task import Scores, Task, View, refuse_larger
 from .transfer import Fit, Init, check_fit, load_fit, read_init

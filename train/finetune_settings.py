@@ -14,7 +14,7 @@ from dali_cr.index.scan import EVERY_VOLUME
 from dali_cr.recipe.checks import check_spacing
 from dali_cr.volume.grid import Spacing
 
-from .labels import Unmatched
+from .data.labels import Unmatched
 from .run.config import DATA, Axis, RunSettings, Scaling
 from .segment import Absent
 from .task import View

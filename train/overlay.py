@@ -29,16 +29,16 @@ from matplotlib.patches import Rectangle
 from dali_cr.index.cases import Case
 from dali_cr.volume.images import is_image
 
-from .boxes import Walls, to_canonical
-from .data import open_index
-from .labels import Labels, read_labels
-from .mask import mask_path
+from .data.boxes import Walls, to_canonical
+from .data.cases import open_index
+from .data.labels import Labels, read_labels
+from .data.masks import mask_path
+from .data.split import Part, load_split
+from .data.volumes import read_case
 from .picture import Origin
 from .run.command import end
 from .run.config import DataSettings
 from .run.exits import Refused
-from .split import Part, load_split
-from .volumes import read_case
 
 _INCHES = 5
 _COLOURS: list[Any] = list(matplotlib.color_sequences["tab10"])

@@ -25,7 +25,8 @@ from tqdm import tqdm
 import dali_cr
 
 from .classify import Classification
-from .data import open_index, refused_files
+from .data.cases import open_index, refused_files
+from .data.split import Part, load_split
 from .localize import Localization
 from .networks.build import build_network
 from .networks.network import Levels
@@ -35,7 +36,6 @@ from .run.config import DataSettings
 from .run.device import choose_device
 from .run.exits import Refused
 from .segment import Segmentation
-from .split import Part, load_split
 from .task import Task, View, refuse_larger
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Segmentation, Classification, Localization)}

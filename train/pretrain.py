@@ -48,7 +48,8 @@ from tqdm import tqdm
 import dali_cr
 from dali_cr.volume.images import is_image
 
-from .data import find_index, refused_files
+from .data.cases import find_index, refused_files
+from .data.split import load_split
 from .evaluation import SEED
 from .method import Measured, Method
 from .networks.weights import export_weights
@@ -68,7 +69,6 @@ from .run.folder import write_config
 from .run.loop import Loop, Schedule
 from .run.optimizer import update
 from .run.record import Record
-from .split import load_split
 
 __all__ = ["Config", "Refused", "Run", "Stopped", "command_line", "main", "prepare", "train"]
 

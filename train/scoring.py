@@ -17,8 +17,8 @@ from torch import nn
 
 from dali_cr.index.cases import Case
 
+from .data.volumes import Volume, content_box, outside, pad_evenly
 from .task import View, ask
-from .volumes import Volume, content_box, outside, pad_evenly
 
 OVERLAP = 0.5
 """Of neighbouring windows along each axis."""
@@ -47,7 +47,7 @@ def slide(module: nn.Module, volume: Volume, case: Case, view: View) -> tuple[to
     module : nn.Module
         From (B, C, D, H, W) to (B, K, D, H, W), or without D; in evaluation mode.
     volume : (C, D, H, W) float32
-        From `train.volumes.read_case`.
+        From `train.data.volumes.read_case`.
     case : Case
     view : View
         With the training crop.

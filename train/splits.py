@@ -21,8 +21,8 @@ import tyro
 import dali_cr
 from dali_cr.index.scan import EVERY_VOLUME
 
+from .data.split import PARTS, Split, make_split, split_of_table
 from .run.files import write_json
-from .split import PARTS, Split, make_split, split_of_table
 
 
 @dataclass(frozen=True, kw_only=True)

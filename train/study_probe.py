@@ -32,6 +32,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import dali_cr
 
+from .data.split import load_split
+from .data.volumes import outside, pad_evenly, read_case
 from .finetune import first_cases, size_network
 from .finetune_settings import Classify
 from .networks.heads import shrunk
@@ -39,7 +41,6 @@ from .networks.network import Network
 from .networks.weights import read_weights
 from .run.files import write_json
 from .run.folder import commit, versions
-from .split import load_split
 from .study import Config, open_workshop
 from .study_file import read_study
 from .study_jobs import Workshop
@@ -49,7 +50,6 @@ from .study_scores import choose_rates
 from .supervision import open_task
 from .task import Task, View, ask
 from .transfer import check_fit, load_fit, read_init
-from .volumes import outside, pad_evenly, read_case
 
 _BATCH = 32
 _GROUP = ("task", "init", "budget", "length", "lr")

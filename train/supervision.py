@@ -14,14 +14,14 @@ import dali_cr
 from dali_cr.index.cases import Case
 from dali_cr.volume.geometry import VolumeError
 
-from .boxes import Walls, box_of, read_boxes, to_canonical
 from .classify import Classification
+from .data.boxes import Walls, box_of, read_boxes, to_canonical
+from .data.labels import Unmatched, find_label_files, match, read_labels, read_names
+from .data.split import PARTS, Split, short_name
+from .data.tables import choose_columns, read_table
 from .finetune_settings import Classify, Config, Localize, Segment
-from .labels import Unmatched, find_label_files, match, read_labels, read_names
 from .localize import Localization
 from .segment import Segmentation
-from .split import PARTS, Split, short_name
-from .tables import choose_columns, read_table
 from .task import Task, View
 
 Parts = Mapping[str, dali_cr.Index]

@@ -2,7 +2,7 @@
 
 ::
 
-    python -m train.medmnist organpatch3d.npz --out organpatch3d --names labels.json --axes PLI
+    python -m train.data.medmnist organpatch3d.npz --out organpatch3d --names labels.json --axes PLI
 
 The file holds ``{train,val,test}_images`` (n, a, b, c) uint8 and ``{train,val,test}_labels`` (n, 1). The folder gets
 ``images/train_0000.nii.gz`` and so on, and ``classes.csv`` with the columns case, label and split.
@@ -25,8 +25,8 @@ import numpy.typing as npt
 import tyro
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff
 
+from ..run.files import write_whole
 from .labels import read_names
-from .run.files import write_whole
 
 _PARTS = ("train", "val", "test")
 
@@ -124,7 +124,9 @@ def main(config: Config) -> dict[str, Any]:
 
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
-    config = tyro.cli(Config, prog="python -m train.medmnist", args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
+    config = tyro.cli(
+        Config, prog="python -m train.data.medmnist", args=arguments, config=(tyro.conf.FlagCreatePairsOff,)
+    )
     try:
         print(json.dumps(main(config)))
     except (ValueError, OSError) as error:

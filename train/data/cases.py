@@ -8,8 +8,8 @@ from typing import Any
 
 import dali_cr
 
-from .run.config import DATA, DataSettings
-from .run.folder import plain, tell_apart
+from ..run.config import DATA, DataSettings
+from ..run.folder import plain, tell_apart
 from .split import Part, Split
 
 
