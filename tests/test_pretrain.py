@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 import dali_cr
 from dali_cr.tools.phantom_files import write_phantoms
 from train import pretrain
-from train.evaluation import evaluate
+from train.methods.evaluation import evaluate
 from train.networks.build import build_network
 from train.pretrain import Config, Refused
 from train.run import checkpoint

@@ -12,8 +12,8 @@ from tests.finetuning import classify, localize, read_csv, run_pretraining, segm
 from train import finetune
 from train.finetune_settings import Classify, Localize, Segment
 from train.invocation import command_of
+from train.methods.config import Config as Pretrain
 from train.pcrlv2_settings import ViewConfig
-from train.pretrain_settings import Config as Pretrain
 from train.result import Config, command_line, main, read_run
 from train.run.folder import plain
 

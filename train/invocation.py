@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from .finetune_settings import Classify, Localize, Segment
+from .methods.config import Config as PretrainConfig
 from .pcrlv2_settings import ViewConfig
-from .pretrain_settings import Config as PretrainConfig
 
 _FIRST = ("data", "labels", "split", "init")
 _LAST = ("out",)

@@ -35,7 +35,7 @@ from .data.labels import Labels, read_labels
 from .data.masks import mask_path
 from .data.split import Part, load_split
 from .data.volumes import read_case
-from .picture import Origin
+from .methods.preview import Origin
 from .run.command import end
 from .run.config import DataSettings
 from .run.exits import Refused

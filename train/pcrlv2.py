@@ -38,7 +38,7 @@ import torch
 import dali_cr
 
 from .comparison import draw_levels
-from .method import Measured, Method
+from .methods.method import Measured, Method
 from .networks.build import build_network
 from .networks.nsunet import LEVELS
 from .pcrlv2_settings import ViewConfig

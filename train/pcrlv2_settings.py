@@ -19,8 +19,8 @@ import dali_cr
 from dali_cr.recipe.restoration import Pretext
 from dali_cr.volume.geometry import Triple
 
+from .methods.config import FIXED, Config, RecipeName
 from .networks.nsunet import STRIDE
-from .pretrain_settings import FIXED, Config, RecipeName
 from .pyramid import RestorationHead
 from .run.config import Axis
 

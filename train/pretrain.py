@@ -50,14 +50,14 @@ from dali_cr.volume.images import is_image
 
 from .data.cases import find_index, refused_files
 from .data.split import load_split
-from .evaluation import SEED
-from .method import Measured, Method
+from .methods.config import Config, RecipeName
+from .methods.evaluation import SEED
+from .methods.method import Measured, Method
+from .methods.preview import Origin, draw_restored
+from .methods.restoration import Restoration
 from .networks.weights import export_weights
 from .pcrlv2 import Pcrlv2
 from .pcrlv2_settings import ViewConfig
-from .picture import Origin, draw_restored
-from .pretrain_settings import Config, RecipeName
-from .restoration import Restoration
 from .run import ranks
 from .run.checkpoint import load_state, read_state, take_up, write_state
 from .run.clock import Lap

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .comparison import spread
-from .evaluation import middle_slices
+from .methods.evaluation import middle_slices
 from .pyramid import Pyramid
 from .run.device import autocast
 

@@ -1,7 +1,7 @@
 """What a pre-training run trains and by which loss: a `Method`.
 
 `train.pretrain` looks at the data, steps, measures, saves and resumes; all that differs between one way to pre-train
-and another is a `Method`. There is one file for each: `train.restoration` is context restoration (and what it is
+and another is a `Method`. There is one file for each: `train.methods.restoration` is context restoration (and what it is
 compared with), `train.pcrlv2` is PCRLv2.
 """
 
@@ -19,9 +19,9 @@ from torch import nn
 
 import dali_cr
 
-from .networks.network import Network
-from .pretrain_settings import Config
-from .run.optimizer import build_optimizer, learning_rate
+from ..networks.network import Network
+from ..run.optimizer import build_optimizer, learning_rate
+from .config import Config
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from torch import nn
 import dali_cr
 from dali_cr.recipe.restoration import Pretext
 
+from ..run.device import autocast
 from .method import Measured
-from .run.device import autocast
 
 SEED = 0
 """Of the held-out samples, whatever the training's seed: runs are compared on the same corruption."""

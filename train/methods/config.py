@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal
 import dali_cr
 from dali_cr.recipe.restoration import Pretext
 
-from .data.split import Part
-from .networks.build import sizes_of
-from .run.config import Axis, RunSettings, Scaling
+from ..data.split import Part
+from ..networks.build import sizes_of
+from ..run.config import Axis, RunSettings, Scaling
 
 RecipeName = Literal["restoration", "pcrlv2"]
 

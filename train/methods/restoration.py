@@ -14,12 +14,12 @@ import torch.nn.functional as F
 
 import dali_cr
 
+from ..networks.build import build_network
+from ..networks.plans import read_levels
+from ..run.device import autocast
+from .config import Config
 from .evaluation import evaluate
 from .method import Measured, Method
-from .networks.build import build_network
-from .networks.plans import read_levels
-from .pretrain_settings import Config
-from .run.device import autocast
 
 
 class Restoration(Method):
