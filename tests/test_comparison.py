@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from train.comparison import Comparer, Said, compare_locals, disagreement, draw_levels, spread
+from train.methods.pcrlv2.comparison import Comparer, Said, compare_locals, disagreement, draw_levels, spread
 
 
 def cosine(a, b):

@@ -22,17 +22,17 @@ from safetensors.torch import load_file
 
 from tests import finetuning
 from train import finetune, pretrain
-from train.comparison import draw_levels
 from train.curve import draw_views
+from train.methods.pcrlv2.comparison import draw_levels
+from train.methods.pcrlv2.config import ViewConfig
+from train.methods.pcrlv2.evaluation import best_line, evaluate_views
+from train.methods.pcrlv2.method import Pcrlv2, fading
+from train.methods.pcrlv2.pyramid import Pyramid, enlarge
 from train.networks.build import build_network
 from train.networks.nsunet import NsUNet
-from train.pcrlv2 import Pcrlv2, fading
-from train.pcrlv2_settings import ViewConfig
 from train.predict import Config as Predict
 from train.predict import main as predict
 from train.pretrain import Refused
-from train.pyramid import Pyramid, enlarge
-from train.view_evaluation import best_line, evaluate_views
 
 ROOT = Path(__file__).parents[1]
 TERMS = ["restoration", "comparison", "restoration_of_level", "comparison_of_locals"]

@@ -13,7 +13,7 @@ from train import finetune
 from train.finetune_settings import Classify, Localize, Segment
 from train.invocation import command_of
 from train.methods.config import Config as Pretrain
-from train.pcrlv2_settings import ViewConfig
+from train.methods.pcrlv2.config import ViewConfig
 from train.result import Config, command_line, main, read_run
 from train.run.folder import plain
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from .finetune_settings import Classify, Localize, Segment
 from .methods.config import Config as PretrainConfig
-from .pcrlv2_settings import ViewConfig
+from .methods.pcrlv2.config import ViewConfig
 
 _FIRST = ("data", "labels", "split", "init")
 _LAST = ("out",)

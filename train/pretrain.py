@@ -11,7 +11,7 @@
 Patches of a crop are swapped in pairs, and the network learns to undo it (Chen et al. 2019); `--pretext inpaint` and
 `--pretext autoencode` are there to compare with. A tenth of the cases is held out; on them
 ``restoration_gain = 1 - MSE(restored, target) / MSE(disordered, target)`` is measured: 0 is doing nothing, 1 is
-perfect. `--recipe pcrlv2` restores and compares views instead (Zhou et al. 2023): see `train.pcrlv2`, and `--recipe
+perfect. `--recipe pcrlv2` restores and compares views instead (Zhou et al. 2023): see `train.methods.pcrlv2.method`, and `--recipe
 pcrlv2 --help` for its settings. The folder given as ``--out`` gets
 
 ==========================  =========================================================================================
@@ -53,11 +53,11 @@ from .data.split import load_split
 from .methods.config import Config, RecipeName
 from .methods.evaluation import SEED
 from .methods.method import Measured, Method
+from .methods.pcrlv2.config import ViewConfig
+from .methods.pcrlv2.method import Pcrlv2
 from .methods.preview import Origin, draw_restored
 from .methods.restoration import Restoration
 from .networks.weights import export_weights
-from .pcrlv2 import Pcrlv2
-from .pcrlv2_settings import ViewConfig
 from .run import ranks
 from .run.checkpoint import load_state, read_state, take_up, write_state
 from .run.clock import Lap

@@ -2,7 +2,7 @@
 
 `train.pretrain` looks at the data, steps, measures, saves and resumes; all that differs between one way to pre-train
 and another is a `Method`. There is one file for each: `train.methods.restoration` is context restoration (and what it is
-compared with), `train.pcrlv2` is PCRLv2.
+compared with), `train.methods.pcrlv2.method` is PCRLv2.
 """
 
 from __future__ import annotations

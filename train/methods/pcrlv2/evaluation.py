@@ -12,10 +12,10 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ...run.device import autocast
+from ..evaluation import middle_slices
 from .comparison import spread
-from .methods.evaluation import middle_slices
 from .pyramid import Pyramid
-from .run.device import autocast
 
 _PICTURES = 4
 """Samples of which the middle slices are kept."""

@@ -19,10 +19,10 @@ import dali_cr
 from dali_cr.recipe.restoration import Pretext
 from dali_cr.volume.geometry import Triple
 
-from .methods.config import FIXED, Config, RecipeName
-from .networks.nsunet import STRIDE
+from ...networks.nsunet import STRIDE
+from ...run.config import Axis
+from ..config import FIXED, Config, RecipeName
 from .pyramid import RestorationHead
-from .run.config import Axis
 
 _NOT_HERE = {
     "pretext": "swap",

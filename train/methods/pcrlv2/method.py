@@ -37,15 +37,15 @@ import torch
 
 import dali_cr
 
+from ...networks.build import build_network
+from ...networks.nsunet import LEVELS
+from ...run import ranks
+from ...run.device import autocast
+from ..method import Measured, Method
 from .comparison import draw_levels
-from .methods.method import Measured, Method
-from .networks.build import build_network
-from .networks.nsunet import LEVELS
-from .pcrlv2_settings import ViewConfig
+from .config import ViewConfig
+from .evaluation import evaluate_views
 from .pyramid import Pyramid
-from .run import ranks
-from .run.device import autocast
-from .view_evaluation import evaluate_views
 
 MOMENTUM = 0.9
 

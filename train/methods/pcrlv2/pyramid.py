@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ...networks.nsunet import CONVOLUTION, LEVELS, NORM, NsUNet
 from .comparison import Comparer, Said, compare_locals, disagreement
-from .networks.nsunet import CONVOLUTION, LEVELS, NORM, NsUNet
 
 RestorationHead = Literal["code", "paper"]
 """What restores a level: a convolution, batch norm and a sigmoid as in the public 3-D code, or a convolution, batch
