@@ -13,7 +13,7 @@ from PIL import Image
 
 from train import pretrain
 from train.data.split import make_split
-from train.finetune_settings import Classify, Localize, Segment
+from train.tasks.config import Classify, Localize, Segment
 
 SHAPE = (28, 44)
 CROP = (1, 32, 48)

@@ -21,8 +21,8 @@ from tests.finetuning import WHOLE, classify, localize, prepared, read_csv, run_
 from train import finetune
 from train.data.split import load_split
 from train.finetune import Refused, first_cases, introduce
-from train.finetune_settings import Classify, Localize, Segment
-from train.transfer import check_fit, read_init
+from train.tasks.config import Classify, Localize, Segment
+from train.tasks.transfer import check_fit, read_init
 
 ROOT = Path(__file__).parents[1]
 FILES = {"checkpoint.pt", "config.json", "index.json", "metrics.jsonl", "model.safetensors", "report.json"}

@@ -17,8 +17,8 @@ from train.data.boxes import box_of, centroid_mm, read_boxes, to_canonical, to_f
 from train.data.labels import class_map, match, read_names
 from train.data.split import Split
 from train.finetune import _build_loader
-from train.supervision import join
-from train.task import View
+from train.tasks.targets import join
+from train.tasks.task import View
 
 
 def batches(config, task, training, count):

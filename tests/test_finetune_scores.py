@@ -7,12 +7,12 @@ from torch import nn
 
 import dali_cr
 from tests.volumes import write_nifti
-from train.classify import Classification, score_classes
 from train.data.volumes import content_box, pad_evenly, read_case
-from train.scoring import OVERLAP, score_masks, slide
-from train.segment import Segmentation, hide_unlabelled
-from train.supervision import _own_values
-from train.task import View
+from train.tasks.classify import Classification, score_classes
+from train.tasks.scoring import OVERLAP, score_masks, slide
+from train.tasks.segment import Segmentation, hide_unlabelled
+from train.tasks.targets import _own_values
+from train.tasks.task import View
 
 VIEW = View(crop=(16, 16, 16), normalize="zscore", batch_size=4)
 

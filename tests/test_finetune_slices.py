@@ -18,8 +18,8 @@ from train import finetune, predict
 from train.data.batches import Labelled
 from train.finetune import _build_loader, introduce
 from train.run.exits import Refused
-from train.segment import Segmentation
-from train.task import View
+from train.tasks.segment import Segmentation
+from train.tasks.task import View
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -17,10 +17,10 @@ from train import finetune, predict
 from train.data.batches import Labelled
 from train.data.boxes import box_of, in_crop
 from train.data.volumes import read_case, resample_labels, shape_at
-from train.localize import Localization
 from train.predict import Config
-from train.segment import Segmentation
-from train.task import View
+from train.tasks.localize import Localization
+from train.tasks.segment import Segmentation
+from train.tasks.task import View
 
 SPACINGS = [(1.0, 1.0, 1.0), (2.4, 1.5, 0.8), (0.7, 0.9, 3.1)]
 ORIENTATIONS = ["RAS", "LPI", "SAL"]

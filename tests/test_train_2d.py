@@ -24,7 +24,7 @@ from train.data.boxes import read_boxes
 from train.data.split import load_split, split_of_table
 from train.networks.build import build_network
 from train.run.exits import Refused
-from train.task import ask
+from train.tasks.task import ask
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

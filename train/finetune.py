@@ -50,7 +50,6 @@ from dali_cr.volume.geometry import Triple
 from .data.batches import Labelled
 from .data.cases import find_index, refused_files
 from .data.split import PARTS, Split, load_split, make_split
-from .finetune_settings import FREE, Classify, Config, Localize, Segment
 from .networks.build import ENCODER_OF, build_network
 from .networks.network import Levels, Network
 from .networks.plans import read_levels
@@ -65,9 +64,10 @@ from .run.folder import plain, write_config
 from .run.loop import Loop, Schedule
 from .run.optimizer import build_optimizer, learning_rate, update
 from .run.record import Record
-from .supervision import Supervised, open_task
-from .task import Scores, Task, View, refuse_larger
-from .transfer import Fit, Init, check_fit, load_fit, read_init
+from .tasks.config import FREE, Classify, Config, Localize, Segment
+from .tasks.targets import Supervised, open_task
+from .tasks.task import Scores, Task, View, refuse_larger
+from .tasks.transfer import Fit, Init, check_fit, load_fit, read_init
 
 
 @dataclass(frozen=True, kw_only=True)

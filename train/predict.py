@@ -24,10 +24,8 @@ from tqdm import tqdm
 
 import dali_cr
 
-from .classify import Classification
 from .data.cases import open_index, refused_files
 from .data.split import Part, load_split
-from .localize import Localization
 from .networks.build import build_network
 from .networks.network import Levels
 from .networks.weights import read_weights
@@ -35,8 +33,10 @@ from .run.command import end
 from .run.config import DataSettings
 from .run.device import choose_device
 from .run.exits import Refused
-from .segment import Segmentation
-from .task import Task, View, refuse_larger
+from .tasks.classify import Classification
+from .tasks.localize import Localization
+from .tasks.segment import Segmentation
+from .tasks.task import Task, View, refuse_larger
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Segmentation, Classification, Localization)}
 

@@ -35,7 +35,6 @@ import dali_cr
 from .data.split import load_split
 from .data.volumes import outside, pad_evenly, read_case
 from .finetune import first_cases, size_network
-from .finetune_settings import Classify
 from .networks.heads import shrunk
 from .networks.network import Network
 from .networks.weights import read_weights
@@ -47,9 +46,10 @@ from .study_jobs import Workshop
 from .study_report import describe_machine
 from .study_runs import Run, testing, tuning
 from .study_scores import choose_rates
-from .supervision import open_task
-from .task import Task, View, ask
-from .transfer import check_fit, load_fit, read_init
+from .tasks.config import Classify
+from .tasks.targets import open_task
+from .tasks.task import Task, View, ask
+from .tasks.transfer import check_fit, load_fit, read_init
 
 _BATCH = 32
 _GROUP = ("task", "init", "budget", "length", "lr")

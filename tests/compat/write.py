@@ -30,9 +30,9 @@ import tyro
 import dali_cr
 from tests.helpers.frozen import SINGLE, digest, frozen_index, write_frozen
 from train import finetune, pretrain
-from train.finetune_settings import Segment
 from train.methods.pcrlv2.config import ViewConfig
 from train.networks.weights import read_weights
+from train.tasks.config import Segment
 
 FILES = {name: SINGLE[name] for name in ("a.nii", "b.nii", "c.nii", "e.nii")}
 LABELS = {name: replace(file, dtype="|u1", slope=1.0, intercept=0.0, classes=3) for name, file in FILES.items()}

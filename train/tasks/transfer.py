@@ -13,8 +13,8 @@ from torch import nn
 import dali_cr
 from dali_cr.index.cases import Case
 
-from .networks.network import Network
-from .networks.weights import read_weights
+from ..networks.network import Network
+from ..networks.weights import read_weights
 
 Transfer = Literal["encoder", "encoder+decoder"]
 

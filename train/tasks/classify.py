@@ -17,10 +17,10 @@ from torch import nn
 import dali_cr
 from dali_cr.plan.sample import SamplePlan
 
-from .data.batches import draw_shifts, shift_images
-from .networks.heads import build_classifier
-from .networks.network import Network
-from .run.files import write_whole
+from ..data.batches import draw_shifts, shift_images
+from ..networks.heads import build_classifier
+from ..networks.network import Network
+from ..run.files import write_whole
 from .task import Batch, Scores, Task, View, ask, mean_of
 
 Flags = npt.NDArray[np.bool_]
@@ -36,7 +36,7 @@ class Classification(Task):
     multilabel : bool
         Whether a case may be of several classes, or of none.
     shift, seed
-        As of `train.localize.Localization`.
+        As of `train.tasks.localize.Localization`.
     flags : mapping of str to (K,) bool
         From a case to which classes it is of.
     """

@@ -20,12 +20,12 @@ import dali_cr
 from dali_cr.index.cases import Case
 from dali_cr.plan.sample import SamplePlan
 
-from .data.batches import draw_shifts, shift_images
-from .data.boxes import Walls, centroid_mm, in_crop, to_file
-from .data.volumes import shape_at
-from .networks.heads import Locator
-from .networks.network import Network
-from .run.files import write_whole
+from ..data.batches import draw_shifts, shift_images
+from ..data.boxes import Walls, centroid_mm, in_crop, to_file
+from ..data.volumes import shape_at
+from ..networks.heads import Locator
+from ..networks.network import Network
+from ..run.files import write_whole
 from .task import Batch, Scores, Task, View, ask, mean_of
 
 _BETA = 0.05

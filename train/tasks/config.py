@@ -14,8 +14,8 @@ from dali_cr.index.scan import EVERY_VOLUME
 from dali_cr.recipe.checks import check_spacing
 from dali_cr.volume.grid import Spacing
 
-from .data.labels import Unmatched
-from .run.config import DATA, Axis, RunSettings, Scaling
+from ..data.labels import Unmatched
+from ..run.config import DATA, Axis, RunSettings, Scaling
 from .segment import Absent
 from .task import View
 from .transfer import Init, Transfer

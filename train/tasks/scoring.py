@@ -17,7 +17,7 @@ from torch import nn
 
 from dali_cr.index.cases import Case
 
-from .data.volumes import Volume, content_box, outside, pad_evenly
+from ..data.volumes import Volume, content_box, outside, pad_evenly
 from .task import View, ask
 
 OVERLAP = 0.5

@@ -14,12 +14,12 @@ import dali_cr
 from dali_cr.index.cases import Case
 from dali_cr.volume.geometry import VolumeError
 
+from ..data.boxes import Walls, box_of, read_boxes, to_canonical
+from ..data.labels import Unmatched, find_label_files, match, read_labels, read_names
+from ..data.split import PARTS, Split, short_name
+from ..data.tables import choose_columns, read_table
 from .classify import Classification
-from .data.boxes import Walls, box_of, read_boxes, to_canonical
-from .data.labels import Unmatched, find_label_files, match, read_labels, read_names
-from .data.split import PARTS, Split, short_name
-from .data.tables import choose_columns, read_table
-from .finetune_settings import Classify, Config, Localize, Segment
+from .config import Classify, Config, Localize, Segment
 from .localize import Localization
 from .segment import Segmentation
 from .task import Task, View

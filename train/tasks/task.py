@@ -24,9 +24,9 @@ from dali_cr.recipe.slices import ORDERS, Slices
 from dali_cr.volume.geometry import Triple
 from dali_cr.volume.grid import Spacing
 
-from .data.volumes import outside, pad_evenly, read_case, shape_at
-from .networks.network import Network
-from .run.device import autocast
+from ..data.volumes import outside, pad_evenly, read_case, shape_at
+from ..networks.network import Network
+from ..run.device import autocast
 
 Batch = dict[str, torch.Tensor]
 
