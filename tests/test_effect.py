@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from train.effect import bootstrap_interval, holm, paired_difference
+from train.report.intervals import bootstrap_interval, holm, paired_difference
 
 
 def test_pairs_by_case_whatever_the_order() -> None:

@@ -22,7 +22,6 @@ from safetensors.torch import load_file
 
 from tests import finetuning
 from train import finetune, pretrain
-from train.curve import draw_views
 from train.methods.pcrlv2.comparison import draw_levels
 from train.methods.pcrlv2.config import ViewConfig
 from train.methods.pcrlv2.evaluation import best_line, evaluate_views
@@ -33,6 +32,7 @@ from train.networks.nsunet import NsUNet
 from train.predict import Config as Predict
 from train.predict import main as predict
 from train.pretrain import Refused
+from train.report.curves import draw_views
 
 ROOT = Path(__file__).parents[1]
 TERMS = ["restoration", "comparison", "restoration_of_level", "comparison_of_locals"]

@@ -10,9 +10,9 @@ import tyro
 
 from tests.finetuning import classify, localize, read_csv, run_pretraining, segment, write_data
 from train import finetune
-from train.invocation import command_of
 from train.methods.config import Config as Pretrain
 from train.methods.pcrlv2.config import ViewConfig
+from train.report.invocation import command_of
 from train.result import Config, command_line, main, read_run
 from train.run.folder import plain
 from train.tasks.config import Classify, Localize, Segment

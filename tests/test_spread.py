@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from train.spread import resample_classes, summarise
+from train.report.summary import resample_classes, summarise
 
 
 def test_a_case_counts_once_whatever_the_number_of_its_organs():

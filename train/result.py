@@ -21,10 +21,10 @@ from typing import Any
 
 import tyro
 
-from .curve import draw_finetuning, draw_pretraining, draw_views
-from .invocation import PATHS, command_of, kind_of, public_path
+from .report.curves import draw_finetuning, draw_pretraining, draw_views
+from .report.invocation import PATHS, command_of, kind_of, public_path
+from .report.summary import summarise
 from .run.files import write_json
-from .spread import summarise
 
 _PLACES = ("out", "index")
 """Settings that say something about a machine and nothing about the result."""

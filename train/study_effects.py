@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .effect import Interval, bootstrap_interval, holm, paired_difference
+from .report.intervals import Interval, bootstrap_interval, holm, paired_difference
 from .study_jobs import Workshop
 from .study_runs import Arm, Run, arms_of
 from .study_scores import case_scores

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .methods.config import Config as PretrainConfig
-from .methods.pcrlv2.config import ViewConfig
-from .tasks.config import Classify, Localize, Segment
+from ..methods.config import Config as PretrainConfig
+from ..methods.pcrlv2.config import ViewConfig
+from ..tasks.config import Classify, Localize, Segment
 
 _FIRST = ("data", "labels", "split", "init")
 _LAST = ("out",)

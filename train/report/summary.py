@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .effect import bootstrap_interval
-from .tasks.classify import score_classes
+from ..tasks.classify import score_classes
+from .intervals import bootstrap_interval
 
 Row = Mapping[str, str]
 """Of a scores.csv: the text of each column."""
