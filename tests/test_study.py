@@ -19,14 +19,17 @@ import pytest
 import safetensors.numpy
 
 from tests.finetuning import read_csv, write_data
-from train import finetune, pretrain, study, study_plot, study_runs
+from train import finetune, pretrain
 from train.data.split import load_split
-from train.study_data import split_by_table
-from train.study_file import read_study
-from train.study_jobs import Failed, Workshop
-from train.study_runs import Arm, Run, arguments, arms_of
-from train.study_scores import case_scores
-from train.study_table import Data
+from train.study import __main__ as study
+from train.study import plot as study_plot
+from train.study import runs as study_runs
+from train.study.data import split_by_table
+from train.study.declared import Data
+from train.study.file import read_study
+from train.study.jobs import Failed, Workshop
+from train.study.runs import Arm, Run, arguments, arms_of
+from train.study.scores import case_scores
 
 FILE = """
 [protocol]

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from tests.finetuning import write_data
-from train import finetune, pretrain, study, study_probe
-from train.study_jobs import Workshop
-from train.study_probe import fit_ridge
-from train.study_runs import Run
+from train import finetune, pretrain
+from train.study import __main__ as study
+from train.study import probe as study_probe
+from train.study.jobs import Workshop
+from train.study.probe import fit_ridge
+from train.study.runs import Run
 
 FILE = """
 [protocol]

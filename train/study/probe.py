@@ -2,7 +2,7 @@
 
 ::
 
-    python -m train.study_probe train/studies/cpu_recipe.toml --data openkbp_organpatch3d=PATH
+    python -m train.study.probe train/studies/cpu_recipe.toml --data openkbp_organpatch3d=PATH
 
 For every test run, its network is taken as it was before the first step. Features are the averages over space of what
 the encoder ends with, its batch norms' statistics measured anew on the pool, as untrained ones have none. On them a
@@ -32,24 +32,24 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import dali_cr
 
-from .data.split import load_split
-from .data.volumes import outside, pad_evenly, read_case
-from .finetune import first_cases, size_network
-from .networks.heads import shrunk
-from .networks.network import Network
-from .networks.weights import read_weights
-from .run.files import write_json
-from .run.folder import commit, versions
-from .study import Config, open_workshop
-from .study_file import read_study
-from .study_jobs import Workshop
-from .study_report import describe_machine
-from .study_runs import Run, testing, tuning
-from .study_scores import choose_rates
-from .tasks.config import Classify
-from .tasks.targets import open_task
-from .tasks.task import Task, View, ask
-from .tasks.transfer import check_fit, load_fit, read_init
+from ..data.split import load_split
+from ..data.volumes import outside, pad_evenly, read_case
+from ..finetune import first_cases, size_network
+from ..networks.heads import shrunk
+from ..networks.network import Network
+from ..networks.weights import read_weights
+from ..run.files import write_json
+from ..run.folder import commit, versions
+from ..tasks.config import Classify
+from ..tasks.targets import open_task
+from ..tasks.task import Task, View, ask
+from ..tasks.transfer import check_fit, load_fit, read_init
+from .__main__ import Config, open_workshop
+from .file import read_study
+from .jobs import Workshop
+from .report import describe_machine
+from .runs import Run, testing, tuning
+from .scores import choose_rates
 
 _BATCH = 32
 _GROUP = ("task", "init", "budget", "length", "lr")
@@ -178,7 +178,7 @@ def average(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
     config = tyro.cli(
-        Config, prog="python -m train.study_probe", args=arguments, config=(tyro.conf.FlagCreatePairsOff,)
+        Config, prog="python -m train.study.probe", args=arguments, config=(tyro.conf.FlagCreatePairsOff,)
     )
     try:
         study = read_study(config.file)

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from .run.files import write_whole
-from .study_effects import Effect, Group
-from .study_runs import arms_of
-from .study_table import Study, lower_is_better
+from ..run.files import write_whole
+from .declared import Study, lower_is_better
+from .effects import Effect, Group
+from .runs import arms_of
 
 
 def write_tables(path: Path, study: Study, groups: Sequence[Group], effects: Sequence[Effect], told: Any) -> None:

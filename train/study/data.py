@@ -8,10 +8,10 @@ from pathlib import Path
 
 import dali_cr
 
-from .data.split import Split, find_subject, load_split, make_split
-from .data.tables import read_table
-from .run.files import write_json
-from .study_table import Data, Study
+from ..data.split import Split, find_subject, load_split, make_split
+from ..data.tables import read_table
+from ..run.files import write_json
+from .declared import Data, Study
 
 HOME = "DALI_CR_DATA"
 """The variable that names a folder with data of any name."""

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from .report.intervals import Interval, bootstrap_interval, holm, paired_difference
-from .study_jobs import Workshop
-from .study_runs import Arm, Run, arms_of
-from .study_scores import case_scores
-from .study_table import Budget, Study, lower_is_better
+from ..report.intervals import Interval, bootstrap_interval, holm, paired_difference
+from .declared import Budget, Study, lower_is_better
+from .jobs import Workshop
+from .runs import Arm, Run, arms_of
+from .scores import case_scores
 
 
 @dataclass(frozen=True, kw_only=True)

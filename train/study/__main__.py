@@ -37,17 +37,17 @@ from typing import Literal
 
 import tyro
 
-from .run.files import write_whole
-from .study_data import find_folders, index_data
-from .study_effects import compare, gather
-from .study_file import read_study
-from .study_jobs import Failed, Workshop
-from .study_markdown import write_tables
-from .study_plot import draw_scores
-from .study_report import describe_pretraining, describe_runs, write_runs, write_summary
-from .study_runs import Run, arms_of, pretraining, testing, tuning
-from .study_scores import choose_rates, refuse_other_networks
-from .study_table import Study
+from ..run.files import write_whole
+from .data import find_folders, index_data
+from .declared import Study
+from .effects import compare, gather
+from .file import read_study
+from .jobs import Failed, Workshop
+from .markdown import write_tables
+from .plot import draw_scores
+from .report import describe_pretraining, describe_runs, write_runs, write_summary
+from .runs import Run, arms_of, pretraining, testing, tuning
+from .scores import choose_rates, refuse_other_networks
 
 _RESULTS = Path(__file__).resolve().parent / "results"
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from .run.files import write_json, write_whole
-from .run.folder import commit, versions
-from .study_effects import Effect, Group
-from .study_jobs import Workshop
-from .study_runs import Run
-from .study_scores import case_scores
-from .study_table import Study
+from ..run.files import write_json, write_whole
+from ..run.folder import commit, versions
+from .declared import Study
+from .effects import Effect, Group
+from .jobs import Workshop
+from .runs import Run
+from .scores import case_scores
 
 _COLUMNS = ("phase", "task", "init", "transfer", "pretrain_seed", "budget", "cases", "length", "steps", "lr", "seed")
 

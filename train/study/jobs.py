@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .run.exits import Stop
-from .run.files import write_json
-from .study_data import image_folders
-from .study_runs import Run, arguments
-from .study_table import Study
+from ..run.exits import Stop
+from ..run.files import write_json
+from .data import image_folders
+from .declared import Study
+from .runs import Run, arguments
 
 _PROJECT = Path(__file__).resolve().parent.parent
 _SHOWN = 3

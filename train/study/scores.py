@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import safetensors
 
-from .study_jobs import Workshop
-from .study_runs import Arm, Run, arms_of
-from .study_table import lower_is_better
+from .declared import lower_is_better
+from .jobs import Workshop
+from .runs import Arm, Run, arms_of
 
 _LEAST = 1e-6
 """A probability below it counts as it: the logarithm of 0 would outweigh all other cases (project choice)."""

@@ -9,9 +9,9 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .study_effects import Group
-from .study_runs import arms_of
-from .study_table import Study, lower_is_better
+from .declared import Study, lower_is_better
+from .effects import Group
+from .runs import arms_of
 
 
 def draw_scores(path: Path, study: Study, groups: Sequence[Group]) -> None:

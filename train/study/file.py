@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from .study_table import METRICS, Budget, Data, Init, Protocol, Study, Task, Tuning
+from .declared import METRICS, Budget, Data, Init, Protocol, Study, Task, Tuning
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
-from .study_table import Budget, Options, Study
+from .declared import Budget, Options, Study
 
 Phase = Literal["pretrain", "tune", "test"]
 
