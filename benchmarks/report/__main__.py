@@ -17,9 +17,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import charts, results
+from benchmarks import results
 from benchmarks.contenders.roster import CACHED
-from benchmarks.summary import summary
+from benchmarks.report import charts
+from benchmarks.report.summary import summary
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 _BEGIN, _END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
