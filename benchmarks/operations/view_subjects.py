@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks import plain_views
 from benchmarks.clock import HostClock
-from benchmarks.subjects import AFFINE, Case, Subject, difference, draw_raw
+from benchmarks.operations import numpy_views as plain_views
+from benchmarks.operations.subjects import AFFINE, Case, Subject, difference, draw_raw
 from dali_cr.ops.blur import blur, blur_ref
 from dali_cr.ops.decode import decode_channel
 from dali_cr.ops.gamma import gamma, gamma_ref
@@ -38,7 +38,7 @@ def list_views(edges: tuple[int, ...], batches: tuple[int, ...]) -> list[Case]:
 
 
 def prepare_view(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
-    """Draw inputs and return what to run on them; see `benchmarks.subjects.prepare`."""
+    """Draw inputs and return what to run on them; see `benchmarks.operations.subjects.prepare`."""
     return (_gather if case.op == "gather" else _intensity)(case, clock, rng)
 
 
