@@ -49,7 +49,7 @@ def measure(job: Job) -> dict[str, Any]:
     """Measure in this process; see the module's text for what is timed."""
     from benchmarks import usage
     from benchmarks.contenders.roster import ROSTER
-    from benchmarks.verdict import judge
+    from benchmarks.workloads.verdict import judge
 
     gpu_before = usage.gpu_bytes() if job.device == "cuda" else None
     start = time.perf_counter()

@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 
 import dali_cr
-from benchmarks import accelerator, kernels, loader, results, training, usage, verdict
+from benchmarks import accelerator, kernels, loader, results, training, usage
 from benchmarks.clock import HostClock
 from benchmarks.contenders import plain, roster
 from benchmarks.contenders.feed import Job
 from benchmarks.operations import subjects
 from benchmarks.operations.subjects import Case
 from benchmarks.report import __main__ as report
-from benchmarks.volumes import find_volumes
-from benchmarks.workload import WORKLOADS, Workload, intensity
+from benchmarks.workloads import verdict
+from benchmarks.workloads.volumes import find_volumes
+from benchmarks.workloads.workload import WORKLOADS, Workload, intensity
 from dali_cr.read.normalize import affine_map
 
 TINY = Workload(

@@ -10,8 +10,8 @@ import pytest
 
 from benchmarks import loader
 from benchmarks.contenders.roster import ROSTER
-from benchmarks.volumes import find_volumes
-from benchmarks.workload import WORKLOADS, intensity
+from benchmarks.workloads.volumes import find_volumes
+from benchmarks.workloads.workload import WORKLOADS, intensity
 from dali_cr.pipeline.multiview import ViewPairSource
 from dali_cr.plan.sample import views_of
 from dali_cr.plan.stream import Stream

@@ -16,7 +16,7 @@ from typing import Any
 from isal import isal_zlib
 
 from benchmarks.contenders.feed import Arrays, Feed, endless, in_threads
-from benchmarks.workload import Triple
+from benchmarks.workloads.workload import Triple
 from dali_cr.pipeline.graph import make_planner
 from dali_cr.plan import window
 from dali_cr.plan.sample import SamplePlan

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 import dali_cr
 from benchmarks.contenders.feed import Arrays, Feed, Job
-from benchmarks.verdict import Corruption
+from benchmarks.workloads.verdict import Corruption
 from dali_cr.pipeline.graph import make_planner, make_source
 from dali_cr.plan.stream import Stream
 

@@ -12,8 +12,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.contenders.feed import Arrays, Feed, endless, in_threads
-from benchmarks.verdict import Corruption
-from benchmarks.workload import Edges, intensity
+from benchmarks.workloads.verdict import Corruption
+from benchmarks.workloads.workload import Edges, intensity
 
 
 class Decode(Feed):

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.contenders.feed import Arrays, Feed, endless, in_threads
-from benchmarks.verdict import Corruption
-from benchmarks.workload import Triple, intensity
+from benchmarks.workloads.verdict import Corruption
+from benchmarks.workloads.workload import Triple, intensity
 
 
 class Plain(Feed):

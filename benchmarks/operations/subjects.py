@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.clock import HostClock
-from benchmarks.workload import Triple
+from benchmarks.workloads.workload import Triple
 from dali_cr import Restoration, Swap
 from dali_cr.ops.decode import Affine, decode_channel, decode_volume, decode_volume_ref, make_record
 from dali_cr.ops.restore import restore_pairs

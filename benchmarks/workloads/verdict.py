@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.workload import Triple
+from benchmarks.workloads.workload import Triple
 
 Corruption = Callable[[npt.NDArray[np.float32], int], npt.NDArray[np.float32]]
 """(D, H, W) and a number to draw from -> (D, H, W)."""

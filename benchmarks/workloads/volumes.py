@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 import dali_cr
-from benchmarks.workload import Triple, Workload
+from benchmarks.workloads.workload import Triple, Workload
 from dali_cr.index.cases import Index
 from dali_cr.tools.phantom import Modality, make_phantom
 from dali_cr.tools.phantom_files import write_images
