@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.stages import Stage, run_stages
+from benchmarks.measure.stages import Stage, run_stages
 
 _EVERY_KERNEL = ("python", "-m", "tests.every_kernel")
 _SANITIZER = ("compute-sanitizer", "--error-exitcode", "9", "--print-limit", "20")

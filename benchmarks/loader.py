@@ -25,9 +25,9 @@ from tqdm import tqdm
 
 from benchmarks.contenders.feed import Job
 from benchmarks.contenders.roster import ROSTER, Contender
-from benchmarks.machine import cores
-from benchmarks.measure import run
-from benchmarks.results import new_result, result_path, summarize, write_result
+from benchmarks.measure.machine import cores
+from benchmarks.measure.results import new_result, result_path, summarize, write_result
+from benchmarks.measure.worker import run
 from benchmarks.workloads import volumes
 from benchmarks.workloads.workload import WORKLOADS, Workload
 from dali_cr.index.cases import Index

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 import dali_cr
-from benchmarks import accelerator, kernels, loader, results, training, usage
-from benchmarks.clock import HostClock
+from benchmarks import kernels, loader, training
 from benchmarks.contenders import plain, roster
 from benchmarks.contenders.feed import Job
+from benchmarks.measure import accelerator, results, usage
+from benchmarks.measure.clock import HostClock
 from benchmarks.operations import subjects
 from benchmarks.operations.subjects import Case
 from benchmarks.report import __main__ as report

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import gpu
-from benchmarks.stages import Stage, run_stages
+from benchmarks.measure.stages import Stage, run_stages
 
 
 def python(text: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.clock import HostClock
+from benchmarks.measure.clock import HostClock
 from benchmarks.workloads.workload import Triple
 from dali_cr import Restoration, Swap
 from dali_cr.ops.decode import Affine, decode_channel, decode_volume, decode_volume_ref, make_record

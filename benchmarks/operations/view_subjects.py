@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.clock import HostClock
+from benchmarks.measure.clock import HostClock
 from benchmarks.operations import numpy_views as plain_views
 from benchmarks.operations.subjects import AFFINE, Case, Subject, difference, draw_raw
 from dali_cr.ops.blur import blur, blur_ref

@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import results
 from benchmarks.contenders.roster import CACHED
+from benchmarks.measure import results
 from benchmarks.report import charts
 from benchmarks.report.summary import summary
 

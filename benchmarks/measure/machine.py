@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks.usage import query_gpu
+from benchmarks.measure.usage import query_gpu
 from train.run.folder import commit, versions
 
 _PEERS = ("nibabel", "torchio", "nvidia-cuda-nvrtc", "nvidia-cuda-nvrtc-cu12")

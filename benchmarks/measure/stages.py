@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results import new_result, read_result, write_result
+from benchmarks.measure.results import new_result, read_result, write_result
 
 _TAIL = 4000
 """Characters of a stage's output that are kept in the result; all of it is in its log."""

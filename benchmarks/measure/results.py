@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import environment
+from benchmarks.measure.machine import environment
 
 FOLDER = Path(__file__).resolve().parent / "results"
 FORMAT = 1

@@ -32,7 +32,7 @@ def run(job: Job) -> dict[str, Any]:
     RuntimeError
         If it failed or hung; the message is the end of what it said.
     """
-    command = [sys.executable, "-m", "benchmarks.measure"]
+    command = [sys.executable, "-m", "benchmarks.measure.worker"]
     asked = json.dumps(job.to_json())
     try:
         task = subprocess.run(command, input=asked, text=True, capture_output=True, cwd=_ROOT, timeout=LIMIT_SECONDS)
@@ -47,8 +47,8 @@ def run(job: Job) -> dict[str, Any]:
 
 def measure(job: Job) -> dict[str, Any]:
     """Measure in this process; see the module's text for what is timed."""
-    from benchmarks import usage
     from benchmarks.contenders.roster import ROSTER
+    from benchmarks.measure import usage
     from benchmarks.workloads.verdict import judge
 
     gpu_before = usage.gpu_bytes() if job.device == "cuda" else None
