@@ -13,7 +13,8 @@ import pytest
 
 import dali_cr
 from benchmarks import kernels, loader, training
-from benchmarks.contenders import plain, roster
+from benchmarks.contenders import numpy_loop as plain
+from benchmarks.contenders import roster
 from benchmarks.contenders.feed import Job
 from benchmarks.measure import accelerator, results, usage
 from benchmarks.measure.clock import HostClock
@@ -125,7 +126,7 @@ def test_images_are_measured_by_who_reads_them(monkeypatch, tmp_path):
 
 def test_pillow_and_the_loader_see_the_same_pixels(tmp_path):
     """The same crop of the same file, normalised the same way."""
-    from benchmarks.contenders.pil_loader import PilLoader
+    from benchmarks.contenders.pillow_loader import PilLoader
 
     whole = replace(IMAGES, crop=IMAGES.shape)
     index = find_volumes(whole, 1, None, tmp_path)
