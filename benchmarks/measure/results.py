@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.measure.machine import environment
 
-FOLDER = Path(__file__).resolve().parent / "results"
+FOLDER = Path(__file__).resolve().parents[1] / "results"
 FORMAT = 1
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LIMIT_SECONDS = 1800
 """No run takes so long unless it hangs."""
 
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(job: Job) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from dali_cr.index.cases import Index
 from dali_cr.tools.phantom import Modality, make_phantom
 from dali_cr.tools.phantom_files import write_images
 
-FOLDER = Path(__file__).resolve().parents[1] / "runs" / "bench-data"
+FOLDER = Path(__file__).resolve().parents[2] / "runs" / "bench-data"
 """Where the synthetic volumes are kept between runs; git ignores it."""
 
 PHANTOM_SEED = 0

@@ -1,8 +1,7 @@
 """What a pre-training run trains and by which loss: a `Method`.
 
 `train.pretrain` looks at the data, steps, measures, saves and resumes; all that differs between one way to pre-train
-and another is a `Method`. There is one file for each: `train.methods.restoration` is context restoration (and what it is
-compared with), `train.methods.pcrlv2.method` is PCRLv2.
+and another is a `Method`. `restoration` is context restoration (and what it is compared with), `pcrlv2` is PCRLv2.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ advise to add the skips, which makes a fresh decoder on the pre-trained encoder.
 
 Sizes are those of the public 3-D code (RL4M/PCRLv2, ``models/pcrlv2_model_3d.py``), biases in front of batch norms
 included: with 64 filters and one channel 7,027,776 numbers in the encoder, 9,723,392 in the decoder and 65 in the
-output. The 17.11 million of the public model count the heads of `train.methods.pcrlv2.comparison` and `train.methods.pcrlv2.pyramid` too: 348,096 to
-compare and 12,105 to restore the levels. In 2-D it is the same without an axis, which is a project choice: the public
+output. The 17.11 million of the public model count the heads of `methods/pcrlv2` too: 348,096 to compare and 12,105 to
+restore the levels. In 2-D it is the same without an axis, which is a project choice: the public
 2-D code has a ResNet-18 as its encoder, which starts from ImageNet.
 """
 

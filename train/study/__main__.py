@@ -49,7 +49,7 @@ from .report import describe_pretraining, describe_runs, write_runs, write_summa
 from .runs import Run, arms_of, pretraining, testing, tuning
 from .scores import choose_rates, refuse_other_networks
 
-_RESULTS = Path(__file__).resolve().parent / "results"
+_RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,12 @@ from .data import image_folders
 from .declared import Study
 from .runs import Run, arguments
 
-_PROJECT = Path(__file__).resolve().parent.parent
+_PACKAGE = __package__.rpartition(".")[0]
+"""`train` in a checkout, `dali_cr.train` in an installation."""
+
+_ROOT = Path(__file__).resolve().parents[len(__package__.split("."))]
+"""The folder that the package is imported from."""
+
 _SHOWN = 3
 
 
@@ -126,7 +131,13 @@ class Workshop:
     def command(self, run: Run) -> list[str]:
         """Return the command line of a run."""
         data = self.study.data[run.data]
-        line = [sys.executable, "-m", *run.command, *arguments(run.options, self.folders[run.data])]
+        line = [
+            sys.executable,
+            "-m",
+            f"{_PACKAGE}.{run.command[0]}",
+            *run.command[1:],
+            *arguments(run.options, self.folders[run.data]),
+        ]
         line += ["--data", *map(str, image_folders(data, self.folders[run.data]))]
         line += ["--index", str(self.index(run.data)), "--split", str(self.split(run.data))]
         line += ["--out", str(self.out(run)), "--device", self.device, "--threads", str(self.threads), "--resume"]
@@ -151,7 +162,7 @@ class Workshop:
             log.flush()
             # A group of its own: a Ctrl-C at the terminal is passed on once, not twice, which would not save the run.
             process = subprocess.Popen(
-                self.command(run), cwd=_PROJECT, env=environment, stdout=log, stderr=log, start_new_session=True
+                self.command(run), cwd=_ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
             )
             self._processes.append(process)
             if self._stop.is_set():

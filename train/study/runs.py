@@ -84,7 +84,7 @@ def pretraining(study: Study) -> list[Run]:
                 Run(
                     name=_pretrained(data, name, seed),
                     phase="pretrain",
-                    command=("train.pretrain",),
+                    command=("pretrain",),
                     data=data,
                     options=options,
                     arm=Arm(name),
@@ -147,7 +147,7 @@ def _finetuning(study: Study, name: str, phase: Phase, rate: float, **what: Any)
     return Run(
         name=name,
         phase=phase,
-        command=("train.finetune", task.kind),
+        command=("finetune", task.kind),
         data=task.data,
         options=options,
         uses=uses,
