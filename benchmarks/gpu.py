@@ -42,7 +42,7 @@ def stages_of(command: str, out: Path) -> list[Stage]:
             ),
         ]
     if command == "study":
-        study = ("python", "-m", "train.study", "train/studies/gpu.toml", "--jobs", "4", "--device", "cuda")
+        study = ("python", "-m", "train.study", "train/studies/gpu/study.toml", "--jobs", "4", "--device", "cuda")
         kept = ("--runs", str(out / "study-runs"), "--results", str(out / "study"))
         return [Stage("study", (*study, *kept), 24 * 3600)]
     found = [Stage("kernels", _bench("kernels", out / "kernels.json"), 240)]

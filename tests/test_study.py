@@ -183,7 +183,7 @@ def test_commands_of_the_studies_are_understood(name: str, monkeypatch: pytest.M
     taken: list[Any] = []
     for command in (pretrain, finetune):
         monkeypatch.setattr(command, "main", lambda config: taken.append(config) or {})
-    declared = read_study(Path(study.__file__).parent / "studies" / f"{name}.toml")
+    declared = read_study(Path(study.__file__).parents[1] / "studies" / name / "study.toml")
     folders = {data: Path("/d") / data for data in declared.data}
     workshop = Workshop(study=declared, folder=Path("/r"), folders=folders)
     rates = {(task, arm): 1e-3 for task in declared.tasks for arm in arms_of(declared, task)}

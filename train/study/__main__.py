@@ -2,10 +2,10 @@
 
 ::
 
-    python -m train.study train/studies/cpu.toml --dry-run
-    python -m train.study train/studies/cpu.toml --data msd_hippocampus=/data/msd_hippocampus --jobs 2
+    python -m train.study train/studies/cpu/study.toml --dry-run
+    python -m train.study train/studies/cpu/study.toml --data msd_hippocampus=/data/msd_hippocampus --jobs 2
 
-The file fixes the protocol before the first run: see ``train/studies/cpu.toml``. Pre-training runs are made once for
+The file fixes the protocol before the first run: see ``train/studies/cpu/study.toml``. Pre-training runs are made once for
 each data, beginning and seed, on the pool of the split only; learning rates are chosen for each task and beginning on
 val, with a seed that tests nothing; then every run's last weights are tested once. The same command goes on where it
 was cut: finished runs are not done again, and a changed entry of the file is refused for runs that were begun.
@@ -41,15 +41,13 @@ from ..run.files import write_whole
 from .data import find_folders, index_data
 from .declared import Study
 from .effects import compare, gather
-from .file import read_study
+from .file import home_of, read_study
 from .jobs import Failed, Workshop
 from .markdown import write_tables
 from .plot import draw_scores
 from .report import describe_pretraining, describe_runs, write_runs, write_summary
 from .runs import Run, arms_of, pretraining, testing, tuning
 from .scores import choose_rates, refuse_other_networks
-
-_RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +66,8 @@ class Config:
     """Where to train; auto is a GPU if there is one."""
     runs: Path = Path("runs")
     """Gets a folder with the study's name, for what runs leave."""
-    results: Path = _RESULTS
-    """Gets a folder with the study's name, for what is kept."""
+    results: Path | None = None
+    """Gets a folder with the study's name, for what is kept; the folder of study.toml itself if not given."""
     dry_run: bool = False
     """Only list the runs and say how many they are."""
 
@@ -79,6 +77,12 @@ class Config:
             count = getattr(self, name)
             if count is not None and count < 1:
                 raise ValueError(f"{name}: wanted at least 1, got {count}")
+
+
+def results_of(config: Config) -> Path:
+    """Return the folder for what is kept of a study."""
+    home = home_of(config.file)
+    return config.results / home.name if config.results else home
 
 
 def list_runs(study: Study) -> Iterator[str]:
@@ -155,9 +159,10 @@ def main(config: Config) -> Path:
         "pretraining": describe_pretraining(workshop, before),
         "rates": rates,
     }
-    out = config.results / study.name
+    out = results_of(config)
     out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / "study.toml", config.file.read_bytes())
+    if not (out / "study.toml").exists() or not config.file.samefile(out / "study.toml"):
+        write_whole(out / "study.toml", config.file.read_bytes())
     write_runs(out / "runs.csv", workshop, [*tuned, *tested])
     write_summary(out / "summary.json", study, groups, effects, **told)
     write_tables(out / "table.md", study, groups, effects, told)

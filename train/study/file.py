@@ -21,6 +21,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]*")
 """Of what becomes part of a folder's name, between dashes."""
 
 
+def home_of(path: Path) -> Path:
+    """Return the folder of a study, which gets its results: that of its study.toml, or one named after its file."""
+    path = path.absolute()
+    return path.parent if path.name == "study.toml" else path.with_suffix("")
+
+
 def read_study(path: Path) -> Study:
     """Read a study's file.
 
@@ -42,7 +48,7 @@ def read_study(path: Path) -> Study:
     protocol = dict(content["protocol"])
     protocol["tuning"] = _make(Tuning, "protocol.tuning", protocol.get("tuning", {}))
     study = Study(
-        name=path.stem,
+        name=home_of(path).name,
         digest=hashlib.sha256(text).hexdigest(),
         protocol=_make(Protocol, "protocol", protocol),
         finetune=content.get("finetune", {}),

@@ -131,13 +131,8 @@ class Workshop:
     def command(self, run: Run) -> list[str]:
         """Return the command line of a run."""
         data = self.study.data[run.data]
-        line = [
-            sys.executable,
-            "-m",
-            f"{_PACKAGE}.{run.command[0]}",
-            *run.command[1:],
-            *arguments(run.options, self.folders[run.data]),
-        ]
+        module, *words = run.command
+        line = [sys.executable, "-m", f"{_PACKAGE}.{module}", *words, *arguments(run.options, self.folders[run.data])]
         line += ["--data", *map(str, image_folders(data, self.folders[run.data]))]
         line += ["--index", str(self.index(run.data)), "--split", str(self.split(run.data))]
         line += ["--out", str(self.out(run)), "--device", self.device, "--threads", str(self.threads), "--resume"]

@@ -2,7 +2,7 @@
 
 ::
 
-    python -m train.study.probe train/studies/cpu_recipe.toml --data openkbp_organpatch3d=PATH
+    python -m train.study.probe train/studies/cpu_recipe/study.toml --data openkbp_organpatch3d=PATH
 
 For every test run, its network is taken as it was before the first step. Features are the averages over space of what
 the encoder ends with, its batch norms' statistics measured anew on the pool, as untrained ones have none. On them a
@@ -44,7 +44,7 @@ from ..tasks.config import Classify
 from ..tasks.targets import open_task
 from ..tasks.task import Task, View, ask
 from ..tasks.transfer import check_fit, load_fit, read_init
-from .__main__ import Config, open_workshop
+from .__main__ import Config, open_workshop, results_of
 from .file import read_study
 from .jobs import Workshop
 from .report import describe_machine
@@ -183,7 +183,7 @@ def command_line(arguments: Sequence[str] | None = None) -> int:
     try:
         study = read_study(config.file)
         rows = list(probe_runs(open_workshop(config, study)))
-        out = config.results / study.name / "features.json"
+        out = results_of(config) / "features.json"
         out.parent.mkdir(parents=True, exist_ok=True)
         about = {"study": study.name, "file_sha256": study.digest, "machine": describe_machine()}
         write_json(out, {**about, "versions": versions(), "commit": commit(), "means": average(rows), "runs": rows})

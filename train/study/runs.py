@@ -43,7 +43,7 @@ class Run:
     """Its folder, in that of the study."""
     phase: Phase
     command: tuple[str, ...]
-    """A module, and a subcommand."""
+    """A command of `train`, and its subcommand."""
     data: str
     options: Options
     """Paths as in the study's file: `DATA` for the data's folder."""
@@ -59,7 +59,8 @@ class Run:
     @property
     def record(self) -> dict[str, Any]:
         """What is written down of it: another of the same name is another study's."""
-        return {"command": list(self.command), "options": self.options, "uses": self.uses}
+        # As releases before 0.2 wrote it: their studies go on.
+        return {"command": [f"train.{self.command[0]}", *self.command[1:]], "options": self.options, "uses": self.uses}
 
 
 def arms_of(study: Study, task: str) -> list[Arm]:
