@@ -5,9 +5,9 @@
     python -m train.study train/studies/cpu/study.toml --dry-run
     python -m train.study train/studies/cpu/study.toml --data msd_hippocampus=/data/msd_hippocampus --jobs 2
 
-The file fixes the protocol before the first run: see ``train/studies/cpu/study.toml``. Pre-training runs are made once for
-each data, beginning and seed, on the pool of the split only; learning rates are chosen for each task and beginning on
-val, with a seed that tests nothing; then every run's last weights are tested once. The same command goes on where it
+The file fixes the protocol before the first run: see ``train/studies/cpu/study.toml``. Pre-training runs are made once
+for each data, beginning and seed, on the pool of the split only; learning rates are chosen for each task and beginning
+on val, with a seed that tests nothing; then every run's last weights are tested once. The same command goes on where it
 was cut: finished runs are not done again, and a changed entry of the file is refused for runs that were begun.
 
 Runs, their logs and their times are under ``runs/STUDY``. Under ``train/results/STUDY`` are, when all are finished,
