@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks.measure.stages import Stage, run_stages
 
-_EVERY_KERNEL = ("python", "-m", "tests.every_kernel")
+_EVERY_KERNEL = ("python", "-m", "tests.manual.every_kernel")
 _SANITIZER = ("compute-sanitizer", "--error-exitcode", "9", "--print-limit", "20")
 
 

@@ -12,7 +12,7 @@ import pytest
 import dali_cr
 from dali_cr.ops import launch
 from tests.cuda_on_cpu import host
-from tests.volumes import ORIENTATIONS, write_nifti
+from tests.helpers.volumes import ORIENTATIONS, write_nifti
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -35,8 +35,8 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Small labelled volumes and a split: see `tests.finetuning.write_data`. No test writes into the folder."""
-    from tests.finetuning import write_data
+    """Small labelled volumes and a split: see `tests.helpers.finetuning.write_data`. No test writes into the folder."""
+    from tests.helpers.finetuning import write_data
 
     return write_data(tmp_path_factory.mktemp("data"))
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 import dali_cr
 from dali_cr.plan.sample import AffineView
-from tests.test_view_source import RECIPE, RECIPES
+from tests.pipeline.test_multiview import RECIPE, RECIPES
 
 COUNT = 24
 
