@@ -13,6 +13,9 @@ Pre-train on what its training will see: volumes on the plans' spacing, z-scored
 
 from __future__ import annotations
 
+from .run import needs  # noqa: F401 - before all that may be missing
+
+# isort: split
 import io
 import json
 import sys

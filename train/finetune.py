@@ -28,6 +28,9 @@ A run may be killed at any moment and goes on with ``--resume``, as pre-training
 
 from __future__ import annotations
 
+from .run import needs  # noqa: F401 - before all that may be missing
+
+# isort: split
 import csv
 import io
 import json

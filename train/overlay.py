@@ -11,6 +11,9 @@ that the slice does not cut is dashed. The last line of the output is one JSON o
 
 from __future__ import annotations
 
+from .run import needs  # noqa: F401 - before all that may be missing
+
+# isort: split
 import json
 import sys
 from collections.abc import Mapping, Sequence

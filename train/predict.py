@@ -11,6 +11,9 @@ row a case. The last line of the output is one JSON object.
 
 from __future__ import annotations
 
+from .run import needs  # noqa: F401 - before all that may be missing
+
+# isort: split
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -35,6 +35,9 @@ for, and 1 for a run that failed.
 
 from __future__ import annotations
 
+from .run import needs  # noqa: F401 - before all that may be missing
+
+# isort: split
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence

@@ -11,6 +11,9 @@ beside what would be scored without looking at the images, and the pre-training 
 
 from __future__ import annotations
 
+from .run import needs  # noqa: F401 - before all that may be missing
+
+# isort: split
 import csv
 import json
 import sys

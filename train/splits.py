@@ -9,6 +9,9 @@
 
 from __future__ import annotations
 
+from .run import needs  # noqa: F401 - before all that may be missing
+
+# isort: split
 import json
 import sys
 from collections.abc import Sequence

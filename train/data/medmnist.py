@@ -10,6 +10,9 @@ The file holds ``{train,val,test}_images`` (n, a, b, c) uint8 and ``{train,val,t
 
 from __future__ import annotations
 
+from ..run import needs  # noqa: F401 - before all that may be missing
+
+# isort: split
 import csv
 import io
 import json

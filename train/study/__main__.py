@@ -26,6 +26,9 @@ The exit code is 0 for a finished study, 1 where runs failed, 2 where the imposs
 
 from __future__ import annotations
 
+from ..run import needs  # noqa: F401 - before all that may be missing
+
+# isort: split
 import json
 import os
 import sys

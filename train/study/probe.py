@@ -16,6 +16,9 @@ It is no part of the study's protocol: it explains, and nothing is chosen by it.
 
 from __future__ import annotations
 
+from ..run import needs  # noqa: F401 - before all that may be missing
+
+# isort: split
 import json
 import math
 import sys
