@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import dali_cr
+from dali_cr.extras import GPU_HINT
 
 State = Literal["ok", "missing", "wrong"]
 
-_EXTRA = 'pip install "dali-cr[cu13]" where the driver is for CUDA 13, else "dali-cr[cu12]"'
 _REQUIRED = ("numpy", "nibabel", "isal")
 _OLDEST_DALI = (2, 4)
 _LEAST_SHARED_MEMORY = 1 << 30
@@ -74,7 +74,7 @@ def report() -> tuple[str, bool]:
     return "\n".join(map(str, findings)), cpu.state == "ok"
 
 
-def _package(name: str, advice: str = "pip install dali-cr") -> Finding:
+def _package(name: str, advice: str = "pip install . in the checkout of dali-cr") -> Finding:
     """Import a package; whatever goes wrong is a finding."""
     try:
         module = importlib.import_module(name)
@@ -86,17 +86,17 @@ def _package(name: str, advice: str = "pip install dali-cr") -> Finding:
 
 
 def _torch(driver: tuple[int, int] | None) -> Finding:
-    found = _package("torch", _EXTRA)
+    found = _package("torch", GPU_HINT)
     if found.state != "ok":
         return found
     built = importlib.import_module("torch").version.cuda
     if built is None:
-        return Finding("torch", "wrong" if driver else "ok", f"{found.text}, for CPUs only", _EXTRA if driver else "")
+        return Finding("torch", "wrong" if driver else "ok", f"{found.text}, for CPUs only", GPU_HINT if driver else "")
     return _against_driver("torch", f"{found.text}, built for CUDA {built}", _version(built), driver)
 
 
 def _dali() -> Finding:
-    found = _package("nvidia.dali", _EXTRA)
+    found = _package("nvidia.dali", GPU_HINT)
     oldest = ".".join(map(str, _OLDEST_DALI))
     if found.state == "ok" and _version(found.text) < _OLDEST_DALI:
         advice = f"pip install --upgrade: before {oldest} its reader of arrays returns wrong data"
@@ -105,15 +105,15 @@ def _dali() -> Finding:
 
 
 def _cupy(driver: tuple[int, int] | None) -> Iterator[Finding]:
-    found = _package("cupy", _EXTRA)
+    found = _package("cupy", GPU_HINT)
     if found.state != "ok":
         # The CPU needs none of it.
-        yield Finding("CuPy", found.state, found.text, f"for a GPU: {_EXTRA}")
+        yield Finding("CuPy", found.state, found.text, f"for a GPU: {GPU_HINT}")
         return
     runtime = importlib.import_module("cupy").cuda.runtime.runtimeGetVersion()
     version = runtime // 1000, runtime % 1000 // 10
     yield _against_driver("CuPy", f"{found.text}, with CUDA {version[0]}.{version[1]}", version, driver)
-    yield _attempt("NVRTC", _compile, f"its compiler is an extra: {_EXTRA}")
+    yield _attempt("NVRTC", _compile, f"its compiler is an extra: {GPU_HINT}")
 
 
 def _compile() -> str:
@@ -154,7 +154,7 @@ def _driver_cuda() -> tuple[int, int] | None:
 def _against_driver(name: str, text: str, built: tuple[int, ...], driver: tuple[int, int] | None) -> Finding:
     """Any CUDA of the driver's own major version runs, or an older one."""
     if driver and built[0] > driver[0]:
-        advice = f'install "dali-cr[cu{driver[0]}]", or a newer driver'
+        advice = f'pip install ".[cu{driver[0]}]" in the checkout of dali-cr, or a newer driver'
         return Finding(name, "wrong", f"{text}; the driver runs CUDA up to {driver[0]}.{driver[1]}", advice)
     return Finding(name, "ok", text)
 

@@ -130,7 +130,9 @@ def _figure_class() -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("pictures: wanted matplotlib, it is not installed; pip install 'dali-cr[train]'") from error
+        raise ImportError(
+            'pictures: wanted matplotlib, it is not installed; pip install ".[train]" in the checkout of dali-cr'
+        ) from error
     # A Figure made without pyplot draws with Agg and needs no screen.
     return Figure
 

@@ -1,7 +1,8 @@
 """Damage volumes at random; each must be read right or refused: ``python -m tests.manual.fuzz --count 100000``.
 
 Case n is a function of (seed, n). A case fails if it raises anything but `VolumeError`, gives other numbers than
-nibabel, takes more than a second of the processor, or more memory than its file could hold.
+nibabel, takes more than a second of the processor, or more memory than its file could hold. Its file is then copied
+into `KEPT`, whose files a test reads from then on; there and in the test suite time is not looked at.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import argparse
 import gzip
 import itertools
 import logging
+import math
 import re
+import shutil
 import tempfile
 import time
 import tracemalloc
@@ -28,6 +31,7 @@ from dali_cr.volume.geometry import DTYPES
 from tests.helpers.volumes import ORIENTATIONS, expected, random_numbers, write_nifti
 
 SECONDS = 1.0
+KEPT = Path(__file__).resolve().parent / "damaged"
 HOSTILE = [
     0,
     1,
@@ -159,8 +163,8 @@ def repeat(rng: np.random.Generator, packed: bytearray) -> None:
     packed += more * int(rng.integers(1, 40))
 
 
-def check(path: Path) -> str:
-    """Read a file; return "read", "only ours" or the reason of its refusal, or fail."""
+def check(path: Path, seconds: float = math.inf) -> str:
+    """Read a file; return "read", "only ours" or the reason of its refusal, or fail, also after too many seconds."""
     most = (1032 if path.read_bytes()[:2] == b"\x1f\x8b" else 8) * path.stat().st_size
     started, before = time.thread_time(), tracemalloc.get_traced_memory()[0]
     tracemalloc.reset_peak()
@@ -172,7 +176,7 @@ def check(path: Path) -> str:
     except dali_cr.VolumeError as error:
         refusal = error
     taken, peak = time.thread_time() - started, tracemalloc.get_traced_memory()[1] - before
-    assert taken < SECONDS, f"{taken:.2f} s"
+    assert taken < seconds, f"{taken:.2f} s"
     assert peak < 16 * most + (16 << 20), f"{peak} bytes for a file of {path.stat().st_size}"
     if refusal is not None:
         assert path.name in str(refusal), f"the message does not name the file: {refusal}"
@@ -201,8 +205,10 @@ def compare(path: Path, ours: np.ndarray) -> str:
     return "read"
 
 
-def run(folder: Path, seed: int, first: int, count: int, *, stop: bool = True) -> Counter[str]:
-    """Try cases; return how often each outcome came. With `stop`, the first failure is raised."""
+def run(
+    folder: Path, seed: int, first: int, count: int, *, kept: Path | None = None, seconds: float = math.inf
+) -> Counter[str]:
+    """Try cases; return how often each outcome came. The first failure is raised, or its file is put into `kept`."""
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)
     sound, outcomes = seeds(folder), Counter[str]()
     tracemalloc.start(1)
@@ -213,12 +219,13 @@ def run(folder: Path, seed: int, first: int, count: int, *, stop: bool = True) -
             path = folder / f"case{suffix}"
             path.write_bytes(content)
             try:
-                outcomes[check(path)] += 1
+                outcomes[check(path, seconds)] += 1
             except Exception as error:
-                if stop:
+                if kept is None:
                     raise AssertionError(f"seed {seed}, case {n}: {type(error).__name__}: {error}") from error
                 outcomes["FAILED"] += 1
-                print(f"seed {seed}, case {n}: {type(error).__name__}: {error}")
+                own = shutil.copy(path, kept / f"seed_{seed}_case_{n}{suffix}")
+                print(f"seed {seed}, case {n}: {type(error).__name__}: {error}; kept as {own}")
     finally:
         tracemalloc.stop()
     return outcomes
@@ -233,7 +240,7 @@ def main() -> int:
     chosen = parser.parse_args()
     warnings.simplefilter("error")
     with tempfile.TemporaryDirectory() as folder:
-        outcomes = run(Path(folder), chosen.seed, chosen.first, chosen.count, stop=False)
+        outcomes = run(Path(folder), chosen.seed, chosen.first, chosen.count, kept=KEPT, seconds=SECONDS)
     for outcome, times in outcomes.most_common():
         print(f"{times:8}  {outcome}")
     return int(outcomes["FAILED"] > 0)

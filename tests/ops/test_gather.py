@@ -18,6 +18,7 @@ from tests.ops.test_decode import AFFINES, ORDERED, aligned, numbers
 
 Triple = tuple[int, int, int]
 MODES = ["trilinear", "nearest", "held"]
+MAPS = ["turned", "straight", "whole", "any", "odd"]
 
 ODD = [np.nan, np.inf, -np.inf, 1e300, -1e17, 2.0**31, -(2.0**40), 1e-300]
 
@@ -27,11 +28,8 @@ def turned(rng: np.random.Generator, scale: float) -> np.ndarray:
     return scale * np.linalg.qr(rng.normal(size=(3, 3)))[0]
 
 
-@st.composite
-def maps(draw: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return a matrix and an offset near a volume of up to 11 voxels an edge."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    kind = draw(st.sampled_from(["turned", "straight", "whole", "any", "odd"]))
+def map_of(rng: np.random.Generator, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return a matrix and an offset near a volume of up to 11 voxels an edge, of one of the kinds `MAPS`."""
     matrix = {
         "turned": turned(rng, rng.uniform(0.3, 2)),
         "straight": np.diag(rng.choice([-1, 1], 3) * rng.uniform(0.2, 3, 3)),
@@ -40,7 +38,7 @@ def maps(draw: Any) -> tuple[np.ndarray, np.ndarray]:
         "odd": turned(rng, 1),
     }[kind]
     offset = rng.uniform(-3, 14, 3)
-    if kind == "whole" or draw(st.booleans()):
+    if kind == "whole" or rng.random() < 0.5:
         offset = np.round(2 * offset) / 2
     if kind == "odd":
         matrix[tuple(rng.integers(0, 3, 2))] = rng.choice(ODD)
@@ -48,14 +46,14 @@ def maps(draw: Any) -> tuple[np.ndarray, np.ndarray]:
     return matrix, offset
 
 
-def packed_views(draw: Any, counts: Triple, mode: str, in_arena: bool) -> tuple[np.ndarray, np.ndarray]:
+def packed_views(seed: int, counts: Triple, mode: str, in_arena: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return raw rows, one stored volume a channel, and the records of views of them."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    rng = np.random.default_rng(seed)
     rows, records = [], np.zeros((*counts, op.RECORD_WORDS), np.int64)
     for sample in range(counts[0]):
         row = b""
         for channel in range(counts[2]):
-            dtype = draw(st.sampled_from(ORDERED))
+            dtype = ORDERED[rng.integers(len(ORDERED))]
             shape, axes, signs = rng.integers(1, 12, 3), rng.permutation(3), rng.choice([-1, 1], 3)
             stored = numbers(dtype, tuple(int(shape[a]) for a in axes), int(rng.integers(2**32)))
             steps = np.array(stored.strides) // stored.itemsize
@@ -65,7 +63,7 @@ def packed_views(draw: Any, counts: Triple, mode: str, in_arena: bool) -> tuple[
                 base += int(steps[place]) * (int(shape[axis]) - 1) if signs[axis] < 0 else 0
             lo = rng.integers(0, 2, 3) * (shape > 2)
             for view in range(counts[1]):
-                matrix, offset = draw(maps())
+                matrix, offset = map_of(rng, MAPS[rng.integers(len(MAPS))])
                 records[sample, view, channel] = op.make_gather_record(
                     dtype=np.dtype(dtype).newbyteorder("=").name,
                     big_endian=dtype[0] == ">",
@@ -74,7 +72,7 @@ def packed_views(draw: Any, counts: Triple, mode: str, in_arena: bool) -> tuple[
                     strides=strides.tolist(),
                     lo=lo,
                     hi=shape - rng.integers(0, 2, 3) * (shape > 3),
-                    affine=draw(st.sampled_from(AFFINES)),
+                    affine=AFFINES[rng.integers(len(AFFINES))],
                     matrix=matrix,
                     offset=offset,
                     nearest=mode == "nearest",
@@ -97,13 +95,17 @@ def assert_same(got: np.ndarray, wanted: np.ndarray) -> None:
 
 @pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
-@given(data=st.data(), order=st.sampled_from(ORDERS), mode=st.sampled_from(MODES))
+@given(
+    seed=st.integers(0, 2**32),
+    shape=st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 40)),
+    order=st.sampled_from(ORDERS),
+    mode=st.sampled_from(MODES),
+)
 @settings(max_examples=60, deadline=None)
-def test_kernel_equals_reference(data: st.DataObject, order: int, mode: str) -> None:
+def test_kernel_equals_reference(seed: int, shape: Triple, order: int, mode: str) -> None:
     cuda = HostCuda()
     cuda.order = order
-    shape = data.draw(st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 40)))
-    raw, records = packed_views(data.draw, (2, 2, 2), mode, False)
+    raw, records = packed_views(seed, (2, 2, 2), mode, False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(op.launch, "array_module", lambda: cuda.arrays)
         patch.setattr(op.launch, "kernel", cuda.kernel)
@@ -124,16 +126,21 @@ def test_kernel_reads_the_arena(cuda_on_cpu: HostCuda) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
-@given(data=st.data(), mode=st.sampled_from(MODES), scale=st.sampled_from([1, 1e-12, 1e-18, 1e-25, 1e-30, 1e37]))
+@given(
+    seed=st.integers(0, 2**32),
+    kind=st.sampled_from(MAPS),
+    out_shape=st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(1, 90)),
+    mode=st.sampled_from(MODES),
+    scale=st.sampled_from([1, 1e-12, 1e-18, 1e-25, 1e-30, 1e37]),
+)
 @settings(max_examples=150, deadline=None)
-def test_box_equals_reference(data: st.DataObject, mode: str, scale: float) -> None:
+def test_box_equals_reference(seed: int, kind: str, out_shape: Triple, mode: str, scale: float) -> None:
     nearest, held = mode == "nearest", mode == "held"
-    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    rng = np.random.default_rng(seed)
     shape = tuple(int(n) for n in rng.integers(1, 12, 3))
     box = (rng.normal(0, scale, shape) * rng.choice([0, 1e-6, 1], shape)).astype("<f4")
     box[np.abs(box) < np.finfo(np.float32).tiny] = 0
-    (matrix, offset), lo, fill = data.draw(maps()), rng.integers(0, 3, 3), float(rng.choice([0, -1.5, 3 * scale]))
-    out_shape = data.draw(st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(1, 90)))
+    (matrix, offset), lo, fill = map_of(rng, kind), rng.integers(0, 3, 3), float(rng.choice([0, -1.5, 3 * scale]))
     strides = (shape[1] * shape[2], shape[2], 1)
     record = op.make_gather_record(
         dtype="float32", big_endian=False, first_byte=-4 * int(lo @ strides), itemsize=4, strides=strides,
@@ -150,18 +157,25 @@ def test_box_equals_reference(data: st.DataObject, mode: str, scale: float) -> N
     assert_same(got, wanted[0, 0, 0])
 
 
-@given(data=st.data(), scale=st.sampled_from([1, 1e-12, 1e-18, 1e-25, 1e-30]))
+@given(
+    seed=st.integers(0, 2**32),
+    kinds=st.lists(st.sampled_from(MAPS), min_size=1, max_size=4),
+    straight=st.booleans(),
+    edges=st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 30)),
+    scale=st.sampled_from([1, 1e-12, 1e-18, 1e-25, 1e-30]),
+)
 @settings(max_examples=100, deadline=None)
-def test_several_views_of_a_box_equal_each_of_them(data: st.DataObject, scale: float) -> None:
-    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+def test_several_views_of_a_box_equal_each_of_them(
+    seed: int, kinds: list[str], straight: bool, edges: Triple, scale: float
+) -> None:
+    rng = np.random.default_rng(seed)
     shape = tuple(int(n) for n in rng.integers(1, 12, 3))
     voxels = (rng.normal(0, scale, shape) * rng.choice([0, 1e-6, 1], shape)).astype(np.float32)
     voxels[np.abs(voxels) < np.finfo(np.float32).tiny] = 0
-    lo, fill, count = rng.integers(0, 3, 3), float(rng.choice([0, -1.5])), data.draw(st.integers(1, 4))
-    maps_ = [data.draw(maps()) for _ in range(count)]
-    if data.draw(st.booleans()):
+    lo, fill, count = rng.integers(0, 3, 3), float(rng.choice([0, -1.5])), len(kinds)
+    maps_ = [map_of(rng, kind) for kind in kinds]
+    if straight:
         maps_ = [(np.diag(np.diag(matrix)), offset) for matrix, offset in maps_]
-    edges = data.draw(st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 30)))
     box = Box(np.pad(voxels, MARGIN, constant_values=fill), lo - MARGIN)
     got = np.full((count, 2, *edges), np.nan, np.float32)
     with pytest.MonkeyPatch.context() as patch:
@@ -174,11 +188,11 @@ def test_several_views_of_a_box_equal_each_of_them(data: st.DataObject, scale: f
         assert_same(view, wanted)
 
 
-@given(data=st.data())
+@given(seed=st.integers(0, 2**32))
 @settings(max_examples=30, deadline=None)
-def test_whole_steps_are_a_crop(data: st.DataObject) -> None:
+def test_whole_steps_are_a_crop(seed: int) -> None:
     """Without a turn between voxels, a view is what `decode_volume` crops and flips."""
-    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    rng = np.random.default_rng(seed)
     shape, crop = (tuple(int(n) for n in rng.integers(2, 9, 3)) for _ in range(2))
     volume, flips, origin = numbers("<i2", shape), rng.integers(0, 2, 3), rng.integers(-3, 4, 3)
     row = np.frombuffer(volume.tobytes() + bytes(16), np.uint8)[None]

@@ -38,11 +38,11 @@ def test_an_error_comes_after_the_results_before_it() -> None:
 
 
 def test_close_says_whether_the_thread_hangs() -> None:
-    go = threading.Event()
-    ahead = Ahead(go.wait, 1)
+    begun, go = threading.Event(), threading.Event()
+    ahead = Ahead(lambda: (begun.set(), go.wait()), 1)
     asking = threading.Thread(target=ahead.take, daemon=True)
     asking.start()
-    time.sleep(0.1)
+    assert begun.wait(60)
     assert not ahead.close(patience=0.1)
     go.set()
     assert ahead.close()

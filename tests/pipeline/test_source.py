@@ -169,7 +169,7 @@ def test_a_file_that_hangs_is_named(mixed_index: dali_cr.Index, monkeypatch: pyt
 
     release = threading.Event()
     source = PairSource(CropPlanner(mixed_index, RECIPE, 0), Stream(2), timeout=0.2, on_error="skip")
-    hangs = mixed_index.cases[source.planner.draw([1])[0].case].volumes[0]
+    hangs = mixed_index.cases[source.planner.draw([0])[0].case].volumes[0]
     read = source.cache.read
 
     def slow(root: Path, volume: object, upto: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from dali_cr.plan.stream import Stream
 from dali_cr.plan.window import shape_at
 from dali_cr.read.gpu import Arena
 from dali_cr.tools import preview
+from dali_cr.volume.geometry import Triple
 from dali_cr.volume.grid import crop_map, nearest_voxels, resampled_shape
 from tests.cuda_on_cpu.host import HostCuda
 from tests.helpers.volumes import write_nifti
@@ -246,16 +247,22 @@ def test_the_nearest_voxel_is_nearest(own: int, there: int) -> None:
     np.testing.assert_array_equal(got[clear], wanted[0, 0].numpy()[clear])
 
 
-@given(data=st.data())
-def test_edges_coincide(data: st.DataObject) -> None:
-    own, there, crop = (data.draw(st.tuples(*[st.integers(1, 60)] * 3)) for _ in range(3))
-    flips = data.draw(st.tuples(*[st.booleans()] * 3))
+@given(
+    own=st.tuples(*[st.integers(1, 60)] * 3),
+    there=st.tuples(*[st.integers(1, 60)] * 3),
+    crop=st.tuples(*[st.integers(1, 60)] * 3),
+    origin=st.tuples(*[st.integers(-9, 60)] * 3),
+    flips=st.tuples(*[st.booleans()] * 3),
+    within=st.tuples(*[st.floats(0, 1)] * 3),
+)
+def test_edges_coincide(
+    own: Triple, there: Triple, crop: Triple, origin: Triple, flips: tuple[bool, bool, bool], within: tuple[float, ...]
+) -> None:
     matrix, offset = crop_map((0, 0, 0), (False,) * 3, there, own, there)
     np.testing.assert_allclose(matrix @ np.full(3, -0.5) + offset, -0.5, atol=1e-9)
     np.testing.assert_allclose(matrix @ (np.array(there) - 0.5) + offset, np.array(own) - 0.5, atol=1e-9)
-    origin = data.draw(st.tuples(*[st.integers(-9, 60)] * 3))
     turned, ours = crop_map(origin, flips, crop, own, there), crop_map(origin, (False,) * 3, crop, own, there)
-    place = np.array([data.draw(st.integers(0, edge - 1)) for edge in crop])
+    place = np.rint(np.array(within) * (np.array(crop) - 1))
     mirrored = np.where(flips, np.array(crop) - 1 - place, place)
     np.testing.assert_allclose(turned[0] @ place + turned[1], ours[0] @ mirrored + ours[1], atol=1e-9)
 

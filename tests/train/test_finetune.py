@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import tyro
 from safetensors.torch import load_file
 
 import dali_cr
+from tests.helpers import signalled
 from tests.helpers.finetuning import WHOLE, classify, localize, prepared, read_csv, run_pretraining, segment
 from train import finetune
 from train.data.split import load_split
@@ -340,13 +340,10 @@ def test_a_run_that_was_ended_and_resumed_is_the_same(command, tmp_path):
     assert sum(list(expected.values())[-10:]) < sum(list(expected.values())[:10])
     out = tmp_path / "ended"
     for number, step in ((signal.SIGKILL, 9), (signal.SIGTERM, 20)):
-        line = [*command, "--out", out, "--resume"]
-        with subprocess.Popen(line, cwd=ROOT, env=ENVIRONMENT, stdout=-1, stderr=-1) as running:
-            while max(losses(out), default=0) < step and running.poll() is None:
-                time.sleep(0.002)
-            running.send_signal(number)
-            running.communicate()
-        assert running.returncode == (-9 if number == signal.SIGKILL else 128 + number)
+        line = [*command, "--out", str(out), "--resume"]
+        ended = run_to_its_end(signalled.command(line, number, step))
+        assert ended.returncode == (-9 if number == signal.SIGKILL else 128 + number), ended.stderr
+        assert max(losses(out)) == (step if number == signal.SIGKILL else step + 1)
     resumed = run_to_its_end([*command, "--out", out, "--resume"])
     assert resumed.returncode == 0, resumed.stderr
     assert losses(out) == expected

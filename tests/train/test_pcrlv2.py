@@ -5,11 +5,9 @@ import importlib
 import itertools
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from tests.helpers import finetuning
+from tests.helpers import finetuning, signalled
 from train import finetune, pretrain
 from train.methods.pcrlv2.comparison import draw_levels
 from train.methods.pcrlv2.config import ViewConfig
@@ -394,18 +392,16 @@ def test_the_restoration_gets_better(whole):
     assert sum(losses[-4:]) < 0.8 * sum(losses[:4])
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
-def test_a_run_that_was_ended_and_resumed_has_the_same_bytes(whole, command, tmp_path, number):
+@pytest.mark.parametrize(
+    ("number", "when"),
+    [(signal.SIGKILL, 5), (signal.SIGTERM, 4)],
+    ids=lambda value: value.name if isinstance(value, signal.Signals) else str(value),
+)
+def test_a_run_that_was_ended_and_resumed_has_the_same_bytes(whole, command, tmp_path, number, when):
     out = tmp_path / "run"
-    when = random.randint(1, STEPS // 2)
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen([*command, "--out", out], cwd=ROOT, env=environment, text=True, **pipes) as running:
-        while steps_done(out) < when and running.poll() is None:
-            time.sleep(0.002)
-        running.send_signal(number)
-        _, errors = running.communicate()
-    assert running.returncode == (-number if number == signal.SIGKILL else 128 + number), errors
+    ended = run_to_its_end(signalled.command([*command, "--out", str(out)], number, when))
+    assert ended.returncode == (-number if number == signal.SIGKILL else 128 + number), ended.stderr
+    assert steps_done(out) == (when if number == signal.SIGKILL else when + 1)
     resumed = run_to_its_end([*command, "--out", out, "--resume"])
     assert resumed.returncode == 0, resumed.stderr
     for name in ("model.safetensors", "encoder.safetensors"):

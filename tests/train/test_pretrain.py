@@ -4,13 +4,11 @@ import errno
 import json
 import math
 import os
-import random
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from safetensors.torch import load_file
 
 import dali_cr
 from dali_cr.tools.phantom_files import write_phantoms
+from tests.helpers import signalled
 from train import pretrain
 from train.methods.evaluation import evaluate
 from train.networks.build import build_network
@@ -171,25 +170,25 @@ def test_the_weights_load_into_a_fresh_network(whole):
     assert not torch.equal(state["output_block.conv.conv.weight"], trained["output_block.conv.conv.weight"])
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_a_run_that_was_ended_and_resumed_has_the_same_bytes(whole, command, tmp_path, number):
+@pytest.mark.parametrize(
+    ("number", "when"),
+    # The first checkpoint is that of step 7; step 30 is one that measures.
+    [(signal.SIGKILL, 3), (signal.SIGKILL, 23), (signal.SIGINT, 12), (signal.SIGTERM, 29)],
+    ids=lambda value: value.name if isinstance(value, signal.Signals) else str(value),
+)
+def test_a_run_that_was_ended_and_resumed_has_the_same_bytes(whole, command, tmp_path, number, when):
     out = tmp_path / "run"
-    when = random.randint(1, STEPS // 2)
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([*command, "--out", out], cwd=ROOT, env=ENVIRONMENT, text=True, **pipes) as running:
-        while steps_done(out) < when and running.poll() is None:
-            time.sleep(0.002)
-        running.send_signal(number)
-        printed, errors = running.communicate()
+    ended = run_to_its_end(signalled.command([*command, "--out", str(out)], number, when))
+    assert steps_done(out) == (when if number == signal.SIGKILL else when + 1), ended.stderr
     if number == signal.SIGKILL:
-        assert running.returncode == -signal.SIGKILL
+        assert ended.returncode == -signal.SIGKILL
     else:
-        assert running.returncode == 128 + number, errors
-        report = json.loads(printed.splitlines()[-1])
+        assert ended.returncode == 128 + number, ended.stderr
+        report = json.loads(ended.stdout.splitlines()[-1])
         assert list(report) == REPORT
-        assert report["steps"] == steps_done(out) < STEPS
+        assert report["steps"] == when + 1
         assert report["restoration_gain"] is None
-        assert f"stopped by {number.name}" in errors
+        assert f"stopped by {number.name}" in ended.stderr
     resumed = run_to_its_end([*command, "--out", out, "--resume"])
     assert resumed.returncode == 0, resumed.stderr
     for name in ("model.safetensors", "encoder.safetensors"):
