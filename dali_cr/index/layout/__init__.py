@@ -1,0 +1,1 @@
+"""How files become cases: layouts, patterns and CSV files. Reads names, no voxels."""

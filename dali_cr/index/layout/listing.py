@@ -1,0 +1,225 @@
+"""Which files of a folder make which case, and how many of what kind are left out: by layout, pattern or CSV file."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from dali_cr.index.cases import Problem
+from dali_cr.index.files import Found, Globs, Names, Pattern, as_patterns, case_of, is_readable
+from dali_cr.index.grouping import MAX_CHANNELS
+from dali_cr.index.layout.bids import read_bids
+from dali_cr.index.layout.claims import Claims
+from dali_cr.index.layout.csv_files import is_table, read_csv_files
+from dali_cr.index.layout.division import divide
+from dali_cr.index.layout.leftover import kind_of, nothing_found
+from dali_cr.index.layout.nnunet import read_nnunet
+from dali_cr.index.layout.walk import Roots, Tree, walk_trees
+
+EVERY_VOLUME = ("**/*.nii", "**/*.nii.gz", "**/*.hdr", "**/*.hdr.gz")
+
+Layout = Literal["auto", "nnunet", "bids", "files"]
+
+READERS: dict[str, Callable[[Path, Sequence[str], Sequence[str], bool], Claims | None]] = {
+    "nnunet": read_nnunet,
+    "bids": read_bids,
+}
+"""From a folder, its volumes and images, the channels to take and whether the layout was asked for to its claims."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files to read.
+
+    Attributes
+    ----------
+    top : Path
+        What paths are relative to.
+    files : dict of str to Found
+        By path, sorted.
+    problems : list of Problem
+        Folders that cannot be read.
+    passed : dict of str to str
+        The kind of each other file, such as ".dcm", by path.
+    layout : str
+        "nnunet", "bids", "files", "pattern" or "csv".
+    channels : list of str
+        Which channels a case must have, in order; empty for all that are found, sorted.
+    otherwise : dict of str to Found, or None
+        Files of a case each, for a layout that may not be meant: where most of its cases lack a channel, or have
+        channels on several grids.
+    """
+
+    top: Path
+    files: dict[str, Found]
+    problems: list[Problem]
+    passed: dict[str, str]
+    layout: str
+    channels: list[str]
+    otherwise: dict[str, Found] | None = None
+
+    def ignored(self, used: Container[str]) -> dict[str, int]:
+        """Return how many other files there are of each kind, the most frequent first; `used` are voxels of cases."""
+        return dict(Counter(kind for path, kind in self.passed.items() if path not in used).most_common())
+
+
+def list_files(
+    root: Roots, pattern: Globs, layout: Layout, channels: Sequence[str], include: Globs, exclude: Globs
+) -> Listing:
+    """Find the files to read.
+
+    Parameters
+    ----------
+    root, pattern, layout, channels, include, exclude
+        Those of `dali_cr.scan`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a root is no folder, or no file under it is to be read.
+    ValueError
+        If an argument is not as above, or names cannot be divided into case and channel.
+    """
+    if layout not in get_args(Layout):
+        raise ValueError(f"layout: wanted one of {', '.join(get_args(Layout))}, got {layout!r}")
+    if pattern and layout != "auto":
+        raise ValueError(f"layout: wanted a pattern or a layout, got {pattern!r} and {layout!r}")
+    patterns = as_patterns(pattern, channels)
+    if channels and not all(p.has_channel for p in patterns):
+        raise ValueError(f"channels: they are for a pattern with {{channel}}, got {pattern!r}")
+    if table := _table_of(root):
+        if pattern or layout != "auto" or include or exclude:
+            raise ValueError(f"root: wanted no pattern, layout, include or exclude beside the CSV file {table}")
+        return _listed(table, channels)
+    top, trees, problems = walk_trees(root)
+    included, excluded = as_patterns(include), as_patterns(exclude)
+    kept = [[p for p in t.paths if is_readable(p) and not any(e.match(p) for e in excluded)] for t in trees]
+    found, layout_used = _claims(trees, kept, patterns, layout, channels)
+    files, passed = _sort_out(trees, kept, found, included)
+    if not files:
+        raise FileNotFoundError(nothing_found(top, pattern, passed, problems))
+    order = list(dict.fromkeys(channel for claims in found for channel in claims.channels))
+    otherwise = None
+    if layout_used == "bids" and not channels:
+        otherwise = {path: _file_a_case(found) for path, found in files.items()}
+    elif layout_used == "nnunet" and not channels and not any(claims.sure for claims in found):
+        otherwise = {path: Found(None, None, about.asked_for) for path, about in files.items()}
+    return Listing(top, files, problems, passed, layout_used, order, otherwise)
+
+
+def _file_a_case(found: Found) -> Found:
+    """Return a file's claim with the channel as a part of the case's name."""
+    return replace(found, case=f"{found.case}_{found.channel}", channel=None) if found.channel else found
+
+
+def _listed(table: Path, channels: Sequence[str]) -> Listing:
+    """Return the files of a CSV file."""
+    top, files = read_csv_files(table)
+    if channels and not any(found.channel for found in files.values()):
+        raise ValueError(f"channels: wanted a column channel in {table}, it has none")
+    problems = [Problem(path, _UNREAD) for path in files if not is_readable(path)]
+    files = {path: found for path, found in files.items() if is_readable(path)}
+    return Listing(top, files, problems, {}, "csv", list(channels))
+
+
+_UNREAD = "named in the CSV file, but not of a kind that is read: .nii, .nii.gz, .hdr, .png, .jpg"
+
+
+def find_root(root: Roots) -> Path:
+    """Return what the paths of an index of these folders, or of this CSV file, are relative to."""
+    if table := _table_of(root):
+        return read_csv_files(table)[0]
+    given = [root] if isinstance(root, (str, os.PathLike)) else root
+    return Path(os.path.commonpath([Path(one).absolute() for one in given]))
+
+
+def _table_of(root: Roots) -> Path | None:
+    """Return the CSV file that a root is, None if it is none."""
+    given = [root] if isinstance(root, (str, os.PathLike)) else list(root)
+    tables = [Path(one) for one in given if is_table(one) and os.path.isfile(one)]
+    if tables and len(given) > 1:
+        raise ValueError(f"root: wanted folders, or one CSV file; got {', '.join(map(str, given))}")
+    return tables[0] if tables else None
+
+
+def _claims(
+    trees: Sequence[Tree],
+    kept: Sequence[Sequence[str]],
+    patterns: Sequence[Pattern],
+    layout: Layout,
+    channels: Sequence[str],
+) -> tuple[list[Claims], str]:
+    """Return which case and channel each file is, for each tree, and by what."""
+    if patterns:
+        return _by_pattern(trees, kept, patterns, channels), "pattern"
+    for name, read in READERS.items():
+        if layout in ("auto", name):
+            some = [read(tree.root, paths, channels, layout == name) for tree, paths in zip(trees, kept, strict=True)]
+            claims = [one for one in some if one]
+            if len(claims) == len(some):
+                return [_told_apart(one, tree, len(trees)) for one, tree in zip(claims, trees, strict=True)], name
+            if layout == name:
+                missing = next(tree.root for tree, one in zip(trees, some, strict=True) if not one)
+                raise FileNotFoundError(f"layout: wanted files as {_WANTED[name]}, {missing} has none")
+    if channels:
+        raise ValueError(f"channels: they are for a pattern with {{channel}} or a layout of channels, got {channels}")
+    every = as_patterns(EVERY_VOLUME)
+    return [Claims({p: (None, None) for p in paths if any(e.match(p) for e in every)}) for paths in kept], "files"
+
+
+def _told_apart(claims: Claims, tree: Tree, trees: int) -> Claims:
+    """Return the claims with names of cases that are told apart from those under other roots."""
+    names = {path: (case_of(tree, case, trees), channel) for path, (case, channel) in claims.names.items()}
+    return replace(claims, names=names)
+
+
+_WANTED = {"nnunet": "imagesTr/CASE_0000.nii.gz", "bids": "sub-01/anat/sub-01_T1w.nii.gz"}
+
+
+def _by_pattern(
+    trees: Sequence[Tree], kept: Sequence[Sequence[str]], patterns: Sequence[Pattern], channels: Sequence[str]
+) -> list[Claims]:
+    """Return what patterns make of the files, names being divided alike under all roots."""
+    readings: dict[str, list[Names]] = {}
+    places: dict[str, tuple[int, str]] = {}
+    for number, (tree, paths) in enumerate(zip(trees, kept, strict=True)):
+        for path in paths:
+            if found := next((some for p in patterns if (some := p.readings(path))), None):
+                key = f"{number}:{path}"
+                places[key] = number, path
+                # Where two of the named channels fit, the longer is meant: pre_t1, not t1.
+                fitting = found[:1] if channels else found
+                readings[key] = [(case_of(tree, case, len(trees)), channel) for case, channel in fitting]
+    names: list[dict[str, Names]] = [{} for _ in trees]
+    for key, chosen in divide(readings, MAX_CHANNELS).items():
+        number, path = places[key]
+        names[number][path] = chosen
+    passed = [dict.fromkeys((path for path in paths if path not in some), "outside the pattern")
+              for paths, some in zip(kept, names, strict=True)]  # fmt: skip
+    return [Claims(some, tuple(channels), why) for some, why in zip(names, passed, strict=True)]
+
+
+def _sort_out(
+    trees: Sequence[Tree], kept: Sequence[Sequence[str]], claims: Sequence[Claims], included: Sequence[Pattern]
+) -> tuple[dict[str, Found], dict[str, str]]:
+    """Return the files to read, by path, and of each other file the kind."""
+    files: dict[str, Found] = {}
+    passed: dict[str, str] = {}
+    for tree, paths, own in zip(trees, kept, claims, strict=True):
+        readable = set(paths)
+        for path in tree.paths:
+            place = (tree.prefix / path).as_posix()
+            asked = next((m for p in included if (m := p.match(path))), None) if path in readable else None
+            if names := own.names.get(path):
+                files[place] = Found(*names, asked is not None)
+            elif asked:
+                files[place] = Found(case_of(tree, asked[0], len(trees)), asked[1], True)
+            else:
+                excluded = is_readable(path) and path not in readable
+                passed[place] = kind_of(path, "excluded" if excluded else own.passed.get(path, ""))
+        passed.update(((tree.prefix / path).as_posix(), "hidden") for path in tree.hidden)
+    return dict(sorted(files.items())), {path: kind for path, kind in passed.items() if path not in files}

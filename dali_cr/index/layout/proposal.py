@@ -1,0 +1,103 @@
+"""One line about the layout of a folder: what it was taken for, or what it looks like."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from itertools import pairwise
+
+from dali_cr.index.cases import Index, Volume
+from dali_cr.index.files import Names, Pattern
+from dali_cr.index.grouping import MAX_CHANNELS
+from dali_cr.index.layout.division import divide
+from dali_cr.index.layout.listing import READERS
+
+_PATTERNS = (
+    "{case}/{case}_{channel}",
+    "{case}/{case}-{channel}",
+    "{case}/{channel}",
+    "{case}_{channel}",
+    "{case}-{channel}",
+)
+_SUFFIX = re.compile(r"\.(nii|hdr)(\.gz)?$", re.IGNORECASE)
+
+
+def describe_layout(index: Index) -> str:
+    """Return how files became cases, and what else could be asked for; empty where a pattern or a CSV file says it."""
+    if index.layout == "nnunet":
+        how = "one file per channel" if index.channel_names else "one file per case"
+        return f"nnunet: {how}; --layout files makes a case of each volume"
+    if index.layout == "bids":
+        if index.channel_names:
+            return "bids: the suffix is the channel; --layout files makes a case of each volume"
+        return (
+            "bids: one file per case, as most subjects lack a suffix or have several grids; --channels selects suffixes"
+        )
+    if index.layout == "files":
+        proposed = propose_layout(index) or propose_pattern(index)
+        return f"files: one file per case{proposed and f'; the names look like {proposed}'}"
+    return ""
+
+
+def propose_layout(index: Index) -> str:
+    """Return the option for the layout that most files of an index have, though not all; empty for none."""
+    volumes = {volume.path: volume for case in index.cases for volume in case.volumes}
+    for name, read in READERS.items():
+        claims = read(index.root, list(volumes), (), True)
+        if not claims or 2 * len(claims.names) <= len(volumes):
+            continue
+        cases: dict[str | None, list[Volume]] = defaultdict(list)
+        for path, (case, _) in claims.names.items():
+            cases[case].append(volumes[path])
+        # Of BIDS, files on several grids are taken too, a case each.
+        if len(cases) > 1 and (name == "bids" or all(map(_on_one_grid, cases.values()))):
+            return f"--layout {name}"
+    return ""
+
+
+def propose_pattern(index: Index) -> str:
+    """Return the options that would make cases of several channels of files that look like them.
+
+    Parameters
+    ----------
+    index : Index
+        Of a file a case.
+
+    Returns
+    -------
+    options : str
+        Such as ``--pattern '**/{case}/{channel}.nii.gz' --channels t1 t2``; empty where at least two cases of the same
+        channels, on one grid each, do not come out.
+    """
+    volumes = {case.volumes[0].path: case.volumes[0] for case in index.cases if len(case.volumes) == 1}
+    suffixes = {found[0] if (found := _SUFFIX.search(path)) else "" for path in volumes}
+    if len(suffixes) != 1 or len(volumes) != len(index.cases):
+        return ""
+    for text in _PATTERNS:
+        glob = f"**/{text}{next(iter(suffixes))}"
+        pattern = Pattern(glob)
+        readings = {path: some for path in volumes if (some := pattern.readings(path))}
+        if len(readings) == len(volumes) and (channels := _channels(readings, volumes)):
+            return f"--pattern '{glob}' --channels {' '.join(channels)}"
+    return ""
+
+
+def _channels(readings: Mapping[str, list[Names]], volumes: Mapping[str, Volume]) -> list[str]:
+    """Return the channels that each of several cases has on one grid, sorted; empty if there are no such."""
+    try:
+        division = divide(readings, MAX_CHANNELS)
+    except ValueError:
+        return []
+    cases: dict[str | None, dict[str, Volume]] = defaultdict(dict)
+    for path, (case, channel) in division.items():
+        cases[case][str(channel)] = volumes[path]
+    first, *others = [sorted(found) for found in cases.values()]
+    whole = sum(map(len, cases.values())) == len(volumes) and all(found == first for found in others)
+    if not whole or not others or not 2 <= len(first) <= MAX_CHANNELS or all(name.isdigit() for name in first):
+        return []
+    return first if all(_on_one_grid(list(found.values())) for found in cases.values()) else []
+
+
+def _on_one_grid(volumes: list[Volume]) -> bool:
+    return all(a.shape == b.shape and a.geometry.same_grid(b.geometry) for a, b in pairwise(volumes))

@@ -1,0 +1,137 @@
+"""Every file under one folder or several: a walk that ends whatever they hold, and passes hidden files by."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from dali_cr.index.cases import Problem
+
+Roots = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The files under one folder.
+
+    Attributes
+    ----------
+    root : Path
+    prefix : PurePosixPath
+        Of the folder, relative to the one that several share.
+    paths : tuple of str
+        Relative to `root`, sorted.
+    hidden : tuple of str
+        Files whose name, or a folder of theirs, begins with a dot: no data.
+    """
+
+    root: Path
+    prefix: PurePosixPath
+    paths: tuple[str, ...]
+    hidden: tuple[str, ...]
+
+
+def find_top(root: Roots) -> tuple[Path, list[Path]]:
+    """Return the folder that one folder or several share, and each of them, absolute.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a root is no folder.
+    ValueError
+        If there is no root, or one is a URL.
+    """
+    given = [root] if isinstance(root, (str, os.PathLike)) else list(root)
+    if not given:
+        raise ValueError("root: wanted at least one folder, got none")
+    for one in given:
+        refuse_url(one)
+    roots = [Path(r).absolute() for r in given]
+    for folder in roots:
+        if not folder.is_dir():
+            there = "a file" if folder.exists() else "nothing"
+            raise FileNotFoundError(f"{folder}: wanted a folder of volumes, {there} is there")
+    return Path(os.path.commonpath(roots)), roots
+
+
+def refuse_url(path: str | os.PathLike[str]) -> None:
+    """Refuse what is no path of this machine.
+
+    Raises
+    ------
+    ValueError
+        If it is a URL.
+    """
+    if _URL.match(os.fspath(path)) and not os.path.exists(path):
+        raise ValueError(f"root: wanted a path on this machine, got the URL {os.fspath(path)}; download the data first")
+
+
+def walk_trees(root: Roots) -> tuple[Path, list[Tree], list[Problem]]:
+    """List every file under one folder or several.
+
+    Returns
+    -------
+    top : Path
+        The folder, or the one that several share.
+    trees : list of Tree
+        One a root.
+    problems : list of Problem
+        Folders that cannot be read.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a root is no folder.
+    ValueError
+        If there is no root, or one is a URL.
+    """
+    top, roots = find_top(root)
+    problems: list[Problem] = []
+    trees = []
+    for folder in roots:
+        prefix = folder.relative_to(top)
+        hidden: list[str] = []
+        paths = list(_walk(folder, prefix, problems, hidden))
+        trees.append(Tree(folder, PurePosixPath(prefix.as_posix()), tuple(sorted(paths)), tuple(hidden)))
+    return top, trees, problems
+
+
+def _walk(folder: Path, prefix: Path, problems: list[Problem], hidden: list[str]) -> Iterator[str]:
+    """Yield the files under a folder, relative; links are followed, a loop of them once. Hidden ones go to `hidden`."""
+
+    def refuse(error: OSError) -> None:
+        place = prefix / Path(error.filename or folder).relative_to(folder)
+        problems.append(Problem(place.as_posix(), f"folder that cannot be read: {error.strerror or error}"))
+
+    seen: set[tuple[int, int]] = set()
+    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        try:
+            status = os.stat(place)
+        except OSError as error:
+            refuse(error)
+            continue
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        below = PurePosixPath(Path(place).relative_to(folder).as_posix())
+        for name in folders:
+            if name.startswith("."):
+                hidden.extend(_files_below(Path(place, name), folder))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        hidden.extend(str(below / name) for name in names if name.startswith("."))
+        yield from (str(below / name) for name in sorted(names) if not name.startswith("."))
+
+
+def _files_below(hidden: Path, folder: Path) -> Iterator[str]:
+    """Yield every file of a hidden folder, relative to `folder`; a link counts as one, and is not followed."""
+    if hidden.is_symlink():
+        yield hidden.relative_to(folder).as_posix()
+        return
+    for place, _, names in os.walk(hidden):
+        yield from (Path(place, name).relative_to(folder).as_posix() for name in names)
