@@ -59,7 +59,7 @@ from .networks.plans import read_levels
 from .networks.weights import export_weights
 from .run.checkpoint import load_state, read_state, take_up, write_state
 from .run.clock import Lap
-from .run.command import end, start
+from .run.command import end, program, start
 from .run.device import choose_device, device_name
 from .run.exits import Refused
 from .run.files import write_json, write_whole
@@ -407,7 +407,7 @@ def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
     config: Config = tyro.extras.subcommand_cli_from_dict(
         {"segment": Segment, "classify": Classify, "localize": Localize},
-        prog="python -m train.finetune",
+        prog=program("finetune"),
         args=arguments,
         config=(tyro.conf.FlagCreatePairsOff,),
     )

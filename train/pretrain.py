@@ -45,7 +45,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-import tyro
 from tqdm import tqdm
 
 import dali_cr
@@ -64,7 +63,7 @@ from .networks.weights import export_weights
 from .run import ranks
 from .run.checkpoint import load_state, read_state, take_up, write_state
 from .run.clock import Lap
-from .run.command import end, start
+from .run.command import end, read_arguments, start
 from .run.device import choose_device, device_name
 from .run.exits import Refused, Stopped
 from .run.files import write_json
@@ -301,11 +300,10 @@ def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
     words = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     words.add_argument("--recipe")
-    prog = "python -m train.pretrain"
-    settings: type[Config] = Config
+    name, settings = "pretrain", Config
     if words.parse_known_args(arguments)[0].recipe == ViewConfig.method:
-        prog, settings = f"{prog} --recipe {ViewConfig.method}", ViewConfig
-    config = tyro.cli(settings, prog=prog, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
+        name, settings = f"{name} --recipe {ViewConfig.method}", ViewConfig
+    config = read_arguments(settings, name, arguments)
     with ranks.joined():
         return end("pretrain", lambda: main(config))
 

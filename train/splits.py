@@ -25,6 +25,7 @@ import dali_cr
 from dali_cr.index.scan import EVERY_VOLUME
 
 from .data.split import PARTS, Split, make_split, split_of_table
+from .run.command import read_arguments
 from .run.files import write_json
 
 
@@ -74,7 +75,7 @@ def main(config: Config) -> Split:
 
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
-    config = tyro.cli(Config, prog="python -m train.splits", args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
+    config = read_arguments(Config, "splits", arguments)
     try:
         split = main(config)
     except (ValueError, OSError) as error:
