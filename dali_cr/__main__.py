@@ -1,4 +1,4 @@
-"""``python -m dali_cr``: look at data before training on them.
+"""``dali-cr`` or ``python -m dali_cr``: look at data, and start the training commands.
 
 ::
 
@@ -10,6 +10,7 @@
     python -m dali_cr preview pictures/ --pattern "**/*.png" -o preview.png --crop 1 224 288
     python -m dali_cr phantom phantoms/
     python -m dali_cr doctor
+    dali-cr pretrain --help
 
 The exit code is 0, or 2 with one line on stderr where something impossible was asked for.
 """
@@ -31,11 +32,15 @@ from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.slices import ORDERS, Slices
 from dali_cr.recipe.swap import Swap
 from dali_cr.recipe.views import Views
+from dali_cr.tools import training
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code."""
-    chosen = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words and words[0] in training.COMMANDS:
+        return training.run_training(words[0], words[1:])
+    chosen = _parser().parse_args(words)
     try:
         chosen.command(chosen)
     except (ValueError, OSError, ImportError) as error:
@@ -149,7 +154,7 @@ def _normalize(words: list[str]) -> Any:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m dali_cr", description="Look at data before training on them.")
+    parser = argparse.ArgumentParser(prog="dali-cr", description="Self-supervised pre-training on medical volumes.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("scan", help="read every volume of a folder and say what was found")
@@ -178,6 +183,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--shape", type=int, nargs=3, default=[48, 56, 52], metavar=("D", "H", "W"))
     command.add_argument("--seed", type=int, default=0)
     command.set_defaults(command=_phantom)
+
+    for name, help_ in training.COMMANDS.items():
+        commands.add_parser(name, help=help_)  # listed here, parsed by the command itself
     return parser
 
 

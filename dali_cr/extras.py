@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import Any
 
 GPU_HINT = 'pip install ".[cu13]" in the checkout of dali-cr where the driver is for CUDA 13, else ".[cu12]"'
 """How to get what a GPU needs."""
+
+TRAIN_HINT = 'pip install ".[cu13,train]" in the checkout of dali-cr (cu12 for an older driver or none)'
+"""How to get what the training commands need."""
 
 
 def load(module: str) -> Any:
@@ -29,3 +33,22 @@ def load(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise ImportError(f"{module} is missing ({error}); {GPU_HINT}", name=error.name) from error
+
+
+def find_missing(*modules: str) -> str:
+    """Return one line that names the modules that are not installed and what to install; empty if all are.
+
+    Parameters
+    ----------
+    *modules : str
+        Nothing is imported but the packages that hold them.
+    """
+    missing = [module for module in modules if not _is_installed(module)]
+    return f"{', '.join(missing)} is missing, of the extra train or cu13; {TRAIN_HINT}" if missing else ""
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package that would hold it
+        return False

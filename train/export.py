@@ -30,6 +30,7 @@ import tyro
 from .networks.network import Levels
 from .networks.plans import to_nnunet
 from .networks.weights import read_weights
+from .run.command import read_arguments
 from .run.files import write_whole
 
 
@@ -67,7 +68,7 @@ def main(config: Config) -> dict[str, Any]:
 
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
-    config = tyro.cli(Config, prog="python -m train.export", args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
+    config = read_arguments(Config, "export", arguments)
     try:
         report = main(config)
     except (ValueError, OSError) as error:

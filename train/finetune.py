@@ -48,18 +48,21 @@ from tqdm import tqdm
 
 import dali_cr
 from dali_cr import rng
+from dali_cr.index.cases import Case
+from dali_cr.index.report import describe_copies
 from dali_cr.volume.geometry import Triple
 
 from .data.batches import Labelled
 from .data.cases import find_index, refused_files
 from .data.split import PARTS, Split, load_split, make_split
+from .data.subjects import count_subjects, find_lookalikes
 from .networks.build import ENCODER_OF, build_network
 from .networks.network import Levels, Network
 from .networks.plans import read_levels
 from .networks.weights import export_weights
 from .run.checkpoint import load_state, read_state, take_up, write_state
 from .run.clock import Lap
-from .run.command import end, start
+from .run.command import end, program, start
 from .run.device import choose_device, device_name
 from .run.exits import Refused
 from .run.files import write_json, write_whole
@@ -68,7 +71,7 @@ from .run.loop import Loop, Schedule
 from .run.optimizer import build_optimizer, learning_rate, update
 from .run.record import Record
 from .tasks.config import FREE, Classify, Config, Localize, Segment
-from .tasks.targets import Supervised, open_task
+from .tasks.targets import Supervised, find_shared, open_task
 from .tasks.task import Scores, Task, View, refuse_larger
 from .tasks.transfer import Fit, Init, check_fit, load_fit, read_init
 
@@ -86,6 +89,8 @@ class Run:
     task: Task
     network: Network
     fit: Fit | None
+    seen: tuple[Case, ...]
+    """What the weights of --init were trained on."""
     module: nn.Module
     batches: Labelled
     about: dict[str, Any]
@@ -158,7 +163,7 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
         _refuse_other_network(config, init)
     view = config.view(init)
     index = find_index(config, earlier)
-    split = load_split(config.split) if config.split else _draw_split(config, index)
+    split = _open_split(config, index, earlier)
     if init:
         split.refuse_leak(init.cases, index, init.folder)
     task, supervised = open_task(config, index, split, view)
@@ -200,6 +205,7 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
         task=task,
         network=network,
         fit=fit,
+        seen=init.cases if init else (),
         module=module,
         batches=Labelled(loader, task.truth),
         about=about,
@@ -217,9 +223,14 @@ def _refuse_other_network(config: Config, init: Init) -> None:
         )
 
 
-def _draw_split(config: Config, index: dali_cr.Index) -> Split:
-    """Return a split of the images at hand."""
-    return make_split([case.name for case in index.cases], config.fractions, config.order_seed)
+def _open_split(config: Config, index: dali_cr.Index, earlier: dict[str, Any] | None) -> Split:
+    """Return the split of ``--split``, that of the run that is gone on with, or a new one of the images at hand."""
+    kept = config.out / "splits.json"
+    if config.split or (earlier and kept.exists()):
+        return load_split(config.split or kept)
+    names = [case.name for case in index.cases]
+    together = [*index.copies, *find_shared(config, index)]
+    return make_split(names, config.fractions, config.order_seed, together=together)
 
 
 def _build_loader(config: Config, view: View, training: dali_cr.Index, device: torch.device) -> dali_cr.Loader:
@@ -266,7 +277,11 @@ def introduce(run: Run) -> Iterator[str]:
     """Say what was found and chosen."""
     config, task, view = run.config, run.task, run.task.view
     sizes = ", ".join(f"{len(run.supervised.parts[part])} of {part}" for part in PARTS)
-    yield f"data       {len(run.index)} cases under {run.index.root}; with labels {sizes}"
+    subjects = count_subjects([case.name for case in run.index.cases], run.split.subject)
+    yield f"data       {subjects} under {run.index.root}; with labels {sizes}"
+    if copies := describe_copies(run.index):
+        yield f"copies     {copies}"
+    yield from (f"warning    {warning}" for warning in _warnings(run))
     yield from refused_files(run.index)
     for line in run.supervised.left[:20]:
         yield f"left out   {line}"
@@ -286,6 +301,19 @@ def introduce(run: Run) -> Iterator[str]:
     else:
         yield "init       random"
     yield f"run        {config.out}" + (f", from step {run.state['step']}" if run.state else "")
+
+
+def _warnings(run: Run) -> Iterator[str]:
+    """Return what may be one patient's in two parts, and what the check of --init for a leak cannot see."""
+    parts = {case.name: part for part, case in run.supervised.cases}
+    seen = {case.name: "--init" for case in run.seen}
+    apart = {name: part for name, part in parts.items() if part != "pool"}
+    yield from filter(None, map(find_lookalikes, [parts, seen | apart] if seen else [parts]))
+    if not all(volume.content_sha256 for case in run.seen for volume in case.volumes):
+        yield (
+            f"{run.config.init} is of an earlier version, which did not keep the content of its images: one of val or "
+            "test is found among them by its file or its name, not as a copy in another format"
+        )
 
 
 def save(run: Run, step: int, optimizer: torch.optim.Optimizer, total: Lap) -> None:
@@ -407,7 +435,7 @@ def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
     config: Config = tyro.extras.subcommand_cli_from_dict(
         {"segment": Segment, "classify": Classify, "localize": Localize},
-        prog="python -m train.finetune",
+        prog=program("finetune"),
         args=arguments,
         config=(tyro.conf.FlagCreatePairsOff,),
     )

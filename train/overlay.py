@@ -39,7 +39,7 @@ from .data.masks import mask_path
 from .data.split import Part, load_split
 from .data.volumes import read_case
 from .methods.preview import Origin
-from .run.command import end
+from .run.command import end, read_arguments
 from .run.config import DataSettings
 from .run.exits import Refused
 
@@ -168,7 +168,7 @@ def _draw_box(axes: Axes, name: str, box: Walls, at: int, colour: Any) -> None:
 
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
-    config = tyro.cli(Config, prog="python -m train.overlay", args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
+    config = read_arguments(Config, "overlay", arguments)
     return end("overlay", lambda: main(config))
 
 

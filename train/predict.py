@@ -32,7 +32,7 @@ from .data.split import Part, load_split
 from .networks.build import build_network
 from .networks.network import Levels
 from .networks.weights import read_weights
-from .run.command import end
+from .run.command import end, read_arguments
 from .run.config import DataSettings
 from .run.device import choose_device
 from .run.exits import Refused
@@ -133,7 +133,7 @@ def _check_data(index: dali_cr.Index, task: Task, about: dict[str, Any]) -> None
 
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
-    config = tyro.cli(Config, prog="python -m train.predict", args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
+    config = read_arguments(Config, "predict", arguments)
     return end("predict", lambda: main(config))
 
 

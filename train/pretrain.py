@@ -45,14 +45,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-import tyro
 from tqdm import tqdm
 
 import dali_cr
+from dali_cr.index.report import describe_copies
 from dali_cr.volume.images import is_image
 
 from .data.cases import find_index, refused_files
-from .data.split import load_split
+from .data.split import PARTS, Split, load_split
+from .data.subjects import count_subjects, find_lookalikes, subjects_of
 from .methods.config import Config, RecipeName
 from .methods.evaluation import SEED
 from .methods.method import Measured, Method
@@ -64,7 +65,7 @@ from .networks.weights import export_weights
 from .run import ranks
 from .run.checkpoint import load_state, read_state, take_up, write_state
 from .run.clock import Lap
-from .run.command import end, start
+from .run.command import end, read_arguments, start
 from .run.device import choose_device, device_name
 from .run.exits import Refused, Stopped
 from .run.files import write_json
@@ -90,6 +91,8 @@ class Run:
     held_out: dali_cr.Index
     method: Method
     loader: dali_cr.Loader
+    parts: Split | None
+    """The split that the cases are a part of."""
     split: dict[str, Any]
     """What a checkpoint remembers of the split: its hash and the part, where there is one."""
     state: dict[str, Any] | None
@@ -111,7 +114,7 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
     if len(index) < 2:
         refused = "".join(f"; refused {problem.path}: {problem.reason}" for problem in index.problems[:3])
         raise ValueError(f"data: wanted at least two cases, one of them to hold out, got {len(index)}{refused}")
-    training, held_out = index.split((1 - config.held_out, config.held_out), config.seed)
+    training, held_out = _hold_out(config, index, split, earlier)
     config = config.with_steps(len(training))
     torch.manual_seed(config.seed)
     method = METHODS[config.recipe](config, index.channels)
@@ -122,6 +125,7 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
     found = {
         "fingerprints": {"index": index.fingerprint, "recipe": method.recipe.fingerprint},
         "network": {**method.network.about, "parameters": method.network.parameters},
+        **({"held_out_by": "subject"} if _by_subject(earlier) else {}),
     }
     if ranks.is_first():
         write_config(config, device, earlier, found)
@@ -134,9 +138,24 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
         held_out=held_out,
         method=method,
         loader=loader,
+        parts=split,
         split={"split": {"hash": split.hash, "part": config.part}} if split else {},
         state=state,
     )
+
+
+def _by_subject(earlier: dict[str, Any] | None) -> bool:
+    """Whether whole subjects are held out; runs that earlier versions began held out cases."""
+    return earlier is None or earlier.get("held_out_by") == "subject"
+
+
+def _hold_out(
+    config: Config, index: dali_cr.Index, split: Split | None, earlier: dict[str, Any] | None
+) -> tuple[dali_cr.Index, ...]:
+    """Return the cases to train on and those to measure on, the cases of a subject together."""
+    subjects = subjects_of([case.name for case in index.cases], split.subject if split else None)
+    together = subjects.values() if _by_subject(earlier) and len(subjects) > 1 else ()
+    return index.split((1 - config.held_out, config.held_out), config.seed, together)
 
 
 def build_loader(
@@ -160,11 +179,18 @@ def build_loader(
 def introduce(run: Run) -> Iterator[str]:
     """Say what was found and chosen."""
     config, index, network = run.config, run.index, run.method.network
-    yield f"data       {len(index)} cases under {index.root}, {len(run.held_out)} of them held out"
+    names = [case.name for case in index.cases]
+    subjects = count_subjects(names, run.parts.subject if run.parts else None)
+    yield f"data       {subjects} under {index.root}, {len(run.held_out)} of them held out to measure on"
+    if copies := describe_copies(index):
+        yield f"copies     {copies}"
     yield f"channels   {index.channels}" + "".join(f" {name}" for name in index.channel_names)
     yield from refused_files(index)
-    if run.split:
+    if run.parts:
         yield f"split      {config.part} of {config.split}"
+    else:
+        yield "split      none, so no case is held back for a test; python -m train.splits makes one to give as --split"
+    yield from (f"warning    {warning}" for warning in _warnings(run))
     yield f"device     {device_name(run.device)}"
     trained = dict(network.module.named_parameters())
     encoder = sum(trained[name].numel() for name in network.encoder if name in trained)
@@ -175,11 +201,21 @@ def introduce(run: Run) -> Iterator[str]:
     yield f"run        {config.out}" + (f", from step {run.state['step']}" if run.state else "")
 
 
+def _warnings(run: Run) -> Iterator[str]:
+    """Return what may be one patient's in two parts."""
+    by_part = [("training", run.training), ("held out", run.held_out)]
+    parts = [{case.name: part for part, index in by_part for case in index.cases}]
+    if run.parts:
+        parts.insert(0, {subject: part for part in PARTS for subject in getattr(run.parts, part)})
+    yield from filter(None, map(find_lookalikes, parts))
+
+
 def save(run: Run, step: int, optimizer: torch.optim.Optimizer, total: Lap) -> None:
     """Write the weights as they are now, and the checkpoint."""
     out, network = run.config.out, run.method.network
     tensors = network.module.state_dict()
     about = {**network.about, "recipe": asdict(run.method.recipe), "step": step, **run.split}
+    about["index"] = run.index.fingerprint
     export_weights(out / "model.safetensors", tensors, network.tensors, about)
     export_weights(out / "encoder.safetensors", tensors, network.encoder, about)
     write_state(out, step, run.method.module, optimizer, run.loader, total, **run.split)
@@ -301,11 +337,10 @@ def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
     words = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     words.add_argument("--recipe")
-    prog = "python -m train.pretrain"
-    settings: type[Config] = Config
+    name, settings = "pretrain", Config
     if words.parse_known_args(arguments)[0].recipe == ViewConfig.method:
-        prog, settings = f"{prog} --recipe {ViewConfig.method}", ViewConfig
-    config = tyro.cli(settings, prog=prog, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
+        name, settings = f"{name} --recipe {ViewConfig.method}", ViewConfig
+    config = read_arguments(settings, name, arguments)
     with ranks.joined():
         return end("pretrain", lambda: main(config))
 

@@ -27,6 +27,7 @@ import tyro
 from .report.curves import draw_finetuning, draw_pretraining, draw_views
 from .report.invocation import PATHS, command_of, kind_of, public_path
 from .report.summary import summarise
+from .run.command import read_arguments
 from .run.files import write_json
 
 _PLACES = ("out", "index")
@@ -147,7 +148,7 @@ def main(config: Config) -> int:
 
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
-    return main(tyro.cli(Config, prog="python -m train.result", args=arguments))
+    return main(read_arguments(Config, "result", arguments))
 
 
 if __name__ == "__main__":

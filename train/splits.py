@@ -14,7 +14,7 @@ from .run import needs  # noqa: F401 - before all that may be missing
 # isort: split
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -23,8 +23,14 @@ import tyro
 
 import dali_cr
 from dali_cr.index.layout.listing import Layout
+from dali_cr.index.layout.proposal import describe_layout
+from dali_cr.index.report import describe_copies
+from dali_cr.index.scan import EVERY_VOLUME
 
+from .data.labels import find_label_files, match, share_labels
 from .data.split import PARTS, Split, make_split, split_of_table
+from .data.subjects import count_subjects, find_lookalikes
+from .run.command import read_arguments
 from .run.files import write_json
 
 
@@ -41,7 +47,12 @@ class Config:
     seed: int = 0
     """Of the draw."""
     subject: str | None = None
-    r"""Regular expression that finds the subject in a case's name, for example 'sub-(\w+)'."""
+    r"""Regular expression that finds the subject in a case's name, for example 'Patient(\d+)'. Names as BIDS and
+    nnU-Net prescribe them need none."""
+    labels: Path | None = None
+    """Folder of label volumes: images that share one stay in one part."""
+    label_pattern: tuple[str, ...] = EVERY_VOLUME
+    """Which files of --labels: globs, in which {case} may stand for the case's name."""
     table: Path | None = None
     """A CSV file that says the part of each case (train, val or test): nothing is drawn."""
     column: str = "split"
@@ -56,8 +67,8 @@ class Config:
     """Globs of files to leave out."""
 
 
-def main(config: Config) -> Split:
-    """Write the file.
+def main(config: Config) -> tuple[Split, dali_cr.Index]:
+    """Write the file; return what it holds, and the images.
 
     Raises
     ------
@@ -70,22 +81,50 @@ def main(config: Config) -> Split:
         config.data, config.pattern, layout=config.layout, channels=config.channels, exclude=config.exclude
     )
     names = [case.name for case in index.cases]
+    shared = _share_labels(config, names)
     if config.table:
         split = split_of_table(names, config.table, config.column, config.subject)
     else:
-        split = make_split(names, config.fractions, config.seed, config.subject)
+        split = make_split(names, config.fractions, config.seed, config.subject, [*index.copies, *shared])
+    split.refuse_shared(index.copies, "hold the same image")
+    split.refuse_shared(shared, "share a label")
     write_json(config.out, split.content())
-    return split
+    return split, index
+
+
+def _share_labels(config: Config, names: Sequence[str]) -> list[list[str]]:
+    """Return the cases of each label file that several have."""
+    if config.labels is None:
+        return []
+    files = find_label_files(config.labels, config.label_pattern)
+    return share_labels(match(names, files, "label", "leave")[0])
+
+
+def introduce(split: Split, index: dali_cr.Index) -> Iterator[str]:
+    """Say what was found and how it was split."""
+    names = [case.name for case in index.cases]
+    yield f"data       {count_subjects(names, split.subject)} under {index.root}"
+    if layout := describe_layout(index):
+        yield f"layout     {layout}"
+    if copies := describe_copies(index):
+        yield f"copies     {copies}"
+    if split.subject:
+        yield f"subject    {split.subject}"
+    for part in PARTS:
+        yield f"{part:<10} {count_subjects([name for name in names if split.part_of(name) == part], split.subject)}"
+    if warning := find_lookalikes({name: part for name in names if (part := split.part_of(name))}):
+        yield f"warning    {warning}"
 
 
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
-    config = tyro.cli(Config, prog="python -m train.splits", args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
+    config = read_arguments(Config, "splits", arguments)
     try:
-        split = main(config)
+        split, index = main(config)
     except (ValueError, OSError) as error:
         print(f"splits: {error}", file=sys.stderr)
         return 2
+    print("\n".join(introduce(split, index)))
     sizes = {part: len(getattr(split, part)) for part in PARTS}
     print(json.dumps({"split": str(config.out), **sizes, "hash": split.hash}))
     return 0

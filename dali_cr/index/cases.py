@@ -18,11 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr import rng
+from dali_cr.index.groups import connected
 from dali_cr.index.statistics import Flags, Statistics
 from dali_cr.volume.geometry import Geometry
 
-FORMAT = 3
+FORMAT = 4
 """Of the file that `Index.save` writes."""
+
+_READ = (3, FORMAT)
+"""The formats that `Index.load` reads; 3 has no `Volume.content_sha256`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +50,9 @@ class Volume:
         Of the data file as it lies on disk (and of the .hdr of a pair).
     size, mtime_ns : int
         Of the data file.
+    content_sha256 : str
+        Of the values, however the file stores them (see `dali_cr.index.content.content_hash`); empty in an index of an
+        earlier version, until the next scan.
     """
 
     path: str
@@ -58,6 +65,12 @@ class Volume:
     sha256: str
     size: int
     mtime_ns: int
+    content_sha256: str = ""
+
+    @property
+    def identities(self) -> frozenset[str]:
+        """What the same image has in common with this one, whether or not its index has the hash of its content."""
+        return frozenset({f"{self.sha256}#{self.frame}", self.content_sha256} - {""})
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -156,30 +169,44 @@ class Index:
         content = [(c.name, [(v.path, v.frame, v.sha256) for v in c.volumes]) for c in self.cases]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
-    def split(self, fractions: Sequence[float], seed: int = 0) -> tuple[Index, ...]:
-        """Split the cases at random into parts that share none.
+    @property
+    def copies(self) -> tuple[tuple[str, ...], ...]:
+        """Names of cases that have a channel of equal content, in groups of two or more."""
+        names = [[self.cases[place].name for place in group] for group in connected(map(_contents, self.cases))]
+        return tuple(tuple(group) for group in names if len(group) > 1)
+
+    def split(
+        self, fractions: Sequence[float], seed: int = 0, together: Iterable[Iterable[str]] = ()
+    ) -> tuple[Index, ...]:
+        """Split the cases at random into parts that share neither a case nor an image.
 
         Parameters
         ----------
         fractions : sequence of float
             One a part, above 0, with a sum of 1.
         seed : int
+        together : iterable of iterable of str
+            Names of cases that stay in one part, such as those of one patient. `copies` do in any case.
 
         Returns
         -------
         parts : tuple of Index
-            Each with at least one case; sizes by largest remainder.
+            Each with at least one case; sizes by largest remainder, counted in groups of cases that stay together.
 
         Raises
         ------
         ValueError
-            If the fractions are no such numbers, or there are fewer cases than parts.
+            If the fractions are no such numbers, there are fewer groups of cases than parts, or a name is no case's.
         """
         if not fractions or min(fractions) <= 0 or not math.isclose(sum(fractions), 1, abs_tol=1e-6):
             raise ValueError(f"fractions: wanted positive numbers with a sum of 1, got {tuple(fractions)}")
-        total = len(self)
+        groups = self._groups(together)
+        total = len(groups)
         if total < len(fractions):
-            raise ValueError(f"split: wanted at least {len(fractions)} cases for as many parts, got {total}")
+            raise ValueError(
+                f"split: wanted at least {len(fractions)} cases for as many parts, got {total}"
+                f"{f', as some of the {len(self)} stay together' * (total < len(self))}"
+            )
         sizes = np.array([max(1, math.floor(f * total)) for f in fractions])
         while sizes.sum() != total:  # at most one step a part
             short = np.array(fractions) * total - sizes
@@ -188,11 +215,22 @@ class Index:
             )
         order = np.argsort(rng.draw_words(seed, np.arange(total), rng.Purpose.SPLIT, 1)[:, 0], kind="stable")
         ends = np.cumsum(sizes)
-        parts = (sorted(order[end - size : end]) for size, end in zip(sizes, ends, strict=True))
+        drawn = (order[end - size : end] for size, end in zip(sizes, ends, strict=True))
+        parts = (sorted(place for group in part for place in groups[group]) for part in drawn)
         return tuple(
             replace(self, cases=tuple(self.cases[i] for i in part), problems=(), set_aside=(), ignored={})
             for part in parts
         )
+
+    def _groups(self, together: Iterable[Iterable[str]]) -> list[list[int]]:
+        """Return the places of cases that stay in one part of a split."""
+        links: dict[str, set[object]] = {case.name: set() for case in self.cases}
+        for number, names in enumerate(together):
+            for name in names:
+                if name not in links:
+                    raise ValueError(f"together: wanted names of cases, got {name!r}")
+                links[name].add(number)
+        return connected(links[case.name] | _contents(case) for case in self.cases)
 
     def changed(self) -> tuple[Problem, ...]:
         """Return the files of the cases that are not what they were when they were scanned, by size and time of change.
@@ -242,8 +280,8 @@ class Index:
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
-            if content["format"] != FORMAT:
-                raise ValueError(f"format {content['format']}, {FORMAT} wanted")
+            if content["format"] not in _READ:
+                raise ValueError(f"format {content['format']}, {' or '.join(map(str, _READ))} wanted")
             return cls(
                 root=Path(root if root is not None else content["root"]),
                 cases=tuple(Case(c["name"], tuple(map(_unpack, c["volumes"]))) for c in content["cases"]),
@@ -255,6 +293,11 @@ class Index:
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}: no index of this version ({error}); scan the data again") from error
+
+
+def _contents(case: Case) -> set[str]:
+    """Return the hashes of the content of a case's channels, as far as they are known."""
+    return {volume.content_sha256 for volume in case.volumes} - {""}
 
 
 def refuse_empty(index: Index) -> None:
@@ -286,11 +329,15 @@ def _change(path: Path, volume: Volume) -> str:
     return "changed since the scan: its time of change differs" if status.st_mtime_ns != volume.mtime_ns else ""
 
 
+_PLAIN = ("path", "data", "frame", "sha256", "content_sha256", "size", "mtime_ns")
+"""The fields of a volume that are JSON values already."""
+
+
 def _pack(volume: Volume) -> dict[str, Any]:
     """Return a volume as JSON values."""
     packed = base64.b64encode(zlib.compress(volume.foreground.tobytes())).decode()
     shape = list(volume.foreground.shape)
-    content = {name: getattr(volume, name) for name in ("path", "data", "frame", "sha256", "size", "mtime_ns")}
+    content = {name: getattr(volume, name) for name in _PLAIN}
     geometry, statistics = asdict(volume.geometry), asdict(volume.statistics)
     occupied = [np.packbits(flags).tobytes().hex() for flags in volume.occupied]
     foreground = {"shape": shape, "zlib": packed}

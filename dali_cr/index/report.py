@@ -6,7 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
-from dali_cr.index.cases import Index, Problem, Volume
+from dali_cr.index.cases import Case, Index, Problem, Volume
 from dali_cr.index.layout.proposal import describe_layout
 
 MIXED_SPACING = 1.5
@@ -34,6 +34,8 @@ def describe(index: Index) -> str:
         Without control characters, whatever the files are called.
     """
     lines = [*_properties(index), *(("warning", text) for text in _warnings(index))]
+    if copies := describe_copies(index):
+        lines.append(("copies", copies))
     labels = [problem for problem in index.problems if problem.reason.startswith(_LABEL)]
     refused = [problem for problem in index.problems if not problem.reason.startswith(_LABEL)]
     if labels:
@@ -79,6 +81,9 @@ def _warnings(index: Index) -> list[str]:
     warnings = []
     if len({len(case.volumes) for case in index.cases}) > 1:
         warnings.append("cases have different numbers of channels: no loader takes them together")
+    doubled = [case.name for case in index.cases if _has_double(case)]
+    if doubled:
+        warnings.append(f"the same content in two files of one case: {', '.join(_few(doubled))}")
     for axis, lengths in zip("DHW", zip(*(volume.spacing for volume in volumes), strict=True), strict=False):
         ratio = max(lengths) / min(lengths)
         if ratio > MIXED_SPACING:
@@ -94,6 +99,35 @@ def _warnings(index: Index) -> list[str]:
     if broken:
         warnings.append(f"{_volumes(broken)} with NaN or Inf, by their share: {_worst(broken)}")
     return warnings
+
+
+def describe_copies(index: Index) -> str:
+    """Return one line that names the cases of equal content; empty if there are none.
+
+    Parameters
+    ----------
+    index : Index
+    """
+    unknown = [volume for case in index.cases for volume in case.volumes if not volume.content_sha256]
+    if unknown:
+        return f"not known of {_volumes(unknown)}, indexed by an earlier version; scan the data again"
+    groups = index.copies
+    if not groups:
+        return ""
+    named = "; ".join(" = ".join(_few(group)) for group in groups[:_SHOWN])
+    more = f"; and {len(groups) - _SHOWN} more" if len(groups) > _SHOWN else ""
+    count = f"{len(groups)} group{'s' * (len(groups) != 1)} of cases"
+    return f"{count} with the same content, which a split keeps in one part: {named}{more}"
+
+
+def _has_double(case: Case) -> bool:
+    """Whether two files of a case, which are channels, hold the same image."""
+    files = {(volume.path, volume.content_sha256) for volume in case.volumes if volume.content_sha256}
+    return len({content for _, content in files}) < len(files) and len({path for path, _ in files}) == len(files)
+
+
+def _few(names: Sequence[str]) -> list[str]:
+    return [*names[:_SHOWN], *([f"{len(names) - _SHOWN} more"] if len(names) > _SHOWN else [])]
 
 
 def _volumes(some: Sequence[Volume] | dict[Volume, float]) -> str:

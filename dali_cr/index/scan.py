@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dali_cr.index.cases import Case, Index, Problem, Volume, is_unchanged
+from dali_cr.index.content import content_hash
 from dali_cr.index.files import Found, Globs
 from dali_cr.index.grouping import FourthAxis, gather_cases, too_many_frames
 from dali_cr.index.labels import find_labels
@@ -144,7 +145,8 @@ def _still_known(top: Path, files: Mapping[str, Found], known: Index | None) -> 
     frames: Frames = defaultdict(list)
     for volume in _volumes(known) if known else ():
         # Of a pair, the index does not know when the header was changed.
-        if volume.path in files and volume.path == volume.data:
+        # An index of an earlier version does not know its content.
+        if volume.path in files and volume.path == volume.data and volume.content_sha256:
             frames[volume.path].append(volume)
     return {
         path: sorted(volumes, key=lambda volume: volume.frame)
@@ -201,7 +203,9 @@ def read_volumes(top: Path, path: str, fourth_axis: FourthAxis = "cases") -> lis
         name = path if geometry.frames == 1 else f"{path}, frame {frame}"
         try:
             measured = measure(name, voxels, geometry)
+            content_digest = content_hash(voxels, geometry)
         except MemoryError as error:
             raise VolumeError(top / path, f"not enough memory to measure its {voxels.nbytes} bytes") from error
-        found.append(Volume(path, relative, frame, geometry, *measured, digest, status.st_size, status.st_mtime_ns))
+        stored = (digest, status.st_size, status.st_mtime_ns)
+        found.append(Volume(path, relative, frame, geometry, *measured, *stored, content_digest))
     return found

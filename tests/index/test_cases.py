@@ -1,5 +1,6 @@
 """`Index`: kept whole on disk, split without overlap, told apart by content."""
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -98,3 +99,75 @@ def test_the_file_is_json(folder: Path, tmp_path: Path) -> None:
     dali_cr.scan(folder, progress=False).save(tmp_path / "index.json")
     assert json.loads((tmp_path / "index.json").read_text())["cases"][0]["volumes"][0]["path"] == "00.nii.gz"
     assert [p.name for p in tmp_path.iterdir() if "tmp" in p.name] == []
+
+
+def old_format(path: Path, out: Path) -> Path:
+    """Write a saved index as an earlier version did: without the hashes of content."""
+    content = json.loads(path.read_text())
+    for volume in [*content["set_aside"], *(v for case in content["cases"] for v in case["volumes"])]:
+        del volume["content_sha256"]
+    out.write_text(json.dumps({**content, "format": 3}))
+    return out
+
+
+def test_an_index_of_an_earlier_version_is_completed_by_a_scan(folder: Path, tmp_path: Path) -> None:
+    index = dali_cr.scan(folder, progress=False)
+    index.save(tmp_path / "index.json")
+    old = dali_cr.Index.load(old_format(tmp_path / "index.json", tmp_path / "old.json"))
+    assert old.fingerprint == index.fingerprint
+    assert {volume.content_sha256 for case in old.cases for volume in case.volumes} == {""}
+    assert old.copies == ()
+    again = dali_cr.scan(folder, known=old, progress=False)
+    again.save(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_text() == (tmp_path / "index.json").read_text()
+    old.save(tmp_path / "old_again.json")
+    assert dali_cr.Index.load(tmp_path / "old_again.json").fingerprint == index.fingerprint
+
+
+def test_the_fingerprint_is_what_it_was_before_there_were_hashes_of_content(folder: Path) -> None:
+    index = dali_cr.scan(folder, progress=False)
+    names = [(case.name, [(v.path, v.frame, v.sha256) for v in case.volumes]) for case in index.cases]
+    assert index.fingerprint == hashlib.sha256(json.dumps(names).encode()).hexdigest()
+
+
+def with_copies(folder: Path) -> dali_cr.Index:
+    """Return an index in which 00, 04 and a float32 turned the other way round are one image, and 01 and 02 are one."""
+    write_nifti(folder / "04.nii", np.random.default_rng(0).integers(0, 99, (6, 5, 4)), orientation="LPS")
+    (folder / "04.nii.gz").unlink()
+    numbers = np.random.default_rng(0).integers(0, 99, (6, 5, 4))
+    write_nifti(folder / "float.nii.gz", numbers, dtype=">f4", orientation="SAR", slope=1.0)
+    shutil.copy(folder / "01.nii.gz", folder / "02.nii.gz")
+    return dali_cr.scan(folder, progress=False)
+
+
+def test_copies_are_found(folder: Path) -> None:
+    index = with_copies(folder)
+    assert index.copies == (("00.nii.gz", "04.nii", "float.nii.gz"), ("01.nii.gz", "02.nii.gz"))
+
+
+def test_cases_that_share_one_channel_are_copies(folder: Path) -> None:
+    index = dali_cr.scan(folder, progress=False)
+    a, b, c, d = (case.volumes[0] for case in index.cases[:4])
+    cases = [dali_cr.index.cases.Case(name, pair) for name, pair in (("x", (a, b)), ("y", (c, d)), ("z", (b, c)))]
+    assert replace(index, cases=tuple(cases)).copies == (("x", "y", "z"),)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_copies_and_cases_that_belong_together_are_in_one_part(folder: Path, seed: int) -> None:
+    index = with_copies(folder)
+    pair = ["02.nii.gz", "07.nii.gz"]
+    parts = index.split((0.5, 0.3, 0.2), seed, together=[pair, ["05.nii.gz"]])
+    names = [{case.name for case in part.cases} for part in parts]
+    assert sorted(name for part in names for name in part) == sorted(case.name for case in index.cases)
+    for group in (*index.copies, ["01.nii.gz", *pair]):
+        assert sum(bool(part & set(group)) for part in names) == 1
+    assert all(names)
+
+
+def test_together_may_leave_too_few(folder: Path) -> None:
+    index = dali_cr.scan(folder, progress=False)
+    names = [case.name for case in index.cases]
+    with pytest.raises(ValueError, match="at least 2 cases .* got 1, as some of the 11 stay together"):
+        index.split((0.5, 0.5), together=[names])
+    with pytest.raises(ValueError, match="together: wanted names of cases, got 'x'"):
+        index.split((0.5, 0.5), together=[["x"]])

@@ -92,3 +92,42 @@ def test_an_index_without_cases(tmp_path: Path) -> None:
     write_nifti(tmp_path / "a.nii", numbers())
     table = lines(replace(scan(tmp_path), cases=()))
     assert (table["cases"], table["shape"]) == (["0"], [""])
+
+
+def test_copies_are_told_in_one_line(tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 7), ("c", 7), ("d", 1)):
+        write_nifti(tmp_path / f"{name}.nii", numbers(seed))
+    write_nifti(tmp_path / "turned.nii.gz", numbers(), orientation="LPS", dtype="<f4")
+    assert lines(scan(tmp_path))["copies"] == [
+        "2 groups of cases with the same content, which a split keeps in one part: a.nii = turned.nii.gz; b.nii = c.nii"
+    ]
+    (tmp_path / "turned.nii.gz").unlink()
+    (tmp_path / "c.nii").unlink()
+    assert "copies" not in lines(scan(tmp_path))
+
+
+def test_many_copies_are_counted(tmp_path: Path) -> None:
+    for i in range(30):
+        write_nifti(tmp_path / f"{i:02}.nii", numbers(i // 2))
+    for i in range(9):
+        write_nifti(tmp_path / f"more{i}.nii", numbers(0))
+    (line,) = lines(scan(tmp_path))["copies"]
+    assert line.startswith("15 groups of cases with the same content")
+    assert "00.nii = 01.nii = more0.nii = more1.nii = more2.nii = more3.nii = more4.nii = more5.nii = 3 more;" in line
+    assert line.endswith("14.nii = 15.nii; and 7 more")
+
+
+def test_an_index_without_hashes_of_content_says_so(tmp_path: Path) -> None:
+    write_nifti(tmp_path / "a.nii", numbers())
+    index = scan(tmp_path)
+    volume = replace(index.cases[0].volumes[0], content_sha256="")
+    old = replace(index, cases=(replace(index.cases[0], volumes=(volume,)),))
+    assert lines(old)["copies"] == ["not known of 1 volume, indexed by an earlier version; scan the data again"]
+
+
+def test_one_image_as_two_channels_is_a_warning(tmp_path: Path) -> None:
+    for name, seed in (("p1/t1", 5), ("p1/t2", 5), ("p2/t1", 6), ("p2/t2", 7)):
+        write_nifti(tmp_path / f"{name}.nii", numbers(seed))
+    index = dali_cr.scan(tmp_path, "{case}/{channel}.nii", progress=False)
+    assert lines(index)["warning"] == ["the same content in two files of one case: p1"]
+    assert "copies" not in lines(index)

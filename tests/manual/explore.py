@@ -1,7 +1,7 @@
-"""Try the property tests and the damaged files on random input for a while: ``python -m tests.manual.explore --seconds 60``.
+"""Try the property tests and the damaged files on random input: ``python -m tests.manual.explore --seconds 60``.
 
 What is found is kept as an explicit example, to be fixed and committed: arguments that fail a property test become an
-``@example`` above it, files that are read wrongly lie in `tests.manual.fuzz.KEPT`, where a test reads them from then on.
+``@example`` above it, files that are read wrongly go to `tests.manual.fuzz.KEPT`, where a test reads them from then on.
 """
 
 from __future__ import annotations

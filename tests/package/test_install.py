@@ -1,10 +1,8 @@
 """What READMEs and messages say to install can be installed, and the wheel works with its requirements alone."""
 
-import importlib.metadata
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,8 +11,9 @@ import pytest
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from tests.helpers.environments import build, link_required, make_environment
 from tests.helpers.volumes import write_nifti
-from tests.package.test_packaging import PROJECT, ROOT, build
+from tests.package.test_packaging import PROJECT, ROOT
 
 DOCUMENTS = ["README.md", "*/README.md", "constraints.txt"]
 CODE = ["dali_cr/**/*.py", "train/**/*.py", "benchmarks/**/*.py"]
@@ -71,37 +70,12 @@ def test_wrong_install_lines_are_noticed(line: str) -> None:
         check(target)
 
 
-def required(names: list[str]) -> set[str]:
-    """Return the installed distributions that requirements ask for, and what those ask for in turn."""
-    found: set[str] = set()
-    left = [Requirement(name) for name in names]
-    while left:
-        wanted = left.pop()
-        name = canonicalize_name(wanted.name)
-        if name in found or (wanted.marker and not wanted.marker.evaluate({"extra": ""})):
-            continue
-        found.add(name)
-        left += map(Requirement, importlib.metadata.requires(name) or ())
-    return found
-
-
 @pytest.fixture(scope="module")
 def empty_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the Python of an environment with the wheel and with what it requires, and nothing else."""
     folder = tmp_path_factory.mktemp("environment")
-    wheel = build(ROOT, "wheel", folder / "wheel")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "env"], check=True)
-    python = folder / "env" / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
-    subprocess.run([*pip, "install", "--quiet", "--no-deps", "--no-index", wheel], check=True)
-    (folder / "required").mkdir()
-    for name in required(PROJECT["dependencies"]):
-        files = importlib.metadata.files(name) or ()
-        for top in {file.parts[0] for file in files} - {"..", "__pycache__"}:
-            (folder / "required" / top).symlink_to(importlib.metadata.distribution(name).locate_file(top))
-    (packages,) = (folder / "env" / "lib").glob("python*/site-packages")
-    (packages / "required.pth").write_text(f"{folder / 'required'}\n")
-    return python
+    required = link_required(PROJECT["dependencies"], folder / "required")
+    return make_environment(folder / "env", build(ROOT, "wheel", folder / "wheel"), visible=required)
 
 
 def test_the_wheel_alone_imports_scans_and_swaps(empty_environment: Path, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.environments import build
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -17,15 +19,6 @@ else:
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-
-
-def build(source, target, out):
-    """Build with hatchling alone, which needs no network."""
-    command = [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(out)]
-    task = subprocess.run(command, cwd=source, capture_output=True, text=True)
-    assert task.returncode == 0, task.stdout + task.stderr
-    (built,) = out.iterdir()
-    return built
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +33,17 @@ def test_wheel_holds_one_importable_name(wheel):
     assert len(names) == 2
 
 
-def test_wheel_holds_every_kernel_and_every_module(wheel):
+def test_wheel_holds_every_kernel_and_every_module_and_nothing_else(wheel):
     kernels = {f"dali_cr/_cuda/{path.name}": path for path in (ROOT / "kernels").glob("*.cu*")}
     modules = {str(path.relative_to(ROOT)): path for path in (ROOT / "dali_cr").rglob("*.py")}
+    training = {f"dali_cr/{path.relative_to(ROOT)}": path for path in (ROOT / "train").rglob("*.py")}
     assert kernels
-    for name, path in {**kernels, **modules, "dali_cr/py.typed": ROOT / "dali_cr" / "py.typed"}.items():
+    assert training
+    wanted = {**kernels, **modules, **training, "dali_cr/py.typed": ROOT / "dali_cr" / "py.typed"}
+    for name, path in wanted.items():
         assert wheel.read(name) == path.read_bytes()
+    readme = {"dali_cr/_cuda/README.md"}
+    assert {name for name in wheel.namelist() if ".dist-info/" not in name} - readme == set(wanted)
 
 
 def test_wheel_carries_the_licence(wheel):
@@ -91,7 +89,7 @@ def test_library_never_imports_what_is_not_installed():
 
 @pytest.mark.parametrize("folder", ["kernels", "train", "benchmarks", "tests"])
 def test_folders_that_share_a_name_with_a_published_package_are_no_packages(folder):
-    assert not list((ROOT / folder).rglob("__init__.py"))
+    assert not (ROOT / folder / "__init__.py").exists()
 
 
 def test_kernels_folder_holds_no_python():

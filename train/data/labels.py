@@ -19,7 +19,7 @@ from dali_cr.index.statistics import cell_edge
 from dali_cr.volume import reader
 from dali_cr.volume.geometry import Geometry, VolumeError
 
-from .split import short_name
+from .subjects import short_name
 
 Labels = npt.NDArray[np.uint8]
 Unmatched = Literal["refuse", "leave"]
@@ -78,6 +78,14 @@ def match(
     if len(lonely) == len(cases):
         raise ValueError(f"labels: wanted a {what} for each image, none fits; the first is {lonely[0]}")
     return {case: name for case, name in found.items() if name}, left
+
+
+def share_labels(found: Mapping[str, str]) -> list[list[str]]:
+    """Return the cases of each entry that several have, from what `match` found."""
+    sharing: dict[str, list[str]] = {}
+    for case, name in found.items():
+        sharing.setdefault(name, []).append(case)
+    return [cases for cases in sharing.values() if len(cases) > 1]
 
 
 def _of_channel(case: str, short: Mapping[str, str]) -> str:

@@ -13,7 +13,7 @@ from dali_cr.index.statistics import canonical_view
 from dali_cr.volume.images import is_image
 
 from .labels import Labels
-from .split import short_name
+from .subjects import short_name
 
 
 def mask_path(case: Case, out: Path) -> Path:

@@ -28,6 +28,7 @@ import numpy.typing as npt
 import tyro
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff
 
+from ..run.command import read_arguments
 from ..run.files import write_whole
 from .labels import read_names
 
@@ -127,9 +128,7 @@ def main(config: Config) -> dict[str, Any]:
 
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
-    config = tyro.cli(
-        Config, prog="python -m train.data.medmnist", args=arguments, config=(tyro.conf.FlagCreatePairsOff,)
-    )
+    config = read_arguments(Config, "data.medmnist", arguments)
     try:
         print(json.dumps(main(config)))
     except (ValueError, OSError) as error:

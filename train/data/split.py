@@ -5,8 +5,10 @@ The file may be written by hand; it is JSON::
     {"subject": null, "pool": ["patient_01", "patient_02"], "val": ["patient_03"], "test": ["patient_04"]}
 
 A subject is known by the name of its case: by what the regular expression ``subject`` finds in it (its first group, if
-it has one), or without one by the last part of the name, less its suffixes. **Where one patient has several scans, a
-subject is wanted that tells the patient**: with scans as subjects, a patient may be trained and tested on.
+it has one), or without one by the last part of the name, less its suffixes. For names as BIDS and nnU-Net prescribe
+them (``sub-01_ses-1_T1w``, ``case_0000``), the command writes the expression that finds the subject. **Where one
+patient has several scans under other names, --subject is wanted**: with scans as subjects, a patient may be trained and
+tested on. Copies of an image, under whatever name and in whatever format, are always in one part.
 """
 
 from __future__ import annotations
@@ -14,34 +16,23 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import dali_cr
 from dali_cr.index.cases import Case
 
+from .subjects import default_subject, find_subject, group_by_subject, short_name
 from .tables import choose_columns, read_table
 
 Part = Literal["pool", "val", "test"]
 PARTS: tuple[Part, ...] = ("pool", "val", "test")
 
-_SUFFIX = re.compile(r"\.(nii|hdr|img|png|jpe?g)(\.gz)?(?=#|$)", re.IGNORECASE)
 _CALLED: dict[str, Part] = {"pool": "pool", "train": "pool", "training": "pool", "val": "val", "validation": "val"}
 _CALLED["test"] = "test"
 """What a table calls a part."""
-
-
-def short_name(case: str) -> str:
-    """Return the last part of a case's name without its suffixes.
-
-    Examples
-    --------
-    >>> short_name("images/patient_01.nii.gz"), short_name("a/perfusion.nii#3")
-    ('patient_01', 'perfusion#3')
-    """
-    return _SUFFIX.sub("", PurePosixPath(case).name)
 
 
 @dataclass(frozen=True)
@@ -99,15 +90,43 @@ class Split:
         Raises
         ------
         ValueError
-            If there are none.
+            If there are none, or the same image is in two parts.
         """
         group_by_subject([case.name for case in index.cases], self.subject)
+        self.refuse_shared(index.copies, "hold the same image")
         cases = tuple(case for case in index.cases if self.part_of(case.name) == part)
         if not cases:
             there = f"{len(index)} cases came, the first is {index.cases[0].name}" if index.cases else "no case came"
             wanted = ", ".join(sorted(getattr(self, part))[:3]) or "none at all"
             raise ValueError(f"split: wanted cases of the part {part} ({wanted} …), {there}")
         return replace(index, cases=cases, problems=(), set_aside=())
+
+    def refuse_shared(self, groups: Iterable[Collection[str]], why: str) -> None:
+        """Refuse to have cases that belong together in two parts.
+
+        Parameters
+        ----------
+        groups : iterable of collection of str
+            Names of cases that belong together.
+        why : str
+            What such cases do.
+
+        Raises
+        ------
+        ValueError
+            Naming the first two.
+        """
+        for group in groups:
+            parts: dict[Part, str] = {}
+            for case in group:
+                if part := self.part_of(case):
+                    parts.setdefault(part, case)
+            if len(parts) > 1:
+                (one, first), (other, second) = list(parts.items())[:2]
+                raise ValueError(
+                    f"split: wanted cases that {why} in one part, {first} is in {one} and {second} is in {other}. Make "
+                    f"the split anew, or leave one of them out with --exclude"
+                )
 
     def refuse_leak(self, seen: Sequence[Case], index: dali_cr.Index, init: Path) -> None:
         """Refuse weights that were trained on cases to choose by or to test on, by subject or by content.
@@ -130,13 +149,15 @@ class Split:
         for case in index.cases:
             part = self.part_of(case.name)
             if part in ("val", "test"):
-                kept_back.update({volume.sha256: (case.name, part) for volume in case.volumes})
+                kept_back.update({key: (case.name, part) for volume in case.volumes for key in volume.identities})
         for case in seen:
-            found = [kept_back[volume.sha256] for volume in case.volumes if volume.sha256 in kept_back]
+            found = [kept_back[key] for volume in case.volumes for key in volume.identities if key in kept_back]
             named = self._part_of_stranger(case.name)
             if found or named in ("val", "test"):
                 name, part = found[0] if found else (case.name, named)
                 what, advice = name, "Pre-train with --split FILE --part pool, and fine-tune with the same file"
+                if not found:
+                    advice += "; other patients of the same names must be renamed"
                 if found and self._part_of_stranger(case.name) == "pool":
                     what = f"{case.name}, the same as {name}"
                     advice = f"--exclude {name} when fine-tuning: the split has copies of one image in two parts"
@@ -153,39 +174,12 @@ class Split:
             return None
 
 
-def find_subject(case: str, subject: str | None) -> str:
-    """Return the subject in a case's name."""
-    if subject is None:
-        return short_name(case)
-    found = re.search(subject, case)
-    if not found:
-        raise ValueError(f"subject: wanted a regular expression that finds the subject in {case}, got {subject!r}")
-    return str(found[1] if found.groups() else found[0])
-
-
-def group_by_subject(cases: Sequence[str], subject: str | None) -> dict[str, list[str]]:
-    """Return the cases of each subject.
-
-    Raises
-    ------
-    ValueError
-        If two cases have the same short name, and nothing says whether they are of one subject.
-    """
-    groups: dict[str, list[str]] = {}
-    for case in cases:
-        groups.setdefault(find_subject(case, subject), []).append(case)
-    if subject is None:
-        for name, members in groups.items():
-            if len(members) > 1:
-                raise ValueError(
-                    f"split: wanted cases with names of their own, {members[0]} and {members[1]} are both {name}; "
-                    r"--subject with a regular expression, for example 'sub-(\w+)', says what tells subjects apart"
-                )
-    return groups
-
-
 def make_split(
-    cases: Sequence[str], fractions: tuple[float, float, float], seed: int, subject: str | None = None
+    cases: Sequence[str],
+    fractions: tuple[float, float, float],
+    seed: int,
+    subject: str | None = None,
+    together: Iterable[Iterable[str]] = (),
 ) -> Split:
     """Split subjects at random.
 
@@ -197,7 +191,10 @@ def make_split(
         Of the subjects, with a sum of 1.
     seed : int
     subject : str, optional
-        A regular expression that finds the subject in a name.
+        A regular expression that finds the subject in a name; by default the one for names as BIDS and nnU-Net
+        prescribe them, for others none.
+    together : iterable of iterable of str
+        Names of cases whose subjects stay in one part, such as copies of one image.
 
     Returns
     -------
@@ -207,13 +204,20 @@ def make_split(
     Raises
     ------
     ValueError
-        If there are fewer than three subjects, or the fractions are no such numbers.
+        If there are fewer than three subjects that need not stay together, or the fractions are no such numbers.
     """
-    subjects = sorted(group_by_subject(cases, subject))
+    rule = subject or default_subject(cases)
+    subjects = sorted(group_by_subject(cases, rule))
+    if len(subjects) < len(fractions):
+        raise ValueError(
+            f"split: wanted at least {len(fractions)} subjects, got {len(subjects)} of {len(cases)} cases, the first "
+            f"{', '.join(subjects[:1]) or 'missing'}; --subject with a regular expression tells others apart"
+        )
     # An index of nothing but names: the rule by which cases are drawn is the library's.
     names = dali_cr.Index(Path(), tuple(Case(name, ()) for name in subjects))
-    pool, val, test = (frozenset(case.name for case in part.cases) for part in names.split(fractions, seed))
-    return Split(pool, val, test, subject)
+    links = [[find_subject(case, rule) for case in group] for group in together]
+    pool, val, test = (frozenset(case.name for case in part.cases) for part in names.split(fractions, seed, links))
+    return Split(pool, val, test, rule)
 
 
 def split_of_table(cases: Sequence[str], path: Path, column: str, subject: str | None = None) -> Split:

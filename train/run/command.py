@@ -7,11 +7,33 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import tyro
+
 import dali_cr
 
 from .config import RunSettings
 from .exits import Refused, Stopped
 from .folder import earlier_run, finished_report, plain
+
+
+def read_arguments(settings: Any, name: str, arguments: Sequence[str] | None) -> Any:
+    """Read the arguments of a command line into settings.
+
+    Parameters
+    ----------
+    settings : dataclass, or function whose parameters are the settings
+    name : str
+        Of the command, as ``pretrain``.
+    arguments : sequence of str, optional
+        Those of this process without it.
+    """
+    return tyro.cli(settings, prog=program(name), args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
+
+
+def program(name: str) -> str:
+    """Return how a user starts a command: ``dali-cr pretrain``, or in a checkout ``python -m train.pretrain``."""
+    package = __package__.rpartition(".")[0]
+    return f"dali-cr {name}" if package.startswith("dali_cr.") else f"python -m {package}.{name}"
 
 
 def end(name: str, work: Callable[[], dict[str, Any]]) -> int:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
-from dali_cr.extras import require
+import sys
 
-require("torch", "nvidia.dali", "tyro", "safetensors", "matplotlib", "scipy", "monai", "tensorboard")
+from dali_cr.extras import find_missing
+
+if _line := find_missing("torch", "nvidia.dali", "tyro", "safetensors", "matplotlib", "scipy", "monai", "tensorboard"):
+    print(f"dali-cr: {_line}", file=sys.stderr)
+    sys.exit(2)

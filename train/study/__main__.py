@@ -40,6 +40,7 @@ from typing import Literal
 
 import tyro
 
+from ..run.command import read_arguments
 from ..run.files import write_whole
 from .data import find_folders, index_data
 from .declared import Study
@@ -175,7 +176,7 @@ def main(config: Config) -> Path:
 
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
-    config = tyro.cli(Config, prog="python -m train.study", args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
+    config = read_arguments(Config, "study", arguments)
     try:
         if config.dry_run:
             print("\n".join(list_runs(read_study(config.file))))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import dali_cr
 
-from ..data.split import Split, find_subject, load_split, make_split
+from ..data.split import Split, load_split, make_split
+from ..data.subjects import find_subject
 from ..data.tables import read_table
 from ..run.files import write_json
 from .declared import Data, Study
@@ -59,9 +60,10 @@ def index_data(data: Data, folder: Path, index: Path, split: Path) -> None:
             refused = "".join(f"; {problem.path}: {problem.reason}" for problem in found.problems[:3])
             raise ValueError(f"data: wanted images under {folder}, got none{refused}")
         found.save(index)
-    cases = [case.name for case in dali_cr.Index.load(index).cases]
+    kept = dali_cr.Index.load(index)
     if data.fractions:
-        wanted = make_split(cases, data.fractions, data.split_seed, data.subject)
+        cases = [case.name for case in kept.cases]
+        wanted = make_split(cases, data.fractions, data.split_seed, data.subject, kept.copies)
     else:
         wanted = split_by_table(data, folder / str(data.table))
     if split.exists() and load_split(split).hash != wanted.hash:

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import dali_cr
+
 from ..run.exits import Stop
 from ..run.files import write_json
 from .data import image_folders
@@ -25,8 +27,8 @@ from .runs import Run, arguments
 _PACKAGE = __package__.rpartition(".")[0]
 """`train` in a checkout, `dali_cr.train` in an installation."""
 
-_ROOT = Path(__file__).resolve().parents[len(__package__.split("."))]
-"""The folder that the package is imported from."""
+_ROOT = Path(dali_cr.__file__).resolve().parents[1]
+"""The folder that packages are imported from."""
 
 _SHOWN = 3
 
@@ -130,9 +132,13 @@ class Workshop:
 
     def command(self, run: Run) -> list[str]:
         """Return the command line of a run."""
+        module = ["dali_cr", run.command[0]] if _PACKAGE.startswith("dali_cr.") else [f"{_PACKAGE}.{run.command[0]}"]
+        return [sys.executable, "-m", *module, *run.command[1:], *self.options(run)]
+
+    def options(self, run: Run) -> list[str]:
+        """Return the options of a run's command line."""
         data = self.study.data[run.data]
-        module, *words = run.command
-        line = [sys.executable, "-m", f"{_PACKAGE}.{module}", *words, *arguments(run.options, self.folders[run.data])]
+        line = list(arguments(run.options, self.folders[run.data]))
         line += ["--data", *map(str, image_folders(data, self.folders[run.data]))]
         line += ["--index", str(self.index(run.data)), "--split", str(self.split(run.data))]
         line += ["--out", str(self.out(run)), "--device", self.device, "--threads", str(self.threads), "--resume"]

@@ -41,6 +41,7 @@ from ..finetune import first_cases, size_network
 from ..networks.heads import shrunk
 from ..networks.network import Network
 from ..networks.weights import read_weights
+from ..run.command import read_arguments
 from ..run.files import write_json
 from ..run.folder import commit, versions
 from ..tasks.config import Classify
@@ -113,7 +114,7 @@ class Probe:
     def ask(self, run: Run) -> dict[str, Any]:
         """Return the row of a run."""
         out = self.workshop.out(run)
-        config = tyro.cli(Classify, args=self.workshop.command(run)[4:], config=(tyro.conf.FlagCreatePairsOff,))
+        config = tyro.cli(Classify, args=self.workshop.options(run), config=(tyro.conf.FlagCreatePairsOff,))
         init = read_init(Path(config.init)) if run.uses else None
         view, index = config.view(init), dali_cr.Index.load(out / "index.json")
         task, supervised = open_task(config, index, load_split(out / "splits.json"), view)
@@ -180,9 +181,7 @@ def average(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
-    config = tyro.cli(
-        Config, prog="python -m train.study.probe", args=arguments, config=(tyro.conf.FlagCreatePairsOff,)
-    )
+    config = read_arguments(Config, "study.probe", arguments)
     try:
         study = read_study(config.file)
         rows = list(probe_runs(open_workshop(config, study)))

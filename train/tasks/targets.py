@@ -15,8 +15,9 @@ from dali_cr.index.cases import Case
 from dali_cr.volume.geometry import VolumeError
 
 from ..data.boxes import Walls, box_of, read_boxes, to_canonical
-from ..data.labels import Unmatched, find_label_files, match, read_labels, read_names
-from ..data.split import PARTS, Split, short_name
+from ..data.labels import Unmatched, find_label_files, match, read_labels, read_names, share_labels
+from ..data.split import PARTS, Split
+from ..data.subjects import short_name
 from ..data.tables import choose_columns, read_table
 from .classify import Classification
 from .config import Classify, Config, Localize, Segment
@@ -69,7 +70,7 @@ def join(index: dali_cr.Index, split: Split, names: Mapping[str, Any], what: str
     Raises
     ------
     ValueError
-        If one has no counterpart, or a part is empty.
+        If one has no counterpart, a part is empty, or two images with one label are in two parts.
     """
     parts: dict[str, dali_cr.Index] = {part: split.take(index, part) for part in PARTS}
     inside = [case.name for part in parts.values() for case in part.cases]
@@ -78,12 +79,27 @@ def join(index: dali_cr.Index, split: Split, names: Mapping[str, Any], what: str
     passed_over = others | {short_name(name) for name in others}
     known = {name: entry for name, entry in names.items() if not {name, short_name(name)} & passed_over}
     found, left = match(inside, known, what, unmatched)
+    split.refuse_shared(share_labels(found), f"share a {what}")
     for part, one in parts.items():
         cases = tuple(case for case in one.cases if case.name in found)
         if not cases:
             raise ValueError(f"labels: wanted a {what} for some case of {part}, got none for {one.cases[0].name}")
         parts[part] = dali_cr.Index(one.root, cases, channel_names=one.channel_names)
     return Supervised(parts, found, left)
+
+
+def find_shared(config: Config, index: dali_cr.Index) -> list[list[str]]:
+    """Return the cases of each label that several have, before they are split.
+
+    Raises
+    ------
+    ValueError
+        If there are no labels, or none fits.
+    """
+    in_files = config.task == "segment" or (config.task == "localize" and config.labels.is_dir())
+    pattern = getattr(config, "label_pattern", ())
+    names: Mapping[str, Any] = find_label_files(config.labels, pattern) if in_files else read_table(config.labels)[1]
+    return share_labels(match([case.name for case in index.cases], names, "label", "leave")[0])
 
 
 def open_segmentation(config: Segment, index: dali_cr.Index, split: Split, view: View) -> tuple[Task, Supervised]:

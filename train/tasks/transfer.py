@@ -45,7 +45,7 @@ def read_init(folder: Path) -> Init:
     Raises
     ------
     ValueError
-        If the folder holds no such run.
+        If the folder holds no such run, or its index is not that of the weights.
     """
     weights, index = folder / "model.safetensors", folder / "index.json"
     for path in (weights, index):
@@ -58,7 +58,10 @@ def read_init(folder: Path) -> Init:
         )
     if "recipe" not in about:
         raise ValueError(f"init: wanted a run of train.pretrain, {weights} does not say what its samples were made of")
-    return Init(folder, tensors, about, dali_cr.Index.load(index).cases)
+    seen = dali_cr.Index.load(index)
+    if about.get("index", seen.fingerprint) != seen.fingerprint:
+        raise ValueError(f"init: wanted the index of the cases that {weights} has seen, {index} is of others")
+    return Init(folder, tensors, about, seen.cases)
 
 
 @dataclass(frozen=True)

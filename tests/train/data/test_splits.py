@@ -1,18 +1,27 @@
 """Splits: by subject, told by one file, and nothing that was pre-trained on may be tested on."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import tyro
 
 import dali_cr
 from dali_cr.tools.phantom_files import write_phantoms
 from train import splits
-from train.data.split import PARTS, Split, load_split, make_split, short_name
-from train.pretrain import Config, prepare
+from train.data.split import PARTS, Split, load_split, make_split
+from train.data.subjects import short_name
+from train.pretrain import Config, introduce, prepare
 
 NAMES = [f"sub-{subject:02}_ses-{session}.nii.gz" for subject in range(10) for session in (1, 2)]
+
+
+SMALL = {"crop": (16, 16, 16), "patch": (2, 4), "filters": 2, "device": "cpu", "cache": ("host:1GB",)}
+"""A run that is prepared quickly."""
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +56,11 @@ def test_the_seed_decides_and_the_order_of_the_names_does_not():
 
 
 def test_without_a_rule_a_case_is_a_subject_and_its_folder_does_not_matter():
-    split = make_split(NAMES, (0.6, 0.2, 0.2), seed=0)
+    names = [name.removeprefix("sub-") for name in NAMES]
+    split = make_split(names, (0.6, 0.2, 0.2), seed=0)
     assert len(split.pool | split.val | split.test) == 20
-    assert split.part_of(f"images/{NAMES[3]}") == split.part_of(NAMES[3])
+    assert split.subject is None
+    assert split.part_of(f"images/{names[3]}") == split.part_of(names[3])
 
 
 @pytest.mark.parametrize(
@@ -61,10 +72,10 @@ def test_short_name(case, short):
 
 
 def test_two_cases_of_one_name_ask_for_a_rule():
-    names = ["sub-01/T1.nii.gz", "sub-02/T1.nii.gz", "sub-03/T1.nii.gz"]
-    with pytest.raises(ValueError, match=r"sub-01/T1.nii.gz and sub-02/T1.nii.gz are both T1; --subject"):
+    names = ["p-01/T1.nii.gz", "p-02/T1.nii.gz", "p-03/T1.nii.gz"]
+    with pytest.raises(ValueError, match=r"p-01/T1.nii.gz and p-02/T1.nii.gz are both T1; --subject"):
         make_split(names, (0.4, 0.3, 0.3), seed=0)
-    assert make_split(names, (0.4, 0.3, 0.3), seed=0, subject=r"sub-\d+").part_of(names[0]) in PARTS
+    assert make_split(names, (0.4, 0.3, 0.3), seed=0, subject=r"p-\d+").part_of(names[0]) in PARTS
 
 
 @pytest.mark.parametrize(
@@ -140,8 +151,159 @@ def test_pretraining_takes_the_pool_alone_and_remembers_the_split(data, tmp_path
     index = dali_cr.scan(data, progress=False)
     split = make_split([case.name for case in index.cases], (0.5, 0.2, 0.3), seed=0)
     (tmp_path / "s.json").write_text(json.dumps(split.content()))
-    small = {"crop": (16, 16, 16), "patch": (2, 4), "filters": 2, "device": "cpu", "cache": ("host:1GB",)}
-    run = prepare(Config(data=(data,), out=tmp_path / "run", split=tmp_path / "s.json", **small))
+    run = prepare(Config(data=(data,), out=tmp_path / "run", split=tmp_path / "s.json", **SMALL))
     run.loader.close()
     assert {short_name(case.name) for case in run.index.cases} == split.pool
     assert run.split == {"split": {"hash": split.hash, "part": "pool"}}
+
+
+def write_turned(source, target):
+    """Write the image of a file as float32, in another orientation and without compression."""
+    image = nib.load(source)
+    axes = nib.orientations.axcodes2ornt("PIL")
+    turned = image.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(image.affine), axes))
+    nib.save(nib.Nifti1Image(turned.get_fdata(dtype=np.float32), turned.affine, dtype=np.float32), target)
+
+
+def without_content(index):
+    """Return an index as an earlier version made it."""
+    old = [replace(case, volumes=tuple(replace(v, content_sha256="") for v in case.volumes)) for case in index.cases]
+    return replace(index, cases=tuple(old))
+
+
+def test_a_leak_is_found_in_another_format(data, tmp_path):
+    index = dali_cr.scan(data, progress=False)
+    split = make_split([case.name for case in index.cases], (0.5, 0.25, 0.25), seed=0)
+    test, pool = (split.take(index, part).cases[0] for part in ("test", "pool"))
+    for case, name in ((pool, "of_pool.nii"), (test, "of_test.nii")):
+        write_turned(data / case.volumes[0].path, tmp_path / name)
+    seen = dali_cr.scan(tmp_path, progress=False)
+    split.refuse_leak(seen.cases[:1], index, Path("run"))
+    with pytest.raises(ValueError, match=f"was trained on {test.name}, which is in test"):
+        split.refuse_leak(seen.cases, index, Path("run"))
+    split.refuse_leak(without_content(seen).cases, index, Path("run"))  # unknown: nothing tells it
+
+
+def test_a_leak_is_found_by_the_file_where_the_content_is_unknown(data):
+    index = dali_cr.scan(data, progress=False)
+    split = make_split([case.name for case in index.cases], (0.5, 0.25, 0.25), seed=0)
+    test = split.take(index, "test").cases[0]
+    seen = [replace(case, name="other") for case in without_content(index).cases if case.name == test.name]
+    with pytest.raises(ValueError, match=f"was trained on {test.name}, which is in test"):
+        split.refuse_leak(seen, index, Path("run"))
+
+
+def test_copies_in_two_parts_of_a_split_by_hand_are_refused(data, tmp_path):
+    folder = tmp_path / "data"
+    shutil.copytree(data, folder)
+    names = sorted(path.name for path in folder.iterdir())
+    write_turned(folder / names[0], folder / "copy.nii")
+    index = dali_cr.scan(folder, progress=False)
+    short = [short_name(name) for name in names]
+    split = Split(frozenset(short[:4]), frozenset(short[4:5]), frozenset({short[5], "copy"}))
+    with pytest.raises(
+        ValueError, match=f"hold the same image in one part, copy.nii is in test and {names[0]} is in pool"
+    ):
+        split.take(index, "pool")
+    assert len(split.take(dali_cr.scan(folder, exclude="copy.nii", progress=False), "pool")) == 4
+
+
+def test_two_channels_of_a_case_are_one_subject_by_default():
+    names = [f"imagesTr/ID_{case:03}_{channel:04}.nii.gz" for case in range(5) for channel in range(2)]
+    split = make_split(names, (0.6, 0.2, 0.2), seed=0)
+    assert sorted(split.pool | split.val | split.test) == [f"ID_{case:03}" for case in range(5)]
+    assert all(split.part_of(names[2 * case]) == split.part_of(names[2 * case + 1]) for case in range(5))
+    assert load_split_of(split) == split
+
+
+def load_split_of(split):
+    """Return a split as its file gives it back."""
+    content = json.loads(json.dumps(split.content()))
+    return Split(*(frozenset(content[part]) for part in PARTS), content["subject"])
+
+
+def test_too_few_subjects_are_refused():
+    with pytest.raises(ValueError, match=r"at least 3 subjects, got 2 of 4 cases, the first sub-1; --subject"):
+        make_split([f"sub-{s}_ses-{n}.nii" for s in (1, 2) for n in (1, 2)], (0.6, 0.2, 0.2), seed=0)
+
+
+def test_the_command_says_what_it_found(data, tmp_path, capsys):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for number, path in enumerate(sorted(data.iterdir())):
+        shutil.copy(path, folder / f"p{number // 2}_visit{number % 2}.nii.gz")
+    write_turned(folder / "p0_visit0.nii.gz", folder / "x.nii")
+    arguments = [str(folder), "--fractions", "0.4", "0.3", "0.3"]
+    assert splits.command_line([*arguments, "-o", str(tmp_path / "a.json"), "--subject", r"^\w[^_.]*"]) == 0
+    said = capsys.readouterr().out
+    assert f"data       4 subjects, 7 cases under {folder}\n" in said
+    assert "same content, which a split keeps in one part: p0_visit0.nii.gz = x.nii\n" in said
+    assert "warning" not in said
+    sizes = [int(line.split()[3]) for line in said.splitlines() if line.split()[0] in PARTS]
+    assert sum(sizes) == 7
+    warned = []
+    for seed in range(4):
+        assert splits.command_line([*arguments, "-o", str(tmp_path / f"{seed}.json"), "--seed", str(seed)]) == 0
+        said = capsys.readouterr().out
+        assert "data       7 subjects, 7 cases" in said
+        split = load_split(tmp_path / f"{seed}.json")
+        apart = [n for n in range(3) if split.part_of(f"p{n}_visit0") != split.part_of(f"p{n}_visit1")]
+        assert ("differ only by a session" in said) == bool(apart)
+        warned.append(bool(apart))
+    assert any(warned)
+
+
+def test_pretraining_says_that_nothing_is_held_back(data, tmp_path):
+    run = prepare(Config(data=(data,), out=tmp_path / "run", **SMALL))
+    run.loader.close()
+    said = list(introduce(run))
+    assert said[0] == f"data       6 subjects, 6 cases under {data}, 1 of them held out to measure on"
+    assert [line for line in said if line.startswith("split")] == [
+        "split      none, so no case is held back for a test; python -m train.splits makes one to give as --split"
+    ]
+
+
+def test_pretraining_holds_out_whole_subjects_and_their_copies(data, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for number, path in enumerate(sorted(data.iterdir())):
+        shutil.copy(path, folder / f"sub-{number // 2}_ses-{number % 2}.nii.gz")
+    write_turned(folder / "sub-0_ses-0.nii.gz", folder / "sub-9_ses-0.nii")
+    for seed in range(4):
+        out = tmp_path / f"run{seed}"
+        run = prepare(Config(data=(folder,), out=out, seed=seed, held_out=0.4, **SMALL))
+        run.loader.close()
+        held_out = {case.name[:5] for case in run.held_out.cases}
+        training = {case.name[:5] for case in run.training.cases}
+        assert held_out | training == {"sub-0", "sub-1", "sub-2", "sub-9"}
+        assert not held_out & training
+        assert ("sub-0" in held_out) == ("sub-9" in held_out)
+        assert next(introduce(run)).startswith("data       4 subjects, 7 cases under ")
+        assert json.loads((out / "config.json").read_text())["held_out_by"] == "subject"
+
+
+def test_a_run_of_an_earlier_version_keeps_its_held_out_cases(data, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for number, path in enumerate(sorted(data.iterdir())):
+        shutil.copy(path, folder / f"sub-{number // 2}_ses-{number % 2}.nii.gz")
+    config = Config(data=(folder,), out=tmp_path / "run", held_out=0.5, **SMALL)
+    prepare(config).loader.close()
+    earlier = json.loads((config.out / "config.json").read_text())
+    del earlier["held_out_by"]
+    run = prepare(config, earlier)
+    run.loader.close()
+    wanted = run.index.split((0.5, 0.5), config.seed)
+    assert [part.fingerprint for part in wanted] == [run.training.fingerprint, run.held_out.fingerprint]
+    assert {case.name[:5] for case in run.training.cases} & {case.name[:5] for case in run.held_out.cases}
+
+
+def test_a_split_by_hand_with_sessions_in_two_parts_is_warned_of(data, tmp_path):
+    split = Split(frozenset(sorted(short_name(path.name) for path in data.iterdir())), frozenset({"v"}), frozenset())
+    first = min(split.pool)
+    split = replace(split, test=frozenset({f"{first}_ses-2"}))
+    (tmp_path / "s.json").write_text(json.dumps(split.content()))
+    run = prepare(Config(data=(data,), out=tmp_path / "run", split=tmp_path / "s.json", **SMALL))
+    run.loader.close()
+    (warning,) = (line for line in introduce(run) if line.startswith("warning"))
+    assert f"{first} (pool) and {first}_ses-2 (test) differ only by a session" in warning

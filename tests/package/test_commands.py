@@ -1,0 +1,138 @@
+"""The commands of an installed package: from a wheel, from an editable checkout, and where an extra is missing."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dali_cr.tools import training
+from tests.helpers.environments import all_packages, build, link_required, make_environment
+from tests.helpers.finetuning import write_data
+from tests.package.test_packaging import PROJECT, ROOT
+
+SMALL = "--crop 16 16 16 --patch 2 4 --iterations 4 --filters 2 --steps 10 --batch-size 1 --device cpu"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(ROOT, "wheel", tmp_path_factory.mktemp("built") / "wheel")
+
+
+@pytest.fixture(scope="module", params=["wheel", "editable"])
+def python(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the Python of an environment that sees all requirements and has this package installed in one way."""
+    folder = tmp_path_factory.mktemp(request.param)
+    install = [wheel] if request.param == "wheel" else ["-e", ROOT]
+    return make_environment(folder / "env", *install, visible=all_packages())
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """Return a folder with labelled phantoms and with a `train.py` and a `train/` that are the user's own."""
+    write_data(tmp_path)
+    (tmp_path / "train.py").write_text("raise SystemExit('the train.py of the working folder was imported')\n")
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "pretrain.py").write_text("raise SystemExit('the other train was imported')\n")
+    return tmp_path
+
+
+def run(python: Path, words: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `dali-cr` of an environment in a folder."""
+    command = [python.parent / "dali-cr", *words.split()]
+    known = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(command, cwd=folder, env=known | environment, capture_output=True, text=True, check=False)
+
+
+def report(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
+    """Return the object that ends the output."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_from_scan_to_overlay(python: Path, elsewhere: Path) -> None:
+    done = run(python, "scan images --save index.json", elsewhere)
+    assert done.returncode == 0, done.stderr
+    assert report(run(python, "splits images -o own.json", elsewhere))["test"]
+    data = "--data images --split own.json --evaluate-samples 1"
+    done = run(python, f"pretrain {data} --out runs/first {SMALL}", elsewhere)
+    assert report(done)["steps"] == 10
+    labelled = "segment --data images --labels labels --split own.json --init runs/first --out runs/organs"
+    settings = "--steps 2 --batch-size 2 --evaluate-cases 1 --device cpu"
+    assert report(run(python, f"finetune {labelled} {settings}", elsewhere))["steps"] == 2
+    assert report(run(python, "predict runs/organs --data images --out masks --device cpu", elsewhere))["cases"] == 8
+    done = run(python, "overlay masks --data images --out pictures", elsewhere)
+    assert done.returncode == 0, done.stderr
+    assert list((elsewhere / "pictures").iterdir())
+    done = run(python, "export runs/first --out exported", elsewhere)
+    assert done.returncode == 0, done.stderr
+    done = run(python, "result runs/first --out kept", elsewhere)
+    assert done.returncode == 0, done.stderr
+
+
+STUDY = """
+[protocol]
+budgets = [1]
+seeds = [1]
+pretrain_seeds = [0]
+transfers = ["encoder"]
+steps = { converged = 1 }
+rates = [1e-3]
+tuning = { seed = 0, budget = 1, steps = "converged" }
+resamples = 20
+[data.bodies]
+images = ["images"]
+fractions = [0.5, 0.25, 0.25]
+options = { crop = [16, 16, 16], filters = 2 }
+[tasks.kinds]
+kind = "classify"
+data = "bodies"
+labels = "classes.csv"
+options = { columns = "kind", crop = [24, 24, 24], topology = [16, 16, 16] }
+[inits.random]
+"""
+
+
+def test_a_study_starts_its_runs(python: Path, elsewhere: Path) -> None:
+    (elsewhere / "tiny.toml").write_text(STUDY)
+    done = run(python, "study tiny.toml --data bodies=. --device cpu", elsewhere)
+    assert report(done) == {"results": str(elsewhere / "tiny")}
+    assert (elsewhere / "tiny" / "table.md").is_file()
+
+
+def test_every_command_explains_itself(python: Path, elsewhere: Path) -> None:
+    program = f"""
+import contextlib, io
+from dali_cr.__main__ import main
+for name in {list(training.COMMANDS)}:
+    with contextlib.redirect_stdout(io.StringIO()) as shown:
+        try:
+            main([name, "--help"])
+        except SystemExit as end:
+            assert not end.code, (name, end.code)
+    assert f"usage: dali-cr {{name}}" in shown.getvalue(), (name, shown.getvalue()[:200])
+"""
+    done = subprocess.run([python, "-c", program], cwd=elsewhere, capture_output=True, text=True, check=False)
+    # A train.py of the working folder is imported by nothing: -c puts the folder first on the path.
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the Python of an environment with the core requirements alone."""
+    folder = tmp_path_factory.mktemp("bare")
+    required = link_required(PROJECT["dependencies"], folder / "required")
+    return make_environment(folder / "env", wheel, visible=required)
+
+
+@pytest.mark.parametrize("name", training.COMMANDS)
+def test_a_missing_extra_is_one_line_that_names_it(bare: Path, tmp_path: Path, name: str) -> None:
+    module = f"train.{name}"
+    in_checkout = subprocess.run([bare, "-m", module], cwd=ROOT, capture_output=True, text=True, check=False)
+    for done in (run(bare, name, tmp_path), in_checkout):
+        assert done.returncode == 2, done.stderr
+        (line,) = done.stderr.splitlines()
+        assert "torch, nvidia.dali, tyro" in line
+        assert 'pip install ".[cu13,train]"' in line
