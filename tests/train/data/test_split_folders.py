@@ -62,7 +62,7 @@ def write(root, layout, files):
 def split_folder(root, **changes):
     """Run the command; return the split as its file has it."""
     out = root.parent / "splits.json"
-    main(Config(data=(root,), out=out, fractions=(0.5, 0.25, 0.25), **changes))
+    main(Config(data=(root,), out=out, fractions=(0.5, 0.25, 0.25), layout="files", **changes))
     return load_split(out)
 
 
@@ -87,7 +87,7 @@ def test_no_image_and_no_subject_is_in_two_parts(folder, seed):
         for one, other in combinations(known, 2):
             if any(a == b for a, b in zip(known[one], known[other], strict=True)):
                 assert parts[one] == parts[other], (one, other)
-        index = dali_cr.scan(root, progress=False)
+        index = dali_cr.scan(root, layout="files", progress=False)
         taken = [{case.name for case in split.take(index, part).cases} for part in PARTS]
         assert sorted(name for part in taken for name in part) == sorted(known)
 
@@ -103,7 +103,7 @@ def test_a_split_by_hand_is_taken_only_if_no_image_is_in_two_parts(folder, rando
         where = defaultdict(set)
         for name, (_, image) in known.items():
             where[image].add(drawn[name])
-        index = dali_cr.scan(made, progress=False)
+        index = dali_cr.scan(made, layout="files", progress=False)
         for part in set(drawn.values()):
             if max(map(len, where.values())) > 1:
                 with pytest.raises(ValueError, match="split: wanted cases that hold the same image in one part"):
