@@ -87,7 +87,7 @@ def read_dataset_json(path: Path) -> DatasetJson:
         if not isinstance(content, JsonObject):
             raise ValueError("it is no object")
         keys = {key for key, _ in content}
-        whole = bool(keys & {"labels", "channel_names", "modality", "training", "dataset"})
+        whole = path.name == FILE_NAME or bool(keys & {"labels", "channel_names", "modality", "training"})
         named = (content.get("labels") or JsonObject()) if whole else content
         members = read_members(named)
         regions = any(len(values) > 1 for _, values in members)

@@ -263,6 +263,8 @@ def introduce(run: Run) -> Iterator[str]:
     yield from refused_files(run.index)
     for line in run.supervised.left[:20]:
         yield f"left out   {line}"
+    for note in run.supervised.notes:
+        yield f"labels     {note}"
     yield f"task       {task.name}: {', '.join(task.classes)}"
     yield f"training   on {len(run.training)} cases, {config.steps} steps of {config.batch_size} crops"
     size = f" of {' × '.join(f'{mm:g}' for mm in view.spacing)} mm" if view.spacing else ""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -12,12 +13,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-import dali_cr
 from dali_cr import reader
+from dali_cr.dataset_json import Pair, read_dataset_json
 from dali_cr.files import as_patterns, find_files
 from dali_cr.geometry import Geometry, VolumeError
-from dali_cr.index import Case
+from dali_cr.index import Case, Index
 from dali_cr.statistics import cell_edge
+from train.label_values import read_values, refuse_lossy
 from train.splits import short_name
 
 Labels = npt.NDArray[np.uint8]
@@ -25,9 +27,6 @@ Unmatched = Literal["refuse", "leave"]
 
 _SCALE = 2**24
 """What the weights of a class add up to."""
-
-MAX_VALUE = 255
-"""The largest label: a byte a voxel is kept in memory."""
 
 _ANOTHER_GRID = "resample it onto the image's, by nearest neighbour"
 
@@ -98,6 +97,7 @@ def find_label_files(folder: Path, pattern: Sequence[str]) -> dict[str, Path]:
     top, files, _ = find_files(folder, as_patterns(list(pattern)), [], [])
     found: dict[str, Path] = {}
     for path, about in files.items():
+        refuse_lossy(top / path)
         name = about.case or path
         if name in found:
             raise ValueError(f"labels: wanted one label a case, {found[name].name} and {path} are both of {name}")
@@ -105,6 +105,32 @@ def find_label_files(folder: Path, pattern: Sequence[str]) -> dict[str, Path]:
     if not found:
         raise ValueError(f"labels: wanted label volumes, no file under {folder} matches {', '.join(pattern)}")
     return found
+
+
+def by_listed_pairs(files: Mapping[str, Path], index: Index, pairs: Sequence[Pair]) -> dict[str, Path]:
+    """Return label files under the name of the case that a `dataset.json` pairs them with, the others as they were.
+
+    Raises
+    ------
+    ValueError
+        If two labels are paired with one case.
+    """
+    cases: dict[str, set[str]] = defaultdict(set)
+    for case in index.cases:
+        for volume in case.volumes:
+            cases[os.path.realpath(index.root / volume.path)].add(case.name)
+    listed: dict[str, str] = {}
+    for pair in pairs:
+        of = set[str]().union(*(cases.get(os.path.realpath(image), ()) for image in pair.images))
+        if len(of) == 1:  # frames that are cases of their own have the same file
+            listed[os.path.realpath(pair.label)] = of.pop()
+    named: dict[str, Path] = {}
+    for name, path in files.items():
+        key = listed.get(os.path.realpath(path), name)
+        if key in named:
+            raise ValueError(f"labels: wanted one label a case, {named[key]} and {path} are both of {key}")
+        named[key] = path
+    return named
 
 
 def read_labels(path: Path, case: Case) -> Labels:
@@ -115,10 +141,9 @@ def read_labels(path: Path, case: Case) -> Labels:
     dali_cr.VolumeError
         If the file cannot be read, lies on another grid than the image, or holds what is no label.
     """
+    refuse_lossy(path)
     geometry, _ = reader.read_header(path)
     image = case.volumes[0].geometry
-    if geometry.frames != 1:
-        raise VolumeError(path, f"wanted one label a voxel, got {geometry.frames} frames")
     if geometry.shape != image.shape:
         raise VolumeError(
             path, f"on another grid: wanted {image.shape} as in {case.name}, got {geometry.shape}; {_ANOTHER_GRID}"
@@ -129,13 +154,7 @@ def read_labels(path: Path, case: Case) -> Labels:
             f"on another grid: wanted its voxels where those of {case.name} are, got them up to "
             f"{_farthest(geometry, image):.3g} mm away; {_ANOTHER_GRID}",
         )
-    values = dali_cr.read_volume(path)[0]
-    if not (np.isfinite(values).all() and (values == np.rint(values)).all()):
-        raise VolumeError(path, "wanted whole numbers as labels, got others; is it an image?")
-    low, high = float(values.min()), float(values.max())
-    if low < 0 or high > MAX_VALUE:
-        raise VolumeError(path, f"wanted labels from 0 to {MAX_VALUE}, got {low:g} to {high:g}; number them anew")
-    return np.asarray(values, np.uint8)
+    return read_values(path)
 
 
 def _farthest(one: Geometry, other: Geometry) -> float:
@@ -151,18 +170,13 @@ def read_names(path: Path | None) -> dict[int, str]:
     Raises
     ------
     ValueError
-        If it is none of these.
+        If it is none of these, or names regions.
     """
-    if path is None:
-        return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        content = content.get("labels", content)
-        numbers = all(isinstance(value, int) for value in content.values())
-        pairs = [(value, name) for name, value in content.items()] if numbers else list(content.items())
-        return {int(value): str(name) for value, name in pairs}
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ValueError(f'names: wanted JSON as {{"1": "liver"}}, got {path}: {error}') from error
+        named = read_dataset_json(path).labels if path else {}
+    except ValueError as error:
+        raise ValueError(f"names: {error}") from error
+    return {value: name for name, values in named.items() for value in values}
 
 
 def class_map(labels: Labels, pick: Callable[[Labels], npt.NDArray[np.bool_]]) -> npt.NDArray[np.uint32]:

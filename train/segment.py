@@ -16,8 +16,9 @@ from torch import nn
 import dali_cr
 from dali_cr.index import Case
 from dali_cr.plan import SamplePlan
+from train.label_values import MAX_VALUE
 from train.labelled import cut_labels
-from train.labels import MAX_VALUE, Labels, class_map, read_labels
+from train.labels import Labels, class_map, read_labels
 from train.mask import write_mask
 from train.network import Network
 from train.scoring import score_masks, slide

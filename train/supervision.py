@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 import dali_cr
+from dali_cr.dataset_json import DatasetJson
 from dali_cr.geometry import VolumeError
 from dali_cr.index import Case
 from train.boxes import Walls, box_of, read_boxes, to_canonical
+from train.classes import find_classes, find_names
 from train.classify import Classification
-from train.labels import Unmatched, find_label_files, match, read_labels, read_names
+from train.label_values import refuse_mixed_depths
+from train.labels import Unmatched, by_listed_pairs, find_label_files, match, read_labels
 from train.localize import Localization
 from train.segment import Segmentation
 from train.splits import PARTS, Split, short_name
@@ -38,11 +41,17 @@ class Supervised:
     """From a case to the name of its label."""
     left: list[str]
     """Lines about images and labels without a counterpart."""
+    notes: tuple[str, ...] = ()
+    """Lines about what the labels are called, and what of them is not used."""
 
     @property
     def cases(self) -> list[tuple[str, Case]]:
         """Every labelled case, with its part."""
         return [(part, case) for part, index in self.parts.items() for case in index.cases]
+
+    def by_part(self, values: Mapping[str, list[int]]) -> dict[str, dict[str, list[int]]]:
+        """Return what is known by case by part, then by case."""
+        return {part: {case.name: values[case.name] for case in one.cases} for part, one in self.parts.items()}
 
 
 def join(index: dali_cr.Index, split: Split, names: Mapping[str, Any], what: str, unmatched: Unmatched) -> Supervised:
@@ -78,69 +87,31 @@ def open_segmentation(config: Segment, index: dali_cr.Index, split: Split, view:
     """
     if all(case.shape[0] == 1 for case in index.cases):
         view = replace(view, slices="D")  # images are slices already
-    joined, paths = _join_files(config, index, split)
+    named = find_names(config.names, config.labels, config.data)
+    joined, paths = _join_files(config, index, split, named)
     found = {case.name: np.unique(read_labels(paths[case.name], case)).tolist() for _, case in joined.cases}
     for _, case in joined.cases:
         if found[case.name] == [0] and not config.keep_empty:
             raise VolumeError(paths[case.name], "empty: wanted a labelled voxel. --keep-empty takes it as it is")
-    named = _classes_of_pool(joined, found, config.names)
-    classes, own = list(named), list(named.values())
-    members = [[value] for value in own]
-    if config.regions:
-        parsed = [_parse_region(text, own) for text in config.regions]
-        classes, members = [name for name, _ in parsed], [member for _, member in parsed]
-        own = _own_values(classes, members)
-    kind: dict[str, Any] = {"regions": bool(config.regions), "absent": config.absent}
-    return Segmentation(classes, view, members=members, values=own, files=paths, **kind), joined
+    refuse_mixed_depths({paths[name]: values for name, values in found.items()})
+    classes = find_classes(joined.by_part(found), named, config.regions)
+    if classes.regions and config.absent == "unlabelled":
+        raise ValueError("absent: wanted empty with regions, got unlabelled: their labels cannot be told apart")
+    kind: dict[str, Any] = {"regions": classes.regions, "absent": config.absent}
+    members = list(classes.members.values())
+    task = Segmentation(list(classes.members), view, members=members, values=classes.values, files=paths, **kind)
+    return task, replace(joined, notes=(*joined.notes, *classes.notes))
 
 
-def _join_files(config: Segment | Localize, index: dali_cr.Index, split: Split) -> tuple[Supervised, dict[str, Path]]:
+def _join_files(
+    config: Segment | Localize, index: dali_cr.Index, split: Split, named: DatasetJson | None
+) -> tuple[Supervised, dict[str, Path]]:
     """Put cases and label volumes together; return them, and from a case to its label's file."""
     files = find_label_files(config.labels, config.label_pattern)
+    if named:
+        files = by_listed_pairs(files, index, named.pairs)
     joined = join(index, split, files, "label", config.unmatched)
     return joined, {case: files[name] for case, name in joined.names.items()}
-
-
-def _classes_of_pool(joined: Supervised, found: Mapping[str, list[int]], names: Path | None) -> dict[str, int]:
-    """Return the labels of the pool by what they are called; those of val and test must be among them."""
-    values = sorted({v for case in joined.parts["pool"].cases for v in found[case.name]} - {0})
-    if not values:
-        raise ValueError("labels: wanted a labelled voxel in some case of the pool, got none")
-    for part, case in joined.cases:
-        if strange := sorted(set(found[case.name]) - {0, *values}):
-            raise ValueError(
-                f"labels: wanted every class in the pool, label {strange[0]} is in {case.name} of {part} and in no "
-                "case of the pool"
-            )
-    called = read_names(names)
-    return {called.get(value, f"label {value}"): value for value in values}
-
-
-def _parse_region(text: str, values: list[int]) -> tuple[str, list[int]]:
-    """Read "tumour=1+2+4", or "1+2+4"."""
-    name, _, numbers = text.rpartition("=")
-    try:
-        members = [int(number) for number in numbers.split("+")]
-    except ValueError as error:
-        raise ValueError(f"regions: wanted labels as tumour=1+2+4, got {text!r}") from error
-    missing = sorted(set(members) - set(values))
-    if missing:
-        raise ValueError(f"regions: wanted labels among {values}, which the pool has; got {missing[0]} in {text!r}")
-    return name or numbers, members
-
-
-def _own_values(classes: list[str], members: list[list[int]]) -> list[int]:
-    """Return what each region is written with: its least label that no later region has."""
-    own = []
-    for place, member in enumerate(members):
-        rest = sorted(set(member) - {value for later in members[place + 1 :] for value in later})
-        if not rest:
-            raise ValueError(
-                f"regions: wanted the wider region before the narrower, {classes[place]} has no label that the "
-                "regions after it have not"
-            )
-        own.append(rest[0])
-    return own
 
 
 def open_localization(config: Localize, index: dali_cr.Index, split: Split, view: View) -> tuple[Task, Supervised]:
@@ -160,13 +131,16 @@ def open_localization(config: Localize, index: dali_cr.Index, split: Split, view
         }
         _check_inside(joined, organs, walls)
     else:
-        joined, paths = _join_files(config, index, split)
+        named = find_names(config.names, config.labels, config.data)
+        joined, paths = _join_files(config, index, split, named)
         found = {case.name: _boxes_by_value(paths[case.name], case) for _, case in joined.cases}
-        every = _classes_of_pool(joined, {name: list(boxes) for name, boxes in found.items()}, config.names)
-        organs = choose_columns(config.labels, list(every), config.columns)
-        nowhere = np.full((2, 3), np.nan)
+        refuse_mixed_depths({paths[name]: list(boxes) for name, boxes in found.items()})
+        classes = find_classes(joined.by_part({name: list(boxes) for name, boxes in found.items()}), named)
+        joined = replace(joined, notes=(*joined.notes, *classes.notes))
+        organs = choose_columns(config.labels, list(classes.members), config.columns)
         walls = {
-            name: np.stack([boxes.get(every[organ], nowhere) for organ in organs]) for name, boxes in found.items()
+            name: np.stack([_around([boxes[v] for v in classes.members[organ] if v in boxes]) for organ in organs])
+            for name, boxes in found.items()
         }
     for place, organ in enumerate(organs):
         if all(np.isnan(walls[case.name][place]).any() for case in joined.parts["pool"].cases):
@@ -179,6 +153,13 @@ def _boxes_by_value(path: Path, case: Case) -> dict[int, Walls]:
     labels = read_labels(path, case)
     values = [value for value in np.unique(labels).tolist() if value]
     return {value: box_of(labels[None] == value)[0] for value in values}
+
+
+def _around(boxes: Sequence[Walls]) -> Walls:
+    """Return the box around some boxes; NaN around none."""
+    if not boxes:
+        return np.full((2, 3), np.nan)
+    return np.stack([np.min([box[0] for box in boxes], 0), np.max([box[1] for box in boxes], 0)])
 
 
 def _check_inside(joined: Supervised, organs: list[str], walls: Mapping[str, Walls]) -> None:
