@@ -18,8 +18,8 @@ BRATS = {
 }
 
 
-def write(folder: Path, content: object) -> Path:
-    path = folder / "dataset.json"
+def write(folder: Path, content: object, name: str = "dataset.json") -> Path:
+    path = folder / name
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     return path
 
@@ -74,7 +74,7 @@ def test_files_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )
 def test_names(text: str, classes: dict[str, tuple[int, ...]], tmp_path: Path) -> None:
-    found = read_dataset_json(write(tmp_path, text))
+    found = read_dataset_json(write(tmp_path, text, "names.json"))
     assert found.classes == classes
     assert not found.regions
 
@@ -104,7 +104,7 @@ def test_names(text: str, classes: dict[str, tuple[int, ...]], tmp_path: Path) -
     ],
 )
 def test_refuses(content: object, says: str, tmp_path: Path) -> None:
-    path = write(tmp_path, content)
+    path = write(tmp_path, content, "names.json")
     with pytest.raises(ValueError, match=says) as error:
         read_dataset_json(path)
     assert str(path) in str(error.value)
@@ -130,7 +130,12 @@ def test_no_label_is_lost_in_either_form(names: dict[int, str], tmp_path_factory
     by_name = "{" + ", ".join(f'"{name}": {number}' for number, name in names.items()) + "}"
     wanted = {name: tuple(sorted(n for n in names if names[n] == name)) for name in names.values()}
     for content in (by_number, by_name, {"labels": {"0": "background", **by_number}}):
-        assert read_dataset_json(write(folder, content)).classes == wanted
+        assert read_dataset_json(write(folder, content, "names.json")).classes == wanted
+
+
+def test_a_dataset_json_of_something_else_names_no_label(tmp_path: Path) -> None:
+    found = read_dataset_json(write(tmp_path, {"Name": "study", "DatasetVersion": "1.0.2", "Authors": ["A"]}))
+    assert (found.labels, found.channels, found.pairs) == ({}, (), ())
 
 
 @settings(deadline=None)

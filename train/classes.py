@@ -44,9 +44,12 @@ def find_names(typed: Path | None, labels: Path, data: Sequence[Path]) -> Datase
     """
     path = typed or find_dataset_json([labels, *data])
     try:
-        return read_dataset_json(path) if path else None
+        named = read_dataset_json(path) if path else None
     except ValueError as error:
         raise ValueError(f"names: {error}" + ("" if typed else "; --names takes another file")) from error
+    if typed and named and not named.labels:
+        raise ValueError(f'names: wanted JSON as {{"1": "liver"}}, got {typed}, which names no label')
+    return named
 
 
 def find_classes(found: Found, named: DatasetJson | None, regions: Sequence[str] = ()) -> Classes:
