@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +32,11 @@ _ANOTHER_GRID = "resample it onto the image's, by nearest neighbour"
 
 
 def match(
-    cases: Sequence[str], names: Mapping[str, Any], what: str, unmatched: Unmatched
+    cases: Sequence[str],
+    names: Mapping[str, Any],
+    what: str,
+    unmatched: Unmatched,
+    optional: Container[str] = (),
 ) -> tuple[dict[str, str], list[str]]:
     """Find the entry of each case, by its whole name or by its short one.
 
@@ -46,6 +50,8 @@ def match(
         What an entry is, for messages.
     unmatched : "refuse" or "leave"
         What follows where a case has no entry, or an entry no case.
+    optional : container of str
+        Entries that need no case.
 
     Returns
     -------
@@ -65,7 +71,7 @@ def match(
             raise ValueError(f"labels: wanted one {what} a case, {other} and {name} both fit {short_name(name)}")
     found = {case: case if case in names else short.get(short_name(case)) or _of_channel(case, short) for case in cases}
     lonely = sorted(case for case, name in found.items() if not name)
-    strangers = sorted(set(names) - set(found.values()))
+    strangers = sorted(name for name in set(names) - set(found.values()) if name not in optional)
     left = [f"{name}: image without a {what}" for name in lonely]
     left += [f"{name}: {what} without an image" for name in strangers]
     if left and unmatched == "refuse":

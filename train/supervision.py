@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import dali_cr
 from dali_cr.dataset_json import DatasetJson
 from dali_cr.geometry import VolumeError
 from dali_cr.index import Case
+from dali_cr.label_names import refuse_lookalikes
 from train.boxes import Walls, box_of, read_boxes, to_canonical
 from train.classes import find_classes, find_names
 from train.classify import Classification
@@ -22,14 +24,14 @@ from train.labels import Unmatched, by_listed_pairs, find_label_files, match, re
 from train.localize import Localization
 from train.segment import Segmentation
 from train.splits import PARTS, Split, short_name
-from train.tables import choose_columns, read_table
+from train.tables import choose_columns, load_table, rows_with_values
 from train.task import Task, View
 
 if TYPE_CHECKING:
     from train.finetune_settings import Classify, Localize, Segment
 
-Parts = Mapping[str, dali_cr.Index]
-"""The labelled cases of pool, val and test."""
+_FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True}
+"""Cells of one class of several; pandas writes whole numbers with a point where its column has an empty cell."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,15 @@ class Supervised:
         return {part: {case.name: values[case.name] for case in one.cases} for part, one in self.parts.items()}
 
 
-def join(index: dali_cr.Index, split: Split, names: Mapping[str, Any], what: str, unmatched: Unmatched) -> Supervised:
-    """Put the cases of a split and their labels together.
+def join(
+    index: dali_cr.Index,
+    split: Split,
+    names: Mapping[str, Any],
+    what: str,
+    unmatched: Unmatched,
+    empty: Mapping[str, Any] = MappingProxyType({}),
+) -> Supervised:
+    """Put the cases of a split and their labels together; the cases of empty labels are left out.
 
     Raises
     ------
@@ -67,8 +76,11 @@ def join(index: dali_cr.Index, split: Split, names: Mapping[str, Any], what: str
     # Labels of images that are in no part of the split are nobody's concern.
     others = {case.name for case in index.cases} - set(inside)
     passed_over = others | {short_name(name) for name in others}
-    known = {name: entry for name, entry in names.items() if not {name, short_name(name)} & passed_over}
-    found, left = match(inside, known, what, unmatched)
+    every = {**names, **empty}
+    known = {name: entry for name, entry in every.items() if not {name, short_name(name)} & passed_over}
+    found, left = match(inside, known, what, unmatched, empty)
+    left += [f"{case}: image of an empty {what}" for case, name in found.items() if name in empty]
+    found = {case: name for case, name in found.items() if name not in empty}
     for part, one in parts.items():
         cases = tuple(case for case in one.cases if case.name in found)
         if not cases:
@@ -123,8 +135,13 @@ def open_localization(config: Localize, index: dali_cr.Index, split: Split, view
         If they cannot be learnt from.
     """
     if not config.labels.is_dir():
-        organs, boxes = read_boxes(config.labels, config.columns)
-        joined = join(index, split, boxes, "row of boxes", config.unmatched)
+        organs, every = read_boxes(config.labels, config.columns)
+        refuse_lookalikes(organs)
+        boxes = {case: box for case, box in every.items() if not np.isnan(box).all()}
+        empty = {case: box for case, box in every.items() if case not in boxes}
+        joined = join(index, split, boxes, "row of boxes", config.unmatched, empty)
+        notes = (*load_table(config.labels).notes, *_gaps(organs, boxes), *_skipped(config.labels, len(empty)))
+        joined = replace(joined, notes=notes)
         walls = {
             case.name: to_canonical(boxes[joined.names[case.name]], case.volumes[0].geometry)
             for _, case in joined.cases
@@ -178,10 +195,12 @@ def open_classification(config: Classify, index: dali_cr.Index, split: Split, vi
         If they cannot be learnt from.
     """
     labels = config.labels
-    every, rows = read_table(labels)
-    chosen = choose_columns(labels, every, config.columns)
-    joined = join(index, split, rows, "row", config.unmatched)
-    texts = {case.name: [rows[joined.names[case.name]][column] for column in chosen] for _, case in joined.cases}
+    table = load_table(labels)
+    chosen = choose_columns(labels, table.columns, config.columns)
+    rows, empty = rows_with_values(table, chosen)
+    joined = join(index, split, rows, "row", config.unmatched, empty)
+    joined = replace(joined, notes=(*table.notes, *_skipped(config.labels, len(empty))))
+    texts = {case.name: rows[joined.names[case.name]] for _, case in joined.cases}
     if config.multilabel:
         classes, flags = chosen, {name: _read_flags(labels, name, text) for name, text in texts.items()}
     else:
@@ -192,15 +211,27 @@ def open_classification(config: Classify, index: dali_cr.Index, split: Split, vi
             )
         classes = sorted({text[0] for text in texts.values()})
         flags = {name: np.array([text[0] == one for one in classes]) for name, text in texts.items()}
+    refuse_lookalikes(classes)
     _check_classes(joined, classes, flags)
     return Classification(classes, view, multilabel=config.multilabel, flags=flags, **config.moves), joined
 
 
+def _skipped(path: Path, count: int) -> list[str]:
+    """Return a line about rows that say nothing of their case."""
+    return [f"{count} row{'s' * (count != 1)} of {path.name} with a missing value: skipped"] if count else []
+
+
+def _gaps(organs: Sequence[str], boxes: Mapping[str, npt.NDArray[np.float64]]) -> list[str]:
+    """Return a line about organs that some rows have no box of."""
+    missing = np.isnan(list(boxes.values())).any((2, 3)).sum(0) if boxes else np.zeros(len(organs), int)
+    texts = [f"{organ} in {count}" for organ, count in zip(organs, missing.tolist(), strict=True) if count]
+    return [f"not contoured, of {len(boxes)} rows: {', '.join(texts)}"] if texts else []
+
+
 def _read_flags(path: Path, case: str, texts: list[str]) -> npt.NDArray[np.bool_]:
-    if not set(texts) <= {"0", "1"}:
-        strange = next(text for text in texts if text not in ("0", "1"))
-        raise ValueError(f"labels: wanted 0 or 1 for each class of {case} in {path}, got {strange!r}")
-    return np.array([text == "1" for text in texts])
+    if strange := [text for text in texts if text not in _FLAGS]:
+        raise ValueError(f"labels: wanted 0 or 1 for each class of {case} in {path}, got {strange[0]!r}")
+    return np.array([_FLAGS[text] for text in texts])
 
 
 def _check_classes(joined: Supervised, classes: list[str], flags: Mapping[str, npt.NDArray[np.bool_]]) -> None:
