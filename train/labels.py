@@ -119,17 +119,20 @@ def by_listed_pairs(files: Mapping[str, Path], index: Index, pairs: Sequence[Pai
     Raises
     ------
     ValueError
-        If two labels are paired with one case.
+        If two labels are paired with one case, or two cases with one label.
     """
     cases: dict[str, set[str]] = defaultdict(set)
-    for case in index.cases:
-        for volume in case.volumes:
-            cases[os.path.realpath(index.root / volume.path)].add(case.name)
+    for one in index.cases:
+        for volume in one.volumes:
+            cases[os.path.realpath(index.root / volume.path)].add(one.name)
     listed: dict[str, str] = {}
     for pair in pairs:
         of = set[str]().union(*(cases.get(os.path.realpath(image), ()) for image in pair.images))
-        if len(of) == 1:  # frames that are cases of their own have the same file
-            listed[os.path.realpath(pair.label)] = of.pop()
+        if len(of) != 1:  # no case, or frames that are cases of their own and have the same file
+            continue
+        case = listed.setdefault(os.path.realpath(pair.label), min(of))
+        if {case} != of:
+            raise ValueError(f"labels: wanted one case a label, {pair.label} is paired with {case} and {min(of)}")
     named: dict[str, Path] = {}
     for name, path in files.items():
         key = listed.get(os.path.realpath(path), name)
