@@ -195,7 +195,8 @@ def _open(path: Path, file: BinaryIO) -> ImageFile:
 def _refusal(image: ImageFile) -> str:
     """Return why an image is not read; empty if it is."""
     if image.mode not in _CHANNELS:
-        return f"has {_REFUSED.get(image.mode, image.mode)}: grey and RGB are read; convert it"
+        own = " (labels: save the palette's indices as grey levels)" if image.mode.startswith("P") else ""
+        return f"has {_REFUSED.get(image.mode, image.mode)}: grey and RGB are read; convert it{own}"
     if "transparency" in image.info:
         return "has a transparent colour: save it without one"
     if getattr(image, "is_animated", False):

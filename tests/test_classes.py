@@ -12,14 +12,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from dali_cr.dataset_json import DatasetJson
 from tests.finetuning import classify, localize, prepared, segment
 from tests.pictures import segment as segment_images
 from tests.pictures import write_images
 from tests.test_label_values import write_png
+from train import finetune
 from train.classes import find_classes, find_names
-from train.finetune import introduce
+from train.finetune import Refused, introduce
 from train.segment import Segmentation
 from train.task import View
 
@@ -224,6 +226,42 @@ def test_masks_of_few_bits_are_classes_by_their_numbers(tmp_path: Path) -> None:
         write_png(folder / "images" / path.name, noise, 8)
     with pytest.raises(ValueError, match="has at most 1 where 00"):
         prepared(segment_images(folder, tmp_path / "other"))
+
+
+def test_jpeg_masks_are_refused(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "data")
+    for path in sorted((folder / "masks").iterdir()):
+        Image.open(path).save(path.with_suffix(".jpg"), quality=90)
+    with pytest.raises(ValueError, match=r"000.jpg: a JPEG cannot hold labels"):
+        prepared(segment_images(folder, tmp_path / "run", label_pattern=("*.jpg",)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_both_kidneys_are_learnt_and_written(beside: Path, tmp_path: Path) -> None:
+    write_json(tmp_path / "names.json", {"1": "trunk", "2": "kidney", "3": "kidney"})
+    run = prepared(segment(beside, tmp_path / "run", names=tmp_path / "names.json"))
+    assert dict(zip(run.task.classes, run.task.members, strict=True)) == {"trunk": [1], "kidney": [2, 3]}
+    case = run.training.cases[0]
+    labels = nib.as_closest_canonical(nib.load(beside / "labels" / case.name)).get_fdata().transpose(2, 1, 0)
+    np.testing.assert_array_equal(run.task.masks(run.task.read(case))[1], labels > 1)
+    answer = torch.zeros(3, 1, 1, 3)
+    answer[[0, 1, 2], 0, 0, [0, 1, 2]] = 1
+    assert run.task.decode(answer).ravel().tolist() == [0, 1, 2]
+
+
+def test_other_regions_are_another_run(beside: Path, tmp_path: Path) -> None:
+    regions = {"labels": {"all": [1, 2, 3], "lungs": [2, 3]}, "regions_class_order": [1, 2]}
+    write_json(beside / "dataset.json", regions)
+    finetune.main(segment(beside, tmp_path / "run", names=None, steps=1))
+    write_json(beside / "dataset.json", regions | {"labels": {"all": [1, 2], "lungs": [2, 3]}})
+    with pytest.raises(Refused, match="other classes came"):
+        finetune.main(segment(beside, tmp_path / "run", names=None, steps=2, resume=True))
+    # What earlier versions did not write down is not compared.
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    del config["fingerprints"]["classes"]
+    write_json(tmp_path / "run" / "config.json", config)
+    write_json(beside / "dataset.json", regions)
+    finetune.main(segment(beside, tmp_path / "run", names=None, steps=2, resume=True))
 
 
 def rewrite(path: Path, change: Any) -> None:

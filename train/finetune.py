@@ -29,6 +29,7 @@ A run may be killed at any moment and goes on with ``--resume``, as pre-training
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import sys
@@ -175,7 +176,8 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
         "init": config.init if init is None else {"steps": init.about["step"], "transfer": config.transfer},
         "split": {"hash": split.hash, "part": "pool", "cases": len(training)},
     }
-    prints = {"index": index.fingerprint, "labels": task.fingerprint, "split": split.hash}
+    classes = hashlib.sha256(json.dumps(task.about).encode()).hexdigest()
+    prints = {"index": index.fingerprint, "labels": task.fingerprint, "split": split.hash, "classes": classes}
     if earlier:
         _refuse_other(config, earlier["fingerprints"], prints)
     state = read_state(config.out, earlier)
@@ -238,7 +240,7 @@ def _build_loader(config: Config, view: View, training: dali_cr.Index, device: t
 
 
 def _refuse_other(config: Config, was: dict[str, Any], now: dict[str, Any]) -> None:
-    differ = [name for name in now if was[name] != now[name]]
+    differ = [name for name in now if was.get(name, now[name]) != now[name]]
     if differ:
         raise ValueError(
             f"resume: wanted the data, labels and split of the run in {config.out}; other {' and '.join(differ)} came. "

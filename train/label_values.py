@@ -36,7 +36,9 @@ def read_values(path: Path) -> npt.NDArray[np.uint8]:
     geometry, _ = reader.read_header(path)
     if geometry.frames != 1:
         raise VolumeError(path, f"wanted one label a voxel, got {geometry.frames} frames")
-    values = dali_cr.read_volume(path)[0] / np.float32(grey_step(path, reader.read_head(path)))
+    values = dali_cr.read_volume(path)[0]
+    if (step := grey_step(path, reader.read_head(path))) > 1:
+        values /= np.float32(step)
     if not (np.isfinite(values).all() and are_whole(values)):
         scaled = (geometry.slope, geometry.intercept) != (1.0, 0.0)
         factor = f", scaled by its header ({geometry.slope:g}, offset {geometry.intercept:g})" if scaled else ""
