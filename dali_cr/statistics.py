@@ -35,6 +35,9 @@ WHOLE = 1.01e-3
 _FEW_CLASSES = 32
 """No image has so few grey levels; with more of them, they must be whole numbers, and neighbours alike."""
 
+_FEW_VALUES = 1 << 10
+"""So many of an image's distinct values are looked at first."""
+
 _FEW_VOXELS = 1 << 14
 """Fewer are sorted faster than counted by value."""
 
@@ -186,18 +189,27 @@ def _are_classes(
     if values.size <= _FEW_CLASSES:
         return True
     if values.dtype.kind == "f":
-        distinct = values.astype(np.float64)
-        if not are_whole(distinct):
-            native, distinct = native.astype(np.float64) * slope + intercept, distinct * slope + intercept
-        if not are_whole(distinct):
+        # Of an image, a few values tell that it is one.
+        few = _whole_scale(values[:: 1 + values.size // _FEW_VALUES], slope, intercept)
+        scale = few and _whole_scale(values, slope, intercept)
+        if not scale:
             return False
-        # Of what is noise around a few whole numbers, these are counted.
-        native, values = np.rint(native), np.unique(np.rint(distinct))
+        native, values = (np.rint(numbers.astype(np.float64) * scale[0] + scale[1]) for numbers in (native, values))
+        values = np.unique(values)
     if not 1 < values.size <= MAX_CLASSES:
         return False
     neighbours = foreground[1:] & foreground[:-1]
     equal = np.count_nonzero(neighbours & (native[1:] == native[:-1]))
     return bool(2 * equal > np.count_nonzero(neighbours))
+
+
+def _whole_scale(values: Array, slope: float, intercept: float) -> tuple[float, float] | None:
+    """Return the slope and intercept, none or the header's, that make values whole numbers of a label volume."""
+    for factor, offset in ((1.0, 0.0), (slope, intercept)):
+        scaled = values.astype(np.float64) * factor + offset
+        if are_whole(scaled) and np.unique(np.rint(scaled)).size <= MAX_CLASSES:
+            return factor, offset
+    return None
 
 
 def _summarise(

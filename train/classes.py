@@ -82,7 +82,9 @@ def find_classes(found: Found, named: DatasetJson | None, regions: Sequence[str]
     declared = {name: list(values) for name, values in named.classes.items()} if named else {}
     unnamed = sorted(everywhere - {value for values in declared.values() for value in values})
     if unnamed and named and named.regions:
-        raise ValueError(f"labels: wanted labels that are in a region of {named.path}, got {unnamed[0]}")
+        raise ValueError(
+            f"labels: wanted labels that are in a region of {named.path}, got {unnamed[0]}; --names takes another file"
+        )
     wanted = _in_order(declared, unnamed, named)
     refuse_lookalikes(wanted)
     members = {name: values for name, values in wanted.items() if not everywhere.isdisjoint(values)}
