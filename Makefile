@@ -1,4 +1,4 @@
-# make demo · make test · make bench · make gpu-check · make gpu-bench · make gpu-study · make lint · make format
+# make demo · make test · make fuzz · make bench · make gpu-check · make gpu-bench · make gpu-study · make lint · make format
 #
 # Each makes its own .venv first and needs only Python, pip and make; PYTHON=... names another interpreter to make it with.
 # On a machine without a GPU, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu saves a large download.
@@ -9,6 +9,7 @@ GPU_PYTHON = .venv/bin/python
 GPU_NEEDS = $(INSTALLED)
 endif
 PYTHON ?= python3
+SECONDS ?= 60
 GPU_PYTHON ?= $(PYTHON)
 OUT ?= runs/gpu
 
@@ -27,7 +28,7 @@ INSTALLED_TEST := .venv/installed-test-$(EXTRA)
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(TORCH_INDEX)
 CUDA_TEXT = kernels/*.cu kernels/*.cuh tests/cuda_on_cpu/*.hpp
 
-.PHONY: demo test bench gpu-check gpu-bench gpu-study lint format
+.PHONY: demo test fuzz bench gpu-check gpu-bench gpu-study lint format
 
 demo: $(INSTALLED)
 	@rm -rf runs/demo
@@ -39,6 +40,10 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED_TEST)
 	@$(BIN)/python -m pytest -n 2 -m "not gpu"
+
+# The property tests and damaged files on random input, for SECONDS; what is found is kept beside the tests.
+fuzz: $(INSTALLED_TEST)
+	@$(BIN)/python -m tests.manual.explore --seconds $(SECONDS)
 
 bench: $(INSTALLED_BENCH)
 	@$(BIN)/python -m benchmarks.kernels --device $(BENCH_DEVICE)

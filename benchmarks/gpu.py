@@ -17,9 +17,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.stages import Stage, run_stages
+from benchmarks.measure.stages import Stage, run_stages
 
-_EVERY_KERNEL = ("python", "-m", "tests.every_kernel")
+_EVERY_KERNEL = ("python", "-m", "tests.manual.every_kernel")
 _SANITIZER = ("compute-sanitizer", "--error-exitcode", "9", "--print-limit", "20")
 
 
@@ -42,7 +42,7 @@ def stages_of(command: str, out: Path) -> list[Stage]:
             ),
         ]
     if command == "study":
-        study = ("python", "-m", "train.study", "train/studies/gpu.toml", "--jobs", "4", "--device", "cuda")
+        study = ("python", "-m", "train.study", "train/studies/gpu/study.toml", "--jobs", "4", "--device", "cuda")
         kept = ("--runs", str(out / "study-runs"), "--results", str(out / "study"))
         return [Stage("study", (*study, *kept), 24 * 3600)]
     found = [Stage("kernels", _bench("kernels", out / "kernels.json"), 240)]

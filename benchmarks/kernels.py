@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.clock import HostClock, open_clock
-from benchmarks.results import new_result, result_path, summarize, write_result
-from benchmarks.subjects import Case, list_cases, prepare
-from benchmarks.view_subjects import VIEW_OPS, list_views, prepare_view
+from benchmarks.measure.clock import HostClock, open_clock
+from benchmarks.measure.results import new_result, result_path, summarize, write_result
+from benchmarks.operations.subjects import Case, list_cases, prepare
+from benchmarks.operations.view_subjects import VIEW_OPS, list_views, prepare_view
 
 _OPS = ("decode", "swap", "restore", "traced", *VIEW_OPS)
 

@@ -23,14 +23,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks import volumes
 from benchmarks.contenders.feed import Job
 from benchmarks.contenders.roster import ROSTER, Contender
-from benchmarks.machine import cores
-from benchmarks.measure import run
-from benchmarks.results import new_result, result_path, summarize, write_result
-from benchmarks.workload import WORKLOADS, Workload
-from dali_cr.index import Index
+from benchmarks.measure.machine import cores
+from benchmarks.measure.results import new_result, result_path, summarize, write_result
+from benchmarks.measure.worker import run
+from benchmarks.workloads import volumes
+from benchmarks.workloads.workload import WORKLOADS, Workload
+from dali_cr.index.cases import Index
 
 _SUMMARIZED = ("pairs_per_s", "cpu_s_per_pair", "resident_bytes", "peak_bytes", "gpu_bytes", "warm_up_s")
 

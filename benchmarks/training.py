@@ -28,15 +28,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import volumes
-from benchmarks.accelerator import shortest_step, utilisation
 from benchmarks.contenders.feed import Job
 from benchmarks.contenders.roster import ROSTER
-from benchmarks.machine import cores
-from benchmarks.measure import run, synchronize
-from benchmarks.results import new_result, result_path, summarize, write_result
-from benchmarks.workload import WORKLOADS, Workload
-from dali_cr.index import Index
+from benchmarks.measure.accelerator import shortest_step, utilisation
+from benchmarks.measure.machine import cores
+from benchmarks.measure.results import new_result, result_path, summarize, write_result
+from benchmarks.measure.worker import run, synchronize
+from benchmarks.workloads import volumes
+from benchmarks.workloads.workload import WORKLOADS, Workload
+from dali_cr.index.cases import Index
 
 PATHS = ("ours-loader", "ours-host", "ours-disk", "ours-gpu")
 """The loader cold, and with each of its caches."""

@@ -7,20 +7,21 @@ every triple is (D, H, W).
 
 from typing import TYPE_CHECKING, Any
 
-from dali_cr.geometry import VolumeError
-from dali_cr.index import Index
+from dali_cr.index.cases import Index
+from dali_cr.index.scan import scan
 from dali_cr.ops.swap import swap_patches, unswap_patches
-from dali_cr.recipe import Restoration, Swap
-from dali_cr.scan import scan
-from dali_cr.slices import Slices
-from dali_cr.swaps import draw_swaps
-from dali_cr.views import Views
-from dali_cr.volume import read_volume
+from dali_cr.plan.swaps import draw_swaps
+from dali_cr.read.whole import read_volume
+from dali_cr.recipe.restoration import Restoration
+from dali_cr.recipe.slices import Slices
+from dali_cr.recipe.swap import Swap
+from dali_cr.recipe.views import Views
+from dali_cr.volume.geometry import VolumeError
 
 if TYPE_CHECKING:
     from dali_cr import fn
     from dali_cr.loader import Loader
-    from dali_cr.pipeline import restoration_pipeline
+    from dali_cr.pipeline.graph import restoration_pipeline
 
 __version__ = "0.1.0"
 __all__ = [
@@ -45,7 +46,7 @@ def __getattr__(name: str) -> Any:
     """Import what needs DALI only when it is asked for: the rest works without."""
     import importlib
 
-    homes = {"Loader": "loader", "restoration_pipeline": "pipeline", "fn": "fn"}
+    homes = {"Loader": "loader", "restoration_pipeline": "pipeline.graph", "fn": "fn"}
     if name not in homes:
         raise AttributeError(f"module 'dali_cr' has no attribute {name!r}")
     module = importlib.import_module(f"dali_cr.{homes[name]}")

@@ -22,12 +22,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dali_cr.index import Index
-from dali_cr.recipe import Restoration, Swap
-from dali_cr.report import describe
-from dali_cr.scan import EVERY_VOLUME, scan
-from dali_cr.slices import ORDERS, Slices
-from dali_cr.views import Views
+from dali_cr.index.cases import Index
+from dali_cr.index.report import describe
+from dali_cr.index.scan import EVERY_VOLUME, scan
+from dali_cr.recipe.restoration import Restoration
+from dali_cr.recipe.slices import ORDERS, Slices
+from dali_cr.recipe.swap import Swap
+from dali_cr.recipe.views import Views
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,7 +78,7 @@ def _known(chosen: argparse.Namespace) -> Index | None:
 
 
 def _doctor(chosen: argparse.Namespace) -> None:
-    from dali_cr.doctor import report
+    from dali_cr.tools.doctor import report
 
     text, works = report()
     print(text)
@@ -86,7 +87,7 @@ def _doctor(chosen: argparse.Namespace) -> None:
 
 
 def _preview(chosen: argparse.Namespace) -> None:
-    from dali_cr.preview import draw_preview
+    from dali_cr.tools.preview import draw_preview
 
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     draw_preview(_find(chosen), _recipe(chosen), chosen.seed, chosen.sample, chosen.out)
@@ -118,7 +119,7 @@ def _slices(chosen: argparse.Namespace) -> Slices | None:
 
 
 def _phantom(chosen: argparse.Namespace) -> None:
-    from dali_cr.phantom_files import write_images, write_phantoms
+    from dali_cr.tools.phantom_files import write_images, write_phantoms
 
     if chosen.images:
         _, height, width = chosen.shape

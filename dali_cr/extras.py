@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+GPU_HINT = 'pip install ".[cu13]" in the checkout of dali-cr where the driver is for CUDA 13, else ".[cu12]"'
+"""How to get what a GPU needs."""
+
 
 def load(module: str) -> Any:
     """Import a module of the extras `cu12` and `cu13`.
@@ -25,8 +28,4 @@ def load(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(
-            f'{module} is missing ({error}); install "dali-cr[cu13]" where the driver is for CUDA 13, '
-            'else "dali-cr[cu12]"',
-            name=error.name,
-        ) from error
+        raise ImportError(f"{module} is missing ({error}); {GPU_HINT}", name=error.name) from error

@@ -11,29 +11,27 @@ from typing import Any
 
 import numpy as np
 
-from dali_cr import extras, rng
-from dali_cr.geometry import Triple
-from dali_cr.index import Index
+from dali_cr import rng
+from dali_cr.index.cases import Index
 from dali_cr.ops import launch
-from dali_cr.ops.batch import as_batch
 from dali_cr.ops.decode import decode_volume as decode_batch
 from dali_cr.ops.decode import decode_volume_ref
 from dali_cr.ops.gather import RECORD_WORDS as GATHER_WORDS
 from dali_cr.ops.gather import gather_crops, gather_crops_ref
+from dali_cr.ops.launch import as_batch
 from dali_cr.ops.swap import check_swaps, swap_in_place, swap_in_place_ref
-from dali_cr.plan import Planner
-from dali_cr.raw_source import RawSource
-from dali_cr.recipe import Restoration, Swap
-from dali_cr.stream import Stream
-from dali_cr.swaps import draw_batch
-from dali_cr.view_batch import finish_views as finish_batch
-from dali_cr.view_batch import finish_views_ref
-from dali_cr.view_plan import ViewPlanner
-from dali_cr.view_source import ViewRawSource
-from dali_cr.views import Views
-
-Node = Any
-"""A DALI `DataNode`."""
+from dali_cr.pipeline.graph import Node, external, on_batch, on_gpu
+from dali_cr.pipeline.multiview import ViewRawSource, finish_views_ref
+from dali_cr.pipeline.multiview import finish_views as finish_batch
+from dali_cr.pipeline.raw import RawSource
+from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.stream import Stream
+from dali_cr.plan.swaps import draw_batch
+from dali_cr.plan.views import ViewPlanner
+from dali_cr.recipe.restoration import Restoration
+from dali_cr.recipe.swap import Swap
+from dali_cr.recipe.views import Views
+from dali_cr.volume.geometry import Triple
 
 
 def read_samples(
@@ -62,7 +60,7 @@ def read_samples(
     sample : int64
         The sample number.
     """
-    source = RawSource(Planner(index, recipe, seed), Stream(batch_size), threads=threads)
+    source = RawSource(CropPlanner(index, recipe, seed), Stream(batch_size), threads=threads)
     return external(source.batch, 4)
 
 
@@ -231,22 +229,3 @@ def _swap_cpu(data: list[Any], swaps: list[Any]) -> list[Any]:
     for sample, own in zip(copies, swaps, strict=True):
         swap_in_place_ref(sample, check_swaps(own, sample.shape))
     return copies
-
-
-def external(batch: Callable[[int], tuple[Any, ...]], outputs: int) -> tuple[Node, ...]:
-    """Return an `external_source` over a function of the batch's number; DALI calls it ahead of time."""
-    fn = extras.load("nvidia.dali.fn")
-    return tuple(fn.external_source(lambda info: batch(info.iteration), num_outputs=outputs, batch_info=True))
-
-
-def on_batch(function: Callable[..., Any], *inputs: Node, outputs: int = 1) -> Any:
-    """Return the outputs of a function of whole batches, on the inputs' device."""
-    device = "gpu" if on_gpu(inputs[0]) else "cpu"
-    return extras.load("nvidia.dali.fn").python_function(
-        *inputs, function=function, num_outputs=outputs, batch_processing=True, device=device
-    )
-
-
-def on_gpu(node: Node) -> bool:
-    """Whether a node's data lie on the GPU."""
-    return str(node.device) == "gpu"

@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dali_cr import extras
-from dali_cr.cache import Cache, open_cache
-from dali_cr.geometry import VolumeError
-from dali_cr.index import Index
-from dali_cr.pipeline import device_number, make_planner, make_source
-from dali_cr.plan import SamplePlan
-from dali_cr.raw_source import RawSource
-from dali_cr.recipe import Restoration
-from dali_cr.running import Running
-from dali_cr.stream import Stream
-from dali_cr.views import Views
+from dali_cr.index.cases import Index
+from dali_cr.pipeline.graph import device_number, make_planner, make_source
+from dali_cr.pipeline.prefetch import Running
+from dali_cr.pipeline.raw import RawSource
+from dali_cr.plan.sample import SamplePlan
+from dali_cr.plan.stream import Stream
+from dali_cr.read.cache import Cache, open_cache
+from dali_cr.recipe.restoration import Restoration
+from dali_cr.recipe.views import Views
+from dali_cr.volume.geometry import VolumeError
 
 _STATE_FORMAT = 1
 
@@ -116,10 +116,13 @@ class Loader:
             rank=here if rank is None else rank,
             world_size=everyone if world_size is None else world_size,
         )
-        self._options: dict[str, Any] = {"threads": threads, "on_error": on_error, "timeout": timeout}
+        self._options: dict[str, Any] = {
+            "threads": threads,
+            "on_error": on_error,
+            "timeout": timeout,
+            "processes": processes,
+        }
         self._levels = [cache] if isinstance(cache, str) else list(cache)
-        if processes:
-            self._options["processes"] = self._levels
         self._cache: Cache | None = None
         self._prefetch, self._dims = prefetch, dims
         self._device_number = device_number(self.device)
@@ -182,10 +185,15 @@ class Loader:
         Raises
         ------
         ValueError
-            If it is of other data, another recipe or another seed; the message says which.
+            If it is of other data, another recipe or another seed; the message says which. If it has another format.
         """
         own = self.state_dict()
-        differing = [name for name in ("format", "seed", "index", "recipe") if state.get(name) != own[name]]
+        if state.get("format") != own["format"]:
+            raise ValueError(
+                f"state: wanted format {own['format']}, got {state.get('format')}; load it with the release of dali-cr "
+                "that saved it, or start a new stream"
+            )
+        differing = [name for name in ("seed", "index", "recipe") if state.get(name) != own[name]]
         if differing:
             raise ValueError(
                 f"state: wanted one of the same seed, index and recipe, but {', '.join(differing)} differ; "

@@ -100,7 +100,7 @@ __device__ __forceinline__ float decode_voxel(const Record& r, const unsigned ch
   return x < r.low ? r.low : x > r.high ? r.high : x;
 }
 
-// Call a function template for a record's dtype; the numbers are places in dali_cr.geometry.DTYPES.
+// Call a function template for a record's dtype; the numbers are places in dali_cr.volume.geometry.DTYPES.
 #define WITH_DTYPE(code, function, ...) \
   switch (code) {                       \
     case 0:                             \

@@ -1,22 +1,43 @@
-"""Fixtures for all tests, and what `-m gpu` means."""
+"""Fixtures for all tests, what makes them the same each time, and what `-m gpu` means."""
 
 from __future__ import annotations
 
+import random
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 import dali_cr
 from dali_cr.ops import launch
 from tests.cuda_on_cpu import host
-from tests.volumes import ORIENTATIONS, write_nifti
+from tests.helpers.volumes import ORIENTATIONS, write_nifti
+
+settings.register_profile(
+    "suite",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],  # it goes by the clock
+)
+settings.register_profile("explore", settings.get_profile("suite"), derandomize=False, print_blob=True)
+settings.load_profile("suite")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip tests that need a GPU where there is none, unless they were asked for by name of their marker."""
+    """Seed the global generators before each test, and skip tests that need a GPU where there is none.
+
+    A test then draws the same numbers whatever ran before it in its process. Tests that need a GPU are run all the same
+    where they were asked for by name of their marker.
+    """
+    random.seed(0)
+    np.random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
     asked_for = "gpu" in item.config.option.markexpr
     if item.get_closest_marker("gpu") and not asked_for and shutil.which("nvidia-smi") is None:
         pytest.skip("needs a GPU")
@@ -35,8 +56,8 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Small labelled volumes and a split: see `tests.finetuning.write_data`. No test writes into the folder."""
-    from tests.finetuning import write_data
+    """Small labelled volumes and a split: see `tests.helpers.finetuning.write_data`. No test writes into the folder."""
+    from tests.helpers.finetuning import write_data
 
     return write_data(tmp_path_factory.mktemp("data"))
 

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 import dali_cr
-from dali_cr.view_plan import AffineView
-from tests.test_view_source import RECIPE, RECIPES
+from dali_cr.plan.sample import AffineView
+from tests.pipeline.test_multiview import RECIPE, RECIPES
 
 COUNT = 24
 

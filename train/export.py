@@ -13,6 +13,9 @@ Pre-train on what its training will see: volumes on the plans' spacing, z-scored
 
 from __future__ import annotations
 
+from .run import needs  # noqa: F401 - before all that may be missing
+
+# isort: split
 import io
 import json
 import sys
@@ -24,10 +27,10 @@ from typing import Annotated, Any
 import torch
 import tyro
 
-from train.checkpoint import write_whole
-from train.network import Levels
-from train.plans import to_nnunet
-from train.transfer import read_weights
+from .networks.network import Levels
+from .networks.plans import to_nnunet
+from .networks.weights import read_weights
+from .run.files import write_whole
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,9 @@ A run may be killed at any moment and goes on with ``--resume``, as pre-training
 
 from __future__ import annotations
 
+from .run import needs  # noqa: F401 - before all that may be missing
+
+# isort: split
 import csv
 import hashlib
 import io
@@ -46,25 +49,29 @@ from tqdm import tqdm
 
 import dali_cr
 from dali_cr import rng
-from dali_cr.geometry import Triple
-from train.checkpoint import export_weights, write_json, write_whole
-from train.clock import Lap
-from train.command import end, start
-from train.data import find_index, refused_files
-from train.device import choose_device, device_name
-from train.finetune_settings import FREE, Classify, Config, Localize, Segment
-from train.folder import Refused, plain, write_config
-from train.labelled import Labelled
-from train.loop import Loop, Schedule
-from train.network import ENCODER_OF, Levels, Network, build_network
-from train.optimizer import build_optimizer, learning_rate, update
-from train.plans import read_levels
-from train.record import Record
-from train.resume import load_state, read_state, take_up, write_state
-from train.splits import PARTS, Split, load_split, make_split
-from train.supervision import Supervised
-from train.task import Scores, Task, View, refuse_larger
-from train.transfer import Fit, Init, check_fit, load_fit, read_init
+from dali_cr.volume.geometry import Triple
+
+from .data.batches import Labelled
+from .data.cases import find_index, refused_files
+from .data.split import PARTS, Split, load_split, make_split
+from .networks.build import ENCODER_OF, build_network
+from .networks.network import Levels, Network
+from .networks.plans import read_levels
+from .networks.weights import export_weights
+from .run.checkpoint import load_state, read_state, take_up, write_state
+from .run.clock import Lap
+from .run.command import end, start
+from .run.device import choose_device, device_name
+from .run.exits import Refused
+from .run.files import write_json, write_whole
+from .run.folder import plain, write_config
+from .run.loop import Loop, Schedule
+from .run.optimizer import build_optimizer, learning_rate, update
+from .run.record import Record
+from .tasks.config import FREE, Classify, Config, Localize, Segment
+from .tasks.targets import Supervised, open_task
+from .tasks.task import Scores, Task, View, refuse_larger
+from .tasks.transfer import Fit, Init, check_fit, load_fit, read_init
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +162,7 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
     split = load_split(config.split) if config.split else _draw_split(config, index)
     if init:
         split.refuse_leak(init.cases, index, init.folder)
-    task, supervised = config.open_task(index, split, view)
+    task, supervised = open_task(config, index, split, view)
     task.check_sides(config.flips)
     if task.whole:
         refuse_larger(dali_cr.Index(index.root, tuple(case for _, case in supervised.cases)), view)
@@ -348,7 +355,7 @@ def train(run: Run) -> dict[str, Any]:
     Raises
     ------
     Stopped, FloatingPointError, dali_cr.VolumeError
-        See `train.loop.Loop.run`.
+        See `train.run.loop.Loop.run`.
     """
     config = run.config
     optimizer = build_optimizer(run.module, config.lr, config.weight_decay)

@@ -11,6 +11,9 @@ that the slice does not cut is dashed. The last line of the output is one JSON o
 
 from __future__ import annotations
 
+from .run import needs  # noqa: F401 - before all that may be missing
+
+# isort: split
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,18 +29,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from dali_cr.images import is_image
-from dali_cr.index import Case
-from train.boxes import Walls, to_canonical
-from train.command import end
-from train.data import open_index
-from train.folder import Refused
-from train.labels import Labels, read_labels
-from train.mask import mask_path
-from train.picture import Origin
-from train.settings import DataSettings
-from train.splits import Part, load_split
-from train.volumes import read_case
+from dali_cr.index.cases import Case
+from dali_cr.volume.images import is_image
+
+from .data.boxes import Walls, to_canonical
+from .data.cases import open_index
+from .data.labels import Labels, read_labels
+from .data.masks import mask_path
+from .data.split import Part, load_split
+from .data.volumes import read_case
+from .methods.preview import Origin
+from .run.command import end
+from .run.config import DataSettings
+from .run.exits import Refused
 
 _INCHES = 5
 _COLOURS: list[Any] = list(matplotlib.color_sequences["tab10"])

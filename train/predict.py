@@ -11,6 +11,9 @@ row a case. The last line of the output is one JSON object.
 
 from __future__ import annotations
 
+from .run import needs  # noqa: F401 - before all that may be missing
+
+# isort: split
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,18 +26,20 @@ from torch import nn
 from tqdm import tqdm
 
 import dali_cr
-from train.classify import Classification
-from train.command import end
-from train.data import open_index, refused_files
-from train.device import choose_device
-from train.folder import Refused
-from train.localize import Localization
-from train.network import Levels, build_network
-from train.segment import Segmentation
-from train.settings import DataSettings
-from train.splits import Part, load_split
-from train.task import Task, View, refuse_larger
-from train.transfer import read_weights
+
+from .data.cases import open_index, refused_files
+from .data.split import Part, load_split
+from .networks.build import build_network
+from .networks.network import Levels
+from .networks.weights import read_weights
+from .run.command import end
+from .run.config import DataSettings
+from .run.device import choose_device
+from .run.exits import Refused
+from .tasks.classify import Classification
+from .tasks.localize import Localization
+from .tasks.segment import Segmentation
+from .tasks.task import Task, View, refuse_larger
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Segmentation, Classification, Localization)}
 

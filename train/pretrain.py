@@ -11,8 +11,8 @@
 Patches of a crop are swapped in pairs, and the network learns to undo it (Chen et al. 2019); `--pretext inpaint` and
 `--pretext autoencode` are there to compare with. A tenth of the cases is held out; on them
 ``restoration_gain = 1 - MSE(restored, target) / MSE(disordered, target)`` is measured: 0 is doing nothing, 1 is
-perfect. `--recipe pcrlv2` restores and compares views instead (Zhou et al. 2023): see `train.pcrlv2`, and `--recipe
-pcrlv2 --help` for its settings. The folder given as ``--out`` gets
+perfect. `--recipe pcrlv2` restores and compares views instead (Zhou et al. 2023): see `methods/pcrlv2`, and
+`--recipe pcrlv2 --help` for its settings. The folder given as ``--out`` gets
 
 ==========================  =========================================================================================
 ``config.json``             every setting, the versions, the commit and the device
@@ -35,6 +35,9 @@ for, and 1 for a run that failed.
 
 from __future__ import annotations
 
+from .run import needs  # noqa: F401 - before all that may be missing
+
+# isort: split
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,27 +49,34 @@ import tyro
 from tqdm import tqdm
 
 import dali_cr
-from dali_cr.images import is_image
-from train import ranks
-from train.checkpoint import export_weights, write_json
-from train.clock import Lap
-from train.command import end, start
-from train.data import find_index, refused_files
-from train.device import choose_device, device_name
-from train.evaluation import SEED
-from train.folder import Refused, write_config
-from train.loop import Loop, Schedule
-from train.method import Measured, Method
-from train.optimizer import update
-from train.pcrlv2_settings import ViewConfig
-from train.picture import Origin, draw_restored
-from train.pretrain_settings import METHODS, Config
-from train.record import Record
-from train.resume import load_state, read_state, take_up, write_state
-from train.signals import Stopped
-from train.splits import load_split
+from dali_cr.volume.images import is_image
+
+from .data.cases import find_index, refused_files
+from .data.split import load_split
+from .methods.config import Config, RecipeName
+from .methods.evaluation import SEED
+from .methods.method import Measured, Method
+from .methods.pcrlv2.config import ViewConfig
+from .methods.pcrlv2.method import Pcrlv2
+from .methods.preview import Origin, draw_restored
+from .methods.restoration import Restoration
+from .networks.weights import export_weights
+from .run import ranks
+from .run.checkpoint import load_state, read_state, take_up, write_state
+from .run.clock import Lap
+from .run.command import end, start
+from .run.device import choose_device, device_name
+from .run.exits import Refused, Stopped
+from .run.files import write_json
+from .run.folder import write_config
+from .run.loop import Loop, Schedule
+from .run.optimizer import update
+from .run.record import Record
 
 __all__ = ["Config", "Refused", "Run", "Stopped", "command_line", "main", "prepare", "train"]
+
+METHODS: dict[RecipeName, type[Method]] = {"restoration": Restoration, "pcrlv2": Pcrlv2}
+"""From the name of a recipe to its method, which is made from (config, channels of a case)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,7 +266,7 @@ def train(run: Run) -> dict[str, Any]:
 
 
 def begin(config: Config, *, resume: bool = False) -> tuple[Any, dict[str, Any] | None]:
-    """Prepare a run, or return the report of a finished one; see `train.command.start`.
+    """Prepare a run, or return the report of a finished one; see `train.run.command.start`.
 
     Parameters
     ----------

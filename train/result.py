@@ -11,6 +11,9 @@ beside what would be scored without looking at the images, and the pre-training 
 
 from __future__ import annotations
 
+from .run import needs  # noqa: F401 - before all that may be missing
+
+# isort: split
 import csv
 import json
 import sys
@@ -21,11 +24,10 @@ from typing import Any
 
 import tyro
 
-from train.checkpoint import write_json
-from train.curve import draw_finetuning, draw_pretraining
-from train.invocation import PATHS, command_of, kind_of, public_path
-from train.spread import summarise
-from train.view_curve import draw_views
+from .report.curves import draw_finetuning, draw_pretraining, draw_views
+from .report.invocation import PATHS, command_of, kind_of, public_path
+from .report.summary import summarise
+from .run.files import write_json
 
 _PLACES = ("out", "index")
 """Settings that say something about a machine and nothing about the result."""

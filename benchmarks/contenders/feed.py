@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.verdict import Corruption
-from benchmarks.workload import Workload
-from dali_cr.index import Index
+from benchmarks.workloads.verdict import Corruption
+from benchmarks.workloads.workload import Workload
+from dali_cr.index.cases import Index
 
 Arrays = tuple[Any, ...]
 

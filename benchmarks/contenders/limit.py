@@ -16,11 +16,10 @@ from typing import Any
 from isal import isal_zlib
 
 from benchmarks.contenders.feed import Arrays, Feed, endless, in_threads
-from benchmarks.workload import Triple
-from dali_cr import crop
-from dali_cr.pipeline import make_planner
-from dali_cr.plan import SamplePlan
-from dali_cr.view_source import reach_of
+from benchmarks.workloads.workload import Triple
+from dali_cr.pipeline.graph import make_planner
+from dali_cr.plan import window
+from dali_cr.plan.sample import SamplePlan
 
 _kept = threading.local()
 
@@ -64,8 +63,8 @@ class Needed(Whole):
     def _box(self, plan: SamplePlan, shape: Triple) -> tuple[Triple, Triple]:
         """Return the box [start, stop) of a volume that a sample needs."""
         if self.workload.samples == "views":
-            return reach_of(plan, shape)
-        return crop.box(plan.views[0], self.workload.crop, shape)
+            return window.reach_of(plan, shape)
+        return window.box(plan.views[0], self.workload.crop, shape)
 
 
 def inflate(path: Path, stop: int) -> int:

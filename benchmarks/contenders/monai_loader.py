@@ -15,8 +15,8 @@ from monai import transforms as mt
 from monai.data import CacheDataset, DataLoader, Dataset
 
 from benchmarks.contenders.feed import Arrays, Feed, endless
-from benchmarks.verdict import Corruption
-from benchmarks.workload import intensity
+from benchmarks.workloads.verdict import Corruption
+from benchmarks.workloads.workload import intensity
 
 
 class Monai(Feed):

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 import dali_cr
 from benchmarks.contenders.feed import Arrays, Feed, Job
-from benchmarks.verdict import Corruption
-from dali_cr.pipeline import make_planner, make_source
-from dali_cr.stream import Stream
+from benchmarks.workloads.verdict import Corruption
+from dali_cr.pipeline.graph import make_planner, make_source
+from dali_cr.plan.stream import Stream
 
 _ROOM = 1.25
 """Budget of a cache, as a multiple of the voxels' bytes: all of them fit."""

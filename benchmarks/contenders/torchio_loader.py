@@ -13,9 +13,9 @@ import torchio as tio
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.contenders.feed import Arrays, Feed, endless
-from benchmarks.verdict import Corruption
-from benchmarks.workload import Intensity, Workload, intensity
-from dali_cr.index import Index
+from benchmarks.workloads.verdict import Corruption
+from benchmarks.workloads.workload import Intensity, Workload, intensity
+from dali_cr.index.cases import Index
 
 
 class TorchIO(Feed):

@@ -18,10 +18,11 @@ from torch.utils.data import DataLoader, Dataset
 import dali_cr
 from benchmarks.contenders.feed import Arrays, Job
 from benchmarks.contenders.torchio_loader import TorchIO, normalize
-from benchmarks.workload import Workload, intensity
-from dali_cr.index import Index
-from dali_cr.view_plan import AffineView, ViewPlanner, views_of
-from dali_cr.views import GLOBALS, Views
+from benchmarks.workloads.workload import Workload, intensity
+from dali_cr.index.cases import Index
+from dali_cr.plan.sample import AffineView, views_of
+from dali_cr.plan.views import ViewPlanner
+from dali_cr.recipe.views import GLOBALS, Views
 
 
 class TorchIOViews(TorchIO):

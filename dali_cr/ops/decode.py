@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.geometry import DTYPES, Triple
 from dali_cr.ops import launch
+from dali_cr.volume.geometry import DTYPES, Triple
 
 RECORD_WORDS = 16
 _BIG_ENDIAN, _KEEP, _IN_ARENA = 1 << 8, 1 << 9, 1 << 10

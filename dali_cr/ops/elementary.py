@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.ops.memory import memory
+from dali_cr.ops.cpu.memory import memory
 
 Floats = npt.NDArray[np.float32]
 

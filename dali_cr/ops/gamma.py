@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops import launch
+from dali_cr.ops.cpu.memory import memory
 from dali_cr.ops.elementary import exp2, log2
-from dali_cr.ops.memory import memory
 
 Floats = npt.NDArray[np.float32]
 

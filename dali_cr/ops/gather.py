@@ -32,11 +32,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.geometry import DTYPES, Triple
 from dali_cr.ops import decode, launch
+from dali_cr.ops.cpu.gather_box import gather_box as gather_box
+from dali_cr.ops.cpu.interpolate import Doubles, Floats, fractions, hold, lerp
 from dali_cr.ops.decode import Affine
-from dali_cr.ops.gather_box import gather_box as gather_box
-from dali_cr.ops.interpolate import Doubles, Floats, fractions, hold, lerp
+from dali_cr.volume.geometry import DTYPES, Triple
 
 RECORD_WORDS = 32
 _BIG_ENDIAN, _KEEP, _IN_ARENA = 1 << 8, 1 << 9, 1 << 10

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.ops import launch
+from dali_cr.ops.cpu.memory import memory
 from dali_cr.ops.elementary import flush, log2, quarter_sine
-from dali_cr.ops.memory import memory
 
 Floats = npt.NDArray[np.float32]
 Words = npt.NDArray[np.uint32]
@@ -99,13 +99,13 @@ def _add_to_some(
         if small:
             flush(normals, _TINY)
         for begin, own in zip(range(first, 4 * quarter, quarter), normals, strict=True):
-            part = slice(begin, min(begin + own.shape[1], source.shape[1]))
-            before, noisy = source[:, part], own[:, : part.stop - part.start]
+            before = source[:, begin : begin + own.shape[1]]  # empty where a quarter begins past the last voxel
+            noisy = own[:, : before.shape[1]]
             noisy += before
             if small:
                 flush(noisy, _TINY)
                 noisy[idle] = before[idle]
-            target[:, part] = noisy
+            target[:, begin : begin + own.shape[1]] = noisy
 
 
 def add_noise(volumes: Any, deviations: Any, seed: int, counters: Any) -> Any:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.geometry import Triple
 from dali_cr.ops import launch
 from dali_cr.ops.decode import OUTPUTS, check_packed, decode_volume_ref, rows_grid
 from dali_cr.ops.swap import Swaps, swap_in_place_ref
+from dali_cr.volume.geometry import Triple
 
 _MASK_BITS = 64
 _SOURCES = ("common.cuh", "boxes.cuh", "voxel.cuh", "restore.cu")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops import launch
-from dali_cr.ops.memory import memory
+from dali_cr.ops.cpu.memory import memory
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]

@@ -1,0 +1,1 @@
+"""How it is measured: worker processes, clocks, usage, machine, results."""

@@ -1,0 +1,152 @@
+"""Measure one contender, in a process of its own: a job comes in on stdin as JSON, its numbers go out on stdout.
+
+The process is bound to as many cores as the job has workers before anything is imported: thread pools are sized when
+they are made. The clock starts and stops when a batch arrives, so that it runs over whole batches; it starts when the
+batches made ahead are used up and, where there is a cache, every volume is in it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchmarks.contenders.feed import Arrays, Feed, Job
+
+LIMIT_SECONDS = 1800
+"""No run takes so long unless it hangs."""
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Run a job in a fresh process and return what it found.
+
+    Raises
+    ------
+    RuntimeError
+        If it failed or hung; the message is the end of what it said.
+    """
+    command = [sys.executable, "-m", "benchmarks.measure.worker"]
+    asked = json.dumps(job.to_json())
+    try:
+        task = subprocess.run(command, input=asked, text=True, capture_output=True, cwd=_ROOT, timeout=LIMIT_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"{job.contender}: wanted an end within {LIMIT_SECONDS} s, none came") from error
+    if task.returncode:
+        said = "\n".join(task.stderr.strip().splitlines()[-5:])
+        raise RuntimeError(f"{job.contender}: ended with {task.returncode}:\n{said}")
+    found: dict[str, Any] = json.loads(task.stdout.splitlines()[-1])
+    return found
+
+
+def measure(job: Job) -> dict[str, Any]:
+    """Measure in this process; see the module's text for what is timed."""
+    from benchmarks.contenders.roster import ROSTER
+    from benchmarks.measure import usage
+    from benchmarks.workloads.verdict import judge
+
+    gpu_before = usage.gpu_bytes() if job.device == "cuda" else None
+    start = time.perf_counter()
+    feed = ROSTER[job.contender].open(job)
+    batches = feed.batches()
+    pairs, arrays = next(batches)
+    opened = time.perf_counter()
+    _check_batch(job, pairs, arrays)
+    least = max(1, job.workers)
+    _take(feed, batches, pairs=len(feed.index) if feed.fills_cache else 0, count=least)
+    synchronize(job.device)
+    before, cpu_before = feed.report(), usage.cpu_seconds()
+    warm = time.perf_counter()
+    pairs, count = _take(feed, batches, seconds=job.seconds, count=2 * least)
+    synchronize(job.device)
+    seconds, cpu = time.perf_counter() - warm, usage.cpu_seconds() - cpu_before
+    found = {
+        "pairs": pairs,
+        "batches": count,
+        "seconds": seconds,
+        "pairs_per_s": pairs / seconds,
+        "cpu_s_per_pair": cpu / pairs,
+        "resident_bytes": usage.resident_bytes(),
+        "peak_bytes": usage.peak_bytes(),
+        "gpu_bytes": None if gpu_before is None else (usage.gpu_bytes() or 0) - gpu_before,
+        "first_batch_s": opened - start,
+        "warm_up_s": warm - opened,
+        "report_before": before,
+        "report": feed.report(),
+        "seed": job.seed,
+    }
+    if job.device == "cuda" and arrays:
+        found["gpu_busy"] = _gpu_busy(feed, batches)
+    batches.close()  # type: ignore[attr-defined]
+    feed.close()
+    corruption = feed.corruption()
+    found["verdict"] = judge(corruption, job.workload.crop) if corruption else None
+    return found
+
+
+def _take(feed: Feed, batches: Any, *, pairs: int = 0, seconds: float = 0.0, count: int = 0) -> tuple[int, int]:
+    """Take batches until there were so many pairs, so many batches and so many seconds; return pairs and batches."""
+    end = time.perf_counter() + seconds
+    got = taken = 0
+    while got < pairs or taken < count or time.perf_counter() < end:
+        got += next(batches)[0]
+        taken += 1
+    return got, taken
+
+
+def _check_batch(job: Job, pairs: int, arrays: Arrays) -> None:
+    """Refuse a contender that does other work than the others: shape, dtype, finite and different arrays."""
+    import numpy as np
+
+    for array, asked in zip(arrays, job.workload.shapes, strict=bool(arrays)):
+        # Some have (x, y, z).
+        shape, wanted = (*array.shape[:-3], *sorted(array.shape[-3:])), (*asked[:-3], *sorted(asked[-3:]))
+        if shape != wanted or str(array.dtype).removeprefix("torch.") != "float32":
+            raise RuntimeError(f"{job.contender}: wanted float32 {wanted}, got {array.dtype} {tuple(array.shape)}")
+    if arrays:
+        disordered, target = (np.asarray(a.cpu() if hasattr(a, "cpu") else a) for a in arrays[:2])
+        if not np.isfinite(target).all() or np.array_equal(disordered, target):
+            raise RuntimeError(f"{job.contender}: wanted finite targets and something disordered")
+    if pairs != job.workload.batch_size:
+        raise RuntimeError(f"{job.contender}: wanted batches of {job.workload.batch_size}, got {pairs}")
+
+
+def _gpu_busy(feed: Feed, batches: Any, count: int = 20) -> dict[str, Any]:
+    """Return the GPU's own time a batch, by kernel and copy, on every stream of this process."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        _take(feed, batches, count=count)
+        synchronize("cuda")
+    spent = {event.key: event.self_device_time_total / 1e6 / count for event in profiler.key_averages()}
+    top = dict(sorted(spent.items(), key=lambda item: -item[1])[:12])
+    return {"seconds_per_batch": sum(spent.values()), "by_name": top}
+
+
+def synchronize(device: str) -> None:
+    """Wait until the GPU has done what was asked of it."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def main() -> None:
+    """Read the job, measure, write the numbers."""
+    asked = json.load(sys.stdin)
+    os.sched_setaffinity(0, asked["cores"])
+    from benchmarks.contenders.feed import Job
+
+    # Whatever libraries print must not come between: the numbers are the last line.
+    out, sys.stdout = sys.stdout, sys.stderr
+    print(json.dumps(measure(Job.from_json(asked))), file=out, flush=True)
+
+
+if __name__ == "__main__":
+    main()

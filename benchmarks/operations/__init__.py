@@ -1,0 +1,1 @@
+"""Single ops and kernels, as they are measured."""

@@ -1,0 +1,258 @@
+"""What `benchmarks.kernels` times: fresh random inputs, the function, what must come out, and the bytes that must move.
+
+On a plain `HostClock` these are the CPU's own functions; on a clock with other arrays than NumPy's, the kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.measure.clock import HostClock
+from benchmarks.workloads.workload import Triple
+from dali_cr import Restoration, Swap
+from dali_cr.ops.decode import Affine, decode_channel, decode_volume, decode_volume_ref, make_record
+from dali_cr.ops.restore import restore_pairs
+from dali_cr.ops.swap import swap_in_place, swap_in_place_ref
+from dali_cr.pipeline.pairs import restore_batch
+from dali_cr.plan.swaps import draw_batch
+
+Numbers = npt.NDArray[Any]
+
+AFFINE = Affine(1 / 300, -0.25, -5.0, 5.0)
+_POINTS = 4096
+"""Voxels a sample that are traced back through its swaps, one box test after the other."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: an operation, its dtype and its size."""
+
+    op: str
+    """decode, swap, restore: both, as the loader does them, or traced: both in one pass."""
+    dtype: str
+    """Of the file's voxels, or of those that are swapped."""
+    edge: int
+    batch: int
+    iterations: int = 0
+    patch: int = 0
+
+    @property
+    def crop(self) -> Triple:
+        """Return the crop's (D, H, W)."""
+        return (self.edge, self.edge, self.edge)
+
+    @property
+    def voxels(self) -> int:
+        """Return the voxels of the batch."""
+        return self.batch * self.edge**3
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A case made ready to run."""
+
+    run: Callable[[], Any]
+    """Runs on the device."""
+    wrong: Callable[[], str | None]
+    """The gate: runs once from fresh inputs, and returns what is wrong with the outputs."""
+    reference: Callable[[], Any] | None
+    """The same work in NumPy, where that is not what runs."""
+    must_move: int
+    """Bytes that nobody can do without: each voxel needed is read once, each one that changes is written once."""
+    moves: int
+    """Bytes that this implementation asks for."""
+
+
+def list_cases(edges: tuple[int, ...], batches: tuple[int, ...]) -> list[Case]:
+    """Return every row, those first that say most."""
+    pairs = [
+        Case(op, "<i2", e, b, t, p)
+        for e in edges
+        for b in batches
+        for t in (100, 10)
+        for p in (15, 4, 32)
+        for op in ("restore", "traced")
+    ]
+    decode = [Case("decode", d, e, b) for e in edges for b in batches for d in ("<i2", ">i2", "|u1", "<f4", "<f8")]
+    swaps = [
+        Case("swap", d, e, b, t, p)
+        for d in ("<f4", "<f2")
+        for e in edges
+        for b in batches
+        for t in (100, 10, 1)
+        for p in (15, 4, 32)
+    ]
+    return [case for case in (*pairs, *decode, *swaps) if 2 * case.patch <= case.edge]
+
+
+def prepare(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
+    """Draw inputs and return what to run on them.
+
+    Parameters
+    ----------
+    case : Case
+    clock : HostClock or GpuClock
+        Of the device.
+    rng : numpy.random.Generator
+    """
+    return {"decode": _decode, "swap": _swap, "restore": _restore, "traced": _restore}[case.op](case, clock, rng)
+
+
+def _decode(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
+    raw, records = draw_raw(case, rng)
+    moved = case.voxels * (np.dtype(case.dtype).itemsize + 4)
+    if clock.arrays is np:
+        run, reference = _decoder(case, raw, records), None
+    else:
+        inputs = clock.asarray(raw), clock.asarray(records)
+        run, reference = (lambda: decode_volume(*inputs, case.crop)), _decoder(case, raw, records)
+
+    def wrong() -> str | None:
+        return difference(clock.asnumpy(run()), decode_volume_ref(raw, records, case.crop))
+
+    return Subject(run, wrong, reference, moved, moved)
+
+
+def _swap(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
+    swaps = _draw_swaps(case, rng)
+    words = np.dtype(f"u{np.dtype(case.dtype).itemsize}")
+    start = rng.integers(0, np.iinfo(words).max, (case.batch, 1, *case.crop), words)
+    array, on_device = clock.asarray(start.copy()), clock.asarray(swaps)
+    host, cpu = start.copy(), clock.arrays is np
+    # Looked up when it runs: the tests put a wrong one in its place.
+    run = (lambda: swap_in_place_ref(array, swaps)) if cpu else (lambda: swap_in_place(array, on_device))
+
+    def wrong() -> str | None:
+        array[...] = clock.asarray(start)
+        run()
+        got = clock.asnumpy(array)
+        return _misplaced(start, got, swaps, rng) or (None if cpu else difference(got, _swapped(start, swaps)))
+
+    reference = None if cpu else (lambda: swap_in_place_ref(host, swaps))
+    return Subject(run, wrong, reference, *_swap_bytes(case, swaps, words.itemsize))
+
+
+def _restore(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
+    (raw, records), swaps = draw_raw(case, rng), _draw_swaps(case, rng)
+    decode, disordered = _decoder(case, raw, records), np.empty((case.batch, 1, *case.crop), np.float32)
+
+    def on_host() -> tuple[Any, Any]:
+        target = decode()
+        disordered[...] = target
+        swap_in_place_ref(disordered, swaps)
+        return disordered, target
+
+    run: Callable[[], Any]
+    if clock.arrays is np:
+        run, reference = on_host, None
+    else:
+        inputs, reference = [clock.asarray(array) for array in (raw, records, swaps)], on_host
+        run = (
+            (lambda: restore_pairs(*inputs, case.crop)[::-1])
+            if case.op == "traced"
+            else partial(restore_batch, *map(list, inputs), recipe=Restoration(case.crop, Swap(0)))
+        )
+
+    def wrong() -> str | None:
+        got, target = (np.stack([clock.asnumpy(sample) for sample in samples]) for samples in run())
+        wanted = decode_volume_ref(raw, records, case.crop)
+        return difference(target, wanted) or _misplaced(wanted, got, swaps, rng)
+
+    # Raw once, target and disordered each once: the swaps themselves need not cost a byte more.
+    must = case.voxels * (np.dtype(case.dtype).itemsize + 2 * 4)
+    swapped = 0 if case.op == "traced" else _swap_bytes(case, swaps, 4)[1]
+    return Subject(run, wrong, reference, must, must + swapped)
+
+
+def draw_raw(case: Case, rng: np.random.Generator) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Return random boxes as the loader packs them, each with its record; half of them are flipped along W."""
+    stored = np.dtype(case.dtype)
+    shape = (case.batch, case.edge**3)
+    if stored.kind == "f":
+        numbers = rng.normal(0, 1000, shape).astype(stored)
+    else:
+        limits = np.iinfo(stored)
+        numbers = rng.integers(limits.min, limits.max, shape, stored.newbyteorder("="), endpoint=True).astype(stored)
+    padding = -numbers[0].nbytes % 16
+    raw = np.pad(numbers.view(np.uint8).reshape(case.batch, -1), ((0, 0), (0, padding)))
+    records = [
+        make_record(
+            dtype=stored.name,
+            big_endian=case.dtype.startswith(">"),
+            first_byte=0,
+            itemsize=stored.itemsize,
+            strides=(case.edge**2, case.edge, 1),
+            origin=(0, 0, 0),
+            flips=(False, False, bool(flip)),
+            crop=case.crop,
+            shape=case.crop,
+            affine=AFFINE,
+        )
+        for flip in rng.integers(0, 2, case.batch)
+    ]
+    return raw, np.stack(records)[:, None]
+
+
+def _draw_swaps(case: Case, rng: np.random.Generator) -> npt.NDArray[np.int32]:
+    seed = int(rng.integers(2**63))
+    return draw_batch(seed, range(case.batch), case.crop, Swap(iterations=case.iterations, patch=case.patch))
+
+
+def _decoder(case: Case, raw: Numbers, records: Numbers) -> Callable[[], Numbers]:
+    """Return the CPU's decoding, as the reader's threads do it: into memory that is used again."""
+    target = np.empty((case.batch, 1, *case.crop), np.float32)
+    size = case.edge**3 * np.dtype(case.dtype).itemsize
+    boxes = [row[:size].view(case.dtype).reshape(case.crop) for row in raw]
+    boxes = [box[..., :: int(record[0, 4])] for box, record in zip(boxes, records, strict=True)]
+
+    def run() -> Numbers:
+        for box, out in zip(boxes, target, strict=True):
+            decode_channel(box, AFFINE, out[0])
+        return target
+
+    return run
+
+
+def _swapped(start: Numbers, swaps: Numbers) -> Numbers:
+    array = start.copy()
+    swap_in_place_ref(array, swaps)
+    return array
+
+
+def _swap_bytes(case: Case, swaps: Numbers, itemsize: int) -> tuple[int, int]:
+    """Return the bytes that must move, counting voxels that end up elsewhere, and those that swap by swap do."""
+    changed = 0
+    numbers = np.arange(case.edge**3, dtype=np.int32).reshape(case.crop)
+    for own in swaps:
+        changed += int((_swapped(numbers, own) != numbers).sum())
+    return 2 * itemsize * changed, 4 * itemsize * case.patch**3 * case.iterations * case.batch
+
+
+def difference(got: Numbers, wanted: Numbers) -> str | None:
+    """Return where two arrays differ by a bit, or None."""
+    if got.shape != wanted.shape or got.dtype != wanted.dtype:
+        return f"{got.dtype} {got.shape} came, {wanted.dtype} {wanted.shape} was wanted"
+    words = f"u{got.itemsize}"
+    count = int((got.view(words) != wanted.view(words)).sum())
+    return f"{count} of {got.size} voxels differ from the reference" if count else None
+
+
+def _misplaced(start: Numbers, got: Numbers, swaps: Numbers, rng: np.random.Generator) -> str | None:
+    """Trace random voxels back through the swaps, and return how many did not come from there."""
+    shape = start.shape[-3:]
+    wrong = 0
+    for before, after, own in zip(start, got, swaps, strict=True):
+        to = np.stack([rng.integers(0, n, _POINTS) for n in shape], axis=-1)
+        source = to.copy()
+        for a, b, size in own[::-1]:
+            in_a, in_b = (((source >= box) & (source < box + size)).all(-1) for box in (a, b))
+            source[in_a] += b - a
+            source[in_b] += a - b
+        wrong += int((after[0][tuple(to.T)] != before[0][tuple(source.T)]).sum())
+    return f"{wrong} of {_POINTS * len(start)} voxels looked at came from elsewhere" if wrong else None

@@ -1,0 +1,141 @@
+"""What `benchmarks.kernels` times of the operations of views: gather, blur, noise, gamma, zscore."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.measure.clock import HostClock
+from benchmarks.operations import numpy_views as plain_views
+from benchmarks.operations.subjects import AFFINE, Case, Subject, difference, draw_raw
+from dali_cr.ops.blur import blur, blur_ref
+from dali_cr.ops.decode import decode_channel
+from dali_cr.ops.gamma import gamma, gamma_ref
+from dali_cr.ops.gather import gather_box, gather_views, gather_views_ref, make_gather_record
+from dali_cr.ops.noise import add_noise, add_noise_ref
+from dali_cr.ops.zscore import zscore, zscore_ref
+
+Numbers = npt.NDArray[Any]
+
+_TURN = 10.0
+"""Degrees by which a view is turned about each axis, as TorchIO's RandomAffine does at most."""
+
+_RADIUS = 8
+_BYTES = {"blur": 24, "noise": 8, "gamma": 8, "zscore": 16}
+"""That the implementation asks for, a voxel: blur runs three times, zscore reads three times."""
+
+VIEW_OPS = ("gather", *_BYTES)
+
+
+def list_views(edges: tuple[int, ...], batches: tuple[int, ...]) -> list[Case]:
+    """Return every row of these operations."""
+    dtypes = {op: "<i2" if op == "gather" else "<f4" for op in VIEW_OPS}
+    return [Case(op, dtype, edge, batch) for op, dtype in dtypes.items() for edge in edges for batch in batches]
+
+
+def prepare_view(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
+    """Draw inputs and return what to run on them; see `benchmarks.operations.subjects.prepare`."""
+    return (_gather if case.op == "gather" else _intensity)(case, clock, rng)
+
+
+def _gather(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
+    """Gather one turned view, as large as its volume, of each volume."""
+    raw, flat = draw_raw(case, rng)
+    matrix = _turned()
+    offset = (np.eye(3) - matrix) @ (np.array(case.crop) - 1) / 2
+    stored = np.dtype(case.dtype)
+    records = np.stack(
+        [
+            make_gather_record(
+                dtype=stored.name,
+                big_endian=case.dtype.startswith(">"),
+                first_byte=0,
+                itemsize=stored.itemsize,
+                strides=(case.edge**2, case.edge, 1),
+                lo=(0, 0, 0),
+                hi=case.crop,
+                affine=AFFINE,
+                matrix=matrix,
+                offset=offset,
+            )
+            for _ in flat
+        ]
+    )[:, None, None]
+    out, box = np.empty((case.batch, 1, 1, *case.crop), np.float32), np.empty(case.crop, np.float32)
+
+    def on_host() -> Numbers:
+        for row, view in zip(raw, out, strict=True):
+            decode_channel(row[: case.edge**3 * stored.itemsize].view(case.dtype).reshape(case.crop), AFFINE, box)
+            gather_box(box, (0, 0, 0), AFFINE.fill, matrix, offset, case.crop, view[0, 0])
+        return out
+
+    inputs = clock.asarray(raw), clock.asarray(records)
+    cpu = clock.arrays is np
+    run: Callable[[], Any] = on_host if cpu else (lambda: gather_views(*inputs, case.crop))
+
+    def wrong() -> str | None:
+        got = clock.asnumpy(run())
+        exact = gather_views_ref(raw[:1], records[:1], case.crop)
+        return difference(got[:1], exact) or (None if cpu else difference(got, on_host()))
+
+    moved = case.voxels * 4 + case.batch * _touched(case, matrix, offset) * stored.itemsize
+    return Subject(run, wrong, None if cpu else on_host, moved, moved)
+
+
+def _turned() -> Numbers:
+    """Return a rotation by `_TURN` about each axis."""
+    cos, sin = np.cos(np.radians(_TURN)), np.sin(np.radians(_TURN))
+    about_d = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
+    return about_d @ np.roll(about_d, 1, (0, 1)) @ np.roll(about_d, 2, (0, 1))
+
+
+def _touched(case: Case, matrix: Numbers, offset: Numbers) -> int:
+    """Return how many voxels of a volume lie next to some source of its view."""
+    seen = np.zeros(np.array(case.crop) + 2, bool)
+    for d in range(case.edge):
+        places = np.stack(np.broadcast_arrays(d, *np.ogrid[: case.edge, : case.edge]), -1) @ matrix.T + offset
+        below = np.clip(np.floor(places).astype(int), -1, case.edge - 1) + 1
+        inside = ((places > -1) & (places < case.edge)).all(-1)
+        for corner in np.ndindex(2, 2, 2):
+            seen[tuple((below[inside] + corner).T)] = True
+    return int(seen[1:-1, 1:-1, 1:-1].sum())
+
+
+def _intensity(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
+    """Blur, add noise to, raise to a power or score volumes, with PCRLv2's ranges."""
+    start = rng.normal(0, 1, (case.batch, 1, *case.crop)).astype(np.float32)
+    sigmas = rng.uniform(0, 2, (case.batch, 3)).astype(np.float32)
+    deviations = rng.uniform(0, 0.25, case.batch).astype(np.float32)
+    exponents = np.exp(rng.uniform(-0.3, 0.3, case.batch)).astype(np.float32)
+    counters, seed = (
+        np.stack([rng.integers(2**40, size=case.batch), np.arange(case.batch)], 1),
+        int(rng.integers(2**63)),
+    )
+    settings: tuple[Any, ...]
+    ours, on_device, plain, settings = {
+        "blur": (blur_ref, partial(blur, max_radius=_RADIUS), plain_views.blur, (sigmas,)),
+        "noise": (add_noise_ref, add_noise, plain_views.add_noise, (deviations, seed, counters)),
+        "gamma": (gamma_ref, gamma, plain_views.gamma, (exponents,)),
+        "zscore": (zscore_ref, zscore, plain_views.zscore, ()),
+    }[case.op]
+    there = tuple(clock.asarray(one) if isinstance(one, np.ndarray) else one for one in settings)
+    array, out, cpu = clock.asarray(start.copy()), np.empty_like(start), clock.arrays is np
+    on_host = partial(ours, start, *settings, out=out)
+    run: Callable[[], Any] = on_host if cpu else (lambda: on_device(array, *there))
+
+    def wrong() -> str | None:
+        array[...] = clock.asarray(start)
+        got = clock.asnumpy(run())
+        error = float(np.abs(got[:1] - plain(start[:1], *(_first(one) for one in settings))).max())
+        return f"{error:.1e} from the exact result" if not error < 1e-5 else None if cpu else difference(got, on_host())
+
+    return Subject(run, wrong, None if cpu else on_host, case.voxels * 8, case.voxels * _BYTES[case.op])
+
+
+def _first(setting: Any) -> Any:
+    """Return what of a setting counts for the first volume."""
+    return setting[:1] if isinstance(setting, np.ndarray) else setting

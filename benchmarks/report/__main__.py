@@ -1,0 +1,227 @@
+"""Turn the results into a table and two pictures.
+
+::
+
+    python -m benchmarks.report
+
+Of each kind, machine and workload the newest result counts. The tables are printed and, like the pictures, written
+beside the results; a short one goes between README.md's markers ``<!-- benchmarks -->`` and ``<!-- /benchmarks -->``,
+where it has them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contenders.roster import CACHED
+from benchmarks.measure import results
+from benchmarks.report import charts
+from benchmarks.report.summary import summary
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+_BEGIN, _END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
+_TITLES = {
+    "loader": "Pairs a second",
+    "kernels": "The kernels' operations",
+    "training": "Training",
+    "emulation": "An emulated accelerator",
+}
+"""By kind, in the order of the tables."""
+
+_CPU_NOTE = "the network and the loader share the cores"
+
+Result = dict[str, Any]
+
+
+def newest(found: Sequence[Result]) -> list[Result]:
+    """Return the newest result of each kind, device, machine, workload and data."""
+    latest: dict[tuple[str, ...], Result] = {}
+    for result in found:
+        workload, data = result.get("workload", {}), result.get("data", {})
+        place = (result["device"], result["environment"]["machine"], workload.get("name", ""), data.get("source", ""))
+        latest[(result["kind"], *place)] = result
+    return [latest[key] for key in sorted(latest, key=lambda key: (list(_TITLES).index(key[0]), *key))]
+
+
+def markdown(found: Sequence[Result]) -> str:
+    """Return every table."""
+    tables = {"loader": _loader, "kernels": _kernels, "training": _training, "emulation": _emulation}
+    parts = [f"{_heading(result)}\n\n" + "\n".join(tables[result["kind"]](result)) for result in found]
+    return "\n\n".join(parts) + "\n"
+
+
+def _heading(result: Result) -> str:
+    """Return what was measured, and where."""
+    about, workload, data = result["environment"], result.get("workload"), result.get("data")
+    what = _TITLES[result["kind"]]
+    if workload:
+        what = what.replace("Pairs", "Samples") if workload.get("samples") == "views" else what
+        edges = [edge if isinstance(edge, list) else [edge, edge] for edge in reversed(workload["patch"])]
+        patch = "×".join("–".join(map(str, sorted(set(edge)))) for edge in edges)
+        what += f": {workload['about']}, T = {workload['iterations']}, patches {patch}, B = {workload['batch_size']}"
+    where = f"{about['gpu']}, {about['cpu']}" if result["device"] == "cuda" else about["cpu"]
+    lines = [f"**{what}**", "", f"{where}, {about['cores']} cores; {about['date'][:10]}, `{result['command']}`"]
+    if data:
+        volumes = f"{data['volumes']} volumes ({data['source']}), {data['file_bytes'] / data['volumes'] / 1e6:.1f} MB"
+        lines[-1] += f"; {volumes} a file, packed {data['ratio']:.1f} : 1"
+    return "\n".join(lines)
+
+
+def _loader(result: Result) -> Iterator[str]:
+    """Yield one row for each contender."""
+    workers = result["settings"]["workers"]
+    most = max(workers)
+    rows: dict[str, dict[int | None, Result]] = {}
+    for row in result["rows"]:
+        rows.setdefault(row["label"], {})[row.get("workers")] = row
+    names = [f"{count} worker{'s' * (count != 1)}" for count in workers]
+    columns = ("of igzip", "of igzip, stopping early", "ours ÷ it", "CPU ms a pair", "memory", "GPU memory")
+    yield _line("", *names, *columns, "swap")
+    yield _line("---", *["---:"] * (len(names) + len(columns)), "---")
+    for label, own in rows.items():
+        if None in own:
+            yield _line(label, *["–"] * (len(names) + len(columns)), f"missing: {own[None]['missing']}")
+            continue
+        cells = [_rate(own.get(count)) for count in workers]
+        last = own.get(most, {})
+        if "summary" not in last:
+            yield _line(label, *cells, *["–"] * len(columns), "")
+            continue
+        verdict = last["verdict"]["verdict"] if last.get("verdict") else ""
+        yield _line(label, *cells, *_comparisons(result, last, most), *_costs(last["summary"]), verdict)
+
+
+def _comparisons(result: Result, row: Result, workers: int) -> Iterator[str]:
+    """Yield a row's shares of the two limits, and how many times as fast we are: cached if it is."""
+    rate = row["summary"]["pairs_per_s"]["median"]
+    cached = row["contender"] in CACHED
+    for name in ("igzip", "igzip-needed"):
+        limit = _median(result, name, workers)
+        yield "–" if cached or not limit else f"{rate / limit:.2f}"
+    names = ("ours-host", "ours-processes") if cached else ("ours-loader",)
+    ours = max((_median(result, name, workers) or 0.0 for name in names), default=0.0)
+    yield f"{ours / rate:.1f}" if ours and row["role"] == "peer" else "–"
+
+
+def _costs(summary: dict[str, dict[str, float]]) -> Iterator[str]:
+    """Yield CPU time, memory and GPU memory."""
+    yield f"{1000 * summary['cpu_s_per_pair']['median']:.1f}"
+    for name in ("resident_bytes", "gpu_bytes"):
+        yield f"{summary[name]['median'] / 1e9:.1f} GB" if name in summary else "–"
+
+
+def _median(result: Result, contender: str, workers: int) -> float | None:
+    """Return the pairs a second of a contender, or None where it did not run."""
+    for row in result["rows"]:
+        if row["contender"] == contender and row.get("workers") == workers and "summary" in row:
+            return float(row["summary"]["pairs_per_s"]["median"])
+    return None
+
+
+def _rate(row: Result | None) -> str:
+    """Return a median and its percentiles."""
+    if row is None:
+        return "–"
+    if "summary" not in row:
+        return "failed"
+    rate = row["summary"]["pairs_per_s"]
+    digits = 0 if rate["median"] >= 100 else 1
+    return f"**{rate['median']:.{digits}f}** ({rate['p20']:.{digits}f}–{rate['p80']:.{digits}f})"
+
+
+def _kernels(result: Result) -> Iterator[str]:
+    """Yield the rows that say most: T = 100, patches of 15³ and what needs no swaps."""
+    yield _line("", "voxels", "crop", "B", "ms", "GB/s", "times a copy", "NumPy, ms", "TorchIO, ms")
+    yield _line("---", "---", *["---:"] * 7)
+    for row in result["rows"]:
+        if row["iterations"] not in (0, 100) or row["patch"] not in (0, 15):
+            continue
+        start = (row["op"], charts.dtype_name(row["dtype"]), f"{row['edge']}³", row["batch"])
+        if row["gate"] != "passed":
+            yield _line(*start, row["gate"], *["–"] * 4)
+            continue
+        summary = row["summary"]
+        others = [summary.get(f"{name}_seconds") for name in ("reference", "torchio")]
+        texts = ["–" if other is None else f"{1000 * other['median']:.1f}" for other in others]
+        spent = 1000 * summary["seconds"]["median"]
+        yield _line(*start, f"{spent:.3f}", f"{row['bytes_per_s'] / 1e9:.3g}", f"{row['times_copy']:.2f}", *texts)
+
+
+def _training(result: Result) -> Iterator[str]:
+    """Yield the one row."""
+    summary = {name: values["median"] for name, values in result["summary"].items()}
+    yield _line("steps/s with the loader", "with one kept batch", "ratio", "")
+    yield _line("---:", "---:", "---:", "---")
+    cells = [f"{summary[name]:.3g}" for name in ("loader", "kept")]
+    yield _line(*cells, f"{summary['ratio']:.3f}", _CPU_NOTE if result["device"] == "cpu" else "")
+
+
+def _emulation(result: Result) -> Iterator[str]:
+    """Yield one row for each path."""
+    steps = list(next((row["at"] for row in result["rows"] if "at" in row), {}))
+    yield _line("", "flat out", *(f"at {step}" for step in steps), "shortest step at 0.98")
+    yield _line("---", *["---:"] * (len(steps) + 2))
+    for row in result["rows"]:
+        if "missing" in row:
+            yield _line(row["label"], *["–"] * (len(steps) + 1), f"missing: {row['missing']}")
+            continue
+        shortest = row["shortest_step_s"]
+        least = (
+            f"{1000 * shortest:.1f} ms" if shortest else f"none up to {1000 * max(s for s, _ in row['curve']):.0f} ms"
+        )
+        busy = [f"{row['at'][step]['utilisation']:.3f}" for step in steps]
+        yield _line(row["label"], f"{1000 * row['flat_out_s']:.1f} ms", *busy, least)
+
+
+def _line(*cells: object) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def rewrite(readme: Path, text: str) -> bool:
+    """Write the text between the markers; return whether there are any.
+
+    Raises
+    ------
+    ValueError
+        If there is one marker without the other.
+    """
+    content = readme.read_text(encoding="utf-8") if readme.exists() else ""
+    if _BEGIN not in content and _END not in content:
+        return False
+    before, begin, rest = content.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise ValueError(f"{readme}: wanted {_BEGIN} and, after it, {_END}; got only one of them")
+    readme.write_text(f"{before}{begin}\n\n{text}\n{end}{after}", encoding="utf-8")
+    return True
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run as a command."""
+    parser = argparse.ArgumentParser("python -m benchmarks.report", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--results", type=Path, default=results.FOLDER)
+    parser.add_argument("--readme", type=Path, default=README)
+    options = parser.parse_args(arguments)
+    found = newest(results.read_results(options.results))
+    if not found:
+        print(f"wanted results in {options.results}, got none: run python -m benchmarks.loader first", file=sys.stderr)
+        return 1
+    text = markdown(found)
+    print(text)
+    pictures = charts.draw(found, options.results)
+    written = [str(path) for path in pictures]
+    tables = options.results / "README.md"
+    tables.write_text(
+        f"# Results\n\nWritten by `python -m benchmarks.report` from the files beside it.\n\n{text}", encoding="utf-8"
+    )
+    written += [str(tables), *([str(options.readme)] if rewrite(options.readme, summary(found)) else [])]
+    print("written: " + (", ".join(written) or "nothing"), file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What is loaded: volumes, recipes, and how results are judged."""

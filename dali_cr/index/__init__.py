@@ -1,0 +1,1 @@
+"""One folder: cases, statistics, refused files. Knows no recipe."""

@@ -1,0 +1,312 @@
+"""An `Index`: the cases of a folder, each with what a loader must know before it reads the voxels."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import os
+import zlib
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dali_cr import rng
+from dali_cr.index.statistics import Flags, Statistics
+from dali_cr.volume.geometry import Geometry
+
+FORMAT = 3
+"""Of the file that `Index.save` writes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """One channel of a case: a frame of a file.
+
+    Attributes
+    ----------
+    path : str
+        The header's file, relative to the index's root, with forward slashes.
+    data : str
+        The file that holds the voxels, likewise; the same but for .hdr/.img pairs.
+    frame : int
+    geometry : Geometry
+    statistics : Statistics
+    foreground : (cells_d, cells_h, cells_w) uint8
+        The coarse foreground map.
+    occupied : tuple of (D,), (H,) and (W,) bool
+        Whether there is any foreground in each slice across D, H and W.
+    sha256 : str
+        Of the data file as it lies on disk (and of the .hdr of a pair).
+    size, mtime_ns : int
+        Of the data file.
+    """
+
+    path: str
+    data: str
+    frame: int
+    geometry: Geometry
+    statistics: Statistics
+    foreground: npt.NDArray[np.integer[Any]]
+    occupied: tuple[Flags, Flags, Flags]
+    sha256: str
+    size: int
+    mtime_ns: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Canonical (D, H, W)."""
+        return self.geometry.shape
+
+    @property
+    def dtype(self) -> str:
+        """The file's dtype, without byte order."""
+        return self.geometry.dtype
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel size in mm along (D, H, W)."""
+        return self.geometry.spacing
+
+    @property
+    def orientation(self) -> str:
+        """The file's own axes, e.g. "LPS"; "XYZ" of an image."""
+        return self.geometry.orientation
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One subject: its channels, all on one grid."""
+
+    name: str
+    volumes: tuple[Volume, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Canonical (D, H, W)."""
+        return self.volumes[0].shape
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that was refused, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """Cases under one root, sorted, and the files that are in none.
+
+    Attributes
+    ----------
+    root : Path
+        The folder that paths are relative to.
+    cases : tuple of Case
+    problems : tuple of Problem
+        One for each file that was refused.
+    channel_names : tuple of str
+        Empty where channels have no names.
+    set_aside : tuple of Volume
+        Sound volumes that are in no case, for a reason that `problems` gives: labels, channels of incomplete cases.
+    """
+
+    root: Path
+    cases: tuple[Case, ...]
+    problems: tuple[Problem, ...] = ()
+    channel_names: tuple[str, ...] = ()
+    set_aside: tuple[Volume, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    @property
+    def channels(self) -> int:
+        """Channels of every case.
+
+        Raises
+        ------
+        ValueError
+            If the index is empty or its cases differ.
+        """
+        counts: dict[int, str] = {}
+        for case in self.cases:
+            counts.setdefault(len(case.volumes), case.name)
+        if len(counts) != 1:
+            found = ", ".join(f"{n} in {name}" for n, name in sorted(counts.items())) or "no case at all"
+            raise ValueError(f"index: wanted cases with the same number of channels, got {found}")
+        return next(iter(counts))
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the cases' names and contents; the root and times of change are no part of it."""
+        content = [(c.name, [(v.path, v.frame, v.sha256) for v in c.volumes]) for c in self.cases]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def split(self, fractions: Sequence[float], seed: int = 0) -> tuple[Index, ...]:
+        """Split the cases at random into parts that share none.
+
+        Parameters
+        ----------
+        fractions : sequence of float
+            One a part, above 0, with a sum of 1.
+        seed : int
+
+        Returns
+        -------
+        parts : tuple of Index
+            Each with at least one case; sizes by largest remainder.
+
+        Raises
+        ------
+        ValueError
+            If the fractions are no such numbers, or there are fewer cases than parts.
+        """
+        if not fractions or min(fractions) <= 0 or not math.isclose(sum(fractions), 1, abs_tol=1e-6):
+            raise ValueError(f"fractions: wanted positive numbers with a sum of 1, got {tuple(fractions)}")
+        total = len(self)
+        if total < len(fractions):
+            raise ValueError(f"split: wanted at least {len(fractions)} cases for as many parts, got {total}")
+        sizes = np.array([max(1, math.floor(f * total)) for f in fractions])
+        while sizes.sum() != total:  # at most one step a part
+            short = np.array(fractions) * total - sizes
+            sizes[np.argmax(short) if sizes.sum() < total else np.argmax(np.where(sizes > 1, -short, -np.inf))] += (
+                1 if sizes.sum() < total else -1
+            )
+        order = np.argsort(rng.draw_words(seed, np.arange(total), rng.Purpose.SPLIT, 1)[:, 0], kind="stable")
+        ends = np.cumsum(sizes)
+        parts = (sorted(order[end - size : end]) for size, end in zip(sizes, ends, strict=True))
+        return tuple(
+            replace(self, cases=tuple(self.cases[i] for i in part), problems=(), set_aside=()) for part in parts
+        )
+
+    def changed(self) -> tuple[Problem, ...]:
+        """Return the files of the cases that are not what they were when they were scanned, by size and time of change.
+
+        Returns
+        -------
+        changes : tuple of Problem
+            Sorted by path; empty if every file is as it was.
+        """
+        files = {volume.data: volume for case in self.cases for volume in case.volumes}
+        with ThreadPoolExecutor(16) as pool:  # on a network drive each answer takes its time
+            changes = pool.map(lambda volume: _change(self.root / volume.data, volume), files.values())
+            reasons = sorted(zip(files, changes, strict=True))
+        return tuple(Problem(path, reason) for path, reason in reasons if reason)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the index as JSON (a temporary file, then renamed)."""
+        content = {
+            "format": FORMAT,
+            "root": str(self.root),
+            "channel_names": list(self.channel_names),
+            "cases": [{"name": c.name, "volumes": [_pack(v) for v in c.volumes]} for c in self.cases],
+            "problems": [asdict(p) for p in self.problems],
+            "set_aside": [_pack(v) for v in self.set_aside],
+        }
+        target = Path(path)
+        temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(content), encoding="utf-8")
+        os.replace(temporary, target)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> Index:
+        """Read an index that `save` wrote.
+
+        Parameters
+        ----------
+        path : path
+        root : path, optional
+            Where the data lie now, if they were moved.
+
+        Raises
+        ------
+        ValueError
+            If the file is no such index.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            if content["format"] != FORMAT:
+                raise ValueError(f"format {content['format']}, {FORMAT} wanted")
+            return cls(
+                root=Path(root if root is not None else content["root"]),
+                cases=tuple(Case(c["name"], tuple(map(_unpack, c["volumes"]))) for c in content["cases"]),
+                problems=tuple(Problem(**p) for p in content["problems"]),
+                channel_names=tuple(content["channel_names"]),
+                set_aside=tuple(map(_unpack, content["set_aside"])),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}: no index of this version ({error}); scan the data again") from error
+
+
+def refuse_empty(index: Index) -> None:
+    """Refuse an index without cases.
+
+    Raises
+    ------
+    ValueError
+        With the first reasons why files were refused.
+    """
+    if not index.cases:
+        reasons = "".join(f"\n  {p.path}: {p.reason}" for p in index.problems[:5])
+        raise ValueError(f"index: wanted at least one case, got none under {index.root}{reasons}")
+
+
+def is_unchanged(path: Path, volume: Volume) -> bool:
+    """Whether a file has the size and the time of change that it had when it was scanned."""
+    return not _change(path, volume)
+
+
+def _change(path: Path, volume: Volume) -> str:
+    """Return how a volume's data file differs from what was scanned; empty if it does not."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        return f"scanned, but now it cannot be found: {error.strerror or error}"
+    if status.st_size != volume.size:
+        return f"changed since the scan: {volume.size} bytes then, {status.st_size} now"
+    return "changed since the scan: its time of change differs" if status.st_mtime_ns != volume.mtime_ns else ""
+
+
+def _pack(volume: Volume) -> dict[str, Any]:
+    """Return a volume as JSON values."""
+    packed = base64.b64encode(zlib.compress(volume.foreground.tobytes())).decode()
+    shape = list(volume.foreground.shape)
+    content = {name: getattr(volume, name) for name in ("path", "data", "frame", "sha256", "size", "mtime_ns")}
+    geometry, statistics = asdict(volume.geometry), asdict(volume.statistics)
+    occupied = [np.packbits(flags).tobytes().hex() for flags in volume.occupied]
+    foreground = {"shape": shape, "zlib": packed}
+    return {**content, "geometry": geometry, "statistics": statistics, "foreground": foreground, "occupied": occupied}
+
+
+def _unpack(content: dict[str, Any]) -> Volume:
+    """Return the volume of `_pack`'s values."""
+    packed = content.pop("foreground")
+    weights = np.frombuffer(zlib.decompress(base64.b64decode(packed["zlib"])), np.uint8)
+    fields: dict[str, Any] = {name: _tuples(value) for name, value in content.pop("geometry").items()}
+    geometry = Geometry(**fields)
+    d, h, w = map(_unpack_flags, content.pop("occupied"), geometry.shape)
+    return Volume(
+        geometry=geometry,
+        statistics=Statistics(**content.pop("statistics")),
+        foreground=weights.reshape(packed["shape"]),
+        occupied=(d, h, w),
+        **content,
+    )
+
+
+def _unpack_flags(digits: str, length: int) -> Flags:
+    """Return flags of their hexadecimal digits."""
+    return np.unpackbits(np.frombuffer(bytes.fromhex(digits), np.uint8), count=length).astype(bool)
+
+
+def _tuples(value: object) -> object:
+    """Return lists as tuples, at every depth."""
+    return tuple(map(_tuples, value)) if isinstance(value, Iterable) and not isinstance(value, str) else value

@@ -1,0 +1,141 @@
+"""What a folder holds, told to a person: a table, what to beware of, and which files were refused."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+from dali_cr.index.cases import Index, Problem, Volume
+
+MIXED_SPACING = 1.5
+"""From this ratio of the largest voxels to the smallest along an axis, a warning."""
+
+NEARLY_EMPTY = 0.01
+"""Below this share of foreground, a warning."""
+
+_SHOWN = 8
+"""Most values of one property, or files of one kind, that are listed."""
+
+_LABEL = "looks like a label"
+
+
+def describe(index: Index) -> str:
+    """Return a table of what an index holds: one property a line, then warnings, then files left out and why.
+
+    Parameters
+    ----------
+    index : Index
+
+    Returns
+    -------
+    table : str
+        Without control characters, whatever the files are called.
+    """
+    lines = [*_properties(index), *(("warning", text) for text in _warnings(index))]
+    labels = [problem for problem in index.problems if problem.reason.startswith(_LABEL)]
+    refused = [problem for problem in index.problems if not problem.reason.startswith(_LABEL)]
+    if labels:
+        lines += [("labels", f"{len(labels)} set aside"), *_problems(labels, 2)]
+    lines += [("refused", str(len(refused))), *_problems(refused, _SHOWN)]
+    return "\n".join(f"{name:<12} {_printable(text)}".rstrip() for name, text in lines)
+
+
+def _properties(index: Index) -> list[tuple[str, str]]:
+    volumes = [volume for case in index.cases for volume in case.volumes]
+    data = {volume.data: volume.geometry.data_bytes for volume in volumes}
+    lines = [
+        ("root", str(index.root)),
+        ("cases", str(len(index))),
+        ("channels", _count(len(case.volumes) for case in index.cases)),
+    ]
+    if index.channel_names:
+        lines.append(("", " ".join(index.channel_names)))
+    return [
+        *lines,
+        ("shape", _shapes([case.shape for case in index.cases])),
+        ("dtype", _count(volume.dtype for volume in volumes)),
+        ("orientation", _count(volume.orientation for volume in volumes)),
+        ("spacing", _span([volume.spacing for volume in volumes], "mm")),
+        ("inflated", _bytes(sum(data.values()))),
+    ]
+
+
+def _warnings(index: Index) -> list[str]:
+    """Return what will surprise whoever trains on these volumes."""
+    volumes = [volume for case in index.cases for volume in case.volumes]
+    warnings = []
+    if len({len(case.volumes) for case in index.cases}) > 1:
+        warnings.append("cases have different numbers of channels: no loader takes them together")
+    for axis, lengths in zip("DHW", zip(*(volume.spacing for volume in volumes), strict=True), strict=False):
+        ratio = max(lengths) / min(lengths)
+        if ratio > MIXED_SPACING:
+            warnings.append(
+                f"spacing along {axis} differs by a factor of {ratio:.2g}: volumes mixed in voxels differ in mm; "
+                "resample them, or train on one kind"
+            )
+    empty = {v: v.statistics.foreground / v.geometry.voxels for v in volumes}
+    empty = {volume: share for volume, share in empty.items() if share < NEARLY_EMPTY}
+    if empty:
+        warnings.append(f"{_volumes(empty)} nearly empty, by the share of foreground: {_worst(empty)}")
+    broken = {v: -v.statistics.nonfinite / v.geometry.voxels for v in volumes if v.statistics.nonfinite}
+    if broken:
+        warnings.append(f"{_volumes(broken)} with NaN or Inf, by their share: {_worst(broken)}")
+    return warnings
+
+
+def _volumes(some: Sequence[Volume] | dict[Volume, float]) -> str:
+    return f"{len(some)} volume{'s' * (len(some) != 1)}"
+
+
+def _worst(shares: dict[Volume, float]) -> str:
+    """Return the volumes with the lowest numbers."""
+    worst = sorted(shares, key=lambda volume: shares[volume])[:_SHOWN]
+    texts = [f"{volume.path}{f'#{volume.frame}' * (volume.frame > 0)} {abs(shares[volume]):.2g}" for volume in worst]
+    return ", ".join(texts) + (f", and {len(shares) - _SHOWN} more" if len(shares) > _SHOWN else "")
+
+
+def _problems(problems: Sequence[Problem], shown: int) -> list[tuple[str, str]]:
+    """Return a line for each problem, but of many with one reason only the first."""
+    kinds: dict[str, list[Problem]] = defaultdict(list)
+    for problem in problems:
+        kinds[re.sub(r"\d+|\(.*|:.*", "", problem.reason, flags=re.DOTALL)].append(problem)
+    lines = []
+    for kind in kinds.values():
+        lines += [("", f"{problem.path}: {problem.reason}") for problem in kind[:shown]]
+        if len(kind) > shown:
+            lines.append(("", f"and {len(kind) - shown} more of this kind; they are in the saved index (--save)"))
+    return lines
+
+
+def _bytes(count: int) -> str:
+    unit, name = (1e9, "GB") if count >= 1e9 else (1e6, "MB")
+    return f"{count / unit:.3g} {name}"
+
+
+def _count(values: Iterable[object]) -> str:
+    """Return the values with how often they occur, the most frequent first."""
+    counts = Counter(map(str, values)).most_common()
+    texts = [value if len(counts) == 1 else f"{value} ({times})" for value, times in counts[:_SHOWN]]
+    return ", ".join(texts) + (f", and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else "")
+
+
+def _shapes(shapes: list[tuple[int, int, int]]) -> str:
+    """Return the shapes with how often they occur, or where they are many, their range."""
+    if len(set(shapes)) > _SHOWN:
+        return _span(shapes, "voxels")
+    return _count(" × ".join(map(str, shape)) for shape in shapes)
+
+
+def _span(triples: Sequence[tuple[float, float, float]], unit: str) -> str:
+    """Return the range along each of D, H and W."""
+    texts = []
+    for numbers in zip(*triples, strict=True):
+        low, high = f"{min(numbers):.4g}", f"{max(numbers):.4g}"
+        texts.append(low if low == high else f"{low} to {high}")
+    return " × ".join(texts) + f" {unit}" if texts else ""
+
+
+def _printable(text: str) -> str:
+    """Return the text with escapes for what a terminal would act upon or cannot show."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,196 @@
+"""`scan`: read every volume or image of a folder once, to its end, and make an `Index` of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from dali_cr.index.cases import Index, Problem, Volume, is_unchanged
+from dali_cr.index.files import Found, Globs, Roots, as_patterns, find_files
+from dali_cr.index.grouping import FourthAxis, gather_cases, too_many_frames
+from dali_cr.index.labels import find_labels
+from dali_cr.index.statistics import measure
+from dali_cr.index.workers import ask_each
+from dali_cr.volume import reader
+from dali_cr.volume.geometry import VolumeError
+
+EVERY_VOLUME = ("**/*.nii", "**/*.nii.gz", "**/*.hdr", "**/*.hdr.gz")
+
+Frames = dict[str, list[Volume]]
+"""The frames of each file, by path."""
+
+
+def scan(
+    root: Roots,
+    pattern: Globs = EVERY_VOLUME,
+    *,
+    channels: Sequence[str] = (),
+    include: Globs = (),
+    exclude: Globs = (),
+    fourth_axis: FourthAxis = "channels",
+    known: Index | None = None,
+    executor: Executor | None = None,
+    progress: bool = True,
+) -> Index:
+    """Read every volume under a folder and index the good ones.
+
+    Volumes that look like labels are set aside, with a line in `problems`: few values, or whole numbers in patches,
+    in a file whose path calls it a label, or which lies on the grid of an image of the same case.
+
+    Parameters
+    ----------
+    root : path or sequence of paths
+        With several, paths are relative to the folder they share.
+    pattern : str or sequence of str
+        Globs, relative to each root: `*` and `?` stay within a folder name, `**/` is any number of folders. PNG and
+        JPEG images are found by theirs, such as ``"**/*.png"``; without a pattern, NIfTI only.
+        `{case}` and `{channel}` stand for a part of the name, for cases of several files:
+        ``"{case}/{channel}.nii.gz"``.
+    channels : sequence of str
+        With `{channel}`: which ones a case must have, in this order. Without it, all that were found, sorted.
+    include : str or sequence of str
+        Globs of files that are taken as well, and even if they look like labels.
+    exclude : str or sequence of str
+        Globs of files that are left out.
+    fourth_axis : "channels" or "cases"
+        What a fourth axis means. More than 16 channels are refused.
+    known : Index, optional
+        An earlier scan: files whose size and time of change are still those are not read again.
+    executor : concurrent.futures.Executor, optional
+        Where files are read; threads of this process, one a core, without it.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    index : Index
+        Cases sorted by path; `index.problems` names each refused file and the reason.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a root is no folder, or nothing under it matches.
+    ValueError
+        If an argument is not as above.
+
+    Examples
+    --------
+    >>> from importlib.resources import files
+    >>> data_path = files("nibabel") / "tests" / "data"
+    >>> index = scan(data_path, "anatomical.nii", progress=False)
+    >>> len(index), index.cases[0].shape, index.cases[0].volumes[0].orientation
+    (1, (25, 41, 33), 'LAS')
+    """
+    if fourth_axis not in ("channels", "cases"):
+        raise ValueError(f"fourth_axis: wanted 'channels' or 'cases', got {fourth_axis!r}")
+    patterns = as_patterns(pattern)
+    if channels and not all(p.has_channel for p in patterns):
+        raise ValueError(f"channels: they are for a pattern with {{channel}}, got {pattern!r}")
+    top, files, problems = find_files(root, patterns, as_patterns(include), as_patterns(exclude))
+    if not files:
+        globs = pattern if isinstance(pattern, str) else ", ".join(pattern)
+        why = "".join(f"; {p.path}: {p.reason}" for p in problems[:3])
+        raise FileNotFoundError(f"{top}: no file matches {globs}; give another pattern{why}")
+    volumes = _still_known(top, files, known)
+    ask = partial(read_volumes, top, fourth_axis=fourth_axis)
+    read, refused = _read_all(ask, [path for path in files if path not in volumes], executor, progress)
+    volumes = {path: frames for path in files if (frames := volumes.get(path) or read.get(path))}
+    return _make_index(top, files, volumes, [*problems, *refused], list(channels), fourth_axis)
+
+
+def _make_index(
+    top: Path,
+    files: Mapping[str, Found],
+    volumes: Frames,
+    problems: list[Problem],
+    channels: list[str],
+    fourth_axis: FourthAxis,
+) -> Index:
+    """Set labels aside, make cases of the others."""
+    doubtful = {p: v for p, v in volumes.items() if not files[p].asked_for and files[p].channel not in channels}
+    labels = find_labels(volumes, {path: found.case for path, found in files.items()})
+    labels = {path: reason for path, reason in labels.items() if path in doubtful}
+    images = {path: frames for path, frames in volumes.items() if path not in labels}
+    names = channels or sorted({f.channel for path, f in files.items() if f.channel is not None and path not in labels})
+    cases, more = gather_cases(images, files, names, fourth_axis)
+    problems = [*problems, *more, *(Problem(path, reason) for path, reason in labels.items())]
+    problems.sort(key=lambda problem: problem.path)
+    used = {volume.path for case in cases for volume in case.volumes}
+    rest = tuple(volume for path, frames in volumes.items() if path not in used for volume in frames)
+    return Index(top, tuple(cases), tuple(problems), tuple(names), rest)
+
+
+def _still_known(top: Path, files: Mapping[str, Found], known: Index | None) -> Frames:
+    """Return the volumes of an earlier scan whose files are still the same."""
+    frames: Frames = defaultdict(list)
+    for volume in _volumes(known) if known else ():
+        # Of a pair, the index does not know when the header was changed.
+        if volume.path in files and volume.path == volume.data:
+            frames[volume.path].append(volume)
+    return {
+        path: sorted(volumes, key=lambda volume: volume.frame)
+        for path, volumes in frames.items()
+        if is_unchanged(top / path, volumes[0]) and len(volumes) == volumes[0].geometry.frames
+    }
+
+
+def _volumes(index: Index) -> Iterator[Volume]:
+    for case in index.cases:
+        yield from case.volumes
+    yield from index.set_aside
+
+
+def _read_all(
+    ask: Callable[[str], list[Volume]], paths: list[str], executor: Executor | None, progress: bool
+) -> tuple[Frames, list[Problem]]:
+    """Read each file; return the volumes of the good ones and the problems of the others."""
+    volumes: Frames = {}
+    problems: list[Problem] = []
+    own = executor or ThreadPoolExecutor(len(os.sched_getaffinity(0)), "scan")
+    answers = ask_each(ask, paths, own)
+    try:
+        for path, answer in tqdm(answers, "scan", len(paths), disable=not progress, unit="file"):
+            if isinstance(answer, VolumeError):
+                problems.append(Problem(path, answer.reason))
+            else:
+                volumes[path] = answer
+    finally:
+        if executor is None:
+            own.shutdown(cancel_futures=True)
+    return volumes, problems
+
+
+def read_volumes(top: Path, path: str, fourth_axis: FourthAxis = "cases") -> list[Volume]:
+    """Read one file to its end; return a `Volume` for each of its frames.
+
+    Raises
+    ------
+    VolumeError
+        If it cannot be read, is damaged, holds nothing to learn from, or frames that are too many for channels.
+    """
+    geometry, data = reader.read_header(top / path)
+    if fourth_axis == "channels" and (reason := too_many_frames(geometry.frames)):
+        raise VolumeError(path, reason)
+    status = reader.read_status(data)
+    content, digest = reader.read_whole(data, geometry.data_offset + geometry.data_bytes)
+    if data != top / path:
+        digest = hashlib.sha256(digest.encode() + reader.read_head(top / path)).hexdigest()
+    relative = data.relative_to(top).as_posix()
+    raw = np.frombuffer(content, geometry.numpy_dtype, geometry.frames * geometry.voxels, geometry.data_offset)
+    found = []
+    for frame, voxels in enumerate(raw.reshape(geometry.frames, geometry.voxels)):
+        name = path if geometry.frames == 1 else f"{path}, frame {frame}"
+        try:
+            measured = measure(name, voxels, geometry)
+        except MemoryError as error:
+            raise VolumeError(top / path, f"not enough memory to measure its {voxels.nbytes} bytes") from error
+        found.append(Volume(path, relative, frame, geometry, *measured, digest, status.st_size, status.st_mtime_ns))
+    return found

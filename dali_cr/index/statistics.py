@@ -1,0 +1,266 @@
+"""What one volume's voxels are like: range, foreground, and where the foreground lies.
+
+The background is the most frequent raw value if it fills at least a tenth of the volume; the foreground is every other
+finite voxel, or all of them where there is no such value. ("Above the minimum" fails on real files: ringing goes
+below zero, and CT is in HU.)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from dali_cr.volume.geometry import Geometry, VolumeError
+
+Array = npt.NDArray[np.generic]
+Flags = npt.NDArray[np.bool_]
+Lengths = TypeVar("Lengths", int, npt.NDArray[np.int64])
+
+BACKGROUND_SHARE = 0.1
+"""The most frequent value is background if it fills at least this share of the volume."""
+
+PERCENTILES = (0.5, 99.5)
+"""Of the foreground; what `normalize="percentile"` maps to 0 and 1."""
+
+MAX_CLASSES = 256
+"""A label volume has at most this many classes."""
+
+WHOLE = 1.01e-3
+"""How far a label may be from a whole number: a thousandth, and what float32 rounds a number below 256 by."""
+
+_FEW_CLASSES = 32
+"""No image has so few grey levels; with more of them, they must be whole numbers, and neighbours alike."""
+
+_FEW_VALUES = 1 << 10
+"""So many of an image's distinct values are looked at first."""
+
+_FEW_VOXELS = 1 << 14
+"""Fewer are sorted faster than counted by value."""
+
+_MAP_CELLS = 16
+"""The coarse foreground map has at most this many cells along an axis."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Statistics of one volume's finite voxels, in values (raw * slope + intercept).
+
+    Attributes
+    ----------
+    minimum, maximum : float
+        Of all finite voxels.
+    mean, deviation : float
+        Of the foreground.
+    low, high : float
+        `PERCENTILES` of the foreground.
+    background : float or None
+        The background's value.
+    foreground : int
+        Voxels of the foreground.
+    nonfinite : int
+        NaN and Inf.
+    distinct : int
+        Distinct finite values.
+    classes : bool
+        Whether the values are like those of a label volume: very few, or whole numbers (to `WHOLE`), at most
+        `MAX_CLASSES` of them, in patches (most neighbours in the foreground are equal; in 8-bit images at most a third
+        are).
+    """
+
+    minimum: float
+    maximum: float
+    mean: float
+    deviation: float
+    low: float
+    high: float
+    background: float | None
+    foreground: int
+    nonfinite: int
+    distinct: int
+    classes: bool
+
+
+def measure(
+    path: object, raw: Array, geometry: Geometry
+) -> tuple[Statistics, npt.NDArray[np.uint8], tuple[Flags, Flags, Flags]]:
+    """Measure one frame.
+
+    Parameters
+    ----------
+    path : object
+        The file's name, for the message.
+    raw : (voxels,) of the file's dtype and byte order
+    geometry : Geometry
+
+    Returns
+    -------
+    statistics : Statistics
+    foreground : (cells_d, cells_h, cells_w) uint8
+        How much of each cell of the canonical grid is foreground, in 255ths of a full cell, rounded up; a cell's
+        edge is `cell_edge(length)`.
+    occupied : tuple of (D,), (H,) and (W,) bool
+        Whether there is any foreground in each slice across each axis of the canonical grid.
+
+    Raises
+    ------
+    VolumeError
+        If no voxel is finite, or all finite ones are equal: there is nothing to learn from; or if the values are so
+        large that their statistics are not finite.
+    """
+    native = np.ascontiguousarray(raw, raw.dtype.newbyteorder("="))
+    finite = np.isfinite(native) if native.dtype.kind == "f" else None
+    values, counts = _histogram(native if finite is None else native[finite])
+    if values.size == 0:
+        raise VolumeError(path, "no finite voxel")
+    if values.size == 1:
+        raise VolumeError(
+            path, f"constant: every finite voxel is {float(values[0]) * geometry.slope + geometry.intercept:g}"
+        )
+    most = int(np.argmax(counts))
+    has_background = bool(counts[most] >= BACKGROUND_SHARE * native.size)
+    background = values[most] if has_background else None
+    keep = np.ones(values.size, bool)
+    keep[most] = not has_background
+    with np.errstate(over="ignore", invalid="ignore"):
+        statistics = _summarise(values.astype(np.float64), counts, keep, geometry)
+    if not np.isfinite(list(statistics.values())).all():
+        raise VolumeError(path, "values too large to take their mean and deviation; the header or the data are wrong")
+    mask = np.ones(native.size, bool) if background is None else native != background
+    if finite is not None:
+        mask &= finite
+    canonical = canonical_view(mask, geometry)
+    return (
+        Statistics(
+            background=None if background is None else float(background) * geometry.slope + geometry.intercept,
+            nonfinite=0 if finite is None else int(native.size - np.count_nonzero(finite)),
+            distinct=int(values.size),
+            classes=_are_classes(native, values, mask, geometry.slope, geometry.intercept),
+            **statistics,
+        ),
+        _coarse_map(canonical),
+        _occupied(canonical),
+    )
+
+
+def canonical_view(raw: Array, geometry: Geometry) -> Array:
+    """Return one frame's raw voxels, as they lie in the file, seen as canonical (D, H, W); no copy.
+
+    Parameters
+    ----------
+    raw : (voxels,) contiguous
+    geometry : Geometry
+    """
+    step = raw.dtype.itemsize
+    strides = tuple(step * s for s in geometry.strides)
+    return np.ndarray(geometry.shape, raw.dtype, raw.data, geometry.base * step, strides)
+
+
+def cell_edge(length: Lengths) -> Lengths:
+    """Return the edge in voxels of the coarse map's cells along an axis of `length` voxels."""
+    return -(-length // _MAP_CELLS)
+
+
+def _histogram(finite: Array) -> tuple[Array, npt.NDArray[np.int64]]:
+    """Return the distinct values in rising order and how often each occurs."""
+    if finite.dtype.itemsize > 2 or finite.dtype.kind == "f" or finite.size < _FEW_VOXELS:
+        values, counts = np.unique(finite, return_counts=True)
+        return values, counts.astype(np.int64)
+    low = -(256**finite.dtype.itemsize // 2) if finite.dtype.kind == "i" else 0
+    unsigned = finite.view(f"u{finite.dtype.itemsize}")
+    counts = np.bincount(unsigned, minlength=256**finite.dtype.itemsize)
+    counts = np.roll(counts, -low) if low < 0 else counts
+    present = np.flatnonzero(counts)
+    return (present + low).astype(finite.dtype), counts[present]
+
+
+def are_whole(values: Array) -> bool:
+    """Whether finite values are whole numbers, to `WHOLE`."""
+    return values.dtype.kind != "f" or bool((np.abs(values - np.rint(values)) <= WHOLE).all())
+
+
+def _are_classes(
+    native: Array, values: Array, foreground: npt.NDArray[np.bool_], slope: float, intercept: float
+) -> bool:
+    """Whether a volume's values are like classes; `native` and `foreground` are as the voxels lie in the file."""
+    if values.size <= _FEW_CLASSES:
+        return True
+    if values.dtype.kind == "f":
+        # Of an image, a few values tell that it is one.
+        few = _whole_scale(values[:: 1 + values.size // _FEW_VALUES], slope, intercept)
+        scale = few and _whole_scale(values, slope, intercept)
+        if not scale:
+            return False
+        native, values = (np.rint(numbers.astype(np.float64) * scale[0] + scale[1]) for numbers in (native, values))
+        values = np.unique(values)
+    if not 1 < values.size <= MAX_CLASSES:
+        return False
+    neighbours = foreground[1:] & foreground[:-1]
+    equal = np.count_nonzero(neighbours & (native[1:] == native[:-1]))
+    return bool(2 * equal > np.count_nonzero(neighbours))
+
+
+def _whole_scale(values: Array, slope: float, intercept: float) -> tuple[float, float] | None:
+    """Return the slope and intercept, none or the header's, that make values whole numbers of a label volume."""
+    for factor, offset in ((1.0, 0.0), (slope, intercept)):
+        scaled = values.astype(np.float64) * factor + offset
+        if are_whole(scaled) and np.unique(np.rint(scaled)).size <= MAX_CLASSES:
+            return factor, offset
+    return None
+
+
+def _summarise(
+    values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], keep: npt.NDArray[np.bool_], geometry: Geometry
+) -> dict[str, Any]:
+    """Return range and foreground statistics, in values."""
+    slope, intercept = geometry.slope, geometry.intercept
+    inner, weight = values[keep], counts[keep]
+    total = int(weight.sum())
+    mean = float((inner * weight).sum() / total)
+    deviation = math.sqrt(float(((inner - mean) ** 2 * weight).sum() / total))
+    low, high = (_percentile(inner, weight, q) for q in PERCENTILES)
+    ends = sorted((float(values[0]) * slope + intercept, float(values[-1]) * slope + intercept))
+    bounds = sorted((low * slope + intercept, high * slope + intercept))
+    return {
+        "minimum": ends[0],
+        "maximum": ends[1],
+        "mean": mean * slope + intercept,
+        "deviation": deviation * abs(slope),
+        "low": bounds[0],
+        "high": bounds[1],
+        "foreground": total,
+    }
+
+
+def _percentile(values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], q: float) -> float:
+    """Return the q-th percentile, interpolated linearly between ranks as `numpy.percentile` does."""
+    upto = np.cumsum(counts)
+    rank = q / 100 * (int(upto[-1]) - 1)
+    below, above = (float(values[np.searchsorted(upto, r, side="right")]) for r in (math.floor(rank), math.ceil(rank)))
+    return below + (above - below) * (rank - math.floor(rank))
+
+
+def _occupied(mask: Array) -> tuple[Flags, Flags, Flags]:
+    """Return whether a (D, H, W) mask is true anywhere in each slice across D, H and W."""
+    # The mask itself is passed over twice, whole rows of the file at a time; the rest is asked of what is true of rows.
+    along = int(np.argmin(np.abs(mask.strides)))
+    rows = np.logical_or.reduce(mask, axis=along, keepdims=True)
+
+    def across(axis: int) -> Flags:
+        others = tuple({0, 1, 2} - {axis})
+        return np.asarray(np.logical_or.reduce(mask if axis == along else rows, axis=others), bool)
+
+    return across(0), across(1), across(2)
+
+
+def _coarse_map(mask: Array) -> npt.NDArray[np.uint8]:
+    """Return how much of each cell of a (D, H, W) mask is true, in 255ths, rounded up."""
+    edges = [cell_edge(length) for length in mask.shape]
+    counts: npt.NDArray[Any] = mask
+    for axis in (2, 1, 0):
+        starts = np.arange(0, mask.shape[axis], edges[axis])
+        counts = np.add.reduceat(counts, starts, axis=axis, dtype=np.int64)
+    return np.asarray(-(-255 * counts // math.prod(edges)), np.uint8)

@@ -1,0 +1,1 @@
+"""The second, faster CPU versions of decode and gather."""

@@ -1,0 +1,1 @@
+"""(seed, n) -> what sample n is made of: pure numbers. Knows no voxel."""

@@ -1,0 +1,73 @@
+"""Which box of a volume a crop or a sample's views cover, and which part of the crop that box is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy.typing as npt
+
+from dali_cr.index.cases import Case
+from dali_cr.plan import boxes as view_draw
+from dali_cr.plan.sample import SamplePlan, View, views_of
+from dali_cr.volume.geometry import Triple
+from dali_cr.volume.grid import Spacing, crop_map, resampled_shape
+
+
+def shape_at(case: Case, spacing: Spacing | None) -> Triple:
+    """Return the (D, H, W) of a case at a spacing.
+
+    Raises
+    ------
+    ValueError
+        If the spacing of the case makes no sense where it is to be resampled.
+    """
+    try:
+        return resampled_shape(case.shape, case.volumes[0].spacing, spacing)
+    except ValueError as error:
+        raise ValueError(f"{case.name}: {error}") from error
+
+
+def box(view: View, crop: Triple, shape: Triple) -> tuple[Triple, Triple]:
+    """Return the canonical box [start, stop) of the volume that a crop covers."""
+    (d, h, w), (cd, ch, cw), (ld, lh, lw) = view.origin, crop, shape
+    return (max(0, d), max(0, h), max(0, w)), (min(ld, d + cd), min(lh, h + ch), min(lw, w + cw))
+
+
+def reach(view: View, crop: Triple, shape: Triple, resampled: Triple) -> tuple[Triple, Triple]:
+    """Return the canonical box [start, stop) of the volume that a crop of its resampled grid is made from."""
+    if resampled == shape:
+        return box(view, crop, shape)
+    matrix, offset = crop_map(view.origin, view.flips, crop, shape, resampled)
+    return view_draw.reach(matrix, offset, crop, shape)
+
+
+def around(boxes: Iterable[tuple[Triple, Triple]]) -> tuple[Triple, Triple]:
+    """Return the smallest canonical box [start, stop) that holds all of these."""
+    starts, stops = zip(*boxes, strict=True)
+    (d, h, w), (e, i, x) = (map(min, zip(*starts, strict=True)), map(max, zip(*stops, strict=True)))
+    return (d, h, w), (e, i, x)
+
+
+def slices(box: tuple[Triple, Triple], origin: Triple = (0, 0, 0)) -> tuple[slice, ...]:
+    """Return a box as slices of an array whose first voxel is the volume's `origin`."""
+    return tuple(slice(a - o, b - o) for a, b, o in zip(*box, origin, strict=True))
+
+
+def window(view: View, crop: Triple, shape: Triple) -> tuple[slice, ...]:
+    """Return the part of the (flipped) crop that has voxels."""
+    parts = []
+    for origin, edge, length, flipped in zip(view.origin, crop, shape, view.flips, strict=True):
+        lo, hi = max(0, -origin), min(edge, length - origin)
+        parts.append(slice(edge - hi, edge - lo) if flipped else slice(lo, hi))
+    return tuple(parts)
+
+
+def flip(raw: npt.NDArray[Any], view: View) -> npt.NDArray[Any]:
+    """Return a box's voxels flipped as the view says; no copy."""
+    return raw[tuple(slice(None, None, -1 if flipped else 1) for flipped in view.flips)]
+
+
+def reach_of(plan: SamplePlan, shape: Triple) -> tuple[Triple, Triple]:
+    """Return the canonical box [start, stop) of a volume that the views of a sample are made from."""
+    return around([view_draw.reach(view.matrix, view.offset, view.shape, shape) for view in views_of(plan)])

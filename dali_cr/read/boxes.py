@@ -1,0 +1,52 @@
+"""The voxels of a box of a case, channel by channel, read through the caches."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from dali_cr.index.cases import Case, Volume
+from dali_cr.read.cache import Cache
+from dali_cr.volume.geometry import Triple
+
+
+def read_boxes(
+    cache: Cache, root: Path, case: Case, start: Triple, stop: Triple, channels: Collection[int] | None = None
+) -> Iterator[tuple[int, Volume, npt.NDArray[Any]]]:
+    """Read a box of a case, channel by channel; a file that several channels share, once.
+
+    Parameters
+    ----------
+    cache : Cache
+        What files are read through.
+    root : Path
+        The index's.
+    case : Case
+    start, stop : (3,) int
+        The canonical box [start, stop).
+    channels : collection of int, optional
+        Which; all of them without it.
+
+    Yields
+    ------
+    channel : int
+    volume : Volume
+    raw : (stop - start) of the file's dtype and byte order
+        Valid until the next one is asked for.
+
+    Raises
+    ------
+    VolumeError
+        If a file cannot be read or is no longer the one that was scanned.
+    """
+    wanted = [(c, volume) for c, volume in enumerate(case.volumes) if channels is None or c in channels]
+    for _, group in groupby(wanted, key=lambda item: item[1].data):
+        members = list(group)
+        upto = max(volume.geometry.end(volume.frame, start, stop) for _, volume in members)
+        content = cache.read(root, members[0][1], upto)
+        for channel, volume in members:
+            yield channel, volume, volume.geometry.view(content, volume.frame, start, stop)

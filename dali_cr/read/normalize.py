@@ -1,0 +1,89 @@
+"""The one affine map from a volume's raw numbers to what the network sees."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dali_cr.index.cases import Index, Volume
+from dali_cr.ops.decode import Affine
+from dali_cr.recipe.checks import ZSCORE_LIMIT, Normalize
+from dali_cr.recipe.restoration import Restoration
+
+
+def affine_map(volume: Volume, normalize: Normalize) -> Affine:
+    """Return the map of one volume: its slope and intercept, then the normalisation.
+
+    Parameters
+    ----------
+    volume : Volume
+    normalize : "zscore", "percentile", ("window", low, high) or None
+
+    Returns
+    -------
+    affine : Affine
+
+    Raises
+    ------
+    ValueError
+        If the volume's foreground is constant, so that nothing can be scaled.
+    """
+    geometry, statistics = volume.geometry, volume.statistics
+    if normalize is None:
+        return Affine(geometry.slope, geometry.intercept, fill=statistics.minimum)
+    if normalize == "zscore":
+        centre, width, low, high = statistics.mean, statistics.deviation, -ZSCORE_LIMIT, ZSCORE_LIMIT
+    else:
+        first, last = (statistics.low, statistics.high) if normalize == "percentile" else normalize[1:]
+        centre, width, low, high = float(first), float(last) - float(first), 0.0, 1.0
+    if not width > 0:
+        raise ValueError(
+            f"{volume.path}: its foreground is constant, {normalize!r} cannot scale it; "
+            "leave the file out (exclude=...) or normalize with a window"
+        )
+    # A negative zero would survive the kernel's addition.
+    shift = (geometry.intercept - centre) / width + 0.0
+    return Affine(geometry.slope / width, shift, low, high, 0.0)
+
+
+def raw_span(volume: Volume) -> tuple[int, int] | None:
+    """Return the least and the greatest raw number of a volume of integers; None for floats."""
+    geometry, statistics = volume.geometry, volume.statistics
+    if geometry.numpy_dtype.kind == "f":
+        return None
+    ends = sorted((v - geometry.intercept) / geometry.slope for v in (statistics.minimum, statistics.maximum))
+    return round(ends[0]), round(ends[1])
+
+
+def check_range(index: Index, recipe: Restoration) -> None:
+    """Refuse volumes that the recipe cannot bring into its dtype.
+
+    Raises
+    ------
+    ValueError
+        Naming them and the reason for the first.
+    """
+    wrong: list[tuple[str, str]] = []
+    for volume in (volume for case in index.cases for volume in case.volumes):
+        try:
+            _check_volume(volume, recipe)
+        except ValueError as error:
+            wrong.append((volume.path, str(error)))
+    if wrong:
+        others = [path for path, _ in wrong[1:]]
+        more = f"; likewise {', '.join(others[:10])}" + (f" and {len(others) - 10} more" if len(others) > 10 else "")
+        raise ValueError(wrong[0][1] + (more if others else ""))
+
+
+def _check_volume(volume: Volume, recipe: Restoration) -> None:
+    """Refuse a volume that the recipe cannot bring into its dtype."""
+    affine_map(volume, recipe.normalize)
+    limit = float(np.finfo(recipe.dtype).max)
+    if recipe.spacing:
+        # Two voxels' difference, by which is interpolated in float32, must be finite.
+        limit = min(limit, float(np.finfo(np.float32).max) / 2)
+    largest = max(abs(volume.statistics.minimum), abs(volume.statistics.maximum))
+    if recipe.normalize is None and largest > limit:
+        raise ValueError(
+            f"dtype: wanted values within {recipe.dtype}'s {limit:g}, got {largest:g} in {volume.path}; "
+            "normalize, or take a wider dtype"
+        )

@@ -1,0 +1,44 @@
+"""What recipes share: the names of axes, ways to normalise, and checks of fields."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from dali_cr.volume.grid import is_spacing
+
+Normalize = Literal["zscore", "percentile"] | tuple[str, float, float] | None
+
+AXES = "DHW"
+
+ZSCORE_LIMIT = 5.0
+"""z-scores are clipped to plus and minus this many deviations."""
+
+
+def check_normalize(normalize: object) -> None:
+    """Refuse what is no way to normalise."""
+    if normalize is None or (isinstance(normalize, str) and normalize in ("zscore", "percentile")):
+        return
+    if isinstance(normalize, tuple) and len(normalize) == 3 and normalize[0] == "window":
+        low, high = normalize[1:]
+        if all(isinstance(v, (int, float)) and math.isfinite(v) for v in (low, high)) and low < high:
+            return
+    raise ValueError(
+        f"normalize: wanted 'zscore', 'percentile', ('window', low, high) with low < high, or None, got {normalize!r}"
+    )
+
+
+def check_spacing(spacing: object) -> None:
+    """Refuse what is no spacing."""
+    if spacing is not None and not is_spacing(spacing):
+        raise ValueError(f"spacing: wanted three positive numbers of mm (D, H, W) or None, got {spacing!r}")
+
+
+def is_int(value: object) -> bool:
+    """Whether a value is an integer, and no bool."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def tuples(value: object) -> object:
+    """Return lists as tuples, at every depth."""
+    return tuple(map(tuples, value)) if isinstance(value, (list, tuple)) else value

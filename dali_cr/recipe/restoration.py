@@ -1,0 +1,114 @@
+"""`Restoration`: what a context-restoration sample is made of, checked when it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dali_cr.recipe.checks import AXES, Normalize, check_normalize, check_spacing, is_int, tuples
+from dali_cr.recipe.fingerprint import fingerprint
+from dali_cr.recipe.slices import Slices
+from dali_cr.recipe.swap import Swap
+from dali_cr.volume.geometry import Triple
+from dali_cr.volume.grid import Spacing
+
+Pretext = Literal["swap", "inpaint", "autoencode"]
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """Context restoration: a clean crop, and the same crop after T swaps of patches (or what is compared with it).
+
+    Attributes
+    ----------
+    crop : (3,) int
+        (D, H, W) in voxels (of `spacing`). A crop larger than its volume is padded evenly, the odd voxel last.
+    swap : Swap
+    flips : tuple of "D", "H", "W"
+        Axes of the volume that are flipped for half of the samples. Leave "W" (left-right) out where sides are classes.
+    normalize : "zscore", "percentile", ("window", low, high) or None
+        z-score of the foreground, clipped to +-5; its 0.5 to 99.5 percentiles to 0...1, clipped; low...high to
+        0...1, clipped (CT); or the values as they are.
+    foreground : float
+        Probability with which a crop's centre is drawn from the foreground; else the origin is uniform.
+    crops_per_volume : int
+        Consecutive samples that are crops of one volume, which is read once for those in the same batch. Above 1 it
+        saves reading where nothing can be cached, and makes batches less varied.
+    dtype : "float32" or "float16"
+    pretext : "swap", "inpaint" or "autoencode"
+        What is done to the crop: the patches are swapped; or the first patch of each pair is erased, with what stands
+        outside of a volume (Pathak et al. 2016, with many boxes); or nothing, and `swap` becomes one of no iterations.
+        The crops are the same for all three.
+    slices : Slices, optional
+        Samples are crops of one slice each; `crop` is (1, rows, columns), `swap` counts in it, and `crops_per_volume`
+        becomes the number of consecutive samples that are different slices of one volume.
+    spacing : (3,) float, optional
+        Of the voxels that a crop is made of, in mm along (D, H, W); the volume's own without it. A volume then has
+        max(1, round(length * own spacing / spacing)) voxels an axis, and voxel i of these lies at
+        (i + 0.5) * length / resampled length - 0.5 of its own, so that the outer edges of both grids coincide. Values
+        are interpolated trilinearly after they were normalised and clipped, without a filter before; up to the edge of
+        the volume its outermost voxels go on. Where the lengths are equal, nothing changes, to the bit. An image's
+        pixels count as 1 mm.
+
+    Raises
+    ------
+    ValueError
+        If a field is not as above, or the swaps cannot lie in the crop.
+
+    References
+    ----------
+    Chen et al.: Self-supervised learning for medical image analysis using image context restoration. Medical Image
+    Analysis 58 (2019) 101539.
+    Pathak et al.: Context encoders: feature learning by inpainting. CVPR (2016) 2536-2544.
+
+    Examples
+    --------
+    >>> Restoration(crop=(64, 64, 64), swap=Swap(iterations=100, patch=(4, 16))).normalize
+    'zscore'
+    """
+
+    crop: Triple
+    swap: Swap = field(default_factory=Swap)
+    flips: tuple[str, ...] = ("W",)
+    normalize: Normalize = "zscore"
+    foreground: float = 0.9
+    crops_per_volume: int = 1
+    dtype: Literal["float32", "float16"] = "float32"
+    pretext: Pretext = "swap"
+    slices: Slices | None = None
+    spacing: Spacing | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("crop", "flips", "normalize", "spacing"):
+            object.__setattr__(self, name, tuples(getattr(self, name)))
+        if not isinstance(self.crop, tuple) or len(self.crop) != 3 or not all(is_int(c) and c > 0 for c in self.crop):
+            raise ValueError(f"crop: wanted three positive integers (D, H, W), got {self.crop!r}")
+        if len(set(self.flips)) != len(self.flips) or not set(self.flips) <= set(AXES):
+            raise ValueError(f"flips: wanted some of 'D', 'H', 'W', each once, got {self.flips!r}")
+        if not is_int(self.crops_per_volume) or self.crops_per_volume < 1:
+            raise ValueError(f"crops_per_volume: wanted an integer of at least 1, got {self.crops_per_volume!r}")
+        if not 0 <= self.foreground <= 1:
+            raise ValueError(f"foreground: wanted a probability from 0 to 1, got {self.foreground!r}")
+        if self.dtype not in ("float32", "float16"):
+            raise ValueError(f"dtype: wanted 'float32' or 'float16', got {self.dtype!r}")
+        if self.pretext not in ("swap", "inpaint", "autoencode"):
+            raise ValueError(f"pretext: wanted 'swap', 'inpaint' or 'autoencode', got {self.pretext!r}")
+        if self.pretext == "autoencode":
+            object.__setattr__(self, "swap", Swap(iterations=0))
+        if self.slices is not None and not isinstance(self.slices, Slices):
+            raise ValueError(f"slices: wanted dali_cr.Slices or None, got {self.slices!r}")
+        if self.slices and self.crop[0] != 1:
+            raise ValueError(f"crop: wanted (1, rows, columns) with slices, got {self.crop}")
+        check_spacing(self.spacing)
+        if self.slices and self.spacing:
+            raise ValueError(
+                f"spacing: wanted none with slices, which are those of the files, got {self.spacing}; leave slices out "
+                f"for a crop of {self.crop} anywhere in the resampled volume, or resample the files"
+            )
+        check_normalize(self.normalize)
+        self.swap.check(self.crop)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the fields; see `dali_cr.recipe.fingerprint.fingerprint`."""
+        return fingerprint(self)

@@ -1,0 +1,223 @@
+"""What works on this machine, what does not, and what to do: ``python -m dali_cr doctor``."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+import platform
+import re
+import resource
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import dali_cr
+from dali_cr.extras import GPU_HINT
+
+State = Literal["ok", "missing", "wrong"]
+
+_REQUIRED = ("numpy", "nibabel", "isal")
+_OLDEST_DALI = (2, 4)
+_LEAST_SHARED_MEMORY = 1 << 30
+_LEAST_FILES = 4096
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes
+    ----------
+    name : str
+    state : "ok", "missing" or "wrong"
+    text : str
+        What was found.
+    advice : str
+        What to do; empty if nothing.
+    """
+
+    name: str
+    state: State
+    text: str
+    advice: str = ""
+
+    def __str__(self) -> str:
+        advice = f"\n{'':<22} -> {self.advice}" if self.advice else ""
+        return f"{self.name:<14} {self.state:<7} {self.text}{advice}"
+
+
+def report() -> tuple[str, bool]:
+    """Look at this machine.
+
+    Returns
+    -------
+    text : str
+        One finding a line, each ok, missing or wrong, and below it what to do.
+    works : bool
+        Whether samples can be made at least on the CPU. No GPU is no fault.
+    """
+    driver = _driver_cuda()
+    findings = [Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}")]
+    findings += [Finding("dali-cr", "ok", f"{dali_cr.__version__} in {Path(dali_cr.__file__).parent}")]
+    findings += [_package(name) for name in _REQUIRED]
+    findings += [_torch(driver), _dali(), *_cupy(driver), _gpu(driver)]
+    findings += [_shared_memory(), _open_files(), _cores()]
+    cpu = _attempt("CPU samples", lambda: _make_batch("cpu"))
+    findings.append(cpu)
+    if driver:
+        findings.append(_attempt("GPU samples", lambda: _make_batch("cuda")))
+    return "\n".join(map(str, findings)), cpu.state == "ok"
+
+
+def _package(name: str, advice: str = "pip install . in the checkout of dali-cr") -> Finding:
+    """Import a package; whatever goes wrong is a finding."""
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        return Finding(name, "missing", f"{error}", advice)
+    except Exception as error:
+        return Finding(name, "wrong", f"cannot be imported: {error}", f"install it anew: {advice}")
+    return Finding(name, "ok", str(getattr(module, "__version__", "of unknown version")))
+
+
+def _torch(driver: tuple[int, int] | None) -> Finding:
+    found = _package("torch", GPU_HINT)
+    if found.state != "ok":
+        return found
+    built = importlib.import_module("torch").version.cuda
+    if built is None:
+        return Finding("torch", "wrong" if driver else "ok", f"{found.text}, for CPUs only", GPU_HINT if driver else "")
+    return _against_driver("torch", f"{found.text}, built for CUDA {built}", _version(built), driver)
+
+
+def _dali() -> Finding:
+    found = _package("nvidia.dali", GPU_HINT)
+    oldest = ".".join(map(str, _OLDEST_DALI))
+    if found.state == "ok" and _version(found.text) < _OLDEST_DALI:
+        advice = f"pip install --upgrade: before {oldest} its reader of arrays returns wrong data"
+        return Finding("DALI", "wrong", found.text, advice)
+    return Finding("DALI", found.state, found.text, found.advice)
+
+
+def _cupy(driver: tuple[int, int] | None) -> Iterator[Finding]:
+    found = _package("cupy", GPU_HINT)
+    if found.state != "ok":
+        # The CPU needs none of it.
+        yield Finding("CuPy", found.state, found.text, f"for a GPU: {GPU_HINT}")
+        return
+    runtime = importlib.import_module("cupy").cuda.runtime.runtimeGetVersion()
+    version = runtime // 1000, runtime % 1000 // 10
+    yield _against_driver("CuPy", f"{found.text}, with CUDA {version[0]}.{version[1]}", version, driver)
+    yield _attempt("NVRTC", _compile, f"its compiler is an extra: {GPU_HINT}")
+
+
+def _compile() -> str:
+    """Compile a kernel of this package, as CuPy would; a GPU is not needed."""
+    from dali_cr.ops import decode, launch
+
+    nvrtc = importlib.import_module("cupy").cuda.nvrtc
+    entry, sources, defines = decode.VARIANTS[0]
+    program = nvrtc.createProgram(launch.specialised_source(sources, defines), "kernel.cu", [], [])
+    nvrtc.compileProgram(program, ["-arch=compute_80", *launch.OPTIONS])
+    return f"{'.'.join(map(str, nvrtc.getVersion()))}, compiles {entry}: {len(nvrtc.getPTX(program))} bytes"
+
+
+def _gpu(driver: tuple[int, int] | None) -> Finding:
+    program = shutil.which("nvidia-smi")
+    if program is None or driver is None:
+        what = "no NVIDIA driver" if driver is None else f"driver for CUDA {driver[0]}.{driver[1]}, but no nvidia-smi"
+        advice = 'use device="cpu"; in a container, start it with --gpus all'
+        return Finding("GPU", "missing" if driver is None else "ok", what, "" if driver else advice)
+    query = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    done = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
+    if done.returncode:
+        return Finding("GPU", "wrong", (done.stdout + done.stderr).strip(), "restart the machine after a driver update")
+    return Finding("GPU", "ok", f"{'; '.join(done.stdout.strip().splitlines())}, CUDA {driver[0]}.{driver[1]}")
+
+
+def _driver_cuda() -> tuple[int, int] | None:
+    """Return the newest CUDA that the driver runs, or None without one."""
+    version = ctypes.c_int()
+    try:
+        if ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version)) or not version.value:
+            return None
+    except (OSError, AttributeError):
+        return None
+    return version.value // 1000, version.value % 1000 // 10
+
+
+def _against_driver(name: str, text: str, built: tuple[int, ...], driver: tuple[int, int] | None) -> Finding:
+    """Any CUDA of the driver's own major version runs, or an older one."""
+    if driver and built[0] > driver[0]:
+        advice = f'pip install ".[cu{driver[0]}]" in the checkout of dali-cr, or a newer driver'
+        return Finding(name, "wrong", f"{text}; the driver runs CUDA up to {driver[0]}.{driver[1]}", advice)
+    return Finding(name, "ok", text)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", text)[:2])
+
+
+def _shared_memory() -> Finding:
+    status = os.statvfs("/dev/shm") if os.path.isdir("/dev/shm") else None
+    if status is None:
+        return Finding("/dev/shm", "missing", "no shared memory", 'use cache="disk:PATH" in place of "host:…"')
+    total, free = status.f_frsize * status.f_blocks, status.f_frsize * status.f_bavail
+    text = f"{total / 1e9:.3g} GB, {free / 1e9:.3g} GB free"
+    if total < _LEAST_SHARED_MEMORY:
+        return Finding("/dev/shm", "wrong", text, 'too small for cache="host:…": docker run --shm-size=16g')
+    return Finding("/dev/shm", "ok", text)
+
+
+def _open_files() -> Finding:
+    soft, hard = (n if n != resource.RLIM_INFINITY else 2**31 for n in resource.getrlimit(resource.RLIMIT_NOFILE))
+    if soft < _LEAST_FILES:
+        return Finding("open files", "wrong", f"at most {soft}", f"ulimit -n {min(hard, 65536)} before starting")
+    return Finding("open files", "ok", f"at most {soft}")
+
+
+def _cores() -> Finding:
+    usable, there = len(os.sched_getaffinity(0)), os.cpu_count()
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        quota, period = "max", "1"
+    if quota != "max" and int(quota) < usable * int(period):
+        share = int(quota) / int(period)
+        text = f"{usable} of {there}, but the container may use only {share:g} at a time"
+        return Finding("cores", "wrong", text, f"threads={max(1, round(share))}, or give the container more")
+    return Finding("cores", "ok", f"{usable} of {there}")
+
+
+def _attempt(name: str, do: Callable[[], str], advice: str = "see the lines above") -> Finding:
+    """Try a thing out; whatever goes wrong is a finding."""
+    try:
+        return Finding(name, "ok", do())
+    except Exception as error:
+        lines = f"{type(error).__name__}: {error}".splitlines()
+        return Finding(name, "wrong", lines[0][:300], advice)
+
+
+def _make_batch(device: str) -> str:
+    """Make two samples of synthetic volumes, and see that undoing their swaps gives the target."""
+    from dali_cr.tools.phantom_files import write_phantoms
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_phantoms(Path(folder), count=2, shape=(24, 24, 24))
+        index = dali_cr.scan(Path(folder) / "images", progress=False)
+        recipe = dali_cr.Restoration(crop=(16, 16, 16), swap=dali_cr.Swap(iterations=10, patch=(2, 4)))
+        loader: Any = dali_cr.Loader(index, recipe, batch_size=2, device=device)
+        try:
+            batch = next(iter(loader))
+            for number, disordered, target in zip(*map(batch.get, ("sample", "disordered", "target")), strict=True):
+                swaps = loader.plan(int(number)).swaps
+                if not (dali_cr.unswap_patches(disordered, swaps) == target).all():
+                    raise RuntimeError("the disordered volume is not the target's: please report this")
+        finally:
+            loader.close()
+    return f'Loader(device="{device}") gives exact pairs'

@@ -1,0 +1,172 @@
+"""Pictures of samples: what a network would be given, what it should make of it, and the swaps in between.
+
+Looking at a few before training shows in seconds what no check finds: a crop of air, a window that saturates, patches
+too small to notice or too large to undo. Samples are made as for a loader on the CPU, without DALI.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from dali_cr.index.cases import Index
+from dali_cr.pipeline.cpu import PairSource
+from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.sample import Planner, SamplePlan
+from dali_cr.plan.stream import Stream
+from dali_cr.plan.views import ViewPlanner
+from dali_cr.recipe.restoration import Restoration
+from dali_cr.recipe.views import Views
+from dali_cr.tools.preview_views import ViewRow, make_row
+from dali_cr.volume.images import ORIENTATION
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import SubFigure
+
+_PANEL = 2.6
+"""Inches of a panel's width."""
+
+_CAPTIONS = 0.6
+"""Inches above and below a row of panels."""
+
+_GOLDEN = 0.618034
+"""Of the colour circle, between one pair's hue and the next's: any few in a row look different."""
+
+
+def draw_preview(
+    index: Index, recipe: Restoration | Views, seed: int, samples: Sequence[int], out: str | os.PathLike[str]
+) -> None:
+    """Draw the middle slice of samples: the target, the disordered crop, and the swaps that lie in it.
+
+    Both boxes of a pair have one colour; a dashed box's partner lies in another slice. Of several channels the first
+    is drawn. For `Views`: where in the volume they lie, the targets, the corrupted global views and the local ones.
+
+    Parameters
+    ----------
+    index : Index
+    recipe : Restoration or Views
+    seed : int
+        Of the stream of samples, as a `Loader` takes it.
+    samples : sequence of int
+        Sample numbers, one a row.
+    out : path
+        The picture; its suffix says the format.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If there are no samples, or one below 0.
+    VolumeError
+        If a file cannot be read.
+    """
+    figure_class = _figure_class()
+    if not samples or min(samples) < 0:
+        raise ValueError(f"samples: wanted sample numbers of at least 0, got {list(samples)}")
+    rows: Sequence[_Row | ViewRow]
+    if isinstance(recipe, Views):
+        views = ViewPlanner(index, recipe, seed)
+        rows = [make_row(views, number) for number in samples]
+    else:
+        planner = CropPlanner(index, recipe, seed)
+        rows = [_make(planner, number) for number in samples]
+    heights = [_CAPTIONS + _PANEL * row.height for row in rows]
+    figure = figure_class(figsize=(rows[0].columns * _PANEL, sum(heights)), layout="constrained")
+    strips = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for strip, row in zip(strips, rows, strict=True):
+        row.draw(strip)
+    figure.savefig(out, dpi=120)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One sample, cut through its middle."""
+
+    plan: SamplePlan
+    middle: int
+    target: npt.NDArray[Any]
+    disordered: npt.NDArray[Any]
+    span: tuple[float, float]
+    """Lowest and highest value of the whole crop: swaps only move its voxels, so one range fits both."""
+    aspect: float
+    """Height of a voxel over its width."""
+    upwards: bool
+    """Whether rows count from the bottom, as they do but in images."""
+
+    @property
+    def height(self) -> float:
+        """Of a panel, over its width."""
+        height, width = self.target.shape
+        return float(self.aspect * height / width)
+
+    @property
+    def columns(self) -> int:
+        """Panels."""
+        return 3
+
+    def draw(self, strip: SubFigure) -> None:
+        """Draw the panels."""
+        plan = self.plan
+        strip.suptitle(f"{plan.path}, sample {plan.number}, origin {plan.origin}", x=0.01, ha="left", fontsize=8)
+        panels = (("target", self.target), ("disordered", self.disordered), ("swaps", self.disordered))
+        axes = strip.subplots(1, self.columns)
+        low, high = self.span
+        origin: Literal["lower", "upper"] = "lower" if self.upwards else "upper"
+        for axis, (name, picture) in zip(axes, panels, strict=True):
+            axis.imshow(picture, cmap="gray", vmin=low, vmax=high, origin=origin, aspect=self.aspect)
+            axis.set(xticks=[], yticks=[])
+            axis.set_xlabel(name, fontsize=8)
+        _draw_boxes(axes[-1], plan.swaps, self.middle)
+
+
+def _figure_class() -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            'pictures: wanted matplotlib, it is not installed; pip install ".[train]" in the checkout of dali-cr'
+        ) from error
+    # A Figure made without pyplot draws with Agg and needs no screen.
+    return Figure
+
+
+def _make(planner: Planner, number: int) -> _Row:
+    """Make a sample."""
+    source = PairSource(planner, Stream(batch_size=1, start=number), threads=1, lookahead=0)
+    try:
+        disordered, target, _ = source.batch(0)
+    finally:
+        source.close()
+    plan, middle = planner.draw(number)[0], planner.recipe.crop[0] // 2
+    volume = planner.index.cases[plan.case].volumes[0]
+    _, high, wide = planner.recipe.spacing or volume.spacing
+    return _Row(
+        plan=plan,
+        middle=middle,
+        target=target[0, 0, middle],
+        disordered=disordered[0, 0, middle],
+        span=(float(target[0, 0].min()), float(target[0, 0].max())),
+        aspect=high / wide,
+        upwards=volume.orientation != ORIENTATION,
+    )
+
+
+def _draw_boxes(axis: Axes, swaps: npt.NDArray[np.int32], middle: int) -> None:
+    """Draw the boxes that the slice `middle` of the crop cuts."""
+    from matplotlib.colors import hsv_to_rgb
+    from matplotlib.patches import Rectangle
+
+    for pair, (origin_a, origin_b, size) in enumerate(swaps):
+        cut = [origin for origin in (origin_a, origin_b) if origin[0] <= middle < origin[0] + size[0]]
+        for origin in cut:
+            box = Rectangle((origin[2] - 0.5, origin[1] - 0.5), size[2], size[1], fill=False, linewidth=1)
+            box.set_linestyle("-" if len(cut) == 2 else (0, (2, 2)))
+            box.set_edgecolor(tuple(hsv_to_rgb((pair * _GOLDEN % 1, 0.9, 1.0))))
+            axis.add_patch(box)

@@ -1,0 +1,201 @@
+"""From a NIfTI header to a `Geometry`.
+
+nibabel parses the header and gives the affine; whether the numbers can be true is judged here, so that a hostile header
+is refused before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from dali_cr.volume.geometry import DTYPES, Geometry, Triple, VolumeError
+
+_REFUSED = {1: "1-bit", 32: "complex64", 128: "RGB", 1536: "float128", 1792: "complex128", 2048: "complex256",
+            2304: "RGBA"}  # fmt: skip
+_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
+_HEADER_SIZES: dict[int, Any] = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
+_QUIET, _NEVER = logging.Logger("nibabel's remarks on headers", logging.CRITICAL + 1), 1000
+HEADER_BYTES = 544
+"""A header and its extension flag fit in this many bytes."""
+
+
+def is_volume(path: str | Path) -> bool:
+    """Whether the file's name is that of a NIfTI volume (a .img is found through its .hdr)."""
+    return str(path).lower().endswith(_SUFFIXES)
+
+
+def data_path(path: Path, magic: bytes) -> Path:
+    """Return the file that holds the voxels: the file itself, or the .img beside a .hdr."""
+    if magic.rstrip(b"\0\r\n\x1a") in (b"n+1", b"n+2"):
+        return path
+    stem, suffixes = str(path), (".hdr", ".hdr.gz")
+    for suffix in suffixes:
+        if stem.lower().endswith(suffix):
+            stem = stem[: -len(suffix)]
+            break
+    else:
+        raise VolumeError(path, "its header says the voxels are in an .img file, but it is no .hdr")
+    for candidate in (stem + ".img", stem + ".img.gz", stem + ".IMG"):
+        if os.path.isfile(candidate):  # false too where the longer name is too long
+            return Path(candidate)
+    raise VolumeError(path, f"header without its voxels: {Path(stem).name}.img is missing")
+
+
+def parse_header(path: Path, head: bytes) -> tuple[Geometry, Path]:
+    """Read a header.
+
+    Parameters
+    ----------
+    path : Path
+        The file's name, for messages and to find the .img of a pair.
+    head : bytes
+        The first `HEADER_BYTES` bytes, inflated (fewer where the file ends).
+
+    Returns
+    -------
+    geometry : Geometry
+    data : Path
+        The file that holds the voxels.
+
+    Raises
+    ------
+    VolumeError
+        If it is no NIfTI header, or one that this package does not read.
+    """
+    header = _nifti_header(path, head)
+    data = data_path(path, bytes(header["magic"].tobytes()))
+    dtype = _dtype(path, header)
+    sizes, frames = _sizes(path, header)
+    offset = int(header["vox_offset"]) if np.isfinite(header["vox_offset"]) else -1
+    least = int(header.sizeof_hdr) if data == path else 0
+    # A writer that leaves 0 in a single file means "right after the header and its flag".
+    offset = header.single_vox_offset if offset == 0 and data == path else offset
+    if not least <= offset < 2**40:
+        raise VolumeError(path, f"voxels said to begin at byte {header['vox_offset']}: not possible")
+    affine = _affine(path, header)
+    order, signs = _orientation(path, affine)
+    steps = np.cumprod([1, *sizes[:2]])
+    base = sum(int(steps[a]) * (sizes[a] - 1) for a in range(3) if signs[a] < 0)
+    axes = [int(np.flatnonzero(order == world)[0]) for world in (2, 1, 0)]  # file axis along D, H, W
+    slope, intercept = _scaling(path, header)
+    canonical = _canonical_affine(affine, order, signs, sizes)
+    norms = np.linalg.norm(canonical[:3, :3], axis=0)[::-1]
+    geometry = Geometry(
+        dtype=dtype,
+        big_endian=header.endianness == ">",
+        data_offset=offset,
+        shape=(sizes[axes[0]], sizes[axes[1]], sizes[axes[2]]),
+        base=base,
+        strides=tuple(int(steps[a] * signs[a]) for a in axes),  # type: ignore[arg-type]
+        frames=frames,
+        slope=slope,
+        intercept=intercept,
+        spacing=tuple(round(n, 6) if n >= 0.1 else float(f"{n:.6g}") for n in norms.tolist()),  # type: ignore[arg-type]
+        affine=tuple(tuple(float(v) for v in row) for row in canonical),
+        orientation="".join(nib.orientations.ornt2axcodes(np.stack([order, signs], axis=1))),
+    )
+    return geometry, data
+
+
+def _nifti_header(path: Path, head: bytes) -> nib.Nifti1Header:
+    """Parse the bytes as NIfTI-1 or -2 in either byte order."""
+    if len(head) < 348:
+        raise VolumeError(path, f"too short for a NIfTI header: {len(head)} bytes, 348 wanted")
+    for order in ("<", ">"):
+        size = int(np.frombuffer(head, order + "i4", 1)[0])
+        if size in _HEADER_SIZES:
+            break
+    else:
+        raise VolumeError(path, "no NIfTI header (its first four bytes are neither 348 nor 540)")
+    kind = _HEADER_SIZES[size]
+    if len(head) < size:
+        raise VolumeError(path, f"too short for a NIfTI-2 header: {len(head)} bytes, 540 wanted")
+    header: nib.Nifti1Header = kind(head[:size], endianness=order, check=False)
+    magic = bytes(header["magic"].tobytes())
+    if magic.rstrip(b"\0\r\n\x1a") not in (b"n+1", b"ni1", b"n+2", b"ni2"):
+        what = (
+            "an Analyze 7.5 header: its orientation is unknown; convert it to NIfTI" if not magic.strip(b"\0") else ""
+        )
+        raise VolumeError(path, what or f"no NIfTI header (magic {magic!r})")
+    return header
+
+
+def _dtype(path: Path, header: nib.Nifti1Header) -> str:
+    """Return the name of the dtype, if it is one of `DTYPES`."""
+    code = int(header["datatype"])
+    if code in _REFUSED:
+        raise VolumeError(path, f"dtype {_REFUSED[code]} is not read: real integers and float32/64 are")
+    try:
+        name = str(np.dtype(header.get_data_dtype()).newbyteorder("=").name)
+    except (nib.spatialimages.HeaderDataError, KeyError, TypeError) as error:
+        raise VolumeError(path, f"unknown dtype code {code}") from error
+    if name not in DTYPES:
+        raise VolumeError(path, f"dtype {name} (code {code}) is not read: real integers and float32/64 are")
+    return name
+
+
+def _sizes(path: Path, header: nib.Nifti1Header) -> tuple[Triple, int]:
+    """Return the file's (nx, ny, nz) and its number of frames."""
+    dim = [int(d) for d in header["dim"]]
+    rank = dim[0]
+    if not 1 <= rank <= 7:
+        raise VolumeError(path, f"{rank} axes: 1 to 7 wanted")
+    shape = dim[1 : rank + 1]
+    if min(shape) < 1:
+        raise VolumeError(path, f"shape {tuple(shape)}: every axis must be at least 1")
+    beyond = [d for d in shape[3:] if d != 1]
+    if len(beyond) > 1:
+        raise VolumeError(path, f"shape {tuple(shape)}: more than four real axes")
+    sizes = [*shape[:3], 1, 1][:3]
+    frames = beyond[0] if beyond else 1
+    if math.prod(sizes) * frames > 2**46:
+        raise VolumeError(path, f"shape {tuple(shape)}: no file can hold that many voxels")
+    return (sizes[0], sizes[1], sizes[2]), frames
+
+
+def _scaling(path: Path, header: nib.Nifti1Header) -> tuple[float, float]:
+    """Return slope and intercept; (1, 0) where the header says there is no scaling."""
+    try:
+        slope, intercept = header.get_slope_inter()
+    except nib.spatialimages.HeaderDataError as error:
+        raise VolumeError(path, f"scaling: {error}") from error
+    return (1.0, 0.0) if slope is None else (float(slope), float(intercept) + 0.0)
+
+
+def _affine(path: Path, header: nib.Nifti1Header) -> np.ndarray:
+    """Return the affine nibabel would use: sform, else qform, else the zooms; unknown codes count as none."""
+    fixed = header.copy()
+    try:
+        with np.errstate(all="ignore"):
+            fixed.check_fix(logger=_QUIET, error_level=_NEVER)
+            affine = np.asarray(fixed.get_best_affine(), np.float64)
+    except (nib.spatialimages.HeaderDataError, ValueError, np.linalg.LinAlgError) as error:
+        raise VolumeError(path, f"affine: {error}") from error
+    if not np.isfinite(affine).all():
+        raise VolumeError(path, "affine: it holds values that are not finite")
+    return affine
+
+
+def _orientation(path: Path, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each file axis the world axis it runs along and its sign."""
+    try:
+        with np.errstate(all="ignore"):
+            orientation = nib.orientations.io_orientation(affine)
+    except np.linalg.LinAlgError as error:
+        raise VolumeError(path, f"affine: {error}") from error
+    if not np.isfinite(orientation).all():
+        raise VolumeError(path, "affine: it is singular, so the file's orientation is unknown")
+    return orientation[:, 0].astype(int), orientation[:, 1].astype(int)
+
+
+def _canonical_affine(affine: np.ndarray, order: np.ndarray, signs: np.ndarray, sizes: Triple) -> np.ndarray:
+    """Return the affine of the canonical (x, y, z) grid."""
+    orientation = np.stack([order, signs], axis=1)
+    return np.asarray(affine @ nib.orientations.inv_ornt_aff(orientation, sizes))

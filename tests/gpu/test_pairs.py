@@ -1,0 +1,224 @@
+"""What only a GPU can show: the compiled kernels, the order of streams, memory that others reuse.
+
+Everything here is compared, bit for bit, with what the CPU gives.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import dali_cr
+from dali_cr.ops import blur, decode, gamma, gather, noise, swap, zscore
+from dali_cr.ops.decode import Affine, make_record
+from dali_cr.plan.swaps import draw_batch
+from tests.helpers.volumes import random_numbers
+from tests.pipeline.test_graph import RECIPE, RECIPES
+
+pytestmark = pytest.mark.gpu
+cupy: Any = pytest.importorskip("cupy", reason="the GPU's tests need CuPy", exc_type=ImportError)
+
+
+def samples(loader: dali_cr.Loader, steps: int) -> dict[int, tuple[bytes, bytes]]:
+    out = {}
+    for batch, _ in zip(loader, range(steps), strict=False):
+        pair = [batch[name].cpu().numpy() for name in ("disordered", "target")]
+        for i, number in enumerate(batch["sample"].tolist()):
+            out[number] = (pair[0][i].tobytes(), pair[1][i].tobytes())
+    return out
+
+
+@pytest.mark.parametrize("cache", [(), ("gpu:1GB",), ("gpu:100KB",), ("gpu:100KB", "host:1GB")], ids=str)
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+@pytest.mark.parametrize("name", ["mixed_index", "channel_index"])
+def test_the_loaders_bits(
+    name: str, recipe: dali_cr.Restoration, cache: tuple[str, ...], request: pytest.FixtureRequest
+) -> None:
+    index = request.getfixturevalue(name)
+    with dali_cr.Loader(index, recipe, batch_size=3, device="cpu", seed=7) as loader:
+        wanted = samples(loader, 12)
+    with dali_cr.Loader(index, recipe, batch_size=3, device="cuda", seed=7, cache=cache) as loader:
+        assert samples(loader, 12) == wanted
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float16", "float32", "float64"])
+@pytest.mark.parametrize("shape", [(3, 2, 33, 65, 40), (1, 1, 128, 128, 128), (70, 1, 8, 9, 10)], ids=str)
+def test_swap_kernel(shape: tuple[int, ...], dtype: str) -> None:
+    array = random_numbers(np.random.default_rng(0), shape, dtype)
+    swaps = draw_batch(0, np.arange(shape[0]), shape[2:], dali_cr.Swap(100, (1, 4)))  # type: ignore[arg-type]
+    wanted = array.copy()
+    swap.swap_in_place_ref(wanted, swaps)
+    on_gpu = cupy.asarray(array)
+    swap.swap_in_place(on_gpu, cupy.asarray(swaps))
+    assert cupy.asnumpy(on_gpu).tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("stored", ["|u1", "|i1", "<i2", ">u2", "<u4", ">i4", "<i8", ">u8", "<f4", ">f4", "<f8", ">f8"])
+def test_decode_kernel(stored: str, dtype: str) -> None:
+    """Every dtype and order, with the special values, subnormals among them."""
+    shape = (37, 41, 64)
+    volume = random_numbers(np.random.default_rng(0), shape, stored).astype(stored)
+    if volume.dtype.kind == "f":
+        special = [np.nan, np.inf, -np.inf, -0.0, 1e-45, -1e-40, 1.1754944e-38, 6e-8]
+        volume.ravel()[: len(special)] = special
+    row = np.zeros((1, -(-volume.nbytes // 16) * 16), np.uint8)
+    row[0, : volume.nbytes] = np.frombuffer(volume.tobytes(), np.uint8)
+    records = [
+        make_record(
+            dtype=volume.dtype.newbyteorder("=").name, big_endian=stored[0] == ">", first_byte=0,
+            itemsize=volume.itemsize, strides=(shape[1] * shape[2], shape[2], 1), origin=origin, flips=flips,
+            crop=(33, 45, 70), shape=shape, affine=affine,
+        )
+        for origin, flips, affine in (
+            ((0, 0, 0), (False, False, False), Affine(1 / 3, -0.1, -5, 5, 0)),
+            ((3, -2, -3), (True, False, True), Affine(1e-40, 0.0, fill=-7)),
+            ((-1, 5, 0), (False, True, False), Affine(2e-3, 0.25, 0, 1, 0.5)),
+        )
+    ]  # fmt: skip
+    batch = np.stack(records)[None]
+    with np.errstate(over="ignore"):
+        wanted = decode.decode_volume_ref(row, batch, (33, 45, 70), dtype)
+    got = decode.decode_volume(cupy.asarray(row), cupy.asarray(batch), (33, 45, 70), dtype)
+    np.testing.assert_array_equal(cupy.asnumpy(got).view(f"u{wanted.itemsize}"), wanted.view(f"u{wanted.itemsize}"))
+
+
+@pytest.mark.parametrize("mode", ["trilinear", "nearest", "held"])
+@pytest.mark.parametrize("stored", ["|u1", "|i1", "<i2", ">u2", "<u4", ">i4", "<i8", ">u8", "<f4", ">f4", "<f8", ">f8"])
+def test_gather_kernel(stored: str, mode: str) -> None:
+    rng, shape = np.random.default_rng(0), (37, 41, 64)
+    volume = random_numbers(rng, shape, stored).astype(stored)
+    if volume.dtype.kind == "f":
+        volume.ravel()[:5] = [np.nan, np.inf, -0.0, 1e-45, 1.1754944e-38]
+    row = np.zeros((1, -(-volume.nbytes // 16) * 16), np.uint8)
+    row[0, : volume.nbytes] = np.frombuffer(volume.tobytes(), np.uint8)
+    matrices = [np.linalg.qr(rng.normal(size=(3, 3)))[0], np.diag([0.5, -1.5, 2]), rng.normal(0, 3, (3, 3))]
+    records = [
+        gather.make_gather_record(
+            dtype=volume.dtype.newbyteorder("=").name, big_endian=stored[0] == ">", first_byte=0,
+            itemsize=volume.itemsize, strides=(shape[1] * shape[2], shape[2], 1), lo=(1, 0, 2), hi=(37, 40, 64),
+            affine=affine, matrix=matrix, offset=rng.uniform(0, 40, 3), nearest=mode == "nearest",
+            held=mode == "held",
+        )
+        for matrix in matrices
+        for affine in (Affine(1 / 3, -0.1, -5, 5, 0), Affine(1e-40, 0.0, fill=-7))
+    ]  # fmt: skip
+    batch = np.stack(records).reshape(1, 3, 2, -1)
+    with np.errstate(over="ignore"):
+        wanted = gather.gather_views_ref(row, batch, (17, 33, 70))
+    got = gather.gather_views(cupy.asarray(row), cupy.asarray(batch), (17, 33, 70))
+    np.testing.assert_array_equal(cupy.asnumpy(got).view(np.uint32), wanted.view(np.uint32))
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 32, 64, 64), (6, 1, 16, 16, 16), (3, 2, 5, 33, 40)], ids=str)
+def test_kernels_of_views(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    array = rng.normal(0, 1, shape).astype(np.float32) * rng.choice([1e-20, 1e-6, 1], shape).astype(np.float32)
+    sigmas = rng.uniform(0, 2, (shape[0], 3)).astype(np.float32)
+    values = rng.uniform(0.1, 2, shape[0]).astype(np.float32)
+    counters = np.stack([rng.integers(2**40, size=shape[0]), np.arange(shape[0])], 1)
+    there, sent, seed = cupy.asarray(array), cupy.asarray(values), 2**63 + 5
+    pairs = {
+        "blur": (blur.blur(there, cupy.asarray(sigmas), 8), blur.blur_ref(array, sigmas)),
+        "noise": (
+            noise.add_noise(there.copy(), sent, seed, cupy.asarray(counters)),
+            noise.add_noise_ref(array, values, seed, counters),
+        ),
+        "gamma": (gamma.gamma(there.copy(), sent), gamma.gamma_ref(array, values)),
+        "zscore": (zscore.zscore(there.copy()), zscore.zscore_ref(array)),
+    }
+    for name, (got, wanted) in pairs.items():
+        np.testing.assert_array_equal(cupy.asnumpy(got).view(np.uint32), wanted.view(np.uint32), err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_swap_patches_of_torch_and_cupy(dtype: torch.dtype) -> None:
+    swaps = dali_cr.draw_swaps(0, 0, (20, 24, 28), dali_cr.Swap(50, (2, 8)))
+    tensor = torch.randint(0, 99, (2, 20, 24, 28)).to(dtype)
+    wanted = dali_cr.swap_patches(tensor, swaps)
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        got = dali_cr.swap_patches(tensor.cuda(), swaps)
+        back = dali_cr.unswap_patches(got, swaps)
+    side.synchronize()
+    assert got.is_cuda
+    assert torch.equal(got.cpu(), wanted)
+    assert torch.equal(back.cpu(), tensor)
+    if dtype != torch.bfloat16:
+        array = cupy.asarray(tensor.numpy())
+        assert cupy.asnumpy(dali_cr.swap_patches(array, swaps)).tobytes() == wanted.numpy().tobytes()
+
+
+def test_tensors_on_a_side_stream_dropped_early_and_poisoned(mixed_index: dali_cr.Index) -> None:
+    """The work queued on a tensor must have seen its batch, although DALI goes on to reuse memory."""
+    with dali_cr.Loader(mixed_index, RECIPE, batch_size=4, device="cpu", seed=3) as loader:
+        wanted = [float(b["target"].double().sum()) for b, _ in zip(loader, range(40), strict=False)]
+    side, got = torch.cuda.Stream(), []
+    with dali_cr.Loader(mixed_index, RECIPE, batch_size=4, device="cuda", seed=3) as loader, torch.cuda.stream(side):
+        for batch, _ in zip(loader, range(40), strict=False):
+            torch.cuda._sleep(2_000_000)
+            got.append(batch["target"].double().sum())
+            del batch
+            torch.empty(1 << 22, device="cuda").fill_(float("nan"))
+            cupy.empty(1 << 20, "float32").fill(float("nan"))
+    side.synchronize()
+    np.testing.assert_allclose(torch.stack(got).cpu().numpy(), wanted, rtol=1e-12)
+
+
+def test_resume_and_break(mixed_index: dali_cr.Index) -> None:
+    with dali_cr.Loader(mixed_index, RECIPE, batch_size=3, device="cuda", seed=1, cache="gpu:1GB") as loader:
+        first = samples(loader, 5)
+        state = loader.state_dict()
+        after = samples(loader, 5)
+    with dali_cr.Loader(mixed_index, RECIPE, batch_size=5, device="cuda", seed=1) as loader:
+        loader.load_state_dict(state)
+        again = samples(loader, 3)
+    assert again == after
+    assert not set(first) & set(again)
+
+
+def test_a_fresh_loader_compiles_before_the_first_batch(mixed_index: dali_cr.Index) -> None:
+    with pytest.raises(ValueError, match=r"there are \d+ GPUs"):
+        dali_cr.Loader(mixed_index, RECIPE, batch_size=2, device="cuda:99")
+
+
+def test_memory_stays_flat(mixed_index: dali_cr.Index) -> None:
+    """2,000 batches; GPU and host memory may not grow after the first 500."""
+    import resource
+
+    used: list[tuple[int, int]] = []
+    with dali_cr.Loader(mixed_index, RECIPE, batch_size=4, device="cuda", cache="gpu:1GB") as loader:
+        for step, batch in enumerate(loader):
+            batch["target"].mean()
+            if step % 500 == 0:
+                torch.cuda.synchronize()
+                free, total = torch.cuda.mem_get_info()
+                used.append((total - free, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+            if step == 2000:
+                break
+    assert used[-1][0] - used[1][0] < 32 << 20
+    assert used[-1][1] - used[1][1] < 64 << 10
+
+
+def test_more_than_2_to_the_31_elements() -> None:
+    """64-bit indices: the last patch of an array of 2**31 + elements."""
+    if torch.cuda.mem_get_info()[0] < 12 << 30:
+        pytest.skip("needs 12 GB of free GPU memory")
+    shape = (2049, 1024, 1024)
+    array = cupy.zeros(shape, "uint8")
+    array[0, :4, :4] = 7
+    array[-1, -4:, -4:] = 9
+    swaps = np.array([[[0, 0, 0], [2048, 1020, 1020], [1, 4, 4]]], np.int32)
+    swap.swap_in_place(array, cupy.asarray(swaps))
+    assert (int(array[0, 0, 0]), int(array[-1, -1, -1]), int(array.astype("uint8").sum(dtype="int64"))) == (9, 7, 256)
+
+
+def test_float16_recipes_are_the_float32_ones_rounded(mixed_index: dali_cr.Index) -> None:
+    batches = []
+    for dtype in ("float16", "float32"):
+        recipe = replace(RECIPE, dtype=dtype)  # type: ignore[arg-type]
+        with dali_cr.Loader(mixed_index, recipe, batch_size=8, device="cuda", seed=2) as loader:
+            batches.append(next(iter(loader))["disordered"].cpu())
+    assert torch.equal(batches[0], batches[1].half())

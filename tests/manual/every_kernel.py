@@ -1,0 +1,180 @@
+"""Every kernel once, on tiny arrays, against its reference: what compute-sanitizer can look at in minutes.
+
+::
+
+    compute-sanitizer --tool memcheck python -m tests.manual.every_kernel
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from dali_cr import Swap
+from dali_cr.ops import blur, decode, erase, gamma, gather, launch, noise, restore, swap, zscore
+from dali_cr.ops.decode import Affine, make_record
+from dali_cr.plan.swaps import draw_batch
+
+Pair = tuple[Any, np.ndarray]
+"""What a kernel gave, and what it should have given."""
+
+CROP = (6, 9, 11)
+
+
+def on_device(array: np.ndarray) -> Any:
+    """Return a copy where the kernels work."""
+    return launch.array_module().asarray(array.copy())
+
+
+def on_host(array: Any) -> np.ndarray:
+    """Return a device's array as NumPy's."""
+    return array.get() if hasattr(array, "get") else np.asarray(array)
+
+
+def try_decode() -> Iterator[Pair]:
+    """All dtypes and byte orders, flipped and sticking out, in both output dtypes."""
+    rng = np.random.default_rng(0)
+    for stored in ("|u1", "|i1", "<i2", ">u2", "<u4", ">i4", "<i8", ">u8", "<f4", ">f4", "<f8", ">f8"):
+        volume = rng.integers(0, 100, (5, 7, 13)).astype(stored)
+        row = np.zeros((1, -(-volume.nbytes // 16) * 16), np.uint8)
+        row[0, : volume.nbytes] = np.frombuffer(volume.tobytes(), np.uint8)
+        record = make_record(
+            dtype=volume.dtype.newbyteorder("=").name,
+            big_endian=stored[0] == ">",
+            first_byte=0,
+            itemsize=volume.itemsize,
+            strides=(91, 13, 1),
+            origin=(-1, 0, 2),
+            flips=(True, False, True),
+            crop=CROP,
+            shape=volume.shape,
+            affine=Affine(1 / 3, -0.1, -5, 25, 0.5),
+        )
+        for dtype in ("float32", "float16"):
+            wanted = decode.decode_volume_ref(row, record[None, None], CROP, dtype)
+            got = decode.decode_volume(on_device(row), on_device(record[None, None]), CROP, dtype, twice=True)
+            yield from ((one, wanted) for one in got)
+
+
+def try_swap() -> Iterator[Pair]:
+    """All widths."""
+    for dtype in ("uint8", "float16", "float32", "float64"):
+        wanted = np.arange(2 * 2 * 594).reshape(2, 2, *CROP).astype(dtype)
+        swaps, got = draw_batch(0, [0, 1], CROP, Swap(12, (1, 4))), on_device(wanted)
+        swap.swap_in_place(got, on_device(swaps))
+        swap.swap_in_place_ref(wanted, swaps)
+        yield got, wanted
+
+
+def try_erase() -> Iterator[Pair]:
+    """All widths."""
+    for dtype in ("uint8", "float16", "float32", "float64"):
+        wanted = np.arange(2 * 2 * 594).reshape(2, 2, *CROP).astype(dtype)
+        fills = np.arange(4).reshape(2, 2).astype(dtype)
+        swaps, got = draw_batch(0, [0, 1], CROP, Swap(12, (1, 4))), on_device(wanted)
+        erase.erase_in_place(got, on_device(swaps), on_device(fills))
+        erase.erase_in_place_ref(wanted, swaps, fills)
+        yield got, wanted
+
+
+def try_restore() -> Iterator[Pair]:
+    """More swaps than a word of the masks holds, in both output dtypes."""
+    volume = np.random.default_rng(0).integers(-99, 99, (2, 594)).astype("<i2")
+    rows = np.pad(volume.view(np.uint8), ((0, 0), (0, -2 * 594 % 16)))
+    record = make_record(
+        dtype="int16",
+        big_endian=False,
+        first_byte=0,
+        itemsize=2,
+        strides=(99, 11, 1),
+        origin=(0, 0, 0),
+        flips=(False, True, False),
+        crop=CROP,
+        shape=CROP,
+        affine=Affine(1 / 3, -0.1),
+    )
+    records, swaps = np.stack([record, record])[:, None], draw_batch(0, [0, 1], CROP, Swap(70, (1, 4)))
+    for dtype in ("float32", "float16"):
+        wanted = restore.restore_pairs_ref(rows, records, swaps, CROP, dtype)
+        got = restore.restore_pairs(on_device(rows), on_device(records), on_device(swaps), CROP, dtype)
+        yield from zip(got, wanted, strict=True)
+
+
+def try_gather() -> Iterator[Pair]:
+    """Turned and resized views that stick out, and the nearest voxel."""
+    volume = np.random.default_rng(0).integers(0, 100, (5, 7, 13)).astype(">i2")
+    row = np.zeros((1, -(-volume.nbytes // 16) * 16), np.uint8)
+    row[0, : volume.nbytes] = np.frombuffer(volume.tobytes(), np.uint8)
+    records = [
+        gather.make_gather_record(
+            dtype="int16",
+            big_endian=True,
+            first_byte=0,
+            itemsize=2,
+            strides=(91, 13, 1),
+            lo=(0, 0, 0),
+            hi=volume.shape,
+            affine=Affine(1 / 3, -0.1, -5, 25, 0.5),
+            matrix=np.array([[0.8, 0.1, 0], [-0.1, 0.7, 0.2], [0, 0.1, -1.3]]),
+            offset=np.array([-0.5, 1.25, 12.0]),
+            nearest=nearest,
+        )
+        for nearest in (False, True)
+    ]
+    batch = np.stack(records)[None, :, None]
+    yield gather.gather_views(on_device(row), on_device(batch), CROP), gather.gather_views_ref(row, batch, CROP)
+
+
+def volumes() -> np.ndarray:
+    """Return (3, 2, *CROP) float32."""
+    return np.random.default_rng(0).normal(0.5, 1, (3, 2, *CROP)).astype(np.float32)
+
+
+def try_blur() -> Iterator[Pair]:
+    """No blur, some, and further than the volume is wide."""
+    sigmas = np.array([[0, 0, 0], [0.5, 1.0, 2.0], [2.0, 0.2, 1.5]], np.float32)
+    yield blur.blur(on_device(volumes()), on_device(sigmas), 8), blur.blur_ref(volumes(), sigmas)
+
+
+def try_add() -> Iterator[Pair]:
+    """Noise."""
+    deviations, counters = np.array([0, 0.1, 0.25], np.float32), np.array([[7, 0], [7, 1], [2**40, 1]])
+    got = noise.add_noise(on_device(volumes()), on_device(deviations), 5, on_device(counters))
+    yield got, noise.add_noise_ref(volumes(), deviations, 5, counters)
+
+
+def try_gamma() -> Iterator[Pair]:
+    """Exponents on both sides of 1."""
+    exponents = np.array([0.75, 1.0, 1.35], np.float32)
+    yield gamma.gamma(on_device(volumes()), on_device(exponents)), gamma.gamma_ref(volumes(), exponents)
+
+
+def try_zscore() -> Iterator[Pair]:
+    """One of the volumes constant."""
+    values = volumes()
+    values[1, 1] = 3
+    yield zscore.zscore(on_device(values)), zscore.zscore_ref(values)
+
+
+TRIALS: tuple[Callable[[], Iterator[Pair]], ...] = (
+    *(try_decode, try_swap, try_erase, try_restore),
+    *(try_gather, try_blur, try_add, try_gamma, try_zscore),
+)
+
+
+def main() -> int:
+    """Run all; return the exit code: 1 if a kernel gave anything but its reference's bits."""
+    failed = 0
+    for trial in TRIALS:
+        pairs = [(on_host(got), wanted) for got, wanted in trial()]
+        wrong = sum(got.shape != wanted.shape or got.tobytes() != wanted.tobytes() for got, wanted in pairs)
+        print(f"{trial.__name__.removeprefix('try_'):<10} {len(pairs)} arrays, {wrong} wrong")
+        failed += wrong
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

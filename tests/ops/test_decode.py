@@ -1,0 +1,208 @@
+"""Decoding: table, arithmetic, records and kernel all give the same bits."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dali_cr.ops import decode as op
+from dali_cr.ops.decode import Affine
+from dali_cr.volume.geometry import DTYPES
+from tests.cuda_on_cpu.host import ORDERS, HostCuda
+from tests.helpers.volumes import random_numbers
+
+ORDERED = [order + np.dtype(name).str[1:] for name in DTYPES for order in "<>"]
+AFFINES = [
+    Affine(),
+    Affine(0.1, -3.5, -5, 5, 0),
+    Affine(-1 / 3, 1e3, 0, 1, 0),
+    Affine(1e-40, 0, fill=-7),
+    Affine(keep=True, scale=2),
+    Affine(1e30, 0, -1e38, 1e38, 3),
+]
+SPECIAL = [np.nan, np.inf, -np.inf, -0.0, 0.0, 1e-45, -1e-40, 1.17549435e-38, 65504, 65520, 1e-7, 6e-8, 3e-8]
+
+
+def numbers(dtype: str, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    """Return random numbers of a dtype and byte order, with every special one that it has."""
+    values = random_numbers(np.random.default_rng(seed), shape, dtype)
+    if values.dtype.kind == "f":
+        values.ravel()[: len(SPECIAL)] = SPECIAL[: values.size]
+    return values.astype(dtype)
+
+
+@pytest.mark.parametrize("affine", AFFINES, ids=repr)
+@pytest.mark.parametrize("dtype", ORDERED)
+def test_by_hand(dtype: str, affine: Affine) -> None:
+    """One voxel after the other in Python floats, which are float64."""
+    raw = numbers(dtype, (4, 5, 6))
+    out = np.empty(raw.shape, np.float32)
+    affine(raw, out)
+    tiny = np.finfo(np.float32).tiny
+    for got, value in zip(out.ravel(), raw.ravel(), strict=True):
+        x = float(value)
+        if dtype[1:] == "f4" and abs(x) < tiny:
+            x = 0.0
+        with np.errstate(over="ignore"):
+            wanted = np.float32(x * affine.scale + affine.shift)
+        wanted = np.float32(0) if abs(wanted) < tiny else wanted
+        wanted = min(max(wanted, np.float32(affine.low)), np.float32(affine.high)) if wanted == wanted else wanted
+        wanted = wanted if affine.keep or np.isfinite(x) else np.float32(affine.fill)
+        assert got.tobytes() == np.float32(wanted).tobytes() or (got != got and wanted != wanted), (value, got, wanted)
+
+
+@pytest.mark.parametrize("dtype", [d for d in ORDERED if d[2] in "12" and d[1] in "ui"])
+@pytest.mark.parametrize("view", ["plain", "flipped", "transposed"])
+@pytest.mark.parametrize("known", [False, True])
+def test_table_equals_arithmetic(monkeypatch: pytest.MonkeyPatch, dtype: str, view: str, known: bool) -> None:
+    monkeypatch.setattr(op, "_TABLE_GAIN", 0)
+    raw = numbers(dtype, (37, 40, 23)) // 3
+    raw = {"plain": raw, "flipped": raw[::-1, :, ::-1], "transposed": raw.transpose(2, 0, 1)}[view].astype(dtype)
+    for affine in AFFINES:
+        table, arithmetic = np.empty(raw.shape, np.float32), np.empty(raw.shape, np.float32)
+        op.decode_channel(raw, affine, table, (int(raw.min()), int(raw.max())) if known else None)
+        affine(raw, arithmetic)
+        assert table.tobytes() == arithmetic.tobytes()
+
+
+def test_a_signalling_nan_is_a_nan() -> None:
+    raw = np.array([[[0x7F800001, 0xFFA00000]]], np.uint32).view(np.float32)
+    out = np.empty(raw.shape, np.float32)
+    Affine(fill=3)(raw, out)
+    assert out.tolist() == [[[3, 3]]]
+
+
+def test_a_number_outside_the_span_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(op, "_TABLE_GAIN", 0)
+    raw = np.array([[[-3, 4, 5]]], np.int16)
+    out = np.empty(raw.shape, np.float32)
+    op.decode_channel(raw, Affine(), out, (-3, 4))
+    assert np.isnan(out).tolist() == [[[False, False, True]]]
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e-21, -1e-30, 1e-19, -0.5, 3.0])
+@pytest.mark.parametrize("scale", [1e-38, 1e-19, 0.1, 1 / 3, -7e-5])
+def test_no_subnormal_comes_of_integers(scale: float, shift: float) -> None:
+    """Also where the sum all but cancels."""
+    raw = np.append(np.arange(-32768, 32768), round(-shift / scale) if abs(shift / scale) < 2**31 else 0).astype("<i4")
+    out = np.empty(raw.shape, np.float32)
+    Affine(scale, shift)(raw, out)
+    assert ((np.abs(out) >= np.finfo(np.float32).tiny) | (out.view(np.uint32) == 0)).all()
+
+
+def packed_batch(seed: int, samples: int, channels: int, crop: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return raw rows and records of whole volumes stored in every dtype, order and orientation."""
+    rng = np.random.default_rng(seed)
+    rows, records = [], np.zeros((samples, channels, op.RECORD_WORDS), np.int64)
+    for sample in range(samples):
+        row = b""
+        for channel in range(channels):
+            dtype = ORDERED[rng.integers(len(ORDERED))]
+            shape = tuple(int(n) for n in rng.integers(1, 12, 3))
+            axes, signs = rng.permutation(3), rng.choice([-1, 1], 3)
+            stored = numbers(dtype, tuple(shape[a] for a in axes), int(rng.integers(2**32)))
+            steps = np.array([stored[0, 0].size * stored.shape[1], stored.shape[2], 1])
+            steps[0] = stored.shape[1] * stored.shape[2]
+            strides, base = [0, 0, 0], 0
+            for place, axis in enumerate(axes):
+                strides[axis] = int(signs[axis] * steps[place])
+                base += int(steps[place]) * (shape[axis] - 1) if signs[axis] < 0 else 0
+            origin = [int(rng.integers(-2, max(n - 1, 1))) for n in shape]
+            records[sample, channel] = op.make_record(
+                dtype=np.dtype(dtype).newbyteorder("=").name,
+                big_endian=dtype[0] == ">",
+                first_byte=len(row) + base * stored.itemsize,
+                itemsize=stored.itemsize,
+                strides=strides,
+                origin=origin,
+                flips=[bool(f) for f in rng.integers(0, 2, 3)],
+                crop=crop,
+                shape=shape,
+                affine=AFFINES[rng.integers(len(AFFINES))],
+            )
+            row += stored.tobytes() + bytes(-stored.nbytes % 16)
+        rows.append(np.frombuffer(row, np.uint8))
+    raw = np.zeros((samples, max(r.size for r in rows)), np.uint8)
+    for target, row_ in zip(raw, rows, strict=True):
+        target[: row_.size] = row_
+    return raw, records
+
+
+def aligned(raw: np.ndarray) -> np.ndarray:
+    """Return a copy at an address that is a multiple of 16, as a GPU's allocations are."""
+    memory = np.empty(raw.size + 16, np.uint8)
+    copy = memory[-memory.ctypes.data % 16 :][: raw.size].reshape(raw.shape)
+    copy[...] = raw
+    return copy
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@given(
+    seed=st.integers(0, 2**32),
+    crop=st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 40)),
+    order=st.sampled_from(ORDERS),
+    dtype=st.sampled_from(["float32", "float16"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_kernel_equals_reference(seed: int, crop: tuple[int, int, int], order: int, dtype: str) -> None:
+    cuda = HostCuda()
+    cuda.order = order
+    raw, records = packed_batch(seed, 2, 2, crop)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(op.launch, "array_module", lambda: cuda.arrays)
+        patch.setattr(op.launch, "kernel", cuda.kernel)
+        target, copy = op.decode_volume(aligned(raw), records, crop, dtype, twice=True)
+        alone = op.decode_volume(aligned(raw), records, crop, dtype)
+    expected = op.decode_volume_ref(raw, records, crop, dtype)
+    quiet = np.isnan(expected)
+    for got in (target, copy, alone):
+        np.testing.assert_array_equal(np.isnan(got), quiet)
+        assert np.where(quiet, 0, got).tobytes() == np.where(quiet, 0, expected).tobytes()
+
+
+def test_half_is_rounded_as_numpy_does(cuda_on_cpu: HostCuda) -> None:
+    """Every float16, the middles between them, and their neighbours in float32."""
+    every = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
+    middles = np.append((every[1:] + every[:-1]) / 2, [np.float32(65520), np.float32(1e9)])
+    near = np.concatenate([every, middles, np.nextafter(middles, 0), np.nextafter(middles, np.float32(np.inf))])
+    values = np.concatenate([near, -near]).astype("<f4")
+    values = np.append(values, np.zeros(-values.size % 4, np.float32)).reshape(1, 1, -1)
+    record = op.make_record(
+        dtype="float32", big_endian=False, first_byte=0, itemsize=4, strides=(0, 0, 1), origin=(0, 0, 0),
+        flips=(False,) * 3, crop=values.shape, shape=values.shape, affine=Affine(),
+    )  # fmt: skip
+    raw = aligned(values.view(np.uint8).reshape(1, -1))
+    got = op.decode_volume(raw, record[None, None], values.shape, "float16")
+    with np.errstate(over="ignore"):
+        expected = op.decode_volume_ref(raw, record[None, None], values.shape, "float16")
+    assert got.tobytes() == expected.tobytes()
+
+
+def test_fill_is_what_a_record_holds() -> None:
+    """Straight to float16, the first of these would be rounded up, and by way of float32 to even."""
+    for fill, wanted in ((1 + 2**-11 + 2**-40, 1.0), (1e-42, 0.0), (-1e-42, 0.0), (0.1, np.float16(0.1))):
+        affine = Affine(fill=fill)
+        out = np.empty((1, 1, 1), np.float16)
+        out[...] = affine.fill
+        record = op.make_record(
+            dtype="uint8", big_endian=False, first_byte=0, itemsize=1, strides=(1, 1, 1), origin=(5, 5, 5),
+            flips=(False,) * 3, crop=(1, 1, 1), shape=(2, 2, 2), affine=affine,
+        )  # fmt: skip
+        decoded = op.decode_volume_ref(np.zeros((1, 16), np.uint8), record[None, None], (1, 1, 1), "float16")
+        assert out.tobytes() == decoded.tobytes() == np.float16(wanted).tobytes()
+
+
+def test_wrapper_refuses(cuda_on_cpu: HostCuda) -> None:
+    raw, records = np.zeros((2, 32), np.uint8), np.zeros((2, 1, op.RECORD_WORDS), np.int64)
+    for wrong in (raw.astype(np.int8), raw[0], np.zeros((2, 64), np.uint8)[:, ::2]):
+        with pytest.raises(TypeError, match="raw: wanted a contiguous"):
+            op.decode_volume(wrong, records, (2, 2, 2))
+    with pytest.raises(TypeError, match="records: wanted"):
+        op.decode_volume(raw, records.astype(np.int32), (2, 2, 2))
+    for rows, words in (
+        (raw[:1], records),
+        (raw, np.zeros((2, 1, 8), np.int64)),
+        (np.zeros((2, 30), np.uint8), records),
+    ):
+        with pytest.raises(ValueError, match="wanted raw"):
+            op.decode_volume(rows, words, (2, 2, 2))

@@ -1,0 +1,110 @@
+"""The elementary functions: near the exact ones, and the same bits in the kernels' text."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dali_cr.ops import elementary as op
+from tests.cuda_on_cpu.host import compiler, host_kernel_from_text
+from tests.ops.test_gather import assert_same
+
+SOURCES = ("elementary.cuh",)
+
+
+def on_device(function: str, x: np.ndarray, kind: str = "float") -> np.ndarray:
+    """Return a function of `elementary.cuh` of each number."""
+    if compiler() is None:
+        pytest.skip("needs a C++ compiler")
+    from dali_cr.ops.launch import cuda_source
+
+    text = (
+        cuda_source(*SOURCES)
+        + f"""
+    extern "C" __global__ void each({kind}* out, const {kind}* in, int count) {{
+      const int i = blockIdx.x * blockDim.x + threadIdx.x;
+      if (i < count) out[i] = {function}(in[i]);
+    }}"""
+    )
+    out = np.empty_like(x)
+    host_kernel_from_text("each", text)((-(-x.size // 256),), (256,), (out, x, np.int32(x.size)))
+    return out
+
+
+def test_log2() -> None:
+    rng = np.random.default_rng(0)
+    x = np.exp2(rng.uniform(-126, 128, 20000)).astype(np.float32)
+    x = np.concatenate([x, 1 + np.float32(2.0**-23) * np.arange(-999, 999, dtype=np.float32), [1.1754944e-38]])
+    x = x.astype(np.float32)
+    got, wanted = op.log2(x), np.log2(x.astype(np.float64))
+    assert (np.abs(got - wanted) <= 1.5e-7 * np.maximum(1, np.abs(wanted))).all()
+    near = np.abs(x - 1) < 0.2
+    np.testing.assert_allclose(got[near], wanted[near], rtol=4e-7)
+    assert_same(on_device("log2_of", x), got)
+
+
+def test_exp2() -> None:
+    x = np.append(np.random.default_rng(0).uniform(-126, 128, 20000), [-126, -0.0, 0, 1, 127.99999]).astype(np.float32)
+    got, wanted = op.exp2(x.copy()), np.exp2(x.astype(np.float64))
+    np.testing.assert_allclose(got, wanted, rtol=2e-7)
+    assert_same(on_device("exp2_of", x), got)
+    beyond = np.float32([-1e30, -np.inf, -126.00001, 128, 200, np.inf])
+    assert_same(op.exp2(beyond.copy()), np.float32([0, 0, 0, np.inf, np.inf, np.inf]))
+    assert_same(on_device("exp2_of", beyond), np.float32([0, 0, 0, np.inf, np.inf, np.inf]))
+
+
+def test_quarter_sine() -> None:
+    y = np.linspace(0, 1, 20001, dtype=np.float32)
+    got = op.quarter_sine(y)
+    np.testing.assert_allclose(got, np.sin(np.pi / 2 * y.astype(np.float64)), atol=1.2e-7)
+    assert (got.min(), got[-1] <= 1.0000001) == (0, True)
+    assert_same(on_device("quarter_sine", y), got)
+
+
+def test_exp_double() -> None:
+    x = np.append(np.random.default_rng(0).uniform(-700, 0, 20000), [0, -32.0, -1e-300])
+    got = op.exp_double(x)
+    np.testing.assert_allclose(got, np.exp(x), rtol=1e-15)
+    assert_same(on_device("exp_double", x, "double"), got)
+
+
+@pytest.mark.parametrize("name", ["_LOG2", "_EXP2", "_SINE"])
+def test_coefficients_are_float32(name: str) -> None:
+    """Written in as few digits as make a float32, so that both texts have the same."""
+    coefficients: Any = getattr(op, name)
+    assert [float(str(np.float32(c))) for c in coefficients] == list(coefficients)
+
+
+SMALL = 2.0**-70
+
+
+def hard(seed: int, size: int) -> np.ndarray:
+    """Return zeros, infinities, NaN, and numbers on either side of a bound."""
+    rng = np.random.default_rng(seed)
+    bound = np.float32(SMALL)
+    kinds = [0, bound, np.nextafter(bound, np.float32(1)), np.nextafter(bound, np.float32(0)), 1, np.inf, np.nan, 1e-38]
+    if seed % 3 == 0:
+        kinds = kinds[:3] + kinds[4:7]
+    signs = [1] if seed % 2 else [1, -1]
+    return (rng.choice(np.float32(kinds), size) * rng.choice(np.float32(signs), size)).astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_flush(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(op, "_LOOKED_AT", 7)
+    array = hard(seed, 1 + 3 * seed).reshape(1, -1)
+    small = (np.abs(array) < SMALL) & ((array != 0) | np.signbit(array))
+    assert op.has_below(array, SMALL) == small.any()
+    wanted = np.where(np.abs(array) < SMALL, np.float32(0), array)
+    above = array[array > 0]
+    least = 0.0 if np.signbit(array).any() else float(above.min()) if above.size else np.inf
+    assert op.least_above(array) == least
+    op.flush(array, SMALL)
+    assert_same(array, wanted)
+    assert not np.signbit(array[array == 0]).any()
+
+
+def test_nothing_is_below_in_nothing() -> None:
+    none = np.empty((0, 3), np.float32)
+    op.flush(none, SMALL)
+    assert (op.has_below(none, SMALL), op.least_above(none)) == (False, 0.0)

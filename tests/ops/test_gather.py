@@ -1,0 +1,289 @@
+"""Gathering views: records, boxes and the kernel all give the same bits."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dali_cr.ops import gather as op
+from dali_cr.ops.cpu import interpolate
+from dali_cr.ops.cpu.gather_box import MARGIN, gather_boxed
+from dali_cr.ops.cpu.interpolate import Box
+from dali_cr.ops.decode import Affine, decode_volume_ref, make_record
+from tests.cuda_on_cpu.host import ORDERS, HostCuda, compiler
+from tests.ops.test_decode import AFFINES, ORDERED, aligned, numbers
+
+Triple = tuple[int, int, int]
+MODES = ["trilinear", "nearest", "held"]
+MAPS = ["turned", "straight", "whole", "any", "odd"]
+
+ODD = [np.nan, np.inf, -np.inf, 1e300, -1e17, 2.0**31, -(2.0**40), 1e-300]
+
+
+def turned(rng: np.random.Generator, scale: float) -> np.ndarray:
+    """Return a rotation by any angles, scaled."""
+    return scale * np.linalg.qr(rng.normal(size=(3, 3)))[0]
+
+
+def map_of(rng: np.random.Generator, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return a matrix and an offset near a volume of up to 11 voxels an edge, of one of the kinds `MAPS`."""
+    matrix = {
+        "turned": turned(rng, rng.uniform(0.3, 2)),
+        "straight": np.diag(rng.choice([-1, 1], 3) * rng.uniform(0.2, 3, 3)),
+        "whole": np.diag(rng.choice([-2, -1, 1], 3)).astype(float)[rng.permutation(3)],
+        "any": rng.normal(0, 2, (3, 3)),
+        "odd": turned(rng, 1),
+    }[kind]
+    offset = rng.uniform(-3, 14, 3)
+    if kind == "whole" or rng.random() < 0.5:
+        offset = np.round(2 * offset) / 2
+    if kind == "odd":
+        matrix[tuple(rng.integers(0, 3, 2))] = rng.choice(ODD)
+        offset[rng.integers(3)] = rng.choice(ODD)
+    return matrix, offset
+
+
+def packed_views(seed: int, counts: Triple, mode: str, in_arena: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return raw rows, one stored volume a channel, and the records of views of them."""
+    rng = np.random.default_rng(seed)
+    rows, records = [], np.zeros((*counts, op.RECORD_WORDS), np.int64)
+    for sample in range(counts[0]):
+        row = b""
+        for channel in range(counts[2]):
+            dtype = ORDERED[rng.integers(len(ORDERED))]
+            shape, axes, signs = rng.integers(1, 12, 3), rng.permutation(3), rng.choice([-1, 1], 3)
+            stored = numbers(dtype, tuple(int(shape[a]) for a in axes), int(rng.integers(2**32)))
+            steps = np.array(stored.strides) // stored.itemsize
+            strides, base = np.zeros(3, int), 0
+            for place, axis in enumerate(axes):
+                strides[axis] = signs[axis] * steps[place]
+                base += int(steps[place]) * (int(shape[axis]) - 1) if signs[axis] < 0 else 0
+            lo = rng.integers(0, 2, 3) * (shape > 2)
+            for view in range(counts[1]):
+                matrix, offset = map_of(rng, MAPS[rng.integers(len(MAPS))])
+                records[sample, view, channel] = op.make_gather_record(
+                    dtype=np.dtype(dtype).newbyteorder("=").name,
+                    big_endian=dtype[0] == ">",
+                    first_byte=len(row) + base * stored.itemsize,
+                    itemsize=stored.itemsize,
+                    strides=strides.tolist(),
+                    lo=lo,
+                    hi=shape - rng.integers(0, 2, 3) * (shape > 3),
+                    affine=AFFINES[rng.integers(len(AFFINES))],
+                    matrix=matrix,
+                    offset=offset,
+                    nearest=mode == "nearest",
+                    held=mode == "held",
+                    in_arena=in_arena,
+                )
+            row += stored.tobytes() + bytes(-stored.nbytes % 16)
+        rows.append(np.frombuffer(row, np.uint8))
+    raw = np.zeros((counts[0], max(row.size for row in rows)), np.uint8)
+    for target, bytes_ in zip(raw, rows, strict=True):
+        target[: bytes_.size] = bytes_
+    return raw, records
+
+
+def assert_same(got: np.ndarray, wanted: np.ndarray) -> None:
+    quiet = np.isnan(wanted)
+    np.testing.assert_array_equal(np.isnan(got), quiet)
+    assert np.where(quiet, 0, got).tobytes() == np.where(quiet, 0, wanted).tobytes()
+
+
+@pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@given(
+    seed=st.integers(0, 2**32),
+    shape=st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 40)),
+    order=st.sampled_from(ORDERS),
+    mode=st.sampled_from(MODES),
+)
+@settings(max_examples=60, deadline=None)
+def test_kernel_equals_reference(seed: int, shape: Triple, order: int, mode: str) -> None:
+    cuda = HostCuda()
+    cuda.order = order
+    raw, records = packed_views(seed, (2, 2, 2), mode, False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(op.launch, "array_module", lambda: cuda.arrays)
+        patch.setattr(op.launch, "kernel", cuda.kernel)
+        got = op.gather_views(aligned(raw), records, shape)
+    assert_same(got, op.gather_views_ref(raw, records, shape))
+
+
+def test_kernel_reads_the_arena(cuda_on_cpu: HostCuda) -> None:
+    volume = aligned(np.arange(-30, 30, dtype="<i2").view(np.uint8)).view("<i2").reshape(3, 4, 5)
+    record = op.make_gather_record(
+        dtype="int16", big_endian=False, first_byte=0, itemsize=2, strides=(20, 5, 1), lo=(0, 0, 0), hi=(3, 4, 5),
+        affine=Affine(), matrix=np.eye(3), offset=(0.25, -1, 0), in_arena=True,
+    )  # fmt: skip
+    row, arena = aligned(np.full((1, 16), 99, np.uint8)), volume.view(np.uint8).reshape(-1)
+    got = op.gather_views(row, record[None, None, None], (2, 4, 5), arena=arena)
+    assert_same(got, op.gather_views_ref(row, record[None, None, None], (2, 4, 5), arena=arena))
+    np.testing.assert_array_equal(got[0, 0, 0, :, 1], volume[:2, 0] * 0.75 + volume[1:, 0] * 0.25)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@given(
+    seed=st.integers(0, 2**32),
+    kind=st.sampled_from(MAPS),
+    out_shape=st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(1, 90)),
+    mode=st.sampled_from(MODES),
+    scale=st.sampled_from([1, 1e-12, 1e-18, 1e-25, 1e-30, 1e37]),
+)
+@settings(max_examples=150, deadline=None)
+def test_box_equals_reference(seed: int, kind: str, out_shape: Triple, mode: str, scale: float) -> None:
+    nearest, held = mode == "nearest", mode == "held"
+    rng = np.random.default_rng(seed)
+    shape = tuple(int(n) for n in rng.integers(1, 12, 3))
+    box = (rng.normal(0, scale, shape) * rng.choice([0, 1e-6, 1], shape)).astype("<f4")
+    box[np.abs(box) < np.finfo(np.float32).tiny] = 0
+    (matrix, offset), lo, fill = map_of(rng, kind), rng.integers(0, 3, 3), float(rng.choice([0, -1.5, 3 * scale]))
+    strides = (shape[1] * shape[2], shape[2], 1)
+    record = op.make_gather_record(
+        dtype="float32", big_endian=False, first_byte=-4 * int(lo @ strides), itemsize=4, strides=strides,
+        lo=lo, hi=lo + shape, affine=Affine(fill=fill), matrix=matrix, offset=offset, nearest=nearest, held=held,
+    )  # fmt: skip
+    wanted = op.gather_views_ref(np.frombuffer(box.tobytes(), np.uint8)[None], record[None, None, None], out_shape)
+    got = np.full(out_shape, np.nan, np.float32)
+    op.gather_box(box, lo, fill, matrix, offset, out_shape, got, nearest, held)
+    assert_same(got, wanted[0, 0, 0])
+    turned_box = np.ascontiguousarray(box.T).T
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interpolate, "_CACHED_VOXELS", int(rng.integers(1, 200)))
+        op.gather_box(turned_box, lo, fill, matrix, offset, out_shape, got[::1], nearest, held)
+    assert_same(got, wanted[0, 0, 0])
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    kinds=st.lists(st.sampled_from(MAPS), min_size=1, max_size=4),
+    straight=st.booleans(),
+    edges=st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 30)),
+    scale=st.sampled_from([1, 1e-12, 1e-18, 1e-25, 1e-30]),
+)
+@settings(max_examples=100, deadline=None)
+def test_several_views_of_a_box_equal_each_of_them(
+    seed: int, kinds: list[str], straight: bool, edges: Triple, scale: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    shape = tuple(int(n) for n in rng.integers(1, 12, 3))
+    voxels = (rng.normal(0, scale, shape) * rng.choice([0, 1e-6, 1], shape)).astype(np.float32)
+    voxels[np.abs(voxels) < np.finfo(np.float32).tiny] = 0
+    lo, fill, count = rng.integers(0, 3, 3), float(rng.choice([0, -1.5])), len(kinds)
+    maps_ = [map_of(rng, kind) for kind in kinds]
+    if straight:
+        maps_ = [(np.diag(np.diag(matrix)), offset) for matrix, offset in maps_]
+    box = Box(np.pad(voxels, MARGIN, constant_values=fill), lo - MARGIN)
+    got = np.full((count, 2, *edges), np.nan, np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interpolate, "_CACHED_VOXELS", int(rng.integers(1, 3000)))
+        gather_boxed(box, np.stack([m for m, _ in maps_]), np.stack([o for _, o in maps_]), got[:, 1])
+    assert np.isnan(got[:, 0]).all()
+    for (matrix, offset), view in zip(maps_, got[:, 1], strict=True):
+        wanted = np.empty(edges, np.float32)
+        op.gather_box(voxels, lo, fill, matrix, offset, edges, wanted)
+        assert_same(view, wanted)
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=30, deadline=None)
+def test_whole_steps_are_a_crop(seed: int) -> None:
+    """Without a turn between voxels, a view is what `decode_volume` crops and flips."""
+    rng = np.random.default_rng(seed)
+    shape, crop = (tuple(int(n) for n in rng.integers(2, 9, 3)) for _ in range(2))
+    volume, flips, origin = numbers("<i2", shape), rng.integers(0, 2, 3), rng.integers(-3, 4, 3)
+    row = np.frombuffer(volume.tobytes() + bytes(16), np.uint8)[None]
+    where: dict[str, Any] = {
+        "dtype": "int16", "big_endian": False, "first_byte": 0, "itemsize": 2,
+        "strides": (shape[1] * shape[2], shape[2], 1), "affine": Affine(0.1, 2, -5, 900, fill=7),
+    }  # fmt: skip
+    wanted = make_record(origin=origin.tolist(), flips=flips.astype(bool).tolist(), crop=crop, shape=shape, **where)
+    offset = np.where(flips, origin + np.array(crop) - 1, origin)
+    for mode in ({}, {"nearest": True}, {"held": True}):
+        record = op.make_gather_record(
+            lo=(0, 0, 0), hi=shape, matrix=np.diag(1 - 2 * flips), offset=offset, **mode, **where
+        )
+        got = op.gather_views_ref(row, record[None, None, None], crop)
+        assert_same(got[:, 0], decode_volume_ref(row, wanted[None, None], crop))
+
+
+@pytest.mark.parametrize("nearest", [False, True])
+def test_agrees_with_scipy(nearest: bool) -> None:
+    ndimage = pytest.importorskip("scipy.ndimage")
+    rng = np.random.default_rng(3)
+    box = rng.normal(0, 1, (20, 22, 24)).astype(np.float32)
+    for matrix in (turned(rng, 0.8), np.diag([1.3, -0.7, 0.9])):
+        offset = np.array([10, 11, 12]) - matrix @ (9, 10, 11)
+        got = np.empty((18, 20, 22), np.float32)
+        op.gather_box(box, (0, 0, 0), 0.5, matrix, offset, got.shape, got, nearest)
+        order = 0 if nearest else 1
+        mode = "grid-constant"
+        wanted = ndimage.affine_transform(box, matrix, offset, got.shape, order=order, mode=mode, cval=0.5)
+        np.testing.assert_allclose(got, wanted, atol=2e-6)
+
+
+def test_threads_do_not_share_work_memory() -> None:
+    rng = np.random.default_rng(0)
+    box = rng.random((40, 50, 60), dtype=np.float32)
+    matrices, shapes = [turned(rng, 1) for _ in range(24)], [(8, 16, 16 + i) for i in range(24)]
+
+    def gather(i: int) -> bytes:
+        out = np.empty(shapes[i], np.float32)
+        op.gather_box(box, (0, 0, 0), 0.0, matrices[i], (20, 20, 20), shapes[i], out)
+        return out.tobytes()
+
+    wanted = [gather(i) for i in range(24)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(gather, range(24))) == wanted
+
+
+def test_a_half_goes_up() -> None:
+    box, got = np.float32([[[1, 2, 4]]]), np.empty((1, 1, 4), np.float32)
+    op.gather_box(box, (0, 0, 0), 9.0, np.eye(3), (0, 0, -0.5), got.shape, got, nearest=True)
+    np.testing.assert_array_equal(got, [[[1, 2, 4, 9]]])
+    op.gather_box(box, (0, 0, 0), 9.0, np.eye(3), (0, 0, -0.75), got.shape, got, nearest=True)
+    np.testing.assert_array_equal(got, [[[9, 1, 2, 4]]])
+
+
+def test_outside_is_fill_and_its_neighbours_blend() -> None:
+    box, got = np.full((2, 2, 2), 4, np.float32), np.empty((2, 2, 6), np.float32)
+    op.gather_box(box, (5, 5, 5), -1.0, np.eye(3), (5, 5, 3.5), got.shape, got)
+    np.testing.assert_array_equal(got, np.broadcast_to(np.float32([-1, 1.5, 4, 1.5, -1, -1]), got.shape))
+    op.gather_box(box[:0], (5, 5, 5), -1.0, np.eye(3), (5, 5, 5), got.shape, got)
+    np.testing.assert_array_equal(got, -1)
+
+
+def test_held_at_the_edges() -> None:
+    """Half a voxel outside there is the edge's value, beyond it only fill."""
+    box, got = np.float32([[[1, 2, 4]]]), np.empty((1, 1, 9), np.float32)
+    op.gather_box(box, (0, 0, 5), 9.0, np.diag([1, 1, 0.5]), (0, 0, 4.25), got.shape, got, held=True)
+    np.testing.assert_array_equal(got, [[[9, 1, 1.25, 1.75, 2.5, 3.5, 4, 9, 9]]])
+    op.gather_box(box, (0, 0, 5), 9.0, np.diag([1, 1, -1]), (-0.5, 0.5, 7.5), (1, 1, 4), got[..., :4], held=True)
+    np.testing.assert_array_equal(got[..., :4], [[[4, 3, 1.5, 1]]])
+
+
+def test_refuses(cuda_on_cpu: HostCuda) -> None:
+    raw, records = np.zeros((2, 32), np.uint8), np.zeros((2, 3, 1, op.RECORD_WORDS), np.int64)
+    for wrong in (raw.astype(np.int8), raw[0], np.zeros((2, 64), np.uint8)[:, ::2]):
+        with pytest.raises(TypeError, match="raw: wanted a contiguous"):
+            op.gather_views(wrong, records, (2, 2, 2))
+    with pytest.raises(TypeError, match="records: wanted"):
+        op.gather_views(raw, records[:, 0], (2, 2, 2))
+    for rows, words in ((raw[:1], records), (raw, records[..., :16].copy()), (np.zeros((2, 30), np.uint8), records)):
+        with pytest.raises(ValueError, match="gather_views: wanted"):
+            op.gather_views(rows, words, (2, 2, 2))
+    with pytest.raises(ValueError, match="out: wanted"):
+        op.gather_box(np.zeros((2, 2, 2), np.float32), (0, 0, 0), 0, np.eye(3), (0, 0, 0), (2, 2, 2), raw)
+    with pytest.raises(ValueError, match="itemsize: wanted 2 for int16, got 4"):
+        op.make_gather_record(
+            dtype="int16", big_endian=False, first_byte=0, itemsize=4, strides=(1, 1, 1), lo=(0, 0, 0), hi=(1, 1, 1),
+            affine=Affine(), matrix=np.eye(3), offset=(0, 0, 0),
+        )  # fmt: skip
+    with pytest.raises(ValueError, match="nearest, held: wanted one of them, got both"):
+        op.gather_box(
+            np.zeros((2, 2, 2), np.float32), (0, 0, 0), 0, np.eye(3), (0, 0, 0), (2, 2, 2), np.empty((2, 2, 2), "f4"),
+            nearest=True, held=True,
+        )  # fmt: skip

@@ -1,0 +1,126 @@
+"""Every kernel, in every form that an op asks for, compiles with the installed NVRTC for all GPUs: no GPU needed."""
+
+import ctypes
+import importlib
+import importlib.metadata
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import dali_cr.ops
+from dali_cr.ops import launch
+
+KERNELS = Path(__file__).resolve().parents[2] / "kernels"
+ARCHITECTURES = (70, 75, 80, 86, 89, 90, 100, 120)
+"""Volta to Blackwell; NVRTC 13 has dropped 70, NVRTC before 12.8 does not know 100 and 120."""
+
+OLD_GPU = "Architectures prior to '<compute/sm>_75' are deprecated"
+"""NVRTC 12.9 says so of Volta whatever the kernel; it compiles all the same."""
+
+DISTRIBUTIONS = ("nvidia-cuda-nvrtc-cu12", "nvidia-cuda-nvrtc")
+# What CuPy compiles with, and ptxas' word on memory that was meant to be registers.
+OPTIONS = (
+    "-ftz=true",
+    *launch.OPTIONS,
+    "--ptxas-options=--warn-on-spills",
+    "--ptxas-options=--warn-on-local-memory-usage",
+)
+
+
+def variants():
+    names = [f"dali_cr.ops.{found.name}" for found in pkgutil.iter_modules(dali_cr.ops.__path__)]
+    return [variant for name in names for variant in getattr(importlib.import_module(name), "VARIANTS", ())]
+
+
+def name_of(variant):
+    entry, _, defines = variant
+    return "-".join([entry, *(value.replace(" ", "_") for _, value in defines if value)])
+
+
+def installed_libraries():
+    found = []
+    for distribution in DISTRIBUTIONS:
+        try:
+            files = importlib.metadata.files(distribution) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        found += [Path(file.locate()) for file in files if re.fullmatch(r"libnvrtc\.so\.\d+", file.name)]
+    return found
+
+
+class Nvrtc:
+    """The few calls of NVRTC's C interface that compile a text to a cubin."""
+
+    def __init__(self, path):
+        for builtins in path.parent.glob("libnvrtc-builtins.so.*"):
+            ctypes.CDLL(str(builtins), ctypes.RTLD_GLOBAL)  # some builds do not look beside themselves
+        self.library = ctypes.CDLL(str(path))
+        count = ctypes.c_int()
+        self.call("nvrtcGetNumSupportedArchs", ctypes.byref(count))
+        supported = (ctypes.c_int * count.value)()
+        self.call("nvrtcGetSupportedArchs", supported)
+        self.architectures = [architecture for architecture in ARCHITECTURES if architecture in supported]
+
+    def call(self, function, *arguments):
+        if status := getattr(self.library, function)(*arguments):
+            raise RuntimeError(f"{function} returned {status}")
+
+    def compile(self, text, architecture):
+        """Return the size of the cubin, 0 if there is none, and the log.
+
+        The text must be ASCII: CuPy writes it to a file in the locale's encoding.
+        """
+        program, size = ctypes.c_void_p(), ctypes.c_size_t()
+        self.call("nvrtcCreateProgram", ctypes.byref(program), text.encode("ascii"), b"kernel.cu", 0, None, None)
+        options = [option.encode() for option in (*OPTIONS, f"--gpu-architecture=sm_{architecture}")]
+        failed = self.library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
+        self.call("nvrtcGetProgramLogSize", program, ctypes.byref(size))
+        buffer = ctypes.create_string_buffer(size.value)
+        self.call("nvrtcGetProgramLog", program, buffer)
+        log = "".join(line for line in buffer.value.decode().splitlines(keepends=True) if OLD_GPU not in line)
+        if not failed:
+            self.call("nvrtcGetCUBINSize", program, ctypes.byref(size))
+        self.call("nvrtcDestroyProgram", ctypes.byref(program))
+        return 0 if failed else size.value, log
+
+
+@pytest.fixture(scope="module", params=installed_libraries() or [None], ids=lambda path: path.name if path else "none")
+def nvrtc(request):
+    if request.param is None:
+        pytest.skip("needs NVRTC, which the extras cu12 and cu13 bring")
+    return Nvrtc(request.param)
+
+
+@pytest.mark.parametrize("variant", variants(), ids=name_of)
+def test_compiles_without_a_word_for_every_architecture(nvrtc, variant):
+    entry, sources, defines = variant
+    text = launch.specialised_source(sources, defines)
+    assert re.search(rf'extern "C" __global__ [^;{{]*\b{entry}\(', text)
+    for architecture in nvrtc.architectures:
+        size, log = nvrtc.compile(text, architecture)
+        assert (log, size > 0) == ("", True), f"sm_{architecture}"
+
+
+def test_warnings_spills_and_errors_would_be_noticed(nvrtc):
+    newest = nvrtc.architectures[-1]
+    kernel = 'extern "C" __global__ void k(float* a, int n) {{ {} }}'
+    assert "never referenced" in nvrtc.compile(kernel.format("int idle;"), newest)[1]
+    spilling = "float x[99]; for (int i = 0; i < 99; ++i) x[i] = a[i * n]; while (--n) a[n] = x[(int)a[n]];"
+    assert "Local memory used" in nvrtc.compile(kernel.format(spilling), newest)[1]
+    size, log = nvrtc.compile(kernel.format("a[0] = nowhere;"), newest)
+    assert size == 0
+    assert "nowhere" in log
+
+
+def test_at_least_five_generations_are_compiled_for(nvrtc):
+    assert len(nvrtc.architectures) >= 5
+
+
+def test_every_kernel_file_and_entry_is_asked_for_by_an_op():
+    files = sorted(KERNELS.glob("*.cu*"))
+    assert {source for _, sources, _ in variants() for source in sources} == {path.name for path in files}
+    text = re.sub(r"__launch_bounds__\(\d+\)", "", "".join(path.read_text() for path in files))
+    entries = re.findall(r'extern "C" __global__ [^;{]*?(\w+)\(', text)
+    assert {entry for entry, _, _ in variants()} == set(entries)

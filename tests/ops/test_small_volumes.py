@@ -1,0 +1,105 @@
+"""Every op on volumes of each small size: parts that are cut short or empty, and crops outside of the volume."""
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from dali_cr import Swap
+from dali_cr.ops import blur, decode, erase, gamma, gather, noise, swap, zscore
+from dali_cr.ops.decode import Affine
+from dali_cr.plan.swaps import draw_batch
+from tests.cuda_on_cpu.host import HostCuda
+from tests.ops.test_blur import volumes
+from tests.ops.test_decode import aligned
+from tests.ops.test_gather import assert_same
+
+Array = np.ndarray
+SIZES = range(1, 41)
+COUNTERS = np.array([[7, 0], [8, 1], [2**40, 2**24 - 1]])
+DEVIATIONS = np.float32([0.5, 0, 1e-20])
+SIGMAS = np.float32([[0.3, 0.5, 0.7], [0, 1.5, 2], [2, 0, 0.2]])
+EXPONENTS = np.float32([0.7, 1, 1.4])
+
+OPS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
+    "blur": (lambda array: blur.blur_ref(array, SIGMAS), lambda array: blur.blur(array, SIGMAS, 8)),
+    "gamma": (lambda array: gamma.gamma_ref(array, EXPONENTS), lambda array: gamma.gamma(array, EXPONENTS)),
+    "noise": (
+        lambda array: noise.add_noise_ref(array, DEVIATIONS, 3, COUNTERS),
+        lambda array: noise.add_noise(array, DEVIATIONS, 3, COUNTERS),
+    ),
+    "zscore": (zscore.zscore_ref, zscore.zscore),
+}
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("axis", [2, 3, 4], ids="DHW")
+def test_kernels_equal_references(cuda_on_cpu: HostCuda, op: str, axis: int) -> None:
+    reference, kernel = OPS[op]
+    for size, channels in itertools.product(SIZES, (1, 2)):
+        shape = [3, channels, 1, 1, 1]
+        shape[axis] = size
+        array = volumes(tuple(shape), size)
+        assert_same(kernel(array.copy()), reference(array))
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3, 7])
+def test_noise_in_parts_that_end_past_the_last_voxel(monkeypatch: pytest.MonkeyPatch, blocks: int) -> None:
+    """The last of the four quarters is up to three voxels shorter than the others."""
+    arrays = [volumes((3, 1, 1, 1, size), size) for size in SIZES]
+    wanted = [noise.add_noise_ref(array, DEVIATIONS, 3, COUNTERS) for array in arrays]
+    monkeypatch.setattr(noise, "_CACHED_BLOCKS", blocks)
+    for array, whole in zip(arrays, wanted, strict=True):
+        assert_same(noise.add_noise_ref(array, DEVIATIONS, 3, COUNTERS), whole)
+
+
+def test_blur_and_gamma_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays = [volumes((3, 1, 2, 1, size), size) for size in SIZES]
+    for module, op in ((blur, OPS["blur"][0]), (gamma, OPS["gamma"][0])):
+        wanted = [op(array) for array in arrays]
+        for voxels in (1, 2, 3, 7):
+            monkeypatch.setattr(module, "_CACHED_VOXELS", voxels)
+            for array, whole in zip(arrays, wanted, strict=True):
+                assert_same(op(array), whole)
+
+
+def test_swaps_and_erasures(cuda_on_cpu: HostCuda) -> None:
+    for size in SIZES[1:]:
+        array = np.arange(2 * size, dtype=np.float32).reshape(2, 1, 1, 1, size)
+        boxes = draw_batch(size, [0, 1], (1, 1, size), Swap(9, (1, 1)))
+        swapped, wanted = array.copy(), array.copy()
+        swap.swap_in_place_ref(wanted, boxes)
+        swap.swap_in_place(swapped, boxes)
+        assert_same(swapped, wanted)
+        fills = np.full((2, 1), -1, np.float32)
+        erased, wanted = array.copy(), array.copy()
+        erase.erase_in_place_ref(wanted, boxes, fills)
+        erase.erase_in_place(erased, boxes, fills)
+        assert_same(erased, wanted)
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_crops_beside_the_volume(cuda_on_cpu: HostCuda, flipped: bool) -> None:
+    """From wholly before the volume to wholly after it; `gather` and `decode` see the same."""
+    length, edge = 5, 4
+    raw = aligned(np.arange(1, 17, dtype=np.uint8).reshape(1, 16))
+    where = {"dtype": "uint8", "big_endian": False, "first_byte": 0, "itemsize": 1, "strides": (length, length, 1)}
+    for origin in range(-9, 10):
+        places = origin + np.arange(edge)[:: -1 if flipped else 1]
+        wanted = np.where((places >= 0) & (places < length), places + 1, 0).astype(np.float32).reshape(1, 1, 1, 1, edge)
+        record = decode.make_record(
+            origin=(0, 0, origin), flips=(False, False, flipped), crop=(1, 1, edge), shape=(1, 1, length),
+            affine=Affine(), **where,
+        )[None, None]  # fmt: skip
+        assert_same(decode.decode_volume_ref(raw, record, (1, 1, edge)), wanted)
+        assert_same(decode.decode_volume(raw, record, (1, 1, edge)), wanted)
+        matrix, offset = np.diag([1, 1, -1 if flipped else 1]), (0, 0, int(places[0]))
+        look = gather.make_gather_record(
+            lo=(0, 0, 0), hi=(1, 1, length), affine=Affine(), matrix=matrix, offset=offset, **where
+        )[None, None, None]
+        assert_same(gather.gather_views_ref(raw, look, (1, 1, edge)), wanted[None])
+        assert_same(gather.gather_views(raw, look, (1, 1, edge)), wanted[None])
+        view, box = np.empty((1, 1, edge), np.float32), raw[:, :length].astype(np.float32)[None]
+        gather.gather_box(box, (0, 0, 0), 0.0, matrix, offset, view.shape, view)
+        assert_same(view, wanted[0, 0])

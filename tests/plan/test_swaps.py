@@ -1,0 +1,135 @@
+"""Drawn pairs are disjoint, uniform over all disjoint pairs, and reach every position."""
+
+import itertools
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dali_cr import Swap, draw_swaps
+from dali_cr.plan import swaps
+
+Triple = tuple[int, int, int]
+
+
+@pytest.mark.parametrize("m", range(1, 10))
+@pytest.mark.parametrize("p", range(1, 10))
+def test_an_axis_pairs_are_each_counted_once(m: int, p: int) -> None:
+    """The closed forms against counting."""
+    lengths = np.array(m), np.array(p)
+    apart, close, free = swaps._pair_counts(*lengths)
+    every = set(itertools.product(range(m), repeat=2))
+    wide = {(a, b) for a, b in every if abs(a - b) >= p}
+    for pair, count, wanted in ((swaps._pair_apart, apart, wide), (swaps._pair_close, close, every - wide)):
+        drawn = list(zip(*(n.tolist() for n in pair(np.arange(count), *lengths)), strict=True))
+        assert set(drawn) == wanted
+        assert len(drawn) == len(wanted)
+    assert free == len(every)
+
+
+def chi_square(shape: Triple, size: Triple, draws: int, seed: int) -> tuple[float, int]:
+    """Return the statistic of the drawn pairs against uniform over all disjoint pairs, and how many pairs there are."""
+    places = list(itertools.product(*(range(n - p + 1) for n, p in zip(shape, size, strict=True))))
+    disjoint = {
+        (*a, *b) for a in places for b in places if any(abs(x - y) >= p for x, y, p in zip(a, b, size, strict=True))
+    }
+    drawn = draw_swaps(seed, 0, shape, Swap(iterations=draws, patch=size))
+    counts = Counter(tuple(row) for row in drawn[:, :2].reshape(draws, 6).tolist())
+    assert set(counts) <= disjoint
+    expected = draws / len(disjoint)
+    return sum((counts[pair] - expected) ** 2 for pair in disjoint) / expected, len(disjoint)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [
+        ((4, 3, 5), (2, 2, 2)),
+        ((1, 6, 6), (1, 2, 3)),
+        ((1, 1, 9), (1, 1, 2)),
+        ((4, 5, 4), (2, 3, 4)),
+        ((6, 2, 2), (3, 2, 2)),
+        ((5, 5, 5), (1, 1, 4)),
+        ((3, 7, 3), (3, 3, 3)),
+    ],
+    ids=str,
+)
+def test_uniform_over_disjoint_pairs(shape: Triple, size: Triple) -> None:
+    statistic, pairs = chi_square(shape, size, draws=max(10_000, 20 * 2000), seed=11)
+    freedom = pairs - 1
+    # Wilson-Hilferty: the cube root of chi-square / freedom is near normal; 3.1 deviations is p = 0.001.
+    limit = freedom * (1 - 2 / (9 * max(freedom, 1)) + 3.1 * np.sqrt(2 / (9 * max(freedom, 1)))) ** 3
+    assert statistic <= limit
+
+
+@pytest.mark.parametrize(
+    ("shape", "patch"),
+    [
+        ((64, 64, 64), (4, 16)),
+        ((128, 128, 128), 15),
+        ((32, 64, 64), (4, 4, 8)),
+        ((1, 512, 512), (1, 256, 512)),
+        ((32, 32, 32), 16),
+        ((9, 8, 31), ((1, 9), (1, 8), (1, 15))),
+    ],
+    ids=str,
+)
+def test_ten_thousand_draws(shape: Triple, patch: object) -> None:
+    """Disjoint, inside, and the first and the last origin of every axis are reached."""
+    swap = Swap(iterations=100, patch=patch)  # type: ignore[arg-type]
+    drawn = swaps.draw_batch(5, np.arange(100), shape, swap).reshape(-1, 3, 3)
+    a, b, size = np.moveaxis(drawn, 1, 0)
+    assert (np.minimum(a, b) >= 0).all()
+    assert (np.maximum(a, b) + size <= shape).all()
+    assert (np.abs(a - b) >= size).any(-1).all()
+    for axis, (low, high) in enumerate(swap.edges(shape)):
+        assert (size[:, axis].min(), size[:, axis].max()) == (low, high)
+        assert (a[:, axis] == 0).any()
+        assert (b[:, axis] == 0).any()
+        assert (a[:, axis] + size[:, axis] == shape[axis]).any()
+        assert (b[:, axis] + size[:, axis] == shape[axis]).any()
+
+
+def test_every_edge_is_as_likely() -> None:
+    sizes = draw_swaps(0, 0, (64, 64, 64), Swap(iterations=13_000, patch=(4, 16)))[:, 2]
+    for axis in range(3):
+        counts = np.bincount(sizes[:, axis], minlength=17)[4:]
+        assert ((counts - 1000) ** 2 / 1000).sum() < 32.9  # 12 degrees of freedom, p = 0.001
+    assert np.abs(np.corrcoef(sizes.T) - np.eye(3)).max() < 0.05
+
+
+@given(
+    shape=st.tuples(*[st.integers(1, 40)] * 3),
+    low=st.integers(1, 20),
+    more=st.integers(0, 10),
+    sample=st.integers(0, 2**63),
+    seed=st.integers(0, 2**64 - 1),
+)
+@settings(max_examples=200, deadline=None)
+def test_possible_is_drawn_and_impossible_raises(shape: Triple, low: int, more: int, sample: int, seed: int) -> None:
+    swap = Swap(iterations=50, patch=(low, low + more))
+    high = [pair[1] for pair in swap.edges(shape)]
+    fits = all(h <= n for h, n in zip(high, shape, strict=True)) and any(
+        2 * h <= n for h, n in zip(high, shape, strict=True)
+    )
+    if not fits:
+        with pytest.raises(ValueError, match="do not fit"):
+            draw_swaps(seed, sample, shape, swap)
+        return
+    a, b, size = np.moveaxis(draw_swaps(seed, sample, shape, swap), 1, 0)
+    assert (np.minimum(a, b) >= 0).all()
+    assert (np.maximum(a, b) + size <= shape).all()
+    assert (np.abs(a - b) >= size).any(-1).all()
+
+
+def test_a_batch_is_its_samples() -> None:
+    swap, numbers = Swap(iterations=9, patch=(2, 5)), [4, 0, 2**40]
+    together = swaps.draw_batch(3, numbers, (12, 13, 14), swap)
+    for number, drawn in zip(numbers, together, strict=True):
+        np.testing.assert_array_equal(drawn, draw_swaps(3, number, (12, 13, 14), swap))
+    assert together.dtype == np.int32
+
+
+def test_no_iterations() -> None:
+    assert draw_swaps(0, 0, (4, 4, 4), Swap(iterations=0, patch=9)).shape == (0, 3, 3)

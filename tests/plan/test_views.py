@@ -1,0 +1,321 @@
+"""Views are a pure function of (seed, n), lie where they may, and lie there evenly."""
+
+import itertools
+import math
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import dali_cr
+from dali_cr import Views
+from dali_cr.plan import boxes as view_draw
+from dali_cr.plan.boxes import draw_second, overlap_of, partners, reach, room
+from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.sample import AffineView, SamplePlan, views_of
+from dali_cr.plan.views import ViewPlanner
+from tests.helpers.volumes import write_nifti
+
+SMALL = Views(
+    shape=(6, 10, 12),
+    sizes=((6, 10, 12), (9, 9, 12), (12, 15, 20)),
+    local_shape=(4, 4, 4),
+    local_sizes=((4, 4, 4), (2, 3, 4), (6, 8, 6)),
+    locals=3,
+    swap=dali_cr.Swap(5, 2),
+    flips=("H", "W"),
+    normalize=("window", 0, 120),
+    foreground=0.5,
+)
+PLANS = 10_000
+
+
+def boxes(plans: list[SamplePlan]) -> tuple[np.ndarray, np.ndarray]:
+    """Return origins and sizes, (B, V, 3)."""
+    numbers = np.array([[(view.origin, view.size) for view in views_of(plan)] for plan in plans])
+    return numbers[:, :, 0], numbers[:, :, 1]
+
+
+@pytest.fixture(scope="module", params=[None, (1.5, 0.7, 1.0)], ids=["own voxels", "resampled"])
+def planner(request: pytest.FixtureRequest, mixed_index: dali_cr.Index) -> ViewPlanner:
+    return ViewPlanner(mixed_index, replace(SMALL, spacing=request.param), 3)
+
+
+@pytest.fixture(scope="module")
+def plans(planner: ViewPlanner) -> list[SamplePlan]:
+    return planner.draw(np.arange(PLANS))
+
+
+def test_global_views_overlap_and_hold_the_local_ones(planner: ViewPlanner, plans: list[SamplePlan]) -> None:
+    origins, sizes = boxes(plans)
+    assert (overlap_of(origins[:, 0], sizes[:, 0], origins[:, 1], sizes[:, 1]) > SMALL.overlap).all()
+    low, high = origins[:, :2].min(1)[:, None], (origins + sizes)[:, :2].max(1)[:, None]
+    assert (origins[:, 2:] >= low).all()
+    assert ((origins + sizes)[:, 2:] <= high).all()
+
+
+def test_boxes_lie_in_the_volume_or_are_centred(planner: ViewPlanner, plans: list[SamplePlan]) -> None:
+    origins, sizes = boxes(plans)
+    lengths = planner._lengths[[plan.case for plan in plans]][:, None]
+    spare = lengths - sizes
+    assert ((origins >= 0) & (origins <= spare))[spare >= 0].all()
+    assert (origins == -((-spare) // 2))[spare < 0].all()
+    assert (spare < 0).any()
+
+
+def test_sizes_and_shapes_are_of_the_recipe(plans: list[SamplePlan]) -> None:
+    _, sizes = boxes(plans)
+    for part, asked in ((sizes[:, 0], SMALL.sizes), (sizes[:, 2:].reshape(-1, 3), SMALL.local_sizes)):
+        values, counts = np.unique(part, axis=0, return_counts=True)
+        assert {tuple(size) for size in values.tolist()} == set(asked)
+        share = counts / len(part)
+        assert (np.abs(share - 1 / 3) < 5 * math.sqrt(2 / 9 / len(part))).all()
+    assert {view.shape for view in plans[0].views[:2]} == {SMALL.shape}
+    assert {view.shape for view in plans[0].views[2:]} == {SMALL.local_shape}
+
+
+def test_what_is_drawn_for_a_view_fills_its_range_evenly(plans: list[SamplePlan]) -> None:
+    views = [view for plan in plans for view in views_of(plan)]
+    drawn = {
+        "angles": (np.array([v.angles for v in views]), -10, 10),
+        "scales": (np.array([v.scales for v in views]), 0.9, 1.1),
+        "blur": (np.array([v.blur for v in views]), 0, 2),
+        "noise": (np.array([v.noise for v in views])[:, None], 0, 0.25),
+        "gamma": (np.log([v.gamma for v in views])[:, None], -0.3, 0.3),
+    }
+    for name, (values, low, high) in drawn.items():
+        assert values.min() >= low - 1e-6, name
+        assert values.max() <= high + 1e-6, name
+        for axis in values.T:
+            counts = np.histogram(axis, 20, (low - 1e-6, high + 1e-6))[0]
+            assert np.abs(counts / len(views) - 0.05).max() < 5 * math.sqrt(0.05 / len(views)), name
+    together = np.concatenate([values for values, _, _ in drawn.values()], axis=1)
+    assert np.abs(np.corrcoef(together.T) - np.eye(together.shape[1])).max() < 5 / math.sqrt(len(views))
+    flips = np.array([v.flips for v in views])
+    assert not flips[:, 0].any()
+    assert (np.abs(flips[:, 1:].mean(0) - 0.5) < 2.5 / math.sqrt(len(views))).all()
+
+
+def test_views_of_a_sample_differ(plans: list[SamplePlan]) -> None:
+    angles = np.array([[view.angles for view in views_of(plan)] for plan in plans])[..., 0]
+    assert np.abs(np.corrcoef(angles.T) - np.eye(5)).max() < 5 / math.sqrt(PLANS)
+    for plan in plans[:50]:
+        first, second, *rest = plan.views
+        assert not np.array_equal(first.swaps, second.swaps)
+        assert all(view.swaps.shape == (0, 3, 3) for view in rest)
+    assert np.array_equal(plans[7].swaps, dali_cr.draw_swaps(3, 7, SMALL.shape, SMALL.swap))
+
+
+def test_views_of_one_slice_stay_in_it(mixed_index: dali_cr.Index) -> None:
+    flat = replace(
+        SMALL,
+        shape=(1, 10, 12),
+        sizes=((1, 10, 12), (1, 9, 12), (1, 15, 20)),
+        local_shape=(1, 4, 4),
+        local_sizes=((1, 4, 4), (1, 8, 6)),
+        swap=dali_cr.Swap(5, (1, 2, 2)),
+        flips=("D", "H", "W"),
+    )
+    planner = ViewPlanner(mixed_index, flat, 3)
+    plans = planner.draw(np.arange(PLANS))
+    origins, sizes = boxes(plans)
+    depths = planner._lengths[[plan.case for plan in plans], 0]
+    assert (sizes[..., 0] == 1).all()
+    assert (origins[..., 0] == origins[:, :1, 0]).all()
+    assert ((origins[:, 0, 0] >= 0) & (origins[:, 0, 0] < depths)).all()
+    assert {(plan.case, z) for plan, z in zip(plans, origins[:, 0, 0].tolist(), strict=True)} == {
+        (case, z) for case, shape in enumerate(planner._lengths.tolist()) for z in range(shape[0])
+    }
+    assert (overlap_of(origins[:, 0], sizes[:, 0], origins[:, 1], sizes[:, 1]) > flat.overlap).all()
+    for plan in plans[:500]:
+        for view in views_of(plan):
+            assert (view.matrix[0, 1], view.matrix[0, 2], view.matrix[1, 0], view.matrix[2, 0]) == (0, 0, 0, 0)
+            assert (abs(view.matrix[0, 0]), view.offset[0], view.blur[0]) == (1, view.origin[0], 0)
+            assert view.angles[0] != 0
+            assert 1 not in view.scales[1:]
+
+
+def same(one: SamplePlan, other: SamplePlan) -> bool:
+    alike = (one.number, one.case, one.path, one.attempt) == (other.number, other.case, other.path, other.attempt)
+    return alike and all(
+        np.array_equal(getattr(a, field.name), getattr(b, field.name))
+        for a, b in zip(one.views, other.views, strict=True)
+        for field in fields(AffineView)
+    )
+
+
+def test_whatever_the_batch(planner: ViewPlanner, plans: list[SamplePlan]) -> None:
+    again = ViewPlanner(planner.index, planner.recipe, 3)
+    for number in (0, 7, 4321):
+        assert same(plans[number], again.draw([number])[0])
+    assert all(map(same, plans[100:164], again.draw(np.arange(100, 164))))
+    mixed = again.draw([2**33, 5, 0])
+    assert same(mixed[0], again.draw(2**33)[0])
+    assert same(mixed[2], plans[0])
+    assert not same(plans[0], ViewPlanner(planner.index, planner.recipe, 4).draw(0)[0])
+
+
+def test_more_local_views_leave_the_others_as_they_are(planner: ViewPlanner, plans: list[SamplePlan]) -> None:
+    more = ViewPlanner(planner.index, replace(planner.recipe, locals=5), 3).draw(range(20))
+    for plan, other in zip(plans, more, strict=False):
+        for one, two in zip(views_of(plan), views_of(other), strict=False):
+            assert np.array_equal(one.matrix, two.matrix)
+            assert one.origin == two.origin
+
+
+def test_cases_are_those_of_crops_and_broken_ones_are_drawn_again(mixed_index: dali_cr.Index) -> None:
+    planner = ViewPlanner(mixed_index, replace(SMALL, crops_per_volume=3), 3)
+    crops = CropPlanner(mixed_index, dali_cr.Restoration((8, 8, 8), dali_cr.Swap(0), crops_per_volume=3), 3)
+    assert planner.epoch_length == crops.epoch_length == 3 * len(mixed_index)
+    for broken in ((), (2, 5)):
+        ours, theirs = planner.draw(range(60), broken), crops.draw(range(60), broken)
+        assert [(p.case, p.attempt) for p in ours] == [(p.case, p.attempt) for p in theirs]
+
+
+def test_the_first_box_is_centred_on_foreground(tmp_path: Path) -> None:
+    numbers = np.zeros((64, 48, 40))
+    numbers[40:56, 8:12, 30:33] = np.random.default_rng(0).integers(1, 99, (16, 4, 3))
+    write_nifti(tmp_path / "v.nii", numbers, spacing=(1, 2, 3))
+    index = dali_cr.scan(tmp_path, progress=False)
+    box = np.array([[30, 8, 40], [33, 12, 56]])
+    cells = np.array([3, 3, 4])
+    for spacing, factor in ((None, (1, 1, 1)), ((1, 1, 1), (3, 2, 1))):
+        recipe = replace(SMALL, sizes=((8, 8, 8),), foreground=1.0, spacing=spacing)
+        origins, _ = boxes(ViewPlanner(index, recipe, 0).draw(np.arange(500)))
+        centres = (origins[:, 0] + 4) / factor
+        assert (centres >= box[0] - cells).all()
+        assert (centres < box[1] + cells).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(*[st.integers(1, 6)] * 3), min_size=2, max_size=2),
+    st.tuples(*[st.integers(1, 10)] * 3),
+    st.sampled_from([0.0, 0.2, 0.3, 0.5, 0.75, 0.95]),
+    st.integers(0, 2**16),
+)
+def test_the_second_box_reaches_every_place_that_overlaps_enough_and_no_other(
+    sizes: list[tuple[int, int, int]], lengths: tuple[int, int, int], overlap: float, seed: int
+) -> None:
+    firsts, seconds, volume = (np.array([size]) for size in (*sizes, lengths))
+    start, stop = room(firsts, volume)
+    origin = start + np.random.default_rng(seed).integers(0, stop - start + 1)
+    allowed, counts = partners((sizes[0], sizes[1]), overlap)
+    low, high = (ends[0] for ends in room(seconds, volume))
+    places = itertools.product(*(range(a, b + 1) for a, b in zip(low, high, strict=True)))
+    good = {p for p in places if overlap_of(origin, firsts, np.array([p]), seconds)[0] > overlap}
+    # A pair of sizes is drawn exactly where it has a place, whatever the volume and the first box.
+    assert (1 in allowed[0, : counts[0]]) == bool(good)
+    if not good:
+        return
+    count = 400
+    repeated = [np.repeat(array, count, 0) for array in (origin, firsts, seconds, volume)]
+    drawn = draw_second(seed, np.arange(count), (repeated[0], repeated[1]), repeated[2], repeated[3], overlap)
+    found = {tuple(place) for place in drawn.tolist()}
+    assert found <= good
+    if len(good) <= 20:
+        assert found == good
+    last = draw_second(seed, np.arange(1), (origin, firsts), seconds, volume, overlap, rounds=0)
+    assert tuple(last[0].tolist()) in good
+
+
+def test_the_second_box_is_even_over_its_places() -> None:
+    count = 60_000
+    first, size, lengths = (np.repeat([triple], count, 0) for triple in ((2, 0, 1), (4, 3, 5), (9, 4, 7)))
+    drawn = draw_second(1, np.arange(count), (first, size), size, lengths, 0.2)
+    _, counts = np.unique(drawn, axis=0, return_counts=True)
+    expected = count / len(counts)
+    chi = ((counts - expected) ** 2 / expected).sum()
+    assert abs(chi - (len(counts) - 1)) < 5 * math.sqrt(2 * len(counts))
+
+
+def test_rounds_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the authors' sizes nearly every second box is found at once, and no draw depends on the others' rounds."""
+    attempts: list[int] = []
+    draw = view_draw.rng.draw_words
+    monkeypatch.setattr(
+        view_draw.rng, "draw_words", lambda *a: (attempts.append(len(a[1])), draw(*a))[1] if len(a) == 5 else draw(*a)
+    )
+    count = 4000
+    generator = np.random.default_rng(0)
+    sizes = np.array(Views().sizes)[generator.integers(0, 4, (2, count))]
+    lengths = np.repeat([[200, 240, 240]], count, 0)
+    first = generator.integers(0, lengths - sizes[0] + 1)
+    allowed = overlap_of(np.zeros(3, int), sizes[0], np.zeros(3, int), sizes[1]) > 0.3
+    one, other = sizes[:, allowed]
+    draw_second(0, np.flatnonzero(allowed), (first[allowed], one), other, lengths[allowed], 0.3)
+    assert attempts[0] == allowed.sum()
+    assert sum(attempts[1:]) < 0.02 * count
+    assert len(attempts) < 8
+
+
+def test_the_map_of_an_untouched_view_is_the_box() -> None:
+    plain = replace(SMALL, sizes=(SMALL.shape,), scale=0, degrees=0, flips=(), foreground=0)
+    for size in (SMALL.shape, (12, 20, 24)):
+        recipe = replace(plain, sizes=(size,))
+        planner = ViewPlanner(_index_of((25, 31, 40)), recipe, 0)
+        for view in (view for plan in planner.draw(range(20)) for view in views_of(plan)[:2]):
+            factor = np.array(size) / SMALL.shape
+            np.testing.assert_array_equal(view.matrix, np.diag(factor))
+            np.testing.assert_array_equal(view.offset, np.array(view.origin) + (factor - 1) / 2)
+
+
+def test_flips_turn_the_box_over() -> None:
+    recipe = replace(SMALL, sizes=(SMALL.shape,), scale=0, degrees=0, flips=("D", "H", "W"))
+    plans = ViewPlanner(_index_of((25, 31, 40)), recipe, 0).draw(range(20))
+    for view in (view for plan in plans for view in views_of(plan)[:2]):
+        signs = np.where(view.flips, -1, 1)
+        np.testing.assert_array_equal(view.matrix, np.diag(signs))
+        last = np.add(view.origin, SMALL.shape) - 1
+        np.testing.assert_array_equal(view.offset, np.where(view.flips, last, view.origin))
+
+
+def test_maps_turn_about_the_centre_in_mm() -> None:
+    spacing = np.array([3.0, 0.5, 1.0])
+    index = _index_of((25, 31, 40), tuple(spacing))
+    for asked in (None, (2.0, 1.0, 0.8)):
+        units = spacing if asked is None else np.array(asked)
+        for plan in ViewPlanner(index, replace(SMALL, spacing=asked, degrees=90.0), 0).draw(range(30)):
+            for view in views_of(plan):
+                middle = (np.array(view.shape) - 1) / 2
+                centre = (np.array(view.origin) + np.array(view.size) / 2) * units / spacing - 0.5
+                np.testing.assert_allclose(view.matrix @ middle + view.offset, centre, atol=1e-9)
+                # From mm of the view's box to mm of the volume it is a rotation.
+                steps = np.array(view.size) / view.shape * units / view.scales * np.where(view.flips, -1, 1)
+                turn = spacing[:, None] * view.matrix / steps
+                np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-12)
+                assert np.linalg.det(turn) > 0
+                for axis in range(3):
+                    alone = np.where(np.arange(3) == axis, np.radians(view.angles), 0.0)
+                    once = view_draw.rotations(alone)
+                    assert once[axis, axis] == 1
+                    np.testing.assert_allclose(np.trace(once), 1 + 2 * math.cos(alone[axis]))
+                d, h, w = (view_draw.rotations(np.radians(view.angles) * np.eye(3)[axis]) for axis in range(3))
+                np.testing.assert_allclose(turn, d @ h @ w, atol=1e-12)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_what_a_view_reaches_holds_every_corner_it_is_interpolated_from(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    shape, lengths = ((*generator.integers(1, 9, 3).tolist(),) for _ in range(2))
+    matrix, offset = generator.normal(0, 1, (3, 3)), generator.normal(3, 4, 3)
+    start, stop = reach(matrix, offset, shape, lengths)
+    assert all(0 <= a < b <= n for a, b, n in zip(start, stop, lengths, strict=True))
+    grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1).reshape(-1, 3)
+    corners = np.floor(grid @ matrix.T + offset)[:, None] + np.array(list(itertools.product((0, 1), repeat=3)))
+    inside = corners[((corners >= 0) & (corners < lengths)).all(-1)]
+    assert ((inside >= start) & (inside < stop)).all()
+
+
+def _index_of(shape: tuple[int, int, int], spacing: tuple[float, float, float] = (1, 1, 1)) -> dali_cr.Index:
+    """Return an index of one volume."""
+    import tempfile
+
+    numbers = np.random.default_rng(0).integers(1, 99, shape[::-1])
+    with tempfile.TemporaryDirectory() as folder:
+        write_nifti(Path(folder) / "v.nii", numbers, spacing=spacing[::-1])
+        return dali_cr.scan(folder, progress=False)

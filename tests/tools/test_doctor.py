@@ -1,0 +1,107 @@
+"""`doctor`: a line for each thing, and what to do about those that do not work."""
+
+import importlib
+import os
+import resource
+import types
+
+import pytest
+
+from dali_cr.__main__ import main
+from dali_cr.tools import doctor
+
+
+def states(text: str) -> dict[str, str]:
+    """Return the state of each finding."""
+    return {line[:14].strip(): line[15:22].strip() for line in text.splitlines() if not line.startswith(" ")}
+
+
+def fake(monkeypatch: pytest.MonkeyPatch, name: str, module: object) -> None:
+    """Let one module be another, or an exception when it is imported."""
+    really = importlib.import_module
+
+    def load(wanted: str, package: str | None = None) -> object:
+        if wanted == name and isinstance(module, Exception):
+            raise module
+        return module if wanted == name else really(wanted, package)
+
+    monkeypatch.setattr(importlib, "import_module", load)
+
+
+def test_here(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    found = states(capsys.readouterr().out)
+    assert {found[name] for name in ("python", "dali-cr", "numpy", "nibabel", "isal", "torch", "DALI")} == {"ok"}
+    assert found["CPU samples"] == "ok"
+    assert set(found) >= {"CuPy", "GPU", "/dev/shm", "open files", "cores"}
+    assert set(found.values()) <= {"ok", "missing", "wrong"}
+
+
+def test_nothing_works_without_dali(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    fake(monkeypatch, "nvidia.dali", ModuleNotFoundError("No module named 'nvidia.dali'"))
+    fake(monkeypatch, "nvidia.dali.fn", ModuleNotFoundError("No module named 'nvidia.dali'"))
+    monkeypatch.setattr(doctor, "_make_batch", lambda device: importlib.import_module("nvidia.dali").__name__)
+    assert main(["doctor"]) == 2
+    captured = capsys.readouterr()
+    assert states(captured.out)["DALI"] == "missing"
+    assert states(captured.out)["CPU samples"] == "wrong"
+    assert 'pip install ".[cu13]"' in captured.out
+    assert captured.err.startswith("dali_cr: doctor: ")
+
+
+def test_a_package_that_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(monkeypatch, "isal", ImportError("libisal.so: cannot open"))
+    found = doctor._package("isal")
+    assert (found.state, found.text) == ("wrong", "cannot be imported: libisal.so: cannot open")
+    assert found.advice
+
+
+@pytest.mark.parametrize(
+    ("built", "driver", "state"),
+    [
+        ("12.6", (12, 4), "ok"),
+        ("12.6", (13, 0), "ok"),
+        ("13.0", (12, 8), "wrong"),
+        ("13.0", None, "ok"),
+        (None, None, "ok"),
+        (None, (12, 8), "wrong"),
+    ],
+)
+def test_torch_against_the_driver(
+    monkeypatch: pytest.MonkeyPatch, built: str | None, driver: tuple[int, int] | None, state: str
+) -> None:
+    torch = types.SimpleNamespace(__version__="2.9", version=types.SimpleNamespace(cuda=built))
+    fake(monkeypatch, "torch", torch)
+    found = doctor._torch(driver)
+    assert found.state == state
+    assert bool(found.advice) == (state == "wrong")
+
+
+def test_an_old_dali(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(monkeypatch, "nvidia.dali", types.SimpleNamespace(__version__="1.53.0"))
+    assert doctor._dali().state == "wrong"
+    fake(monkeypatch, "nvidia.dali", types.SimpleNamespace(__version__="2.10.0"))
+    assert doctor._dali().state == "ok"
+
+
+def test_small_shared_memory_few_files_few_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = types.SimpleNamespace(f_frsize=4096, f_blocks=16384, f_bavail=16384)
+    monkeypatch.setattr(os, "statvfs", lambda path: small)
+    assert "--shm-size" in doctor._shared_memory().advice
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (1024, 4096))
+    assert doctor._open_files().advice == "ulimit -n 4096 before starting"
+    monkeypatch.setattr(doctor.Path, "read_text", lambda path: "150000 100000")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(16))
+    assert doctor._cores().state == "wrong"
+    assert "only 1.5 at a time" in doctor._cores().text
+
+
+def test_no_gpu_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = doctor._gpu(None)
+    assert (found.state, found.text) == ("missing", "no NVIDIA driver")
+    assert 'device="cpu"' in found.advice
+
+
+def test_kernels_compile() -> None:
+    pytest.importorskip("cupy")
+    assert "compiles decode_volume" in doctor._compile()

@@ -1,0 +1,146 @@
+"""What is kept of a run names no place on a machine, gives its command, and needs the run to be finished."""
+
+import json
+import shlex
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+import tyro
+
+from tests.helpers.finetuning import classify, localize, read_csv, run_pretraining, segment, write_data
+from train import finetune
+from train.methods.config import Config as Pretrain
+from train.methods.pcrlv2.config import ViewConfig
+from train.report.invocation import command_of
+from train.result import Config, command_line, main, read_run
+from train.run.folder import plain
+from train.tasks.config import Classify, Localize, Segment
+
+
+def write_run(folder: Path) -> Path:
+    folder.mkdir()
+    settings = {
+        "data": ["/home/somebody/data/msd/images", "/scratch/ct"],
+        "out": "/home/somebody/run",
+        "index": None,
+        "lr": 1e-2,
+        "steps": 2,
+        "batch_size": 4,
+    }
+    about = {"config": settings, "network": {}, "versions": {}, "commit": None, "device": {"type": "cpu"}}
+    (folder / "config.json").write_text(json.dumps(about))
+    lines = [
+        {"step": 0, "restoration_gain": -3.0, "changed_share": 0.2},
+        {"step": 1, "loss": 1.5, "loss_of_idling": 0.2},
+        {"step": 2, "loss": 0.5, "loss_of_idling": 0.3},
+        {"step": 2, "restoration_gain": 0.4, "changed_share": 0.2},
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    report = {"run": "/home/somebody/run", "steps": 2, "restoration_gain": 0.4, "pairs_per_s": 0.5}
+    (folder / "report.json").write_text(json.dumps(report))
+    return folder
+
+
+def test_keeps_numbers_and_draws_them(tmp_path: Path) -> None:
+    assert main(Config(run=write_run(tmp_path / "run"), out=tmp_path / "kept" / "first")) == 0
+    text = (tmp_path / "kept" / "first.json").read_text()
+    assert "somebody" not in text
+    assert "scratch" not in text
+    story = json.loads(text)
+    assert story["settings"]["data"] == ["msd/images", "ct"]
+    assert (
+        story["command"] == "python -m train.pretrain --data msd/images ct --lr 0.01 --steps 2 --batch-size 4 --out run"
+    )
+    assert len(story["measurements"]) == 4
+    assert story["report"]["restoration_gain"] == 0.4
+    assert story["seconds"] == 2 * 4 / 0.5
+    assert matplotlib.image.imread(tmp_path / "kept" / "first.png").shape[:2] == (330, 880)
+
+
+def test_keeps_what_a_resumed_run_changed_and_draws_pcrlv2(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    about = json.loads((run / "config.json").read_text())
+    about["config"]["recipe"] = "pcrlv2"
+    about["changes"] = [{"steps": [1, 2], "index": [None, "/home/somebody/index.json"]}]
+    (run / "config.json").write_text(json.dumps(about))
+    lines = [{"step": 2, "restoration_gain": 0.1, "spread": 0.9}, {"step": 2, "loss": 0.5, "restoration": 0.2}]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main(Config(run=run, out=tmp_path / "kept")) == 0
+    story = json.loads((tmp_path / "kept.json").read_text())
+    assert story["changes"] == [{"steps": [1, 2]}]
+    assert "--recipe pcrlv2" in story["command"]
+    assert matplotlib.image.imread(tmp_path / "kept.png").shape[:2] == (330, 1210)
+
+
+@pytest.mark.parametrize("missing", ["config.json", "metrics.jsonl", "report.json"])
+def test_refuses_an_unfinished_run(tmp_path: Path, missing: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run(tmp_path / "run")
+    (run / missing).unlink()
+    assert main(Config(run=run, out=tmp_path / "first")) == 2
+    assert f"lacks {missing}" in capsys.readouterr().err
+    assert not (tmp_path / "first.json").exists()
+
+
+def test_refuses_a_run_that_was_taken_up_for_more_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run(tmp_path / "run")
+    about = json.loads((run / "config.json").read_text())
+    about["config"]["steps"] = 9
+    (run / "config.json").write_text(json.dumps(about))
+    assert command_line([str(run), "--out", str(tmp_path / "first")]) == 2
+    assert "a report of 2 of 9 steps" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("data") / "bodies")
+
+
+@pytest.mark.parametrize("make", [segment, classify, localize])
+def test_keeps_a_fine_tuning_run(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: object) -> None:
+    monkeypatch.chdir(tmp_path)
+    init = run_pretraining(data, Path("runs/pre"))
+    finetune.main(make(data, Path("runs/fine"), init=str(init)))  # type: ignore[operator]
+    assert main(Config(run=Path("runs/fine"), out=tmp_path / "kept")) == 0
+    story = json.loads((tmp_path / "kept.json").read_text())
+    report, rows = json.loads(Path("runs/fine/report.json").read_text()), read_csv(Path("runs/fine/scores.csv"))
+    assert str(data.parent) not in json.dumps(story)
+    for name, score in story["scores"]["over_cases"].items():
+        assert score["mean"] == pytest.approx(report[name], abs=1e-9)
+    assert story["scores"]["cases"] == len({row["case"] for row in rows}) == 2
+    assert list(story["scores"]["by_class"]) == story["network"]["task"]["classes"]
+    assert story["network"]["split"]["hash"]
+    assert story["pretraining"]["steps"] == 1
+    before = "python -m train.pretrain --data bodies/images --split splits.json --device cpu --steps 1"
+    assert story["pretraining"]["command"].startswith(before)
+    assert " --init runs/pre " in story["command"]
+    assert ("without_looking" in story) == (make is not segment)
+    assert matplotlib.image.imread(tmp_path / "kept.png").shape[:2] == (330, 880)
+    Path("runs/pre/report.json").unlink()
+    with pytest.raises(ValueError, match=r"runs/pre lacks report\.json"):
+        read_run(Path("runs/fine"))
+
+
+_COMMANDS = {
+    "train.pretrain": "--data a --out r --patch 2 4 --flips --slices D --dims 2 --crop 1 16 16 --normalize window 0 9",
+    "train.pretrain --recipe pcrlv2": "--recipe pcrlv2 --data a --out r --spacing 1.5 1 1 --lr 0.02 --warmup 0.1",
+    "train.finetune segment": "--data a --labels l --out r --regions all=1+2 2 --keep-empty --crop 32 48 32 --lr 3e-05",
+    "train.finetune classify": "--data a --labels l --split s --out r --multilabel --columns x 'y z' --cache host:1GB",
+    "train.finetune localize": "--data a --labels l --init runs/x --out r --shrink 2 2 1 --shift 0 --pattern 'a/*'",
+}
+
+
+@pytest.mark.parametrize("command", _COMMANDS)
+def test_a_command_makes_the_settings_it_was_made_from(command: str) -> None:
+    kinds = {"segment": Segment, "classify": Classify, "localize": Localize, "pretrain": Pretrain, "pcrlv2": ViewConfig}
+    kind = command.split()[-1].removeprefix("train.")
+    flags = (tyro.conf.FlagCreatePairsOff,)
+    config = tyro.cli(kinds[kind], args=shlex.split(_COMMANDS[command]), config=flags)
+    network = {"task": {"name": kind}} if "finetune" in command else {}
+    words = shlex.split(command_of({"config": plain(config), "network": network}))
+    assert words[:3] == ["python", "-m", command.split()[0]]
+    assert ("--recipe" in words) == ("pcrlv2" in command)
+    left = words[4:] if network else words[3:]
+    again = tyro.cli(kinds[kind], args=left, config=flags)
+    assert plain(again) == plain(config)
+    assert len(left) <= 2 + len(shlex.split(_COMMANDS[command]))

@@ -1,0 +1,114 @@
+"""Files that are whole or not there, and weights with the same bytes from every process."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from train.networks.weights import export_weights
+from train.run.checkpoint import load_checkpoint, save_checkpoint
+from train.run.files import write_whole
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_a_file_is_replaced_and_nothing_else_stays(tmp_path):
+    (tmp_path / "file.part").write_bytes(b"left by a killed run, and longer than what comes")
+    for content in (b"old", b"new"):
+        write_whole(tmp_path / "file", content)
+        assert (tmp_path / "file").read_bytes() == content
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("dies_at", ["fsync", "replace"])
+def test_dying_while_writing_leaves_the_old_file(tmp_path, monkeypatch, dies_at):
+    write_whole(tmp_path / "file", b"old")
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, dies_at, die)
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"old"
+
+
+def test_file_and_folder_are_forced_to_the_disk_around_the_rename(tmp_path, monkeypatch):
+    done = []
+    fsync, replace = os.fsync, os.replace
+
+    def note_fsync(number):
+        done.append(os.readlink(f"/proc/self/fd/{number}"))
+        fsync(number)
+
+    def note_replace(old, new):
+        done.append("rename")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    write_whole(tmp_path / "file", b"content")
+    assert done == [str(tmp_path / "file.part"), "rename", str(tmp_path)]
+
+
+def test_a_checkpoint_comes_back(tmp_path):
+    module = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(module.parameters())
+    module(torch.randn(4, 3)).sum().backward()
+    optimizer.step()
+    state = {"step": 7, "network": module.state_dict(), "optimizer": optimizer.state_dict(), "loader": {"next": 2**40}}
+    save_checkpoint(tmp_path / "checkpoint.pt", {**state, "random": torch.get_rng_state()})
+    back = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert (back["step"], back["loader"]) == (7, {"next": 2**40})
+    assert all(torch.equal(back["network"][name], tensor) for name, tensor in state["network"].items())
+    assert torch.equal(back["random"], torch.get_rng_state())
+    optimizer.load_state_dict(back["optimizer"])
+
+
+class _Runs:
+    def __reduce__(self):
+        return os.system, ("true",)
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", None], ids=["empty", "text", "half"])
+def test_refuses_what_is_no_checkpoint(tmp_path, content):
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, {"tensor": torch.zeros(1000)})
+    path.write_bytes(path.read_bytes()[:1500] if content is None else content)
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is wanted to be a checkpoint"):
+        load_checkpoint(path)
+
+
+def test_runs_no_code_of_a_checkpoint(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    torch.save({"step": _Runs()}, path, pickle_module=pickle)
+    with pytest.raises(ValueError, match="reading it failed"):
+        load_checkpoint(path)
+
+
+def test_weights_have_the_asked_names_and_say_what_they_are(tmp_path):
+    tensors = {"a": torch.randn(2, 3), "b": torch.randn(4)}
+    tensors["alias"] = tensors["a"]
+    export_weights(tmp_path / "w.safetensors", tensors, ["b", "a"], {"network": "dynunet", "filters": 16})
+    with safe_open(tmp_path / "w.safetensors", "pt") as file:
+        assert set(file.keys()) == {"a", "b"}
+        assert torch.equal(file.get_tensor("a"), tensors["a"])
+        assert json.loads(file.metadata()["about"]) == {"network": "dynunet", "filters": 16}
+
+
+def test_weights_have_the_same_bytes_from_every_process(tmp_path):
+    code = (
+        "import sys, torch; from train.run.checkpoint import export_weights;"
+        "export_weights(sys.argv[1], {n: torch.ones(3) for n in 'dbca'}, set('abcd'), {'x': 1, 'y': 2, 'z': 3})"
+    )
+    files = [tmp_path / "0", tmp_path / "1"]
+    for file in files:
+        environment = {**os.environ, "PYTHONHASHSEED": file.name}
+        subprocess.run([sys.executable, "-c", code, file], cwd=ROOT, env=environment, check=True)
+    assert files[0].read_bytes() == files[1].read_bytes()

@@ -1,0 +1,177 @@
+"""Several processes that train one network: the same weights as one, the same bytes when resumed, refusals in all."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dali_cr.tools.phantom_files import write_phantoms
+from train.run import ranks
+
+ROOT = Path(__file__).parents[3]
+STEPS = 12
+LINE = f"--crop 16 16 16 --iterations 6 --patch 2 4 --batch-size 4 --steps {STEPS} --lr 3e-3 --threads 1 --device cpu"
+EVERY = "--checkpoint-every 5 --log-every 1 --evaluate-every 6 --evaluate-samples 3"
+VIEWS = "--recipe pcrlv2 --sizes 16 16 16 16 20 20 --local-crop 8 8 8 --local-sizes 8 8 8 --locals 2 --filters 2"
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write_phantoms(folder, count=5, shape=(20, 24, 22))
+    return folder / "images"
+
+
+def command(data, out, words, processes=2):
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    words = f"-m train.pretrain {LINE} {EVERY} {words}".split()
+    return [sys.executable, *(launcher if processes > 1 else []), *words, "--data", str(data), "--out", str(out)]
+
+
+def run(*arguments, **options):
+    line = command(*arguments, **options)
+    return subprocess.run(line, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=900)
+
+
+def lines(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def timeless(out):
+    """The curves without what the clock wrote."""
+    return [{k: v for k, v in line.items() if k not in ("pairs_per_s", "data_wait_share")} for line in lines(out)]
+
+
+def steps_done(out):
+    try:
+        return max((line["step"] for line in lines(out) if "loss" in line), default=-1)
+    except (FileNotFoundError, json.JSONDecodeError):
+        return -1
+
+
+def test_two_processes_train_what_one_does(data, tmp_path):
+    for processes in (1, 2):
+        done = run(data, tmp_path / str(processes), "--filters 4", processes=processes)
+        assert done.returncode == 0, done.stderr
+        # The first speaks for all.
+        assert json.loads(done.stdout.splitlines()[-1])["steps"] == STEPS
+        assert done.stdout.count('"restoration_gain"') == 1
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("1", "2"))
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-5)
+    for name in ("loss", "loss_of_idling", "restoration_gain"):
+        wanted, got = ([line[name] for line in lines(tmp_path / folder) if name in line] for folder in ("1", "2"))
+        assert got == pytest.approx(wanted, rel=1e-3)
+
+
+def test_two_processes_that_were_stopped_and_resumed_have_the_same_bytes(data, tmp_path):
+    """With heads that rest in turn: PCRLv2 draws its levels anew at each step."""
+    whole = run(data, tmp_path / "whole", VIEWS)
+    assert whole.returncode == 0, whole.stderr
+    out = tmp_path / "stopped"
+    with subprocess.Popen(command(data, out, VIEWS), cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE) as running:
+        while steps_done(out) < 2 and running.poll() is None:
+            time.sleep(0.01)
+        running.send_signal(signal.SIGTERM)
+        errors = running.communicate(timeout=900)[1].decode()
+    # Each has heard the signal at another step; they agreed on one.
+    assert "stopped by SIGTERM" in errors
+    kept = torch.load(out / "checkpoint.pt", weights_only=True)
+    assert 2 <= kept["step"] == steps_done(out) < STEPS
+    resumed = run(data, out, f"{VIEWS} --resume")
+    assert resumed.returncode == 0, resumed.stderr
+    for name in ("model.safetensors", "encoder.safetensors"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), f"after step {kept['step']}"
+    assert timeless(out) == timeless(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("--filters 4 --batch-size 3", "batch_size: wanted a multiple of the 2 processes, got 3"),
+        (f"{VIEWS} --batch-size 2", "batch_size: wanted at least 2 for each of the 2 processes"),
+    ],
+)
+def test_a_batch_that_cannot_be_shared_is_refused_by_all(data, tmp_path, words, says):
+    done = run(data, tmp_path / "run", words)
+    assert done.returncode != 0
+    assert says in done.stderr
+    assert "refused by another process" in done.stderr
+    assert "train/pretrain.py" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_process_needs_no_others():
+    parameter = torch.nn.Parameter(torch.ones(3))
+    parameter.grad = torch.arange(3.0)
+    ranks.average_gradients([parameter])
+    assert parameter.grad.tolist() == [0, 1, 2]
+    assert (ranks.count(), ranks.is_first(), ranks.share(3)) == (1, True, 3)
+    assert (ranks.largest(3), ranks.mean([1.0, 2.0])) == (3, [1.0, 2.0])
+    assert ranks.first_then_others(lambda other: other) is False
+
+
+PROGRAM = """
+import sys, torch, torch.distributed as dist, dali_cr
+from train.run.clock import Lap
+from train.run.loop import Loop, Schedule
+
+store, rank, what = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+dist.init_process_group('gloo', init_method='file://' + store, rank=rank, world_size=2)
+
+def batches():
+    for number in range(9):
+        if (rank, number, what) == (1, 2, 'file'):
+            raise dali_cr.VolumeError('b.nii', 'gone')
+        yield {'sample': torch.tensor([number])}
+
+class Record:
+    measured = set()
+    def write(self, *_, **__): pass
+    def sync(self): pass
+
+loop = Loop(
+    schedule=Schedule(steps=9, checkpoint_every=4, log_every=2, evaluate_every=100),
+    device=torch.device('cpu'),
+    take_step=lambda step, _: {'loss': torch.tensor(float('nan') if (rank, step, what) == (1, 6, 'loss') else step)},
+    measure=lambda *_: None,
+    save=lambda step, _: print('saved', step),
+    report=lambda *_: {},
+    rate=lambda: 0.0,
+)
+try:
+    loop.run(batches(), Record() if rank == 0 else None, 0, Lap())
+except (dali_cr.VolumeError, FloatingPointError) as error:
+    print(str(error).split('. ')[0])
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "first", "second"),
+    [
+        ("file", ["saved 2", "another process: could not read a volume; it says which"], ["b.nii: gone"]),
+        (
+            "loss",
+            ["saved 4", "the loss of another process broke"],
+            ["the loss became nan at step 6, with the samples [5]"],
+        ),
+    ],
+)
+def test_what_goes_wrong_in_one_process_ends_all(tmp_path, what, first, second):
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(tmp_path / "store"), str(rank), what],
+            cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True,
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    printed = [process.communicate(timeout=600)[0].splitlines() for process in running]
+    assert printed == [first, second]

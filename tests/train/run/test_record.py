@@ -1,0 +1,45 @@
+"""Curves that forget the steps which a killed run will do again."""
+
+import json
+import time
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from train.run.record import Record
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_line_a_call(tmp_path):
+    with Record(tmp_path, None) as record:
+        record.write(0, restoration_gain=None)
+        record.write(1, loss=0.5, lr=0.25)
+    assert lines(tmp_path) == [{"step": 0, "restoration_gain": None}, {"step": 1, "loss": 0.5, "lr": 0.25}]
+
+
+@pytest.mark.parametrize(("step", "kept"), [(2, [1, 2]), (0, []), (None, []), (9, [1, 2, 3])])
+def test_taken_up_at_a_step(tmp_path, step, kept):
+    with Record(tmp_path, None) as record:
+        for number in (1, 2, 3):
+            record.write(number, loss=float(number))
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 4, "lo')
+    with Record(tmp_path, step) as record:
+        record.write(7, loss=70.0)
+    assert [line["step"] for line in lines(tmp_path)] == [*kept, 7]
+
+
+def test_tensorboard_shows_the_same(tmp_path):
+    with Record(tmp_path, None) as record:
+        record.write(1, loss=1.0)
+        record.write(2, loss=2.0)
+    # TensorBoard reads its files by the second they were made in.
+    time.sleep(1.1)
+    with Record(tmp_path, 1) as record:
+        record.write(2, loss=20.0)
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 1.0), (2, 20.0)]

@@ -1,0 +1,580 @@
+"""Whole small runs on the CPU: what they leave, what they refuse, and that killing one changes nothing."""
+
+import errno
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+import torch
+import tyro
+from safetensors.torch import load_file
+
+import dali_cr
+from dali_cr.tools.phantom_files import write_phantoms
+from tests.helpers import signalled
+from train import pretrain
+from train.methods.evaluation import evaluate
+from train.networks.build import build_network
+from train.pretrain import Config, Refused
+from train.run import checkpoint
+
+ROOT = Path(__file__).parents[2]
+STEPS = 60
+FILES = {
+    "checkpoint.pt",
+    "config.json",
+    "encoder.safetensors",
+    "index.json",
+    "metrics.jsonl",
+    "model.safetensors",
+    "preview.png",
+    "report.json",
+}
+REPORT = ["run", "steps", "restoration_gain", "mse", "psnr", "pairs_per_s", "data_wait_share", "device"]
+
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+"""Of the runs that are compared: with nets this small, threads that wait for each other cost most of the time."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Keep the runs of this process to one thread as well."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write_phantoms(folder, count=5, shape=(20, 24, 22))
+    return folder / "images"
+
+
+@pytest.fixture(scope="module")
+def command(data):
+    """The command of the run that all others are compared with, without its --out."""
+    words = f"--crop 16 16 16 --iterations 6 --patch 2 4 --batch-size 2 --steps {STEPS} --filters 4 --lr 3e-3"
+    every = "--threads 2 --checkpoint-every 7 --log-every 1 --evaluate-every 30 --evaluate-samples 5 --device cpu"
+    return [sys.executable, "-m", "train.pretrain", "--data", str(data), *words.split(), *every.split()]
+
+
+@pytest.fixture(scope="module")
+def whole(command, tmp_path_factory):
+    """A run that nobody disturbed: its folder and what it printed."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    done = run_to_its_end([*command, "--out", out])
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout
+
+
+@pytest.fixture
+def config(data, tmp_path):
+    """A run of a few steps, for `main`."""
+    return Config(
+        data=(data,),
+        out=tmp_path / "run",
+        crop=(16, 16, 16),
+        iterations=4,
+        patch=(2, 4),
+        batch_size=2,
+        steps=4,
+        filters=2,
+        evaluate_samples=2,
+        device="cpu",
+        threads=2,
+    )
+
+
+def run_to_its_end(command):
+    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+
+
+def metrics(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def steps_done(out):
+    """The last step a run has written down, -1 for none."""
+    try:
+        return max((line["step"] for line in metrics(out) if "loss" in line), default=-1)
+    except (FileNotFoundError, json.JSONDecodeError):
+        return -1
+
+
+def test_the_last_line_is_the_report(whole):
+    out, printed = whole
+    report = json.loads(printed.splitlines()[-1])
+    assert list(report) == REPORT
+    assert (report["run"], report["steps"], report["device"]) == (str(out), STEPS, "cpu")
+    assert report["pairs_per_s"] > 0
+    assert 0 <= report["data_wait_share"] < 1
+    assert report == json.loads((out / "report.json").read_text())
+
+
+def test_it_says_what_it_found_and_chose(whole, data):
+    _, printed = whole
+    for text in (f"5 cases under {data}, 1 of them", "channels   1\n", "dynunet", "16 × 16 × 16", "6 a crop"):
+        assert text in printed
+    assert re.search(r"the swaps changed \d+\.\d% of the voxels", printed)
+
+
+def test_the_folder_holds_every_file(whole):
+    out, _ = whole
+    names = {path.name for path in out.iterdir()}
+    assert names - {name for name in names if name.startswith("events.out.tfevents")} == FILES
+    assert len(names) == len(FILES) + 1
+    assert matplotlib.image.imread(out / "preview.png").ndim == 3
+    assert len(dali_cr.Index.load(out / "index.json")) == 5
+
+
+def test_config_json_explains_the_run(whole, data):
+    kept = json.loads((whole[0] / "config.json").read_text())
+    assert (kept["config"]["data"], kept["config"]["patch"], kept["config"]["lr"]) == ([str(data)], [2, 4], 3e-3)
+    assert {"python", "torch", "monai", "numpy", "dali-cr"} <= set(kept["versions"])
+    assert kept["device"]["type"] == "cpu"
+    assert kept["network"]["parameters"] > 0
+
+
+def test_the_loss_falls_and_the_gain_rises(whole):
+    lines = metrics(whole[0])
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert len(losses) == STEPS
+    assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
+    gains = {line["step"]: line["restoration_gain"] for line in lines if "restoration_gain" in line}
+    assert list(gains) == [0, 30, STEPS]
+    assert gains[0] < gains[30] < gains[STEPS] < 1
+
+
+def test_the_weights_load_into_a_fresh_network(whole):
+    out, _ = whole
+    network = build_network("dynunet", 1, (16, 16, 16), filters=4)
+    trained = load_file(out / "model.safetensors")
+    assert set(trained) == set(network.tensors)
+    encoder = load_file(out / "encoder.safetensors")
+    assert set(encoder) == set(network.encoder)
+    assert network.module.load_state_dict(encoder, strict=False).unexpected_keys == []
+    state = network.module.state_dict()
+    assert all(torch.equal(state[name], trained[name]) for name in network.encoder)
+    assert not torch.equal(state["output_block.conv.conv.weight"], trained["output_block.conv.conv.weight"])
+
+
+@pytest.mark.parametrize(
+    ("number", "when"),
+    # The first checkpoint is that of step 7; step 30 is one that measures.
+    [(signal.SIGKILL, 3), (signal.SIGKILL, 23), (signal.SIGINT, 12), (signal.SIGTERM, 29)],
+    ids=lambda value: value.name if isinstance(value, signal.Signals) else str(value),
+)
+def test_a_run_that_was_ended_and_resumed_has_the_same_bytes(whole, command, tmp_path, number, when):
+    out = tmp_path / "run"
+    ended = run_to_its_end(signalled.command([*command, "--out", str(out)], number, when))
+    assert steps_done(out) == (when if number == signal.SIGKILL else when + 1), ended.stderr
+    if number == signal.SIGKILL:
+        assert ended.returncode == -signal.SIGKILL
+    else:
+        assert ended.returncode == 128 + number, ended.stderr
+        report = json.loads(ended.stdout.splitlines()[-1])
+        assert list(report) == REPORT
+        assert report["steps"] == when + 1
+        assert report["restoration_gain"] is None
+        assert f"stopped by {number.name}" in ended.stderr
+    resumed = run_to_its_end([*command, "--out", out, "--resume"])
+    assert resumed.returncode == 0, resumed.stderr
+    for name in ("model.safetensors", "encoder.safetensors"):
+        assert (out / name).read_bytes() == (whole[0] / name).read_bytes(), f"{number.name} after step {when}"
+    kept = [{name: line.get(name) for name in ("step", "loss", "restoration_gain")} for line in metrics(out)]
+    assert kept == [{name: line.get(name) for name in kept[0]} for line in metrics(whole[0])]
+    assert json.loads(resumed.stdout.splitlines()[-1])["steps"] == STEPS
+
+
+def test_stopped_at_a_step_that_measures_it_is_measured_at_the_resume(config, monkeypatch):
+    config = replace(config, evaluate_every=2, log_every=1)
+    take = pretrain.take_step
+
+    def stop_at_2(run, optimizer, step, batch):
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return take(run, optimizer, step, batch)
+
+    monkeypatch.setattr(pretrain, "take_step", stop_at_2)
+    with pytest.raises(pretrain.Stopped):
+        pretrain.main(config)
+    monkeypatch.setattr(pretrain, "take_step", take)
+    assert [line["step"] for line in metrics(config.out) if "restoration_gain" in line] == [0]
+    pretrain.main(replace(config, resume=True))
+    assert [line["step"] for line in metrics(config.out) if "restoration_gain" in line] == [0, 2, 4]
+
+
+def test_resuming_a_finished_run_only_reports(config, capsys):
+    report = pretrain.main(config)
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in config.out.iterdir()}
+    assert pretrain.main(replace(config, resume=True)) == report
+    assert "finished: nothing to do" in capsys.readouterr().out
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in config.out.iterdir()} == before
+
+
+def test_a_finished_run_goes_on_with_more_steps(config):
+    pretrain.main(config)
+    report = pretrain.main(replace(config, resume=True, steps=6, batch_size=1, log_every=1))
+    assert report["steps"] == 6
+    assert [line["step"] for line in metrics(config.out) if "loss" in line] == [1, 4, 5, 6]
+    changes = json.loads((config.out / "config.json").read_text())["changes"]
+    assert changes == [{"batch_size": [2, 1], "steps": [4, 6], "log_every": [10, 1]}]
+
+
+def test_resume_without_a_run_starts_one(config):
+    config.out.mkdir()
+    (config.out / "config.json.part").write_text("{")
+    assert pretrain.main(replace(config, resume=True))["steps"] == 4
+
+
+def test_the_same_data_may_lie_elsewhere_at_a_resume(config, data, tmp_path):
+    pretrain.main(config)
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for path in data.iterdir():
+        (moved / path.name).write_bytes(path.read_bytes())
+    assert pretrain.main(replace(config, resume=True, data=(moved,), steps=5))["steps"] == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"iterations": 5}, "iterations was 4, 5 came"),
+        ({"patch": (2, 3), "crop": (16, 16, 24)}, "crop was [16, 16, 16], [16, 16, 24] came; patch was [2, 4]"),
+        ({"normalize": "percentile"}, "normalize was zscore, percentile came"),
+        ({"filters": 4}, "filters was 2, 4 came"),
+        ({"seed": 1, "held_out": 0.5}, "held_out was 0.1, 0.5 came; seed was 0, 1 came"),
+        ({"exclude": ("*_004*",)}, "of 5 cases; 4 came, phantom_004.nii.gz is gone"),
+        ({"resume": False}, "--resume goes on"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+def test_refuses_to_mix_two_runs(config, change, says):
+    pretrain.main(config)
+    before = (config.out / "config.json").read_bytes()
+    with pytest.raises(Refused) as refusal:
+        pretrain.main(replace(config, **{"resume": True, "steps": 9, **change}))
+    assert says in str(refusal.value)
+    assert (config.out / "config.json").read_bytes() == before
+
+
+def test_refuses_a_folder_that_holds_no_run(config):
+    config.out.mkdir()
+    (config.out / "thesis.txt").write_text("")
+    for resume in (False, True):
+        with pytest.raises(Refused, match=r"thesis\.txt|no config\.json"):
+            pretrain.main(replace(config, resume=resume))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"data": (Path("/nowhere"),)}, "/nowhere"),
+        ({"pattern": ("*_000*",)}, "at least two cases"),
+        ({"pattern": ("*.mha",)}, "no file matches"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+def test_refuses_the_impossible_and_leaves_no_folder(config, change, says):
+    with pytest.raises(Refused) as refusal:
+        pretrain.main(replace(config, **change))
+    assert says in str(refusal.value)
+    assert not config.out.exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data": ()},
+        {"patch": (1, 2, 3, 4)},
+        {"steps": 0},
+        {"batch_size": 0},
+        {"threads": 0},
+        {"held_out": 1.0},
+        {"lr": 0.0},
+        {"lr": float("nan")},
+        {"clip": -1.0},
+        {"warmup": 1.5},
+        {"weight_decay": -0.1},
+        {"foreground": 2.0},
+        {"slices": None, "every": 2},
+        {"plans": Path("plans.json"), "network": "sononet64"},
+        {"normalize": ("window", 5.0, 5.0)},
+    ],
+    ids=str,
+)
+def test_refuses_settings_that_make_no_sense(config, change):
+    with pytest.raises(ValueError, match=f"{next(iter(change))}: wanted"):
+        replace(config, **change)
+
+
+def test_refuses_a_crop_before_looking_at_the_data(config):
+    with pytest.raises(ValueError, match="do not fit into a crop"):
+        replace(config, patch=(4, 17))
+    with pytest.raises(ValueError, match="50 along W stops at 25"):
+        replace(config, crop=(16, 16, 50))
+    with pytest.raises(ValueError, match="halved twice"):
+        replace(config, crop=(8, 8, 8))
+    with pytest.raises(ValueError, match="sononet64 wants multiples of 16, got 24 along H; 16 or 32 would do"):
+        replace(config, network="sononet64", crop=(16, 24, 16))
+    with pytest.raises(ValueError, match="wanted one voxel along D with --dims 2, as 1 16 16; got 16 16 16"):
+        replace(config, dims=2)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(config):
+    with pytest.raises(FloatingPointError, match=r"at step [23], with the samples \[\d, \d\]"):
+        pretrain.main(replace(config, lr=1e30, warmup=0.0, checkpoint_every=1))
+    assert metrics(config.out)[-1]["step"] < 4
+    assert not (config.out / "report.json").exists()
+    state = torch.load(config.out / "checkpoint.pt", weights_only=True)
+    assert state["step"] == metrics(config.out)[-1]["step"]
+
+
+def test_a_file_that_breaks_stops_the_run_and_the_steps_before_it_are_kept(config, data, tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    for path in data.iterdir():
+        (own / path.name).write_bytes(path.read_bytes())
+    run = pretrain.prepare(replace(config, data=(own,), steps=50, batch_size=1))
+    broken = run.loader.plan(9).path
+    (own / broken).write_bytes(b"")
+    first = next(n for n in range(10) if run.loader.plan(n).path == broken)
+    with pytest.raises(dali_cr.VolumeError, match=broken):
+        pretrain.train(run)
+    assert torch.load(config.out / "checkpoint.pt", weights_only=True)["step"] == first
+
+
+def test_cases_held_out_are_not_trained_on(config):
+    for share, count in ((0.01, 1), (0.4, 2), (0.99, 4)):
+        run = pretrain.prepare(replace(config, out=config.out / str(share), held_out=share))
+        run.loader.close()
+        names = [{case.name for case in index.cases} for index in (run.training, run.held_out)]
+        assert len(names[1]) == count
+        assert len(names[0] | names[1]) == 5
+        assert not names[0] & names[1]
+
+
+def test_no_swaps_have_no_gain(config):
+    report = pretrain.main(replace(config, iterations=0, steps=1))
+    assert report["restoration_gain"] is None
+    json.dumps(report, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("pretext", "says"),
+    [
+        ("inpaint", r"restoration gain -?\d+\.\d+; erasing changed \d+\.\d% of the voxels"),
+        ("autoencode", r"MSE \d\S*, PSNR \d+\.\d\d dB; nothing is changed"),
+    ],
+)
+def test_what_it_is_compared_with_runs_measures_and_draws(config, capsys, pretext, says):
+    report = pretrain.main(replace(config, pretext=pretext, steps=2, log_every=1))
+    assert re.search(says, capsys.readouterr().out)
+    json.dumps(report, allow_nan=False)
+    assert (report["restoration_gain"] is None) == (pretext == "autoencode")
+    assert report["mse"] > 0
+    assert 0 < report["psnr"] < 60
+    lines = [line for line in metrics(config.out) if "mse" in line]
+    assert [line["step"] for line in lines] == [0, 2]
+    assert all((line["changed_share"] == 0) == (pretext == "autoencode") for line in lines)
+    assert all(
+        (line["loss_of_idling"] == 0) == (pretext == "autoencode") for line in metrics(config.out) if "lr" in line
+    )
+    assert matplotlib.image.imread(config.out / "preview.png").ndim == 3
+
+
+def test_the_pretext_is_part_of_what_a_run_is(config):
+    pretrain.main(replace(config, steps=1))
+    with pytest.raises(Refused, match="pretext was swap, inpaint came"):
+        pretrain.main(replace(config, steps=2, resume=True, pretext="inpaint"))
+
+
+def test_noise_and_error_are_measured_by_hand(config):
+    """A network that answers with its input plus a constant has that error, whatever the samples are."""
+
+    class Off(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.by = torch.nn.Parameter(torch.tensor(0.5))
+
+        def forward(self, image):
+            return image + self.by
+
+    run = pretrain.prepare(config)
+    run.loader.close()
+    with pretrain.build_loader(run.held_out, config, run.method, run.device, 0) as loader:
+        batch = next(iter(loader))
+    target, before = batch["target"].double(), (batch["disordered"] - batch["target"]).double()
+    with pretrain.build_loader(run.held_out, config, run.method, run.device, 0) as loader:
+        numbers = evaluate(Off(), loader, len(target), "swap").numbers
+    left = (before + 0.5).square()
+    assert numbers["mse"] == pytest.approx(left.mean().item(), rel=1e-6)
+    assert numbers["restoration_gain"] == pytest.approx(1 - left.sum().item() / before.square().sum().item(), rel=1e-6)
+    peak = (target.max() - target.min()).item()
+    assert numbers["psnr"] == pytest.approx(10 * math.log10(peak**2 / left.mean().item()), rel=1e-6)
+    assert numbers["changed_share"] == pytest.approx((before != 0).double().mean().item())
+
+
+def test_an_index_saves_the_scan(config, data, tmp_path):
+    dali_cr.scan(data, progress=False).save(tmp_path / "index.json")
+    run = pretrain.prepare(replace(config, data=(), index=tmp_path / "index.json"))
+    run.loader.close()
+    assert len(run.index) == 5
+
+
+def test_every_flag_is_understood_as_written(tmp_path):
+    line = (
+        "--data a b --out r --resume --pattern {case}/{channel}.nii.gz *.nii --channels t1 t2 --include x --exclude y "
+        "--fourth-axis cases --index i.json --held-out 0.2 --crop 32 48 32 --iterations 20 --patch 4 8 --flips D W "
+        "--normalize window -160 240 --foreground 0.5 --network dynunet --filters 8 --batch-size 4 --steps 400 "
+        "--lr 1e-3 --warmup 0.1 --weight-decay 0 --clip 2 --seed 3 --device cpu --threads 2 --on-error skip "
+        "--deterministic --checkpoint-every 50 --log-every 5 --evaluate-every 25 --evaluate-samples 64"
+    )
+    config = tyro.cli(Config, args=line.split(), config=(tyro.conf.FlagCreatePairsOff,))
+    assert config == Config(
+        data=(Path("a"), Path("b")),
+        out=Path("r"),
+        resume=True,
+        pattern=("{case}/{channel}.nii.gz", "*.nii"),
+        channels=("t1", "t2"),
+        include=("x",),
+        exclude=("y",),
+        fourth_axis="cases",
+        index=Path("i.json"),
+        held_out=0.2,
+        crop=(32, 48, 32),
+        iterations=20,
+        patch=(4, 8),
+        flips=("D", "W"),
+        normalize=("window", -160.0, 240.0),
+        foreground=0.5,
+        filters=8,
+        batch_size=4,
+        steps=400,
+        lr=1e-3,
+        warmup=0.1,
+        weight_decay=0.0,
+        clip=2.0,
+        seed=3,
+        device="cpu",
+        threads=2,
+        on_error="skip",
+        deterministic=True,
+        checkpoint_every=50,
+        log_every=5,
+        evaluate_every=25,
+        evaluate_samples=64,
+    )
+    assert config.samples().normalize == ("window", -160.0, 240.0)
+
+
+@pytest.mark.parametrize(
+    ("patch", "means"),
+    [((3,), 3), ((2, 4), (2, 4)), ((2, 3, 4), (2, 3, 4)), ((1, 2, 3, 4, 5, 6), ((1, 2), (3, 4), (5, 6)))],
+    ids=str,
+)
+def test_a_patch_is_one_two_three_or_six_numbers(config, patch, means):
+    assert replace(config, patch=patch).samples().swap.patch == means
+
+
+def test_a_users_error_is_one_line_and_exit_code_2(tmp_path, capsys):
+    assert pretrain.command_line(["--data", "/nowhere", "--out", str(tmp_path / "run")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("pretrain: /nowhere")
+    assert captured.err.count("\n") == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused(config):
+    with pytest.raises(Refused, match="finds no GPU here; --device cpu"):
+        pretrain.main(replace(config, device="cuda"))
+
+
+def test_the_library_does_not_need_the_trainer():
+    library = [path.read_text() for path in (ROOT / "dali_cr").rglob("*.py")]
+    assert not any("import train" in text or "from train" in text for text in library)
+
+
+def test_environment_of_cublas_is_set_for_deterministic_runs(monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    try:
+        pretrain.choose_device("cpu", deterministic=True)
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        pretrain.choose_device("cpu", deterministic=False)
+        os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+
+
+def test_a_full_disk_costs_a_checkpoint_and_not_the_run(config, monkeypatch, capsys):
+    """The checkpoint there was stays whole; the one at the end must be written."""
+    write, full = checkpoint.write_whole, []
+
+    def fill(path, content):
+        if full and Path(path).name == "checkpoint.pt":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(path, content)
+        full.extend([True] if Path(path).name == "checkpoint.pt" else [])
+
+    monkeypatch.setattr(checkpoint, "write_whole", fill)
+    with pytest.raises(OSError, match="No space left"):
+        pretrain.main(replace(config, steps=4, checkpoint_every=1))
+    assert capsys.readouterr().out.count("training goes on, the checkpoint before stays") == 2
+    assert checkpoint.load_checkpoint(config.out / "checkpoint.pt")["step"] == 1
+    monkeypatch.setattr(checkpoint, "write_whole", write)
+    assert pretrain.main(replace(config, steps=4, resume=True))["steps"] == 4
+
+
+def test_another_version_goes_on_only_if_told_to(config, monkeypatch):
+    pretrain.main(config)
+    monkeypatch.setattr(dali_cr, "__version__", "99.0")
+    with pytest.raises(Refused, match="made the run in .*, 99.0 came"):
+        pretrain.main(replace(config, resume=True, steps=5))
+    assert pretrain.main(replace(config, resume=True, steps=5, any_version=True))["steps"] == 5
+
+
+def test_touched_files_are_the_same_data_at_a_resume_and_changed_ones_are_not(config, data, tmp_path):
+    own = tmp_path / "own"
+    shutil.copytree(data, own)
+    pretrain.main(replace(config, data=(own,)))
+    image = next(own.rglob("*.nii.gz"))
+    os.utime(image, (1, 1))
+    assert pretrain.main(replace(config, data=(own,), resume=True, steps=5))["steps"] == 5
+    shutil.copy(sorted(own.rglob("*.nii.gz"))[1], image)
+    with pytest.raises(Refused, match="with other contents"):
+        pretrain.main(replace(config, data=(own,), resume=True, steps=6))
+
+
+def test_an_index_of_changed_files_is_refused(config, data, tmp_path):
+    own = tmp_path / "own"
+    shutil.copytree(data, own)
+    dali_cr.scan(own, progress=False).save(tmp_path / "index.json")
+    image = sorted(own.rglob("*.nii.gz"))[0]
+    os.utime(image, (1, 1))
+    with pytest.raises(Refused, match=f"1 of them changed .*{image.name}"):
+        pretrain.main(replace(config, data=(), index=tmp_path / "index.json"))
+
+
+def test_skipped_cases_are_told_at_every_line_and_at_the_end(config, data, tmp_path, capsys):
+    own = tmp_path / "own"
+    shutil.copytree(data, own)
+    run = pretrain.prepare(replace(config, data=(own,), steps=12, log_every=1, on_error="skip"))
+    gone = run.training.cases[0].volumes[0].path
+    (run.training.root / gone).unlink()
+    pretrain.train(run)
+    assert f"skipped    {gone}" in capsys.readouterr().out
+    lines = [line for line in metrics(config.out) if "lr" in line]
+    assert lines[-1]["skipped"] == 1

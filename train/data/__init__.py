@@ -1,0 +1,1 @@
+"""Cases with their labels, split into parts. Knows no network."""

@@ -1,0 +1,106 @@
+"""Crops with their truth: the loader's batches, and beside each sample what its plan says about its label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+import dali_cr
+from dali_cr import rng
+from dali_cr.plan import window
+from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.sample import SamplePlan
+from dali_cr.volume.geometry import Triple
+
+from .labels import Labels
+
+_SHIFT = 128
+"""The purpose under which shifts are drawn, in the last word of the generator's counter; the library's are below."""
+
+Truth = Callable[[SamplePlan], dict[str, npt.NDArray[Any]]]
+"""From a sample's plan to the arrays that say what is true of it."""
+
+
+class Labelled:
+    """Batches of image crops and truths.
+
+    Parameters
+    ----------
+    loader : dali_cr.Loader
+        Its recipe has no swaps, so that what it calls the target is the image.
+    truth : Truth
+    """
+
+    def __init__(self, loader: dali_cr.Loader, truth: Truth) -> None:
+        assert isinstance(loader.recipe, dali_cr.Restoration)
+        self.loader, self._truth = loader, truth
+        self._planner = CropPlanner(loader.index, loader.recipe, loader.seed)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Go on where the loader stands."""
+        for batch in self.loader:
+            image = batch["target"]
+            truths = [self._truth(plan) for plan in self._planner.draw(batch["sample"].numpy())]
+            stacked = {name: torch.from_numpy(np.stack([truth[name] for truth in truths])) for name in truths[0]}
+            moved = {name: tensor.to(image.device) for name, tensor in stacked.items()}
+            yield {"image": image, "sample": batch["sample"], **moved}
+
+
+def cut_labels(labels: Labels, plan: SamplePlan, edges: Triple) -> Labels:
+    """Cut from a label volume what the plan cuts from the image; 0 where the crop sticks out.
+
+    Parameters
+    ----------
+    labels : (D, H, W) uint8
+        Canonical.
+    plan : SamplePlan
+    edges : (D, H, W) int
+        The crop.
+    """
+    view, shape = plan.views[0], (labels.shape[0], labels.shape[1], labels.shape[2])
+    out = np.zeros(edges, labels.dtype)
+    out[window.window(view, edges, shape)] = window.flip(labels[window.slices(window.box(view, edges, shape))], view)
+    return out
+
+
+def draw_shifts(seed: int, samples: npt.ArrayLike, most: int | Triple) -> npt.NDArray[np.int64]:
+    """Draw how far each sample is moved along D, H and W: from -most to most voxels, a function of (seed, number).
+
+    Examples
+    --------
+    >>> draw_shifts(0, [0, 1], most=(0, 4, 4))[:, 0].tolist()
+    [0, 0]
+    """
+    n = np.atleast_1d(np.asarray(samples)).astype(np.uint64)
+    counter = np.zeros((n.size, 4), np.uint32)
+    counter[:, 0], counter[:, 1] = n & np.uint64(0xFFFFFFFF), n >> np.uint64(32)
+    counter[:, 3] = _SHIFT
+    words = rng.philox(counter, [seed & 0xFFFFFFFF, seed >> 32])[:, :3]
+    reach = np.broadcast_to(np.asarray(most, np.int64), 3)
+    return np.asarray(words.astype(np.int64) % (2 * reach + 1) - reach)
+
+
+def shift_images(images: torch.Tensor, shifts: npt.NDArray[np.int64]) -> torch.Tensor:
+    """Move each image of a batch (B, C, D, H, W) by whole voxels; what comes in repeats the voxel at the edge.
+
+    A constant would come in as a slab that no whole volume has, and its thickness would tell the move.
+
+    Examples
+    --------
+    >>> shift_images(torch.arange(4.0).reshape(1, 1, 1, 1, 4), np.array([[0, 0, -2]])).flatten().tolist()
+    [2.0, 3.0, 3.0, 3.0]
+    """
+    if not shifts.any():
+        return images
+    out = []
+    for image, moves in zip(images, shifts.tolist(), strict=True):
+        for axis, by in enumerate(moves, start=1):
+            length = image.shape[axis]
+            source = (torch.arange(length, device=image.device) - by).clamp(0, length - 1)
+            image = image.index_select(axis, source)
+        out.append(image)
+    return torch.stack(out)

@@ -1,0 +1,142 @@
+"""Turn a 3-D file of the MedMNIST layout (.npz) into NIfTI files and a table of classes, which every command reads.
+
+::
+
+    python -m train.data.medmnist organpatch3d.npz --out organpatch3d --names labels.json --axes PLI
+
+The file holds ``{train,val,test}_images`` (n, a, b, c) uint8 and ``{train,val,test}_labels`` (n, 1). The folder gets
+``images/train_0000.nii.gz`` and so on, and ``classes.csv`` with the columns case, label and split.
+"""
+
+from __future__ import annotations
+
+from ..run import needs  # noqa: F401 - before all that may be missing
+
+# isort: split
+import csv
+import io
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+import tyro
+from nibabel.orientations import axcodes2ornt, inv_ornt_aff
+
+from ..run.files import write_whole
+from .labels import read_names
+
+_PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Turn a 3-D file of the MedMNIST layout into NIfTI files and a table of classes."""
+
+    file: tyro.conf.Positional[Path]
+    """The .npz file."""
+    out: Path
+    """A new or empty folder."""
+    names: Path | None = None
+    """JSON with the names of the classes, as {"0": "liver"}."""
+    axes: str = "RAS"
+    """Where the three axes of a volume point, from R or L, A or P, S or I."""
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Voxels' edges in mm along these axes; the layout does not tell them."""
+
+
+def read_parts(path: Path) -> dict[str, tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]:
+    """Return the volumes (n, a, b, c) and the classes (n,) of each part.
+
+    Raises
+    ------
+    ValueError
+        If the file has another layout.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError) as error:
+        raise ValueError(f"medmnist: wanted an .npz file, {path} cannot be read: {error}") from error
+    parts = {}
+    for part in _PARTS:
+        images, labels = arrays.get(f"{part}_images"), arrays.get(f"{part}_labels")
+        if images is None or labels is None:
+            raise ValueError(f"medmnist: wanted {part}_images and {part}_labels in {path}, got {', '.join(arrays)}")
+        if images.ndim != 4 or images.dtype != np.uint8 or labels.shape not in ((len(images), 1), (len(images),)):
+            raise ValueError(
+                f"medmnist: wanted volumes (n, a, b, c) of uint8 with one class each, {part} of {path} has "
+                f"{images.shape} of {images.dtype} and {labels.shape}"
+            )
+        parts[part] = (images, labels.reshape(-1).astype(np.int64))
+    return parts
+
+
+def make_affine(axes: str, spacing: Sequence[float], shape: tuple[int, int, int]) -> npt.NDArray[np.float64]:
+    """Return the affine of axes that point where `axes` says.
+
+    Raises
+    ------
+    ValueError
+        If the letters are no three directions.
+
+    Examples
+    --------
+    >>> make_affine("PLI", (2.0, 1.0, 1.0), (2, 2, 2))[:3, :3].tolist()
+    [[0.0, -1.0, 0.0], [-2.0, 0.0, 0.0], [0.0, 0.0, -1.0]]
+    """
+    opposite = str.maketrans("LPI", "RAS")
+    if sorted(axes.translate(opposite)) != ["A", "R", "S"]:
+        raise ValueError(f"axes: wanted three of R or L, A or P, S or I, as RAS; got {axes!r}")
+    # From voxels of the file to voxels of the canonical grid, and from these to mm.
+    order = axcodes2ornt(tuple(axes))
+    sizes = np.ones(3)
+    sizes[order[:, 0].astype(int)] = spacing
+    return np.asarray(np.diag([*sizes, 1.0]) @ np.linalg.inv(inv_ornt_aff(order, shape)))
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Write the folder and return how many volumes each part has.
+
+    Raises
+    ------
+    ValueError, OSError
+        If it cannot be made.
+    """
+    if config.out.exists() and any(config.out.iterdir()):
+        raise ValueError(f"out: wanted a new or empty folder, {config.out} holds something")
+    parts, called = read_parts(config.file), read_names(config.names)
+    affine = make_affine(config.axes, config.spacing, parts["train"][0].shape[1:])
+    (config.out / "images").mkdir(parents=True, exist_ok=True)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["case", "label", "split"])
+    for part, (images, labels) in parts.items():
+        for number, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
+            name = f"{part}_{number:04}.nii.gz"
+            nib.save(nib.Nifti1Image(image, affine), config.out / "images" / name)
+            table.writerow([name, called.get(label, f"class {label}"), part])
+    write_whole(config.out / "classes.csv", text.getvalue().encode())
+    return {"out": str(config.out), **{part: len(images) for part, (images, _) in parts.items()}}
+
+
+def command_line(arguments: Sequence[str] | None = None) -> int:
+    """Run as a command; return the exit code."""
+    config = tyro.cli(
+        Config, prog="python -m train.data.medmnist", args=arguments, config=(tyro.conf.FlagCreatePairsOff,)
+    )
+    try:
+        print(json.dumps(main(config)))
+    except (ValueError, OSError) as error:
+        print(f"medmnist: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(command_line())

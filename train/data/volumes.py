@@ -1,0 +1,123 @@
+"""Whole volumes, as a trained network is to see them: normalised as its training crops were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from dali_cr.index.cases import Case
+from dali_cr.ops.decode import decode_channel
+from dali_cr.read.normalize import affine_map
+from dali_cr.read.whole import resample
+from dali_cr.recipe.checks import Normalize
+from dali_cr.volume import reader
+from dali_cr.volume.geometry import Triple
+from dali_cr.volume.grid import Spacing, nearest_voxels, resampled_shape
+
+from .labels import Labels
+
+Volume = npt.NDArray[np.float32]
+Slices = tuple[slice, slice, slice]
+
+
+def shape_at(case: Case, spacing: Spacing | None) -> Triple:
+    """Return the (D, H, W) that a case has at a spacing: its own without one."""
+    return resampled_shape(case.shape, case.volumes[0].spacing, spacing)
+
+
+def read_case(root: Path, case: Case, normalize: Normalize, spacing: Spacing | None = None) -> Volume:
+    """Return (C, D, H, W), canonical, normalised and resampled.
+
+    Its voxels are those of the loader's crops: the same bits without a spacing, else to float32 rounding.
+
+    Raises
+    ------
+    dali_cr.VolumeError
+        If a file cannot be read, or is no longer the one that was scanned.
+    """
+    there = shape_at(case, spacing)
+    out = np.empty((len(case.volumes), *there), np.float32)
+    for volume, channel in zip(case.volumes, out, strict=True):
+        geometry, start = volume.geometry, (0, 0, 0)
+        end = geometry.end(volume.frame, start, case.shape)
+        content = reader.read_data(root / volume.data, end, size=volume.size, mtime_ns=volume.mtime_ns)
+        decoded = channel if there == case.shape else np.empty(case.shape, np.float32)
+        decode_channel(geometry.view(content, volume.frame, start, case.shape), affine_map(volume, normalize), decoded)
+        if decoded is not channel:
+            channel[...] = resample(decoded, there)
+    return out
+
+
+def resample_labels(labels: Labels, shape: Triple) -> Labels:
+    """Return labels on another grid over the same space: those of the nearest voxels.
+
+    Examples
+    --------
+    >>> resample_labels(np.uint8([[[1, 2, 3]]]), (1, 1, 6)).tolist()
+    [[[1, 1, 2, 2, 3, 3]]]
+    """
+    if labels.shape == tuple(shape):
+        return labels
+    return labels[np.ix_(*(nearest_voxels(own, there) for own, there in zip(labels.shape, shape, strict=True)))]
+
+
+def outside(case: Case, normalize: Normalize) -> list[float]:
+    """Return what stands outside of each channel's volume, where a crop sticks out of it."""
+    return [affine_map(volume, normalize).fill for volume in case.volumes]
+
+
+def pad_evenly(volume: Volume, crop: Triple, fill: list[float]) -> tuple[Volume, Triple]:
+    """Return the volume in the middle of at least a crop, the odd voxel last, and where its first voxel now is.
+
+    Parameters
+    ----------
+    volume : (C, D, H, W)
+    crop : (D, H, W) int
+    fill : list of float
+        One a channel, for what is outside.
+    """
+    missing = [max(0, edge - length) for edge, length in zip(crop, volume.shape[1:], strict=True)]
+    first = [m // 2 for m in missing]
+    if not any(missing):
+        return volume, (0, 0, 0)
+    shape = (len(volume), *(length + m for length, m in zip(volume.shape[1:], missing, strict=True)))
+    out = np.empty(shape, np.float32)
+    out[...] = np.array(fill, np.float32)[:, None, None, None]
+    inner = tuple(slice(f, f + length) for f, length in zip(first, volume.shape[1:], strict=True))
+    out[(slice(None), *inner)] = volume
+    return out, (first[0], first[1], first[2])
+
+
+def content_box(volume: Volume, case: Case, normalize: Normalize) -> Slices:
+    """Return the smallest box outside of which every channel is its background.
+
+    Padding is background: a file that somebody padded gives the same box as before, and with it the same answer.
+
+    Parameters
+    ----------
+    volume : (C, D, H, W)
+        From `read_case`, at any spacing.
+    case : Case
+    normalize : str, tuple or None
+        As for `read_case`.
+    """
+    _, depth, height, width = volume.shape
+    inside = np.zeros((depth, height, width), bool)
+    everything = slice(0, depth), slice(0, height), slice(0, width)
+    for member, channel in zip(case.volumes, volume, strict=True):
+        background = member.statistics.background
+        if background is None:
+            return everything
+        raw = np.array([(background - member.geometry.intercept) / member.geometry.slope])
+        value = np.empty(1, np.float32)
+        affine_map(member, normalize)(raw, value)
+        inside |= np.abs(channel - value) > 1e-6 * max(1.0, abs(float(value[0])))
+    if not inside.any():
+        return everything
+    spans = []
+    for axis in range(3):
+        hit = np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))
+        spans.append(slice(int(hit[0]), int(hit[-1]) + 1))
+    return spans[0], spans[1], spans[2]

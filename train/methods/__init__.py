@@ -1,0 +1,1 @@
+"""Ways to pre-train. Know no labels."""

@@ -1,0 +1,100 @@
+"""How well a network restores cases it never saw."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+import dali_cr
+from dali_cr.recipe.restoration import Pretext
+
+from ..run.device import autocast
+from .method import Measured
+
+SEED = 0
+"""Of the held-out samples, whatever the training's seed: runs are compared on the same corruption."""
+
+_PICTURES = 4
+"""Samples of which the middle slices are kept."""
+
+_GIVEN = {"swap": "disordered", "inpaint": "erased"}
+"""What the network's input is called in the picture; an autoencoder's is the target."""
+
+
+@torch.no_grad()
+def evaluate(module: nn.Module, loader: dali_cr.Loader, samples: int, pretext: Pretext) -> Measured:
+    """Restore the loader's first `samples` samples.
+
+    Parameters
+    ----------
+    module : nn.Module
+        From disordered, (B, C, D, H, W) or (B, C, H, W), to restored; left in training mode.
+    loader : dali_cr.Loader
+        Over held-out cases, at its beginning.
+    samples : int
+        How many, at least 1.
+    pretext : str
+        What was done to them.
+
+    Returns
+    -------
+    Measured
+        ``restoration_gain`` is 1 - MSE(restored, target) / MSE(disordered, target): 0 is doing nothing, 1 is perfect,
+        and None where nothing was changed. ``changed_share`` is the share of voxels whose value was; ``mse`` the error
+        that is left; ``psnr`` the same in dB below the squared range of the targets, None where there is none.
+    """
+    device = next(module.parameters()).device
+    sums = torch.zeros(3, dtype=torch.float64, device=device)
+    range_of = torch.tensor([math.inf, -math.inf], device=device)
+    slices: dict[str, list[torch.Tensor]] = {"target": [], "disordered": [], "restored": []}
+    voxels = seen = 0
+    batches = iter(loader)
+    module.eval()
+    while seen < samples:
+        batch = next(batches)
+        target = batch["target"][: samples - seen]
+        disordered = batch["disordered"][: samples - seen]
+        with autocast(device):
+            restored = module(disordered).float()
+        moved = disordered != target
+        sums += torch.stack([_squares(restored - target), _squares(disordered - target), moved.sum().double()])
+        range_of = torch.stack([range_of[0].minimum(target.min()), range_of[1].maximum(target.max())])
+        voxels += target.numel()
+        for name, volumes in (("target", target), ("disordered", disordered), ("restored", restored)):
+            slices[name].append(middle_slices(volumes[: max(0, _PICTURES - seen), 0]))
+        seen += len(target)
+    module.train()
+    left, before, changed = sums.tolist()
+    low, high = range_of.tolist()
+    numbers = {
+        "restoration_gain": 1 - left / before if before else None,
+        "changed_share": changed / voxels,
+        "mse": left / voxels,
+        "psnr": 10 * math.log10((high - low) ** 2 * voxels / left) if high > low and left > 0 else None,
+    }
+    rows = {_GIVEN.get(pretext, name) if name == "disordered" else name: torch.cat(s) for name, s in slices.items()}
+    if pretext not in _GIVEN:
+        del rows["disordered"]
+    return Measured(numbers, say(numbers, pretext), {name: row.numpy() for name, row in rows.items()})
+
+
+def say(numbers: dict[str, float | None], pretext: Pretext) -> str:
+    """Return the numbers in words."""
+    gain, psnr = numbers["restoration_gain"], numbers["psnr"]
+    if pretext == "autoencode":
+        return f"MSE {numbers['mse']:.4g}, PSNR {'undefined' if psnr is None else f'{psnr:.2f} dB'}; nothing is changed"
+    done = {"swap": "the swaps", "inpaint": "erasing"}[pretext]
+    said = "undefined" if gain is None else f"{gain:.3f}"
+    return f"restoration gain {said}; {done} changed {numbers['changed_share']:.1%} of the voxels"
+
+
+def middle_slices(volumes: torch.Tensor) -> torch.Tensor:
+    """Return the middle slice of each volume (N, D, H, W), or images as they are."""
+    middle = volumes[:, volumes.shape[1] // 2] if volumes.ndim == 4 else volumes
+    return middle.float().cpu().clone()
+
+
+def _squares(difference: torch.Tensor) -> torch.Tensor:
+    return difference.double().square().sum()

@@ -1,0 +1,1 @@
+"""PCRLv2: restoration at two scales and siamese comparison of views (Zhou et al. 2023)."""

@@ -1,0 +1,168 @@
+"""The settings of a pre-training run by PCRLv2, ``python -m train.pretrain --recipe pcrlv2``.
+
+Defaults are those of the public code (RL4M/PCRLv2) for LUNA, which has resampled its volumes to 1 mm: with others give
+`--spacing 1 1 1`, or sizes that suit. Project choices: intensities between percentiles, where there it is a window of
+CT, and 16 drawn samples a case as an epoch, where there it is 16 kept ones. With `--dims 2` sizes are to be given, of
+one voxel along D: there is no published counterpart.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+import tyro
+
+import dali_cr
+from dali_cr.recipe.restoration import Pretext
+from dali_cr.volume.geometry import Triple
+
+from ...networks.nsunet import STRIDE
+from ...run.config import Axis
+from ..config import FIXED, Config, RecipeName
+from .pyramid import RestorationHead
+
+_NOT_HERE = {
+    "pretext": "swap",
+    "plans": None,
+    "configuration": "3d_fullres",
+    "slices": None,
+    "every": 1,
+    "empty_slices": False,
+}
+"""Settings of context restoration that views have not, and the value that says so."""
+
+_Value = TypeVar("_Value")
+_Unknown = tyro.conf.Suppress[tyro.conf.Fixed[_Value]]
+"""A setting that the command line neither lists nor takes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewConfig(Config):
+    """Pre-train a network by PCRLv2, on a folder of volumes. Triples are D H W, that is z y x."""
+
+    recipe: Literal["pcrlv2"] = "pcrlv2"
+    """How: restoration and comparison of views."""
+    network: Literal["nsunet"] = "nsunet"
+    """Which network: the non-skip U-Net."""
+    pretext: _Unknown[Pretext] = "swap"
+    plans: _Unknown[Path | None] = None
+    configuration: _Unknown[str] = "3d_fullres"
+    slices: _Unknown[Axis | None] = None
+    every: _Unknown[int] = 1
+    empty_slices: _Unknown[bool] = False
+
+    restoration_head: RestorationHead = "code"
+    """What restores a level: as in the public 3-D code, or as in the paper."""
+
+    crop: Triple = (32, 64, 64)
+    """Voxels of a global view."""
+    sizes: tuple[Triple, ...] = ((64, 96, 96), (96, 96, 96), (64, 112, 112), (32, 64, 64))
+    """Boxes of a volume that a global view may be of, three edges each."""
+    overlap: float = 0.3
+    """Two global boxes share more than this of what they cover together."""
+    locals: int = 6
+    """Local views of a sample."""
+    local_crop: Triple = (16, 16, 16)
+    """Voxels of a local view."""
+    local_sizes: tuple[Triple, ...] = ((16, 32, 32), (16, 16, 16), (32, 32, 32), (8, 8, 8))
+    """Boxes that a local view may be of, three edges each."""
+    spacing: tuple[float, float, float] | None = None
+    """Of the voxels that boxes are counted in, in mm; the volume's own if not given."""
+    iterations: int = 100
+    """Swaps of two patches in a global view."""
+    patch: tuple[int, ...] = (4, 4, 8)
+    """Edges of a patch in voxels: one number, lowest and highest, D H W, or lowest and highest of D, H and W."""
+    normalize: Literal["percentile"] | tuple[Literal["window"], float, float] = "percentile"
+    """How intensities are scaled to 0...1: percentile, or for CT window -1000 1000, say. Views are z-scored after."""
+    scale: float = 0.1
+    """Axes are stretched by up to this share."""
+    degrees: float = 10.0
+    """Views are turned about each axis by up to this angle."""
+    blur: float = 2.0
+    """Largest deviation of the blur, in voxels of the view."""
+    noise: float = 0.25
+    """Largest deviation of the noise."""
+    gamma: float = 0.3
+    """Largest logarithm of the gamma."""
+
+    filters: int | None = None
+    """Channels of the network's first level; 64 if not given."""
+    comparison_weight: float = 1.0
+    """Of both comparisons, beside the restoration's 1. Less for a short run that is to restore."""
+    batch_size: int = 32
+    """Samples a step; at least 2."""
+    epochs: float = 240.0
+    """How long to train, where no --steps are given."""
+    epoch_samples: int = 16
+    """Samples of each case in an epoch."""
+    steps: int | None = None  # type: ignore[assignment] - known when the cases are
+    """Steps to train, in place of --epochs."""
+    warmup: float = 0.0
+    """Share of the steps that warm up."""
+    weight_decay: float = 1e-4
+    """Of SGD."""
+    clip: float = 0.0
+    """Longest gradient; 0 for any."""
+
+    counts: ClassVar[tuple[str, ...]] = (*Config.counts, "epoch_samples")
+    method: ClassVar[RecipeName] = "pcrlv2"
+    fixed: ClassVar[tuple[str, ...]] = (
+        *FIXED,
+        *("restoration_head", "sizes", "overlap", "locals", "local_crop", "local_sizes", "scale", "degrees"),
+        *("blur", "noise", "gamma", "comparison_weight"),
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse what can be seen to be wrong without looking at the data."""
+        for name, none in _NOT_HERE.items():
+            if getattr(self, name) != none:
+                raise ValueError(f"{name}: wanted {none} with --recipe pcrlv2, got {getattr(self, name)}")
+        super().__post_init__()
+        if self.network != "nsunet":
+            raise ValueError(f"network: wanted nsunet with --recipe pcrlv2, got {self.network}")
+        if self.batch_size < 2:
+            raise ValueError(f"batch_size: wanted at least 2, to norm a sample by others, got {self.batch_size}")
+        if not (math.isfinite(self.epochs) and self.epochs > 0):
+            raise ValueError(f"epochs: wanted a number above 0, got {self.epochs}")
+        if not (math.isfinite(self.comparison_weight) and self.comparison_weight >= 0):
+            raise ValueError(f"comparison_weight: wanted a number of at least 0, got {self.comparison_weight}")
+        if any(edge % STRIDE for edge in self.local_crop[3 - self.dims :]):
+            raise ValueError(f"local_crop: wanted multiples of {STRIDE}, got {' '.join(map(str, self.local_crop))}")
+        if self.dims == 3 and 1 in (self.crop[0], self.local_crop[0]):
+            raise ValueError("dims: wanted 2 for views of one voxel along D, got 3")
+
+    def samples(self) -> dali_cr.Views:
+        """Return what samples are made of."""
+        return dali_cr.Views(
+            shape=self.crop,
+            sizes=self.sizes,
+            overlap=self.overlap,
+            locals=self.locals,
+            local_shape=self.local_crop,
+            local_sizes=self.local_sizes,
+            swap=self.swap,
+            flips=self.flips,
+            scale=self.scale,
+            degrees=self.degrees,
+            blur=self.blur,
+            noise=self.noise,
+            gamma=self.gamma,
+            normalize=self.normalize,
+            foreground=self.foreground,
+            spacing=self.spacing,
+        )
+
+    def with_steps(self, cases: int) -> ViewConfig:
+        """Return the settings with the steps that so many cases make of the epochs."""
+        if self.steps is not None:
+            return self
+        return replace(self, steps=math.ceil(self.epochs * self.epoch_samples * cases / self.batch_size))
+
+    def steps_known(self, earlier: dict[str, Any]) -> int | None:
+        """Return the steps to train, where the settings say so or those of the run to go on with; None elsewhere."""
+        was = earlier["config"]
+        same = all(was.get(name) == getattr(self, name) for name in ("epochs", "epoch_samples", "batch_size"))
+        return self.steps or (was["steps"] if same else None)

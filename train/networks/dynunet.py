@@ -1,0 +1,138 @@
+"""MONAI's `DynUNet` (nnU-Net's topology), the default network.
+
+Its strided and transposed convolutions have deterministic CUDA backward passes, which max-pooling and trilinear
+upsampling in 3-D have not.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from dali_cr.volume.geometry import Triple
+
+from .network import Network, Sizes
+
+SMALLEST_EDGE = 4
+"""An axis is halved as long as at least so many voxels of it remain."""
+
+WIDEST = 320
+"""Most channels of a level, as in nnU-Net: doubled further, they cost memory and bring nothing in 3-D."""
+
+_COARSEST_EDGE = 16
+"""An axis that still has so many voxels at the bottom of the network was not halvable, and its crop is refused."""
+
+_BLOCK = (
+    "conv1.conv.weight",
+    "norm1.weight",
+    "norm1.bias",
+    "conv2.conv.weight",
+    "norm2.weight",
+    "norm2.bias",
+)
+"""The tensors of one level of the encoder."""
+
+
+def halvings(crop: Triple) -> list[tuple[int, ...]]:
+    """Return the stride of each level after the first: 2 along an axis that can still be halved, else 1.
+
+    Raises
+    ------
+    ValueError
+        When an axis stays long because it cannot be halved often enough: the network would see little of it.
+
+    Examples
+    --------
+    >>> halvings((8, 32, 32))
+    [(2, 2, 2), (1, 2, 2), (1, 2, 2)]
+    """
+    levels: list[tuple[int, ...]] = []
+    edges: tuple[int, ...] = crop
+    while True:
+        stride = tuple(2 if edge % 2 == 0 and edge // 2 >= SMALLEST_EDGE else 1 for edge in edges)
+        if stride == (1, 1, 1):
+            break
+        edges = tuple(edge // step for edge, step in zip(edges, stride, strict=True))
+        levels.append(stride)
+    for axis, wanted, left in zip("DHW", crop, edges, strict=True):
+        if left >= _COARSEST_EDGE:
+            step = 2 ** ((wanted // SMALLEST_EDGE).bit_length() - 1)
+            near = wanted // step * step
+            raise ValueError(
+                f"an edge of the crop is wanted that can be halved down to less than {_COARSEST_EDGE} voxels; "
+                f"{wanted} along {axis} stops at {left}. {near} or {near + step} would do"
+            )
+    return levels
+
+
+class DynUNetEncoder(nn.Module):
+    """The levels of a DynUNet on the way down, without its decoder."""
+
+    def __init__(self, unet: Any) -> None:
+        super().__init__()
+        self.input_block, self.downsamples, self.bottleneck = unet.input_block, unet.downsamples, unet.bottleneck
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Return the coarsest features."""
+        features = self.input_block(image)
+        for level in self.downsamples:
+            features = level(features)
+        coarsest: torch.Tensor = self.bottleneck(features)
+        return coarsest
+
+
+def check(sizes: Sizes) -> None:
+    """Refuse a crop that has too few levels.
+
+    Raises
+    ------
+    ValueError
+        Saying what would do.
+    """
+    if len(sizes.levels.strides if sizes.levels else halvings(sizes.crop)) < 2:
+        raise ValueError(
+            f"dynunet wants a crop with an edge that can be halved twice and stay at {SMALLEST_EDGE} voxels or more; "
+            f"{sizes.crop} came. 16 voxels along one axis would do"
+        )
+
+
+def build(sizes: Sizes) -> Network:
+    """Build one: sized by its crop, or by levels."""
+    # Imported here: it takes seconds, and --help or a typing error should not.
+    from .planned import PlannedUNet
+
+    first = 3 - sizes.dims
+    strides = list(sizes.levels.strides) if sizes.levels else halvings(sizes.crop)
+    widths = [min(sizes.filters * 2**level, max(WIDEST, sizes.filters)) for level in range(len(strides) + 1)]
+    if sizes.levels:
+        widths = list(sizes.levels.widths)
+    kernels = [tuple(1 if edge == 1 else 3 for edge in sizes.crop)] * len(widths)
+    if sizes.levels and sizes.levels.kernels:
+        kernels = list(sizes.levels.kernels)
+    steps = [stride[first:] for stride in strides]
+    module = PlannedUNet(
+        spatial_dims=sizes.dims,
+        in_channels=sizes.channels,
+        out_channels=sizes.outputs,
+        kernel_size=[kernel[first:] for kernel in kernels],
+        strides=[(1,) * sizes.dims, *steps],
+        upsample_kernel_size=steps,
+        filters=widths,
+    )
+    # `skip_layers` holds the other modules a second time.
+    tensors = tuple(name for name in module.state_dict() if not name.startswith("skip_layers."))
+    blocks = ["input_block", *(f"downsamples.{level}" for level in range(len(widths) - 2)), "bottleneck"]
+    return Network(
+        module=module,
+        tensors=tensors,
+        encoder=tuple(f"{block}.{tensor}" for block in blocks for tensor in _BLOCK),
+        head=tuple(name for name in tensors if name.startswith("output_block.")),
+        features=DynUNetEncoder(module),
+        width=widths[-1],
+        strides=tuple(math.prod(stride[axis] for stride in strides) for axis in range(3)),  # type: ignore[arg-type]
+        dims=sizes.dims,
+        about=sizes.about,
+    )

@@ -1,0 +1,174 @@
+"""The non-skip U-Net of PCRLv2, and the same encoder in a U-Net with skips.
+
+A skip is a shortcut past the encoder: what it carries over need not be learnt below, so PCRLv2 restores without any,
+and its decoder's levels form the pyramid that is compared and restored at several scales. For segmentation its authors
+advise to add the skips, which makes a fresh decoder on the pre-trained encoder.
+
+Sizes are those of the public 3-D code (RL4M/PCRLv2, ``models/pcrlv2_model_3d.py``), biases in front of batch norms
+included: with 64 filters and one channel 7,027,776 numbers in the encoder, 9,723,392 in the decoder and 65 in the
+output. The 17.11 million of the public model count the heads of `methods/pcrlv2` too: 348,096 to compare and 12,105 to
+restore the levels. In 2-D it is the same without an axis, which is a project choice: the public
+2-D code has a ResNet-18 as its encoder, which starts from ImageNet.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from torch import nn
+
+from .network import Network, Sizes
+from .pooling import halve
+
+LEVELS = 3
+"""Levels of the decoder: one for each halving of the encoder."""
+
+STRIDE = 2**LEVELS
+"""Voxels along each axis that are one of the coarsest features."""
+
+CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
+NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+_TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+
+
+class NsUNet(nn.Module):
+    """Four levels of two convolutions, max-pooled on the way down and transposed on the way up.
+
+    Parameters
+    ----------
+    channels, outputs : int
+        Channels that go in and come out.
+    filters : int
+        Channels of the first level, doubled at each; 64 as published.
+    skips : bool
+        Whether the levels of the way down are concatenated to those of the way up.
+    dims : 2 or 3
+        Whether it takes (B, C, H, W) or (B, C, D, H, W).
+
+    References
+    ----------
+    Zhou et al.: A unified visual information preservation framework for self-supervised pre-training in medical image
+    analysis. TPAMI 45(7), 2023.
+
+    Examples
+    --------
+    >>> NsUNet(1, 1, filters=2)(torch.zeros(1, 1, 8, 16, 16)).shape
+    torch.Size([1, 1, 8, 16, 16])
+    """
+
+    def __init__(self, channels: int, outputs: int, filters: int = 64, *, skips: bool = False, dims: int = 3) -> None:
+        super().__init__()
+        self.widths = [filters * 2**level for level in range(LEVELS + 1)]
+        before = [channels, *self.widths[:-1]]
+        self.down = nn.ModuleList(
+            _pair(dims, inputs, width // 2, width) for inputs, width in zip(before, self.widths, strict=True)
+        )
+        self.up = nn.ModuleList(
+            _Up(dims, 2 * width, width if skips else 0, width) for width in reversed(self.widths[:-1])
+        )
+        self.output = CONVOLUTION[dims](filters, outputs, kernel_size=1)
+        self.skips, self.dims = skips, dims
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Return the outputs for each voxel, not squashed."""
+        answer: torch.Tensor = self.output(self.pyramid(image)[-1])
+        return answer
+
+    def pyramid(self, image: torch.Tensor, levels: int = LEVELS) -> list[torch.Tensor]:
+        """Return the decoder's first levels, the coarsest first; those after them are not computed."""
+        *passed, features = descend(self.down, image)
+        pyramid = []
+        for level, skipped in zip(self.up[:levels], reversed(passed), strict=False):
+            features = level(features, skipped if self.skips else None)
+            pyramid.append(features)
+        return pyramid
+
+
+class NsEncoder(nn.Module):
+    """The way down alone, of the same parameters under the same names."""
+
+    def __init__(self, unet: NsUNet) -> None:
+        super().__init__()
+        self.down = unet.down
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Return the coarsest features."""
+        return descend(self.down, image)[-1]
+
+
+def descend(down: nn.ModuleList, image: torch.Tensor) -> list[torch.Tensor]:
+    """Return the features of each level of the way down, the finest first."""
+    passed = [down[0](image)]
+    for level in down[1:]:
+        passed.append(level(halve(passed[-1])))
+    return passed
+
+
+class _Up(nn.Module):
+    """A transposed convolution that doubles every edge, and two convolutions."""
+
+    def __init__(self, dims: int, inputs: int, skipped: int, width: int) -> None:
+        super().__init__()
+        self.enlarge = _TRANSPOSED[dims](inputs, inputs, kernel_size=2, stride=2)
+        self.convolve = _pair(dims, inputs + skipped, width, width)
+
+    def forward(self, features: torch.Tensor, skipped: torch.Tensor | None) -> torch.Tensor:
+        features = self.enlarge(features)
+        if skipped is not None:
+            features = torch.cat([features, skipped], 1)
+        convolved: torch.Tensor = self.convolve(features)
+        return convolved
+
+
+def _pair(dims: int, inputs: int, middle: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(_convolution(dims, inputs, middle), _convolution(dims, middle, outputs))
+
+
+def _convolution(dims: int, inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        OrderedDict(
+            conv=CONVOLUTION[dims](inputs, outputs, kernel_size=3, padding=1),
+            norm=NORM[dims](outputs),
+            relu=nn.ReLU(inplace=True),
+        )
+    )
+
+
+def check(sizes: Sizes) -> None:
+    """Refuse filters that cannot be halved, and a crop whose edges cannot be at each level."""
+    if sizes.filters % 2:
+        raise ValueError(f"filters: wanted an even number for {sizes.name}, got {sizes.filters}")
+    sizes.check_multiple(STRIDE)
+
+
+def build(sizes: Sizes) -> Network:
+    """Build the U-Net that restores, or with its name's skips the one that segments."""
+    skips = sizes.name == "nsunet-skips"
+    module = NsUNet(sizes.channels, sizes.outputs, sizes.filters, skips=skips, dims=sizes.dims)
+    encoder = tuple(
+        f"down.{level}.{place}.{tensor}" for level in range(LEVELS + 1) for place in range(2) for tensor in _TENSORS
+    )
+    return Network(
+        module=module,
+        tensors=tuple(module.state_dict()),
+        encoder=encoder,
+        head=("output.weight", "output.bias"),
+        features=NsEncoder(module),
+        width=module.widths[-1],
+        strides=(STRIDE if sizes.dims == 3 else 1, STRIDE, STRIDE),
+        dims=sizes.dims,
+        about=sizes.about,
+    )
+
+
+_TENSORS = (
+    "conv.weight",
+    "conv.bias",
+    "norm.weight",
+    "norm.bias",
+    "norm.running_mean",
+    "norm.running_var",
+    "norm.num_batches_tracked",
+)
+"""The tensors of one convolution and its batch norm."""

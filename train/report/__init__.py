@@ -1,0 +1,1 @@
+"""What a finished run showed: intervals, summaries, curves."""

@@ -1,0 +1,92 @@
+"""What a checkpoint holds of a run: weights, optimiser, stream, random numbers, time, and what is the run's own.
+
+A checkpoint is read with ``weights_only=True``: it holds tensors, numbers, strings and containers of these, and opening
+one runs no code.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import dali_cr
+
+from .clock import Lap
+from .device import random_state, set_random_state
+from .files import write_whole
+
+CHECKPOINT = "checkpoint.pt"
+
+
+def save_checkpoint(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
+    """Write the state of a run: tensors, numbers, strings, and containers of these."""
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    write_whole(path, buffer.getvalue())
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what `save_checkpoint` wrote, its tensors on the CPU.
+
+    Raises
+    ------
+    ValueError
+        When the file is no checkpoint, or a damaged one.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path} is wanted to be a checkpoint of this trainer; reading it failed: {error}") from error
+    return state
+
+
+def read_state(out: Path, earlier: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the checkpoint of the run to go on with, None where there is none."""
+    path = out / CHECKPOINT
+    return load_checkpoint(path) if earlier and path.exists() else None
+
+
+def load_state(state: dict[str, Any] | None, module: nn.Module, loader: dali_cr.Loader) -> None:
+    """Put weights and stream where they were, if there is a checkpoint."""
+    if state:
+        module.load_state_dict(state["network"])
+        loader.load_state_dict(state["loader"])
+
+
+def write_state(
+    out: Path,
+    step: int,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loader: dali_cr.Loader,
+    total: Lap,
+    **more: Any,
+) -> None:
+    """Write the checkpoint of a step."""
+    state = {
+        "step": step,
+        "network": module.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "loader": loader.state_dict(),
+        "random": random_state(next(module.parameters()).device),
+        "total": asdict(total),
+        **more,
+    }
+    save_checkpoint(out / CHECKPOINT, state)
+
+
+def take_up(state: dict[str, Any] | None, optimizer: torch.optim.Optimizer, device: torch.device) -> tuple[int, Lap]:
+    """Put optimiser and random numbers where they were; return the steps done and the time they took."""
+    if state is None:
+        return 0, Lap()
+    optimizer.load_state_dict(state["optimizer"])
+    set_random_state(state["random"], device)
+    return state["step"], Lap(**state["total"])

@@ -1,0 +1,76 @@
+"""How a command ends: one JSON object on stdout, or one line on stderr that says what was wrong; and the exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import dali_cr
+
+from .config import RunSettings
+from .exits import Refused, Stopped
+from .folder import earlier_run, finished_report, plain
+
+
+def end(name: str, work: Callable[[], dict[str, Any]]) -> int:
+    """Do the work of a command and return its exit code.
+
+    Parameters
+    ----------
+    name : str
+        Of the command, put before what went wrong.
+    work : function
+        Returns the report.
+    """
+    try:
+        report, code = work(), 0
+    except Refused as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    except (FloatingPointError, dali_cr.VolumeError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    except Stopped as stop:
+        print(f"{name}: {stop}; --resume goes on", file=sys.stderr)
+        report, code = stop.report, stop.exit_code
+    print(json.dumps(report))
+    return code
+
+
+def start(
+    config: RunSettings, fixed: Sequence[str], prepare: Callable[[dict[str, Any] | None], Any]
+) -> tuple[Any, dict[str, Any] | None]:
+    """Prepare a run, or find that it is finished.
+
+    Parameters
+    ----------
+    config : RunSettings
+    fixed : sequence of str
+        Settings that a resumed run must not change.
+    prepare : function
+        From the config.json of the run to go on with, None for a new one, to what is ready to train.
+
+    Returns
+    -------
+    run : object or None
+        What `prepare` returned; None where there is nothing to do.
+    report : dict or None
+        That of a finished run.
+
+    Raises
+    ------
+    Refused
+        When it cannot be started as asked.
+    """
+    try:
+        earlier = earlier_run(config.out, config.resume, plain(config), fixed)
+        steps = config.steps_known(earlier) if earlier else None
+        report = finished_report(config.out, steps) if steps else None
+        if report is not None:
+            print(f"run        {config.out} is finished: nothing to do. More --steps would go on")
+            return None, report
+        return prepare(earlier), None
+    except (ValueError, OSError, ImportError) as error:
+        raise Refused(str(error)) from error

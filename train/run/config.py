@@ -1,0 +1,137 @@
+"""The settings that several commands have: where the data are, how a run trains, where it computes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from dali_cr.index.scan import EVERY_VOLUME
+
+Axis = Literal["D", "H", "W"]
+Dims = Literal[2, 3]
+NetworkName = Literal["dynunet", "sononet64", "locnet", "nsunet", "nsunet-skips"]
+Scaling = Literal["zscore", "percentile", "none"] | tuple[Literal["window"], float, float]
+"""How intensities are scaled, as words of a command line."""
+
+DATA = ("data", "index", "pattern", "channels", "include", "exclude", "fourth_axis")
+"""Settings that say where the data are. A resumed run may find the same data elsewhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """Where the data are."""
+
+    data: tuple[Path, ...] = ()
+    """Folders of volumes (NIfTI), or with a --pattern of theirs of images (PNG, JPEG)."""
+    out: Path
+    """Folder that is written: new or empty, or with --resume the one to go on in."""
+    pattern: tuple[str, ...] = EVERY_VOLUME
+    """Which files: globs, in which {case} and {channel} may stand for parts of the name."""
+    channels: tuple[str, ...] = ()
+    """Names that {channel} must take in every case, in this order; all that are found if none is given."""
+    include: tuple[str, ...] = ()
+    """Globs of files to take as well."""
+    exclude: tuple[str, ...] = ()
+    """Globs of files to leave out."""
+    fourth_axis: Literal["channels", "cases"] = "channels"
+    """What a fourth axis of a file is."""
+    index: Path | None = None
+    """An index saved by `python -m dali_cr scan --save`: the data are not scanned again."""
+    split: Path | None = None
+    """A file that says which subjects are in which part: see `python -m train.splits`."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto is a GPU if there is one."""
+
+    counts: ClassVar[tuple[str, ...]] = ()
+    """Settings that are numbers of at least 1, or None."""
+
+    def __post_init__(self) -> None:
+        """Refuse what can be seen to be wrong without looking at the data."""
+        if not self.data and self.index is None:
+            raise ValueError("data: wanted a folder of volumes, or --index, got neither")
+        for name in self.counts:
+            count = getattr(self, name)
+            if count is not None and count < 1:
+                raise ValueError(f"{name}: wanted at least 1, got {count}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings(DataSettings):
+    """How a run trains."""
+
+    resume: bool = False
+    """Go on from the checkpoint in --out; where there is none yet, start."""
+    any_version: bool = False
+    """With --resume: go on although another version of this package made the run."""
+
+    network: NetworkName = "dynunet"
+    """Which network."""
+    dims: Dims = 3
+    """2 is a network of images, or of single slices of volumes; the first edge of --crop is then 1."""
+    plans: Path | None = None
+    """An nnUNetPlans.json whose levels a dynunet gets; `python -m train.export` makes weights for nnU-Net of it."""
+    configuration: str = "3d_fullres"
+    """Which configuration of --plans."""
+
+    steps: int
+    """Steps to train."""
+    batch_size: int
+    """Crops a step."""
+    lr: float = 1e-3
+    """Highest learning rate: reached by a linear warm-up, left along a cosine."""
+    warmup: float = 0.05
+    """Share of the steps that warm up."""
+    weight_decay: float = 1e-2
+    """Of AdamW, on all but norms and biases."""
+    clip: float = 1.0
+    """Longest gradient; 0 for any."""
+    seed: int = 0
+    """Of the weights and the samples."""
+
+    threads: int | None = None
+    """Threads that read and decode; one for each core if not given."""
+    cache: tuple[str, ...] = ()
+    """Where inflated volumes are kept, the fastest first: gpu:40GB host:16GB disk:PATH:500GB."""
+    on_error: Literal["raise", "skip"] = "raise"
+    """When a file cannot be read any more: stop, or put crops of other cases in its place and say so."""
+    deterministic: bool = False
+    """On a GPU, use only kernels that give the same bits each time; a CPU always does."""
+
+    checkpoint_every: int = 500
+    """Steps between checkpoints."""
+    log_every: int = 10
+    """Steps between lines in metrics.jsonl; the GPU is waited for only then."""
+
+    counts: ClassVar[tuple[str, ...]] = ("steps", "batch_size", "threads", "checkpoint_every", "log_every")
+
+    def __post_init__(self) -> None:
+        """Refuse what can be seen to be wrong without looking at the data."""
+        super().__post_init__()
+        if not 0 <= self.warmup <= 1:
+            raise ValueError(f"warmup: wanted a share from 0 to 1, got {self.warmup}")
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise ValueError(f"lr: wanted a number above 0, got {self.lr}")
+        for name in ("clip", "weight_decay"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise ValueError(f"{name}: wanted a number of at least 0, got {getattr(self, name)}")
+        if self.plans and self.network != "dynunet":
+            raise ValueError(f"plans: wanted --network dynunet, whose levels they are, got {self.network}")
+
+    def steps_known(self, earlier: dict[str, Any]) -> int | None:
+        """Return the steps to train, as far as they are known from the config.json of the run to go on with."""
+        return self.steps
+
+    def check_dims(self, crop: tuple[int, int, int]) -> None:
+        """Refuse a thick crop for a network of images.
+
+        Raises
+        ------
+        ValueError
+            With the crop that would do.
+        """
+        if self.dims == 2 and crop[0] != 1:
+            flat = f"1 {crop[1]} {crop[2]}"
+            raise ValueError(f"crop: wanted one voxel along D with --dims 2, as {flat}; got {' '.join(map(str, crop))}")

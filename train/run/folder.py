@@ -1,0 +1,167 @@
+"""The folder of a run: what may be started or resumed in it, and what its config.json remembers."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import dali_cr
+
+from .device import device_name
+from .files import write_json
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """Return the settings as JSON values, paths absolute, without what is no setting: whether to resume.
+
+    Parameters
+    ----------
+    config : dataclass instance
+    """
+    settings: dict[str, Any] = json.loads(json.dumps(asdict(config), default=lambda path: str(path.absolute())))
+    return {name: value for name, value in settings.items() if name != "resume"}
+
+
+def earlier_run(out: Path, resume: bool, now: dict[str, Any], fixed: Sequence[str]) -> dict[str, Any] | None:
+    """Return the config.json of the run to go on with.
+
+    Parameters
+    ----------
+    out : Path
+        The folder.
+    resume : bool
+        Whether it may hold a run.
+    now : dict
+        The settings asked for, from `plain`.
+    fixed : sequence of str
+        Those that must be the same as before.
+
+    Returns
+    -------
+    earlier : dict or None
+        None for a new run.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds something else, or a run that is not to be resumed, or one with other settings or made by
+        another version of this package.
+    """
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"out: wanted a folder, {out} is a file")
+    # What ends in .part was being written when a run was killed.
+    held = sorted(entry.name for entry in out.iterdir() if entry.suffix != ".part") if out.exists() else []
+    if not held:
+        return None
+    if not resume:
+        raise ValueError(f"out: wanted a new or empty folder, {out} holds {held[0]}; --resume goes on with a run in it")
+    if "config.json" not in held:
+        raise ValueError(f"out: wanted the folder of a run to resume, {out} has no config.json; give another folder")
+    earlier: dict[str, Any] = json.loads((out / "config.json").read_text())
+    was, version = earlier["config"], earlier["versions"]["dali-cr"]
+    if version != dali_cr.__version__ and not now.get("any_version"):
+        raise ValueError(
+            f"resume: wanted dali-cr {version}, which made the run in {out}, {dali_cr.__version__} came; its samples "
+            "may differ. Install that version, or give --any-version to go on all the same"
+        )
+    differ = "; ".join(f"{name} was {was.get(name)}, {now[name]} came" for name in fixed if was.get(name) != now[name])
+    if differ:
+        raise ValueError(f"resume: wanted the settings of the run in {out}: {differ}. Another --out starts a new run")
+    return earlier
+
+
+def list_changes(earlier: dict[str, Any] | None, now: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return, for each time that a run was resumed with other settings, those settings: the old and the new value."""
+    if earlier is None:
+        return []
+    was = earlier["config"]
+    changed = {name: [was.get(name), now[name]] for name in now if was.get(name) != now[name]}
+    return [*earlier["changes"], *([changed] if changed else [])]
+
+
+def write_config(config: Any, device: torch.device, earlier: dict[str, Any] | None, found: Mapping[str, Any]) -> None:
+    """Make the folder, and write config.json: every setting, what came of it, and what it ran on.
+
+    Parameters
+    ----------
+    config : dataclass instance
+    device : torch.device
+    earlier : dict, optional
+        The config.json of the run that is gone on with.
+    found : mapping
+        What came of the settings.
+    """
+    now = plain(config)
+    config.out.mkdir(parents=True, exist_ok=True)
+    content = {
+        "config": now,
+        "changes": list_changes(earlier, now),
+        **found,
+        "versions": versions(),
+        "commit": commit(),
+        "device": {"type": device.type, "name": device_name(device), "torch_threads": torch.get_num_threads()},
+    }
+    write_json(config.out / "config.json", content)
+
+
+def finished_report(out: Path, steps: int) -> dict[str, Any] | None:
+    """Return the report of a run that did at least so many steps, None if it did not."""
+    path = out / "report.json"
+    if not path.exists():
+        return None
+    report: dict[str, Any] = json.loads(path.read_text())
+    return report if report["steps"] >= steps else None
+
+
+def tell_apart(kept: Path, index: dali_cr.Index) -> str:
+    """Return in words how the cases of an index differ from those of the file `kept`."""
+    if not kept.exists():
+        return "other data came"
+    before = {case.name: case for case in dali_cr.Index.load(kept).cases}
+    now = {case.name: case for case in index.cases}
+    for text, names in (("is gone", before.keys() - now.keys()), ("is new", now.keys() - before.keys())):
+        if names:
+            return f"of {len(before)} cases; {len(now)} came, {min(names)} {text}"
+    return f"of {len(before)} cases; as many came, with other contents"
+
+
+_PACKAGES = (
+    "torch",
+    "monai",
+    "numpy",
+    "isal",
+    "nvidia-dali-cuda120",
+    "nvidia-dali-cuda130",
+    "cupy-cuda12x",
+    "cupy-cuda13x",
+)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, of this project and of what is installed of the packages it computes with."""
+    found = {"python": platform.python_version(), "dali-cr": dali_cr.__version__}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """Return the commit this file is of, with "-dirty" where it was changed since; None without git."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    ask = [git, "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    answer = subprocess.run(ask, capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or None

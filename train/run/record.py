@@ -1,0 +1,80 @@
+"""The curves of a run: ``metrics.jsonl`` and the same numbers as TensorBoard events."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from tqdm import tqdm
+
+from .files import write_whole
+
+
+class Record:
+    """Writes a line of numbers per call; taken up again at a step, it forgets what came after.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's folder.
+    step : int or None
+        The step the run goes on from, None for a new run. Lines of later steps were written by a run that was
+        killed after its last checkpoint, and these steps are about to be done again.
+    """
+
+    def __init__(self, folder: Path, step: int | None) -> None:
+        # Imported here: it takes seconds, and only a run needs it.
+        from torch.utils.tensorboard import SummaryWriter
+
+        path = folder / "metrics.jsonl"
+        done = -1 if step is None else step
+        kept = _lines_until(path, done)
+        write_whole(path, b"".join(kept))
+        self.measured = {line["step"] for line in map(json.loads, kept) if "lr" not in line}
+        """Steps whose measurements were kept: a step's own line has the learning rate."""
+        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
+        self._events = SummaryWriter(str(folder), purge_step=done + 1)
+
+    def write(self, step: int, **numbers: float | None) -> None:
+        """Add the numbers measured at a step; None says that one was not."""
+        self._file.write(json.dumps({"step": step, **numbers}) + "\n")
+        try:
+            # What a full disk refuses stays in the buffer and is written with the next line.
+            self._file.flush()
+            for name, number in numbers.items():
+                if number is not None:
+                    self._events.add_scalar(name, number, step)
+        except OSError as error:
+            tqdm.write(f"step {step}: curves not written, {error}; trying again with the next ones")
+
+    def sync(self) -> None:
+        """Force what was written to the disk, so that a checkpoint is never ahead of its curves."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._events.flush()
+
+    def __enter__(self) -> Record:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """Write what is left."""
+        self.sync()
+        self._file.close()
+        self._events.close()
+
+
+def _lines_until(path: Path, step: int) -> list[bytes]:
+    if not path.exists():
+        return []
+    kept = []
+    for line in path.read_bytes().splitlines(keepends=True):
+        # A line without its end was being written when the run was killed.
+        if line.endswith(b"\n") and json.loads(line)["step"] <= step:
+            kept.append(line)
+    return kept

@@ -1,0 +1,1 @@
+"""Many runs compared, from one declared file."""

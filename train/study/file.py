@@ -1,0 +1,148 @@
+"""Read a study's file, and refuse one that declares what cannot be run or compared."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from .declared import METRICS, Budget, Data, Init, Protocol, Study, Task, Tuning
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]*")
+"""Of what becomes part of a folder's name, between dashes."""
+
+
+def home_of(path: Path) -> Path:
+    """Return the folder of a study, which gets its results: that of its study.toml, or one named after its file."""
+    path = path.absolute()
+    return path.parent if path.name == "study.toml" else path.with_suffix("")
+
+
+def read_study(path: Path) -> Study:
+    """Read a study's file.
+
+    Raises
+    ------
+    ValueError
+        If it declares what cannot be run.
+    """
+    try:
+        text = path.read_bytes()
+        content = tomllib.loads(text.decode())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"study: wanted a TOML file, {path} cannot be read: {error}") from error
+    if strange := set(content) - {"protocol", "finetune", "data", "tasks", "inits"}:
+        raise ValueError(f"study: wanted protocol, finetune, data, tasks and inits in {path}, got {min(strange)}")
+    for table in ("protocol", "data", "tasks", "inits"):
+        if not content.get(table):
+            raise ValueError(f"study: wanted [{table}] in {path}, it is missing")
+    protocol = dict(content["protocol"])
+    protocol["tuning"] = _make(Tuning, "protocol.tuning", protocol.get("tuning", {}))
+    study = Study(
+        name=home_of(path).name,
+        digest=hashlib.sha256(text).hexdigest(),
+        protocol=_make(Protocol, "protocol", protocol),
+        finetune=content.get("finetune", {}),
+        data={name: _make(Data, f"data.{name}", one) for name, one in content["data"].items()},
+        tasks={name: _make(Task, f"tasks.{name}", one) for name, one in content["tasks"].items()},
+        inits={name: _make(Init, f"inits.{name}", one) for name, one in content["inits"].items()},
+    )
+    _check(study)
+    return study
+
+
+def _make(kind: type, where: str, content: Any) -> Any:
+    """Make a dataclass of a table of the file; lists become tuples."""
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{where}: wanted a table, got {content!r}")
+    known = {one.name: one for one in fields(kind)}
+    if strange := set(content) - set(known):
+        raise ValueError(f"{where}: wanted some of {', '.join(known)}; got {min(strange)}")
+    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+    try:
+        return kind(**plain)
+    except TypeError as error:
+        raise ValueError(f"{where}: {str(error).split('() ')[-1]}") from error
+
+
+def _check(study: Study) -> None:
+    """Refuse what can be seen to be wrong without any data."""
+    protocol = study.protocol
+    for name in (*study.data, *study.tasks, *study.inits, *protocol.steps):
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"study: wanted names of letters, digits, dots and underscores, got {name!r}")
+    _check_lists(protocol)
+    if protocol.tuning.seed in protocol.seeds:
+        raise ValueError(f"protocol.tuning: wanted a seed that tests nothing, {protocol.tuning.seed} is in seeds")
+    if set(protocol.transfers) - {"encoder", "encoder+decoder"}:
+        raise ValueError(f"protocol.transfers: wanted encoder, encoder+decoder; got {', '.join(protocol.transfers)}")
+    _check_tasks(study)
+    _check_inits(study)
+
+
+def _check_tasks(study: Study) -> None:
+    protocol = study.protocol
+    for name, data in study.data.items():
+        whole = all((data.table, data.column, set(data.parts) == {"pool", "val", "test"}))
+        if (data.fractions is None) != whole:
+            raise ValueError(f"data.{name}: wanted fractions, or table, column and parts (pool, val, test), not both")
+    for name, task in study.tasks.items():
+        if task.kind not in METRICS:
+            raise ValueError(f"tasks.{name}: wanted the kind {', '.join(METRICS)}; got {task.kind!r}")
+        if task.data not in study.data:
+            raise ValueError(f"tasks.{name}: wanted data of {', '.join(study.data)}; got {task.data!r}")
+        if protocol.tuning.steps not in study.steps(name):
+            raise ValueError(f"tasks.{name}: wanted the steps of tuning, {protocol.tuning.steps}, among its own")
+        _check_budgets(f"tasks.{name}.budgets", study.budgets(name))
+
+
+def _check_inits(study: Study) -> None:
+    for name, init in study.inits.items():
+        if init.pretrain is None:
+            continue
+        baseline = study.inits.get(init.against)
+        if baseline is None or baseline.pretrain is not None:
+            raise ValueError(f"inits.{name}: wanted random weights to compare with, {init.against!r} are none")
+        for task in study.tasks:
+            own, other = _spacing(study, task, name), _spacing(study, task, init.against)
+            if own != other:
+                raise ValueError(
+                    f"inits.{name}: wanted the voxels of {init.against} for {task}, spacing {other}; got {own}, of its "
+                    "pre-training. spacing in the options of the task makes them alike"
+                )
+
+
+def _spacing(study: Study, task: str, init: str) -> Any:
+    """Return the edges of voxels, or own, that fine-tuning will see: as told, or else those of its pre-training."""
+    entry, begun = study.tasks[task], study.inits[init]
+    data = study.data[entry.data]
+    for told in (begun.finetune, begun.options, entry.options, data.options, study.finetune):
+        if "spacing" in told:
+            return told["spacing"]
+    return (data.pretrain | begun.pretrain).get("spacing", "own") if begun.pretrain is not None else "own"
+
+
+def _check_lists(protocol: Protocol) -> None:
+    for name in ("seeds", "pretrain_seeds", "transfers", "steps", "rates"):
+        values: Sequence[Any] = list(getattr(protocol, name))
+        if not values or len(set(values)) < len(values):
+            raise ValueError(f"protocol.{name}: wanted one or more, each once, got {values}")
+    _check_budgets("protocol.budgets", protocol.budgets)
+    _check_budgets("protocol.tuning.budget", (protocol.tuning.budget,))
+    if min(protocol.steps.values()) < 1 or protocol.resamples < 100:
+        raise ValueError("protocol: wanted steps of at least 1 and at least 100 resamples")
+
+
+def _check_budgets(where: str, budgets: Sequence[Budget]) -> None:
+    good = all(one == "all" or (isinstance(one, int) and one > 0) for one in budgets)
+    if not budgets or not good or len(set(budgets)) < len(budgets):
+        raise ValueError(f'{where}: wanted counts of labelled cases, or "all", each once; got {list(budgets)}')

@@ -1,0 +1,82 @@
+"""A picture of a study: score against labelled cases, or of each beginning where there is one count of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .declared import Study, lower_is_better
+from .effects import Group
+from .runs import arms_of
+
+
+def draw_scores(path: Path, study: Study, groups: Sequence[Group]) -> None:
+    """Draw a column of panels a task, a row a length, a line a beginning, with bars of a standard deviation."""
+    rows = max(len(study.steps(task)) for task in study.tasks)
+    figure = Figure(figsize=(3.6 * len(study.tasks) + 1.6, 2.8 * rows), layout="constrained")
+    panels = figure.subplots(rows, len(study.tasks), squeeze=False)
+    for panel in panels.flat:
+        panel.set_axis_off()
+    for column, task in enumerate(study.tasks):
+        for panel, length in zip(panels[:, column], study.steps(task), strict=False):
+            panel.set_axis_on()
+            draw = _draw_panel if len(study.budgets(task)) > 1 else _draw_beginnings
+            draw(panel, study, [g for g in groups if (g.task, g.length) == (task, length)])
+    found = {line.get_label(): line for panel in panels.flat for line in panel.containers}
+    if found:
+        figure.legend(list(found.values()), list(found), loc="outside right upper", fontsize=8)
+    # The same file from the same numbers: no date, and names of elements that are not random.
+    with matplotlib.rc_context({"svg.hashsalt": study.name}):
+        figure.savefig(path, metadata={"Date": None})
+
+
+def _draw_panel(panel: Axes, study: Study, groups: Sequence[Group]) -> None:
+    task, length = groups[0].task, groups[0].length
+    arms, metric = arms_of(study, task), study.metric(task)
+    for number, arm in enumerate(arms):
+        own = sorted((group for group in groups if group.arm == arm), key=lambda group: group.cases)
+        # A little aside of each other, or bars would hide bars.
+        places = [group.cases * 1.03 ** (number - (len(arms) - 1) / 2) for group in own]
+        panel.errorbar(
+            places,
+            [group.mean for group in own],
+            [group.spread or 0.0 for group in own],
+            label=arm.label,
+            color="black" if arm.transfer is None else f"C{number}",
+            marker="o",
+            markersize=3,
+            linewidth=1,
+            capsize=2,
+        )
+    counts = sorted({group.cases for group in groups})
+    panel.set_xscale("log")
+    panel.set_xticks(counts, [str(count) for count in counts])
+    panel.minorticks_off()
+    arrow = "lower" if lower_is_better(metric) else "higher"
+    panel.set_title(f"{task}, {length} ({groups[0].runs[0].options['steps']} steps)", fontsize=9)
+    panel.set_xlabel("labelled cases", fontsize=8)
+    panel.set_ylabel(f"{metric} ({arrow} is better)", fontsize=8)
+    panel.tick_params(labelsize=7)
+
+
+def _draw_beginnings(panel: Axes, study: Study, groups: Sequence[Group]) -> None:
+    """Draw a row a beginning: a dot each run, a bar their mean, and random weights' mean all the way down."""
+    task, length = groups[0].task, groups[0].length
+    for row, group in enumerate(groups):
+        colour = "black" if group.arm.transfer is None else f"C{row % 10}"
+        panel.plot(group.means, [row] * len(group.means), "o", color=colour, markersize=3, alpha=0.6)
+        panel.plot(group.mean, row, "|", color=colour, markersize=14, markeredgewidth=2)
+        if group.arm.transfer is None:
+            panel.axvline(group.mean, color="black", linewidth=0.6, linestyle=":")
+    panel.set_yticks(range(len(groups)), [group.arm.label for group in groups], fontsize=7)
+    panel.invert_yaxis()
+    metric = study.metric(task)
+    arrow = "lower" if lower_is_better(metric) else "higher"
+    steps = groups[0].runs[0].options["steps"]
+    panel.set_title(f"{task}, {length} ({steps} steps), {groups[0].cases} labelled cases", fontsize=9)
+    panel.set_xlabel(f"{metric} ({arrow} is better)", fontsize=8)
+    panel.tick_params(axis="x", labelsize=7)

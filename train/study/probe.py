@@ -1,0 +1,239 @@
+"""Ask of a finished study of classification what its encoders knew before fine-tuning, and how far they moved in it.
+
+::
+
+    python -m train.study.probe train/studies/cpu_recipe/study.toml --data openkbp_organpatch3d=PATH
+
+For every test run, its network is taken as it was before the first step. Features are the averages over space of what
+the encoder ends with, its batch norms' statistics measured anew on the pool, as untrained ones have none. On them a
+ridge regression tells the classes: learnt from the run's labelled cases (``frozen``) and from the whole pool
+(``frozen_pool``), scored by the share of test cases told rightly. ``moved`` is the length of the way that the encoder's
+weights went in fine-tuning, over their own length. Beside the study's results, ``features.json`` has a row a run, and
+the means over seeds.
+
+It is no part of the study's protocol: it explains, and nothing is chosen by it.
+"""
+
+from __future__ import annotations
+
+from ..run import needs  # noqa: F401 - before all that may be missing
+
+# isort: split
+import json
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import tyro
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+import dali_cr
+
+from ..data.split import load_split
+from ..data.volumes import outside, pad_evenly, read_case
+from ..finetune import first_cases, size_network
+from ..networks.heads import shrunk
+from ..networks.network import Network
+from ..networks.weights import read_weights
+from ..run.files import write_json
+from ..run.folder import commit, versions
+from ..tasks.config import Classify
+from ..tasks.targets import open_task
+from ..tasks.task import Task, View, ask
+from ..tasks.transfer import check_fit, load_fit, read_init
+from .__main__ import Config, open_workshop, results_of
+from .file import read_study
+from .jobs import Workshop
+from .report import describe_machine
+from .runs import Run, testing, tuning
+from .scores import choose_rates
+
+_BATCH = 32
+_GROUP = ("task", "init", "budget", "length", "lr")
+_ASKED = ("frozen", "frozen_pool", "moved")
+
+
+class Pooled(nn.Module):
+    """An encoder that answers with the averages of its features."""
+
+    def __init__(self, network: Network, view: View) -> None:
+        super().__init__()
+        self.features, self.view = network.features, view
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Return (B, C) from an image."""
+        features: torch.Tensor = self.features(shrunk(image, self.view.shrink))
+        return features.flatten(2).mean(2)
+
+    @torch.no_grad()
+    def answer(self, batches: Sequence[torch.Tensor]) -> npt.NDArray[np.float64]:
+        """Return the features of all images, (N, C)."""
+        self.eval()
+        return torch.cat([ask(self, batch, self.view.dims) for batch in batches]).double().numpy()
+
+    @torch.no_grad()
+    def measure_norms(self, batches: Sequence[torch.Tensor]) -> None:
+        """Give batch norms the statistics of these images."""
+        for norm in (part for part in self.modules() if isinstance(part, _BatchNorm)):
+            norm.reset_running_stats()
+            norm.momentum = None
+        self.train()
+        for batch in batches:
+            ask(self, batch, self.view.dims)
+
+
+def read_batches(index: dali_cr.Index, view: View) -> list[torch.Tensor]:
+    """Return whole volumes as fine-tuning scores them, (B, C, D, H, W) each."""
+    volumes = []
+    for case in index.cases:
+        volume = read_case(index.root, case, view.normalize, view.spacing)
+        volumes.append(torch.from_numpy(pad_evenly(volume, view.crop, outside(case, view.normalize))[0]))
+    return [torch.stack(volumes[start : start + _BATCH]) for start in range(0, len(volumes), _BATCH)]
+
+
+def _truth(task: Task, index: dali_cr.Index) -> npt.NDArray[np.float64]:
+    """Return which class each case is of, (N, K) of 0 and 1."""
+    task.learn(index)
+    return np.stack(task.learnt).astype(np.float64)
+
+
+class Probe:
+    """What is asked of each run; images are read once for all that look at them alike."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self.workshop = workshop
+        self._read: dict[tuple[str, View], tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
+
+    def ask(self, run: Run) -> dict[str, Any]:
+        """Return the row of a run."""
+        out = self.workshop.out(run)
+        config = tyro.cli(Classify, args=self.workshop.command(run)[4:], config=(tyro.conf.FlagCreatePairsOff,))
+        init = read_init(Path(config.init)) if run.uses else None
+        view, index = config.view(init), dali_cr.Index.load(out / "index.json")
+        task, supervised = open_task(config, index, load_split(out / "splits.json"), view)
+        pool, test = supervised.parts["pool"], supervised.parts["test"]
+        # As `train.finetune.prepare` does it: the same weights come of the same seed.
+        torch.manual_seed(config.seed)
+        network = size_network(config, init, view, index.channels, 1)
+        if init:
+            load_fit(network, check_fit(init, network, config.transfer).taken)
+        weights = [name for name, value in network.features.named_parameters() if value.ndim > 1]
+        before = {name: network.features.get_parameter(name).detach().clone() for name in weights}
+        if (run.data, view) not in self._read:
+            self._read[run.data, view] = read_batches(pool, view), read_batches(test, view)
+        learnt, asked = self._read[run.data, view]
+        module = Pooled(network, view)
+        module.measure_norms(learnt)
+        known, wanted, truth = module.answer(learnt), module.answer(asked), _truth(task, test)
+        labelled = first_cases(pool, config.cases, config.order_seed)
+        places = [place for place, case in enumerate(pool.cases) if case in labelled.cases]
+        of_pool = _truth(task, pool)
+
+        def told(chosen: Any) -> float:
+            slope, offset = fit_ridge(known[chosen], of_pool[chosen])
+            return float(((wanted @ slope + offset).argmax(1) == truth.argmax(1)).mean())
+
+        about = {"task": run.task, "init": run.arm.init, "pretrain_seed": run.pretrain_seed, "seed": run.seed}
+        about |= {"budget": run.budget, "length": run.length, "lr": run.options["lr"]}
+        return {
+            **about,
+            "frozen": told(places),
+            "frozen_pool": told(slice(None)),
+            "moved": _way(before, read_weights(out / "model.safetensors")[0]),
+        }
+
+
+def _way(before: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor]) -> float:
+    """Return how far weights are from where they were, over their length there."""
+    squares = [((tensors[f"features.{name}"] - old).square().sum(), old.square().sum()) for name, old in before.items()]
+    return math.sqrt(float(sum(gone for gone, _ in squares)) / float(sum(own for _, own in squares)))
+
+
+def probe_runs(workshop: Workshop) -> Iterator[dict[str, Any]]:
+    """Yield a row for each test run of the study's classifications with one class a case."""
+    study = workshop.study
+    rates, _ = choose_rates(workshop, tuning(study))
+    probe = Probe(workshop)
+    for run in testing(study, rates):
+        if study.tasks[run.task].kind == "classify" and "multilabel" not in run.options:
+            if workshop.report(run) is None:
+                raise ValueError(f"probe: wanted a finished study, {run.name} is not")
+            yield probe.ask(run)
+
+
+def average(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the means over the runs that differ in nothing but their seed."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in _GROUP), []).append(row)
+    return [
+        {**dict(zip(_GROUP, group, strict=True)), **{name: float(np.mean([r[name] for r in own])) for name in _ASKED}}
+        for group, own in groups.items()
+    ]
+
+
+def command_line(arguments: Sequence[str] | None = None) -> int:
+    """Run as a command; return the exit code."""
+    config = tyro.cli(
+        Config, prog="python -m train.study.probe", args=arguments, config=(tyro.conf.FlagCreatePairsOff,)
+    )
+    try:
+        study = read_study(config.file)
+        rows = list(probe_runs(open_workshop(config, study)))
+        out = results_of(config) / "features.json"
+        out.parent.mkdir(parents=True, exist_ok=True)
+        about = {"study": study.name, "file_sha256": study.digest, "machine": describe_machine()}
+        write_json(out, {**about, "versions": versions(), "commit": commit(), "means": average(rows), "runs": rows})
+    except (ValueError, OSError) as error:
+        print(f"study_probe: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps({"results": str(out), "runs": len(rows)}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(command_line())
+
+
+Numbers = npt.NDArray[np.float64]
+
+_PENALTIES = np.logspace(-6, 2, 17)
+"""To choose from, as shares of the features' whole spread."""
+
+
+def fit_ridge(features: Numbers, targets: Numbers) -> tuple[Numbers, Numbers]:
+    """Return what maps features to targets; of `_PENALTIES` by the best for cases left out.
+
+    Parameters
+    ----------
+    features, targets : (N, C), (N, K) float64
+
+    Returns
+    -------
+    weights, offset : (C, K), (K,) float64
+
+    Examples
+    --------
+    >>> weights, offset = fit_ridge(np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([[1.0], [3.0], [5.0], [7.0]]))
+    >>> weights.round(3).tolist(), offset.round(3).tolist()
+    ([[2.0]], [1.0])
+    """
+    mean, middle = features.mean(0), targets.mean(0)
+    left, sizes, right = np.linalg.svd(features - mean, full_matrices=False)
+    projected = left.T @ (targets - middle)
+    best, weights = math.inf, np.zeros((features.shape[1], targets.shape[1]))
+    for penalty in _PENALTIES * np.square(sizes).sum():
+        shrinkage = sizes**2 / (sizes**2 + penalty)
+        missed = targets - middle - left @ (shrinkage[:, None] * projected)
+        # The share of a fitted value that is due to its own case: without it the case would be missed by so much more.
+        own = left**2 @ shrinkage + 1 / len(features)
+        error = float(np.square(missed / np.maximum(1 - own, 1e-9)[:, None]).sum())
+        if error < best:
+            best, weights = error, right.T @ ((sizes / (sizes**2 + penalty))[:, None] * projected)
+    return weights, middle - mean @ weights

@@ -1,0 +1,137 @@
+"""What is kept of a study in numbers: every case's score as CSV, and everything as JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..run.files import write_json, write_whole
+from ..run.folder import commit, versions
+from .declared import Study
+from .effects import Effect, Group
+from .jobs import Workshop
+from .runs import Run
+from .scores import case_scores
+
+_COLUMNS = ("phase", "task", "init", "transfer", "pretrain_seed", "budget", "cases", "length", "steps", "lr", "seed")
+
+
+def write_runs(path: Path, workshop: Workshop, runs: Sequence[Run]) -> None:
+    """Write the score of every case of every run, on val where rates were chosen, on test where they were tested."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow([*_COLUMNS, "metric", "case", "score"])
+    for run in runs:
+        report = workshop.report(run)
+        if report is None:
+            continue
+        metric = workshop.study.metric(run.task)
+        about = [run.phase, run.task, run.arm.init, run.arm.transfer or "", run.pretrain_seed, run.budget]
+        about += [report["cases"], run.length, run.options["steps"], f"{run.options['lr']:g}", run.seed, metric]
+        for case, score in sorted(case_scores(workshop.out(run) / "scores.csv", metric).items()):
+            table.writerow([*about, case, f"{score:.6g}"])
+    write_whole(path, text.getvalue().encode())
+
+
+def describe_pretraining(workshop: Workshop, runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return how far each pre-training came, the gain on its held-out cases on the way, and the time it took."""
+    told = []
+    for run in runs:
+        report = workshop.report(run) or {}
+        lines = [json.loads(line) for line in (workshop.out(run) / "metrics.jsonl").read_text().splitlines()]
+        gains = [[line["step"], line["restoration_gain"]] for line in lines if line.get("restoration_gain") is not None]
+        changed = next((line["changed_share"] for line in lines if "changed_share" in line), None)
+        kept = {name: value for name, value in report.items() if name != "run"}
+        about = {"run": run.name, "data": run.data, "init": run.arm.init, "seed": run.seed, "report": kept}
+        note = workshop.read_note(run)
+        times = {name: note[name] for name in ("seconds", "cpu_seconds")}
+        told.append({**about, "changed_share": changed, "restoration_gain": gains, **times})
+    return told
+
+
+def describe_runs(workshop: Workshop, runs: Sequence[Run]) -> dict[str, Any]:
+    """Return on what and for how long the runs were done, and by which versions and commits."""
+    abouts = [json.loads((workshop.out(run) / "config.json").read_text()) for run in runs if workshop.report(run)]
+    notes = [workshop.read_note(run) for run in runs]
+    phases = list(dict.fromkeys(run.phase for run in runs))
+    times = {
+        name: {
+            phase: round(sum(note[name] for run, note in zip(runs, notes, strict=True) if run.phase == phase), 1)
+            for phase in phases
+        }
+        for name in ("seconds", "cpu_seconds")
+    }
+    return {
+        "runs": len(runs),
+        "resumed": sum(note["attempts"] > 1 for note in notes),
+        "diverged": [run.name for run, note in zip(runs, notes, strict=True) if note["diverged"]],
+        **times,
+        "longest_seconds": max(note["seconds"] for note in notes),
+        "jobs": workshop.jobs,
+        "machine": describe_machine(),
+        "devices": _each([about["device"] for about in abouts]),
+        "versions": _each([about["versions"] for about in abouts]),
+        "commits": _each([about["commit"] for about in abouts]),
+        "evaluated_by": {"versions": versions(), "commit": commit()},
+    }
+
+
+def describe_machine() -> str:
+    """Return what the processor calls itself, and how many cores there are."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{named[0] if named else platform.machine()}, {os.cpu_count()} cores"
+
+
+def _each(values: Sequence[Any]) -> list[Any]:
+    """Return different values once each."""
+    return [value for place, value in enumerate(values) if value not in values[:place]]
+
+
+def group_entry(group: Group) -> dict[str, Any]:
+    """Return what summary.json holds of runs that differ in nothing but their seed."""
+    places = [name for name, value in group.reports[0].items() if isinstance(value, float)]
+    others = {
+        name: float(np.mean(values))
+        for name in places
+        if len(values := [report[name] for report in group.reports if report.get(name) is not None])
+    }
+    about = {"task": group.task, "init": group.arm.init, "transfer": group.arm.transfer, "budget": group.budget}
+    about |= {"cases": group.cases, "length": group.length, "steps": group.runs[0].options["steps"]}
+    about |= {"lr": group.runs[0].options["lr"], "seeds": [run.seed for run in group.runs]}
+    about |= {"pretrain_seeds": [run.pretrain_seed for run in group.runs], "by_seed": group.means}
+    return {**about, "mean": group.mean, "sd": group.spread, "test_cases": len(group.scores[0]), "report": others}
+
+
+def effect_entry(effect: Effect) -> dict[str, Any]:
+    """Return what summary.json holds of a comparison."""
+    group = effect.group
+    about = {"task": group.task, "init": group.arm.init, "transfer": group.arm.transfer}
+    about |= {"against": effect.against.init, "budget": group.budget, "length": group.length}
+    finite = asdict(effect.interval)
+    finite["freedom"] = finite["freedom"] if np.isfinite(finite["freedom"]) else None
+    return {**about, **finite, "p_holm_tasks": effect.p_tasks, "p_holm_all": effect.p_all, "verdict": effect.verdict}
+
+
+def write_summary(path: Path, study: Study, groups: Sequence[Group], effects: Sequence[Effect], **about: Any) -> None:
+    """Write everything in numbers."""
+    content = {
+        "study": study.name,
+        "file_sha256": study.digest,
+        "protocol": asdict(study.protocol),
+        "metrics": {task: study.metric(task) for task in study.tasks},
+        **about,
+        "scores": [group_entry(group) for group in groups],
+        "effects": [effect_entry(effect) for effect in effects],
+    }
+    write_json(path, content)

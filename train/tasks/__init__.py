@@ -1,0 +1,1 @@
+"""What is learnt from labels: segment, classify, localize. Know no method."""

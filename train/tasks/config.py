@@ -1,0 +1,223 @@
+"""The settings of a fine-tuning run: those of every task, and those of each.
+
+What Chen et al. (2019) trained with is not known to us: every default here is a project choice.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from dali_cr.index.scan import EVERY_VOLUME
+from dali_cr.recipe.checks import check_spacing
+from dali_cr.volume.grid import Spacing
+
+from ..data.labels import Unmatched
+from ..run.config import DATA, Axis, RunSettings, Scaling
+from .segment import Absent
+from .task import View
+from .transfer import Init, Transfer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(RunSettings, ABC):
+    """Settings of every task. Triples are D H W, that is z y x."""
+
+    task: ClassVar[str]
+
+    labels: Path
+    """What is true of them: a folder of label volumes, or a CSV file whose first column names the case."""
+    unmatched: Unmatched = "refuse"
+    """What to do about an image without a label, or a label without an image."""
+    fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
+    """Without --split, which is drawn at random then: shares of the subjects for pool, val and test."""
+    cases: int | None = None
+    """Train on the first so many labelled cases of the pool, in an order drawn from --order-seed; on all without."""
+    order_seed: int = 0
+    """Of that order, and of a split that is drawn."""
+
+    init: str = "random"
+    """The folder of a pre-training run, or random."""
+    transfer: Transfer = "encoder"
+    """What is taken over from it. The head is always new."""
+    filters: int | None = None
+    """Channels of the network's first level: those of --init; without one, 16 of a dynunet, 64 of the others."""
+    topology: tuple[int, int, int] | None = None
+    """The crop that the network's levels are made for: that of --init, or --crop without one."""
+
+    crop: tuple[int, int, int] | None = None
+    """Voxels of a crop: those of --init, 64 64 64 without one."""
+    spacing: Literal["own"] | tuple[float, float, float] | None = None
+    """Resample to voxels of so many mm, or own: each file keeps its own. As for --init, own without one. What is
+    predicted and scored lies on the files' own grids."""
+    flips: tuple[Axis, ...] = ()
+    """Axes that may be flipped, image and labels alike; never W where left and right are classes."""
+    normalize: Scaling | None = None
+    """How intensities are scaled: as for --init, zscore without one."""
+
+    batch_size: int = 4
+    """Crops a step."""
+    steps: int = 1000
+    """Steps to train."""
+    evaluate_every: int | None = None
+    """Steps between measurements on val; a quarter of all, but at least 100, if not given."""
+    evaluate_cases: int = 8
+    """Cases of val to measure on."""
+    score: Literal["test", "val"] = "test"
+    """Which part the last weights are scored on: val to choose settings by, test when they are chosen."""
+
+    counts: ClassVar[tuple[str, ...]] = (
+        *RunSettings.counts,
+        *("cases", "filters", "evaluate_every", "evaluate_cases"),
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse what can be seen to be wrong without looking at the data."""
+        super().__post_init__()
+        if self.crop:
+            self.check_dims(self.crop)
+        if self.spacing != "own":
+            check_spacing(self.spacing)
+        if self.init != "random" and self.plans:
+            raise ValueError(f"plans: wanted none with --init, whose levels the network gets; got {self.plans}")
+        if self.init == "random" and self.transfer != "encoder":
+            raise ValueError(f"transfer: wanted --init with the run to transfer from, got {self.transfer} from random")
+
+    def view(self, init: Init | None) -> View:
+        """Return how the network looks at a case."""
+        kept = init.about["recipe"]["normalize"] if init else "zscore"
+        normalize: Any = tuple(kept) if isinstance(kept, list) else kept
+        if self.normalize is not None:
+            normalize = None if self.normalize == "none" else self.normalize
+        crop = self.crop or (init.crop if init else (64, 64, 64))
+        self.check_dims(crop)
+        shrink = getattr(self, "shrink", (1, 1, 1))
+        return View(
+            crop=crop,
+            normalize=normalize,
+            shrink=shrink,
+            batch_size=self.batch_size,
+            spacing=self._spacing(init),
+            dims=self.dims,
+        )
+
+    def _spacing(self, init: Init | None) -> Spacing | None:
+        """Return what cases are resampled to."""
+        if self.spacing == "own":
+            return None
+        known = init.about["recipe"].get("spacing") if init else None
+        return self.spacing or (tuple(known) if known else None)
+
+    @property
+    def foreground_share(self) -> float:
+        """Probability that a crop is centred on what is to be found."""
+        return 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment(Config):
+    """Segment what the label volumes of a folder show."""
+
+    task: ClassVar[str] = "segment"
+
+    label_pattern: tuple[str, ...] = EVERY_VOLUME
+    """Which files of --labels: globs, in which {case} may stand for the case's name."""
+    names: Path | None = None
+    """JSON with the names of the labels, as {"1": "liver"}; labels of one name are one class. Without it, the labels or
+    regions of a dataset.json (nnU-Net, Decathlon) that lies in the folder of the labels or images, or beside it."""
+    regions: tuple[str, ...] = ()
+    """Regions that may overlap, the wider before the narrower, as tumour=1+2+4 core=1+4: a sigmoid for each."""
+    absent: Absent = "empty"
+    """What it means that a class has no voxel in a case: there is none, or nobody has drawn it (not for regions)."""
+    slices: Axis | None = None
+    """With --dims 2: the axis that volumes are cut across, as for --init, D without one; --crop is 1 and the edges
+    within a slice. What is predicted and scored is whole volumes."""
+    keep_empty: bool = False
+    """Take cases without any labelled voxel."""
+    foreground: float = 0.5
+    """Probability that a crop is centred on a labelled voxel, each class as often."""
+
+    def __post_init__(self) -> None:
+        """Refuse what can be seen to be wrong without looking at the data."""
+        super().__post_init__()
+        if self.slices and self.dims != 2:
+            raise ValueError(f"slices: wanted --dims 2 with them, got {self.slices} with --dims {self.dims}")
+        if self.regions and self.absent == "unlabelled":
+            raise ValueError("absent: wanted empty with --regions, got unlabelled: their labels cannot be told apart")
+        if not 0 <= self.foreground <= 1:
+            raise ValueError(f"foreground: wanted a probability from 0 to 1, got {self.foreground}")
+
+    @property
+    def foreground_share(self) -> float:
+        """Probability that a crop is centred on what is to be found."""
+        return self.foreground
+
+    def view(self, init: Init | None) -> View:
+        """Return how the network looks at a case."""
+        known = init.about["recipe"].get("slices") if init else None
+        view = replace(super().view(init), slices=self.slices or (known["axis"] if known else "D"))
+        if view.slices != "D" and view.spacing:
+            raise ValueError(f"spacing: wanted own with slices across {view.slices}, got {view.spacing}")
+        return view
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole(Config):
+    """Settings of tasks that look at a whole volume."""
+
+    columns: tuple[str, ...] = ()
+    """Which columns of a CSV file hold the class, or which organs to find; all of them if none is given."""
+    shrink: tuple[int, int, int] = (1, 1, 1)
+    """Voxels that are averaged to one before the network sees them: a crop must hold a whole volume."""
+    shift: int = 4
+    """Voxels by which samples are moved, at most, along each axis."""
+
+    def __post_init__(self) -> None:
+        """Refuse what can be seen to be wrong without looking at the data."""
+        super().__post_init__()
+        if self.transfer != "encoder":
+            raise ValueError(f"transfer: wanted encoder, the task has no decoder; got {self.transfer}")
+        if self.shift < 0:
+            raise ValueError(f"shift: wanted at least 0, got {self.shift}")
+        if min(self.shrink) < 1:
+            raise ValueError(f"shrink: wanted at least 1 along each axis, got {self.shrink}")
+
+    @property
+    def moves(self) -> dict[str, Any]:
+        """How samples are moved."""
+        return {"shift": self.shift, "seed": self.seed}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classify(Whole):
+    """Tell the classes of a CSV file: one column with a class a case; with --multilabel a column of 1 and 0 a class."""
+
+    task: ClassVar[str] = "classify"
+
+    multilabel: bool = False
+    """A case may be of several classes, or of none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Localize(Whole):
+    """Find the boxes of a CSV file (NAME_loi to NAME_hik, of images NAME_hij; half-open, in voxels of the file), or of
+    label volumes.
+    """
+
+    task: ClassVar[str] = "localize"
+
+    label_pattern: tuple[str, ...] = EVERY_VOLUME
+    """Which files of a folder --labels: globs, in which {case} may stand for the case's name."""
+    names: Path | None = None
+    """JSON with the names of the labels, as {"1": "liver"}. Without it, those of a dataset.json, as of segment."""
+
+
+FREE = {
+    *DATA,
+    *("labels", "label_pattern", "names", "out", "split", "init", "unmatched", "batch_size", "steps", "lr", "warmup"),
+    *("weight_decay", "clip", "device", "threads", "cache", "on_error", "deterministic", "checkpoint_every"),
+    *("log_every", "evaluate_every", "evaluate_cases", "score", "any_version"),
+}
+"""Settings that a resumed run may change; the rest make it another run, as other data, labels or splits do."""

@@ -1,0 +1,119 @@
+"""Scores of masks: windows over a whole volume, Dice, and the 95th percentile of the surface distance in mm.
+
+The network is asked as it was trained: in windows of the training crop, padded no further than to one window. Shown a
+whole padded volume instead, the same weights score far less, because normalisation layers then see mostly padding.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from dali_cr.index.cases import Case
+
+from ..data.volumes import Volume, content_box, outside, pad_evenly
+from .task import View, ask
+
+OVERLAP = 0.5
+"""Of neighbouring windows along each axis."""
+
+
+@dataclass(frozen=True)
+class MaskScore:
+    """How one class of one case was met."""
+
+    dice: float
+    """1 where both masks are empty."""
+    hd95: float
+    """In mm; 0 where both masks are empty, the image's diagonal where one is."""
+    missed: bool
+    """Whether the prediction is empty and the truth is not."""
+
+
+@torch.no_grad()
+def slide(module: nn.Module, volume: Volume, case: Case, view: View) -> tuple[torch.Tensor, tuple[slice, slice, slice]]:
+    """Return a network's answer on the content of a volume, and the box that the content fills.
+
+    A network of images goes through a volume slice by slice.
+
+    Parameters
+    ----------
+    module : nn.Module
+        From (B, C, D, H, W) to (B, K, D, H, W), or without D; in evaluation mode.
+    volume : (C, D, H, W) float32
+        From `train.data.volumes.read_case`.
+    case : Case
+    view : View
+        With the training crop.
+
+    Returns
+    -------
+    answer : (K, d, h, w) float32
+        On the module's device.
+    box : (3,) slice
+        Of the canonical volume; outside of it there is only background.
+    """
+    from monai.inferers.utils import sliding_window_inference
+
+    device = next(module.parameters()).device
+    box = content_box(volume, case, view.normalize)
+    inner = np.ascontiguousarray(volume[(slice(None), *box)])
+    padded, first = pad_evenly(inner, view.crop, outside(case, view.normalize))
+    answer = sliding_window_inference(
+        torch.from_numpy(padded)[None].to(device),
+        roi_size=view.crop,
+        sw_batch_size=view.batch_size,
+        predictor=lambda windows: ask(module, windows, view.dims),
+        # Slices do not overlap; MONAI takes a share an axis.
+        overlap=[0.0 if edge == 1 else OVERLAP for edge in view.crop],
+        mode="gaussian",
+    )
+    assert isinstance(answer, torch.Tensor)
+    kept = tuple(slice(f, f + length) for f, length in zip(first, inner.shape[1:], strict=True))
+    return answer[0][(slice(None), *kept)], box
+
+
+def score_masks(
+    predicted: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_], spacing: tuple[float, float, float]
+) -> list[MaskScore]:
+    """Score each class of a case.
+
+    Parameters
+    ----------
+    predicted, truth : (K, D, H, W) bool
+    spacing : (D, H, W) float
+        In mm.
+    """
+    from monai.metrics.meandice import compute_dice
+
+    masks = torch.from_numpy(predicted)[None], torch.from_numpy(truth)[None]
+    dice = compute_dice(*masks, include_background=True, ignore_empty=False)[0].tolist()
+    scores = []
+    for one, other, overlap in zip(predicted, truth, dice, strict=True):
+        missed = bool(other.any() and not one.any())
+        scores.append(MaskScore(overlap, _surface_distance(one, other, spacing), missed))
+    return scores
+
+
+def _surface_distance(
+    one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_], spacing: tuple[float, float, float]
+) -> float:
+    if not one.any() or not other.any():
+        diagonal = math.hypot(*(length * mm for length, mm in zip(one.shape, spacing, strict=True)))
+        return diagonal if one.any() or other.any() else 0.0
+    from monai.metrics.hausdorff_distance import compute_hausdorff_distance
+
+    predicted, truth = (torch.from_numpy(mask)[None, None] for mask in (one, other))
+    with warnings.catch_warnings():
+        # MONAI 1.5 and 1.6 call themselves with an argument that they deprecate.
+        warnings.filterwarnings("ignore", message=".*always_return_as_numpy", category=FutureWarning)
+        distance = compute_hausdorff_distance(
+            predicted, truth, include_background=True, percentile=95, spacing=list(spacing)
+        )
+    return float(distance[0, 0])

@@ -1,0 +1,260 @@
+"""From the settings of a fine-tuning run to its task: labels found, checked against the images, and told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import dali_cr
+from dali_cr.index.cases import Case
+from dali_cr.index.dataset_json import DatasetJson
+from dali_cr.index.label_names import refuse_lookalikes
+from dali_cr.volume.geometry import VolumeError
+
+from ..data.boxes import Walls, box_of, read_boxes, to_canonical
+from ..data.classes import find_classes, find_names
+from ..data.label_values import refuse_mixed_depths
+from ..data.labels import Unmatched, by_listed_pairs, find_label_files, match, read_labels
+from ..data.split import PARTS, Split, short_name
+from ..data.tables import choose_columns, load_table, rows_with_values
+from .classify import Classification
+from .config import Classify, Config, Localize, Segment
+from .localize import Localization
+from .segment import Segmentation
+from .task import Task, View
+
+_FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True}
+"""Cells of one class of several; pandas writes whole numbers with a point where its column has an empty cell."""
+
+
+@dataclass(frozen=True)
+class Supervised:
+    """Cases that have labels, by part, and the names of their labels."""
+
+    parts: dict[str, dali_cr.Index]
+    names: dict[str, str]
+    """From a case to the name of its label."""
+    left: list[str]
+    """Lines about images and labels without a counterpart."""
+    notes: tuple[str, ...] = ()
+    """Lines about what the labels are called, and what of them is not used."""
+
+    @property
+    def cases(self) -> list[tuple[str, Case]]:
+        """Every labelled case, with its part."""
+        return [(part, case) for part, index in self.parts.items() for case in index.cases]
+
+    def by_part(self, values: Mapping[str, list[int]]) -> dict[str, dict[str, list[int]]]:
+        """Return what is known by case by part, then by case."""
+        return {part: {case.name: values[case.name] for case in one.cases} for part, one in self.parts.items()}
+
+
+def open_task(config: Config, index: dali_cr.Index, split: Split, view: View) -> tuple[Task, Supervised]:
+    """Return the task that settings ask for, and its cases.
+
+    Raises
+    ------
+    TypeError
+        If the settings are of no task.
+    ValueError
+        If it cannot be learnt from its labels.
+    """
+    if isinstance(config, Segment):
+        return open_segmentation(config, index, split, view)
+    if isinstance(config, Localize):
+        return open_localization(config, index, split, view)
+    if isinstance(config, Classify):
+        return open_classification(config, index, split, view)
+    raise TypeError(f"config: expected the settings of a task, got {type(config).__name__}")
+
+
+def join(
+    index: dali_cr.Index,
+    split: Split,
+    names: Mapping[str, Any],
+    what: str,
+    unmatched: Unmatched,
+    empty: Mapping[str, Any] = MappingProxyType({}),
+) -> Supervised:
+    """Put the cases of a split and their labels together; the cases of empty labels are left out.
+
+    Raises
+    ------
+    ValueError
+        If one has no counterpart, or a part is empty.
+    """
+    parts: dict[str, dali_cr.Index] = {part: split.take(index, part) for part in PARTS}
+    inside = [case.name for part in parts.values() for case in part.cases]
+    # Labels of images that are in no part of the split are nobody's concern.
+    others = {case.name for case in index.cases} - set(inside)
+    passed_over = others | {short_name(name) for name in others}
+    every = {**names, **empty}
+    known = {name: entry for name, entry in every.items() if not {name, short_name(name)} & passed_over}
+    found, left = match(inside, known, what, unmatched, empty)
+    left += [f"{case}: image of an empty {what}" for case, name in found.items() if name in empty]
+    found = {case: name for case, name in found.items() if name not in empty}
+    for part, one in parts.items():
+        cases = tuple(case for case in one.cases if case.name in found)
+        if not cases:
+            raise ValueError(f"labels: wanted a {what} for some case of {part}, got none for {one.cases[0].name}")
+        parts[part] = dali_cr.Index(one.root, cases, channel_names=one.channel_names)
+    return Supervised(parts, found, left)
+
+
+def open_segmentation(config: Segment, index: dali_cr.Index, split: Split, view: View) -> tuple[Task, Supervised]:
+    """Return the task of segmenting what the label volumes of a folder show.
+
+    Raises
+    ------
+    ValueError
+        If they cannot be learnt from.
+    """
+    if all(case.shape[0] == 1 for case in index.cases):
+        view = replace(view, slices="D")  # images are slices already
+    named = find_names(config.names, config.labels, config.data)
+    joined, paths = _join_files(config, index, split, named)
+    found = {case.name: np.unique(read_labels(paths[case.name], case)).tolist() for _, case in joined.cases}
+    for _, case in joined.cases:
+        if found[case.name] == [0] and not config.keep_empty:
+            raise VolumeError(paths[case.name], "empty: wanted a labelled voxel. --keep-empty takes it as it is")
+    refuse_mixed_depths({paths[name]: values for name, values in found.items()})
+    classes = find_classes(joined.by_part(found), named, config.regions)
+    if classes.regions and config.absent == "unlabelled":
+        raise ValueError("absent: wanted empty with regions, got unlabelled: their labels cannot be told apart")
+    kind: dict[str, Any] = {"regions": classes.regions, "absent": config.absent}
+    members = list(classes.members.values())
+    task = Segmentation(list(classes.members), view, members=members, values=classes.values, files=paths, **kind)
+    return task, replace(joined, notes=(*joined.notes, *classes.notes))
+
+
+def _join_files(
+    config: Segment | Localize, index: dali_cr.Index, split: Split, named: DatasetJson | None
+) -> tuple[Supervised, dict[str, Path]]:
+    """Put cases and label volumes together; return them, and from a case to its label's file."""
+    files = find_label_files(config.labels, config.label_pattern)
+    if named:
+        files = by_listed_pairs(files, index, named.pairs)
+    joined = join(index, split, files, "label", config.unmatched)
+    return joined, {case: files[name] for case, name in joined.names.items()}
+
+
+def open_localization(config: Localize, index: dali_cr.Index, split: Split, view: View) -> tuple[Task, Supervised]:
+    """Return the task of finding the boxes of a CSV file, or those of what the label volumes of a folder show.
+
+    Raises
+    ------
+    ValueError
+        If they cannot be learnt from.
+    """
+    if not config.labels.is_dir():
+        organs, every = read_boxes(config.labels, config.columns)
+        refuse_lookalikes(organs)
+        boxes = {case: box for case, box in every.items() if not np.isnan(box).all()}
+        empty = {case: box for case, box in every.items() if case not in boxes}
+        joined = join(index, split, boxes, "row of boxes", config.unmatched, empty)
+        notes = (*load_table(config.labels).notes, *_gaps(organs, boxes), *_skipped(config.labels, len(empty)))
+        joined = replace(joined, notes=notes)
+        walls = {
+            case.name: to_canonical(boxes[joined.names[case.name]], case.volumes[0].geometry)
+            for _, case in joined.cases
+        }
+        _check_inside(joined, organs, walls)
+    else:
+        named = find_names(config.names, config.labels, config.data)
+        joined, paths = _join_files(config, index, split, named)
+        found = {case.name: _boxes_by_value(paths[case.name], case) for _, case in joined.cases}
+        refuse_mixed_depths({paths[name]: list(boxes) for name, boxes in found.items()})
+        classes = find_classes(joined.by_part({name: list(boxes) for name, boxes in found.items()}), named)
+        joined = replace(joined, notes=(*joined.notes, *classes.notes))
+        organs = choose_columns(config.labels, list(classes.members), config.columns)
+        walls = {
+            name: np.stack([_around([boxes[v] for v in classes.members[organ] if v in boxes]) for organ in organs])
+            for name, boxes in found.items()
+        }
+    for place, organ in enumerate(organs):
+        if all(np.isnan(walls[case.name][place]).any() for case in joined.parts["pool"].cases):
+            raise ValueError(f"labels: wanted every organ contoured in the pool, {organ} is in no case of it")
+    return Localization(organs, view, walls=walls, **config.moves), joined
+
+
+def _boxes_by_value(path: Path, case: Case) -> dict[int, Walls]:
+    """Return the box of each label in a volume."""
+    labels = read_labels(path, case)
+    values = [value for value in np.unique(labels).tolist() if value]
+    return {value: box_of(labels[None] == value)[0] for value in values}
+
+
+def _around(boxes: Sequence[Walls]) -> Walls:
+    """Return the box around some boxes; NaN around none."""
+    if not boxes:
+        return np.full((2, 3), np.nan)
+    return np.stack([np.min([box[0] for box in boxes], 0), np.max([box[1] for box in boxes], 0)])
+
+
+def _check_inside(joined: Supervised, organs: list[str], walls: Mapping[str, Walls]) -> None:
+    for _, case in joined.cases:
+        for organ, box in zip(organs, walls[case.name], strict=True):
+            if (box < 0).any() or (box > np.array(case.shape)).any():
+                raise ValueError(f"labels: wanted boxes inside of their image, that of {organ} leaves {case.name}")
+
+
+def open_classification(config: Classify, index: dali_cr.Index, split: Split, view: View) -> tuple[Task, Supervised]:
+    """Return the task of telling the classes of a CSV file.
+
+    Raises
+    ------
+    ValueError
+        If they cannot be learnt from.
+    """
+    labels = config.labels
+    table = load_table(labels)
+    chosen = choose_columns(labels, table.columns, config.columns)
+    rows, empty = rows_with_values(table, chosen)
+    joined = join(index, split, rows, "row", config.unmatched, empty)
+    joined = replace(joined, notes=(*table.notes, *_skipped(config.labels, len(empty))))
+    texts = {case.name: rows[joined.names[case.name]] for _, case in joined.cases}
+    if config.multilabel:
+        classes, flags = chosen, {name: _read_flags(labels, name, text) for name, text in texts.items()}
+    else:
+        if len(chosen) != 1:
+            raise ValueError(
+                f"columns: wanted the one that holds the class, got {', '.join(chosen)}. With --multilabel each is a "
+                "class of its own, 1 or 0"
+            )
+        classes = sorted({text[0] for text in texts.values()})
+        flags = {name: np.array([text[0] == one for one in classes]) for name, text in texts.items()}
+    refuse_lookalikes(classes)
+    _check_classes(joined, classes, flags)
+    return Classification(classes, view, multilabel=config.multilabel, flags=flags, **config.moves), joined
+
+
+def _skipped(path: Path, count: int) -> list[str]:
+    """Return a line about rows that say nothing of their case."""
+    return [f"{count} row{'s' * (count != 1)} of {path.name} with a missing value: skipped"] if count else []
+
+
+def _gaps(organs: Sequence[str], boxes: Mapping[str, npt.NDArray[np.float64]]) -> list[str]:
+    """Return a line about organs that some rows have no box of."""
+    missing = np.isnan(list(boxes.values())).any((2, 3)).sum(0) if boxes else np.zeros(len(organs), int)
+    texts = [f"{organ} in {count}" for organ, count in zip(organs, missing.tolist(), strict=True) if count]
+    return [f"not contoured, of {len(boxes)} rows: {', '.join(texts)}"] if texts else []
+
+
+def _read_flags(path: Path, case: str, texts: list[str]) -> npt.NDArray[np.bool_]:
+    if strange := [text for text in texts if text not in _FLAGS]:
+        raise ValueError(f"labels: wanted 0 or 1 for each class of {case} in {path}, got {strange[0]!r}")
+    return np.array([_FLAGS[text] for text in texts])
+
+
+def _check_classes(joined: Supervised, classes: list[str], flags: Mapping[str, npt.NDArray[np.bool_]]) -> None:
+    if len(classes) < 2 and flags and all(flag.all() for flag in flags.values()):
+        raise ValueError(f"labels: wanted two classes or more, got {', '.join(classes)} alone")
+    for place, name in enumerate(classes):
+        if not any(flags[case.name][place] for case in joined.parts["pool"].cases):
+            raise ValueError(f"labels: wanted every class in the pool, {name!r} is in no case of it")

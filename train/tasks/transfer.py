@@ -1,0 +1,108 @@
+"""What a fine-tuning run takes over from a pre-training run, and what it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+import dali_cr
+from dali_cr.index.cases import Case
+
+from ..networks.network import Network
+from ..networks.weights import read_weights
+
+Transfer = Literal["encoder", "encoder+decoder"]
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Init:
+    """Pre-trained weights."""
+
+    folder: Path
+    tensors: dict[str, torch.Tensor]
+    about: dict[str, Any]
+    """What builds their network again, and the recipe of its samples."""
+    cases: tuple[Case, ...]
+    """What they were trained on or chosen by."""
+
+    @property
+    def crop(self) -> tuple[int, int, int]:
+        """The crop that the network was sized for."""
+        depth, height, width = self.about["crop"]
+        return depth, height, width
+
+
+def read_init(folder: Path) -> Init:
+    """Read what a pre-training run left.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no such run.
+    """
+    weights, index = folder / "model.safetensors", folder / "index.json"
+    for path in (weights, index):
+        if not path.is_file():
+            raise ValueError(f"init: wanted 'random' or the folder of a pre-training run, {path} is missing")
+    tensors, about = read_weights(weights)
+    if "task" in about:
+        raise ValueError(
+            f"init: wanted a run of train.pretrain, {folder} is one of train.finetune {about['task']['name']}"
+        )
+    if "recipe" not in about:
+        raise ValueError(f"init: wanted a run of train.pretrain, {weights} does not say what its samples were made of")
+    return Init(folder, tensors, about, dali_cr.Index.load(index).cases)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Which tensors are taken over, and why the others are not."""
+
+    taken: dict[str, torch.Tensor]
+    skipped: dict[str, str]
+    """From a tensor of the pre-training run to the reason."""
+
+
+def check_fit(init: Init, network: Network, transfer: Transfer) -> Fit:
+    """Tell which tensors go over.
+
+    Raises
+    ------
+    ValueError
+        If one that should is not there, or has another shape.
+    """
+    wanted = network.encoder
+    if transfer == "encoder+decoder":
+        wanted = tuple(name for name in network.tensors if name not in network.head)
+    state = network.module.state_dict()
+    odd = []
+    for name in wanted:
+        if name not in init.tensors:
+            odd.append(f"{name} is missing")
+        elif init.tensors[name].shape != state[name].shape:
+            odd.append(f"{name} is {tuple(init.tensors[name].shape)}, {tuple(state[name].shape)} wanted")
+    if odd:
+        more = f", and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else ""
+        raise ValueError(
+            f"init: wanted every tensor of the {transfer} to fit, in {init.folder} {'; '.join(odd[:_SHOWN])}{more}. "
+            "Give the network, filters and channels that it was pre-trained with"
+        )
+    reasons = {name: "the head is always new" for name in network.head}
+    left = f"--transfer {transfer} leaves the decoder"
+    skipped = {name: reasons.get(name, left) for name in init.tensors if name not in wanted}
+    return Fit({name: init.tensors[name] for name in wanted}, skipped)
+
+
+def load_fit(network: Network, taken: Mapping[str, torch.Tensor]) -> nn.Module:
+    """Put the tensors in their places, and return the module."""
+    answer = network.module.load_state_dict(dict(taken), strict=False)
+    if answer.unexpected_keys:
+        raise ValueError(f"init: the network has no {answer.unexpected_keys[0]}")
+    return network.module
