@@ -70,15 +70,15 @@ def find_classes(found: Found, named: DatasetJson | None, regions: Sequence[str]
     pool = {value for values in found["pool"].values() for value in values} - {0}
     if not pool:
         raise ValueError("labels: wanted a labelled voxel in some case of the pool, got none")
-    if regions:
-        _check_pool(found, {str(value): [value] for value in pool})
-        return typed_regions(regions, sorted(pool))
     everywhere = {value for part in found.values() for values in part.values() for value in values} - {0}
     if named and named.ignore in everywhere:
         raise ValueError(
             f"labels: wanted every voxel annotated, label {named.ignore} is the ignore label of {named.path}: voxels "
             "cannot be left out of the loss. Another file as --names makes it a class of its own"
         )
+    if regions:
+        _check_pool(found, {str(value): [value] for value in pool})
+        return typed_regions(regions, sorted(pool))
     declared = {name: list(values) for name, values in named.classes.items()} if named else {}
     unnamed = sorted(everywhere - {value for values in declared.values() for value in values})
     if unnamed and named and named.regions:

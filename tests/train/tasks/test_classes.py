@@ -102,6 +102,8 @@ def test_typed_regions_go_first() -> None:
         find_classes(found([1, 2]), None, ["both=1+2", "both=2"])
     with pytest.raises(ValueError, match="label 2 is in b of val"):
         find_classes(found([1], [2]), None, ["1"])
+    with pytest.raises(ValueError, match="label 2 is the ignore label"):
+        find_classes(found([1, 2]), named(a=(1,), ignore=(2,)), ["1"])
 
 
 @settings(deadline=None)
