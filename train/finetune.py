@@ -32,6 +32,7 @@ from .run import needs  # noqa: F401 - before all that may be missing
 
 # isort: split
 import csv
+import hashlib
 import io
 import json
 import sys
@@ -187,7 +188,8 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
         "init": config.init if init is None else {"steps": init.about["step"], "transfer": config.transfer},
         "split": {"hash": split.hash, "part": "pool", "cases": len(training)},
     }
-    prints = {"index": index.fingerprint, "labels": task.fingerprint, "split": split.hash}
+    classes = hashlib.sha256(json.dumps(task.about).encode()).hexdigest()
+    prints = {"index": index.fingerprint, "labels": task.fingerprint, "split": split.hash, "classes": classes}
     if earlier:
         _refuse_other(config, earlier["fingerprints"], prints)
     state = read_state(config.out, earlier)
@@ -256,7 +258,7 @@ def _build_loader(config: Config, view: View, training: dali_cr.Index, device: t
 
 
 def _refuse_other(config: Config, was: dict[str, Any], now: dict[str, Any]) -> None:
-    differ = [name for name in now if was[name] != now[name]]
+    differ = [name for name in now if was.get(name, now[name]) != now[name]]
     if differ:
         raise ValueError(
             f"resume: wanted the data, labels and split of the run in {config.out}; other {' and '.join(differ)} came. "
@@ -285,6 +287,8 @@ def introduce(run: Run) -> Iterator[str]:
     yield from refused_files(run.index)
     for line in run.supervised.left[:20]:
         yield f"left out   {line}"
+    for note in run.supervised.notes:
+        yield f"labels     {note}"
     yield f"task       {task.name}: {', '.join(task.classes)}"
     yield f"training   on {len(run.training)} cases, {config.steps} steps of {config.batch_size} crops"
     size = f" of {' × '.join(f'{mm:g}' for mm in view.spacing)} mm" if view.spacing else ""

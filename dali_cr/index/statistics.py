@@ -29,8 +29,14 @@ PERCENTILES = (0.5, 99.5)
 MAX_CLASSES = 256
 """A label volume has at most this many classes."""
 
+WHOLE = 1.01e-3
+"""How far a label may be from a whole number: a thousandth, and what float32 rounds a number below 256 by."""
+
 _FEW_CLASSES = 32
-"""No image has so few grey levels; with more of them, neighbours must be alike too."""
+"""No image has so few grey levels; with more of them, they must be whole numbers, and neighbours alike."""
+
+_FEW_VALUES = 1 << 10
+"""So many of an image's distinct values are looked at first."""
 
 _FEW_VOXELS = 1 << 14
 """Fewer are sorted faster than counted by value."""
@@ -60,8 +66,9 @@ class Statistics:
     distinct : int
         Distinct finite values.
     classes : bool
-        Whether the values are like those of a label volume: whole numbers, at most `MAX_CLASSES` of them, and either
-        very few or in patches (most neighbours in the foreground are equal; in 8-bit images at most a third are).
+        Whether the values are like those of a label volume: very few, or whole numbers (to `WHOLE`), at most
+        `MAX_CLASSES` of them, in patches (most neighbours in the foreground are equal; in 8-bit images at most a third
+        are).
     """
 
     minimum: float
@@ -131,7 +138,7 @@ def measure(
             background=None if background is None else float(background) * geometry.slope + geometry.intercept,
             nonfinite=0 if finite is None else int(native.size - np.count_nonzero(finite)),
             distinct=int(values.size),
-            classes=_are_classes(native, values, mask),
+            classes=_are_classes(native, values, mask, geometry.slope, geometry.intercept),
             **statistics,
         ),
         _coarse_map(canonical),
@@ -170,15 +177,39 @@ def _histogram(finite: Array) -> tuple[Array, npt.NDArray[np.int64]]:
     return (present + low).astype(finite.dtype), counts[present]
 
 
-def _are_classes(native: Array, values: Array, foreground: npt.NDArray[np.bool_]) -> bool:
+def are_whole(values: Array) -> bool:
+    """Whether finite values are whole numbers, to `WHOLE`."""
+    return values.dtype.kind != "f" or bool((np.abs(values - np.rint(values)) <= WHOLE).all())
+
+
+def _are_classes(
+    native: Array, values: Array, foreground: npt.NDArray[np.bool_], slope: float, intercept: float
+) -> bool:
     """Whether a volume's values are like classes; `native` and `foreground` are as the voxels lie in the file."""
-    if values.size > MAX_CLASSES or (values.dtype.kind == "f" and bool((values != np.rint(values)).any())):
-        return False
     if values.size <= _FEW_CLASSES:
         return True
+    if values.dtype.kind == "f":
+        # Of an image, a few values tell that it is one.
+        few = _whole_scale(values[:: 1 + values.size // _FEW_VALUES], slope, intercept)
+        scale = few and _whole_scale(values, slope, intercept)
+        if not scale:
+            return False
+        native, values = (np.rint(numbers.astype(np.float64) * scale[0] + scale[1]) for numbers in (native, values))
+        values = np.unique(values)
+    if not 1 < values.size <= MAX_CLASSES:
+        return False
     neighbours = foreground[1:] & foreground[:-1]
     equal = np.count_nonzero(neighbours & (native[1:] == native[:-1]))
     return bool(2 * equal > np.count_nonzero(neighbours))
+
+
+def _whole_scale(values: Array, slope: float, intercept: float) -> tuple[float, float] | None:
+    """Return the slope and intercept, none or the header's, that make values whole numbers of a label volume."""
+    for factor, offset in ((1.0, 0.0), (slope, intercept)):
+        scaled = values.astype(np.float64) * factor + offset
+        if are_whole(scaled) and np.unique(np.rint(scaled)).size <= MAX_CLASSES:
+            return factor, offset
+    return None
 
 
 def _summarise(

@@ -18,7 +18,8 @@ from dali_cr.index.cases import Case
 from dali_cr.plan.sample import SamplePlan
 
 from ..data.batches import cut_labels
-from ..data.labels import MAX_VALUE, Labels, class_map, read_labels
+from ..data.label_values import MAX_VALUE
+from ..data.labels import Labels, class_map, read_labels
 from ..data.masks import write_mask
 from ..data.volumes import read_case, resample_labels, shape_at
 from ..networks.network import Network
