@@ -13,7 +13,7 @@ Pre-train on what its training will see: volumes on the plans' spacing, z-scored
 
 from __future__ import annotations
 
-from .run import needs  # noqa: F401 - before all that may be missing
+from .start import needs  # noqa: F401 - before all that may be missing
 
 # isort: split
 import io
@@ -30,8 +30,8 @@ import tyro
 from .networks.network import Levels
 from .networks.plans import to_nnunet
 from .networks.weights import read_weights
-from .run.command import read_arguments
-from .run.files import write_whole
+from .output.files import write_whole
+from .start.command import read_arguments
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ A run may be killed at any moment and goes on with ``--resume``, as pre-training
 
 from __future__ import annotations
 
-from .run import needs  # noqa: F401 - before all that may be missing
+from .start import needs  # noqa: F401 - before all that may be missing
 
 # isort: split
 import csv
@@ -61,16 +61,16 @@ from .networks.build import ENCODER_OF, build_network
 from .networks.network import Levels, Network
 from .networks.plans import read_levels
 from .networks.weights import export_weights
+from .output.files import write_json, write_whole
 from .run.checkpoint import load_state, read_state, take_up, write_state
 from .run.clock import Lap
-from .run.command import end, program, start
 from .run.device import choose_device, device_name
 from .run.exits import Refused
-from .run.files import write_json, write_whole
 from .run.folder import plain, write_config
 from .run.loop import Loop, Schedule
 from .run.optimizer import build_optimizer, learning_rate, update
 from .run.record import Record
+from .start.command import end, program, start
 from .tasks.config import FREE, Classify, Config, Localize, Segment
 from .tasks.targets import Supervised, find_shared, open_task
 from .tasks.task import Scores, Task, View, refuse_larger

@@ -11,7 +11,7 @@ that the slice does not cut is dashed. The last line of the output is one JSON o
 
 from __future__ import annotations
 
-from .run import needs  # noqa: F401 - before all that may be missing
+from .start import needs  # noqa: F401 - before all that may be missing
 
 # isort: split
 import json
@@ -39,9 +39,9 @@ from .data.masks import mask_path
 from .data.split import Part, load_split
 from .data.volumes import read_case
 from .methods.preview import Origin
-from .run.command import end, read_arguments
 from .run.config import DataSettings
 from .run.exits import Refused
+from .start.command import end, read_arguments
 
 _INCHES = 5
 _COLOURS: list[Any] = list(matplotlib.color_sequences["tab10"])

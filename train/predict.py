@@ -11,7 +11,7 @@ row a case. The last line of the output is one JSON object.
 
 from __future__ import annotations
 
-from .run import needs  # noqa: F401 - before all that may be missing
+from .start import needs  # noqa: F401 - before all that may be missing
 
 # isort: split
 import sys
@@ -32,10 +32,10 @@ from .data.split import Part, load_split
 from .networks.build import build_network
 from .networks.network import Levels
 from .networks.weights import read_weights
-from .run.command import end, read_arguments
 from .run.config import DataSettings
 from .run.device import choose_device
 from .run.exits import Refused
+from .start.command import end, read_arguments
 from .tasks.classify import Classification
 from .tasks.localize import Localization
 from .tasks.segment import Segmentation

@@ -35,7 +35,7 @@ for, and 1 for a run that failed.
 
 from __future__ import annotations
 
-from .run import needs  # noqa: F401 - before all that may be missing
+from .start import needs  # noqa: F401 - before all that may be missing
 
 # isort: split
 import argparse
@@ -62,17 +62,17 @@ from .methods.pcrlv2.method import Pcrlv2
 from .methods.preview import Origin, draw_restored
 from .methods.restoration import Restoration
 from .networks.weights import export_weights
+from .output.files import write_json
 from .run import ranks
 from .run.checkpoint import load_state, read_state, take_up, write_state
 from .run.clock import Lap
-from .run.command import end, read_arguments, start
 from .run.device import choose_device, device_name
 from .run.exits import Refused, Stopped
-from .run.files import write_json
 from .run.folder import write_config
 from .run.loop import Loop, Schedule
 from .run.optimizer import update
 from .run.record import Record
+from .start.command import end, read_arguments, start
 
 __all__ = ["Config", "Refused", "Run", "Stopped", "command_line", "main", "prepare", "train"]
 
@@ -302,7 +302,7 @@ def train(run: Run) -> dict[str, Any]:
 
 
 def begin(config: Config, *, resume: bool = False) -> tuple[Any, dict[str, Any] | None]:
-    """Prepare a run, or return the report of a finished one; see `train.run.command.start`.
+    """Prepare a run, or return the report of a finished one; see `train.start.command.start`.
 
     Parameters
     ----------

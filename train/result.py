@@ -11,7 +11,7 @@ beside what would be scored without looking at the images, and the pre-training 
 
 from __future__ import annotations
 
-from .run import needs  # noqa: F401 - before all that may be missing
+from .start import needs  # noqa: F401 - before all that may be missing
 
 # isort: split
 import csv
@@ -24,11 +24,11 @@ from typing import Any
 
 import tyro
 
+from .output.files import write_json
 from .report.curves import draw_finetuning, draw_pretraining, draw_views
 from .report.invocation import PATHS, command_of, kind_of, public_path
 from .report.summary import summarise
-from .run.command import read_arguments
-from .run.files import write_json
+from .start.command import read_arguments
 
 _PLACES = ("out", "index")
 """Settings that say something about a machine and nothing about the result."""

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from .run import needs  # noqa: F401 - before all that may be missing
+from .start import needs  # noqa: F401 - before all that may be missing
 
 # isort: split
 import json
@@ -28,8 +28,8 @@ from dali_cr.index.scan import EVERY_VOLUME
 from .data.labels import find_label_files, match, share_labels
 from .data.split import PARTS, Split, make_split, split_of_table
 from .data.subjects import count_subjects, find_lookalikes
-from .run.command import read_arguments
-from .run.files import write_json
+from .output.files import write_json
+from .start.command import read_arguments
 
 
 @dataclass(frozen=True, kw_only=True)

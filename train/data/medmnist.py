@@ -10,7 +10,7 @@ The file holds ``{train,val,test}_images`` (n, a, b, c) uint8 and ``{train,val,t
 
 from __future__ import annotations
 
-from ..run import needs  # noqa: F401 - before all that may be missing
+from ..start import needs  # noqa: F401 - before all that may be missing
 
 # isort: split
 import csv
@@ -28,8 +28,8 @@ import numpy.typing as npt
 import tyro
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff
 
-from ..run.command import read_arguments
-from ..run.files import write_whole
+from ..output.files import write_whole
+from ..start.command import read_arguments
 from .labels import read_names
 
 _PARTS = ("train", "val", "test")

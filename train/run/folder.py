@@ -16,8 +16,8 @@ import torch
 
 import dali_cr
 
+from ..output.files import write_json
 from .device import device_name
-from .files import write_json
 
 
 def plain(config: Any) -> dict[str, Any]:

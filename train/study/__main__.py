@@ -26,7 +26,7 @@ The exit code is 0 for a finished study, 1 where runs failed, 2 where the imposs
 
 from __future__ import annotations
 
-from ..run import needs  # noqa: F401 - before all that may be missing
+from ..start import needs  # noqa: F401 - before all that may be missing
 
 # isort: split
 import json
@@ -40,8 +40,8 @@ from typing import Literal
 
 import tyro
 
-from ..run.command import read_arguments
-from ..run.files import write_whole
+from ..output.files import write_whole
+from ..start.command import read_arguments
 from .data import find_folders, index_data
 from .declared import Study
 from .effects import compare, gather

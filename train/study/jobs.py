@@ -18,8 +18,8 @@ from typing import Any
 
 import dali_cr
 
+from ..output.files import write_json
 from ..run.exits import Stop
-from ..run.files import write_json
 from .data import image_folders
 from .declared import Study
 from .runs import Run, arguments

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..run.files import write_json, write_whole
+from ..output.files import write_json, write_whole
 from ..run.folder import commit, versions
 from .declared import Study
 from .effects import Effect, Group

@@ -20,7 +20,7 @@ from dali_cr.plan.sample import SamplePlan
 from ..data.batches import draw_shifts, shift_images
 from ..networks.heads import build_classifier
 from ..networks.network import Network
-from ..run.files import write_whole
+from ..output.files import write_whole
 from .task import Batch, Scores, Task, View, ask, mean_of
 
 Flags = npt.NDArray[np.bool_]

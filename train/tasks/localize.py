@@ -25,7 +25,7 @@ from ..data.boxes import Walls, centroid_mm, in_crop, to_file
 from ..data.volumes import shape_at
 from ..networks.heads import Locator
 from ..networks.network import Network
-from ..run.files import write_whole
+from ..output.files import write_whole
 from .task import Batch, Scores, Task, View, ask, mean_of
 
 _BETA = 0.05

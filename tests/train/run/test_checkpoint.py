@@ -12,8 +12,8 @@ import torch
 from safetensors import safe_open
 
 from train.networks.weights import export_weights
+from train.output.files import write_whole
 from train.run.checkpoint import load_checkpoint, save_checkpoint
-from train.run.files import write_whole
 
 ROOT = Path(__file__).parents[3]
 

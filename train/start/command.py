@@ -11,9 +11,9 @@ import tyro
 
 import dali_cr
 
-from .config import RunSettings
-from .exits import Refused, Stopped
-from .folder import earlier_run, finished_report, plain
+from ..run.config import RunSettings
+from ..run.exits import Refused, Stopped
+from ..run.folder import earlier_run, finished_report, plain
 
 
 def read_arguments(settings: Any, name: str, arguments: Sequence[str] | None) -> Any:
