@@ -8,6 +8,7 @@ from typing import Literal
 
 from dali_cr.index.cases import Case, Problem, Volume
 from dali_cr.index.files import Found
+from dali_cr.index.reorder import align
 from dali_cr.volume.geometry import VolumeError
 
 FourthAxis = Literal["channels", "cases"]
@@ -82,11 +83,18 @@ def _several_files(name: str, found: dict[str, list[Volume]], wanted: list[str])
             raise VolumeError(name, f"{frames[0].path} has {len(frames)} frames; a file a channel has one")
     volumes = [frames[0] for frames in taken]
     first = volumes[0]
-    for other in volumes[1:]:
-        if other.shape != first.shape:
-            raise VolumeError(
-                name, f"channels on different grids: {first.path} {first.shape}, {other.path} {other.shape}"
-            )
-        if not first.geometry.same_grid(other.geometry):
-            raise VolumeError(name, f"channels on different grids: the affines of {first.path} and {other.path} differ")
-    return Case(name, tuple(volumes))
+    return Case(name, (first, *(_on_grid(name, other, first) for other in volumes[1:])))
+
+
+def _on_grid(name: str, other: Volume, first: Volume) -> Volume:
+    """Return a channel with its axes as those of the first, on whose grid it must be."""
+    if (aligned := align(other, first)) is not None:
+        return aligned
+    if other.shape != first.shape:
+        raise VolumeError(name, f"channels on different grids: {first.path} {first.shape}, {other.path} {other.shape}")
+    off = other.geometry.distance(first.geometry)
+    raise VolumeError(
+        name,
+        f"channels on different grids: the voxels of {other.path} are up to {off:.3g} mm away from those of "
+        f"{first.path}; resample one of them",
+    )

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-import dali_cr
 from dali_cr.index.statistics import are_whole
+from dali_cr.read.whole import read_voxels
 from dali_cr.volume import reader
-from dali_cr.volume.geometry import VolumeError
+from dali_cr.volume.geometry import Geometry, VolumeError
 from dali_cr.volume.images import grey_step, is_image, is_lossy
 
 MAX_VALUE = 255
@@ -21,11 +21,18 @@ _SHOWN = 8
 """Most distinct values that a message lists."""
 
 
-def read_values(path: Path) -> npt.NDArray[np.uint8]:
-    """Read the numbers of a label volume, canonical (D, H, W).
+def read_values(path: Path, geometry: Geometry, data: Path) -> npt.NDArray[np.uint8]:
+    """Read the numbers of a label volume, (D, H, W) along the axes of its geometry.
 
     Numbers of 1, 2 or 4 bits in a PNG are those of the file, where images have them spread to 0...255; numbers that are
     whole to 1e-3, as a scale factor leaves them, are rounded.
+
+    Parameters
+    ----------
+    path : Path
+    geometry : Geometry
+    data : Path
+        The file that holds the voxels.
 
     Raises
     ------
@@ -33,10 +40,9 @@ def read_values(path: Path) -> npt.NDArray[np.uint8]:
         If the file cannot be read, its compression is lossy, or a number is not whole or not from 0 to 255.
     """
     refuse_lossy(path)
-    geometry, _ = reader.read_header(path)
     if geometry.frames != 1:
         raise VolumeError(path, f"wanted one label a voxel, got {geometry.frames} frames")
-    values = dali_cr.read_volume(path)[0]
+    values = read_voxels(geometry, data)[0]
     if (step := grey_step(path, reader.read_head(path))) > 1:
         values /= np.float32(step)
     if not (np.isfinite(values).all() and are_whole(values)):

@@ -6,7 +6,6 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Container, Mapping, Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -156,30 +155,30 @@ def read_labels(path: Path, case: Case) -> Labels:
 
     Raises
     ------
-    dali_cr.VolumeError
+    VolumeError
         If the file cannot be read, lies on another grid than the image, or holds what is no label.
     """
     refuse_lossy(path)
-    geometry, _ = reader.read_header(path)
+    geometry, data = reader.read_header(path)
+    return read_values(path, _on_grid(path, geometry, case), data)
+
+
+def _on_grid(path: Path, geometry: Geometry, case: Case) -> Geometry:
+    """Return how a label file is read along the axes of the case's image, on whose grid it must be."""
     image = case.volumes[0].geometry
+    if (aligned := geometry.aligned(image)) is not None:
+        return aligned
     if geometry.shape != image.shape:
         raise VolumeError(
             path, f"on another grid: wanted {image.shape} as in {case.name}, got {geometry.shape}; {_ANOTHER_GRID}"
         )
-    if not geometry.same_grid(image):
-        raise VolumeError(
-            path,
-            f"on another grid: wanted its voxels where those of {case.name} are, got them up to "
-            f"{_farthest(geometry, image):.3g} mm away; {_ANOTHER_GRID}",
-        )
-    return read_values(path)
-
-
-def _farthest(one: Geometry, other: Geometry) -> float:
-    """Return how far apart two grids of one shape lie, in mm: at the corner where it is most."""
-    corners = np.array([[*corner, 1] for corner in product(*((0, length - 1) for length in reversed(one.shape)))])
-    apart = (np.array(one.affine) - np.array(other.affine))[:3] @ corners.T
-    return float(np.linalg.norm(apart, axis=0).max())
+    same = geometry.unit == image.unit or {geometry.unit, image.unit} == {"mm", "unknown"}
+    units = "" if same else f" (its header has the unit {geometry.unit}, that has {image.unit})"
+    raise VolumeError(
+        path,
+        f"on another grid: wanted its voxels where those of {case.name} are, got them up to "
+        f"{geometry.distance(image):.3g} mm away{units}; {_ANOTHER_GRID}",
+    )
 
 
 def read_names(path: Path | None) -> dict[int, str]:
