@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dali_cr.index.cases import Index
 from dali_cr.index.scan import scan
 from dali_cr.ops.swap import swap_patches, unswap_patches
+from dali_cr.pipeline.advice import DataWarning
 from dali_cr.plan.swaps import draw_swaps
 from dali_cr.read.whole import read_volume
 from dali_cr.recipe.restoration import Restoration
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "DataWarning",
     "Index",
     "Loader",
     "Restoration",

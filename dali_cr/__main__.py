@@ -21,6 +21,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,10 +29,14 @@ from dali_cr.index.cases import Index
 from dali_cr.index.layout.listing import Layout
 from dali_cr.index.report import describe
 from dali_cr.index.scan import scan
+from dali_cr.pipeline.advice import warnings_as_lines
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.slices import ORDERS, Slices
 from dali_cr.recipe.swap import Swap
 from dali_cr.recipe.views import Views
+from dali_cr.system.account import complete_account
+from dali_cr.system.console import print_anything
+from dali_cr.system.owner import own_file, own_folder
 from dali_cr.tools import training
 
 
@@ -40,12 +45,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     if words and words[0] in training.COMMANDS:
         return training.run_training(words[0], words[1:])
+    print_anything()
+    complete_account()
     chosen = _parser().parse_args(words)
     try:
-        chosen.command(chosen)
+        with warnings_as_lines():
+            chosen.command(chosen)
     except (ValueError, OSError, ImportError) as error:
         print(f"dali_cr: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("dali_cr: stopped by SIGINT; the same command starts again", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -63,16 +74,19 @@ def _find(chosen: argparse.Namespace, known: Index | None = None) -> Index:
 
 
 def _scan(chosen: argparse.Namespace) -> None:
+    if chosen.window and not chosen.window[0] < chosen.window[1]:
+        raise ValueError(f"window: wanted LOW below HIGH, got {chosen.window[0]:g} {chosen.window[1]:g}")
     if chosen.save:  # what cannot be written is said before hours of reading
         chosen.save.parent.mkdir(parents=True, exist_ok=True)
         if not os.access(chosen.save.parent, os.W_OK):
             raise PermissionError(f"save: wanted a folder to write {chosen.save} to, may not write there")
-    index = _find(chosen, _known(chosen))
-    print(describe(index))
-    if not index.cases:
-        raise ValueError("scan: wanted at least one volume to use, every file was refused for the reasons above")
-    if chosen.save:
-        index.save(chosen.save)
+    with own_file(chosen.save) if chosen.save else nullcontext():
+        index = _find(chosen, _known(chosen))
+        print(describe(index, tuple(chosen.window) if chosen.window else None))
+        if not index.cases:
+            raise ValueError("scan: wanted at least one volume to use, every file was refused for the reasons above")
+        if chosen.save:
+            index.save(chosen.save)
 
 
 def _known(chosen: argparse.Namespace) -> Index | None:
@@ -97,8 +111,8 @@ def _doctor(chosen: argparse.Namespace) -> None:
 def _preview(chosen: argparse.Namespace) -> None:
     from dali_cr.tools.preview import draw_preview
 
-    chosen.out.parent.mkdir(parents=True, exist_ok=True)
-    draw_preview(_find(chosen), _recipe(chosen), chosen.seed, chosen.sample, chosen.out)
+    with own_file(chosen.out):
+        draw_preview(_find(chosen), _recipe(chosen), chosen.seed, chosen.sample, chosen.out)
     print(chosen.out)
 
 
@@ -129,11 +143,12 @@ def _slices(chosen: argparse.Namespace) -> Slices | None:
 def _phantom(chosen: argparse.Namespace) -> None:
     from dali_cr.tools.phantom_files import write_images, write_phantoms
 
-    if chosen.images:
-        _, height, width = chosen.shape
-        write_images(chosen.folder, count=chosen.count, shape=(height, width), seed=chosen.seed)
-    else:
-        write_phantoms(chosen.folder, count=chosen.count, shape=tuple(chosen.shape), seed=chosen.seed)
+    with own_folder(chosen.folder):
+        if chosen.images:
+            _, height, width = chosen.shape
+            write_images(chosen.folder, count=chosen.count, shape=(height, width), seed=chosen.seed)
+        else:
+            write_phantoms(chosen.folder, count=chosen.count, shape=tuple(chosen.shape), seed=chosen.seed)
     print(chosen.folder)
 
 
@@ -161,6 +176,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_data(command)
     command.add_argument(
         "--save", type=Path, metavar="FILE", help="keep the index, for Index.load; files it knows are not read again"
+    )
+    command.add_argument(
+        "--window", type=float, nargs=2, metavar=("LOW", "HIGH"), help="print how much of the foreground it clips"
     )
     command.add_argument("--fresh", action="store_true", help="read every file, whatever FILE knows")
     command.set_defaults(command=_scan)

@@ -8,6 +8,7 @@ from typing import Any
 
 from dali_cr import extras
 from dali_cr.index.cases import Index
+from dali_cr.pipeline.advice import warn_of_padding
 from dali_cr.pipeline.graph import device_number, make_planner, make_source
 from dali_cr.pipeline.prefetch import Running
 from dali_cr.pipeline.raw import RawSource
@@ -67,6 +68,11 @@ class Loader:
     ImportError
         If an extra is missing.
 
+    Warns
+    -----
+    DataWarning
+        If crops are larger than most volumes.
+
     Examples
     --------
     >>> from importlib.resources import files
@@ -116,6 +122,8 @@ class Loader:
             rank=here if rank is None else rank,
             world_size=everyone if world_size is None else world_size,
         )
+        if self._stream.rank == 0:
+            warn_of_padding(index, recipe)
         self._options: dict[str, Any] = {
             "threads": threads,
             "on_error": on_error,

@@ -28,6 +28,11 @@ settings.register_profile("explore", settings.get_profile("suite"), derandomize=
 settings.load_profile("suite")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let tests have crops larger than their small volumes; those of the warnings themselves expect them."""
+    config.addinivalue_line("filterwarnings", "ignore::dali_cr.DataWarning")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Seed the global generators before each test, and skip tests that need a GPU where there is none.
 

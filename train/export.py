@@ -13,9 +13,15 @@ Pre-train on what its training will see: volumes on the plans' spacing, z-scored
 
 from __future__ import annotations
 
-from .run import needs  # noqa: F401 - before all that may be missing
+if __name__ == "__main__":
+    from .start.interrupt import quit_on_interrupt
+
+    quit_on_interrupt("export")
+
+from .start import needs  # noqa: F401 - before all that may be missing
 
 # isort: split
+
 import io
 import json
 import sys
@@ -27,11 +33,13 @@ from typing import Annotated, Any
 import torch
 import tyro
 
+from dali_cr.system.owner import own_file
+
 from .networks.network import Levels
 from .networks.plans import to_nnunet
 from .networks.weights import read_weights
-from .run.command import read_arguments
-from .run.files import write_whole
+from .output.files import write_whole
+from .start.command import asked, end, read_arguments
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +60,12 @@ def main(config: Config) -> dict[str, Any]:
     ValueError, OSError
         When it cannot be made.
     """
+    with own_file(config.out):
+        return _write(config)
+
+
+def _write(config: Config) -> dict[str, Any]:
+    """Write the file of `main`."""
     path = config.run / "model.safetensors"
     if not path.is_file():
         raise ValueError(f"run: wanted the folder of a run, {path} is missing")
@@ -69,13 +83,7 @@ def main(config: Config) -> dict[str, Any]:
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
     config = read_arguments(Config, "export", arguments)
-    try:
-        report = main(config)
-    except (ValueError, OSError) as error:
-        print(f"export: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(report))
-    return 0
+    return end("export", lambda: asked(lambda: main(config)))
 
 
 if __name__ == "__main__":

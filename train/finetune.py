@@ -28,13 +28,21 @@ A run may be killed at any moment and goes on with ``--resume``, as pre-training
 
 from __future__ import annotations
 
-from .run import needs  # noqa: F401 - before all that may be missing
+if __name__ == "__main__":
+    from .start.interrupt import quit_on_interrupt
+
+    quit_on_interrupt("finetune")
+
+from .start import needs  # noqa: F401 - before all that may be missing
 
 # isort: split
+
 import csv
+import hashlib
 import io
 import json
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -60,20 +68,24 @@ from .networks.build import ENCODER_OF, build_network
 from .networks.network import Levels, Network
 from .networks.plans import read_levels
 from .networks.weights import export_weights
+from .output.files import write_json, write_text
 from .run.checkpoint import load_state, read_state, take_up, write_state
 from .run.clock import Lap
-from .run.command import end, program, start
 from .run.device import choose_device, device_name
 from .run.exits import Refused
-from .run.files import write_json, write_whole
-from .run.folder import plain, write_config
+from .run.folder import kind_of, plain, write_config
 from .run.loop import Loop, Schedule
 from .run.optimizer import build_optimizer, learning_rate, update
 from .run.record import Record
+from .start.command import asked, end, own, program, start
+from .start.resumed import find_out, find_resumed, parse, settings_of
+from .start.trained import describe_data
 from .tasks.config import FREE, Classify, Config, Localize, Segment
 from .tasks.targets import Supervised, find_shared, open_task
 from .tasks.task import Scores, Task, View, refuse_larger
 from .tasks.transfer import Fit, Init, check_fit, load_fit, read_init
+
+TASKS: dict[str, type[Config]] = {kind.task: kind for kind in (Segment, Classify, Localize)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +178,12 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
     split = _open_split(config, index, earlier)
     if init:
         split.refuse_leak(init.cases, index, init.folder)
-    task, supervised = open_task(config, index, split, view)
+    try:
+        task, supervised = open_task(config, index, split, view)
+    except ValueError as error:
+        if earlier is None:
+            raise
+        raise ValueError(f"resume: the labels of the run in {config.out} are no longer in order: {error}") from error
     task.check_sides(config.flips)
     if task.whole:
         refuse_larger(dali_cr.Index(index.root, tuple(case for _, case in supervised.cases)), view)
@@ -179,15 +196,20 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
     if fit:
         load_fit(network, fit.taken)
     module = task.build(network).to(device)
-    loader = _build_loader(config, view, task.centre_crops(training), device)
+    with warnings.catch_warnings():
+        if task.whole:  # its crop must hold the largest volume: padding of the others is wanted
+            warnings.simplefilter("ignore", dali_cr.DataWarning)
+        loader = _build_loader(config, view, task.centre_crops(training), device)
     about = {
         **network.about,
         "task": {"name": task.name, **task.about},
         "view": asdict(view),
         "init": config.init if init is None else {"steps": init.about["step"], "transfer": config.transfer},
         "split": {"hash": split.hash, "part": "pool", "cases": len(training)},
+        "data": describe_data(config, index).about,
     }
-    prints = {"index": index.fingerprint, "labels": task.fingerprint, "split": split.hash}
+    classes = hashlib.sha256(json.dumps(task.about).encode()).hexdigest()
+    prints = {"index": index.fingerprint, "labels": task.fingerprint, "split": split.hash, "classes": classes}
     if earlier:
         _refuse_other(config, earlier["fingerprints"], prints)
     state = read_state(config.out, earlier)
@@ -256,21 +278,12 @@ def _build_loader(config: Config, view: View, training: dali_cr.Index, device: t
 
 
 def _refuse_other(config: Config, was: dict[str, Any], now: dict[str, Any]) -> None:
-    differ = [name for name in now if was[name] != now[name]]
+    differ = [name for name in now if was.get(name, now[name]) != now[name]]
     if differ:
         raise ValueError(
             f"resume: wanted the data, labels and split of the run in {config.out}; other {' and '.join(differ)} came. "
             "Another --out starts a new run"
         )
-
-
-def _refuse_other_task(config: Config) -> None:
-    """Refuse to resume what is no fine-tuning run of this task."""
-    path = config.out / "config.json"
-    if config.resume and path.exists():
-        name = json.loads(path.read_text())["network"].get("task", {}).get("name", "pretrain")
-        if name != config.task:
-            raise Refused(f"resume: wanted a {config.task} run in {config.out}, a {name} run is there")
 
 
 def introduce(run: Run) -> Iterator[str]:
@@ -285,6 +298,8 @@ def introduce(run: Run) -> Iterator[str]:
     yield from refused_files(run.index)
     for line in run.supervised.left[:20]:
         yield f"left out   {line}"
+    for note in run.supervised.notes:
+        yield f"labels     {note}"
     yield f"task       {task.name}: {', '.join(task.classes)}"
     yield f"training   on {len(run.training)} cases, {config.steps} steps of {config.batch_size} crops"
     size = f" of {' × '.join(f'{mm:g}' for mm in view.spacing)} mm" if view.spacing else ""
@@ -349,7 +364,7 @@ def write_scores(path: Path, scores: Scores) -> None:
     table = csv.DictWriter(text, list(scores.rows[0]) if scores.rows else ["case"], lineterminator="\n")
     table.writeheader()
     table.writerows(scores.rows)
-    write_whole(path, text.getvalue().encode())
+    write_text(path, text.getvalue())
 
 
 def report_of(run: Run, step: int, total: Lap, summary: dict[str, float | None]) -> dict[str, Any]:
@@ -422,24 +437,40 @@ def main(config: Config) -> dict[str, Any]:
         See `train`.
     """
     fixed = [name for name in plain(config) if name not in FREE]
+    with own(config.out):
+        run, report = start(config, config.task, fixed, lambda earlier: prepare(config, earlier))
+        if report is not None:
+            return report
+        print("\n".join(introduce(run)), flush=True)
+        return train(run)
 
-    _refuse_other_task(config)
-    run, report = start(config, fixed, lambda earlier: prepare(config, earlier))
-    if report is not None:
-        return report
-    print("\n".join(introduce(run)), flush=True)
-    return train(run)
+
+def read_settings(arguments: Sequence[str]) -> Config:
+    """Return the settings of a command line; what a resumed run was given and is not typed is as it was.
+
+    Raises
+    ------
+    ValueError
+        If the run to resume is of another task.
+    """
+    about, out = find_resumed(arguments), find_out(arguments)[0]
+    prog = program("finetune")
+    if about and out:
+        was, typed = kind_of(about), arguments[0] if arguments[0] in TASKS else None
+        if was not in TASKS or typed not in (None, was):
+            raise Refused(f"resume: wanted a {typed or 'fine-tuning'} run in {out}, a {was} run is there")
+        kind = TASKS[was]
+        return parse(kind, f"{prog} {was}", arguments[1:] if typed else arguments, settings_of(kind, about, out))
+    config: Config = tyro.extras.subcommand_cli_from_dict(
+        dict(TASKS), prog=prog, args=arguments, config=(tyro.conf.FlagCreatePairsOff,)
+    )
+    return config
 
 
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
-    config: Config = tyro.extras.subcommand_cli_from_dict(
-        {"segment": Segment, "classify": Classify, "localize": Localize},
-        prog=program("finetune"),
-        args=arguments,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
-    return end("finetune", lambda: main(config))
+    words = sys.argv[1:] if arguments is None else arguments
+    return end("finetune", lambda: main(asked(lambda: read_settings(words))), find_out(words)[0])
 
 
 if __name__ == "__main__":

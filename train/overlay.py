@@ -11,9 +11,15 @@ that the slice does not cut is dashed. The last line of the output is one JSON o
 
 from __future__ import annotations
 
-from .run import needs  # noqa: F401 - before all that may be missing
+if __name__ == "__main__":
+    from .start.interrupt import quit_on_interrupt
+
+    quit_on_interrupt("overlay")
+
+from .start import needs  # noqa: F401 - before all that may be missing
 
 # isort: split
+
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -30,6 +36,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from dali_cr.index.cases import Case
+from dali_cr.system.owner import refuse_full
 from dali_cr.volume.images import is_image
 
 from .data.boxes import Walls, to_canonical
@@ -39,9 +46,12 @@ from .data.masks import mask_path
 from .data.split import Part, load_split
 from .data.volumes import read_case
 from .methods.preview import Origin
-from .run.command import end, read_arguments
+from .output.figure import write_figure
+from .output.names import picture_name, place_all
+from .output.predictions import read_predictions
 from .run.config import DataSettings
-from .run.exits import Refused
+from .start.command import asked, end, own, read_arguments
+from .start.trained import Trained, fill_in
 
 _INCHES = 5
 _COLOURS: list[Any] = list(matplotlib.color_sequences["tab10"])
@@ -87,20 +97,32 @@ def main(config: Config) -> dict[str, Any]:
     Refused
         When it cannot be done as asked.
     """
-    try:
-        if config.out.exists() and any(config.out.iterdir()):
-            raise ValueError(f"out: wanted a new or empty folder, {config.out} holds {next(config.out.iterdir()).name}")
-        index = open_index(config)
-        if config.split:
-            index = load_split(config.split).take(index, config.part)
-        boxes = read_predicted_boxes(config.predictions)
-        found = [(case, one) for case in index.cases if (one := find_drawing(config.predictions, case, boxes))]
-        if not found:
-            raise ValueError(f"predictions: wanted masks or boxes of these cases, {config.predictions} has none")
-    except (ValueError, OSError) as error:
-        raise Refused(str(error)) from error
-    drawn = [draw_case(index.root, case, drawing, config.out) for case, drawing in found[: config.most]]
-    return {"predictions": str(config.predictions), "out": str(config.out), "pictures": len(drawn)}
+    with own(config.out):
+        return asked(lambda: _draw(config))
+
+
+def _draw(config: Config) -> dict[str, Any]:
+    """Draw the cases that `main` asks for.
+
+    Raises
+    ------
+    ValueError, OSError
+        If there is nothing to draw, or nowhere to draw it.
+    """
+    refuse_full(config.out)
+    if made := read_predictions(config.predictions):
+        config = fill_in(config, Trained(made["config"], tuple(made["data"]["channel_names"])))
+    index = open_index(config)
+    if config.split:
+        index = load_split(config.split).take(index, config.part)
+    boxes = read_predicted_boxes(config.predictions)
+    found = [(case, one) for case in index.cases if (one := find_drawing(config.predictions, case, boxes))]
+    if not found:
+        raise ValueError(f"predictions: wanted masks or boxes of these cases, {config.predictions} has none")
+    places = place_all(((case.name, picture_name(case)) for case, _ in found[: config.most]), config.out)
+    for case, drawing in found[: config.most]:
+        draw_case(index.root, case, drawing, places[case.name])
+    return {"predictions": str(config.predictions), "out": str(config.out), "pictures": len(places)}
 
 
 def read_predicted_boxes(folder: Path) -> dict[str, dict[str, Any]]:
@@ -120,14 +142,8 @@ def find_drawing(folder: Path, case: Case, boxes: Mapping[str, Mapping[str, Any]
     return Drawing(labels, canonical) if labels is not None or canonical else None
 
 
-def draw_case(root: Path, case: Case, drawing: Drawing, out: Path) -> Path:
-    """Draw a slice of a case's first channel and what lies over it.
-
-    Returns
-    -------
-    path : Path
-        A PNG at the place of the case's first file under `out`.
-    """
+def draw_case(root: Path, case: Case, drawing: Drawing, path: Path) -> None:
+    """Draw a slice of a case's first channel and what lies over it, as a PNG."""
     volume = case.volumes[0]
     image = read_case(root, case, "percentile")[0]
     at = drawing.slice_of(len(image))
@@ -143,11 +159,8 @@ def draw_case(root: Path, case: Case, drawing: Drawing, out: Path) -> Path:
         _draw_mask(axes, drawing.labels[at], origin, row_mm / column_mm)
     for number, (name, box) in enumerate(drawing.boxes.items()):
         _draw_box(axes, name, box, at, _COLOURS[number % len(_COLOURS)])
-    path = mask_path(case, out)
-    path = path.with_name(path.name.split(".")[0] + ".png")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-    return path
+    write_figure(figure, path, dpi=120)
 
 
 def _draw_mask(axes: Axes, labels: npt.NDArray[np.uint8], origin: Origin, aspect: float) -> None:

@@ -4,17 +4,28 @@
 
     python -m train.predict runs/seg --data new/ --out predictions/
 
-Masks get the place of their image under ``--out`` and its shape, orientation and affine. ``boxes.json`` holds for each
-case and organ the half-open box in voxels along the file's own axes and its centroid in mm (RAS+); ``classes.csv`` a
-row a case. The last line of the output is one JSON object.
+Pattern, layout and channels of the files are those of the training, where no others are given; channels of other names
+or in another order are refused. Masks are called after their case and have the shape, orientation and affine of its
+first file; ``--probabilities`` writes those of every class too (the background and the classes; or the regions), along
+the fourth axis of a file. ``boxes.json`` holds for each case and organ the half-open box in voxels along the file's own
+axes and its centroid in mm (RAS+); ``classes.csv`` a row a case. ``predict.json`` keeps the settings, what the network
+is, and which file is of which case. The last line of the output is one JSON object.
 """
 
 from __future__ import annotations
 
-from .run import needs  # noqa: F401 - before all that may be missing
+if __name__ == "__main__":
+    from .start.interrupt import quit_on_interrupt
+
+    quit_on_interrupt("predict")
+
+from .start import needs  # noqa: F401 - before all that may be missing
 
 # isort: split
+
+import hashlib
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,10 +43,13 @@ from .data.split import Part, load_split
 from .networks.build import build_network
 from .networks.network import Levels
 from .networks.weights import read_weights
-from .run.command import end, read_arguments
+from .output.names import place_all
+from .output.predictions import begin_predictions, check_folder, finish_predictions
 from .run.config import DataSettings
-from .run.device import choose_device
-from .run.exits import Refused
+from .run.device import choose_device, device_name
+from .run.folder import commit, plain, versions
+from .start.command import asked, end, own, read_arguments
+from .start.trained import Trained, check_channels, fill_in, read_trained, tell_filled
 from .tasks.classify import Classification
 from .tasks.localize import Localization
 from .tasks.segment import Segmentation
@@ -54,6 +68,9 @@ class Config(DataSettings):
     """Folder for what is predicted: new or empty."""
     part: Part = "test"
     """The part of --split to take; all of the data without a split."""
+
+    probabilities: bool = False
+    """Write the probability of every class in every voxel as well, in the folder probabilities."""
 
     batch_size: int = 4
     """Windows at a time."""
@@ -101,32 +118,59 @@ def main(config: Config) -> dict[str, Any]:
     dali_cr.VolumeError
         When a file broke since it was scanned; the masks before it are written.
     """
-    try:
-        if config.out.exists() and any(config.out.iterdir()):
-            raise ValueError(f"out: wanted a new or empty folder, {config.out} holds {next(config.out.iterdir()).name}")
-        device = choose_device(config.device, deterministic=False)
-        task, module, about = open_run(config.run, config.batch_size)
-        index = open_index(config)
-        if config.split:
-            index = load_split(config.split).take(index, config.part)
-        _check_data(index, task, about)
-    except (ValueError, OSError, ImportError) as error:
-        raise Refused(str(error)) from error
-    print("\n".join([f"data       {len(index)} cases under {index.root}", *refused_files(index)]), flush=True)
-    config.out.mkdir(parents=True, exist_ok=True)
-    with torch.no_grad():
-        done = list(tqdm(task.predict(module.to(device), index, config.out), task.name, len(index), unit="case"))
+    with own(config.out):
+        task, module, index, settings = asked(lambda: _prepare(config))
+        with torch.no_grad():
+            cases = task.predict(module, index, config.out, probabilities=config.probabilities)
+            done = list(tqdm(cases, task.name, len(index), unit="case"))
+        finish_predictions(config.out, settings)
     report = {"run": str(config.run), "task": task.name, "out": str(config.out)}
-    return {**report, "cases": len(done), "device": device.type}
+    return {**report, "cases": len(done), "device": settings["device"]["type"]}
 
 
-def _check_data(index: dali_cr.Index, task: Task, about: dict[str, Any]) -> None:
+def _prepare(config: Config) -> tuple[Task, nn.Module, dali_cr.Index, dict[str, Any]]:
+    """Return the task, the module, the cases and the settings, written already; refuse what cannot be done.
+
+    Raises
+    ------
+    ValueError, OSError, ImportError
+    """
+    check_folder(config.out)
+    device = choose_device(config.device, deterministic=False)
+    task, module, about = open_run(config.run, config.batch_size)
+    trained = read_trained(config.run, about)
+    filled = fill_in(config, trained)
+    index = open_index(filled)
+    if config.split:
+        index = load_split(config.split).take(index, config.part)
+    _check_data(index, task, about, trained)
+    files = task.files(index, probabilities=config.probabilities)
+    place_all([(f"{case} ({kind})", name) for kind in files for case, name in files[kind].items()], config.out)
+    settings = {
+        "config": plain(filled),
+        "weights": hashlib.sha256((config.run / "model.safetensors").read_bytes()).hexdigest(),
+        "network": about,
+        "data": {"fingerprint": index.fingerprint, "channel_names": list(index.channel_names)},
+        "outputs": files,
+        "versions": versions(),
+        "commit": commit(),
+        "device": {"type": device.type, "name": device_name(device)},
+    }
+    begin_predictions(config.out, settings)
+    lines = [f"data       {len(index)} cases under {index.root}", *tell_filled(config, filled), *refused_files(index)]
+    print("\n".join(lines), flush=True)
+    return task, module.to(device), index, settings
+
+
+def _check_data(index: dali_cr.Index, task: Task, about: dict[str, Any], trained: Trained) -> None:
     """Refuse what the network cannot be shown."""
     if not index.cases:
         reasons = "".join(f"; {problem.path}: {problem.reason}" for problem in index.problems[:3])
         raise ValueError(f"data: wanted at least one case, got none under {index.root}{reasons}")
-    if index.channels != about["channels"]:
-        raise ValueError(f"data: wanted {about['channels']} channels, as in training, got {index.channels}")
+    twice = [name for name, count in Counter(case.name for case in index.cases).items() if count > 1]
+    if twice:
+        raise ValueError(f"data: wanted cases with names of their own, got two called {twice[0]}")
+    check_channels(index, trained, about["channels"])
     if task.whole:
         refuse_larger(index, task.view)
 

@@ -35,12 +35,20 @@ for, and 1 for a run that failed.
 
 from __future__ import annotations
 
-from .run import needs  # noqa: F401 - before all that may be missing
+if __name__ == "__main__":
+    from .start.interrupt import quit_on_interrupt
+
+    quit_on_interrupt("pretrain")
+
+from .start import needs  # noqa: F401 - before all that may be missing
 
 # isort: split
+
 import argparse
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -62,17 +70,18 @@ from .methods.pcrlv2.method import Pcrlv2
 from .methods.preview import Origin, draw_restored
 from .methods.restoration import Restoration
 from .networks.weights import export_weights
+from .output.files import write_json
 from .run import ranks
 from .run.checkpoint import load_state, read_state, take_up, write_state
 from .run.clock import Lap
-from .run.command import end, read_arguments, start
 from .run.device import choose_device, device_name
 from .run.exits import Refused, Stopped
-from .run.files import write_json
-from .run.folder import write_config
+from .run.folder import kind_of, write_config
 from .run.loop import Loop, Schedule
 from .run.optimizer import update
 from .run.record import Record
+from .start.command import asked, end, own, program, start
+from .start.resumed import find_out, find_resumed, parse, settings_of
 
 __all__ = ["Config", "Refused", "Run", "Stopped", "command_line", "main", "prepare", "train"]
 
@@ -231,7 +240,10 @@ def take_step(run: Run, optimizer: torch.optim.Optimizer, step: int, batch: dict
 def measure(run: Run, record: Record, step: int) -> Measured:
     """Measure on the held-out cases, on the same samples every time; record it and say it."""
     alone = {"rank": 0, "world_size": 1}
-    with build_loader(run.held_out, run.config, run.method, run.device, SEED, **alone) as loader:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dali_cr.DataWarning)  # the cases to train on were warned of
+        loader = build_loader(run.held_out, run.config, run.method, run.device, SEED, **alone)
+    with loader:
         measured = run.method.measure(loader)
     record.write(step, **measured.numbers)
     tqdm.write(f"step {step:<6} {measured.said}")
@@ -301,17 +313,10 @@ def train(run: Run) -> dict[str, Any]:
     return report
 
 
-def begin(config: Config, *, resume: bool = False) -> tuple[Any, dict[str, Any] | None]:
-    """Prepare a run, or return the report of a finished one; see `train.run.command.start`.
-
-    Parameters
-    ----------
-    config : Config
-    resume : bool
-        Whether to take up what another process has just begun.
-    """
-    config = replace(config, resume=config.resume or resume)
-    return start(config, config.fixed, lambda earlier: prepare(config, earlier))
+def begin(config: Config, *, begun: bool = False) -> tuple[Any, dict[str, Any] | None]:
+    """Prepare a run, or return the report of a finished one; see `train.start.command.start`."""
+    config = replace(config, resume=config.resume or begun)
+    return start(config, "pretrain", config.fixed, lambda earlier: prepare(config, earlier), begun=begun)
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -324,25 +329,54 @@ def main(config: Config) -> dict[str, Any]:
     Stopped, FloatingPointError, dali_cr.VolumeError
         See `train`.
     """
-    run, report = ranks.first_then_others(lambda resume: begin(config, resume=resume))
-    if report is not None:
-        return report
-    ranks.check_same("cases and step", [run.index.fingerprint, run.state["step"] if run.state else 0])
-    ranks.copy_first(run.method.module)
-    print("\n".join(introduce(run)), flush=True)
-    return train(run)
+    with ExitStack() as held:
+
+        def take_turn(other: bool) -> tuple[Any, dict[str, Any] | None]:
+            if not other:
+                held.enter_context(own(config.out))
+            return begin(config, begun=other)
+
+        run, report = ranks.first_then_others(take_turn)
+        if report is not None:
+            return report
+        ranks.check_same("cases and step", [run.index.fingerprint, run.state["step"] if run.state else 0])
+        ranks.copy_first(run.method.module)
+        print("\n".join(introduce(run)), flush=True)
+        return train(run)
+
+
+def read_settings(arguments: Sequence[str]) -> Config:
+    """Return the settings of a command line; what a resumed run was given and is not typed is as it was.
+
+    Raises
+    ------
+    ValueError
+        If the run to resume is of another kind.
+    """
+    about, out = find_resumed(arguments), find_out(arguments)[0]
+    words = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    words.add_argument("--recipe")
+    recipe = words.parse_known_args(arguments)[0].recipe
+    if about and out:
+        if kind_of(about) != "pretrain":
+            raise ValueError(f"resume: wanted a pretrain run in {out}, a {kind_of(about)} run is there")
+        was = about["config"]["recipe"]
+        if recipe not in (None, was):
+            raise ValueError(f"resume: wanted the settings of the run in {out}: recipe was {was}, {recipe} came")
+        recipe = was
+    prog, settings = program("pretrain"), Config
+    if recipe == ViewConfig.method:
+        prog, settings = f"{prog} --recipe {ViewConfig.method}", ViewConfig
+    known = settings_of(settings, about, out) if about and out else None
+    config = parse(settings, prog, arguments, known)
+    return config.follow(known) if known else config
 
 
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
-    words = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    words.add_argument("--recipe")
-    name, settings = "pretrain", Config
-    if words.parse_known_args(arguments)[0].recipe == ViewConfig.method:
-        name, settings = f"{name} --recipe {ViewConfig.method}", ViewConfig
-    config = read_arguments(settings, name, arguments)
+    words = sys.argv[1:] if arguments is None else arguments
     with ranks.joined():
-        return end("pretrain", lambda: main(config))
+        return end("pretrain", lambda: main(asked(lambda: read_settings(words))), find_out(words)[0], several=True)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,15 @@ beside what would be scored without looking at the images, and the pre-training 
 
 from __future__ import annotations
 
-from .run import needs  # noqa: F401 - before all that may be missing
+if __name__ == "__main__":
+    from .start.interrupt import quit_on_interrupt
+
+    quit_on_interrupt("result")
+
+from .start import needs  # noqa: F401 - before all that may be missing
 
 # isort: split
+
 import csv
 import json
 import sys
@@ -24,11 +30,16 @@ from typing import Any
 
 import tyro
 
+from dali_cr.system.console import print_anything
+from dali_cr.system.owner import own_file
+
+from .output.files import write_json
 from .report.curves import draw_finetuning, draw_pretraining, draw_views
-from .report.invocation import PATHS, command_of, kind_of, public_path
+from .report.invocation import PATHS, command_of, public_path
 from .report.summary import summarise
-from .run.command import read_arguments
-from .run.files import write_json
+from .run.folder import kind_of
+from .start.command import read_arguments, refuse_several
+from .start.interrupt import EXIT_CODE, STARTS_AGAIN, raise_interrupts
 
 _PLACES = ("out", "index")
 """Settings that say something about a machine and nothing about the result."""
@@ -69,7 +80,7 @@ def read_run(folder: Path) -> dict[str, Any]:
         "seconds": _seconds(about, report),
     }
     if kind_of(about) != "pretrain":
-        with open(folder / "scores.csv", newline="", encoding="utf-8") as file:
+        with open(folder / "scores.csv", newline="", encoding="utf-8", errors="surrogateescape") as file:
             rows = list(csv.DictReader(file))
         story["scores"] = {**report["scored"], **summarise(kind_of(about), rows, about["network"]["task"]["classes"])}
         if guess := {name: report[key] for key, name in _GUESS.items() if key in report}:
@@ -130,19 +141,31 @@ def _public_settings(settings: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _with(out: Path, suffix: str) -> Path:
+    """Return the file that a name and a suffix make; a dot in the name, as in lr0.001, belongs to it."""
+    name = out.name.removesuffix(".json").removesuffix(".png")
+    return out.with_name(name + suffix)
+
+
 def main(config: Config) -> int:
     """Read, write, and return the exit code."""
+    print_anything()
+    raise_interrupts()
     try:
-        story = read_run(config.run)
-    except ValueError as error:
+        refuse_several()
+        with own_file(_with(config.out, ".json")):
+            story = read_run(config.run)
+            draw = draw_finetuning if "scores" in story else draw_pretraining
+            if story["settings"].get("recipe") == "pcrlv2":
+                draw = draw_views
+            write_json(_with(config.out, ".json"), story)
+            draw(story, _with(config.out, ".png"))
+    except (ValueError, OSError) as error:
         print(f"result: {error}", file=sys.stderr)
         return 2
-    config.out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(config.out.with_suffix(".json"), story)
-    draw = draw_finetuning if "scores" in story else draw_pretraining
-    if story["settings"].get("recipe") == "pcrlv2":
-        draw = draw_views
-    draw(story, config.out.with_suffix(".png"))
+    except KeyboardInterrupt:
+        print(f"result: {STARTS_AGAIN}", file=sys.stderr)
+        return EXIT_CODE
     return 0
 
 

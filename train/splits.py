@@ -9,9 +9,15 @@
 
 from __future__ import annotations
 
-from .run import needs  # noqa: F401 - before all that may be missing
+if __name__ == "__main__":
+    from .start.interrupt import quit_on_interrupt
+
+    quit_on_interrupt("splits")
+
+from .start import needs  # noqa: F401 - before all that may be missing
 
 # isort: split
+
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -26,12 +32,15 @@ from dali_cr.index.layout.listing import Layout
 from dali_cr.index.layout.proposal import describe_layout
 from dali_cr.index.report import describe_copies
 from dali_cr.index.scan import EVERY_VOLUME
+from dali_cr.system.console import print_anything
+from dali_cr.system.owner import own_file
 
 from .data.labels import find_label_files, match, share_labels
 from .data.split import PARTS, Split, make_split, split_of_table
 from .data.subjects import count_subjects, find_lookalikes
-from .run.command import read_arguments
-from .run.files import write_json
+from .output.files import write_json
+from .start.command import read_arguments, refuse_several
+from .start.interrupt import EXIT_CODE, STARTS_AGAIN, raise_interrupts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +84,16 @@ def main(config: Config) -> tuple[Split, dali_cr.Index]:
     ValueError, OSError
         When it cannot be made.
     """
-    if config.out.exists():
-        raise ValueError(f"out: wanted a new file, {config.out} is there: runs may have been made by it")
+    with own_file(config.out):
+        if config.out.exists():
+            raise ValueError(f"out: wanted a new file, {config.out} is there: runs may have been made by it")
+        split, index = _make(config)
+        write_json(config.out, split.content())
+    return split, index
+
+
+def _make(config: Config) -> tuple[Split, dali_cr.Index]:
+    """Return the split that the settings ask for, and the images."""
     index = dali_cr.scan(
         config.data, config.pattern, layout=config.layout, channels=config.channels, exclude=config.exclude
     )
@@ -88,7 +105,6 @@ def main(config: Config) -> tuple[Split, dali_cr.Index]:
         split = make_split(names, config.fractions, config.seed, config.subject, [*index.copies, *shared])
     split.refuse_shared(index.copies, "hold the same image")
     split.refuse_shared(shared, "share a label")
-    write_json(config.out, split.content())
     return split, index
 
 
@@ -119,11 +135,17 @@ def introduce(split: Split, index: dali_cr.Index) -> Iterator[str]:
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
     config = read_arguments(Config, "splits", arguments)
+    print_anything()
+    raise_interrupts()
     try:
+        refuse_several()
         split, index = main(config)
     except (ValueError, OSError) as error:
         print(f"splits: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"splits: {STARTS_AGAIN}", file=sys.stderr)
+        return EXIT_CODE
     print("\n".join(introduce(split, index)))
     sizes = {part: len(getattr(split, part)) for part in PARTS}
     print(json.dumps({"split": str(config.out), **sizes, "hash": split.hash}))

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from dali_cr import rng
 from dali_cr.index.groups import connected
 from dali_cr.index.statistics import Flags, Statistics
+from dali_cr.system.whole import write_whole
 from dali_cr.volume.geometry import Geometry
 
 FORMAT = 4
@@ -247,7 +248,13 @@ class Index:
         return tuple(Problem(path, reason) for path, reason in reasons if reason)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the index as JSON (a temporary file, then renamed)."""
+        """Write the index as JSON, whole or not at all.
+
+        Raises
+        ------
+        OSError
+            Naming the file, which is then as it was.
+        """
         content = {
             "format": FORMAT,
             "root": str(self.root),
@@ -258,10 +265,7 @@ class Index:
             "ignored": dict(self.ignored),
             "layout": self.layout,
         }
-        target = Path(path)
-        temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(content), encoding="utf-8")
-        os.replace(temporary, target)
+        write_whole(path, json.dumps(content).encode(), f".{os.getpid()}")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> Index:
@@ -348,12 +352,11 @@ def _unpack(content: dict[str, Any]) -> Volume:
     """Return the volume of `_pack`'s values."""
     packed = content.pop("foreground")
     weights = np.frombuffer(zlib.decompress(base64.b64decode(packed["zlib"])), np.uint8)
-    fields: dict[str, Any] = {name: _tuples(value) for name, value in content.pop("geometry").items()}
-    geometry = Geometry(**fields)
+    geometry = Geometry(**{name: _tuples(value) for name, value in content.pop("geometry").items()})
     d, h, w = map(_unpack_flags, content.pop("occupied"), geometry.shape)
     return Volume(
         geometry=geometry,
-        statistics=Statistics(**content.pop("statistics")),
+        statistics=Statistics(**{name: _tuples(value) for name, value in content.pop("statistics").items()}),
         foreground=weights.reshape(packed["shape"]),
         occupied=(d, h, w),
         **content,
@@ -365,6 +368,6 @@ def _unpack_flags(digits: str, length: int) -> Flags:
     return np.unpackbits(np.frombuffer(bytes.fromhex(digits), np.uint8), count=length).astype(bool)
 
 
-def _tuples(value: object) -> object:
+def _tuples(value: Any) -> Any:
     """Return lists as tuples, at every depth."""
     return tuple(map(_tuples, value)) if isinstance(value, Iterable) and not isinstance(value, str) else value

@@ -8,6 +8,7 @@ from typing import Literal
 
 from dali_cr.index.cases import Case, Problem, Volume
 from dali_cr.index.files import Found
+from dali_cr.index.reorder import align
 
 FourthAxis = Literal["channels", "cases"]
 
@@ -58,7 +59,7 @@ def gather_cases(
         if reason := _refusal(name, single, wanted):
             problems += [Problem(frames[0].path, reason) for frames in single.values()]
         else:
-            cases.append(Case(name, tuple(single[channel][0] for channel in wanted)))
+            cases.append(_aligned(name, [single[channel][0] for channel in wanted]))
     cases, more = _of_one_name(cases)
     return sorted(cases, key=lambda case: (case.volumes[0].path, case.volumes[0].frame)), problems + more
 
@@ -109,9 +110,22 @@ def _refusal(name: str, found: Mapping[str, list[Volume]], wanted: list[str]) ->
         if len(frames) != 1:
             return f"several frames in a file of one channel: {frames[0].path} of {name} has {len(frames)}"
     first, *others = [found[channel][0] for channel in wanted]
-    for other in others:
-        if other.shape != first.shape:
-            return f"channels on different grids: {first.path} {first.shape}, {other.path} {other.shape}"
-        if not first.geometry.same_grid(other.geometry):
-            return f"channels on different grids: the affines of {first.path} and {other.path} differ"
-    return ""
+    return next((reason for other in others if (reason := _off_grid(other, first))), "")
+
+
+def _off_grid(other: Volume, first: Volume) -> str:
+    """Return how a channel is not on the grid of the first; empty if it is, whatever the order of its axes."""
+    if align(other, first) is not None:
+        return ""
+    if other.shape != first.shape:
+        return f"channels on different grids: {first.path} {first.shape}, {other.path} {other.shape}"
+    off = other.geometry.distance(first.geometry)
+    return (
+        f"channels on different grids: the voxels of {other.path} are up to {off:.3g} mm away from those of "
+        f"{first.path}; resample one of them"
+    )
+
+
+def _aligned(name: str, volumes: list[Volume]) -> Case:
+    """Return the case of channels on one grid, their axes in the order of the first's."""
+    return Case(name, tuple(found for volume in volumes if (found := align(volume, volumes[0])) is not None))

@@ -45,7 +45,7 @@ def find_labels(files: Mapping[str, Sequence[Volume]], names: Mapping[str, str |
             why = f'its path says "{word}"' if word else f"{image} is an image of the same case" if image else None
             if why:
                 count = max(volume.statistics.distinct for volume in frames)
-                labels[path] = f"looks like a label: {count} whole numbers, and {why}; include= takes it all the same"
+                labels[path] = f"looks like a label: {count} distinct values, and {why}; include= takes it all the same"
     return labels
 
 

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 from dali_cr.index.cases import Case, Index, Problem, Volume
+from dali_cr.index.intensities import foreground_lines, format_range, window_lines
 from dali_cr.index.layout.proposal import describe_layout
 
 MIXED_SPACING = 1.5
@@ -15,25 +16,31 @@ MIXED_SPACING = 1.5
 NEARLY_EMPTY = 0.01
 """Below this share of foreground, a warning."""
 
+_WIDEST = 100.0
+"""Wider voxels, in mm, are more likely a wrong unit of length."""
+
 _SHOWN = 8
 """Most values of one property, or files of one kind, that are listed."""
 
 _LABEL = "looks like a label"
 
 
-def describe(index: Index) -> str:
+def describe(index: Index, window: tuple[float, float] | None = None) -> str:
     """Return a table of what an index holds: one property a line, then warnings, then files left out and why.
 
     Parameters
     ----------
     index : Index
+    window : (low, high), optional
+        Of intensities: how much of the foreground it clips is added.
 
     Returns
     -------
     table : str
         Without control characters, whatever the files are called.
     """
-    lines = [*_properties(index), *(("warning", text) for text in _warnings(index))]
+    lines = [*_properties(index), *foreground_lines(index), *window_lines(index, window)]
+    lines += [("warning", text) for text in _warnings(index)]
     if copies := describe_copies(index):
         lines.append(("copies", copies))
     labels = [problem for problem in index.problems if problem.reason.startswith(_LABEL)]
@@ -43,7 +50,7 @@ def describe(index: Index) -> str:
     lines += [("refused", str(len(refused))), *_problems(refused, _SHOWN)]
     if index.ignored:
         lines.append(("ignored", describe_ignored(index)))
-    return "\n".join(f"{name:<12} {_printable(text)}".rstrip() for name, text in lines)
+    return "\n".join(f"{name:<12} {printable(text)}".rstrip() for name, text in lines)
 
 
 def describe_ignored(index: Index) -> str:
@@ -71,8 +78,20 @@ def _properties(index: Index) -> list[tuple[str, str]]:
         ("dtype", _count(volume.dtype for volume in volumes)),
         ("orientation", _count(volume.orientation for volume in volumes)),
         ("spacing", _span([volume.spacing for volume in volumes], "mm")),
+        *_units(volumes),
         ("inflated", _bytes(sum(data.values()))),
     ]
+
+
+def _units(volumes: Sequence[Volume]) -> list[tuple[str, str]]:
+    """Return in which units lengths are given, where it is not mm throughout."""
+    counts = Counter(volume.geometry.unit for volume in volumes)
+    done = {"unknown": "taken as mm", "mm": ""}
+    texts = [
+        f"{unit} in {count} of {len(volumes)} headers, {done.get(unit, 'converted to mm')}".rstrip(", ")
+        for unit, count in counts.most_common()
+    ]
+    return [("units", "; ".join(texts))] if set(counts) - {"mm"} else []
 
 
 def _warnings(index: Index) -> list[str]:
@@ -91,6 +110,13 @@ def _warnings(index: Index) -> list[str]:
                 f"spacing along {axis} differs by a factor of {ratio:.2g}: volumes mixed in voxels differ in mm; "
                 "resample them, or train on one kind"
             )
+    wide = {volume: -max(volume.spacing) for volume in volumes if max(volume.spacing) > _WIDEST}
+    if wide:
+        units = ", ".join(sorted({volume.geometry.unit for volume in wide}))
+        warnings.append(
+            f"{_volumes(wide)} with voxels wider than {_WIDEST:g} mm; is the unit in the header ({units}) right? "
+            f"{_worst(wide)}"
+        )
     empty = {v: v.statistics.foreground / v.geometry.voxels for v in volumes}
     empty = {volume: share for volume, share in empty.items() if share < NEARLY_EMPTY}
     if empty:
@@ -175,13 +201,10 @@ def _shapes(shapes: list[tuple[int, int, int]]) -> str:
 
 def _span(triples: Sequence[tuple[float, float, float]], unit: str) -> str:
     """Return the range along each of D, H and W."""
-    texts = []
-    for numbers in zip(*triples, strict=True):
-        low, high = f"{min(numbers):.4g}", f"{max(numbers):.4g}"
-        texts.append(low if low == high else f"{low} to {high}")
+    texts = [format_range(numbers) for numbers in zip(*triples, strict=True)]
     return " × ".join(texts) + f" {unit}" if texts else ""
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Return the text with escapes for what a terminal would act upon or cannot show."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

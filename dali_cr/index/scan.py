@@ -46,7 +46,7 @@ def scan(
 ) -> Index:
     """Read every volume under a folder and index the good ones.
 
-    Volumes that look like labels are set aside, with a line in `problems`: whole numbers, few of them or in patches,
+    Volumes that look like labels are set aside, with a line in `problems`: few values, or whole numbers in patches,
     in a file whose path calls it a label, or which lies on the grid of an image of the same case.
 
     Parameters

@@ -8,6 +8,8 @@ below zero, and CT is in HU.)
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -26,11 +28,20 @@ BACKGROUND_SHARE = 0.1
 PERCENTILES = (0.5, 99.5)
 """Of the foreground; what `normalize="percentile"` maps to 0 and 1."""
 
+LEVELS = (0.0, 0.5, 1.0, 2.5, *(5.0 * n for n in range(1, 20)), 97.5, 99.0, 99.5, 100.0)
+"""Percent at which `Statistics.percentiles` are taken: more of them near the ends, where windows cut."""
+
 MAX_CLASSES = 256
 """A label volume has at most this many classes."""
 
+WHOLE = 1.01e-3
+"""How far a label may be from a whole number: a thousandth, and what float32 rounds a number below 256 by."""
+
 _FEW_CLASSES = 32
-"""No image has so few grey levels; with more of them, neighbours must be alike too."""
+"""No image has so few grey levels; with more of them, they must be whole numbers, and neighbours alike."""
+
+_FEW_VALUES = 1 << 10
+"""So many of an image's distinct values are looked at first."""
 
 _FEW_VOXELS = 1 << 14
 """Fewer are sorted faster than counted by value."""
@@ -60,8 +71,11 @@ class Statistics:
     distinct : int
         Distinct finite values.
     classes : bool
-        Whether the values are like those of a label volume: whole numbers, at most `MAX_CLASSES` of them, and either
-        very few or in patches (most neighbours in the foreground are equal; in 8-bit images at most a third are).
+        Whether the values are like those of a label volume: very few, or whole numbers (to `WHOLE`), at most
+        `MAX_CLASSES` of them, in patches (most neighbours in the foreground are equal; in 8-bit images at most a third
+        are).
+    percentiles : (27,) float
+        Of the foreground at `LEVELS`, rising; empty in an index of an earlier version.
     """
 
     minimum: float
@@ -75,6 +89,35 @@ class Statistics:
     nonfinite: int
     distinct: int
     classes: bool
+    percentiles: tuple[float, ...] = ()
+
+    def clipped(self, low: float, high: float) -> float | None:
+        """Return the share of the foreground that lies outside a window; None where the percentiles are not known.
+
+        Between two percentiles the values are taken as spread evenly.
+
+        Parameters
+        ----------
+        low, high : float
+
+        Examples
+        --------
+        >>> flat = Statistics(0, 100, 50, 29, 0.5, 99.5, None, 101, 0, 101, False, LEVELS)
+        >>> round(flat.clipped(20, 90), 6), flat.clipped(-5, 100), flat.clipped(200, 300)
+        (0.3, 0.0, 1.0)
+        """
+        if not self.percentiles:
+            return None
+        return _share_below(self.percentiles, low) + _share_below([-value for value in self.percentiles[::-1]], -high)
+
+
+def _share_below(percentiles: Sequence[float], bound: float) -> float:
+    """Return the share of values below a bound, from their percentiles at `LEVELS` (which mirror one another)."""
+    above = bisect_left(percentiles, bound)
+    if above in (0, len(percentiles)):
+        return float(above > 0)
+    first, last = percentiles[above - 1 : above + 1]
+    return (LEVELS[above - 1] + (LEVELS[above] - LEVELS[above - 1]) * (bound - first) / (last - first)) / 100
 
 
 def measure(
@@ -120,7 +163,7 @@ def measure(
     keep[most] = not has_background
     with np.errstate(over="ignore", invalid="ignore"):
         statistics = _summarise(values.astype(np.float64), counts, keep, geometry)
-    if not np.isfinite(list(statistics.values())).all():
+    if not np.isfinite([value for value in statistics.values() if not isinstance(value, tuple)]).all():
         raise VolumeError(path, "values too large to take their mean and deviation; the header or the data are wrong")
     mask = np.ones(native.size, bool) if background is None else native != background
     if finite is not None:
@@ -131,7 +174,7 @@ def measure(
             background=None if background is None else float(background) * geometry.slope + geometry.intercept,
             nonfinite=0 if finite is None else int(native.size - np.count_nonzero(finite)),
             distinct=int(values.size),
-            classes=_are_classes(native, values, mask),
+            classes=_are_classes(native, values, mask, geometry.slope, geometry.intercept),
             **statistics,
         ),
         _coarse_map(canonical),
@@ -170,15 +213,39 @@ def _histogram(finite: Array) -> tuple[Array, npt.NDArray[np.int64]]:
     return (present + low).astype(finite.dtype), counts[present]
 
 
-def _are_classes(native: Array, values: Array, foreground: npt.NDArray[np.bool_]) -> bool:
+def are_whole(values: Array) -> bool:
+    """Whether finite values are whole numbers, to `WHOLE`."""
+    return values.dtype.kind != "f" or bool((np.abs(values - np.rint(values)) <= WHOLE).all())
+
+
+def _are_classes(
+    native: Array, values: Array, foreground: npt.NDArray[np.bool_], slope: float, intercept: float
+) -> bool:
     """Whether a volume's values are like classes; `native` and `foreground` are as the voxels lie in the file."""
-    if values.size > MAX_CLASSES or (values.dtype.kind == "f" and bool((values != np.rint(values)).any())):
-        return False
     if values.size <= _FEW_CLASSES:
         return True
+    if values.dtype.kind == "f":
+        # Of an image, a few values tell that it is one.
+        few = _whole_scale(values[:: 1 + values.size // _FEW_VALUES], slope, intercept)
+        scale = few and _whole_scale(values, slope, intercept)
+        if not scale:
+            return False
+        native, values = (np.rint(numbers.astype(np.float64) * scale[0] + scale[1]) for numbers in (native, values))
+        values = np.unique(values)
+    if not 1 < values.size <= MAX_CLASSES:
+        return False
     neighbours = foreground[1:] & foreground[:-1]
     equal = np.count_nonzero(neighbours & (native[1:] == native[:-1]))
     return bool(2 * equal > np.count_nonzero(neighbours))
+
+
+def _whole_scale(values: Array, slope: float, intercept: float) -> tuple[float, float] | None:
+    """Return the slope and intercept, none or the header's, that make values whole numbers of a label volume."""
+    for factor, offset in ((1.0, 0.0), (slope, intercept)):
+        scaled = values.astype(np.float64) * factor + offset
+        if are_whole(scaled) and np.unique(np.rint(scaled)).size <= MAX_CLASSES:
+            return factor, offset
+    return None
 
 
 def _summarise(
@@ -190,7 +257,8 @@ def _summarise(
     total = int(weight.sum())
     mean = float((inner * weight).sum() / total)
     deviation = math.sqrt(float(((inner - mean) ** 2 * weight).sum() / total))
-    low, high = (_percentile(inner, weight, q) for q in PERCENTILES)
+    curve = _percentiles(inner, weight, LEVELS)
+    low, high = (curve[LEVELS.index(q)] for q in PERCENTILES)
     ends = sorted((float(values[0]) * slope + intercept, float(values[-1]) * slope + intercept))
     bounds = sorted((low * slope + intercept, high * slope + intercept))
     return {
@@ -201,15 +269,23 @@ def _summarise(
         "low": bounds[0],
         "high": bounds[1],
         "foreground": total,
+        "percentiles": tuple(sorted(value * slope + intercept for value in curve)),
     }
 
 
-def _percentile(values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], q: float) -> float:
-    """Return the q-th percentile, interpolated linearly between ranks as `numpy.percentile` does."""
+def _percentiles(
+    values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], levels: Sequence[float]
+) -> list[float]:
+    """Return percentiles, interpolated linearly between ranks as `numpy.percentile` does."""
     upto = np.cumsum(counts)
-    rank = q / 100 * (int(upto[-1]) - 1)
-    below, above = (float(values[np.searchsorted(upto, r, side="right")]) for r in (math.floor(rank), math.ceil(rank)))
-    return below + (above - below) * (rank - math.floor(rank))
+    ranks = [q / 100 * (int(upto[-1]) - 1) for q in levels]
+    found = []
+    for rank in ranks:
+        below, above = (
+            float(values[np.searchsorted(upto, r, side="right")]) for r in (math.floor(rank), math.ceil(rank))
+        )
+        found.append(below + (above - below) * (rank - math.floor(rank)))
+    return found
 
 
 def _occupied(mask: Array) -> tuple[Flags, Flags, Flags]:

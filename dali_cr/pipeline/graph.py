@@ -14,6 +14,7 @@ from typing import Any
 from dali_cr import extras
 from dali_cr.index.cases import Index
 from dali_cr.ops import launch
+from dali_cr.pipeline.advice import warn_of_padding
 from dali_cr.pipeline.cpu import PairSource
 from dali_cr.pipeline.multiview import ViewPairSource, ViewRawSource, finish_views
 from dali_cr.pipeline.pairs import restore_batch
@@ -78,11 +79,16 @@ def restoration_pipeline(
         Or there is no such GPU.
     ImportError
         If an extra is missing.
+
+    Warns
+    -----
+    DataWarning
+        If crops are larger than most volumes.
     """
     levels = [cache] if isinstance(cache, str) else list(cache)
-    source = make_source(
-        make_planner(index, recipe, seed), Stream(batch_size), device, levels, threads=threads, on_error=on_error
-    )
+    planner = make_planner(index, recipe, seed)
+    warn_of_padding(index, recipe)
+    source = make_source(planner, Stream(batch_size), device, levels, threads=threads, on_error=on_error)
     return build_pipeline(source, device, prefetch=prefetch)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dali_cr.index.cases import Index, Volume
 from dali_cr.read.disk import Bytes, Level, remove_unused
+from dali_cr.system.memory import usable_memory
 from dali_cr.volume import reader
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -164,6 +165,12 @@ def _open_host(index: Index, budget: float) -> Level:
     level = Level("host", own, budget, temporary=True)
     status = os.statvfs(SHARED_MEMORY)
     wanted, there = min(budget, sum(sizes.values())), status.f_frsize * status.f_bavail + level.report()["bytes"]
+    if wanted > usable_memory():
+        level.close()
+        raise ValueError(
+            f"cache: wanted {wanted / 1e9:.2f} GB of host memory, this process may use {usable_memory() / 1e9:.2f} GB "
+            "in all; take a smaller budget, give the container more, or keep volumes on a disk ('disk:PATH')"
+        )
     if wanted > there:
         level.close()
         raise ValueError(

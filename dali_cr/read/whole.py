@@ -12,7 +12,7 @@ from dali_cr.ops.decode import Affine, decode_channel
 from dali_cr.ops.gather import gather_box
 from dali_cr.recipe.checks import check_spacing
 from dali_cr.volume import reader
-from dali_cr.volume.geometry import Triple
+from dali_cr.volume.geometry import Geometry, Triple
 from dali_cr.volume.grid import Spacing, crop_map, resampled_shape
 
 
@@ -49,13 +49,35 @@ def read_volume(path: str | os.PathLike[str], spacing: Spacing | None = None) ->
     """
     check_spacing(spacing)
     geometry, data = reader.read_header(Path(path))
+    out = read_voxels(geometry, data)
+    there = resampled_shape(geometry.shape, geometry.spacing, spacing)
+    return out if there == geometry.shape else np.stack([resample(channel, there) for channel in out])
+
+
+def read_voxels(geometry: Geometry, data: Path) -> npt.NDArray[np.float32]:
+    """Read the voxels that a header describes, along the axes of its geometry.
+
+    Parameters
+    ----------
+    geometry : Geometry
+    data : Path
+        The file that holds the voxels: both as `reader.read_header` returns them.
+
+    Returns
+    -------
+    volume : (C, D, H, W) float32
+
+    Raises
+    ------
+    VolumeError
+        If the file cannot be read.
+    """
     content, _ = reader.read_whole(data, geometry.data_offset + geometry.data_bytes)
     affine = Affine(geometry.slope, geometry.intercept, keep=True)
     out = np.empty((geometry.frames, *geometry.shape), np.float32)
     for frame, channel in enumerate(out):
         decode_channel(geometry.view(content, frame, (0, 0, 0), geometry.shape), affine, channel)
-    there = resampled_shape(geometry.shape, geometry.spacing, spacing)
-    return out if there == geometry.shape else np.stack([resample(channel, there) for channel in out])
+    return out
 
 
 def resample(volume: npt.NDArray[np.float32], shape: Triple) -> npt.NDArray[np.float32]:

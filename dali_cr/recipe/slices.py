@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.index.cases import Case, Index, Volume
+from dali_cr.index.cases import Case, Index
+from dali_cr.index.reorder import reorder
 from dali_cr.volume.geometry import Triple
 
 ORDERS: dict[str, Triple] = {"D": (0, 1, 2), "H": (1, 0, 2), "W": (2, 0, 1)}
@@ -95,16 +96,5 @@ class Slices:
         """
         if self.axis == "D":
             return index
-        cases = (replace(c, volumes=tuple(_turn(v, self.order) for v in c.volumes)) for c in index.cases)
+        cases = (replace(c, volumes=tuple(reorder(v, self.order) for v in c.volumes)) for c in index.cases)
         return replace(index, cases=tuple(cases))
-
-
-def _turn(volume: Volume, order: Triple) -> Volume:
-    """Return a volume with its axes in another order."""
-    first, second, third = (volume.occupied[axis] for axis in order)
-    return replace(
-        volume,
-        geometry=volume.geometry.turned(order),
-        foreground=volume.foreground.transpose(order),
-        occupied=(first, second, third),
-    )

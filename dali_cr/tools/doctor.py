@@ -6,6 +6,7 @@ import ctypes
 import importlib
 import os
 import platform
+import pwd
 import re
 import resource
 import shutil
@@ -18,10 +19,15 @@ from typing import Any, Literal
 
 import dali_cr
 from dali_cr.extras import GPU_HINT
+from dali_cr.system.account import user_name
+from dali_cr.system.memory import physical_memory, usable_memory
 
 State = Literal["ok", "missing", "wrong"]
 
 _REQUIRED = ("numpy", "nibabel", "isal")
+_TRAINING = ("monai", "scipy", "safetensors", "tyro", "matplotlib", "torch.utils.tensorboard")
+"""What the training commands import; making samples needs none of it."""
+_LEAST_MEMORY = 4 << 30
 _OLDEST_DALI = (2, 4)
 _LEAST_SHARED_MEMORY = 1 << 30
 _LEAST_FILES = 4096
@@ -66,7 +72,8 @@ def report() -> tuple[str, bool]:
     findings += [Finding("dali-cr", "ok", f"{dali_cr.__version__} in {Path(dali_cr.__file__).parent}")]
     findings += [_package(name) for name in _REQUIRED]
     findings += [_torch(driver), _dali(), *_cupy(driver), _gpu(driver)]
-    findings += [_shared_memory(), _open_files(), _cores()]
+    findings += [_memory(), _shared_memory(), _open_files(), _cores(), _account()]
+    findings += [_training(name) for name in _TRAINING]
     cpu = _attempt("CPU samples", lambda: _make_batch("cpu"))
     findings.append(cpu)
     if driver:
@@ -161,6 +168,32 @@ def _against_driver(name: str, text: str, built: tuple[int, ...], driver: tuple[
 
 def _version(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", text)[:2])
+
+
+def _training(name: str) -> Finding:
+    found = _package(name, 'the training commands need it: pip install "dali-cr[train]"')
+    return Finding(name.rpartition(".")[2], found.state, found.text, found.advice)
+
+
+def _memory() -> Finding:
+    there, usable = physical_memory(), usable_memory()
+    text = f"{there / 1e9:.3g} GB"
+    if usable < there:
+        text += f", but the container may use only {usable / 1e9:.3g} GB"
+    if usable < _LEAST_MEMORY:
+        return Finding("memory", "wrong", text, "little for volumes: fewer threads, or give the container more")
+    return Finding("memory", "ok", text)
+
+
+def _account() -> Finding:
+    home = os.path.expanduser("~")
+    try:
+        known = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        known = f"{os.getuid()}, a number without a name: commands go on as USER={user_name()}"
+    if not os.access(home, os.W_OK):
+        return Finding("user", "wrong", f"{known}; may not write its home {home}", "set HOME to a folder for caches")
+    return Finding("user", "ok", f"{known}, home {home}")
 
 
 def _shared_memory() -> Finding:

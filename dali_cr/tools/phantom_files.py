@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
 from PIL import Image
 
+from dali_cr.system.whole import write_whole
 from dali_cr.tools.phantom import Modality, Point, Triple, make_phantom
 
 
@@ -96,9 +98,15 @@ def write_images(
         image, organs, _ = make_phantom(seed, (1, *shape), number)
         grey = np.rint(np.clip(image[0], 0, None) * (255 / float(image.max()))).astype(np.uint8)
         paths.append(images / f"phantom_{number:03d}.png")
-        Image.fromarray(grey[::-1]).save(paths[-1])
-        Image.fromarray(organs[0, ::-1]).save(labels / paths[-1].name)
+        _write_png(paths[-1], grey[::-1])
+        _write_png(labels / paths[-1].name, organs[0, ::-1])
     return paths
+
+
+def _write_png(path: Path, grey: npt.NDArray[np.uint8]) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(grey).save(buffer, "png")
+    write_whole(path, buffer.getvalue())
 
 
 def _make_folders(folder: Path) -> tuple[Path, Path]:
@@ -156,4 +164,4 @@ def _write(
     header["vox_offset"], header["magic"] = 352, b"n+1"
     no_extensions = bytes(4)
     content = header.binaryblock + no_extensions + stored.tobytes(order="F")
-    path.write_bytes(gzip.compress(content, compresslevel=6, mtime=0))
+    write_whole(path, gzip.compress(content, compresslevel=6, mtime=0))

@@ -6,15 +6,18 @@ too small to notice or too large to undo. Samples are made as for a loader on th
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from dali_cr.index.cases import Index
+from dali_cr.pipeline.advice import warn_of_clipping, warn_of_padding, without_constant
 from dali_cr.pipeline.cpu import PairSource
 from dali_cr.plan.crops import CropPlanner
 from dali_cr.plan.sample import Planner, SamplePlan
@@ -22,6 +25,7 @@ from dali_cr.plan.stream import Stream
 from dali_cr.plan.views import ViewPlanner
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.views import Views
+from dali_cr.system.whole import write_whole
 from dali_cr.tools.preview_views import ViewRow, make_row
 from dali_cr.volume.images import ORIENTATION
 
@@ -66,11 +70,20 @@ def draw_preview(
         If there are no samples, or one below 0.
     VolumeError
         If a file cannot be read.
+
+    Warns
+    -----
+    DataWarning
+        If crops are larger than most volumes, if a window clips most of the foreground, and of cases whose foreground
+        is constant: the samples are of the others then.
     """
     figure_class = _figure_class()
     if not samples or min(samples) < 0:
         raise ValueError(f"samples: wanted sample numbers of at least 0, got {list(samples)}")
     rows: Sequence[_Row | ViewRow]
+    index = without_constant(index, recipe.normalize)
+    warn_of_clipping(index, recipe.normalize)
+    warn_of_padding(index, recipe)
     if isinstance(recipe, Views):
         views = ViewPlanner(index, recipe, seed)
         rows = [make_row(views, number) for number in samples]
@@ -82,7 +95,9 @@ def draw_preview(
     strips = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)[:, 0]
     for strip, row in zip(strips, rows, strict=True):
         row.draw(strip)
-    figure.savefig(out, dpi=120)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=Path(out).suffix[1:] or "png", dpi=120)
+    write_whole(out, buffer.getvalue())
 
 
 @dataclass(frozen=True)

@@ -60,4 +60,5 @@ def load_command(name: str) -> ModuleType:
         spec = ModuleSpec(_PACKAGE, None, is_package=True)
         spec.submodule_search_locations = [str(folder)]
         sys.modules[_PACKAGE] = importlib.util.module_from_spec(spec)
+    importlib.import_module(f"{_PACKAGE}.start.interrupt").quit_on_interrupt(name)  # imports take seconds
     return importlib.import_module(f"{_PACKAGE}.{name}{'.__main__' if name == 'study' else ''}")

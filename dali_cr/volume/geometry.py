@@ -13,6 +13,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from dali_cr.volume.corners import farthest_corner, match_axes
+
 Triple = tuple[int, int, int]
 Number = TypeVar("Number", int, float)
 
@@ -58,6 +60,8 @@ class Geometry:
         Canonical voxel index (x, y, z) to world, mm, RAS+.
     orientation : str
         The file's own axes, e.g. "LPS"; "XYZ" of an image, which has no anatomical ones.
+    unit : str
+        In which the file gives lengths: one of `dali_cr.volume.nifti.UNITS`. Spacing and affine are in mm all the same.
     """
 
     dtype: str
@@ -72,6 +76,7 @@ class Geometry:
     spacing: tuple[float, float, float]
     affine: tuple[tuple[float, ...], ...]
     orientation: str
+    unit: str = "mm"
 
     @property
     def numpy_dtype(self) -> np.dtype[np.generic]:
@@ -94,12 +99,31 @@ class Geometry:
         return self.frames * self.voxels * self.numpy_dtype.itemsize
 
     def same_grid(self, other: Geometry) -> bool:
-        """Whether another file's voxels lie at the same places, to a hundredth of a voxel."""
-        nearest = 1e-2 * min(self.spacing)
-        rows = zip(self.affine, other.affine, strict=True)
-        return self.shape == other.shape and all(
-            abs(a - b) <= nearest + 1e-5 * abs(b) for row, its in rows for a, b in zip(row, its, strict=True)
-        )
+        """Whether another file's voxels lie at the same positions, in whatever order of the axes; see `corners`."""
+        return self.aligned(other) is not None
+
+    def aligned(self, grid: Geometry) -> Geometry | None:
+        """Return the same voxels with their axes as those of another file on the same grid.
+
+        Which axes are canonical is decided for each file alone. Near 45 degrees it is decided by rounding, so two files
+        on one grid may differ.
+
+        Parameters
+        ----------
+        grid : Geometry
+            Of the file that is compared with.
+
+        Returns
+        -------
+        aligned : Geometry or None
+            None if the voxels lie at other positions.
+        """
+        found = match_axes(self.shape, self.affine, grid.shape, grid.affine)
+        return None if found is None else self.turned(found[0]).flipped(found[1])
+
+    def distance(self, grid: Geometry) -> float:
+        """Return how far the corners are from those of another grid of the same shape, in mm, where it is most."""
+        return farthest_corner(self.shape, self.affine, grid.affine)
 
     def turned(self, order: Triple) -> Geometry:
         """Return the same voxels with (D, H, W) in another order.
@@ -117,6 +141,20 @@ class Geometry:
             spacing=_in_order(self.spacing, order),
             affine=tuple(tuple(row[column] for column in columns) + row[3:] for row in self.affine),
         )
+
+    def flipped(self, flips: tuple[bool, bool, bool]) -> Geometry:
+        """Return the same voxels with some of D, H and W running the other way."""
+        if not any(flips):
+            return self
+        lasts = [(n - 1) * flip for n, flip in zip(self.shape, flips, strict=True)]
+        base = self.base + sum(step * last for step, last in zip(self.strides, lasts, strict=True))
+        d, h, w = (-step if flip else step for step, flip in zip(self.strides, flips, strict=True))
+        signs = [-1.0 if flip else 1.0 for flip in reversed(flips)]  # of the affine's columns x, y, z
+        affine = []
+        for row in self.affine:
+            origin = row[3] + sum(row[2 - axis] * last for axis, last in enumerate(lasts))
+            affine.append((*(sign * value for sign, value in zip(signs, row, strict=False)), origin))
+        return replace(self, base=base, strides=(d, h, w), affine=tuple(affine))
 
     def end(self, frame: int, start: Triple, stop: Triple) -> int:
         """Return how many bytes of the data file must be read to have the box [start, stop) of a frame."""

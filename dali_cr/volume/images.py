@@ -5,7 +5,8 @@ row. A `Geometry` says so, and all that follows (crops, caches, the GPU's decodi
 
 D is 1, H runs downwards and W to the right, as a viewer shows the picture: the orientation in a JPEG's EXIF is
 honoured, by strides. There is no anatomical orientation, "XYZ" stands for it, and a voxel counts as 1 mm. Numbers are
-those in the file, of fewer than 8 bits spread over 0...255: colour profiles and gamma are not applied. Names end on
+those in the file, of fewer than 8 bits spread over 0...255 (`grey_step` takes that back, for labels): colour
+profiles and gamma are not applied. Names end on
 .png, .jpg or .jpeg.
 
 Pillow decodes, on the CPU for a GPU too: nvJPEG gives other bits, and a cache on the GPU keeps what was decoded once.
@@ -40,6 +41,9 @@ _CHANNELS = {"1": 1, "L": 1, "I;16": 1, "LA": 1, "RGB": 3, "RGBA": 3}
 
 _REFUSED = {"P": "a palette", "PA": "a palette", "CMYK": "CMYK colours", "I": "32-bit numbers"}
 _EXIF_ORIENTATION = 0x0112
+_BIT_DEPTH_AT = 24
+"""Where a PNG says how many bits a number has: in IHDR, which is its first chunk."""
+
 _ERRORS = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, zlib.error)
 """What Pillow raises on files that are damaged."""
 
@@ -47,6 +51,32 @@ _ERRORS = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, s
 def is_image(path: str | Path) -> bool:
     """Whether the file's name is that of a PNG or JPEG image."""
     return Path(path).suffix.lower() in _SUFFIXES
+
+
+def is_lossy(path: str | Path) -> bool:
+    """Whether the file's name is that of an image whose compression changes numbers: they are no labels."""
+    return _SUFFIXES.get(Path(path).suffix.lower()) == "JPEG"
+
+
+def grey_step(path: str | Path, head: bytes) -> int:
+    """Return what a PNG's numbers of 1, 2 or 4 bits are multiplied by when they are spread over 0...255.
+
+    Parameters
+    ----------
+    path : path
+        For its suffix.
+    head : bytes
+        The file's first bytes.
+
+    Returns
+    -------
+    step : int
+        255, 85 or 17; 1 of other images and of what is no image.
+    """
+    if _SUFFIXES.get(Path(path).suffix.lower()) != "PNG" or len(head) <= _BIT_DEPTH_AT:
+        return 1
+    bits = head[_BIT_DEPTH_AT]
+    return 255 // (2**bits - 1) if bits < 8 else 1
 
 
 def parse_image(path: Path, file: BinaryIO) -> Geometry:
@@ -165,7 +195,8 @@ def _open(path: Path, file: BinaryIO) -> ImageFile:
 def _refusal(image: ImageFile) -> str:
     """Return why an image is not read; empty if it is."""
     if image.mode not in _CHANNELS:
-        return f"has {_REFUSED.get(image.mode, image.mode)}: grey and RGB are read; convert it"
+        own = " (labels: save the palette's indices as grey levels)" if image.mode.startswith("P") else ""
+        return f"has {_REFUSED.get(image.mode, image.mode)}: grey and RGB are read; convert it{own}"
     if "transparency" in image.info:
         return "has a transparent colour: save it without one"
     if getattr(image, "is_animated", False):

@@ -22,6 +22,12 @@ _REFUSED = {1: "1-bit", 32: "complex64", 128: "RGB", 1536: "float128", 1792: "co
 _SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
 _HEADER_SIZES: dict[int, Any] = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 _QUIET, _NEVER = logging.Logger("nibabel's remarks on headers", logging.CRITICAL + 1), 1000
+_MM = {0: ("unknown", 1.0), 1: ("metre", 1e3), 2: ("mm", 1.0), 3: ("micron", 1e-3)}
+"""What the header's codes of units of length are called, and how many mm one is."""
+
+UNITS = tuple(name for name, _ in _MM.values())
+"""An unknown unit counts as mm, as other programs have it."""
+
 HEADER_BYTES = 544
 """A header and its extension flag fit in this many bytes."""
 
@@ -69,7 +75,7 @@ def parse_header(path: Path, head: bytes) -> tuple[Geometry, Path]:
     VolumeError
         If it is no NIfTI header, or one that this package does not read.
     """
-    header = _nifti_header(path, head)
+    header = nifti_header(path, head)
     data = data_path(path, bytes(header["magic"].tobytes()))
     dtype = _dtype(path, header)
     sizes, frames = _sizes(path, header)
@@ -79,7 +85,10 @@ def parse_header(path: Path, head: bytes) -> tuple[Geometry, Path]:
     offset = header.single_vox_offset if offset == 0 and data == path else offset
     if not least <= offset < 2**40:
         raise VolumeError(path, f"voxels said to begin at byte {header['vox_offset']}: not possible")
+    unit, millimetres = _MM.get(int(header["xyzt_units"]) & 7, _MM[0])
     affine = _affine(path, header)
+    if millimetres != 1:
+        affine[:3] *= millimetres
     order, signs = _orientation(path, affine)
     steps = np.cumprod([1, *sizes[:2]])
     base = sum(int(steps[a]) * (sizes[a] - 1) for a in range(3) if signs[a] < 0)
@@ -100,12 +109,26 @@ def parse_header(path: Path, head: bytes) -> tuple[Geometry, Path]:
         spacing=tuple(round(n, 6) if n >= 0.1 else float(f"{n:.6g}") for n in norms.tolist()),  # type: ignore[arg-type]
         affine=tuple(tuple(float(v) for v in row) for row in canonical),
         orientation="".join(nib.orientations.ornt2axcodes(np.stack([order, signs], axis=1))),
+        unit=unit,
     )
     return geometry, data
 
 
-def _nifti_header(path: Path, head: bytes) -> nib.Nifti1Header:
-    """Parse the bytes as NIfTI-1 or -2 in either byte order."""
+def nifti_header(path: Path, head: bytes) -> nib.Nifti1Header:
+    """Parse bytes as NIfTI-1 or -2 in either byte order; every field keeps the value that it has in the file.
+
+    Parameters
+    ----------
+    path : Path
+        The file's name, for messages.
+    head : bytes
+        As `parse_header` takes them.
+
+    Raises
+    ------
+    VolumeError
+        If they are no NIfTI header.
+    """
     if len(head) < 348:
         raise VolumeError(path, f"too short for a NIfTI header: {len(head)} bytes, 348 wanted")
     for order in ("<", ">"):

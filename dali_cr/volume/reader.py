@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from isal import isal_zlib
 
+from dali_cr.system.memory import physical_memory, usable_memory
 from dali_cr.volume.geometry import Geometry, VolumeError
 from dali_cr.volume.images import decode_image, is_image, parse_image
 from dali_cr.volume.nifti import HEADER_BYTES, parse_header
@@ -77,18 +78,31 @@ def read_header(path: Path) -> tuple[Geometry, Path]:
     VolumeError
         If the file cannot be read or is nothing that this package reads.
     """
-    head = read_head(path)
-    if not head:
-        raise VolumeError(path, "empty file")
     if is_image(path):
         # More than its head: what a camera or an editor has to say may come first.
         with _opened(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
+            if not os.fstat(descriptor).st_size:
+                raise VolumeError(path, "empty file")
             return parse_image(path, file), path
+    return parse_header(path, read_nifti_head(path))
+
+
+def read_nifti_head(path: Path) -> bytes:
+    """Read the first `nifti.HEADER_BYTES` bytes of a file's decompressed content, or all of a shorter one.
+
+    Raises
+    ------
+    VolumeError
+        If the file is empty or cannot be read.
+    """
+    head = read_head(path)
+    if not head:
+        raise VolumeError(path, "empty file")
     if is_gzip(head):
         inflated = bytearray(HEADER_BYTES)
         got = _inflate(path, _Inflater(head), memoryview(inflated))
         head = bytes(inflated[:got])
-    return parse_header(path, head[:HEADER_BYTES])
+    return head[:HEADER_BYTES]
 
 
 def read_data(path: Path, stop: int, *, size: int | None = None, mtime_ns: int | None = None) -> Bytes:
@@ -128,9 +142,10 @@ def check_plausible(path: Path, promised: int, file_size: int) -> None:
     """Refuse a header that promises more than a packed file or this machine can hold, before memory is asked for."""
     if promised > _MAX_RATIO * file_size + HEADER_BYTES:
         raise VolumeError(path, f"its header promises {promised} bytes, more than {file_size} packed bytes can hold")
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = usable_memory()
     if promised > memory:
-        raise VolumeError(path, f"its header promises {promised} bytes, this machine has {memory} bytes of memory")
+        there = "this machine has" if memory == physical_memory() else "the container has"
+        raise VolumeError(path, f"its header promises {promised} bytes, {there} {memory} bytes of memory")
 
 
 def read_whole(path: Path, stop: int) -> tuple[Bytes, str]:

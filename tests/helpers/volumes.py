@@ -20,6 +20,9 @@ ORIENTATIONS = [
 ]
 """All 48."""
 
+STORED_AXES = list(itertools.product(itertools.permutations((0, 1, 2)), itertools.product((False, True), repeat=3)))
+"""Orders of three axes, and which of the new ones are flipped."""
+
 
 def nifti_files(folder: Path) -> list[Path]:
     """Return every file under a folder that may be a NIfTI volume, sorted."""
@@ -66,6 +69,18 @@ def write_nifti(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress(content, 1, mtime=0) if path.suffix == ".gz" else content)
     return path
+
+
+def store_along(
+    array: np.ndarray, affine: np.ndarray, order: tuple[int, ...], flips: tuple[bool, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return an (x, y, z) array and its affine with the axes in another order, some of them flipped: one grid."""
+    array, affine = array.transpose(order), affine[:, [*order, 3]]
+    for axis in np.flatnonzero(flips):
+        affine[:3, 3] += affine[:3, axis] * (array.shape[axis] - 1)
+        affine[:3, axis] *= -1
+        array = np.flip(array, axis)
+    return array, affine
 
 
 def random_numbers(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:

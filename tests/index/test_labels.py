@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -111,6 +112,32 @@ def test_an_8_bit_image_beside_another_image_stays(tmp_path: Path) -> None:
     image(tmp_path / "p1" / "ct.nii", "<i2")
     image(tmp_path / "p1" / "pet.nii", "|u1")
     assert scan(tmp_path) == (["p1/ct.nii", "p1/pet.nii"], [])
+
+
+@pytest.mark.parametrize("factor", [0.9999, 1 / 3, 1.0004])
+@pytest.mark.parametrize("name", ["sub-01_T1w_lesion-seg.nii.gz", "sub-01_T1w_drawn.nii.gz"])
+def test_masks_whose_numbers_are_not_quite_whole(tmp_path: Path, factor: float, name: str) -> None:
+    image(tmp_path / "sub-01" / "sub-01_T1w.nii.gz")
+    path = label(tmp_path / "sub-01" / name)
+    numbers = nib.load(path).get_fdata()
+    nib.save(nib.Nifti1Image((numbers * factor).astype("f4"), nib.load(path).affine), path)
+    assert scan(tmp_path) == (["sub-01/sub-01_T1w.nii.gz"], [f"sub-01/{name}"])
+
+
+def test_a_mask_with_a_scale_factor(tmp_path: Path) -> None:
+    image(tmp_path / "p1" / "ct.nii")
+    path = label(tmp_path / "p1" / "heart.nii", classes=60)
+    scaled = nib.Nifti1Image(nib.load(path).get_fdata(), nib.load(path).affine)
+    scaled.set_data_dtype("i2")  # from floats: nibabel stores a scale factor
+    nib.save(scaled, path)
+    assert scan(tmp_path) == (["p1/ct.nii"], ["p1/heart.nii"])
+
+
+def test_a_small_measure_in_large_units_is_an_image(tmp_path: Path) -> None:
+    image(tmp_path / "p1" / "ct.nii")
+    diffusion = np.random.default_rng(0).uniform(1e-4, 9e-4, SHAPE)  # mm²/s: all within 1e-3 of 0
+    write_nifti(tmp_path / "p1" / "label-free adc.nii", diffusion, dtype="<f4")
+    assert scan(tmp_path)[1] == []
 
 
 def test_include_overrules(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import dali_cr
 from dali_cr.__main__ import main
 from tests.helpers.volumes import write_nifti
 
-scan_module = importlib.import_module("dali_cr.scan")
+scan_module = importlib.import_module("dali_cr.index.scan")
 
 
 def volume(path: Path, seed: int = 0, shape: tuple[int, ...] = (7, 6, 5), **options: object) -> Path:

@@ -97,14 +97,32 @@ def test_coarse_map_is_canonical(tmp_path: Path, orientation: str) -> None:
     ("numbers", "dtype", "classes"),
     [
         (np.arange(8000) // 4000, "|u1", True),
-        (np.arange(8000) // 4000 + 0.5, "<f4", False),
+        (np.arange(8000) // 4000 / 3, "<f4", True),
+        (np.arange(8000) // 200 / 3, "<f4", False),
+        (np.arange(8000) // 200 * 0.999975, "<f4", True),
+        (np.arange(8000) // 4000 + np.random.default_rng(0).normal(0, 1e-4, 8000), "<f4", True),
+        (np.arange(8000) // 4000 + np.random.default_rng(0).normal(0, 1e-2, 8000), "<f4", False),
+        (np.random.default_rng(0).uniform(0, 9e-4, 8000), "<f4", False),
         (np.arange(8000) // 40, ">f8", True),
         (np.arange(8000) // 40, "<i2", True),
         (np.arange(8000) // 20, "<i2", False),  # 400 of them
         (np.random.default_rng(0).permutation(8000) % 200, "|u1", False),
         (np.random.default_rng(0).permutation(8000) % 20, "|u1", True),
     ],
-    ids=["halves", "fractions", "patches of float", "patches", "too many", "noise", "few"],
+    ids=[
+        "halves",
+        "thirds",
+        "many thirds",
+        "nearly whole",
+        "noise on labels",
+        "noise",
+        "diffusion in mm²/s",
+        "floats",
+        "patches",
+        "too many",
+        "noise of 8 bits",
+        "few",
+    ],
 )
 def test_classes(tmp_path: Path, numbers: np.ndarray, dtype: str, classes: bool) -> None:
     write_nifti(tmp_path / "v.nii", numbers.reshape((20, 20, 20), order="F"), dtype=dtype)

@@ -21,13 +21,16 @@ LAYERS = {
         ("recipe",),
         ("index", "ops"),
         ("volume", "rng", "extras"),
+        ("system",),
     ),
     "train": (
         ("result", "study"),
         ("finetune", "pretrain", "predict", "overlay", "report"),
         ("tasks", "methods", "splits", "export"),
         ("data", "networks"),
+        ("start",),
         ("run",),
+        ("output",),
     ),
 }
 """Rooms and top-level modules from the highest layer to the lowest; a layer imports only from those below it."""

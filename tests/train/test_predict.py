@@ -1,7 +1,12 @@
 """Predictions: on the grid of the input, what was scored, and nothing where it cannot be."""
 
 import csv
+import errno
+import hashlib
 import json
+import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -13,10 +18,12 @@ import dali_cr
 from tests.helpers.finetuning import classify, dice, localize, read_csv, run_pretraining, segment
 from tests.helpers.volumes import ORIENTATIONS, write_nifti
 from train import finetune, predict
+from train.data import masks as masks_module
 from train.data.boxes import box_of, to_canonical
 from train.data.masks import write_mask
 from train.data.split import load_split
 from train.data.volumes import pad_evenly, read_case
+from train.networks.weights import export_weights, read_weights
 from train.predict import Config, open_run
 from train.run.exits import Refused
 
@@ -80,7 +87,7 @@ def test_masks_are_what_was_scored(data, runs, tmp_path, name):
     assert report == {
         "run": str(run), "task": "segment", "out": str(tmp_path / "out"), "cases": len(cases), "device": "cpu",
     }  # fmt: skip
-    assert {path.name for path in (tmp_path / "out").iterdir()} == cases
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {*cases, "predict.json"}
     members = {"all": (1, 2, 3), "2": (2,), "3": (3,), "trunk": (1,), "right lung": (2,), "left lung": (3,)}
     some = 0
     for row in rows:
@@ -203,3 +210,207 @@ def test_command(data, runs, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["cases"] == 8
     assert predict.command_line(words) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("predict: out: wanted a new or empty folder")
+
+
+def names(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def settings(folder):
+    return json.loads((folder / "predict.json").read_text())
+
+
+def test_settings_lie_beside_the_masks(data, runs, tmp_path):
+    run = runs / "segment"
+    predicted(data, run, tmp_path / "out", batch_size=3)
+    kept = settings(tmp_path / "out")
+    assert kept["finished"]
+    assert (kept["config"]["batch_size"], kept["config"]["data"]) == (3, [str(data / "images")])
+    assert kept["weights"] == hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest()
+    assert kept["network"]["task"]["classes"] == ["trunk", "right lung", "left lung"]
+    assert sorted([*kept["outputs"]["masks"].values(), "predict.json"]) == names(tmp_path / "out")
+    assert {"versions", "commit", "device"} <= set(kept)
+
+
+@pytest.mark.parametrize("name", ["segment", "regions"])
+@pytest.mark.parametrize("spacing", [None, (2.0, 2.5, 2.0)], ids=["own", "resampled"])
+def test_probabilities_say_what_the_masks_say(data, runs, tmp_path, name, spacing, monkeypatch):
+    task, module, _ = open_run(runs / name)
+    task.view = replace(task.view, spacing=spacing)
+    index = dali_cr.scan(data / "images", "*_00[0-3]*", progress=False)
+    module.eval()
+    with torch.no_grad():
+        assert len(list(task.predict(module, index, tmp_path / "a"))) == 4
+        assert len(list(task.predict(module, index, tmp_path / "b", probabilities=True))) == 4
+    assert sum(np.asarray(nib.load(tmp_path / "a" / case.name).dataobj).any() for case in index.cases) > 1
+    for case in index.cases:
+        own, image = nib.load(tmp_path / "b" / "probabilities" / case.name), nib.load(data / "images" / case.name)
+        shares = np.asarray(own.dataobj)
+        mask = np.asarray(nib.load(tmp_path / "b" / case.name).dataobj)
+        np.testing.assert_array_equal(mask, np.asarray(nib.load(tmp_path / "a" / case.name).dataobj))
+        np.testing.assert_array_equal(own.affine, image.affine)
+        assert (own.shape, own.get_data_dtype()) == ((*image.shape, len(task.values) + (name == "segment")), np.float32)
+        if name == "segment":
+            np.testing.assert_allclose(shares.sum(-1), 1, atol=1e-5)
+            np.testing.assert_array_equal(np.array([0, *task.values])[shares.argmax(-1)], mask)
+        else:
+            wanted = np.zeros(mask.shape, np.uint8)
+            for value, share in zip(task.values, np.moveaxis(shares, -1, 0), strict=True):
+                wanted[share > 0.5] = value
+            np.testing.assert_array_equal(wanted, mask)
+
+
+def test_probabilities_are_of_masks_and_classes_not_of_boxes(data, runs, tmp_path):
+    with pytest.raises(Refused, match="probabilities: wanted a run of segment or classify"):
+        predicted(data, runs / "localize", tmp_path / "out", probabilities=True)
+    assert not (tmp_path / "out").exists()
+    predicted(data, runs / "classify", tmp_path / "out", probabilities=True)
+    assert names(tmp_path / "out") == ["classes.csv", "predict.json"]
+
+
+def test_each_case_has_a_mask_of_its_own(data, runs, tmp_path):
+    """Names that differ in their suffix, in a frame, after a dot, or by bytes that are no UTF-8."""
+    images = sorted((data / "images").iterdir())
+    folder = tmp_path / "in"
+    (folder / "b").mkdir(parents=True)
+    odd = os.fsdecode(b"gr\xfcn.nii.gz")
+    for name, source in zip(("a.nii.gz", "c_1.nii.gz", "1.2.840.nii.gz", "b/a.nii.gz"), images, strict=False):
+        (folder / name).write_bytes(source.read_bytes())
+    nib.save(nib.load(images[4]), folder / "a.nii")
+    nib.save(nib.load(images[5]), folder / "odd.nii.gz")
+    os.rename(folder / "odd.nii.gz", folder / odd)
+    twice = nib.load(images[6])
+    voxels = np.stack([twice.get_fdata(), twice.get_fdata()[::-1]], -1)
+    nib.save(nib.Nifti1Image(voxels.astype("f4"), twice.affine), folder / "c.nii.gz")
+    report = predict.main(
+        Config(run=runs / "segment", data=(folder,), out=tmp_path / "out", fourth_axis="cases", device="cpu")
+    )
+    masks = ["1.2.840.nii.gz", "a.nii", "a.nii.gz", "b/a.nii.gz", "c#0.nii.gz", "c#1.nii.gz", "c_1.nii.gz", odd]
+    assert names(tmp_path / "out") == sorted([*masks, "predict.json"])
+    assert report["cases"] == len(masks)
+    task, module, _ = open_run(runs / "segment")
+    index = dali_cr.scan(folder, fourth_axis="cases", progress=False)
+    module.eval()
+    for case in index.cases:
+        wanted = task.segment(module, index.root, case)
+        mask = nib.load(tmp_path / "out" / settings(tmp_path / "out")["outputs"]["masks"][case.name])
+        np.testing.assert_array_equal(dali_cr.read_volume(mask.get_filename())[0], wanted)
+
+
+def test_cut_predictions_begin_again_by_the_same_command_alone(data, runs, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    words = [str(runs / "segment"), "--data", str(data / "images"), "--out", str(out), "--device", "cpu"]
+    write, count = masks_module.write_nifti, []
+
+    def interrupt_third(path, content):
+        count.append(path)
+        if len(count) == 3:
+            raise KeyboardInterrupt
+        write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(masks_module, "write_nifti", interrupt_third)
+        assert predict.command_line(words) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "predict: stopped by SIGINT; the same command starts again"
+    assert len(names(out)) == 3
+    assert not settings(out)["finished"]
+    for change, says in ((["--batch-size", "3"], "another config"), (["--probabilities"], "another config")):
+        assert predict.command_line([*words, *change]) == 2
+        assert f"begun in {out} with {says}" in capsys.readouterr().err
+    (out / "mine.txt").touch()
+    assert predict.command_line(words) == 2
+    assert "holds mine.txt" in capsys.readouterr().err
+    (out / "mine.txt").unlink()
+    assert predict.command_line(words) == 0
+    assert (len(names(out)), settings(out)["finished"]) == (9, True)
+    assert predict.command_line(words) == 2
+
+
+def test_a_full_disk_leaves_no_half_mask_and_names_the_file(data, runs, tmp_path, monkeypatch, capsys):
+    def full(descriptor):
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith("phantom_001.nii.gz.part"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    words = [str(runs / "segment"), "--data", str(data / "images"), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    assert predict.command_line(words) == 1
+    assert (
+        f"predict: [Errno 28] No space left on device: '{tmp_path}/out/phantom_001.nii.gz'" in capsys.readouterr().err
+    )
+    assert names(tmp_path / "out") == ["phantom_000.nii.gz", "predict.json"]
+
+
+@pytest.fixture(scope="module")
+def channels(data, tmp_path_factory):
+    """Cases of two files, each channel of its own values; labels; and a run that was trained on them."""
+    folder = tmp_path_factory.mktemp("channels")
+    for path in sorted((data / "images").iterdir()):
+        case = folder / "data" / path.name.split(".")[0]
+        case.mkdir(parents=True)
+        image = nib.load(path)
+        nib.save(image, case / "t1.nii.gz")
+        nib.save(nib.Nifti1Image(1000 - image.get_fdata(), image.affine), case / "t2.nii.gz")
+    config = segment(
+        data,
+        folder / "run",
+        data=(folder / "data",),
+        pattern=("{case}/{channel}.nii.gz",),
+        channels=("t2", "t1"),
+        split=None,
+        steps=20,
+        lr=1e-2,
+    )
+    finetune.main(config)
+    return folder
+
+
+def test_data_are_read_as_the_training_read_them(channels, tmp_path, capsys):
+    predict.main(Config(run=channels / "run", data=(channels / "data",), out=tmp_path / "out", device="cpu"))
+    told = capsys.readouterr().out
+    assert "as trained pattern {case}/{channel}.nii.gz" in told
+    assert "as trained channels t2 t1" in told
+    assert names(tmp_path / "out") == [*(f"phantom_{n:03}.nii.gz" for n in range(8)), "predict.json"]
+    assert settings(tmp_path / "out")["data"]["channel_names"] == ["t2", "t1"]
+    task, module, _ = open_run(channels / "run")
+    index = dali_cr.scan(channels / "data", "{case}/{channel}.nii.gz", channels=("t2", "t1"), progress=False)
+    module.eval()
+    wanted = task.segment(module, index.root, index.cases[0])
+    np.testing.assert_array_equal(dali_cr.read_volume(tmp_path / "out" / "phantom_000.nii.gz")[0], wanted)
+
+
+def test_a_channel_more_in_the_folders_does_not_move_the_others(channels, tmp_path):
+    shutil.copytree(channels / "data", tmp_path / "data")
+    for case in (tmp_path / "data").iterdir():
+        shutil.copy(case / "t1.nii.gz", case / "flair.nii.gz")
+    predict.main(Config(run=channels / "run", data=(tmp_path / "data",), out=tmp_path / "out", device="cpu"))
+    assert settings(tmp_path / "out")["data"]["channel_names"] == ["t2", "t1"]
+
+
+def test_other_channels_are_refused(channels, tmp_path):
+    config = Config(run=channels / "run", data=(channels / "data",), out=tmp_path / "out", device="cpu")
+    with pytest.raises(
+        Refused, match="wanted t2, t1, in the order of the training; got t1, t2. Give them in this order"
+    ):
+        predict.main(replace(config, channels=("t1", "t2")))
+    shutil.copytree(channels / "data", tmp_path / "data")
+    for case in (tmp_path / "data").iterdir():
+        (case / "t2.nii.gz").rename(case / "dwi.nii.gz")
+    with pytest.raises(Refused, match="channel t2 is missing"):
+        predict.main(replace(config, data=(tmp_path / "data",)))
+    with pytest.raises(Refused, match="wanted t2, t1, in the order of the training; got t1, dwi. Name the files"):
+        predict.main(replace(config, data=(tmp_path / "data",), channels=("t1", "dwi")))
+    dali_cr.scan(channels / "data", "{case}/{channel}.nii.gz", progress=False).save(tmp_path / "index.json")
+    with pytest.raises(Refused, match="got t1, t2"):
+        predict.main(replace(config, data=(), index=tmp_path / "index.json"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_older_run_says_it_in_its_folder(channels, tmp_path):
+    shutil.copytree(channels / "run", tmp_path / "run")
+    tensors, about = read_weights(tmp_path / "run" / "model.safetensors")
+    about.pop("data")
+    export_weights(tmp_path / "run" / "model.safetensors", tensors, tensors, about)
+    config = Config(run=tmp_path / "run", data=(channels / "data",), out=tmp_path / "out", device="cpu")
+    with pytest.raises(Refused, match="got t1, t2"):
+        predict.main(replace(config, channels=("t1", "t2")))
+    assert predict.main(config)["cases"] == 8

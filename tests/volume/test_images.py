@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-import struct
-import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from dali_cr.plan.crops import CropPlanner
 from dali_cr.plan.stream import Stream
 from dali_cr.read.gpu import Arena
 from dali_cr.volume import reader
+from tests.helpers.png import png
 from tests.helpers.volumes import DATA
 
 RECIPE = dali_cr.Restoration(crop=(1, 24, 40), swap=dali_cr.Swap(8, (2, 6)), flips=("H", "W"), foreground=0.5)
@@ -45,16 +44,6 @@ def write(path: Path, array: np.ndarray, mode: str | None = None, **options: Any
     picture = Image.fromarray(array)
     (picture if mode is None else picture.convert(mode)).save(path, **options)
     return path
-
-
-def chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
-def png(width: int, height: int, depth: int, colour: int, rows: bytes, interlace: int = 0) -> bytes:
-    """Return a PNG made by hand, of kinds that Pillow does not write."""
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 @pytest.fixture(scope="module")

@@ -56,6 +56,8 @@ def read_boxes(path: Path, wanted: tuple[str, ...]) -> tuple[list[str], dict[str
     columns, rows = read_table(path)
     if set(_CORNERS) <= set(columns):
         columns = [_CORNERS.get(column, column) for column in columns]
+        if len(set(columns)) < len(columns):
+            raise ValueError(f"labels: wanted x0, y0, x1, y1 or a box of the name box, got both in {path}")
         rows = {case: {_CORNERS.get(name, name): text for name, text in row.items()} for case, row in rows.items()}
     named = [found[1] for column in columns if (found := _COLUMN.fullmatch(column))]
     organs = choose_columns(path, list(dict.fromkeys(named)), wanted)

@@ -15,8 +15,8 @@ from ..run.folder import plain, tell_apart
 from .split import Part, Split
 
 
-def open_index(config: DataSettings) -> dali_cr.Index:
-    """Return the cases from ``--index``, or by scanning."""
+def open_index(config: DataSettings, known: dali_cr.Index | None = None) -> dali_cr.Index:
+    """Return the cases from ``--index``, or by scanning; files that are as in the index `known` are not read again."""
     if config.index:
         root = find_root(config.data) if config.data else None
         index = dali_cr.Index.load(config.index, root)
@@ -35,6 +35,7 @@ def open_index(config: DataSettings) -> dali_cr.Index:
         include=config.include,
         exclude=config.exclude,
         fourth_axis=config.fourth_axis,
+        known=known,
     )
 
 
@@ -48,17 +49,22 @@ def find_index(
     ValueError
         If a resumed run would get other data.
     """
-    kept = config.out / "index.json"
-    now = plain(config)
-    same = earlier is not None and all(earlier["config"].get(name) == now[name] for name in (*DATA, "split"))
-    index = dali_cr.Index.load(kept) if same and kept.exists() else None
-    # Files that were merely copied or touched are the same data: scanning them again tells.
-    if index is None or index.changed():
-        index = open_index(config)
+    path = config.out / "index.json"
+    kept = dali_cr.Index.load(path) if earlier and path.exists() else None
+    if kept is not None and (split or config.index):
+        # An index of one part knows nothing of the files of the others: to scan would be to read them all.
+        now, was = plain(config), earlier["config"] if earlier else {}
+        same = all(was.get(name) == now[name] for name in (*DATA, "split"))
+        index = kept if same and not kept.changed() else open_index(config)
+    else:
+        index = open_index(config, kept)
     if split:
         index = split.take(index, part)
     if earlier and index.fingerprint != earlier["fingerprints"]["index"]:
-        raise ValueError(f"resume: wanted the data of the run in {config.out}, {tell_apart(kept, index)}")
+        raise ValueError(
+            f"resume: wanted the data of the run in {config.out}, {tell_apart(path, index)}. Put the data back as they "
+            f"were, go on with those of then by --index {path}, or start a new run with another --out"
+        )
     return index
 
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
-from itertools import product
+from collections import defaultdict
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-import dali_cr
-from dali_cr.index.cases import Case
+from dali_cr.index.cases import Case, Index
+from dali_cr.index.dataset_json import Pair, read_dataset_json
 from dali_cr.index.files import as_patterns, find_files
 from dali_cr.index.statistics import cell_edge
 from dali_cr.volume import reader
 from dali_cr.volume.geometry import Geometry, VolumeError
 
+from .label_values import read_values, refuse_lossy
 from .subjects import short_name
 
 Labels = npt.NDArray[np.uint8]
@@ -27,14 +28,15 @@ Unmatched = Literal["refuse", "leave"]
 _SCALE = 2**24
 """What the weights of a class add up to."""
 
-MAX_VALUE = 255
-"""The largest label: a byte a voxel is kept in memory."""
-
 _ANOTHER_GRID = "resample it onto the image's, by nearest neighbour"
 
 
 def match(
-    cases: Sequence[str], names: Mapping[str, Any], what: str, unmatched: Unmatched
+    cases: Sequence[str],
+    names: Mapping[str, Any],
+    what: str,
+    unmatched: Unmatched,
+    optional: Container[str] = (),
 ) -> tuple[dict[str, str], list[str]]:
     """Find the entry of each case, by its whole name or by its short one.
 
@@ -48,6 +50,8 @@ def match(
         What an entry is, for messages.
     unmatched : "refuse" or "leave"
         What follows where a case has no entry, or an entry no case.
+    optional : container of str
+        Entries that need no case.
 
     Returns
     -------
@@ -67,7 +71,7 @@ def match(
             raise ValueError(f"labels: wanted one {what} a case, {other} and {name} both fit {short_name(name)}")
     found = {case: case if case in names else short.get(short_name(case)) or _of_channel(case, short) for case in cases}
     lonely = sorted(case for case, name in found.items() if not name)
-    strangers = sorted(set(names) - set(found.values()))
+    strangers = sorted(name for name in set(names) - set(found.values()) if name not in optional)
     left = [f"{name}: image without a {what}" for name in lonely]
     left += [f"{name}: {what} without an image" for name in strangers]
     if left and unmatched == "refuse":
@@ -107,6 +111,7 @@ def find_label_files(folder: Path, pattern: Sequence[str]) -> dict[str, Path]:
     top, files, _ = find_files(folder, as_patterns(list(pattern)), [], [])
     found: dict[str, Path] = {}
     for path, about in files.items():
+        refuse_lossy(top / path)
         name = about.case or path
         if name in found:
             raise ValueError(f"labels: wanted one label a case, {found[name].name} and {path} are both of {name}")
@@ -116,42 +121,64 @@ def find_label_files(folder: Path, pattern: Sequence[str]) -> dict[str, Path]:
     return found
 
 
+def by_listed_pairs(files: Mapping[str, Path], index: Index, pairs: Sequence[Pair]) -> dict[str, Path]:
+    """Return label files under the name of the case that a `dataset.json` pairs them with, the others as they were.
+
+    Raises
+    ------
+    ValueError
+        If two labels are paired with one case, or two cases with one label.
+    """
+    cases: dict[str, set[str]] = defaultdict(set)
+    for one in index.cases:
+        for volume in one.volumes:
+            cases[os.path.realpath(index.root / volume.path)].add(one.name)
+    listed: dict[str, str] = {}
+    for pair in pairs:
+        of = set[str]().union(*(cases.get(os.path.realpath(image), ()) for image in pair.images))
+        if len(of) != 1:  # no case, or frames that are cases of their own and have the same file
+            continue
+        case = listed.setdefault(os.path.realpath(pair.label), min(of))
+        if {case} != of:
+            raise ValueError(f"labels: wanted one case a label, {pair.label} is paired with {case} and {min(of)}")
+    named: dict[str, Path] = {}
+    for name, path in files.items():
+        key = listed.get(os.path.realpath(path), name)
+        if key in named:
+            raise ValueError(f"labels: wanted one label a case, {named[key]} and {path} are both of {key}")
+        named[key] = path
+    return named
+
+
 def read_labels(path: Path, case: Case) -> Labels:
     """Read the label volume of a case, canonical (D, H, W).
 
     Raises
     ------
-    dali_cr.VolumeError
+    VolumeError
         If the file cannot be read, lies on another grid than the image, or holds what is no label.
     """
-    geometry, _ = reader.read_header(path)
+    refuse_lossy(path)
+    geometry, data = reader.read_header(path)
+    return read_values(path, _on_grid(path, geometry, case), data)
+
+
+def _on_grid(path: Path, geometry: Geometry, case: Case) -> Geometry:
+    """Return how a label file is read along the axes of the case's image, on whose grid it must be."""
     image = case.volumes[0].geometry
-    if geometry.frames != 1:
-        raise VolumeError(path, f"wanted one label a voxel, got {geometry.frames} frames")
+    if (aligned := geometry.aligned(image)) is not None:
+        return aligned
     if geometry.shape != image.shape:
         raise VolumeError(
             path, f"on another grid: wanted {image.shape} as in {case.name}, got {geometry.shape}; {_ANOTHER_GRID}"
         )
-    if not geometry.same_grid(image):
-        raise VolumeError(
-            path,
-            f"on another grid: wanted its voxels where those of {case.name} are, got them up to "
-            f"{_farthest(geometry, image):.3g} mm away; {_ANOTHER_GRID}",
-        )
-    values = dali_cr.read_volume(path)[0]
-    if not (np.isfinite(values).all() and (values == np.rint(values)).all()):
-        raise VolumeError(path, "wanted whole numbers as labels, got others; is it an image?")
-    low, high = float(values.min()), float(values.max())
-    if low < 0 or high > MAX_VALUE:
-        raise VolumeError(path, f"wanted labels from 0 to {MAX_VALUE}, got {low:g} to {high:g}; number them anew")
-    return np.asarray(values, np.uint8)
-
-
-def _farthest(one: Geometry, other: Geometry) -> float:
-    """Return how far apart two grids of one shape lie, in mm: at the corner where it is most."""
-    corners = np.array([[*corner, 1] for corner in product(*((0, length - 1) for length in reversed(one.shape)))])
-    apart = (np.array(one.affine) - np.array(other.affine))[:3] @ corners.T
-    return float(np.linalg.norm(apart, axis=0).max())
+    same = geometry.unit == image.unit or {geometry.unit, image.unit} == {"mm", "unknown"}
+    units = "" if same else f" (its header has the unit {geometry.unit}, that has {image.unit})"
+    raise VolumeError(
+        path,
+        f"on another grid: wanted its voxels where those of {case.name} are, got them up to "
+        f"{geometry.distance(image):.3g} mm away{units}; {_ANOTHER_GRID}",
+    )
 
 
 def read_names(path: Path | None) -> dict[int, str]:
@@ -160,18 +187,13 @@ def read_names(path: Path | None) -> dict[int, str]:
     Raises
     ------
     ValueError
-        If it is none of these.
+        If it is none of these, or names regions.
     """
-    if path is None:
-        return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        content = content.get("labels", content)
-        numbers = all(isinstance(value, int) for value in content.values())
-        pairs = [(value, name) for name, value in content.items()] if numbers else list(content.items())
-        return {int(value): str(name) for value, name in pairs}
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ValueError(f'names: wanted JSON as {{"1": "liver"}}, got {path}: {error}') from error
+        named = read_dataset_json(path).labels if path else {}
+    except ValueError as error:
+        raise ValueError(f"names: {error}") from error
+    return {value: name for name, values in named.items() for value in values}
 
 
 def class_map(labels: Labels, pick: Callable[[Labels], npt.NDArray[np.bool_]]) -> npt.NDArray[np.uint32]:

@@ -1,52 +1,71 @@
-"""Masks as files: on the very grid of the image they are of."""
+"""Masks and probabilities as files: on the very grid of the image they are of."""
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+import gzip
+import io
+from pathlib import Path
 
-import nibabel as nib
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from dali_cr.index.cases import Case
-from dali_cr.index.statistics import canonical_view
 from dali_cr.volume.images import is_image
 
+from ..output.files import write_whole
+from ..output.names import mask_name, probabilities_name
 from .labels import Labels
-from .subjects import short_name
+from .nifti_mask import encode_mask, encode_probabilities
 
 
 def mask_path(case: Case, out: Path) -> Path:
-    """Return where the mask of a case goes: the place of its first file under another folder."""
-    volume = case.volumes[0]
-    if is_image(volume.path):
-        return out / PurePosixPath(volume.path).with_suffix(".png")
-    frame = f"_{volume.frame}" if case.name.endswith(f"#{volume.frame}") else ""
-    return out / PurePosixPath(volume.path).with_name(f"{short_name(volume.path)}{frame}.nii.gz")
+    """Return where the mask of a case goes: see `train.output.names.mask_name`."""
+    return out / mask_name(case)
 
 
 def write_mask(labels: Labels, root: Path, case: Case, out: Path) -> Path:
-    """Write canonical labels (D, H, W) in the shape, the orientation and with the affine of a case's first file.
+    """Write canonical labels (D, H, W) on the grid of a case's first file, with its header; see `encode_mask`.
 
     Returns
     -------
     path : Path
-        A .nii.gz; of an image a .png, its pixels as a viewer shows the image.
+        A .nii.gz or .nii, written whole or not at all; of an image a .png, its pixels as a viewer shows the image.
     """
     volume = case.volumes[0]
     path = mask_path(case, out)
     path.parent.mkdir(parents=True, exist_ok=True)
     if is_image(volume.path):
-        Image.fromarray(labels[0]).save(path)
-        return path
-    image = nib.load(root / volume.path)
-    assert isinstance(image, nib.Nifti1Pair)
-    raw = np.zeros(volume.geometry.voxels, np.uint8)
-    canonical_view(raw, volume.geometry)[...] = labels
-    shape = (*image.shape, 1, 1)[:3]
-    header = image.header.copy()
-    header.set_data_dtype(np.uint8)
-    header["cal_min"] = header["cal_max"] = 0
-    kind = nib.Nifti2Image if isinstance(image, nib.Nifti2Pair) else nib.Nifti1Image
-    nib.save(kind(raw.reshape(shape, order="F"), image.affine, header), path)
+        buffer = io.BytesIO()
+        Image.fromarray(labels[0]).save(buffer, "png")
+        write_whole(path, buffer.getvalue())
+    else:
+        write_nifti(path, encode_mask(labels, root / volume.path, volume.geometry))
     return path
+
+
+def write_probabilities(shares: npt.NDArray[np.float32], root: Path, case: Case, out: Path) -> Path:
+    """Write probabilities (K, D, H, W) on the grid of a case's first file.
+
+    Returns
+    -------
+    path : Path
+        A NIfTI file whose fourth axis is the classes; of an image an .npz with `probabilities` (K, H, W).
+    """
+    volume = case.volumes[0]
+    path = out / probabilities_name(case)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if is_image(volume.path):
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, probabilities=shares[:, 0])
+        write_whole(path, buffer.getvalue())
+    else:
+        write_nifti(path, encode_probabilities(shares, root / volume.path, volume.geometry))
+    return path
+
+
+def write_nifti(path: Path, content: bytes) -> None:
+    """Write a NIfTI file whole or not at all; as gzip where its name ends so."""
+    if path.name.lower().endswith(".gz"):
+        content = gzip.compress(content, 1, mtime=0)
+    write_whole(path, content)

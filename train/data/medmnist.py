@@ -10,12 +10,17 @@ The file holds ``{train,val,test}_images`` (n, a, b, c) uint8 and ``{train,val,t
 
 from __future__ import annotations
 
-from ..run import needs  # noqa: F401 - before all that may be missing
+if __name__ == "__main__":
+    from ..start.interrupt import quit_on_interrupt
+
+    quit_on_interrupt("medmnist")
+
+from ..start import needs  # noqa: F401 - before all that may be missing
 
 # isort: split
+
 import csv
 import io
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,9 +33,12 @@ import numpy.typing as npt
 import tyro
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff
 
-from ..run.command import read_arguments
-from ..run.files import write_whole
+from dali_cr.system.owner import own_folder, refuse_full
+
+from ..output.files import write_text
+from ..start.command import asked, end, read_arguments
 from .labels import read_names
+from .masks import write_nifti
 
 _PARTS = ("train", "val", "test")
 
@@ -109,8 +117,13 @@ def main(config: Config) -> dict[str, Any]:
     ValueError, OSError
         If it cannot be made.
     """
-    if config.out.exists() and any(config.out.iterdir()):
-        raise ValueError(f"out: wanted a new or empty folder, {config.out} holds something")
+    with own_folder(config.out):
+        refuse_full(config.out)
+        return _write(config)
+
+
+def _write(config: Config) -> dict[str, Any]:
+    """Write the volumes and the table of `main`."""
     parts, called = read_parts(config.file), read_names(config.names)
     affine = make_affine(config.axes, config.spacing, parts["train"][0].shape[1:])
     (config.out / "images").mkdir(parents=True, exist_ok=True)
@@ -120,21 +133,15 @@ def main(config: Config) -> dict[str, Any]:
     for part, (images, labels) in parts.items():
         for number, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
             name = f"{part}_{number:04}.nii.gz"
-            nib.save(nib.Nifti1Image(image, affine), config.out / "images" / name)
+            write_nifti(config.out / "images" / name, nib.Nifti1Image(image, affine).to_bytes())
             table.writerow([name, called.get(label, f"class {label}"), part])
-    write_whole(config.out / "classes.csv", text.getvalue().encode())
+    write_text(config.out / "classes.csv", text.getvalue())
     return {"out": str(config.out), **{part: len(images) for part, (images, _) in parts.items()}}
 
 
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
-    config = read_arguments(Config, "data.medmnist", arguments)
-    try:
-        print(json.dumps(main(config)))
-    except (ValueError, OSError) as error:
-        print(f"medmnist: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return end("medmnist", lambda: asked(lambda: main(read_arguments(Config, "data.medmnist", arguments))))
 
 
 if __name__ == "__main__":

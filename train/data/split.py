@@ -24,7 +24,7 @@ from typing import Any, Literal
 import dali_cr
 from dali_cr.index.cases import Case
 
-from .subjects import default_subject, find_subject, group_by_subject, short_name
+from .subjects import composed, default_subject, find_subject, group_by_subject, short_name
 from .tables import choose_columns, read_table
 
 Part = Literal["pool", "val", "test"]
@@ -56,6 +56,8 @@ class Split:
             re.compile(self.subject or "")
         except re.error as error:
             raise ValueError(f"subject: wanted a regular expression, got {self.subject!r}: {error}") from error
+        for part in PARTS:
+            object.__setattr__(self, part, frozenset(map(composed, getattr(self, part))))
         for one, other in (("pool", "val"), ("pool", "test"), ("val", "test")):
             if shared := getattr(self, one) & getattr(self, other):
                 raise ValueError(f"split: wanted each subject in one part, {min(shared)} is in {one} and in {other}")

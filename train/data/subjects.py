@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from dali_cr.index.grouping import MAX_CHANNELS
 
-_SUFFIX = re.compile(r"\.(nii|hdr|img|png|jpe?g)(\.gz)?(?=#|$)", re.IGNORECASE)
+_SUFFIX = re.compile(r"(\.(nii|hdr|img|png|jpe?g)(\.gz)?)+(?=#|$)", re.IGNORECASE)
 _TAIL = r"(?i:\.(?:nii|hdr|img|png|jpe?g)(?:\.gz)?)?(?:#\d+)?$"
 """What follows a case's short name, less its frame."""
 
@@ -38,14 +39,19 @@ _PART = re.compile(r"(?:images?|labels?)?(?:tr|ts|train(?:ing)?|val(?:idation)?|
 
 
 def short_name(case: str) -> str:
-    """Return the last part of a case's name without its suffixes.
+    """Return the last part of a case's name without its suffixes, in Unicode's composed form (NFC).
 
     Examples
     --------
     >>> short_name("images/patient_01.nii.gz"), short_name("a/perfusion.nii#3")
     ('patient_01', 'perfusion#3')
     """
-    return _SUFFIX.sub("", PurePosixPath(case).name)
+    return composed(_SUFFIX.sub("", PurePosixPath(case).name))
+
+
+def composed(name: str) -> str:
+    """Return a name in the one form in which names are compared: macOS writes an umlaut as two characters."""
+    return unicodedata.normalize("NFC", name)
 
 
 def find_subject(case: str, subject: str | None) -> str:
@@ -58,10 +64,10 @@ def find_subject(case: str, subject: str | None) -> str:
     """
     if subject is None:
         return short_name(case)
-    found = re.search(subject, case)
+    found = re.search(subject, composed(case))
     if not found:
         raise ValueError(f"subject: wanted a regular expression that finds the subject in {case}, got {subject!r}")
-    return str(found[1] if found.groups() else found[0])
+    return composed(str(found[1] if found.groups() else found[0]))
 
 
 def group_by_subject(cases: Sequence[str], subject: str | None) -> dict[str, list[str]]:

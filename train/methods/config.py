@@ -119,6 +119,10 @@ class Config(RunSettings):
             patch = tuple(zip(numbers[::2], numbers[1::2], strict=True))
         return dali_cr.Swap(iterations=self.iterations, patch=patch)
 
+    def follow(self, earlier: Config) -> Config:
+        """Return the settings of a resumed run, from its own with what was typed over them."""
+        return self
+
     def with_steps(self, cases: int) -> Config:
         """Return the settings with the number of steps, now that the cases to train on are known."""
         return self

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+
+from ..output.figure import write_figure
 
 Origin = Literal["lower", "upper"]
 
@@ -40,4 +43,4 @@ def draw_restored(
             axis.imshow(picture, cmap="magma" if name == "error" else "gray", vmin=low, vmax=high, origin=origin)
             axis.set(xticks=[], yticks=[])
         row[0].set_ylabel(name)
-    figure.savefig(out, dpi=120)
+    write_figure(figure, Path(out), dpi=120)

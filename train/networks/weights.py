@@ -11,7 +11,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from ..run.files import write_whole
+from ..output.files import write_whole
 
 
 def export_weights(

@@ -9,6 +9,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..output.figure import write_figure
+
 _SCORES = {
     "dice": "Dice",
     "wall_mm": "wall error, mm",
@@ -30,7 +32,7 @@ def draw_pretraining(story: Mapping[str, Any], out: Path) -> None:
         loss.plot(*zip(*points, strict=True), label=label)
     loss.set(xlabel="step", ylabel="mean squared error, training", yscale="log")
     loss.legend()
-    figure.savefig(out, dpi=110)
+    write_figure(figure, out, dpi=110)
 
 
 def draw_finetuning(story: Mapping[str, Any], out: Path) -> None:
@@ -51,7 +53,7 @@ def draw_finetuning(story: Mapping[str, Any], out: Path) -> None:
     points = [(line["step"], line["loss"]) for line in lines if "loss" in line]
     loss.plot(*zip(*points, strict=True))
     loss.set(xlabel="step", ylabel="training loss", yscale="log")
-    figure.savefig(out, dpi=110)
+    write_figure(figure, out, dpi=110)
 
 
 def _two_axes() -> tuple[Figure, tuple[Axes, Axes]]:
@@ -90,4 +92,4 @@ def draw_views(story: Mapping[str, Any], out: Path) -> None:
         terms.plot(*zip(*points, strict=True), label=label, linewidth=1)
     terms.set(xlabel="step", ylabel="terms of the loss, training")
     terms.legend(fontsize=7)
-    figure.savefig(out, dpi=110)
+    write_figure(figure, out, dpi=110)

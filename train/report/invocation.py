@@ -11,6 +11,7 @@ from typing import Any
 
 from ..methods.config import Config as PretrainConfig
 from ..methods.pcrlv2.config import ViewConfig
+from ..run.folder import kind_of
 from ..tasks.config import Classify, Localize, Segment
 
 _FIRST = ("data", "labels", "split", "init")
@@ -19,11 +20,6 @@ PATHS = {"data", "labels", "split", "init", "out", "index", "names", "plans"}
 """Settings that are paths, or lists of them; init may be random too."""
 _FINETUNING = {kind.task: kind for kind in (Segment, Classify, Localize)}
 _PRETRAINING = {kind.method: kind for kind in (PretrainConfig, ViewConfig)}
-
-
-def kind_of(about: Mapping[str, Any]) -> str:
-    """Return what a config.json is of: segment, classify or localize, or pretrain."""
-    return str(about["network"]["task"]["name"]) if "task" in about["network"] else "pretrain"
 
 
 def command_of(about: Mapping[str, Any], place: Callable[[str], str] = str) -> str:

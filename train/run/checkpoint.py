@@ -19,9 +19,9 @@ from torch import nn
 
 import dali_cr
 
+from ..output.files import write_whole
 from .clock import Lap
 from .device import random_state, set_random_state
-from .files import write_whole
 
 CHECKPOINT = "checkpoint.pt"
 

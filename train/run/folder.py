@@ -15,9 +15,18 @@ from typing import Any
 import torch
 
 import dali_cr
+from dali_cr.system.owner import entries
 
+from ..output.files import write_json
+from .checkpoint import CHECKPOINT
 from .device import device_name
-from .files import write_json
+
+_EARLY = {"config.json", "index.json", "splits.json", "metrics.jsonl"}
+"""What a run writes before its first checkpoint, beside its events."""
+
+
+def _is_early(name: str) -> bool:
+    return name in _EARLY or name.startswith("events.out.tfevents")
 
 
 def plain(config: Any) -> dict[str, Any]:
@@ -28,10 +37,19 @@ def plain(config: Any) -> dict[str, Any]:
     config : dataclass instance
     """
     settings: dict[str, Any] = json.loads(json.dumps(asdict(config), default=lambda path: str(path.absolute())))
+    if settings.get("init", "random") != "random":
+        settings["init"] = str(Path(settings["init"]).absolute())
     return {name: value for name, value in settings.items() if name != "resume"}
 
 
-def earlier_run(out: Path, resume: bool, now: dict[str, Any], fixed: Sequence[str]) -> dict[str, Any] | None:
+def holds_run(out: Path) -> bool:
+    """Whether a run in a folder came as far as a checkpoint, or to its end: before that, nothing of it is lost."""
+    return any((out / name).exists() for name in (CHECKPOINT, "report.json"))
+
+
+def earlier_run(
+    out: Path, resume: bool, kind: str, now: dict[str, Any], fixed: Sequence[str], *, begun: bool = False
+) -> dict[str, Any] | None:
     """Return the config.json of the run to go on with.
 
     Parameters
@@ -40,15 +58,19 @@ def earlier_run(out: Path, resume: bool, now: dict[str, Any], fixed: Sequence[st
         The folder.
     resume : bool
         Whether it may hold a run.
+    kind : str
+        What kind of run was asked for: pretrain, or a task.
     now : dict
         The settings asked for, from `plain`.
     fixed : sequence of str
         Those that must be the same as before.
+    begun : bool
+        Whether another process of this very run wrote what is there.
 
     Returns
     -------
     earlier : dict or None
-        None for a new run.
+        None for a new run, also where one was ended before its first checkpoint.
 
     Raises
     ------
@@ -58,9 +80,10 @@ def earlier_run(out: Path, resume: bool, now: dict[str, Any], fixed: Sequence[st
     """
     if out.exists() and not out.is_dir():
         raise ValueError(f"out: wanted a folder, {out} is a file")
-    # What ends in .part was being written when a run was killed.
-    held = sorted(entry.name for entry in out.iterdir() if entry.suffix != ".part") if out.exists() else []
+    held = entries(out)
     if not held:
+        return None
+    if not (begun or holds_run(out)) and ("config.json" in held if resume else all(map(_is_early, held))):
         return None
     if not resume:
         raise ValueError(f"out: wanted a new or empty folder, {out} holds {held[0]}; --resume goes on with a run in it")
@@ -68,15 +91,24 @@ def earlier_run(out: Path, resume: bool, now: dict[str, Any], fixed: Sequence[st
         raise ValueError(f"out: wanted the folder of a run to resume, {out} has no config.json; give another folder")
     earlier: dict[str, Any] = json.loads((out / "config.json").read_text())
     was, version = earlier["config"], earlier["versions"]["dali-cr"]
+    if kind_of(earlier) != kind:
+        raise ValueError(f"resume: wanted a {kind} run in {out}, a {kind_of(earlier)} run is there")
     if version != dali_cr.__version__ and not now.get("any_version"):
         raise ValueError(
             f"resume: wanted dali-cr {version}, which made the run in {out}, {dali_cr.__version__} came; its samples "
             "may differ. Install that version, or give --any-version to go on all the same"
         )
-    differ = "; ".join(f"{name} was {was.get(name)}, {now[name]} came" for name in fixed if was.get(name) != now[name])
+    differ = "; ".join(
+        f"{name} was {was[name]}, {now[name]} came" for name in fixed if name in was and was[name] != now[name]
+    )
     if differ:
         raise ValueError(f"resume: wanted the settings of the run in {out}: {differ}. Another --out starts a new run")
     return earlier
+
+
+def kind_of(about: Mapping[str, Any]) -> str:
+    """Return what a config.json is of: segment, classify or localize, or pretrain."""
+    return str(about["network"]["task"]["name"]) if "task" in about["network"] else "pretrain"
 
 
 def list_changes(earlier: dict[str, Any] | None, now: dict[str, Any]) -> list[dict[str, Any]]:
@@ -131,7 +163,9 @@ def tell_apart(kept: Path, index: dali_cr.Index) -> str:
     for text, names in (("is gone", before.keys() - now.keys()), ("is new", now.keys() - before.keys())):
         if names:
             return f"of {len(before)} cases; {len(now)} came, {min(names)} {text}"
-    return f"of {len(before)} cases; as many came, with other contents"
+    contents = {name: [volume.sha256 for volume in case.volumes] for name, case in before.items()}
+    other = [name for name, case in now.items() if contents[name] != [volume.sha256 for volume in case.volumes]]
+    return f"of {len(before)} cases; as many came, {min(other, default='some')} with other contents"
 
 
 _PACKAGES = (

@@ -43,7 +43,10 @@ def joined() -> Iterator[None]:
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=_PATIENCE)
     try:
-        with open(os.devnull, "w") as nowhere, redirect_stdout(sys.stdout if is_first() else nowhere):
+        with (
+            open(os.devnull, "w", errors="backslashreplace") as nowhere,
+            redirect_stdout(sys.stdout if is_first() else nowhere),
+        ):
             yield
     finally:
         dist.destroy_process_group()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from .files import write_whole
+from ..output.files import write_whole
 
 
 class Record:

@@ -26,9 +26,15 @@ The exit code is 0 for a finished study, 1 where runs failed, 2 where the imposs
 
 from __future__ import annotations
 
-from ..run import needs  # noqa: F401 - before all that may be missing
+if __name__ == "__main__":
+    from ..start.interrupt import quit_on_interrupt
+
+    quit_on_interrupt("study")
+
+from ..start import needs  # noqa: F401 - before all that may be missing
 
 # isort: split
+
 import json
 import os
 import sys
@@ -40,8 +46,12 @@ from typing import Literal
 
 import tyro
 
-from ..run.command import read_arguments
-from ..run.files import write_whole
+from dali_cr.system.console import print_anything
+from dali_cr.system.owner import own_folder
+
+from ..output.files import write_whole
+from ..start.command import read_arguments, refuse_several
+from ..start.interrupt import EXIT_CODE, STARTS_AGAIN, raise_interrupts
 from .data import find_folders, index_data
 from .declared import Study
 from .effects import compare, gather
@@ -153,6 +163,12 @@ def main(config: Config) -> Path:
         See `do_runs` and `open_workshop`.
     """
     study = read_study(config.file)
+    with own_folder(config.runs / study.name), own_folder(results_of(config)):
+        return _do(config, study)
+
+
+def _do(config: Config, study: Study) -> Path:
+    """Do the study of `main`."""
     workshop = open_workshop(config, study)
     before, tuned, tested, rates = do_runs(workshop)
     groups = gather(workshop, tested)
@@ -177,7 +193,10 @@ def main(config: Config) -> Path:
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
     config = read_arguments(Config, "study", arguments)
+    print_anything()
+    raise_interrupts()
     try:
+        refuse_several()
         if config.dry_run:
             print("\n".join(list_runs(read_study(config.file))))
             return 0
@@ -188,6 +207,9 @@ def command_line(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"study: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"study: {STARTS_AGAIN}", file=sys.stderr)
+        return EXIT_CODE
     print(json.dumps({"results": str(out)}))
     return 0
 

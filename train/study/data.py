@@ -11,7 +11,7 @@ import dali_cr
 from ..data.split import Split, load_split, make_split
 from ..data.subjects import find_subject
 from ..data.tables import read_table
-from ..run.files import write_json
+from ..output.files import write_json
 from .declared import Data, Study
 
 HOME = "DALI_CR_DATA"

@@ -24,7 +24,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]*")
 def home_of(path: Path) -> Path:
     """Return the folder of a study, which gets its results: that of its study.toml, or one named after its file."""
     path = path.absolute()
-    return path.parent if path.name == "study.toml" else path.with_suffix("")
+    return path.parent if path.name == "study.toml" else path.with_name(path.name.removesuffix(".toml"))
 
 
 def read_study(path: Path) -> Study:
@@ -136,6 +136,8 @@ def _check_lists(protocol: Protocol) -> None:
         values: Sequence[Any] = list(getattr(protocol, name))
         if not values or len(set(values)) < len(values):
             raise ValueError(f"protocol.{name}: wanted one or more, each once, got {values}")
+    if len({f"{rate:g}" for rate in protocol.rates}) < len(protocol.rates):
+        raise ValueError(f"protocol.rates: wanted rates that differ in six digits, got {list(protocol.rates)}")
     _check_budgets("protocol.budgets", protocol.budgets)
     _check_budgets("protocol.tuning.budget", (protocol.tuning.budget,))
     if min(protocol.steps.values()) < 1 or protocol.resamples < 100:

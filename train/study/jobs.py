@@ -18,8 +18,8 @@ from typing import Any
 
 import dali_cr
 
+from ..output.files import write_json
 from ..run.exits import Stop
-from ..run.files import write_json
 from .data import image_folders
 from .declared import Study
 from .runs import Run, arguments
@@ -159,7 +159,7 @@ class Workshop:
                 fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise Failed(f"{run.name} is still under way, begun by an earlier start: wait for it", 1) from error
-            log.write(f"$ {shlex.join(self.command(run))}\n".encode())
+            log.write(os.fsencode(f"$ {shlex.join(self.command(run))}\n"))
             log.flush()
             # A group of its own: a Ctrl-C at the terminal is passed on once, not twice, which would not save the run.
             process = subprocess.Popen(

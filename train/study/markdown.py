@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..run.files import write_whole
+from ..output.files import write_whole
 from .declared import Study, lower_is_better
 from .effects import Effect, Group
 from .runs import arms_of

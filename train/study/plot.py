@@ -9,6 +9,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..output.figure import write_figure
 from .declared import Study, lower_is_better
 from .effects import Group
 from .runs import arms_of
@@ -31,7 +32,7 @@ def draw_scores(path: Path, study: Study, groups: Sequence[Group]) -> None:
         figure.legend(list(found.values()), list(found), loc="outside right upper", fontsize=8)
     # The same file from the same numbers: no date, and names of elements that are not random.
     with matplotlib.rc_context({"svg.hashsalt": study.name}):
-        figure.savefig(path, metadata={"Date": None})
+        write_figure(figure, path, metadata={"Date": None})
 
 
 def _draw_panel(panel: Axes, study: Study, groups: Sequence[Group]) -> None:

@@ -16,7 +16,7 @@ It is no part of the study's protocol: it explains, and nothing is chosen by it.
 
 from __future__ import annotations
 
-from ..run import needs  # noqa: F401 - before all that may be missing
+from ..start import needs  # noqa: F401 - before all that may be missing
 
 # isort: split
 import json
@@ -41,9 +41,9 @@ from ..finetune import first_cases, size_network
 from ..networks.heads import shrunk
 from ..networks.network import Network
 from ..networks.weights import read_weights
-from ..run.command import read_arguments
-from ..run.files import write_json
+from ..output.files import write_json
 from ..run.folder import commit, versions
+from ..start.command import read_arguments
 from ..tasks.config import Classify
 from ..tasks.targets import open_task
 from ..tasks.task import Task, View, ask

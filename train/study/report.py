@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..run.files import write_json, write_whole
+from ..output.files import write_json, write_text
 from ..run.folder import commit, versions
 from .declared import Study
 from .effects import Effect, Group
@@ -39,7 +39,7 @@ def write_runs(path: Path, workshop: Workshop, runs: Sequence[Run]) -> None:
         about += [report["cases"], run.length, run.options["steps"], f"{run.options['lr']:g}", run.seed, metric]
         for case, score in sorted(case_scores(workshop.out(run) / "scores.csv", metric).items()):
             table.writerow([*about, case, f"{score:.6g}"])
-    write_whole(path, text.getvalue().encode())
+    write_text(path, text.getvalue())
 
 
 def describe_pretraining(workshop: Workshop, runs: Sequence[Run]) -> list[dict[str, Any]]:

@@ -37,7 +37,7 @@ def case_scores(path: Path, metric: str) -> dict[str, float]:
     ValueError
         If the file does not tell it.
     """
-    with open(path, newline="", encoding="utf-8") as file:
+    with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = list(csv.DictReader(file))
     if not rows:
         raise ValueError(f"scores: wanted scored cases, {path} has none")

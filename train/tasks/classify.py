@@ -20,7 +20,7 @@ from dali_cr.plan.sample import SamplePlan
 from ..data.batches import draw_shifts, shift_images
 from ..networks.heads import build_classifier
 from ..networks.network import Network
-from ..run.files import write_whole
+from ..output.files import write_text
 from .task import Batch, Scores, Task, View, ask, mean_of
 
 Flags = npt.NDArray[np.bool_]
@@ -140,7 +140,9 @@ class Classification(Task):
         ]
         return Scores(rows, {name: _known(value) for name, value in summary.items()})
 
-    def predict(self, module: nn.Module, index: dali_cr.Index, out: Path) -> Iterator[str]:
+    def predict(
+        self, module: nn.Module, index: dali_cr.Index, out: Path, *, probabilities: bool = False
+    ) -> Iterator[str]:
         """Write classes.csv: each case, what it is said to be, and the probability of every class."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
@@ -149,7 +151,11 @@ class Classification(Task):
             said_names = "|".join(_names(self.classes, said))
             table.writerow([name, said_names, *(f"{float(p):.6f}" for p in probabilities)])
             yield name
-        write_whole(out / "classes.csv", text.getvalue().encode())
+        write_text(out / "classes.csv", text.getvalue())
+
+    def files(self, index: dali_cr.Index, *, probabilities: bool = False) -> dict[str, dict[str, str]]:
+        """Return nothing: one table is of all cases, and has the probabilities too."""
+        return {}
 
 
 def score_classes(probabilities: torch.Tensor, said: torch.Tensor, truth: torch.Tensor) -> list[dict[str, float]]:

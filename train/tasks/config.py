@@ -125,7 +125,8 @@ class Segment(Config):
     label_pattern: tuple[str, ...] = EVERY_VOLUME
     """Which files of --labels: globs, in which {case} may stand for the case's name."""
     names: Path | None = None
-    """JSON with the names of the labels, as {"1": "liver"}."""
+    """JSON with the names of the labels, as {"1": "liver"}; labels of one name are one class. Without it, the labels or
+    regions of a dataset.json (nnU-Net, Decathlon) that lies in the folder of the labels or images, or beside it."""
     regions: tuple[str, ...] = ()
     """Regions that may overlap, the wider before the narrower, as tumour=1+2+4 core=1+4: a sigmoid for each."""
     absent: Absent = "empty"
@@ -210,7 +211,7 @@ class Localize(Whole):
     label_pattern: tuple[str, ...] = EVERY_VOLUME
     """Which files of a folder --labels: globs, in which {case} may stand for the case's name."""
     names: Path | None = None
-    """JSON with the names of the labels, as {"1": "liver"}."""
+    """JSON with the names of the labels, as {"1": "liver"}. Without it, those of a dataset.json, as of segment."""
 
 
 FREE = {

@@ -5,7 +5,6 @@ An organ that is not contoured in a case counts for nothing there, neither in th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from ..data.boxes import Walls, centroid_mm, in_crop, to_file
 from ..data.volumes import shape_at
 from ..networks.heads import Locator
 from ..networks.network import Network
-from ..run.files import write_whole
+from ..output.files import write_json
 from .task import Batch, Scores, Task, View, ask, mean_of
 
 _BETA = 0.05
@@ -150,7 +149,9 @@ class Localization(Task):
             summary[f"wall_mm {name}"] = mean_of([row["wall_mm"] for row in rows if row["class"] == name])
         return Scores(rows, summary)
 
-    def predict(self, module: nn.Module, index: dali_cr.Index, out: Path) -> Iterator[str]:
+    def predict(
+        self, module: nn.Module, index: dali_cr.Index, out: Path, *, probabilities: bool = False
+    ) -> Iterator[str]:
         """Write boxes.json: of each case and organ the half-open box along the file's axes, and its centre in mm."""
         found: dict[str, Any] = {}
         for case, walls in self.locate(module, index):
@@ -162,7 +163,13 @@ class Localization(Task):
                 for name, box, centre in zip(self.classes, boxes, centres, strict=True)
             }
             yield case.name
-        write_whole(out / "boxes.json", (json.dumps(found, indent=2) + "\n").encode())
+        write_json(out / "boxes.json", found)
+
+    def files(self, index: dali_cr.Index, *, probabilities: bool = False) -> dict[str, dict[str, str]]:
+        """Return nothing: one file is of all cases."""
+        if probabilities:
+            raise ValueError("probabilities: wanted a run of segment or classify, boxes have none")
+        return {}
 
     def _first(self, case: Case) -> npt.NDArray[np.int64]:
         """Return where the first voxel of a volume lies in a crop that holds it."""

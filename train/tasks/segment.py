@@ -18,14 +18,17 @@ from dali_cr.index.cases import Case
 from dali_cr.plan.sample import SamplePlan
 
 from ..data.batches import cut_labels
-from ..data.labels import MAX_VALUE, Labels, class_map, read_labels
-from ..data.masks import write_mask
+from ..data.label_values import MAX_VALUE
+from ..data.labels import Labels, class_map, read_labels
+from ..data.masks import write_mask, write_probabilities
 from ..data.volumes import read_case, resample_labels, shape_at
 from ..networks.network import Network
+from ..output.names import mask_name, probabilities_name
 from .scoring import score_masks, slide
 from .task import Batch, Scores, Task, View, ask, mean_of
 
 Absent = Literal["empty", "unlabelled"]
+Box = tuple[slice, ...]
 _NEVER = -1e4
 """A logit of nothing."""
 
@@ -162,18 +165,47 @@ class Segmentation(Task):
 
     def _segment(self, module: nn.Module, root: Path, case: Case) -> Labels:
         """Return the label values of a case that is turned already."""
-        view = self.view
-        volume = read_case(root, case, view.normalize, view.spacing)
-        answer, box = slide(module, volume, case, view)
-        if volume.shape[1:] != case.shape:
-            return self.decode_on(answer, box, volume.shape[1:], case.shape)
-        labels = np.zeros(case.shape, np.uint8)
+        answer, box, seen = self._ask(module, root, case)
+        return self._decode_whole(answer, box, seen, case.shape)
+
+    def _ask(self, module: nn.Module, root: Path, case: Case) -> tuple[torch.Tensor, Box, tuple[int, ...]]:
+        """Return the network's answer on the content of a turned case, its box, and the shape of the volume seen."""
+        volume = read_case(root, case, self.view.normalize, self.view.spacing)
+        return *slide(module, volume, case, self.view), volume.shape[1:]
+
+    def _decode_whole(self, answer: torch.Tensor, box: Box, seen: tuple[int, ...], own: tuple[int, ...]) -> Labels:
+        """Return label values on a case's own grid; as `decode_on`."""
+        if seen != own:
+            return self.decode_on(answer, box, seen, own)
+        labels = np.zeros(own, np.uint8)
         labels[box] = self.decode(answer)
         return labels
 
-    def decode_on(
-        self, answer: torch.Tensor, box: tuple[slice, ...], seen: tuple[int, ...], own: tuple[int, ...]
-    ) -> Labels:
+    def segment_with_shares(self, module: nn.Module, root: Path, case: Case) -> tuple[Labels, npt.NDArray[np.float32]]:
+        """Return the label values of a whole case, canonical (D, H, W), and its probabilities (K, D, H, W).
+
+        K are the background and the classes, or the regions alone.
+        """
+        turned = self.view.turn(case)
+        answer, box, seen = self._ask(module, root, turned)
+        back = np.argsort(self.view.order)
+        labels = self._decode_whole(answer, box, seen, turned.shape).transpose(back)
+        shares = np.stack([share.cpu().numpy() for share in self._spread(answer, box, seen, turned.shape)])
+        return labels, shares.transpose(0, *(1 + back))
+
+    def _spread(
+        self, answer: torch.Tensor, box: Box, seen: tuple[int, ...], own: tuple[int, ...]
+    ) -> Iterator[torch.Tensor]:
+        """Yield the probability of each output on a case's own grid (D, H, W); parameters as of `decode_on`."""
+        for place, share in enumerate(answer.sigmoid() if self.regions else answer.softmax(0)):
+            background = place == 0 and not self.regions
+            whole = torch.full(seen, float(background), device=answer.device)
+            whole[box] = share
+            if seen != own:
+                whole = F.interpolate(whole[None, None], own, mode="trilinear", align_corners=False)[0, 0]
+            yield whole
+
+    def decode_on(self, answer: torch.Tensor, box: Box, seen: tuple[int, ...], own: tuple[int, ...]) -> Labels:
         """Return label values on a case's own grid, from the network's answer to the resampled volume.
 
         Probabilities are interpolated trilinearly, one class after the other: of all at once there may be too many.
@@ -186,15 +218,10 @@ class Segmentation(Task):
         seen, own : (D, H, W) int
             Shapes of the resampled volume and of the case.
         """
-        shares = answer.sigmoid() if self.regions else answer.softmax(0)
         most = torch.full(own, 0.5 if self.regions else -1.0, device=answer.device)
         labels = torch.zeros(own, dtype=torch.uint8, device=answer.device)
         values = self.values if self.regions else [0, *self.values]
-        for place, (value, share) in enumerate(zip(values, shares, strict=True)):
-            background = place == 0 and not self.regions
-            whole = torch.full(seen, float(background), device=answer.device)
-            whole[box] = share
-            here = F.interpolate(whole[None, None], own, mode="trilinear", align_corners=False)[0, 0]
+        for value, here in zip(values, self._spread(answer, box, seen, own), strict=True):
             labels[here > most] = value
             if not self.regions:
                 most = torch.maximum(most, here)
@@ -220,12 +247,25 @@ class Segmentation(Task):
             summary[f"dice {name}"] = mean_of([row["dice"] for row in rows if row["class"] == name])
         return Scores(rows, summary)
 
-    def predict(self, module: nn.Module, index: dali_cr.Index, out: Path) -> Iterator[str]:
+    def predict(
+        self, module: nn.Module, index: dali_cr.Index, out: Path, *, probabilities: bool = False
+    ) -> Iterator[str]:
         """Write a mask on the grid of each case's first file."""
         module.eval()
         for case in index.cases:
-            write_mask(self.segment(module, index.root, case), index.root, case, out)
+            if probabilities:
+                labels, shares = self.segment_with_shares(module, index.root, case)
+                write_probabilities(shares, index.root, case, out)
+            else:
+                labels = self.segment(module, index.root, case)
+            # The mask last: where it is, all of the case is.
+            write_mask(labels, index.root, case, out)
             yield case.name
+
+    def files(self, index: dali_cr.Index, *, probabilities: bool = False) -> dict[str, dict[str, str]]:
+        """Return a mask a case, and a file of probabilities."""
+        kinds = {"masks": mask_name} | ({"probabilities": probabilities_name} if probabilities else {})
+        return {kind: {case.name: name(case) for case in index.cases} for kind, name in kinds.items()}
 
 
 def hide_unlabelled(answer: torch.Tensor, present: torch.Tensor) -> torch.Tensor:

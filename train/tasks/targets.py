@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,21 +13,25 @@ import numpy.typing as npt
 
 import dali_cr
 from dali_cr.index.cases import Case
+from dali_cr.index.dataset_json import DatasetJson
+from dali_cr.index.label_names import refuse_lookalikes
 from dali_cr.volume.geometry import VolumeError
 
 from ..data.boxes import Walls, box_of, read_boxes, to_canonical
-from ..data.labels import Unmatched, find_label_files, match, read_labels, read_names, share_labels
+from ..data.classes import find_classes, find_names
+from ..data.label_values import refuse_mixed_depths
+from ..data.labels import Unmatched, by_listed_pairs, find_label_files, match, read_labels, share_labels
 from ..data.split import PARTS, Split
 from ..data.subjects import short_name
-from ..data.tables import choose_columns, read_table
+from ..data.tables import choose_columns, load_table, read_table, rows_with_values
 from .classify import Classification
 from .config import Classify, Config, Localize, Segment
 from .localize import Localization
 from .segment import Segmentation
 from .task import Task, View
 
-Parts = Mapping[str, dali_cr.Index]
-"""The labelled cases of pool, val and test."""
+_FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True}
+"""Cells of one class of several; pandas writes whole numbers with a point where its column has an empty cell."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,17 @@ class Supervised:
     """From a case to the name of its label."""
     left: list[str]
     """Lines about images and labels without a counterpart."""
+    notes: tuple[str, ...] = ()
+    """Lines about what the labels are called, and what of them is not used."""
 
     @property
     def cases(self) -> list[tuple[str, Case]]:
         """Every labelled case, with its part."""
         return [(part, case) for part, index in self.parts.items() for case in index.cases]
+
+    def by_part(self, values: Mapping[str, list[int]]) -> dict[str, dict[str, list[int]]]:
+        """Return what is known by case by part, then by case."""
+        return {part: {case.name: values[case.name] for case in one.cases} for part, one in self.parts.items()}
 
 
 def open_task(config: Config, index: dali_cr.Index, split: Split, view: View) -> tuple[Task, Supervised]:
@@ -64,8 +75,15 @@ def open_task(config: Config, index: dali_cr.Index, split: Split, view: View) ->
     raise TypeError(f"config: expected the settings of a task, got {type(config).__name__}")
 
 
-def join(index: dali_cr.Index, split: Split, names: Mapping[str, Any], what: str, unmatched: Unmatched) -> Supervised:
-    """Put the cases of a split and their labels together.
+def join(
+    index: dali_cr.Index,
+    split: Split,
+    names: Mapping[str, Any],
+    what: str,
+    unmatched: Unmatched,
+    empty: Mapping[str, Any] = MappingProxyType({}),
+) -> Supervised:
+    """Put the cases of a split and their labels together; the cases of empty labels are left out.
 
     Raises
     ------
@@ -77,8 +95,11 @@ def join(index: dali_cr.Index, split: Split, names: Mapping[str, Any], what: str
     # Labels of images that are in no part of the split are nobody's concern.
     others = {case.name for case in index.cases} - set(inside)
     passed_over = others | {short_name(name) for name in others}
-    known = {name: entry for name, entry in names.items() if not {name, short_name(name)} & passed_over}
-    found, left = match(inside, known, what, unmatched)
+    every = {**names, **empty}
+    known = {name: entry for name, entry in every.items() if not {name, short_name(name)} & passed_over}
+    found, left = match(inside, known, what, unmatched, empty)
+    left += [f"{case}: image of an empty {what}" for case, name in found.items() if name in empty]
+    found = {case: name for case, name in found.items() if name not in empty}
     split.refuse_shared(share_labels(found), f"share a {what}")
     for part, one in parts.items():
         cases = tuple(case for case in one.cases if case.name in found)
@@ -96,9 +117,11 @@ def find_shared(config: Config, index: dali_cr.Index) -> list[list[str]]:
     ValueError
         If there are no labels, or none fits.
     """
-    in_files = config.task == "segment" or (config.task == "localize" and config.labels.is_dir())
-    pattern = getattr(config, "label_pattern", ())
-    names: Mapping[str, Any] = find_label_files(config.labels, pattern) if in_files else read_table(config.labels)[1]
+    names: Mapping[str, Any]
+    if isinstance(config, Segment) or (isinstance(config, Localize) and config.labels.is_dir()):
+        names = _label_files(config, index, find_names(config.names, config.labels, config.data))
+    else:
+        names = read_table(config.labels)[1]
     return share_labels(match([case.name for case in index.cases], names, "label", "leave")[0])
 
 
@@ -112,69 +135,35 @@ def open_segmentation(config: Segment, index: dali_cr.Index, split: Split, view:
     """
     if all(case.shape[0] == 1 for case in index.cases):
         view = replace(view, slices="D")  # images are slices already
-    joined, paths = _join_files(config, index, split)
+    named = find_names(config.names, config.labels, config.data)
+    joined, paths = _join_files(config, index, split, named)
     found = {case.name: np.unique(read_labels(paths[case.name], case)).tolist() for _, case in joined.cases}
     for _, case in joined.cases:
         if found[case.name] == [0] and not config.keep_empty:
             raise VolumeError(paths[case.name], "empty: wanted a labelled voxel. --keep-empty takes it as it is")
-    named = _classes_of_pool(joined, found, config.names)
-    classes, own = list(named), list(named.values())
-    members = [[value] for value in own]
-    if config.regions:
-        parsed = [_parse_region(text, own) for text in config.regions]
-        classes, members = [name for name, _ in parsed], [member for _, member in parsed]
-        own = _own_values(classes, members)
-    kind: dict[str, Any] = {"regions": bool(config.regions), "absent": config.absent}
-    return Segmentation(classes, view, members=members, values=own, files=paths, **kind), joined
+    refuse_mixed_depths({paths[name]: values for name, values in found.items()})
+    classes = find_classes(joined.by_part(found), named, config.regions)
+    if classes.regions and config.absent == "unlabelled":
+        raise ValueError("absent: wanted empty with regions, got unlabelled: their labels cannot be told apart")
+    kind: dict[str, Any] = {"regions": classes.regions, "absent": config.absent}
+    members = list(classes.members.values())
+    task = Segmentation(list(classes.members), view, members=members, values=classes.values, files=paths, **kind)
+    return task, replace(joined, notes=(*joined.notes, *classes.notes))
 
 
-def _join_files(config: Segment | Localize, index: dali_cr.Index, split: Split) -> tuple[Supervised, dict[str, Path]]:
+def _join_files(
+    config: Segment | Localize, index: dali_cr.Index, split: Split, named: DatasetJson | None
+) -> tuple[Supervised, dict[str, Path]]:
     """Put cases and label volumes together; return them, and from a case to its label's file."""
-    files = find_label_files(config.labels, config.label_pattern)
+    files = _label_files(config, index, named)
     joined = join(index, split, files, "label", config.unmatched)
     return joined, {case: files[name] for case, name in joined.names.items()}
 
 
-def _classes_of_pool(joined: Supervised, found: Mapping[str, list[int]], names: Path | None) -> dict[str, int]:
-    """Return the labels of the pool by what they are called; those of val and test must be among them."""
-    values = sorted({v for case in joined.parts["pool"].cases for v in found[case.name]} - {0})
-    if not values:
-        raise ValueError("labels: wanted a labelled voxel in some case of the pool, got none")
-    for part, case in joined.cases:
-        if strange := sorted(set(found[case.name]) - {0, *values}):
-            raise ValueError(
-                f"labels: wanted every class in the pool, label {strange[0]} is in {case.name} of {part} and in no "
-                "case of the pool"
-            )
-    called = read_names(names)
-    return {called.get(value, f"label {value}"): value for value in values}
-
-
-def _parse_region(text: str, values: list[int]) -> tuple[str, list[int]]:
-    """Read "tumour=1+2+4", or "1+2+4"."""
-    name, _, numbers = text.rpartition("=")
-    try:
-        members = [int(number) for number in numbers.split("+")]
-    except ValueError as error:
-        raise ValueError(f"regions: wanted labels as tumour=1+2+4, got {text!r}") from error
-    missing = sorted(set(members) - set(values))
-    if missing:
-        raise ValueError(f"regions: wanted labels among {values}, which the pool has; got {missing[0]} in {text!r}")
-    return name or numbers, members
-
-
-def _own_values(classes: list[str], members: list[list[int]]) -> list[int]:
-    """Return what each region is written with: its least label that no later region has."""
-    own = []
-    for place, member in enumerate(members):
-        rest = sorted(set(member) - {value for later in members[place + 1 :] for value in later})
-        if not rest:
-            raise ValueError(
-                f"regions: wanted the wider region before the narrower, {classes[place]} has no label that the "
-                "regions after it have not"
-            )
-        own.append(rest[0])
-    return own
+def _label_files(config: Segment | Localize, index: dali_cr.Index, named: DatasetJson | None) -> dict[str, Path]:
+    """Return label files by name: under the name of the case that a `dataset.json` pairs them with, or their own."""
+    files = find_label_files(config.labels, config.label_pattern)
+    return by_listed_pairs(files, index, named.pairs) if named else files
 
 
 def open_localization(config: Localize, index: dali_cr.Index, split: Split, view: View) -> tuple[Task, Supervised]:
@@ -186,21 +175,29 @@ def open_localization(config: Localize, index: dali_cr.Index, split: Split, view
         If they cannot be learnt from.
     """
     if not config.labels.is_dir():
-        organs, boxes = read_boxes(config.labels, config.columns)
-        joined = join(index, split, boxes, "row of boxes", config.unmatched)
+        organs, every = read_boxes(config.labels, config.columns)
+        refuse_lookalikes(organs)
+        boxes = {case: box for case, box in every.items() if not np.isnan(box).all()}
+        empty = {case: box for case, box in every.items() if case not in boxes}
+        joined = join(index, split, boxes, "row of boxes", config.unmatched, empty)
+        notes = (*load_table(config.labels).notes, *_gaps(organs, boxes), *_skipped(config.labels, len(empty)))
+        joined = replace(joined, notes=notes)
         walls = {
             case.name: to_canonical(boxes[joined.names[case.name]], case.volumes[0].geometry)
             for _, case in joined.cases
         }
         _check_inside(joined, organs, walls)
     else:
-        joined, paths = _join_files(config, index, split)
+        named = find_names(config.names, config.labels, config.data)
+        joined, paths = _join_files(config, index, split, named)
         found = {case.name: _boxes_by_value(paths[case.name], case) for _, case in joined.cases}
-        every = _classes_of_pool(joined, {name: list(boxes) for name, boxes in found.items()}, config.names)
-        organs = choose_columns(config.labels, list(every), config.columns)
-        nowhere = np.full((2, 3), np.nan)
+        refuse_mixed_depths({paths[name]: list(boxes) for name, boxes in found.items()})
+        classes = find_classes(joined.by_part({name: list(boxes) for name, boxes in found.items()}), named)
+        joined = replace(joined, notes=(*joined.notes, *classes.notes))
+        organs = choose_columns(config.labels, list(classes.members), config.columns)
         walls = {
-            name: np.stack([boxes.get(every[organ], nowhere) for organ in organs]) for name, boxes in found.items()
+            name: np.stack([_around([boxes[v] for v in classes.members[organ] if v in boxes]) for organ in organs])
+            for name, boxes in found.items()
         }
     for place, organ in enumerate(organs):
         if all(np.isnan(walls[case.name][place]).any() for case in joined.parts["pool"].cases):
@@ -213,6 +210,13 @@ def _boxes_by_value(path: Path, case: Case) -> dict[int, Walls]:
     labels = read_labels(path, case)
     values = [value for value in np.unique(labels).tolist() if value]
     return {value: box_of(labels[None] == value)[0] for value in values}
+
+
+def _around(boxes: Sequence[Walls]) -> Walls:
+    """Return the box around some boxes; NaN around none."""
+    if not boxes:
+        return np.full((2, 3), np.nan)
+    return np.stack([np.min([box[0] for box in boxes], 0), np.max([box[1] for box in boxes], 0)])
 
 
 def _check_inside(joined: Supervised, organs: list[str], walls: Mapping[str, Walls]) -> None:
@@ -231,10 +235,12 @@ def open_classification(config: Classify, index: dali_cr.Index, split: Split, vi
         If they cannot be learnt from.
     """
     labels = config.labels
-    every, rows = read_table(labels)
-    chosen = choose_columns(labels, every, config.columns)
-    joined = join(index, split, rows, "row", config.unmatched)
-    texts = {case.name: [rows[joined.names[case.name]][column] for column in chosen] for _, case in joined.cases}
+    table = load_table(labels)
+    chosen = choose_columns(labels, table.columns, config.columns)
+    rows, empty = rows_with_values(table, chosen)
+    joined = join(index, split, rows, "row", config.unmatched, empty)
+    joined = replace(joined, notes=(*table.notes, *_skipped(config.labels, len(empty))))
+    texts = {case.name: rows[joined.names[case.name]] for _, case in joined.cases}
     if config.multilabel:
         classes, flags = chosen, {name: _read_flags(labels, name, text) for name, text in texts.items()}
     else:
@@ -245,15 +251,27 @@ def open_classification(config: Classify, index: dali_cr.Index, split: Split, vi
             )
         classes = sorted({text[0] for text in texts.values()})
         flags = {name: np.array([text[0] == one for one in classes]) for name, text in texts.items()}
+    refuse_lookalikes(classes)
     _check_classes(joined, classes, flags)
     return Classification(classes, view, multilabel=config.multilabel, flags=flags, **config.moves), joined
 
 
+def _skipped(path: Path, count: int) -> list[str]:
+    """Return a line about rows that say nothing of their case."""
+    return [f"{count} row{'s' * (count != 1)} of {path.name} with a missing value: skipped"] if count else []
+
+
+def _gaps(organs: Sequence[str], boxes: Mapping[str, npt.NDArray[np.float64]]) -> list[str]:
+    """Return a line about organs that some rows have no box of."""
+    missing = np.isnan(list(boxes.values())).any((2, 3)).sum(0) if boxes else np.zeros(len(organs), int)
+    texts = [f"{organ} in {count}" for organ, count in zip(organs, missing.tolist(), strict=True) if count]
+    return [f"not contoured, of {len(boxes)} rows: {', '.join(texts)}"] if texts else []
+
+
 def _read_flags(path: Path, case: str, texts: list[str]) -> npt.NDArray[np.bool_]:
-    if not set(texts) <= {"0", "1"}:
-        strange = next(text for text in texts if text not in ("0", "1"))
-        raise ValueError(f"labels: wanted 0 or 1 for each class of {case} in {path}, got {strange!r}")
-    return np.array([text == "1" for text in texts])
+    if strange := [text for text in texts if text not in _FLAGS]:
+        raise ValueError(f"labels: wanted 0 or 1 for each class of {case} in {path}, got {strange[0]!r}")
+    return np.array([_FLAGS[text] for text in texts])
 
 
 def _check_classes(joined: Supervised, classes: list[str], flags: Mapping[str, npt.NDArray[np.bool_]]) -> None:

@@ -165,8 +165,30 @@ class Task(ABC):
         """Score cases that the task has labels of."""
 
     @abstractmethod
-    def predict(self, module: nn.Module, index: dali_cr.Index, out: Path) -> Iterator[str]:
-        """Write what the network says of each case, labelled or not; yield each case's name when it is written."""
+    def predict(
+        self, module: nn.Module, index: dali_cr.Index, out: Path, *, probabilities: bool = False
+    ) -> Iterator[str]:
+        """Write what the network says of each case, labelled or not; yield each case's name when it is written.
+
+        Parameters
+        ----------
+        module : nn.Module
+        index : Index
+        out : Path
+            Where the files lie.
+        probabilities : bool
+            Whether to write the probabilities of the classes too.
+        """
+
+    @abstractmethod
+    def files(self, index: dali_cr.Index, *, probabilities: bool = False) -> dict[str, dict[str, str]]:
+        """Return the names of the files that `predict` writes for each case, by kind and case; none for a table of all.
+
+        Raises
+        ------
+        ValueError
+            If the task has no probabilities.
+        """
 
     def centre_crops(self, training: dali_cr.Index) -> dali_cr.Index:
         """Return the cases with maps of where crops are to be centred."""

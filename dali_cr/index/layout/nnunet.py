@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from dali_cr.index.dataset_json import FILE_NAME, DatasetJson, read_dataset_json
 from dali_cr.index.layout.claims import Claims, stem_of
-from dali_cr.index.layout.dataset_json import NAME, Dataset, find_dataset, read_dataset
 from dali_cr.volume.nifti import is_volume
 
 MAX_CHANNELS = 16
@@ -52,9 +52,9 @@ def read_nnunet(root: Path, paths: Sequence[str], channels: Sequence[str], asked
     groups, sure = _images(root, paths)
     if not (sure or asked or _all_numbered(filter(is_volume, paths))):
         return None
-    if sure and not asked and _strangers(groups, paths) and not (root / NAME).is_file():
+    if sure and not asked and _strangers(groups, paths) and not (root / FILE_NAME).is_file():
         return None
-    datasets = {group: read_dataset(found) for group in groups if (found := find_dataset(root / group))}
+    datasets = {group: read_dataset_json(found) for group in groups if (found := _dataset_of(root / group))}
     known = _agreed(datasets.values()) if len(datasets) == len(groups) else None
     endings = tuple({dataset.file_ending.lower() for dataset in datasets.values()} - {""})
     groups = {group: [p for p in some if is_volume(p) or p.lower().endswith(endings)] for group, some in groups.items()}
@@ -63,7 +63,9 @@ def read_nnunet(root: Path, paths: Sequence[str], channels: Sequence[str], asked
     if not files:
         return None
     if _are_channels(root, groups, count, sure or asked):
-        claims = _by_channel(groups, known.channels if known else (), channels, paths)
+        # Names that are alike tell no channels apart: their numbers do.
+        called = known.channels if known and len(set(known.channels)) == count else ()
+        claims = _by_channel(groups, called, channels, paths)
         return replace(claims, sure=sure or asked or known is not None)
     if not sure or channels:
         return None
@@ -90,7 +92,13 @@ def _strangers(groups: Groups, paths: Sequence[str]) -> bool:
     return any(not _LABELS.fullmatch(folder.name) for folder in folders)
 
 
-def _agreed(datasets: Iterable[Dataset]) -> Dataset | None:
+def _dataset_of(folder: Path) -> Path | None:
+    """Return the `dataset.json` of a folder, or of the one above a folder of images; None without one."""
+    places = (folder, folder.parent) if folder.name.startswith("images") else (folder,)
+    return next((place / FILE_NAME for place in places if (place / FILE_NAME).is_file()), None)
+
+
+def _agreed(datasets: Iterable[DatasetJson]) -> DatasetJson | None:
     """Return the first of datasets whose channels are alike, None if they are not."""
     some = list(datasets)
     return some[0] if some and len({dataset.channels for dataset in some}) == 1 else None

@@ -1,8 +1,11 @@
 """Files that are whole or not there, and weights with the same bytes from every process."""
 
+import errno
 import json
 import os
 import pickle
+import re
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +15,8 @@ import torch
 from safetensors import safe_open
 
 from train.networks.weights import export_weights
+from train.output.files import write_text, write_whole
 from train.run.checkpoint import load_checkpoint, save_checkpoint
-from train.run.files import write_whole
 
 ROOT = Path(__file__).parents[3]
 
@@ -55,6 +58,50 @@ def test_file_and_folder_are_forced_to_the_disk_around_the_rename(tmp_path, monk
     monkeypatch.setattr(os, "replace", note_replace)
     write_whole(tmp_path / "file", b"content")
     assert done == [str(tmp_path / "file.part"), "rename", str(tmp_path)]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EACCES], ids=errno.errorcode.get)
+def test_a_folder_that_cannot_be_forced_to_the_disk_is_no_error(tmp_path, monkeypatch, number):
+    fsync = os.fsync
+
+    def refuse(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    write_whole(tmp_path / "file", b"content")
+    assert (tmp_path / "file").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO], ids=errno.errorcode.get)
+@pytest.mark.parametrize("of", ["file", "folder"])
+def test_what_the_disk_refuses_names_the_file(tmp_path, monkeypatch, number, of):
+    write_whole(tmp_path / "file", b"old")
+
+    def refuse(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) == (of == "folder"):
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match=re.escape(str(tmp_path / "file"))) as raised:
+        write_whole(tmp_path / "file", b"new")
+    assert raised.value.errno == number
+    assert (tmp_path / "file").read_bytes() == (b"old" if of == "file" else b"new")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_the_longest_name_that_a_file_may_have(tmp_path):
+    name = os.fsdecode(b"\xe4" * 251 + b".png")
+    write_whole(tmp_path / name, b"content")
+    assert os.listdir(tmp_path) == [name]
+    with pytest.raises(OSError, match="too long"):
+        write_whole(tmp_path / ("n" * 256), b"content")
+
+
+def test_text_keeps_the_bytes_of_names(tmp_path):
+    write_text(tmp_path / "scores.csv", os.fsdecode(b"gr\xfcn.nii.gz,1\n"))
+    assert (tmp_path / "scores.csv").read_bytes() == b"gr\xfcn.nii.gz,1\n"
 
 
 def test_a_checkpoint_comes_back(tmp_path):
@@ -104,7 +151,7 @@ def test_weights_have_the_asked_names_and_say_what_they_are(tmp_path):
 
 def test_weights_have_the_same_bytes_from_every_process(tmp_path):
     code = (
-        "import sys, torch; from train.run.checkpoint import export_weights;"
+        "import sys, torch; from train.networks.weights import export_weights;"
         "export_weights(sys.argv[1], {n: torch.ones(3) for n in 'dbca'}, set('abcd'), {'x': 1, 'y': 2, 'z': 3})"
     )
     files = [tmp_path / "0", tmp_path / "1"]

@@ -7,11 +7,11 @@ from torch import nn
 
 import dali_cr
 from tests.helpers.volumes import write_nifti
+from train.data.classes import written_values
 from train.data.volumes import content_box, pad_evenly, read_case
 from train.tasks.classify import Classification, score_classes
 from train.tasks.scoring import OVERLAP, score_masks, slide
 from train.tasks.segment import Segmentation, hide_unlabelled
-from train.tasks.targets import _own_values
 from train.tasks.task import View
 
 VIEW = View(crop=(16, 16, 16), normalize="zscore", batch_size=4)
@@ -208,6 +208,6 @@ def test_the_loss_is_least_for_the_truth(regions):
 
 
 def test_regions_are_written_with_a_label_of_their_own():
-    assert _own_values(["whole", "core", "enhancing"], [[1, 2, 4], [1, 4], [4]]) == [2, 1, 4]
+    assert written_values({"whole": [1, 2, 4], "core": [1, 4], "enhancing": [4]}) == [2, 1, 4]
     with pytest.raises(ValueError, match="core has no label that the regions after it have not"):
-        _own_values(["core", "whole"], [[1, 4], [1, 2, 4]])
+        written_values({"core": [1, 4], "whole": [1, 2, 4]})

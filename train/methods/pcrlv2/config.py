@@ -161,6 +161,11 @@ class ViewConfig(Config):
             return self
         return replace(self, steps=math.ceil(self.epochs * self.epoch_samples * cases / self.batch_size))
 
+    def follow(self, earlier: Config) -> Config:
+        """Return the settings of a resumed run: other epochs make other steps, where none were typed."""
+        longer = (self.epochs, self.epoch_samples) != (earlier.epochs, earlier.epoch_samples)  # type: ignore[attr-defined]
+        return replace(self, steps=None) if longer and self.steps == earlier.steps else self
+
     def steps_known(self, earlier: dict[str, Any]) -> int | None:
         """Return the steps to train, where the settings say so or those of the run to go on with; None elsewhere."""
         was = earlier["config"]

@@ -1,0 +1,123 @@
+"""Names of labels in JSON: from a name to its values or from a value to its name, and what of them is no class."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from typing import Any
+
+IGNORE = "ignore"
+"""nnU-Net's name for the label of voxels that are not annotated."""
+
+Members = list[tuple[str, tuple[int, ...]]]
+"""Names with their label values, in the file's order."""
+
+
+class JsonObject(list[tuple[str, Any]]):
+    """A JSON object as its pairs: a `dict` would keep only the last of two keys alike."""
+
+    def get(self, key: str) -> Any:
+        """Return the value of a key, None without it."""
+        values = [value for name, value in self if name == key]
+        if len(values) > 1:
+            raise ValueError(f"{key!r} stands there twice")
+        return values[0] if values else None
+
+
+def clean_name(text: object) -> str:
+    """Return a name without blanks around it, in Unicode's composed form, so that names that look alike are equal."""
+    return unicodedata.normalize("NFC", str(text)).strip()
+
+
+def read_members(named: JsonObject) -> Members:
+    """Return names with their label values, whichever of the two is the key.
+
+    Raises
+    ------
+    ValueError
+        If a value is no whole number of at least 0, a name is empty, or a region has the background in it.
+    """
+    if not isinstance(named, JsonObject):
+        raise ValueError(f"labels: wanted an object, got {named}")
+    by_number = all(_is_number(key) and isinstance(value, str) for key, value in named)
+    pairs = [(value, key) if by_number else (key, value) for key, value in named]
+    members: Members = []
+    for name, values in pairs:
+        numbers = [as_number(value) for value in (values if isinstance(values, list) else [values])]
+        if not clean_name(name) or not numbers:
+            raise ValueError(f"wanted a name and a number for each label, got {name!r}: {values}")
+        members.append((clean_name(name), tuple(sorted(set(numbers)))))
+    for name, region in members:
+        if len(region) > 1 and 0 in region:
+            raise ValueError(f"0 is the background, it cannot be in the region {name!r}")
+        if len(region) > 1 and name == IGNORE:
+            raise ValueError(f"the ignore label is one number, got {list(region)}")
+    return members
+
+
+def _is_number(text: str) -> bool:
+    return text.strip().isdecimal()
+
+
+def as_number(value: Any) -> int:
+    """Return a label's number, which JSON may have as text.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    if isinstance(value, str) and _is_number(value):
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise ValueError(f"wanted a label as a whole number of at least 0, got {value!r}")
+
+
+def merged(members: Members) -> dict[str, tuple[int, ...]]:
+    """Return classes, of which no two share a label; labels of one name are one class.
+
+    Raises
+    ------
+    ValueError
+        If a label has two names, two names differ in case alone, or the background has the name of a class.
+    """
+    names: dict[int, str] = {}
+    for name, (number,) in members:
+        if names.setdefault(number, name) != name:
+            raise ValueError(f"label {number} has two names, {names[number]!r} and {name!r}")
+    labels: dict[str, tuple[int, ...]] = {}
+    for number, name in names.items():
+        labels[name] = tuple(sorted((*labels.get(name, ()), number)))
+    background = next((name for name, numbers in labels.items() if 0 in numbers and len(numbers) > 1), None)
+    if background:
+        raise ValueError(f"labels {list(labels[background])} are all called {background!r}, of which 0 is no class")
+    refuse_lookalikes(labels)
+    return labels
+
+
+def distinct(members: Members) -> dict[str, tuple[int, ...]]:
+    """Return regions, which may share labels.
+
+    Raises
+    ------
+    ValueError
+        If two have one name.
+    """
+    refuse_lookalikes([name for name, _ in members])
+    return dict(members)
+
+
+def refuse_lookalikes(names: Iterable[str]) -> None:
+    """Refuse two names that are equal, or that differ in case alone.
+
+    Raises
+    ------
+    ValueError
+        Showing both.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        if (other := seen.get(name.casefold())) is not None:
+            raise ValueError(f"wanted names that cannot be confused, got {other!r} and {name!r}; rename one")
+        seen[name.casefold()] = name

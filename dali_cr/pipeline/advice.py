@@ -1,0 +1,144 @@
+"""What a recipe would do to the data and hardly anybody wants: mostly padding, mostly clipped, nothing to scale.
+
+Such requests can be met, so they are warned of and not refused. The commands print the warnings as lines.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from dali_cr.index.cases import Index
+from dali_cr.index.intensities import clipped_shares
+from dali_cr.index.report import printable
+from dali_cr.plan.window import shape_at
+from dali_cr.read.normalize import affine_map
+from dali_cr.recipe.checks import Normalize
+from dali_cr.recipe.restoration import Restoration
+from dali_cr.recipe.views import Views
+from dali_cr.volume.geometry import Triple
+
+_SHOWN = 5
+
+
+class DataWarning(UserWarning):
+    """The data and the recipe hardly fit each other."""
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Print each `DataWarning` as one line on stdout, the same one once; others are shown as ever."""
+    printed: set[str] = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DataWarning)
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **named: Any) -> None:
+            if not issubclass(category, DataWarning):
+                usual(message, category, *place, **named)
+            elif str(message) not in printed:
+                printed.add(str(message))
+                print(f"warning    {printable(str(message))}", flush=True)
+
+        warnings.showwarning = show
+        yield
+
+
+def warn_of_padding(index: Index, recipe: Restoration | Views, *, stacklevel: int = 2) -> None:
+    """Warn if crops are larger than most volumes, with the share of padding.
+
+    Parameters
+    ----------
+    index : Index
+    recipe : Restoration or Views
+        Of views, the boxes of the global ones count, before they are rotated.
+    stacklevel : int
+        As `warnings.warn` takes it.
+    """
+    boxes = recipe.sizes if isinstance(recipe, Views) else (recipe.crop,)
+    if isinstance(recipe, Restoration) and recipe.slices:
+        index = recipe.slices.turn(index)
+    if text := _padding([shape_at(case, recipe.spacing) for case in index.cases], boxes):
+        warnings.warn(text, DataWarning, stacklevel=stacklevel + 1)
+
+
+def _padding(shapes: Sequence[Triple], boxes: Sequence[Triple]) -> str:
+    """Return what is to be said of boxes in volumes of these shapes; empty if most volumes hold most boxes."""
+    volumes, crops = np.array(shapes, np.float64)[:, None], np.array(boxes, np.float64)
+    larger = np.any(crops > volumes, axis=2)
+    if 2 * np.count_nonzero(larger) <= larger.size:
+        return ""
+    exceeded = int(np.count_nonzero(np.any(larger, axis=1)))
+    share = 1 - float(np.mean(np.prod(np.minimum(crops, volumes) / crops, axis=2)))
+    largest = " × ".join(str(edge) for edge in np.max(boxes, axis=0).tolist())
+    middle = " × ".join(f"{edge:g}" for edge in np.median(volumes[:, 0], axis=0).tolist())
+    return (
+        f"crop: {largest} voxels exceed {exceeded} of {len(shapes)} volumes (median {middle}): {100 * share:.3g} % of "
+        "a crop is padding; take a smaller one"
+    )
+
+
+def warn_of_clipping(index: Index, normalize: Normalize, *, stacklevel: int = 2) -> None:
+    """Warn if a window clips more than half of the foreground of most volumes.
+
+    Parameters
+    ----------
+    index : Index
+    normalize : "zscore", "percentile", ("window", low, high) or None
+        Only a window is looked at: the others follow the volume's own values.
+    stacklevel : int
+        As `warnings.warn` takes it.
+    """
+    if not isinstance(normalize, tuple):
+        return
+    _, low, high = normalize
+    shares = clipped_shares(index, low, high)
+    if shares and median(shares) > 0.5:
+        warnings.warn(
+            f"window: {low:g} to {high:g} clips {100 * median(shares):.3g} % of the foreground (median of the "
+            "volumes); `python -m dali_cr scan` prints its percentiles",
+            DataWarning,
+            stacklevel=stacklevel + 1,
+        )
+
+
+def without_constant(index: Index, normalize: Normalize, *, stacklevel: int = 2) -> Index:
+    """Return the cases that can be normalized, and warn of the others: their foreground is constant.
+
+    Parameters
+    ----------
+    index : Index
+    normalize : "zscore", "percentile", ("window", low, high) or None
+    stacklevel : int
+        As `warnings.warn` takes it.
+
+    Raises
+    ------
+    ValueError
+        If none can.
+    """
+    reasons: dict[str, str] = {}
+    for case in index.cases:
+        try:
+            for volume in case.volumes:
+                affine_map(volume, normalize)
+        except ValueError as error:
+            reasons[case.name] = str(error)
+    if not reasons:
+        return index
+    if len(reasons) == len(index):
+        raise ValueError(f"normalize: wanted a case that {normalize!r} can scale; {next(iter(reasons.values()))}")
+    names = ", ".join(list(reasons)[:_SHOWN]) + (f" and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else "")
+    warnings.warn(
+        f"{len(reasons)} of {len(index)} cases excluded, as their foreground is constant and {normalize!r} cannot "
+        f"scale it: {names}. A loader refuses them: exclude them, or normalize with a window",
+        DataWarning,
+        stacklevel=stacklevel + 1,
+    )
+    return replace(index, cases=tuple(case for case in index.cases if case.name not in reasons))

@@ -1,0 +1,1 @@
+"""The process and its machine: memory, locks, files written whole, the console."""

@@ -1,0 +1,53 @@
+"""A user that is only a number: commands run all the same, and write nothing into a folder called ~."""
+
+import os
+import pwd
+from pathlib import Path
+
+import pytest
+
+from dali_cr.system import account
+from dali_cr.system.account import complete_account, user_name
+from dali_cr.tools import doctor
+
+
+@pytest.fixture
+def nobody(monkeypatch, tmp_path):
+    def unknown(_):
+        raise KeyError("getpwuid(): uid not found: 54321")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.setattr(account.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(account.tempfile, "tempdir", str(tmp_path))
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME", "HOME"):
+        # Set first: what the code under test sets is taken back with it.
+        monkeypatch.setenv(name, "x")
+        monkeypatch.delenv(name)
+
+
+def test_a_name_and_a_home_are_set_where_there_are_none(nobody, tmp_path):
+    assert user_name() is None
+    complete_account()
+    assert os.environ["USER"] == user_name() == f"uid{os.getuid()}"
+    home = Path(os.environ["HOME"])
+    assert home.parent == tmp_path
+    assert home.stat().st_mode & 0o777 == 0o700
+    found = doctor._account()
+    assert f"USER=uid{os.getuid()}" in found.text
+
+
+def test_a_home_that_another_user_made_first_is_not_used(nobody, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / f"dali-cr-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
+    complete_account()
+    home = Path(os.environ["HOME"])
+    assert home.resolve() == home
+    assert home.is_dir()
+    assert home.name.startswith("dali-cr-")
+
+
+def test_what_is_set_stays(nobody, monkeypatch):
+    monkeypatch.setenv("USER", "ann")
+    monkeypatch.setenv("HOME", "/somewhere")
+    complete_account()
+    assert (os.environ["USER"], os.environ["HOME"]) == ("ann", "/somewhere")

@@ -1,0 +1,102 @@
+"""One process an output: a second is refused at once, and a killed one leaves nothing in the way."""
+
+import errno
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dali_cr.system.owner import LOCK, entries, own_file, own_folder, refuse_full
+
+ROOT = Path(__file__).parents[2]
+HOLD = "import sys, time; from pathlib import Path; from dali_cr.system.owner import own_folder\n"
+HOLD += "with own_folder(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds tmp_path / "out"."""
+    line = [sys.executable, "-c", HOLD, str(tmp_path / "out")]
+    with subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_second_process_is_refused_and_told_who_is_first(tmp_path, holder):
+    says = rf"out is in use by another process \(process {holder.pid} on "
+    with pytest.raises(ValueError, match=says), own_folder(tmp_path / "out"):
+        pass
+    assert (tmp_path / "out").is_dir()
+
+
+def test_a_killed_process_is_in_nobodys_way(tmp_path, holder):
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert os.listdir(tmp_path / "out") == [LOCK]
+    refuse_full(tmp_path / "out")
+    with own_folder(tmp_path / "out"):
+        (tmp_path / "out" / "x").touch()
+    assert os.listdir(tmp_path / "out") == ["x"]
+
+
+def test_folders_that_stay_empty_go_and_others_stay(tmp_path):
+    with own_folder(tmp_path / "a" / "b"):
+        assert entries(tmp_path / "a" / "b") == []
+    assert os.listdir(tmp_path) == []
+    (tmp_path / "a").mkdir()
+    with own_folder(tmp_path / "a" / "b"):
+        pass
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_file_has_one_owner_and_others_beside_it_have_theirs(tmp_path):
+    with own_file(tmp_path / "new" / "x.json"), own_file(tmp_path / "new" / "y.json"):
+        with pytest.raises(ValueError, match=r"x\.json is in use"), own_file(tmp_path / "new" / "x.json"):
+            pass
+        (tmp_path / "new" / "x.json").touch()
+    assert os.listdir(tmp_path / "new") == ["x.json"]
+
+
+def test_locks_and_parts_are_no_content(tmp_path):
+    for name in (LOCK, "checkpoint.pt.part"):
+        (tmp_path / name).touch()
+    refuse_full(tmp_path)
+    (tmp_path / ".lock.txt").touch()
+    with pytest.raises(ValueError, match=r"new or empty folder, .* holds \.lock\.txt"):
+        refuse_full(tmp_path)
+
+
+def test_a_file_where_a_folder_is_wanted_and_the_reverse(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="wanted a folder, .*file is a file"), own_folder(tmp_path / "file"):
+        pass
+    with pytest.raises(ValueError, match="wanted a file, .* is a folder"), own_file(tmp_path):
+        pass
+
+
+def test_a_file_system_without_locks_is_used_and_warned_of(tmp_path, monkeypatch, caplog):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with own_folder(tmp_path):
+        pass
+    assert "has no locks" in caplog.text
+
+
+def test_a_lock_that_its_owner_has_just_removed_is_made_anew(tmp_path, monkeypatch):
+    really, removed = fcntl.flock, []
+
+    def remove_first(descriptor, how):
+        if not removed:
+            removed.append((tmp_path / LOCK).unlink())
+        return really(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", remove_first)
+    with own_folder(tmp_path):
+        assert (tmp_path / LOCK).exists()

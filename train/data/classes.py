@@ -1,0 +1,191 @@
+"""Classes of label volumes: which values each stands for, what it is called, and what a mask writes for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dali_cr.index.dataset_json import DatasetJson, find_dataset_json, read_dataset_json
+from dali_cr.index.label_names import refuse_lookalikes
+
+Found = Mapping[str, Mapping[str, Sequence[int]]]
+"""By part of the split and case: the label values in the case's volume, with 0."""
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Classes, of which no two share a label value, or regions, which may overlap.
+
+    Attributes
+    ----------
+    members : dict of str to list of int
+        Label values by name.
+    values : list of int
+        What a mask is written with, one a class.
+    regions : bool
+    notes : tuple of str
+        Lines about where the names are from, and which named classes no case has.
+    """
+
+    members: dict[str, list[int]]
+    values: list[int]
+    regions: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def find_names(typed: Path | None, labels: Path, data: Sequence[Path]) -> DatasetJson | None:
+    """Return the names of labels: of the file that was typed, or of a `dataset.json` beside labels or images.
+
+    Raises
+    ------
+    ValueError
+        If the file does not name labels.
+    """
+    path = typed or find_dataset_json([labels, *data])
+    try:
+        named = read_dataset_json(path) if path else None
+    except ValueError as error:
+        raise ValueError(f"names: {error}" + ("" if typed else "; --names takes another file")) from error
+    if typed and named and not named.labels:
+        raise ValueError(f'names: wanted JSON as {{"1": "liver"}}, got {typed}, which names no label')
+    return named
+
+
+def find_classes(found: Found, named: DatasetJson | None, regions: Sequence[str] = ()) -> Classes:
+    """Return the classes that the label volumes have.
+
+    Parameters
+    ----------
+    found : mapping
+    named : DatasetJson, optional
+    regions : sequence of str
+        As typed: "tumour=1+2+4". They go before those of `named`.
+
+    Raises
+    ------
+    ValueError
+        If a class of val or test is not in the pool, a region cannot be written, or voxels are to be ignored.
+    """
+    pool = {value for values in found["pool"].values() for value in values} - {0}
+    if not pool:
+        raise ValueError("labels: wanted a labelled voxel in some case of the pool, got none")
+    everywhere = {value for part in found.values() for values in part.values() for value in values} - {0}
+    if named and named.ignore in everywhere:
+        raise ValueError(
+            f"labels: wanted every voxel annotated, label {named.ignore} is the ignore label of {named.path}: voxels "
+            "cannot be left out of the loss. Another file as --names makes it a class of its own"
+        )
+    if regions:
+        _check_pool(found, {str(value): [value] for value in pool})
+        return typed_regions(regions, sorted(pool))
+    declared = {name: list(values) for name, values in named.classes.items()} if named else {}
+    unnamed = sorted(everywhere - {value for values in declared.values() for value in values})
+    if unnamed and named and named.regions:
+        raise ValueError(
+            f"labels: wanted labels that are in a region of {named.path}, got {unnamed[0]}; --names takes another file"
+        )
+    wanted = _in_order(declared, unnamed, named)
+    refuse_lookalikes(wanted)
+    members = {name: values for name, values in wanted.items() if not everywhere.isdisjoint(values)}
+    _check_pool(found, members)
+    order = dict(zip(declared, named.order, strict=False)) if named else {}
+    if named and named.regions:
+        written = [order[name] for name in members] if order else written_values(members)
+        return Classes(members, written, True, _notes(named, wanted, members, written))
+    written = [min(values) for values in members.values()]
+    return Classes(members, written, notes=_notes(named, wanted, members, written))
+
+
+def _in_order(
+    declared: Mapping[str, list[int]], unnamed: Sequence[int], named: DatasetJson | None
+) -> dict[str, list[int]]:
+    """Return classes by their least label; regions in the order of their file."""
+    wanted = {**declared, **{f"label {value}": [value] for value in unnamed}}
+    if len(wanted) < len(declared) + len(unnamed):
+        strange = next(value for value in unnamed if f"label {value}" in declared)
+        raise ValueError(f"names: wanted another name for {declared[f'label {strange}']}, label {strange} has no name")
+    if named and named.regions:
+        return wanted
+    return dict(sorted(wanted.items(), key=lambda item: min(item[1])))
+
+
+def _check_pool(found: Found, members: Mapping[str, Sequence[int]]) -> None:
+    """Refuse a class that is in val or test, but not in the pool."""
+    pool = {value for values in found["pool"].values() for value in values}
+    missing = {value for values in members.values() if pool.isdisjoint(values) for value in values}
+    known = {value for values in members.values() for value in values}
+    for part, cases in found.items():
+        for case, values in cases.items():
+            if strange := sorted((set(values) - {0}) & missing or set(values) - {0} - known):
+                raise ValueError(
+                    f"labels: wanted every class in the pool, label {strange[0]} is in {case} of {part} and in no "
+                    "case of the pool"
+                )
+
+
+def _notes(
+    named: DatasetJson | None,
+    wanted: Mapping[str, Sequence[int]],
+    members: Mapping[str, Sequence[int]],
+    written: list[int],
+) -> tuple[str, ...]:
+    """Return what a person should know of the names."""
+    if not named or not named.classes:
+        return ()
+    kind = "regions" if named.regions else "names"
+    listed = ", ".join(f"{name}={'+'.join(map(str, values))}" for name, values in members.items())
+    if named.regions:
+        listed += f", written as {', '.join(map(str, written))}"
+    absent = [name for name in wanted if name not in members]
+    notes = [f"{kind} of {named.path}: {listed}"]
+    return (*notes, f"in no case: {', '.join(absent)}") if absent else tuple(notes)
+
+
+def typed_regions(texts: Sequence[str], values: Sequence[int]) -> Classes:
+    """Return regions as they were typed.
+
+    Raises
+    ------
+    ValueError
+        If one is none, has labels that the pool has not, two have one name, or the narrower come first.
+    """
+    parsed = [_parse_region(text, values) for text in texts]
+    refuse_lookalikes([name for name, _ in parsed])
+    members = dict(parsed)
+    return Classes(members, written_values(members), regions=True)
+
+
+def _parse_region(text: str, values: Sequence[int]) -> tuple[str, list[int]]:
+    """Read "tumour=1+2+4", or "1+2+4"."""
+    name, _, numbers = text.rpartition("=")
+    try:
+        members = [int(number) for number in numbers.split("+")]
+    except ValueError as error:
+        raise ValueError(f"regions: wanted labels as tumour=1+2+4, got {text!r}") from error
+    missing = sorted(set(members) - set(values))
+    if missing:
+        raise ValueError(
+            f"regions: wanted labels among {list(values)}, which the pool has; got {missing[0]} in {text!r}"
+        )
+    return name or numbers, members
+
+
+def written_values(members: Mapping[str, Sequence[int]]) -> list[int]:
+    """Return what each region is written with: its least label that no later region has.
+
+    Raises
+    ------
+    ValueError
+        If it has none.
+    """
+    own, rows = [], list(members.items())
+    for place, (name, values) in enumerate(rows):
+        rest = sorted(set(values) - {value for _, later in rows[place + 1 :] for value in later})
+        if not rest:
+            raise ValueError(
+                f"regions: wanted the wider region before the narrower, {name} has no label that the regions after it "
+                "have not"
+            )
+        own.append(rest[0])
+    return own

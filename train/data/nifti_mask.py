@@ -1,0 +1,90 @@
+"""Label maps and probabilities as NIfTI files on the grid of an image: its header is kept, field by field.
+
+Whatever a program makes of the image's header (codes, units, quaternion, values that it corrects), it makes of the
+mask's. The header is read as a scan reads it: by content, not by name.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dali_cr.index.statistics import canonical_view
+from dali_cr.volume.geometry import Geometry, VolumeError
+from dali_cr.volume.nifti import nifti_header, parse_header
+from dali_cr.volume.reader import read_nifti_head
+
+_UINT8, _FLOAT32 = 2, 16
+_SINGLE = {348: b"n+1", 540: b"n+2\0\r\n\x1a\n"}
+"""Magic of a single file, by the size of the header."""
+
+_OF_VALUES = ("cal_min", "cal_max", "intent_code", "intent_p1", "intent_p2", "intent_p3", "intent_name")
+"""Fields that tell what the image's values mean: cleared, as labels mean something else."""
+
+
+def encode_mask(labels: npt.NDArray[np.uint8], image: Path, geometry: Geometry) -> bytes:
+    """Return the content of a .nii that holds labels on the grid of an image.
+
+    Parameters
+    ----------
+    labels : (D, H, W) uint8
+        Along the axes of `geometry`.
+    image : Path
+        The NIfTI file, or the .hdr of a pair, whose grid it is.
+    geometry : Geometry
+        Of the image.
+
+    Raises
+    ------
+    dali_cr.VolumeError
+        If the image's header cannot be read any more, or is another than it was.
+    ValueError
+        If the labels have another shape than the image.
+    """
+    return _encode(labels[None], _UINT8, image, geometry)
+
+
+def encode_probabilities(shares: npt.NDArray[np.float32], image: Path, geometry: Geometry) -> bytes:
+    """Return the content of a .nii that holds probabilities on the grid of an image, its fourth axis the classes.
+
+    Parameters
+    ----------
+    shares : (K, D, H, W) float32
+        Along the axes of `geometry`.
+    image : Path
+        As of `encode_mask`.
+    geometry : Geometry
+        Of the image.
+
+    Raises
+    ------
+    dali_cr.VolumeError, ValueError
+        As of `encode_mask`.
+    """
+    return _encode(shares, _FLOAT32, image, geometry)
+
+
+def _encode(values: npt.NDArray[Any], code: int, image: Path, geometry: Geometry) -> bytes:
+    if values.shape[1:] != geometry.shape:
+        raise ValueError(f"labels: wanted shape {geometry.shape}, as {image} has, got {values.shape[1:]}")
+    head = read_nifti_head(image)
+    header, now = nifti_header(image, head), parse_header(image, head)[0]
+    if (now.shape, now.base, now.strides) != (geometry.shape, geometry.base, geometry.strides):
+        raise VolumeError(image, "changed since the scan: its voxels lie in another order; scan again")
+    rank, frames = min(int(header["dim"][0]), 3), len(values)
+    edges = [*header["dim"][1 : rank + 1], *[1] * (3 - rank), frames]
+    header["dim"] = [4 if frames > 1 else rank, *edges, 1, 1, 1]
+    header["pixdim"][4] = 1 if frames > 1 else header["pixdim"][4]
+    header["datatype"], header["bitpix"] = code, 8 * values.dtype.itemsize
+    header["scl_slope"], header["scl_inter"] = 1, 0
+    for name in _OF_VALUES:
+        header[name] = b"" if name == "intent_name" else 0
+    header["magic"], header["vox_offset"] = _SINGLE[int(header.sizeof_hdr)], header.single_vox_offset
+    raw = np.zeros((frames, geometry.voxels), values.dtype.newbyteorder(header.endianness))
+    for frame, own in zip(raw, values, strict=True):
+        canonical_view(frame, geometry)[...] = own
+    flag = bytes(header.single_vox_offset - int(header.sizeof_hdr))  # no extensions follow
+    return bytes(header.binaryblock + flag + raw.tobytes())

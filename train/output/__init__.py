@@ -1,0 +1,1 @@
+"""What commands write: whole files, names of their own, pictures. Knows no run."""

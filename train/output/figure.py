@@ -1,0 +1,19 @@
+"""Pictures as files."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dali_cr.system.whole import write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def write_figure(figure: Figure, path: Path, **how: Any) -> None:
+    """Write a picture whole or not at all, in the format that its suffix names; `how` is for `Figure.savefig`."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=path.suffix[1:], **how)
+    write_whole(path, buffer.getvalue())

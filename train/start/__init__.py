@@ -1,0 +1,1 @@
+"""How a command starts: its arguments, the settings of an earlier run, interrupts, missing packages."""

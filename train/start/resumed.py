@@ -1,0 +1,77 @@
+"""What ``--resume`` alone means: every setting that is not typed is that of the run in ``--out``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+
+from ..run.config import RunSettings
+from .restore import restore
+
+Settings = TypeVar("Settings", bound=RunSettings)
+
+_OF_A_COMMAND = ("out", "resume", "any_version")
+"""Settings of one start of a run, not of the run."""
+
+
+def find_out(arguments: Sequence[str]) -> tuple[Path | None, bool]:
+    """Return the folder that a command line names, None for none, and whether a run in it is to be resumed."""
+    words = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    words.add_argument("--resume", action="store_true")
+    words.add_argument("--out", type=Path)
+    typed = words.parse_known_args(arguments)[0]
+    return typed.out, typed.resume
+
+
+def find_resumed(arguments: Sequence[str]) -> dict[str, Any] | None:
+    """Return the config.json of the run that a command line resumes, None where it resumes none.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read.
+    """
+    out, resume = find_out(arguments)
+    path = out / "config.json" if resume and out else None
+    if path is None or not path.is_file():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        _ = content["config"], content["network"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"resume: wanted the config.json of a run, {path} is none: {error}") from error
+    return content
+
+
+def settings_of(kind: type[Settings], about: Mapping[str, Any], out: Path) -> Settings:
+    """Return the settings of a run, from its config.json, for the folder where it is now."""
+    kept = {name: value for name, value in about["config"].items() if name not in _OF_A_COMMAND}
+    return kind(**restore(kind, kept), out=out)
+
+
+def parse(kind: type[Settings], prog: str, arguments: Sequence[str], known: Settings | None = None) -> Settings:
+    """Read the settings of a command line.
+
+    Parameters
+    ----------
+    kind : dataclass
+    prog : str
+        What help calls the command.
+    arguments : sequence of str
+    known : dataclass instance, optional
+        Settings that hold where none are typed.
+    """
+    how: Any = {"prog": prog, "args": arguments, "config": (tyro.conf.FlagCreatePairsOff,)}
+    if known is None:
+        return tyro.cli(kind, **how)
+    # A flag that is set by default could not be typed any more: those of the run are set afterwards.
+    flags = {field.name: True for field in dataclasses.fields(known) if getattr(known, field.name) is True}
+    config = tyro.cli(kind, default=replace(known, **dict.fromkeys(flags, False)), **how)
+    return replace(config, **flags)
