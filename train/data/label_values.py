@@ -21,8 +21,8 @@ _SHOWN = 8
 """Most distinct values that a message lists."""
 
 
-def read_values(path: Path, geometry: Geometry, data: Path) -> npt.NDArray[np.uint8]:
-    """Read the numbers of a label volume, (D, H, W) along the axes of its geometry.
+def read_values(path: Path, geometry: Geometry | None = None) -> npt.NDArray[np.uint8]:
+    """Read the numbers of a label volume, canonical (D, H, W), or along the axes of a geometry.
 
     Numbers of 1, 2 or 4 bits in a PNG are those of the file, where images have them spread to 0...255; numbers that are
     whole to 1e-3, as a scale factor leaves them, are rounded.
@@ -30,9 +30,8 @@ def read_values(path: Path, geometry: Geometry, data: Path) -> npt.NDArray[np.ui
     Parameters
     ----------
     path : Path
-    geometry : Geometry
-    data : Path
-        The file that holds the voxels.
+    geometry : Geometry, optional
+        That of the file, with its axes in another order.
 
     Raises
     ------
@@ -40,6 +39,8 @@ def read_values(path: Path, geometry: Geometry, data: Path) -> npt.NDArray[np.ui
         If the file cannot be read, its compression is lossy, or a number is not whole or not from 0 to 255.
     """
     refuse_lossy(path)
+    own, data = reader.read_header(path)
+    geometry = geometry or own
     if geometry.frames != 1:
         raise VolumeError(path, f"wanted one label a voxel, got {geometry.frames} frames")
     values = read_voxels(geometry, data)[0]

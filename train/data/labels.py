@@ -159,8 +159,7 @@ def read_labels(path: Path, case: Case) -> Labels:
         If the file cannot be read, lies on another grid than the image, or holds what is no label.
     """
     refuse_lossy(path)
-    geometry, data = reader.read_header(path)
-    return read_values(path, _on_grid(path, geometry, case), data)
+    return read_values(path, _on_grid(path, reader.read_header(path)[0], case))
 
 
 def _on_grid(path: Path, geometry: Geometry, case: Case) -> Geometry:

@@ -15,8 +15,8 @@ from dali_cr.volume.images import is_image
 
 from ..output.files import write_whole
 from ..output.names import mask_name, probabilities_name
+from ..output.nifti_mask import encode_mask, encode_probabilities
 from .labels import Labels
-from .nifti_mask import encode_mask, encode_probabilities
 
 
 def mask_path(case: Case, out: Path) -> Path:

@@ -12,7 +12,7 @@ import dali_cr
 from dali_cr.volume.reader import read_header
 from tests.helpers.volumes import ORIENTATIONS, write_nifti
 from train.data.masks import write_mask
-from train.data.nifti_mask import encode_mask
+from train.output.nifti_mask import encode_mask
 
 KEPT = ("pixdim", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y",
         "qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units", "dim_info", "descrip")  # fmt: skip
