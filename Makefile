@@ -77,7 +77,7 @@ $(INSTALLED_BENCH): $(INSTALLED)
 	@$(PIP_INSTALL) -e ".[bench]"
 	@touch $@
 
-# What the tests compare with: the loaders of others, and nnU-Net's networks.
+# What the tests compare with: the loaders and the trainers of others, and nnU-Net's networks.
 $(INSTALLED_TEST): $(INSTALLED_BENCH)
-	@$(PIP_INSTALL) -e ".[nnunet]"
+	@$(PIP_INSTALL) -e ".[nnunet,integration]"
 	@touch $@

@@ -1,32 +1,41 @@
-"""`Loader`: the torch side. Tensors without a copy, the stream of sample numbers, ranks, and where it stands."""
+"""`Loader`: the torch side. Tensors without a copy, epochs of the stream of sample numbers, ranks, and its state."""
 
 from __future__ import annotations
 
+import os
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from dali_cr import extras
 from dali_cr.index.cases import Index
 from dali_cr.pipeline.advice import warn_of_padding
 from dali_cr.pipeline.graph import device_number, make_planner, make_source
-from dali_cr.pipeline.prefetch import Running
+from dali_cr.pipeline.prefetch import Made, Running
 from dali_cr.pipeline.raw import RawSource
+from dali_cr.plan.epochs import Epochs
 from dali_cr.plan.sample import SamplePlan
-from dali_cr.plan.stream import Stream
 from dali_cr.read.cache import Cache, open_cache
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.views import Views
-from dali_cr.volume.geometry import VolumeError
 
-_STATE_FORMAT = 1
+_STATE_FORMAT = 2
+"""Format 1 did not say where its epoch began; it can still be loaded."""
 
 
 class Loader:
-    """An endless stream of batches: by name, tensors on the device, and the sample numbers.
+    """Epochs of batches, or an endless stream of them: by name, tensors on the device, and the sample numbers.
+
+    An epoch is ``len(loader)`` full steps on every rank, as many as the samples of one pass over the data need; its
+    last step may reach into the next pass. Each ``for batch in loader`` is the next epoch, which goes on where the one
+    before ended; `break` skips the rest of one. After `load_state_dict`, and after an error, the first one finishes
+    the epoch that was interrupted. All iterators share one place in the stream: a new one ends those before it.
 
     Of pairs: "disordered" and "target" (B, C, D, H, W). Of views: "view" and "target" (B, 2, C, D, H, W), corrupted and
-    clean, and "local" (B, locals, C, d, h, w). Of both: "sample" (B,) int64, on the CPU.
+    clean, and "local" (B, locals, C, d, h, w). Of both: "sample" (B,) int64, on the CPU, and "case", the B names.
 
     Parameters
     ----------
@@ -38,8 +47,8 @@ class Loader:
     seed : int
         Sample n is a pure function of (seed, n), the index and the recipe.
     epochs : int, optional
-        End after so many epochs, each sample number delivered once over all ranks, the last step short. Without it the
-        stream has no end.
+        For evaluation: every ``for batch in loader`` is so many exact passes over the data, from sample number 0 on,
+        each sample number once over all ranks, the last step short. The ranks must be able to share them evenly.
     rank, world_size : int, optional
         From `torch.distributed` where it runs, else 0 and 1.
     threads : int, optional
@@ -60,6 +69,9 @@ class Loader:
         which `Views` are worth. Each needs some 100 MB.
     dims : 3 or 2
         With 2, for crops and views one voxel thick, tensors are without the axis D: (B, C, H, W).
+    transform : callable, optional
+        From the batch to what is delivered in its place: more augmentation, other names. It is called when a batch is
+        asked for, in the caller's thread, and on a GPU on the current stream.
 
     Raises
     ------
@@ -67,6 +79,9 @@ class Loader:
         If the recipe cannot be applied to the index, or an argument is not as above.
     ImportError
         If an extra is missing.
+    RuntimeError
+        If it is made in a worker of a torch DataLoader, or used in another process than the one that made it; or if it
+        was made before the process group, and would give all ranks the same.
 
     Warns
     -----
@@ -83,6 +98,8 @@ class Loader:
     >>> batch = next(iter(loader))
     >>> batch["disordered"].shape, batch["sample"].tolist()
     (torch.Size([2, 1, 16, 32, 32]), [0, 1])
+    >>> [batch["sample"].tolist() for _, batch in zip(range(3), loader.stream())]
+    [[2, 3], [4, 5], [6, 7]]
     >>> loader.close()
     """
 
@@ -104,25 +121,28 @@ class Loader:
         timeout: float = 600.0,
         processes: bool = False,
         dims: int = 3,
+        transform: Callable[[dict[str, Any]], Any] | None = None,
     ) -> None:
         _check_dims(dims, recipe)
-        if epochs is not None and epochs < 0:
-            raise ValueError(f"epochs: wanted None or a number of at least 0, got {epochs}")
         if processes and device_number(str(device)) is not None:
             raise ValueError(
                 f"processes: wanted False on {device!r}, where threads only read and the GPU does the rest"
             )
         self._torch = extras.load("torch")
+        _refuse_worker(self._torch)
+        self._process = os.getpid()
         here, everyone = _ranks(self._torch)
+        self._ranks = (here, everyone) if rank is None and world_size is None else None
         self.index, self.recipe, self.seed, self.device = index, recipe, seed, str(device)
         self._planner = make_planner(index, recipe, seed)
-        self._stream = Stream(
+        self._epochs = Epochs(
+            self._planner.epoch_length,
             batch_size,
-            end=None if epochs is None else epochs * self._planner.epoch_length,
             rank=here if rank is None else rank,
             world_size=everyone if world_size is None else world_size,
+            passes=epochs,
         )
-        if self._stream.rank == 0:
+        if self._epochs.rank == 0:
             warn_of_padding(index, recipe)
         self._options: dict[str, Any] = {
             "threads": threads,
@@ -132,18 +152,41 @@ class Loader:
         }
         self._levels = [cache] if isinstance(cache, str) else list(cache)
         self._cache: Cache | None = None
-        self._prefetch, self._dims = prefetch, dims
+        self._prefetch, self._dims, self._transform = prefetch, dims, transform
         self._device_number = device_number(self.device)
         self._running: Running | None = None
         self._finalizer: Any = None
-        self._step = 0
+        self._turn = 0
         self._broken: dict[int, str] = {}
-        self._run()
+        self._start()
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Go on with the first batch that was not delivered yet."""
-        while (batch := self._next()) is not None:
-            yield batch
+    def __len__(self) -> int:
+        """Return the steps of an epoch, the same on every rank."""
+        return self._epochs.steps
+
+    def __iter__(self) -> Iterator[Any]:
+        """Return an iterator over the next epoch, which begins when its first batch is asked for."""
+        self._refuse_other_process()
+        return self._one_epoch()
+
+    def stream(self) -> Iterator[Any]:
+        """Return an iterator that goes on with the first batch that was not delivered yet, and never ends.
+
+        Raises
+        ------
+        ValueError
+            If the loader has `epochs`, which end.
+        """
+        self._refuse_other_process()
+        if self._epochs.passes:
+            raise ValueError("stream: a Loader with epochs= has an end; leave epochs out for an endless stream")
+        return self._endless()
+
+    def __repr__(self) -> str:
+        place = f"{len(self)} steps an epoch, next sample {self.next_sample}"
+        recipe = type(self.recipe).__name__
+        size = f"batch_size={self._epochs.batch_size}"
+        return f"Loader({self.index!r}, {recipe}, {size}, device={self.device!r}, seed={self.seed}: {place})"
 
     def __enter__(self) -> Loader:
         return self
@@ -151,39 +194,48 @@ class Loader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a Loader cannot be pickled, as for a worker of a torch DataLoader: it reads with threads of its own; "
+            "iterate over the Loader itself, or make one in each process"
+        )
+
     @property
     def next_sample(self) -> int:
         """The first sample number that no rank has been given."""
-        return self._stream.after(self._step)
+        return self._epochs.next
 
     @property
     def skipped(self) -> dict[str, str]:
         """Cases that could not be read (with `on_error="skip"`), and why."""
-        broken = self._running.source.broken if self._running else self._broken
+        broken = self._known_broken()
         return {self.index.cases[case].name: reason for case, reason in sorted(broken.items())}
 
     def plan(self, number: int) -> SamplePlan:
         """Return what a sample is: its case and path, and the origin, flips and swaps of its crop, or of its views."""
-        broken = self._running.source.broken if self._running else self._broken
+        broken = self._known_broken()
         return self._planner.draw([number], broken)[0]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the stream stands: plain numbers and strings.
+        """Return the place in the stream and in its epoch: plain numbers and strings.
 
         Batches that were made ahead but not delivered are not counted.
         """
-        broken = self._running.source.broken if self._running else self._broken
+        broken = self._known_broken()
         return {
             "format": _STATE_FORMAT,
             "seed": self.seed,
             "next": self.next_sample,
+            "epoch_start": self._epochs.first,
             "index": self.index.fingerprint,
             "recipe": self.recipe.fingerprint,
             "broken": {str(case): reason for case, reason in broken.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where another loader stood; batch size and world size may differ.
+        """Go on where another loader was; batch size and world size may differ.
+
+        The next ``for batch in loader`` finishes the epoch that was interrupted; if it had ended, it begins the next.
 
         Parameters
         ----------
@@ -193,29 +245,27 @@ class Loader:
         Raises
         ------
         ValueError
-            If it is of other data, another recipe or another seed; the message says which. If it has another format.
+            If it is of other data, another recipe, another seed or a later version; the message says which.
         """
-        own = self.state_dict()
-        if state.get("format") != own["format"]:
+        self._refuse_other_process()
+        if state.get("format") not in range(1, _STATE_FORMAT + 1):
             raise ValueError(
-                f"state: wanted format {own['format']}, got {state.get('format')}; load it with the release of dali-cr "
-                "that saved it, or start a new stream"
+                f"state: wanted one of format 1 to {_STATE_FORMAT}, got {state.get('format')!r}; "
+                "load it with the version of dali-cr that wrote it"
             )
+        own = self.state_dict()
         differing = [name for name in ("seed", "index", "recipe") if state.get(name) != own[name]]
         if differing:
             raise ValueError(
                 f"state: wanted one of the same seed, index and recipe, but {', '.join(differing)} differ; "
                 "build the loader as it was, or start a new stream"
             )
-        self.close()
-        self._stream = Stream(
-            self._stream.batch_size,
-            start=int(state["next"]),
-            end=self._stream.end,
-            rank=self._stream.rank,
-            world_size=self._stream.world_size,
-        )
-        self._step, self._broken = 0, {int(case): reason for case, reason in state["broken"].items()}
+        self._epochs.move(int(state["next"]), state.get("epoch_start"))
+        self._turn += 1
+        broken = {int(case): reason for case, reason in state["broken"].items()}
+        if broken != self._known_broken():
+            self.close()
+        self._broken = broken
 
     def cache_report(self) -> dict[str, dict[str, float]]:
         """Return the bytes kept, the budget, and this process's hits and misses of each cache level."""
@@ -224,49 +274,115 @@ class Loader:
         return {**own, **(self._cache.report() if self._cache else {})}
 
     def close(self) -> None:
-        """Stop the threads and let go of the caches; iterating again starts them anew, with the next batch."""
-        if self._running:
+        """Stop the threads, destroy the pipeline and let go of the caches; iterating again starts them anew.
+
+        In a forked child it does nothing: all of these belong to the process that made the loader.
+        """
+        if self._running and os.getpid() == self._process:
             self._broken = dict(self._running.source.broken)
             self._running, self._cache = None, None
             self._finalizer()
 
-    def _run(self) -> Running:
+    def _known_broken(self) -> dict[int, str]:
+        """Return the cases that could not be read so far, and why."""
+        return self._running.source.broken if self._running else self._broken
+
+    def _start(self) -> Running:
         """Return the running pipeline, started if there is none."""
+        self._refuse_other_process()
         if self._running is None:
-            stream = Stream(
-                self._stream.batch_size, self.next_sample, self._stream.end, self._stream.rank, self._stream.world_size
-            )
             self._cache = self._cache or open_cache(self._levels, self.index)
+            stream = self._epochs.stream()
             source = make_source(self._planner, stream, self.device, self._levels, cache=self._cache, **self._options)
             source.broken.update(self._broken)
-            self._stream, self._step = stream, 0
             self._running = Running(source, self.device, self._prefetch)
-            self._finalizer = weakref.finalize(self, _close, self._running, self._cache)
+            self._finalizer = weakref.finalize(self, _close, self._running, self._cache, self._process)
         return self._running
 
-    def _next(self) -> dict[str, Any] | None:
-        """Return the next batch, or None at the end."""
-        numbers = self._stream.numbers(self._step)
-        if not numbers.size:
-            return None
-        running = self._run()
-        numbers = self._stream.numbers(self._step)
+    def _one_epoch(self) -> Iterator[Any]:
+        self._refuse_late_ranks()
+        self._turn = turn = self._turn + 1
+        self._epochs.begin()
+        for step in range(self._epochs.steps_left):
+            if step:
+                self._refuse_replaced(turn)
+            yield self._next()
+
+    def _endless(self) -> Iterator[Any]:
+        self._refuse_late_ranks()
+        self._turn = turn = self._turn + 1
+        while True:
+            self._epochs.go_on()
+            yield self._next()
+            self._refuse_replaced(turn)
+
+    def _refuse_late_ranks(self) -> None:
+        """Refuse ranks of which the loader did not know when it was made: each would deliver the same samples."""
+        if self._ranks and self._ranks[1] < _ranks(self._torch)[1]:
+            raise RuntimeError(
+                f"this Loader was made before torch.distributed had its {_ranks(self._torch)[1]} ranks, which would "
+                "all deliver the same samples; make it after init_process_group (with Lightning, in train_dataloader), "
+                "or pass rank and world_size"
+            )
+
+    def _refuse_replaced(self, turn: int) -> None:
+        """Refuse to go on with an iterator that another one, or a state, has replaced."""
+        if turn != self._turn:
+            raise RuntimeError(
+                "this iterator has ended: a newer one over the same Loader was begun, or a state was loaded, and a "
+                "Loader has one place in its stream; make a Loader for each loop"
+            )
+
+    def _refuse_other_process(self) -> None:
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                f"this Loader was made in process {self._process} and is used in {os.getpid()}, a forked child such as "
+                "a worker of a torch DataLoader, where its threads do not exist; iterate over the Loader itself, in "
+                "the process that made it"
+            )
+
+    def _next(self) -> Any:
+        """Return the next batch."""
+        numbers = self._epochs.numbers()
         try:
-            tensors = running.take()
-        except VolumeError:
+            batch = self._name(self._start().take(self._epochs.next), numbers)
+        except Exception:
+            self._epochs.leave_unfinished()
             self.close()
             raise
-        self._step += 1
+        self._epochs.advance()
+        return batch
+
+    def _name(self, made: Made, numbers: npt.NDArray[np.int64]) -> Any:
+        """Return a batch as it is delivered."""
+        tensors = made.tensors
         if self._dims == 2:
             tensors = {name: tensor.squeeze(-3) for name, tensor in tensors.items()}
         # Copied: NumPy's memory is let go of under the interpreter's lock, for which the readers' threads wait in turn.
-        return {**tensors, "sample": self._torch.tensor(numbers)}
+        sample = self._torch.tensor(numbers)
+        batch = {**tensors, "sample": sample, "case": [self.index.cases[case].name for case in made.cases]}
+        return self._transform(batch) if self._transform else batch
 
 
-def _close(running: Running, cache: Cache) -> None:
-    """Stop the threads, then let go of what they read through."""
-    running.close()
-    cache.close()
+def _close(running: Running, cache: Cache, process: int) -> None:
+    """Stop the threads, then let go of what they read through; in a forked child leave both alone."""
+    if os.getpid() == process:
+        running.close()
+        cache.close()
+
+
+def _refuse_worker(torch: Any) -> None:
+    """Refuse to make a Loader in a DataLoader's worker: each worker would deliver the same samples.
+
+    Raises
+    ------
+    RuntimeError
+    """
+    if torch.utils.data.get_worker_info() is not None:
+        raise RuntimeError(
+            "a Loader is not for a worker of a torch DataLoader: it reads with threads of its own, and each worker "
+            "would deliver the same samples; iterate over the Loader itself"
+        )
 
 
 def _check_dims(dims: int, recipe: Restoration | Views) -> None:

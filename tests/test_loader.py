@@ -25,7 +25,7 @@ def loader(index: dali_cr.Index, **options: Any) -> dali_cr.Loader:
 def samples(stream: dali_cr.Loader, steps: int | None = None) -> dict[int, bytes]:
     """Return what each sample number delivered."""
     out: dict[int, bytes] = {}
-    for step, batch in enumerate(stream):
+    for step, batch in enumerate(stream.stream() if steps else stream):
         for i, number in enumerate(batch["sample"].tolist()):
             assert number not in out
             out[number] = batch["disordered"][i].numpy().tobytes() + batch["target"][i].numpy().tobytes()
@@ -43,7 +43,8 @@ def known(mixed_index: dali_cr.Index) -> dict[int, bytes]:
 def test_what_a_batch_is(mixed_index: dali_cr.Index) -> None:
     with loader(mixed_index) as stream:
         batch = next(iter(stream))
-        assert set(batch) == {"disordered", "target", "sample"}
+        assert set(batch) == {"disordered", "target", "sample", "case"}
+        assert batch["case"] == [mixed_index.cases[stream.plan(i).case].name for i in range(4)]
         for name in ("disordered", "target"):
             assert batch[name].shape == (4, 1, 16, 20, 24)
             assert batch[name].dtype == torch.float32
@@ -70,10 +71,9 @@ def test_whatever_world_size_and_each_number_once(
 ) -> None:
     got: list[tuple[int, bytes]] = []
     for rank in range(world_size):
-        with loader(mixed_index, epochs=3, rank=rank, world_size=world_size) as stream:
+        with loader(mixed_index, epochs=6, rank=rank, world_size=world_size) as stream:
             got += samples(stream).items()
-            assert next(iter(stream), None) is None
-    assert sorted(n for n, _ in got) == list(range(3 * len(mixed_index)))
+    assert sorted(n for n, _ in got) == list(range(6 * len(mixed_index)))
     assert all(known[n] == content for n, content in got if n in known)
 
 
@@ -120,7 +120,7 @@ def test_state_is_plain_and_names_what_differs(mixed_index: dali_cr.Index, chann
 def test_tensors_outlive_their_batch(mixed_index: dali_cr.Index) -> None:
     """No copy is made: what DALI reuses must not be what somebody still holds."""
     with loader(mixed_index) as stream:
-        kept = [batch["target"] for batch, _ in zip(stream, range(12), strict=False)]
+        kept = [batch["target"] for batch, _ in zip(stream.stream(), range(12), strict=False)]
         copies = [tensor.clone() for tensor in kept]
         samples(stream, 12)
     del stream
@@ -144,7 +144,7 @@ def test_a_broken_file_raises_after_the_batches_before_it(breakable: dali_cr.Ind
         first = min(n for n in range(number + 1) if breakable.root / stream.plan(n).path == path)
         got: dict[int, bytes] = {}
         with pytest.raises(dali_cr.VolumeError, match=path.name):
-            for batch in stream:
+            for batch in stream.stream():
                 got[int(batch["sample"])] = batch["disordered"][0].numpy().tobytes()
         assert sorted(got) == list(range(first))
         assert stream.next_sample == first
@@ -177,6 +177,8 @@ def test_skip_counts_and_is_kept_in_the_state(breakable: dali_cr.Index) -> None:
         {"device": "cuda:x"},
         {"seed": -1},
         {"epochs": -1},
+        {"epochs": 0},
+        {"epochs": 1, "rank": 0, "world_size": 2},
         {"threads": 0},
         {"rank": 3},
     ],
@@ -185,6 +187,51 @@ def test_skip_counts_and_is_kept_in_the_state(breakable: dali_cr.Index) -> None:
 def test_refuses_at_once(mixed_index: dali_cr.Index, wrong: dict) -> None:
     with pytest.raises(ValueError, match="wanted"):
         loader(mixed_index, **wrong)
+
+
+def test_a_transform_makes_what_is_delivered(mixed_index: dali_cr.Index) -> None:
+    def rename(batch: dict[str, Any]) -> tuple[torch.Tensor, list[str]]:
+        return batch["target"] * 2, batch["case"]
+
+    with loader(mixed_index) as plain, loader(mixed_index, transform=rename) as doubled:
+        for one, (target, names) in zip(plain, doubled, strict=True):
+            assert torch.equal(one["target"] * 2, target)
+            assert one["case"] == names
+
+
+def test_a_transform_that_fails_loses_no_batch(mixed_index: dali_cr.Index) -> None:
+    fails = [False, True, False]
+
+    def fail(batch: dict[str, Any]) -> dict[str, Any]:
+        if fails.pop(0):
+            raise KeyError("mine")
+        return batch
+
+    with loader(mixed_index, transform=fail) as stream:
+        batches = iter(stream)
+        assert next(batches)["sample"].tolist() == [0, 1, 2, 3]
+        with pytest.raises(KeyError, match="mine"):
+            next(batches)
+        assert next(iter(stream))["sample"].tolist() == [4, 5, 6, 7]
+
+
+def test_names_of_cases_that_took_the_place_of_broken_ones(breakable: dali_cr.Index) -> None:
+    gone = breakable.cases[3]
+    (breakable.root / gone.volumes[0].path).unlink()
+    with loader(breakable, on_error="skip") as stream:
+        for batch in stream:
+            numbers = batch["sample"].tolist()
+            assert batch["case"] == [breakable.cases[stream.plan(n).case].name for n in numbers]
+            assert gone.name not in batch["case"]
+
+
+def test_its_repr_is_short(mixed_index: dali_cr.Index) -> None:
+    with loader(mixed_index) as stream:
+        next(iter(stream))
+        wanted = (
+            f"Loader({mixed_index!r}, Restoration, batch_size=4, device='cpu', seed=5: 3 steps an epoch, next sample 4)"
+        )
+        assert repr(stream) == wanted
 
 
 def test_refuses_an_index_of_mixed_channels(mixed_index: dali_cr.Index) -> None:
@@ -210,7 +257,7 @@ def test_gloo_ranks_share_the_stream(mixed_index: dali_cr.Index, tmp_path: Path)
         "index = dali_cr.Index.load(sys.argv[3])\n"
         "recipe = dali_cr.Restoration(crop=(16, 20, 24), swap=dali_cr.Swap(8, (2, 6)))\n"
         "with dali_cr.Loader(index, recipe, batch_size=2, device='cpu') as loader:\n"
-        "    for batch, _ in zip(loader, range(2)): print(*batch['sample'].tolist())\n"
+        "    for _, batch in zip(range(2), loader.stream()): print(*batch['sample'].tolist())\n"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "store")]
     running = [
@@ -219,6 +266,18 @@ def test_gloo_ranks_share_the_stream(mixed_index: dali_cr.Index, tmp_path: Path)
     ]
     printed = [process.communicate(timeout=120)[0].split() for process in running]
     assert printed == [["0", "1", "4", "5"], ["2", "3", "6", "7"]]
+
+
+def test_ranks_that_came_later_are_refused(mixed_index: dali_cr.Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under Lightning, which makes its process group when a script has made its loader."""
+    with loader(mixed_index) as late, loader(mixed_index, rank=0, world_size=1) as alone:
+        monkeypatch.setattr("dali_cr.loader._ranks", lambda torch: (1, 2))
+        for batches in (iter(late), late.stream()):
+            with pytest.raises(RuntimeError, match="before torch.distributed had its 2 ranks"):
+                next(batches)
+        assert next(iter(alone))["sample"].tolist() == [0, 1, 2, 3]
+    with loader(mixed_index) as second:
+        assert next(iter(second))["sample"].tolist() == [4, 5, 6, 7]
 
 
 def test_scan_read_and_swap_without_any_extra() -> None:

@@ -416,7 +416,7 @@ def train(run: Run) -> dict[str, Any]:
     )
     run.module.train()
     with run.batches.loader, Record(config.out, done if run.state else None) as record:
-        total = loop.run(iter(run.batches), record, done, total)
+        total = loop.run(run.batches.stream(), record, done, total)
     for name, reason in run.batches.loader.skipped.items():
         print(f"skipped    {name}: {reason}")
     scores = run.task.score(run.module, run.supervised.parts[config.score])

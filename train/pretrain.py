@@ -298,11 +298,11 @@ def train(run: Run) -> dict[str, Any]:
     )
     if not ranks.is_first():
         with run.loader:
-            return report_of(run, config.steps, loop.run(iter(run.loader), None, done, total), {})
+            return report_of(run, config.steps, loop.run(run.loader.stream(), None, done, total), {})
     with run.loader, Record(config.out, done if run.state else None) as record:
         if run.state is None:
             measure(run, record, step=0)
-        total = loop.run(iter(run.loader), record, done, total)
+        total = loop.run(run.loader.stream(), record, done, total)
         result = measure(run, record, config.steps)
     for name, reason in run.loader.skipped.items():
         print(f"skipped    {name}: {reason}")

@@ -74,8 +74,8 @@ class Loader(Reader):
 
     def batches(self) -> Iterator[tuple[int, Arrays]]:
         """Yield the loader's batches."""
-        for batch in self._loader:
-            yield len(batch["sample"]), tuple(array for name, array in batch.items() if name != "sample")
+        for batch in self._loader.stream():
+            yield len(batch["sample"]), tuple(array for name, array in batch.items() if name not in ("sample", "case"))
 
     def report(self) -> dict[str, Any]:
         """Return what the caches hold and how often they were of use."""

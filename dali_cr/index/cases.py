@@ -8,11 +8,11 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -73,6 +73,9 @@ class Volume:
         """What the same image has in common with this one, whether or not its index has the hash of its content."""
         return frozenset({f"{self.sha256}#{self.frame}", self.content_sha256} - {""})
 
+    def __repr__(self) -> str:
+        return f"Volume({self.path!r}, {self.dtype}, {_times(self.shape)})"
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Canonical (D, H, W)."""
@@ -100,6 +103,9 @@ class Case:
 
     name: str
     volumes: tuple[Volume, ...]
+
+    def __repr__(self) -> str:
+        return f"Case({self.name!r}, {_count(len(self.volumes), 'channel')}, {_times(self.shape)})"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -147,6 +153,23 @@ class Index:
     def __len__(self) -> int:
         return len(self.cases)
 
+    def __iter__(self) -> Iterator[Case]:
+        return iter(self.cases)
+
+    @overload
+    def __getitem__(self, place: int) -> Case: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Index: ...
+
+    def __getitem__(self, place: int | slice) -> Case | Index:
+        """Return a case, or an index of the cases of a slice."""
+        return self._of(self.cases[place]) if isinstance(place, slice) else self.cases[place]
+
+    def __repr__(self) -> str:
+        refused = f", {_count(len(self.problems), 'problem')}" if self.problems else ""
+        return f"Index({str(self.root)!r}, {_count(len(self), 'case')}{refused})"
+
     @property
     def channels(self) -> int:
         """Channels of every case.
@@ -175,6 +198,34 @@ class Index:
         """Names of cases that have a channel of equal content, in groups of two or more."""
         names = [[self.cases[place].name for place in group] for group in connected(map(_contents, self.cases))]
         return tuple(tuple(group) for group in names if len(group) > 1)
+
+    def subset(self, which: Iterable[str] | Callable[[Case], object]) -> Index:
+        """Return an index of some of the cases, in the same order.
+
+        Parameters
+        ----------
+        which : iterable of str, or callable
+            Names of cases; or a function of a `Case` that says whether it is taken.
+
+        Returns
+        -------
+        subset : Index
+            Without the problems, which are those of the whole.
+
+        Raises
+        ------
+        ValueError
+            If a name is not that of a case.
+        """
+        if callable(which):
+            return self._of(tuple(case for case in self.cases if which(case)))
+        if isinstance(which, str):
+            raise ValueError(f"subset: wanted names of cases, got the string {which!r}; take [{which!r}]")
+        names = set(which)
+        if unknown := sorted(names - {case.name for case in self.cases}):
+            more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+            raise ValueError(f"subset: wanted names of cases, got {', '.join(map(repr, unknown[:3]))}{more}")
+        return self._of(tuple(case for case in self.cases if case.name in names))
 
     def split(
         self, fractions: Sequence[float], seed: int = 0, together: Iterable[Iterable[str]] = ()
@@ -218,10 +269,10 @@ class Index:
         ends = np.cumsum(sizes)
         drawn = (order[end - size : end] for size, end in zip(sizes, ends, strict=True))
         parts = (sorted(place for group in part for place in groups[group]) for part in drawn)
-        return tuple(
-            replace(self, cases=tuple(self.cases[i] for i in part), problems=(), set_aside=(), ignored={})
-            for part in parts
-        )
+        return tuple(self._of(tuple(self.cases[i] for i in part)) for part in parts)
+
+    def _of(self, cases: tuple[Case, ...]) -> Index:
+        return replace(self, cases=cases, problems=(), set_aside=(), ignored={})
 
     def _groups(self, together: Iterable[Iterable[str]]) -> list[list[int]]:
         """Return the places of cases that stay in one part of a split."""
@@ -302,6 +353,14 @@ class Index:
 def _contents(case: Case) -> set[str]:
     """Return the hashes of the content of a case's channels, as far as they are known."""
     return {volume.content_sha256 for volume in case.volumes} - {""}
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))
 
 
 def refuse_empty(index: Index) -> None:

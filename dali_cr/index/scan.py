@@ -18,7 +18,7 @@ from dali_cr.index.content import content_hash
 from dali_cr.index.files import Found, Globs
 from dali_cr.index.grouping import FourthAxis, gather_cases, too_many_frames
 from dali_cr.index.labels import find_labels
-from dali_cr.index.layout.listing import EVERY_VOLUME, Layout, Listing, list_files
+from dali_cr.index.layout.listing import EVERY_VOLUME, Layout, Listing, list_files, list_given
 from dali_cr.index.layout.walk import Roots
 from dali_cr.index.statistics import measure
 from dali_cr.index.workers import ask_each
@@ -32,9 +32,10 @@ Frames = dict[str, list[Volume]]
 
 
 def scan(
-    root: Roots,
+    root: Roots | None = None,
     pattern: Globs = (),
     *,
+    files: Sequence[str | os.PathLike[str]] | None = None,
     layout: Layout = "auto",
     channels: Sequence[str] = (),
     include: Globs = (),
@@ -53,7 +54,7 @@ def scan(
     ----------
     root : path or sequence of paths
         With several, paths are relative to the folder they share. Or one CSV file with a column `path`, and where
-        wanted `case`, or `case` and `channel`.
+        wanted `case`, or `case` and `channel`. With `files`, where they lie, if not in the present folder.
     pattern : str or sequence of str
         Globs, relative to each root: `*` and `?` stay within a folder name, `**/` is any number of folders. PNG and
         JPEG images are found by theirs, such as ``"**/*.png"``.
@@ -66,6 +67,9 @@ def scan(
         without `derivatives`; where that leaves most subjects without a channel or on several grids, each file is a
         case. "files": each NIfTI file is a case. "auto" is nnU-Net's or BIDS's where it is recognised, else "files";
         `index.layout` tells.
+    files : sequence of path, optional
+        Instead of what is found under `root`: these, all of them, even those that look like labels. With a pattern,
+        it says which part of their names is the case and which the channel.
     channels : sequence of str
         With `{channel}` or a layout of channels: which ones a case must have, in this order; others are no match.
         Without it, all that were found, sorted.
@@ -91,7 +95,7 @@ def scan(
     Raises
     ------
     FileNotFoundError
-        If a root is no folder, or nothing under it matches.
+        If a root is no folder, nothing under it matches, or a listed file is not there.
     ValueError
         If an argument is not as above, or no single way to divide names into case and channel makes all cases alike.
 
@@ -105,12 +109,17 @@ def scan(
     """
     if fourth_axis not in ("channels", "cases"):
         raise ValueError(f"fourth_axis: wanted 'channels' or 'cases', got {fourth_axis!r}")
-    listing = list_files(root, pattern, layout, channels, include, exclude)
-    top, files = listing.top, listing.files
-    volumes = _still_known(top, files, known)
+    if files is not None:
+        listing = list_given(root, files, pattern, layout, channels, include, exclude)
+    elif root is None:
+        raise ValueError("scan: wanted a root, or files, got neither")
+    else:
+        listing = list_files(root, pattern, layout, channels, include, exclude)
+    top, found = listing.top, listing.files
+    volumes = _still_known(top, found, known)
     ask = partial(read_volumes, top, fourth_axis=fourth_axis)
-    read, refused = _read_all(ask, [path for path in files if path not in volumes], executor, progress)
-    volumes = {path: frames for path in files if (frames := volumes.get(path) or read.get(path))}
+    read, refused = _read_all(ask, [path for path in found if path not in volumes], executor, progress)
+    volumes = {path: frames for path in found if (frames := volumes.get(path) or read.get(path))}
     return _make_index(listing, volumes, refused, fourth_axis)
 
 

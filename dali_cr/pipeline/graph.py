@@ -29,6 +29,7 @@ from dali_cr.read.cache import Cache, open_cache, parse_cache
 from dali_cr.read.gpu import Arena
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.views import Views
+from dali_cr.system.forks import keep_from_children
 
 Node = Any
 """A DALI `DataNode`."""
@@ -227,6 +228,9 @@ def device_number(device: str) -> int | None:
 def external(batch: Callable[[int], tuple[Any, ...]], outputs: int) -> tuple[Node, ...]:
     """Return an `external_source` over a function of the batch's number; DALI calls it ahead of time."""
     fn = extras.load("nvidia.dali.fn")
+    pipeline = extras.load("nvidia.dali").Pipeline.current()
+    if pipeline is not None:
+        keep_from_children(pipeline)
     return tuple(fn.external_source(lambda info: batch(info.iteration), num_outputs=outputs, batch_info=True))
 
 

@@ -2,17 +2,71 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any
 
 from dali_cr import extras
 from dali_cr.pipeline.graph import AnySource, build_pipeline, device_number
+from dali_cr.pipeline.source import Source
 from dali_cr.pipeline.threads import Ahead
+from dali_cr.system.forks import keep_from_children
 from dali_cr.volume.geometry import VolumeError
 
 _KEPT_READY = 1
 """Batches that a CPU's pipeline has ready as tensors, beyond those that DALI prefetches."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A batch that the pipeline has made: its tensors by name, and the place of each sample's case in the index."""
+
+    tensors: dict[str, Any]
+    cases: list[int]
+
+
+class _Answers:
+    """What DALI calls: the source's batches, and the errors of those that were made ahead.
+
+    It must not refer to the pipeline: a cycle would leave the pipeline's end to the garbage collector.
+    """
+
+    def __init__(self, source: Source[Any]) -> None:
+        self.source = source
+        self.cases: dict[int, list[int]] = {}
+        self.errors: dict[int, VolumeError] = {}
+        self._asked = self._wanted = 0
+        self._lock = threading.Lock()  # the pipeline may run in a thread of its own
+
+    def seek(self, number: int) -> int:
+        """Go on from another sample number; return the step that will have it."""
+        with self._lock:
+            self._wanted = self.source.seek(number, self._asked)
+            return self._wanted
+
+    def batch(self, k: int) -> tuple[Any, ...]:
+        """Return batch k; after one that failed, or past the end, one that is not delivered.
+
+        DALI asks ahead: an error raised here would come before the good batches in between.
+        """
+        with self._lock:
+            self._asked = k + 1
+            failed = any(step >= self._wanted for step in self.errors)
+            begun = None if failed else self.source.begin(k)
+        if begun:
+            try:
+                batch = self.source.finish(begun)
+            except VolumeError as error:
+                self.errors[k] = error
+            else:
+                self.cases[k] = [plan.case for plan in batch.plans]
+                arrays: tuple[Any, ...] = batch.arrays
+                return arrays
+        return self.source.blank()
 
 
 class Running:
@@ -24,54 +78,69 @@ class Running:
 
     def __init__(self, source: AnySource, device: str, prefetch: int) -> None:
         self.source = source
-        self._errors: dict[int, BaseException] = {}
         self._torch = extras.load("torch")
-        self._pipeline = build_pipeline(source, device, prefetch=prefetch, batch=self._batch)
-        self._steps = count()
-        on_gpu = device_number(device) is not None
-        self._ahead = None if on_gpu else Ahead(lambda: self._run(next(self._steps)), _KEPT_READY)
-        self._given: deque[dict[str, Any]] = deque()
+        self._answers = _Answers(source)
+        pipeline = build_pipeline(source, device, prefetch=prefetch, batch=self._answers.batch)
+        self._run: Callable[..., Made | VolumeError] | None = partial(
+            _run, pipeline, self._answers, self._torch.from_dlpack, count()
+        )
+        self._device_number = device_number(device)
+        self._ahead = Ahead(self._run, _KEPT_READY) if self._device_number is None else None
+        self._given: deque[Made] = deque()
+        self._step = 0
+        keep_from_children(self)
 
-    def take(self) -> dict[str, Any]:
-        """Return the tensors of the next step, by name.
+    def take(self, number: int) -> Made:
+        """Return the batch of the step that begins with a sample number; fastest for the one after the last.
 
         Raises
         ------
         VolumeError
             If a file of this very step could not be read.
         """
+        stream = self.source.stream
+        wanted = self._step
+        if stream.start + wanted * stream.step_size != number:
+            wanted = self._answers.seek(number)
+        # To let go of a batch while the threads make the next takes 1 ms: the caller's last but one goes first.
+        while len(self._given) > 1:
+            self._given.popleft()
+        while self._step <= wanted:
+            made = self._next()
+            self._step += 1
+        if isinstance(made, VolumeError):
+            raise made
         if self._ahead:
-            # To let go of a batch while the threads make the next takes 1 ms: the caller's last but one goes first.
-            while len(self._given) > 1:
-                self._given.popleft()
-            self._given.append(self._ahead.take())
-            return self._given[-1]
-        stream = self._torch.cuda.current_stream(self._pipeline.device_id)
-        return self._run(next(self._steps), stream.cuda_stream)
+            self._given.append(made)
+        return made
 
     def close(self) -> None:
-        """Stop the threads."""
+        """Stop the threads and destroy the pipeline."""
         if self._ahead:
             self._ahead.close()
+        self._ahead = self._run = None
+        self._given.clear()
         self.source.close()
 
-    def _run(self, step: int, *stream: int) -> dict[str, Any]:
-        """Run the pipeline; on a GPU the outputs come on a stream."""
-        outputs = self._pipeline.run(*stream)
-        if step in self._errors:
-            raise self._errors[step]
-        # The last output is the sample numbers, which the stream knows.
-        names = self.source.names
-        return {n: self._torch.from_dlpack(o.as_tensor()) for n, o in zip(names, outputs, strict=False)}
+    def _next(self) -> Made | VolumeError:
+        if self._ahead:
+            return self._ahead.take()
+        assert self._run
+        return self._run(self._torch.cuda.current_stream(self._device_number).cuda_stream)
 
-    def _batch(self, k: int) -> tuple[Any, ...]:
-        """Return batch k; in place of one that failed, or past the end, one that nobody will be given.
 
-        DALI asks ahead: an error raised here would come before the good batches in between.
-        """
-        if not self._errors and self.source.stream.numbers(k).size:
-            try:
-                return self.source.batch(k)
-            except VolumeError as error:
-                self._errors[k] = error
-        return self.source.blank()
+def _run(
+    pipeline: Any, answers: _Answers, as_tensor: Callable[[Any], Any], steps: Iterator[int], *stream: int
+) -> Made | VolumeError:
+    """Run a pipeline once, on a GPU so that the outputs come on a stream; return the error of its batch, if it failed.
+
+    Such an error is raised only if the batch is wanted.
+    """
+    step = next(steps)
+    outputs = pipeline.run(*stream)
+    if step in answers.errors:
+        return answers.errors[step]
+    # The last output is the sample numbers, which the stream knows.
+    names = answers.source.names
+    tensors = {name: as_tensor(output.as_tensor()) for name, output in zip(names, outputs, strict=False)}
+    return Made(tensors, answers.cases.pop(step, []))

@@ -135,9 +135,9 @@ class RawSource(Source[RawBatch]):
             end += _box_bytes(volume, *self._box(plan)) if offset is None else frame_bytes(volume.geometry)
         return places, end
 
-    def _finish(self, batch: RawBatch) -> Arrays:
+    def _finish(self, batch: RawBatch) -> RawBatch:
         try:
-            arrays = super()._finish(batch)
+            super()._finish(batch)
         except BrokenCaseError:
             self._release(batch)
             raise
@@ -149,7 +149,7 @@ class RawSource(Source[RawBatch]):
                 if place.upload and place.offset is not None
             ]
         )
-        return arrays
+        return batch
 
     def _announce(self, uploads: list[Upload]) -> None:
         if self.arena:

@@ -7,7 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -62,6 +62,15 @@ class Filler(Protocol):
 
     def close(self) -> None:
         """Release what it holds."""
+
+
+@dataclass(frozen=True)
+class Begun(Generic[AnyBatch]):
+    """Batch k, of these sample numbers, that is being made."""
+
+    k: int
+    numbers: npt.NDArray[np.int64]
+    future: Future[AnyBatch]
 
 
 class Source(ABC, Generic[AnyBatch]):
@@ -127,28 +136,63 @@ class Source(ABC, Generic[AnyBatch]):
         self._skip, self._lookahead = on_error == "skip", lookahead
         self._filler = filler
         self._pool = Threads(self.threads, "dali_cr")
-        self._started: dict[int, Future[AnyBatch]] = {}
+        self._begun: dict[int, Begun[AnyBatch]] = {}
         self._memory: list[Memory | Shared] = [Shared() if filler else {} for _ in range(lookahead + 1)]
 
     def batch(self, k: int) -> Arrays:
-        """Return batch k; its arrays are valid until batch k + 1 is asked for.
+        """Return batch k, or a blank one past the stream's end; its arrays are valid until batch k + 1 is asked for.
 
         Raises
         ------
         VolumeError
             If a file cannot be read and `on_error` is "raise", or none can.
         """
+        begun = self.begin(k)
+        return self.finish(begun).arrays if begun else self.blank()
+
+    def begin(self, k: int) -> Begun[AnyBatch] | None:
+        """Have batch k and those after it made; return what `finish` needs, or None past the stream's end."""
         for ahead in range(k, k + self._lookahead + 1):
-            if ahead not in self._started and (ahead == k or self.stream.numbers(ahead).size):
-                self._started[ahead] = self._pool.submit(self._start, ahead)
+            numbers = self.stream.numbers(ahead)
+            if ahead not in self._begun and numbers.size:
+                self._begun[ahead] = Begun(ahead, numbers, self._pool.submit(self._start, ahead, numbers))
+        return self._begun.pop(k, None)
+
+    def finish(self, begun: Begun[AnyBatch]) -> AnyBatch:
+        """Return a batch when it is finished.
+
+        Raises
+        ------
+        VolumeError
+            As `batch`.
+        """
+        future = begun.future
         while True:
             try:
-                return self._finish(self._started.pop(k).result())
+                return self._finish(future.result())
             except BrokenCaseError as error:
                 if not self._skip:
                     raise error.cause from error.cause.__cause__
                 self.broken[error.case] = str(error.cause)
-                self._started[k] = self._pool.submit(self._start, k)
+                future = self._pool.submit(self._start, begun.k, begun.numbers)
+
+    def seek(self, number: int, asked: int) -> int:
+        """Go on from another sample number, with the first batch that is not begun yet.
+
+        Parameters
+        ----------
+        number : int
+        asked : int
+            Batches that were asked for so far.
+
+        Returns
+        -------
+        k : int
+            The batch that begins with `number`; those before it that were not delivered yet are of no use.
+        """
+        k = max([asked, *(begun + 1 for begun in self._begun)])
+        self.stream = replace(self.stream, start=number - k * self.stream.step_size)
+        return k
 
     def close(self) -> None:
         """Stop the threads; one that hangs is left behind."""
@@ -160,9 +204,9 @@ class Source(ABC, Generic[AnyBatch]):
             if isinstance(memory, Shared):
                 memory.close()
 
-    def _start(self, k: int) -> AnyBatch:
+    def _start(self, k: int, numbers: npt.NDArray[np.int64]) -> AnyBatch:
         """Plan batch k and set its samples going."""
-        plans = self.planner.draw(self.stream.numbers(k), self.broken)
+        plans = self.planner.draw(numbers, self.broken)
         memory = self._memory[k % len(self._memory)]
         batch = self._allocate(plans, memory)
         batch.memory = memory
@@ -170,7 +214,7 @@ class Source(ABC, Generic[AnyBatch]):
         batch.fills = [self._pool.submit(self._fill_or_blame, batch, group) for group in batch.groups]
         return batch
 
-    def _finish(self, batch: AnyBatch) -> Arrays:
+    def _finish(self, batch: AnyBatch) -> AnyBatch:
         """Wait for a batch; all of its samples have ended when this returns or raises, but for those that hang."""
         errors = []
         for fill, group in zip(batch.fills, batch.groups, strict=True):
@@ -183,7 +227,7 @@ class Source(ABC, Generic[AnyBatch]):
         for error in errors:
             if error is not None:
                 raise error
-        return batch.arrays
+        return batch
 
     def _fill_or_blame(self, batch: AnyBatch, group: list[int]) -> None:
         try:

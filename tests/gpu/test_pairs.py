@@ -23,7 +23,7 @@ cupy: Any = pytest.importorskip("cupy", reason="the GPU's tests need CuPy", exc_
 
 def samples(loader: dali_cr.Loader, steps: int) -> dict[int, tuple[bytes, bytes]]:
     out = {}
-    for batch, _ in zip(loader, range(steps), strict=False):
+    for batch, _ in zip(loader.stream(), range(steps), strict=False):
         pair = [batch[name].cpu().numpy() for name in ("disordered", "target")]
         for i, number in enumerate(batch["sample"].tolist()):
             out[number] = (pair[0][i].tobytes(), pair[1][i].tobytes())
@@ -154,10 +154,10 @@ def test_swap_patches_of_torch_and_cupy(dtype: torch.dtype) -> None:
 def test_tensors_on_a_side_stream_dropped_early_and_poisoned(mixed_index: dali_cr.Index) -> None:
     """The work queued on a tensor must have seen its batch, although DALI goes on to reuse memory."""
     with dali_cr.Loader(mixed_index, RECIPE, batch_size=4, device="cpu", seed=3) as loader:
-        wanted = [float(b["target"].double().sum()) for b, _ in zip(loader, range(40), strict=False)]
+        wanted = [float(b["target"].double().sum()) for b, _ in zip(loader.stream(), range(40), strict=False)]
     side, got = torch.cuda.Stream(), []
     with dali_cr.Loader(mixed_index, RECIPE, batch_size=4, device="cuda", seed=3) as loader, torch.cuda.stream(side):
-        for batch, _ in zip(loader, range(40), strict=False):
+        for batch, _ in zip(loader.stream(), range(40), strict=False):
             torch.cuda._sleep(2_000_000)
             got.append(batch["target"].double().sum())
             del batch

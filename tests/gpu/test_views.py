@@ -15,7 +15,7 @@ NAMES = ("view", "target", "local")
 def samples(stream: dali_cr.Loader, steps: int) -> dict[tuple[int, str], bytes]:
     """Return what each sample number delivered, by name."""
     out = {}
-    for batch, _ in zip(stream, range(steps), strict=False):
+    for batch, _ in zip(stream.stream(), range(steps), strict=False):
         for i, number in enumerate(batch["sample"].tolist()):
             out.update({(number, name): batch[name][i].cpu().numpy().tobytes() for name in NAMES})
     return out

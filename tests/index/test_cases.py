@@ -171,3 +171,34 @@ def test_together_may_leave_too_few(folder: Path) -> None:
         index.split((0.5, 0.5), together=[names])
     with pytest.raises(ValueError, match="together: wanted names of cases, got 'x'"):
         index.split((0.5, 0.5), together=[["x"]])
+
+
+def test_subsets_and_slices(folder: Path) -> None:
+    index = dali_cr.scan(folder, progress=False)
+    assert [case.name for case in index] == [f"{i:02}.nii.gz" for i in range(11)]
+    assert index[3] is index.cases[3]
+    for some, wanted in (
+        (index[:3], [0, 1, 2]),
+        (index[-2:], [9, 10]),
+        (index[1::4], [1, 5, 9]),
+        (index[20:], []),
+        (index.subset(["07.nii.gz", "02.nii.gz"]), [2, 7]),
+        (index.subset(lambda case: case.name > "08"), [8, 9, 10]),
+        (index.subset([]), []),
+    ):
+        assert some.cases == tuple(index.cases[i] for i in wanted)
+        assert (some.root, some.problems, some.set_aside) == (index.root, (), ())
+    with pytest.raises(ValueError, match="wanted names of cases, got '7', '8', 'a' and 1 more"):
+        index.subset(["8", "7", "07.nii.gz", "a", "b"])
+    with pytest.raises(ValueError, match=r"got the string '07.nii.gz'; take \['07.nii.gz'\]"):
+        index.subset("07.nii.gz")
+    with pytest.raises(IndexError):
+        index[11]
+
+
+def test_reprs_are_short(folder: Path) -> None:
+    index = dali_cr.scan(folder, progress=False)
+    assert repr(index) == f"Index({str(folder)!r}, 11 cases, 1 problem)"
+    assert repr(index[:1]) == f"Index({str(folder)!r}, 1 case)"
+    assert repr(index[0]) == "Case('00.nii.gz', 1 channel, 4 × 5 × 6)"
+    assert repr(index[0].volumes[0]) == "Volume('00.nii.gz', int16, 4 × 5 × 6)"

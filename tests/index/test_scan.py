@@ -148,3 +148,36 @@ def test_any_executor_gives_the_same_index(tmp_path: Path) -> None:
         there = dali_cr.scan(tmp_path, executor=executor, progress=False)
     assert here.fingerprint == there.fingerprint
     assert [c.volumes[0].statistics for c in here.cases] == [c.volumes[0].statistics for c in there.cases]
+
+
+def test_listed_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("a/t1.nii.gz", "a/t2.nii.gz", "b/t1.nii.gz", "b/t2.nii.gz", "b/labels.nii.gz"):
+        values = rng.integers(0, 3 if "labels" in name else 999, (6, 5, 4)).repeat(3, 0)
+        write_nifti(tmp_path / name, values)
+    (tmp_path / "notes.txt").write_text("no volume")
+    listed = [tmp_path / "b" / "t1.nii.gz", tmp_path / "a" / "t1.nii.gz"]
+    index = dali_cr.scan(files=listed, progress=False)
+    assert index.root == tmp_path
+    assert [case.name for case in index] == ["a/t1.nii.gz", "b/t1.nii.gz"]
+    assert index.problems == ()
+    assert dali_cr.scan(tmp_path, files=["a/t1.nii.gz", "b/t1.nii.gz"], progress=False).fingerprint == index.fingerprint
+    monkeypatch.chdir(tmp_path / "b")
+    one = dali_cr.scan(files=["labels.nii.gz"], progress=False)  # it was asked for
+    assert (one.root, [case.name for case in one]) == (tmp_path / "b", ["labels.nii.gz"])
+    pairs = dali_cr.scan(tmp_path, "{case}/{channel}.nii.gz", files=["a/t1.nii.gz", "a/t2.nii.gz"], progress=False)
+    assert [(case.name, len(case.volumes)) for case in pairs] == [("a", 2)]
+    for options, error, message in (
+        ({"files": []}, ValueError, "at least one"),
+        ({"files": ["nothing.nii"]}, FileNotFoundError, "nothing is there"),
+        ({"files": [tmp_path / "a"]}, FileNotFoundError, "a folder is there"),
+        ({"files": ["../notes.txt"]}, ValueError, "volumes or images that match the pattern"),
+        ({"files": ["t1.nii.gz"], "pattern": "*.png"}, ValueError, "volumes or images that match the pattern"),
+        ({"files": ["t1.nii.gz", "../b/t1.nii.gz"]}, ValueError, "each file once"),
+        ({"files": [tmp_path / "b" / "t1.nii.gz"], "root": tmp_path / "a"}, ValueError, "files under"),
+        ({"files": ["t1.nii.gz"], "root": [tmp_path]}, ValueError, "one root"),
+        ({"files": ["t1.nii.gz"], "exclude": "*"}, ValueError, "leave layout, include and exclude out"),
+        ({}, ValueError, "a root, or files"),
+    ):
+        with pytest.raises(error, match=message):
+            dali_cr.scan(**options, progress=False)

@@ -34,8 +34,8 @@ def loader(index: dali_cr.Index, recipe: dali_cr.Restoration | dali_cr.Views, **
 
 def batches(stream: dali_cr.Loader, count: int) -> list[dict[str, bytes]]:
     """Return the bytes of the next batches."""
-    pairs = zip(range(count), stream, strict=False)
-    return [{name: tensor.numpy().tobytes() for name, tensor in batch.items()} for _, batch in pairs]
+    pairs = zip(range(count), stream.stream(), strict=False)
+    return [{name: tensor.numpy().tobytes() for name, tensor in batch.items() if name != "case"} for _, batch in pairs]
 
 
 def children_of(process: int) -> set[int]:

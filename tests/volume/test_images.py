@@ -138,7 +138,7 @@ def test_the_stream_is_the_same_from_caches(pictures: dali_cr.Index, tmp_path: P
     def stream(steps: int, **options: Any) -> tuple[dict[int, bytes], dict]:
         with dali_cr.Loader(pictures, RECIPE, device="cpu", seed=1, dims=2, **options) as loader:
             got = {}
-            for _, batch in zip(range(steps), loader, strict=False):
+            for _, batch in zip(range(steps), loader.stream(), strict=False):
                 for i, number in enumerate(batch["sample"].tolist()):
                     assert batch["target"].shape[1:] == (1, 24, 40)
                     got[number] = batch["target"][i].numpy().tobytes() + batch["disordered"][i].numpy().tobytes()

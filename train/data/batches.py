@@ -40,9 +40,9 @@ class Labelled:
         self.loader, self._truth = loader, truth
         self._planner = CropPlanner(loader.index, loader.recipe, loader.seed)
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Go on where the loader stands."""
-        for batch in self.loader:
+    def stream(self) -> Iterator[dict[str, Any]]:
+        """Go on with the loader's first batch that was not delivered yet, without end."""
+        for batch in self.loader.stream():
             image = batch["target"]
             truths = [self._truth(plan) for plan in self._planner.draw(batch["sample"].numpy())]
             stacked = {name: torch.from_numpy(np.stack([truth[name] for truth in truths])) for name in truths[0]}

@@ -32,7 +32,7 @@ def evaluate(module: nn.Module, loader: dali_cr.Loader, samples: int, pretext: P
     module : nn.Module
         From disordered, (B, C, D, H, W) or (B, C, H, W), to restored; left in training mode.
     loader : dali_cr.Loader
-        Over held-out cases, at its beginning.
+        Over held-out cases, new: its samples are counted from 0.
     samples : int
         How many, at least 1.
     pretext : str
@@ -50,7 +50,7 @@ def evaluate(module: nn.Module, loader: dali_cr.Loader, samples: int, pretext: P
     range_of = torch.tensor([math.inf, -math.inf], device=device)
     slices: dict[str, list[torch.Tensor]] = {"target": [], "disordered": [], "restored": []}
     voxels = seen = 0
-    batches = iter(loader)
+    batches = loader.stream()
     module.eval()
     while seen < samples:
         batch = next(batches)

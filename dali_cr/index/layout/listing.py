@@ -16,6 +16,7 @@ from dali_cr.index.layout.bids import read_bids
 from dali_cr.index.layout.claims import Claims
 from dali_cr.index.layout.csv_files import is_table, read_csv_files
 from dali_cr.index.layout.division import divide
+from dali_cr.index.layout.given import read_given
 from dali_cr.index.layout.leftover import kind_of, nothing_found
 from dali_cr.index.layout.nnunet import read_nnunet
 from dali_cr.index.layout.walk import Roots, Tree, walk_trees
@@ -109,6 +110,33 @@ def list_files(
     elif layout_used == "nnunet" and not channels and not any(claims.sure for claims in found):
         otherwise = {path: Found(None, None, about.asked_for) for path, about in files.items()}
     return Listing(top, files, problems, passed, layout_used, order, otherwise)
+
+
+def list_given(
+    root: Roots | None,
+    files: Sequence[str | os.PathLike[str]],
+    pattern: Globs,
+    layout: Layout,
+    channels: Sequence[str],
+    include: Globs,
+    exclude: Globs,
+) -> Listing:
+    """List the files that `dali_cr.scan` was given one by one; each is a case, or what a pattern says.
+
+    Raises
+    ------
+    FileNotFoundError
+        If one is not there.
+    ValueError
+        If an argument is not as `dali_cr.scan` takes it beside `files`.
+    """
+    if layout != "auto" or include or exclude:
+        raise ValueError("files: they are taken as they are listed; leave layout, include and exclude out")
+    patterns = as_patterns(pattern, channels) if pattern else as_patterns("**/*")
+    if channels and not all(p.has_channel for p in patterns):
+        raise ValueError(f"channels: they are for a pattern with {{channel}}, got {pattern!r}")
+    top, found = read_given(root, files, patterns)
+    return Listing(top, found, [], {}, "pattern" if pattern else "files", list(channels))
 
 
 def _file_a_case(found: Found) -> Found:

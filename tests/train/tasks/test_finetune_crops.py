@@ -25,7 +25,7 @@ def batches(config, task, training, count):
     """Yield batches of a run, whatever its images are."""
     loader = _build_loader(config, task.view, training, torch.device("cpu"))
     with loader:
-        stream = iter(Labelled(loader, task.truth))
+        stream = Labelled(loader, task.truth).stream()
         for _ in range(count):
             yield next(stream)
 

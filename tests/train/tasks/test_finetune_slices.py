@@ -38,7 +38,7 @@ def test_labels_are_cut_where_the_image_is(data, tmp_path, axis, flips):
     loader = _build_loader(config, run.task.view, run.task.centre_crops(images), torch.device("cpu"))
     order, flipped = ORDERS[axis], np.zeros(3, bool)
     with loader:
-        for _, batch in zip(range(15), Labelled(loader, run.task.truth), strict=False):
+        for _, batch in zip(range(15), Labelled(loader, run.task.truth).stream(), strict=False):
             assert torch.equal(batch["image"][:, 0], batch["labels"].float())
             for number, crop in zip(batch["sample"].tolist(), batch["labels"].numpy(), strict=True):
                 plan = loader.plan(number)

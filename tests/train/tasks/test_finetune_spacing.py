@@ -84,7 +84,7 @@ def test_labels_lie_on_their_images(bodies, crop, flips):
     loader = dali_cr.Loader(task.centre_crops(index), recipe, batch_size=3, device="cpu", seed=0)
     seen, both = np.zeros(3), np.zeros(3)
     with loader:
-        for _, batch in zip(range(6), Labelled(loader, task.truth), strict=False):
+        for _, batch in zip(range(6), Labelled(loader, task.truth).stream(), strict=False):
             for image, labels, number in zip(batch["image"], batch["labels"], batch["sample"].tolist(), strict=True):
                 bright, inside = image[0].numpy() > 0.5, labels.numpy() == 3
                 assert labels.numpy().shape == crop

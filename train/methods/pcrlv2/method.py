@@ -85,7 +85,7 @@ class Pcrlv2(Method):
     def measure(self, loader: dali_cr.Loader) -> Measured:
         """Measure how well held-out views are restored, and whether their projections have collapsed."""
         device = next(self.module.parameters()).device
-        found = evaluate_views(self.module, loader, self.config.evaluate_samples, device)
+        found = evaluate_views(self.module, loader.stream(), self.config.evaluate_samples, device)
         gain = "undefined" if found.restoration_gain is None else f"{found.restoration_gain:.3f}"
         return Measured(
             numbers={

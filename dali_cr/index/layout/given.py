@@ -1,0 +1,60 @@
+"""Files given one by one, as ``scan(files=[...])`` takes them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from dali_cr.index.files import Found, Pattern, is_readable
+from dali_cr.index.layout.walk import Roots
+
+
+def read_given(
+    root: Roots | None, files: Sequence[str | os.PathLike[str]], patterns: Sequence[Pattern]
+) -> tuple[Path, dict[str, Found]]:
+    """Take the volumes and images that are given.
+
+    Parameters
+    ----------
+    root : path, optional
+        Where relative files lie; without it they lie in the present folder, and the root is the folder they share.
+    files : sequence of path
+    patterns : list of Pattern
+        What names the case and the channel of each; the first that matches.
+
+    Returns
+    -------
+    top : Path
+        What paths are relative to.
+    files : dict of str to Found
+        By path, sorted.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is not there.
+    ValueError
+        If none is given, one twice, one outside the root, or one is no volume, no image, or matches no pattern.
+    """
+    if root is not None and not isinstance(root, (str, os.PathLike)):
+        raise ValueError(f"files: wanted one root for them, or none, got {root!r}")
+    base = Path() if root is None else Path(root)
+    paths = [Path(os.path.abspath(base / file)) for file in files]
+    if not paths:
+        raise ValueError("files: wanted at least one, got none")
+    top = Path(os.path.commonpath([path.parent for path in paths])) if root is None else Path(os.path.abspath(base))
+    found: dict[str, Found] = {}
+    for path in paths:
+        if not path.is_relative_to(top):
+            raise ValueError(f"files: wanted files under {top}, got {path}")
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: wanted a file, {'a folder' if path.is_dir() else 'nothing'} is there")
+        relative = path.relative_to(top).as_posix()
+        names = next((match for pattern in patterns if (match := pattern.match(relative))), None)
+        if names is None or not is_readable(path.name):
+            raise ValueError(f"files: wanted NIfTI volumes or images that match the pattern, got {path}")
+        if relative in found:
+            raise ValueError(f"files: wanted each file once, got {path} twice")
+        found[relative] = Found(*names, asked_for=True)
+    return top, dict(sorted(found.items()))
