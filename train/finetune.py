@@ -56,8 +56,8 @@ from tqdm import tqdm
 
 import dali_cr
 from dali_cr import rng
-from dali_cr.index.cases import Case
 from dali_cr.index.report import describe_copies
+from dali_cr.index.volumes import Case
 from dali_cr.volume.geometry import Triple
 
 from .data.batches import Labelled

@@ -35,7 +35,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from dali_cr.index.cases import Case
+from dali_cr.index.volumes import Case
 from dali_cr.system.owner import refuse_full
 from dali_cr.volume.images import is_image
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from dali_cr import Restoration, Swap, Views
-from dali_cr.index.cases import Volume
+from dali_cr.index.volumes import Volume
 from dali_cr.recipe.checks import ZSCORE_LIMIT, Normalize
 from dali_cr.recipe.views import GLOBALS
 from dali_cr.tools.phantom import Modality

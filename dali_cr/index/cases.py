@@ -2,123 +2,28 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import math
 import os
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
-import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.index.groups import connected
-from dali_cr.index.statistics import Flags, Statistics
+from dali_cr.index.volumes import Case, Problem, Volume, counted, find_change, pack_volume, unpack_volume
 from dali_cr.system.whole import write_whole
-from dali_cr.volume.geometry import Geometry
 
 FORMAT = 4
 """Of the file that `Index.save` writes."""
 
 _READ = (3, FORMAT)
 """The formats that `Index.load` reads; 3 has no `Volume.content_sha256`."""
-
-
-@dataclass(frozen=True, eq=False)
-class Volume:
-    """One channel of a case: a frame of a file.
-
-    Attributes
-    ----------
-    path : str
-        The header's file, relative to the index's root, with forward slashes.
-    data : str
-        The file that holds the voxels, likewise; the same but for .hdr/.img pairs.
-    frame : int
-    geometry : Geometry
-    statistics : Statistics
-    foreground : (cells_d, cells_h, cells_w) uint8
-        The coarse foreground map.
-    occupied : tuple of (D,), (H,) and (W,) bool
-        Whether there is any foreground in each slice across D, H and W.
-    sha256 : str
-        Of the data file as it lies on disk (and of the .hdr of a pair).
-    size, mtime_ns : int
-        Of the data file.
-    content_sha256 : str
-        Of the values, however the file stores them (see `dali_cr.index.content.content_hash`); empty in an index of an
-        earlier version, until the next scan.
-    """
-
-    path: str
-    data: str
-    frame: int
-    geometry: Geometry
-    statistics: Statistics
-    foreground: npt.NDArray[np.integer[Any]]
-    occupied: tuple[Flags, Flags, Flags]
-    sha256: str
-    size: int
-    mtime_ns: int
-    content_sha256: str = ""
-
-    @property
-    def identities(self) -> frozenset[str]:
-        """What the same image has in common with this one, whether or not its index has the hash of its content."""
-        return frozenset({f"{self.sha256}#{self.frame}", self.content_sha256} - {""})
-
-    def __repr__(self) -> str:
-        return f"Volume({self.path!r}, {self.dtype}, {_times(self.shape)})"
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Canonical (D, H, W)."""
-        return self.geometry.shape
-
-    @property
-    def dtype(self) -> str:
-        """The file's dtype, without byte order."""
-        return self.geometry.dtype
-
-    @property
-    def spacing(self) -> tuple[float, float, float]:
-        """Voxel size in mm along (D, H, W)."""
-        return self.geometry.spacing
-
-    @property
-    def orientation(self) -> str:
-        """The file's own axes, e.g. "LPS"; "XYZ" of an image."""
-        return self.geometry.orientation
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """One subject: its channels, all on one grid."""
-
-    name: str
-    volumes: tuple[Volume, ...]
-
-    def __repr__(self) -> str:
-        return f"Case({self.name!r}, {_count(len(self.volumes), 'channel')}, {_times(self.shape)})"
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Canonical (D, H, W)."""
-        return self.volumes[0].shape
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A file that was refused, and why."""
-
-    path: str
-    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,8 +72,8 @@ class Index:
         return self._of(self.cases[place]) if isinstance(place, slice) else self.cases[place]
 
     def __repr__(self) -> str:
-        refused = f", {_count(len(self.problems), 'problem')}" if self.problems else ""
-        return f"Index({str(self.root)!r}, {_count(len(self), 'case')}{refused})"
+        refused = f", {counted(len(self.problems), 'problem')}" if self.problems else ""
+        return f"Index({str(self.root)!r}, {counted(len(self), 'case')}{refused})"
 
     @property
     def channels(self) -> int:
@@ -294,7 +199,7 @@ class Index:
         """
         files = {volume.data: volume for case in self.cases for volume in case.volumes}
         with ThreadPoolExecutor(16) as pool:  # on a network drive each answer takes its time
-            changes = pool.map(lambda volume: _change(self.root / volume.data, volume), files.values())
+            changes = pool.map(lambda volume: find_change(self.root / volume.data, volume), files.values())
             reasons = sorted(zip(files, changes, strict=True))
         return tuple(Problem(path, reason) for path, reason in reasons if reason)
 
@@ -310,9 +215,9 @@ class Index:
             "format": FORMAT,
             "root": str(self.root),
             "channel_names": list(self.channel_names),
-            "cases": [{"name": c.name, "volumes": [_pack(v) for v in c.volumes]} for c in self.cases],
+            "cases": [{"name": c.name, "volumes": [pack_volume(v) for v in c.volumes]} for c in self.cases],
             "problems": [asdict(p) for p in self.problems],
-            "set_aside": [_pack(v) for v in self.set_aside],
+            "set_aside": [pack_volume(v) for v in self.set_aside],
             "ignored": dict(self.ignored),
             "layout": self.layout,
         }
@@ -339,10 +244,10 @@ class Index:
                 raise ValueError(f"format {content['format']}, {' or '.join(map(str, _READ))} wanted")
             return cls(
                 root=Path(root if root is not None else content["root"]),
-                cases=tuple(Case(c["name"], tuple(map(_unpack, c["volumes"]))) for c in content["cases"]),
+                cases=tuple(Case(c["name"], tuple(map(unpack_volume, c["volumes"]))) for c in content["cases"]),
                 problems=tuple(Problem(**p) for p in content["problems"]),
                 channel_names=tuple(content["channel_names"]),
-                set_aside=tuple(map(_unpack, content["set_aside"])),
+                set_aside=tuple(map(unpack_volume, content["set_aside"])),
                 ignored=dict(content.get("ignored", {})),  # neither is in indexes of earlier versions
                 layout=str(content.get("layout", "")),
             )
@@ -353,14 +258,6 @@ class Index:
 def _contents(case: Case) -> set[str]:
     """Return the hashes of the content of a case's channels, as far as they are known."""
     return {volume.content_sha256 for volume in case.volumes} - {""}
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return " × ".join(map(str, shape))
 
 
 def refuse_empty(index: Index) -> None:
@@ -374,59 +271,3 @@ def refuse_empty(index: Index) -> None:
     if not index.cases:
         reasons = "".join(f"\n  {p.path}: {p.reason}" for p in index.problems[:5])
         raise ValueError(f"index: wanted at least one case, got none under {index.root}{reasons}")
-
-
-def is_unchanged(path: Path, volume: Volume) -> bool:
-    """Whether a file has the size and the time of change that it had when it was scanned."""
-    return not _change(path, volume)
-
-
-def _change(path: Path, volume: Volume) -> str:
-    """Return how a volume's data file differs from what was scanned; empty if it does not."""
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        return f"scanned, but now it cannot be found: {error.strerror or error}"
-    if status.st_size != volume.size:
-        return f"changed since the scan: {volume.size} bytes then, {status.st_size} now"
-    return "changed since the scan: its time of change differs" if status.st_mtime_ns != volume.mtime_ns else ""
-
-
-_PLAIN = ("path", "data", "frame", "sha256", "content_sha256", "size", "mtime_ns")
-"""The fields of a volume that are JSON values already."""
-
-
-def _pack(volume: Volume) -> dict[str, Any]:
-    """Return a volume as JSON values."""
-    packed = base64.b64encode(zlib.compress(volume.foreground.tobytes())).decode()
-    shape = list(volume.foreground.shape)
-    content = {name: getattr(volume, name) for name in _PLAIN}
-    geometry, statistics = asdict(volume.geometry), asdict(volume.statistics)
-    occupied = [np.packbits(flags).tobytes().hex() for flags in volume.occupied]
-    foreground = {"shape": shape, "zlib": packed}
-    return {**content, "geometry": geometry, "statistics": statistics, "foreground": foreground, "occupied": occupied}
-
-
-def _unpack(content: dict[str, Any]) -> Volume:
-    """Return the volume of `_pack`'s values."""
-    packed = content.pop("foreground")
-    weights = np.frombuffer(zlib.decompress(base64.b64decode(packed["zlib"])), np.uint8)
-    geometry = Geometry(**{name: _tuples(value) for name, value in content.pop("geometry").items()})
-    d, h, w = map(_unpack_flags, content.pop("occupied"), geometry.shape)
-    return Volume(
-        geometry=geometry,
-        statistics=Statistics(**{name: _tuples(value) for name, value in content.pop("statistics").items()}),
-        foreground=weights.reshape(packed["shape"]),
-        occupied=(d, h, w),
-        **content,
-    )
-
-
-def _unpack_flags(digits: str, length: int) -> Flags:
-    """Return flags of their hexadecimal digits."""
-    return np.unpackbits(np.frombuffer(bytes.fromhex(digits), np.uint8), count=length).astype(bool)
-
-
-def _tuples(value: Any) -> Any:
-    """Return lists as tuples, at every depth."""
-    return tuple(map(_tuples, value)) if isinstance(value, Iterable) and not isinstance(value, str) else value

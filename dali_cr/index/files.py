@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dali_cr.index.cases import Problem
 from dali_cr.index.layout.walk import Roots, Tree, walk_trees
+from dali_cr.index.volumes import Problem
 from dali_cr.volume.images import is_image
 from dali_cr.volume.nifti import is_volume
 

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from dali_cr.index.cases import Case, Problem, Volume
 from dali_cr.index.files import Found
 from dali_cr.index.reorder import align
+from dali_cr.index.volumes import Case, Problem, Volume
 
 FourthAxis = Literal["channels", "cases"]
 

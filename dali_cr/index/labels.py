@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from dali_cr.index.cases import Volume
+from dali_cr.index.volumes import Volume
 
 _WORD = re.compile(
     r"(\w*(label|mask|seg|segm|segmentation|parcellation|annotation|labelmap)"

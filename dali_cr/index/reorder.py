@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.index.cases import Volume
-from dali_cr.index.statistics import cell_edge
+from dali_cr.index.values.statistics import cell_edge
+from dali_cr.index.volumes import Volume
 from dali_cr.volume.corners import match_axes
 from dali_cr.volume.geometry import Triple
 

@@ -6,9 +6,10 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
-from dali_cr.index.cases import Case, Index, Problem, Volume
-from dali_cr.index.intensities import foreground_lines, format_range, window_lines
+from dali_cr.index.cases import Index
 from dali_cr.index.layout.proposal import describe_layout
+from dali_cr.index.values.intensities import foreground_lines, format_range, window_lines
+from dali_cr.index.volumes import Case, Problem, Volume
 
 MIXED_SPACING = 1.5
 """From this ratio of the largest voxels to the smallest along an axis, a warning."""

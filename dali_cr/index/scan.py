@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from dali_cr.index.cases import Case, Index, Problem, Volume, is_unchanged
-from dali_cr.index.content import content_hash
+from dali_cr.index.cases import Index
 from dali_cr.index.files import Found, Globs
 from dali_cr.index.grouping import FourthAxis, gather_cases, too_many_frames
 from dali_cr.index.labels import find_labels
 from dali_cr.index.layout.listing import EVERY_VOLUME, Layout, Listing, list_files, list_given
 from dali_cr.index.layout.walk import Roots
-from dali_cr.index.statistics import measure
+from dali_cr.index.values.content import content_hash
+from dali_cr.index.values.statistics import measure
+from dali_cr.index.volumes import Case, Problem, Volume, is_unchanged
 from dali_cr.index.workers import ask_each
 from dali_cr.volume import reader
 from dali_cr.volume.geometry import VolumeError

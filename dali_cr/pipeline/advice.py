@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from dali_cr.index.cases import Index
-from dali_cr.index.intensities import clipped_shares
 from dali_cr.index.report import printable
+from dali_cr.index.values.intensities import clipped_shares
 from dali_cr.plan.window import shape_at
 from dali_cr.read.normalize import affine_map
 from dali_cr.recipe.checks import Normalize

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.index.cases import Volume
+from dali_cr.index.volumes import Volume
 from dali_cr.ops.decode import RECORD_WORDS, make_record
 from dali_cr.ops.gather import RECORD_WORDS as GATHER_WORDS
 from dali_cr.ops.gather import make_gather_record

@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.index.cases import Case
+from dali_cr.index.volumes import Case
 from dali_cr.pipeline.memory import Memory, Shared
 from dali_cr.pipeline.threads import Threads
 from dali_cr.plan.sample import Planner, SamplePlan

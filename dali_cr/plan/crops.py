@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.index.cases import Index, refuse_empty
-from dali_cr.index.statistics import cell_edge
+from dali_cr.index.values.statistics import cell_edge
 from dali_cr.plan.foreground import Foreground
 from dali_cr.plan.order import Order
 from dali_cr.plan.sample import SamplePlan, View

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.index.cases import Index
-from dali_cr.index.statistics import cell_edge
+from dali_cr.index.values.statistics import cell_edge
 
 
 class Foreground:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from dali_cr.index.cases import Case
+from dali_cr.index.volumes import Case
 from dali_cr.plan import boxes as view_draw
 from dali_cr.plan.sample import SamplePlan, View, views_of
 from dali_cr.volume.geometry import Triple

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from dali_cr.index.cases import Case, Volume
+from dali_cr.index.volumes import Case, Volume
 from dali_cr.read.cache import Cache
 from dali_cr.volume.geometry import Triple
 

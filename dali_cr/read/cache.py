@@ -13,7 +13,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from dali_cr.index.cases import Index, Volume
+from dali_cr.index.cases import Index
+from dali_cr.index.volumes import Volume
 from dali_cr.read.disk import Bytes, Level, remove_unused
 from dali_cr.system.memory import usable_memory
 from dali_cr.volume import reader

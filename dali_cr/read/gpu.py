@@ -11,7 +11,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from dali_cr.index.cases import Index, Volume
+from dali_cr.index.cases import Index
+from dali_cr.index.volumes import Volume
 from dali_cr.ops import launch
 from dali_cr.volume.geometry import Geometry
 

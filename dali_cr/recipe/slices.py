@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.index.cases import Case, Index
+from dali_cr.index.cases import Index
 from dali_cr.index.reorder import reorder
+from dali_cr.index.volumes import Case
 from dali_cr.volume.geometry import Triple
 
 ORDERS: dict[str, Triple] = {"D": (0, 1, 2), "H": (1, 0, 2), "W": (2, 0, 1)}

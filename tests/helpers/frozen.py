@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import dali_cr
-from dali_cr.index.statistics import Statistics
+from dali_cr.index.values.statistics import Statistics
 
 LARGEST = 119
 """Raw numbers are from 0 to this, which every dtype holds."""

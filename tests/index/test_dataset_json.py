@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dali_cr.index.dataset_json import Pair, find_dataset_json, read_dataset_json
+from dali_cr.index.layout.dataset_json import Pair, find_dataset_json, read_dataset_json
 
 BRATS = {
     "channel_names": {"1": "T1", "0": "FLAIR"},

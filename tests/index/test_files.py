@@ -121,7 +121,7 @@ def test_a_volume_too_large_for_the_memory(folder: Path, monkeypatch: pytest.Mon
     if where == "read":
         monkeypatch.setattr(reader, "_buffer", limited)
     else:
-        measure = dali_cr.index.statistics.measure  # type: ignore[attr-defined]
+        measure = dali_cr.index.values.statistics.measure  # type: ignore[attr-defined]
 
         def starved(path: object, raw: np.ndarray, geometry: object) -> object:
             if raw.nbytes > small:

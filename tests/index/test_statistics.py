@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import dali_cr
-from dali_cr.index import statistics
 from dali_cr.index.scan import read_volumes
-from dali_cr.index.statistics import cell_edge
+from dali_cr.index.values import statistics
+from dali_cr.index.values.statistics import cell_edge
 from dali_cr.volume.geometry import DTYPES
 from tests.helpers.volumes import random_numbers, write_nifti
 

@@ -12,7 +12,7 @@ import dali_cr
 from dali_cr import DataWarning
 from dali_cr.__main__ import main
 from dali_cr.index.report import describe
-from dali_cr.index.statistics import LEVELS
+from dali_cr.index.values.statistics import LEVELS
 from dali_cr.pipeline.advice import _padding, warn_of_clipping, warnings_as_lines, without_constant
 from dali_cr.tools import preview
 from tests.helpers.finetuning import localize, segment
@@ -97,7 +97,7 @@ def test_percentiles_and_clipped_share_of_noise(tmp_path, low, high):
 @given(st.lists(st.integers(-50, 50), min_size=30, max_size=200), st.integers(-60, 60), st.integers(1, 60))
 def test_clipped_share_of_few_and_repeated_values(tmp_path_factory, values, low, width):
     """Between two percentiles the share is interpolated: wrong by no more than they are apart."""
-    from dali_cr.index.statistics import measure
+    from dali_cr.index.values.statistics import measure
     from dali_cr.volume.nifti import HEADER_BYTES, parse_header
 
     raw = np.array([*values, 51, 52], np.int16)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dali_cr.index.dataset_json import DatasetJson, find_dataset_json, read_dataset_json
 from dali_cr.index.label_names import refuse_lookalikes
+from dali_cr.index.layout.dataset_json import DatasetJson, find_dataset_json, read_dataset_json
 
 Found = Mapping[str, Mapping[str, Sequence[int]]]
 """By part of the split and case: the label values in the case's volume, with 0."""

@@ -12,10 +12,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.index.cases import Case, Index
-from dali_cr.index.dataset_json import Pair, read_dataset_json
+from dali_cr.index.cases import Index
 from dali_cr.index.files import as_patterns, find_files
-from dali_cr.index.statistics import cell_edge
+from dali_cr.index.layout.dataset_json import Pair, read_dataset_json
+from dali_cr.index.values.statistics import cell_edge
+from dali_cr.index.volumes import Case
 from dali_cr.volume import reader
 from dali_cr.volume.geometry import Geometry, VolumeError
 
@@ -207,7 +208,7 @@ def class_map(labels: Labels, pick: Callable[[Labels], npt.NDArray[np.bool_]]) -
     Returns
     -------
     weights : (cells_d, cells_h, cells_w) uint32
-        On the cells of `dali_cr.index.statistics.cell_edge`; all zero where no class is. Wider than the map of a
+        On the cells of `dali_cr.index.values.statistics.cell_edge`; all zero where no class is. Wider than the map of a
         scan: in 255ths, a class of many cells would outweigh one of few.
     """
     total: npt.NDArray[np.float64] | float = 0.0

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from dali_cr.index.cases import Case
+from dali_cr.index.volumes import Case
 from dali_cr.volume.images import is_image
 
 from ..output.files import write_whole

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import dali_cr
-from dali_cr.index.cases import Case
+from dali_cr.index.volumes import Case
 
 from .subjects import composed, default_subject, find_subject, group_by_subject, short_name
 from .tables import choose_columns, read_table

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.index.cases import Case
+from dali_cr.index.volumes import Case
 from dali_cr.ops.decode import decode_channel
 from dali_cr.read.normalize import affine_map
 from dali_cr.read.whole import resample

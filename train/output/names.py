@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-from dali_cr.index.cases import Case
+from dali_cr.index.volumes import Case
 from dali_cr.system.owner import ignores_case
 from dali_cr.volume.images import is_image
 

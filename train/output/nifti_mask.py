@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.index.statistics import canonical_view
+from dali_cr.index.values.statistics import canonical_view
 from dali_cr.volume.geometry import Geometry, VolumeError
 from dali_cr.volume.nifti import nifti_header, parse_header
 from dali_cr.volume.reader import read_nifti_head

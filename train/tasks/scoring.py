@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from dali_cr.index.cases import Case
+from dali_cr.index.volumes import Case
 
 from ..data.volumes import Volume, content_box, outside, pad_evenly
 from .task import View, ask

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import dali_cr
-from dali_cr.index.cases import Case
+from dali_cr.index.volumes import Case
 from dali_cr.plan.sample import SamplePlan
 
 from ..data.batches import cut_labels

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 import dali_cr
-from dali_cr.index.cases import Case
-from dali_cr.index.dataset_json import DatasetJson
 from dali_cr.index.label_names import refuse_lookalikes
+from dali_cr.index.layout.dataset_json import DatasetJson
+from dali_cr.index.volumes import Case
 from dali_cr.volume.geometry import VolumeError
 
 from ..data.boxes import Walls, box_of, read_boxes, to_canonical

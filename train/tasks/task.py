@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import dali_cr
-from dali_cr.index.cases import Case
+from dali_cr.index.volumes import Case
 from dali_cr.plan.sample import SamplePlan
 from dali_cr.recipe.checks import AXES, Normalize
 from dali_cr.recipe.slices import ORDERS, Slices

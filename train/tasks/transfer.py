@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import dali_cr
-from dali_cr.index.cases import Case
+from dali_cr.index.volumes import Case
 
 from ..networks.network import Network
 from ..networks.weights import read_weights

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from dali_cr.index.cases import Problem
 from dali_cr.index.files import Globs
+from dali_cr.index.volumes import Problem
 
 
 def kind_of(path: str, why: str) -> str:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from dali_cr.index.cases import Problem
 from dali_cr.index.files import Found, Globs, Names, Pattern, as_patterns, case_of, is_readable
 from dali_cr.index.grouping import MAX_CHANNELS
 from dali_cr.index.layout.bids import read_bids
@@ -20,6 +19,7 @@ from dali_cr.index.layout.given import read_given
 from dali_cr.index.layout.leftover import kind_of, nothing_found
 from dali_cr.index.layout.nnunet import read_nnunet
 from dali_cr.index.layout.walk import Roots, Tree, walk_trees
+from dali_cr.index.volumes import Problem
 
 EVERY_VOLUME = ("**/*.nii", "**/*.nii.gz", "**/*.hdr", "**/*.hdr.gz")
 

@@ -7,11 +7,12 @@ from collections import defaultdict
 from collections.abc import Mapping
 from itertools import pairwise
 
-from dali_cr.index.cases import Index, Volume
+from dali_cr.index.cases import Index
 from dali_cr.index.files import Names, Pattern
 from dali_cr.index.grouping import MAX_CHANNELS
 from dali_cr.index.layout.division import divide
 from dali_cr.index.layout.listing import READERS
+from dali_cr.index.volumes import Volume
 
 _PATTERNS = (
     "{case}/{case}_{channel}",

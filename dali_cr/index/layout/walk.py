@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from dali_cr.index.cases import Problem
+from dali_cr.index.volumes import Problem
 
 Roots = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 

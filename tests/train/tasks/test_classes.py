@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dali_cr.index.dataset_json import DatasetJson
+from dali_cr.index.layout.dataset_json import DatasetJson
 from tests.helpers.finetuning import classify, localize, prepared, segment
 from tests.helpers.images import segment as segment_images
 from tests.helpers.images import write_images

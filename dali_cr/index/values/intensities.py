@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from dali_cr.index.cases import Index
-from dali_cr.index.statistics import LEVELS
+from dali_cr.index.values.statistics import LEVELS
 
 Lines = list[tuple[str, str]]
 """Name and text of each line of a table."""

@@ -1,0 +1,173 @@
+"""What an index knows of a volume and of a case, and why a file was refused."""
+
+from __future__ import annotations
+
+import base64
+import os
+import zlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dali_cr.index.values.statistics import Flags, Statistics
+from dali_cr.volume.geometry import Geometry
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """One channel of a case: a frame of a file.
+
+    Attributes
+    ----------
+    path : str
+        The header's file, relative to the index's root, with forward slashes.
+    data : str
+        The file that holds the voxels, likewise; the same but for .hdr/.img pairs.
+    frame : int
+    geometry : Geometry
+    statistics : Statistics
+    foreground : (cells_d, cells_h, cells_w) uint8
+        The coarse foreground map.
+    occupied : tuple of (D,), (H,) and (W,) bool
+        Whether there is any foreground in each slice across D, H and W.
+    sha256 : str
+        Of the data file as it lies on disk (and of the .hdr of a pair).
+    size, mtime_ns : int
+        Of the data file.
+    content_sha256 : str
+        Of the values, however the file stores them (see `dali_cr.index.values.content.content_hash`); empty in an
+        index of an earlier version, until the next scan.
+    """
+
+    path: str
+    data: str
+    frame: int
+    geometry: Geometry
+    statistics: Statistics
+    foreground: npt.NDArray[np.integer[Any]]
+    occupied: tuple[Flags, Flags, Flags]
+    sha256: str
+    size: int
+    mtime_ns: int
+    content_sha256: str = ""
+
+    @property
+    def identities(self) -> frozenset[str]:
+        """What the same image has in common with this one, whether or not its index has the hash of its content."""
+        return frozenset({f"{self.sha256}#{self.frame}", self.content_sha256} - {""})
+
+    def __repr__(self) -> str:
+        return f"Volume({self.path!r}, {self.dtype}, {_times(self.shape)})"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Canonical (D, H, W)."""
+        return self.geometry.shape
+
+    @property
+    def dtype(self) -> str:
+        """The file's dtype, without byte order."""
+        return self.geometry.dtype
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel size in mm along (D, H, W)."""
+        return self.geometry.spacing
+
+    @property
+    def orientation(self) -> str:
+        """The file's own axes, e.g. "LPS"; "XYZ" of an image."""
+        return self.geometry.orientation
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One subject: its channels, all on one grid."""
+
+    name: str
+    volumes: tuple[Volume, ...]
+
+    def __repr__(self) -> str:
+        return f"Case({self.name!r}, {counted(len(self.volumes), 'channel')}, {_times(self.shape)})"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Canonical (D, H, W)."""
+        return self.volumes[0].shape
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that was refused, and why."""
+
+    path: str
+    reason: str
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where it is not 1."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))
+
+
+def is_unchanged(path: Path, volume: Volume) -> bool:
+    """Whether a file has the size and the time of change that it had when it was scanned."""
+    return not find_change(path, volume)
+
+
+def find_change(path: Path, volume: Volume) -> str:
+    """Return how a volume's data file differs from what was scanned; empty if it does not."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        return f"scanned, but now it cannot be found: {error.strerror or error}"
+    if status.st_size != volume.size:
+        return f"changed since the scan: {volume.size} bytes then, {status.st_size} now"
+    return "changed since the scan: its time of change differs" if status.st_mtime_ns != volume.mtime_ns else ""
+
+
+_PLAIN = ("path", "data", "frame", "sha256", "content_sha256", "size", "mtime_ns")
+"""The fields of a volume that are JSON values already."""
+
+
+def pack_volume(volume: Volume) -> dict[str, Any]:
+    """Return a volume as JSON values."""
+    packed = base64.b64encode(zlib.compress(volume.foreground.tobytes())).decode()
+    shape = list(volume.foreground.shape)
+    content = {name: getattr(volume, name) for name in _PLAIN}
+    geometry, statistics = asdict(volume.geometry), asdict(volume.statistics)
+    occupied = [np.packbits(flags).tobytes().hex() for flags in volume.occupied]
+    foreground = {"shape": shape, "zlib": packed}
+    return {**content, "geometry": geometry, "statistics": statistics, "foreground": foreground, "occupied": occupied}
+
+
+def unpack_volume(content: dict[str, Any]) -> Volume:
+    """Return the volume of `_pack`'s values."""
+    packed = content.pop("foreground")
+    weights = np.frombuffer(zlib.decompress(base64.b64decode(packed["zlib"])), np.uint8)
+    geometry = Geometry(**{name: _tuples(value) for name, value in content.pop("geometry").items()})
+    d, h, w = map(_unpack_flags, content.pop("occupied"), geometry.shape)
+    return Volume(
+        geometry=geometry,
+        statistics=Statistics(**{name: _tuples(value) for name, value in content.pop("statistics").items()}),
+        foreground=weights.reshape(packed["shape"]),
+        occupied=(d, h, w),
+        **content,
+    )
+
+
+def _unpack_flags(digits: str, length: int) -> Flags:
+    """Return flags of their hexadecimal digits."""
+    return np.unpackbits(np.frombuffer(bytes.fromhex(digits), np.uint8), count=length).astype(bool)
+
+
+def _tuples(value: Any) -> Any:
+    """Return lists as tuples, at every depth."""
+    return tuple(map(_tuples, value)) if isinstance(value, Iterable) and not isinstance(value, str) else value
