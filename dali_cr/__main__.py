@@ -183,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--fresh", action="store_true", help="read every file, whatever FILE knows")
     command.set_defaults(command=_scan)
 
-    command = commands.add_parser("preview", help="draw samples: target, disordered, and the swaps")
+    command = commands.add_parser("preview", help="draw samples: target, input, and the swaps")
     _add_data(command)
     command.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="the picture")
     command.add_argument("--sample", type=int, nargs="+", default=[0, 1, 2, 3], metavar="N", help="sample numbers")

@@ -34,7 +34,7 @@ class Loader:
     before ended; `break` skips the rest of one. After `load_state_dict`, and after an error, the first one finishes
     the epoch that was interrupted. All iterators share one place in the stream: a new one ends those before it.
 
-    Of pairs: "disordered" and "target" (B, C, D, H, W). Of views: "view" and "target" (B, 2, C, D, H, W), corrupted and
+    Of pairs: "input" and "target" (B, C, D, H, W). Of views: "view" and "target" (B, 2, C, D, H, W), corrupted and
     clean, and "local" (B, locals, C, d, h, w). Of both: "sample" (B,) int64, on the CPU, and "case", the B names.
 
     Parameters
@@ -96,7 +96,7 @@ class Loader:
     >>> recipe = dali_cr.Restoration(crop=(16, 32, 32), swap=dali_cr.Swap(iterations=10, patch=(2, 6)))
     >>> loader = dali_cr.Loader(index, recipe, batch_size=2, device="cpu", seed=0)
     >>> batch = next(iter(loader))
-    >>> batch["disordered"].shape, batch["sample"].tolist()
+    >>> batch["input"].shape, batch["sample"].tolist()
     (torch.Size([2, 1, 16, 32, 32]), [0, 1])
     >>> [batch["sample"].tolist() for _, batch in zip(range(3), loader.stream())]
     [[2, 3], [4, 5], [6, 7]]

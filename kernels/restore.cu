@@ -1,7 +1,7 @@
-// restore_pairs: raw file voxels -> target and disordered crop in one pass.
+// restore_pairs: raw file voxels -> target and input crop in one pass.
 //
 //   target[b, c] = as decode_volume gives it
-//   disordered[b, c, p] = target[b, c, source(p)], source following a voxel back through the T swaps, last one first
+//   input[b, c, p] = target[b, c, source(p)], source following a voxel back through the T swaps, last one first
 //
 // The same pairs as decode_volume, a copy and swap_patches, without a barrier and without touching a voxel twice. To
 // find the last swap that moved a voxel takes no T box tests but three look-ups: for each coordinate of each axis,
@@ -10,7 +10,7 @@
 //
 //   masks  (samples, words, depth + height + width, 2) 64 bits: bit t of word w for swap 64 w + t, box a and box b
 //   swaps  (samples, T, 3, 3) int32, as for swap_patches; a box that leaves the crop stops the kernel (trap)
-//   target, disordered, raw, arena, records: as for decode_volume
+//   target, input, raw, arena, records: as for decode_volume
 //
 // swap_masks: one block a sample. restore_pairs: grid, block and defines as for decode_volume.
 // Bytes that must move, a voxel: itemsize read, 2 x 4 (float16: 2 x 2) written; masks stay in L1 (13 KB at 128^3, T =
@@ -92,7 +92,7 @@ __device__ __forceinline__ float voxel_at(const Record& r, const unsigned char* 
 }
 
 template <typename T>
-__device__ __forceinline__ void restore_rows(OUTPUT* __restrict__ target, OUTPUT* __restrict__ disordered,
+__device__ __forceinline__ void restore_rows(OUTPUT* __restrict__ target, OUTPUT* __restrict__ input,
                                              const unsigned char* __restrict__ raw, const Record& r, const Trace& trace,
                                              int rows, int width) {
   for (int row = blockIdx.x * blockDim.y + threadIdx.y; row < rows; row += gridDim.x * blockDim.y) {
@@ -101,12 +101,12 @@ __device__ __forceinline__ void restore_rows(OUTPUT* __restrict__ target, OUTPUT
       const OUTPUT own = STORE(voxel_at<T>(r, raw, p));
       const long long at = (long long)row * width + x;
       target[at] = own;
-      disordered[at] = follow(trace, p) ? STORE(voxel_at<T>(r, raw, p)) : own;
+      input[at] = follow(trace, p) ? STORE(voxel_at<T>(r, raw, p)) : own;
     }
   }
 }
 
-extern "C" __global__ void restore_pairs(OUTPUT* __restrict__ target, OUTPUT* __restrict__ disordered,
+extern "C" __global__ void restore_pairs(OUTPUT* __restrict__ target, OUTPUT* __restrict__ input,
                                          const unsigned char* __restrict__ raw, const unsigned char* __restrict__ arena,
                                          const long long* __restrict__ records, const Mask* __restrict__ masks,
                                          const int* __restrict__ swaps, long long row_bytes, int iterations, int words,
@@ -123,7 +123,7 @@ extern "C" __global__ void restore_pairs(OUTPUT* __restrict__ target, OUTPUT* __
   const int rows = depth * height;
   const long long offset = (long long)channel * rows * width;
   target += offset;
-  disordered += offset;
+  input += offset;
   raw = (r.in_arena ? arena : raw + row_bytes * sample) + r.start;
-  WITH_DTYPE(r.code, restore_rows, target, disordered, raw, r, trace, rows, width)
+  WITH_DTYPE(r.code, restore_rows, target, input, raw, r, trace, rows, width)
 }

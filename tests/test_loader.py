@@ -28,7 +28,7 @@ def samples(stream: dali_cr.Loader, steps: int | None = None) -> dict[int, bytes
     for step, batch in enumerate(stream.stream() if steps else stream):
         for i, number in enumerate(batch["sample"].tolist()):
             assert number not in out
-            out[number] = batch["disordered"][i].numpy().tobytes() + batch["target"][i].numpy().tobytes()
+            out[number] = batch["input"][i].numpy().tobytes() + batch["target"][i].numpy().tobytes()
         if step + 1 == steps:
             break
     return out
@@ -43,16 +43,16 @@ def known(mixed_index: dali_cr.Index) -> dict[int, bytes]:
 def test_what_a_batch_is(mixed_index: dali_cr.Index) -> None:
     with loader(mixed_index) as stream:
         batch = next(iter(stream))
-        assert set(batch) == {"disordered", "target", "sample", "case"}
+        assert set(batch) == {"input", "target", "sample", "case"}
         assert batch["case"] == [mixed_index.cases[stream.plan(i).case].name for i in range(4)]
-        for name in ("disordered", "target"):
+        for name in ("input", "target"):
             assert batch[name].shape == (4, 1, 16, 20, 24)
             assert batch[name].dtype == torch.float32
         assert batch["sample"].dtype == torch.int64
         assert batch["sample"].tolist() == [0, 1, 2, 3]
         for i in range(4):
             swaps = stream.plan(i).swaps
-            assert torch.equal(dali_cr.swap_patches(batch["target"][i], swaps), batch["disordered"][i])
+            assert torch.equal(dali_cr.swap_patches(batch["target"][i], swaps), batch["input"][i])
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
@@ -145,7 +145,7 @@ def test_a_broken_file_raises_after_the_batches_before_it(breakable: dali_cr.Ind
         got: dict[int, bytes] = {}
         with pytest.raises(dali_cr.VolumeError, match=path.name):
             for batch in stream.stream():
-                got[int(batch["sample"])] = batch["disordered"][0].numpy().tobytes()
+                got[int(batch["sample"])] = batch["input"][0].numpy().tobytes()
         assert sorted(got) == list(range(first))
         assert stream.next_sample == first
         with pytest.raises(dali_cr.VolumeError, match=path.name):

@@ -10,7 +10,7 @@
 
 Patches of a crop are swapped in pairs, and the network learns to undo it (Chen et al. 2019); `--pretext inpaint` and
 `--pretext autoencode` are there to compare with. A tenth of the cases is held out; on them
-``restoration_gain = 1 - MSE(restored, target) / MSE(disordered, target)`` is measured: 0 is doing nothing, 1 is
+``restoration_gain = 1 - MSE(restored, target) / MSE(input, target)`` is measured: 0 is doing nothing, 1 is
 perfect. `--recipe pcrlv2` restores and compares views instead (Zhou et al. 2023): see `methods/pcrlv2`, and
 `--recipe pcrlv2 --help` for its settings. The folder given as ``--out`` gets
 

@@ -49,7 +49,7 @@ class Job:
 
 
 class Feed(ABC):
-    """An endless stream of batches of (disordered, target)."""
+    """An endless stream of batches of (input, target)."""
 
     fills_cache = False
     """Whether the first epoch is another thing than the ones after it."""

@@ -32,7 +32,7 @@ class Monai(Feed):
             pin_memory=self.job.device == "cuda",
         )
         for batch in loader:
-            yield len(batch["target"]), self.to_device((batch["disordered"], batch["target"]))
+            yield len(batch["target"]), self.to_device((batch["input"], batch["target"]))
 
     def _dataset(self) -> Any:
         return Dataset(self._items(), self._transform())
@@ -48,9 +48,9 @@ class Monai(Feed):
                 mt.LoadImaged("target", ensure_channel_first=True, image_only=True),
                 mt.RandSpatialCropd("target", self.workload.crop[::-1], random_size=False),
                 Scale(),
-                mt.CopyItemsd("target", names="disordered"),
+                mt.CopyItemsd("target", names="input"),
                 mt.RandCoarseShuffled(
-                    "disordered", holes=self.workload.iterations, spatial_size=self.workload.patch[::-1], prob=1.0
+                    "input", holes=self.workload.iterations, spatial_size=self.workload.patch[::-1], prob=1.0
                 ),
             ]
         )

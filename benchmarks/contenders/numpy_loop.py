@@ -24,11 +24,11 @@ class Plain(Feed):
         numbers = count()
         tasks = ([(next(cases), next(numbers)) for _ in range(size)] for _ in iter(int, 1))
         for pairs in in_threads(self.job.workers, self.make_pair, tasks):
-            disordered, target = (np.stack([pair[i] for pair in pairs])[:, None] for i in range(2))
-            yield size, self.to_device((disordered, target))
+            input, target = (np.stack([pair[i] for pair in pairs])[:, None] for i in range(2))
+            yield size, self.to_device((input, target))
 
     def make_pair(self, case: int, number: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Return a disordered crop and its target, (x, y, z)."""
+        """Return an input crop and its target, (x, y, z)."""
         rng, volume = np.random.default_rng((self.job.seed, number)), self.index.cases[case].volumes[0]
         image: Any = nib.load(self.index.root / volume.path)
         voxels = np.asanyarray(image.dataobj)

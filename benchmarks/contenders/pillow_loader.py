@@ -43,8 +43,8 @@ class PilLoader(Feed):
             num_workers=self.job.workers,
             pin_memory=self.job.device == "cuda",
         )
-        for disordered, target in loader:
-            yield len(target), self.to_device((disordered, target))
+        for input, target in loader:
+            yield len(target), self.to_device((input, target))
 
     def corruption(self) -> Corruption:
         """Return the swap."""
@@ -70,7 +70,7 @@ class _Pictures(Dataset[tuple[Any, Any]]):
         return len(self._paths)
 
     def __getitem__(self, case: int) -> tuple[Any, Any]:
-        """Return a disordered crop and its target, (1, 1, H, W)."""
+        """Return an input crop and its target, (1, 1, H, W)."""
         # torch gives each worker a seed of its own, and NumPy's generator takes it from there.
         rng = np.random.default_rng(int(torch.randint(2**62, ())))
         with Image.open(self._paths[case]) as picture:
@@ -81,8 +81,8 @@ class _Pictures(Dataset[tuple[Any, Any]]):
         target -= scale.centre
         target /= scale.width
         np.clip(target, scale.low, scale.high, out=target)
-        disordered = swap(target.copy(), self._edges, self._iterations, rng)
-        return torch.from_numpy(disordered)[None, None], torch.from_numpy(target)[None, None]
+        input = swap(target.copy(), self._edges, self._iterations, rng)
+        return torch.from_numpy(input)[None, None], torch.from_numpy(target)[None, None]
 
 
 def swap(

@@ -31,8 +31,8 @@ class TorchIO(Feed):
             num_workers=self.job.workers,
             pin_memory=self.job.device == "cuda",
         )
-        for disordered, target in loader:
-            yield len(target), self.to_device((disordered, target))
+        for input, target in loader:
+            yield len(target), self.to_device((input, target))
 
     def corruption(self) -> Corruption:
         """Return `RandomSwap` of one image, in TorchIO's order of axes."""
@@ -64,7 +64,7 @@ class Pairs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return len(self._index)
 
     def __getitem__(self, case: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return a disordered crop and its target."""
+        """Return an input crop and its target."""
         volume = self._index.cases[case].volumes[0]
         subject = tio.Subject(image=tio.ScalarImage(self._index.root / volume.path))
         patch = next(self._crop(subject, 1))

@@ -110,9 +110,9 @@ def _check_batch(job: Job, pairs: int, arrays: Arrays) -> None:
         if shape != wanted or str(array.dtype).removeprefix("torch.") != "float32":
             raise RuntimeError(f"{job.contender}: wanted float32 {wanted}, got {array.dtype} {tuple(array.shape)}")
     if arrays:
-        disordered, target = (np.asarray(a.cpu() if hasattr(a, "cpu") else a) for a in arrays[:2])
-        if not np.isfinite(target).all() or np.array_equal(disordered, target):
-            raise RuntimeError(f"{job.contender}: wanted finite targets and something disordered")
+        input, target = (np.asarray(a.cpu() if hasattr(a, "cpu") else a) for a in arrays[:2])
+        if not np.isfinite(target).all() or np.array_equal(input, target):
+            raise RuntimeError(f"{job.contender}: wanted finite targets and inputs that differ from them")
     if pairs != job.workload.batch_size:
         raise RuntimeError(f"{job.contender}: wanted batches of {job.workload.batch_size}, got {pairs}")
 

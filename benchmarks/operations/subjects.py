@@ -140,13 +140,13 @@ def _swap(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
 
 def _restore(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
     (raw, records), swaps = draw_raw(case, rng), _draw_swaps(case, rng)
-    decode, disordered = _decoder(case, raw, records), np.empty((case.batch, 1, *case.crop), np.float32)
+    decode, input = _decoder(case, raw, records), np.empty((case.batch, 1, *case.crop), np.float32)
 
     def on_host() -> tuple[Any, Any]:
         target = decode()
-        disordered[...] = target
-        swap_in_place_ref(disordered, swaps)
-        return disordered, target
+        input[...] = target
+        swap_in_place_ref(input, swaps)
+        return input, target
 
     run: Callable[[], Any]
     if clock.arrays is np:
@@ -164,7 +164,7 @@ def _restore(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
         wanted = decode_volume_ref(raw, records, case.crop)
         return difference(target, wanted) or _misplaced(wanted, got, swaps, rng)
 
-    # Raw once, target and disordered each once: the swaps themselves need not cost a byte more.
+    # Raw once, target and input each once: the swaps themselves need not cost a byte more.
     must = case.voxels * (np.dtype(case.dtype).itemsize + 2 * 4)
     swapped = 0 if case.op == "traced" else _swap_bytes(case, swaps, 4)[1]
     return Subject(run, wrong, reference, must, must + swapped)

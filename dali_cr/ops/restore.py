@@ -45,12 +45,12 @@ def restore_pairs_ref(
 
     Returns
     -------
-    target, disordered : (B, C, D, H, W) of `dtype`
+    target, input : (B, C, D, H, W) of `dtype`
     """
     target = decode_volume_ref(raw, records, shape, dtype, arena=arena)
-    disordered = target.copy()
-    swap_in_place_ref(disordered, swaps)
-    return target, disordered
+    input = target.copy()
+    swap_in_place_ref(input, swaps)
+    return target, input
 
 
 def restore_pairs(
@@ -72,7 +72,7 @@ def restore_pairs(
 
     Returns
     -------
-    target, disordered : (B, C, D, H, W) CuPy array
+    target, input : (B, C, D, H, W) CuPy array
 
     Raises
     ------
@@ -94,12 +94,10 @@ def restore_pairs(
         draw = launch.kernel("swap_masks", *_SOURCES, defines=OUTPUTS[dtype])
         draw((samples,), (_THREADS,), (masks, swaps, *counts, *edges))
     target = xp.empty((samples, channels, *shape), dtype)
-    disordered = xp.empty_like(target)
+    input = xp.empty_like(target)
     restore = launch.kernel("restore_pairs", *_SOURCES, defines=OUTPUTS[dtype])
     kept = np.uint64(0) if arena is None else arena
     scalars = (np.int64(raw.shape[1]), *counts, np.int32(channels), *edges)
     boxes = swaps if iterations else np.uint64(0)
-    restore(
-        rows_grid(shape, samples * channels), (32, 8), (target, disordered, raw, kept, records, masks, boxes, *scalars)
-    )
-    return target, disordered
+    restore(rows_grid(shape, samples * channels), (32, 8), (target, input, raw, kept, records, masks, boxes, *scalars))
+    return target, input

@@ -23,9 +23,9 @@ from dali_cr.volume.grid import crop_map
 
 
 class PairSource(Source[Batch]):
-    """Batches of finished samples: disordered and target (B, C, D, H, W), sample (B,) int64."""
+    """Batches of finished samples: input and target (B, C, D, H, W), sample (B,) int64."""
 
-    names, arrays = ("disordered", "target"), 3
+    names, arrays = ("input", "target"), 3
 
     def blank(self) -> Arrays:
         """Return zeros."""
@@ -48,18 +48,18 @@ class PairSource(Source[Batch]):
             affine, span = affine_map(volume, recipe.normalize), raw_span(volume)
             fills[channel] = affine.fill
             for i, view in views.items():
-                disordered, target = batch.arrays[0][i, channel], batch.arrays[1][i, channel]
+                input, target = batch.arrays[0][i, channel], batch.arrays[1][i, channel]
                 part = raw[window.slices(boxes[i], start)]
                 if there != case.shape:
                     decoded = memory.take("decoded", part.shape, np.float32)
                     decode_channel(part, affine, decoded, span)
                     self._resample(decoded, boxes[i][0], affine.fill, view, (case.shape, there), target)
-                    disordered[...] = target
+                    input[...] = target
                     continue
                 if part.shape != recipe.crop:
-                    disordered[...] = target[...] = affine.fill
+                    input[...] = target[...] = affine.fill
                 inside = window.window(view, recipe.crop, case.shape)
-                decode_channel(window.flip(part, view), affine, target[inside], span, copy=disordered[inside])
+                decode_channel(window.flip(part, view), affine, target[inside], span, copy=input[inside])
         for i, view in views.items():
             if recipe.pretext == "inpaint":
                 erase_in_place_ref(batch.arrays[0][i], view.swaps, fills)

@@ -49,7 +49,7 @@ def restoration_pipeline(
     on_error: str = "raise",
     cache: str | Sequence[str] = (),
 ) -> Any:
-    """Build the pipeline that gives (disordered, target, sample number), batch after batch, without end.
+    """Build the pipeline that gives (input, target, sample number), batch after batch, without end.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def restoration_pipeline(
     Returns
     -------
     pipeline : nvidia.dali.Pipeline
-        Outputs disordered and target (B, C, D, H, W), and sample (B,) int64 on the CPU. For `Views`: view and target
+        Outputs input and target (B, C, D, H, W), and sample (B,) int64 on the CPU. For `Views`: view and target
         (B, 2, C, D, H, W), local (B, locals, C, d, h, w), and sample.
 
     Raises

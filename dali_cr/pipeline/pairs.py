@@ -29,7 +29,7 @@ def restore_batch(
 
     Returns
     -------
-    disordered, target : list of B (C, D, H, W)
+    input, target : list of B (C, D, H, W)
     """
     rows, words, kept = as_batch(raw), as_batch(records), None
     if arena:
@@ -37,11 +37,11 @@ def restore_batch(
         kept = arena.memory
     if recipe.spacing:
         target = gather_crops(rows, words, recipe.crop, recipe.dtype, arena=kept)
-        disordered = target.copy()
+        input = target.copy()
     else:
-        target, disordered = decode_volume(rows, words, recipe.crop, recipe.dtype, arena=kept, twice=True)
+        target, input = decode_volume(rows, words, recipe.crop, recipe.dtype, arena=kept, twice=True)
     if recipe.pretext == "inpaint":
-        erase_in_place(disordered, as_batch(swaps), fill_values(words, recipe.dtype))
+        erase_in_place(input, as_batch(swaps), fill_values(words, recipe.dtype))
     else:
-        swap_in_place(disordered, as_batch(swaps))
-    return list(disordered), list(target)
+        swap_in_place(input, as_batch(swaps))
+    return list(input), list(target)

@@ -74,7 +74,7 @@ class RawSource(Source[RawBatch]):
         If a batch has more arrays than a kernel can write.
     """
 
-    names: tuple[str, ...] = ("disordered", "target")
+    names: tuple[str, ...] = ("input", "target")
     arrays = 4
 
     def __init__(self, *args: Any, arena: Arena | None = None, **options: Any) -> None:

@@ -247,10 +247,10 @@ def _make_batch(device: str) -> str:
         loader: Any = dali_cr.Loader(index, recipe, batch_size=2, device=device)
         try:
             batch = next(iter(loader))
-            for number, disordered, target in zip(*map(batch.get, ("sample", "disordered", "target")), strict=True):
+            for number, input, target in zip(*map(batch.get, ("sample", "input", "target")), strict=True):
                 swaps = loader.plan(int(number)).swaps
-                if not (dali_cr.unswap_patches(disordered, swaps) == target).all():
-                    raise RuntimeError("the disordered volume is not the target's: please report this")
+                if not (dali_cr.unswap_patches(input, swaps) == target).all():
+                    raise RuntimeError("the input, unswapped, is not the target: please report this")
         finally:
             loader.close()
     return f'Loader(device="{device}") gives exact pairs'

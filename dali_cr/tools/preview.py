@@ -46,7 +46,7 @@ _GOLDEN = 0.618034
 def draw_preview(
     index: Index, recipe: Restoration | Views, seed: int, samples: Sequence[int], out: str | os.PathLike[str]
 ) -> None:
-    """Draw the middle slice of samples: the target, the disordered crop, and the swaps that lie in it.
+    """Draw the middle slice of samples: the target, the input crop, and the swaps that lie in it.
 
     Both boxes of a pair have one colour; a dashed box's partner lies in another slice. Of several channels the first
     is drawn. For `Views`: where in the volume they lie, the targets, the corrupted global views and the local ones.
@@ -107,7 +107,7 @@ class _Row:
     plan: SamplePlan
     middle: int
     target: npt.NDArray[Any]
-    disordered: npt.NDArray[Any]
+    input: npt.NDArray[Any]
     span: tuple[float, float]
     """Lowest and highest value of the whole crop: swaps only move its voxels, so one range fits both."""
     aspect: float
@@ -130,7 +130,7 @@ class _Row:
         """Draw the panels."""
         plan = self.plan
         strip.suptitle(f"{plan.path}, sample {plan.number}, origin {plan.origin}", x=0.01, ha="left", fontsize=8)
-        panels = (("target", self.target), ("disordered", self.disordered), ("swaps", self.disordered))
+        panels = (("target", self.target), ("input", self.input), ("swaps", self.input))
         axes = strip.subplots(1, self.columns)
         low, high = self.span
         origin: Literal["lower", "upper"] = "lower" if self.upwards else "upper"
@@ -156,7 +156,7 @@ def _make(planner: Planner, number: int) -> _Row:
     """Make a sample."""
     source = PairSource(planner, Stream(batch_size=1, start=number), threads=1, lookahead=0)
     try:
-        disordered, target, _ = source.batch(0)
+        input, target, _ = source.batch(0)
     finally:
         source.close()
     plan, middle = planner.draw(number)[0], planner.recipe.crop[0] // 2
@@ -166,7 +166,7 @@ def _make(planner: Planner, number: int) -> _Row:
         plan=plan,
         middle=middle,
         target=target[0, 0, middle],
-        disordered=disordered[0, 0, middle],
+        input=input[0, 0, middle],
         span=(float(target[0, 0].min()), float(target[0, 0].max())),
         aspect=high / wide,
         upwards=volume.orientation != ORIENTATION,

@@ -132,10 +132,10 @@ def test_pillow_and_the_loader_see_the_same_pixels(tmp_path):
     index = find_volumes(whole, 1, None, tmp_path)
     index.save(tmp_path / "index.json")
     job = Job("pil-loader", whole, tmp_path / "index.json", 0, (0,), 0.0, "cpu", 0, tmp_path)
-    _, (disordered, target) = next(PilLoader(job).batches())
+    _, (input, target) = next(PilLoader(job).batches())
     with dali_cr.Loader(index, whole.recipe, batch_size=1, device="cpu") as ours:
         np.testing.assert_allclose(target[0], next(iter(ours))["target"][0], atol=1e-6)
-    assert sorted(disordered[0].ravel()) == sorted(target[0].ravel())
+    assert sorted(input[0].ravel()) == sorted(target[0].ravel())
 
 
 def test_nothing_tells_where_it_lay(result_folder):

@@ -24,7 +24,7 @@ cupy: Any = pytest.importorskip("cupy", reason="the GPU's tests need CuPy", exc_
 def samples(loader: dali_cr.Loader, steps: int) -> dict[int, tuple[bytes, bytes]]:
     out = {}
     for batch, _ in zip(loader.stream(), range(steps), strict=False):
-        pair = [batch[name].cpu().numpy() for name in ("disordered", "target")]
+        pair = [batch[name].cpu().numpy() for name in ("input", "target")]
         for i, number in enumerate(batch["sample"].tolist()):
             out[number] = (pair[0][i].tobytes(), pair[1][i].tobytes())
     return out
@@ -220,5 +220,5 @@ def test_float16_recipes_are_the_float32_ones_rounded(mixed_index: dali_cr.Index
     for dtype in ("float16", "float32"):
         recipe = replace(RECIPE, dtype=dtype)  # type: ignore[arg-type]
         with dali_cr.Loader(mixed_index, recipe, batch_size=8, device="cuda", seed=2) as loader:
-            batches.append(next(iter(loader))["disordered"].cpu())
+            batches.append(next(iter(loader))["input"].cpu())
     assert torch.equal(batches[0], batches[1].half())

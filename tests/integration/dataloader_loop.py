@@ -11,7 +11,7 @@ network = torch.nn.Conv3d(1, 1, 3, padding=1).to(loader.device)
 optimizer = torch.optim.AdamW(network.parameters())
 for _ in range(3):
     for batch in loader:
-        loss = (network(batch["disordered"]) - batch["target"]).square().mean()
+        loss = (network(batch["input"]) - batch["target"]).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

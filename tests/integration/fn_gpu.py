@@ -16,4 +16,4 @@ def mine():
 
 pipe = mine()
 pipe.build()
-disordered, target, sample = pipe.run()
+input, target, sample = pipe.run()

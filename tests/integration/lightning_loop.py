@@ -10,7 +10,7 @@ class Restorer(lightning.LightningModule):
         self.network = torch.nn.Conv3d(1, 1, 3, padding=1)
 
     def training_step(self, batch, _):
-        return (self.network(batch["disordered"]) - batch["target"]).square().mean()
+        return (self.network(batch["input"]) - batch["target"]).square().mean()
 
     def configure_optimizers(self):
         return torch.optim.AdamW(self.parameters())

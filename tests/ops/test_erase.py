@@ -82,9 +82,9 @@ def test_pretexts_differ_only_in_what_is_done(mixed_index: dali_cr.Index) -> Non
                 op.erase_in_place_ref(wanted, np.stack([plan.swaps for plan in plans]), np.zeros((4, 1), np.float32))
     for batch in batches.values():
         np.testing.assert_array_equal(batch["target"], batches["swap"]["target"])
-    np.testing.assert_array_equal(batches["autoencode"]["disordered"], batches["autoencode"]["target"])
-    np.testing.assert_array_equal(batches["inpaint"]["disordered"], wanted)
-    assert (batches["inpaint"]["disordered"] != batches["swap"]["disordered"]).any()
+    np.testing.assert_array_equal(batches["autoencode"]["input"], batches["autoencode"]["target"])
+    np.testing.assert_array_equal(batches["inpaint"]["input"], wanted)
+    assert (batches["inpaint"]["input"] != batches["swap"]["input"]).any()
 
 
 def test_refuses_another_pretext() -> None:

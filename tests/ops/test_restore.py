@@ -59,11 +59,11 @@ def test_chains_of_swaps_are_followed(cuda_on_cpu: HostCuda) -> None:
     crop = (2, 4, 5)
     raw, records = plain_batch(3, crop)
     swaps = draw_batch(1, [0, 1, 2], crop, dali_cr.Swap(150, ((1, 1), (1, 3), (1, 4))))
-    target, disordered = op.restore_pairs(raw, records, swaps, crop)
+    target, input = op.restore_pairs(raw, records, swaps, crop)
     wanted = op.restore_pairs_ref(raw, records, swaps, crop)
-    assert (target.tobytes(), disordered.tobytes()) == (wanted[0].tobytes(), wanted[1].tobytes())
-    assert (target != disordered).mean() > 0.5
-    np.testing.assert_array_equal(np.sort(target, None), np.sort(disordered, None))
+    assert (target.tobytes(), input.tobytes()) == (wanted[0].tobytes(), wanted[1].tobytes())
+    assert (target != input).mean() > 0.5
+    np.testing.assert_array_equal(np.sort(target, None), np.sort(input, None))
 
 
 def test_reads_an_arena(cuda_on_cpu: HostCuda) -> None:

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).with_name("golden.json")
 SAMPLES, SEED = 8, 2**63 + 11
 NAMES: dict[type, tuple[str, ...]] = {
-    dali_cr.Restoration: ("disordered", "target"),
+    dali_cr.Restoration: ("input", "target"),
     dali_cr.Views: ("view", "target", "local"),
 }
 """Of a batch's arrays, in the order in which they are hashed."""

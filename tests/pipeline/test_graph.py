@@ -62,8 +62,8 @@ def test_in_a_users_own_pipeline(mixed_index: dali_cr.Index) -> None:
     own.build()
     for _ in range(4):
         swapped, target, sample = arrays(own.run())
-        disordered, clean, number = arrays(ours.run())
-        np.testing.assert_array_equal(swapped, disordered * 2 + 1)
+        input, clean, number = arrays(ours.run())
+        np.testing.assert_array_equal(swapped, input * 2 + 1)
         np.testing.assert_array_equal(target, clean)
         np.testing.assert_array_equal(sample, number)
 

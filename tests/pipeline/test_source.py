@@ -38,11 +38,11 @@ def test_samples_are_what_they_should_be(name: str, request: pytest.FixtureReque
     index = request.getfixturevalue(name)
     source = PairSource(CropPlanner(index, RECIPE, 5), Stream(4))
     for k in range(8):
-        disordered, target, numbers = source.batch(k)
+        input, target, numbers = source.batch(k)
         for i, number in enumerate(numbers):
             plan = source.planner.draw([number])[0]
             np.testing.assert_allclose(target[i], by_hand(index, RECIPE, plan), atol=2e-6)
-            np.testing.assert_array_equal(disordered[i], dali_cr.swap_patches(target[i], plan.swaps))
+            np.testing.assert_array_equal(input[i], dali_cr.swap_patches(target[i], plan.swaps))
     source.close()
 
 
@@ -57,12 +57,12 @@ def test_raw_and_finished_samples_agree(
     recipe = replace(RECIPE, normalize=normalize, dtype=dtype, crop=crop)
     finished, raw = (kind(CropPlanner(index, recipe, 2), Stream(5)) for kind in (PairSource, RawSource))
     for k in range(5):
-        disordered, target, numbers = finished.batch(k)
+        input, target, numbers = finished.batch(k)
         data, records, swaps, again = raw.batch(k)
         decoded = decode_volume_ref(data, records, crop, dtype)
         assert decoded.tobytes() == target.tobytes()
         assert decoded.dtype == target.dtype
-        assert dali_cr.swap_patches(decoded, swaps).tobytes() == disordered.tobytes()
+        assert dali_cr.swap_patches(decoded, swaps).tobytes() == input.tobytes()
         np.testing.assert_array_equal(numbers, again)
     finished.close()
     raw.close()
@@ -77,11 +77,11 @@ def test_a_volume_is_read_once_for_its_crops_in_a_batch(name: str, request: pyte
     read = finished.cache.read
     finished.cache.read = lambda root, volume, upto: (reads.append(volume.data), read(root, volume, upto))[1]  # type: ignore[method-assign]
     for k in range(3):
-        disordered, target, numbers = finished.batch(k)
+        input, target, numbers = finished.batch(k)
         data, records, swaps, _ = raw.batch(k)
         decoded_ = decode_volume_ref(data, records, recipe.crop)
         assert decoded_.tobytes() == target.tobytes()
-        assert dali_cr.swap_patches(decoded_, swaps).tobytes() == disordered.tobytes()
+        assert dali_cr.swap_patches(decoded_, swaps).tobytes() == input.tobytes()
         for i, number in enumerate(numbers):
             plan = finished.planner.draw([number])[0]
             np.testing.assert_allclose(target[i], by_hand(index, recipe, plan), atol=2e-6)

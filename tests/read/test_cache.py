@@ -194,7 +194,7 @@ print("ready", flush=True)
 with loader(index, cache="disk:" + sys.argv[2], epochs=int(sys.argv[3]), threads=2) as stream:
     for batch in stream:
         for i, n in enumerate(batch["sample"].tolist()):
-            print(n, hash(batch["disordered"][i].numpy().tobytes()), flush=True)
+            print(n, hash(batch["input"][i].numpy().tobytes()), flush=True)
 """
 
 

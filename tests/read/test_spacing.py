@@ -68,7 +68,7 @@ def test_a_crop_is_cut_from_the_resampled_volume(
     source = PairSource(CropPlanner(index, recipe, 5), Stream(4))
     padded = 0
     for k in range(5):
-        disordered, target, numbers = source.batch(k)
+        input, target, numbers = source.batch(k)
         for i, plan in enumerate(source.planner.draw(numbers)):
             volume = whole(index, recipe, plan.case)
             wide = np.pad(volume, ((0, 0), *((60, 60),) * 3))
@@ -76,7 +76,7 @@ def test_a_crop_is_cut_from_the_resampled_volume(
             wanted = wide[(slice(None), *cut)]
             wanted = np.flip(wanted, [axis + 1 for axis in range(3) if plan.flips[axis]])
             np.testing.assert_allclose(target[i], wanted, atol=1e-5)
-            assert disordered[i].tobytes() == dali_cr.swap_patches(target[i], plan.swaps).tobytes()
+            assert input[i].tobytes() == dali_cr.swap_patches(target[i], plan.swaps).tobytes()
             padded += any(n < edge for n, edge in zip(volume.shape[1:], recipe.crop, strict=True))
     assert padded or spacing != COARSE
     source.close()
@@ -141,7 +141,7 @@ def test_a_sample_is_a_function_of_its_number(mixed_index: dali_cr.Index, tmp_pa
         for _ in range(4):
             batch = next(iter(loader))
             for place, number in enumerate(batch["sample"].tolist()):
-                wanted[number] = [batch[name][place].clone() for name in ("disordered", "target")]
+                wanted[number] = [batch[name][place].clone() for name in ("input", "target")]
     caches = [f"disk:{tmp_path}"]
     with dali_cr.Loader(
         mixed_index, RECIPE, batch_size=3, device="cpu", seed=3, threads=3, cache=caches, epochs=2
@@ -150,7 +150,7 @@ def test_a_sample_is_a_function_of_its_number(mixed_index: dali_cr.Index, tmp_pa
         for batch in other:
             for place, number in enumerate(batch["sample"].tolist()):
                 if number in wanted:
-                    for name, tensor in zip(("disordered", "target"), wanted[number], strict=True):
+                    for name, tensor in zip(("input", "target"), wanted[number], strict=True):
                         assert torch.equal(batch[name][place], tensor)
             state = state or other.state_dict()
         other.load_state_dict(state)

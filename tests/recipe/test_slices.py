@@ -132,11 +132,11 @@ def test_samples_are_what_they_should_be(name: str, axis: str, request: pytest.F
     index, recipe = request.getfixturevalue(name), recipe_of(axis, every=2)
     source = PairSource(CropPlanner(index, recipe, 5), Stream(4))
     for k in range(8):
-        disordered, target, numbers = source.batch(k)
+        input, target, numbers = source.batch(k)
         for i, number in enumerate(numbers):
             plan = source.planner.draw([number])[0]
             np.testing.assert_allclose(target[i], by_hand(index, recipe, plan), atol=2e-6)
-            np.testing.assert_array_equal(disordered[i], dali_cr.swap_patches(target[i], plan.swaps))
+            np.testing.assert_array_equal(input[i], dali_cr.swap_patches(target[i], plan.swaps))
     source.close()
 
 
@@ -147,11 +147,11 @@ def test_raw_and_finished_samples_agree(name: str, axis: str, run: int, request:
     index, recipe = request.getfixturevalue(name), recipe_of(axis, crops_per_volume=run)
     finished, raw = (kind(CropPlanner(index, recipe, 2), Stream(5)) for kind in (PairSource, RawSource))
     for k in range(6):
-        disordered, target, numbers = finished.batch(k)
+        input, target, numbers = finished.batch(k)
         data, records, swaps, again = raw.batch(k)
         decoded = decode_volume_ref(data, records, recipe.crop)
         assert decoded.tobytes() == target.tobytes()
-        assert dali_cr.swap_patches(decoded, swaps).tobytes() == disordered.tobytes()
+        assert dali_cr.swap_patches(decoded, swaps).tobytes() == input.tobytes()
         np.testing.assert_array_equal(numbers, again)
     finished.close()
     raw.close()
@@ -204,7 +204,7 @@ def samples(stream: dali_cr.Loader, steps: int | None = None) -> dict[int, bytes
     out: dict[int, bytes] = {}
     for step, batch in enumerate(stream.stream() if steps else stream):
         for i, number in enumerate(batch["sample"].tolist()):
-            out[number] = batch["disordered"][i].numpy().tobytes() + batch["target"][i].numpy().tobytes()
+            out[number] = batch["input"][i].numpy().tobytes() + batch["target"][i].numpy().tobytes()
         if step + 1 == steps:
             break
     return out
@@ -339,7 +339,7 @@ def test_fingerprints_tell_slices_apart() -> None:
 def test_two_dimensions_for_the_network(holes: dali_cr.Index) -> None:
     with loader(holes, dims=2) as flat, loader(holes) as thick:
         one, other = next(iter(flat)), next(iter(thick))
-    for name in ("disordered", "target"):
+    for name in ("input", "target"):
         assert one[name].shape == (4, 1, *CROP[1:])
         assert torch.equal(one[name], other[name][:, :, 0])
     with pytest.raises(ValueError, match=r"dims: wanted a crop of \(1, rows, columns\)"):

@@ -51,14 +51,14 @@ def test_swapping_the_drawn_boxes_back_gives_the_target(index, recipe, tmp_path)
     planner = CropPlanner(index, recipe, 3)
     row = preview._make(planner, 7)
     assert row.target.shape == recipe.crop[1:]
-    assert not np.array_equal(row.target, row.disordered)
+    assert not np.array_equal(row.target, row.input)
     source = preview.PairSource(planner, preview.Stream(batch_size=1, start=7), threads=1)
-    disordered, target, _ = source.batch(0)
+    input, target, _ = source.batch(0)
     source.close()
     middle = recipe.crop[0] // 2
-    assert np.array_equal(dali_cr.unswap_patches(disordered[0], row.plan.swaps), target[0])
+    assert np.array_equal(dali_cr.unswap_patches(input[0], row.plan.swaps), target[0])
     assert np.array_equal(row.target, target[0, 0, middle])
-    assert np.array_equal(row.disordered, disordered[0, 0, middle])
+    assert np.array_equal(row.input, input[0, 0, middle])
 
 
 def test_both_boxes_of_a_pair_have_one_colour_and_lie_where_the_swaps_are(index, figure, tmp_path):

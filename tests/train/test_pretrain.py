@@ -416,7 +416,7 @@ def test_noise_and_error_are_measured_by_hand(config):
     run.loader.close()
     with pretrain.build_loader(run.held_out, config, run.method, run.device, 0) as loader:
         batch = next(iter(loader))
-    target, before = batch["target"].double(), (batch["disordered"] - batch["target"]).double()
+    target, before = batch["target"].double(), (batch["input"] - batch["target"]).double()
     with pretrain.build_loader(run.held_out, config, run.method, run.device, 0) as loader:
         numbers = evaluate(Off(), loader, len(target), "swap").numbers
     left = (before + 0.5).square()

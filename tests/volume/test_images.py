@@ -103,10 +103,10 @@ def test_raw_and_finished_samples_agree(name: str, crop: tuple[int, int, int], r
     index, recipe = request.getfixturevalue(name), replace(RECIPE, crop=crop)
     finished, raw = (kind(CropPlanner(index, recipe, 2), Stream(5)) for kind in (PairSource, RawSource))
     for k in range(5):
-        disordered, target, numbers = finished.batch(k)
+        input, target, numbers = finished.batch(k)
         data, records, swaps, _ = raw.batch(k)
         assert decode_volume_ref(data, records, crop).tobytes() == target.tobytes()
-        assert dali_cr.swap_patches(target, swaps).tobytes() == disordered.tobytes()
+        assert dali_cr.swap_patches(target, swaps).tobytes() == input.tobytes()
         for i, number in enumerate(numbers):
             plan = finished.planner.draw([number])[0]
             volume = index.cases[plan.case].volumes[-1]
@@ -141,7 +141,7 @@ def test_the_stream_is_the_same_from_caches(pictures: dali_cr.Index, tmp_path: P
             for _, batch in zip(range(steps), loader.stream(), strict=False):
                 for i, number in enumerate(batch["sample"].tolist()):
                     assert batch["target"].shape[1:] == (1, 24, 40)
-                    got[number] = batch["target"][i].numpy().tobytes() + batch["disordered"][i].numpy().tobytes()
+                    got[number] = batch["target"][i].numpy().tobytes() + batch["input"][i].numpy().tobytes()
             return got, loader.cache_report()
 
     plain, _ = stream(48, batch_size=1, threads=1)

@@ -19,7 +19,7 @@ SEED = 0
 _PICTURES = 4
 """Samples of which the middle slices are kept."""
 
-_GIVEN = {"swap": "disordered", "inpaint": "erased"}
+_GIVEN = {"swap": "input", "inpaint": "erased"}
 """What the network's input is called in the picture; an autoencoder's is the target."""
 
 
@@ -30,7 +30,7 @@ def evaluate(module: nn.Module, loader: dali_cr.Loader, samples: int, pretext: P
     Parameters
     ----------
     module : nn.Module
-        From disordered, (B, C, D, H, W) or (B, C, H, W), to restored; left in training mode.
+        From input, (B, C, D, H, W) or (B, C, H, W), to restored; left in training mode.
     loader : dali_cr.Loader
         Over held-out cases, new: its samples are counted from 0.
     samples : int
@@ -41,28 +41,28 @@ def evaluate(module: nn.Module, loader: dali_cr.Loader, samples: int, pretext: P
     Returns
     -------
     Measured
-        ``restoration_gain`` is 1 - MSE(restored, target) / MSE(disordered, target): 0 is doing nothing, 1 is perfect,
+        ``restoration_gain`` is 1 - MSE(restored, target) / MSE(input, target): 0 is doing nothing, 1 is perfect,
         and None where nothing was changed. ``changed_share`` is the share of voxels whose value was; ``mse`` the error
         that is left; ``psnr`` the same in dB below the squared range of the targets, None where there is none.
     """
     device = next(module.parameters()).device
     sums = torch.zeros(3, dtype=torch.float64, device=device)
     range_of = torch.tensor([math.inf, -math.inf], device=device)
-    slices: dict[str, list[torch.Tensor]] = {"target": [], "disordered": [], "restored": []}
+    slices: dict[str, list[torch.Tensor]] = {"target": [], "input": [], "restored": []}
     voxels = seen = 0
     batches = loader.stream()
     module.eval()
     while seen < samples:
         batch = next(batches)
         target = batch["target"][: samples - seen]
-        disordered = batch["disordered"][: samples - seen]
+        input = batch["input"][: samples - seen]
         with autocast(device):
-            restored = module(disordered).float()
-        moved = disordered != target
-        sums += torch.stack([_squares(restored - target), _squares(disordered - target), moved.sum().double()])
+            restored = module(input).float()
+        moved = input != target
+        sums += torch.stack([_squares(restored - target), _squares(input - target), moved.sum().double()])
         range_of = torch.stack([range_of[0].minimum(target.min()), range_of[1].maximum(target.max())])
         voxels += target.numel()
-        for name, volumes in (("target", target), ("disordered", disordered), ("restored", restored)):
+        for name, volumes in (("target", target), ("input", input), ("restored", restored)):
             slices[name].append(middle_slices(volumes[: max(0, _PICTURES - seen), 0]))
         seen += len(target)
     module.train()
@@ -74,9 +74,9 @@ def evaluate(module: nn.Module, loader: dali_cr.Loader, samples: int, pretext: P
         "mse": left / voxels,
         "psnr": 10 * math.log10((high - low) ** 2 * voxels / left) if high > low and left > 0 else None,
     }
-    rows = {_GIVEN.get(pretext, name) if name == "disordered" else name: torch.cat(s) for name, s in slices.items()}
+    rows = {_GIVEN.get(pretext, name) if name == "input" else name: torch.cat(s) for name, s in slices.items()}
     if pretext not in _GIVEN:
-        del rows["disordered"]
+        del rows["input"]
     return Measured(numbers, say(numbers, pretext), {name: row.numpy() for name, row in rows.items()})
 
 

@@ -42,10 +42,10 @@ class Restoration(Method):
 
     def losses(self, batch: dict[str, Any], step: int) -> dict[str, torch.Tensor]:
         """Return the loss, and that of returning the input."""
-        target, disordered = batch["target"], batch["disordered"]
+        target, input = batch["target"], batch["input"]
         with autocast(target.device):
-            restored = self.module(disordered)
-        return {"loss": F.mse_loss(restored.float(), target), "loss_of_idling": F.mse_loss(disordered, target)}
+            restored = self.module(input)
+        return {"loss": F.mse_loss(restored.float(), target), "loss_of_idling": F.mse_loss(input, target)}
 
     def measure(self, loader: dali_cr.Loader) -> Measured:
         """Measure the restoration gain, the squared error and the signal-to-noise ratio."""

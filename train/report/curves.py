@@ -27,7 +27,7 @@ def draw_pretraining(story: Mapping[str, Any], out: Path) -> None:
     gain.plot(*zip(*measured, strict=True), marker="o", markersize=3)
     gain.axhline(0, color="0.7", linewidth=1)
     gain.set(xlabel="step", ylabel="restoration gain, held-out cases", ylim=(-0.2, 1))
-    for name, label in (("loss", "restored"), ("loss_of_idling", "disordered")):
+    for name, label in (("loss", "restored"), ("loss_of_idling", "input")):
         points = [(line["step"], line[name]) for line in lines if name in line]
         loss.plot(*zip(*points, strict=True), label=label)
     loss.set(xlabel="step", ylabel="mean squared error, training", yscale="log")

@@ -22,7 +22,7 @@ class Lap:
     """A stretch of training."""
 
     pairs: int = 0
-    """Pairs (disordered, target) trained on."""
+    """Pairs (input, target) trained on."""
     seconds: float = 0.0
     """Wall time."""
     waited: float = 0.0

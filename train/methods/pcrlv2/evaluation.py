@@ -35,7 +35,7 @@ class ViewEvaluation:
     spread: tuple[float, ...]
     """Of the projections at each level, the coarsest first: 1 is sound, 0 a collapse."""
     slices: dict[str, npt.NDArray[np.float32]]
-    """`target`, `disordered` (the best line) and `restored`, each (n, H, W): the middle slice of the first channel."""
+    """`target`, `input` (the best line) and `restored`, each (n, H, W): the middle slice of the first channel."""
 
 
 @torch.no_grad()
@@ -58,7 +58,7 @@ def evaluate_views(
     """
     sums = torch.zeros(3, dtype=torch.float64, device=device)
     said: list[list[torch.Tensor]] = [[] for _ in module.comparers]
-    slices: dict[str, list[torch.Tensor]] = {"target": [], "disordered": [], "restored": []}
+    slices: dict[str, list[torch.Tensor]] = {"target": [], "input": [], "restored": []}
     seen = 0
     with batch_statistics(module):
         for batch in batches:
@@ -71,7 +71,7 @@ def evaluate_views(
             line = best_line(view.float(), target)
             mean = target.double().mean(tuple(range(2, target.ndim)), keepdim=True)
             sums += torch.stack([_squares(answer - target.double()) for answer in (restored, line, mean)])
-            for name, volumes in (("target", target), ("disordered", line), ("restored", restored)):
+            for name, volumes in (("target", target), ("input", line), ("restored", restored)):
                 slices[name].append(middle_slices(volumes[: max(0, _PICTURES - seen), 0]).float().cpu())
             seen += len(target)
             if seen >= samples:
