@@ -20,11 +20,12 @@ from dali_cr.index.labels import find_labels
 from dali_cr.index.layout.listing import EVERY_VOLUME, Layout, Listing, list_files, list_given
 from dali_cr.index.layout.walk import Roots
 from dali_cr.index.values.content import content_hash
-from dali_cr.index.values.statistics import measure
+from dali_cr.index.values.statistics import measure, measured_bytes
 from dali_cr.index.volumes import Case, Problem, Volume, is_unchanged
 from dali_cr.index.workers import ask_each
+from dali_cr.system.memory import bytes_at_start, usable_memory
 from dali_cr.volume import reader
-from dali_cr.volume.geometry import VolumeError
+from dali_cr.volume.geometry import Geometry, VolumeError
 
 __all__ = ["EVERY_VOLUME", "read_volumes", "scan"]
 
@@ -117,6 +118,7 @@ def scan(
     else:
         listing = list_files(root, pattern, layout, channels, include, exclude)
     top, found = listing.top, listing.files
+    bytes_at_start()  # before anything large is read
     volumes = _still_known(top, found, known)
     ask = partial(read_volumes, top, fourth_axis=fourth_axis)
     read, refused = _read_all(ask, [path for path in found if path not in volumes], executor, progress)
@@ -203,6 +205,8 @@ def read_volumes(top: Path, path: str, fourth_axis: FourthAxis = "cases") -> lis
     if fourth_axis == "channels" and (reason := too_many_frames(geometry.frames)):
         raise VolumeError(path, reason)
     status = reader.read_status(data)
+    packed = data.name.lower().endswith(".gz")
+    _refuse_beyond_memory(top / path, geometry, geometry.data_bytes + status.st_size if packed else 0)
     content, digest = reader.read_whole(data, geometry.data_offset + geometry.data_bytes)
     if data != top / path:
         digest = hashlib.sha256(digest.encode() + reader.read_head(top / path)).hexdigest()
@@ -219,3 +223,24 @@ def read_volumes(top: Path, path: str, fourth_axis: FourthAxis = "cases") -> lis
         stored = (digest, status.st_size, status.st_mtime_ns)
         found.append(Volume(path, relative, frame, geometry, *measured, *stored, content_digest))
     return found
+
+
+def _refuse_beyond_memory(path: Path, geometry: Geometry, content: int) -> None:
+    """Refuse a volume that this process cannot measure, before it is killed for the memory that this takes.
+
+    Parameters
+    ----------
+    path : Path
+    geometry : Geometry
+    content : int
+        Bytes of memory that the file's content takes; none where it is mapped.
+
+    Raises
+    ------
+    VolumeError
+    """
+    least = bytes_at_start() + measured_bytes(geometry) + content
+    if least > usable_memory():
+        raise VolumeError(
+            path, f"measuring it takes at least {least} bytes, {usable_memory()} bytes of memory may be used"
+        )

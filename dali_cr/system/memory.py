@@ -22,6 +22,15 @@ def usable_memory() -> int:
 
 
 @cache
+def bytes_at_start() -> int:
+    """Return the memory in bytes that this process had when this was first asked; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+@cache
 def group_limits() -> tuple[int, ...]:
     """Return the limits that control groups set, in bytes; read once, as every read of a file asks for them."""
     return tuple(_limits())

@@ -1,15 +1,21 @@
 """Memory that a process may use: the least of the machine's and of every limit above it."""
 
 import os
+from importlib import import_module
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import dali_cr
 from dali_cr.system import memory as machine_memory
 from dali_cr.system.memory import group_limits, physical_memory, usable_memory
 from dali_cr.volume.geometry import VolumeError
 from dali_cr.volume.reader import check_plausible
+from tests.helpers.volumes import write_nifti
+
+scan = import_module("dali_cr.index.scan")
 
 
 @pytest.fixture
@@ -71,3 +77,15 @@ def test_a_volume_beyond_the_containers_memory_is_refused_by_name(groups, tmp_pa
 @given(st.text("/.ab", max_size=12))
 def test_no_path_of_a_group_is_an_error(path):
     list(machine_memory._up(machine_memory._GROUPS, path, "memory.max"))
+
+
+def test_a_volume_that_cannot_be_measured_is_refused_by_name_and_the_others_are_not(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for name, edge in (("small.nii.gz", 8), ("large.nii.gz", 48), ("large.nii", 48)):
+        write_nifti(tmp_path / name, rng.integers(0, 900, (edge, edge, edge)), dtype="<i2")
+    # Room for the mask of the large one, a byte a voxel, and not for its content of two bytes beside it.
+    monkeypatch.setattr(scan, "usable_memory", lambda: scan.bytes_at_start() + 2 * 48**3)
+    index = dali_cr.scan(tmp_path, progress=False)
+    assert [case.name for case in index.cases] == ["large.nii", "small.nii.gz"]
+    assert [problem.path for problem in index.problems] == ["large.nii.gz"]
+    assert "measuring it takes at least" in index.problems[0].reason

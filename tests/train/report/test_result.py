@@ -9,7 +9,7 @@ import pytest
 import tyro
 
 from tests.helpers.finetuning import classify, localize, read_csv, run_pretraining, segment, write_data
-from train import finetune
+from train import finetune, result
 from train.methods.config import Config as Pretrain
 from train.methods.pcrlv2.config import ViewConfig
 from train.report.invocation import command_of
@@ -144,3 +144,8 @@ def test_a_command_makes_the_settings_it_was_made_from(command: str) -> None:
     again = tyro.cli(kinds[kind], args=left, config=flags)
     assert plain(again) == plain(config)
     assert len(left) <= 2 + len(shlex.split(_COMMANDS[command]))
+
+
+@pytest.mark.parametrize(("out", "name"), [("lr0.001", "lr0.001.json"), ("first", "first.json"), ("a.json", "a.json")])
+def test_a_dot_belongs_to_the_name(tmp_path, out, name):
+    assert result._with(tmp_path / out, ".json") == tmp_path / name
