@@ -46,6 +46,7 @@ def stages_of(command: str, out: Path) -> list[Stage]:
         kept = ("--runs", str(out / "study-runs"), "--results", str(out / "study"))
         return [Stage("study", (*study, *kept), 24 * 3600)]
     found = [Stage("kernels", _bench("kernels", out / "kernels.json"), 240)]
+    arguments: tuple[str, ...]
     for workload in "abdev":
         arguments = ("--workload", workload, "--workers", "4", "16", "--repeats", "3", "--seconds", "3")
         found.append(Stage(f"loader-{workload}", _bench("loader", out / f"loader-{workload}.json", *arguments), 900))

@@ -47,7 +47,7 @@ from .start import needs  # noqa: F401 - before all that may be missing
 import argparse
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -85,7 +85,7 @@ from .start.resumed import find_out, find_resumed, parse, settings_of
 
 __all__ = ["Config", "Refused", "Run", "Stopped", "command_line", "main", "prepare", "train"]
 
-METHODS: dict[RecipeName, type[Method]] = {"restoration": Restoration, "pcrlv2": Pcrlv2}
+METHODS: dict[RecipeName, Callable[[Any, int], Method]] = {"restoration": Restoration, "pcrlv2": Pcrlv2}
 """From the name of a recipe to its method, which is made from (config, channels of a case)."""
 
 
@@ -168,16 +168,17 @@ def _hold_out(
 
 
 def build_loader(
-    index: dali_cr.Index, config: Config, method: Method, device: torch.device, seed: int, **ranks_: int
+    index: dali_cr.Index, config: Config, method: Method, device: torch.device, seed: int, *, alone: bool = False
 ) -> dali_cr.Loader:
-    """Return the stream of this process's samples from an index; `rank` and `world_size` may say otherwise."""
+    """Return the loader of this process's samples of an index, or of all samples for a process that is alone."""
     return dali_cr.Loader(
         index,
         method.recipe,
         batch_size=ranks.share(config.batch_size),
         device=str(device),
         seed=seed,
-        **ranks_,
+        rank=0 if alone else None,
+        world_size=1 if alone else None,
         threads=config.threads,
         on_error=config.on_error,
         cache=config.cache,
@@ -239,10 +240,9 @@ def take_step(run: Run, optimizer: torch.optim.Optimizer, step: int, batch: dict
 
 def measure(run: Run, record: Record, step: int) -> Measured:
     """Measure on the held-out cases, on the same samples every time; record it and say it."""
-    alone = {"rank": 0, "world_size": 1}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dali_cr.DataWarning)  # the cases to train on were warned of
-        loader = build_loader(run.held_out, run.config, run.method, run.device, SEED, **alone)
+        loader = build_loader(run.held_out, run.config, run.method, run.device, SEED, alone=True)
     with loader:
         measured = run.method.measure(loader)
     record.write(step, **measured.numbers)
@@ -364,7 +364,8 @@ def read_settings(arguments: Sequence[str]) -> Config:
         if recipe not in (None, was):
             raise ValueError(f"resume: wanted the settings of the run in {out}: recipe was {was}, {recipe} came")
         recipe = was
-    prog, settings = program("pretrain"), Config
+    settings: type[Config] = Config
+    prog = program("pretrain")
     if recipe == ViewConfig.method:
         prog, settings = f"{prog} --recipe {ViewConfig.method}", ViewConfig
     known = settings_of(settings, about, out) if about and out else None

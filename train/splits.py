@@ -128,7 +128,7 @@ def introduce(split: Split, index: dali_cr.Index) -> Iterator[str]:
         yield f"subject    {split.subject}"
     for part in PARTS:
         yield f"{part:<10} {count_subjects([name for name in names if split.part_of(name) == part], split.subject)}"
-    if warning := find_lookalikes({name: part for name in names if (part := split.part_of(name))}):
+    if warning := find_lookalikes({name: found for name in names if (found := split.part_of(name))}):
         yield f"warning    {warning}"
 
 

@@ -85,4 +85,5 @@ class Scale(mt.Transform):
         """Return the item without its statistics, which nobody needs any more."""
         scale = data["scale"]
         normalize = mt.NormalizeIntensity(subtrahend=scale["centre"], divisor=scale["width"])
-        return {"target": normalize(data["target"]).clamp_(scale["low"], scale["high"])}
+        target: Any = normalize(data["target"])
+        return {"target": target.clamp_(scale["low"], scale["high"])}

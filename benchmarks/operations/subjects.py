@@ -126,6 +126,7 @@ def _swap(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
     array, on_device = clock.asarray(start.copy()), clock.asarray(swaps)
     host, cpu = start.copy(), clock.arrays is np
     # Looked up when it runs: the tests put a wrong one in its place.
+    run: Callable[[], Any]
     run = (lambda: swap_in_place_ref(array, swaps)) if cpu else (lambda: swap_in_place(array, on_device))
 
     def wrong() -> str | None:
@@ -154,7 +155,7 @@ def _restore(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
     else:
         inputs, reference = [clock.asarray(array) for array in (raw, records, swaps)], on_host
         run = (
-            (lambda: restore_pairs(*inputs, case.crop)[::-1])
+            (lambda: restore_pairs(inputs[0], inputs[1], inputs[2], case.crop)[::-1])
             if case.op == "traced"
             else partial(restore_batch, *map(list, inputs), recipe=Restoration(case.crop, Swap(0)))
         )

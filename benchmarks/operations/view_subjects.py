@@ -90,7 +90,8 @@ def _turned() -> Numbers:
     """Return a rotation by `_TURN` about each axis."""
     cos, sin = np.cos(np.radians(_TURN)), np.sin(np.radians(_TURN))
     about_d = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
-    return about_d @ np.roll(about_d, 1, (0, 1)) @ np.roll(about_d, 2, (0, 1))
+    turned: Numbers = about_d @ np.roll(about_d, 1, (0, 1)) @ np.roll(about_d, 2, (0, 1))
+    return turned
 
 
 def _touched(case: Case, matrix: Numbers, offset: Numbers) -> int:
@@ -115,13 +116,13 @@ def _intensity(case: Case, clock: HostClock, rng: np.random.Generator) -> Subjec
         np.stack([rng.integers(2**40, size=case.batch), np.arange(case.batch)], 1),
         int(rng.integers(2**63)),
     )
-    settings: tuple[Any, ...]
-    ours, on_device, plain, settings = {
+    known: dict[str, tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any], tuple[Any, ...]]] = {
         "blur": (blur_ref, partial(blur, max_radius=_RADIUS), plain_views.blur, (sigmas,)),
         "noise": (add_noise_ref, add_noise, plain_views.add_noise, (deviations, seed, counters)),
         "gamma": (gamma_ref, gamma, plain_views.gamma, (exponents,)),
         "zscore": (zscore_ref, zscore, plain_views.zscore, ()),
-    }[case.op]
+    }
+    ours, on_device, plain, settings = known[case.op]
     there = tuple(clock.asarray(one) if isinstance(one, np.ndarray) else one for one in settings)
     array, out, cpu = clock.asarray(start.copy()), np.empty_like(start), clock.arrays is np
     on_host = partial(ours, start, *settings, out=out)

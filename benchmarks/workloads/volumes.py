@@ -48,6 +48,7 @@ def find_volumes(workload: Workload, count: int, data: Path | None = None, folde
     """
     if count < 1:
         raise ValueError(f"volumes: wanted at least 1, got {count}")
+    pattern: str | list[str]
     if data:
         root, pattern = data, _PATTERNS[workload.files]
     elif workload.files == "png":

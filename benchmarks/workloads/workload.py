@@ -26,7 +26,7 @@ class Workload:
     """Of the volumes that are made where no data are given."""
     modality: Modality
     crop: Triple
-    patch: Triple | tuple[Edges, Edges, Edges]
+    patch: Any
     iterations: int
     batch_size: int
     normalize: Normalize = "zscore"

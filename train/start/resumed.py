@@ -69,9 +69,13 @@ def parse(kind: type[Settings], prog: str, arguments: Sequence[str], known: Sett
         Settings that hold where none are typed.
     """
     how: Any = {"prog": prog, "args": arguments, "config": (tyro.conf.FlagCreatePairsOff,)}
+    config: Settings
     if known is None:
-        return tyro.cli(kind, **how)
+        config = tyro.cli(kind, **how)
+        return config
     # A flag that is set by default could not be typed any more: those of the run are set afterwards.
-    flags = {field.name: True for field in dataclasses.fields(known) if getattr(known, field.name) is True}
-    config = tyro.cli(kind, default=replace(known, **dict.fromkeys(flags, False)), **how)
+    names = [field.name for field in dataclasses.fields(known) if getattr(known, field.name) is True]
+    flags: dict[str, Any] = dict.fromkeys(names, True)
+    off: dict[str, Any] = dict.fromkeys(flags, False)
+    config = tyro.cli(kind, default=replace(known, **off), **how)
     return replace(config, **flags)

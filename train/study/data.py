@@ -26,7 +26,7 @@ def find_folders(study: Study, given: Sequence[str]) -> dict[str, Path]:
     ValueError
         If one is not there, or was not asked for.
     """
-    pairs = dict(text.split("=", 1) if "=" in text else (text, "") for text in given)
+    pairs = {name: path for name, _, path in (text.partition("=") for text in given)}
     if strange := set(pairs) - set(study.data):
         raise ValueError(f"data: wanted NAME=PATH with a name of {', '.join(study.data)}; got {min(strange)}")
     home = os.environ.get(HOME)

@@ -106,7 +106,8 @@ def group_entry(group: Group) -> dict[str, Any]:
         for name in places
         if len(values := [report[name] for report in group.reports if report.get(name) is not None])
     }
-    about = {"task": group.task, "init": group.arm.init, "transfer": group.arm.transfer, "budget": group.budget}
+    about: dict[str, Any] = {"task": group.task, "init": group.arm.init}
+    about |= {"transfer": group.arm.transfer, "budget": group.budget}
     about |= {"cases": group.cases, "length": group.length, "steps": group.runs[0].options["steps"]}
     about |= {"lr": group.runs[0].options["lr"], "seeds": [run.seed for run in group.runs]}
     about |= {"pretrain_seeds": [run.pretrain_seed for run in group.runs], "by_seed": group.means}
@@ -116,7 +117,7 @@ def group_entry(group: Group) -> dict[str, Any]:
 def effect_entry(effect: Effect) -> dict[str, Any]:
     """Return what summary.json holds of a comparison."""
     group = effect.group
-    about = {"task": group.task, "init": group.arm.init, "transfer": group.arm.transfer}
+    about: dict[str, Any] = {"task": group.task, "init": group.arm.init, "transfer": group.arm.transfer}
     about |= {"against": effect.against.init, "budget": group.budget, "length": group.length}
     finite = asdict(effect.interval)
     finite["freedom"] = finite["freedom"] if np.isfinite(finite["freedom"]) else None

@@ -147,9 +147,9 @@ class Classification(Task):
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(["case", "class", *(f"p {name}" for name in self.classes)])
-        for name, probabilities, said in self.ask(module, index):
+        for name, chances, said in self.ask(module, index):
             said_names = "|".join(_names(self.classes, said))
-            table.writerow([name, said_names, *(f"{float(p):.6f}" for p in probabilities)])
+            table.writerow([name, said_names, *(f"{float(p):.6f}" for p in chances)])
             yield name
         write_text(out / "classes.csv", text.getvalue())
 

@@ -98,7 +98,7 @@ class ViewConfig(Config):
     """How long to train, where no --steps are given."""
     epoch_samples: int = 16
     """Samples of each case in an epoch."""
-    steps: int | None = None  # type: ignore[assignment] - known when the cases are
+    steps: int | None = None  # type: ignore[assignment]  # known when the cases are
     """Steps to train, in place of --epochs."""
     warmup: float = 0.0
     """Share of the steps that warm up."""

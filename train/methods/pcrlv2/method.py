@@ -38,7 +38,7 @@ import torch
 import dali_cr
 
 from ...networks.build import build_network
-from ...networks.nsunet import LEVELS
+from ...networks.nsunet import LEVELS, NsUNet
 from ...run import ranks
 from ...run.device import autocast
 from ..method import Measured, Method
@@ -53,6 +53,7 @@ MOMENTUM = 0.9
 class Pcrlv2(Method):
     """Restoration and comparison of views."""
 
+    config: ViewConfig
     recipe: dali_cr.Views
     module: Pyramid
     reported: ClassVar[tuple[str, ...]] = ("restoration_gain", "explained", "spread")
@@ -64,19 +65,22 @@ class Pcrlv2(Method):
                 f"got {config.batch_size}"
             )
         network = build_network(config.network, channels, config.crop, config.filters, dims=config.dims)
+        assert isinstance(network.module, NsUNet)
         module = Pyramid(network.module, channels, config.restoration_head)
         super().__init__(config, network, module)
 
     def losses(self, batch: dict[str, Any], step: int) -> dict[str, torch.Tensor]:
         """Return the loss of a batch, and its terms not weighted."""
         view, target, local = (batch[name] for name in ("view", "target", "local"))
+        steps = self.config.steps
+        assert steps is not None  # `with_steps` has set it
         levels = draw_levels(self.config.seed, step, 1 + 2 * local.shape[1], LEVELS)
         with autocast(view.device):
             terms = self.module(view, target, local, levels)
         weights = {
             "restoration": 1.0,
             "comparison": self.config.comparison_weight,
-            "restoration_of_level": fading(step, self.config.steps),
+            "restoration_of_level": fading(step, steps),
             "comparison_of_locals": self.config.comparison_weight,
         }
         loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
