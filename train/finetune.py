@@ -79,7 +79,7 @@ from .run.optimizer import build_optimizer, learning_rate, update
 from .run.record import Record
 from .start.command import asked, end, own, program, start
 from .start.resumed import find_out, find_resumed, parse, settings_of
-from .start.trained import describe_data
+from .start.trained import compare_channels, describe_data, read_trained
 from .tasks.config import FREE, Classify, Config, Localize, Segment
 from .tasks.targets import Supervised, find_shared, open_task
 from .tasks.task import Scores, Task, View, refuse_larger
@@ -103,6 +103,8 @@ class Run:
     fit: Fit | None
     seen: tuple[Case, ...]
     """What the weights of --init were trained on."""
+    other_channels: str
+    """A warning where the channels of --init have other names; empty otherwise."""
     module: nn.Module
     batches: Labelled
     about: dict[str, Any]
@@ -178,6 +180,7 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
     split = _open_split(config, index, earlier)
     if init:
         split.refuse_leak(init.cases, index, init.folder)
+    other_channels = compare_channels(index, read_trained(init.folder, init.about)) if init else ""
     try:
         task, supervised = open_task(config, index, split, view)
     except ValueError as error:
@@ -228,6 +231,7 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
         network=network,
         fit=fit,
         seen=init.cases if init else (),
+        other_channels=other_channels,
         module=module,
         batches=Labelled(loader, task.truth),
         about=about,
@@ -324,6 +328,8 @@ def _warnings(run: Run) -> Iterator[str]:
     seen = {case.name: "--init" for case in run.seen}
     apart = {name: part for name, part in parts.items() if part != "pool"}
     yield from filter(None, map(find_lookalikes, [parts, seen | apart] if seen else [parts]))
+    if run.other_channels:
+        yield run.other_channels
     if not all(volume.content_sha256 for case in run.seen for volume in case.volumes):
         yield (
             f"{run.config.init} is of an earlier version, which did not keep the content of its images: one of val or "

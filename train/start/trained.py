@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import dali_cr
+from dali_cr.index.layout.csv_files import is_table
 
 from ..run.config import DATA, DataSettings
 from ..run.folder import plain
@@ -39,7 +40,10 @@ class Trained:
 def describe_data(config: DataSettings, index: dali_cr.Index) -> Trained:
     """Return how the data of a run were read."""
     settings = plain(config)
-    return Trained({name: settings[name] for name in WAYS}, index.channel_names)
+    options = {name: settings[name] for name in WAYS}
+    if index.channels > 1 and index.layout in ("nnunet", "bids"):
+        options["layout"] = index.layout  # as recognised: a folder of a few new cases may not show it
+    return Trained(options, index.channel_names)
 
 
 def read_trained(folder: Path, about: Mapping[str, Any]) -> Trained:
@@ -60,7 +64,10 @@ def fill_in(config: Settings, trained: Trained) -> Settings:
     defaults = {field.name: field.default for field in dataclasses.fields(config)}
     mine: dict[str, Any] = {name: value for name, value in found.items() if getattr(config, name) == defaults[name]}
     filled = replace(config, **mine)
-    if not filled.channels and any("{channel}" in pattern for pattern in filled.pattern):
+    if config.pattern or any(is_table(path) for path in config.data):
+        filled = replace(filled, layout=config.layout)
+    by_name = any("{channel}" in pattern for pattern in filled.pattern) or filled.layout == "bids"
+    if not filled.channels and by_name:
         filled = replace(filled, channels=trained.channel_names)
     return filled
 
@@ -73,6 +80,23 @@ def tell_filled(given: DataSettings, filled: DataSettings) -> Iterator[str]:
             value = after[name]
             text = " ".join(map(str, value)) if isinstance(value, list) else value
             yield f"as trained {name} {text}"
+
+
+def compare_channels(index: dali_cr.Index, trained: Trained) -> str:
+    """Refuse data with the channels of earlier weights in another order; return a warning where their names differ.
+
+    Raises
+    ------
+    ValueError
+        With both orders.
+    """
+    theirs, ours = trained.channel_names, index.channel_names
+    if not theirs or not ours or theirs == ours:
+        return ""
+    both = f"{', '.join(theirs)} in the pre-training, {', '.join(ours)} here"
+    if sorted(theirs) == sorted(ours):
+        raise ValueError(f"channels: expected them in the order of the pre-training, got {both}; give --channels")
+    return f"channels are named {both}: expected the same kind of image in each place"
 
 
 def check_channels(index: dali_cr.Index, trained: Trained, channels: int) -> None:
@@ -90,6 +114,9 @@ def check_channels(index: dali_cr.Index, trained: Trained, channels: int) -> Non
         return
     if not came and channels == 1:
         return
+    numbers = tuple(f"{number:04}" for number in range(channels))
+    if came == numbers and trained.options.get("layout") == "nnunet" and not trained.options.get("channels"):
+        return  # nnU-Net's numbers stand for the names of the training's dataset.json, in its order
     got = ", ".join(came) or f"{channels} without names"
     advice = "Give them in this order with --channels"
     if sorted(wanted) != sorted(came):
