@@ -98,7 +98,7 @@ def describe(run: Any) -> dict[str, Any]:
     """Return what a resumed run begins with: steps done, hashes of weights, optimiser state and the next batch."""
     module, batches = (run.method.module, run.loader) if hasattr(run, "method") else (run.module, run.batches)
     with getattr(batches, "loader", batches):
-        batch = next(iter(batches))
+        batch = next(batches.stream())
     optimizer = run.state["optimizer"]["state"]
     return {
         "step": run.state["step"],
@@ -106,7 +106,7 @@ def describe(run: Any) -> dict[str, Any]:
         "optimizer": hash_tensors(
             {f"{n} {name}": value for n, own in optimizer.items() for name, value in own.items()}
         ),
-        "batch": digest(*(tensor.numpy() for tensor in batch.values())),
+        "batch": digest(*(tensor.numpy() for name, tensor in batch.items() if name != "case")),
     }
 
 
@@ -147,7 +147,8 @@ def open_loader(index: dali_cr.Index, recipe: dali_cr.Restoration | dali_cr.View
 
 def hash_next(loader: dali_cr.Loader) -> str:
     """Return the hash of the next batches."""
-    return digest(*(tensor.numpy() for batch, _ in zip(loader, range(NEXT), strict=False) for tensor in batch.values()))
+    batches = (batch for _, batch in zip(range(NEXT), loader.stream(), strict=False))
+    return digest(*(tensor.numpy() for batch in batches for name, tensor in batch.items() if name != "case"))
 
 
 def write_loaders(index: dali_cr.Index) -> dict[str, Any]:
@@ -155,7 +156,7 @@ def write_loaders(index: dali_cr.Index) -> dict[str, Any]:
     found = {}
     for name, recipe in RECIPES.items():
         with open_loader(index, recipe) as loader:
-            batches = iter(loader)
+            batches = loader.stream()
             for _ in range(DONE):
                 next(batches)
             found[name] = {"state": loader.state_dict(), "next": hash_next(loader)}
