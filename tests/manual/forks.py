@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import faulthandler
 import gc
 import multiprocessing
 import os
@@ -33,7 +34,7 @@ import dali_cr
 from dali_cr.tools.phantom_files import write_phantoms
 from tests.pipeline.test_multiview import RECIPE as VIEWS
 
-_PATIENCE = 60.0
+_PATIENCE = 300.0
 """Seconds until a worker is said to hang."""
 
 _BEAT = 0.05
@@ -138,10 +139,13 @@ def fork(count: int, work: Callable[[], None]) -> list[str]:
     for worker in workers:
         worker.join(_PATIENCE)
         if worker.exitcode is None:
+            assert worker.pid
+            os.kill(worker.pid, signal.SIGUSR1)  # it writes its stack to the standard error
+            time.sleep(1)
             worker.kill()
-            wrong.append("hangs")
+            wrong.append(f"{work.__name__} hangs")
         elif worker.exitcode:
-            wrong.append(f"exit code {worker.exitcode}")
+            wrong.append(f"{work.__name__}: exit code {worker.exitcode}")
     return wrong
 
 
@@ -163,6 +167,7 @@ def fork_bare() -> list[str]:
 def run(rounds: int, seed: int, index: dali_cr.Index) -> int:
     """Return how many workers hung or were killed."""
     chance, wrong = random.Random(seed), collections.Counter[str]()
+    faulthandler.register(signal.SIGUSR1)
     gc.disable()  # so that the garbage is there when the workers are forked
     for _ in range(rounds):
         use(index, chance)
