@@ -13,7 +13,7 @@ import pytest
 from dali_cr.tools.phantom_files import write_phantoms
 
 HERE = Path(__file__).resolve().parent
-SCRIPTS = sorted(path.name for path in HERE.glob("*.py") if path.name != Path(__file__).name)
+SCRIPTS = sorted(path.name for path in HERE.glob("*.py") if not path.name.startswith("test_"))
 CASES, BATCH = 5, 2
 STEPS = 3
 
