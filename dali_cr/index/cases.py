@@ -15,9 +15,9 @@ from typing import overload
 import numpy as np
 
 from dali_cr import rng
-from dali_cr.index.groups import connected
+from dali_cr.index.connected import connected
 from dali_cr.index.volumes import Case, Problem, Volume, counted, find_change, pack_volume, unpack_volume
-from dali_cr.system.whole import write_whole
+from dali_cr.system.atomic import write_whole
 
 FORMAT = 4
 """Of the file that `Index.save` writes."""

@@ -26,7 +26,7 @@ from dali_cr.plan.sample import Planner
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.views import ViewPlanner
 from dali_cr.read.cache import Cache, open_cache, parse_cache
-from dali_cr.read.gpu import Arena
+from dali_cr.read.gpu_cache import Arena
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.views import Views
 from dali_cr.system.forks import keep_from_children

@@ -29,7 +29,7 @@ from dali_cr.pipeline.source import Arrays, Batch, Source, numbers_of
 from dali_cr.plan import window
 from dali_cr.plan.sample import AffineView, SamplePlan, views_of
 from dali_cr.read.boxes import read_boxes
-from dali_cr.read.gpu import Arena, padded
+from dali_cr.read.gpu_cache import Arena, padded
 from dali_cr.read.normalize import affine_map, raw_span
 from dali_cr.recipe.views import GLOBALS, Views
 from dali_cr.volume.geometry import Triple

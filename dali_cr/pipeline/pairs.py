@@ -9,7 +9,7 @@ from dali_cr.ops.erase import erase_in_place
 from dali_cr.ops.gather import gather_crops
 from dali_cr.ops.launch import as_batch
 from dali_cr.ops.swap import swap_in_place
-from dali_cr.read.gpu import Arena
+from dali_cr.read.gpu_cache import Arena
 from dali_cr.recipe.restoration import Restoration
 
 

@@ -20,7 +20,7 @@ from dali_cr.pipeline.source import Arrays, Batch, BrokenCaseError, Source, numb
 from dali_cr.plan import window
 from dali_cr.plan.sample import SamplePlan
 from dali_cr.read.boxes import read_boxes
-from dali_cr.read.gpu import Arena, Upload, frame_bytes, key_of, padded
+from dali_cr.read.gpu_cache import Arena, Upload, frame_bytes, key_of, padded
 from dali_cr.read.normalize import affine_map
 from dali_cr.volume.geometry import Triple
 from dali_cr.volume.grid import crop_map

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dali_cr.index.cases import Index
 from dali_cr.index.volumes import Volume
-from dali_cr.read.disk import Bytes, Level, remove_unused
+from dali_cr.read.disk_cache import Bytes, Level, remove_unused
 from dali_cr.system.memory import usable_memory
 from dali_cr.volume import reader
 

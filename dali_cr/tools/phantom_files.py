@@ -13,7 +13,7 @@ import numpy.typing as npt
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
 from PIL import Image
 
-from dali_cr.system.whole import write_whole
+from dali_cr.system.atomic import write_whole
 from dali_cr.tools.phantom import Modality, Point, Triple, make_phantom
 
 

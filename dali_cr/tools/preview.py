@@ -25,7 +25,7 @@ from dali_cr.plan.stream import Stream
 from dali_cr.plan.views import ViewPlanner
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.views import Views
-from dali_cr.system.whole import write_whole
+from dali_cr.system.atomic import write_whole
 from dali_cr.tools.preview_views import ViewRow, make_row
 from dali_cr.volume.images import ORIENTATION
 

@@ -12,7 +12,7 @@ from dali_cr.pipeline.graph import build_pipeline
 from dali_cr.pipeline.multiview import ViewRawSource
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.views import ViewPlanner
-from dali_cr.read.gpu import Arena
+from dali_cr.read.gpu_cache import Arena
 from tests.cuda_on_cpu.host import HostCuda
 from tests.pipeline.test_multiview import INDEXES, RECIPE, RECIPES
 from tests.read.test_gpu_cache import total

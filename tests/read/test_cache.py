@@ -18,7 +18,7 @@ import pytest
 import dali_cr
 from dali_cr.read import cache as levels
 from dali_cr.read.cache import Cache, file_bytes, open_cache, parse_cache
-from dali_cr.read.disk import Level
+from dali_cr.read.disk_cache import Level
 from dali_cr.volume import reader
 from tests.test_loader import RECIPE, samples
 
@@ -132,9 +132,9 @@ def test_a_full_disk_stops_the_filling_and_nothing_else(
 ) -> None:
     with loader(mixed_index, epochs=1) as plain:
         wanted = samples(plain)
-    write = dali_cr.read.disk._write
+    write = dali_cr.read.disk_cache._write
     monkeypatch.setattr(
-        dali_cr.read.disk, "_write", lambda *a, **k: fill() if len(list(folder.iterdir())) > 6 else write(*a, **k)
+        dali_cr.read.disk_cache, "_write", lambda *a, **k: fill() if len(list(folder.iterdir())) > 6 else write(*a, **k)
     )
     folder = tmp_path / "disk"
 
@@ -257,7 +257,7 @@ def test_more_volumes_than_open_files(tmp_path: Path) -> None:
         "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
         "import numpy as np\n"
         "from pathlib import Path\n"
-        "from dali_cr.read.disk import Level\n"
+        "from dali_cr.read.disk_cache import Level\n"
         "level, held = Level('disk', Path(sys.argv[1]), 1e9), []\n"
         "for i in range(200):\n"
         "    level.put(f'{i:064x}', np.full(100, i, np.uint8))\n"

@@ -12,7 +12,7 @@ from dali_cr.pipeline.graph import build_pipeline
 from dali_cr.pipeline.raw import RawSource
 from dali_cr.plan.crops import CropPlanner
 from dali_cr.plan.stream import Stream
-from dali_cr.read.gpu import Arena, frame_bytes
+from dali_cr.read.gpu_cache import Arena, frame_bytes
 from tests.cuda_on_cpu.host import HostCuda
 
 RECIPE = dali_cr.Restoration(crop=(16, 20, 24), swap=dali_cr.Swap(8, (2, 6)), flips=("D", "H", "W"), foreground=0.5)

@@ -18,7 +18,7 @@ from dali_cr.pipeline.raw import RawSource
 from dali_cr.plan.crops import CropPlanner
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.window import shape_at
-from dali_cr.read.gpu import Arena
+from dali_cr.read.gpu_cache import Arena
 from dali_cr.tools import preview
 from dali_cr.volume.geometry import Triple
 from dali_cr.volume.grid import crop_map, nearest_voxels, resampled_shape

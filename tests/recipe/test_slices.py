@@ -177,7 +177,7 @@ def test_the_kernels_agree(
 ) -> None:
     """The GPU's graph with its arena, emulated, against the CPU's threads."""
     from dali_cr.read.cache import open_cache, parse_cache
-    from dali_cr.read.gpu import Arena
+    from dali_cr.read.gpu_cache import Arena
 
     recipe, planner = recipe_of(axis), CropPlanner(mixed_index, recipe_of(axis), 4)
     budgets = [budget for kind, _, budget in map(parse_cache, levels) if kind == "gpu"]

@@ -20,7 +20,7 @@ from dali_cr.pipeline.cpu import PairSource
 from dali_cr.pipeline.raw import RawSource
 from dali_cr.plan.crops import CropPlanner
 from dali_cr.plan.stream import Stream
-from dali_cr.read.gpu import Arena
+from dali_cr.read.gpu_cache import Arena
 from dali_cr.volume import reader
 from tests.helpers.png import png
 from tests.helpers.volumes import DATA

@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dali_cr.system.whole import write_whole
+from dali_cr.system.atomic import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""Texts and JSON as files that are either whole or not there; see `dali_cr.system.whole`."""
+"""Texts and JSON as files that are either whole or not there; see `dali_cr.system.atomic`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from dali_cr.system.whole import write_whole
+from dali_cr.system.atomic import write_whole
 
 __all__ = ["write_json", "write_text", "write_whole"]
 
