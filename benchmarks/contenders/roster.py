@@ -71,7 +71,7 @@ ROSTER = {
             alone=True,
             samples=_ANY,
         ),
-        Contender("pil", "Pillow alone", "limit", "pil_loader:Decode", needs=("torch",), alone=True, files=("png",)),
+        Contender("pil", "Pillow alone", "limit", "pillow_loader:Decode", needs=("torch",), alone=True, files=("png",)),
         Contender("ours-reader", "dali-cr, reader threads alone", "ours", "ours:Reader", files=_BOTH, samples=_ANY),
         Contender("ours-loader", "dali-cr, Loader", "ours", "ours:Loader", needs=_DALI, files=_BOTH, samples=_ANY),
         *(
@@ -98,7 +98,7 @@ ROSTER = {
             samples=_ANY,
             only="cpu",
         ),
-        Contender("plain", "NumPy + nibabel, threads", "peer", "plain:Plain", needs=("torch",), alone=True),
+        Contender("plain", "NumPy + nibabel, threads", "peer", "numpy_loop:Plain", needs=("torch",), alone=True),
         Contender("torchio", "TorchIO, DataLoader", "peer", "torchio_loader:TorchIO", needs=_TORCHIO, alone=True),
         Contender(
             "torchio-views",
@@ -115,7 +115,7 @@ ROSTER = {
             "pil-loader",
             "NumPy + Pillow, DataLoader",
             "peer",
-            "pil_loader:PilLoader",
+            "pillow_loader:PilLoader",
             needs=("torch",),
             alone=True,
             files=("png",),

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import dali_cr
-from dali_cr.extras import GPU_HINT
+from dali_cr.extras import GPU_HINT, TRAIN_HINT
 from dali_cr.system.account import user_name
 from dali_cr.system.memory import physical_memory, usable_memory
 
@@ -171,7 +171,7 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def _training(name: str) -> Finding:
-    found = _package(name, 'the training commands need it: pip install "dali-cr[train]"')
+    found = _package(name, f"the training commands need it: {TRAIN_HINT}")
     return Finding(name.rpartition(".")[2], found.state, found.text, found.advice)
 
 

@@ -34,7 +34,7 @@ def test_a_missing_file_or_folder_is_named(kernels, monkeypatch):
 
 def test_without_cupy_the_error_names_the_extras(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(ImportError, match=r"dali-cr\[cu13\].*dali-cr\[cu12\]"):
+    with pytest.raises(ImportError, match=r"pip install \"\.\[cu13\]\".*\"\.\[cu12\]\""):
         launch.array_module()
 
 

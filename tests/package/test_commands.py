@@ -67,7 +67,8 @@ def test_from_scan_to_overlay(python: Path, elsewhere: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert list((elsewhere / "pictures").iterdir())
     done = run(python, "export runs/first --out exported", elsewhere)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 2
+    assert "wanted one that was made with --plans" in done.stderr
     done = run(python, "result runs/first --out kept", elsewhere)
     assert done.returncode == 0, done.stderr
 
@@ -81,7 +82,7 @@ transfers = ["encoder"]
 steps = { converged = 1 }
 rates = [1e-3]
 tuning = { seed = 0, budget = 1, steps = "converged" }
-resamples = 20
+resamples = 100
 [data.bodies]
 images = ["images"]
 fractions = [0.5, 0.25, 0.25]

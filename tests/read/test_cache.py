@@ -234,7 +234,7 @@ def test_killed_while_writing_leaves_no_name(tmp_path: Path) -> None:
     program = (
         "import sys, os, signal, numpy as np\n"
         "from pathlib import Path\n"
-        "from dali_cr import level\n"
+        "from dali_cr.read import disk_cache as level\n"
         "level._write = lambda d, data, durable: (os.write(d, data[:10]), os.kill(os.getpid(), signal.SIGKILL))\n"
         "level.Level('disk', Path(sys.argv[1]), 1e9).put('c' * 64, np.zeros(100, np.uint8))\n"
     )

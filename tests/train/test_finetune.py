@@ -92,7 +92,7 @@ def test_random_and_pretrained_differ_in_what_is_taken_over_alone(data, init, ou
     first, second = (run.module.state_dict() for run in both)
     differ = {name for name in both[0].network.tensors if not torch.equal(first[name], second[name])}
     assert differ == set(both[0].network.encoder)
-    batches = [next(iter(run.batches)) for run in both]
+    batches = [next(run.batches.stream()) for run in both]
     assert torch.equal(batches[0]["image"], batches[1]["image"])
     for run in both:
         run.batches.loader.close()

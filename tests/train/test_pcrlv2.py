@@ -109,7 +109,7 @@ def compared_by_hand(one, other):
     return -(cosine(one[0], other[1]).mean() + cosine(other[0], one[1]).mean()) / 2
 
 
-@pytest.mark.parametrize("name", ["nsunet", "comparison", "pcrlv2"])
+@pytest.mark.parametrize("name", ["networks.nsunet", "methods.pcrlv2.comparison", "methods.pcrlv2.method"])
 def test_examples(name):
     result = doctest.testmod(importlib.import_module(f"train.{name}"))
     assert (result.failed, result.attempted) == (0, 1)

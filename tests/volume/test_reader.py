@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,7 @@ def test_a_header_that_promises_ten_terabytes(tmp_path: Path, suffix: str) -> No
 def test_a_gzip_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred voxels are promised, a gibibyte of zeros follows: 1 MiB of it is looked at."""
     inflate, inflated = reader._inflate, []
+    monkeypatch.setattr(reader, "_scratch", threading.local())
     monkeypatch.setattr(reader, "_inflate", lambda *about: inflated.append(inflate(*about)) or inflated[-1])
     members = gzip.compress(bytes(1 << 26), 9) * 16
     path = tmp_path / "bomb.nii.gz"

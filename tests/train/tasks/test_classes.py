@@ -223,8 +223,9 @@ def test_masks_of_few_bits_are_classes_by_their_numbers(tmp_path: Path) -> None:
         write_png(path, np.pad(np.full((8, 8), 255 if path.name > "003" else 1), 10), 8 if path.name > "003" else 1)
     shutil.rmtree(folder / "images")
     (folder / "images").mkdir()
-    for path in (folder / "masks").iterdir():
-        noise = np.random.default_rng(0).integers(0, 256, (28, 28))
+    rng = np.random.default_rng(0)
+    for path in sorted((folder / "masks").iterdir()):
+        noise = rng.integers(0, 256, (28, 28))
         write_png(folder / "images" / path.name, noise, 8)
     with pytest.raises(ValueError, match="has at most 1 where 00"):
         prepared(segment_images(folder, tmp_path / "other"))
