@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from dali_cr import extras
 from dali_cr.index.cases import Index
-from dali_cr.pipeline.advice import warn_of_padding
+from dali_cr.pipeline.advice import warn_of_clipping, warn_of_padding
 from dali_cr.pipeline.graph import device_number, make_planner, make_source
 from dali_cr.pipeline.prefetch import Made, Running
 from dali_cr.pipeline.raw import RawSource
@@ -124,6 +124,8 @@ class Loader:
         transform: Callable[[dict[str, Any]], Any] | None = None,
     ) -> None:
         _check_dims(dims, recipe)
+        if transform is not None and not callable(transform):
+            raise ValueError(f"transform: expected a function of a batch or None, got {transform!r}")
         if processes and device_number(str(device)) is not None:
             raise ValueError(
                 f"processes: wanted False on {device!r}, where threads only read and the GPU does the rest"
@@ -144,6 +146,7 @@ class Loader:
         )
         if self._epochs.rank == 0:
             warn_of_padding(index, recipe)
+            warn_of_clipping(index, recipe.normalize)
         self._options: dict[str, Any] = {
             "threads": threads,
             "on_error": on_error,

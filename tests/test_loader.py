@@ -181,11 +181,15 @@ def test_skip_counts_and_is_kept_in_the_state(breakable: dali_cr.Index) -> None:
         {"epochs": 1, "rank": 0, "world_size": 2},
         {"threads": 0},
         {"rank": 3},
+        {"batch_size": 2.0},
+        {"batch_size": True},
+        {"timeout": 0},
+        {"transform": 3},
     ],
     ids=str,
 )
 def test_refuses_at_once(mixed_index: dali_cr.Index, wrong: dict) -> None:
-    with pytest.raises(ValueError, match="wanted"):
+    with pytest.raises(ValueError, match="wanted|expected"):
         loader(mixed_index, **wrong)
 
 

@@ -102,7 +102,7 @@ def warn_of_clipping(index: Index, normalize: Normalize, *, stacklevel: int = 2)
     if shares and median(shares) > 0.5:
         warnings.warn(
             f"window: {low:g} to {high:g} clips {100 * median(shares):.3g} % of the foreground (median of the "
-            "volumes); `python -m dali_cr scan` prints its percentiles",
+            "volumes); `dali-cr scan` prints its percentiles",
             DataWarning,
             stacklevel=stacklevel + 1,
         )

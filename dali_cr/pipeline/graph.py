@@ -14,7 +14,7 @@ from typing import Any
 from dali_cr import extras
 from dali_cr.index.cases import Index
 from dali_cr.ops import launch
-from dali_cr.pipeline.advice import warn_of_padding
+from dali_cr.pipeline.advice import warn_of_clipping, warn_of_padding
 from dali_cr.pipeline.cpu import PairSource
 from dali_cr.pipeline.multiview import ViewPairSource, ViewRawSource, finish_views
 from dali_cr.pipeline.pairs import restore_batch
@@ -89,6 +89,7 @@ def restoration_pipeline(
     levels = [cache] if isinstance(cache, str) else list(cache)
     planner = make_planner(index, recipe, seed)
     warn_of_padding(index, recipe)
+    warn_of_clipping(index, recipe.normalize)
     source = make_source(planner, Stream(batch_size), device, levels, threads=threads, on_error=on_error)
     return build_pipeline(source, device, prefetch=prefetch)
 

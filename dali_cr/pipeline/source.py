@@ -123,6 +123,8 @@ class Source(ABC, Generic[AnyBatch]):
         filler: Filler | None = None,
     ) -> None:
         self.threads = thread_count(threads)
+        if not timeout > 0:
+            raise ValueError(f"timeout: expected a number of seconds above 0, got {timeout!r}")
         if self.threads < 1 or lookahead < 0 or on_error not in ("raise", "skip"):
             raise ValueError(
                 "wanted threads >= 1, lookahead >= 0 and on_error 'raise' or 'skip', "

@@ -45,6 +45,10 @@ class Stream:
     world_size: int = 1
 
     def __post_init__(self) -> None:
+        for name in ("batch_size", "rank", "world_size"):
+            number = getattr(self, name)
+            if isinstance(number, bool) or not isinstance(number, (int, np.integer)):
+                raise ValueError(f"{name}: expected an integer, got {number!r}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size: wanted at least 1, got {self.batch_size}")
         if not 0 <= self.rank < self.world_size:

@@ -221,3 +221,15 @@ def test_fine_tuning_prints_it_where_the_crop_may_be_smaller(data, tmp_path, mon
     assert finetune.command_line([]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert len([line for line in printed if line.startswith("warning    crop: 32 × 32 × 32")]) == lines
+
+
+def test_a_loader_warns_of_a_window_that_clips_most(tmp_path: Path) -> None:
+    index = write(tmp_path, [(9, 9, 9)] * 3)
+
+    def build(low: float, high: float) -> list[str]:
+        recipe = dali_cr.Restoration((8, 8, 8), SWAP, normalize=("window", low, high))
+        return caught(lambda: dali_cr.Loader(index, recipe, batch_size=1, device="cpu").close())
+
+    assert build(0, 900) == []
+    (warning,) = build(1e5, 2e5)
+    assert "clips 100 % of the foreground" in warning

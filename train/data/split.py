@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from typing import Any, Literal
 import dali_cr
 from dali_cr.index.volumes import Case
 
-from .subjects import composed, default_subject, find_subject, group_by_subject, short_name
+from .subjects import check_subject, composed, default_subject, find_subject, group_by_subject, short_name
 from .tables import choose_columns, read_table
 
 Part = Literal["pool", "val", "test"]
@@ -52,10 +51,7 @@ class Split:
     """A regular expression that finds the subject in a case's name."""
 
     def __post_init__(self) -> None:
-        try:
-            re.compile(self.subject or "")
-        except re.error as error:
-            raise ValueError(f"subject: wanted a regular expression, got {self.subject!r}: {error}") from error
+        check_subject(self.subject or "")
         for part in PARTS:
             object.__setattr__(self, part, frozenset(map(composed, getattr(self, part))))
         for one, other in (("pool", "val"), ("pool", "test"), ("val", "test")):

@@ -19,6 +19,9 @@ BIDS = r"(?<![^/])sub-[A-Za-z0-9]+"
 NNUNET = rf"[^/]+?(?=(?:_\d{{4}})?{_TAIL})"
 """Finds the case in a name of nnU-Net's, with the number of a channel (case_0000) or without."""
 
+BRATS = r"(?<![^/])BraTS-[A-Za-z0-9]+-\d+(?=-\d{3})"
+"""Finds the patient in a name of BraTS 2023 and later, which ends in the number of the time point."""
+
 _NAME = rf"[^/]+?(?={_TAIL})"
 
 _NUMBERED = re.compile(r"(.+)_(\d{4})")
@@ -26,7 +29,8 @@ _NUMBERED = re.compile(r"(.+)_(\d{4})")
 _SESSION = (
     r"#\d+"  # a frame
     r"|(?:ses|acq|ce|rec|dir|run|echo|task|space|res|desc|part|chunk)-[a-z0-9]+"  # BIDS
-    r"|(?:session|ses|visit|timepoint|tp|run|day|week|month)[-_]?\d+|baseline|follow-?up\d*|pre|post"
+    r"|(?:session|ses|visit|timepoint|tp|run|day|week|month)[-_]?\d+|[tvm]\d{1,3}|baseline|bl|follow-?up\d*|fu\d*|pre|post"
+    r"|(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])"  # a date
     r"|(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"  # a date
 )
 _CHANNEL = (
@@ -64,10 +68,24 @@ def find_subject(case: str, subject: str | None) -> str:
     """
     if subject is None:
         return short_name(case)
-    found = re.search(subject, composed(case))
-    if not found:
+    found = check_subject(subject).search(composed(case))
+    if not found or (found.groups() and found[1] is None):
         raise ValueError(f"subject: wanted a regular expression that finds the subject in {case}, got {subject!r}")
     return composed(str(found[1] if found.groups() else found[0]))
+
+
+def check_subject(subject: str) -> re.Pattern[str]:
+    """Return a subject's regular expression, compiled.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    try:
+        return re.compile(subject)
+    except re.error as error:
+        raise ValueError(f"subject: wanted a regular expression, got {subject!r}: {error}") from error
 
 
 def group_by_subject(cases: Sequence[str], subject: str | None) -> dict[str, list[str]]:
@@ -92,7 +110,7 @@ def group_by_subject(cases: Sequence[str], subject: str | None) -> dict[str, lis
 
 
 def default_subject(cases: Sequence[str]) -> str | None:
-    """Return the regular expression that finds the subject in names as BIDS and nnU-Net prescribe them.
+    """Return the regular expression that finds the subject in names as BIDS, nnU-Net and BraTS prescribe them.
 
     Parameters
     ----------
@@ -112,6 +130,8 @@ def default_subject(cases: Sequence[str]) -> str | None:
     True
     >>> default_subject(["patient_0001.nii.gz", "patient_0002.nii.gz"])
     """
+    if cases and all(re.search(BRATS, case) for case in cases):
+        return BRATS
     others = [case for case in cases if not re.search(BIDS, case)]
     if not others:
         return BIDS if cases else None

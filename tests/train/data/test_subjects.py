@@ -9,6 +9,7 @@ from train.data.subjects import (
     default_subject,
     find_lookalikes,
     find_subject,
+    group_by_subject,
     subjects_of,
 )
 
@@ -27,6 +28,10 @@ SESSIONS = [f"ds/sub-{s}/ses-{n}/anat/sub-{s}_ses-{n}_T1w.nii.gz" for s in ("01"
         (["A_0000.NII.GZ", "A_0001.NII.GZ", "B_0000.NII.GZ"], {"A", "B"}),
         ([*SESSIONS, *CHANNELS], {"sub-01", "sub-A7", "sub-x", "MS_001", "MS_002", "MS_003"}),
         ([*SESSIONS[:2], "other/scan.nii.gz"], {"sub-01", "scan"}),
+        (
+            ["BraTS-GLI-00001-000", "BraTS-GLI-00001-001/x", "BraTS-GLI-00002-000"],
+            {f"BraTS-GLI-0000{n}" for n in (1, 2)},
+        ),
     ],
 )
 def test_bids_and_nnunet_are_grouped(names, subjects):
@@ -75,6 +80,9 @@ def test_the_rules_are_the_documented_ones():
         ("train/p1_tp1.nii", "test/p1_tp2.nii"),
         ("p1-CT.nii", "p1-PET.nii"),
         ("p1_20190101.nii", "p1_20200630.nii"),
+        ("p1_2019-01-01.nii", "p1_2020-06-30.nii"),
+        ("P1_t0_0000.nii.gz", "P1_t1_0000.nii.gz"),
+        ("P1_M00.nii", "P1_M12.nii"),
         ("scan.nii#0", "scan.nii#7"),
         ("p1", "p1_followup2"),
     ],
@@ -109,3 +117,11 @@ def test_channels_of_nnunet_are_warned_of_and_counted():
     parts = {name: "pool" if name.endswith("0.nii.gz") else "test" for name in CHANNELS}
     assert "MS_001_0000.nii.gz (pool) and imagesTr/MS_001_0001.nii.gz (test)" in find_lookalikes(parts)
     assert ", and so do 2 more" in find_lookalikes(parts)
+
+
+@pytest.mark.parametrize(
+    ("subject", "message"), [("((", "a regular expression, got"), ("^([AB])?", "that finds the subject in C")]
+)
+def test_refuses_an_expression_that_finds_none(subject: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        group_by_subject(["A", "B", "C"], subject)
