@@ -14,7 +14,7 @@ Weights that were pre-trained on a case of val or test are refused. The folder g
 ``index.json``              the images; ``splits.json`` who is in which part
 ``metrics.jsonl``           the curves; the same as TensorBoard events
 ``checkpoint.pt``           all that ``--resume`` needs
-``model.safetensors``       the weights, and all that ``python -m train.predict`` needs to use them
+``model.safetensors``       the weights, and all that ``dali-cr predict`` needs to use them
 ``scores.csv``              every scored case
 ``report.json``             the last line of the output, when the run is finished
 ==========================  =========================================================================================

@@ -62,7 +62,7 @@ class Config(DataSettings):
     """Draw predictions over their images."""
 
     predictions: tyro.conf.Positional[Path]
-    """The folder that `python -m train.predict` wrote."""
+    """The folder that `dali-cr predict` wrote."""
     out: Path
     """Folder for the pictures: new or empty."""
     part: Part = "test"

@@ -199,7 +199,7 @@ def introduce(run: Run) -> Iterator[str]:
     if run.parts:
         yield f"split      {config.part} of {config.split}"
     else:
-        yield "split      none, so no case is held back for a test; python -m train.splits makes one to give as --split"
+        yield "split      none, so no case is held back for a test; dali-cr splits makes one to give as --split"
     yield from (f"warning    {warning}" for warning in _warnings(run))
     yield f"device     {device_name(run.device)}"
     trained = dict(network.module.named_parameters())

@@ -259,7 +259,7 @@ def load_split(path: Path) -> Split:
         If it is none.
     """
     if not path.is_file():
-        raise ValueError(f"split: wanted a file that python -m train.splits wrote, {path} is not there")
+        raise ValueError(f"split: wanted a file that dali-cr splits wrote, {path} is not there")
     try:
         content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         parts = [content[part] for part in PARTS]

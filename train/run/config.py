@@ -40,9 +40,9 @@ class DataSettings:
     fourth_axis: Literal["channels", "cases"] = "channels"
     """What a fourth axis of a file is."""
     index: Path | None = None
-    """An index saved by `python -m dali_cr scan --save`: the data are not scanned again."""
+    """An index saved by `dali-cr scan --save`: the data are not scanned again."""
     split: Path | None = None
-    """A file that says which subjects are in which part: see `python -m train.splits`."""
+    """A file that says which subjects are in which part: see `dali-cr splits`."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto is a GPU if there is one."""
@@ -74,7 +74,7 @@ class RunSettings(DataSettings):
     dims: Dims = 3
     """2 is a network of images, or of single slices of volumes; the first edge of --crop is then 1."""
     plans: Path | None = None
-    """An nnUNetPlans.json whose levels a dynunet gets; `python -m train.export` makes weights for nnU-Net of it."""
+    """An nnUNetPlans.json whose levels a dynunet gets; `dali-cr export` makes weights for nnU-Net of it."""
     configuration: str = "3d_fullres"
     """Which configuration of --plans."""
 

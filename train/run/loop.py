@@ -190,5 +190,5 @@ class Losses:
         step, samples = self._steps[place]
         return (
             f"the loss became {values[place][0]} at step {step}, with the samples {samples}. Look at them with "
-            "`python -m dali_cr preview`; if they are sound, --resume with a smaller --lr or --clip"
+            "`dali-cr preview`; if they are sound, --resume with a smaller --lr or --clip"
         )
