@@ -28,7 +28,7 @@ SESSIONS = [f"ds/sub-{s}/ses-{n}/anat/sub-{s}_ses-{n}_T1w.nii.gz" for s in ("01"
         (["A_0000.NII.GZ", "A_0001.NII.GZ", "B_0000.NII.GZ"], {"A", "B"}),
         ([*SESSIONS, *CHANNELS], {"sub-01", "sub-A7", "sub-x", "MS_001", "MS_002", "MS_003"}),
         ([*SESSIONS[:2], "other/scan.nii.gz"], {"sub-01", "scan"}),
-        (["BraTS-GLI-00001-000", "BraTS-GLI-00001-001/x"], {"BraTS-GLI-00001"}),
+        (["BraTS-A-01-000", "BraTS-A-01-001/x", "BraTS-A-02-000"], {"BraTS-A-01", "BraTS-A-02"}),
     ],
 )
 def test_bids_and_nnunet_are_grouped(names, subjects):
