@@ -259,7 +259,7 @@ def test_pretraining_says_that_nothing_is_held_back(data, tmp_path):
     said = list(introduce(run))
     assert said[0] == f"data       6 subjects, 6 cases under {data}, 1 of them held out to measure on"
     assert [line for line in said if line.startswith("split")] == [
-        "split      none, so no case is held back for a test; python -m train.splits makes one to give as --split"
+        "split      none, so no case is held back for a test; dali-cr splits makes one to give as --split"
     ]
 
 
