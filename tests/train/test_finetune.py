@@ -293,7 +293,7 @@ def test_refuses_settings_that_make_no_sense(data, out, make, change):
     [
         ({"labels": Path("/nowhere")}, "labels: wanted a folder of label volumes, /nowhere is not there"),
         ({"labels": Path(__file__)}, "labels: wanted a folder of label volumes, .*py is a file"),
-        ({"split": Path("/nowhere.json")}, "split: wanted a file that python -m train.splits wrote, /nowhere.json is"),
+        ({"split": Path("/nowhere.json")}, "split: wanted a file that dali-cr splits wrote, /nowhere.json is"),
         ({"plans": Path("/p.json")}, "plans: wanted the nnUNetPlans.json of a preprocessed data set, /p.json is not"),
         ({"init": "/nowhere"}, "init: wanted 'random' or the folder of a pre-training run, /nowhere/model.safetensors"),
     ],
