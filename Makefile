@@ -55,7 +55,7 @@ bench: $(INSTALLED_BENCH)
 gpu-check gpu-bench gpu-study: $(GPU_NEEDS)
 	@$(GPU_PYTHON) -m benchmarks.gpu $(@:gpu-%=%) --out "$(OUT)"
 
-lint: $(INSTALLED)
+lint: $(INSTALLED_BENCH)
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
