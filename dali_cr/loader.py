@@ -124,6 +124,8 @@ class Loader:
         transform: Callable[[dict[str, Any]], Any] | None = None,
     ) -> None:
         _check_dims(dims, recipe)
+        if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 1:
+            raise ValueError(f"prefetch: expected an integer of at least 1, got {prefetch!r}")
         if transform is not None and not callable(transform):
             raise ValueError(f"transform: expected a function of a batch or None, got {transform!r}")
         if processes and device_number(str(device)) is not None:

@@ -184,6 +184,8 @@ def test_skip_counts_and_is_kept_in_the_state(breakable: dali_cr.Index) -> None:
         {"batch_size": 2.0},
         {"batch_size": True},
         {"timeout": 0},
+        {"prefetch": 0},
+        {"on_error": "ignore"},
         {"transform": 3},
     ],
     ids=str,

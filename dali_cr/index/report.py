@@ -17,7 +17,7 @@ MIXED_SPACING = 1.5
 NEARLY_EMPTY = 0.01
 """Below this share of foreground, a warning."""
 
-_WIDEST = 100.0
+_NARROWEST, _WIDEST = 0.0001, 100.0
 """Wider voxels, in mm, are more likely a wrong unit of length."""
 
 _SHOWN = 8
@@ -111,13 +111,15 @@ def _warnings(index: Index) -> list[str]:
                 f"spacing along {axis} differs by a factor of {ratio:.2g}: volumes mixed in voxels differ in mm; "
                 "resample them, or train on one kind"
             )
-    wide = {volume: -max(volume.spacing) for volume in volumes if max(volume.spacing) > _WIDEST}
-    if wide:
-        units = ", ".join(sorted({volume.geometry.unit for volume in wide}))
-        warnings.append(
-            f"{_volumes(wide)} with voxels wider than {_WIDEST:g} mm; is the unit in the header ({units}) right? "
-            f"{_worst(wide)}"
-        )
+    for odd, how in (
+        ({v: -max(v.spacing) for v in volumes if max(v.spacing) > _WIDEST}, f"wider than {_WIDEST:g}"),
+        ({v: min(v.spacing) for v in volumes if min(v.spacing) < _NARROWEST}, f"narrower than {_NARROWEST:g}"),
+    ):
+        if odd:
+            units = ", ".join(sorted({volume.geometry.unit for volume in odd}))
+            warnings.append(
+                f"{_volumes(odd)} with voxels {how} mm; is the unit in the header ({units}) right? {_worst(odd)}"
+            )
     empty = {v: v.statistics.foreground / v.geometry.voxels for v in volumes}
     empty = {volume: share for volume, share in empty.items() if share < NEARLY_EMPTY}
     if empty:

@@ -125,11 +125,12 @@ class Source(ABC, Generic[AnyBatch]):
         self.threads = thread_count(threads)
         if not timeout > 0:
             raise ValueError(f"timeout: expected a number of seconds above 0, got {timeout!r}")
-        if self.threads < 1 or lookahead < 0 or on_error not in ("raise", "skip"):
-            raise ValueError(
-                "wanted threads >= 1, lookahead >= 0 and on_error 'raise' or 'skip', "
-                f"got {self.threads}, {lookahead} and {on_error!r}"
-            )
+        if isinstance(self.threads, bool) or not isinstance(self.threads, int) or self.threads < 1:
+            raise ValueError(f"threads: expected an integer of at least 1, got {threads!r}")
+        if lookahead < 0:
+            raise ValueError(f"lookahead: expected at least 0, got {lookahead}")
+        if on_error not in ("raise", "skip"):
+            raise ValueError(f"on_error: expected 'raise' or 'skip', got {on_error!r}")
         check_range(planner.index, planner.recipe)
         self.planner, self.stream = planner, stream
         self.channels = planner.index.channels

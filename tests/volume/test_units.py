@@ -126,3 +126,8 @@ def test_an_index_of_an_earlier_version_has_no_unit_and_no_percentiles(tmp_path)
     assert index.cases[0].volumes[0].geometry.unit == "mm"
     assert "foreground" not in describe(index)
     assert "not known: scan again" in describe(index, (0, 100))
+    with_unit(write(tmp_path / "c" / "v.nii", 2, (1e-3, 1e-3, 1e-3)), 3)
+    table = describe(dali_cr.scan(tmp_path / "c", progress=False))
+    assert (
+        "1 volume with voxels narrower than 0.0001 mm; is the unit in the header (micron) right? v.nii 1e-06" in table
+    )
