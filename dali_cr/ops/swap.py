@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops import launch
+from dali_cr.ops.compiled import compiled
 
 Swaps = npt.NDArray[np.int32]
 
@@ -156,24 +157,41 @@ def check_swaps(swaps: npt.NDArray[Any], shape: tuple[int, ...]) -> Swaps:
 
 
 def swap_in_place_ref(array: npt.NDArray[Any], swaps: Swaps) -> None:
-    """Swap in place in NumPy, one pair after the other; the definition of `swap_in_place`.
+    """Swap in place on the CPU, one pair after the other; the definition of `swap_in_place`.
 
     Parameters
     ----------
-    array : (..., D, H, W)
+    array : (..., D, H, W), contiguous, of 1, 2, 4 or 8 bytes an element
     swaps : (T, 3, 3) or (B, T, 3, 3) int32
         Known to be good.
+
+    Raises
+    ------
+    TypeError
+        If the array is not contiguous.
     """
-    if swaps.ndim == 4:
-        for entry, own in zip(array, swaps, strict=True):
-            swap_in_place_ref(entry, own)
-        return
-    for (az, ay, ax), (bz, by, bx), (sz, sy, sx) in swaps.tolist():
-        first = array[..., az : az + sz, ay : ay + sy, ax : ax + sx]
-        second = array[..., bz : bz + sz, by : by + sy, bx : bx + sx]
-        kept = first.copy()
-        first[...] = second
-        second[...] = kept
+    if not array.flags.c_contiguous:
+        raise TypeError(f"array: wanted a contiguous one, got strides {array.strides} for {array.shape}")
+    sets = np.ascontiguousarray(swaps if swaps.ndim == 4 else swaps[None])
+    if array.size and sets.size:
+        volumes = array.view(f"u{array.itemsize}").reshape(len(sets), -1, *array.shape[-3:])
+        _swap(volumes, sets)
+
+
+@compiled
+def _swap(volumes: npt.NDArray[Any], sets: Swaps) -> None:
+    """Swap in (B, N, D, H, W), in all of a sample's volumes by its own set of swaps (B, T, 3, 3)."""
+    for sample in range(volumes.shape[0]):
+        for number in range(volumes.shape[1]):
+            volume = volumes[sample, number]
+            for swap in sets[sample]:
+                a, b, size = swap[0], swap[1], swap[2]
+                for z in range(size[0]):
+                    for y in range(size[1]):
+                        first = volume[a[0] + z, a[1] + y, a[2] : a[2] + size[2]]
+                        second = volume[b[0] + z, b[1] + y, b[2] : b[2] + size[2]]
+                        for x in range(size[2]):
+                            first[x], second[x] = second[x], first[x]
 
 
 def swap_in_place(array: Any, swaps: Any) -> None:

@@ -110,7 +110,7 @@ def hash_samples(indexes: Indexes, name: str, batch_size: int = SAMPLES, threads
     index, recipe = indexes[RECIPES[name][0]], RECIPES[name][1]
     options: dict[str, Any] = {"batch_size": batch_size, "threads": threads, "device": device}
     with dali_cr.Loader(index, recipe, seed=SEED, rank=0, world_size=1, **options) as loader:
-        batches = [batch for batch, _ in zip(loader, range(-(-SAMPLES // batch_size)), strict=False)]
+        batches = [batch for batch, _ in zip(loader.stream(), range(-(-SAMPLES // batch_size)), strict=False)]
     assert np.concatenate([batch["sample"] for batch in batches])[:SAMPLES].tolist() == list(range(SAMPLES))
     arrays = ([batch[key].cpu().numpy() for batch in batches] for key in NAMES[type(recipe)])
     return digest(*(np.concatenate(array)[:SAMPLES] for array in arrays))
