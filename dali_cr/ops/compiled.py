@@ -23,11 +23,10 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, Generic, ParamSpec, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
@@ -40,7 +39,7 @@ _log = logging.getLogger(__name__)
 _lock = threading.RLock()
 
 
-class Compiled(Generic[P, R]):
+class Compiled(Generic[R]):
     """A function that Numba compiles for each set of argument types, when it is first called with them.
 
     Parameters
@@ -49,14 +48,14 @@ class Compiled(Generic[P, R]):
         Of arrays and numbers, in the part of Python that Numba compiles.
     """
 
-    def __init__(self, function: Callable[P, R]) -> None:
+    def __init__(self, function: Callable[..., R]) -> None:
         functools.update_wrapper(self, function)
         self.function = cast(FunctionType, function)
         self._dispatcher: Any = None
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: Any) -> R:
         """Call the machine code."""
-        return cast(R, (self._dispatcher or self.dispatcher)(*args, **kwargs))
+        return cast(R, (self._dispatcher or self.dispatcher)(*args))
 
     @property
     def dispatcher(self) -> Any:
@@ -77,7 +76,7 @@ class Compiled(Generic[P, R]):
         return self.dispatcher._numba_type_
 
 
-def compiled(function: Callable[P, R]) -> Compiled[P, R]:
+def compiled(function: Callable[..., R]) -> Compiled[R]:
     """Have a function compiled by Numba at its first call.
 
     Parameters
@@ -90,17 +89,6 @@ def compiled(function: Callable[P, R]) -> Compiled[P, R]:
     -------
     compiled : Compiled
         To be called in the same way, from Python or from other compiled functions.
-
-    Examples
-    --------
-    >>> @compiled
-    ... def total(numbers):
-    ...     found = 0.0
-    ...     for number in numbers:
-    ...         found += number
-    ...     return found
-    >>> total(np.array([1.0, 2.0]))
-    3.0
     """
     return Compiled(function)
 

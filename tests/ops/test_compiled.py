@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dali_cr.ops import blur, compiled, decode, elementary, erase, gamma, gather, noise, swap, zscore
+from dali_cr.ops import blur, compiled, decode, elementary, erase, gamma, gather, noise, philox, swap, zscore
 from dali_cr.ops.compiled import Compiled, cache_folder, source_key
+from dali_cr.plan import swaps
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES: tuple[Any, ...] = (blur, decode, elementary, erase, gamma, gather, noise, swap, zscore)
+MODULES: tuple[Any, ...] = (blur, decode, elementary, erase, gamma, gather, noise, philox, swap, zscore, swaps)
 """All that have compiled functions."""
 
 VOLUMES = np.zeros((2, 3, 4, 5, 6), np.float32)
@@ -159,7 +160,7 @@ def test_the_key_sees_all_that_a_function_uses() -> None:
         source_key(names_a_module)  # type: ignore[arg-type]
 
 
-def functions() -> list[Compiled[..., Any]]:
+def functions() -> list[Compiled[Any]]:
     found = [value for module in MODULES for value in vars(module).values() if isinstance(value, Compiled)]
     return list({id(value): value for value in found}.values())
 
@@ -170,7 +171,7 @@ def test_every_compiled_function_has_a_key() -> None:
         assert source_key(function.function)
 
 
-def code_of(function: Compiled[..., Any], *args: Any) -> str:
+def code_of(function: Compiled[Any], *args: Any) -> str:
     """Return the instructions that LLVM is given for a function of such arguments."""
     import numba
 
