@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dali_cr.ops.compiled import compiled
 from dali_cr.ops.cpu.memory import memory
 
 Floats = npt.NDArray[np.float32]
@@ -32,6 +33,7 @@ _LOG2_E, _LN2_HIGH, _LN2_LOW = 1.4426950408889634, 0.693147180369123816490, 1.90
 """ln 2 in two parts, as in fdlibm: whole numbers below 2**20 times the first are exact."""
 
 _EXP_TERMS = 14
+_TINY, _ZERO = np.finfo(np.float32).tiny, np.float32(0)
 
 _MINUS_ZERO = -(2**31)
 """The bits of -0, as a signed integer."""
@@ -39,6 +41,30 @@ _MINUS_ZERO = -(2**31)
 _INFINITY = 0x7F800000
 _LOOKED_AT = 1 << 17
 """Numbers at a time in `_least_bits`, so that what is made of them stays in the cache."""
+
+
+@compiled
+def flushed(x: np.float32) -> np.float32:
+    """Return a number, 0 in place of -0 and of subnormals."""
+    return _ZERO if abs(x) < _TINY else x
+
+
+@compiled
+def half_bits(x: np.float32) -> np.uint32:
+    """Return the bits of a number as float16, to the nearest, of two equally near ones the even one."""
+    bits = np.uint32(np.float32(x).view(np.uint32))
+    sign, magnitude = bits >> 16 & 0x8000, bits & 0x7FFFFFFF
+    if magnitude > 0x7F800000:
+        return np.uint32(sign | 0x7E00)
+    if magnitude >= 0x477FF000:
+        return np.uint32(sign | 0x7C00)
+    if magnitude < 0x33000000:
+        return np.uint32(sign)
+    subnormal = magnitude < 0x38800000
+    shift = 126 - (magnitude >> 23) if subnormal else 13
+    significand = (magnitude & 0x7FFFFF) | 0x800000 if subnormal else magnitude - 0x38000000
+    half, rest, middle = significand >> shift, significand & ((1 << shift) - 1), 1 << (shift - 1)
+    return np.uint32(sign | (half + (rest > middle or (rest == middle and (half & 1) == 1))))
 
 
 def log2(x: Floats, out: Floats | None = None) -> Floats:

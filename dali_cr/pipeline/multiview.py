@@ -30,7 +30,7 @@ from dali_cr.plan import window
 from dali_cr.plan.sample import AffineView, SamplePlan, views_of
 from dali_cr.read.boxes import read_boxes
 from dali_cr.read.gpu import Arena, padded
-from dali_cr.read.normalize import affine_map, raw_span
+from dali_cr.read.normalize import affine_map
 from dali_cr.recipe.views import GLOBALS, Views
 from dali_cr.volume.geometry import Triple
 
@@ -67,9 +67,9 @@ class ViewPairSource(Source[Batch]):
         boxes = {i: window.reach_of(batch.plans[i], case.shape) for i in group}
         start, stop = window.around(boxes.values())
         for channel, volume, raw in read_boxes(self.cache, self.planner.index.root, case, start, stop):
-            affine, span = affine_map(volume, self.planner.recipe.normalize), raw_span(volume)
+            affine = affine_map(volume, self.planner.recipe.normalize)
             for i, own in boxes.items():
-                box = self._decoded(raw[window.slices(own, start)], own[0], case.shape, affine, span)
+                box = self._decoded(raw[window.slices(own, start)], own[0], case.shape, affine)
                 views = views_of(batch.plans[i])
                 matrices = np.stack([view.matrix for view in views])
                 offsets = np.stack([view.offset for view in views])
@@ -82,19 +82,13 @@ class ViewPairSource(Source[Batch]):
             corrupt_ref(target[i], numbers[:GLOBALS], seed, counters[:GLOBALS], swaps, view[i])
             corrupt_ref(local[i], numbers[GLOBALS:], seed, counters[GLOBALS:], (), local[i])
 
-    def _decoded(
-        self, raw: npt.NDArray[Any], first: Triple, shape: Triple, affine: Affine, span: tuple[int, int] | None
-    ) -> Box:
+    def _decoded(self, raw: npt.NDArray[Any], first: Triple, shape: Triple, affine: Affine) -> Box:
         """Return a box's voxels, decoded; where it ends with the volume, with a margin of what stands outside."""
         before = [MARGIN * (start == 0) for start in first]
         after = [MARGIN * (a + n == end) for a, n, end in zip(first, raw.shape, shape, strict=True)]
         edges = tuple(map(sum, zip(before, raw.shape, after, strict=True)))
         voxels = memory.take("decoded", edges, np.float32)
-        for axis in range(3):
-            sides = np.moveaxis(voxels, axis, 0)
-            sides[: before[axis]] = sides[edges[axis] - after[axis] :] = affine.fill
-        inner = tuple(slice(a, a + n) for a, n in zip(before, raw.shape, strict=True))
-        decode_channel(raw, affine, voxels[inner], span)
+        decode_channel(raw, affine, voxels, first=before)
         return Box(voxels, np.subtract(first, before))
 
 
