@@ -196,18 +196,14 @@ def _decode(
                 _store_row(row if inside else blank, half, copy, (z * height + y) * width)
 
 
-# Places are unsigned in what follows: of a signed one Numba asks whether it counts from the end, and slices count
-# references. Both cost more than the arithmetic.
+# Places are unsigned below: of a signed one Numba asks whether it counts from the end, dearer than the arithmetic.
 
 
 @compiled
 def _collect(line: npt.NDArray[Any], first: int, stride: int, swapped: bool, bits: npt.NDArray[Any]) -> None:
     """Take a row out of a line of bits, in the machine's byte order."""
     begin, step = np.uint64(first), np.uint64(stride)
-    if stride == 1:
-        for x in range(np.uint64(bits.size)):
-            bits[x] = line[begin + x]
-    elif stride == -1:
+    if stride == -1:
         for x in range(np.uint64(bits.size)):
             bits[x] = line[begin - x]
     else:
@@ -236,7 +232,7 @@ def _decode_row(
     for x in range(np.uint64(count)):
         value = np.float64(values[begin + x])
         finite = abs(value) <= _LARGEST
-        value = 0.0 if abs(value) < least else value
+        value = np.float64(0.0) if abs(value) < least else value
         decoded = flushed(np.float32(value * scale + shift))
         decoded = low if decoded < low else decoded
         decoded = high if decoded > high else decoded
@@ -397,33 +393,22 @@ def decode_volume(
         If an array has another dtype, shape or layout.
     """
     xp = launch.array_module()
-    check_packed(raw, records)
+    _check_packed(raw, records)
     samples, channels = records.shape[:2]
     target = xp.empty((samples, channels, *shape), dtype)
     copy = xp.empty_like(target) if twice else None
     decode = launch.kernel("decode_volume", *_SOURCES, defines=OUTPUTS[dtype])
     scalars = (np.int64(raw.shape[1]), *(np.int32(n) for n in (channels, *shape)))
     second, kept = (np.uint64(0) if array is None else array for array in (copy, arena))
-    decode(rows_grid(shape, samples * channels), (32, 8), (target, second, raw, kept, records, *scalars))
+    grid = min(-(-shape[0] * shape[1] // 8), 65535), samples * channels  # a row of a crop for each warp
+    decode(grid, (32, 8), (target, second, raw, kept, records, *scalars))
     return (target, copy) if twice else target
 
 
-def check_packed(raw: Any, records: Any) -> None:
-    """Refuse a batch that is not packed as the kernels want it.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an array has another dtype, shape or layout.
-    """
+def _check_packed(raw: Any, records: Any) -> None:
     launch.check_array(raw, "raw", np.uint8, 2)
     launch.check_array(records, "records", np.int64, 3)
     if len(raw) != len(records) or records.shape[2] != RECORD_WORDS or raw.shape[1] % 16:
         raise ValueError(
             f"wanted raw (B, multiple of 16) and records (B, C, {RECORD_WORDS}), got {raw.shape} and {records.shape}"
         )
-
-
-def rows_grid(shape: Triple, arrays: int) -> tuple[int, int]:
-    """Return the grid of a kernel whose blocks of (32, 8) threads take a row of a crop for each warp."""
-    return min(-(-shape[0] * shape[1] // 8), 65535), arrays

@@ -174,24 +174,31 @@ def swap_in_place_ref(array: npt.NDArray[Any], swaps: Swaps) -> None:
         raise TypeError(f"array: wanted a contiguous one, got strides {array.strides} for {array.shape}")
     sets = np.ascontiguousarray(swaps if swaps.ndim == 4 else swaps[None])
     if array.size and sets.size:
-        volumes = array.view(f"u{array.itemsize}").reshape(len(sets), -1, *array.shape[-3:])
-        _swap(volumes, sets)
+        _swap(array.reshape(-1).view(f"u{array.itemsize}"), array.shape[-3:], sets)
 
 
 @compiled
-def _swap(volumes: npt.NDArray[Any], sets: Swaps) -> None:
-    """Swap in (B, N, D, H, W), in all of a sample's volumes by its own set of swaps (B, T, 3, 3)."""
-    for sample in range(volumes.shape[0]):
-        for number in range(volumes.shape[1]):
-            volume = volumes[sample, number]
-            for swap in sets[sample]:
-                a, b, size = swap[0], swap[1], swap[2]
-                for z in range(size[0]):
-                    for y in range(size[1]):
-                        first = volume[a[0] + z, a[1] + y, a[2] : a[2] + size[2]]
-                        second = volume[b[0] + z, b[1] + y, b[2] : b[2] + size[2]]
-                        for x in range(size[2]):
-                            first[x], second[x] = second[x], first[x]
+def place_of(box: npt.NDArray[np.int32], shape: tuple[int, int, int]) -> Any:
+    """Return where a voxel lies in a volume."""
+    return (box[0] * shape[1] + box[1]) * shape[2] + box[2]
+
+
+@compiled
+def _swap(line: npt.NDArray[Any], shape: tuple[int, int, int], sets: Swaps) -> None:
+    """Swap in volumes (D, H, W) that lie one after the other, by (B, T, 3, 3): each set is for as many volumes."""
+    voxels = shape[0] * shape[1] * shape[2]
+    for number in range(line.size // voxels):
+        sample = number * sets.shape[0] // (line.size // voxels)
+        for turn in range(sets.shape[1]):
+            swap = sets[sample, turn]
+            first, second = number * voxels + place_of(swap[0], shape), number * voxels + place_of(swap[1], shape)
+            for z in range(swap[2, 0]):
+                for y in range(swap[2, 1]):
+                    row = (z * shape[1] + y) * shape[2]
+                    # Unsigned: of a signed place Numba asks whether it counts from the end.
+                    a, b = np.uint64(first + row), np.uint64(second + row)
+                    for x in range(np.uint64(swap[2, 2])):
+                        line[a + x], line[b + x] = line[b + x], line[a + x]
 
 
 def swap_in_place(array: Any, swaps: Any) -> None:

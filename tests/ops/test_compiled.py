@@ -26,7 +26,8 @@ MODULES: tuple[Any, ...] = (blur, decode, elementary, erase, gamma, gather, nois
 VOLUMES = np.zeros((2, 3, 4, 5, 6), np.float32)
 SWAPS = np.zeros((2, 1, 3, 3), np.int32)
 SINGLE: list[tuple[Any, ...]] = [
-    (swap._swap, VOLUMES.view(np.uint32), SWAPS),
+    (swap._swap, VOLUMES.ravel().view(np.uint32), VOLUMES.shape[2:], SWAPS),
+    (erase._erase, VOLUMES.ravel().view(np.uint32), VOLUMES.shape[2:], SWAPS, np.zeros(6, np.uint32)),
 ]
 """The functions without float64, with arguments."""
 

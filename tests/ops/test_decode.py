@@ -81,7 +81,7 @@ def test_nothing_inside_is_fill() -> None:
 
 
 def test_channel_refuses() -> None:
-    raw, out = np.zeros((2, 3, 4), np.int16), np.empty((2, 3, 4), np.float32)
+    raw, out = np.zeros((2, 3, 4), np.int16), np.zeros((2, 3, 4), np.float32)
     for wrong, copy, first, message in (
         (out.astype(np.float64), None, (0, 0, 0), "float32 or float16"),
         (out, out.astype(np.float16), (0, 0, 0), "one shape and dtype"),
