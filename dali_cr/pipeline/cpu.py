@@ -91,6 +91,6 @@ class PairSource(Source[Batch]):
         matrix, offset = crop_map(view.origin, view.flips, edges, *shapes)
         single = out.dtype == np.float32
         values = out if single else memory.take("single", edges, np.float32)
-        gather_box(decoded, first, fill, matrix, offset, edges, values, held=True)
+        gather_box(decoded, first, fill, matrix, offset, values, held=True)
         if not single:
             out[...] = values

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dali_cr.ops import blur, compiled, decode, elementary, erase, gamma, gather, noise, philox, swap, zscore
+from dali_cr.ops import blur, compiled, decode, elementary, erase, gamma, noise, philox, swap, zscore
 from dali_cr.ops.compiled import Compiled, cache_folder, source_key
+from dali_cr.ops.cpu import interpolate
 from dali_cr.plan import swaps
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES: tuple[Any, ...] = (blur, decode, elementary, erase, gamma, gather, noise, philox, swap, zscore, swaps)
+MODULES: tuple[Any, ...] = (blur, decode, elementary, erase, gamma, interpolate, noise, philox, swap, zscore, swaps)
 """All that have compiled functions."""
 
 VOLUMES = np.zeros((2, 3, 4, 5, 6), np.float32)

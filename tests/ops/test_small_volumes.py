@@ -101,5 +101,5 @@ def test_crops_beside_the_volume(cuda_on_cpu: HostCuda, flipped: bool) -> None:
         assert_same(gather.gather_views_ref(raw, look, (1, 1, edge)), wanted[None])
         assert_same(gather.gather_views(raw, look, (1, 1, edge)), wanted[None])
         view, box = np.empty((1, 1, edge), np.float32), raw[:, :length].astype(np.float32)[None]
-        gather.gather_box(box, (0, 0, 0), 0.0, matrix, offset, view.shape, view)
+        gather.gather_box(box, (0, 0, 0), 0.0, matrix, offset, view)
         assert_same(view, wanted[0, 0])
