@@ -65,7 +65,7 @@ def _score(volumes: Floats, out: Floats) -> None:
 
 
 @compiled
-def sum_of(volume: Floats, mean: float, squared: bool, lanes: Doubles) -> np.float64:
+def sum_of(volume: Floats, mean: float, squared: bool, lanes: Doubles) -> Any:
     """Return the sum of voxels, or of their squared distances from a mean, lane by lane."""
     lanes[:] = 0.0
     for first in range(0, volume.size, LANES):
