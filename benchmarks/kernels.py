@@ -31,7 +31,7 @@ from benchmarks.measure.results import new_result, result_path, summarize, write
 from benchmarks.operations.subjects import Case, list_cases, prepare
 from benchmarks.operations.view_subjects import VIEW_OPS, list_views, prepare_view
 
-_OPS = ("decode", "swap", "restore", "traced", *VIEW_OPS)
+_OPS = ("decode", "swap", "restore", *VIEW_OPS)
 
 _SHARE = 2.0
 """Seconds a row may spend on each of its timings at most."""
@@ -101,8 +101,7 @@ def benchmark(options: argparse.Namespace) -> dict[str, Any]:
     """Measure every row that the budget allows and return the result."""
     clock, end = open_clock(options.device), time.perf_counter() + options.budget
     sizes = tuple(options.edges), tuple(options.batches)
-    ops = set(options.ops) - ({"traced"} if options.device == "cpu" else set())  # a kernel without a CPU's counterpart
-    wanted = [case for case in (*list_cases(*sizes), *list_views(*sizes)) if case.op in ops]
+    wanted = [case for case in (*list_cases(*sizes), *list_views(*sizes)) if case.op in options.ops]
     rows = []
     for number, case in enumerate(tqdm(wanted, unit="row", disable=not sys.stderr.isatty())):
         if time.perf_counter() > end:

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from dali_cr import rng
+from dali_cr.ops.philox import draw_pair
+from dali_cr.ops.philox import philox as compiled_philox
 
 # kat_vectors of Random123 1.14 (Salmon et al.), philox4x32 10: counter, key, block.
 KNOWN = [
@@ -20,6 +22,8 @@ KNOWN = [
 @pytest.mark.parametrize(("counter", "key", "block"), KNOWN, ids=["zeros", "ones", "pi"])
 def test_published_vectors(counter: list[int], key: list[int], block: list[int]) -> None:
     assert rng.philox(counter, key).tolist() == block
+    seed = np.uint64(key[0] | key[1] << 32)
+    assert list(compiled_philox(*map(np.uint64, counter), seed)) == block
 
 
 def test_counters_are_independent_rows() -> None:
@@ -30,6 +34,8 @@ def test_counters_are_independent_rows() -> None:
 def test_words_depend_on_all_that_is_given_and_on_nothing_else() -> None:
     words = rng.draw_words(7, [3, 2**40], rng.Purpose.SWAP, 4)
     assert words.shape == (2, 8)
+    pairs = [draw_pair(np.uint64(7), np.uint64(2**40), block, int(rng.Purpose.SWAP)) for block in range(4)]
+    assert words[1].tolist() == [word for pair in pairs for word in pair]
     assert (rng.draw_words(7, [2**40], rng.Purpose.SWAP, 2) == words[1:, :4]).all()
     streams = [
         words[0],

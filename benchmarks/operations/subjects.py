@@ -17,7 +17,6 @@ from benchmarks.measure.clock import HostClock
 from benchmarks.workloads.workload import Triple
 from dali_cr import Restoration, Swap
 from dali_cr.ops.decode import Affine, decode_channel, decode_volume, decode_volume_ref, make_record
-from dali_cr.ops.restore import restore_pairs
 from dali_cr.ops.swap import swap_in_place, swap_in_place_ref
 from dali_cr.pipeline.pairs import restore_batch
 from dali_cr.plan.swaps import draw_batch
@@ -34,7 +33,7 @@ class Case:
     """One row: an operation, its dtype and its size."""
 
     op: str
-    """decode, swap, restore: both, as the loader does them, or traced: both in one pass."""
+    """decode, swap, or restore: both, as the loader does them."""
     dtype: str
     """Of the file's voxels, or of those that are swapped."""
     edge: int
@@ -71,14 +70,7 @@ class Subject:
 
 def list_cases(edges: tuple[int, ...], batches: tuple[int, ...]) -> list[Case]:
     """Return every row, those first that say most."""
-    pairs = [
-        Case(op, "<i2", e, b, t, p)
-        for e in edges
-        for b in batches
-        for t in (100, 10)
-        for p in (15, 4, 32)
-        for op in ("restore", "traced")
-    ]
+    pairs = [Case("restore", "<i2", e, b, t, p) for e in edges for b in batches for t in (100, 10) for p in (15, 4, 32)]
     decode = [Case("decode", d, e, b) for e in edges for b in batches for d in ("<i2", ">i2", "|u1", "<f4", "<f8")]
     swaps = [
         Case("swap", d, e, b, t, p)
@@ -101,7 +93,7 @@ def prepare(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
         Of the device.
     rng : numpy.random.Generator
     """
-    return {"decode": _decode, "swap": _swap, "restore": _restore, "traced": _restore}[case.op](case, clock, rng)
+    return {"decode": _decode, "swap": _swap, "restore": _restore}[case.op](case, clock, rng)
 
 
 def _decode(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
@@ -154,11 +146,7 @@ def _restore(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
         run, reference = on_host, None
     else:
         inputs, reference = [clock.asarray(array) for array in (raw, records, swaps)], on_host
-        run = (
-            (lambda: restore_pairs(inputs[0], inputs[1], inputs[2], case.crop)[::-1])
-            if case.op == "traced"
-            else partial(restore_batch, *map(list, inputs), recipe=Restoration(case.crop, Swap(0)))
-        )
+        run = partial(restore_batch, *map(list, inputs), recipe=Restoration(case.crop, Swap(0)))
 
     def wrong() -> str | None:
         got, target = (np.stack([clock.asnumpy(sample) for sample in samples]) for samples in run())
@@ -167,8 +155,7 @@ def _restore(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
 
     # Raw once, target and input each once: the swaps themselves need not cost a byte more.
     must = case.voxels * (np.dtype(case.dtype).itemsize + 2 * 4)
-    swapped = 0 if case.op == "traced" else _swap_bytes(case, swaps, 4)[1]
-    return Subject(run, wrong, reference, must, must + swapped)
+    return Subject(run, wrong, reference, must, must + _swap_bytes(case, swaps, 4)[1])
 
 
 def draw_raw(case: Case, rng: np.random.Generator) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:

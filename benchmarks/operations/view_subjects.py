@@ -70,7 +70,7 @@ def _gather(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
     def on_host() -> Numbers:
         for row, view in zip(raw, out, strict=True):
             decode_channel(row[: case.edge**3 * stored.itemsize].view(case.dtype).reshape(case.crop), AFFINE, box)
-            gather_box(box, (0, 0, 0), AFFINE.fill, matrix, offset, case.crop, view[0, 0])
+            gather_box(box, (0, 0, 0), AFFINE.fill, matrix, offset, view[0, 0])
         return out
 
     inputs = clock.asarray(raw), clock.asarray(records)

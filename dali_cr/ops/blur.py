@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
@@ -10,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops import launch
-from dali_cr.ops.cpu.memory import memory
-from dali_cr.ops.elementary import exp_double, flush, least_above
+from dali_cr.ops.compiled import compiled
+from dali_cr.ops.elementary import exp_double
 
 Floats = npt.NDArray[np.float32]
 
@@ -32,16 +31,16 @@ _UNIT = 2.0**30
 _LEAST_EXPONENT = -700.0
 """Of what `exp_double` takes; a weight's is above -33."""
 
-_LEAST = 2.0**-70
+_ZERO, _LEAST = np.float32(0), np.float32(2.0**-70)
 """Weights are multiples of 2**-30 and voxels 0 or at least 2**-70, so multiples of 2**-93: products and sums are
-multiples of 2**-123, and nothing subnormal comes up, which a GPU would flush and NumPy would not."""
+multiples of 2**-123, and nothing subnormal comes up, which a GPU would flush and a CPU would not."""
 
-_CACHED_VOXELS = 1 << 16
-"""At a time on the CPU: few enough for its cache, enough that threads seldom wait for the interpreter's lock."""
+_TOGETHER = 1 << 13
+"""Padded voxels at a time: few enough for the processor's first cache."""
 
 
 def blur_ref(volumes: Floats, sigmas: Floats, out: Floats | None = None) -> Floats:
-    """Convolve with a Gaussian in NumPy; the definition of `blur`.
+    """Convolve with a Gaussian on the CPU; the definition of `blur`.
 
     As `scipy.ndimage.gaussian_filter` does with its defaults: along D, then H, then W, cut off at 4 sigma, borders
     reflected (d c b a | a b c d | d c b a), but summed in float32: the middle voxel, then pairs, the farthest first.
@@ -60,25 +59,124 @@ def blur_ref(volumes: Floats, sigmas: Floats, out: Floats | None = None) -> Floa
     -------
     blurred : as `volumes`
 
+    Raises
+    ------
+    ValueError
+        If a sigma is no finite number.
+
     Examples
     --------
     >>> blur_ref(np.float32([0, 0, 1, 0, 0]).reshape(1, 1, 1, 1, 5), np.float32([[0, 0, 0.3]])).ravel().round(4)
     array([0.    , 0.0038, 0.9923, 0.0038, 0.    ], dtype=float32)
     """
+    if not np.isfinite(sigmas).all():
+        raise ValueError(f"sigmas: wanted finite numbers, got {np.asarray(sigmas).tolist()}")
     out = np.empty_like(volumes) if out is None else out
     if out is not volumes:
         out[...] = volumes
-    if out.size == 0:
-        return out
-    weights, shape = gaussian_weights(sigmas), out.shape[2:]
-    together = max(1, _CACHED_VOXELS // math.prod(out.shape[1:]))  # small volumes, so that each step has enough to do
-    for first in range(0, len(out), together):
-        some, own = out[first : first + together], weights[3 * first : 3 * (first + together)]
-        small = any([_flush(volume, own[3 * i : 3 * i + 3]) for i, volume in enumerate(some)])
-        for axis in range(3):
-            lines = some.reshape(len(some), -1, shape[axis], math.prod(shape[axis + 1 :]))
-            _blur_axis(lines, own[axis::3], small)
+    if out.size:
+        _blur(out.reshape(len(out), -1), out.shape[1:], np.ascontiguousarray(sigmas))
     return out
+
+
+@compiled
+def _blur(volumes: Floats, shape: tuple[int, int, int, int], sigmas: Floats) -> None:
+    """Blur (volumes, voxels) in place, along one axis after the other."""
+    for number in range(volumes.shape[0]):
+        after = shape[1] * shape[2] * shape[3]
+        for axis in range(3):
+            length = shape[1 + axis]
+            after //= length
+            weights = gaussian_weights(sigmas[number, axis])
+            if weights.size > 1:
+                _blur_axis(volumes[number], length, after, weights)
+
+
+@compiled
+def gaussian_weights(sigma: float) -> Floats:
+    """Return the middle weight of a deviation, and those to one side of it; 1 alone where nothing is to be done."""
+    radius = max(int(_TRUNCATE * np.float64(sigma) + 0.5), 0)
+    terms, scale = np.ones(radius + 1), -0.5 / (np.float64(sigma) * np.float64(sigma))
+    for step in range(1, radius + 1):
+        terms[step] = exp_double(max(scale * np.float64(step * step), _LEAST_EXPONENT))
+    total = 0.0
+    for step in range(radius, 0, -1):
+        total += terms[step]
+    total = total + total + terms[0]
+    weights = np.empty(radius + 1, np.float32)
+    for step in range(radius + 1):
+        weights[step] = np.floor(terms[step] / total * _UNIT + 0.5) / _UNIT
+    return weights
+
+
+@compiled
+def _blur_axis(volume: Floats, length: int, after: int, weights: Floats) -> None:
+    """Blur (before, length, after) voxels along the middle axis, in place.
+
+    Some of it at a time lies in a buffer, padded rows back to back; one flat loop then sums all that is in the buffer.
+    What it gives for the padding is not looked at.
+    """
+    radius = weights.size - 1
+    padded_length, before = length + 2 * radius, volume.size // (length * after)
+    wide = min(after, max(1, _TOGETHER // padded_length))
+    deep = min(before, max(1, _TOGETHER // (padded_length * wide)))
+    padded, sums = np.empty(deep * padded_length * wide, np.float32), np.empty(deep * padded_length * wide, np.float32)
+    for first in range(0, before, deep):
+        blocks = min(deep, before - first)
+        for left in range(0, after, wide):
+            columns = min(wide, after - left)
+            # Rows that are all there lie back to back and go at once.
+            rows, each = (1, length * after) if columns == after else (length, columns)
+            for block in range(blocks):
+                source, target = (first + block) * length * after + left, block * padded_length * columns
+                for row in range(rows):
+                    _take(volume, source + row * after, each, padded, target + (radius + row) * columns)
+                for row in range(radius):
+                    near, far = reflected(-1 - row, length), reflected(length + row, length)
+                    _take(volume, source + near * after, columns, padded, target + (radius - 1 - row) * columns)
+                    _take(volume, source + far * after, columns, padded, target + (radius + length + row) * columns)
+            sum_padded(padded, blocks * padded_length * columns, columns, weights, sums)
+            for block in range(blocks):
+                source, target = block * padded_length * columns, (first + block) * length * after + left
+                for row in range(rows):
+                    _take(sums, source + row * columns, each, volume, target + row * after)
+
+
+@compiled
+def _take(source: Floats, first: int, count: int, target: Floats, at: int) -> None:
+    """Copy voxels, those that are too small as 0."""
+    # Unsigned: of a signed place Numba asks whether it counts from the end.
+    begin, place = np.uint64(first), np.uint64(at)
+    for i in range(np.uint64(count)):
+        target[place + i] = at_least(source[begin + i])
+
+
+@compiled
+def reflected(place: int, length: int) -> int:
+    """Return the place inside that one outside stands for: d c b a | a b c d | d c b a."""
+    place %= 2 * length
+    return min(place, 2 * length - 1 - place)
+
+
+@compiled
+def at_least(x: np.float32) -> np.float32:
+    """Return a number, 0 in place of -0 and of what is too small."""
+    return _ZERO if abs(x) < _LEAST else x
+
+
+@compiled
+def sum_padded(padded: Floats, size: int, columns: int, weights: Floats, sums: Floats) -> None:
+    """Sum the middle row, then pairs of rows, the farthest first."""
+    middle = (weights.size - 1) * columns
+    count = size - 2 * middle
+    rows = padded[middle : middle + count]
+    for i in range(rows.size):
+        sums[i] = rows[i] * weights[0]
+    for step in range(weights.size - 1, 0, -1):
+        weight, far = weights[step], step * columns
+        before, after = padded[middle - far :], padded[middle + far :]
+        for i in range(count):
+            sums[i] += (before[i] + after[i]) * weight
 
 
 def blur(volumes: Any, sigmas: Any, max_radius: int) -> Any:
@@ -123,97 +221,3 @@ def blur(volumes: Any, sigmas: Any, max_radius: int) -> Any:
         along(grid, (_THREADS,), (target, source, sigmas, np.int32(axis), *lengths, np.int32(max_radius)))
         source, target, spare = target, spare, target
     return source
-
-
-def gaussian_weights(sigmas: npt.ArrayLike) -> list[list[float]]:
-    """Return of each sigma the middle weight and those to one side of it; none where nothing is to be done."""
-    exact = np.asarray(sigmas, np.float64).reshape(-1)
-    radii = [int(_TRUNCATE * sigma + 0.5) for sigma in exact.tolist()]
-    scales = -0.5 / np.square(np.maximum(exact, 1 / 8))
-    squares = np.square(np.arange(max(radii, default=0) + 1.0))
-    terms = exp_double(np.maximum(scales[:, None] * squares, _LEAST_EXPONENT)).tolist()
-    return [_scaled(own[: radius + 1]) if radius > 0 else [] for own, radius in zip(terms, radii, strict=True)]
-
-
-def _scaled(terms: list[float]) -> list[float]:
-    """Return weights whose sum, but for the middle one all counted twice, is 1, in whole units."""
-    total = 0.0
-    for term in terms[:0:-1]:
-        total += term
-    total = total + total + terms[0]
-    return [math.floor(term / total * _UNIT + 0.5) / _UNIT for term in terms]
-
-
-def _flush(volume: Floats, weights: list[list[float]]) -> bool:
-    """Flush a volume that will be blurred; return whether what comes of it may have to be flushed too."""
-    if not any(weights):
-        return False
-    # Where nothing is below 0, no sum is less than the least voxel by the least weights.
-    least = least_above(volume)
-    if least * math.prod(min(weight for weight in own if weight) for own in weights if own) > 2 * _LEAST:
-        return False
-    flush(volume, _LEAST)
-    return True
-
-
-def _blur_axis(volumes: Floats, weights: list[list[float]], small: bool) -> None:
-    """Blur (volumes, before, length, after) along the last axis but one, in place; flush what may be small."""
-    reached = [(len(own), number) for number, own in enumerate(weights) if own]
-    if not reached:
-        return
-    # The farthest reaching first: those that a step is for are the first ones.
-    order = [number for _, number in sorted(reached, reverse=True)]
-    chosen = volumes[order] if len(order) < len(volumes) or order != sorted(order) else volumes
-    sorted_weights = [weights[number] for number in order]
-    _, before, length, after = volumes.shape
-    wide = min(after, max(1, _CACHED_VOXELS // length))
-    deep = max(1, _CACHED_VOXELS // (length * wide))
-    for first, left in itertools.product(range(0, before, deep), range(0, after, wide)):
-        _blur_part(chosen[:, first : first + deep, :, left : left + wide], sorted_weights, small)
-    if chosen is not volumes:
-        volumes[order] = chosen
-
-
-def _blur_part(part: Floats, weights: list[list[float]], small: bool) -> None:
-    """Blur a small (volumes, before, length, after) along the last axis but one, in place.
-
-    Rows of single voxels lie padded back to back, and sums run over all of them at once; what they give for the padding
-    is not looked at.
-    """
-    count, before, length, after = part.shape
-    radius = len(weights[0]) - 1
-    padded = _pad(part, radius)
-    size = padded.shape[2] * after
-    lines = padded.reshape((count, 1, before * size) if after == 1 else (count, before, size))
-    width = lines.shape[2] - 2 * radius * after
-    total, pair = (memory.take(name, (*lines.shape[:2], width), np.float32) for name in ("total", "pair"))
-    table = np.zeros((radius + 1, count, 1, 1), np.float32)
-    for number, own in enumerate(weights):
-        table[: len(own), number, 0, 0] = own
-    np.multiply(lines[..., radius * after :][..., :width], table[0], out=total)
-    for step in range(radius, 0, -1):
-        left, right = ((radius + side * step) * after for side in (-1, 1))
-        some = sum(len(own) > step for own in weights)
-        sums = np.add(lines[:some, :, left : left + width], lines[:some, :, right : right + width], out=pair[:some])
-        sums *= table[step, :some]
-        total[:some] += sums
-    if small:
-        flush(total, _LEAST)
-    strides = (total.strides[0], (size if after == 1 else width) * 4, after * 4, 4)
-    part[...] = np.ndarray(part.shape, np.float32, total.data, 0, strides)
-
-
-def _pad(part: Floats, radius: int) -> Floats:
-    """Return (volumes, before, radius + length + radius, after), reflected at the ends."""
-    length = part.shape[2]
-    shape = (*part.shape[:2], length + 2 * radius, part.shape[3])
-    padded: Floats = memory.take("padded", shape, np.float32)
-    padded[:, :, radius : radius + length] = part
-    if radius <= length:
-        padded[:, :, :radius] = part[:, :, :radius][:, :, ::-1]
-        padded[:, :, radius + length :] = part[:, :, length - radius :][:, :, ::-1]
-        return padded
-    places = np.append(np.arange(-radius, 0), np.arange(length, length + radius)) % (2 * length)
-    ends = part[:, :, np.where(places < length, places, 2 * length - 1 - places)]
-    padded[:, :, :radius], padded[:, :, radius + length :] = ends[:, :, :radius], ends[:, :, radius:]
-    return padded

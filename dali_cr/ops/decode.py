@@ -19,7 +19,6 @@ word   content
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,17 +27,22 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops import launch
+from dali_cr.ops.compiled import compiled
+from dali_cr.ops.elementary import flushed, half_bits
 from dali_cr.volume.geometry import DTYPES, Triple
 
 RECORD_WORDS = 16
 _BIG_ENDIAN, _KEEP, _IN_ARENA = 1 << 8, 1 << 9, 1 << 10
 _TINY = np.finfo(np.float32).tiny
-_SAFE = 1e-20
-_TABLE_GAIN = 16
-"""An entry of a table costs as much as so many voxels save by being looked up."""
+_LARGEST = float(np.finfo(np.float64).max)
+_SHIFTS = tuple(map(np.uint64, (32, 16, 8)))
+_MASKS = tuple(map(np.uint64, (0x0000FFFF0000FFFF, 0x00FF00FF00FF00FF)))
 
-_CACHED_VOXELS = 1 << 15
-"""Converted at a time on the CPU, so that the float64 values in between stay in its cache."""
+Floats = npt.NDArray[np.float32]
+Numbers = tuple[float, float, float]
+"""Scale, shift, and what a raw number has to reach not to count as 0."""
+Limits = tuple[np.float32, np.float32, np.float32]
+"""Low, high, fill."""
 
 _SOURCES = ("common.cuh", "voxel.cuh", "decode.cu")
 OUTPUTS: dict[str, launch.Defines] = {
@@ -70,79 +74,180 @@ class Affine:
             fill = np.float32(self.fill)
         object.__setattr__(self, "fill", 0.0 if abs(fill) < _TINY else float(fill))
 
-    def __call__(self, raw: npt.NDArray[Any], out: npt.NDArray[np.float32]) -> None:
-        """Convert raw voxels of any dtype and byte order, of the same shape as `out`."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            value = raw.astype(np.float64)
-            if raw.dtype.kind == "f" and raw.dtype.itemsize == 4:
-                value[np.abs(value) < _TINY] = 0.0
-            finite = np.isfinite(value) if raw.dtype.kind == "f" and not self.keep else None
-            value *= self.scale
-            value += self.shift
-            out[...] = value
-        if raw.dtype.kind == "f" or self._may_underflow:
-            out[np.abs(out) < _TINY] = 0.0
-        if np.isfinite(self.low) or np.isfinite(self.high):
-            np.clip(out, np.float32(self.low), np.float32(self.high), out=out)
-        if finite is not None and not finite.all():
-            out[~finite] = self.fill
-
-    @property
-    def _may_underflow(self) -> bool:
-        """Whether an integer may become a float32 subnormal.
-
-        Without a shift the smallest result is the scale; with one, a sum that is not 0 is at least 2**-53 of it.
-        """
-        return abs(self.scale) < _SAFE or 0 < abs(self.shift) < _SAFE
-
 
 def decode_channel(
     raw: npt.NDArray[Any],
     affine: Affine,
     out: npt.NDArray[Any],
-    span: tuple[int, int] | None = None,
     copy: npt.NDArray[Any] | None = None,
+    first: Sequence[int] = (0, 0, 0),
 ) -> None:
-    """Convert one channel on the CPU, by a table where that is faster; the bits are those of `Affine.__call__`.
+    """Decode one channel on the CPU; the bits are those of `decode_volume`.
 
     Parameters
     ----------
-    raw : (D, H, W) of the file's dtype and byte order, any strides
+    raw : (d, h, w) of the file's dtype and byte order, any strides
     affine : Affine
-    out : (D, H, W) float32 or float16
-    span : (low, high) int, optional
-        The least and the greatest raw number of the volume, for integers. Any other becomes NaN, so that a file that
-        is not what was scanned does not go unnoticed.
+    out : (D, H, W) float32 or float16, contiguous
+        Gets the voxels, and `affine.fill` around them.
     copy : (D, H, W) as `out`, optional
-        Gets the same, while it is in the processor's cache.
+        Gets the same.
+    first : (3,) int
+        Where in `out` the first voxel of `raw` comes.
+
+    Raises
+    ------
+    ValueError
+        If an array has another dtype or layout, or the voxels do not fit.
+
+    Examples
+    --------
+    >>> out = np.empty((1, 1, 4), np.float32)
+    >>> decode_channel(np.array([[[1, 2]]], ">i2"), Affine(0.5, fill=-1), out, first=(0, 0, 1))
+    >>> out
+    array([[[-1. ,  0.5,  1. , -1. ]]], dtype=float32)
     """
-    table = _make_table(raw, affine, span) if raw.dtype.itemsize <= 2 and raw.dtype.kind in "iu" else None
-    planes = max(1, _CACHED_VOXELS // max(1, math.prod(raw.shape[1:])))
-    for first in range(0, len(raw), planes):
-        part, target = raw[first : first + planes], out[first : first + planes]
-        values = target if target.dtype == np.float32 else np.empty(target.shape, np.float32)
-        if table is None:
-            affine(part, values)
-        else:
-            np.take(table, part.view(f"u{raw.dtype.itemsize}"), out=values, mode="wrap")
-        if values is not target:
-            target[...] = values
-        if copy is not None:
-            copy[first : first + planes] = target
+    twin = out if copy is None else copy
+    if out.dtype not in (np.float32, np.float16) or twin.dtype != out.dtype or twin.shape != out.shape:
+        raise ValueError(
+            "out, copy: wanted one shape and dtype, float32 or float16, "
+            f"got {out.dtype} {out.shape} and {twin.dtype} {twin.shape}"
+        )
+    if not (out.flags.c_contiguous and twin.flags.c_contiguous):
+        raise ValueError(f"out, copy: wanted contiguous arrays, got strides {out.strides} and {twin.strides}")
+    if not all(0 <= start <= edge - n for start, n, edge in zip(first, raw.shape, out.shape, strict=True)):
+        raise ValueError(f"raw: wanted {raw.shape} from {tuple(first)} on to fit into {out.shape}")
+    line, start, strides = _as_line(raw)
+    kind = np.empty(0, raw.dtype.newbyteorder("="))
+    least = float(_TINY) if kind.dtype == np.float32 else 0.0
+    numbers = (float(affine.scale), float(affine.shift), least)
+    limits = (np.float32(affine.low), np.float32(affine.high), np.float32(affine.fill))
+    stored = np.float32 if out.dtype == np.float32 else np.uint16
+    corner = (int(first[0]), int(first[1]), int(first[2]))
+    outs = out.reshape(-1).view(stored), twin.reshape(-1).view(stored), stored is np.uint16, copy is not None
+    _decode(
+        line,
+        kind,
+        not raw.dtype.isnative,
+        start,
+        strides,
+        raw.shape,
+        numbers,
+        limits,
+        affine.keep,
+        corner,
+        out.shape,
+        *outs,
+    )
 
 
-def _make_table(raw: npt.NDArray[Any], affine: Affine, span: tuple[int, int] | None) -> npt.NDArray[np.float32] | None:
-    """Return what each number of a span becomes, at the place of its bits; None where arithmetic is faster."""
-    limits = np.iinfo(raw.dtype)
-    low, high = span or (int(limits.min), int(limits.max))
-    if (high - low + 1) * _TABLE_GAIN > raw.size:
-        return None
-    numbers = np.arange(low, high + 1).astype(raw.dtype)
-    values = np.empty(numbers.size, np.float32)
-    affine(numbers, values)
-    table = np.full(256**raw.dtype.itemsize, np.nan, np.float32)
-    table[numbers.view(f"u{raw.dtype.itemsize}")] = values
-    return table
+def _as_line(raw: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int, tuple[int, ...]]:
+    """Return the bits that an array lies in, one after the other, the place of its first and its strides in them."""
+    bits = raw.view(f"u{raw.itemsize}")
+    if bits.size == 0:
+        return np.empty(0, bits.dtype), 0, (0, 0, 0)
+    strides = tuple(stride // raw.itemsize for stride in raw.strides)
+    ends = [stride * (n - 1) for stride, n in zip(strides, raw.shape, strict=True)]
+    lowest = bits[tuple(slice(None, None, -1 if end < 0 else 1) for end in ends)]
+    length = sum(map(abs, ends)) + 1
+    line = np.lib.stride_tricks.as_strided(lowest, (length,), (raw.itemsize,), writeable=False)
+    return line, -sum(min(end, 0) for end in ends), strides
+
+
+@compiled
+def _decode(
+    line: npt.NDArray[Any],
+    kind: npt.NDArray[Any],
+    swapped: bool,
+    start: int,
+    strides: Triple,
+    extent: Triple,
+    numbers: Numbers,
+    limits: Limits,
+    keep: bool,
+    corner: Triple,
+    shape: Triple,
+    out: npt.NDArray[Any],
+    copy: npt.NDArray[Any],
+    half: bool,
+    twice: bool,
+) -> None:
+    """Decode the voxels of a line of bits, (d, h, w) at strides, into `out` and, if asked for, `copy`.
+
+    `kind` is an empty array of the voxels' dtype. `out` and `copy` are float32, or uint16 for the bits of float16.
+    """
+    depth, height, width = shape
+    row, blank = np.full(width, limits[2], np.float32), np.full(width, limits[2], np.float32)
+    bits, values = np.empty(extent[2], line.dtype), line.view(kind.dtype)
+    collected = bits.view(kind.dtype)
+    for z in range(depth):
+        for y in range(height):
+            d, h = z - corner[0], y - corner[1]
+            inside = 0 <= d < extent[0] and 0 <= h < extent[1] and extent[2] > 0
+            if inside:
+                first = start + d * strides[0] + h * strides[1]
+                if strides[2] == 1 and not swapped:
+                    _decode_row(values, first, extent[2], numbers, limits, keep, row, corner[2])
+                else:
+                    _collect(line, first, strides[2], swapped, bits)
+                    _decode_row(collected, 0, extent[2], numbers, limits, keep, row, corner[2])
+            _store_row(row if inside else blank, half, out, (z * height + y) * width)
+            if twice:
+                _store_row(row if inside else blank, half, copy, (z * height + y) * width)
+
+
+# Places are unsigned below: of a signed one Numba asks whether it counts from the end, dearer than the arithmetic.
+
+
+@compiled
+def _collect(line: npt.NDArray[Any], first: int, stride: int, swapped: bool, bits: npt.NDArray[Any]) -> None:
+    """Take a row out of a line of bits, in the machine's byte order."""
+    begin, step = np.uint64(first), np.uint64(stride)
+    if stride == -1:
+        for x in range(np.uint64(bits.size)):
+            bits[x] = line[begin - x]
+    else:
+        for x in range(np.uint64(bits.size)):
+            bits[x] = line[begin + x * step]
+    if swapped:
+        for x in range(np.uint64(bits.size)):
+            bits[x] = _swap_bytes(np.uint64(bits[x])) >> np.uint64(64 - 8 * bits.itemsize)
+
+
+@compiled
+def _swap_bytes(word: np.uint64) -> np.uint64:
+    word = word >> _SHIFTS[0] | word << _SHIFTS[0]
+    word = word >> _SHIFTS[1] & _MASKS[0] | (word & _MASKS[0]) << _SHIFTS[1]
+    return word >> _SHIFTS[2] & _MASKS[1] | (word & _MASKS[1]) << _SHIFTS[2]
+
+
+@compiled
+def _decode_row(
+    values: npt.NDArray[Any], first: int, count: int, numbers: Numbers, limits: Limits, keep: bool, row: Floats, at: int
+) -> None:
+    """Decode voxels in the machine's byte order; without a branch, so that several go at once."""
+    scale, shift, least = numbers
+    low, high, fill = limits
+    begin, place = np.uint64(first), np.uint64(at)
+    for x in range(np.uint64(count)):
+        value = np.float64(values[begin + x])
+        finite = abs(value) <= _LARGEST
+        value = np.float64(0.0) if abs(value) < least else value
+        decoded = flushed(np.float32(value * scale + shift))
+        decoded = low if decoded < low else decoded
+        decoded = high if decoded > high else decoded
+        row[place + x] = decoded if finite | keep else fill
+
+
+@compiled
+def _store_row(row: Floats, half: bool, out: npt.NDArray[Any], first: int) -> None:
+    begin = np.uint64(first)
+    if half:
+        for x in range(np.uint64(row.size)):
+            out[begin + x] = half_bits(row[x])
+    else:
+        for x in range(np.uint64(row.size)):
+            out[begin + x] = row[x]
 
 
 def make_record(
@@ -221,7 +326,7 @@ def decode_volume_ref(
     *,
     arena: npt.NDArray[np.uint8] | None = None,
 ) -> npt.NDArray[Any]:
-    """Decode a batch in NumPy, straight from its records; the definition of `decode_volume`.
+    """Decode a batch on the CPU, straight from its records; the definition of `decode_volume`.
 
     Parameters
     ----------
@@ -237,27 +342,27 @@ def decode_volume_ref(
     -------
     target : (B, C, D, H, W) of `dtype`
     """
-    out = np.empty((*records.shape[:2], *shape), np.float32)
+    out = np.empty((*records.shape[:2], *shape), dtype)
     for row, sample, channels in zip(raw, records, out, strict=True):
         for record, channel in zip(sample, channels, strict=True):
             kept = arena if record[1] & _IN_ARENA else None
             _decode_record(row if kept is None else kept, record, channel)
-    return out.astype(dtype, copy=False)
+    return out
 
 
-def _decode_record(row: npt.NDArray[np.uint8], record: npt.NDArray[np.int64], out: npt.NDArray[np.float32]) -> None:
+def _decode_record(row: npt.NDArray[np.uint8], record: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
     """Decode one channel from its record."""
     stored = np.dtype(DTYPES[record[1] & 0xFF]).newbyteorder(">" if record[1] & _BIG_ENDIAN else "<")
     scale, shift = record[11:13].view(np.float64)
     low, high, fill, _ = record[13:15].view(np.float32)
     lo, hi, strides = record[5:8], record[8:11], record[2:5] * stored.itemsize
-    out[...] = fill
+    affine = Affine(float(scale), float(shift), low, high, fill, bool(record[1] & _KEEP))
     extent = tuple(np.maximum(hi - lo, 0))
     if 0 in extent:
+        out[...] = affine.fill
         return
     inside = np.ndarray(extent, stored, row.data, record[0] + int(lo @ strides), tuple(strides))
-    window = tuple(slice(a, b) for a, b in zip(lo, hi, strict=True))
-    Affine(float(scale), float(shift), low, high, fill, bool(record[1] & _KEEP))(inside, out[window])
+    decode_channel(inside, affine, out, first=lo.tolist())
 
 
 def decode_volume(
@@ -288,33 +393,22 @@ def decode_volume(
         If an array has another dtype, shape or layout.
     """
     xp = launch.array_module()
-    check_packed(raw, records)
+    _check_packed(raw, records)
     samples, channels = records.shape[:2]
     target = xp.empty((samples, channels, *shape), dtype)
     copy = xp.empty_like(target) if twice else None
     decode = launch.kernel("decode_volume", *_SOURCES, defines=OUTPUTS[dtype])
     scalars = (np.int64(raw.shape[1]), *(np.int32(n) for n in (channels, *shape)))
     second, kept = (np.uint64(0) if array is None else array for array in (copy, arena))
-    decode(rows_grid(shape, samples * channels), (32, 8), (target, second, raw, kept, records, *scalars))
+    grid = min(-(-shape[0] * shape[1] // 8), 65535), samples * channels  # a row of a crop for each warp
+    decode(grid, (32, 8), (target, second, raw, kept, records, *scalars))
     return (target, copy) if twice else target
 
 
-def check_packed(raw: Any, records: Any) -> None:
-    """Refuse a batch that is not packed as the kernels want it.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an array has another dtype, shape or layout.
-    """
+def _check_packed(raw: Any, records: Any) -> None:
     launch.check_array(raw, "raw", np.uint8, 2)
     launch.check_array(records, "records", np.int64, 3)
     if len(raw) != len(records) or records.shape[2] != RECORD_WORDS or raw.shape[1] % 16:
         raise ValueError(
             f"wanted raw (B, multiple of 16) and records (B, C, {RECORD_WORDS}), got {raw.shape} and {records.shape}"
         )
-
-
-def rows_grid(shape: Triple, arrays: int) -> tuple[int, int]:
-    """Return the grid of a kernel whose blocks of (32, 8) threads take a row of a crop for each warp."""
-    return min(-(-shape[0] * shape[1] // 8), 65535), arrays

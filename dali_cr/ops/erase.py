@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops import launch
-from dali_cr.ops.swap import ELEMENTS, INT_LIMIT, Swaps
+from dali_cr.ops.compiled import compiled
+from dali_cr.ops.swap import ELEMENTS, INT_LIMIT, Swaps, place_of
 
 _SOURCES = ("boxes.cuh", "erase.cu")
 _THREADS = 256
@@ -24,14 +25,19 @@ VARIANTS: tuple[launch.Variant, ...] = tuple(
 
 
 def erase_in_place_ref(array: npt.NDArray[Any], swaps: Swaps, fills: npt.NDArray[Any]) -> None:
-    """Fill the first box of each swap in NumPy; the definition of `erase_in_place`.
+    """Fill the first box of each swap on the CPU; the definition of `erase_in_place`.
 
     Parameters
     ----------
-    array : (C, D, H, W) or (B, C, D, H, W)
+    array : (C, D, H, W) or (B, C, D, H, W), contiguous, of 1, 2, 4 or 8 bytes an element
     swaps : (T, 3, 3) or (B, T, 3, 3) int32
         Known to be good. The second boxes are not touched.
     fills : (C,) or (B, C) of the array's dtype
+
+    Raises
+    ------
+    TypeError
+        If the array is not contiguous, or the fills have another dtype.
 
     Examples
     --------
@@ -40,13 +46,29 @@ def erase_in_place_ref(array: npt.NDArray[Any], swaps: Swaps, fills: npt.NDArray
     >>> image
     array([[[[ 0., -1., -1., -1.,  4.,  5.,  6.,  7.]]]])
     """
-    if swaps.ndim == 4:
-        for entry, own, values in zip(array, swaps, fills, strict=True):
-            erase_in_place_ref(entry, own, values)
-        return
-    values = fills.reshape(-1, 1, 1, 1)
-    for (az, ay, ax), _, (sz, sy, sx) in swaps.tolist():
-        array[:, az : az + sz, ay : ay + sy, ax : ax + sx] = values
+    if not array.flags.c_contiguous or fills.dtype != array.dtype:
+        raise TypeError(
+            f"wanted a contiguous array and fills of its dtype, got {array.dtype} with strides {array.strides} "
+            f"and {fills.dtype}"
+        )
+    bits = f"u{array.itemsize}"
+    sets = np.ascontiguousarray(swaps if swaps.ndim == 4 else swaps[None], np.int32)
+    if array.size:
+        _erase(array.reshape(-1).view(bits), array.shape[-3:], sets, np.ascontiguousarray(fills).reshape(-1).view(bits))
+
+
+@compiled
+def _erase(line: npt.NDArray[Any], shape: tuple[int, int, int], sets: Swaps, fills: npt.NDArray[Any]) -> None:
+    """Fill boxes in volumes (D, H, W) that lie one after the other, each with its own value of (B * C,)."""
+    for number in range(fills.size):
+        fill = fills[number]
+        for swap in sets[number * sets.shape[0] // fills.size]:
+            first = number * shape[0] * shape[1] * shape[2] + place_of(swap[0], shape)
+            for z in range(swap[2, 0]):
+                for y in range(swap[2, 1]):
+                    begin = np.uint64(first + (z * shape[1] + y) * shape[2])
+                    for x in range(np.uint64(swap[2, 2])):
+                        line[begin + x] = fill
 
 
 def erase_in_place(array: Any, swaps: Any, fills: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops import launch
-from dali_cr.ops.cpu.memory import memory
+from dali_cr.ops.compiled import compiled
 from dali_cr.ops.elementary import exp2, log2
 
 Floats = npt.NDArray[np.float32]
@@ -19,12 +18,11 @@ _SOURCES = ("elementary.cuh", "gamma.cu")
 VARIANTS: tuple[launch.Variant, ...] = (("gamma_power", _SOURCES, ()),)
 _THREADS = 256
 
-_CACHED_VOXELS = 1 << 16
-"""At a time on the CPU: few enough for its cache, enough that threads seldom wait for the interpreter's lock."""
+_ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 def gamma_ref(volumes: Floats, exponents: Floats, out: Floats | None = None) -> Floats:
-    """Raise voxels to a power in NumPy, ``sign(x) * |x| ** exponent``; the definition of `gamma`.
+    """Raise voxels to a power on the CPU, ``sign(x) * |x| ** exponent``; the definition of `gamma`.
 
     It is computed as ``2 ** (exponent * log2(|x|))`` in float32 and agrees with the exact power to a relative
     ``3e-7 + 2.5e-7 * |exponent * log2(|x|)|``: 1e-6 for numbers between 0.1 and 10. Zeros stay, NaN stays NaN,
@@ -53,29 +51,22 @@ def gamma_ref(volumes: Floats, exponents: Floats, out: Floats | None = None) -> 
     array([ 0.,  2., -2.], dtype=float32)
     """
     out = np.empty_like(volumes) if out is None else out
-    if volumes.size == 0:
-        return out
-    source, target = volumes.reshape(len(volumes), -1), out.reshape(len(volumes), -1)
-    together = max(1, _CACHED_VOXELS // source.shape[1])  # small volumes, so that each step has enough to do
-    for first, left in itertools.product(range(0, len(volumes), together), range(0, source.shape[1], _CACHED_VOXELS)):
-        some = slice(first, first + together), slice(left, left + _CACHED_VOXELS)
-        _raise(source[some], exponents[some[0]], target[some])
+    if volumes.size:
+        _raise(volumes.reshape(len(volumes), -1), np.ascontiguousarray(exponents), out.reshape(len(volumes), -1))
     return out
 
 
-def _raise(x: Floats, exponents: Floats, target: Floats) -> None:
-    """Put a few (volumes, voxels) to their powers into `target`."""
-    same = exponents == 1
-    if same.all():
-        target[...] = x
-        return
-    size, powers = (memory.take(name, x.shape, np.float32) for name in ("size", "powers"))
-    log2(np.abs(x, out=size), out=powers)
-    powers *= exponents[:, None]
-    exp2(powers, out=size)
-    size *= np.sign(x, out=powers)
-    size[same] = x[same]
-    target[...] = size
+@compiled
+def _raise(volumes: Floats, exponents: Floats, out: Floats) -> None:
+    """Put (volumes, voxels) to their powers into `out`."""
+    for number in range(volumes.shape[0]):
+        source, target, exponent = volumes[number], out[number], exponents[number]
+        for i in range(source.size):
+            x = source[i]
+            power = exp2(log2(abs(x)) * exponent)
+            raised = power if x > _ZERO else -power
+            raised = _ZERO if x == _ZERO else raised
+            target[i] = x if exponent == _ONE or x != x else raised
 
 
 def gamma(volumes: Any, exponents: Any) -> Any:

@@ -33,9 +33,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops import decode, launch
-from dali_cr.ops.cpu.gather_box import gather_box as gather_box
-from dali_cr.ops.cpu.interpolate import Doubles, Floats, fractions, hold, lerp
-from dali_cr.ops.decode import Affine
+from dali_cr.ops.cpu.interpolate import interpolate
+from dali_cr.ops.decode import Affine, Floats
 from dali_cr.volume.geometry import DTYPES, Triple
 
 RECORD_WORDS = 32
@@ -120,7 +119,7 @@ def gather_views_ref(
     *,
     arena: npt.NDArray[np.uint8] | None = None,
 ) -> Floats:
-    """Gather a batch of views in NumPy, straight from their records; the definition of `gather_views`.
+    """Gather a batch of views on the CPU, straight from their records; the definition of `gather_views`.
 
     Parameters
     ----------
@@ -204,54 +203,70 @@ def gather_crops(raw: Any, records: Any, shape: Triple, dtype: str = "float32", 
 def gather_crops_ref(
     raw: npt.NDArray[np.uint8], records: npt.NDArray[np.int64], shape: Triple, dtype: str = "float32"
 ) -> npt.NDArray[Any]:
-    """Gather one view of each sample in NumPy; the definition of `gather_crops`."""
+    """Gather one view of each sample on the CPU; the definition of `gather_crops`."""
     return gather_views_ref(raw, records[:, None], shape)[:, 0].astype(dtype, copy=False)
 
 
 def _gather_record(
     row: npt.NDArray[np.uint8], record: npt.NDArray[np.int64], out: Floats, arena: npt.NDArray[np.uint8] | None
 ) -> None:
-    """Decode all that a record's volume has, then look up every corner of every output voxel."""
+    """Decode all that a record's volume has, then look up the corners of every output voxel."""
     lo, hi = record[5:8], record[8:11]
     extent = np.maximum(hi - lo, 0)
     whole = record[: decode.RECORD_WORDS].copy()
     whole[0] += np.dtype(DTYPES[record[1] & 0xFF]).itemsize * int(lo @ record[2:5])
     whole[5:8], whole[8:11], whole[15] = 0, extent, 0
     box = decode.decode_volume_ref(row[None], whole[None, None], tuple(extent.tolist()), arena=arena)[0, 0]
-    fill = record[14:15].view(np.float32)[0]
-    numbers = record[16:28].view(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        sources = _sources(numbers[:9].reshape(3, 3), numbers[9:], tuple(slice(0, n) for n in out.shape))
-        if record[15] == _HELD:
-            sources = [hold(source, *ends) for source, *ends in zip(sources, lo, hi, strict=True)]
-        if record[15] == _NEAREST:
-            out[...] = _corner(box, lo, fill, [np.floor(source + 0.5) for source in sources])
-            return
-        below = [np.floor(source) for source in sources]
-        above = [corner + 1 for corner in below]
-        # Anything will do as the fraction of a source that is not finite: all its corners are fill.
-        parts = [np.where(np.isfinite(source), source - floor, 0) for source, floor in zip(sources, below, strict=True)]
-        fz, fy, fx = (fractions(part) for part in parts)
-        planes = []
-        for z in (below[0], above[0]):
-            first, second = (
-                lerp(_corner(box, lo, fill, [z, y, below[2]]), _corner(box, lo, fill, [z, y, above[2]]), fx)
-                for y in (below[1], above[1])
-            )
-            planes.append(lerp(first, second, fy))
-        out[...] = lerp(planes[0], planes[1], fz)
+    numbers, fill = record[16:28].view(np.float64), float(record[14:15].view(np.float32)[0])
+    mode = {"nearest": record[15] == _NEAREST, "held": record[15] == _HELD}
+    gather_box(box, lo.tolist(), fill, numbers[:9].reshape(3, 3), numbers[9:], out, **mode)
 
 
-def _sources(matrix: Doubles, offset: Doubles, window: tuple[slice, ...]) -> list[Doubles]:
-    """Return where the output voxels of a window lie in the volume: D, H and W, each of the window's shape."""
-    d, h, w = np.ogrid[window]
-    return [(offset[i] + matrix[i, 0] * d) + (matrix[i, 1] * h + matrix[i, 2] * w) for i in range(3)]
+def gather_box(
+    box: Floats,
+    lo: Sequence[int],
+    fill: float,
+    matrix: npt.ArrayLike,
+    offset: npt.ArrayLike,
+    out: Floats,
+    nearest: bool = False,
+    held: bool = False,
+) -> None:
+    """Gather one view on the CPU from a decoded box.
 
+    Parameters
+    ----------
+    box : (D, H, W) float32
+        All that is there; no subnormals in it.
+    lo : (3,) int
+        The canonical voxel that is the box's first.
+    fill : float
+        What stands outside of the box.
+    matrix : (3, 3) float
+    offset : (3,) float
+        As in `make_gather_record`.
+    out : (D, H, W) float32, contiguous
+        Gets the view.
+    nearest, held : bool
+        As in `make_gather_record`.
 
-def _corner(box: Floats, lo: npt.NDArray[np.int64], fill: np.float32, place: list[Doubles]) -> Floats:
-    """Return the box's voxel at each place, `fill` where the place is outside."""
-    local = [p - first for p, first in zip(place, lo, strict=True)]
-    inside = np.logical_and.reduce([(p >= 0) & (p < length) for p, length in zip(local, box.shape, strict=True)])
-    out = np.full(inside.shape, fill, np.float32)
-    out[inside] = box[tuple(p[inside].astype(np.int64) for p in local)]
-    return out
+    Raises
+    ------
+    ValueError
+        If `out` has another dtype or layout, or both `nearest` and `held` are asked for.
+
+    Examples
+    --------
+    >>> view = np.empty((1, 1, 4), np.float32)
+    >>> gather_box(np.float32([[[2, 4, 8]]]), (0, 0, 0), 0.0, np.eye(3), (0, 0, 0.5), view)
+    >>> view
+    array([[[3., 6., 4., 0.]]], dtype=float32)
+    """
+    if out.dtype != np.float32 or not out.flags.c_contiguous or out.ndim != 3:
+        raise ValueError(f"out: wanted contiguous float32 (D, H, W), got {out.dtype} {out.shape}")
+    if nearest and held:
+        raise ValueError("nearest, held: wanted one of them, got both")
+    line, corner = np.ascontiguousarray(box, np.float32).reshape(-1), np.array(lo, np.float64)
+    m, start = np.ascontiguousarray(matrix, np.float64), np.ascontiguousarray(offset, np.float64)
+    mode = bool(nearest), bool(held)
+    interpolate(line, box.shape, corner, np.float32(fill), m, start, out.reshape(-1), out.shape, *mode)

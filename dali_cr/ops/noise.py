@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.ops import launch
-from dali_cr.ops.cpu.memory import memory
-from dali_cr.ops.elementary import flush, log2, quarter_sine
+from dali_cr.ops.compiled import compiled
+from dali_cr.ops.elementary import flushed, log2, quarter_sine
+from dali_cr.ops.philox import philox
 
 Floats = npt.NDArray[np.float32]
-Words = npt.NDArray[np.uint32]
 
 _SOURCES = ("common.cuh", "elementary.cuh", "philox.cuh", "noise.cu")
 VARIANTS: tuple[launch.Variant, ...] = (("add_noise", _SOURCES, ()),)
@@ -22,19 +22,19 @@ _THREADS = 256
 
 _MINUS_2_LN_2 = np.float32(-2 * math.log(2))
 _STEP = np.float32(2.0**-24)
-_TINY = float(np.finfo(np.float32).tiny)
-_SMALL = 1e-18
-"""Deviations below may give subnormals."""
-
-_LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
-_CACHED_BLOCKS = 1 << 16
-"""At a time on the CPU: few enough for its cache, enough that threads seldom wait for the interpreter's lock."""
+_ZERO, _ONE = np.float32(0), np.float32(1)
+_LOW, _HALF, _VIEW_BITS, _SPARE = np.uint64(0xFFFFFFFF), np.uint64(32), np.uint64(8), np.uint32(8)
+_PURPOSE = np.uint64(rng.Purpose.NOISE)
+_TOGETHER = 128
+"""Blocks that are drawn at a time."""
+_PARTS = tuple(np.uint64(part * _TOGETHER) for part in range(4))
+"""Where the four words, or normal numbers, of each block begin."""
 
 
 def add_noise_ref(
     volumes: Floats, deviations: Floats, seed: int, counters: npt.NDArray[np.integer], out: Floats | None = None
 ) -> Floats:
-    """Add Gaussian noise in NumPy; the definition of `add_noise`.
+    """Add Gaussian noise on the CPU; the definition of `add_noise`.
 
     A volume's voxels, all channels in a row, are four quarters of Q = ceil(voxels / 4). The Philox block
     ``(sample low, sample high, i, Purpose.NOISE | view << 8)`` under the seed gives the i-th voxel of each quarter, by
@@ -74,38 +74,70 @@ def add_noise_ref(
     """
     rng.check_seed(seed)
     out = np.empty_like(volumes) if out is None else out
-    if volumes.size == 0:
-        return out
-    source, target = volumes.reshape(len(volumes), -1), out.reshape(len(volumes), -1)
-    together = max(1, 4 * _CACHED_BLOCKS // source.shape[1])  # small volumes, so that each step has enough to do
-    for first in range(0, len(volumes), together):
-        some = slice(first, first + together)
-        _add_to_some(source[some], deviations[some], seed, counters[some], target[some])
+    if out is not volumes:
+        out[...] = volumes
+    if volumes.size:
+        numbers = np.ascontiguousarray(counters).astype(np.uint64)
+        _add(out.reshape(len(out), -1), np.ascontiguousarray(deviations), np.uint64(seed), numbers)
     return out
 
 
-def _add_to_some(
-    source: Floats, deviations: Floats, seed: int, counters: npt.NDArray[np.integer], target: Floats
+@compiled
+def _add(volumes: Floats, deviations: Floats, seed: np.uint64, counters: npt.NDArray[np.uint64]) -> None:
+    """Add noise to (volumes, voxels)."""
+    words, normals = np.empty(4 * _TOGETHER, np.uint32), np.empty(4 * _TOGETHER, np.float32)
+    quarter = (volumes.shape[1] + 3) // 4
+    for number in range(volumes.shape[0]):
+        volume, deviation = volumes[number], deviations[number]
+        if flushed(deviation) == _ZERO:
+            continue
+        stream = counters[number, 1] << _VIEW_BITS | _PURPOSE
+        for first in range(0, quarter, _TOGETHER):
+            count = min(_TOGETHER, quarter - first)
+            _draw(seed, counters[number, 0], stream, first, count, words)
+            _transform(words, count, normals)
+            for part in range(4):
+                begin = part * quarter + first
+                own = volume[begin : min(begin + count, volume.size)]
+                for i in range(own.size):
+                    own[i] = flushed(own[i] + flushed(normals[part * _TOGETHER + i] * deviation))
+
+
+# Numbers go through short loops, without branches and with what lies between them in arrays at constant distances, so
+# that the compiler makes vector instructions of them.
+
+
+@compiled
+def _draw(
+    seed: np.uint64, sample: np.uint64, stream: np.uint64, first: int, count: int, words: npt.NDArray[np.uint32]
 ) -> None:
-    """Put a few (volumes, voxels) with their noise into `target`."""
-    idle, small = np.abs(deviations) < _TINY, bool((np.abs(deviations) < _SMALL).any())
-    if idle.all():
-        target[...] = source
-        return
-    quarter = -(-source.shape[1] // 4)
-    for first in range(0, quarter, _CACHED_BLOCKS):
-        normals = _normals(*_draw(seed, counters, first, min(_CACHED_BLOCKS, quarter - first)))
-        normals *= deviations[:, None]
-        if small:
-            flush(normals, _TINY)
-        for begin, own in zip(range(first, 4 * quarter, quarter), normals, strict=True):
-            before = source[:, begin : begin + own.shape[1]]  # empty where a quarter begins past the last voxel
-            noisy = own[:, : before.shape[1]]
-            noisy += before
-            if small:
-                flush(noisy, _TINY)
-                noisy[idle] = before[idle]
-            target[:, begin : begin + own.shape[1]] = noisy
+    """Draw the four words of `count` blocks."""
+    low, high, begin = sample & _LOW, sample >> _HALF, np.uint64(first)
+    for i in range(np.uint64(count)):
+        a, b, c, d = philox(low, high, begin + i, stream, seed)
+        words[i], words[i + _PARTS[1]], words[i + _PARTS[2]], words[i + _PARTS[3]] = a, b, c, d
+
+
+@compiled
+def _transform(words: npt.NDArray[np.uint32], count: int, normals: Floats) -> None:
+    """Make normal numbers of words: two words are a radius, and an angle's quarter and two signs."""
+    for i in range(np.uint64(count)):
+        normals[i], normals[i + _PARTS[1]] = pair_of(words[i], words[i + _PARTS[1]])
+        normals[i + _PARTS[2]], normals[i + _PARTS[3]] = pair_of(words[i + _PARTS[2]], words[i + _PARTS[3]])
+
+
+@compiled
+def pair_of(a: np.uint32, b: np.uint32) -> tuple[np.float32, np.float32]:
+    """Return two normal numbers, by Box and Muller's transform."""
+    radius = np.sqrt(log2(np.float32(np.int32((a >> _SPARE) + 1)) * _STEP) * _MINUS_2_LN_2)
+    angle = np.float32(np.int32(b >> _SPARE)) * _STEP
+    across, along = quarter_sine(_ONE - angle) * radius, quarter_sine(angle) * radius
+    return _signed(across, np.uint32(b << 31)), _signed(along, np.uint32(np.uint32(b >> 1) << 31))
+
+
+@compiled
+def _signed(x: np.float32, sign: np.uint32) -> np.float32:
+    return np.uint32(np.float32(x).view(np.uint32) ^ sign).view(np.float32)
 
 
 def add_noise(volumes: Any, deviations: Any, seed: int, counters: Any) -> Any:
@@ -145,70 +177,3 @@ def add_noise(volumes: Any, deviations: Any, seed: int, counters: Any) -> Any:
         scalars = (np.int64(voxels), np.uint64(seed), np.int32(rng.Purpose.NOISE))
         launch.kernel("add_noise", *_SOURCES)(grid, (_THREADS,), (volumes, deviations, counters, *scalars))
     return volumes
-
-
-def _draw(seed: int, counters: npt.NDArray[np.integer], first: int, count: int) -> tuple[Words, Words]:
-    """Return the words a and c, and b and d, of `count` blocks from `first` on: two (2, counters, count)."""
-    samples, views = counters.astype(np.uint64).T
-    keys = np.array([seed & 0xFFFFFFFF, seed >> 32], np.uint64)
-    shape = (2, len(counters), count)
-    even, odd, products = (memory.take(name, shape, np.uint64) for name in ("even", "odd", "products"))
-    # The first round: one of its products is the same for all blocks, the other for all counters.
-    ours = rng.MULTIPLIERS[0] * (samples & _LOW)
-    theirs = rng.MULTIPLIERS[1] * np.arange(first, first + count, dtype=np.uint64)
-    np.bitwise_xor(theirs >> _HALF, (samples >> _HALF ^ keys[0])[:, None], out=even[0])
-    even[1] = (ours >> _HALF ^ (views << np.uint64(8) | np.uint64(rng.Purpose.NOISE)) ^ keys[1])[:, None]
-    odd[0], odd[1] = theirs & _LOW, (ours & _LOW)[:, None]
-    for round_ in range(1, rng.ROUNDS):
-        np.multiply(even, rng.MULTIPLIERS[:, None, None], out=products)
-        np.right_shift(products[::-1], _HALF, out=even)
-        even ^= odd
-        even ^= (keys + np.uint64(round_) * rng.WEYL & _LOW)[:, None, None]
-        np.bitwise_and(products[::-1], _LOW, out=odd)
-    return _halves("a", even), _halves("b", odd)
-
-
-def _halves(name: str, words: npt.NDArray[np.uint64]) -> Words:
-    """Return words as uint32."""
-    out: Words = memory.take(name, words.shape, np.uint32)
-    np.copyto(out, words, casting="unsafe")
-    return out
-
-
-def _normals(first: Words, second: Words) -> Floats:
-    """Return normal numbers, the quarters one after the other, of pairs of words, which are used up.
-
-    A pair is a radius, and an angle's quarter and two signs.
-
-    Parameters
-    ----------
-    first, second : (2, counters, count) uint32
-
-    Returns
-    -------
-    normals : (4, counters, count) float32
-    """
-    shape = (2, 2, *first.shape[1:])
-    angles, normals = (memory.take(name, shape, np.float32) for name in ("angles", "normals"))
-    signs = memory.take("signs", shape, np.uint32)
-    np.left_shift(second, np.uint32(31), out=signs[:, 0])
-    np.left_shift(np.right_shift(second, np.uint32(1), out=signs[:, 1]), np.uint32(31), out=signs[:, 1])
-    unit, radius = (memory.take(name, first.shape, np.float32) for name in ("unit", "radius"))
-    _unit(first, 1, unit)
-    log2(unit, out=radius)
-    radius *= _MINUS_2_LN_2
-    np.sqrt(radius, out=radius)
-    _unit(second, 0, angles[:, 1])
-    np.subtract(np.float32(1), angles[:, 1], out=angles[:, 0])
-    quarter_sine(angles, out=normals)
-    normals *= radius[:, None]
-    normals.view(np.uint32)[...] ^= signs
-    return normals.reshape(4, *first.shape[1:])
-
-
-def _unit(words: Words, more: int, out: Floats) -> None:
-    """Put the upper 24 bits of words, which are used up, and something more into `out`, in steps of 2**-24."""
-    words >>= np.uint32(8)
-    words += np.uint32(more)
-    np.copyto(out, words.view(np.int32), casting="unsafe")
-    out *= _STEP

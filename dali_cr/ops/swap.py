@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops import launch
+from dali_cr.ops.compiled import compiled
 
 Swaps = npt.NDArray[np.int32]
 
@@ -156,24 +157,48 @@ def check_swaps(swaps: npt.NDArray[Any], shape: tuple[int, ...]) -> Swaps:
 
 
 def swap_in_place_ref(array: npt.NDArray[Any], swaps: Swaps) -> None:
-    """Swap in place in NumPy, one pair after the other; the definition of `swap_in_place`.
+    """Swap in place on the CPU, one pair after the other; the definition of `swap_in_place`.
 
     Parameters
     ----------
-    array : (..., D, H, W)
+    array : (..., D, H, W), contiguous, of 1, 2, 4 or 8 bytes an element
     swaps : (T, 3, 3) or (B, T, 3, 3) int32
         Known to be good.
+
+    Raises
+    ------
+    TypeError
+        If the array is not contiguous.
     """
-    if swaps.ndim == 4:
-        for entry, own in zip(array, swaps, strict=True):
-            swap_in_place_ref(entry, own)
-        return
-    for (az, ay, ax), (bz, by, bx), (sz, sy, sx) in swaps.tolist():
-        first = array[..., az : az + sz, ay : ay + sy, ax : ax + sx]
-        second = array[..., bz : bz + sz, by : by + sy, bx : bx + sx]
-        kept = first.copy()
-        first[...] = second
-        second[...] = kept
+    if not array.flags.c_contiguous:
+        raise TypeError(f"array: wanted a contiguous one, got strides {array.strides} for {array.shape}")
+    sets = np.ascontiguousarray(swaps if swaps.ndim == 4 else swaps[None])
+    if array.size and sets.size:
+        _swap(array.reshape(-1).view(f"u{array.itemsize}"), array.shape[-3:], sets)
+
+
+@compiled
+def place_of(box: npt.NDArray[np.int32], shape: tuple[int, int, int]) -> Any:
+    """Return where a voxel lies in a volume."""
+    return (box[0] * shape[1] + box[1]) * shape[2] + box[2]
+
+
+@compiled
+def _swap(line: npt.NDArray[Any], shape: tuple[int, int, int], sets: Swaps) -> None:
+    """Swap in volumes (D, H, W) that lie one after the other, by (B, T, 3, 3): each set is for as many volumes."""
+    voxels = shape[0] * shape[1] * shape[2]
+    for number in range(line.size // voxels):
+        sample = number * sets.shape[0] // (line.size // voxels)
+        for turn in range(sets.shape[1]):
+            swap = sets[sample, turn]
+            first, second = number * voxels + place_of(swap[0], shape), number * voxels + place_of(swap[1], shape)
+            for z in range(swap[2, 0]):
+                for y in range(swap[2, 1]):
+                    row = (z * shape[1] + y) * shape[2]
+                    # Unsigned: of a signed place Numba asks whether it counts from the end.
+                    a, b = np.uint64(first + row), np.uint64(second + row)
+                    for x in range(np.uint64(swap[2, 2])):
+                        line[a + x], line[b + x] = line[b + x], line[a + x]
 
 
 def swap_in_place(array: Any, swaps: Any) -> None:

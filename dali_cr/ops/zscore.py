@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops import launch
-from dali_cr.ops.cpu.memory import memory
+from dali_cr.ops.compiled import compiled
+from dali_cr.ops.elementary import flushed
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -20,14 +21,9 @@ LANES = 512
 _SOURCES = ("common.cuh", "zscore.cu")
 VARIANTS: tuple[launch.Variant, ...] = (("zscore", _SOURCES, (("LANES", str(LANES)),)),)
 
-_ROWS = 128
-"""Of so many voxels a lane at a time on the CPU, so that the float64 values in between stay in its cache."""
-
-_TINY = np.finfo(np.float32).tiny
-
 
 def zscore_ref(volumes: Floats, out: Floats | None = None) -> Floats:
-    """Subtract each channel's mean and divide by its deviation in NumPy; the definition of `zscore`.
+    """Subtract each channel's mean and divide by its deviation on the CPU; the definition of `zscore`.
 
     Sums are float64, in one order on both devices; the deviation is that of a sample, over voxels − 1, as torch and
     TorchIO have it. A constant channel becomes zeros; one with a NaN or Inf becomes NaN.
@@ -49,18 +45,40 @@ def zscore_ref(volumes: Floats, out: Floats | None = None) -> Floats:
     array([-1.,  0.,  1.], dtype=float32)
     """
     out = np.empty_like(volumes) if out is None else out
-    if volumes.size == 0:
-        return out
-    count = math.prod(volumes.shape[2:])
-    source, target = volumes.reshape(-1, count), out.reshape(-1, count)
-    together = max(1, _ROWS * LANES // count)  # small volumes, so that each step has enough to do
-    for first in range(0, len(source), together):
-        some = slice(first, first + together)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            means = _sum(source[some], None) / count
-            deviations = np.sqrt(_sum(source[some], means) / max(count - 1, 1))
-            _scale(source[some], means, np.where(deviations == 0, 0, 1 / deviations), target[some])
+    if volumes.size:
+        count = math.prod(volumes.shape[2:])
+        _score(volumes.reshape(-1, count), out.reshape(-1, count))
     return out
+
+
+@compiled
+def _score(volumes: Floats, out: Floats) -> None:
+    """Put the scores of (volumes, voxels) into `out`."""
+    count, lanes = volumes.shape[1], np.empty(LANES)
+    for number in range(volumes.shape[0]):
+        source, target = volumes[number], out[number]
+        mean = sum_of(source, 0.0, False, lanes) / count
+        deviation = np.sqrt(sum_of(source, mean, True, lanes) / max(count - 1, 1))
+        scale = 0.0 if deviation == 0.0 else 1.0 / deviation
+        for i in range(count):
+            target[i] = flushed(np.float32((np.float64(source[i]) - mean) * scale))
+
+
+@compiled
+def sum_of(volume: Floats, mean: float, squared: bool, lanes: Doubles) -> Any:
+    """Return the sum of voxels, or of their squared distances from a mean, lane by lane."""
+    lanes[:] = 0.0
+    for first in range(0, volume.size, LANES):
+        row = volume[first : first + LANES]
+        for lane in range(row.size):
+            distance = np.float64(row[lane]) - mean
+            lanes[lane] += distance * distance if squared else np.float64(row[lane])
+    half = LANES // 2
+    while half:
+        for lane in range(half):
+            lanes[lane] += lanes[lane + half]
+        half //= 2
+    return lanes[0]
 
 
 def zscore(volumes: Any) -> Any:
@@ -86,44 +104,3 @@ def zscore(volumes: Any) -> Any:
         score = launch.kernel(entry, *sources, defines=defines)
         score((math.prod(volumes.shape[:2]),), (LANES,), (volumes, np.int64(math.prod(volumes.shape[2:]))))
     return volumes
-
-
-def _sum(volumes: Floats, means: Doubles | None) -> Doubles:
-    """Return for each of (volumes, voxels) their sum, or that of their squared distances from a mean."""
-    lanes, whole = np.zeros((len(volumes), LANES)), volumes.shape[1] // LANES
-    rows = volumes[:, : whole * LANES].reshape(len(volumes), whole, LANES)
-    for first in range(0, whole, _ROWS):
-        part = rows[:, first : first + _ROWS]
-        work = memory.take("rows", (len(part), part.shape[1] + 1, LANES), np.float64)
-        work[:, 0] = lanes
-        _distances(part, means, work[:, 1:])
-        np.add.reduce(work, axis=1, out=lanes)  # row after row: the order of a lane's sum
-    rest = volumes[:, whole * LANES :]
-    lanes[:, : rest.shape[1]] += _distances(rest, means, np.empty(rest.shape))
-    while lanes.shape[1] > 1:
-        half = lanes.shape[1] // 2
-        lanes = lanes[:, :half] + lanes[:, half:]
-    return lanes[:, 0]
-
-
-def _distances(part: Floats, means: Doubles | None, out: Doubles) -> Doubles:
-    """Put voxels, or their squared distances from a mean, into `out`."""
-    out[...] = part
-    if means is not None:
-        out -= means.reshape(-1, *(1,) * (part.ndim - 1))
-        out *= out
-    return out
-
-
-def _scale(volumes: Floats, means: Doubles, scales: Doubles, target: Floats) -> None:
-    """Put (volumes - means) * scales into `target`."""
-    for first in range(0, volumes.shape[1], _ROWS * LANES):
-        part, scores = (array[:, first : first + _ROWS * LANES] for array in (volumes, target))
-        work = memory.take("scores", part.shape, np.float64)
-        work[...] = part
-        work -= means[:, None]
-        work *= scales[:, None]
-        scores[...] = work
-        small = np.abs(scores, out=memory.take("size", part.shape, np.float32)) < _TINY
-        if small.any():  # a mask that says no more is dear to write through
-            scores[small] = 0

@@ -17,7 +17,7 @@ from dali_cr.pipeline.source import Arrays, Batch, Source, numbers_of
 from dali_cr.plan import window
 from dali_cr.plan.sample import SamplePlan, View
 from dali_cr.read.boxes import read_boxes
-from dali_cr.read.normalize import affine_map, raw_span
+from dali_cr.read.normalize import affine_map
 from dali_cr.volume.geometry import Triple
 from dali_cr.volume.grid import crop_map
 
@@ -45,21 +45,19 @@ class PairSource(Source[Batch]):
         start, stop = window.around(boxes.values())
         fills = np.empty(len(case.volumes), recipe.dtype)
         for channel, volume, raw in read_boxes(self.cache, self.planner.index.root, case, start, stop):
-            affine, span = affine_map(volume, recipe.normalize), raw_span(volume)
+            affine = affine_map(volume, recipe.normalize)
             fills[channel] = affine.fill
             for i, view in views.items():
                 input, target = batch.arrays[0][i, channel], batch.arrays[1][i, channel]
                 part = raw[window.slices(boxes[i], start)]
                 if there != case.shape:
                     decoded = memory.take("decoded", part.shape, np.float32)
-                    decode_channel(part, affine, decoded, span)
+                    decode_channel(part, affine, decoded)
                     self._resample(decoded, boxes[i][0], affine.fill, view, (case.shape, there), target)
                     input[...] = target
                     continue
-                if part.shape != recipe.crop:
-                    input[...] = target[...] = affine.fill
-                inside = window.window(view, recipe.crop, case.shape)
-                decode_channel(window.flip(part, view), affine, target[inside], span, copy=input[inside])
+                first = [inside.start for inside in window.window(view, recipe.crop, case.shape)]
+                decode_channel(window.flip(part, view), affine, target, input, first)
         for i, view in views.items():
             if recipe.pretext == "inpaint":
                 erase_in_place_ref(batch.arrays[0][i], view.swaps, fills)
@@ -93,6 +91,6 @@ class PairSource(Source[Batch]):
         matrix, offset = crop_map(view.origin, view.flips, edges, *shapes)
         single = out.dtype == np.float32
         values = out if single else memory.take("single", edges, np.float32)
-        gather_box(decoded, first, fill, matrix, offset, edges, values, held=True)
+        gather_box(decoded, first, fill, matrix, offset, values, held=True)
         if not single:
             out[...] = values

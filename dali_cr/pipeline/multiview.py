@@ -13,12 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops.blur import blur, blur_ref
-from dali_cr.ops.cpu.gather_box import MARGIN, gather_boxed
-from dali_cr.ops.cpu.interpolate import Box
 from dali_cr.ops.cpu.memory import memory
-from dali_cr.ops.decode import Affine, decode_channel
+from dali_cr.ops.decode import decode_channel
 from dali_cr.ops.gamma import gamma, gamma_ref
-from dali_cr.ops.gather import RECORD_WORDS, gather_views, gather_views_ref, make_gather_record
+from dali_cr.ops.gather import RECORD_WORDS, gather_box, gather_views, gather_views_ref, make_gather_record
 from dali_cr.ops.launch import as_batch
 from dali_cr.ops.noise import add_noise, add_noise_ref
 from dali_cr.ops.swap import swap_in_place, swap_in_place_ref
@@ -30,7 +28,7 @@ from dali_cr.plan import window
 from dali_cr.plan.sample import AffineView, SamplePlan, views_of
 from dali_cr.read.boxes import read_boxes
 from dali_cr.read.gpu_cache import Arena, padded
-from dali_cr.read.normalize import affine_map, raw_span
+from dali_cr.read.normalize import affine_map
 from dali_cr.recipe.views import GLOBALS, Views
 from dali_cr.volume.geometry import Triple
 
@@ -67,35 +65,20 @@ class ViewPairSource(Source[Batch]):
         boxes = {i: window.reach_of(batch.plans[i], case.shape) for i in group}
         start, stop = window.around(boxes.values())
         for channel, volume, raw in read_boxes(self.cache, self.planner.index.root, case, start, stop):
-            affine, span = affine_map(volume, self.planner.recipe.normalize), raw_span(volume)
+            affine = affine_map(volume, self.planner.recipe.normalize)
             for i, own in boxes.items():
-                box = self._decoded(raw[window.slices(own, start)], own[0], case.shape, affine, span)
-                views = views_of(batch.plans[i])
-                matrices = np.stack([view.matrix for view in views])
-                offsets = np.stack([view.offset for view in views])
-                gather_boxed(box, matrices[:GLOBALS], offsets[:GLOBALS], target[i, :, channel])
-                gather_boxed(box, matrices[GLOBALS:], offsets[GLOBALS:], local[i, :, channel])
+                part = raw[window.slices(own, start)]
+                box = memory.take("decoded", part.shape, np.float32)
+                decode_channel(part, affine, box)
+                for v, one in enumerate(views_of(batch.plans[i])):
+                    out = target[i, v, channel] if v < GLOBALS else local[i, v - GLOBALS, channel]
+                    gather_box(box, own[0], affine.fill, one.matrix, one.offset, out)
         for i in group:
             plan = batch.plans[i]
             numbers, counters, seed = intensities_of(views_of(plan)), counters_of(plan), self.planner.seed
             swaps = [one.swaps for one in plan.views[:GLOBALS]]
             corrupt_ref(target[i], numbers[:GLOBALS], seed, counters[:GLOBALS], swaps, view[i])
             corrupt_ref(local[i], numbers[GLOBALS:], seed, counters[GLOBALS:], (), local[i])
-
-    def _decoded(
-        self, raw: npt.NDArray[Any], first: Triple, shape: Triple, affine: Affine, span: tuple[int, int] | None
-    ) -> Box:
-        """Return a box's voxels, decoded; where it ends with the volume, with a margin of what stands outside."""
-        before = [MARGIN * (start == 0) for start in first]
-        after = [MARGIN * (a + n == end) for a, n, end in zip(first, raw.shape, shape, strict=True)]
-        edges = tuple(map(sum, zip(before, raw.shape, after, strict=True)))
-        voxels = memory.take("decoded", edges, np.float32)
-        for axis in range(3):
-            sides = np.moveaxis(voxels, axis, 0)
-            sides[: before[axis]] = sides[edges[axis] - after[axis] :] = affine.fill
-        inner = tuple(slice(a, a + n) for a, n in zip(before, raw.shape, strict=True))
-        decode_channel(raw, affine, voxels[inner], span)
-        return Box(voxels, np.subtract(first, before))
 
 
 class ViewRawSource(RawSource):

@@ -11,17 +11,27 @@ lie apart in 3 of 100,000 draws.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from dali_cr import rng
+from dali_cr.ops.compiled import compiled
+from dali_cr.ops.philox import draw_pair
 from dali_cr.recipe.swap import Swap
 from dali_cr.volume.geometry import Triple
 
-Ints = npt.NDArray[np.int64]
+Swaps = npt.NDArray[np.int32]
+Edges = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 _BLOCKS = 3
 """Philox blocks a swap: two for the axis and the three pairs of origins, one for the edges."""
+
+_PURPOSE = int(rng.Purpose.SWAP)
+_LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
+_SPARE_BITS, _UNIT = np.uint64(11), 2.0**-53
+"""A word's upper 53 bits, times this, are uniform over [0, 1)."""
 
 
 def draw_swaps(seed: int, sample: int, shape: Triple, swap: Swap) -> npt.NDArray[np.int32]:
@@ -71,79 +81,97 @@ def draw_batch(seed: int, samples: npt.ArrayLike, shape: Triple, swap: Swap) -> 
     swaps : (B, T, 3, 3) int32
     """
     swap.check(shape)
-    count, numbers = swap.iterations, np.atleast_1d(np.asarray(samples))
-    words = rng.draw_words(seed, numbers, rng.Purpose.SWAP, _BLOCKS * count).reshape(numbers.size, count, 2 * _BLOCKS)
-    sizes = _draw_sizes(words[..., 4:], swap.edges(shape))
-    positions = np.asarray(shape) - sizes + 1
-    separated = _first_separated(words[..., 0], positions, sizes)
-    swaps = np.empty((numbers.size, count, 3, 3), np.int32)
-    swaps[..., 2, :] = sizes
-    for axis in range(3):
-        m, p = positions[..., axis], sizes[..., axis]
-        apart, close, free = _pair_counts(m, p)
-        bound = np.where(separated == axis, apart, np.where(separated > axis, close, free))
-        rank = rng.below(words[..., 1 + axis], bound)
-        pairs = (_pair_apart(rank, m, p), _pair_close(rank, m, p), (rank // m, rank % m))
-        for which in range(2):
-            chosen = np.where(separated > axis, pairs[1][which], pairs[2][which])
-            swaps[..., which, axis] = np.where(separated == axis, pairs[0][which], chosen)
+    rng.check_seed(seed)
+    numbers = np.atleast_1d(np.asarray(samples)).astype(np.uint64)
+    swaps = np.empty((numbers.size, swap.iterations, 3, 3), np.int32)
+    _draw(np.uint64(seed), numbers, shape, swap.edges(shape), swaps)
     return swaps
 
 
-def _draw_sizes(words: npt.NDArray[np.uint64], edges: tuple[tuple[int, int], ...]) -> Ints:
-    """Draw each edge uniformly; three 32-bit words of the two 64-bit ones given."""
-    thirds = np.stack([words[..., 0] >> np.uint64(32), words[..., 0] & np.uint64(0xFFFFFFFF), words[..., 1]], axis=-1)
-    low, high = np.array(edges).T
-    return np.asarray(low + rng.below(thirds, high - low + 1))
+@compiled
+def _draw(seed: np.uint64, numbers: npt.NDArray[np.uint64], shape: Triple, edges: Edges, out: Swaps) -> None:
+    """Draw the swaps of samples into `out`."""
+    for sample in range(numbers.size):
+        for turn in range(out.shape[1]):
+            which, ranks = draw_pair(seed, numbers[sample], _BLOCKS * turn, _PURPOSE)
+            more = draw_pair(seed, numbers[sample], _BLOCKS * turn + 1, _PURPOSE)
+            last = draw_pair(seed, numbers[sample], _BLOCKS * turn + 2, _PURPOSE)
+            swap = out[sample, turn]
+            words = (last[0] >> _HALF, last[0] & _LOW, last[1])
+            for axis in range(3):
+                low, high = edges[axis]
+                swap[2, axis] = low + below(words[axis], high - low + 1)
+            separated = _first_separated(which, shape, swap[2])
+            words = (ranks, more[0], more[1])
+            for axis in range(3):
+                p = np.int64(swap[2, axis])
+                pair = _draw_axis(words[axis], shape[axis] - p + 1, p, separated - axis)
+                swap[0, axis], swap[1, axis] = pair
 
 
-def _pair_counts(m: Ints, p: Ints) -> tuple[Ints, Ints, Ints]:
+@compiled
+def below(word: np.uint64, bound: int) -> np.int64:
+    """Return a word as an integer uniform over [0, bound), as `dali_cr.rng.below` does."""
+    return np.int64(word % np.uint64(bound))
+
+
+@compiled
+def _pair_counts(m: int, p: int) -> tuple[int, int, int]:
     """Count the pairs of origins in [0, m) that are at least p apart, that are closer, and all."""
-    k = np.maximum(m - p, 0)
+    k = max(m - p, 0)
     apart = k * (k + 1)
     return apart, m * m - apart, m * m
 
 
-def _first_separated(words: npt.NDArray[np.uint64], positions: Ints, sizes: Ints) -> Ints:
+@compiled
+def _first_separated(word: np.uint64, shape: Triple, sizes: npt.NDArray[np.int32]) -> int:
     """Choose the first axis along which the boxes are apart, in proportion to the number of such pairs."""
-    apart, close, free = (c.astype(np.float64) for c in _pair_counts(positions, sizes))
-    weights = np.stack(
-        [
-            apart[..., 0] * free[..., 1] * free[..., 2],
-            close[..., 0] * apart[..., 1] * free[..., 2],
-            close[..., 0] * close[..., 1] * apart[..., 2],
-        ],
-        axis=-1,
-    )
-    upto = np.cumsum(weights, axis=-1)
+    p0, p1, p2 = np.int64(sizes[0]), np.int64(sizes[1]), np.int64(sizes[2])
+    apart0, close0, _ = _pair_counts(shape[0] - p0 + 1, p0)
+    apart1, close1, free1 = _pair_counts(shape[1] - p1 + 1, p1)
+    apart2, _, free2 = _pair_counts(shape[2] - p2 + 1, p2)
+    first = np.float64(apart0) * np.float64(free1) * np.float64(free2)
+    second = first + np.float64(close0) * np.float64(apart1) * np.float64(free2)
+    total = second + np.float64(close0) * np.float64(close1) * np.float64(apart2)
     # The product may round up to the total itself, past an axis that no pair is apart on.
-    point = np.minimum(rng.unit(words) * upto[..., 2], np.nextafter(upto[..., 2], 0))
-    return np.asarray((point >= upto[..., 0]).astype(np.int64) + (point >= upto[..., 1]))
+    point = min((word >> _SPARE_BITS) * _UNIT * total, np.nextafter(total, 0.0))
+    return int(point >= first) + int(point >= second)
 
 
-def _pair_apart(rank: Ints, m: Ints, p: Ints) -> tuple[Ints, Ints]:
+@compiled
+def _draw_axis(word: np.uint64, m: int, p: int, later: int) -> tuple[Any, Any]:
+    """Draw the origins along an axis of m positions; `later` is how many axes on the first separated one is."""
+    apart, close, free = _pair_counts(m, p)
+    if later == 0:
+        return _pair_apart(below(word, apart), m, p)
+    if later > 0:
+        return _pair_close(below(word, close), m, p)
+    rank = below(word, free)
+    return rank // m, rank % m
+
+
+@compiled
+def _pair_apart(rank: int, m: int, p: int) -> tuple[int, int]:
     """Return the rank-th of the k (k + 1) pairs in [0, m) with |a - b| >= p, where k = m - p.
 
     Row i of a k x (k + 1) table: the entries right of the diagonal are the pairs with b >= a + p, the others those
     with a >= b + p.
     """
-    k1 = np.maximum(m - p, 0) + 1
+    k1 = max(m - p, 0) + 1
     i, j = rank // k1, rank % k1
-    right = j > i
-    return np.where(right, i, i + p), np.where(right, j - 1 + p, j)
+    return (i, j - 1 + p) if j > i else (i + p, j)
 
 
-def _pair_close(rank: Ints, m: Ints, p: Ints) -> tuple[Ints, Ints]:
+@compiled
+def _pair_close(rank: int, m: int, p: int) -> tuple[int, int]:
     """Return the rank-th of the pairs in [0, m) with |a - b| < p.
 
     First the m pairs with a = b; then rows d = 1 ... q - 1 of 2 m - q entries, q = min(p, m): the m - d pairs with
     b = a + d, and the m - (q - d) pairs with a = b + q - d.
     """
-    q = np.minimum(p, m)
-    width = np.maximum(2 * m - q, 1)
-    rest = rank - m
-    d, s = 1 + rest // width, rest % width
-    e, t = q - d, s - (m - d)
-    first = np.where(s < m - d, s, t + e)
-    second = np.where(s < m - d, s + d, t)
-    return np.where(rank < m, rank, first), np.where(rank < m, rank, second)
+    if rank < m:
+        return rank, rank
+    q = min(p, m)
+    width = max(2 * m - q, 1)
+    d, s = 1 + (rank - m) // width, (rank - m) % width
+    return (s, s + d) if s < m - d else (s - (m - d) + q - d, s - (m - d))

@@ -46,15 +46,6 @@ def affine_map(volume: Volume, normalize: Normalize) -> Affine:
     return Affine(geometry.slope / width, shift, low, high, 0.0)
 
 
-def raw_span(volume: Volume) -> tuple[int, int] | None:
-    """Return the least and the greatest raw number of a volume of integers; None for floats."""
-    geometry, statistics = volume.geometry, volume.statistics
-    if geometry.numpy_dtype.kind == "f":
-        return None
-    ends = sorted((v - geometry.intercept) / geometry.slope for v in (statistics.minimum, statistics.maximum))
-    return round(ends[0]), round(ends[1])
-
-
 def check_range(index: Index, recipe: Restoration) -> None:
     """Refuse volumes that the recipe cannot bring into its dtype.
 

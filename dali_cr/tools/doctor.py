@@ -19,12 +19,13 @@ from typing import Any, Literal
 
 import dali_cr
 from dali_cr.extras import GPU_HINT, TRAIN_HINT
+from dali_cr.ops.compiled import cache_folder
 from dali_cr.system.account import user_name
 from dali_cr.system.memory import physical_memory, usable_memory
 
 State = Literal["ok", "missing", "wrong"]
 
-_REQUIRED = ("numpy", "nibabel", "isal")
+_REQUIRED = ("numpy", "nibabel", "isal", "numba")
 _TRAINING = ("monai", "scipy", "safetensors", "tyro", "matplotlib", "torch.utils.tensorboard")
 """What the training commands import; making samples needs none of it."""
 _LEAST_MEMORY = 4 << 30
@@ -72,7 +73,7 @@ def report() -> tuple[str, bool]:
     findings += [Finding("dali-cr", "ok", f"{dali_cr.__version__} in {Path(dali_cr.__file__).parent}")]
     findings += [_package(name) for name in _REQUIRED]
     findings += [_torch(driver), _dali(), *_cupy(driver), _gpu(driver)]
-    findings += [_memory(), _shared_memory(), _open_files(), _cores(), _account()]
+    findings += [_memory(), _shared_memory(), _open_files(), _cores(), _account(), _compiled()]
     findings += [_training(name) for name in _TRAINING]
     cpu = _attempt("CPU samples", lambda: _make_batch("cpu"))
     findings.append(cpu)
@@ -194,6 +195,15 @@ def _account() -> Finding:
     if not os.access(home, os.W_OK):
         return Finding("user", "wrong", f"{known}; may not write its home {home}", "set HOME to a folder for caches")
     return Finding("user", "ok", f"{known}, home {home}")
+
+
+def _compiled() -> Finding:
+    folder = cache_folder()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        advice = "set NUMBA_CACHE_DIR to a folder that can be written: without one each process compiles anew"
+        return Finding("compiled code", "wrong", f"{there} cannot be written", advice)
+    return Finding("compiled code", "ok", f"kept in {folder}")
 
 
 def _shared_memory() -> Finding:

@@ -274,7 +274,6 @@ CASES = [
     Case("swap", "<f2", 8, 2, 10, 4),
     Case("swap", "<f4", 8, 3, 10, 3),
     Case("restore", "<i2", 8, 2, 10, 4),
-    Case("traced", "<i2", 8, 2, 10, 4),
     Case("gather", ">i2", 8, 2),
     Case("blur", "<f4", 8, 2),
     Case("noise", "<f4", 8, 2),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dali_cr import Swap
-from dali_cr.ops import blur, decode, erase, gamma, gather, launch, noise, restore, swap, zscore
+from dali_cr.ops import blur, decode, erase, gamma, gather, launch, noise, swap, zscore
 from dali_cr.ops.decode import Affine, make_record
 from dali_cr.plan.swaps import draw_batch
 
@@ -80,29 +80,6 @@ def try_erase() -> Iterator[Pair]:
         yield got, wanted
 
 
-def try_restore() -> Iterator[Pair]:
-    """More swaps than a word of the masks holds, in both output dtypes."""
-    volume = np.random.default_rng(0).integers(-99, 99, (2, 594)).astype("<i2")
-    rows = np.pad(volume.view(np.uint8), ((0, 0), (0, -2 * 594 % 16)))
-    record = make_record(
-        dtype="int16",
-        big_endian=False,
-        first_byte=0,
-        itemsize=2,
-        strides=(99, 11, 1),
-        origin=(0, 0, 0),
-        flips=(False, True, False),
-        crop=CROP,
-        shape=CROP,
-        affine=Affine(1 / 3, -0.1),
-    )
-    records, swaps = np.stack([record, record])[:, None], draw_batch(0, [0, 1], CROP, Swap(70, (1, 4)))
-    for dtype in ("float32", "float16"):
-        wanted = restore.restore_pairs_ref(rows, records, swaps, CROP, dtype)
-        got = restore.restore_pairs(on_device(rows), on_device(records), on_device(swaps), CROP, dtype)
-        yield from zip(got, wanted, strict=True)
-
-
 def try_gather() -> Iterator[Pair]:
     """Turned and resized views that stick out, and the nearest voxel."""
     volume = np.random.default_rng(0).integers(0, 100, (5, 7, 13)).astype(">i2")
@@ -160,8 +137,8 @@ def try_zscore() -> Iterator[Pair]:
 
 
 TRIALS: tuple[Callable[[], Iterator[Pair]], ...] = (
-    *(try_decode, try_swap, try_erase, try_restore),
-    *(try_gather, try_blur, try_add, try_gamma, try_zscore),
+    *(try_decode, try_swap, try_erase, try_gather),
+    *(try_blur, try_add, try_gamma, try_zscore),
 )
 
 

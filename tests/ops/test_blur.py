@@ -18,7 +18,7 @@ def volumes(shape: tuple[int, ...], seed: int = 0, scale: float = 1.0) -> np.nda
     return array
 
 
-@pytest.mark.parametrize("shape", [(2, 1, 9, 16, 20), (1, 3, 1, 5, 3), (2, 2, 2, 1, 33)], ids=str)
+@pytest.mark.parametrize("shape", [(2, 1, 9, 16, 20), (1, 3, 1, 5, 3), (2, 2, 2, 1, 33), (1, 1, 3, 130, 90)], ids=str)
 def test_agrees_with_scipy(shape: tuple[int, ...]) -> None:
     ndimage = pytest.importorskip("scipy.ndimage")
     rng = np.random.default_rng(1)
@@ -38,20 +38,16 @@ def test_a_sigma_of_0_and_a_constant_stay() -> None:
 
 
 def test_weights_are_whole_units() -> None:
-    sigmas = (0.125, 0.3, 1.0, 2.0, 32.0)
-    for sigma, weights in zip(sigmas, op.gaussian_weights(sigmas), strict=True):
-        assert op.gaussian_weights(sigma) == [weights]
+    for sigma in (0.125, 0.3, 1.0, 2.0, 32.0):
+        weights = op.gaussian_weights(sigma).tolist()
         assert len(weights) == int(4 * sigma + 0.5) + 1
         assert all((weight * 2**30).is_integer() for weight in weights)
         assert abs(weights[0] + 2 * sum(weights[1:]) - 1) < 1e-7
 
 
-def test_in_place_and_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_place() -> None:
     array, sigmas = volumes((2, 2, 7, 8, 9)), np.float32([[0.7, 1.1, 0.4], [2, 0, 1]])
     wanted = op.blur_ref(array, sigmas)
-    for voxels in (1, 10, 100, 1000):
-        monkeypatch.setattr(op, "_CACHED_VOXELS", voxels)
-        assert_same(op.blur_ref(array, sigmas), wanted)
     own = array.copy()
     assert op.blur_ref(own, sigmas, out=own) is own
     assert_same(own, wanted)
@@ -64,7 +60,6 @@ def test_in_place_and_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     scale=st.sampled_from([1e-30, 1e-18, 1.0, 1e30]),
     order=st.sampled_from(ORDERS),
     limit=st.sampled_from([2**30, 1]),
-    voxels=st.sampled_from([1 << 16, 300, 20]),
     positive=st.booleans(),
 )
 @settings(max_examples=40, deadline=None)
@@ -74,7 +69,6 @@ def test_kernel_equals_reference(
     scale: float,
     order: int,
     limit: int,
-    voxels: int,
     positive: bool,
 ) -> None:
     cuda = HostCuda()
@@ -88,7 +82,6 @@ def test_kernel_equals_reference(
         patch.setattr(op.launch, "array_module", lambda: cuda.arrays)
         patch.setattr(op.launch, "kernel", cuda.kernel)
         patch.setattr(op, "INT_LIMIT", limit)
-        patch.setattr(op, "_CACHED_VOXELS", voxels)
         got = op.blur(array, sigmas, 8)
         assert_same(got, op.blur_ref(array, sigmas))
     assert_same(array, kept)
@@ -117,6 +110,12 @@ def test_small_voxels_are_flushed_after_each_axis(small: float) -> None:
 def test_kernel_stops_at_a_sigma_that_reaches_too_far(cuda_on_cpu: HostCuda, sigma: float) -> None:
     with pytest.raises(KernelError, match="trap"):
         op.blur(volumes((1, 1, 2, 3, 4)), np.float32([[0, sigma, 0]]), 8)
+
+
+@pytest.mark.parametrize("sigma", [np.nan, np.inf])
+def test_refuses_a_sigma_that_is_no_number(sigma: float) -> None:
+    with pytest.raises(ValueError, match="sigmas: wanted finite"):
+        op.blur_ref(volumes((1, 1, 2, 3, 4)), np.float32([[0, sigma, 0]]))
 
 
 def test_refuses(cuda_on_cpu: HostCuda) -> None:

@@ -37,7 +37,7 @@ def test_by_hand(dtype: str, affine: Affine) -> None:
     """One voxel after the other in Python floats, which are float64."""
     raw = numbers(dtype, (4, 5, 6))
     out = np.empty(raw.shape, np.float32)
-    affine(raw, out)
+    op.decode_channel(raw, affine, out)
     tiny = np.finfo(np.float32).tiny
     for got, value in zip(out.ravel(), raw.ravel(), strict=True):
         x = float(value)
@@ -51,33 +51,52 @@ def test_by_hand(dtype: str, affine: Affine) -> None:
         assert got.tobytes() == np.float32(wanted).tobytes() or (got != got and wanted != wanted), (value, got, wanted)
 
 
-@pytest.mark.parametrize("dtype", [d for d in ORDERED if d[2] in "12" and d[1] in "ui"])
-@pytest.mark.parametrize("view", ["plain", "flipped", "transposed"])
-@pytest.mark.parametrize("known", [False, True])
-def test_table_equals_arithmetic(monkeypatch: pytest.MonkeyPatch, dtype: str, view: str, known: bool) -> None:
-    monkeypatch.setattr(op, "_TABLE_GAIN", 0)
-    raw = numbers(dtype, (37, 40, 23)) // 3
-    raw = {"plain": raw, "flipped": raw[::-1, :, ::-1], "transposed": raw.transpose(2, 0, 1)}[view].astype(dtype)
+@pytest.mark.parametrize("dtype", ORDERED)
+@pytest.mark.parametrize("stored", ["float32", "float16"])
+def test_any_strides_and_a_copy_in_the_same_pass(dtype: str, stored: str) -> None:
+    raw = numbers(dtype, (7, 9, 11))
+    wide = numbers(dtype, (7, 9, 22))
+    views = (raw, raw[::-1, :, ::-1], raw[:, ::-1], raw.transpose(2, 0, 1), raw.T[::-1], wide[..., ::2], raw[2:3, 1:4])
     for affine in AFFINES:
-        table, arithmetic = np.empty(raw.shape, np.float32), np.empty(raw.shape, np.float32)
-        op.decode_channel(raw, affine, table, (int(raw.min()), int(raw.max())) if known else None)
-        affine(raw, arithmetic)
-        assert table.tobytes() == arithmetic.tobytes()
+        for view in views:
+            assert decoded(view, affine, stored).tobytes() == decoded(view.copy(order="C"), affine, stored).tobytes()
+            around = np.full((view.shape[0] + 1, view.shape[1] + 3, view.shape[2] + 2), np.float16(3), stored)
+            copy = around.copy()
+            op.decode_channel(view, affine, around, copy, first=(1, 1, 2))
+            wanted = np.full_like(around, np.float32(affine.fill))
+            wanted[1:, 1 : 1 + view.shape[1], 2:] = decoded(view, affine, stored)
+            assert around.tobytes() == copy.tobytes() == wanted.tobytes()
+
+
+def decoded(raw: np.ndarray, affine: Affine, dtype: str = "float32") -> np.ndarray:
+    out = np.empty(raw.shape, dtype)
+    op.decode_channel(raw, affine, out)
+    return out
+
+
+def test_nothing_inside_is_fill() -> None:
+    out = np.empty((2, 2, 2), np.float32)
+    op.decode_channel(np.empty((2, 0, 2), ">f4"), Affine(fill=7), out, first=(0, 1, 0))
+    assert (out == 7).all()
+
+
+def test_channel_refuses() -> None:
+    raw, out = np.zeros((2, 3, 4), np.int16), np.zeros((2, 3, 4), np.float32)
+    for wrong, copy, first, message in (
+        (out.astype(np.float64), None, (0, 0, 0), "float32 or float16"),
+        (out, out.astype(np.float16), (0, 0, 0), "one shape and dtype"),
+        (out, out[:1], (0, 0, 0), "one shape and dtype"),
+        (np.empty((2, 3, 8), np.float32)[..., ::2], None, (0, 0, 0), "contiguous"),
+        (out, None, (0, 0, 1), "fit into"),
+        (out, None, (-1, 0, 0), "fit into"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            op.decode_channel(raw, Affine(), wrong, copy, first)
 
 
 def test_a_signalling_nan_is_a_nan() -> None:
     raw = np.array([[[0x7F800001, 0xFFA00000]]], np.uint32).view(np.float32)
-    out = np.empty(raw.shape, np.float32)
-    Affine(fill=3)(raw, out)
-    assert out.tolist() == [[[3, 3]]]
-
-
-def test_a_number_outside_the_span_shows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(op, "_TABLE_GAIN", 0)
-    raw = np.array([[[-3, 4, 5]]], np.int16)
-    out = np.empty(raw.shape, np.float32)
-    op.decode_channel(raw, Affine(), out, (-3, 4))
-    assert np.isnan(out).tolist() == [[[False, False, True]]]
+    assert decoded(raw, Affine(fill=3)).tolist() == [[[3, 3]]]
 
 
 @pytest.mark.parametrize("shift", [0.0, 1e-21, -1e-30, 1e-19, -0.5, 3.0])
@@ -85,8 +104,7 @@ def test_a_number_outside_the_span_shows(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_no_subnormal_comes_of_integers(scale: float, shift: float) -> None:
     """Also where the sum all but cancels."""
     raw = np.append(np.arange(-32768, 32768), round(-shift / scale) if abs(shift / scale) < 2**31 else 0).astype("<i4")
-    out = np.empty(raw.shape, np.float32)
-    Affine(scale, shift)(raw, out)
+    out = decoded(raw.reshape(1, 1, -1), Affine(scale, shift))
     assert ((np.abs(out) >= np.finfo(np.float32).tiny) | (out.view(np.uint32) == 0)).all()
 
 

@@ -4,6 +4,7 @@ import importlib
 import os
 import resource
 import types
+from pathlib import Path
 
 import pytest
 
@@ -105,3 +106,11 @@ def test_no_gpu_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_kernels_compile() -> None:
     pytest.importorskip("cupy")
     assert "compiles decode_volume" in doctor._compile()
+
+
+def test_compiled_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    assert str(doctor._compiled()).split() == ["compiled", "code", "ok", "kept", "in", f"{tmp_path}/cache/dali-cr"]
+    (tmp_path / "cache").write_text("")
+    assert doctor._compiled().state == "wrong"
+    assert "NUMBA_CACHE_DIR" in doctor._compiled().advice

@@ -1,1 +1,1 @@
-"""The second, faster CPU versions of decode and gather."""
+"""Compiled loops too long for the module of their op."""

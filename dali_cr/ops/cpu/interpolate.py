@@ -1,272 +1,209 @@
-"""Voxels between voxels on the CPU: what `dali_cr.ops.cpu.gather_box` makes views with."""
+"""Voxels between voxels: the compiled loops of `dali_cr.ops.gather`."""
 
 from __future__ import annotations
-
-import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.ops.cpu.memory import memory
-from dali_cr.ops.elementary import flush, has_below
+from dali_cr.ops.compiled import compiled
+from dali_cr.ops.elementary import flushed
+from dali_cr.volume.geometry import Triple
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
-_TINY = float(np.finfo(np.float32).tiny)
-_SAFE = (2.0**-34, 2.0**-57, 2.0**-80)
-"""Of numbers that are 0 or larger, nothing subnormal comes in interpolating along D, H and W. They are multiples of
-2**-57, 2**-80 and 2**-103, fractions of 2**-23; W is the first axis and D the last: all are multiples of 2**-126."""
+_ZERO, _ONE = np.float32(0), np.float32(1)
+_TOGETHER = 64
+"""Voxels that are interpolated at a time."""
 
-_CACHED_VOXELS = 1 << 16
-"""At a time on the CPU: few enough for its cache, enough that threads seldom wait for the interpreter's lock."""
-
-_FAR = 2.0**52
-"""Outside of every volume."""
-
-_WHOLE = 2.0**52
-"""Added to a whole number, it leaves that number in the low bits: cheaper than a conversion."""
-
-_WHOLE_BITS = int(np.float64(_WHOLE).view(np.int64))
+_PARTS = tuple(np.uint64(part * _TOGETHER) for part in range(11))
+"""Where in the work memory the eight corners begin, and the three fractions."""
 
 
-@dataclass(frozen=True)
-class Box:
-    """Decoded voxels, and all that views look at beside them: outside of the volume, `fill`.
-
-    Attributes
-    ----------
-    voxels : (D, H, W) float32
-        Contiguous; without subnormals.
-    first : (3,) int64
-        The canonical voxel that is its first.
-    """
-
-    voxels: Floats
-    first: npt.NDArray[np.int64]
-
-    @cached_property
-    def lerps(self) -> Sequence[Callable[[Floats, Floats, Floats], None]]:
-        """What puts `lerp(a, b, fraction)` along D, H and W into `a`; `b` may be used up."""
-        safe = list(itertools.dropwhile(lambda least: has_below(self.voxels, least), _SAFE))
-        flushing = len(_SAFE) - len(safe)
-        return [_lerp_flushing] * flushing + [_lerp_in_place] * len(safe)
-
-
-@dataclass(frozen=True)
-class Mode:
-    """How sources become voxels.
-
-    Attributes
-    ----------
-    nearest : bool
-        Take the nearest voxel.
-    ends : list of pair of int, optional
-        Along each axis the first voxel and one past the last, where sources are held there.
-    finite : bool
-        Whether all sources are numbers.
-    bounded : bool
-        Whether all fall into the box; if not, they are moved to its edge, which is `fill`.
-    """
-
-    nearest: bool = False
-    ends: list[list[int]] | None = None
-    finite: bool = True
-    bounded: bool = True
-
-
-def lerp(a: Floats, b: Floats, fraction: Floats) -> Floats:
-    """Return a + fraction * (b - a), rounded and subnormals flushed at each step."""
-    return _flush(a + _flush(fraction * _flush(b - a)))
-
-
-def fractions(parts: Doubles, out: Floats | None = None) -> Floats:
-    """Return fractions as float32 in steps of 2**-23."""
-    out = np.empty(parts.shape, np.float32) if out is None else out
-    np.copyto(out, parts, casting="same_kind")
-    out += np.float32(1)
-    out -= np.float32(1)
-    return out
-
-
-def hold(source: Doubles, lo: int, hi: int) -> Doubles:
-    """Return sources along one axis, held at the edges of [lo, hi): half a voxel outside, or quite outside."""
-    inside = np.minimum(np.maximum(source, lo), hi - 1)
-    return np.where(source >= lo - 0.5, np.where(source > hi - 0.5, float(hi), inside), lo - 2.0)
-
-
-def gather_straight(box: Box, matrix: Doubles, offset: Doubles, out: Floats, mode: Mode) -> None:
-    """Gather a view along one axis after the other, where the matrix has nothing off its diagonal.
+@compiled
+def interpolate(
+    line: Floats,
+    extent: Triple,
+    lo: Doubles,
+    fill: np.float32,
+    matrix: Doubles,
+    offset: Doubles,
+    out: Floats,
+    shape: Triple,
+    nearest: bool,
+    held: bool,
+) -> None:
+    """Gather a view, row by row, from a box that lies in a line, into another line.
 
     Parameters
     ----------
-    box : Box
+    line : (D * H * W,) float32
+        The box's voxels.
+    extent : (3,) int
+        The box's (D, H, W).
+    lo : (3,) float64
+        The canonical voxel that is its first.
+    fill : float32
+        What stands outside of it.
     matrix : (3, 3) float64
     offset : (3,) float64
-    out : (D, H, W) float32
-    mode : Mode
-        Bounded, and not to the nearest.
+        Where the view looks.
+    out : (d * h * w,) float32
+        Gets the view.
+    shape : (3,) int
+        The view's (d, h, w).
+    nearest, held : bool
     """
-    places, parts = [], []
-    for axis, length in enumerate(out.shape):
-        source = offset[axis] + matrix[axis, axis] * np.arange(length)
-        source = hold(source, *mode.ends[axis]) if mode.ends else source
-        below = np.floor(source)
-        places.append((below - box.first[axis]).astype(np.intp))
-        parts.append(fractions(source - below))
-    (z, zs), (y, ys) = (np.unique(np.concatenate([p, p + 1]), return_inverse=True) for p in places[:2])
-    depth, height, _ = out.shape
-    rows = box.voxels[z[:, None], y] if (z.size, y.size) != box.voxels.shape[:2] else box.voxels
-    values, other = (_take(f"W{i}", rows, places[2] + i, 2) for i in (0, 1))
-    along_d, along_h, along_w = box.lerps
-    along_w(values, other, parts[2])
-    values, other = _take("H0", values, ys[:height], 1), _take("H1", values, ys[height:], 1)
-    along_h(values, other, parts[1][:, None])
-    values, other = _take("D0", values, zs[:depth], 0), _take("D1", values, zs[depth:], 0)
-    along_d(values, other, parts[0][:, None, None])
-    out[...] = values
+    starts, across, steps = np.empty(3), np.empty(3), matrix[:, 2].copy()
+    places, work = np.empty(_TOGETHER, np.int64), np.empty(11 * _TOGETHER, np.float32)
+    for d in range(shape[0]):
+        for h in range(shape[1]):
+            bounded = not nearest
+            for axis in range(3):
+                starts[axis] = offset[axis] + matrix[axis, 0] * d
+                across[axis] = matrix[axis, 1] * h
+                # Every rounded step of a source grows or falls with w: its extremes are the row's ends.
+                first = starts[axis] + (across[axis] + steps[axis] * 0)
+                last = starts[axis] + (across[axis] + steps[axis] * (shape[2] - 1))
+                bounded &= lo[axis] <= min(first, last) and max(first, last) < lo[axis] + extent[axis] - 1
+            row, at = (starts, across, steps), (d * shape[1] + h) * shape[2]
+            if bounded:
+                for begin in range(0, shape[2], _TOGETHER):
+                    count = min(_TOGETHER, shape[2] - begin)
+                    _find(extent, lo, row, begin, count, places, work)
+                    _collect(line, extent, places, count, work)
+                    _between(work, count, out, at + begin)
+            else:
+                _row(line, extent, lo, fill, row, nearest, held, out, at, shape[2])
 
 
-def gather_turned(box: Box, matrices: Doubles, offsets: Doubles, out: Floats, mode: Mode) -> None:
-    """Gather several views, or planes of one, or rows of a plane at a time.
-
-    Parameters
-    ----------
-    box : Box
-    matrices : (V, 3, 3) float64
-    offsets : (V, 3) float64
-    out : (V, D, H, W) float32
-    mode : Mode
-    """
-    count, depth, height, width = out.shape
-    d, h, w = np.arange(depth), np.arange(height)[:, None], np.arange(width)
-    starts = (offsets[..., None] + matrices[..., :1] * d)[..., None, None]
-    in_plane = (matrices[..., 1, None, None] * h + matrices[..., 2, None, None] * w)[:, :, None]
-    many = max(1, _CACHED_VOXELS // (depth * height * width))
-    deep = max(1, _CACHED_VOXELS // (height * width))
-    high = max(1, _CACHED_VOXELS // width)
-    for v, z, y in itertools.product(range(0, count, many), range(0, depth, deep), range(0, height, high)):
-        some, rows = slice(v, v + many), slice(y, y + high)
-        target = out[some, z : z + deep, rows]
-        sources = _Sources(starts[some, :, z : z + deep], in_plane[some, :, :, rows], target.shape)
-        target[...] = _nearest(box, sources, mode) if mode.nearest else _interpolate(box, sources, mode)
+# Of voxels whose corners are all in the box, many go through each of three short loops: without branches, and with all
+# that lies between the loops in one array at constant distances, the compiler makes vector instructions of them.
+# Places are unsigned: of a signed one Numba asks whether it counts from the end.
 
 
-@dataclass(frozen=True)
-class _Sources:
-    """Where some voxels lie in the volume."""
-
-    starts: Doubles
-    """(V, 3, D, 1, 1)"""
-    in_plane: Doubles
-    """(V, 3, 1, H, W)"""
-    shape: tuple[int, ...]
-
-    def along(self, axis: int, mode: Mode) -> Doubles:
-        """Return the sources along an axis, in memory that is used again for the next."""
-        source = np.add(self.starts[:, axis], self.in_plane[:, axis], out=_doubles("source", self.shape))
-        if mode.ends:
-            source[...] = hold(source, *mode.ends[axis])
-        if not mode.finite:
-            source[~np.isfinite(source)] = -_FAR
-        return source
-
-
-def _nearest(box: Box, sources: _Sources, mode: Mode) -> Floats:
-    """Return the voxels nearest to the sources."""
-    at = _doubles("at", sources.shape)
-    for axis in range(3):
-        source = sources.along(axis, mode)
-        source += 0.5
-        _add_place(box, axis, np.floor(source, out=source), at, mode)
-    return _voxels(box, 0, _finish_places(box, at), _floats("low", sources.shape))
+@compiled
+def _find(
+    extent: Triple,
+    lo: Doubles,
+    row: tuple[Doubles, Doubles, Doubles],
+    begin: int,
+    count: int,
+    places: npt.NDArray[np.int64],
+    work: Floats,
+) -> None:
+    """Find the lower corners of voxels of a row, and how far above them the sources are."""
+    (start_z, start_y, start_x), (across_z, across_y, across_x), (step_z, step_y, step_x) = row[0], row[1], row[2]
+    lo_z, lo_y, lo_x = lo
+    row_step, plane_step = float(extent[2]), float(extent[1] * extent[2])
+    for w in range(np.uint64(count)):
+        number = np.float64(begin + np.int64(w))
+        z = start_z + (across_z + step_z * number)
+        y = start_y + (across_y + step_y * number)
+        x = start_x + (across_x + step_x * number)
+        below_z, below_y, below_x = np.floor(z), np.floor(y), np.floor(x)
+        work[w + _PARTS[8]] = fraction_of(z - below_z)
+        work[w + _PARTS[9]] = fraction_of(y - below_y)
+        work[w + _PARTS[10]] = fraction_of(x - below_x)
+        # As float64, since one conversion is cheaper than three; exact up to 2**53.
+        places[w] = np.int64((below_z - lo_z) * plane_step + (below_y - lo_y) * row_step + (below_x - lo_x))
 
 
-def _interpolate(box: Box, sources: _Sources, mode: Mode) -> Floats:
-    """Return what lies at the sources."""
-    at, parts = _doubles("at", sources.shape), []
-    for axis in range(3):
-        source = sources.along(axis, mode)
-        below = np.floor(source, out=_doubles("below", sources.shape))
-        source -= below
-        parts.append(fractions(source, _floats(f"fraction{axis}", sources.shape)))
-        _add_place(box, axis, below, at, mode)
-    places = _finish_places(box, at)
-    low, high = (_floats(name, (2, 2, *sources.shape)) for name in ("low", "high"))
-    for z, y in itertools.product((0, 1), (0, 1)):
-        for x, values in enumerate((low, high)):
-            _voxels(box, z * box.voxels[0].size + y * box.voxels.shape[2] + x, places, values[z, y])
-    along_d, along_h, along_w = box.lerps
-    along_w(low, high, parts[2])
-    along_h(low[:, 0], low[:, 1], parts[1])
-    found: Floats = low[0, 0]
-    along_d(found, low[1, 0], parts[0])
-    return found
+@compiled
+def _collect(line: Floats, extent: Triple, places: npt.NDArray[np.int64], count: int, work: Floats) -> None:
+    """Take the eight corners of each voxel."""
+    row, plane, one = np.uint64(extent[2]), np.uint64(extent[1] * extent[2]), np.uint64(1)
+    for w in range(np.uint64(count)):
+        near = np.uint64(places[w])
+        far = near + plane
+        work[w + _PARTS[0]], work[w + _PARTS[1]] = line[near], line[near + one]
+        work[w + _PARTS[2]], work[w + _PARTS[3]] = line[near + row], line[near + row + one]
+        work[w + _PARTS[4]], work[w + _PARTS[5]] = line[far], line[far + one]
+        work[w + _PARTS[6]], work[w + _PARTS[7]] = line[far + row], line[far + row + one]
 
 
-def _add_place(box: Box, axis: int, place: Doubles, at: Doubles, mode: Mode) -> None:
-    """Add whole-numbered places along an axis, which are used up, to where they lie in the flat box."""
-    if not mode.bounded:
-        np.clip(place, box.first[axis], box.first[axis] + box.voxels.shape[axis] - 2, out=place)
-    step = box.voxels.strides[axis] // 4
-    if axis == 0:
-        np.multiply(place, step, out=at)
-        return
-    if step != 1:
-        place *= step
-    at += place
+@compiled
+def _between(work: Floats, count: int, out: Floats, first: int) -> None:
+    """Interpolate along W, then H, then D."""
+    begin = np.uint64(first)
+    for w in range(np.uint64(count)):
+        fz, fy, fx = work[w + _PARTS[8]], work[w + _PARTS[9]], work[w + _PARTS[10]]
+        upper = lerp(work[w + _PARTS[0]], work[w + _PARTS[1]], fx)
+        lower = lerp(work[w + _PARTS[2]], work[w + _PARTS[3]], fx)
+        near = lerp(upper, lower, fy)
+        upper = lerp(work[w + _PARTS[4]], work[w + _PARTS[5]], fx)
+        lower = lerp(work[w + _PARTS[6]], work[w + _PARTS[7]], fx)
+        out[begin + w] = lerp(near, lerp(upper, lower, fy), fz)
 
 
-def _finish_places(box: Box, at: Doubles) -> npt.NDArray[np.int64]:
-    """Return places in the flat box as integers, in the same memory."""
-    at += _WHOLE - float(box.first @ np.array(box.voxels.strides)) / 4
-    places = at.view(np.int64)
-    places -= _WHOLE_BITS
-    return places
+@compiled
+def _row(
+    line: Floats,
+    extent: Triple,
+    lo: Doubles,
+    fill: np.float32,
+    row: tuple[Doubles, Doubles, Doubles],
+    nearest: bool,
+    held: bool,
+    out: Floats,
+    first: int,
+    width: int,
+) -> None:
+    """Gather a row of which some may lie outside of the box."""
+    starts, across, steps = row
+    corner, fraction = np.empty(3, np.int64), np.empty(3, np.float32)
+    for w in range(width):
+        for axis in range(3):
+            source = starts[axis] + (across[axis] + steps[axis] * w)
+            high = lo[axis] + extent[axis]
+            source = hold(source, lo[axis], high) if held else source
+            source = source + 0.5 if nearest else source
+            below = np.floor(source)
+            seen = lo[axis] - 2 <= below <= high  # beyond, both corners are outside; so they are of a NaN
+            corner[axis] = np.int64(below - lo[axis]) if seen else -2
+            fraction[axis] = fraction_of(source - below) if seen else _ZERO
+        z, y, x = corner
+        if nearest:
+            out[first + w] = _voxel(line, extent, fill, z, y, x)
+        else:
+            near = _plane(line, extent, fill, z, y, x, fraction)
+            far = _plane(line, extent, fill, z + 1, y, x, fraction)
+            out[first + w] = lerp(near, far, fraction[0])
 
 
-def _voxels(box: Box, step: int, places: npt.NDArray[np.int64], out: Floats) -> Floats:
-    """Return the voxels a step after the places, in `out`."""
-    # Nothing is outside; "raise", the default, would make a copy.
-    return np.take(box.voxels.reshape(-1)[step:], places, out=out, mode="wrap")
+@compiled
+def _plane(line: Floats, extent: Triple, fill: np.float32, z: int, y: int, x: int, fraction: Floats) -> np.float32:
+    """Return what lies between four corners of a plane."""
+    upper = lerp(_voxel(line, extent, fill, z, y, x), _voxel(line, extent, fill, z, y, x + 1), fraction[2])
+    y += 1
+    lower = lerp(_voxel(line, extent, fill, z, y, x), _voxel(line, extent, fill, z, y, x + 1), fraction[2])
+    return lerp(upper, lower, fraction[1])
 
 
-def _take(name: str, voxels: Floats, places: npt.NDArray[np.intp], axis: int) -> Floats:
-    """Return the voxels at places along an axis, in the memory of a name."""
-    shape = (*voxels.shape[:axis], places.size, *voxels.shape[axis + 1 :])
-    return np.take(voxels, places, axis, out=_floats(name, shape), mode="clip")
+@compiled
+def _voxel(line: Floats, extent: Triple, fill: np.float32, z: int, y: int, x: int) -> np.float32:
+    """Return a voxel of the box, `fill` outside of it."""
+    inside = 0 <= z < extent[0] and 0 <= y < extent[1] and 0 <= x < extent[2]
+    return line[(z * extent[1] + y) * extent[2] + x] if inside else fill
 
 
-def _lerp_in_place(a: Floats, b: Floats, fraction: Floats) -> None:
-    """Put `lerp` of what is safe into `a`; `b` is used up."""
-    b -= a
-    b *= fraction
-    a += b
+@compiled
+def lerp(a: np.float32, b: np.float32, fraction: np.float32) -> np.float32:
+    """Return a + fraction * (b - a), rounded and subnormals flushed at each step."""
+    return flushed(a + flushed(fraction * flushed(b - a)))
 
 
-def _lerp_flushing(a: Floats, b: Floats, fraction: Floats) -> None:
-    """Put `lerp` into `a`; `b` is used up."""
-    b -= a
-    flush(b, _TINY)
-    b *= fraction
-    flush(b, _TINY)
-    a += b
-    flush(a, _TINY)
+@compiled
+def fraction_of(part: np.float64) -> np.float32:
+    """Return a number from 0 to 1 as float32 in steps of 2**-23."""
+    return (np.float32(part) + _ONE) - _ONE
 
 
-def _flush(array: Floats) -> Floats:
-    return np.where(np.abs(array) < _TINY, np.float32(0), array)
-
-
-def _floats(name: str, shape: tuple[int, ...]) -> Floats:
-    array: npt.NDArray[Any] = memory.take(name, shape, np.float32)
-    return array
-
-
-def _doubles(name: str, shape: tuple[int, ...]) -> Doubles:
-    array: npt.NDArray[Any] = memory.take(name, shape, np.float64)
-    return array
+@compiled
+def hold(source: float, lo: float, hi: float) -> float:
+    """Return a source along one axis, held at the edges of [lo, hi): half a voxel outside, or quite outside."""
+    if not source >= lo - 0.5:
+        return lo - 2.0
+    if source > hi - 0.5:
+        return hi
+    return min(max(source, lo), hi - 1.0)
