@@ -110,10 +110,10 @@ def content_box(volume: Volume, case: Case, normalize: Normalize) -> Slices:
         background = member.statistics.background
         if background is None:
             return everything
-        raw = np.array([(background - member.geometry.intercept) / member.geometry.slope])
-        value = np.empty(1, np.float32)
-        affine_map(member, normalize)(raw, value)
-        inside |= np.abs(channel - value) > 1e-6 * max(1.0, abs(float(value[0])))
+        raw = np.full((1, 1, 1), (background - member.geometry.intercept) / member.geometry.slope)
+        value = np.empty(raw.shape, np.float32)
+        decode_channel(raw, affine_map(member, normalize), value)
+        inside |= np.abs(channel - value) > 1e-6 * max(1.0, abs(float(value.item())))
     if not inside.any():
         return everything
     spans = []
