@@ -1,6 +1,6 @@
 """Operators for anybody's `@pipeline_def`: read samples, decode volumes, draw and swap patches.
 
-Each works where its data lie: `data.gpu()` gives the CUDA kernel, CPU data the NumPy reference, with the same bits.
+Each works where its data lie: `data.gpu()` gives the CUDA kernel, CPU data the reference, with the same bits.
 """
 
 from __future__ import annotations

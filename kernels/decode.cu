@@ -4,7 +4,7 @@
 //
 // inside the window lo <= (z, y, x) < hi, and `fill` outside of it and where the raw value is not finite. Orientation,
 // crop and flip are all in (start, strides). scale * raw + shift is one float64 multiplication and one addition,
-// never fused, rounded once to float32: the NumPy reference (dali_cr/ops/decode.py) gives the same bits.
+// never fused, rounded once to float32: the CPU reference (dali_cr/ops/decode.py) gives the same bits.
 //
 //   target   (samples, channels, depth, height, width) OUTPUT, contiguous
 //   copy     the same again, or null: what the swaps will then be made in

@@ -6,7 +6,7 @@
 // A corner outside lo <= voxel < hi is `fill`. Held, a source up to half a voxel outside is moved to the edge, and one
 // farther outside is `fill`.
 // Fractions are float32 in steps of 2**-23; interpolation runs along W,
-// then H, then D, each time as a + f * (b - a), never fused: the NumPy reference (dali_cr/ops/gather.py) gives the same
+// then H, then D, each time as a + f * (b - a), never fused: the CPU reference (dali_cr/ops/gather.py) gives the same
 // bits. A source that is not finite, or far away, is outside.
 //
 //   out      (samples, views, channels, depth, height, width) float, contiguous

@@ -61,7 +61,7 @@ class Subject:
     wrong: Callable[[], str | None]
     """The gate: runs once from fresh inputs, and returns what is wrong with the outputs."""
     reference: Callable[[], Any] | None
-    """The same work in NumPy, where that is not what runs."""
+    """The same work on the CPU, where that is not what runs."""
     must_move: int
     """Bytes that nobody can do without: each voxel needed is read once, each one that changes is written once."""
     moves: int

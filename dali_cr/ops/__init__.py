@@ -1,1 +1,1 @@
-"""The kernels' Python side: check, launch, return; beside each its NumPy reference with the same signature."""
+"""The kernels' Python side: check, launch, return; beside each its reference, compiled loops for the CPU."""

@@ -247,7 +247,7 @@ def finish_views_ref(
     recipe: Views,
     seed: int,
 ) -> tuple[list[Any], list[Any], list[Any]]:
-    """Make a batch's views in NumPy; the definition of `finish_views`."""
+    """Make a batch's views on the CPU; the definition of `finish_views`."""
     rows = np.stack(raw)
     target = gather_views_ref(rows, np.stack(globals_), recipe.shape)
     local = gather_views_ref(rows, np.stack(locals_), recipe.local_shape)

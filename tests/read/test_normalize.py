@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import dali_cr
+from dali_cr.ops.decode import decode_channel
 from dali_cr.read.normalize import affine_map, check_range
 from tests.helpers.volumes import write_nifti
 
@@ -16,7 +17,8 @@ def normalised(index: dali_cr.Index, normalize: object) -> tuple[np.ndarray, np.
     values = dali_cr.read_volume(index.root / volume.path).astype(np.float64)
     raw = (values - volume.geometry.intercept) / volume.geometry.slope
     out = np.empty(raw.shape, np.float32)
-    affine_map(volume, normalize)(raw, out)  # type: ignore[arg-type]
+    for channel, decoded in zip(raw, out, strict=True):
+        decode_channel(channel, affine_map(volume, normalize), decoded)  # type: ignore[arg-type]
     return values, out
 
 

@@ -111,9 +111,9 @@ def content_box(volume: Volume, case: Case, normalize: Normalize) -> Slices:
         if background is None:
             return everything
         raw = np.full((1, 1, 1), (background - member.geometry.intercept) / member.geometry.slope)
-        value = np.empty((1, 1, 1), np.float32)
+        value = np.empty(raw.shape, np.float32)
         decode_channel(raw, affine_map(member, normalize), value)
-        inside |= np.abs(channel - value) > 1e-6 * max(1.0, abs(float(value[0, 0, 0])))
+        inside |= np.abs(channel - value) > 1e-6 * max(1.0, abs(float(value.item())))
     if not inside.any():
         return everything
     spans = []
