@@ -69,7 +69,7 @@ from .networks.network import Levels, Network
 from .networks.plans import read_levels
 from .networks.weights import export_weights
 from .output.files import write_json, write_text
-from .run.checkpoint import load_state, read_state, take_up, write_state
+from .run.checkpoint import check_steps, load_state, read_state, take_up, write_state
 from .run.clock import Lap
 from .run.device import choose_device, device_name
 from .run.exits import Refused
@@ -216,6 +216,7 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
     if earlier:
         _refuse_other(config, earlier["fingerprints"], prints)
     state = read_state(config.out, earlier)
+    check_steps(state, config.steps, config.out)
     load_state(state, module, loader)
     write_config(config, device, earlier, {"network": about, "fingerprints": prints})
     index.save(config.out / "index.json")

@@ -72,7 +72,7 @@ from .methods.restoration import Restoration
 from .networks.weights import export_weights
 from .output.files import write_json
 from .run import ranks
-from .run.checkpoint import load_state, read_state, take_up, write_state
+from .run.checkpoint import check_steps, load_state, read_state, take_up, write_state
 from .run.clock import Lap
 from .run.device import choose_device, device_name
 from .run.exits import Refused, Stopped
@@ -130,6 +130,7 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
     method.module.to(device)
     loader = build_loader(training, config, method, device, config.seed)
     state = read_state(config.out, earlier)
+    check_steps(state, config.steps, config.out)
     load_state(state, method.module, loader)
     found = {
         "fingerprints": {"index": index.fingerprint, "recipe": method.recipe.fingerprint},

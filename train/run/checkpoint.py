@@ -54,6 +54,14 @@ def read_state(out: Path, earlier: dict[str, Any] | None) -> dict[str, Any] | No
     return load_checkpoint(path) if earlier and path.exists() else None
 
 
+def check_steps(state: dict[str, Any] | None, steps: int, out: Path) -> None:
+    """Raise ValueError if a run is asked for fewer steps than its checkpoint has."""
+    if state and state["step"] > steps:
+        raise ValueError(
+            f"steps: expected at least {state['step']}, the steps that the checkpoint in {out} has, got {steps}"
+        )
+
+
 def load_state(state: dict[str, Any] | None, module: nn.Module, loader: dali_cr.Loader) -> None:
     """Put weights and stream where they were, if there is a checkpoint."""
     if state:

@@ -36,11 +36,15 @@ def find_resumed(arguments: Sequence[str]) -> dict[str, Any] | None:
     Raises
     ------
     ValueError
-        If it cannot be read.
+        If it cannot be read, or is not there and the command line names no data to start with.
     """
     out, resume = find_out(arguments)
     path = out / "config.json" if resume and out else None
-    if path is None or not path.is_file():
+    if path is None:
+        return None
+    if not path.is_file():
+        if not {word.partition("=")[0] for word in arguments} & {"--data", "--index"}:
+            raise ValueError(f"resume: expected a run in {out}, it has no config.json; give --data to start one there")
         return None
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -15,6 +15,7 @@ from tests.helpers.finetuning import classify, localize, segment
 from train import finetune, pretrain
 from train.methods.pcrlv2.config import ViewConfig
 from train.pretrain import Config
+from train.run.checkpoint import check_steps
 from train.run.folder import plain
 from train.start.resumed import parse, settings_of
 
@@ -197,3 +198,19 @@ def test_ctrl_c_while_modules_are_imported_is_one_line(name):
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=100)
     assert (process.returncode, errors) == (130, f"{name}: stopped by SIGINT; the same command starts again\n")
+
+
+def test_resuming_without_a_run_and_without_data_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pretrain.command_line(["--out", str(tmp_path / "none"), "--resume"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "expected a run in" in line
+    assert "give --data to start one" in line
+
+
+def test_fewer_steps_than_a_run_has_are_refused(tmp_path: Path) -> None:
+    check_steps(None, 1, tmp_path)
+    check_steps({"step": 5}, 5, tmp_path)
+    with pytest.raises(ValueError, match="steps: expected at least 5, .* got 4"):
+        check_steps({"step": 5}, 4, tmp_path)
