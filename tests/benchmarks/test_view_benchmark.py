@@ -12,6 +12,7 @@ from benchmarks import loader
 from benchmarks.contenders.roster import ROSTER
 from benchmarks.workloads.volumes import find_volumes
 from benchmarks.workloads.workload import WORKLOADS, intensity
+from dali_cr.ops.decode import decode_channel
 from dali_cr.pipeline.multiview import ViewPairSource
 from dali_cr.plan.sample import views_of
 from dali_cr.plan.stream import Stream
@@ -69,7 +70,9 @@ def test_percentiles_are_the_loaders(tmp_path: Path) -> None:
     volume = find_volumes(TINY, 1, folder=tmp_path).cases[0].volumes[0]
     scale, ours = intensity(volume, "percentile"), affine_map(volume, "percentile")
     raw = np.arange(-50, 900).astype(np.int16)
-    wanted = np.empty(raw.shape, np.float32)
-    ours(raw, wanted)
+    wanted = np.empty((1, 1, raw.size), np.float32)
+    decode_channel(raw[None, None], ours, wanted)
     values = raw * volume.geometry.slope + volume.geometry.intercept
-    np.testing.assert_allclose(np.clip((values - scale.centre) / scale.width, scale.low, scale.high), wanted, atol=1e-6)
+    np.testing.assert_allclose(
+        np.clip((values - scale.centre) / scale.width, scale.low, scale.high), wanted[0, 0], atol=1e-6
+    )
