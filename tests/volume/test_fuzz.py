@@ -22,7 +22,8 @@ def test_damaged_files_are_read_rightly_or_refused(tmp_path: Path, first: int) -
     assert outcomes["only ours"] < COUNT / 20
 
 
-def test_kept_files_are_read_rightly_or_refused() -> None:
+def test_kept_files_are_read_rightly_or_refused(tmp_path: Path) -> None:
+    fuzz.warm_up(tmp_path)
     tracemalloc.start(1)
     try:
         outcomes = Counter(fuzz.check(path) for path in sorted(fuzz.KEPT.iterdir()))
