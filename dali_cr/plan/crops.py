@@ -12,11 +12,13 @@ from dali_cr.index.cases import Index, refuse_empty
 from dali_cr.index.values.statistics import cell_edge
 from dali_cr.plan.foreground import Foreground
 from dali_cr.plan.order import Order
+from dali_cr.plan.plans import Plans
 from dali_cr.plan.sample import SamplePlan, View
-from dali_cr.plan.swaps import draw_batch
-from dali_cr.plan.window import shape_at
+from dali_cr.plan.swaps import SwapSampler
+from dali_cr.plan.window import reach, shape_at
 from dali_cr.recipe.checks import AXES
 from dali_cr.recipe.restoration import Restoration
+from dali_cr.volume.grid import crop_map
 
 _ORIGIN_BLOCKS = 3
 """Philox blocks for an origin: whether in the foreground, which cell, three positions, one word unused."""
@@ -51,6 +53,7 @@ class CropPlanner:
         refuse_empty(index)
         rng.check_seed(seed)
         self.recipe, self.seed = recipe, seed
+        self.sampler = SwapSampler(seed, recipe.crop, recipe.swap)
         self._order = Order(index, seed, recipe.crops_per_volume, recipe.slices)
         self.index = recipe.slices.turn(index) if recipe.slices else index
         self._foreground = Foreground(self.index)
@@ -61,7 +64,7 @@ class CropPlanner:
         """Samples in an epoch."""
         return self._order.epoch_length
 
-    def draw(self, numbers: npt.ArrayLike, broken: Collection[int] = ()) -> list[SamplePlan]:
+    def plan(self, numbers: npt.ArrayLike, broken: Collection[int] = (), *, swaps: bool = True) -> Plans:
         """Plan samples.
 
         Parameters
@@ -70,10 +73,12 @@ class CropPlanner:
             Sample numbers.
         broken : collection of int
             Places in the index of cases that cannot be read; their samples are drawn again from other cases.
+        swaps : bool
+            Draw the swaps now; without it, `Plans.swaps` is None.
 
         Returns
         -------
-        plans : list of SamplePlan
+        plans : Plans
 
         Raises
         ------
@@ -81,24 +86,35 @@ class CropPlanner:
             If every case is broken.
         """
         n = np.atleast_1d(np.asarray(numbers, np.int64))
-        drawn = [self._order.choose(number, broken) for number in n.tolist()]
-        chosen = [(int(self._order.owners[entry]), attempt) for entry, attempt in drawn]
-        swaps = draw_batch(self.seed, n, self.recipe.crop, self.recipe.swap)
-        swaps.flags.writeable = False
-        origins = self._draw_origins(n, np.array([entry for entry, _ in drawn], np.int64)).tolist()
-        flips = self._draw_flips(n).tolist()
-        return [
-            SamplePlan(
-                number=number,
-                case=case,
-                path=self.index.cases[case].volumes[0].path,
-                attempt=attempt,
-                views=(View(tuple(origin), tuple(flip), own),),
-            )
-            for number, (case, attempt), origin, flip, own in zip(
-                n.tolist(), chosen, origins, flips, swaps, strict=True
-            )
-        ]
+        drawn = np.array([self._order.choose(number, broken) for number in n.tolist()], np.int64).reshape(-1, 2)
+        entries, attempts = drawn[:, 0], drawn[:, 1]
+        cases = self._order.owners[entries]
+        origins, flips = self._draw_origins(n, entries)[:, None], self._draw_flips(n)[:, None]
+        crop, spacing = self.recipe.crop, self.recipe.spacing
+        boxes, maps = [], []
+        for case, origin, flip in zip(cases.tolist(), origins.tolist(), flips.tolist(), strict=True):
+            own, there = self.index.cases[case].shape, tuple(self._lengths[case].tolist())
+            view = View(tuple(origin[0]), tuple(flip[0]), np.empty((0, 3, 3), np.int32))
+            boxes.append(reach(view, crop, own, there))
+            maps.append(crop_map(view.origin, view.flips, crop, own, there))
+        matrices, offsets = (np.array(part)[:, None] for part in zip(*maps, strict=True))
+        return Plans(
+            index=self.index,
+            sampler=self.sampler,
+            numbers=n,
+            cases=cases,
+            attempts=attempts,
+            boxes=np.array(boxes),
+            origins=origins,
+            flips=flips,
+            swaps=self.sampler.draw(n) if swaps else None,
+            matrices=matrices if spacing else None,
+            offsets=offsets if spacing else None,
+        )
+
+    def draw(self, numbers: npt.ArrayLike, broken: Collection[int] = ()) -> list[SamplePlan]:
+        """Plan samples; `plan` as a list."""
+        return list(self.plan(numbers, broken))
 
     def _draw_origins(self, numbers: npt.NDArray[np.int64], entries: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Draw each crop's origin, in its slice if it has one: its centre from the foreground, or uniformly."""

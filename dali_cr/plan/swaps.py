@@ -62,7 +62,7 @@ def draw_swaps(seed: int, sample: int, shape: Triple, swap: Swap) -> npt.NDArray
     >>> swaps.shape
     (100, 3, 3)
     """
-    drawn: npt.NDArray[np.int32] = draw_batch(seed, [sample], shape, swap)[0]
+    drawn: Swaps = draw_batch(seed, [sample], shape, swap)[0]
     return drawn
 
 
@@ -80,12 +80,51 @@ def draw_batch(seed: int, samples: npt.ArrayLike, shape: Triple, swap: Swap) -> 
     -------
     swaps : (B, T, 3, 3) int32
     """
-    swap.check(shape)
-    rng.check_seed(seed)
-    numbers = np.atleast_1d(np.asarray(samples)).astype(np.uint64)
-    swaps = np.empty((numbers.size, swap.iterations, 3, 3), np.int32)
-    _draw(np.uint64(seed), numbers, shape, swap.edges(shape), swaps)
-    return swaps
+    drawn = SwapSampler(seed, shape, swap).draw(np.atleast_1d(np.asarray(samples)))
+    return drawn[:, 0].copy()
+
+
+class SwapSampler:
+    """Draws the swaps of samples.
+
+    Parameters
+    ----------
+    seed : int
+    shape : (3,) int
+        Of the arrays that are swapped in.
+    swap : Swap
+    groups : int
+        Arrays of a sample, each with swaps of its own.
+
+    Raises
+    ------
+    ValueError
+        If the seed is no 64-bit unsigned integer, or two disjoint patches do not fit into the shape.
+    """
+
+    def __init__(self, seed: int, shape: Triple, swap: Swap, groups: int = 1) -> None:
+        swap.check(shape)
+        rng.check_seed(seed)
+        self._seed, self._shape, self._edges = np.uint64(seed), shape, swap.edges(shape)
+        self._groups, self._iterations = groups, swap.iterations
+
+    def draw(self, numbers: npt.NDArray[Any]) -> Swaps:
+        """Draw the swaps of samples.
+
+        Parameters
+        ----------
+        numbers : (B,) int
+            Sample numbers.
+
+        Returns
+        -------
+        swaps : (B, groups, T, 3, 3) int32
+            Read-only.
+        """
+        out = np.empty((len(numbers), self._groups * self._iterations, 3, 3), np.int32)
+        _draw(self._seed, numbers.astype(np.uint64), self._shape, self._edges, out)
+        out.flags.writeable = False
+        return out.reshape(len(numbers), self._groups, self._iterations, 3, 3)
 
 
 @compiled

@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.index.cases import Index, refuse_empty
-from dali_cr.plan.boxes import Floats, Ints, Words, compose, draw_inside, draw_second, partners, room
+from dali_cr.plan.boxes import Floats, Ints, Words, compose, draw_inside, draw_second, partners, reach, room
 from dali_cr.plan.foreground import Foreground
 from dali_cr.plan.order import Order
-from dali_cr.plan.sample import AffineView, SamplePlan
-from dali_cr.plan.swaps import draw_batch
-from dali_cr.plan.window import shape_at
+from dali_cr.plan.plans import ViewPlans
+from dali_cr.plan.sample import SamplePlan
+from dali_cr.plan.swaps import SwapSampler
+from dali_cr.plan.window import around, shape_at
 from dali_cr.recipe.checks import AXES
-from dali_cr.recipe.swap import Swap
 from dali_cr.recipe.views import GLOBALS, Views
 
 _VIEW_BLOCKS = 8
@@ -75,6 +75,9 @@ class ViewPlanner:
         self._lengths = np.array([shape_at(case, recipe.spacing) for case in index.cases])
         self._spacing = np.array([case.volumes[0].spacing for case in index.cases], np.float64)
         self._units = self._spacing if recipe.spacing is None else np.array([recipe.spacing] * len(index), np.float64)
+        # Twice as many swaps, half of them for each global view.
+        self.sampler = SwapSampler(seed, recipe.shape, recipe.swap, GLOBALS)
+        self._shapes = (recipe.shape,) * GLOBALS + (recipe.local_shape,) * recipe.locals
         self._partners = partners(recipe.sizes, recipe.overlap)
 
     @property
@@ -82,53 +85,42 @@ class ViewPlanner:
         """Samples in an epoch."""
         return self._order.epoch_length
 
-    def draw(self, numbers: npt.ArrayLike, broken: Collection[int] = ()) -> list[SamplePlan]:
-        """Plan samples; as `CropPlanner.draw`."""
+    def plan(self, numbers: npt.ArrayLike, broken: Collection[int] = (), *, swaps: bool = True) -> ViewPlans:
+        """Plan samples; as `CropPlanner.plan`."""
         n = np.atleast_1d(np.asarray(numbers, np.int64))
-        chosen = [self._order.choose(number, broken) for number in n.tolist()]
-        views = self._draw_views(n, [case for case, _ in chosen])
-        return [
-            SamplePlan(
-                number=number, case=case, path=self.index.cases[case].volumes[0].path, attempt=attempt, views=own
-            )
-            for number, (case, attempt), own in zip(n.tolist(), chosen, views, strict=True)
-        ]
-
-    def _draw_views(self, n: Ints, cases: list[int]) -> list[tuple[AffineView, ...]]:
-        """Draw the views of each sample."""
-        recipe = self.recipe
+        drawn = np.array([self._order.choose(number, broken) for number in n.tolist()], np.int64).reshape(-1, 2)
+        cases, recipe = drawn[:, 0], self.recipe
         words = rng.draw_words(self.seed, n, rng.Purpose.VIEW, _VIEW_BLOCKS * recipe.count)
         words = words.reshape(len(n), recipe.count, 2 * _VIEW_BLOCKS)
-        origins, sizes = self._draw_boxes(n, cases, words)
-        turns = self._draw_turns(cases, words, origins, sizes)
-        intensities = self._draw_intensities(words)
-        # Twice as many swaps, half of them for each global view.
-        twice = Swap(GLOBALS * recipe.swap.iterations, recipe.swap.patch)
-        swaps = draw_batch(self.seed, n, recipe.shape, twice).reshape(len(n), GLOBALS, -1, 3, 3)
-        swaps.flags.writeable = False
-        none = np.empty((0, 3, 3), np.int32)
-        shapes = [recipe.shape] * GLOBALS + [recipe.local_shape] * recipe.locals
-        fields = [array.tolist() for array in (origins, turns.flips, sizes, turns.angles, turns.scales)]
-        return [
-            tuple(
-                AffineView(
-                    origin=tuple(origin),
-                    flips=tuple(flips),
-                    swaps=swaps[i, v] if v < GLOBALS else none,
-                    size=tuple(size),
-                    shape=shapes[v],
-                    angles=tuple(angles),
-                    scales=tuple(scales),
-                    blur=tuple(numbers[:3]),
-                    noise=numbers[3],
-                    gamma=numbers[4],
-                    matrix=turns.matrices[i, v],
-                    offset=turns.offsets[i, v],
-                )
-                for v, (origin, flips, size, angles, scales, numbers) in enumerate(zip(*rows, strict=True))
-            )
-            for i, rows in enumerate(zip(*fields, intensities, strict=True))
-        ]
+        origins, sizes = self._draw_boxes(n, cases.tolist(), words)
+        turns = self._draw_turns(cases.tolist(), words, origins, sizes)
+        boxes = []
+        for i, case in enumerate(cases.tolist()):
+            own = self.index.cases[case].shape
+            views = zip(turns.matrices[i], turns.offsets[i], self._shapes, strict=True)
+            boxes.append(around([reach(matrix, offset, shape, own) for matrix, offset, shape in views]))
+        return ViewPlans(
+            index=self.index,
+            sampler=self.sampler,
+            numbers=n,
+            cases=cases,
+            attempts=drawn[:, 1],
+            boxes=np.array(boxes),
+            origins=origins,
+            flips=turns.flips,
+            swaps=self.sampler.draw(n) if swaps else None,
+            matrices=turns.matrices,
+            offsets=turns.offsets,
+            shapes=self._shapes,
+            sizes=sizes,
+            angles=turns.angles,
+            scales=turns.scales,
+            intensities=self._draw_intensities(words),
+        )
+
+    def draw(self, numbers: npt.ArrayLike, broken: Collection[int] = ()) -> list[SamplePlan]:
+        """Plan samples; `plan` as a list."""
+        return list(self.plan(numbers, broken))
 
     def _draw_boxes(self, n: Ints, cases: list[int], words: Words) -> tuple[Ints, Ints]:
         """Draw the box of each view: origins and sizes (B, V, 3), in voxels of the recipe's spacing."""
@@ -185,15 +177,14 @@ class ViewPlanner:
             array.flags.writeable = False
         return _Turns(flips, angles, scales, matrices, offsets)
 
-    def _draw_intensities(self, words: Words) -> list[list[list[float]]]:
+    def _draw_intensities(self, words: Words) -> npt.NDArray[np.float32]:
         """Draw for each view three deviations of the blur, that of the noise, and the exponent, all of float32."""
         recipe = self.recipe
         blur = recipe.blur * rng.unit(words[..., _WORDS["blur"]]) * (np.array((0, 1, 1)) if recipe.flat else 1)
         noise = recipe.noise * rng.unit(words[..., _WORDS["noise"]])
         logs = recipe.gamma * _around_zero(words[..., _WORDS["gamma"]])
         exponents = np.array([math.exp(value) for value in logs.ravel().tolist()]).reshape(logs.shape)
-        drawn: list[list[list[float]]] = np.concatenate([blur, noise, exponents], axis=-1).astype(np.float32).tolist()
-        return drawn
+        return np.concatenate([blur, noise, exponents], axis=-1).astype(np.float32)
 
 
 def _around_zero(words: Words) -> Floats:
