@@ -13,7 +13,7 @@ import numpy.typing as npt
 from dali_cr import extras
 from dali_cr.index.cases import Index
 from dali_cr.pipeline.advice import warn_of_clipping, warn_of_padding
-from dali_cr.pipeline.graph import device_number, make_planner, make_source
+from dali_cr.pipeline.graph import device_number, make_samples, make_source
 from dali_cr.pipeline.prefetch import Made, Running
 from dali_cr.pipeline.raw import RawSource
 from dali_cr.plan.epochs import Epochs
@@ -64,9 +64,6 @@ class Loader:
         samples are the same bytes with and without.
     timeout : float
         Seconds to wait for one case's files before `VolumeError` says that they hang.
-    processes : bool
-        On a CPU, finish samples in as many processes as `threads`: they do not wait for one another's interpreter,
-        which `Views` are worth. Each needs some 100 MB.
     dims : 3 or 2
         With 2, for crops and views one voxel thick, tensors are without the axis D: (B, C, H, W).
     transform : callable, optional
@@ -119,7 +116,6 @@ class Loader:
         on_error: str = "raise",
         cache: str | Sequence[str] = (),
         timeout: float = 600.0,
-        processes: bool = False,
         dims: int = 3,
         transform: Callable[[dict[str, Any]], Any] | None = None,
     ) -> None:
@@ -128,17 +124,14 @@ class Loader:
             raise ValueError(f"prefetch: expected an integer of at least 1, got {prefetch!r}")
         if transform is not None and not callable(transform):
             raise ValueError(f"transform: expected a function of a batch or None, got {transform!r}")
-        if processes and device_number(str(device)) is not None:
-            raise ValueError(
-                f"processes: wanted False on {device!r}, where threads only read and the GPU does the rest"
-            )
         self._torch = extras.load("torch")
         _refuse_worker(self._torch)
         self._process = os.getpid()
         here, everyone = _ranks(self._torch)
         self._ranks = (here, everyone) if rank is None and world_size is None else None
         self.index, self.recipe, self.seed, self.device = index, recipe, seed, str(device)
-        self._planner = make_planner(index, recipe, seed)
+        self._samples = make_samples(index, recipe, seed)
+        self._planner = self._samples.planner
         self._epochs = Epochs(
             self._planner.epoch_length,
             batch_size,
@@ -149,12 +142,7 @@ class Loader:
         if self._epochs.rank == 0:
             warn_of_padding(index, recipe)
             warn_of_clipping(index, recipe.normalize)
-        self._options: dict[str, Any] = {
-            "threads": threads,
-            "on_error": on_error,
-            "timeout": timeout,
-            "processes": processes,
-        }
+        self._options: dict[str, Any] = {"threads": threads, "on_error": on_error, "timeout": timeout}
         self._levels = [cache] if isinstance(cache, str) else list(cache)
         self._cache: Cache | None = None
         self._prefetch, self._dims, self._transform = prefetch, dims, transform
@@ -219,7 +207,7 @@ class Loader:
     def plan(self, number: int) -> SamplePlan:
         """Return what a sample is: its case and path, and the origin, flips and swaps of its crop, or of its views."""
         broken = self._known_broken()
-        return self._planner.draw([number], broken)[0]
+        return self._planner.plan([number], broken)[0]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the place in the stream and in its epoch: plain numbers and strings.
@@ -298,7 +286,9 @@ class Loader:
         if self._running is None:
             self._cache = self._cache or open_cache(self._levels, self.index)
             stream = self._epochs.stream()
-            source = make_source(self._planner, stream, self.device, self._levels, cache=self._cache, **self._options)
+            source = make_source(
+                self._samples, stream, self.device, self._levels, self._cache, whole=True, **self._options
+            )
             source.broken.update(self._broken)
             self._running = Running(source, self.device, self._prefetch)
             self._finalizer = weakref.finalize(self, _close, self._running, self._cache, self._process)

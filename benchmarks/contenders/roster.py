@@ -87,17 +87,6 @@ ROSTER = {
             )
             for cache in ("host", "disk", "gpu")
         ),
-        Contender(
-            "ours-processes",
-            "dali-cr, Loader, host cache, processes",
-            "ours",
-            "ours:HostCacheProcesses",
-            needs=_DALI,
-            cache="host",
-            files=_BOTH,
-            samples=_ANY,
-            only="cpu",
-        ),
         Contender("plain", "NumPy + nibabel, threads", "peer", "numpy_loop:Plain", needs=("torch",), alone=True),
         Contender("torchio", "TorchIO, DataLoader", "peer", "torchio_loader:TorchIO", needs=_TORCHIO, alone=True),
         Contender(

@@ -16,9 +16,10 @@ import numpy.typing as npt
 from benchmarks.measure.clock import HostClock
 from benchmarks.workloads.workload import Triple
 from dali_cr import Restoration, Swap
-from dali_cr.ops.decode import Affine, decode_channel, decode_volume, decode_volume_ref, make_record
+from dali_cr.ops.decode import decode_channel, decode_volume, decode_volume_ref
+from dali_cr.ops.record import Affine, make_record
 from dali_cr.ops.swap import swap_in_place, swap_in_place_ref
-from dali_cr.pipeline.pairs import restore_batch
+from dali_cr.pipeline.pairs import finish_batch
 from dali_cr.plan.swaps import draw_batch
 
 Numbers = npt.NDArray[Any]
@@ -145,11 +146,12 @@ def _restore(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
     if clock.arrays is np:
         run, reference = on_host, None
     else:
-        inputs, reference = [clock.asarray(array) for array in (raw, records, swaps)], on_host
-        run = partial(restore_batch, *map(list, inputs), recipe=Restoration(case.crop, Swap(0)))
+        named = {"raw": raw, "records": records, "swaps": swaps}
+        inputs, reference = {name: clock.asarray(array) for name, array in named.items()}, on_host
+        run = partial(finish_batch, inputs, recipe=Restoration(case.crop, Swap(0)))
 
     def wrong() -> str | None:
-        got, target = (np.stack([clock.asnumpy(sample) for sample in samples]) for samples in run())
+        got, target = map(clock.asnumpy, run())
         wanted = decode_volume_ref(raw, records, case.crop)
         return difference(target, wanted) or _misplaced(wanted, got, swaps, rng)
 

@@ -15,8 +15,9 @@ from benchmarks.operations.subjects import AFFINE, Case, Subject, difference, dr
 from dali_cr.ops.blur import blur, blur_ref
 from dali_cr.ops.decode import decode_channel
 from dali_cr.ops.gamma import gamma, gamma_ref
-from dali_cr.ops.gather import gather_box, gather_views, gather_views_ref, make_gather_record
+from dali_cr.ops.gather import gather_box, gather_views, gather_views_ref
 from dali_cr.ops.noise import add_noise, add_noise_ref
+from dali_cr.ops.record import make_gather_record
 from dali_cr.ops.zscore import zscore, zscore_ref
 
 Numbers = npt.NDArray[Any]

@@ -44,6 +44,21 @@ def array_module() -> Any:
     return extras.load("cupy")
 
 
+def page_locked(device: int, size: int) -> Any:
+    """Return page-locked memory, which a GPU reads by itself: (size,) uint8."""
+    cuda = array_module().cuda
+    with cuda.Device(device):
+        return np.frombuffer(cuda.alloc_pinned_memory(size), np.uint8, size)
+
+
+def mark() -> Any:
+    """Return an event whose `done` says whether the GPU is through with what the current stream has queued so far."""
+    cuda = array_module().cuda
+    event = cuda.Event(disable_timing=True)
+    event.record(cuda.get_current_stream())
+    return event
+
+
 def check_array(array: Any, name: str, dtype: type, ndim: int) -> None:
     """Refuse an array that a kernel would misread.
 

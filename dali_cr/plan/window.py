@@ -71,3 +71,9 @@ def flip(raw: npt.NDArray[Any], view: View) -> npt.NDArray[Any]:
 def reach_of(plan: SamplePlan, shape: Triple) -> tuple[Triple, Triple]:
     """Return the canonical box [start, stop) of a volume that the views of a sample are made from."""
     return around([view_draw.reach(view.matrix, view.offset, view.shape, shape) for view in views_of(plan)])
+
+
+def as_box(pair: npt.NDArray[Any]) -> tuple[Triple, Triple]:
+    """Return start and stop (2, 3) as two triples."""
+    (a, b, c), (d, e, f) = pair.tolist()
+    return (a, b, c), (d, e, f)

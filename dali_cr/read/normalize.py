@@ -6,7 +6,7 @@ import numpy as np
 
 from dali_cr.index.cases import Index
 from dali_cr.index.volumes import Volume
-from dali_cr.ops.decode import Affine
+from dali_cr.ops.record import Affine
 from dali_cr.recipe.checks import ZSCORE_LIMIT, Normalize
 from dali_cr.recipe.restoration import Restoration
 

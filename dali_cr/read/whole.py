@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.ops.decode import Affine, decode_channel
+from dali_cr.ops.decode import decode_channel
 from dali_cr.ops.gather import gather_box
+from dali_cr.ops.record import Affine
 from dali_cr.recipe.checks import check_spacing
 from dali_cr.volume import reader
 from dali_cr.volume.geometry import Geometry, Triple

@@ -18,9 +18,11 @@ import numpy.typing as npt
 
 from dali_cr.index.cases import Index
 from dali_cr.pipeline.advice import warn_of_clipping, warn_of_padding, without_constant
-from dali_cr.pipeline.cpu import PairSource
+from dali_cr.pipeline.cpu import FinishedSource
+from dali_cr.pipeline.pairs import Pairs
 from dali_cr.plan.crops import CropPlanner
-from dali_cr.plan.sample import Planner, SamplePlan
+from dali_cr.plan.plans import Planner
+from dali_cr.plan.sample import SamplePlan
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.views import ViewPlanner
 from dali_cr.recipe.restoration import Restoration
@@ -154,12 +156,13 @@ def _figure_class() -> Any:
 
 def _make(planner: Planner, number: int) -> _Row:
     """Make a sample."""
-    source = PairSource(planner, Stream(batch_size=1, start=number), threads=1, lookahead=0)
+    source = FinishedSource(Pairs(planner), Stream(batch_size=1, start=number), threads=1, lookahead=0)
     try:
-        input, target, _ = source.batch(0)
+        arrays = source.batch(0)
+        input, target = (arrays[name] for name in source.samples.names)
     finally:
         source.close()
-    plan, middle = planner.draw(number)[0], planner.recipe.crop[0] // 2
+    plan, middle = planner.plan(number)[0], planner.recipe.crop[0] // 2
     volume = planner.index.cases[plan.case].volumes[0]
     _, high, wide = planner.recipe.spacing or volume.spacing
     return _Row(

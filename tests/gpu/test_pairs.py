@@ -12,7 +12,7 @@ import torch
 
 import dali_cr
 from dali_cr.ops import blur, decode, gamma, gather, noise, swap, zscore
-from dali_cr.ops.decode import Affine, make_record
+from dali_cr.ops.record import Affine, make_gather_record, make_record
 from dali_cr.plan.swaps import draw_batch
 from tests.helpers.volumes import random_numbers
 from tests.pipeline.test_graph import RECIPE, RECIPES
@@ -96,7 +96,7 @@ def test_gather_kernel(stored: str, mode: str) -> None:
     row[0, : volume.nbytes] = np.frombuffer(volume.tobytes(), np.uint8)
     matrices = [np.linalg.qr(rng.normal(size=(3, 3)))[0], np.diag([0.5, -1.5, 2]), rng.normal(0, 3, (3, 3))]
     records = [
-        gather.make_gather_record(
+        make_gather_record(
             dtype=volume.dtype.newbyteorder("=").name, big_endian=stored[0] == ">", first_byte=0,
             itemsize=volume.itemsize, strides=(shape[1] * shape[2], shape[2], 1), lo=(1, 0, 2), hi=(37, 40, 64),
             affine=affine, matrix=matrix, offset=rng.uniform(0, 40, 3), nearest=mode == "nearest",

@@ -15,7 +15,7 @@ import numpy as np
 
 from dali_cr import Swap
 from dali_cr.ops import blur, decode, erase, gamma, gather, launch, noise, swap, zscore
-from dali_cr.ops.decode import Affine, make_record
+from dali_cr.ops.record import Affine, make_gather_record, make_record
 from dali_cr.plan.swaps import draw_batch
 
 Pair = tuple[Any, np.ndarray]
@@ -86,7 +86,7 @@ def try_gather() -> Iterator[Pair]:
     row = np.zeros((1, -(-volume.nbytes // 16) * 16), np.uint8)
     row[0, : volume.nbytes] = np.frombuffer(volume.tobytes(), np.uint8)
     records = [
-        gather.make_gather_record(
+        make_gather_record(
             dtype="int16",
             big_endian=True,
             first_byte=0,

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dali_cr.ops import decode as op
-from dali_cr.ops.decode import Affine
+from dali_cr.ops.record import RECORD_WORDS, Affine, make_record
 from dali_cr.volume.geometry import DTYPES
 from tests.cuda_on_cpu.host import ORDERS, HostCuda
 from tests.helpers.volumes import random_numbers
@@ -111,7 +111,7 @@ def test_no_subnormal_comes_of_integers(scale: float, shift: float) -> None:
 def packed_batch(seed: int, samples: int, channels: int, crop: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Return raw rows and records of whole volumes stored in every dtype, order and orientation."""
     rng = np.random.default_rng(seed)
-    rows, records = [], np.zeros((samples, channels, op.RECORD_WORDS), np.int64)
+    rows, records = [], np.zeros((samples, channels, RECORD_WORDS), np.int64)
     for sample in range(samples):
         row = b""
         for channel in range(channels):
@@ -126,7 +126,7 @@ def packed_batch(seed: int, samples: int, channels: int, crop: tuple[int, int, i
                 strides[axis] = int(signs[axis] * steps[place])
                 base += int(steps[place]) * (shape[axis] - 1) if signs[axis] < 0 else 0
             origin = [int(rng.integers(-2, max(n - 1, 1))) for n in shape]
-            records[sample, channel] = op.make_record(
+            records[sample, channel] = make_record(
                 dtype=np.dtype(dtype).newbyteorder("=").name,
                 big_endian=dtype[0] == ">",
                 first_byte=len(row) + base * stored.itemsize,
@@ -185,7 +185,7 @@ def test_half_is_rounded_as_numpy_does(cuda_on_cpu: HostCuda) -> None:
     near = np.concatenate([every, middles, np.nextafter(middles, 0), np.nextafter(middles, np.float32(np.inf))])
     values = np.concatenate([near, -near]).astype("<f4")
     values = np.append(values, np.zeros(-values.size % 4, np.float32)).reshape(1, 1, -1)
-    record = op.make_record(
+    record = make_record(
         dtype="float32", big_endian=False, first_byte=0, itemsize=4, strides=(0, 0, 1), origin=(0, 0, 0),
         flips=(False,) * 3, crop=values.shape, shape=values.shape, affine=Affine(),
     )  # fmt: skip
@@ -202,7 +202,7 @@ def test_fill_is_what_a_record_holds() -> None:
         affine = Affine(fill=fill)
         out = np.empty((1, 1, 1), np.float16)
         out[...] = affine.fill
-        record = op.make_record(
+        record = make_record(
             dtype="uint8", big_endian=False, first_byte=0, itemsize=1, strides=(1, 1, 1), origin=(5, 5, 5),
             flips=(False,) * 3, crop=(1, 1, 1), shape=(2, 2, 2), affine=affine,
         )  # fmt: skip
@@ -211,7 +211,7 @@ def test_fill_is_what_a_record_holds() -> None:
 
 
 def test_wrapper_refuses(cuda_on_cpu: HostCuda) -> None:
-    raw, records = np.zeros((2, 32), np.uint8), np.zeros((2, 1, op.RECORD_WORDS), np.int64)
+    raw, records = np.zeros((2, 32), np.uint8), np.zeros((2, 1, RECORD_WORDS), np.int64)
     for wrong in (raw.astype(np.int8), raw[0], np.zeros((2, 64), np.uint8)[:, ::2]):
         with pytest.raises(TypeError, match="raw: wanted a contiguous"):
             op.decode_volume(wrong, records, (2, 2, 2))
