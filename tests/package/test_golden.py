@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 import dali_cr
-from dali_cr.pipeline.graph import make_planner
+from dali_cr.pipeline.graph import make_samples
 from dali_cr.recipe.fingerprint import SINCE
 from tests.helpers.frozen import CHANNELS, FRAMES, SINGLE, digest, frozen_index
 
@@ -118,7 +118,7 @@ def hash_samples(indexes: Indexes, name: str, batch_size: int = SAMPLES, threads
 
 def hash_plans(indexes: Indexes, name: str, broken: tuple[int, ...] = ()) -> str:
     """Return the hash of plans of a recipe; numbers that went through libm are rounded."""
-    planner = make_planner(indexes[RECIPES[name][0]], RECIPES[name][1], SEED)
+    planner = make_samples(indexes[RECIPES[name][0]], RECIPES[name][1], SEED).planner
     values: list[Any] = []
     for plan in planner.draw(PLANNED, broken):
         values += [np.array([plan.number, plan.case, plan.attempt], np.int64), list(plan.path.encode())]
