@@ -67,6 +67,7 @@ class Compiled(Generic[R]):
                 dispatcher = numba.njit(**OPTIONS)(self.function)
                 if dispatcher is not self.function:
                     dispatcher._cache = _Cache(self.function)
+                    dispatcher.get_call_template = functools.partial(_widen, dispatcher.get_call_template)
                 self._dispatcher = dispatcher
             return self._dispatcher
 
@@ -91,6 +92,13 @@ def compiled(function: Callable[..., R]) -> Compiled[R]:
         To be called in the same way, from Python or from other compiled functions.
     """
     return Compiled(function)
+
+
+def _widen(resolve: Callable[..., Any], args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
+    """Resolve a call from another compiled function; a constant is int64 there, not a type with code of its own."""
+    from numba.core.types import unliteral
+
+    return resolve(tuple(map(unliteral, args)), {name: unliteral(value) for name, value in kws.items()})
 
 
 def cache_folder() -> Path:

@@ -1,8 +1,9 @@
-"""One block of `dali_cr.rng.philox`, compiled: what noise and swaps are drawn with."""
+"""Blocks and words of `dali_cr.rng`, compiled: what plans, swaps and noise are drawn with."""
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.ops.compiled import compiled
@@ -11,6 +12,7 @@ _ROUNDS = rng.ROUNDS
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 _MULTIPLIERS = tuple(rng.MULTIPLIERS)
 _WEYL = tuple(rng.WEYL)
+_SPARE_BITS, _UNIT = np.uint64(11), 2.0**-53
 
 
 @compiled
@@ -53,3 +55,29 @@ def draw_pair(seed: np.uint64, number: np.uint64, block: int, purpose: int) -> t
     """
     a, b, c, d = philox(number & _LOW, number >> _HALF, np.uint64(block), np.uint64(purpose), seed)
     return b << _HALF | a, d << _HALF | c
+
+
+@compiled
+def fill_words(seed: np.uint64, number: np.uint64, purpose: int, out: npt.NDArray[np.uint64]) -> None:
+    """Fill an even number of places with 64-bit words, as `dali_cr.rng.draw_words` does.
+
+    Parameters
+    ----------
+    seed, number : uint64
+    purpose : int
+    out : (2 * blocks,) uint64
+    """
+    for block in range(out.size // 2):
+        out[2 * block], out[2 * block + 1] = draw_pair(seed, number, block, purpose)
+
+
+@compiled
+def below(word: np.uint64, bound: int) -> int:
+    """Return a word as an integer uniform over [0, bound), as `dali_cr.rng.below` does."""
+    return np.int64(word % np.uint64(bound))  # type: ignore[return-value]
+
+
+@compiled
+def unit(word: np.uint64) -> float:
+    """Return a word as a float64 uniform over [0, 1), as `dali_cr.rng.unit` does."""
+    return (word >> _SPARE_BITS) * _UNIT  # type: ignore[return-value]

@@ -10,18 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.index.cases import Index
+from dali_cr.plan.boxes import Flags, Floats, Ints
 from dali_cr.plan.sample import AffineView, SamplePlan, View
 from dali_cr.plan.swaps import Swaps, SwapSampler
 from dali_cr.volume.geometry import Triple
 
-Flags = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True, eq=False)
 class Plans:
-    """Plans of B samples of V views each; `plans[i]` is the `SamplePlan` of one. All arrays are read-only.
+    """Plans of B samples of V views each; `plans[i]` is the `SamplePlan` of one.
 
     Attributes
     ----------
@@ -41,7 +38,7 @@ class Plans:
         As `View.origin`.
     flips : (B, V, 3) bool
     swaps : (B, G, T, 3, 3) int32 or None
-        Of the first G views; None where they were not drawn.
+        Of the first G views; read-only; None where they were not drawn.
     matrices : (B, V, 3, 3) float64 or None
         ``matrix @ place + offset`` is where in the canonical volume a view's voxel `place` is taken; None where crops
         are of the volume's own voxels.

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.ops.compiled import compiled
-from dali_cr.ops.philox import draw_pair
+from dali_cr.ops.philox import below, draw_pair, unit
 from dali_cr.recipe.swap import Swap
 from dali_cr.volume.geometry import Triple
 
@@ -30,8 +30,6 @@ _BLOCKS = 3
 
 _PURPOSE = int(rng.Purpose.SWAP)
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
-_SPARE_BITS, _UNIT = np.uint64(11), 2.0**-53
-"""A word's upper 53 bits, times this, are uniform over [0, 1)."""
 
 
 def draw_swaps(seed: int, sample: int, shape: Triple, swap: Swap) -> npt.NDArray[np.int32]:
@@ -149,12 +147,6 @@ def _draw(seed: np.uint64, numbers: npt.NDArray[np.uint64], shape: Triple, edges
 
 
 @compiled
-def below(word: np.uint64, bound: int) -> np.int64:
-    """Return a word as an integer uniform over [0, bound), as `dali_cr.rng.below` does."""
-    return np.int64(word % np.uint64(bound))
-
-
-@compiled
 def _pair_counts(m: int, p: int) -> tuple[int, int, int]:
     """Count the pairs of origins in [0, m) that are at least p apart, that are closer, and all."""
     k = max(m - p, 0)
@@ -173,7 +165,7 @@ def _first_separated(word: np.uint64, shape: Triple, sizes: npt.NDArray[np.int32
     second = first + np.float64(close0) * np.float64(apart1) * np.float64(free2)
     total = second + np.float64(close0) * np.float64(close1) * np.float64(apart2)
     # The product may round up to the total itself, past an axis that no pair is apart on.
-    point = min((word >> _SPARE_BITS) * _UNIT * total, np.nextafter(total, 0.0))
+    point = min(unit(word) * total, np.nextafter(total, 0.0))
     return int(point >= first) + int(point >= second)
 
 
