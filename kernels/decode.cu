@@ -25,6 +25,13 @@
 #define RECORD_WORDS 16
 #define PER_STORE (16 / (int)sizeof(OUTPUT))
 
+// Volta's compiler spills some bytes to have more blocks, unless it is told that one is enough.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 750
+#define BOUNDS __launch_bounds__(256, 1)
+#else
+#define BOUNDS __launch_bounds__(256)
+#endif
+
 // The words in which raw bytes are read.
 template <int BYTES>
 struct WordFor {
@@ -199,10 +206,11 @@ __device__ __forceinline__ void decode_rows(OUTPUT* __restrict__ target, OUTPUT*
     decode_voxels<T>(target, copy, raw, r, rows, height, width);
 }
 
-extern "C" __global__ void __launch_bounds__(256)
-    decode_volume(OUTPUT* __restrict__ target, OUTPUT* __restrict__ copy, const unsigned char* __restrict__ raw,
-                  const unsigned char* __restrict__ arena, const long long* __restrict__ records, long long row_bytes,
-                  int channels, int depth, int height, int width) {
+extern "C" __global__ void BOUNDS decode_volume(OUTPUT* __restrict__ target, OUTPUT* __restrict__ copy,
+                                                const unsigned char* __restrict__ raw,
+                                                const unsigned char* __restrict__ arena,
+                                                const long long* __restrict__ records, long long row_bytes,
+                                                int channels, int depth, int height, int width) {
   const int channel = blockIdx.y;
   const Record r = read_record(records + (long long)RECORD_WORDS * channel);
   const int rows = depth * height;

@@ -14,6 +14,7 @@ import dali_cr
 from dali_cr.ops import blur, decode, gamma, gather, noise, swap, zscore
 from dali_cr.ops.decode import Affine, make_record
 from dali_cr.plan.swaps import draw_batch
+from tests.helpers.decoding import ORDERED, aligned_rows, check_bits
 from tests.helpers.volumes import random_numbers
 from tests.pipeline.test_graph import RECIPE, RECIPES
 
@@ -83,6 +84,20 @@ def test_decode_kernel(stored: str, dtype: str) -> None:
         wanted = decode.decode_volume_ref(row, batch, (33, 45, 70), dtype)
     got = decode.decode_volume(cupy.asarray(row), cupy.asarray(batch), (33, 45, 70), dtype)
     np.testing.assert_array_equal(cupy.asnumpy(got).view(f"u{wanted.itemsize}"), wanted.view(f"u{wanted.itemsize}"))
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@pytest.mark.parametrize("twice", [False, True], ids=["once", "twice"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("crop", [(3, 4, 16), (3, 4, 13), (2, 39, 136)], ids=str)
+def test_decode_kernel_reads_rows_at_any_alignment(crop: tuple[int, int, int], dtype: str, twice: bool) -> None:
+    raw, records = aligned_rows(crop, ORDERED)
+    wanted = decode.decode_volume_ref(raw, records, crop, dtype)
+    memory = cupy.full(2 * wanted.nbytes + 4096, 0xA5, cupy.uint8)  # the outputs lie where this lay
+    del memory
+    got = decode.decode_volume(cupy.asarray(raw), cupy.asarray(records), crop, dtype, twice=twice)
+    for one in got if twice else (got,):
+        check_bits(cupy.asnumpy(one), wanted)
 
 
 @pytest.mark.parametrize("mode", ["trilinear", "nearest", "held"])

@@ -65,3 +65,10 @@ def aligned_rows(
     longest = max(row.size for row in rows)
     # The end of a row is the end of its volume: what is read behind it is the next row, or nobody's.
     return np.stack([np.pad(row, (0, longest - row.size)) for row in rows]), np.array(records)
+
+
+def check_bits(got: npt.NDArray, expected: npt.NDArray) -> None:
+    """Compare bits; of NaN there are many."""
+    quiet = np.isnan(expected)
+    np.testing.assert_array_equal(np.isnan(got), quiet)
+    assert np.where(quiet, 0, got).tobytes() == np.where(quiet, 0, expected).tobytes()

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,6 +23,7 @@ Pair = tuple[Any, np.ndarray]
 """What a kernel gave, and what it should have given."""
 
 CROP = (6, 9, 11)
+WIDE_CROP = (6, 9, 16)
 
 
 def on_device(array: np.ndarray) -> Any:
@@ -35,9 +37,10 @@ def on_host(array: Any) -> np.ndarray:
 
 
 def try_decode() -> Iterator[Pair]:
-    """All dtypes and byte orders, flipped and sticking out, in both output dtypes."""
+    """All dtypes and byte orders, flipped and sticking out, in both output dtypes; voxel by voxel and 16 bytes at once."""
     rng = np.random.default_rng(0)
-    for stored in ("|u1", "|i1", "<i2", ">u2", "<u4", ">i4", "<i8", ">u8", "<f4", ">f4", "<f8", ">f8"):
+    dtypes = ("|u1", "|i1", "<i2", ">u2", "<u4", ">i4", "<i8", ">u8", "<f4", ">f4", "<f8", ">f8")
+    for crop, stored in itertools.product((CROP, WIDE_CROP), dtypes):
         volume = rng.integers(0, 100, (5, 7, 13)).astype(stored)
         row = np.zeros((1, -(-volume.nbytes // 16) * 16), np.uint8)
         row[0, : volume.nbytes] = np.frombuffer(volume.tobytes(), np.uint8)
@@ -48,14 +51,14 @@ def try_decode() -> Iterator[Pair]:
             itemsize=volume.itemsize,
             strides=(91, 13, 1),
             origin=(-1, 0, 2),
-            flips=(True, False, True),
-            crop=CROP,
+            flips=(True, False, stored[0] != ">"),
+            crop=crop,
             shape=volume.shape,
             affine=Affine(1 / 3, -0.1, -5, 25, 0.5),
         )
         for dtype in ("float32", "float16"):
-            wanted = decode.decode_volume_ref(row, record[None, None], CROP, dtype)
-            got = decode.decode_volume(on_device(row), on_device(record[None, None]), CROP, dtype, twice=True)
+            wanted = decode.decode_volume_ref(row, record[None, None], crop, dtype)
+            got = decode.decode_volume(on_device(row), on_device(record[None, None]), crop, dtype, twice=True)
             yield from ((one, wanted) for one in got)
 
 

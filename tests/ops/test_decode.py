@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dali_cr.ops import decode as op
 from dali_cr.ops.decode import Affine
 from tests.cuda_on_cpu.host import ORDERS, HostCuda
-from tests.helpers.decoding import AFFINES, ORDERED, aligned_rows, numbers
+from tests.helpers.decoding import AFFINES, ORDERED, aligned_rows, check_bits, numbers
 
 
 @pytest.mark.parametrize("affine", AFFINES, ids=repr)
@@ -154,13 +154,6 @@ def test_kernel_equals_reference(seed: int, crop: tuple[int, int, int], order: i
     expected = op.decode_volume_ref(raw, records, crop, dtype)
     for got in (target, copy, alone):
         check_bits(got, expected)
-
-
-def check_bits(got: np.ndarray, expected: np.ndarray) -> None:
-    """Compare bits; of NaN there are many."""
-    quiet = np.isnan(expected)
-    np.testing.assert_array_equal(np.isnan(got), quiet)
-    assert np.where(quiet, 0, got).tobytes() == np.where(quiet, 0, expected).tobytes()
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
