@@ -93,9 +93,10 @@ def test_decode_kernel(stored: str, dtype: str) -> None:
 def test_decode_kernel_reads_rows_at_any_alignment(crop: tuple[int, int, int], dtype: str, twice: bool) -> None:
     raw, records = aligned_rows(crop, ORDERED)
     wanted = decode.decode_volume_ref(raw, records, crop, dtype)
+    rows, words = cupy.asarray(raw), cupy.asarray(records)
     memory = cupy.full(2 * wanted.nbytes + 4096, 0xA5, cupy.uint8)  # the outputs lie where this lay
     del memory
-    got = decode.decode_volume(cupy.asarray(raw), cupy.asarray(records), crop, dtype, twice=twice)
+    got = decode.decode_volume(rows, words, crop, dtype, twice=twice)
     for one in got if twice else (got,):
         check_bits(cupy.asnumpy(one), wanted)
 

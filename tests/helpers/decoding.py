@@ -63,7 +63,6 @@ def aligned_rows(
             ]
         )
     longest = max(row.size for row in rows)
-    # The end of a row is the end of its volume: what is read behind it is the next row, or nobody's.
     return np.stack([np.pad(row, (0, longest - row.size)) for row in rows]), np.array(records)
 
 

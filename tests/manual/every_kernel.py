@@ -37,7 +37,7 @@ def on_host(array: Any) -> np.ndarray:
 
 
 def try_decode() -> Iterator[Pair]:
-    """All dtypes and byte orders, flipped and sticking out, in both output dtypes; voxel by voxel and 16 bytes at once."""
+    """All dtypes and byte orders, flipped and sticking out, in both output dtypes, voxel by voxel and row by row."""
     rng = np.random.default_rng(0)
     dtypes = ("|u1", "|i1", "<i2", ">u2", "<u4", ">i4", "<i8", ">u8", "<f4", ">f4", "<f8", ">f8")
     for crop, stored in itertools.product((CROP, WIDE_CROP), dtypes):
