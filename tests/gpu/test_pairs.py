@@ -11,11 +11,12 @@ import pytest
 import torch
 
 import dali_cr
-from dali_cr.ops import blur, decode, gamma, gather, noise, swap, zscore
+from dali_cr.ops import blur, decode, draw, erase, gamma, gather, noise, swap, zscore
 from dali_cr.ops.decode import Affine, make_record
 from dali_cr.plan.swaps import draw_batch
 from tests.helpers.decoding import ORDERED, aligned_rows, check_bits
 from tests.helpers.volumes import random_numbers
+from tests.ops.test_draw import NUMBERS, SIZES
 from tests.pipeline.test_graph import RECIPE, RECIPES
 
 pytestmark = pytest.mark.gpu
@@ -54,6 +55,27 @@ def test_swap_kernel(shape: tuple[int, ...], dtype: str) -> None:
     on_gpu = cupy.asarray(array)
     swap.swap_in_place(on_gpu, cupy.asarray(swaps))
     assert cupy.asnumpy(on_gpu).tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize(("shape", "edges"), SIZES, ids=str)
+def test_draw_kernel(shape: tuple[int, int, int], edges: draw.Edges) -> None:
+    numbers = np.append(NUMBERS, np.random.default_rng(0).integers(2**63, size=56))
+    wanted = np.empty((len(numbers), 300, 3, 3), np.int32)
+    got = cupy.full(wanted.shape, -1, np.int32)
+    for seed in (0, 2**63 + 5, 2**64 - 1):
+        draw.draw_swaps_ref(seed, numbers, shape, edges, wanted)
+        draw.draw_swaps_on_gpu(seed, cupy.asarray(numbers), shape, edges, got)
+        np.testing.assert_array_equal(cupy.asnumpy(got), wanted)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_erase_kernel(dtype: str) -> None:
+    wanted = random_numbers(np.random.default_rng(0), (3, 2, 33, 65, 40), dtype)
+    swaps, fills = draw_batch(0, np.arange(3), (33, 65, 40), dali_cr.Swap(100, (1, 9))), np.ones((3, 2), dtype)
+    got = cupy.asarray(wanted)
+    erase.erase_in_place(got, cupy.asarray(swaps), cupy.asarray(fills))
+    erase.erase_in_place_ref(wanted, swaps, fills)
+    assert cupy.asnumpy(got).tobytes() == wanted.tobytes()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dali_cr import Swap
-from dali_cr.ops import blur, decode, erase, gamma, gather, launch, noise, swap, zscore
+from dali_cr.ops import blur, decode, draw, erase, gamma, gather, launch, noise, swap, zscore
 from dali_cr.ops.decode import Affine, make_record
 from dali_cr.plan.swaps import draw_batch
 
@@ -60,6 +60,17 @@ def try_decode() -> Iterator[Pair]:
             wanted = decode.decode_volume_ref(row, record[None, None], crop, dtype)
             got = decode.decode_volume(on_device(row), on_device(record[None, None]), crop, dtype, twice=True)
             yield from ((one, wanted) for one in got)
+
+
+def try_draw() -> Iterator[Pair]:
+    """Small numbers, large ones and a placeholder's, in a roomy box and in a tight one."""
+    numbers = np.array([0, 7, 2**40 + 3, -1])
+    for shape, edges in (((64, 65, 66), ((1, 4), (2, 2), (3, 9))), ((4, 2, 9), ((2, 2), (1, 2), (9, 9)))):
+        wanted = np.empty((4, 50, 3, 3), np.int32)
+        got = on_device(wanted)
+        draw.draw_swaps_on_gpu(2**63 + 5, on_device(numbers), shape, edges, got)
+        draw.draw_swaps_ref(2**63 + 5, numbers, shape, edges, wanted)
+        yield got, wanted
 
 
 def try_swap() -> Iterator[Pair]:
@@ -140,7 +151,7 @@ def try_zscore() -> Iterator[Pair]:
 
 
 TRIALS: tuple[Callable[[], Iterator[Pair]], ...] = (
-    *(try_decode, try_swap, try_erase, try_gather),
+    *(try_decode, try_draw, try_swap, try_erase, try_gather),
     *(try_blur, try_add, try_gamma, try_zscore),
 )
 
