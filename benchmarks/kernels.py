@@ -28,10 +28,12 @@ from tqdm import tqdm
 
 from benchmarks.measure.clock import HostClock, open_clock
 from benchmarks.measure.results import new_result, result_path, summarize, write_result
-from benchmarks.operations.subjects import Case, list_cases, prepare
+from benchmarks.operations.box_subjects import BOX_OPS, list_boxes, prepare_boxes
+from benchmarks.operations.subjects import DECODES, Case, list_cases, prepare
 from benchmarks.operations.view_subjects import VIEW_OPS, list_views, prepare_view
 
-_OPS = ("decode", "swap", "restore", *VIEW_OPS)
+_OPS = (*DECODES, "swap", "restore", *BOX_OPS, *VIEW_OPS)
+_PREPARE = dict.fromkeys(BOX_OPS, prepare_boxes) | dict.fromkeys(VIEW_OPS, prepare_view)
 
 _SHARE = 2.0
 """Seconds a row may spend on each of its timings at most."""
@@ -53,7 +55,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def measure(case: Case, clock: HostClock, seed: int) -> dict[str, Any]:
     """Return one row: its gate, and its timings if it passed."""
     rng = np.random.default_rng((seed, hash_of(case)))
-    subject = (prepare_view if case.op in VIEW_OPS else prepare)(case, clock, rng)
+    subject = _PREPARE.get(case.op, prepare)(case, clock, rng)
     row: dict[str, Any] = {**asdict(case), "must_move_bytes": subject.must_move, "moves_bytes": subject.moves}
     if wrong := subject.wrong():
         return {**row, "gate": f"refused: {wrong}"}
@@ -101,7 +103,9 @@ def benchmark(options: argparse.Namespace) -> dict[str, Any]:
     """Measure every row that the budget allows and return the result."""
     clock, end = open_clock(options.device), time.perf_counter() + options.budget
     sizes = tuple(options.edges), tuple(options.batches)
-    wanted = [case for case in (*list_cases(*sizes), *list_views(*sizes)) if case.op in options.ops]
+    wanted = [
+        case for case in (*list_cases(*sizes), *list_boxes(*sizes), *list_views(*sizes)) if case.op in options.ops
+    ]
     rows = []
     for number, case in enumerate(tqdm(wanted, unit="row", disable=not sys.stderr.isatty())):
         if time.perf_counter() > end:
@@ -120,7 +124,7 @@ def benchmark(options: argparse.Namespace) -> dict[str, Any]:
 
 def line_of(row: dict[str, Any]) -> str:
     """Return a row as a line of text."""
-    what = f"{row['op']:<8}{row['dtype']:<4} {row['edge']}^3 B={row['batch']:<3}"
+    what = f"{row['op']:<13}{row['dtype']:<4} {row['edge']}^3 B={row['batch']:<3}"
     what += f" T={row['iterations']:<4}p={row['patch']:<3}" if row["iterations"] else " " * 11
     if row["gate"] != "passed":
         return f"{what} {row['gate']}"

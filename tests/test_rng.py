@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dali_cr import rng
-from dali_cr.ops.philox import draw_pair
-from dali_cr.ops.philox import philox as compiled_philox
+from dali_cr.ops.cpu.philox import draw_pair
+from dali_cr.ops.cpu.philox import philox as compiled_philox
 
 # kat_vectors of Random123 1.14 (Salmon et al.), philox4x32 10: counter, key, block.
 KNOWN = [

@@ -25,6 +25,12 @@ from dali_cr.plan.swaps import draw_batch
 Numbers = npt.NDArray[Any]
 
 AFFINE = Affine(1 / 300, -0.25, -5.0, 5.0)
+DECODES = {"decode": ("float32", False), "decode_twice": ("float32", True), "decode_half": ("float16", True)}
+"""What each row of decoding writes: the dtype, and whether twice, of crops at any place of volumes that are kept."""
+
+_MARGIN = 16
+"""Voxels by which a kept volume is longer than its crop."""
+
 _POINTS = 4096
 """Voxels a sample that are traced back through its swaps, one box test after the other."""
 
@@ -34,7 +40,7 @@ class Case:
     """One row: an operation, its dtype and its size."""
 
     op: str
-    """decode, swap, or restore: both, as the loader does them."""
+    """decode, swap, or restore: both, as the loader does them; `DECODES` and the other modules here have more."""
     dtype: str
     """Of the file's voxels, or of those that are swapped."""
     edge: int
@@ -73,6 +79,9 @@ def list_cases(edges: tuple[int, ...], batches: tuple[int, ...]) -> list[Case]:
     """Return every row, those first that say most."""
     pairs = [Case("restore", "<i2", e, b, t, p) for e in edges for b in batches for t in (100, 10) for p in (15, 4, 32)]
     decode = [Case("decode", d, e, b) for e in edges for b in batches for d in ("<i2", ">i2", "|u1", "<f4", "<f8")]
+    kept = [
+        Case(op, d, e, b) for op in DECODES for e in edges for b in batches for d in ("<i2", "<f4") if DECODES[op][1]
+    ]
     swaps = [
         Case("swap", d, e, b, t, p)
         for d in ("<f4", "<f2")
@@ -81,7 +90,7 @@ def list_cases(edges: tuple[int, ...], batches: tuple[int, ...]) -> list[Case]:
         for t in (100, 10, 1)
         for p in (15, 4, 32)
     ]
-    return [case for case in (*pairs, *decode, *swaps) if 2 * case.patch <= case.edge]
+    return [case for case in (*pairs, *decode, *kept, *swaps) if 2 * case.patch <= case.edge]
 
 
 def prepare(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
@@ -94,7 +103,8 @@ def prepare(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
         Of the device.
     rng : numpy.random.Generator
     """
-    return {"decode": _decode, "swap": _swap, "restore": _restore}[case.op](case, clock, rng)
+    kinds = dict.fromkeys(DECODES, _decode_kept) | {"decode": _decode, "swap": _swap, "restore": _restore}
+    return kinds[case.op](case, clock, rng)
 
 
 def _decode(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
@@ -110,6 +120,56 @@ def _decode(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
         return difference(clock.asnumpy(run()), decode_volume_ref(raw, records, case.crop))
 
     return Subject(run, wrong, reference, moved, moved)
+
+
+def _decode_kept(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
+    """Decode crops of volumes that the GPU keeps, into a target and a copy: rows start at any voxel."""
+    dtype, _ = DECODES[case.op]
+    stored, length = np.dtype(case.dtype), case.edge + _MARGIN
+    volumes = _draw_numbers((case.batch, length, length, length), stored, rng)
+    arena, raw = volumes.reshape(-1).view(np.uint8), np.zeros((case.batch, 16), np.uint8)
+    origins, flips = rng.integers(0, _MARGIN, (case.batch, 3), endpoint=True), rng.integers(0, 2, case.batch)
+    records = np.stack(
+        [
+            make_record(
+                dtype=stored.name,
+                big_endian=case.dtype.startswith(">"),
+                first_byte=i * volumes[0].nbytes,
+                itemsize=stored.itemsize,
+                strides=(length**2, length, 1),
+                origin=origin,
+                flips=(False, False, bool(flip)),
+                crop=case.crop,
+                shape=volumes.shape[1:],
+                affine=AFFINE,
+                in_arena=True,
+            )
+            for i, (origin, flip) in enumerate(zip(origins.tolist(), flips, strict=True))
+        ]
+    )[:, None]
+    outputs = np.empty((2, case.batch, *case.crop), dtype)
+    boxes = [
+        volume[tuple(slice(start, start + case.edge) for start in origin)][..., :: 1 - 2 * int(flip)]
+        for volume, origin, flip in zip(volumes, origins.tolist(), flips, strict=True)
+    ]
+
+    def on_host() -> Any:
+        for i, box in enumerate(boxes):
+            decode_channel(box, AFFINE, outputs[0, i], outputs[1, i])
+        return outputs
+
+    run: Callable[[], Any] = on_host
+    if clock.arrays is not np:
+        inputs, kept = (clock.asarray(raw), clock.asarray(records)), clock.asarray(arena)
+        run = partial(decode_volume, *inputs, case.crop, dtype, arena=kept, twice=True)
+
+    def wrong() -> str | None:
+        wanted = decode_volume_ref(raw, records, case.crop, dtype, arena=arena)
+        found = (difference(clock.asnumpy(one).reshape(wanted.shape), wanted) for one in run())
+        return next((what for what in found if what), None)
+
+    moved = case.voxels * (stored.itemsize + 2 * outputs.itemsize)
+    return Subject(run, wrong, None if clock.arrays is np else on_host, moved, moved)
 
 
 def _swap(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
@@ -148,7 +208,7 @@ def _restore(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
     else:
         named = {"raw": raw, "records": records, "swaps": swaps}
         inputs, reference = {name: clock.asarray(array) for name, array in named.items()}, on_host
-        run = partial(finish_batch, inputs, recipe=Restoration(case.crop, Swap(0)))
+        run = partial(finish_batch, inputs, recipe=Restoration(case.crop, Swap(case.iterations)), seed=0)
 
     def wrong() -> str | None:
         got, target = map(clock.asnumpy, run())
@@ -163,12 +223,7 @@ def _restore(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
 def draw_raw(case: Case, rng: np.random.Generator) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Return random boxes as the loader packs them, each with its record; half of them are flipped along W."""
     stored = np.dtype(case.dtype)
-    shape = (case.batch, case.edge**3)
-    if stored.kind == "f":
-        numbers = rng.normal(0, 1000, shape).astype(stored)
-    else:
-        limits = np.iinfo(stored)
-        numbers = rng.integers(limits.min, limits.max, shape, stored.newbyteorder("="), endpoint=True).astype(stored)
+    numbers = _draw_numbers((case.batch, case.edge**3), stored, rng)
     padding = -numbers[0].nbytes % 16
     raw = np.pad(numbers.view(np.uint8).reshape(case.batch, -1), ((0, 0), (0, padding)))
     records = [
@@ -187,6 +242,14 @@ def draw_raw(case: Case, rng: np.random.Generator) -> tuple[npt.NDArray[np.uint8
         for flip in rng.integers(0, 2, case.batch)
     ]
     return raw, np.stack(records)[:, None]
+
+
+def _draw_numbers(shape: tuple[int, ...], stored: np.dtype[Any], rng: np.random.Generator) -> Numbers:
+    """Return random numbers over all that a dtype has, or of some thousands."""
+    if stored.kind == "f":
+        return rng.normal(0, 1000, shape).astype(stored)
+    limits, native = np.iinfo(stored), stored.newbyteorder("=")
+    return rng.integers(limits.min, limits.max, shape, native, endpoint=True).astype(stored)
 
 
 def _draw_swaps(case: Case, rng: np.random.Generator) -> npt.NDArray[np.int32]:

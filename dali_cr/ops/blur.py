@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from dali_cr.ops import launch
 from dali_cr.ops.compiled import compiled
-from dali_cr.ops.elementary import exp_double
+from dali_cr.ops.cpu.elementary import exp_double
 
 Floats = npt.NDArray[np.float32]
 

@@ -128,7 +128,7 @@ def _parts(function: FunctionType, seen: set[FunctionType]) -> Iterator[bytes]:
     if function in seen:
         return
     seen.add(function)
-    yield function.__qualname__.encode()
+    yield f"{function.__module__}.{function.__qualname__}".encode()  # machine code imports its module by name
     yield Path(inspect.getfile(function)).read_bytes()
     free = inspect.getclosurevars(function).nonlocals
     for name in sorted({*_names(function.__code__), *free}):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from dali_cr.ops import launch
 from dali_cr.ops.compiled import compiled
-from dali_cr.ops.elementary import flushed, half_bits
+from dali_cr.ops.cpu.elementary import flushed, half_bits
 from dali_cr.ops.record import BIG_ENDIAN, IN_ARENA, KEEP, RECORD, RECORD_WORDS, Affine
 from dali_cr.volume.geometry import DTYPES, Triple
 
@@ -333,8 +333,8 @@ def decode_volume(
     decode = launch.kernel("decode_volume", *_SOURCES, defines=OUTPUTS[dtype])
     scalars = (np.int64(raw.shape[1]), *(np.int32(n) for n in (channels, *shape)))
     second, kept = (np.uint64(0) if array is None else array for array in (copy, arena))
-    grid = min(-(-shape[0] * shape[1] // 8), 65535), samples * channels  # a row of a crop for each warp
-    decode(grid, (32, 8), (target, second, raw, kept, records, *scalars))
+    grid, block = launch.rows_of(shape, samples * channels, target.itemsize)
+    decode(grid, block, (target, second, raw, kept, records, *scalars))
     return (target, copy) if twice else target
 
 

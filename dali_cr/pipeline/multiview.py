@@ -19,7 +19,7 @@ from dali_cr.ops.record import VIEW_WORDS, Affine, place_views
 from dali_cr.ops.swap import swap_in_place, swap_in_place_ref
 from dali_cr.ops.zscore import zscore, zscore_ref
 from dali_cr.pipeline.memory import Section
-from dali_cr.pipeline.samples import Arrays, Lie, Templates
+from dali_cr.pipeline.samples import Arrays, Lie, Templates, swaps_of
 from dali_cr.plan.plans import Planner, Plans, ViewPlans
 from dali_cr.recipe.views import GLOBALS, Views
 from dali_cr.system.scratch import scratch
@@ -53,13 +53,14 @@ class MultiView:
         local = (count, recipe.locals, channels, *recipe.local_shape)
         return tuple(Section(*one, np.float32) for one in zip(self.names, (views, views, local), strict=True))
 
-    def sections(self, count: int) -> tuple[Section, ...]:
+    def sections(self, count: int, *, swaps: bool = True) -> tuple[Section, ...]:
         """Return records of the global and of the local views (B, V, C, 32), and what was drawn for each view."""
         recipe, channels = self.recipe, self._channels
+        drawn = Section("swaps", (count, GLOBALS, recipe.swap.iterations, 3, 3), np.int32)
         return (
             Section("globals", (count, GLOBALS, channels, VIEW_WORDS), np.int64),
             Section("locals", (count, recipe.locals, channels, VIEW_WORDS), np.int64),
-            Section("swaps", (count, GLOBALS, recipe.swap.iterations, 3, 3), np.int32),
+            *((drawn,) if swaps else ()),
             Section("intensities", (count, recipe.count, INTENSITIES), np.float32),
             Section("counters", (count, recipe.count, 2), np.int64),
         )
@@ -92,7 +93,7 @@ class MultiView:
             out[name][...] = words
             maps = plans.matrices[:, views], plans.offsets[:, views]
             place_views(out[name], lie.firsts, lie.strides, plans.boxes, *maps)
-        if plans.swaps is not None:
+        if "swaps" in out and plans.swaps is not None:
             out["swaps"][...] = plans.swaps
         out["intensities"][...] = plans.intensities
         out["counters"][...] = counters_of(plans)
@@ -101,7 +102,8 @@ class MultiView:
         """Write records without voxels, swaps that move nothing, and intensities that change nothing."""
         for array in out.values():
             array[...] = 0
-        out["swaps"][..., 2, :] = 1
+        if "swaps" in out:
+            out["swaps"][..., 2, :] = 1
         out["intensities"][..., -1] = 1  # no blur: one wider than the recipe's would stop the kernel
 
     def finish(self, inputs: Arrays, arena: Any = None) -> tuple[Any, Any, Any]:
@@ -116,7 +118,8 @@ def finish_batch(inputs: Arrays, *, recipe: Views, seed: int, arena: Any = None)
     ----------
     inputs : dict
         "raw" (B, bytes) uint8, "globals" and "locals" (B, views, C, 32) int64, "swaps" (B, 2, T, 3, 3) int32,
-        "intensities" (B, views, 5) float32, "counters" (B, views, 2) int64.
+        "intensities" (B, views, 5) float32, "counters" (B, views, 2) int64; or in place of the swaps, to draw them,
+        "sample" (B,) int64.
     recipe : Views
     seed : int
         Of the noise.
@@ -130,7 +133,8 @@ def finish_batch(inputs: Arrays, *, recipe: Views, seed: int, arena: Any = None)
     target = gather_views(inputs["raw"], inputs["globals"], recipe.shape, arena=arena)
     local = gather_views(inputs["raw"], inputs["locals"], recipe.local_shape, arena=arena)
     numbers, counters = inputs["intensities"], inputs["counters"]
-    view = _corrupt(target, numbers[:, :GLOBALS], seed, counters[:, :GLOBALS], recipe.blur, inputs["swaps"])
+    swaps = swaps_of(inputs, seed, recipe.shape, recipe.swap, GLOBALS)
+    view = _corrupt(target, numbers[:, :GLOBALS], seed, counters[:, :GLOBALS], recipe.blur, swaps)
     local = _corrupt(local, numbers[:, GLOBALS:], seed, counters[:, GLOBALS:], recipe.blur)
     return view, target, local
 

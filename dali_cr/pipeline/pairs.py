@@ -14,7 +14,7 @@ from dali_cr.ops.gather import gather_box, gather_crops
 from dali_cr.ops.record import HELD, RECORD_WORDS, VIEW_WORDS, Affine, place_crops, place_views
 from dali_cr.ops.swap import Swaps, swap_in_place, swap_line
 from dali_cr.pipeline.memory import Section
-from dali_cr.pipeline.samples import Arrays, Lie, Templates
+from dali_cr.pipeline.samples import Arrays, Lie, Templates, swaps_of
 from dali_cr.plan.plans import Planner, Plans
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.system.scratch import scratch
@@ -43,11 +43,12 @@ class Pairs:
         shape = (count, self._channels, *self.recipe.crop)
         return tuple(Section(name, shape, self.recipe.dtype) for name in self.names)
 
-    def sections(self, count: int) -> tuple[Section, ...]:
+    def sections(self, count: int, *, swaps: bool = True) -> tuple[Section, ...]:
         """Return records (B, C, 16), with a spacing (B, C, 32), and swaps (B, T, 3, 3)."""
         words = VIEW_WORDS if self.recipe.spacing else RECORD_WORDS
         records = Section("records", (count, self._channels, words), np.int64)
-        return records, Section("swaps", (count, self.recipe.swap.iterations, 3, 3), np.int32)
+        drawn = Section("swaps", (count, self.recipe.swap.iterations, 3, 3), np.int32)
+        return (records, drawn) if swaps else (records,)
 
     def fill(self, plans: Plans, i: int, channel: int, raw: npt.NDArray[Any], affine: Affine, out: Arrays) -> None:
         """Decode one channel of sample i, resample it where asked for, and swap or erase in the input."""
@@ -89,28 +90,32 @@ class Pairs:
         else:
             place_views(words[:, None], lie.firsts, lie.strides, plans.boxes, plans.matrices, plans.offsets, HELD)
         out["records"][...] = words
-        if plans.swaps is not None:
+        if "swaps" in out and plans.swaps is not None:
             out["swaps"][...] = plans.swaps[:, 0]
 
     def blank(self, out: Arrays) -> None:
         """Write records without a window, and swaps that move nothing."""
         out["records"][...] = 0
-        out["swaps"][...] = 0
-        out["swaps"][..., 2, :] = 1
+        if "swaps" in out:
+            out["swaps"][...] = 0
+            out["swaps"][..., 2, :] = 1
 
     def finish(self, inputs: Arrays, arena: Any = None) -> tuple[Any, Any]:
         """Decode a batch into target and input, and swap or erase in the input."""
-        return finish_batch(inputs, recipe=self.recipe, arena=arena)
+        return finish_batch(inputs, recipe=self.recipe, seed=self.planner.seed, arena=arena)
 
 
-def finish_batch(inputs: Arrays, *, recipe: Restoration, arena: Any = None) -> tuple[Any, Any]:
+def finish_batch(inputs: Arrays, *, recipe: Restoration, seed: int, arena: Any = None) -> tuple[Any, Any]:
     """Make a batch of pairs on a GPU from what `Pairs.describe` wrote; two launches, and a copy where resampled.
 
     Parameters
     ----------
     inputs : dict
-        "raw" (B, bytes) uint8, "records" (B, C, 16) int64, with a spacing (B, C, 32), "swaps" (B, T, 3, 3) int32.
+        "raw" (B, bytes) uint8, "records" (B, C, 16) int64, with a spacing (B, C, 32), "swaps" (B, T, 3, 3) int32; or in place
+        of the swaps, to draw them, "sample" (B,) int64.
     recipe : Restoration
+    seed : int
+        Of the swaps.
     arena : (bytes,) uint8, optional
         Volumes kept, which records may point into.
 
@@ -124,10 +129,11 @@ def finish_batch(inputs: Arrays, *, recipe: Restoration, arena: Any = None) -> t
         input = target.copy()
     else:
         target, input = decode_volume(raw, records, recipe.crop, dtype, arena=arena, twice=True)
+    swaps = swaps_of(inputs, seed, recipe.crop, recipe.swap)[:, 0]
     if recipe.pretext == "inpaint":
-        erase_in_place(input, inputs["swaps"], fill_values(records, dtype))
+        erase_in_place(input, swaps, fill_values(records, dtype))
     else:
-        swap_in_place(input, inputs["swaps"])
+        swap_in_place(input, swaps)
     return input, target
 
 

@@ -120,13 +120,13 @@ class RawSource(Source[RawBatch]):
         memory = self._take(1, padded(1))
         for array in memory.arrays.values():
             array[...] = 0
-        self.samples.blank({name: memory.arrays[name] for name in self.samples.inputs})
+        self.samples.blank({name: memory.arrays[name] for name in self.samples.inputs if name in memory.arrays})
         memory.arrays["sample"][...] = -1
         return self._send(memory, ())
 
     def prepare(self, numbers: npt.NDArray[np.int64]) -> RawBatch:
         """Plan a batch, decide where its voxels go, and describe that to the kernels."""
-        plans = self.planner.plan(numbers, self.broken)
+        plans = self.planner.plan(numbers, self.broken, swaps=not self.whole)
         kept = self.arena.locate(plans.cases) if self.arena else np.full(self._placement.of(plans.cases), _IN_ARENA)
         starts, uploads, longest = self._assign(plans, kept)
         memory = self._take(len(plans), longest)
@@ -233,7 +233,7 @@ class RawSource(Source[RawBatch]):
 
     def _take(self, count: int, longest: int) -> Memory:
         """Return memory for a batch."""
-        sections = self.samples.sections(count)
+        sections = self.samples.sections(count, swaps=not self.whole)
         sections += Section("sample", (count,), np.int64), Section("raw", (count, longest), np.uint8)
         size = size_of(sections)
         if not self.whole:

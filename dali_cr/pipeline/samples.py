@@ -14,11 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.index.cases import Index
+from dali_cr.ops import launch
+from dali_cr.ops.draw import draw_swaps_on_gpu
 from dali_cr.ops.record import IN_ARENA, RECORD, VIEW_RECORD, Affine, describe
 from dali_cr.pipeline.memory import Section
 from dali_cr.plan.plans import Planner, Plans
 from dali_cr.read.normalize import affine_map
 from dali_cr.recipe.checks import Normalize
+from dali_cr.recipe.swap import Swap
+from dali_cr.volume.geometry import Triple
 
 Arrays = dict[str, Any]
 Ints = npt.NDArray[np.int64]
@@ -51,7 +55,7 @@ class Samples(Protocol):
     names : tuple of str
         Of the arrays that the network gets.
     inputs : tuple of str
-        Of the arrays that a GPU gets beside the raw voxels.
+        Of the arrays that a GPU gets beside the raw voxels and the sample numbers.
     arrays : int
         Arrays of one sample and channel that one launch makes, at most.
     """
@@ -64,8 +68,8 @@ class Samples(Protocol):
     def outputs(self, count: int) -> tuple[Section, ...]:
         """Return the finished arrays of `count` samples, named as in `names`."""
 
-    def sections(self, count: int) -> tuple[Section, ...]:
-        """Return what a GPU gets for `count` samples beside the raw voxels, named as in `inputs`."""
+    def sections(self, count: int, *, swaps: bool = True) -> tuple[Section, ...]:
+        """Return what a GPU gets for `count` samples, named as in `inputs`; without the swaps it draws them."""
 
     def fill(self, plans: Plans, i: int, channel: int, raw: npt.NDArray[Any], affine: Affine, out: Arrays) -> None:
         """Make one channel of sample i from the raw voxels of its box, or all of it but what needs every channel."""
@@ -74,13 +78,13 @@ class Samples(Protocol):
         """Finish sample i, whose channels are all there."""
 
     def describe(self, plans: Plans, lie: Lie, out: Arrays) -> None:
-        """Write the records, and what was drawn, for a GPU."""
+        """Write the records, and what was drawn, into the arrays of `sections`."""
 
     def blank(self, out: Arrays) -> None:
         """Write a placeholder, never delivered: records without voxels, and numbers that change nothing."""
 
     def finish(self, inputs: Arrays, arena: Any = None) -> tuple[Any, ...]:
-        """Make a batch on the device where `inputs` lie: "raw" (B, bytes) and what `describe` wrote."""
+        """Make a batch on the device where `inputs` lie: "raw" (B, bytes), "sample" (B,), and what `describe` wrote."""
 
 
 class Templates:
@@ -108,6 +112,17 @@ class Templates:
         records = self._records[plans.cases]
         records["flags"] |= np.where(lie.in_arena, IN_ARENA, 0).astype(np.uint8)
         return records
+
+
+def swaps_of(inputs: Arrays, seed: int, shape: Triple, swap: Swap, groups: int = 1) -> Any:
+    """Return the swaps (B, groups, T, 3, 3) of a batch on a GPU, drawn there if they were not brought."""
+    if "swaps" in inputs:
+        swaps = inputs["swaps"]
+    else:
+        numbers = inputs["sample"]
+        swaps = launch.array_module().empty((len(numbers), groups * swap.iterations, 3, 3), np.int32)
+        draw_swaps_on_gpu(seed, numbers, shape, swap.edges(shape), swaps)
+    return swaps.reshape(len(swaps), groups, swap.iterations, 3, 3)
 
 
 MakeSamples = Callable[[Planner], Samples]

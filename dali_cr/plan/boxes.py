@@ -5,12 +5,14 @@ Compiled, for one sample or one view at a time: all arithmetic is in a fixed ord
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.ops.compiled import compiled
-from dali_cr.ops.philox import below, draw_pair
+from dali_cr.ops.cpu.philox import below, draw_pair
 from dali_cr.volume.geometry import Triple
 
 Flags = npt.NDArray[np.bool_]
@@ -61,7 +63,7 @@ def room(size: int, length: int) -> tuple[int, int]:
 
 
 @compiled
-def overlap_of(origin_a: Ints, size_a: Ints, origin_b: Ints, size_b: Ints) -> float:
+def overlap_of(origin_a: Ints, size_a: Ints, origin_b: Ints, size_b: Ints) -> Any:
     """Return the intersection over the union of two boxes, each (3,) int64."""
     shared, both = 1, size_a[0] * size_a[1] * size_a[2] + size_b[0] * size_b[1] * size_b[2]
     for axis in range(3):

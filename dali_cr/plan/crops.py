@@ -11,7 +11,7 @@ import numpy.typing as npt
 from dali_cr import rng
 from dali_cr.index.cases import Index, refuse_empty
 from dali_cr.ops.compiled import compiled
-from dali_cr.ops.philox import draw_pair, fill_words
+from dali_cr.ops.cpu.philox import draw_pair, fill_words
 from dali_cr.plan.boxes import Flags, Floats, Ints, find_reach
 from dali_cr.plan.foreground import EDGES, LENGTHS, ORIGIN_WORDS, SHAPE, Foreground, Sums, draw_origin, table_of
 from dali_cr.plan.order import Order

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from dali_cr.index.cases import Index
 from dali_cr.index.values.statistics import cell_edge
 from dali_cr.ops.compiled import compiled
-from dali_cr.ops.philox import below, unit
+from dali_cr.ops.cpu.philox import below, unit
 from dali_cr.plan.boxes import Floats, Ints, room
 
 ORIGIN_WORDS = 6

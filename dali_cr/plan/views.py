@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dali_cr import rng
 from dali_cr.index.cases import Index, refuse_empty
 from dali_cr.ops.compiled import compiled
-from dali_cr.ops.philox import below, fill_words, unit
+from dali_cr.ops.cpu.philox import below, fill_words, unit
 from dali_cr.plan.boxes import (
     ROUNDS,
     Flags,

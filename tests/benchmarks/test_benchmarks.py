@@ -257,7 +257,7 @@ def test_torchio_swap_is_no_permutation(tmp_path):
 
 def test_kernel_rows_have_numbers(result_folder):
     found, rows = rows_of(result_folder / "kernels.json")
-    assert len(rows) == 26
+    assert len(rows) == 36
     assert found["left_out"] == []
     for row in rows:
         assert row["gate"] == "passed"
@@ -271,6 +271,10 @@ def test_kernel_rows_have_numbers(result_folder):
 CASES = [
     Case("decode", ">i2", 8, 2),
     Case("decode", "<f8", 8, 1),
+    Case("decode_twice", "<f4", 8, 2),
+    Case("decode_half", "<i2", 8, 2),
+    Case("draw", "<i4", 8, 2, 10, 4),
+    Case("erase", "<f2", 8, 2, 10, 4),
     Case("swap", "<f2", 8, 2, 10, 4),
     Case("swap", "<f4", 8, 3, 10, 3),
     Case("restore", "<i2", 8, 2, 10, 4),

@@ -11,10 +11,12 @@ import pytest
 import torch
 
 import dali_cr
-from dali_cr.ops import blur, decode, gamma, gather, noise, swap, zscore
+from dali_cr.ops import blur, decode, draw, erase, gamma, gather, noise, swap, zscore
 from dali_cr.ops.record import Affine, make_gather_record, make_record
 from dali_cr.plan.swaps import draw_batch
+from tests.helpers.decoding import ORDERED, aligned_rows, check_bits
 from tests.helpers.volumes import random_numbers
+from tests.ops.test_draw import NUMBERS, SIZES
 from tests.pipeline.test_graph import RECIPE, RECIPES
 
 pytestmark = pytest.mark.gpu
@@ -55,6 +57,27 @@ def test_swap_kernel(shape: tuple[int, ...], dtype: str) -> None:
     assert cupy.asnumpy(on_gpu).tobytes() == wanted.tobytes()
 
 
+@pytest.mark.parametrize(("shape", "edges"), SIZES, ids=str)
+def test_draw_kernel(shape: tuple[int, int, int], edges: draw.Edges) -> None:
+    numbers = np.append(NUMBERS, np.random.default_rng(0).integers(2**63, size=56))
+    wanted = np.empty((len(numbers), 300, 3, 3), np.int32)
+    got = cupy.full(wanted.shape, -1, np.int32)
+    for seed in (0, 2**63 + 5, 2**64 - 1):
+        draw.draw_swaps_ref(seed, numbers, shape, edges, wanted)
+        draw.draw_swaps_on_gpu(seed, cupy.asarray(numbers), shape, edges, got)
+        np.testing.assert_array_equal(cupy.asnumpy(got), wanted)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_erase_kernel(dtype: str) -> None:
+    wanted = random_numbers(np.random.default_rng(0), (3, 2, 33, 65, 40), dtype)
+    swaps, fills = draw_batch(0, np.arange(3), (33, 65, 40), dali_cr.Swap(100, (1, 9))), np.ones((3, 2), dtype)
+    got = cupy.asarray(wanted)
+    erase.erase_in_place(got, cupy.asarray(swaps), cupy.asarray(fills))
+    erase.erase_in_place_ref(wanted, swaps, fills)
+    assert cupy.asnumpy(got).tobytes() == wanted.tobytes()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("stored", ["|u1", "|i1", "<i2", ">u2", "<u4", ">i4", "<i8", ">u8", "<f4", ">f4", "<f8", ">f8"])
 def test_decode_kernel(stored: str, dtype: str) -> None:
@@ -83,6 +106,21 @@ def test_decode_kernel(stored: str, dtype: str) -> None:
         wanted = decode.decode_volume_ref(row, batch, (33, 45, 70), dtype)
     got = decode.decode_volume(cupy.asarray(row), cupy.asarray(batch), (33, 45, 70), dtype)
     np.testing.assert_array_equal(cupy.asnumpy(got).view(f"u{wanted.itemsize}"), wanted.view(f"u{wanted.itemsize}"))
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@pytest.mark.parametrize("twice", [False, True], ids=["once", "twice"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("crop", [(3, 4, 16), (3, 4, 13), (2, 39, 136)], ids=str)
+def test_decode_kernel_reads_rows_at_any_alignment(crop: tuple[int, int, int], dtype: str, twice: bool) -> None:
+    raw, records = aligned_rows(crop, ORDERED)
+    wanted = decode.decode_volume_ref(raw, records, crop, dtype)
+    rows, words = cupy.asarray(raw), cupy.asarray(records)
+    memory = cupy.full(2 * wanted.nbytes + 4096, 0xA5, cupy.uint8)  # the outputs lie where this lay
+    del memory
+    got = decode.decode_volume(rows, words, crop, dtype, twice=twice)
+    for one in got if twice else (got,):
+        check_bits(cupy.asnumpy(one), wanted)
 
 
 @pytest.mark.parametrize("mode", ["trilinear", "nearest", "held"])

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dali_cr.ops import blur, compiled, decode, elementary, erase, gamma, noise, philox, swap, zscore
+from dali_cr.ops import blur, compiled, decode, draw, erase, gamma, noise, swap, zscore
+from dali_cr.ops.cpu import elementary
 from dali_cr.ops.compiled import Compiled, cache_folder, source_key
-from dali_cr.ops.cpu import interpolate
-from dali_cr.plan import swaps
+from dali_cr.ops.cpu import interpolate, philox
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES: tuple[Any, ...] = (blur, decode, elementary, erase, gamma, interpolate, noise, philox, swap, zscore, swaps)
+MODULES: tuple[Any, ...] = (blur, decode, elementary, erase, gamma, interpolate, noise, philox, swap, zscore, draw)
 """All that have compiled functions."""
 
 VOLUMES = np.zeros((2, 3, 4, 5, 6), np.float32)
@@ -92,6 +92,17 @@ def test_an_edited_callee_or_constant_is_compiled_anew(tmp_path: Path, cache: Pa
     assert move(tmp_path, step=2.5, sign="-") == (-2.5, False)
     assert move(tmp_path) == (1.0, True)
     assert {file.suffix for file in cache.iterdir()} == {".code"}
+
+
+def test_a_module_that_moved_is_compiled_anew() -> None:
+    """Machine code imports the module that it was compiled in by its name."""
+
+    def function(x: float) -> float:
+        return x
+
+    before = source_key(function)  # type: ignore[arg-type]
+    function.__module__ = "elsewhere"
+    assert source_key(function) != before  # type: ignore[arg-type]
 
 
 def test_a_damaged_file_is_compiled_anew(tmp_path: Path, cache: Path) -> None:

@@ -7,28 +7,8 @@ from hypothesis import strategies as st
 
 from dali_cr.ops import decode as op
 from dali_cr.ops.record import RECORD_WORDS, Affine, make_record
-from dali_cr.volume.geometry import DTYPES
 from tests.cuda_on_cpu.host import ORDERS, HostCuda
-from tests.helpers.volumes import random_numbers
-
-ORDERED = [order + np.dtype(name).str[1:] for name in DTYPES for order in "<>"]
-AFFINES = [
-    Affine(),
-    Affine(0.1, -3.5, -5, 5, 0),
-    Affine(-1 / 3, 1e3, 0, 1, 0),
-    Affine(1e-40, 0, fill=-7),
-    Affine(keep=True, scale=2),
-    Affine(1e30, 0, -1e38, 1e38, 3),
-]
-SPECIAL = [np.nan, np.inf, -np.inf, -0.0, 0.0, 1e-45, -1e-40, 1.17549435e-38, 65504, 65520, 1e-7, 6e-8, 3e-8]
-
-
-def numbers(dtype: str, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
-    """Return random numbers of a dtype and byte order, with every special one that it has."""
-    values = random_numbers(np.random.default_rng(seed), shape, dtype)
-    if values.dtype.kind == "f":
-        values.ravel()[: len(SPECIAL)] = SPECIAL[: values.size]
-    return values.astype(dtype)
+from tests.helpers.decoding import AFFINES, ORDERED, aligned_rows, check_bits, numbers
 
 
 @pytest.mark.parametrize("affine", AFFINES, ids=repr)
@@ -172,10 +152,33 @@ def test_kernel_equals_reference(seed: int, crop: tuple[int, int, int], order: i
         target, copy = op.decode_volume(aligned(raw), records, crop, dtype, twice=True)
         alone = op.decode_volume(aligned(raw), records, crop, dtype)
     expected = op.decode_volume_ref(raw, records, crop, dtype)
-    quiet = np.isnan(expected)
     for got in (target, copy, alone):
-        np.testing.assert_array_equal(np.isnan(got), quiet)
-        assert np.where(quiet, 0, got).tobytes() == np.where(quiet, 0, expected).tobytes()
+        check_bits(got, expected)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("twice", [False, True], ids=["once", "twice"])
+def test_kernel_reads_rows_at_any_alignment(cuda_on_cpu: HostCuda, dtype: str, twice: bool) -> None:
+    raw, records = aligned_rows((3, 4, 16), ORDERED)
+    cuda_on_cpu.order = 2
+    got = op.decode_volume(aligned(raw), records, (3, 4, 16), dtype, twice=twice)
+    expected = op.decode_volume_ref(raw, records, (3, 4, 16), dtype)
+    for one in got if twice else (got,):
+        check_bits(one, expected)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("crop", [(3, 17, 136), (2, 41, 131), (1, 90, 8)], ids=str)
+def test_kernel_goes_on_along_rows_and_over_them(
+    cuda_on_cpu: HostCuda, monkeypatch: pytest.MonkeyPatch, crop: tuple[int, int, int], dtype: str
+) -> None:
+    monkeypatch.setattr(op.launch, "_BLOCKS", 1)
+    shape = (3, 40, 137)
+    raw, records = aligned_rows(crop, ["<i2", ">f4"], shape)
+    records = np.ascontiguousarray(records[:, ::29])
+    check_bits(op.decode_volume(aligned(raw), records, crop, dtype), op.decode_volume_ref(raw, records, crop, dtype))
 
 
 def test_half_is_rounded_as_numpy_does(cuda_on_cpu: HostCuda) -> None:

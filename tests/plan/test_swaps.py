@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dali_cr import Swap, draw_swaps
+from dali_cr.ops import draw
 from dali_cr.plan import swaps
 
 Triple = tuple[int, int, int]
@@ -18,10 +19,10 @@ Triple = tuple[int, int, int]
 @pytest.mark.parametrize("p", range(1, 10))
 def test_an_axis_pairs_are_each_counted_once(m: int, p: int) -> None:
     """The closed forms against counting."""
-    apart, close, free = swaps._pair_counts(m, p)
+    apart, close, free = draw._pair_counts(m, p)
     every = set(itertools.product(range(m), repeat=2))
     wide = {(a, b) for a, b in every if abs(a - b) >= p}
-    for pair, count, wanted in ((swaps._pair_apart, apart, wide), (swaps._pair_close, close, every - wide)):
+    for pair, count, wanted in ((draw._pair_apart, apart, wide), (draw._pair_close, close, every - wide)):
         drawn = [pair(rank, m, p) for rank in range(count)]
         assert set(drawn) == wanted
         assert len(drawn) == len(wanted)
