@@ -105,7 +105,7 @@ def content(source: AnySource, k: int) -> dict[str, Any]:
 
 
 def run(pipe: Any, steps: int) -> list[list[Any]]:
-    """Return dtype, shape and bytes of what a pipeline with a DALI sample for each sample gives, without the numbers."""
+    """Return dtype, shape and bytes of what a pipeline of single samples gives, without the numbers."""
     return [[_content(np.array(out.as_array())) for out in pipe.run()[:-1]] for _ in range(steps)]
 
 

@@ -112,7 +112,11 @@ def breakable(mixed_index: dali_cr.Index, tmp_path: Path) -> dali_cr.Index:
 @pytest.mark.parametrize("damage", ["remove", "truncate", "touch"])
 def test_a_broken_file_is_named(breakable: dali_cr.Index, recipe: Any, make: Any, damage: str) -> None:
     path = breakable.root / breakable.cases[4].volumes[0].path
-    damages = {"remove": path.unlink, "truncate": lambda: os.truncate(path, 90), "touch": lambda: os.utime(path, (1, 1))}
+    damages = {
+        "remove": path.unlink,
+        "truncate": lambda: os.truncate(path, 90),
+        "touch": lambda: os.utime(path, (1, 1)),
+    }
     damages[damage]()
     source = make(breakable, recipe, 0, len(breakable))
     with pytest.raises(dali_cr.VolumeError, match=path.name):
@@ -141,13 +145,17 @@ def test_skipping_is_pure(breakable: dali_cr.Index, recipe: Any, make: Any, thre
 
 @pytest.mark.parametrize("wrong", [{"threads": 0}, {"lookahead": -1}, {"on_error": "ignore"}, {"timeout": 0}], ids=str)
 def test_refuses(mixed_index: dali_cr.Index, make: Any, wrong: dict) -> None:
-    with pytest.raises(ValueError, match="expected (an integer of at least 1|at least 0|.raise. or .skip.|a number of s)"):
+    with pytest.raises(
+        ValueError, match="expected (an integer of at least 1|at least 0|.raise. or .skip.|a number of s)"
+    ):
         make(mixed_index, PAIRS, 0, 4, **wrong)
 
 
 def test_refuses_more_arrays_than_a_grid_is_long(channel_index: dali_cr.Index) -> None:
     """Two channels: 2 * 32768 is one too many; of views, the more numerous ones count."""
-    with pytest.raises(ValueError, match="batch_size: expected at most 32767 on a GPU, of 2 channels and up to 1 views"):
+    with pytest.raises(
+        ValueError, match="batch_size: expected at most 32767 on a GPU, of 2 channels and up to 1 views"
+    ):
         raw(channel_index, PAIRS, 0, 32768)
     raw(channel_index, PAIRS, 0, 32767).close()
     views = replace(VIEWS, locals=5)
@@ -193,7 +201,10 @@ def test_only_what_the_samples_reach_is_sent(mixed_index: dali_cr.Index, recipe:
     source = raw(mixed_index, recipe, 2, 1)
     for k in range(len(mixed_index)):
         plans = source.planner.plan([k])
-        size = np.prod(plans.boxes[0, 1] - plans.boxes[0, 0]) * mixed_index.cases[plans.cases[0]].volumes[0].geometry.itemsize
+        size = (
+            np.prod(plans.boxes[0, 1] - plans.boxes[0, 0])
+            * mixed_index.cases[plans.cases[0]].volumes[0].geometry.itemsize
+        )
         assert size <= source.batch(k)["raw"].shape[1] < size + 16
     source.close()
 
@@ -213,5 +224,3 @@ def test_a_source_can_be_let_go_of(mixed_index: dali_cr.Index, recipe: Any, make
         assert known() is None
     finally:
         gc.enable()
-
-
