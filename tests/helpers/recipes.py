@@ -104,12 +104,12 @@ def content(source: AnySource, k: int) -> dict[str, Any]:
     return {n: (a.dtype.name, a.shape, a.tobytes()) for n, a in by_reference(source, source.batch(k)).items()}
 
 
-def run(pipe: Any, steps: int) -> list[list[Any]]:
+def outputs_of(pipe: Any, steps: int) -> list[list[Any]]:
     """Return dtype, shape and bytes of what a pipeline of single samples gives, without the numbers."""
     return [[_content(np.array(out.as_array())) for out in pipe.run()[:-1]] for _ in range(steps)]
 
 
-def run_whole(source: AnySource, steps: int, prefetch: int = 2) -> list[list[Any]]:
+def outputs_of_whole(source: AnySource, steps: int, prefetch: int = 2) -> list[list[Any]]:
     """Return the same of a loader's graph, in which a batch is one DALI sample."""
     pipe = build_loader_pipeline(source, "cpu", prefetch, source.batch)
     return [[_content(np.array(out.as_array())[0]) for out in pipe.run()] for _ in range(steps)]

@@ -10,8 +10,22 @@ from nvidia.dali import pipeline_def
 
 import dali_cr
 from dali_cr.pipeline import graph as graphs
+from dali_cr.pipeline.cpu import FinishedSource
+from dali_cr.pipeline.raw import RawSource
 from tests.cuda_on_cpu.host import HostCuda
-from tests.helpers.recipes import INDEXES, PAIRS, PAIRS_OF, RECIPES, SPACED, VIEWS, VIEWS_OF, raw, run, run_whole
+from tests.helpers.recipes import (
+    INDEXES,
+    PAIRS,
+    PAIRS_OF,
+    RECIPES,
+    SPACED,
+    VIEWS,
+    VIEWS_OF,
+    finished,
+    outputs_of,
+    outputs_of_whole,
+    raw,
+)
 
 GRAPHS: dict[str, Any] = {**PAIRS_OF, **VIEWS_OF, "rounded blur": replace(VIEWS, blur=1.8749999999)}
 
@@ -23,10 +37,10 @@ def test_the_gpus_graphs_equal_the_fast_path(
 ) -> None:
     """The one with a DALI sample for each sample, and the loader's, in which a batch is one."""
     index = request.getfixturevalue(name)
-    wanted = run(dali_cr.restoration_pipeline(index, recipe, 3, "cpu", 7), 4)
+    wanted = outputs_of(dali_cr.restoration_pipeline(index, recipe, 3, "cpu", 7), 4)
     for whole in (False, True):
         source = raw(index, recipe, 7, 3, whole=whole)
-        got = run_whole(source, 4) if whole else run(graphs.build_pipeline(source, "cpu"), 4)
+        got = outputs_of_whole(source, 4) if whole else outputs_of(graphs.build_pipeline(source, "cpu"), 4)
         assert got == wanted
         source.close()
 
@@ -39,6 +53,26 @@ def test_a_placeholder_runs(mixed_index: dali_cr.Index, cuda_on_cpu: HostCuda, r
     arrays = source.placeholder()
     for array in source.make(*(arrays[name] for name in source.names if name != "sample")):
         assert np.isfinite(array).all()
+    source.close()
+
+
+@pytest.mark.parametrize("kind", ["finished", "raw", "operators"])
+def test_a_batch_is_made_once(mixed_index: dali_cr.Index, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[list[int]] = []
+    for one in (FinishedSource, RawSource):
+        prepare = one.prepare
+        monkeypatch.setattr(one, "prepare", lambda self, n, p=prepare: (made.append(n.tolist()), p(self, n))[1])
+    source = (raw if kind == "raw" else finished)(mixed_index, PAIRS, 7, 3)
+
+    @pipeline_def(batch_size=3, num_threads=1, device_id=None)
+    def mine() -> tuple:
+        return dali_cr.fn.read_samples(mixed_index, PAIRS, batch_size=3, seed=7)[-1]
+
+    pipe = mine() if kind == "operators" else graphs.build_pipeline(source, "cpu")
+    pipe.build()
+    for _ in range(4):
+        pipe.run()
+    assert len(made) == len({tuple(numbers) for numbers in made}) >= 4
     source.close()
 
 
