@@ -5,6 +5,7 @@
     python -m benchmarks.loader
     python -m benchmarks.loader --workload a b c --workers 1 2 4 8 --repeats 5
     python -m benchmarks.loader --data scans/ --only igzip-needed ours-loader torchio
+    python -m benchmarks.loader --breakdown --help          # where a batch's time goes
 
 Every number comes from a process of its own, bound to as many cores as it has workers; the contenders take turns, and
 the table has medians with the 20th and 80th percentiles over the repeats. Files are read once before each run, so that
@@ -23,6 +24,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from benchmarks import breakdown
 from benchmarks.contenders.feed import Job
 from benchmarks.contenders.roster import ROSTER, Contender
 from benchmarks.measure.machine import cores
@@ -163,6 +165,9 @@ def command_of(workload: Workload, options: argparse.Namespace) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; 1 where a contender failed."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if "--breakdown" in arguments:
+        return breakdown.main([word for word in arguments if word != "--breakdown"])
     options = parse(arguments)
     failed = False
     for name in options.workload:
