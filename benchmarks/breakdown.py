@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib
 import itertools
 import sys
 import time
@@ -35,6 +36,7 @@ from benchmarks.measure.results import new_result, result_path, summarize, write
 from benchmarks.measure.worker import synchronize
 from benchmarks.workloads import volumes
 from benchmarks.workloads.workload import WORKLOADS, Workload
+from dali_cr import extras
 from dali_cr.index.cases import Index
 from dali_cr.ops import launch
 
@@ -78,9 +80,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def emulated_kernels(kernels: bool) -> Iterator[None]:
     """Put NumPy in CuPy's place, and for kernels host builds of their text, or functions that do nothing."""
     if kernels:
-        from tests.cuda_on_cpu.host import HostCuda
-
-        host = HostCuda()
+        host = importlib.import_module("tests.cuda_on_cpu.host").HostCuda()
         arrays, kernel = host.arrays, host.kernel
     else:
         arrays, kernel = np, lambda *_, **__: lambda *_: None
@@ -114,11 +114,10 @@ def opened(index: Index, workload: Workload, options: argparse.Namespace) -> Ite
 @contextmanager
 def emulated_graph(index: Index, workload: Workload, levels: list[str], threads: int) -> Iterator[Iterator[Any]]:
     """Yield the batches of the GPU's graph, run on a CPU by the caller's thread, as a GPU's is."""
-    import torch
-
     from dali_cr.pipeline.graph import build_pipeline, make_planner, make_source
     from dali_cr.plan.stream import Stream
 
+    torch = extras.load("torch")
     planner = make_planner(index, workload.recipe, 0)
     source = make_source(planner, Stream(workload.batch_size), "cuda", levels, threads=threads)
     try:
