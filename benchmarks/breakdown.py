@@ -238,7 +238,7 @@ def command_of(options: argparse.Namespace) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run as a command."""
     options = parse(arguments)
-    workload = WORKLOADS["a"]
+    workload = dataclasses.replace(WORKLOADS["a"], crop=(max(options.crops),) * 3)
     index = volumes.find_volumes(workload, options.volumes, None, options.folder)
     names = ("device", "crops", "batches", "cache", "no_kernels", "threads", "volumes", "repeats", "count", "seconds")
     settings = {name: getattr(options, name) for name in names}
