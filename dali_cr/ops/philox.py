@@ -80,4 +80,4 @@ def below(word: np.uint64, bound: int) -> int:
 @compiled
 def unit(word: np.uint64) -> float:
     """Return a word as a float64 uniform over [0, 1), as `dali_cr.rng.unit` does."""
-    return (word >> _SPARE_BITS) * _UNIT  # type: ignore[return-value]
+    return (word >> _SPARE_BITS) * _UNIT

@@ -118,7 +118,7 @@ class ViewPlanner:
         lengths = np.array([shape_at(case, recipe.spacing) for case in index.cases], np.int64)
         self._table, self._factors = table_of(index, lengths), self._spacing / self._units
         self._shapes = (recipe.shape,) * GLOBALS + (recipe.local_shape,) * recipe.locals
-        self._choices = _choices(recipe)
+        self._choices, self._views = _choices(recipe), np.array(self._shapes, np.int64)
 
     @property
     def epoch_length(self) -> int:
@@ -131,14 +131,15 @@ class ViewPlanner:
         cases, attempts = self._order.choose(n, broken)
         sums = self._foreground.sums(cases if self.recipe.foreground else cases[:0])
         drawn, words = _empty(len(n), self.recipe.count), np.empty(ORIGIN_WORDS + WORDS * self.recipe.count, np.uint64)
-        _draw(np.uint64(self.seed), n, cases, self._choices, self._table, self._factors, sums, words, drawn)
+        box = np.empty((2, 3), np.int64)
+        _draw(np.uint64(self.seed), n, cases, self._choices, self._table, self._factors, sums, words, box, drawn)
         # By the C library, one at a time: the results of NumPy's loops depend on the length of the array.
         drawn.intensities[..., 4] = _each(math.exp, drawn.logs)
         radians = drawn.angles * (math.pi / 180)
         cosines, sines = _each(math.cos, radians), _each(math.sin, radians)
-        matrices, offsets, boxes = _map(
-            cases, drawn, cosines, sines, np.array(self._shapes), self._table, self._units, self._spacing
-        )
+        matrices, offsets, boxes = np.empty((*radians.shape, 3)), np.empty(radians.shape), np.empty((len(n), 2, 3), int)
+        maps = matrices, offsets, boxes
+        _map(cases, drawn, cosines, sines, self._views, self._table, self._units, self._spacing, box, maps)
         for array in (matrices, offsets):
             array.flags.writeable = False
         return ViewPlans(
@@ -213,6 +214,7 @@ def _draw(
     factors: Floats,
     sums: Sums,
     words: Words,
+    box: Ints,
     out: Drawn,
 ) -> None:
     """Draw the views of a batch into `out`: the first box near the foreground, the second so that they overlap."""
@@ -227,7 +229,7 @@ def _draw(
         for axis in range(3):
             sizes[0, axis], sizes[1, axis] = choices.sizes[one, axis], choices.sizes[two, axis]
         draw_origin(words, case, factors[cases[i]], sizes[0], choices.chance, -1, own, origins[0])
-        draw_second(seed, number, origins, sizes, case[LENGTHS], choices.overlap, ROUNDS)
+        draw_second(seed, number, origins, sizes, case[LENGTHS], choices.overlap, ROUNDS, box)
         for view in range(len(origins)):
             if view >= GLOBALS:
                 _draw_local(views[WORDS * view :], view, choices.local_sizes, case[LENGTHS], origins, sizes)
@@ -268,10 +270,11 @@ def _map(
     table: Ints,
     units: Floats,
     spacing: Floats,
-) -> tuple[Floats, Floats, Ints]:
-    """Return the maps of a batch's views, and the boxes that its samples are made from."""
-    matrices, offsets = np.empty((cases.size, len(shapes), 3, 3)), np.empty((cases.size, len(shapes), 3))
-    boxes, box = np.empty((cases.size, 2, 3), np.int64), np.empty((2, 3), np.int64)
+    box: Ints,
+    out: tuple[Floats, Floats, Ints],
+) -> None:
+    """Write the maps of a batch's views, and the boxes that its samples are made from."""
+    matrices, offsets, boxes = out
     for i in range(cases.size):
         case = cases[i]
         for view in range(len(shapes)):
@@ -292,4 +295,3 @@ def _map(
             for axis in range(3):
                 boxes[i, 0, axis] = min(box[0, axis], boxes[i, 0, axis]) if view else box[0, axis]
                 boxes[i, 1, axis] = max(box[1, axis], boxes[i, 1, axis]) if view else box[1, axis]
-    return matrices, offsets, boxes
