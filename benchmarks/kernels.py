@@ -32,7 +32,7 @@ from benchmarks.measure.results import new_result, result_path, summarize, write
 from benchmarks.operations.subjects import Case, list_cases, prepare
 from benchmarks.operations.view_subjects import VIEW_OPS, list_views, prepare_view
 
-_OPS = ("decode", "swap", "restore", *VIEW_OPS)
+OPS = ("decode", "swap", "restore", *VIEW_OPS)
 
 _SHARE = 2.0
 """Seconds a row may spend on each of its timings at most."""
@@ -44,7 +44,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--edges", type=int, nargs="+", default=[128, 64], help="of the crops")
     parser.add_argument("--batches", type=int, nargs="+", default=[64, 8, 1])
-    parser.add_argument("--ops", nargs="+", choices=_OPS, default=list(_OPS))
+    parser.add_argument("--ops", nargs="+", choices=OPS, default=list(OPS))
     parser.add_argument("--budget", type=float, default=480.0, help="seconds after which no further row is begun")
     parser.add_argument("--reference", action="store_true", help="with cuda: time the CPU's reference too, and TorchIO")
     parser.add_argument("--seed", type=int, default=0)
