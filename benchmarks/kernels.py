@@ -33,7 +33,7 @@ from benchmarks.operations.box_subjects import BOX_OPS, list_boxes, prepare_boxe
 from benchmarks.operations.subjects import DECODES, Case, list_cases, prepare
 from benchmarks.operations.view_subjects import VIEW_OPS, list_views, prepare_view
 
-_OPS = (*DECODES, "swap", "restore", *BOX_OPS, *VIEW_OPS)
+OPS = (*DECODES, "swap", "restore", *BOX_OPS, *VIEW_OPS)
 _PREPARE = dict.fromkeys(BOX_OPS, prepare_boxes) | dict.fromkeys(VIEW_OPS, prepare_view)
 
 _SHARE = 2.0
@@ -46,7 +46,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--edges", type=int, nargs="+", default=[128, 64], help="of the crops")
     parser.add_argument("--batches", type=int, nargs="+", default=[64, 8, 1])
-    parser.add_argument("--ops", nargs="+", choices=_OPS, default=list(_OPS))
+    parser.add_argument("--ops", nargs="+", choices=OPS, default=list(OPS))
     parser.add_argument("--budget", type=float, default=480.0, help="seconds after which no further row is begun")
     parser.add_argument("--reference", action="store_true", help="with cuda: time the CPU's reference too, and TorchIO")
     parser.add_argument("--seed", type=int, default=0)

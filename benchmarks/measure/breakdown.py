@@ -44,6 +44,10 @@ STAGES: Mapping[str, Stage] = {
         "planner.plan: what each sample is made of",
         ("dali_cr.plan.crops:CropPlanner.plan", "dali_cr.plan.views:ViewPlanner.plan"),
     ),
+    "start": Stage(
+        "planning, and handing a batch's samples to the threads",
+        ("dali_cr.pipeline.source:Source._start",),
+    ),
     "read": Stage(
         "fill: read, decompress, copy; on a CPU also decode and swap",
         (

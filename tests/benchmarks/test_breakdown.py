@@ -10,6 +10,7 @@ import pytest
 from benchmarks import loader
 from benchmarks.measure import breakdown
 from benchmarks.measure.breakdown import STAGES, Stage
+from benchmarks.report import __main__ as report
 from benchmarks.workloads.workload import WORKLOADS
 from tests.cuda_on_cpu.host import compiler
 
@@ -34,6 +35,9 @@ def test_stages(device: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ca
         assert row["stages"]["run"]["calls"]["median"] == 1 or device == "cpu"  # there it runs ahead
         assert row["bare"]["wall_s"]["median"] > 0
         assert row["interpreter"]["late"]["p95_s"] >= row["interpreter"]["late"]["median_s"]
+    table = report.markdown(report.newest([found]))
+    assert "|  | 16³, B 2 | 16³, B 3 |" in table
+    assert "| run: Pipeline.run in all | " in table
     text = capsys.readouterr().out
     assert f"16^3, B 2, {device.replace(' --', ', ').replace('no-', 'no ')}" in text
     assert ("absent: not called" in text) == (device == "cpu")
@@ -59,3 +63,14 @@ def test_a_stage_without_its_functions_is_absent() -> None:
 def test_calls_add_up_by_stage() -> None:
     calls = [breakdown.Spent("read", wall, 0.25, thread) for wall, thread in ((1.0, 1), (2.0, 2), (3.0, 2))]
     assert breakdown.add_up(calls, 2) == {"read": {"wall_s": 3.0, "cpu_s": 0.375, "calls": 1.5, "threads": 2}}
+
+
+def test_the_report_shows_the_newest_row_of_each_kernel() -> None:
+    """A row that a newer result has too is shown once; one of an operation that is gone, never."""
+
+    def result(*ops: str) -> dict:
+        rest = {"dtype": "<i2", "edge": 64, "batch": 8, "iterations": 0, "patch": 0}
+        return {"kind": "kernels", "environment": {"machine": "m"}, "rows": [{"op": op, **rest} for op in ops]}
+
+    kept = report.kernel_rows([result("decode"), result("swap", "traced", "blur"), result("decode", "blur")])
+    assert [[row["op"] for row in one["rows"]] for one in kept] == [["swap"], ["decode", "blur"]]
