@@ -94,7 +94,6 @@ def use(index: dali_cr.Index, chance: random.Random) -> None:
         device="cpu",
         prefetch=chance.randint(1, 3),
         cache=chance.choice([(), "host:1MB"]),
-        processes=chance.random() < 0.1,
     )
     batches = [batch for _, batch in zip(range(chance.randint(0, 6)), loader.stream(), strict=False)]
     ending = chance.choice(["drop", "close", "cycle", "keep", "keep tensors"])

@@ -16,9 +16,8 @@ import numpy as np
 import pytest
 
 from dali_cr.ops import blur, compiled, decode, draw, erase, gamma, noise, swap, zscore
-from dali_cr.ops.cpu import elementary
 from dali_cr.ops.compiled import Compiled, cache_folder, source_key
-from dali_cr.ops.cpu import interpolate, philox
+from dali_cr.ops.cpu import elementary, interpolate, philox
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES: tuple[Any, ...] = (blur, decode, elementary, erase, gamma, interpolate, noise, philox, swap, zscore, draw)
