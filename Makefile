@@ -3,7 +3,7 @@
 # Each makes its own .venv first and needs only Python, pip and make; PYTHON=... names another interpreter to make it with.
 # On a machine without a GPU, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu saves a large download.
 
-# The gpu-… commands take a PYTHON that was named as it is, and install nothing.
+# The gpu-… commands take a PYTHON that was named as it is, and install nothing. BUDGET=... is the seconds they may take.
 ifeq ($(origin PYTHON),undefined)
 GPU_PYTHON = .venv/bin/python
 GPU_NEEDS = $(INSTALLED)
@@ -53,7 +53,7 @@ bench: $(INSTALLED_BENCH)
 	@$(BIN)/python -m benchmarks.report
 
 gpu-check gpu-bench gpu-study: $(GPU_NEEDS)
-	@$(GPU_PYTHON) -m benchmarks.gpu $(@:gpu-%=%) --out "$(OUT)"
+	@$(GPU_PYTHON) -m benchmarks.gpu $(@:gpu-%=%) --out "$(OUT)" $(if $(BUDGET),--budget $(BUDGET))
 
 lint: $(INSTALLED_BENCH)
 	@$(BIN)/ruff check

@@ -5,10 +5,13 @@
     python -m benchmarks.loader
     python -m benchmarks.loader --workload a b c --workers 1 2 4 8 --repeats 5
     python -m benchmarks.loader --data scans/ --only igzip-needed ours-loader torchio
+    python -m benchmarks.loader --breakdown --help          # where a batch's time goes
 
 Every number comes from a process of its own, bound to as many cores as it has workers; the contenders take turns, and
-the table has medians with the 20th and 80th percentiles over the repeats. Files are read once before each run, so that
-nobody waits for a disk. One JSON a workload goes to benchmarks/results; `python -m benchmarks.report` shows them.
+the table has medians with the 20th and 80th percentiles over the repeats. On a GPU, where a start takes longer than a
+run, ours share one process for each number of workers. Files are read once before each process, so that nobody waits
+for a disk. One JSON a workload goes to benchmarks/results, written after each run; `python -m benchmarks.report` shows
+them.
 """
 
 from __future__ import annotations
@@ -23,11 +26,12 @@ from typing import Any
 
 from tqdm import tqdm
 
+from benchmarks import breakdown
 from benchmarks.contenders.feed import Job
 from benchmarks.contenders.roster import ROSTER, Contender
 from benchmarks.measure.machine import cores
+from benchmarks.measure.process import run_each
 from benchmarks.measure.results import new_result, result_path, summarize, write_result
-from benchmarks.measure.worker import run
 from benchmarks.workloads import volumes
 from benchmarks.workloads.workload import WORKLOADS, Workload
 from dali_cr.index.cases import Index
@@ -95,28 +99,52 @@ def chosen(options: argparse.Namespace, workload: Workload) -> list[Contender]:
     return [c for c in asked if workload.files in c.files and workload.samples in c.samples]
 
 
-def benchmark(workload: Workload, options: argparse.Namespace) -> dict[str, Any]:
-    """Run one workload and return its result."""
+def in_processes(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Return the jobs of each process, in turn: one, or on a GPU all of ours with one number of workers."""
+    groups: dict[tuple[Any, ...], list[Job]] = {}
+    for job in jobs:
+        shared = job.device == "cuda" and ROSTER[job.contender].role == "ours"
+        key = ("ours", job.workers) if shared else (job.contender, job.workers, job.seed)
+        groups.setdefault(key, []).append(job)
+    return list(groups.values())
+
+
+def benchmark(workload: Workload, options: argparse.Namespace) -> tuple[dict[str, Any], Path]:
+    """Run one workload; return its result and where it was written, run after run."""
     index = volumes.find_volumes(workload, options.volumes, options.data, options.folder)
     paths = volumes.files_of(index)
     runs: dict[tuple[str, int], list[dict[str, Any]]] = {}
     failures: dict[tuple[str, int], str] = {}
+    result = new_result("loader", options.device, command_of(workload, options), settings_of(options))
+    result |= {"workload": workload.to_json(), "data": volumes.describe(index, options.data)}
+    path = options.out or result_path(result, workload.name)
+
+    def write() -> None:
+        contenders = chosen(options, workload)
+        result["rows"] = [row for one in contenders for row in rows_of(one, runs, failures, options)]
+        write_result(result, path)
+
+    write()
     with tempfile.TemporaryDirectory(dir=options.folder.parent if options.folder.parent.is_dir() else None) as scratch:
         jobs = plan(index, workload, options, Path(scratch))
-        bar = tqdm(jobs, desc=f"workload {workload.name}", unit="run", disable=not sys.stderr.isatty())
-        for job in bar:
-            key = (job.contender, job.workers)
-            bar.set_postfix_str(f"{job.contender}, {job.workers} workers")
-            job.scratch.mkdir()
+        bar = tqdm(total=len(jobs), desc=f"workload {workload.name}", unit="run", disable=not sys.stderr.isatty())
+        for group in in_processes(jobs):
+            bar.set_postfix_str(f"{group[0].contender}, {group[0].workers} workers")
+            for job in group:
+                job.scratch.mkdir()
             volumes.read_once(paths)
-            try:
-                runs.setdefault(key, []).append(run(job))
-            except RuntimeError as error:
-                failures[key] = str(error)
-                tqdm.write(str(error), file=sys.stderr)
-    result = new_result("loader", options.device, command_of(workload, options), settings_of(options))
-    rows = [row for contender in chosen(options, workload) for row in rows_of(contender, runs, failures, options)]
-    return {**result, "workload": workload.to_json(), "data": volumes.describe(index, options.data), "rows": rows}
+            for job, found in run_each(group):
+                key = (job.contender, job.workers)
+                if isinstance(found, RuntimeError):
+                    failures[key] = str(found)
+                    tqdm.write(str(found), file=sys.stderr)
+                else:
+                    runs.setdefault(key, []).append(found)
+                write()
+                bar.update()
+            write()
+        bar.close()
+    return result, path
 
 
 def rows_of(
@@ -163,13 +191,14 @@ def command_of(workload: Workload, options: argparse.Namespace) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; 1 where a contender failed."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if "--breakdown" in arguments:
+        return breakdown.main([word for word in arguments if word != "--breakdown"])
     options = parse(arguments)
     failed = False
     for name in options.workload:
         workload = WORKLOADS[name]
-        result = benchmark(workload, options)
-        path = options.out or result_path(result, name)
-        write_result(result, path)
+        result, path = benchmark(workload, options)
         failed |= any("failure" in row for row in result["rows"])
         for row in result["rows"]:
             print(line_of(row))

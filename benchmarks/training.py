@@ -32,8 +32,9 @@ from benchmarks.contenders.feed import Job
 from benchmarks.contenders.roster import ROSTER
 from benchmarks.measure.accelerator import shortest_step, utilisation
 from benchmarks.measure.machine import cores
+from benchmarks.measure.process import run
 from benchmarks.measure.results import new_result, result_path, summarize, write_result
-from benchmarks.measure.worker import run, synchronize
+from benchmarks.measure.worker import synchronize
 from benchmarks.workloads import volumes
 from benchmarks.workloads.workload import WORKLOADS, Workload
 from dali_cr.index.cases import Index

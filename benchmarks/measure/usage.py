@@ -12,13 +12,13 @@ _TICK = os.sysconf("SC_CLK_TCK")
 _KIB = 1024
 
 
-def family() -> list[int]:
-    """Return the living descendants of this process."""
+def family(of: int | None = None) -> list[int]:
+    """Return the living descendants of a process, of this one without a number."""
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*"):
         if fields := _stat(int(entry.name)):
             parents.setdefault(int(fields[1]), []).append(int(entry.name))
-    found, wanted = [], [os.getpid()]
+    found, wanted = [], [of or os.getpid()]
     while wanted:
         children = parents.get(wanted.pop(), [])
         found += children

@@ -34,6 +34,9 @@ _MARGIN = 16
 _POINTS = 4096
 """Voxels a sample that are traced back through its swaps, one box test after the other."""
 
+_DISTINCT = 8
+"""Samples of a batch that are drawn and counted in; larger batches repeat them, with other swaps and flips."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -68,7 +71,7 @@ class Subject:
     wrong: Callable[[], str | None]
     """The gate: runs once from fresh inputs, and returns what is wrong with the outputs."""
     reference: Callable[[], Any] | None
-    """The same work on the CPU, where that is not what runs."""
+    """The same work on the CPU, where that is not what runs; after the gate only, as it may change the inputs."""
     must_move: int
     """Bytes that nobody can do without: each voxel needed is read once, each one that changes is written once."""
     moves: int
@@ -116,8 +119,10 @@ def _decode(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
         inputs = clock.asarray(raw), clock.asarray(records)
         run, reference = (lambda: decode_volume(*inputs, case.crop)), _decoder(case, raw, records)
 
+    part = compared(case, clock)
+
     def wrong() -> str | None:
-        return difference(clock.asnumpy(run()), decode_volume_ref(raw, records, case.crop))
+        return difference(clock.asnumpy(run()[part]), decode_volume_ref(raw[part], records[part], case.crop))
 
     return Subject(run, wrong, reference, moved, moved)
 
@@ -175,9 +180,10 @@ def _decode_kept(case: Case, clock: HostClock, rng: np.random.Generator) -> Subj
 def _swap(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
     swaps = _draw_swaps(case, rng)
     words = np.dtype(f"u{np.dtype(case.dtype).itemsize}")
-    start = rng.integers(0, np.iinfo(words).max, (case.batch, 1, *case.crop), words)
-    array, on_device = clock.asarray(start.copy()), clock.asarray(swaps)
-    host, cpu = start.copy(), clock.arrays is np
+    start = repeated(rng.integers(0, np.iinfo(words).max, (distinct(case), 1, *case.crop), words), case)
+    array, on_device = clock.asarray(start), clock.asarray(swaps)
+    array = start.copy() if array is start else array
+    part, cpu = compared(case, clock), clock.arrays is np
     # Looked up when it runs: the tests put a wrong one in its place.
     run: Callable[[], Any]
     run = (lambda: swap_in_place_ref(array, swaps)) if cpu else (lambda: swap_in_place(array, on_device))
@@ -185,10 +191,11 @@ def _swap(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
     def wrong() -> str | None:
         array[...] = clock.asarray(start)
         run()
-        got = clock.asnumpy(array)
-        return _misplaced(start, got, swaps, rng) or (None if cpu else difference(got, _swapped(start, swaps)))
+        if moved := _misplaced(start, array, swaps, rng, clock):
+            return moved
+        return None if cpu else difference(clock.asnumpy(array[part]), _swapped(start[part], swaps[part]))
 
-    reference = None if cpu else (lambda: swap_in_place_ref(host, swaps))
+    reference = None if cpu else (lambda: swap_in_place_ref(start, swaps))
     return Subject(run, wrong, reference, *_swap_bytes(case, swaps, words.itemsize))
 
 
@@ -210,22 +217,43 @@ def _restore(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
         inputs, reference = {name: clock.asarray(array) for name, array in named.items()}, on_host
         run = partial(finish_batch, inputs, recipe=Restoration(case.crop, Swap(case.iterations)), seed=0)
 
+    part = compared(case, clock)
+
     def wrong() -> str | None:
-        got, target = map(clock.asnumpy, run())
-        wanted = decode_volume_ref(raw, records, case.crop)
-        return difference(target, wanted) or _misplaced(wanted, got, swaps, rng)
+        got, target = run()
+        wanted = decode_volume_ref(raw[part], records[part], case.crop)
+        first = difference(np.stack([clock.asnumpy(target[i]) for i in part]), wanted)
+        return first or _misplaced(target, got, swaps, rng, clock)
 
     # Raw once, target and input each once: the swaps themselves need not cost a byte more.
     must = case.voxels * (np.dtype(case.dtype).itemsize + 2 * 4)
     return Subject(run, wrong, reference, must, must + _swap_bytes(case, swaps, 4)[1])
 
 
+def compared(case: Case, clock: HostClock) -> list[int]:
+    """Return the samples whose outputs are compared whole: on a CPU all, on a GPU the first and the last.
+
+    The reference's time must not outlast the kernel's: tests compare whole batches.
+    """
+    return list(range(case.batch)) if clock.arrays is np else sorted({0, case.batch - 1})
+
+
+def distinct(case: Case) -> int:
+    """Return how many samples of a batch are drawn."""
+    return min(case.batch, _DISTINCT)
+
+
+def repeated(samples: Numbers, case: Case) -> Numbers:
+    """Return a whole batch of the samples that were drawn."""
+    return samples if len(samples) == case.batch else samples[np.arange(case.batch) % len(samples)]
+
+
 def draw_raw(case: Case, rng: np.random.Generator) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Return random boxes as the loader packs them, each with its record; half of them are flipped along W."""
     stored = np.dtype(case.dtype)
-    numbers = _draw_numbers((case.batch, case.edge**3), stored, rng)
+    numbers = _draw_numbers((distinct(case), case.edge**3), stored, rng)
     padding = -numbers[0].nbytes % 16
-    raw = np.pad(numbers.view(np.uint8).reshape(case.batch, -1), ((0, 0), (0, padding)))
+    raw = repeated(np.pad(numbers.view(np.uint8).reshape(len(numbers), -1), ((0, 0), (0, padding))), case)
     records = [
         make_record(
             dtype=stored.name,
@@ -279,12 +307,17 @@ def _swapped(start: Numbers, swaps: Numbers) -> Numbers:
 
 
 def _swap_bytes(case: Case, swaps: Numbers, itemsize: int) -> tuple[int, int]:
-    """Return the bytes that must move, counting voxels that end up elsewhere, and those that swap by swap do."""
+    """Return the bytes that must move, counting voxels that end up elsewhere, and those that swap by swap do.
+
+    Of a large batch the voxels are counted in the first samples.
+    """
     changed = 0
     numbers = np.arange(case.edge**3, dtype=np.int32).reshape(case.crop)
-    for own in swaps:
+    for own in swaps[: distinct(case)]:
         changed += int((_swapped(numbers, own) != numbers).sum())
-    return 2 * itemsize * changed, 4 * itemsize * case.patch**3 * case.iterations * case.batch
+    return 2 * itemsize * changed * case.batch // distinct(
+        case
+    ), 4 * itemsize * case.patch**3 * case.iterations * case.batch
 
 
 def difference(got: Numbers, wanted: Numbers) -> str | None:
@@ -296,16 +329,31 @@ def difference(got: Numbers, wanted: Numbers) -> str | None:
     return f"{count} of {got.size} voxels differ from the reference" if count else None
 
 
-def _misplaced(start: Numbers, got: Numbers, swaps: Numbers, rng: np.random.Generator) -> str | None:
-    """Trace random voxels back through the swaps, and return how many did not come from there."""
-    shape = start.shape[-3:]
+def _misplaced(start: Any, got: Any, swaps: Numbers, rng: np.random.Generator, clock: HostClock) -> str | None:
+    """Trace random voxels of each sample back through its swaps, and return how many did not come from there.
+
+    Parameters
+    ----------
+    start, got : B arrays (1, D, H, W), on the host or the device
+    swaps : (B, T, 3, 3) int32
+    rng : numpy.random.Generator
+    clock : HostClock
+    """
     wrong = 0
     for before, after, own in zip(start, got, swaps, strict=True):
-        to = np.stack([rng.integers(0, n, _POINTS) for n in shape], axis=-1)
+        to = np.stack([rng.integers(0, n, _POINTS) for n in before.shape[-3:]], axis=-1)
         source = to.copy()
         for a, b, size in own[::-1]:
             in_a, in_b = (((source >= box) & (source < box + size)).all(-1) for box in (a, b))
             source[in_a] += b - a
             source[in_b] += a - b
-        wrong += int((after[0][tuple(to.T)] != before[0][tuple(source.T)]).sum())
-    return f"{wrong} of {_POINTS * len(start)} voxels looked at came from elsewhere" if wrong else None
+        wrong += int((_picked(after, to, clock) != _picked(before, source, clock)).sum())
+    return f"{wrong} of {_POINTS * len(swaps)} voxels looked at came from elsewhere" if wrong else None
+
+
+def _picked(array: Any, places: Numbers, clock: HostClock) -> Numbers:
+    """Return voxels of a (1, D, H, W) array, picked where it lies."""
+    if isinstance(array, np.ndarray):
+        picked: Numbers = array[0][tuple(places.T)]
+        return picked
+    return np.asarray(clock.asnumpy(array[0][tuple(clock.asarray(axis) for axis in places.T)]))

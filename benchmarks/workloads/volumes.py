@@ -6,6 +6,7 @@ import gzip
 import os
 import sys
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -90,7 +91,8 @@ def make_volumes(folder: Path, shape: Triple, modality: Modality, count: int) ->
     kept.mkdir(parents=True, exist_ok=True)
     paths = [kept / f"phantom_{number:03d}.nii.gz" for number in range(count)]
     missing = [(number, path) for number, path in enumerate(paths) if not path.exists()]
-    for number, path in tqdm(missing, desc=f"making {kept.name}", unit="volume", disable=not missing):
+
+    def make(number: int, path: Path) -> None:
         image, _, spacing = make_phantom(PHANTOM_SEED, shape, number, modality)
         affine = np.diag([*spacing[::-1], 1.0])
         volume = nib.Nifti1Image(np.rint(image).astype(np.int16).transpose(2, 1, 0), affine)
@@ -98,6 +100,11 @@ def make_volumes(folder: Path, shape: Triple, modality: Modality, count: int) ->
         temporary = path.with_suffix(f".{os.getpid()}")
         temporary.write_bytes(gzip.compress(volume.to_bytes(), compresslevel=6, mtime=0))
         temporary.replace(path)
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        made = pool.map(make, *zip(*missing, strict=True)) if missing else ()
+        for _ in tqdm(made, desc=f"making {kept.name}", total=len(missing), unit="volume", disable=not missing):
+            continue
     return paths
 
 

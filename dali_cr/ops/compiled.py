@@ -32,6 +32,10 @@ R = TypeVar("R")
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 """Of every compiled function. Nothing is left to fast-math; a division by 0 gives what NumPy's does."""
 
+_NO_C: dict[str, Any] = {"no_cfunc_wrapper": True}
+_NO_PYTHON: dict[str, Any] = {"no_cpython_wrapper": True, **_NO_C}
+"""Callers that a function has not, for whom Numba would compile an entry."""
+
 _LIBRARIES = ("numpy", "math")
 """Modules that compiled functions may name; all else is imported by name, so that it is part of the key."""
 
@@ -52,6 +56,7 @@ class Compiled(Generic[R]):
         functools.update_wrapper(self, function)
         self.function = cast(FunctionType, function)
         self._dispatcher: Any = None
+        self._callee: Any = None
 
     def __call__(self, *args: Any) -> R:
         """Call the machine code."""
@@ -59,22 +64,31 @@ class Compiled(Generic[R]):
 
     @property
     def dispatcher(self) -> Any:
-        """Numba's object for the function; under NUMBA_DISABLE_JIT the function itself."""
+        """Numba's object for calls from Python; under NUMBA_DISABLE_JIT the function itself."""
         with _lock:
             if self._dispatcher is None:
                 import numba
 
-                dispatcher = numba.njit(**OPTIONS)(self.function)
+                dispatcher = numba.njit(**OPTIONS, **_NO_C)(self.function)
                 if dispatcher is not self.function:
                     dispatcher._cache = _Cache(self.function)
-                    dispatcher.get_call_template = functools.partial(_widen, dispatcher.get_call_template)
                 self._dispatcher = dispatcher
             return self._dispatcher
 
     @property
     def _numba_type_(self) -> Any:
-        """What Numba takes the function for where another compiled one calls it."""
-        return self.dispatcher._numba_type_
+        """What Numba takes the function for where another compiled one calls it.
+
+        Such a call needs no entry for Python, and no file: the caller's has the code. A constant argument is int64, as
+        any other number is, or each would have code of its own.
+        """
+        with _lock:
+            if self._callee is None:
+                import numba
+
+                self._callee = numba.njit(**OPTIONS, **_NO_PYTHON)(self.function)
+                self._callee.get_call_template = functools.partial(_widen, self._callee.get_call_template)
+            return self._callee._numba_type_
 
 
 def compiled(function: Callable[..., R]) -> Compiled[R]:
@@ -95,7 +109,7 @@ def compiled(function: Callable[..., R]) -> Compiled[R]:
 
 
 def _widen(resolve: Callable[..., Any], args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
-    """Resolve a call from another compiled function; a constant is int64 there, not a type with code of its own."""
+    """Resolve a call from another compiled function, with the types of numbers in place of those of constants."""
     from numba.core.types import unliteral
 
     return resolve(tuple(map(unliteral, args)), {name: unliteral(value) for name, value in kws.items()})

@@ -111,8 +111,8 @@ def finish_batch(inputs: Arrays, *, recipe: Restoration, seed: int, arena: Any =
     Parameters
     ----------
     inputs : dict
-        "raw" (B, bytes) uint8, "records" (B, C, 16) int64, with a spacing (B, C, 32), "swaps" (B, T, 3, 3) int32;
-        or in place of the swaps, to draw them, "sample" (B,) int64.
+        "raw" (B, bytes) uint8, "records" (B, C, 16) int64, with a spacing (B, C, 32), "swaps" (B, T, 3, 3) int32; or
+        in place of the swaps, to draw them, "sample" (B,) int64.
     recipe : Restoration
     seed : int
         Of the swaps.

@@ -197,7 +197,9 @@ class RawSource(Source[RawBatch]):
     def _send(self, memory: Memory, uploads: tuple[Upload, ...]) -> Arrays:
         if self._remembers:
             self._sent.append((memory, uploads))
-        return {"buffer": memory.buffer} if self.whole else memory.arrays
+        if self.whole and memory.buffer is not None:
+            return {"buffer": memory.buffer[: size_of(memory.sections)]}
+        return memory.arrays
 
     def _assign(
         self, plans: Plans, kept: npt.NDArray[np.int64]

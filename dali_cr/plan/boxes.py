@@ -42,8 +42,9 @@ def partners(sizes: tuple[Triple, ...], overlap: float) -> tuple[Ints, Ints]:
     counts : (sizes,) int64
         How many these are, at least 1.
     """
-    edges, corner = np.array(sizes, np.int64), np.zeros(3, np.int64)
-    best = np.array([[overlap_of(corner, one, corner, other) for other in edges] for one in edges])
+    edges = np.array(sizes, np.int64)
+    shared, voxels = np.minimum(edges[:, None], edges).prod(-1), edges.prod(-1)
+    best = shared / (voxels[:, None] + voxels - shared)
     return np.argsort(best <= overlap, axis=1, kind="stable"), (best > overlap).sum(1)
 
 
@@ -69,12 +70,19 @@ def overlap_of(origin_a: Ints, size_a: Ints, origin_b: Ints, size_b: Ints) -> An
     for axis in range(3):
         stop = min(origin_a[axis] + size_a[axis], origin_b[axis] + size_b[axis])
         shared *= max(stop - max(origin_a[axis], origin_b[axis]), 0)
-    return shared / (both - shared)
+    return np.float64(shared) / np.float64(both - shared)
 
 
 @compiled
 def draw_second(
-    seed: np.uint64, number: np.uint64, origins: Ints, sizes: Ints, lengths: Ints, overlap: float, rounds: int
+    seed: np.uint64,
+    number: np.uint64,
+    origins: Ints,
+    sizes: Ints,
+    lengths: Ints,
+    overlap: float,
+    rounds: int,
+    ends: Ints,
 ) -> None:
     """Draw the origin of a second box, uniform over all that overlap the first one by more than a share.
 
@@ -93,8 +101,9 @@ def draw_second(
     overlap : float
         Intersection over union, which is to be greater.
     rounds : int
+    ends : (2, 3) int64
+        Scratch memory.
     """
-    ends = np.empty((2, 3), np.int64)
     both = sizes[0, 0] * sizes[0, 1] * sizes[0, 2] + sizes[1, 0] * sizes[1, 1] * sizes[1, 2]
     most = 1
     for axis in range(3):

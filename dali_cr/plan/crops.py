@@ -173,8 +173,9 @@ def _draw(
         number, case = np.uint64(numbers[i]), table[cases[i]]
         origin, flips, box = out.origins[i, 0], out.flips[i, 0], out.boxes[i]
         layer = planes[i] // case[EDGES, 0] if planes.size else -1
-        fill_words(seed, number, _ORIGIN, words)
-        draw_origin(words, case, factors[cases[i]], crop, chance, layer, sums.values[sums.starts[cases[i]] :], origin)
+        fill_words(seed, number, 0, _ORIGIN, words)
+        first = sums.starts[cases[i]]
+        draw_origin(words, case, factors[cases[i]], crop, chance, layer, sums.values, first, origin)
         if planes.size:
             origin[0] = planes[i]
         word, _ = draw_pair(seed, number, 0, _FLIP)

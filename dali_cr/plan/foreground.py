@@ -108,6 +108,7 @@ def draw_origin(
     chance: float,
     layer: int,
     sums: Ints,
+    first: int,
     origin: Ints,
 ) -> None:
     """Draw the origin of a box: its centre from the foreground with some chance, else uniformly.
@@ -125,38 +126,40 @@ def draw_origin(
     chance : float
     layer : int
         Of the coarse map along D, which alone is drawn from; -1 for all of them.
-    sums : (cells + 1,) int64
-        Those of the case; not looked at if the chance is 0.
+    sums : (n,) int64
+    first : int
+        Where those of the case begin; not looked at if the chance is 0.
     origin : (3,) int64
         Is written.
     """
-    cell = _draw_cell(words[1], case[CELLS], layer, sums) if unit(words[0]) < chance else -1
+    cell = _draw_cell(words[1], case[CELLS], layer, sums, first) if unit(words[0]) < chance else -1
     rows, columns = case[CELLS, 1], case[CELLS, 2]
     place = (cell // (rows * columns), cell // columns % rows, cell % columns)
     for axis in range(3):
-        first, last = room(size[axis], case[LENGTHS, axis])
+        low, high = room(size[axis], case[LENGTHS, axis])
         if cell < 0:
-            origin[axis] = first + below(words[2 + axis], last - first + 1)
+            origin[axis] = low + below(words[2 + axis], high - low + 1)
         else:
             # The last cell of an axis may be cut short.
             start = place[axis] * case[EDGES, axis]
             voxel = start + below(words[2 + axis], min(case[EDGES, axis], case[SHAPE, axis] - start))
             centre = np.int64((voxel + 0.5) * factors[axis])
-            origin[axis] = min(max(centre - size[axis] // 2, first), last)
+            origin[axis] = min(max(centre - size[axis] // 2, low), high)
 
 
 @compiled
-def _draw_cell(word: np.uint64, cells: Ints, layer: int, sums: Ints) -> int:
+def _draw_cell(word: np.uint64, cells: Ints, layer: int, sums: Ints, first: int) -> int:
     """Draw a cell of a coarse map, or of one layer of it, in proportion to its foreground; -1 if it has none."""
     plane = cells[1] * cells[2]
     low, high = (0, cells[0] * plane) if layer < 0 else (layer * plane, (layer + 1) * plane)
-    total = sums[high] - sums[low]
+    before = sums[first + low]
+    total = sums[first + high] - before
     if total <= 0:
         return -1
-    rank = sums[low] + below(word, total)
+    rank = before + below(word, total)
     while low + 1 < high:
         middle = (low + high) // 2
-        if sums[middle] <= rank:
+        if sums[first + middle] <= rank:
             low = middle
         else:
             high = middle

@@ -10,10 +10,15 @@ import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.index.cases import Index
+from dali_cr.ops.compiled import compiled
+from dali_cr.ops.cpu.philox import draw_pair
 from dali_cr.recipe.slices import Slices
 from dali_cr.volume.geometry import VolumeError
 
 Ints = npt.NDArray[np.int64]
+
+
+_HALF = np.uint64(32)
 
 
 class Order:
@@ -98,11 +103,18 @@ class Order:
 
     def _draw_permutation(self, epoch: int) -> Ints:
         """Return the epoch's permutation of the entries."""
-        places = np.arange(len(self.owners), dtype=np.uint64) | np.uint64(epoch) << np.uint64(32)
-        words = rng.draw_words(self._seed, places, rng.Purpose.ORDER, 1)
+        words = np.empty((len(self.owners), 2), np.uint64)
+        _draw_words(np.uint64(self._seed), np.uint64(epoch), int(rng.Purpose.ORDER), words)
         if self._run:
             return _order_in_runs(words, self.owners, self._run)
         return np.argsort(words[:, 0], kind="stable")
+
+
+@compiled
+def _draw_words(seed: np.uint64, epoch: np.uint64, purpose: int, words: npt.NDArray[np.uint64]) -> None:
+    """Draw two words for each entry of an epoch."""
+    for place in range(words.shape[0]):
+        words[place, 0], words[place, 1] = draw_pair(seed, np.uint64(place) | epoch << _HALF, 0, purpose)
 
 
 def _slices_of(index: Index, slices: Slices) -> tuple[Ints, Ints]:

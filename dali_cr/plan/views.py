@@ -56,8 +56,8 @@ class Choices(NamedTuple):
     overlap, chance : float
         Of the second box; that the first one is near the foreground.
     flips : (3,) bool
-    degrees, scale, blur : (3,) float64
-        The largest along D, H and W.
+    most : (3, 3) float64
+        Of the angles, stretches and the blur's standard deviations, along D, H and W.
     noise, gamma : float
     """
 
@@ -68,9 +68,7 @@ class Choices(NamedTuple):
     overlap: float
     chance: float
     flips: Flags
-    degrees: Floats
-    scale: Floats
-    blur: Floats
+    most: Floats
     noise: float
     gamma: float
 
@@ -118,7 +116,7 @@ class ViewPlanner:
         lengths = np.array([shape_at(case, recipe.spacing) for case in index.cases], np.int64)
         self._table, self._factors = table_of(index, lengths), self._spacing / self._units
         self._shapes = (recipe.shape,) * GLOBALS + (recipe.local_shape,) * recipe.locals
-        self._choices = _choices(recipe)
+        self._choices, self._views = _choices(recipe), np.array(self._shapes, np.int64)
 
     @property
     def epoch_length(self) -> int:
@@ -130,15 +128,16 @@ class ViewPlanner:
         n = np.array(numbers, np.int64, ndmin=1)
         cases, attempts = self._order.choose(n, broken)
         sums = self._foreground.sums(cases if self.recipe.foreground else cases[:0])
-        drawn, words = _empty(len(n), self.recipe.count), np.empty(ORIGIN_WORDS + WORDS * self.recipe.count, np.uint64)
-        _draw(np.uint64(self.seed), n, cases, self._choices, self._table, self._factors, sums, words, drawn)
+        drawn, box = _empty(len(n), self.recipe.count), np.empty((2, 3), np.int64)
+        words = np.empty(ORIGIN_WORDS, np.uint64), np.empty((self.recipe.count, WORDS), np.uint64)
+        _draw(np.uint64(self.seed), n, cases, self._choices, self._table, self._factors, sums, *words, box, drawn)
         # By the C library, one at a time: the results of NumPy's loops depend on the length of the array.
         drawn.intensities[..., 4] = _each(math.exp, drawn.logs)
         radians = drawn.angles * (math.pi / 180)
         cosines, sines = _each(math.cos, radians), _each(math.sin, radians)
-        matrices, offsets, boxes = _map(
-            cases, drawn, cosines, sines, np.array(self._shapes), self._table, self._units, self._spacing
-        )
+        matrices, offsets, boxes = np.empty((*radians.shape, 3)), np.empty(radians.shape), np.empty((len(n), 2, 3), int)
+        maps = matrices, offsets, boxes
+        _map(cases, drawn, cosines, sines, self._views, self._table, self._units, self._spacing, box, maps)
         for array in (matrices, offsets):
             array.flags.writeable = False
         return ViewPlans(
@@ -177,9 +176,14 @@ def _choices(recipe: Views) -> Choices:
         overlap=float(recipe.overlap),
         chance=float(recipe.foreground),
         flips=np.array([axis in recipe.flips for axis in AXES]),
-        degrees=recipe.degrees * np.array((1.0, within, within)),
-        scale=recipe.scale * np.array((within, 1.0, 1.0)),
-        blur=recipe.blur * np.array((within, 1.0, 1.0)),
+        most=np.array(
+            (
+                (recipe.degrees, recipe.degrees * within, recipe.degrees * within),
+                (recipe.scale * within, recipe.scale, recipe.scale),
+                (recipe.blur * within, recipe.blur, recipe.blur),
+            ),
+            np.float64,
+        ),
         noise=float(recipe.noise),
         gamma=float(recipe.gamma),
     )
@@ -213,25 +217,30 @@ def _draw(
     factors: Floats,
     sums: Sums,
     words: Words,
+    views: Words,
+    box: Ints,
     out: Drawn,
 ) -> None:
     """Draw the views of a batch into `out`: the first box near the foreground, the second so that they overlap."""
     for i in range(numbers.size):
         number, origins, sizes = np.uint64(numbers[i]), out.origins[i], out.sizes[i]
-        case, own = table[cases[i]], sums.values[sums.starts[cases[i]] :]
-        fill_words(seed, number, _VIEW, words[ORIGIN_WORDS:])
-        fill_words(seed, number, _ORIGIN, words[:ORIGIN_WORDS])
-        views = words[ORIGIN_WORDS:]
-        one = below(views[0], len(choices.sizes))
-        two = choices.seconds[one, below(views[WORDS], choices.counts[one])]
+        case, first = table[cases[i]], sums.starts[cases[i]]
+        fill_words(seed, number, 0, _ORIGIN, words)
+        for view in range(len(views)):
+            fill_words(seed, number, WORDS // 2 * view, _VIEW, views[view])
+        one = below(views[0, 0], len(choices.sizes))
+        two = choices.seconds[one, below(views[1, 0], choices.counts[one])]
         for axis in range(3):
             sizes[0, axis], sizes[1, axis] = choices.sizes[one, axis], choices.sizes[two, axis]
-        draw_origin(words, case, factors[cases[i]], sizes[0], choices.chance, -1, own, origins[0])
-        draw_second(seed, number, origins, sizes, case[LENGTHS], choices.overlap, ROUNDS)
-        for view in range(len(origins)):
+        draw_origin(words, case, factors[cases[i]], sizes[0], choices.chance, -1, sums.values, first, origins[0])
+        draw_second(seed, number, origins, sizes, case[LENGTHS], choices.overlap, ROUNDS, box)
+        for view in range(len(views)):
             if view >= GLOBALS:
-                _draw_local(views[WORDS * view :], view, choices.local_sizes, case[LENGTHS], origins, sizes)
-            _draw_rest(views[WORDS * view :], i, view, choices, out)
+                _draw_local(views[view], view, choices.local_sizes, case[LENGTHS], origins, sizes)
+            flips, angles, scales = out.flips[i, view], out.angles[i, view], out.scales[i, view]
+            _draw_turn(views[view], choices.flips, choices.most, flips, angles, scales, out.intensities[i, view])
+            out.intensities[i, view, 3] = choices.noise * unit(views[view, _NOISE])
+            out.logs[i, view] = choices.gamma * (2 * unit(views[view, _GAMMA]) - 1)
 
 
 @compiled
@@ -246,16 +255,15 @@ def _draw_local(words: Words, view: int, choices: Ints, lengths: Ints, origins: 
 
 
 @compiled
-def _draw_rest(words: Words, i: int, view: int, choices: Choices, out: Drawn) -> None:
-    """Draw how a view is flipped, turned and stretched, and its intensities."""
+def _draw_turn(
+    words: Words, allowed: Flags, most: Floats, flips: Flags, angles: Floats, scales: Floats, blur: Singles
+) -> None:
+    """Draw how a view is flipped, turned, stretched and blurred along each axis."""
     for axis in range(3):
-        bit = words[_FLIPS] >> np.uint64(61 + axis) & np.uint64(1)
-        out.flips[i, view, axis] = choices.flips[axis] and bit
-        out.angles[i, view, axis] = choices.degrees[axis] * (2 * unit(words[_ANGLES + axis]) - 1)
-        out.scales[i, view, axis] = 1 + choices.scale[axis] * (2 * unit(words[_SCALES + axis]) - 1)
-        out.intensities[i, view, axis] = choices.blur[axis] * unit(words[_BLUR + axis])
-    out.intensities[i, view, 3] = choices.noise * unit(words[_NOISE])
-    out.logs[i, view] = choices.gamma * (2 * unit(words[_GAMMA]) - 1)
+        flips[axis] = allowed[axis] and words[_FLIPS] >> np.uint64(61 + axis) & np.uint64(1)
+        angles[axis] = most[0, axis] * (2 * unit(words[_ANGLES + axis]) - 1)
+        scales[axis] = 1 + most[1, axis] * (2 * unit(words[_SCALES + axis]) - 1)
+        blur[axis] = most[2, axis] * unit(words[_BLUR + axis])
 
 
 @compiled
@@ -268,10 +276,11 @@ def _map(
     table: Ints,
     units: Floats,
     spacing: Floats,
-) -> tuple[Floats, Floats, Ints]:
-    """Return the maps of a batch's views, and the boxes that its samples are made from."""
-    matrices, offsets = np.empty((cases.size, len(shapes), 3, 3)), np.empty((cases.size, len(shapes), 3))
-    boxes, box = np.empty((cases.size, 2, 3), np.int64), np.empty((2, 3), np.int64)
+    box: Ints,
+    out: tuple[Floats, Floats, Ints],
+) -> None:
+    """Write the maps of a batch's views, and the boxes that its samples are made from."""
+    matrices, offsets, boxes = out
     for i in range(cases.size):
         case = cases[i]
         for view in range(len(shapes)):
@@ -292,4 +301,3 @@ def _map(
             for axis in range(3):
                 boxes[i, 0, axis] = min(box[0, axis], boxes[i, 0, axis]) if view else box[0, axis]
                 boxes[i, 1, axis] = max(box[1, axis], boxes[i, 1, axis]) if view else box[1, axis]
-    return matrices, offsets, boxes

@@ -1,5 +1,9 @@
 """Decoding: table, arithmetic, records and kernel all give the same bits."""
 
+import ctypes
+import mmap
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -166,6 +170,34 @@ def test_kernel_reads_rows_at_any_alignment(cuda_on_cpu: HostCuda, dtype: str, t
     expected = op.decode_volume_ref(raw, records, (3, 4, 16), dtype)
     for one in got if twice else (got,):
         check_bits(one, expected)
+
+
+def between_pages(raw: np.ndarray, at_end: bool) -> np.ndarray:
+    """Return a copy that begins, or ends, at a page that nobody may read: a load there ends the process."""
+    libc, page = ctypes.CDLL(None, use_errno=True), mmap.PAGESIZE
+    libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    inner = -(-raw.nbytes // page) * page
+    memory = np.frombuffer(mmap.mmap(-1, inner + 2 * page), np.uint8)
+    for start in (0, page + inner):
+        assert libc.mprotect(memory.ctypes.data + start, page, 0) == 0
+    copy = memory[page + (inner - raw.nbytes if at_end else 0) :][: raw.nbytes].reshape(raw.shape)
+    copy[...] = raw
+    return copy
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@pytest.mark.skipif(sys.platform != "linux", reason="mprotect by Linux's numbers")
+@pytest.mark.parametrize("at_end", [False, True], ids=["front", "end"])
+def test_kernel_reads_nothing_outside(cuda_on_cpu: HostCuda, at_end: bool) -> None:
+    for stored in ("|u1", "<i2", ">f4", "<f8"):
+        raw, records = aligned_rows((3, 4, 16), [stored])
+        volume = numbers(stored, (3, 4, 37))
+        lead = raw.shape[1] - volume.nbytes if at_end else 0
+        raw[0, lead : lead + volume.nbytes] = np.frombuffer(volume.tobytes(), np.uint8)
+        records[..., 0] += lead - volume.itemsize
+        for dtype in ("float32", "float16"):
+            got = op.decode_volume(between_pages(raw, at_end), records, (3, 4, 16), dtype)
+            check_bits(got, op.decode_volume_ref(raw, records, (3, 4, 16), dtype))
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")

@@ -58,17 +58,17 @@ def draw_pair(seed: np.uint64, number: np.uint64, block: int, purpose: int) -> t
 
 
 @compiled
-def fill_words(seed: np.uint64, number: np.uint64, purpose: int, out: npt.NDArray[np.uint64]) -> None:
-    """Fill an even number of places with 64-bit words, as `dali_cr.rng.draw_words` does.
+def fill_words(seed: np.uint64, number: np.uint64, first: int, purpose: int, out: npt.NDArray[np.uint64]) -> None:
+    """Fill an array with 64-bit words: those of `dali_cr.rng.draw_words` from place 2 * first on.
 
     Parameters
     ----------
     seed, number : uint64
-    purpose : int
+    first, purpose : int
     out : (2 * blocks,) uint64
     """
     for block in range(out.size // 2):
-        out[2 * block], out[2 * block + 1] = draw_pair(seed, number, block, purpose)
+        out[2 * block], out[2 * block + 1] = draw_pair(seed, number, first + block, purpose)
 
 
 @compiled
