@@ -77,7 +77,7 @@ def _checks(out: Path) -> list[Stage]:
 def gpu_tests() -> list[str]:
     """Return the files that have tests for a GPU: to collect all others takes longer than to run these."""
     files = sorted((_ROOT / "tests").rglob("test_*.py"))
-    return [str(path.relative_to(_ROOT)) for path in files if "mark.gpu" in path.read_text(encoding="utf-8")]
+    return [str(path.relative_to(_ROOT)) for path in files if "pytest.mark.gpu" in path.read_text(encoding="utf-8")]
 
 
 def allowances() -> list[str]:
