@@ -20,7 +20,7 @@ from dali_cr.ops.gather import gather_crops, gather_crops_ref
 from dali_cr.ops.launch import as_batch
 from dali_cr.ops.record import VIEW_WORDS
 from dali_cr.ops.swap import check_swaps, swap_in_place, swap_in_place_ref
-from dali_cr.pipeline.graph import Node, external, on_batch, on_gpu
+from dali_cr.pipeline.graph import Node, batches_of, external, on_batch, on_gpu
 from dali_cr.pipeline.multiview import MultiView, finish_batch, finish_batch_ref
 from dali_cr.pipeline.pairs import Pairs
 from dali_cr.pipeline.raw import RawSource
@@ -210,8 +210,7 @@ def finish_views(
 
 def _read(samples: Samples, batch_size: int, threads: int | None) -> tuple[Node, ...]:
     """Return what a source for a GPU gives, as DALI nodes."""
-    source = RawSource(samples, Stream(batch_size), threads=threads)
-    return external(lambda k: tuple(source.batch(k)[name] for name in source.names), len(source.names))
+    return batches_of(RawSource(samples, Stream(batch_size), threads=threads))
 
 
 def _decode_gpu(raw: list[Any], records: list[Any], shape: Triple, dtype: str) -> list[Any]:

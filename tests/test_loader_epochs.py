@@ -14,7 +14,7 @@ import pytest
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 import dali_cr
-from tests.pipeline.test_multiview import RECIPE as VIEWS
+from tests.helpers.recipes import VIEWS
 
 CASES, BATCH = 5, 2
 STEPS, PER_EPOCH = 3, 6

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.ops.record import Affine
 from dali_cr.pipeline.memory import Buffers, Section, cut, size_of
 from dali_cr.pipeline.samples import Arrays, Samples
 from dali_cr.pipeline.source import Batch, Source
@@ -33,7 +31,8 @@ class FinishedSource(Source[Batch]):
         super().__init__(samples, stream, **options)
         self.names = (*samples.names, "sample")
         self._buffers = Buffers()
-        self._affine = cache(self._affine_of)
+        index, normalize = self.planner.index, self.planner.recipe.normalize
+        self._affines = [[affine_map(volume, normalize) for volume in case.volumes] for case in index.cases]
 
     def placeholder(self) -> Arrays:
         """Return zeros."""
@@ -56,7 +55,7 @@ class FinishedSource(Source[Batch]):
         boxes = {i: window.as_box(plans.boxes[i]) for i in group}
         start, stop = window.around(boxes.values())
         for channel, _, raw in read_boxes(self.cache, index.root, index.cases[place], start, stop):
-            affine = self._affine(place, channel)
+            affine = self._affines[place][channel]
             for i, box in boxes.items():
                 self.samples.fill(plans, i, channel, raw[window.slices(box, start)], affine, batch.arrays)
         for i in group:
@@ -65,6 +64,3 @@ class FinishedSource(Source[Batch]):
     def _arrays(self, count: int) -> Arrays:
         sections = (*self.samples.outputs(count), Section("sample", (count,), np.int64))
         return cut(self._buffers.lend(size_of(sections)), sections)
-
-    def _affine_of(self, case: int, channel: int) -> Affine:
-        return affine_map(self.planner.index.cases[case].volumes[channel], self.planner.recipe.normalize)

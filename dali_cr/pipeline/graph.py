@@ -180,7 +180,7 @@ def build_pipeline(source: AnySource, device: str, *, prefetch: int = 2) -> Any:
     """
     pipeline = _pipeline(source, device, source.stream.batch_size, prefetch)
     with pipeline:
-        *outputs, sample = external(lambda k: tuple(source.batch(k)[name] for name in source.names), len(source.names))
+        *outputs, sample = batches_of(source)
         if isinstance(source, RawSource):
             made, count = source.make, len(source.samples.names)
             inputs = outputs if device_number(device) is None else [node.gpu() for node in outputs]
@@ -283,6 +283,16 @@ def external(batch: Callable[[int], tuple[Any, ...]], outputs: int, *, no_copy: 
     return tuple(
         fn.external_source(lambda info: batch(info.iteration), num_outputs=outputs, batch_info=True, no_copy=no_copy)
     )
+
+
+def batches_of(source: AnySource) -> tuple[Node, ...]:
+    """Return the arrays of a source's batches, named as in `source.names`; DALI copies them."""
+
+    def batch(k: int) -> tuple[Any, ...]:
+        arrays = source.batch(k)
+        return tuple(arrays[name] for name in source.names)
+
+    return external(batch, len(source.names))
 
 
 def on_batch(function: Callable[..., Any], *inputs: Node, outputs: int = 1) -> Any:

@@ -37,7 +37,7 @@ TINY = Workload(
     iterations=5,
     batch_size=2,
 )
-CONTENDERS = ["igzip", "igzip-needed", "ours-reader", "ours-loader", "ours-host", "ours-processes", "plain"]
+CONTENDERS = ["igzip", "igzip-needed", "ours-reader", "ours-loader", "ours-host", "plain"]
 CONTENDERS += ["torchio", "monai"]
 
 

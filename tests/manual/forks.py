@@ -32,7 +32,7 @@ from nvidia.dali import fn, pipeline_def
 
 import dali_cr
 from dali_cr.tools.phantom_files import write_phantoms
-from tests.pipeline.test_multiview import RECIPE as VIEWS
+from tests.helpers.recipes import VIEWS
 
 _PATIENCE = 300.0
 """Seconds until a worker is said to hang."""

@@ -27,8 +27,8 @@ VOLUMES = np.zeros((2, 3, 4, 5, 6), np.float32)
 LINES, ONES = VOLUMES.reshape(2, -1), np.ones(2, np.float32)
 SWAPS = np.zeros((2, 1, 3, 3), np.int32)
 SINGLE: list[tuple[Any, ...]] = [
-    (swap._swap, VOLUMES.ravel().view(np.uint32), VOLUMES.shape[2:], SWAPS),
-    (erase._erase, VOLUMES.ravel().view(np.uint32), VOLUMES.shape[2:], SWAPS, np.zeros(6, np.uint32)),
+    (swap.swap_line, VOLUMES.ravel().view(np.uint32), VOLUMES.shape[2:], SWAPS),
+    (erase.erase_line, VOLUMES.ravel().view(np.uint32), VOLUMES.shape[2:], SWAPS, np.zeros(6, np.uint32)),
     (gamma._raise, LINES, ONES, LINES),
     (noise._add, LINES, ONES, np.uint64(0), np.zeros((2, 2), np.uint64)),
     (noise.pair_of, np.uint32(1), np.uint32(1)),
