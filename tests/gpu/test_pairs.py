@@ -15,9 +15,10 @@ from dali_cr.ops import blur, decode, draw, erase, gamma, gather, noise, swap, z
 from dali_cr.ops.record import Affine, make_gather_record, make_record
 from dali_cr.plan.swaps import draw_batch
 from tests.helpers.decoding import ORDERED, aligned_rows, check_bits
+from tests.helpers.recipes import PAIRS as RECIPE
+from tests.helpers.recipes import PAIRS_OF as RECIPES
 from tests.helpers.volumes import random_numbers
 from tests.ops.test_draw import NUMBERS, SIZES
-from tests.pipeline.test_graph import RECIPE, RECIPES
 
 pytestmark = pytest.mark.gpu
 cupy: Any = pytest.importorskip("cupy", reason="the GPU's tests need CuPy", exc_type=ImportError)

@@ -1,14 +1,22 @@
 """Views on a GPU: the bits that the CPU gives, whatever is kept there."""
 
+from typing import Any
+
 import pytest
 
 import dali_cr
 from dali_cr import Views
-from tests.pipeline.test_multiview import INDEXES, RECIPES
-from tests.test_view_loader import loader
+from tests.helpers.recipes import INDEXES
+from tests.helpers.recipes import VIEWS_OF as RECIPES
 
 pytestmark = pytest.mark.gpu
 pytest.importorskip("cupy", reason="the GPU's tests need CuPy", exc_type=ImportError)
+
+
+def loader(index: dali_cr.Index, *, recipe: Views, **options: Any) -> dali_cr.Loader:
+    return dali_cr.Loader(index, recipe, **{"device": "cpu", "seed": 5, **options})
+
+
 NAMES = ("view", "target", "local")
 
 
