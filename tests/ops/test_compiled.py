@@ -18,10 +18,11 @@ import pytest
 from dali_cr.ops import blur, compiled, decode, elementary, erase, gamma, noise, philox, swap, zscore
 from dali_cr.ops.compiled import Compiled, cache_folder, source_key
 from dali_cr.ops.cpu import interpolate
-from dali_cr.plan import swaps
+from dali_cr.plan import boxes, crops, foreground, swaps, views
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES: tuple[Any, ...] = (blur, decode, elementary, erase, gamma, interpolate, noise, philox, swap, zscore, swaps)
+OPS: tuple[Any, ...] = (blur, decode, elementary, erase, gamma, interpolate, noise, philox, swap, zscore)
+MODULES: tuple[Any, ...] = (*OPS, boxes, crops, foreground, swaps, views)
 """All that have compiled functions."""
 
 VOLUMES = np.zeros((2, 3, 4, 5, 6), np.float32)
