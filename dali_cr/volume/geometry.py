@@ -183,6 +183,23 @@ class Geometry:
         return np.ndarray(shape, dtype, data.data, self.data_offset + first * dtype.itemsize, strides)
 
 
+def voxel_sizes(affine: npt.ArrayLike) -> tuple[float, float, float]:
+    """Return the voxel size in mm along (D, H, W) of an affine from (x, y, z), rounded to six decimals or digits.
+
+    Parameters
+    ----------
+    affine : (4, 4) float
+
+    Examples
+    --------
+    >>> voxel_sizes(np.diag([0.5, 1.0, 2.0, 1.0]))
+    (2.0, 1.0, 0.5)
+    """
+    norms = np.linalg.norm(np.asarray(affine, np.float64)[:3, :3], axis=0)[::-1]
+    d, h, w = (round(n, 6) if n >= 0.1 else float(f"{n:.6g}") for n in norms.tolist())
+    return d, h, w
+
+
 def _in_order(triple: tuple[Number, Number, Number], order: Triple) -> tuple[Number, Number, Number]:
     """Return three things in another order."""
     return triple[order[0]], triple[order[1]], triple[order[2]]

@@ -1,0 +1,98 @@
+"""What a brick store holds: raw voxels on the canonical grid, their geometry, and which file they came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dali_cr.volume.geometry import DTYPES
+from dali_cr.volume.nifti import UNITS
+
+Affine = tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Original:
+    """The file or files that a store was made from.
+
+    Attributes
+    ----------
+    path : str
+        Relative to the folder that was packed, with forward slashes. Names of cases are made of it.
+    sha256 : str
+        64 hexadecimal digits; of the file's bytes, of a pair as `dali_cr.index.volumes.Volume.sha256` has it.
+    size : int
+        In bytes.
+    mtime_ns : int
+        Time of change.
+    """
+
+    path: str
+    sha256: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, eq=False)
+class StoreContents:
+    """All that `write_store` writes.
+
+    Attributes
+    ----------
+    voxels : (C, D, H, W) of one of `DTYPES`
+        Raw numbers on the canonical (RAS+) grid, in any byte order and with any strides (a view is not copied).
+    affine : (4, 4) tuple of float
+        Canonical voxel index (x, y, z) to world, mm, RAS+.
+    original : Original
+    slope, intercept : float
+        value = raw * slope + intercept.
+    orientation : str
+        The original's own axes, such as "LPS": `unpack` writes voxels along them. "XYZ" of what has no anatomical axes.
+    unit : str
+        In which the original gives lengths, one of `dali_cr.volume.nifti.UNITS`.
+    header : bytes
+        The original's NIfTI header (348 or 540 bytes, in its byte order), or none of it (b"").
+    extensions : int
+        How many header extensions of the original are left out.
+
+    Raises
+    ------
+    ValueError
+        If shape, dtype, affine, orientation or unit are not as above.
+    """
+
+    voxels: npt.NDArray[Any]
+    affine: Affine
+    original: Original
+    slope: float = 1.0
+    intercept: float = 0.0
+    orientation: str = "RAS"
+    unit: str = "mm"
+    header: bytes = b""
+    extensions: int = 0
+
+    def __post_init__(self) -> None:
+        if self.voxels.ndim != 4 or not self.voxels.size:
+            raise ValueError(f"voxels: expected (C, D, H, W) with at least one voxel, got {self.voxels.shape}")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"voxels: expected one of the dtypes {', '.join(DTYPES)}, got {self.voxels.dtype}")
+        matrix = np.array(self.affine, np.float64)
+        if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.linalg.det(matrix):
+            raise ValueError(f"affine: expected an invertible (4, 4) matrix of finite numbers, got {self.affine}")
+        if not np.isfinite([self.slope, self.intercept]).all() or not self.slope:
+            raise ValueError(f"scaling: expected finite numbers and no slope 0, got {self.slope, self.intercept}")
+        if sorted(self.orientation.translate(_WORLD)) != ["x", "y", "z"]:
+            raise ValueError(f"orientation: expected letters such as 'LPS', or 'XYZ', got {self.orientation!r}")
+        if self.unit not in UNITS:
+            raise ValueError(f"unit: expected one of {', '.join(UNITS)}, got {self.unit!r}")
+
+    @property
+    def dtype(self) -> str:
+        """The dtype's name, without byte order."""
+        return str(self.voxels.dtype.newbyteorder("=").name)
+
+
+_WORLD = str.maketrans("RLAPSIXYZ", "xxyyzzxyz")
