@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.index.cases import Index, refuse_empty
-from dali_cr.ops.compiled import compiled
 from dali_cr.ops.cpu.philox import below, fill_words, unit
 from dali_cr.plan.boxes import (
     ROUNDS,
@@ -32,6 +31,7 @@ from dali_cr.plan.swaps import SwapSampler
 from dali_cr.plan.window import shape_at
 from dali_cr.recipe.checks import AXES
 from dali_cr.recipe.views import GLOBALS, Views
+from dali_cr.system.compiled import compiled
 
 Singles = npt.NDArray[np.float32]
 Words = npt.NDArray[np.uint64]

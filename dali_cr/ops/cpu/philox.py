@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr import rng
-from dali_cr.ops.compiled import compiled
+from dali_cr.system.compiled import compiled
 
 _ROUNDS = rng.ROUNDS
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
