@@ -36,7 +36,7 @@ _MOST_PROCESSES = 8
 _ALONE = "test_memory_stays_flat"
 """The test that looks at the memory in use on the GPU, by whomever."""
 
-_OF_A_GPU = re.compile(r"mark\.gpu|\beach_device\b")
+_OF_A_GPU = re.compile(r"pytest\.mark\.gpu|\beach_device\b")
 """What a file with tests for a GPU has: their mark, or the fixture that has it."""
 
 _IGNORED = ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning", "UserWarning")

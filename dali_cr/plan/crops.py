@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.index.cases import Index, refuse_empty
-from dali_cr.ops.compiled import compiled
 from dali_cr.ops.cpu.philox import draw_pair, fill_words
 from dali_cr.plan.boxes import Flags, Floats, Ints, find_reach
 from dali_cr.plan.foreground import EDGES, LENGTHS, ORIGIN_WORDS, SHAPE, Foreground, Sums, draw_origin, table_of
@@ -21,6 +20,7 @@ from dali_cr.plan.swaps import SwapSampler
 from dali_cr.plan.window import shape_at
 from dali_cr.recipe.checks import AXES
 from dali_cr.recipe.restoration import Restoration
+from dali_cr.system.compiled import compiled
 
 _ORIGIN, _FLIP = int(rng.Purpose.ORIGIN), int(rng.Purpose.FLIP)
 
