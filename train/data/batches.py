@@ -44,7 +44,7 @@ class Labelled:
         """Go on with the loader's first batch that was not delivered yet, without end."""
         for batch in self.loader.stream():
             image = batch["target"]
-            truths = [self._truth(plan) for plan in self._planner.draw(batch["sample"].numpy())]
+            truths = [self._truth(plan) for plan in self._planner.plan(batch["sample"].numpy())]
             stacked = {name: torch.from_numpy(np.stack([truth[name] for truth in truths])) for name in truths[0]}
             moved = {name: tensor.to(image.device) for name, tensor in stacked.items()}
             yield {"image": image, "sample": batch["sample"], **moved}
