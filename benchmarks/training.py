@@ -108,11 +108,11 @@ def train(workload: Workload, index: Index, options: argparse.Namespace, scratch
 
 def config_of(workload: Workload, index: Index, options: argparse.Namespace, scratch: Path) -> Any:
     """Return the trainer's configuration for a workload."""
-    from train.pretrain import Config
+    from train.methods.restoration import RestorationConfig
 
     path = scratch / "index.json"
     index.save(path)
-    return Config(
+    return RestorationConfig(
         index=path,
         out=scratch / "run",
         crop=workload.crop,

@@ -73,14 +73,14 @@ from .run.checkpoint import check_steps, load_state, read_state, take_up, write_
 from .run.clock import Lap
 from .run.device import choose_device, device_name
 from .run.exits import Refused
-from .run.folder import kind_of, plain, write_config
+from .run.folder import kind_of, write_config
 from .run.loop import Loop, Schedule
 from .run.optimizer import build_optimizer, learning_rate, update
 from .run.record import Record
 from .start.command import asked, end, own, program, start
 from .start.resumed import find_out, find_resumed, parse, settings_of
 from .start.trained import compare_channels, describe_data, read_trained
-from .tasks.config import FREE, Classify, Config, Localize, Segment
+from .tasks.config import Classify, Config, Localize, Segment
 from .tasks.targets import Supervised, find_shared, open_task
 from .tasks.task import Scores, Task, View, refuse_larger
 from .tasks.transfer import Fit, Init, check_fit, load_fit, read_init
@@ -443,9 +443,8 @@ def main(config: Config) -> dict[str, Any]:
     Stopped, FloatingPointError, dali_cr.VolumeError
         See `train`.
     """
-    fixed = [name for name in plain(config) if name not in FREE]
     with own(config.out):
-        run, report = start(config, config.task, fixed, lambda earlier: prepare(config, earlier))
+        run, report = start(config, config.task, lambda earlier: prepare(config, earlier))
         if report is not None:
             return report
         print("\n".join(introduce(run)), flush=True)

@@ -62,13 +62,13 @@ from dali_cr.volume.images import is_image
 from .data.cases import find_index, refused_files
 from .data.split import PARTS, Split, load_split
 from .data.subjects import count_subjects, find_lookalikes, subjects_of
-from .methods.config import Config, RecipeName
+from .methods.config import PretrainConfig, RecipeName
 from .methods.evaluation import SEED
 from .methods.method import Measured, Method
-from .methods.pcrlv2.config import ViewConfig
+from .methods.pcrlv2.config import Pcrlv2Config
 from .methods.pcrlv2.method import Pcrlv2
 from .methods.preview import Origin, draw_restored
-from .methods.restoration import Restoration
+from .methods.restoration import Restoration, RestorationConfig
 from .networks.weights import export_weights
 from .output.files import write_json
 from .run import ranks
@@ -83,17 +83,20 @@ from .run.record import Record
 from .start.command import asked, end, own, program, start
 from .start.resumed import find_out, find_resumed, parse, settings_of
 
-__all__ = ["Config", "Refused", "Run", "Stopped", "command_line", "main", "prepare", "train"]
+__all__ = ["Refused", "RestorationConfig", "Run", "Stopped", "command_line", "main", "prepare", "train"]
 
 METHODS: dict[RecipeName, Callable[[Any, int], Method]] = {"restoration": Restoration, "pcrlv2": Pcrlv2}
 """From the name of a recipe to its method, which is made from (config, channels of a case)."""
+
+SETTINGS: dict[RecipeName, type[PretrainConfig]] = {"restoration": RestorationConfig, "pcrlv2": Pcrlv2Config}
+"""From the name of a recipe to the class of its settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """All that was found and chosen before the first step."""
 
-    config: Config
+    config: PretrainConfig
     device: torch.device
     index: dali_cr.Index
     training: dali_cr.Index
@@ -108,12 +111,12 @@ class Run:
     """The checkpoint to go on from."""
 
 
-def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
+def prepare(config: PretrainConfig, earlier: dict[str, Any] | None = None) -> Run:
     """Look at the data, build everything, and refuse what cannot work; then the first process writes what is known.
 
     Parameters
     ----------
-    config : Config
+    config : PretrainConfig
     earlier : dict, optional
         The config.json of the run to go on with.
     """
@@ -160,7 +163,7 @@ def _by_subject(earlier: dict[str, Any] | None) -> bool:
 
 
 def _hold_out(
-    config: Config, index: dali_cr.Index, split: Split | None, earlier: dict[str, Any] | None
+    config: PretrainConfig, index: dali_cr.Index, split: Split | None, earlier: dict[str, Any] | None
 ) -> tuple[dali_cr.Index, ...]:
     """Return the cases to train on and those to measure on, the cases of a subject together."""
     subjects = subjects_of([case.name for case in index.cases], split.subject if split else None)
@@ -169,7 +172,13 @@ def _hold_out(
 
 
 def build_loader(
-    index: dali_cr.Index, config: Config, method: Method, device: torch.device, seed: int, *, alone: bool = False
+    index: dali_cr.Index,
+    config: PretrainConfig,
+    method: Method,
+    device: torch.device,
+    seed: int,
+    *,
+    alone: bool = False,
 ) -> dali_cr.Loader:
     """Return the loader of this process's samples of an index, or of all samples for a process that is alone."""
     return dali_cr.Loader(
@@ -314,13 +323,13 @@ def train(run: Run) -> dict[str, Any]:
     return report
 
 
-def begin(config: Config, *, begun: bool = False) -> tuple[Any, dict[str, Any] | None]:
+def begin(config: PretrainConfig, *, begun: bool = False) -> tuple[Any, dict[str, Any] | None]:
     """Prepare a run, or return the report of a finished one; see `train.start.command.start`."""
     config = replace(config, resume=config.resume or begun)
-    return start(config, "pretrain", config.fixed, lambda earlier: prepare(config, earlier), begun=begun)
+    return start(config, "pretrain", lambda earlier: prepare(config, earlier), begun=begun)
 
 
-def main(config: Config) -> dict[str, Any]:
+def main(config: PretrainConfig) -> dict[str, Any]:
     """Run the whole of it and return the report; of a finished run, only report.
 
     Raises
@@ -346,7 +355,7 @@ def main(config: Config) -> dict[str, Any]:
         return train(run)
 
 
-def read_settings(arguments: Sequence[str]) -> Config:
+def read_settings(arguments: Sequence[str]) -> PretrainConfig:
     """Return the settings of a command line; what a resumed run was given and is not typed is as it was.
 
     Raises
@@ -354,23 +363,21 @@ def read_settings(arguments: Sequence[str]) -> Config:
     ValueError
         If the run to resume is of another kind.
     """
+    words = argparse.ArgumentParser(program("pretrain"), add_help=False, allow_abbrev=False)
+    words.add_argument("--recipe", choices=SETTINGS)
+    typed, others = words.parse_known_args(arguments)
+    recipe: RecipeName = typed.recipe or "restoration"
     about, out = find_resumed(arguments), find_out(arguments)[0]
-    words = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    words.add_argument("--recipe")
-    recipe = words.parse_known_args(arguments)[0].recipe
+    known = None
     if about and out:
         if kind_of(about) != "pretrain":
             raise ValueError(f"resume: wanted a pretrain run in {out}, a {kind_of(about)} run is there")
-        was = about["config"]["recipe"]
-        if recipe not in (None, was):
+        was: RecipeName = about["config"]["recipe"]
+        if typed.recipe not in (None, was):
             raise ValueError(f"resume: wanted the settings of the run in {out}: recipe was {was}, {recipe} came")
-        recipe = was
-    settings: type[Config] = Config
-    prog = program("pretrain")
-    if recipe == ViewConfig.method:
-        prog, settings = f"{prog} --recipe {ViewConfig.method}", ViewConfig
-    known = settings_of(settings, about, out) if about and out else None
-    config = parse(settings, prog, arguments, known)
+        recipe, known = was, settings_of(SETTINGS[was], about, out)
+    prog = program("pretrain") + (f" --recipe {recipe}" if recipe != "restoration" else "")
+    config = parse(SETTINGS[recipe], prog, others, known)
     return config.follow(known) if known else config
 
 

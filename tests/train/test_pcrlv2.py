@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from tests.helpers import finetuning, signalled
 from train import finetune, pretrain
 from train.methods.pcrlv2.comparison import draw_levels
-from train.methods.pcrlv2.config import ViewConfig
+from train.methods.pcrlv2.config import Pcrlv2Config
 from train.methods.pcrlv2.evaluation import best_line, evaluate_views
 from train.methods.pcrlv2.method import Pcrlv2, fading
 from train.methods.pcrlv2.pyramid import Pyramid, enlarge
@@ -312,7 +312,7 @@ def data(tmp_path_factory):
 @pytest.fixture
 def config(data, tmp_path):
     """A run of a few steps, for `main`."""
-    return ViewConfig(data=(data / "images",), split=data / "splits.json", out=tmp_path / "run", steps=4, **SMALL)
+    return Pcrlv2Config(data=(data / "images",), split=data / "splits.json", out=tmp_path / "run", steps=4, **SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -462,7 +462,7 @@ def test_sgd_as_published(config):
 
 
 def test_defaults_are_the_published_ones(tmp_path):
-    config = ViewConfig(data=(tmp_path,), out=tmp_path / "run")
+    config = Pcrlv2Config(data=(tmp_path,), out=tmp_path / "run")
     assert (config.lr, config.weight_decay, config.warmup, config.clip) == (1e-3, 1e-4, 0.0, 0.0)
     assert (config.batch_size, config.epochs, config.epoch_samples) == (32, 240, 16)
     assert config.comparison_weight == 1
@@ -503,16 +503,11 @@ def test_refuses_to_mix_two_runs(config, change, says):
     [
         ({"batch_size": 1}, "batch_size: wanted at least 2"),
         ({"network": "dynunet"}, "network: wanted nsunet"),
-        ({"pretext": "inpaint"}, "pretext: wanted swap with --recipe pcrlv2"),
         ({"normalize": "zscore"}, "normalize: views are restored to targets of 0...1"),
         ({"crop": (16, 16, 20)}, "multiples of 8, got 20 along W"),
         ({"local_crop": (8, 8, 12)}, "local_crop: wanted multiples of 8, got 8 8 12"),
         ({"epochs": 0.0}, "epochs: wanted a number above 0"),
-        ({"recipe": "restoration"}, "recipe: wanted pcrlv2 for a ViewConfig"),
         ({"clip": -1.0}, "clip: wanted"),
-        ({"configuration": "2d"}, "configuration: wanted 3d_fullres with --recipe pcrlv2"),
-        ({"every": 2}, "every: wanted 1 with --recipe pcrlv2"),
-        ({"plans": Path("plans.json")}, "plans: wanted None with --recipe pcrlv2"),
         ({"comparison_weight": -1.0}, "comparison_weight: wanted a number of at least 0"),
         ({"dims": 2}, "crop: wanted one voxel along D with --dims 2, as 1 16 16"),
         ({"dims": 2, "crop": (1, 16, 16)}, "sizes: wanted 1 along D"),
@@ -535,11 +530,6 @@ def test_the_command_line_knows_the_settings_of_its_recipe_alone(data, tmp_path,
         pretrain.command_line(["--recipe", "pcrlv2", "--data", str(data), "--out", str(tmp_path / "run"), option, "D"])
     assert ended.value.code == 2
     assert f"Unrecognized options: {option}" in capsys.readouterr().err
-
-
-def test_settings_of_restoration_are_no_settings_of_views(data, tmp_path):
-    with pytest.raises(ValueError, match="recipe: wanted restoration for a Config, got pcrlv2"):
-        pretrain.Config(data=(data,), out=tmp_path / "run", recipe="pcrlv2")
 
 
 def test_the_head_of_the_paper_trains_too(config):

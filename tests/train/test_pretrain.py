@@ -15,7 +15,6 @@ from pathlib import Path
 import matplotlib.image
 import pytest
 import torch
-import tyro
 from safetensors.torch import load_file
 
 import dali_cr
@@ -24,7 +23,7 @@ from tests.helpers import signalled
 from train import pretrain
 from train.methods.evaluation import evaluate
 from train.networks.build import build_network
-from train.pretrain import Config, Refused
+from train.pretrain import Refused, RestorationConfig
 from train.run import checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -82,7 +81,7 @@ def whole(command, tmp_path_factory):
 @pytest.fixture
 def config(data, tmp_path):
     """A run of a few steps, for `main`."""
-    return Config(
+    return RestorationConfig(
         data=(data,),
         out=tmp_path / "run",
         crop=(16, 16, 16),
@@ -255,7 +254,8 @@ def test_the_same_data_may_lie_elsewhere_at_a_resume(config, data, tmp_path):
         ({"patch": (2, 3), "crop": (16, 16, 24)}, "crop was [16, 16, 16], [16, 16, 24] came; patch was [2, 4]"),
         ({"normalize": "percentile"}, "normalize was zscore, percentile came"),
         ({"filters": 4}, "filters was 2, 4 came"),
-        ({"seed": 1, "held_out": 0.5}, "held_out was 0.1, 0.5 came; seed was 0, 1 came"),
+        ({"part": "val"}, "part was pool, val came"),
+        ({"seed": 1, "held_out": 0.5}, "seed was 0, 1 came; held_out was 0.1, 0.5 came"),
         ({"exclude": ("*_004*",)}, "of 5 cases; 4 came, phantom_004.nii.gz is gone"),
         ({"resume": False}, "--resume goes on"),
     ],
@@ -442,8 +442,8 @@ def test_every_flag_is_understood_as_written(tmp_path):
         "--lr 1e-3 --warmup 0.1 --weight-decay 0 --clip 2 --seed 3 --device cpu --threads 2 --on-error skip "
         "--deterministic --checkpoint-every 50 --log-every 5 --evaluate-every 25 --evaluate-samples 64"
     )
-    config = tyro.cli(Config, args=line.split(), config=(tyro.conf.FlagCreatePairsOff,))
-    assert config == Config(
+    config = pretrain.read_settings(line.split())
+    assert config == RestorationConfig(
         data=(Path("a"), Path("b")),
         out=Path("r"),
         resume=True,

@@ -13,8 +13,8 @@ import pytest
 
 from tests.helpers.finetuning import classify, localize, segment
 from train import finetune, pretrain
-from train.methods.pcrlv2.config import ViewConfig
-from train.pretrain import Config
+from train.methods.pcrlv2.config import Pcrlv2Config
+from train.pretrain import RestorationConfig
 from train.run.checkpoint import check_steps
 from train.run.folder import plain
 from train.start.resumed import parse, settings_of
@@ -107,15 +107,27 @@ def test_data_that_changed_are_named(data, tmp_path, of, capsys):
 
 
 CONFIGS = [
-    Config(data=(Path("/d"), Path("/e")), out=Path("/o"), patch=(1, 2, 3, 4, 5, 6), normalize=("window", -5.5, 0.1)),
-    Config(out=Path("/o"), index=Path("/i.json"), flips=(), lr=0.1 + 0.2, held_out=1 / 3, cache=("host:1GB",)),
-    Config(data=(Path("/d"),), out=Path("/o"), spacing=(1.0, 0.7, 0.7), deterministic=True, threads=3, pattern=("*",)),
-    ViewConfig(data=(Path("/d"),), out=Path("/o"), sizes=((32, 64, 64), (40, 64, 64)), epochs=3.5),
+    RestorationConfig(
+        data=(Path("/d"), Path("/e")), out=Path("/o"), patch=(1, 2, 3, 4, 5, 6), normalize=("window", -5.5, 0.1)
+    ),
+    RestorationConfig(
+        out=Path("/o"), index=Path("/i.json"), flips=(), lr=0.1 + 0.2, held_out=1 / 3, cache=("host:1GB",)
+    ),
+    RestorationConfig(
+        data=(Path("/d"),), out=Path("/o"), spacing=(1.0, 0.7, 0.7), deterministic=True, threads=3, pattern=("*",)
+    ),
+    Pcrlv2Config(data=(Path("/d"),), out=Path("/o"), sizes=((32, 64, 64), (40, 64, 64)), epochs=3.5),
     segment(Path("/d"), Path("/o"), regions=("a=1+2", "b=1"), keep_empty=True, spacing=(1.0, 2.0, 3.0)),
     segment(Path("/d"), Path("/o"), spacing="own", names=None, fractions=(0.5, 0.25, 0.25), crop=None),
     localize(Path("/d"), Path("/o"), shrink=(2, 2, 1), topology=(16, 16, 16)),
     classify(Path("/d"), Path("/o"), multilabel=True, columns=("even", "third"), init="/runs/a"),
 ]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)
+def test_a_setting_is_fixed_unless_it_is_marked(config):
+    assert {"crop", "flips", "normalize", "network", "filters", "seed"} <= {*config.fixed}
+    assert not {"data", "out", "device", "resume", "steps", "batch_size", "lr", "evaluate_every"} & {*config.fixed}
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)
@@ -129,7 +141,7 @@ def test_settings_come_back_from_a_config_json(config):
 
 
 def test_other_epochs_make_other_steps_and_typed_steps_stay():
-    earlier = ViewConfig(data=(Path("/d"),), out=Path("/o"), epochs=2.0, steps=100)
+    earlier = Pcrlv2Config(data=(Path("/d"),), out=Path("/o"), epochs=2.0, steps=100)
     assert replace(earlier, batch_size=4).follow(earlier).steps == 100
     assert replace(earlier, epochs=3.0).follow(earlier).steps is None
     assert replace(earlier, epochs=3.0, steps=120).follow(earlier).steps == 120
