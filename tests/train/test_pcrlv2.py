@@ -4,12 +4,9 @@ import doctest
 import importlib
 import itertools
 import json
-import os
 import signal
-import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import matplotlib.image
 import numpy as np
@@ -19,6 +16,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from tests.helpers import finetuning, signalled
+from tests.helpers.runs import metrics, run_to_its_end, steps_done, timeless
 from train import finetune, pretrain
 from train.methods.pcrlv2.comparison import draw_levels
 from train.methods.pcrlv2.config import Pcrlv2Config
@@ -32,7 +30,6 @@ from train.predict import main as predict
 from train.pretrain import Refused
 from train.report.curves import draw_views
 
-ROOT = Path(__file__).parents[2]
 TERMS = ["restoration", "comparison", "restoration_of_level", "comparison_of_locals"]
 LOCALS = 2
 
@@ -330,27 +327,6 @@ def whole(command, tmp_path_factory):
     done = run_to_its_end([*command, "--out", out])
     assert done.returncode == 0, done.stderr
     return out, done.stdout
-
-
-def run_to_its_end(command):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-
-
-def metrics(out):
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-
-
-def steps_done(out):
-    try:
-        return max((line["step"] for line in metrics(out) if "loss" in line), default=-1)
-    except (FileNotFoundError, json.JSONDecodeError):
-        return -1
-
-
-def timeless(out):
-    """The curves without what the clock wrote."""
-    return [{k: v for k, v in line.items() if k not in ("pairs_per_s", "data_wait_share")} for line in metrics(out)]
 
 
 def test_a_run_leaves_what_any_pretraining_leaves(whole):

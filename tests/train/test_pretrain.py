@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,13 +19,13 @@ from safetensors.torch import load_file
 import dali_cr
 from dali_cr.tools.phantom_files import write_phantoms
 from tests.helpers import signalled
+from tests.helpers.runs import metrics, run_to_its_end, steps_done, stop_at
 from train import pretrain
 from train.methods.evaluation import evaluate
 from train.networks.build import build_network
 from train.pretrain import Refused, RestorationConfig
 from train.run import checkpoint
 
-ROOT = Path(__file__).parents[2]
 STEPS = 60
 FILES = {
     "checkpoint.pt",
@@ -39,10 +38,6 @@ FILES = {
     "report.json",
 }
 REPORT = ["run", "steps", "restoration_gain", "mse", "psnr", "pairs_per_s", "data_wait_share", "device"]
-
-
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-"""Of the runs that are compared: with nets this small, threads that wait for each other cost most of the time."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -94,22 +89,6 @@ def config(data, tmp_path):
         device="cpu",
         threads=2,
     )
-
-
-def run_to_its_end(command):
-    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-
-
-def metrics(out):
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-
-
-def steps_done(out):
-    """The last step a run has written down, -1 for none."""
-    try:
-        return max((line["step"] for line in metrics(out) if "loss" in line), default=-1)
-    except (FileNotFoundError, json.JSONDecodeError):
-        return -1
 
 
 def test_the_last_line_is_the_report(whole):
@@ -199,17 +178,10 @@ def test_a_run_that_was_ended_and_resumed_has_the_same_bytes(whole, command, tmp
 
 def test_stopped_at_a_step_that_measures_it_is_measured_at_the_resume(config, monkeypatch):
     config = replace(config, evaluate_every=2, log_every=1)
-    take = pretrain.take_step
-
-    def stop_at_2(run, optimizer, step, batch):
-        if step == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return take(run, optimizer, step, batch)
-
-    monkeypatch.setattr(pretrain, "take_step", stop_at_2)
+    stop_at(monkeypatch, 2)
     with pytest.raises(pretrain.Stopped):
         pretrain.main(config)
-    monkeypatch.setattr(pretrain, "take_step", take)
+    monkeypatch.undo()
     assert [line["step"] for line in metrics(config.out) if "restoration_gain" in line] == [0]
     pretrain.main(replace(config, resume=True))
     assert [line["step"] for line in metrics(config.out) if "restoration_gain" in line] == [0, 2, 4]

@@ -38,12 +38,10 @@ class PretrainConfig(RunSettings, ABC):
 
     filters: int | None = None
     """Channels of the network's first level; 16 of a dynunet and 64 of the others if not given."""
-    evaluate_every: int | None = field(default=None, metadata=MAY_CHANGE)
-    """Steps between measurements on the held-out cases; a tenth of all, but at least 100, if not given."""
     evaluate_samples: int = field(default=32, metadata=MAY_CHANGE)
     """Held-out samples to measure on."""
 
-    counts: ClassVar[tuple[str, ...]] = (*RunSettings.counts, "filters", "evaluate_every", "evaluate_samples")
+    counts: ClassVar[tuple[str, ...]] = (*RunSettings.counts, "filters", "evaluate_samples")
 
     def __post_init__(self) -> None:
         """Refuse what can be seen to be wrong without looking at the data."""

@@ -106,8 +106,15 @@ class RunSettings(DataSettings):
     """Steps between checkpoints."""
     log_every: int = field(default=10, metadata=MAY_CHANGE)
     """Steps between lines in metrics.jsonl; the GPU is waited for only then."""
+    evaluate_every: int | None = field(default=None, metadata=MAY_CHANGE)
+    """Steps between measurements on cases that are not trained on; if not given a tenth of all in pre-training, a
+    quarter in fine-tuning, but at least 100."""
 
-    counts: ClassVar[tuple[str, ...]] = ("steps", "batch_size", "threads", "checkpoint_every", "log_every")
+    counts: ClassVar[tuple[str, ...]] = (
+        *("steps", "batch_size", "threads", "checkpoint_every", "log_every", "evaluate_every"),
+    )
+    measurements: ClassVar[int] = 10
+    """Of a run, where no --evaluate-every is given."""
 
     def __post_init__(self) -> None:
         """Refuse what can be seen to be wrong without looking at the data."""
@@ -124,6 +131,11 @@ class RunSettings(DataSettings):
     def fixed(self) -> tuple[str, ...]:
         """Settings that a resumed run must not change."""
         return tuple(setting.name for setting in fields(self) if not setting.metadata.get("may_change"))
+
+    @property
+    def evaluation_interval(self) -> int:
+        """Steps between measurements."""
+        return self.evaluate_every or max(100, self.steps // self.measurements)
 
     def steps_known(self, earlier: dict[str, Any]) -> int | None:
         """Return the steps to train, as far as they are known from the config.json of the run to go on with."""

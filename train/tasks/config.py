@@ -61,17 +61,13 @@ class Config(PlanSettings, ABC):
     """Crops a step."""
     steps: int = field(default=1000, metadata=MAY_CHANGE)
     """Steps to train."""
-    evaluate_every: int | None = field(default=None, metadata=MAY_CHANGE)
-    """Steps between measurements on val; a quarter of all, but at least 100, if not given."""
     evaluate_cases: int = field(default=8, metadata=MAY_CHANGE)
     """Cases of val to measure on."""
     score: Literal["test", "val"] = field(default="test", metadata=MAY_CHANGE)
     """Which part the last weights are scored on: val to choose settings by, test when they are chosen."""
 
-    counts: ClassVar[tuple[str, ...]] = (
-        *PlanSettings.counts,
-        *("cases", "filters", "evaluate_every", "evaluate_cases"),
-    )
+    counts: ClassVar[tuple[str, ...]] = (*PlanSettings.counts, "cases", "filters", "evaluate_cases")
+    measurements: ClassVar[int] = 4
 
     def __post_init__(self) -> None:
         """Refuse what can be seen to be wrong without looking at the data."""

@@ -15,7 +15,6 @@ from tests.helpers.finetuning import classify, localize, segment
 from train import finetune, pretrain
 from train.methods.pcrlv2.config import Pcrlv2Config
 from train.pretrain import RestorationConfig
-from train.run.checkpoint import check_steps
 from train.run.folder import plain
 from train.start.resumed import parse, settings_of
 
@@ -154,7 +153,7 @@ def interrupt(*_, **__):
 def test_ctrl_c_in_the_first_evaluation_and_the_same_command_again(data, tmp_path, monkeypatch, capsys):
     words = started(data, tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr(pretrain, "measure", interrupt)
+        patch.setattr(pretrain.Run, "measure", interrupt)
         assert pretrain.command_line(words) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "pretrain: stopped by SIGINT; the same command starts again"
     assert "config.json" in os.listdir(tmp_path / "run")
@@ -166,7 +165,7 @@ def test_ctrl_c_in_the_first_evaluation_and_the_same_command_again(data, tmp_pat
 def test_a_run_without_a_checkpoint_is_none_and_other_files_are_not_touched(data, tmp_path, monkeypatch, capsys):
     words = started(data, tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr(pretrain, "measure", interrupt)
+        patch.setattr(pretrain.Run, "measure", interrupt)
         pretrain.command_line(words)
     (tmp_path / "run" / "thesis.txt").write_text("all of it")
     capsys.readouterr()
@@ -221,8 +220,7 @@ def test_resuming_without_a_run_and_without_data_is_one_line(
     assert "give --data to start one" in line
 
 
-def test_fewer_steps_than_a_run_has_are_refused(tmp_path: Path) -> None:
-    check_steps(None, 1, tmp_path)
-    check_steps({"step": 5}, 5, tmp_path)
-    with pytest.raises(ValueError, match="steps: expected at least 5, .* got 4"):
-        check_steps({"step": 5}, 4, tmp_path)
+def test_fewer_steps_than_a_run_has_are_refused(run, capsys):
+    (run / "report.json").unlink()
+    assert pretrain.command_line(["--resume", "--out", str(run), "--steps", "1"]) == 2
+    assert f"steps: expected at least 2, the steps that the checkpoint in {run} has, got 1" in capsys.readouterr().err
