@@ -36,6 +36,7 @@ __all__ = [
     "VolumeError",
     "draw_swaps",
     "fn",
+    "import_volumes",
     "read_volume",
     "restoration_pipeline",
     "scan",
@@ -45,10 +46,15 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs DALI only when it is asked for: the rest works without."""
+    """Import what needs DALI, and commands, only when it is asked for: the rest works without."""
     import importlib
 
-    homes = {"Loader": "loader", "restoration_pipeline": "pipeline.graph", "fn": "fn"}
+    homes = {
+        "Loader": "loader",
+        "restoration_pipeline": "pipeline.graph",
+        "fn": "fn",
+        "import_volumes": "tools.importers.run",
+    }
     if name not in homes:
         raise AttributeError(f"module 'dali_cr' has no attribute {name!r}")
     module = importlib.import_module(f"dali_cr.{homes[name]}")

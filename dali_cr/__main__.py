@@ -8,6 +8,7 @@
     python -m dali_cr preview scans/ -o preview.png --recipe pcrlv2 --normalize percentile
     python -m dali_cr preview scans/ -o preview.png --crop 1 224 224 --slices-axis D --slices-every 3
     python -m dali_cr preview pictures/ --pattern "**/*.png" -o preview.png --crop 1 224 288
+    python -m dali_cr import dicom/ stores/
     python -m dali_cr phantom phantoms/
     python -m dali_cr doctor
     dali-cr pretrain --help
@@ -18,9 +19,11 @@ The exit code is 0, or 2 with one line on stderr where something impossible was 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_args
@@ -38,6 +41,8 @@ from dali_cr.system.account import complete_account
 from dali_cr.system.console import print_anything
 from dali_cr.system.owner import own_file, own_folder
 from dali_cr.tools import training
+from dali_cr.tools.importers.item import Format
+from dali_cr.volume.packed.writer import LEVEL
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -140,6 +145,33 @@ def _slices(chosen: argparse.Namespace) -> Slices | None:
     return None
 
 
+def _import(chosen: argparse.Namespace) -> None:
+    from dali_cr.tools.importers.run import import_volumes
+
+    with own_folder(chosen.out), _processes(chosen.jobs) as executor:
+        imported = import_volumes(
+            chosen.source,
+            chosen.out,
+            format=chosen.format,
+            spacing=tuple(chosen.spacing) if chosen.spacing else None,
+            plans=chosen.plans,
+            level=chosen.level,
+            executor=executor,
+        )
+        print(imported.table())
+        if chosen.report:
+            imported.save(chosen.report)
+        if not imported.written and not imported.kept:
+            raise ValueError("import: expected at least one volume, all were refused for the reasons above")
+
+
+def _processes(jobs: int) -> ProcessPoolExecutor:
+    """Return processes that read side by side; a file that kills one costs none of the others."""
+    if jobs < 1:
+        raise ValueError(f"jobs: expected at least 1, got {jobs}")
+    return ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))  # forking a process with threads may lock up
+
+
 def _phantom(chosen: argparse.Namespace) -> None:
     from dali_cr.tools.phantom_files import write_images, write_phantoms
 
@@ -201,6 +233,21 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--shape", type=int, nargs=3, default=[48, 56, 52], metavar=("D", "H", "W"))
     command.add_argument("--seed", type=int, default=0)
     command.set_defaults(command=_phantom)
+
+    command = commands.add_parser("import", help="write DICOM series and volumes of other formats as brick stores")
+    command.add_argument("source", type=Path, metavar="SOURCE", help="a folder of files")
+    command.add_argument("out", type=Path, metavar="OUT", help="the folder of stores; finished ones stay")
+    command.add_argument("--format", choices=("auto", *get_args(Format)), default="auto", help="only files of this one")
+    command.add_argument(
+        "--spacing", type=float, nargs=3, metavar=("D", "H", "W"), help="mm of the voxels of .npy and .b2nd files"
+    )
+    command.add_argument("--plans", type=Path, metavar="FILE", help="nnU-Net's plans, which have the spacing of .b2nd")
+    command.add_argument(
+        "--level", type=int, choices=range(1, 13), default=LEVEL, metavar="N", help="of LZ4HC, 1 to 12"
+    )
+    command.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), metavar="N", help="processes")
+    command.add_argument("--report", type=Path, metavar="FILE", help="keep as JSON which store is of which file")
+    command.set_defaults(command=_import)
 
     for name, help_ in training.COMMANDS.items():
         commands.add_parser(name, help=help_)  # listed here, parsed by the command itself

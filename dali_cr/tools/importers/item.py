@@ -1,0 +1,108 @@
+"""What is imported: the files of one volume, the store it becomes, and the function that reads it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from dali_cr.index.volumes import Problem
+from dali_cr.volume.packed.contents import Original, StoreContents
+from dali_cr.volume.reader import read_status
+
+Format = Literal["dicom", "mha", "nrrd", "npy", "b2nd", "nifti"]
+
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Item:
+    """One volume to import.
+
+    Attributes
+    ----------
+    name : str
+        Original path that the store keeps, relative, with forward slashes: cases are named after it.
+    store : str
+        Of the store, relative to the folder of stores.
+    source : str
+        A file, relative to the imported folder: the first one of a series.
+    size, mtime_ns : int
+        Kept in the store. One that has the same is not written again.
+    read : callable of (Path, Item) -> StoreContents
+        Of the imported folder. It raises VolumeError, and it pickles.
+    """
+
+    name: str
+    store: str
+    source: str
+    size: int
+    mtime_ns: int
+    read: Callable[[Path, Item], StoreContents]
+
+    def __str__(self) -> str:
+        return self.source
+
+    def original(self, sha256: str) -> Original:
+        """Return what the store keeps about its files."""
+        return Original(self.name, sha256, self.size, self.mtime_ns)
+
+
+@dataclass
+class Findings:
+    """What is to be imported, what is refused and why, and what is done to values or series."""
+
+    items: list[Item] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    remarks: list[Problem] = field(default_factory=list)
+
+    def add(self, other: Findings) -> None:
+        """Take what another one found."""
+        self.items += other.items
+        self.problems += other.problems
+        self.remarks += other.remarks
+
+
+def item_of_files(
+    top: Path, files: Sequence[str], read: Callable[[Path, Item], StoreContents], suffixes: Sequence[str]
+) -> Item:
+    """Return the item of one file, or of a header and the files that hold its voxels.
+
+    Parameters
+    ----------
+    top : Path
+        What paths are relative to.
+    files : sequence of str
+        The header first.
+    read : callable
+    suffixes : sequence of str
+        Those that the store's name does without.
+
+    Raises
+    ------
+    VolumeError
+        If a file is not there.
+    """
+    first, stem = files[0], files[0]
+    for suffix in suffixes:
+        if first.lower().endswith(suffix):
+            stem = first[: -len(suffix)]
+    found = [read_status(top / file) for file in files]
+    size, mtime_ns = sum(status.st_size for status in found), max(status.st_mtime_ns for status in found)
+    return Item(first, f"{stem}.ozx", first, size, mtime_ns, read)
+
+
+def hash_files(paths: Sequence[Path]) -> str:
+    """Return the SHA-256 of a file; of several, that of their digests in this order."""
+    digests = [_hash_file(path) for path in paths]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _hash_file(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
