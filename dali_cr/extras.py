@@ -61,6 +61,11 @@ def _load(module: str, hint: str) -> Any:
         raise ImportError(f"{module} is missing ({error}); {hint}", name=error.name) from error
 
 
+def find_missing_format(module: str) -> str:
+    """Return what to install where a module of the extra `formats` is missing; empty if it is there."""
+    return "" if _is_installed(module) else f"{module} is missing; {FORMATS_HINT}"
+
+
 def find_missing(*modules: str) -> str:
     """Return one line that names the modules that are not installed and what to install; empty if all are.
 
@@ -76,5 +81,5 @@ def find_missing(*modules: str) -> str:
 def _is_installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # the package that would hold it
+    except (ModuleNotFoundError, ValueError):  # of the package that would hold it; a module that is barred
         return False

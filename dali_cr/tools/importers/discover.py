@@ -100,9 +100,9 @@ def discover(
                 found.problems.append(Problem(path, "no DICOM file: DICM is missing at byte 128"))
                 del passed[path]
     plans_of = cache(partial(find_plans, plans=plans))
+    for library in [library for kind in by_format for library in _LIBRARIES.get(kind, ())]:
+        load_format(library)
     for kind, paths in by_format.items():
-        for library in _LIBRARIES.get(kind, ()):
-            load_format(library)
         if kind == "dicom":
             found.add(find_series(paths, read_headers(top), out))
             continue

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from dali_cr.index.volumes import Problem
-from dali_cr.volume.packed.contents import Original, StoreContents
+from dali_cr.volume.packed.contents import Affine, Original, StoreContents
 from dali_cr.volume.reader import read_status
 
 Format = Literal["dicom", "mha", "nrrd", "npy", "b2nd", "nifti"]
@@ -33,6 +33,8 @@ class Item:
         Kept in the store. One that has the same is not written again.
     read : callable of (Path, Item) -> StoreContents
         Of the imported folder. It raises VolumeError, and it pickles.
+    affine : (4, 4) tuple of float, optional
+        Where it follows from what the user says: a store that has another is written again.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Item:
     size: int
     mtime_ns: int
     read: Callable[[Path, Item], StoreContents]
+    affine: Affine | None = None
 
     def __str__(self) -> str:
         return self.source
@@ -66,7 +69,11 @@ class Findings:
 
 
 def item_of_files(
-    top: Path, files: Sequence[str], read: Callable[[Path, Item], StoreContents], suffixes: Sequence[str]
+    top: Path,
+    files: Sequence[str],
+    read: Callable[[Path, Item], StoreContents],
+    suffixes: Sequence[str],
+    affine: Affine | None = None,
 ) -> Item:
     """Return the item of one file, or of a header and the files that hold its voxels.
 
@@ -79,6 +86,7 @@ def item_of_files(
     read : callable
     suffixes : sequence of str
         Those that the store's name does without.
+    affine : (4, 4) tuple of float, optional
 
     Raises
     ------
@@ -91,7 +99,7 @@ def item_of_files(
             stem = first[: -len(suffix)]
     found = [read_status(top / file) for file in files]
     size, mtime_ns = sum(status.st_size for status in found), max(status.st_mtime_ns for status in found)
-    return Item(first, f"{stem}.ozx", first, size, mtime_ns, read)
+    return Item(first, f"{stem}.ozx", first, size, mtime_ns, read, affine)
 
 
 def hash_files(paths: Sequence[Path]) -> str:

@@ -93,7 +93,8 @@ def find_b2nd(top: Path, path: str, spacing: Spacing | None, plans_of: Callable[
                 path, f"spacing unknown: no plans have the data_identifier {folder.name}; give --plans or --spacing"
             )
         spacing = _spacing(path, planned)
-    return item_of_files(top, [path], partial(read_b2nd, spacing=spacing, order=order), (SUFFIX,))
+    read = partial(read_b2nd, spacing=spacing, order=order)
+    return item_of_files(top, [path], read, (SUFFIX,), unplaced(spacing))
 
 
 def _read_plans(file: Path) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def find_npy(top: Path, path: str, spacing: Spacing | None) -> Item:
     """
     if spacing is None:
         raise VolumeError(path, "a NumPy array has no spacing: give it with --spacing D H W, in mm")
-    return item_of_files(top, [path], partial(read_npy, spacing=spacing), (SUFFIX,))
+    return item_of_files(top, [path], partial(read_npy, spacing=spacing), (SUFFIX,), unplaced(spacing))
 
 
 def read_npy(top: Path, item: Item, spacing: Spacing) -> StoreContents:

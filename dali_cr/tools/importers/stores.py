@@ -18,8 +18,11 @@ def is_finished(path: Path, item: Item) -> bool:
         return False
     try:
         with zipfile.ZipFile(path) as archive:
-            original = json.loads(archive.read(GROUP))["attributes"]["dali_cr"]["original"]
-        return bool((original["path"], original["size"], original["mtime_ns"]) == (item.name, item.size, item.mtime_ns))
+            kept = json.loads(archive.read(GROUP))["attributes"]["dali_cr"]
+        original = kept["original"]
+        found = original["path"], original["size"], original["mtime_ns"]
+        same_place = item.affine is None or kept["affine"] == [list(row) for row in item.affine]
+        return bool(found == (item.name, item.size, item.mtime_ns) and same_place)
     except (zipfile.BadZipFile, ValueError, KeyError, TypeError):
         return False
 

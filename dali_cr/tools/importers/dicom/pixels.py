@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.extras import load_format
+from dali_cr.extras import find_missing_format, load_format
 from dali_cr.tools.importers.axes import LPS_TO_RAS, NO_ANATOMY, canonical, unplaced
 from dali_cr.tools.importers.dicom.headers import Slice
 from dali_cr.tools.importers.dicom.quiet import without_warnings
@@ -108,7 +108,8 @@ def _pixels(path: Path, dataset: Any, one: Slice) -> npt.NDArray[Any]:
     try:
         found = np.asarray(pixels.pixel_array(dataset, index=one.frame, raw=True))
     except Exception as error:  # decoders raise many kinds
-        raise VolumeError(path, f"its pixels cannot be decoded: {type(error).__name__}: {error}") from error
+        reason = f"its pixels cannot be decoded: {type(error).__name__}: {error}"
+        raise VolumeError(path, "; ".join(filter(None, [reason, find_missing_format("gdcm")]))) from error
     if found.shape != one.shape or found.dtype.newbyteorder("=").name not in DTYPES:
         raise VolumeError(path, f"pixels of {found.shape} {found.dtype}, its header says {one.shape}")
     return found
