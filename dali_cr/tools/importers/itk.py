@@ -99,7 +99,8 @@ def read_itk(top: Path, item: Item) -> StoreContents:
     voxels = _channels(path, sitk.GetArrayFromImage(image), image)
     turned, affine, orientation = canonical(path, voxels, LPS_TO_RAS @ _affine(image))
     digest = hash_files([top / file for file in [item.source, *_voxel_file(top, item.source)]])
-    return StoreContents(turned, affine, item.original(digest), orientation=orientation)
+    original = item.original(digest)
+    return StoreContents(voxels=turned, affine=affine, original=original, orientation=orientation)
 
 
 def _channels(path: Path, array: npt.NDArray[Any], image: Any) -> npt.NDArray[Any]:
@@ -128,6 +129,6 @@ def _affine(image: Any) -> npt.NDArray[np.float64]:
 
 
 def _reason(error: RuntimeError) -> str:
-    """Return the last line of what ITK says, which names the cause."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """Return the last line of what ITK says, which names the cause; its own "Reason" is that of an earlier error."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Reason:")]
     return lines[-1].rpartition("): ")[2] if lines else "no reason given"

@@ -41,11 +41,11 @@ def read_nifti(top: Path, item: Item) -> StoreContents:
     voxels = np.stack(frames) if len(frames) > 1 else frames[0][None]
     files = [top / item.source, *([data] if data != top / item.source else [])]
     return StoreContents(
-        voxels,
-        geometry.affine,
-        item.original(hash_files(files)),
-        geometry.slope,
-        geometry.intercept,
-        geometry.orientation,
-        geometry.unit,
+        voxels=voxels,
+        affine=geometry.affine,
+        original=item.original(hash_files(files)),
+        slope=geometry.slope,
+        intercept=geometry.intercept,
+        orientation=geometry.orientation,
+        unit=geometry.unit,
     )

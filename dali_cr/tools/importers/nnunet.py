@@ -137,7 +137,8 @@ def read_b2nd(top: Path, item: Item, spacing: Spacing, order: Triple) -> StoreCo
     if array.ndim != 4 or not array.size or array.dtype.newbyteorder("=").name not in DTYPES:
         raise VolumeError(path, f"expected (C, D, H, W) of real numbers, got {array.shape} of {array.dtype}")
     voxels = array.transpose(0, *(axis + 1 for axis in order))
-    return StoreContents(voxels, unplaced(spacing), item.original(hash_files([path])), orientation=NO_ANATOMY)
+    original = item.original(hash_files([path]))
+    return StoreContents(voxels=voxels, affine=unplaced(spacing), original=original, orientation=NO_ANATOMY)
 
 
 def _load(path: Path) -> np.ndarray[Any, Any]:

@@ -54,4 +54,5 @@ def read_npy(top: Path, item: Item, spacing: Spacing) -> StoreContents:
     if array.dtype.newbyteorder("=").name not in DTYPES:
         raise VolumeError(path, f"dtype {array.dtype}: expected one of {', '.join(DTYPES)}")
     voxels = array.reshape((1,) * (4 - array.ndim) + array.shape)
-    return StoreContents(voxels, unplaced(spacing), item.original(hash_files([path])), orientation=NO_ANATOMY)
+    original = item.original(hash_files([path]))
+    return StoreContents(voxels=voxels, affine=unplaced(spacing), original=original, orientation=NO_ANATOMY)

@@ -19,7 +19,7 @@ from dali_cr.tools.importers.dicom.quiet import without_warnings
 from dali_cr.tools.importers.dicom.stack import stack_slices
 from dali_cr.tools.importers.item import Item
 from dali_cr.volume.geometry import DTYPES, VolumeError
-from dali_cr.volume.packed.contents import StoreContents
+from dali_cr.volume.packed.contents import Affine, StoreContents
 
 
 def read_volume_of_slices(top: Path, item: Item, slices: Sequence[Slice]) -> StoreContents:
@@ -47,13 +47,24 @@ def read_volume_of_slices(top: Path, item: Item, slices: Sequence[Slice]) -> Sto
     slope, intercept = scalings[0]
     if len(set(scalings)) > 1:
         voxels, slope, intercept = _rescaled(voxels, scalings), 1.0, 0.0
-    original = item.original(digest)
-    if not placed:
-        rows, columns = slices[0].spacing or (1.0, 1.0)
-        grid = unplaced((slices[0].thickness or 1.0, rows, columns))
-        return StoreContents(voxels[None], grid, original, slope, intercept, NO_ANATOMY)
-    turned, grid, orientation = canonical(item.source, voxels[None], LPS_TO_RAS @ affine)
-    return StoreContents(turned, grid, original, slope, intercept, orientation)
+    if placed:
+        turned, grid, orientation = canonical(item.source, voxels[None], LPS_TO_RAS @ affine)
+    else:
+        turned, grid, orientation = voxels[None], _unplaced(slices[0]), NO_ANATOMY
+    return StoreContents(
+        voxels=turned,
+        affine=grid,
+        original=item.original(digest),
+        slope=slope,
+        intercept=intercept,
+        orientation=orientation,
+    )
+
+
+def _unplaced(one: Slice) -> Affine:
+    """Return the affine of an image without a position; a length that its header does not have is 1 mm."""
+    rows, columns = one.spacing or (1.0, 1.0)
+    return unplaced((one.thickness or 1.0, rows, columns))
 
 
 def _scaling(one: Slice) -> tuple[float, float]:
