@@ -27,6 +27,8 @@ from dali_cr.volume.nifti import is_volume
 
 _SUFFIXES: dict[Format, tuple[str, ...]] = {"mha": META, "nrrd": NRRD, "npy": (NPY,), "b2nd": (B2ND,)}
 _DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
+"""DICOM files may be called anything; what is called so and is none is a problem."""
+
 _DIRECTORY = "DICOMDIR"
 _LIBRARIES: dict[Format, tuple[str, ...]] = {
     "dicom": ("pydicom",), "mha": ("SimpleITK",), "nrrd": ("SimpleITK",), "b2nd": ("blosc2",)
@@ -86,19 +88,19 @@ def discover(
     by_format: dict[Format, list[str]] = defaultdict(list)
     passed: dict[str, str] = dict.fromkeys(tree.hidden, "hidden")
     for path in tree.paths:
-        kind = _format_of(top, path)
+        try:
+            kind = _format_of(top, path)
+        except VolumeError as error:
+            found.problems.append(Problem(path, error.reason))
+            continue
         if kind and kind in formats:
             by_format[kind].append(path)
+        elif kind is None and "dicom" in formats and path.lower().endswith(_DICOM_SUFFIXES):
+            found.problems.append(Problem(path, "no DICOM file: DICM is missing at byte 128"))
         else:
             passed[path] = _DIRECTORY if _is_directory(path) else kind_of(path, "")
-            if (
-                kind is None
-                and not _is_directory(path)
-                and path.lower().endswith(_DICOM_SUFFIXES)
-                and "dicom" in formats
-            ):
-                found.problems.append(Problem(path, "no DICOM file: DICM is missing at byte 128"))
-                del passed[path]
+    for library in [library for kind in by_format for library in _LIBRARIES.get(kind, ())]:
+        load_format(library)
     plans_of = cache(partial(find_plans, plans=plans))
     for library in [library for kind in by_format for library in _LIBRARIES.get(kind, ())]:
         load_format(library)
@@ -126,10 +128,12 @@ def _format_of(top: Path, path: str) -> Format | None:
     """Return the format of a file; None if it is of none."""
     if is_volume(path):
         return "nifti"
+    if _is_directory(path):
+        return None
     for kind, suffixes in _SUFFIXES.items():
         if path.lower().endswith(suffixes):
             return kind
-    return "dicom" if not _is_directory(path) and is_dicom(top / path) else None
+    return "dicom" if is_dicom(top / path) else None
 
 
 def _is_directory(path: str) -> bool:

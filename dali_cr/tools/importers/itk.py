@@ -14,9 +14,9 @@ from dali_cr.tools.importers.axes import LPS_TO_RAS, canonical
 from dali_cr.tools.importers.item import Item, hash_files, item_of_files
 from dali_cr.volume.geometry import DTYPES, VolumeError
 from dali_cr.volume.packed.contents import StoreContents
+from dali_cr.volume.reader import read_head
 
 META, NRRD = (".mha", ".mhd"), (".nrrd", ".nhdr")
-_HEADER_BYTES = 1 << 16
 _ELSEWHERE = {
     META: re.compile(rb"^[ \t]*ElementDataFile[ \t]*=[ \t]*([^\r\n]*?)[ \t]*\r?$", re.MULTILINE),
     NRRD: re.compile(rb"^data ?file:[ \t]*([^\r\n]*?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE),
@@ -46,8 +46,7 @@ def find_itk(top: Path, path: str) -> tuple[Item, list[str]]:
 
 def _voxel_file(top: Path, path: str) -> list[str]:
     """Return the file of the voxels, relative to `top`; none where they follow the header."""
-    with open(top / path, "rb") as file:
-        header = file.read(_HEADER_BYTES)
+    header = read_head(top / path)
     if path.lower().endswith(NRRD):
         header, pattern = re.split(rb"\r?\n\r?\n", header, maxsplit=1)[0], _ELSEWHERE[NRRD]
     else:
@@ -69,8 +68,8 @@ def _voxel_file(top: Path, path: str) -> list[str]:
 
 def _refuse_rescale(path: str, header: bytes) -> None:
     """Raise VolumeError where MetaImage asks for a rescaling that ITK does not apply."""
-    wanted = {b"Slope": 1.0, b"Offset": 0.0}
-    if any(float(value) != wanted[name] for name, value in _RESCALE.findall(header)):
+    neutral = {b"Slope": (b"1", b"1.0"), b"Offset": (b"0", b"0.0")}
+    if any(value not in neutral[name] for name, value in _RESCALE.findall(header)):
         raise VolumeError(path, "ElementToIntensityFunctionSlope or Offset: not applied by ITK; rescale the voxels")
 
 

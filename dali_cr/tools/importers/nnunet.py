@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -54,14 +54,25 @@ def find_plans(folder: Path, plans: Path | None) -> Planned | None:
         If plans cannot be read.
     """
     for file in [plans] if plans else sorted(folder.parent.glob("*.json")):
-        content = _read_plans(file)
-        for configuration in content.get("configurations", {}).values():
+        content = _read_json(file)
+        for configuration in _configurations(content):
             if configuration.get("data_identifier") == folder.name:
                 backward = content.get("transpose_backward", [0, 1, 2])
                 if sorted(backward) != [0, 1, 2]:
                     raise VolumeError(file, f"transpose_backward: expected an order of 0, 1 and 2, got {backward}")
                 return Planned(configuration.get("spacing", []), (backward[0], backward[1], backward[2]))
     return None
+
+
+def _configurations(plans: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the configurations of plans, each with what it inherits; none of what are no plans."""
+    known = plans.get("configurations")
+    known = known if isinstance(known, dict) else {}
+    for configuration in known.values():
+        whole, seen = dict(configuration), 0
+        while (parent := known.get(whole.pop("inherits_from", None))) and seen < len(known):
+            whole, seen = {**parent, **whole}, seen + 1
+        yield whole
 
 
 def find_b2nd(top: Path, path: str, spacing: Spacing | None, plans_of: Callable[[Path], Planned | None]) -> Item:
@@ -97,7 +108,7 @@ def find_b2nd(top: Path, path: str, spacing: Spacing | None, plans_of: Callable[
     return item_of_files(top, [path], read, (SUFFIX,), unplaced(spacing))
 
 
-def _read_plans(file: Path) -> dict[str, Any]:
+def _read_json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

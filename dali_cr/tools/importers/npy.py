@@ -46,11 +46,11 @@ def read_npy(top: Path, item: Item, spacing: Spacing) -> StoreContents:
     """
     path = top / item.source
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        array = np.lib.format.open_memmap(path, mode="r")  # refuses what it would have to unpickle
+    except (ValueError, OSError) as error:
         raise VolumeError(path, f"no NumPy array that can be read: {error}") from error
-    if not isinstance(array, np.ndarray) or not 2 <= array.ndim <= 4 or not array.size:
-        raise VolumeError(path, f"shape {np.shape(array)}: expected (H, W), (D, H, W) or (C, D, H, W)")
+    if not 2 <= array.ndim <= 4 or not array.size:
+        raise VolumeError(path, f"shape {array.shape}: expected (H, W), (D, H, W) or (C, D, H, W)")
     if array.dtype.newbyteorder("=").name not in DTYPES:
         raise VolumeError(path, f"dtype {array.dtype}: expected one of {', '.join(DTYPES)}")
     voxels = array.reshape((1,) * (4 - array.ndim) + array.shape)

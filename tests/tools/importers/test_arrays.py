@@ -68,7 +68,9 @@ def _plant() -> None:
 
 def write_plans(path: Path, order: list[int], **configurations: list[float]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    known = {name: {"data_identifier": f"nnUNetPlans_{name}", "spacing": mm} for name, mm in configurations.items()}
+    known: dict[str, Any] = {f"of {name}": {"spacing": mm} for name, mm in configurations.items()}
+    for name in configurations:
+        known[name] = {"inherits_from": f"of {name}", "data_identifier": f"nnUNetPlans_{name}"}
     forward = [order.index(axis) for axis in range(3)]
     content = {"transpose_forward": forward, "transpose_backward": order, "configurations": known}
     path.write_text(json.dumps(content))

@@ -121,15 +121,19 @@ def test_problems_are_named_and_cost_no_other(mixed: Path, tmp_path: Path) -> No
     (mixed / "cut.nrrd").write_bytes((mixed / "sub" / "scan.nrrd").read_bytes()[:-20])
     (mixed / "sub" / "scan.mha").write_bytes(b"")
     (mixed / "odd.dcm").write_bytes(b"")
-    imported = run(mixed, tmp_path / "out")
+    (mixed / "gone").symlink_to(mixed / "nowhere")
+    os.mkfifo(mixed / "pipe.npy")
+    os.mkfifo(mixed / "pipe")
+    imported = run(mixed, tmp_path / "out", spacing=(2.0, 1.0, 1.0))
     problems = {problem.path: problem.reason for problem in imported.problems}
-    assert problems.pop("array.npy").startswith("a NumPy array has no spacing")
+    assert problems.pop("gone").startswith("cannot be opened: No such file or directory (it is a link to ")
+    assert problems.pop("pipe") == problems.pop("pipe.npy") == "cannot be opened: it is a pipe, not a file"
     assert problems.pop("odd.dcm") == "no DICOM file: DICM is missing at byte 128"
     assert problems.pop("cut.nrrd").startswith("SimpleITK cannot read it: ")
     assert "would be the store of sub/scan.mha too" in problems.pop("sub/scan.nrrd")
     assert "would be the store of sub/scan.nrrd too" in problems.pop("sub/scan.mha")
     assert not problems
-    assert len(imported.written) == 3
+    assert len(imported.written) == 4
 
 
 def test_errors_of_the_disk_end_the_import(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

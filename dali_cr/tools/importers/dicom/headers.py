@@ -114,12 +114,19 @@ class Header:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file begins as DICOM's do, whatever it is called."""
+    """Whether a file begins as DICOM's do, whatever it is called.
+
+    Raises
+    ------
+    VolumeError
+        If it is no file, or cannot be read.
+    """
+    read_status(path)
     try:
         with open(path, "rb") as file:
             return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
+    except OSError as error:
+        raise VolumeError(path, f"cannot be read: {error.strerror or error}") from error
 
 
 def read_header(top: Path, path: str) -> Header:

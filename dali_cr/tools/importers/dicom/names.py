@@ -16,13 +16,13 @@ def hash_uid(uid: str) -> str:
     Examples
     --------
     >>> hash_uid("1.2.840.113619.2.5.1762583153.215519.978957063.78")
-    '1ce4eb1f2ee0c5a1'
+    'eb8183359aad83b0'
     """
     return hashlib.sha256(uid.encode()).hexdigest()[:16]
 
 
 def name_subjects(headers: Iterable[Header], out: Path) -> dict[str, str]:
-    """Return for each series the folder of its patient, such as "sub-1ce4eb1f2ee0c5a1".
+    """Return for each series the folder of its patient, such as "sub-eb8183359aad83b0".
 
     It is the first of the hashes of the patient's series: one of the PatientID could be found by trying all of them.
     Where the folder of stores has one of these series already, its folder is kept.
