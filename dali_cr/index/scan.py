@@ -25,6 +25,7 @@ from dali_cr.index.volumes import Case, Problem, Volume, is_unchanged
 from dali_cr.index.workers import ask_each
 from dali_cr.system.memory import bytes_at_start, usable_memory
 from dali_cr.volume import reader
+from dali_cr.volume.access import read_status
 from dali_cr.volume.geometry import Geometry, VolumeError
 
 __all__ = ["EVERY_VOLUME", "read_volumes", "scan"]
@@ -204,7 +205,7 @@ def read_volumes(top: Path, path: str, fourth_axis: FourthAxis = "cases") -> lis
     geometry, data = reader.read_header(top / path)
     if fourth_axis == "channels" and (reason := too_many_frames(geometry.frames)):
         raise VolumeError(path, reason)
-    status = reader.read_status(data)
+    status = read_status(data)
     packed = data.name.lower().endswith(".gz")
     _refuse_beyond_memory(top / path, geometry, geometry.data_bytes + status.st_size if packed else 0)
     content, digest = reader.read_whole(data, geometry.data_offset + geometry.data_bytes)

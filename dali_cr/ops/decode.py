@@ -27,8 +27,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops import launch
-from dali_cr.ops.compiled import compiled
 from dali_cr.ops.elementary import flushed, half_bits
+from dali_cr.system.compiled import compiled
 from dali_cr.volume.geometry import DTYPES, Triple
 
 RECORD_WORDS = 16

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr import rng
-from dali_cr.ops.compiled import compiled
 from dali_cr.ops.philox import draw_pair
 from dali_cr.recipe.swap import Swap
+from dali_cr.system.compiled import compiled
 from dali_cr.volume.geometry import Triple
 
 Swaps = npt.NDArray[np.int32]

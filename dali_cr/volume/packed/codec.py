@@ -15,10 +15,13 @@ import lz4.block
 import numpy as np
 import numpy.typing as npt
 
-SHUFFLED, STORED, BIT_SHUFFLED, ONE_STREAM, FORMAT_LZ4 = 1, 2, 4, 16, 1 << 5
-HEADER = struct.Struct("<BBBBiii")
-_FIRST_BLOCK = HEADER.size + 4
-_VERSION, _LZ4_VERSION = 2, 1
+SHUFFLED, STORED, BIT_SHUFFLED, ONE_STREAM = 1, 2, 4, 16
+FORMATS, FORMAT_LZ4 = 7 << 5, 1 << 5
+VERSION = 2
+
+_HEADER = struct.Struct("<BBBBiii")
+_FIRST_BLOCK = _HEADER.size + 4
+_LZ4_VERSION = 1
 
 
 def encode_brick(brick: npt.NDArray[Any], level: int, shuffle: bool) -> bytes:
@@ -39,15 +42,14 @@ def encode_brick(brick: npt.NDArray[Any], level: int, shuffle: bool) -> bytes:
     """
     size, typesize = brick.nbytes, brick.dtype.itemsize
     content = brick.reshape(-1).view(np.uint8)
-    shuffle = shuffle and typesize > 1
     streams = np.ascontiguousarray(content.reshape(-1, typesize).T) if shuffle else content[None]
     block = b"".join(map(_stream, streams, [level] * len(streams)))
     total = _FIRST_BLOCK + len(block)
-    if total > HEADER.size + size:
-        total, flags, block = HEADER.size + size, STORED | FORMAT_LZ4, content.tobytes()
+    if total > _HEADER.size + size:
+        total, flags, block = _HEADER.size + size, STORED | FORMAT_LZ4, content.tobytes()
     else:
         flags, block = FORMAT_LZ4 | (SHUFFLED if shuffle else ONE_STREAM), struct.pack("<i", _FIRST_BLOCK) + block
-    return HEADER.pack(_VERSION, _LZ4_VERSION, flags, typesize, size, size, total) + block
+    return _HEADER.pack(VERSION, _LZ4_VERSION, flags, typesize, size, size, total) + block
 
 
 def _stream(content: npt.NDArray[np.uint8], level: int) -> bytes:

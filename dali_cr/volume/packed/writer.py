@@ -6,7 +6,7 @@ import contextlib
 import os
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,11 @@ from dali_cr.volume.packed.codec import encode_brick
 from dali_cr.volume.packed.contents import StoreContents
 from dali_cr.volume.packed.metadata import ARRAY, COMMENT, GROUP, SHARD, array_document, group_document
 
-SUFFIX = ".ozx"
-LEVEL = 5
-"""Of LZ4HC."""
+LEVEL, PLAIN_LEVEL = 5, 12
+"""Of LZ4HC: for shuffled bytes; and for those that are not, where a higher one gains much."""
+
+_TRIED = 16
+"""Bricks by which it is decided whether to shuffle."""
 
 EMPTY = 2**64 - 1
 """In the table, offset and size of a brick whose bits are all 0: it takes no bytes."""
@@ -57,7 +59,8 @@ def write_store(path: str | os.PathLike[str], contents: StoreContents, level: in
     >>> affine = tuple(map(tuple, np.eye(4).tolist()))
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder, "a.ozx")
-    ...     size = write_store(path, StoreContents(voxels, affine, Original("a.nii.gz", 64 * "0", 376, 0)))
+    ...     original = Original("a.nii.gz", sha256=64 * "0", size=376, mtime_ns=0)
+    ...     size = write_store(path, StoreContents(voxels=voxels, affine=affine, original=original))
     ...     size == path.stat().st_size
     True
     """
@@ -79,7 +82,7 @@ def write_store(path: str | os.PathLike[str], contents: StoreContents, level: in
 
 def _write_archive(file: Any, contents: StoreContents, level: int) -> None:
     brick = brick_shape(contents.voxels.shape[1:])
-    shuffle = contents.voxels.dtype.itemsize > 1
+    level, shuffle = _choose(contents.voxels, brick, level)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         archive.comment = COMMENT
         archive.writestr(zipfile.ZipInfo(GROUP), group_document(contents))
@@ -87,6 +90,20 @@ def _write_archive(file: Any, contents: StoreContents, level: int) -> None:
         with archive.open(zipfile.ZipInfo(SHARD), "w", force_zip64=True) as shard:
             for piece in _shard(contents.voxels, brick, level, shuffle):
                 shard.write(piece)
+
+
+def _choose(voxels: npt.NDArray[Any], brick: Triple, level: int) -> tuple[int, bool]:
+    """Return the level, and whether to shuffle: what makes some of the bricks smallest."""
+    plain = max(level, PLAIN_LEVEL)
+    if voxels.dtype.itemsize == 1:
+        return plain, False
+    places = list(np.ndindex(len(voxels), *brick_counts(voxels.shape[1:], brick)))
+    some = (_cut(voxels[c], brick, index) for c, *index in places[:: -(-len(places) // _TRIED)])
+    tried = [content for content in some if content is not None]
+    shuffled, other = (
+        sum(len(encode_brick(content, *how)) for content in tried) for how in ((level, True), (plain, False))
+    )
+    return (level, True) if shuffled <= other else (plain, False)
 
 
 def _shard(voxels: npt.NDArray[Any], brick: Triple, level: int, shuffle: bool) -> Iterator[bytes]:
@@ -105,7 +122,7 @@ def _shard(voxels: npt.NDArray[Any], brick: Triple, level: int, shuffle: bool) -
     yield _with_checksum(table.tobytes())
 
 
-def _cut(channel: npt.NDArray[Any], brick: Triple, index: tuple[int, ...]) -> npt.NDArray[Any] | None:
+def _cut(channel: npt.NDArray[Any], brick: Triple, index: Sequence[int]) -> npt.NDArray[Any] | None:
     """Return a brick, little-endian and padded with 0; None where all its bits are 0 (-0.0 has one)."""
     inside = channel[tuple(slice(i * edge, (i + 1) * edge) for i, edge in zip(index, brick, strict=True))]
     little = np.ascontiguousarray(inside, inside.dtype.newbyteorder("<"))

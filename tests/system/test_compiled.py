@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dali_cr.ops import blur, compiled, decode, elementary, erase, gamma, noise, philox, swap, zscore
-from dali_cr.ops.compiled import Compiled, cache_folder, source_key
+from dali_cr.ops import blur, decode, elementary, erase, gamma, noise, philox, swap, zscore
 from dali_cr.ops.cpu import interpolate
 from dali_cr.plan import swaps
+from dali_cr.system import compiled
+from dali_cr.system.compiled import Compiled, cache_folder, source_key
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES: tuple[Any, ...] = (blur, decode, elementary, erase, gamma, interpolate, noise, philox, swap, zscore, swaps)
@@ -42,7 +43,7 @@ SINGLE: list[tuple[Any, ...]] = [
 """The functions without float64, with arguments."""
 
 CALLEE = """
-from dali_cr.ops.compiled import compiled
+from dali_cr.system.compiled import compiled
 
 STEP = {step}
 
@@ -52,7 +53,7 @@ def moved(number):
 """
 CALLER = """
 from callee import moved
-from dali_cr.ops.compiled import compiled
+from dali_cr.system.compiled import compiled
 
 @compiled
 def move(numbers):
@@ -115,7 +116,7 @@ def test_without_a_folder_that_can_be_written(
         cache.parent.mkdir()
     (cache if made else cache.parent).write_text("")
     assert [move(tmp_path), move(tmp_path)] == [(1.0, False)] * 2
-    (record,) = (record for record in caplog.records if record.name == "dali_cr.ops.compiled")
+    (record,) = (record for record in caplog.records if record.name == "dali_cr.system.compiled")
     assert "machine code cannot be kept" in record.getMessage()
     assert str(cache) in record.getMessage()
 
