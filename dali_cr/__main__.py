@@ -41,7 +41,7 @@ from dali_cr.system.account import complete_account
 from dali_cr.system.console import print_anything
 from dali_cr.system.owner import own_file, own_folder
 from dali_cr.tools import training
-from dali_cr.tools.importers.item import Format
+from dali_cr.tools.importers.formats import Format
 from dali_cr.volume.packed.writer import LEVEL
 
 

@@ -1,4 +1,4 @@
-"""What of a folder is imported, by which format: by the files' suffixes, and DICOM by what the files begin with."""
+"""The volumes of a folder: each format's files to items, and why other files are none."""
 
 from __future__ import annotations
 
@@ -6,33 +6,43 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from dali_cr.extras import load_format
-from dali_cr.index.layout.leftover import kind_of
-from dali_cr.index.layout.walk import walk_trees
 from dali_cr.index.volumes import Problem
-from dali_cr.tools.importers.dicom.headers import is_dicom
 from dali_cr.tools.importers.dicom.series import Reader, find_series
-from dali_cr.tools.importers.item import Findings, Format, Item
-from dali_cr.tools.importers.itk import META, NRRD, find_itk
+from dali_cr.tools.importers.formats import Format, list_formats
+from dali_cr.tools.importers.item import Findings, Item
+from dali_cr.tools.importers.itk import find_itk
 from dali_cr.tools.importers.nifti import find_nifti
-from dali_cr.tools.importers.nnunet import SUFFIX as B2ND
-from dali_cr.tools.importers.nnunet import Planned, find_b2nd, find_plans
-from dali_cr.tools.importers.npy import SUFFIX as NPY
+from dali_cr.tools.importers.nnunet import find_b2nd, find_plans
 from dali_cr.tools.importers.npy import find_npy
 from dali_cr.volume.geometry import VolumeError
 from dali_cr.volume.grid import Spacing
-from dali_cr.volume.nifti import is_volume
 
-_SUFFIXES: dict[Format, tuple[str, ...]] = {"mha": META, "nrrd": NRRD, "npy": (NPY,), "b2nd": (B2ND,)}
-_DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
-"""DICOM files may be called anything; what is called so and is none is a problem."""
+_LIBRARIES: dict[Format, str] = {"dicom": "pydicom", "mha": "SimpleITK", "nrrd": "SimpleITK", "b2nd": "blosc2"}
 
-_DIRECTORY = "DICOMDIR"
-_LIBRARIES: dict[Format, tuple[str, ...]] = {
-    "dicom": ("pydicom",), "mha": ("SimpleITK",), "nrrd": ("SimpleITK",), "b2nd": ("blosc2",)
-}  # fmt: skip
+Finder = Callable[[Path, str], tuple[Item, Sequence[str]]]
+"""From a folder and a file in it to an item, and the files that are read for it."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be imported.
+
+    Attributes
+    ----------
+    formats : tuple of str
+        Files of others are ignored.
+    spacing : (3,) float, optional
+        In mm along (D, H, W), for files that have none.
+    plans : Path, optional
+        nnU-Net's plans.
+    """
+
+    formats: tuple[Format, ...]
+    spacing: Spacing | None = None
+    plans: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -54,25 +64,13 @@ class Found:
     ignored: dict[str, int]
 
 
-def discover(
-    source: Path,
-    out: Path,
-    formats: Sequence[Format],
-    spacing: Spacing | None,
-    plans: Path | None,
-    read_headers: Callable[[Path], Reader],
-) -> Found:
+def discover(source: Path, out: Path, wanted: Wanted, read_headers: Callable[[Path], Reader]) -> Found:
     """Find the volumes to import.
 
     Parameters
     ----------
     source, out : Path
-    formats : sequence of str
-        Files of others are ignored.
-    spacing : (3,) float, optional
-        In mm along (D, H, W), for files that have none.
-    plans : Path, optional
-        nnU-Net's plans.
+    wanted : Wanted
     read_headers : callable
         From the folder to what reads the headers of DICOM files.
 
@@ -83,73 +81,50 @@ def discover(
     ImportError
         If a library is missing for files that are there; it says what to install.
     """
-    top, (tree,), problems = walk_trees(source)
-    found = Findings(problems=list(problems))
-    by_format: dict[Format, list[str]] = defaultdict(list)
-    passed: dict[str, str] = dict.fromkeys(tree.hidden, "hidden")
-    for path in tree.paths:
+    files = list_formats(source, wanted.formats)
+    for library in {_LIBRARIES[kind] for kind in files.by_format if kind in _LIBRARIES}:
+        load_format(library)
+    found = Findings(problems=files.problems)
+    finders = _finders(wanted)
+    for kind, paths in files.by_format.items():
+        if kind == "dicom":
+            found.add(find_series(paths, read_headers(files.top), out))
+        else:
+            for file in _find_each(found, finders[kind], files.top, paths):
+                files.passed.pop(file, None)
+    ignored = dict(Counter(files.passed.values()).most_common())
+    if not found.items and not found.problems:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in ignored.items()) or "no file"
+        raise FileNotFoundError(f"{source}: expected files of {', '.join(wanted.formats)}, got {kinds}")
+    _refuse_doubles(found)
+    return Found(files.top, found, ignored)
+
+
+def _finders(wanted: Wanted) -> dict[Format, Finder]:
+    """Return what makes items of the files of each format but DICOM."""
+    plans_of = cache(partial(find_plans, plans=wanted.plans))
+
+    def find_array(top: Path, path: str) -> tuple[Item, Sequence[str]]:
+        return find_npy(top, path, wanted.spacing), ()
+
+    def find_preprocessed(top: Path, path: str) -> tuple[Item, Sequence[str]]:
+        return find_b2nd(top, path, wanted.spacing, plans_of), ()
+
+    return {"npy": find_array, "b2nd": find_preprocessed, "mha": find_itk, "nrrd": find_itk, "nifti": find_nifti}
+
+
+def _find_each(found: Findings, find: Finder, top: Path, paths: Sequence[str]) -> list[str]:
+    """Add the item of each file, or why it has none; return the files that are read for them."""
+    used: list[str] = []
+    for path in paths:
         try:
-            kind = _format_of(top, path)
+            item, files = find(top, path)
         except VolumeError as error:
             found.problems.append(Problem(path, error.reason))
             continue
-        if kind and kind in formats:
-            by_format[kind].append(path)
-        elif kind is None and "dicom" in formats and path.lower().endswith(_DICOM_SUFFIXES):
-            found.problems.append(Problem(path, "no DICOM file: DICM is missing at byte 128"))
-        else:
-            passed[path] = _DIRECTORY if _is_directory(path) else kind_of(path, "")
-    for library in [library for kind in by_format for library in _LIBRARIES.get(kind, ())]:
-        load_format(library)
-    plans_of = cache(partial(find_plans, plans=plans))
-    for library in [library for kind in by_format for library in _LIBRARIES.get(kind, ())]:
-        load_format(library)
-    for kind, paths in by_format.items():
-        if kind == "dicom":
-            found.add(find_series(paths, read_headers(top), out))
-            continue
-        for path in paths:
-            try:
-                item, used = _find(kind, top, path, spacing, plans_of)
-            except VolumeError as error:
-                found.problems.append(Problem(path, error.reason))
-                continue
-            found.items.append(item)
-            for file in used:
-                passed.pop(file, None)
-    if not found.items and not found.problems:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(passed.values()).most_common(8)) or "no file"
-        raise FileNotFoundError(f"{source}: expected files of {', '.join(formats)}, got {kinds}")
-    _refuse_doubles(found)
-    return Found(top, found, dict(Counter(passed.values()).most_common()))
-
-
-def _format_of(top: Path, path: str) -> Format | None:
-    """Return the format of a file; None if it is of none."""
-    if is_volume(path):
-        return "nifti"
-    if _is_directory(path):
-        return None
-    for kind, suffixes in _SUFFIXES.items():
-        if path.lower().endswith(suffixes):
-            return kind
-    return "dicom" if is_dicom(top / path) else None
-
-
-def _is_directory(path: str) -> bool:
-    """Whether a file is a table of contents of DICOM files; it holds no image."""
-    return PurePosixPath(path).name.upper().startswith(_DIRECTORY)
-
-
-def _find(
-    kind: Format, top: Path, path: str, spacing: Spacing | None, plans_of: Callable[[Path], Planned | None]
-) -> tuple[Item, Sequence[str]]:
-    """Return the item of a file, and the files that are read for it."""
-    if kind == "npy":
-        return find_npy(top, path, spacing), ()
-    if kind == "b2nd":
-        return find_b2nd(top, path, spacing, plans_of), ()
-    return find_nifti(top, path) if kind == "nifti" else find_itk(top, path)
+        found.items.append(item)
+        used += files
+    return used
 
 
 def _refuse_doubles(found: Findings) -> None:

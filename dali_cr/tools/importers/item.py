@@ -6,13 +6,10 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from dali_cr.index.volumes import Problem
+from dali_cr.volume.access import read_status
 from dali_cr.volume.packed.contents import Affine, Original, StoreContents
-from dali_cr.volume.reader import read_status
-
-Format = Literal["dicom", "mha", "nrrd", "npy", "b2nd", "nifti"]
 
 _BLOCK = 1 << 20
 

@@ -11,15 +11,16 @@ import numpy.typing as npt
 
 from dali_cr.extras import load_format
 from dali_cr.tools.importers.axes import LPS_TO_RAS, canonical
+from dali_cr.tools.importers.formats import SUFFIXES
 from dali_cr.tools.importers.item import Item, hash_files, item_of_files
 from dali_cr.volume.geometry import DTYPES, VolumeError
 from dali_cr.volume.packed.contents import StoreContents
 from dali_cr.volume.reader import read_head
 
-META, NRRD = (".mha", ".mhd"), (".nrrd", ".nhdr")
+_META, _NRRD = SUFFIXES["mha"], SUFFIXES["nrrd"]
 _ELSEWHERE = {
-    META: re.compile(rb"^[ \t]*ElementDataFile[ \t]*=[ \t]*([^\r\n]*?)[ \t]*\r?$", re.MULTILINE),
-    NRRD: re.compile(rb"^data ?file:[ \t]*([^\r\n]*?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE),
+    _META: re.compile(rb"^[ \t]*ElementDataFile[ \t]*=[ \t]*([^\r\n]*?)[ \t]*\r?$", re.MULTILINE),
+    _NRRD: re.compile(rb"^data ?file:[ \t]*([^\r\n]*?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE),
 }
 """The line of a header that names the file of the voxels."""
 
@@ -41,16 +42,16 @@ def find_itk(top: Path, path: str) -> tuple[Item, list[str]]:
         If a file is missing, lies outside `top`, or the voxels lie in several files.
     """
     files = [path, *_voxel_file(top, path)]
-    return item_of_files(top, files, read_itk, (*META, *NRRD)), files
+    return item_of_files(top, files, read_itk, (*_META, *_NRRD)), files
 
 
 def _voxel_file(top: Path, path: str) -> list[str]:
     """Return the file of the voxels, relative to `top`; none where they follow the header."""
     header = read_head(top / path)
-    if path.lower().endswith(NRRD):
-        header, pattern = re.split(rb"\r?\n\r?\n", header, maxsplit=1)[0], _ELSEWHERE[NRRD]
+    if path.lower().endswith(_NRRD):
+        header, pattern = re.split(rb"\r?\n\r?\n", header, maxsplit=1)[0], _ELSEWHERE[_NRRD]
     else:
-        pattern = _ELSEWHERE[META]
+        pattern = _ELSEWHERE[_META]
         found = pattern.search(header)
         header = header[: found.end()] if found else header  # voxels follow
         _refuse_rescale(path, header)

@@ -13,12 +13,13 @@ import numpy as np
 
 from dali_cr.extras import FORMATS_HINT, load_format
 from dali_cr.tools.importers.axes import NO_ANATOMY, unplaced
+from dali_cr.tools.importers.formats import SUFFIXES
 from dali_cr.tools.importers.item import Item, hash_files, item_of_files
 from dali_cr.volume.geometry import DTYPES, Triple, VolumeError
 from dali_cr.volume.grid import Spacing, is_spacing
 from dali_cr.volume.packed.contents import StoreContents
 
-SUFFIX = ".b2nd"
+(_SUFFIX,) = SUFFIXES["b2nd"]
 _LABEL = "_seg.b2nd"
 
 
@@ -93,7 +94,7 @@ def find_b2nd(top: Path, path: str, spacing: Spacing | None, plans_of: Callable[
     VolumeError
         If it holds labels, or no plans tell its spacing.
     """
-    if path.endswith(_LABEL) and (top / f"{path.removesuffix(_LABEL)}{SUFFIX}").exists():
+    if path.endswith(_LABEL) and (top / f"{path.removesuffix(_LABEL)}{_SUFFIX}").exists():
         raise VolumeError(path, "labels of nnU-Net, set aside")
     folder = (top / path).parent
     planned = plans_of(folder)
@@ -105,7 +106,7 @@ def find_b2nd(top: Path, path: str, spacing: Spacing | None, plans_of: Callable[
             )
         spacing = _spacing(path, planned)
     read = partial(read_b2nd, spacing=spacing, order=order)
-    return item_of_files(top, [path], read, (SUFFIX,), unplaced(spacing))
+    return item_of_files(top, [path], read, (_SUFFIX,), unplaced(spacing))
 
 
 def _read_json(file: Path) -> dict[str, Any]:

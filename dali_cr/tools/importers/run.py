@@ -17,8 +17,9 @@ from dali_cr.index.workers import ask_each
 from dali_cr.tools.importers.dicom.headers import Header, read_header
 from dali_cr.tools.importers.dicom.quiet import without_warnings
 from dali_cr.tools.importers.dicom.series import Reader
-from dali_cr.tools.importers.discover import discover
-from dali_cr.tools.importers.item import Format, Item
+from dali_cr.tools.importers.discover import Wanted, discover
+from dali_cr.tools.importers.formats import Format
+from dali_cr.tools.importers.item import Item
 from dali_cr.tools.importers.result import Imported
 from dali_cr.tools.importers.stores import is_finished, write_item
 from dali_cr.volume.geometry import VolumeError
@@ -93,15 +94,9 @@ def import_volumes(
     if spacing is not None and not is_spacing(spacing):
         raise ValueError(f"spacing: expected three positive numbers of mm, got {spacing!r}")
     out = Path(out)
+    wanted = Wanted(FORMATS if format == "auto" else (format,), spacing, None if plans is None else Path(plans))
     with _executor(executor) as pool, without_warnings():
-        found = discover(
-            Path(source),
-            out,
-            FORMATS if format == "auto" else (format,),
-            spacing,
-            Path(plans) if plans is not None else None,
-            partial(_header_reader, pool, progress),
-        )
+        found = discover(Path(source), out, wanted, partial(_header_reader, pool, progress))
         finished = [item for item in found.findings.items if is_finished(out / item.store, item)]
         kept = {item.store for item in finished}
         rest = [item for item in found.findings.items if item.store not in kept]

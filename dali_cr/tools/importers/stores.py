@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
 from pathlib import Path
 
 from dali_cr.tools.importers.item import Item
+from dali_cr.volume.access import read_status
 from dali_cr.volume.geometry import VolumeError
-from dali_cr.volume.packed.metadata import GROUP
+from dali_cr.volume.packed.layout import read_layout
 from dali_cr.volume.packed.writer import write_store
 
 
 def is_finished(path: Path, item: Item) -> bool:
     """Whether a store is there, and was made of the item's files as they are now."""
-    if not path.exists():
-        return False
     try:
-        with zipfile.ZipFile(path) as archive:
-            kept = json.loads(archive.read(GROUP))["attributes"]["dali_cr"]
-        original = kept["original"]
-        found = original["path"], original["size"], original["mtime_ns"]
-        same_place = item.affine is None or kept["affine"] == [list(row) for row in item.affine]
-        return bool(found == (item.name, item.size, item.mtime_ns) and same_place)
-    except (zipfile.BadZipFile, ValueError, KeyError, TypeError):
+        status = read_status(path)
+        kept = read_layout(path, status.st_size, status.st_mtime_ns).description
+    except VolumeError:  # not there, or damaged: it is written
         return False
+    original = kept.original
+    same_files = (original.path, original.size, original.mtime_ns) == (item.name, item.size, item.mtime_ns)
+    return same_files and item.affine in (None, kept.affine)
 
 
 def write_item(top: Path, out: Path, level: int, item: Item) -> int | OSError:

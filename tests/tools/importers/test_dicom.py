@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk
 
 from dali_cr.tools.importers.dicom.headers import Header, read_header
-from dali_cr.tools.importers.discover import discover
+from dali_cr.tools.importers.discover import Wanted, discover
 from dali_cr.tools.importers.item import Findings
 from dali_cr.volume.geometry import VolumeError
 from dali_cr.volume.packed.contents import StoreContents
@@ -39,7 +39,7 @@ def find(folder: Path) -> Findings:
             except VolumeError as error:
                 yield path, error
 
-    return discover(folder, folder / "out", ("dicom",), None, None, lambda top: read).findings
+    return discover(folder, folder / "out", Wanted(("dicom",)), lambda top: read).findings
 
 
 def contents(folder: Path) -> list[StoreContents]:

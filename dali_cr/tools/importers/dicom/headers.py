@@ -10,8 +10,8 @@ from typing import Any
 from dali_cr.extras import load_format
 from dali_cr.tools.importers.dicom.quiet import without_warnings
 from dali_cr.tools.importers.dicom.refusals import refusal
+from dali_cr.volume.access import read_status
 from dali_cr.volume.geometry import VolumeError
-from dali_cr.volume.reader import read_status
 
 TRAITS = (
     "ImageType",
@@ -111,22 +111,6 @@ class Header:
     refused: str
     size: int
     mtime_ns: int
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file begins as DICOM's do, whatever it is called.
-
-    Raises
-    ------
-    VolumeError
-        If it is no file, or cannot be read.
-    """
-    read_status(path)
-    try:
-        with open(path, "rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError as error:
-        raise VolumeError(path, f"cannot be read: {error.strerror or error}") from error
 
 
 def read_header(top: Path, path: str) -> Header:
