@@ -132,4 +132,4 @@ class Arena:
 
 def key_of(volume: Volume) -> Key:
     """Return what a volume's voxels are known by."""
-    return volume.sha256, volume.frame
+    return volume.cache_key, volume.frame
