@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from dali_cr.index.grouping import MAX_CHANNELS
 
-_KINDS = "nii|hdr|img|png|jpe?g|mha|mhd|nrrd|nhdr|npy|b2nd|dcm"
+_KINDS = "nii|hdr|img|png|jpe?g|ozx"
 _SUFFIX = re.compile(rf"(\.({_KINDS})(\.gz)?)+(?=#|$)", re.IGNORECASE)
 _TAIL = rf"(?i:\.(?:{_KINDS})(?:\.gz)?)?(?:#\d+)?$"
 """What follows a case's short name, less its frame."""

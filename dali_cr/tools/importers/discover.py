@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from dali_cr.extras import load_format
 from dali_cr.index.volumes import Problem
 from dali_cr.tools.importers.dicom.series import Reader, find_series
 from dali_cr.tools.importers.formats import Format, list_formats
-from dali_cr.tools.importers.item import Findings, Item
+from dali_cr.tools.importers.item import Findings, Item, long_name
 from dali_cr.tools.importers.itk import find_itk
 from dali_cr.tools.importers.nifti import find_nifti
 from dali_cr.tools.importers.nnunet import find_b2nd, find_plans
@@ -54,7 +54,6 @@ class Found:
     top : Path
         Absolute; paths are relative to it.
     findings : Findings
-        Stores that would have one name are problems.
     ignored : dict of str to int
         How many other files there are of each kind, the most frequent first.
     """
@@ -96,7 +95,7 @@ def discover(source: Path, out: Path, wanted: Wanted, read_headers: Callable[[Pa
     if not found.items and not found.problems:
         kinds = ", ".join(f"{count} {kind}" for kind, count in ignored.items()) or "no file"
         raise FileNotFoundError(f"{source}: expected files of {', '.join(wanted.formats)}, got {kinds}")
-    _refuse_doubles(found)
+    found.items = _told_apart(found.items)
     return Found(files.top, found, ignored)
 
 
@@ -127,14 +126,7 @@ def _find_each(found: Findings, find: Finder, top: Path, paths: Sequence[str]) -
     return used
 
 
-def _refuse_doubles(found: Findings) -> None:
-    """Move items that would be one store to the problems."""
-    stores: dict[str, list[Item]] = defaultdict(list)
-    for item in found.items:
-        stores[item.store].append(item)
-    for store, items in stores.items():
-        for item, other in zip(items, items[1:] + items[:1], strict=True):
-            if item is not other:
-                reason = f"{store} would be the store of {other.source} too; rename one, or import them apart"
-                found.problems.append(Problem(item.source, reason))
-    found.items = [items[0] for items in stores.values() if len(items) == 1]
+def _told_apart(items: Sequence[Item]) -> list[Item]:
+    """Return items with a longer name for the stores of files that differ by their suffix alone."""
+    times = Counter(item.store.casefold() for item in items)
+    return [replace(item, store=long_name(item)) if times[item.store.casefold()] > 1 else item for item in items]

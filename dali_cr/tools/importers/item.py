@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from dali_cr.index.volumes import Problem
 from dali_cr.volume.access import read_status
 from dali_cr.volume.packed.contents import Affine, Original, StoreContents
+from dali_cr.volume.packed.store import store_names
 
 _BLOCK = 1 << 20
 
@@ -66,11 +67,7 @@ class Findings:
 
 
 def item_of_files(
-    top: Path,
-    files: Sequence[str],
-    read: Callable[[Path, Item], StoreContents],
-    suffixes: Sequence[str],
-    affine: Affine | None = None,
+    top: Path, files: Sequence[str], read: Callable[[Path, Item], StoreContents], affine: Affine | None = None
 ) -> Item:
     """Return the item of one file, or of a header and the files that hold its voxels.
 
@@ -81,8 +78,6 @@ def item_of_files(
     files : sequence of str
         The header first.
     read : callable
-    suffixes : sequence of str
-        Those that the store's name does without.
     affine : (4, 4) tuple of float, optional
 
     Raises
@@ -90,13 +85,17 @@ def item_of_files(
     VolumeError
         If a file is not there.
     """
-    first, stem = files[0], files[0]
-    for suffix in suffixes:
-        if first.lower().endswith(suffix):
-            stem = first[: -len(suffix)]
     found = [read_status(top / file) for file in files]
     size, mtime_ns = sum(status.st_size for status in found), max(status.st_mtime_ns for status in found)
-    return Item(first, f"{stem}.ozx", first, size, mtime_ns, read, affine)
+    path = PurePosixPath(files[0])
+    store = (path.parent / store_names(path.name)[0]).as_posix()
+    return Item(files[0], store, files[0], size, mtime_ns, read, affine)
+
+
+def long_name(item: Item) -> str:
+    """Return a store that has the suffix of the item's file in its name."""
+    path = PurePosixPath(item.name)
+    return (path.parent / store_names(path.name)[1]).as_posix()
 
 
 def hash_files(paths: Sequence[Path]) -> str:

@@ -42,7 +42,7 @@ def find_itk(top: Path, path: str) -> tuple[Item, list[str]]:
         If a file is missing, lies outside `top`, or the voxels lie in several files.
     """
     files = [path, *_voxel_file(top, path)]
-    return item_of_files(top, files, read_itk, (*_META, *_NRRD)), files
+    return item_of_files(top, files, read_itk), files
 
 
 def _voxel_file(top: Path, path: str) -> list[str]:

@@ -11,8 +11,6 @@ from dali_cr.tools.importers.item import Item, hash_files, item_of_files
 from dali_cr.volume import reader
 from dali_cr.volume.packed.contents import StoreContents
 
-_SUFFIXES = (".hdr", ".nii", ".hdr.gz", ".nii.gz")
-
 
 def find_nifti(top: Path, path: str) -> tuple[Item, Sequence[str]]:
     """Return the item of a NIfTI file, and the files that are read for it.
@@ -24,7 +22,7 @@ def find_nifti(top: Path, path: str) -> tuple[Item, Sequence[str]]:
     """
     data = reader.read_header(top / path)[1].relative_to(top).as_posix()
     files = list(dict.fromkeys((path, data)))
-    return item_of_files(top, files, read_nifti, _SUFFIXES), files
+    return item_of_files(top, files, read_nifti), files
 
 
 def read_nifti(top: Path, item: Item) -> StoreContents:

@@ -106,7 +106,7 @@ def find_b2nd(top: Path, path: str, spacing: Spacing | None, plans_of: Callable[
             )
         spacing = _spacing(path, planned)
     read = partial(read_b2nd, spacing=spacing, order=order)
-    return item_of_files(top, [path], read, (_SUFFIX,), unplaced(spacing))
+    return item_of_files(top, [path], read, unplaced(spacing))
 
 
 def _read_json(file: Path) -> dict[str, Any]:

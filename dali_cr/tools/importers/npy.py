@@ -8,13 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from dali_cr.tools.importers.axes import NO_ANATOMY, unplaced
-from dali_cr.tools.importers.formats import SUFFIXES
 from dali_cr.tools.importers.item import Item, hash_files, item_of_files
 from dali_cr.volume.geometry import DTYPES, VolumeError
 from dali_cr.volume.grid import Spacing
 from dali_cr.volume.packed.contents import StoreContents
-
-(_SUFFIX,) = SUFFIXES["npy"]
 
 
 def find_npy(top: Path, path: str, spacing: Spacing | None) -> Item:
@@ -27,7 +24,7 @@ def find_npy(top: Path, path: str, spacing: Spacing | None) -> Item:
     """
     if spacing is None:
         raise VolumeError(path, "a NumPy array has no spacing: give it with --spacing D H W, in mm")
-    return item_of_files(top, [path], partial(read_npy, spacing=spacing), (_SUFFIX,), unplaced(spacing))
+    return item_of_files(top, [path], partial(read_npy, spacing=spacing), unplaced(spacing))
 
 
 def read_npy(top: Path, item: Item, spacing: Spacing) -> StoreContents:
