@@ -236,7 +236,7 @@ def test_an_imported_folder_is_data(tmp_path: Path) -> None:
     index = dali_cr.scan(tmp_path / "out", progress=False)
     assert not index.problems
     assert sorted(map(len, subjects_of([case.name for case in index.cases]).values())) == [1, 2]
-    values = [dali_cr.read_volume(index.root / case.volumes[0].path).numpy()[0, :, ::-1, ::-1] for case in index.cases]
+    values = [dali_cr.read_volume(index.root / case.volumes[0].path)[0, :, ::-1, ::-1] for case in index.cases]
     for n, value in enumerate(sorted(values, key=np.sum)):
         np.testing.assert_array_equal(value, ((raw + n) * 0.5 + n).astype(np.float32))
     recipe = dali_cr.Restoration(crop=(4, 8, 8), swap=dali_cr.Swap(iterations=2, patch=(2, 3)))
