@@ -37,23 +37,27 @@ __all__ = [
     "draw_swaps",
     "fn",
     "import_volumes",
+    "pack",
     "read_volume",
     "restoration_pipeline",
     "scan",
     "swap_patches",
+    "unpack",
     "unswap_patches",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs DALI, and commands, only when it is asked for: the rest works without."""
+    """Import what needs DALI, and what is a command too, only when it is asked for: the rest works without."""
     import importlib
 
     homes = {
         "Loader": "loader",
-        "restoration_pipeline": "pipeline.graph",
         "fn": "fn",
         "import_volumes": "tools.importers.run",
+        "pack": "tools.pack",
+        "restoration_pipeline": "pipeline.graph",
+        "unpack": "tools.unpack",
     }
     if name not in homes:
         raise AttributeError(f"module 'dali_cr' has no attribute {name!r}")

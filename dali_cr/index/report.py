@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from dali_cr.index.cases import Index
 from dali_cr.index.layout.proposal import describe_layout
@@ -47,22 +47,17 @@ def describe(index: Index, window: tuple[float, float] | None = None) -> str:
     labels = [problem for problem in index.problems if problem.reason.startswith(_LABEL)]
     refused = [problem for problem in index.problems if not problem.reason.startswith(_LABEL)]
     if labels:
-        lines += [("labels", f"{len(labels)} set aside"), *problem_lines(labels, 2)]
-    lines += [("refused", str(len(refused))), *problem_lines(refused, _SHOWN)]
+        lines += [("labels", f"{len(labels)} set aside"), *_problems(labels, 2)]
+    lines += [("refused", str(len(refused))), *_problems(refused, _SHOWN)]
     if index.ignored:
-        lines.append(("ignored", describe_ignored(index.ignored)))
-    return as_table(lines)
-
-
-def as_table(lines: Iterable[tuple[str, str]]) -> str:
-    """Return names and texts as lines of a table."""
+        lines.append(("ignored", describe_ignored(index)))
     return "\n".join(f"{name:<12} {printable(text)}".rstrip() for name, text in lines)
 
 
-def describe_ignored(ignored: Mapping[str, int]) -> str:
+def describe_ignored(index: Index) -> str:
     """Return how many files of each kind are neither cases nor problems, such as "8 .dcm, 2 hidden"."""
-    kinds = [f"{count} {kind}" for kind, count in ignored.items()]
-    rest = sum(list(ignored.values())[_SHOWN:])
+    kinds = [f"{count} {kind}" for kind, count in index.ignored.items()]
+    rest = sum(list(index.ignored.values())[_SHOWN:])
     return ", ".join(kinds[:_SHOWN]) + (f", and {rest} of other kinds" if rest else "")
 
 
@@ -85,7 +80,7 @@ def _properties(index: Index) -> list[tuple[str, str]]:
         ("orientation", _count(volume.orientation for volume in volumes)),
         ("spacing", _span([volume.spacing for volume in volumes], "mm")),
         *_units(volumes),
-        ("inflated", format_bytes(sum(data.values()))),
+        ("inflated", _bytes(sum(data.values()))),
     ]
 
 
@@ -175,19 +170,8 @@ def _worst(shares: dict[Volume, float]) -> str:
     return ", ".join(texts) + (f", and {len(shares) - _SHOWN} more" if len(shares) > _SHOWN else "")
 
 
-def problem_lines(
-    problems: Sequence[Problem], shown: int = _SHOWN, rest: str = "they are in the saved index (--save)"
-) -> list[tuple[str, str]]:
-    """Return a line for each problem, but of many with one reason only the first.
-
-    Parameters
-    ----------
-    problems : sequence of Problem
-    shown : int
-        Most lines of one reason.
-    rest : str
-        Where the others are.
-    """
+def _problems(problems: Sequence[Problem], shown: int) -> list[tuple[str, str]]:
+    """Return a line for each problem, but of many with one reason only the first."""
     kinds: dict[str, list[Problem]] = defaultdict(list)
     for problem in problems:
         kinds[re.sub(r"\d+|\(.*|:.*", "", problem.reason, flags=re.DOTALL)].append(problem)
@@ -195,12 +179,11 @@ def problem_lines(
     for kind in kinds.values():
         lines += [("", f"{problem.path}: {problem.reason}") for problem in kind[:shown]]
         if len(kind) > shown:
-            lines.append(("", f"and {len(kind) - shown} more of this kind; {rest}"))
+            lines.append(("", f"and {len(kind) - shown} more of this kind; they are in the saved index (--save)"))
     return lines
 
 
-def format_bytes(count: int) -> str:
-    """Return a number of bytes in MB or GB."""
+def _bytes(count: int) -> str:
     unit, name = (1e9, "GB") if count >= 1e9 else (1e6, "MB")
     return f"{count / unit:.3g} {name}"
 

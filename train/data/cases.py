@@ -75,5 +75,5 @@ def refused_files(index: dali_cr.Index, shown: int = 20) -> Sequence[str]:
     if more > 0:
         lines.append(f"refused    {more} more: see index.json")
     layout = describe_layout(index)
-    ignored = [f"ignored    {describe_ignored(index.ignored)}"] if index.ignored else []
+    ignored = [f"ignored    {describe_ignored(index)}"] if index.ignored else []
     return [*([f"layout     {layout}"] if layout else []), *lines, *ignored]

@@ -1,15 +1,14 @@
-"""NIfTI volumes, read by the reader that reads them everywhere."""
+"""NIfTI volumes, read as `pack` reads them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from dali_cr.tools.importers.item import Item, hash_files, item_of_files
+from dali_cr.tools.importers.item import Item, item_of_files
 from dali_cr.volume import reader
 from dali_cr.volume.packed.contents import StoreContents
+from dali_cr.volume.packed.originals import read_original
 
 
 def find_nifti(top: Path, path: str) -> tuple[Item, Sequence[str]]:
@@ -26,24 +25,11 @@ def find_nifti(top: Path, path: str) -> tuple[Item, Sequence[str]]:
 
 
 def read_nifti(top: Path, item: Item) -> StoreContents:
-    """Read a NIfTI file.
+    """Read a NIfTI file; free text of its header is left out.
 
     Raises
     ------
     VolumeError
         If it cannot be read, or is damaged.
     """
-    geometry, data = reader.read_header(top / item.source)
-    content, _ = reader.read_whole(data, geometry.data_offset + geometry.data_bytes)
-    frames = [geometry.view(content, frame, (0, 0, 0), geometry.shape) for frame in range(geometry.frames)]
-    voxels = np.stack(frames) if len(frames) > 1 else frames[0][None]
-    files = [top / item.source, *([data] if data != top / item.source else [])]
-    return StoreContents(
-        voxels=voxels,
-        affine=geometry.affine,
-        original=item.original(hash_files(files)),
-        slope=geometry.slope,
-        intercept=geometry.intercept,
-        orientation=geometry.orientation,
-        unit=geometry.unit,
-    )
+    return read_original(top / item.source, item.name)

@@ -12,16 +12,16 @@ from typing import Literal, get_args
 
 from tqdm import tqdm
 
-from dali_cr.index.volumes import Problem
 from dali_cr.index.workers import ask_each
+from dali_cr.system.owner import own_folder
+from dali_cr.tools.conversion import convert
 from dali_cr.tools.importers.dicom.headers import Header, read_header
 from dali_cr.tools.importers.dicom.quiet import without_warnings
 from dali_cr.tools.importers.dicom.series import Reader
 from dali_cr.tools.importers.discover import Wanted, discover
 from dali_cr.tools.importers.formats import Format
-from dali_cr.tools.importers.item import Item
 from dali_cr.tools.importers.result import Imported
-from dali_cr.tools.importers.stores import is_finished, write_item
+from dali_cr.tools.importers.stores import import_item
 from dali_cr.volume.geometry import VolumeError
 from dali_cr.volume.grid import Spacing, is_spacing
 from dali_cr.volume.packed.writer import LEVEL
@@ -67,51 +67,44 @@ def import_volumes(
     Returns
     -------
     imported : Imported
-        `imported.problems` names each refused file or series and the reason, `imported.ignored` counts other files.
+        Printed, a table of sizes. `imported.problems` names each refused file or series and the reason,
+        `imported.ignored` counts other files.
 
     Raises
     ------
     FileNotFoundError
         If the source is no folder, or there is nothing to import in it.
     ValueError
-        If an argument is not as above.
+        If an argument is not as above, `out` lies in the source, or another process writes to it.
     ImportError
         If a library is missing for files that are there; it says what to install.
-    OSError
-        If a store cannot be written.
 
     Examples
     --------
     >>> import tempfile
     >>> import numpy as np
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     np.save(f"{folder}/scan.npy", np.arange(24, dtype=np.int16).reshape(2, 3, 4))
-    ...     import_volumes(folder, f"{folder}/stores", spacing=(3.0, 1.0, 1.0), progress=False).written
-    ('scan.ozx',)
+    >>> with tempfile.TemporaryDirectory() as source, tempfile.TemporaryDirectory() as out:
+    ...     np.save(f"{source}/scan.npy", np.arange(24, dtype=np.int16).reshape(2, 3, 4))
+    ...     imported = import_volumes(source, out, spacing=(3.0, 1.0, 1.0), progress=False)
+    >>> imported.files[0].path, imported.files[0].target, imported.problems
+    ('scan.npy', 'scan.ozx', ())
     """
     if format != "auto" and format not in FORMATS:
         raise ValueError(f"format: expected auto, {', '.join(FORMATS)}, got {format!r}")
+    if not 1 <= level <= 12:
+        raise ValueError(f"level: expected 1 to 12, got {level}")
     if spacing is not None and not is_spacing(spacing):
         raise ValueError(f"spacing: expected three positive numbers of mm, got {spacing!r}")
-    out = Path(out)
+    source, out = Path(source).absolute(), Path(out).absolute()
+    if out == source or source in out.parents:
+        raise ValueError(f"out: expected a folder outside of {source}, got {out}; a scan would find both")
     wanted = Wanted(FORMATS if format == "auto" else (format,), spacing, None if plans is None else Path(plans))
-    with _executor(executor) as pool, without_warnings():
-        found = discover(Path(source), out, wanted, partial(_header_reader, pool, progress))
-        finished = [item for item in found.findings.items if is_finished(out / item.store, item)]
-        kept = {item.store for item in finished}
-        rest = [item for item in found.findings.items if item.store not in kept]
-        sizes, problems = _write_all(rest, found.top, out, level, pool, progress)
-    return Imported(
-        out=out,
-        written=tuple(sorted(sizes)),
-        kept=tuple(sorted(kept)),
-        sources={item.store: item.source for item in found.findings.items},
-        problems=tuple(sorted((*found.findings.problems, *problems), key=lambda problem: problem.path)),
-        remarks=tuple(found.findings.remarks),
-        ignored=found.ignored,
-        source_bytes=sum(item.size for item in rest if item.store in sizes),
-        store_bytes=sum(sizes.values()),
-    )
+    with own_folder(out), _executor(executor) as pool, without_warnings():
+        found = discover(source, out, wanted, partial(_header_reader, pool, progress))
+        ask = partial(import_item, found.top, out, level)
+        done = convert(ask, found.findings.items, "import", pool, progress)
+    problems = sorted((*found.findings.problems, *done.problems), key=lambda problem: problem.path)
+    return Imported(done.files, tuple(problems), found.ignored, tuple(found.findings.remarks))
 
 
 @contextmanager
@@ -133,20 +126,3 @@ def _header_reader(pool: Executor, progress: bool, top: Path) -> Reader:
         return iter(tqdm(answers, "headers", len(paths), disable=not progress, unit="file"))
 
     return read
-
-
-def _write_all(
-    items: Sequence[Item], top: Path, out: Path, level: int, pool: Executor, progress: bool
-) -> tuple[dict[str, int], list[Problem]]:
-    """Write each store; return the bytes of those written, and why others were not."""
-    sizes: dict[str, int] = {}
-    problems: list[Problem] = []
-    answers = ask_each(partial(write_item, top, out, level), items, pool)
-    for item, answer in tqdm(answers, "import", len(items), disable=not progress, unit="volume"):
-        if isinstance(answer, VolumeError):
-            problems.append(Problem(item.source, answer.reason))
-        elif isinstance(answer, OSError):
-            raise answer
-        else:
-            sizes[item.store] = answer
-    return sizes, problems

@@ -19,6 +19,7 @@ import SimpleITK as sitk
 
 import dali_cr
 from dali_cr.__main__ import main
+from dali_cr.tools.importers.result import Imported
 from dali_cr.tools.importers.run import import_volumes
 from tests.helpers.dicom import NAME, PLANTED, positions, write_enhanced, write_series
 from train.data.subjects import subjects_of
@@ -55,8 +56,13 @@ def stores(out: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def run(source: Path, out: Path, **more: Any) -> Any:
+def run(source: Path, out: Path, **more: Any) -> Imported:
     return import_volumes(source, out, progress=False, **more)
+
+
+def new(imported: Imported) -> set[str]:
+    """Return the stores that an import wrote."""
+    return {file.target for file in imported.files if file.state == "new"}
 
 
 def test_every_format_of_a_folder(mixed: Path, tmp_path: Path) -> None:
@@ -65,7 +71,7 @@ def test_every_format_of_a_folder(mixed: Path, tmp_path: Path) -> None:
     assert not imported.problems
     assert imported.ignored == {".txt": 1, "DICOMDIR": 1, "hidden": 1}
     found = stores(out)
-    assert set(found) == set(imported.written) == set(imported.sources)
+    assert set(found) == new(imported)
     dicom = next(name for name in found if name.startswith("sub-"))
     uid = hashlib.sha256(b"1.2.3.20210417.1").hexdigest()[:16]
     assert dicom == f"sub-{uid}/{uid}.ozx"
@@ -80,7 +86,7 @@ def test_every_format_of_a_folder(mixed: Path, tmp_path: Path) -> None:
 
 
 def test_only_one_format(mixed: Path, tmp_path: Path) -> None:
-    assert run(mixed, tmp_path / "out", format="nrrd").written == ("sub/scan.ozx",)
+    assert new(run(mixed, tmp_path / "out", format="nrrd")) == {"sub/scan.ozx"}
 
 
 def test_nothing_names_the_patient(tmp_path: Path) -> None:
@@ -94,7 +100,7 @@ def test_nothing_names_the_patient(tmp_path: Path) -> None:
         os.utime(file, (before, before))
     out = tmp_path / "out"
     imported = run(tmp_path / "in", out)
-    assert len(imported.written) == 2
+    assert len(imported.files) == 2
     assert not imported.problems
     forbidden = [*PLANTED, str(before), "1.2.20210417.7", "1.2.3.20210417"]
     for path in out.rglob("*"):
@@ -108,19 +114,20 @@ def test_finished_stores_stay(mixed: Path, tmp_path: Path) -> None:
     first = run(mixed, out, spacing=(2.0, 1.0, 1.0))
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*.ozx")}
     again = run(mixed, out, spacing=(2.0, 1.0, 1.0))
-    assert (again.written, again.kept) == ((), first.written)
+    assert new(again) == set()
+    assert {file.target for file in again.files} == new(first)
     os.utime(next((mixed / "dicom" / "planted").iterdir()), (1, 1))
     nib.save(nib.Nifti1Image(voxels(3, 4, 6), np.eye(4)), mixed / "brain.nii.gz")
     (out / "meta.ozx").write_bytes((out / "meta.ozx").read_bytes()[:-200])
     third = run(mixed, out, spacing=(3.0, 1.0, 1.0))  # another one for the array
-    assert third.kept == ("sub/scan.ozx",)
+    assert [file.target for file in third.files if file.state == "kept"] == ["sub/scan.ozx"]
     assert [path for path, time in times.items() if path.stat().st_mtime_ns == time] == [out / "sub" / "scan.ozx"]
     assert stores(out)["array.ozx"]["affine"][2][2] == 3.0
 
 
 def test_files_that_differ_by_their_suffix_alone(mixed: Path, tmp_path: Path) -> None:
     sitk.WriteImage(sitk.GetImageFromArray(voxels()), str(mixed / "sub" / "scan.mha"))
-    found = set(run(mixed, tmp_path / "out", spacing=(1.0, 1.0, 1.0)).written)
+    found = new(run(mixed, tmp_path / "out", spacing=(1.0, 1.0, 1.0)))
     assert {"sub/scan.mha.ozx", "sub/scan.nrrd.ozx", "array.ozx"} <= found
 
 
@@ -137,16 +144,15 @@ def test_problems_are_named_and_cost_no_other(mixed: Path, tmp_path: Path) -> No
     assert problems.pop("odd.dcm") == "no DICOM file: DICM is missing at byte 128"
     assert problems.pop("cut.nrrd").startswith("SimpleITK cannot read it: ")
     assert not problems
-    assert len(imported.written) == 5
+    assert len(imported.files) == 5
 
 
-def test_errors_of_the_disk_end_the_import(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any) -> int:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("dali_cr.tools.importers.stores.write_store", full)
-    with pytest.raises(OSError, match="No space left on device"):
-        run(mixed, tmp_path / "out")
+def test_stores_that_cannot_be_written_are_named(mixed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "sub").write_text("in the way")
+    problems = {problem.path: problem.reason for problem in run(mixed, out, format="nrrd").problems}
+    assert problems == {"sub/scan.nrrd": "cannot be written: File exists"}
 
 
 class Recording(ThreadPoolExecutor):
@@ -163,7 +169,7 @@ def test_any_executor(mixed: Path, tmp_path: Path) -> None:
     executor: Executor = Recording(1)
     with executor:
         imported = run(mixed, tmp_path / "out", executor=executor)
-    assert Recording.asked == 3 + len(imported.written)
+    assert Recording.asked == 3 + len(imported.files)
 
 
 def test_the_command(mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -172,13 +178,14 @@ def test_the_command(mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     words = ["import", str(mixed), str(out), "--jobs", "1", "--report", str(report), "--spacing", "2", "1", "1"]
     assert main(words) == 0
     text = capsys.readouterr().out
-    assert "written      5 from " in text
+    assert "int16              5" in text
+    assert "ignored     1 hidden, 1 DICOMDIR, 1 .txt" in text
     assert "odd.dcm: no DICOM file" in text
     content = json.loads(report.read_text())
-    assert content["sources"]["array.ozx"] == "array.npy"
-    assert sorted(content["written"]) == sorted(stores(out))
+    assert {"path": "array.npy", "target": "array.ozx"}.items() <= content["files"][0].items()
+    assert sorted(file["target"] for file in content["files"]) == sorted(stores(out))
     assert main([*words, "--format", "npy"]) == 0
-    assert "kept         1 that were finished before" in capsys.readouterr().out
+    assert "kept        1 file of an earlier run" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -188,6 +195,7 @@ def test_the_command(mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
         (["empty", "out"], "empty: expected files of dicom, mha, nrrd, npy, b2nd, nifti, got no file"),
         (["refused", "out"], "import: expected at least one volume, all were refused for the reasons above"),
         (["refused", "out", "--spacing", "1", "0", "1"], "spacing: expected three positive numbers of mm"),
+        (["refused", "refused/out"], "out: expected a folder outside of "),
         (["refused", "out", "--jobs", "0"], "jobs: expected at least 1, got 0"),
     ],
 )
