@@ -70,18 +70,18 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def train(workload: Workload, index: Index, options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     """Return steps a second of the trainer's own step, with the loader and with one kept batch."""
-    from train.pretrain import prepare, take_step
+    from train.pretrain import prepare
+    from train.run.loop import take_step
 
     trained = prepare(config_of(workload, index, options, scratch))
-    optimizer = trained.method.optimizer()
     numbers = itertools.count(1)
 
     def steps_per_s(batches: Iterator[dict[str, Any]]) -> float:
-        take_step(trained, optimizer, next(numbers), next(batches))
+        take_step(trained, next(numbers), next(batches))
         synchronize(options.device)
         start = time.perf_counter()
         for done in itertools.count(1):
-            losses = take_step(trained, optimizer, next(numbers), next(batches))
+            losses = take_step(trained, next(numbers), next(batches))
             # The host runs ahead of a GPU: as the trainer does, wait now and then.
             if done % trained.config.log_every == 0 or time.perf_counter() - start >= options.seconds:
                 losses["loss"].item()
@@ -109,11 +109,11 @@ def train(workload: Workload, index: Index, options: argparse.Namespace, scratch
 
 def config_of(workload: Workload, index: Index, options: argparse.Namespace, scratch: Path) -> Any:
     """Return the trainer's configuration for a workload."""
-    from train.pretrain import Config
+    from train.methods.restoration import RestorationConfig
 
     path = scratch / "index.json"
     index.save(path)
-    return Config(
+    return RestorationConfig(
         index=path,
         out=scratch / "run",
         crop=workload.crop,

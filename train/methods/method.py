@@ -20,7 +20,7 @@ import dali_cr
 
 from ..networks.network import Network
 from ..run.optimizer import build_optimizer, learning_rate
-from .config import Config
+from .config import PretrainConfig
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Method(ABC):
     module: nn.Module
     reported: ClassVar[tuple[str, ...]] = ("restoration_gain",)
 
-    def __init__(self, config: Config, network: Network, module: nn.Module | None = None) -> None:
+    def __init__(self, config: PretrainConfig, network: Network, module: nn.Module | None = None) -> None:
         self.config, self.recipe, self.network = config, config.samples(), network
         self.module = network.module if module is None else module
 

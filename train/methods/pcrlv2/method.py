@@ -43,7 +43,7 @@ from ...run import ranks
 from ...run.device import autocast
 from ..method import Measured, Method
 from .comparison import draw_levels
-from .config import ViewConfig
+from .config import Pcrlv2Config
 from .evaluation import evaluate_views
 from .pyramid import Pyramid
 
@@ -53,12 +53,12 @@ MOMENTUM = 0.9
 class Pcrlv2(Method):
     """Restoration and comparison of views."""
 
-    config: ViewConfig
+    config: Pcrlv2Config
     recipe: dali_cr.Views
     module: Pyramid
     reported: ClassVar[tuple[str, ...]] = ("restoration_gain", "explained", "spread")
 
-    def __init__(self, config: ViewConfig, channels: int) -> None:
+    def __init__(self, config: Pcrlv2Config, channels: int) -> None:
         if ranks.share(config.batch_size) < 2:
             raise ValueError(
                 f"batch_size: wanted at least 2 for each of the {ranks.count()} processes, to norm a sample by others, "
