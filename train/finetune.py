@@ -71,6 +71,7 @@ from .networks.weights import export_weights
 from .output.files import write_json, write_text
 from .run.checkpoint import resume, write_state
 from .run.clock import Lap
+from .run.computation import Computation, choose_computation
 from .run.device import choose_device, device_name
 from .run.exits import Refused
 from .run.folder import kind_of, write_config
@@ -94,6 +95,7 @@ class Run:
 
     config: Config
     device: torch.device
+    computation: Computation
     index: dali_cr.Index
     split: Split
     supervised: Supervised
@@ -141,11 +143,16 @@ class Run:
         """Measure on the first cases of val; record it and say it."""
         val = self.supervised.parts["val"]
         few = replace(val, cases=val.cases[: self.config.evaluate_cases])
-        summary = self.task.score(self.module, few).summary
+        summary = self.score(few).summary
         record.write(step, **{f"val_{name}": value for name, value in summary.items() if " " not in name})
         name, value = next(iter(summary.items()))
         found = "undefined" if value is None else f"{value:.3f}"
         tqdm.write(f"step {step:<6} {name} on {len(few)} cases of val {found}")
+
+    def score(self, index: dali_cr.Index) -> Scores:
+        """Score cases that have labels."""
+        with self.computation.eagerly():
+            return self.task.score(self.module, index)
 
     def report(self, step: int, total: Lap, summary: Mapping[str, float | None] | None = None) -> dict[str, Any]:
         """Return the object that ends the output."""
@@ -249,7 +256,9 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
     fit = check_fit(init, network, config.transfer) if init else None
     if fit:
         load_fit(network, fit.taken)
-    module = task.build(network).to(device)
+    computation = choose_computation(device, config.compile, config.memory_format)
+    module = computation.place(task.build(network), device, config.dims)
+    computation.compile([module])
     with warnings.catch_warnings():
         if task.whole:  # its crop must hold the largest volume: padding of the others is wanted
             warnings.simplefilter("ignore", dali_cr.DataWarning)
@@ -267,12 +276,15 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
     if earlier:
         _refuse_other(config, earlier["fingerprints"], prints)
     state = resume(config, earlier, module, loader)
-    write_config(config, device, earlier, {"network": about, "fingerprints": prints})
+    write_config(
+        config, device, earlier, {"computation": asdict(computation), "network": about, "fingerprints": prints}
+    )
     index.save(config.out / "index.json")
     write_json(config.out / "splits.json", split.content())
     return Run(
         config=config,
         device=device,
+        computation=computation,
         index=index,
         split=split,
         supervised=supervised,
@@ -361,7 +373,7 @@ def introduce(run: Run) -> Iterator[str]:
     yield f"crop       {' × '.join(map(str, view.crop))} voxels{size}, normalize {view.normalize}"
     if view.slices != "D":
         yield f"slices     across {view.slices}"
-    yield f"device     {device_name(run.device)}"
+    yield f"device     {device_name(run.device)}, {run.computation}"
     trained = sum(parameter.numel() for parameter in run.module.parameters())
     yield f"network    {config.network}, {config.dims}-D, {trained:,} parameters"
     if run.fit:
@@ -413,7 +425,7 @@ def train(run: Run) -> dict[str, Any]:
     config = run.config
     with open_loop(run) as loop:
         total = loop.take_steps()
-    scores = run.task.score(run.module, run.supervised.parts[config.score])
+    scores = run.score(run.supervised.parts[config.score])
     write_scores(config.out / "scores.csv", scores)
     report = run.report(config.steps, total, scores.summary)
     write_json(config.out / "report.json", report)

@@ -74,6 +74,7 @@ from .output.files import write_json
 from .run import ranks
 from .run.checkpoint import resume, write_state
 from .run.clock import Lap
+from .run.computation import Computation, choose_computation
 from .run.device import choose_device, device_name
 from .run.exits import Refused, Stopped
 from .run.folder import kind_of, write_config
@@ -97,6 +98,7 @@ class Run:
 
     config: PretrainConfig
     device: torch.device
+    computation: Computation
     index: dali_cr.Index
     training: dali_cr.Index
     held_out: dali_cr.Index
@@ -137,7 +139,7 @@ class Run:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", dali_cr.DataWarning)  # the cases to train on were warned of
             loader = build_loader(self.held_out, self.config, self.method, self.device, SEED, alone=True)
-        with loader:
+        with loader, self.computation.eagerly():
             measured = self.method.measure(loader)
         record.write(step, **measured.numbers)
         tqdm.write(f"step {step:<6} {measured.said}")
@@ -173,11 +175,14 @@ def prepare(config: PretrainConfig, earlier: dict[str, Any] | None = None) -> Ru
     config = config.with_steps(len(training))
     torch.manual_seed(config.seed)
     method = METHODS[config.recipe](config, index.channels)
-    method.module.to(device)
+    computation = choose_computation(device, config.compile, config.memory_format)
+    computation.place(method.module, device, config.dims)
+    computation.compile(method.compiled())
     loader = build_loader(training, config, method, device, config.seed)
     state = resume(config, earlier, method.module, loader)
     found = {
         "fingerprints": {"index": index.fingerprint, "recipe": method.recipe.fingerprint},
+        "computation": asdict(computation),
         "network": {**method.network.about, "parameters": method.network.parameters},
         **({"held_out_by": "subject"} if _by_subject(earlier) else {}),
     }
@@ -187,6 +192,7 @@ def prepare(config: PretrainConfig, earlier: dict[str, Any] | None = None) -> Ru
     return Run(
         config=config,
         device=device,
+        computation=computation,
         index=index,
         training=training,
         held_out=held_out,
@@ -253,7 +259,7 @@ def introduce(run: Run) -> Iterator[str]:
     else:
         yield "split      none, so no case is held back for a test; dali-cr splits makes one to give as --split"
     yield from (f"warning    {warning}" for warning in _warnings(run))
-    yield f"device     {device_name(run.device)}"
+    yield f"device     {device_name(run.device)}, {run.computation}"
     trained = dict(network.module.named_parameters())
     encoder = sum(trained[name].numel() for name in network.encoder if name in trained)
     yield f"network    {network.about['network']}, {network.parameters:,} parameters, {encoder:,} of them the encoder"

@@ -7,7 +7,7 @@ and another is a `Method`. `restoration` is context restoration (and what it is 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -95,6 +95,10 @@ class Method(ABC):
         loader : dali_cr.Loader
             Over the held-out cases with `recipe`, at its beginning; of the training's batch size.
         """
+
+    def compiled(self) -> Iterable[nn.Module]:
+        """Return the modules to compile where that is asked for: all of `module`, or those whose sizes are few."""
+        return [self.module]
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Return what changes the weights, after the module was moved to its device: AdamW."""

@@ -105,5 +105,10 @@ def take_up(state: dict[str, Any] | None, optimizer: torch.optim.Optimizer, devi
     if state is None:
         return 0, Lap()
     optimizer.load_state_dict(state["optimizer"])
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            # The run may have been in another memory format; a fused step wants that of the weights.
+            if value is not None and value.shape == parameter.shape and value.stride() != parameter.stride():
+                kept[name] = torch.empty_like(parameter).copy_(value)
     set_random_state(state["random"], device)
     return state["step"], Lap(**state["total"])

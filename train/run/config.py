@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Literal
 
 from dali_cr.index.layout.listing import Layout
 
+from .computation import MemoryFormat
+
 Axis = Literal["D", "H", "W"]
 Dims = Literal[2, 3]
 NetworkName = Literal["dynunet", "sononet64", "locnet", "nsunet", "nsunet-skips"]
@@ -101,6 +103,10 @@ class RunSettings(DataSettings):
     """When a file cannot be read any more: stop, or put crops of other cases in its place and say so."""
     deterministic: bool = field(default=False, metadata=MAY_CHANGE)
     """On a GPU, use only kernels that give the same bits each time; a CPU always does."""
+    compile: Literal["auto", "on", "off"] = field(default="auto", metadata=MAY_CHANGE)
+    """Compile the network by torch.compile, which makes the first steps take minutes; auto is off on a CPU."""
+    memory_format: Literal["auto", MemoryFormat] = field(default="auto", metadata=MAY_CHANGE)
+    """Order of the axes of weights and features in memory; auto is contiguous on a CPU."""
 
     checkpoint_every: int = field(default=500, metadata=MAY_CHANGE)
     """Steps between checkpoints."""

@@ -17,6 +17,7 @@ import dali_cr
 from . import ranks
 from .checkpoint import take_up
 from .clock import Clock, Lap
+from .computation import Computation
 from .config import RunSettings
 from .exits import Stop, Stopped
 from .optimizer import update
@@ -33,6 +34,10 @@ class TrainingRun(Protocol):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
+
+    @property
+    def computation(self) -> Computation:
+        """How the losses are computed."""
 
     @property
     def loader(self) -> dali_cr.Loader:
@@ -67,7 +72,7 @@ class TrainingRun(Protocol):
 
 def take_step(run: TrainingRun, step: int, batch: dict[str, Any]) -> Mapping[str, torch.Tensor]:
     """Take one step; return the loss and its parts, still on the device."""
-    losses = run.losses(step, batch)
+    losses = run.computation.call(lambda: run.losses(step, batch))
     update(run.optimizer, losses["loss"], run.rate(step), run.config.clip)
     return losses
 

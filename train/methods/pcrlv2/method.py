@@ -30,10 +30,11 @@ short for restoration to catch up, `--comparison-weight` below 1 gives it a shar
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 import torch
+from torch import nn
 
 import dali_cr
 
@@ -101,6 +102,10 @@ class Pcrlv2(Method):
             said=f"restoration gain {gain}; spread of projections {' '.join(f'{one:.2f}' for one in found.spread)}",
             slices=found.slices,
         )
+
+    def compiled(self) -> Iterable[nn.Module]:
+        """Return the levels of the U-Net: which of them are computed changes from step to step."""
+        return [self.module.unet.down, *self.module.unet.up]
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Return SGD with momentum; every parameter decays."""
