@@ -202,7 +202,11 @@ def settings_of(workload: Workload, options: argparse.Namespace) -> dict[str, An
 
 def command_of(workload: Workload, options: argparse.Namespace) -> str:
     """Return the command that runs this workload again."""
-    words = ["python -m benchmarks.loader", f"--workload {workload.name}", f"--volumes {options.volumes or workload.volumes}"]
+    words = [
+        "python -m benchmarks.loader",
+        f"--workload {workload.name}",
+        f"--volumes {options.volumes or workload.volumes}",
+    ]
     words += [f"--workers {' '.join(map(str, options.workers))}", f"--repeats {options.repeats}"]
     words += [f"--seconds {options.seconds:g}", f"--device {options.device}"]
     words += ["--data DIR"] if options.data else []

@@ -71,7 +71,9 @@ def _packed(index: Index, folder: Path) -> Index:
         index.save(path)
         done = dali_cr.pack(path, out, progress=sys.stderr.isatty())
     if done.problems:
-        raise ValueError(f"{out}: expected every volume to be packed; {done.problems[0].path}: {done.problems[0].reason}")
+        raise ValueError(
+            f"{out}: expected every volume to be packed; {done.problems[0].path}: {done.problems[0].reason}"
+        )
     return Index.load(out / pack.INDEX)
 
 
