@@ -9,6 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from typing import Generic, TypeVar
 
@@ -226,11 +227,17 @@ class Source(ABC, Generic[AnyBatch]):
     def _start(self, numbers: npt.NDArray[np.int64]) -> AnyBatch:
         """Plan a batch and have its samples made: by this thread if nothing must be read, else by all of them."""
         batch = self.prepare(numbers)
-        groups = [list(group) for _, group in groupby(self.unread(batch), key=lambda i: batch.plans.cases[i])]
+        groups = [list(group) for _, group in groupby(self.unread(batch), key=partial(self._read_with, batch.plans))]
         batch.progress = Progress(groups)
         for _ in range(min(self.threads, len(groups))):
             self._pool.submit(self._work, batch)
         return batch
+
+    def _read_with(self, plans: Plans, i: int) -> tuple[int, int]:
+        """Return what samples have in common that are made from one read: their case, unless it is in bricks."""
+        case = int(plans.cases[i])
+        packed = all(volume.packed for volume in self.planner.index.cases[case].volumes)
+        return case, i if packed else -1
 
     def _work(self, batch: AnyBatch) -> None:
         """Make samples of a batch as long as there are any."""

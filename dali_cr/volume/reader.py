@@ -20,6 +20,7 @@ from isal import isal_zlib
 
 from dali_cr.system.memory import physical_memory, usable_memory
 from dali_cr.system.scratch import scratch
+from dali_cr.volume import nifti
 from dali_cr.volume.access import check_unchanged, fill, opened
 from dali_cr.volume.geometry import Geometry, VolumeError
 from dali_cr.volume.images import decode_image, is_image, parse_image
@@ -40,6 +41,11 @@ _HEAD_BYTES = 1 << 16
 # isal's own stubs know them only as a reader of files, and as no exception.
 _Inflater: Any = isal_zlib._GzipReader
 _IsalError: Any = isal_zlib.error
+
+
+def is_volume(path: str | os.PathLike[str]) -> bool:
+    """Whether the file's name is that of a NIfTI volume or a brick store."""
+    return nifti.is_volume(os.fspath(path)) or is_store(path)
 
 
 def is_gzip(head: bytes | memoryview) -> bool:

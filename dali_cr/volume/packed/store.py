@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.system.scratch import scratch
-from dali_cr.volume.access import check_unchanged, fill, open_regular
+from dali_cr.volume.access import check_unchanged, fill, open_regular, read_status
 from dali_cr.volume.geometry import Triple, VolumeError
+from dali_cr.volume.nifti import is_volume
 from dali_cr.volume.packed.bricks import BRICK_VOXELS
-from dali_cr.volume.packed.layout import has_checksum, most_bytes, read_layout, read_table
+from dali_cr.volume.packed.layout import SUFFIX, has_checksum, most_bytes, read_layout, read_table
 from dali_cr.volume.packed.loops import REASONS, read_bricks
 
 Bytes = npt.NDArray[np.uint8]
@@ -166,3 +167,36 @@ def open_store(path: Path, size: int, mtime_ns: int) -> Store:
         _opened.cache_clear()
         store = _opened(path, size, mtime_ns)
     return store
+
+
+def original_of(path: Path) -> str:
+    """Return the name of the NIfTI file that a store was made from, without folders.
+
+    Of a store that was made from something else, or cannot be read, it is the store's own.
+    """
+    try:
+        status = read_status(path)
+        original = read_layout(path, status.st_size, status.st_mtime_ns).description.original
+    except VolumeError:  # told when it is read
+        return path.name
+    return original.name if is_volume(original.name) else path.name
+
+
+def store_beside(path: Path) -> Path | None:
+    """Return the brick store that was made from a file and lies where it would, None if the file itself is there."""
+    if os.path.lexists(path) or not is_volume(path):
+        return None
+    places = (path.with_name(name) for name in store_names(path.name))
+    return next((place for place in places if place.is_file() and original_of(place) == path.name), None)
+
+
+def store_names(name: str) -> tuple[str, str]:
+    """Return what the store of a NIfTI file may be called, the shorter first.
+
+    Examples
+    --------
+    >>> store_names("a.1.nii.gz")
+    ('a.1.ozx', 'a.1.nii.gz.ozx')
+    """
+    stem = name[:-3] if name.lower().endswith(".gz") else name
+    return Path(stem).stem + SUFFIX, name + SUFFIX
