@@ -8,6 +8,8 @@
     python -m dali_cr preview scans/ -o preview.png --recipe pcrlv2 --normalize percentile
     python -m dali_cr preview scans/ -o preview.png --crop 1 224 224 --slices-axis D --slices-every 3
     python -m dali_cr preview pictures/ --pattern "**/*.png" -o preview.png --crop 1 224 288
+    python -m dali_cr pack scans/ packed/
+    python -m dali_cr unpack packed/ scans-again/
     python -m dali_cr phantom phantoms/
     python -m dali_cr doctor
     dali-cr pretrain --help
@@ -21,6 +23,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_args
@@ -29,6 +32,7 @@ from dali_cr.index.cases import Index
 from dali_cr.index.layout.listing import Layout
 from dali_cr.index.report import describe
 from dali_cr.index.scan import scan
+from dali_cr.index.volumes import counted
 from dali_cr.pipeline.advice import warnings_as_lines
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.slices import ORDERS, Slices
@@ -38,6 +42,7 @@ from dali_cr.system.account import complete_account
 from dali_cr.system.console import print_anything
 from dali_cr.system.owner import own_file, own_folder
 from dali_cr.tools import training
+from dali_cr.tools.conversion import Conversion
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -140,6 +145,35 @@ def _slices(chosen: argparse.Namespace) -> Slices | None:
     return None
 
 
+def _pack(chosen: argparse.Namespace) -> None:
+    from dali_cr.tools.pack import pack
+
+    with _threads(chosen.jobs, "pack") as executor:
+        options = {"exclude": chosen.exclude, "level": chosen.level, "keep_text": chosen.keep_text}
+        _tell(pack(chosen.source, chosen.out, executor=executor, **options), "pack")
+
+
+def _unpack(chosen: argparse.Namespace) -> None:
+    from dali_cr.tools.unpack import unpack
+
+    with _threads(chosen.jobs, "unpack") as executor:
+        _tell(unpack(chosen.source, chosen.out, executor=executor), "unpack")
+
+
+def _threads(jobs: int | None, name: str) -> ThreadPoolExecutor:
+    """Return so many threads, one a core without a number."""
+    if jobs is not None and jobs < 1:
+        raise ValueError(f"jobs: expected at least 1, got {jobs}")
+    return ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0)), name)
+
+
+def _tell(done: Conversion, name: str) -> None:
+    """Print what became of files; raise ValueError if some were refused."""
+    print(done)
+    if done.problems:
+        raise ValueError(f"{name}: {counted(len(done.problems), 'file')} refused, for the reasons above")
+
+
 def _phantom(chosen: argparse.Namespace) -> None:
     from dali_cr.tools.phantom_files import write_images, write_phantoms
 
@@ -180,7 +214,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--window", type=float, nargs=2, metavar=("LOW", "HIGH"), help="print how much of the foreground it clips"
     )
-    command.add_argument("--fresh", action="store_true", help="read every file, whatever FILE knows")
+    command.add_argument(
+        "--fresh", "--verify", action="store_true", help="read every file, whatever FILE knows, and check its checksums"
+    )
     command.set_defaults(command=_scan)
 
     command = commands.add_parser("preview", help="draw samples: target, input, and the swaps")
@@ -190,6 +226,23 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0, help="of the samples")
     _add_recipe(command)
     command.set_defaults(command=_preview)
+
+    command = commands.add_parser(
+        "pack", help="rewrite volumes as brick stores, of which a crop is read without the rest"
+    )
+    command.add_argument("source", type=Path, help="a folder, or an index that scan saved")
+    command.add_argument("out", type=Path, help="folder for the stores; what an earlier run packed is kept")
+    command.add_argument("--exclude", nargs="+", default=[], metavar="GLOB", help="files that are left out")
+    command.add_argument("--level", type=int, default=5, metavar="N", help="of the compression, 1 to 12")
+    command.add_argument("--keep-text", action="store_true", help="keep the free text of headers: it may name patients")
+    command.add_argument("--jobs", type=int, metavar="N", help="files at a time; one a core without it")
+    command.set_defaults(command=_pack)
+
+    command = commands.add_parser("unpack", help="write the volumes of brick stores as NIfTI again")
+    command.add_argument("source", type=Path, help="a folder of stores, or one")
+    command.add_argument("out", type=Path, help="folder for the files; those of the same names are overwritten")
+    command.add_argument("--jobs", type=int, metavar="N", help="files at a time; one a core without it")
+    command.set_defaults(command=_unpack)
 
     command = commands.add_parser("doctor", help="say what works on this machine, what does not, and what to do")
     command.set_defaults(command=_doctor)
