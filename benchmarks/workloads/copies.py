@@ -18,7 +18,6 @@ from benchmarks.workloads.volumes import files_of
 from benchmarks.workloads.workload import Workload, intensity
 from dali_cr.index.cases import Index
 from dali_cr.index.volumes import Volume
-from dali_cr.tools import pack
 
 Kind = Literal["packed", "blosc2"]
 
@@ -64,6 +63,8 @@ def name_of(volume: Volume) -> str:
 
 def _packed(index: Index, folder: Path) -> Index:
     """Return an index of brick stores; those that `pack` made earlier of the same files are kept."""
+    from dali_cr.tools.pack import INDEX
+
     out = folder / f"packed-{_name(index, folder)}"
     out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder) as scratch:
@@ -74,7 +75,7 @@ def _packed(index: Index, folder: Path) -> Index:
         raise ValueError(
             f"{out}: expected every volume to be packed; {done.problems[0].path}: {done.problems[0].reason}"
         )
-    return Index.load(out / pack.INDEX)
+    return Index.load(out / INDEX)
 
 
 def _preprocess(volume: Volume, root: Path, workload: Workload, kept: Path) -> None:

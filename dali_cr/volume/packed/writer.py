@@ -14,13 +14,13 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
+from dali_cr.system.scratch import scratch
 from dali_cr.volume.geometry import Triple, VolumeError
 from dali_cr.volume.packed.bricks import brick_counts, brick_shape
 from dali_cr.volume.packed.codec import encode_brick
 from dali_cr.volume.packed.contents import StoreContents
 from dali_cr.volume.packed.metadata import ARRAY, COMMENT, GROUP, SHARD, array_document, group_document
 from dali_cr.volume.packed.store import Store
-from dali_cr.volume.scratch import scratch
 
 LEVEL, PLAIN_LEVEL = 5, 12
 """Of LZ4HC: for shuffled bytes; and for those that are not, where a higher one gains much."""
