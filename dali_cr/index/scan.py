@@ -28,7 +28,7 @@ from dali_cr.volume import reader
 from dali_cr.volume.access import read_status
 from dali_cr.volume.geometry import Geometry, VolumeError
 from dali_cr.volume.packed.layout import SUFFIX, is_store
-from dali_cr.volume.packed.store import original_of
+from dali_cr.volume.packed.store import original_path
 
 __all__ = ["EVERY_VOLUME", "read_volumes", "scan"]
 
@@ -216,7 +216,7 @@ def read_volumes(top: Path, path: str, fourth_axis: FourthAxis = "cases") -> lis
     if data != top / path:
         digest = hashlib.sha256(digest.encode() + reader.read_head(top / path)).hexdigest()
     relative = data.relative_to(top).as_posix()
-    named = (top / path).with_name(original_of(top / path)).relative_to(top).as_posix() if is_store(path) else path
+    named = original_path(top / path).relative_to(top).as_posix()
     raw = np.frombuffer(content, geometry.numpy_dtype, geometry.frames * geometry.voxels, geometry.data_offset)
     found = []
     for frame, voxels in enumerate(raw.reshape(geometry.frames, geometry.voxels)):

@@ -157,7 +157,7 @@ _PLAIN = ("path", "data", "frame", "sha256", "content_sha256", "size", "mtime_ns
 """The fields of a volume that are JSON values already."""
 
 
-def pack_volume(volume: Volume) -> dict[str, Any]:
+def volume_to_json(volume: Volume) -> dict[str, Any]:
     """Return a volume as JSON values."""
     packed = base64.b64encode(zlib.compress(volume.foreground.tobytes())).decode()
     shape = list(volume.foreground.shape)
@@ -168,8 +168,8 @@ def pack_volume(volume: Volume) -> dict[str, Any]:
     return {**content, "geometry": geometry, "statistics": statistics, "foreground": foreground, "occupied": occupied}
 
 
-def unpack_volume(content: dict[str, Any]) -> Volume:
-    """Return the volume of `_pack`'s values."""
+def volume_from_json(content: dict[str, Any]) -> Volume:
+    """Return the volume of the values that `volume_to_json` returned."""
     packed = content.pop("foreground")
     weights = np.frombuffer(zlib.decompress(base64.b64decode(packed["zlib"])), np.uint8)
     geometry = Geometry(**{name: _tuples(value) for name, value in content.pop("geometry").items()})

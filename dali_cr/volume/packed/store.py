@@ -16,7 +16,7 @@ from dali_cr.volume.access import check_unchanged, fill, open_regular, read_stat
 from dali_cr.volume.geometry import Triple, VolumeError
 from dali_cr.volume.nifti import is_volume
 from dali_cr.volume.packed.bricks import BRICK_VOXELS
-from dali_cr.volume.packed.layout import SUFFIX, has_checksum, most_bytes, read_layout, read_table
+from dali_cr.volume.packed.layout import SUFFIX, has_checksum, is_store, most_bytes, read_layout, read_table
 from dali_cr.volume.packed.loops import REASONS, read_bricks
 
 Bytes = npt.NDArray[np.uint8]
@@ -180,6 +180,11 @@ def original_of(path: Path) -> str:
     except VolumeError:  # told when it is read
         return path.name
     return original.name if is_volume(original.name) else path.name
+
+
+def original_path(path: Path) -> Path:
+    """Return where the original of a brick store would lie beside it; the path itself of any other file."""
+    return path.with_name(original_of(path)) if is_store(path) else path
 
 
 def store_beside(path: Path) -> Path | None:

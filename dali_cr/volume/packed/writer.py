@@ -14,11 +14,13 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.volume.geometry import Triple
+from dali_cr.system.scratch import scratch
+from dali_cr.volume.geometry import Triple, VolumeError
 from dali_cr.volume.packed.bricks import brick_counts, brick_shape
 from dali_cr.volume.packed.codec import encode_brick
 from dali_cr.volume.packed.contents import StoreContents
 from dali_cr.volume.packed.metadata import ARRAY, COMMENT, GROUP, SHARD, array_document, group_document
+from dali_cr.volume.packed.store import Store
 
 LEVEL, PLAIN_LEVEL = 5, 12
 """Of LZ4HC: for shuffled bytes; and for those that are not, where a higher one gains much."""
@@ -31,7 +33,7 @@ EMPTY = 2**64 - 1
 
 
 def write_store(path: str | os.PathLike[str], contents: StoreContents, level: int = LEVEL) -> int:
-    """Write a brick store so that a reader sees a whole file or none.
+    """Write a brick store, read it back and compare; a reader sees a whole file or none.
 
     Parameters
     ----------
@@ -50,6 +52,8 @@ def write_store(path: str | os.PathLike[str], contents: StoreContents, level: in
     ------
     OSError
         If it cannot be written; then the file is as it was.
+    VolumeError
+        If what is read back is not what was written; likewise.
 
     Examples
     --------
@@ -72,12 +76,28 @@ def write_store(path: str | os.PathLike[str], contents: StoreContents, level: in
             file.flush()
             os.fdatasync(file.fileno())
             size = file.tell()
+        _compare(part, contents)
         os.replace(part, path)
     except BaseException:
         with contextlib.suppress(OSError):
             part.unlink()
         raise
     return size
+
+
+def _compare(path: Path, contents: StoreContents) -> None:
+    """Read a store back, its checksums and its voxels, a slab of bricks at a time."""
+    store = Store(path)
+    store.verify()
+    _, depth, height, width = contents.voxels.shape
+    edge = store.layout.brick[0]
+    for channel, voxels in enumerate(contents.voxels):
+        for first in range(0, depth, edge):
+            wanted = np.ascontiguousarray(voxels[first : first + edge], voxels.dtype.newbyteorder("<"))
+            found = np.frombuffer(scratch("compared", wanted.nbytes), np.uint8)
+            store.read_box(channel, (first, 0, 0), (first + len(wanted), height, width), found)
+            if not np.array_equal(found, wanted.reshape(-1).view(np.uint8)):
+                raise VolumeError(path, "other voxels are read from it than were written; check disk and memory")
 
 
 def _write_archive(file: Any, contents: StoreContents, level: int) -> None:
