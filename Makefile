@@ -79,7 +79,7 @@ $(INSTALLED_BENCH): $(INSTALLED)
 	@$(PIP_INSTALL) -e ".[bench]"
 	@touch $@
 
-# What the tests compare with: the loaders and the trainers of others, and nnU-Net's networks.
+# What the tests compare with: the loaders and the trainers of others, nnU-Net's networks, readers of other formats.
 $(INSTALLED_TEST): $(INSTALLED_BENCH)
-	@$(PIP_INSTALL) -e ".[nnunet,integration]"
+	@$(PIP_INSTALL) -e ".[formats,nnunet,integration]"
 	@touch $@

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -34,6 +35,9 @@ _MOST_PROCESSES = 8
 
 _ALONE = "test_memory_stays_flat"
 """The test that looks at the memory in use on the GPU, by whomever."""
+
+_OF_A_GPU = re.compile(r"pytest\.mark\.gpu|\beach_device\b")
+"""What a file with tests for a GPU has: their mark, or the fixture that has it."""
 
 _IGNORED = ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning", "UserWarning")
 """Warnings of packages in other versions than the tests were written with."""
@@ -77,7 +81,7 @@ def _checks(out: Path) -> list[Stage]:
 def gpu_tests() -> list[str]:
     """Return the files that have tests for a GPU: to collect all others takes longer than to run these."""
     files = sorted((_ROOT / "tests").rglob("test_*.py"))
-    return [str(path.relative_to(_ROOT)) for path in files if "pytest.mark.gpu" in path.read_text(encoding="utf-8")]
+    return [str(path.relative_to(_ROOT)) for path in files if _OF_A_GPU.search(path.read_text(encoding="utf-8"))]
 
 
 def allowances() -> list[str]:

@@ -36,6 +36,7 @@ __all__ = [
     "VolumeError",
     "draw_swaps",
     "fn",
+    "import_volumes",
     "pack",
     "read_volume",
     "restoration_pipeline",
@@ -53,6 +54,7 @@ def __getattr__(name: str) -> Any:
     homes = {
         "Loader": "loader",
         "fn": "fn",
+        "import_volumes": "tools.importers.run",
         "pack": "tools.pack",
         "restoration_pipeline": "pipeline.graph",
         "unpack": "tools.unpack",

@@ -10,6 +10,7 @@
     python -m dali_cr preview pictures/ --pattern "**/*.png" -o preview.png --crop 1 224 288
     python -m dali_cr pack scans/ packed/
     python -m dali_cr unpack packed/ scans-again/
+    python -m dali_cr import dicom/ stores/
     python -m dali_cr phantom phantoms/
     python -m dali_cr doctor
     dali-cr pretrain --help
@@ -20,10 +21,11 @@ The exit code is 0, or 2 with one line on stderr where something impossible was 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_args
@@ -43,6 +45,8 @@ from dali_cr.system.console import print_anything
 from dali_cr.system.owner import own_file, own_folder
 from dali_cr.tools import training
 from dali_cr.tools.conversion import Conversion
+from dali_cr.tools.importers.formats import Format
+from dali_cr.volume.packed.writer import LEVEL
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -174,6 +178,29 @@ def _tell(done: Conversion, name: str) -> None:
         raise ValueError(f"{name}: {counted(len(done.problems), 'file')} refused, for the reasons above")
 
 
+def _import(chosen: argparse.Namespace) -> None:
+    from dali_cr.tools.importers.run import import_volumes
+
+    if chosen.jobs < 1:
+        raise ValueError(f"jobs: expected at least 1, got {chosen.jobs}")
+    # Processes: pydicom holds the GIL, and a file that kills one costs none of the others. Forked threads may lock up.
+    with ProcessPoolExecutor(chosen.jobs, multiprocessing.get_context("spawn")) as executor:
+        imported = import_volumes(
+            chosen.source,
+            chosen.out,
+            format=chosen.format,
+            spacing=tuple(chosen.spacing) if chosen.spacing else None,
+            plans=chosen.plans,
+            level=chosen.level,
+            executor=executor,
+        )
+    print(imported)
+    if chosen.report:
+        imported.save(chosen.report)
+    if not imported.files:
+        raise ValueError("import: expected at least one volume, all were refused for the reasons above")
+
+
 def _phantom(chosen: argparse.Namespace) -> None:
     from dali_cr.tools.phantom_files import write_images, write_phantoms
 
@@ -254,6 +281,21 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--shape", type=int, nargs=3, default=[48, 56, 52], metavar=("D", "H", "W"))
     command.add_argument("--seed", type=int, default=0)
     command.set_defaults(command=_phantom)
+
+    command = commands.add_parser("import", help="write DICOM series and volumes of other formats as brick stores")
+    command.add_argument("source", type=Path, metavar="SOURCE", help="a folder of files")
+    command.add_argument("out", type=Path, metavar="OUT", help="the folder of stores; finished ones stay")
+    command.add_argument("--format", choices=("auto", *get_args(Format)), default="auto", help="only files of this one")
+    command.add_argument(
+        "--spacing", type=float, nargs=3, metavar=("D", "H", "W"), help="mm of the voxels of .npy and .b2nd files"
+    )
+    command.add_argument("--plans", type=Path, metavar="FILE", help="nnU-Net's plans, which have the spacing of .b2nd")
+    command.add_argument(
+        "--level", type=int, choices=range(1, 13), default=LEVEL, metavar="N", help="of LZ4HC, 1 to 12"
+    )
+    command.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), metavar="N", help="processes")
+    command.add_argument("--report", type=Path, metavar="FILE", help="keep as JSON which store is of which file")
+    command.set_defaults(command=_import)
 
     for name, help_ in training.COMMANDS.items():
         commands.add_parser(name, help=help_)  # listed here, parsed by the command itself

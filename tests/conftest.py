@@ -80,7 +80,7 @@ def cuda_on_cpu(monkeypatch: pytest.MonkeyPatch) -> host.HostCuda:
 
 
 @pytest.fixture(params=["cpu", "emulated", pytest.param("cuda", marks=pytest.mark.gpu)])
-def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def each_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Have `tests.helpers.recipes.loader` make loaders for a CPU, for a GPU that is emulated, or for a GPU."""
     kind: str = request.param
     if kind == "emulated":

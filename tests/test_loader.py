@@ -34,7 +34,7 @@ def known(mixed_index: dali_cr.Index, recipe: Any) -> dict[int, bytes]:
 
 
 @pytest.mark.parametrize("name", INDEXES)
-def test_what_a_batch_is(name: str, recipe: Any, device: str, request: pytest.FixtureRequest) -> None:
+def test_what_a_batch_is(name: str, recipe: Any, each_device: str, request: pytest.FixtureRequest) -> None:
     index = request.getfixturevalue(name)
     channels = index.channels
     shapes = {"input": (4, channels, 16, 20, 24), "target": (4, channels, 16, 20, 24)}
@@ -49,7 +49,7 @@ def test_what_a_batch_is(name: str, recipe: Any, device: str, request: pytest.Fi
         for name, shape in shapes.items():
             assert batch[name].shape == shape
             assert batch[name].dtype == torch.float32
-            assert batch[name].is_cuda == (device == "cuda")
+            assert batch[name].is_cuda == (each_device == "cuda")
         for i in range(4):
             plan = stream.plan(i)
             assert len(plan.views) == (5 if recipe is VIEWS else 1)
@@ -64,7 +64,7 @@ def test_whatever_batch_size_threads_and_prefetch(
     mixed_index: dali_cr.Index,
     recipe: Any,
     known: dict[int, bytes],
-    device: str,
+    each_device: str,
     batch_size: int,
     threads: int,
     prefetch: int,
@@ -77,7 +77,7 @@ def test_whatever_batch_size_threads_and_prefetch(
 
 @pytest.mark.parametrize(("batch_size", "world_size"), [(4, 1), (8, 1), (4, 2), (4, 3)])
 def test_whatever_world_size_and_each_number_once(
-    mixed_index: dali_cr.Index, recipe: Any, known: dict[int, bytes], device: str, batch_size: int, world_size: int
+    mixed_index: dali_cr.Index, recipe: Any, known: dict[int, bytes], each_device: str, batch_size: int, world_size: int
 ) -> None:
     """The last batch is short: a small one after large ones."""
     got: list[tuple[int, bytes]] = []
@@ -90,7 +90,7 @@ def test_whatever_world_size_and_each_number_once(
 
 @pytest.mark.parametrize("stop", [0, 1, 5])
 def test_resumes_anywhere_with_another_batch_size(
-    mixed_index: dali_cr.Index, recipe: Any, known: dict[int, bytes], device: str, stop: int
+    mixed_index: dali_cr.Index, recipe: Any, known: dict[int, bytes], each_device: str, stop: int
 ) -> None:
     with loader(mixed_index, recipe, batch_size=3) as first:
         before = samples(first, stop) if stop else {}
@@ -106,7 +106,7 @@ def test_resumes_anywhere_with_another_batch_size(
 
 
 def test_goes_on_after_break_and_after_close(
-    mixed_index: dali_cr.Index, recipe: Any, known: dict[int, bytes], device: str
+    mixed_index: dali_cr.Index, recipe: Any, known: dict[int, bytes], each_device: str
 ) -> None:
     with loader(mixed_index, recipe) as stream:
         got = samples(stream, 2) | samples(stream, 1)
@@ -132,7 +132,7 @@ def test_state_is_plain_and_names_what_differs(
             other.load_state_dict(state)
 
 
-def test_tensors_outlive_their_batch(mixed_index: dali_cr.Index, recipe: Any, device: str) -> None:
+def test_tensors_outlive_their_batch(mixed_index: dali_cr.Index, recipe: Any, each_device: str) -> None:
     """No copy is made: what DALI and the sources use again must not be what somebody still holds."""
     with loader(mixed_index, recipe, batch_size=3) as stream:
         kept = [batch for batch, _ in zip(stream.stream(), range(12), strict=False)]
@@ -147,9 +147,9 @@ def test_tensors_outlive_their_batch(mixed_index: dali_cr.Index, recipe: Any, de
     "cache", ["host:1MB", "host:1GB", "disk", "gpu:1GB", "gpu:100KB", ("gpu:100KB", "host:1GB")], ids=str
 )
 def test_the_same_with_a_cache(
-    mixed_index: dali_cr.Index, recipe: Any, known: dict[int, bytes], device: str, cache: Any, tmp_path: Path
+    mixed_index: dali_cr.Index, recipe: Any, known: dict[int, bytes], each_device: str, cache: Any, tmp_path: Path
 ) -> None:
-    if device == "cpu" and "gpu" in str(cache):
+    if each_device == "cpu" and "gpu" in str(cache):
         with pytest.raises(ValueError, match="a 'gpu' level needs a GPU"):
             loader(mixed_index, recipe, cache=cache)
         return
@@ -160,7 +160,7 @@ def test_the_same_with_a_cache(
     assert len(report) == (2 if isinstance(cache, tuple) else 1)
 
 
-def test_samples_of_one_volume_follow_one_another(mixed_index: dali_cr.Index, recipe: Any, device: str) -> None:
+def test_samples_of_one_volume_follow_one_another(mixed_index: dali_cr.Index, recipe: Any, each_device: str) -> None:
     several = replace(recipe, crops_per_volume=3)
     with loader(mixed_index, several, batch_size=6) as stream:
         cases = [stream.plan(n).case for n in range(12)]
@@ -179,7 +179,7 @@ def breakable(mixed_index: dali_cr.Index, tmp_path: Path) -> dali_cr.Index:
 
 @pytest.mark.parametrize("prefetch", [1, 3])
 def test_a_broken_file_raises_after_the_batches_before_it(
-    breakable: dali_cr.Index, recipe: Any, known: dict[int, bytes], device: str, prefetch: int
+    breakable: dali_cr.Index, recipe: Any, known: dict[int, bytes], each_device: str, prefetch: int
 ) -> None:
     with loader(breakable, recipe, batch_size=1, prefetch=prefetch) as stream:
         number = 6
@@ -203,8 +203,10 @@ def test_a_broken_file_raises_after_the_batches_before_it(
 
 
 @pytest.mark.parametrize("cache", [(), "gpu:1GB"], ids=str)
-def test_skip_counts_and_is_kept_in_the_state(breakable: dali_cr.Index, recipe: Any, device: str, cache: Any) -> None:
-    cache = () if device == "cpu" else cache
+def test_skip_counts_and_is_kept_in_the_state(
+    breakable: dali_cr.Index, recipe: Any, each_device: str, cache: Any
+) -> None:
+    cache = () if each_device == "cpu" else cache
     gone = breakable.cases[3]
     (breakable.root / gone.volumes[0].path).unlink()
     with loader(breakable, recipe, on_error="skip", cache=cache) as stream:

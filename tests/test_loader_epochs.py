@@ -23,7 +23,7 @@ STEPS, PER_EPOCH = 3, 6
 
 RECIPES = {"pairs": dali_cr.Restoration((8, 10, 12), dali_cr.Swap(4, (2, 4)), foreground=0.5), "views": VIEWS}
 
-pytestmark = pytest.mark.usefixtures("device")
+pytestmark = pytest.mark.usefixtures("each_device")
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +209,7 @@ def test_a_broken_file_that_was_read_ahead_and_skipped_by_break_does_no_harm(
     breakable: dali_cr.Index, recipe: Any, known: list[tuple[int, int]]
 ) -> None:
     """Its error is of a batch that is not wanted, and the batches after that one are."""
-    with loader(breakable, recipe) as stream:
+    with loader(breakable, recipe, prefetch=3) as stream:
         path = breakable.root / stream.plan(2 * BATCH).path
         content, status = path.read_bytes(), path.stat()
         stream.close()

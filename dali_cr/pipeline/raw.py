@@ -6,6 +6,7 @@ Where the GPU keeps volumes, the first batch that reads a volume brings the whol
 from __future__ import annotations
 
 import math
+import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -117,6 +118,7 @@ class RawSource(Source[RawBatch]):
         self._buffers = Buffers(allocate)
         self._sent: deque[tuple[Memory, tuple[Upload, ...]]] = deque()
         self._reading: deque[tuple[Any, Bytes]] = deque()
+        self._looking = threading.Lock()  # several threads prepare batches
 
     def placeholder(self) -> Arrays:
         """Return records without voxels, and numbers that change nothing."""
@@ -248,8 +250,9 @@ class RawSource(Source[RawBatch]):
         size = size_of(sections)
         if not self.whole:
             return Memory(sections, cut(self._buffers.lend(size), sections))
-        while self._reading and (self._reading[0][0] is None or self._reading[0][0].done):
-            self._buffers.give(self._reading.popleft()[1])
+        with self._looking:
+            while self._reading and (self._reading[0][0] is None or self._reading[0][0].done):
+                self._buffers.give(self._reading.popleft()[1])
         buffer = self._buffers.take(size)
         return Memory(sections, cut(buffer, sections), buffer)
 

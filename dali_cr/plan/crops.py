@@ -15,7 +15,6 @@ from dali_cr.plan.boxes import Flags, Floats, Ints, find_reach
 from dali_cr.plan.foreground import EDGES, LENGTHS, ORIGIN_WORDS, SHAPE, Foreground, Sums, draw_origin, table_of
 from dali_cr.plan.order import Order
 from dali_cr.plan.plans import Plans
-from dali_cr.plan.sample import SamplePlan
 from dali_cr.plan.swaps import SwapSampler
 from dali_cr.plan.window import shape_at
 from dali_cr.recipe.checks import AXES
@@ -132,10 +131,6 @@ class CropPlanner:
             matrices=drawn.matrices if resampled else None,
             offsets=drawn.offsets if resampled else None,
         )
-
-    def draw(self, numbers: npt.ArrayLike, broken: Collection[int] = ()) -> list[SamplePlan]:
-        """Plan samples; `plan` as a list."""
-        return list(self.plan(numbers, broken))
 
 
 _NOWHERE = np.empty(0, np.int64)

@@ -26,7 +26,6 @@ from dali_cr.plan.boxes import (
 from dali_cr.plan.foreground import LENGTHS, ORIGIN_WORDS, SHAPE, Foreground, Sums, draw_origin, table_of
 from dali_cr.plan.order import Order
 from dali_cr.plan.plans import ViewPlans
-from dali_cr.plan.sample import SamplePlan
 from dali_cr.plan.swaps import SwapSampler
 from dali_cr.plan.window import shape_at
 from dali_cr.recipe.checks import AXES
@@ -162,10 +161,6 @@ class ViewPlanner:
         for array in out[:2]:
             array.flags.writeable = False
         return out
-
-    def draw(self, numbers: npt.ArrayLike, broken: Collection[int] = ()) -> list[SamplePlan]:
-        """Plan samples; `plan` as a list."""
-        return list(self.plan(numbers, broken))
 
 
 def _choices(recipe: Views) -> Choices:

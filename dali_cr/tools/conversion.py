@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 from tqdm import tqdm
 
@@ -15,6 +15,8 @@ from dali_cr.index.report import printable
 from dali_cr.index.volumes import Problem, counted
 from dali_cr.index.workers import ask_each
 from dali_cr.volume.geometry import VolumeError
+
+Asked = TypeVar("Asked")
 
 _SHOWN = 20
 """Refused files that are listed."""
@@ -96,8 +98,8 @@ def _row(kind: str, files: Sequence[Converted]) -> str:
 
 
 def convert(
-    ask: Callable[[str], Converted],
-    paths: Iterable[str],
+    ask: Callable[[Asked], Converted],
+    paths: Iterable[Asked],
     what: str,
     executor: Executor | None,
     progress: bool,
@@ -106,9 +108,10 @@ def convert(
 
     Parameters
     ----------
-    ask : callable of str
+    ask : callable
         Converts the file of a path; must pickle where the executor needs that.
-    paths : iterable of str
+    paths : iterable
+        Paths, or what stands for files and is told as one by `str`.
     what : str
         A word for the progress bar.
     executor : concurrent.futures.Executor, optional
@@ -123,7 +126,7 @@ def convert(
     try:
         for path, answer in tqdm(ask_each(ask, names, own), what, len(names), disable=not progress, unit="file"):
             if isinstance(answer, VolumeError):
-                refused.append(Problem(path, answer.reason))
+                refused.append(Problem(str(path), answer.reason))
             else:
                 done.append(answer)
     finally:

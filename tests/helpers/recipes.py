@@ -134,7 +134,7 @@ def loader(index: dali_cr.Index, recipe: Any, **options: Any) -> dali_cr.Loader:
 
 
 OPTIONS: dict[str, Any] = {"batch_size": 4, "device": "cpu", "seed": 5}
-"""The fixture `device` changes the device."""
+"""The fixture `each_device` changes the device."""
 
 
 def samples(stream: dali_cr.Loader, steps: int | None = None) -> dict[int, bytes]:

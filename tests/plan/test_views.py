@@ -63,7 +63,7 @@ def planner(request: pytest.FixtureRequest, mixed_index: dali_cr.Index) -> ViewP
 
 @pytest.fixture(scope="module")
 def plans(planner: ViewPlanner) -> list[SamplePlan]:
-    return planner.draw(np.arange(PLANS))
+    return list(planner.plan(np.arange(PLANS)))
 
 
 def test_global_views_overlap_and_hold_the_local_ones(planner: ViewPlanner, plans: list[SamplePlan]) -> None:
@@ -137,7 +137,7 @@ def test_views_of_one_slice_stay_in_it(mixed_index: dali_cr.Index) -> None:
         flips=("D", "H", "W"),
     )
     planner = ViewPlanner(mixed_index, flat, 3)
-    plans = planner.draw(np.arange(PLANS))
+    plans = list(planner.plan(np.arange(PLANS)))
     origins, sizes = boxes(plans)
     depths = lengths_of(planner)[[plan.case for plan in plans], 0]
     assert (sizes[..., 0] == 1).all()
@@ -167,16 +167,16 @@ def same(one: SamplePlan, other: SamplePlan) -> bool:
 def test_whatever_the_batch(planner: ViewPlanner, plans: list[SamplePlan]) -> None:
     again = ViewPlanner(planner.index, planner.recipe, 3)
     for number in (0, 7, 4321):
-        assert same(plans[number], again.draw([number])[0])
-    assert all(map(same, plans[100:164], again.draw(np.arange(100, 164))))
-    mixed = again.draw([2**33, 5, 0])
-    assert same(mixed[0], again.draw(2**33)[0])
+        assert same(plans[number], again.plan([number])[0])
+    assert all(map(same, plans[100:164], list(again.plan(np.arange(100, 164)))))
+    mixed = list(again.plan([2**33, 5, 0]))
+    assert same(mixed[0], again.plan(2**33)[0])
     assert same(mixed[2], plans[0])
-    assert not same(plans[0], ViewPlanner(planner.index, planner.recipe, 4).draw(0)[0])
+    assert not same(plans[0], ViewPlanner(planner.index, planner.recipe, 4).plan(0)[0])
 
 
 def test_more_local_views_leave_the_others_as_they_are(planner: ViewPlanner, plans: list[SamplePlan]) -> None:
-    more = ViewPlanner(planner.index, replace(planner.recipe, locals=5), 3).draw(range(20))
+    more = list(ViewPlanner(planner.index, replace(planner.recipe, locals=5), 3).plan(range(20)))
     for plan, other in zip(plans, more, strict=False):
         for one, two in zip(views_of(plan), views_of(other), strict=False):
             assert np.array_equal(one.matrix, two.matrix)
@@ -188,7 +188,7 @@ def test_cases_are_those_of_crops_and_broken_ones_are_drawn_again(mixed_index: d
     crops = CropPlanner(mixed_index, dali_cr.Restoration((8, 8, 8), dali_cr.Swap(0), crops_per_volume=3), 3)
     assert planner.epoch_length == crops.epoch_length == 3 * len(mixed_index)
     for broken in ((), (2, 5)):
-        ours, theirs = planner.draw(range(60), broken), crops.draw(range(60), broken)
+        ours, theirs = list(planner.plan(range(60), broken)), list(crops.plan(range(60), broken))
         assert [(p.case, p.attempt) for p in ours] == [(p.case, p.attempt) for p in theirs]
 
 
@@ -201,7 +201,7 @@ def test_the_first_box_is_centred_on_foreground(tmp_path: Path) -> None:
     cells = np.array([3, 3, 4])
     for spacing, factor in ((None, (1, 1, 1)), ((1, 1, 1), (3, 2, 1))):
         recipe = replace(SMALL, sizes=((8, 8, 8),), foreground=1.0, spacing=spacing)
-        origins, _ = boxes(ViewPlanner(index, recipe, 0).draw(np.arange(500)))
+        origins, _ = boxes(list(ViewPlanner(index, recipe, 0).plan(np.arange(500))))
         centres = (origins[:, 0] + 4) / factor
         assert (centres >= box[0] - cells).all()
         assert (centres < box[1] + cells).all()
@@ -268,7 +268,7 @@ def test_the_map_of_an_untouched_view_is_the_box() -> None:
     for size in (SMALL.shape, (12, 20, 24)):
         recipe = replace(plain, sizes=(size,))
         planner = ViewPlanner(_index_of((25, 31, 40)), recipe, 0)
-        for view in (view for plan in planner.draw(range(20)) for view in views_of(plan)[:2]):
+        for view in (view for plan in list(planner.plan(range(20))) for view in views_of(plan)[:2]):
             factor = np.array(size) / SMALL.shape
             np.testing.assert_array_equal(view.matrix, np.diag(factor))
             np.testing.assert_array_equal(view.offset, np.array(view.origin) + (factor - 1) / 2)
@@ -276,7 +276,7 @@ def test_the_map_of_an_untouched_view_is_the_box() -> None:
 
 def test_flips_turn_the_box_over() -> None:
     recipe = replace(SMALL, sizes=(SMALL.shape,), scale=0, degrees=0, flips=("D", "H", "W"))
-    plans = ViewPlanner(_index_of((25, 31, 40)), recipe, 0).draw(range(20))
+    plans = ViewPlanner(_index_of((25, 31, 40)), recipe, 0).plan(range(20))
     for view in (view for plan in plans for view in views_of(plan)[:2]):
         signs = np.where(view.flips, -1, 1)
         np.testing.assert_array_equal(view.matrix, np.diag(signs))
@@ -289,7 +289,7 @@ def test_maps_turn_about_the_centre_in_mm() -> None:
     index = _index_of((25, 31, 40), tuple(spacing))
     for asked in (None, (2.0, 1.0, 0.8)):
         units = spacing if asked is None else np.array(asked)
-        for plan in ViewPlanner(index, replace(SMALL, spacing=asked, degrees=90.0), 0).draw(range(30)):
+        for plan in list(ViewPlanner(index, replace(SMALL, spacing=asked, degrees=90.0), 0).plan(range(30))):
             for view in views_of(plan):
                 middle = (np.array(view.shape) - 1) / 2
                 centre = (np.array(view.origin) + np.array(view.size) / 2) * units / spacing - 0.5
