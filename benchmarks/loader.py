@@ -74,7 +74,8 @@ def plan(
     index: Index, copies: dict[Kind, Index], workload: Workload, options: argparse.Namespace, scratch: Path
 ) -> list[Job]:
     """Return every run in the order in which they take place: contenders take turns within a repeat."""
-    indexes: dict[Kind | None, Index] = {None: index, **copies}
+    indexes: dict[Kind | None, Index] = {None: index}
+    indexes.update(copies.items())
     paths = {kind: scratch / f"index-{kind or 'original'}.json" for kind in indexes}
     for kind, path in paths.items():
         indexes[kind].save(path)
