@@ -38,7 +38,9 @@ from benchmarks.workloads.copies import Kind, find_copies, sizes_of
 from benchmarks.workloads.workload import WORKLOADS, Workload
 from dali_cr.index.cases import Index
 
-_SUMMARIZED = ("pairs_per_s", "cpu_s_per_pair", "resident_bytes", "peak_bytes", "gpu_bytes", "warm_up_s")
+_SUMMARIZED = (
+    *("pairs_per_s", "cpu_s_per_pair", "disk_bytes_per_pair", "resident_bytes", "peak_bytes", "gpu_bytes", "warm_up_s"),
+)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -72,10 +74,11 @@ def plan(
     index: Index, copies: dict[Kind, Index], workload: Workload, options: argparse.Namespace, scratch: Path
 ) -> list[Job]:
     """Return every run in the order in which they take place: contenders take turns within a repeat."""
-    paths: dict[Kind | None, Path] = {}
-    for kind, one in {None: index, **copies}.items():
-        paths[kind] = scratch / f"index-{kind or 'original'}.json"
-        one.save(paths[kind])
+    indexes: dict[Kind | None, Index] = {None: index}
+    indexes.update(copies.items())
+    paths = {kind: scratch / f"index-{kind or 'original'}.json" for kind in indexes}
+    for kind, path in paths.items():
+        indexes[kind].save(path)
     usable, jobs = sorted(os.sched_getaffinity(0)), []
     for repeat in range(options.repeats):
         for workers in options.workers:

@@ -42,7 +42,7 @@ def measure(job: Job, alone: bool = True) -> dict[str, Any]:
     if feed.fills_cache:
         os.sync()
     synchronize(job.device)
-    before, cpu_before = feed.report(), usage.cpu_seconds()
+    before, cpu_before, disk_before = feed.report(), usage.cpu_seconds(), usage.disk_bytes()
     warm = time.perf_counter()
     pairs, count = _take(feed, batches, seconds=job.seconds, count=2 * least)
     synchronize(job.device)
@@ -53,6 +53,7 @@ def measure(job: Job, alone: bool = True) -> dict[str, Any]:
         "seconds": seconds,
         "pairs_per_s": pairs / seconds,
         "cpu_s_per_pair": cpu / pairs,
+        "disk_bytes_per_pair": (usage.disk_bytes() - disk_before) / pairs,
         "resident_bytes": usage.resident_bytes() if alone else None,
         "peak_bytes": usage.peak_bytes() if alone else None,
         "gpu_bytes": None if gpu_before is None else (usage.gpu_bytes() or 0) - gpu_before,
