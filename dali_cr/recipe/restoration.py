@@ -109,6 +109,11 @@ class Restoration:
         self.swap.check(self.crop)
 
     @property
+    def boxes(self) -> tuple[Triple, ...]:
+        """The crop."""
+        return (self.crop,)
+
+    @property
     def fingerprint(self) -> str:
         """Hash of the fields; see `dali_cr.recipe.fingerprint.fingerprint`."""
         return fingerprint(self)
