@@ -70,7 +70,7 @@ def _encode(values: npt.NDArray[Any], code: int, image: Path, geometry: Geometry
     if values.shape[1:] != geometry.shape:
         raise ValueError(f"labels: wanted shape {geometry.shape}, as {image} has, got {values.shape[1:]}")
     header, now = read_grid(image)
-    if (now.shape, now.affine) != (geometry.shape, geometry.affine):
+    if (now.shape, now.orientation, now.affine) != (geometry.shape, geometry.orientation, geometry.affine):
         raise VolumeError(image, "changed since the scan: its voxels lie in another order; scan again")
     rank, frames = min(int(header["dim"][0]), 3), len(values)
     edges = [*header["dim"][1 : rank + 1], *[1] * (3 - rank), frames]

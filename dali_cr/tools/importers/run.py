@@ -93,6 +93,7 @@ def import_volumes(
         raise ValueError(f"format: expected auto, {', '.join(FORMATS)}, got {format!r}")
     if not 1 <= level <= 12:
         raise ValueError(f"level: expected 1 to 12, got {level}")
+    spacing = None if spacing is None else tuple(spacing)  # type: ignore[assignment]  # three numbers, or refused
     if spacing is not None and not is_spacing(spacing):
         raise ValueError(f"spacing: expected three positive numbers of mm, got {spacing!r}")
     source, out = Path(source).absolute(), Path(out).absolute()

@@ -98,6 +98,9 @@ def read_layout(path: Path, size: int, mtime_ns: int) -> Layout:
             description = parse_group(_text(archive, GROUP))
             dtype, shape, brick = parse_array(_text(archive, ARRAY))
             entry = _stored(archive, SHARD)
+            told = os.pread(descriptor, 2, size - len(archive.comment) - 2)
+            if told != len(archive.comment).to_bytes(2, "little"):
+                raise ValueError("it ends early")  # zipfile takes what is left of a comment that was cut
             shard = entry.header_offset + _LOCAL_HEADER + sum(_lengths(path, descriptor, entry.header_offset))
             if shard + entry.file_size > size:
                 raise ValueError("its bricks go beyond the end of the file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -252,7 +253,9 @@ def test_compressed_files_hold_the_same_voxels(tmp_path: Path) -> None:
     writer.SetUseCompression(True)
     writer.SetCompressor("JPEG")
     writer.SetFileName(str(tmp_path / "jpeg.dcm"))
+    kept = locale.setlocale(locale.LC_ALL)
     writer.Execute(sitk.ReadImage(str(PYDICOM / "MR_small.dcm")))
+    locale.setlocale(locale.LC_ALL, kept)  # GDCM's writer leaves the process in that of C
     dataset = pydicom.dcmread(tmp_path / "jpeg.dcm")
     assert dataset.file_meta.TransferSyntaxUID.name.startswith("JPEG Lossless")
     (tmp_path / "jpeg").mkdir()

@@ -19,8 +19,8 @@ import SimpleITK as sitk
 
 import dali_cr
 from dali_cr.__main__ import main
+from dali_cr.index.volumes import Problem
 from dali_cr.tools.importers.result import Imported
-from dali_cr.tools.importers.run import import_volumes
 from tests.helpers.dicom import NAME, PLANTED, positions, write_enhanced, write_series
 from train.data.subjects import subjects_of
 
@@ -57,7 +57,7 @@ def stores(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def run(source: Path, out: Path, **more: Any) -> Imported:
-    return import_volumes(source, out, progress=False, **more)
+    return dali_cr.import_volumes(source, out, progress=False, **more)
 
 
 def new(imported: Imported) -> set[str]:
@@ -86,7 +86,7 @@ def test_every_format_of_a_folder(mixed: Path, tmp_path: Path) -> None:
 
 
 def test_only_one_format(mixed: Path, tmp_path: Path) -> None:
-    assert new(run(mixed, tmp_path / "out", format="nrrd")) == {"sub/scan.ozx"}
+    assert new(run(mixed, tmp_path / "out", format="nrrd", spacing=[1, 1, 1])) == {"sub/scan.ozx"}
 
 
 def test_nothing_names_the_patient(tmp_path: Path) -> None:
@@ -208,6 +208,19 @@ def test_what_cannot_be_imported(
     np.save("refused/a.npy", voxels())
     assert main(["import", *words]) == 2
     assert text in capsys.readouterr().err
+
+
+def test_a_scan_tells_of_the_command(tmp_path: Path) -> None:
+    (tmp_path / "a.dcm").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match="got 1 .dcm; dali-cr import makes volumes of other formats readable"):
+        dali_cr.scan(tmp_path, progress=False)
+
+
+def test_many_remarks_of_one_kind() -> None:
+    remarks = [Problem(f"{n}.dcm", f"MONOCHROME{n}") for n in range(5)] + [Problem("a", "float32")]
+    text = str(Imported((), (), {}, tuple(remarks)))
+    assert text.count("remark      ") == 5
+    assert "remark      2 more of this kind" in text
 
 
 def test_a_missing_library_is_named_in_one_line(
