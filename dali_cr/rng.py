@@ -35,6 +35,7 @@ class Purpose(IntEnum):
     VIEW = 7
     PAIR = 8
     LEVEL = 9
+    CELL = 10
 
 
 def philox(counter: npt.ArrayLike, key: npt.ArrayLike) -> npt.NDArray[np.uint32]:

@@ -14,8 +14,9 @@ from dali_cr.ops.gather import gather_box, gather_crops
 from dali_cr.ops.record import HELD, RECORD_WORDS, VIEW_WORDS, Affine, place_crops, place_views
 from dali_cr.ops.swap import Swaps, swap_in_place, swap_line
 from dali_cr.pipeline.memory import Section
-from dali_cr.pipeline.samples import Arrays, Lie, Templates, swaps_of
+from dali_cr.pipeline.samples import Arrays, Lie, Templates
 from dali_cr.plan.plans import Planner, Plans
+from dali_cr.plan.swaps import SwapSampler
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.system.scratch import scratch
 from dali_cr.volume.geometry import Triple
@@ -129,7 +130,10 @@ def finish_batch(inputs: Arrays, *, recipe: Restoration, seed: int, arena: Any =
         input = target.copy()
     else:
         target, input = decode_volume(raw, records, recipe.crop, dtype, arena=arena, twice=True)
-    swaps = swaps_of(inputs, seed, recipe.crop, recipe.swap)[:, 0]
+    if "swaps" in inputs:
+        swaps = inputs["swaps"]
+    else:
+        swaps = SwapSampler(seed, recipe.crop, recipe.swap).draw_on_gpu(inputs["sample"])[:, 0]
     if recipe.pretext == "inpaint":
         erase_in_place(input, swaps, fill_values(records, dtype))
     else:

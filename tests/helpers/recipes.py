@@ -45,6 +45,7 @@ PAIRS_OF: dict[str, dali_cr.Restoration] = {
     "window, thick crop": replace(PAIRS, normalize=("window", 0, 100), crop=(45, 8, 41)),
     "plain, thin crop": replace(PAIRS, normalize=None, crop=(1, 33, 7)),
     "no swaps": replace(PAIRS, swap=dali_cr.Swap(0, 2)),
+    "each patch once": replace(PAIRS, swap=dali_cr.Swap(8, (2, 6), overlap=False)),
     "inpaint": replace(PAIRS, pretext="inpaint"),
     "inpaint, plain": replace(PAIRS, pretext="inpaint", normalize=None),
     "inpaint, float16": replace(PAIRS, pretext="inpaint", normalize=("window", 0, 100), dtype="float16"),

@@ -12,7 +12,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ NAMES: dict[type, tuple[str, ...]] = {
 """Of a batch's arrays, in the order in which they are hashed."""
 
 SWAP = dali_cr.Swap(iterations=9, patch=(2, 5))
+APART = dali_cr.Swap(iterations=6, patch=(2, 5), overlap=False)
 CROP = {"crop": (12, 14, 16), "swap": SWAP}
 FLAT = {"crop": (1, 14, 12), "swap": dali_cr.Swap(iterations=6, patch=(2, 4))}
 VIEWS = {
@@ -81,6 +82,8 @@ RECIPES: dict[str, tuple[str, dali_cr.Restoration | dali_cr.Views]] = {
     "views, plain": ("single", views(**VIEWS, blur=0.0, noise=0.0, gamma=0.0, scale=0.0, degrees=0.0)),
     "views, one slice": ("single", views(**THIN, degrees=30.0)),
     "views, files as channels": ("channels", views(**VIEWS, foreground=0.5)),
+    "each patch once": ("single", restoration(**CROP | {"swap": APART})),
+    "views, each patch once": ("single", views(**VIEWS | {"swap": replace(APART, patch=4)})),
 }
 SWAPS: dict[str, tuple[tuple[int, int, int], dali_cr.Swap]] = {
     "cube": ((32, 32, 32), dali_cr.Swap(iterations=50, patch=(2, 9))),
@@ -90,6 +93,8 @@ SWAPS: dict[str, tuple[tuple[int, int, int], dali_cr.Swap]] = {
     "tight": ((8, 8, 9), dali_cr.Swap(iterations=30, patch=(4, 4, 7))),
     "large": ((512, 512, 512), dali_cr.Swap(iterations=100, patch=(4, 256))),
     "none": ((8, 8, 8), dali_cr.Swap(iterations=0)),
+    "apart": ((65, 64, 63), dali_cr.Swap(iterations=24, patch=(3, 16), overlap=False)),
+    "apart, one slice": ((1, 64, 50), dali_cr.Swap(iterations=30, patch=((1, 1), (2, 8), 5), overlap=False)),
 }
 SEEDS = (0, 7, 2**64 - 1)
 PLANNED = [*range(SAMPLES), 10**6 + 1, 2**32 + 3, 2**40 + 5]

@@ -1,5 +1,7 @@
 """The graph of a Loader on a GPU, the kernels emulated: a batch is one buffer, and the samples are the CPU's."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -25,7 +27,9 @@ RECIPES = {
     "pairs": dali_cr.Restoration(crop=(16, 20, 24), swap=SWAP, flips=("D", "H", "W"), foreground=0.5),
     "half": dali_cr.Restoration(crop=(16, 20, 24), swap=SWAP, dtype="float16", pretext="inpaint"),
     "spacing": dali_cr.Restoration(crop=(16, 20, 24), swap=SWAP, spacing=(2.0, 2.0, 2.0)),
+    "each patch once": dali_cr.Restoration(crop=(16, 20, 24), swap=replace(SWAP, overlap=False)),
     "views": VIEWS,
+    "views, each patch once": replace(VIEWS, swap=dali_cr.Swap(5, 2, overlap=False)),
 }
 
 
