@@ -3,12 +3,13 @@
 ::
 
     python -m benchmarks.training --device cuda
+    python -m benchmarks.training --compile off on --layout contiguous channels-last
     python -m benchmarks.training --emulate
     python -m benchmarks.training --emulate 5 20 80 --workload d
 
 Without --emulate: steps a second of the real trainer's step, fed by the loader and fed one batch that is kept, in
 turns; their ratio is what the data path costs. On a CPU the network and the loader share the cores, so the ratio says
-little there.
+little there. On a GPU all of it four times: eager and compiled, each with contiguous and channels-last tensors.
 
 With --emulate: an accelerator that needs a fixed time a step and no CPU for it. For the cold path and for each cache,
 its utilisation at the step times given (ms) and at 1.3 times the limit's time a batch, and the shortest step time at
@@ -42,6 +43,8 @@ from dali_cr.index.cases import Index
 PATHS = ("ours-loader", "ours-host", "ours-disk", "ours-gpu")
 """The loader cold, and with each of its caches."""
 
+LAYOUTS = ("contiguous", "channels-last")
+
 _MARGIN = 1.3
 """The cold path is asked for 0.98 at this many times the limit's time a batch."""
 
@@ -59,61 +62,115 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="of the loader; one a core without it")
     parser.add_argument("--batch", type=int, help="the workload's without it")
     parser.add_argument("--filters", type=int, default=16, help="of the network's first level")
+    parser.add_argument("--compile", nargs="+", choices=("off", "on"), help="eager, compiled; both on a GPU without it")
+    parser.add_argument("--layout", nargs="+", choices=LAYOUTS, help="of tensors in memory; both on a GPU without it")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement, at least")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement, at least")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="the result's file")
     options = parser.parse_args(arguments)
     options.threads = options.threads or cores()
+    options.compile = options.compile or (["off", "on"] if options.device == "cuda" else ["off"])
+    options.layout = options.layout or (list(LAYOUTS) if options.device == "cuda" else ["contiguous"])
     return options
 
 
 def train(workload: Workload, index: Index, options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
-    """Return steps a second of the trainer's own step, with the loader and with one kept batch."""
-    from train.pretrain import prepare, take_step
+    """Return for each computation steps a second of the trainer's own step, with the loader and with one kept batch."""
+    rows = []
+    for compile, layout in itertools.product(options.compile, options.layout):
+        own = scratch / f"{compile}-{layout}"
+        own.mkdir()
+        config = config_of(workload, index, options, own, compile=compile, memory_format=layout)
+        row = {"compiled": compile == "on", "layout": layout, **time_steps(config, options)}
+        rows.append(row)
+        print(describe_row(row), flush=True)
+    return {"batch_size": options.batch or workload.batch_size, "threads": options.threads, "rows": rows}
 
-    trained = prepare(config_of(workload, index, options, scratch))
-    optimizer = trained.method.optimizer()
+
+def time_steps(config: Any, options: argparse.Namespace) -> dict[str, Any]:
+    """Return steps a second of one computation, or why there are none."""
+    import torch
+
+    from train.pretrain import prepare
+    from train.run.loop import take_step
+
+    run, cuda = prepare(config), options.device == "cuda"
+    if cuda:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     numbers = itertools.count(1)
 
     def steps_per_s(batches: Iterator[dict[str, Any]]) -> float:
-        take_step(trained, optimizer, next(numbers), next(batches))
+        take_step(run, next(numbers), next(batches))
         synchronize(options.device)
         start = time.perf_counter()
         for done in itertools.count(1):
-            losses = take_step(trained, optimizer, next(numbers), next(batches))
+            losses = take_step(run, next(numbers), next(batches))
             # The host runs ahead of a GPU: as the trainer does, wait now and then.
-            if done % trained.config.log_every == 0 or time.perf_counter() - start >= options.seconds:
+            if done % config.log_every == 0 or time.perf_counter() - start >= options.seconds:
                 losses["loss"].item()
                 if done > 1 and time.perf_counter() - start >= options.seconds:
                     return done / (time.perf_counter() - start)
         raise AssertionError("count() ends never")
 
-    with trained.loader:
-        batches = trained.loader.stream()
+    with run.loader:
+        batches = run.loader.stream()
         kept = {name: value.clone() for name, value in next(batches).items() if name != "case"}
+        start = time.perf_counter()
+        if missing := find_failure(run, kept):
+            return {"missing": missing}
+        synchronize(options.device)
+        first = time.perf_counter() - start
         timings: dict[str, list[float]] = {"loader": [], "kept": []}
         for _ in range(options.repeats):
             timings["loader"].append(steps_per_s(batches))
             timings["kept"].append(steps_per_s(itertools.repeat(kept)))
     ratios = [a / b for a, b in zip(timings["loader"], timings["kept"], strict=True)]
     return {
-        "parameters": trained.method.network.parameters,
-        "batch_size": trained.config.batch_size,
-        "threads": options.threads,
+        "parameters": run.method.network.parameters,
+        "first_step_s": first,
+        "peak_memory_bytes": torch.cuda.max_memory_allocated() if cuda else None,
         "steps_per_s": timings,
         "ratios": ratios,
         "summary": {**{name: summarize(values) for name, values in timings.items()}, "ratio": summarize(ratios)},
     }
 
 
-def config_of(workload: Workload, index: Index, options: argparse.Namespace, scratch: Path) -> Any:
+def find_failure(run: Any, batch: dict[str, Any]) -> str:
+    """Compute the losses and gradients of a batch, which compiles the network; return why that cannot be, or nothing.
+
+    The trainer would go on eagerly, and its rate would stand where that of a compiled step is wanted.
+    """
+    from torch._dynamo.exc import TorchDynamoException
+
+    from train.run.computation import reason
+
+    try:
+        run.losses(1, batch)["loss"].backward()
+    except TorchDynamoException as error:
+        return reason(error)
+    return ""
+
+
+def describe_row(row: dict[str, Any]) -> str:
+    """Return one computation in a line."""
+    name = f"{'compiled' if row['compiled'] else 'eager'}, {row['layout']}:"
+    if "missing" in row:
+        return f"{name} missing, {row['missing']}"
+    middle = {name: values["median"] for name, values in row["summary"].items()}
+    rates = "steps/s {loader:.3f} with the loader, {kept:.3f} with one batch, ratio {ratio:.3f}".format(**middle)
+    peak = f", peak {row['peak_memory_bytes'] / 2**30:.2f} GiB" if row["peak_memory_bytes"] else ""
+    return f"{name} {rates}; first step {row['first_step_s']:.1f} s{peak}"
+
+
+def config_of(workload: Workload, index: Index, options: argparse.Namespace, scratch: Path, **computation: str) -> Any:
     """Return the trainer's configuration for a workload."""
-    from train.pretrain import Config
+    from train.methods.restoration import RestorationConfig
 
     path = scratch / "index.json"
     index.save(path)
-    return Config(
+    return RestorationConfig(
         index=path,
         out=scratch / "run",
         crop=workload.crop,
@@ -130,6 +187,7 @@ def config_of(workload: Workload, index: Index, options: argparse.Namespace, scr
         device=options.device,
         threads=options.threads,
         seed=options.seed,
+        **computation,  # type: ignore[arg-type]
     )
 
 
@@ -198,15 +256,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(dir=options.folder.parent if options.folder.parent.is_dir() else None) as scratch:
         (Path(scratch) / "limit").mkdir()
         found = (train if kind == "training" else emulate)(workload, index, options, Path(scratch))
-    names = ("workload", "volumes", "device", "emulate", "paths", "threads", "filters", "repeats", "seconds", "seed")
+    names = ["workload", "volumes", "device", "emulate", "paths", "threads", "filters", "repeats", "seconds", "seed"]
+    names += ["compile", "layout"] if kind == "training" else []
     settings = {name: getattr(options, name) for name in names}
     result = new_result(kind, options.device, command_of(options), settings)
     result |= {"workload": workload.to_json(), "data": volumes.describe(index, options.data), **found}
     path = options.out or result_path(result, options.workload)
     write_result(result, path)
-    if kind == "training":
-        middle = {name: values["median"] for name, values in found["summary"].items()}
-        print("steps/s: {loader:.3f} with the loader, {kept:.3f} with one batch, ratio {ratio:.3f}".format(**middle))
     print(f"written to {path}")
     return 0
 
@@ -216,6 +272,8 @@ def command_of(options: argparse.Namespace) -> str:
     words = ["python -m benchmarks.training"]
     words += [f"--{n} {getattr(options, n)}" for n in ("workload", "volumes", "device", "threads", "filters")]
     words += [f"--{n} {getattr(options, n):g}" for n in ("repeats", "seconds", "seed")]
+    if options.emulate is None:
+        words += [f"--{name} {' '.join(getattr(options, name))}" for name in ("compile", "layout")]
     words += ["--data DIR"] if options.data else []
     words += [" ".join(["--emulate", *(f"{ms:g}" for ms in options.emulate)])] if options.emulate is not None else []
     return " ".join(words)

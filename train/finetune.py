@@ -43,7 +43,7 @@ import io
 import json
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,18 +69,19 @@ from .networks.network import Levels, Network
 from .networks.plans import read_levels
 from .networks.weights import export_weights
 from .output.files import write_json, write_text
-from .run.checkpoint import check_steps, load_state, read_state, take_up, write_state
+from .run.checkpoint import resume, write_state
 from .run.clock import Lap
+from .run.computation import Computation, choose_computation
 from .run.device import choose_device, device_name
 from .run.exits import Refused
-from .run.folder import kind_of, plain, write_config
-from .run.loop import Loop, Schedule
-from .run.optimizer import build_optimizer, learning_rate, update
+from .run.folder import kind_of, write_config
+from .run.loop import open_loop
+from .run.optimizer import build_optimizer, learning_rate
 from .run.record import Record
 from .start.command import asked, end, own, program, start
 from .start.resumed import find_out, find_resumed, parse, settings_of
 from .start.trained import compare_channels, describe_data, read_trained
-from .tasks.config import FREE, Classify, Config, Localize, Segment
+from .tasks.config import Classify, Config, Localize, Segment
 from .tasks.targets import Supervised, find_shared, open_task
 from .tasks.task import Scores, Task, View, refuse_larger
 from .tasks.transfer import Fit, Init, check_fit, load_fit, read_init
@@ -94,6 +95,7 @@ class Run:
 
     config: Config
     device: torch.device
+    computation: Computation
     index: dali_cr.Index
     split: Split
     supervised: Supervised
@@ -106,11 +108,67 @@ class Run:
     other_channels: str
     """A warning where the channels of --init have other names; empty otherwise."""
     module: nn.Module
+    optimizer: torch.optim.Optimizer
     batches: Labelled
     about: dict[str, Any]
     """What the weights' file says of them."""
     state: dict[str, Any] | None
     """The checkpoint to go on from."""
+
+    @property
+    def loader(self) -> dali_cr.Loader:
+        """What reads the crops."""
+        return self.batches.loader
+
+    def stream(self) -> Iterator[dict[str, Any]]:
+        """Return the batches, without end."""
+        return self.batches.stream()
+
+    def losses(self, step: int, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """Return the loss of a batch, still on the device."""
+        return {"loss": self.task.loss(self.module, batch)}
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        return learning_rate(step, self.config.steps, self.config.lr, self.config.warmup)
+
+    def save(self, step: int, total: Lap) -> None:
+        """Write the weights as they are now, and the checkpoint."""
+        out, tensors, split = self.config.out, self.module.state_dict(), self.about["split"]
+        names = tuple(tensors) if self.task.whole else self.network.tensors
+        export_weights(out / "model.safetensors", tensors, names, {**self.about, "step": step})
+        write_state(out, step, self.module, self.optimizer, self.loader, total, split=split)
+
+    def measure(self, record: Record, step: int) -> None:
+        """Measure on the first cases of val; record it and say it."""
+        val = self.supervised.parts["val"]
+        few = replace(val, cases=val.cases[: self.config.evaluate_cases])
+        summary = self.score(few).summary
+        record.write(step, **{f"val_{name}": value for name, value in summary.items() if " " not in name})
+        name, value = next(iter(summary.items()))
+        found = "undefined" if value is None else f"{value:.3f}"
+        tqdm.write(f"step {step:<6} {name} on {len(few)} cases of val {found}")
+
+    def score(self, index: dali_cr.Index) -> Scores:
+        """Score cases that have labels."""
+        with self.computation.eagerly():
+            return self.task.score(self.module, index)
+
+    def report(self, step: int, total: Lap, summary: Mapping[str, float | None] | None = None) -> dict[str, Any]:
+        """Return the object that ends the output."""
+        config = self.config
+        return {
+            "run": str(config.out),
+            "task": self.task.name,
+            "init": config.init,
+            "transfer": config.transfer if self.fit else None,
+            "cases": len(self.training),
+            "steps": step,
+            "scored": {"part": config.score, "cases": len(self.supervised.parts[config.score])},
+            **(summary or {}),
+            **total.rates,
+            "device": self.device.type,
+        }
 
 
 def first_cases(pool: dali_cr.Index, count: int | None, seed: int) -> dali_cr.Index:
@@ -198,7 +256,9 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
     fit = check_fit(init, network, config.transfer) if init else None
     if fit:
         load_fit(network, fit.taken)
-    module = task.build(network).to(device)
+    computation = choose_computation(device, config.compile, config.memory_format)
+    module = computation.place(task.build(network), device, config.dims)
+    computation.compile([module])
     with warnings.catch_warnings():
         if task.whole:  # its crop must hold the largest volume: padding of the others is wanted
             warnings.simplefilter("ignore", dali_cr.DataWarning)
@@ -215,15 +275,16 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
     prints = {"index": index.fingerprint, "labels": task.fingerprint, "split": split.hash, "classes": classes}
     if earlier:
         _refuse_other(config, earlier["fingerprints"], prints)
-    state = read_state(config.out, earlier)
-    check_steps(state, config.steps, config.out)
-    load_state(state, module, loader)
-    write_config(config, device, earlier, {"network": about, "fingerprints": prints})
+    state = resume(config, earlier, module, loader)
+    write_config(
+        config, device, earlier, {"computation": asdict(computation), "network": about, "fingerprints": prints}
+    )
     index.save(config.out / "index.json")
     write_json(config.out / "splits.json", split.content())
     return Run(
         config=config,
         device=device,
+        computation=computation,
         index=index,
         split=split,
         supervised=supervised,
@@ -234,6 +295,7 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
         seen=init.cases if init else (),
         other_channels=other_channels,
         module=module,
+        optimizer=build_optimizer(module, config.lr, config.weight_decay),
         batches=Labelled(loader, task.truth),
         about=about,
         state=state,
@@ -311,7 +373,7 @@ def introduce(run: Run) -> Iterator[str]:
     yield f"crop       {' × '.join(map(str, view.crop))} voxels{size}, normalize {view.normalize}"
     if view.slices != "D":
         yield f"slices     across {view.slices}"
-    yield f"device     {device_name(run.device)}"
+    yield f"device     {device_name(run.device)}, {run.computation}"
     trained = sum(parameter.numel() for parameter in run.module.parameters())
     yield f"network    {config.network}, {config.dims}-D, {trained:,} parameters"
     if run.fit:
@@ -338,33 +400,6 @@ def _warnings(run: Run) -> Iterator[str]:
         )
 
 
-def save(run: Run, step: int, optimizer: torch.optim.Optimizer, total: Lap) -> None:
-    """Write the weights as they are now, and the checkpoint."""
-    tensors = run.module.state_dict()
-    names = tuple(tensors) if run.task.whole else run.network.tensors
-    export_weights(run.config.out / "model.safetensors", tensors, names, {**run.about, "step": step})
-    loader, split = run.batches.loader, run.about["split"]
-    write_state(run.config.out, step, run.module, optimizer, loader, total, split=split)
-
-
-def take_step(run: Run, optimizer: torch.optim.Optimizer, step: int, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Take one step; return its loss, still on the device."""
-    config = run.config
-    loss = run.task.loss(run.module, batch)
-    update(optimizer, loss, learning_rate(step, config.steps, config.lr, config.warmup), config.clip)
-    return {"loss": loss}
-
-
-def measure(run: Run, record: Record, step: int) -> None:
-    """Measure on the first cases of val; record it and say it."""
-    val = run.supervised.parts["val"]
-    few = replace(val, cases=val.cases[: run.config.evaluate_cases])
-    summary = run.task.score(run.module, few).summary
-    record.write(step, **{f"val_{name}": value for name, value in summary.items() if " " not in name})
-    name, value = next(iter(summary.items()))
-    tqdm.write(f"step {step:<6} {name} on {len(few)} cases of val {'undefined' if value is None else f'{value:.3f}'}")
-
-
 def write_scores(path: Path, scores: Scores) -> None:
     """Write the scored cases as CSV."""
     text = io.StringIO()
@@ -372,22 +407,6 @@ def write_scores(path: Path, scores: Scores) -> None:
     table.writeheader()
     table.writerows(scores.rows)
     write_text(path, text.getvalue())
-
-
-def report_of(run: Run, step: int, total: Lap, summary: dict[str, float | None]) -> dict[str, Any]:
-    """Return the object that ends the output."""
-    return {
-        "run": str(run.config.out),
-        "task": run.task.name,
-        "init": run.config.init,
-        "transfer": run.config.transfer if run.fit else None,
-        "cases": len(run.training),
-        "steps": step,
-        "scored": {"part": run.config.score, "cases": len(run.supervised.parts[run.config.score])},
-        **summary,
-        **total.rates,
-        "device": run.device.type,
-    }
 
 
 def train(run: Run) -> dict[str, Any]:
@@ -404,31 +423,11 @@ def train(run: Run) -> dict[str, Any]:
         See `train.run.loop.Loop.run`.
     """
     config = run.config
-    optimizer = build_optimizer(run.module, config.lr, config.weight_decay)
-    done, total = take_up(run.state, optimizer, run.device)
-    loop = Loop(
-        schedule=Schedule(
-            steps=config.steps,
-            checkpoint_every=config.checkpoint_every,
-            log_every=config.log_every,
-            evaluate_every=config.evaluate_every or max(100, config.steps // 4),
-        ),
-        device=run.device,
-        take_step=lambda step, batch: take_step(run, optimizer, step, batch),
-        measure=lambda record, step: measure(run, record, step),
-        save=lambda step, total: save(run, step, optimizer, total),
-        report=lambda step, total: report_of(run, step, total, {}),
-        rate=lambda: optimizer.param_groups[0]["lr"],
-        skipped=lambda: len(run.batches.loader.skipped),
-    )
-    run.module.train()
-    with run.batches.loader, Record(config.out, done if run.state else None) as record:
-        total = loop.run(run.batches.stream(), record, done, total)
-    for name, reason in run.batches.loader.skipped.items():
-        print(f"skipped    {name}: {reason}")
-    scores = run.task.score(run.module, run.supervised.parts[config.score])
+    with open_loop(run) as loop:
+        total = loop.take_steps()
+    scores = run.score(run.supervised.parts[config.score])
     write_scores(config.out / "scores.csv", scores)
-    report = report_of(run, config.steps, total, scores.summary)
+    report = run.report(config.steps, total, scores.summary)
     write_json(config.out / "report.json", report)
     return report
 
@@ -443,9 +442,8 @@ def main(config: Config) -> dict[str, Any]:
     Stopped, FloatingPointError, dali_cr.VolumeError
         See `train`.
     """
-    fixed = [name for name in plain(config) if name not in FREE]
     with own(config.out):
-        run, report = start(config, config.task, fixed, lambda earlier: prepare(config, earlier))
+        run, report = start(config, config.task, lambda earlier: prepare(config, earlier))
         if report is not None:
             return report
         print("\n".join(introduce(run)), flush=True)

@@ -62,43 +62,48 @@ from dali_cr.volume.images import is_image
 from .data.cases import find_index, refused_files
 from .data.split import PARTS, Split, load_split
 from .data.subjects import count_subjects, find_lookalikes, subjects_of
-from .methods.config import Config, RecipeName
+from .methods.config import PretrainConfig, RecipeName
 from .methods.evaluation import SEED
 from .methods.method import Measured, Method
-from .methods.pcrlv2.config import ViewConfig
+from .methods.pcrlv2.config import Pcrlv2Config
 from .methods.pcrlv2.method import Pcrlv2
 from .methods.preview import Origin, draw_restored
-from .methods.restoration import Restoration
+from .methods.restoration import Restoration, RestorationConfig
 from .networks.weights import export_weights
 from .output.files import write_json
 from .run import ranks
-from .run.checkpoint import check_steps, load_state, read_state, take_up, write_state
+from .run.checkpoint import resume, write_state
 from .run.clock import Lap
+from .run.computation import Computation, choose_computation
 from .run.device import choose_device, device_name
 from .run.exits import Refused, Stopped
 from .run.folder import kind_of, write_config
-from .run.loop import Loop, Schedule
-from .run.optimizer import update
+from .run.loop import open_loop
 from .run.record import Record
 from .start.command import asked, end, own, program, start
 from .start.resumed import find_out, find_resumed, parse, settings_of
 
-__all__ = ["Config", "Refused", "Run", "Stopped", "command_line", "main", "prepare", "train"]
+__all__ = ["Refused", "RestorationConfig", "Run", "Stopped", "command_line", "main", "prepare", "train"]
 
 METHODS: dict[RecipeName, Callable[[Any, int], Method]] = {"restoration": Restoration, "pcrlv2": Pcrlv2}
 """From the name of a recipe to its method, which is made from (config, channels of a case)."""
+
+SETTINGS: dict[RecipeName, type[PretrainConfig]] = {"restoration": RestorationConfig, "pcrlv2": Pcrlv2Config}
+"""From the name of a recipe to the class of its settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """All that was found and chosen before the first step."""
 
-    config: Config
+    config: PretrainConfig
     device: torch.device
+    computation: Computation
     index: dali_cr.Index
     training: dali_cr.Index
     held_out: dali_cr.Index
     method: Method
+    optimizer: torch.optim.Optimizer
     loader: dali_cr.Loader
     parts: Split | None
     """The split that the cases are a part of."""
@@ -107,13 +112,56 @@ class Run:
     state: dict[str, Any] | None
     """The checkpoint to go on from."""
 
+    def stream(self) -> Iterator[dict[str, Any]]:
+        """Return the batches, without end."""
+        return self.loader.stream()
 
-def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
+    def losses(self, step: int, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """Return the loss of a batch and its parts, still on the device."""
+        return self.method.losses(batch, step)
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        return self.method.rate(step)
+
+    def save(self, step: int, total: Lap) -> None:
+        """Write the weights as they are now, and the checkpoint."""
+        out, network = self.config.out, self.method.network
+        tensors = network.module.state_dict()
+        about = {**network.about, "recipe": asdict(self.method.recipe), "step": step, **self.split}
+        about["index"] = self.index.fingerprint
+        export_weights(out / "model.safetensors", tensors, network.tensors, about)
+        export_weights(out / "encoder.safetensors", tensors, network.encoder, about)
+        write_state(out, step, self.method.module, self.optimizer, self.loader, total, **self.split)
+
+    def measure(self, record: Record, step: int) -> Measured:
+        """Measure on the held-out cases, on the same samples every time; record it and say it."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", dali_cr.DataWarning)  # the cases to train on were warned of
+            loader = build_loader(self.held_out, self.config, self.method, self.device, SEED, alone=True)
+        with loader, self.computation.eagerly():
+            measured = self.method.measure(loader)
+        record.write(step, **measured.numbers)
+        tqdm.write(f"step {step:<6} {measured.said}")
+        return measured
+
+    def report(self, step: int, total: Lap, numbers: Mapping[str, float | None] | None = None) -> dict[str, Any]:
+        """Return the object that ends the output; without what was measured where that is not known."""
+        return {
+            "run": str(self.config.out),
+            "steps": step,
+            **{name: (numbers or {}).get(name) for name in self.method.reported},
+            **total.rates,
+            "device": self.device.type,
+        }
+
+
+def prepare(config: PretrainConfig, earlier: dict[str, Any] | None = None) -> Run:
     """Look at the data, build everything, and refuse what cannot work; then the first process writes what is known.
 
     Parameters
     ----------
-    config : Config
+    config : PretrainConfig
     earlier : dict, optional
         The config.json of the run to go on with.
     """
@@ -127,13 +175,14 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
     config = config.with_steps(len(training))
     torch.manual_seed(config.seed)
     method = METHODS[config.recipe](config, index.channels)
-    method.module.to(device)
+    computation = choose_computation(device, config.compile, config.memory_format)
+    computation.place(method.module, device, config.dims)
+    computation.compile(method.compiled())
     loader = build_loader(training, config, method, device, config.seed)
-    state = read_state(config.out, earlier)
-    check_steps(state, config.steps, config.out)
-    load_state(state, method.module, loader)
+    state = resume(config, earlier, method.module, loader)
     found = {
         "fingerprints": {"index": index.fingerprint, "recipe": method.recipe.fingerprint},
+        "computation": asdict(computation),
         "network": {**method.network.about, "parameters": method.network.parameters},
         **({"held_out_by": "subject"} if _by_subject(earlier) else {}),
     }
@@ -143,10 +192,12 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
     return Run(
         config=config,
         device=device,
+        computation=computation,
         index=index,
         training=training,
         held_out=held_out,
         method=method,
+        optimizer=method.optimizer(),
         loader=loader,
         parts=split,
         split={"split": {"hash": split.hash, "part": config.part}} if split else {},
@@ -160,7 +211,7 @@ def _by_subject(earlier: dict[str, Any] | None) -> bool:
 
 
 def _hold_out(
-    config: Config, index: dali_cr.Index, split: Split | None, earlier: dict[str, Any] | None
+    config: PretrainConfig, index: dali_cr.Index, split: Split | None, earlier: dict[str, Any] | None
 ) -> tuple[dali_cr.Index, ...]:
     """Return the cases to train on and those to measure on, the cases of a subject together."""
     subjects = subjects_of([case.name for case in index.cases], split.subject if split else None)
@@ -169,7 +220,13 @@ def _hold_out(
 
 
 def build_loader(
-    index: dali_cr.Index, config: Config, method: Method, device: torch.device, seed: int, *, alone: bool = False
+    index: dali_cr.Index,
+    config: PretrainConfig,
+    method: Method,
+    device: torch.device,
+    seed: int,
+    *,
+    alone: bool = False,
 ) -> dali_cr.Loader:
     """Return the loader of this process's samples of an index, or of all samples for a process that is alone."""
     return dali_cr.Loader(
@@ -202,7 +259,7 @@ def introduce(run: Run) -> Iterator[str]:
     else:
         yield "split      none, so no case is held back for a test; dali-cr splits makes one to give as --split"
     yield from (f"warning    {warning}" for warning in _warnings(run))
-    yield f"device     {device_name(run.device)}"
+    yield f"device     {device_name(run.device)}, {run.computation}"
     trained = dict(network.module.named_parameters())
     encoder = sum(trained[name].numel() for name in network.encoder if name in trained)
     yield f"network    {network.about['network']}, {network.parameters:,} parameters, {encoder:,} of them the encoder"
@@ -219,47 +276,6 @@ def _warnings(run: Run) -> Iterator[str]:
     if run.parts:
         parts.insert(0, {subject: part for part in PARTS for subject in getattr(run.parts, part)})
     yield from filter(None, map(find_lookalikes, parts))
-
-
-def save(run: Run, step: int, optimizer: torch.optim.Optimizer, total: Lap) -> None:
-    """Write the weights as they are now, and the checkpoint."""
-    out, network = run.config.out, run.method.network
-    tensors = network.module.state_dict()
-    about = {**network.about, "recipe": asdict(run.method.recipe), "step": step, **run.split}
-    about["index"] = run.index.fingerprint
-    export_weights(out / "model.safetensors", tensors, network.tensors, about)
-    export_weights(out / "encoder.safetensors", tensors, network.encoder, about)
-    write_state(out, step, run.method.module, optimizer, run.loader, total, **run.split)
-
-
-def take_step(run: Run, optimizer: torch.optim.Optimizer, step: int, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Take one step; return the loss and its parts, still on the device."""
-    losses = run.method.losses(batch, step)
-    update(optimizer, losses["loss"], run.method.rate(step), run.config.clip)
-    return losses
-
-
-def measure(run: Run, record: Record, step: int) -> Measured:
-    """Measure on the held-out cases, on the same samples every time; record it and say it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dali_cr.DataWarning)  # the cases to train on were warned of
-        loader = build_loader(run.held_out, run.config, run.method, run.device, SEED, alone=True)
-    with loader:
-        measured = run.method.measure(loader)
-    record.write(step, **measured.numbers)
-    tqdm.write(f"step {step:<6} {measured.said}")
-    return measured
-
-
-def report_of(run: Run, step: int, total: Lap, numbers: Mapping[str, float | None]) -> dict[str, Any]:
-    """Return the object that ends the output; without what was measured where that is not known."""
-    return {
-        "run": str(run.config.out),
-        "steps": step,
-        **{name: numbers.get(name) for name in run.method.reported},
-        **total.rates,
-        "device": run.device.type,
-    }
 
 
 def train(run: Run) -> dict[str, Any]:
@@ -280,47 +296,27 @@ def train(run: Run) -> dict[str, Any]:
         When a file broke since it was scanned; the steps before it are saved.
     """
     config = run.config
-    optimizer = run.method.optimizer()
-    done, total = take_up(run.state, optimizer, run.device)
-    loop = Loop(
-        schedule=Schedule(
-            steps=config.steps,
-            checkpoint_every=config.checkpoint_every,
-            log_every=config.log_every,
-            evaluate_every=config.evaluate_every or max(100, config.steps // 10),
-        ),
-        device=run.device,
-        take_step=lambda step, batch: take_step(run, optimizer, step, batch),
-        measure=lambda record, step: measure(run, record, step),
-        save=lambda step, total: save(run, step, optimizer, total),
-        report=lambda step, total: report_of(run, step, total, {}),
-        rate=lambda: optimizer.param_groups[0]["lr"],
-        skipped=lambda: len(run.loader.skipped),
-    )
-    if not ranks.is_first():
-        with run.loader:
-            return report_of(run, config.steps, loop.run(run.loader.stream(), None, done, total), {})
-    with run.loader, Record(config.out, done if run.state else None) as record:
-        if run.state is None:
-            measure(run, record, step=0)
-        total = loop.run(run.loader.stream(), record, done, total)
-        result = measure(run, record, config.steps)
-    for name, reason in run.loader.skipped.items():
-        print(f"skipped    {name}: {reason}")
+    with open_loop(run) as loop:
+        if loop.record and run.state is None:
+            run.measure(loop.record, step=0)
+        total = loop.take_steps()
+        if not loop.record:
+            return run.report(config.steps, total)
+        result = run.measure(loop.record, config.steps)
     origin: Origin = "upper" if is_image(run.index.cases[0].volumes[0].path) else "lower"
     draw_restored(result.slices, config.out / "preview.png", origin)
-    report = report_of(run, config.steps, total, result.numbers)
+    report = run.report(config.steps, total, result.numbers)
     write_json(config.out / "report.json", report)
     return report
 
 
-def begin(config: Config, *, begun: bool = False) -> tuple[Any, dict[str, Any] | None]:
+def begin(config: PretrainConfig, *, begun: bool = False) -> tuple[Any, dict[str, Any] | None]:
     """Prepare a run, or return the report of a finished one; see `train.start.command.start`."""
     config = replace(config, resume=config.resume or begun)
-    return start(config, "pretrain", config.fixed, lambda earlier: prepare(config, earlier), begun=begun)
+    return start(config, "pretrain", lambda earlier: prepare(config, earlier), begun=begun)
 
 
-def main(config: Config) -> dict[str, Any]:
+def main(config: PretrainConfig) -> dict[str, Any]:
     """Run the whole of it and return the report; of a finished run, only report.
 
     Raises
@@ -346,7 +342,7 @@ def main(config: Config) -> dict[str, Any]:
         return train(run)
 
 
-def read_settings(arguments: Sequence[str]) -> Config:
+def read_settings(arguments: Sequence[str]) -> PretrainConfig:
     """Return the settings of a command line; what a resumed run was given and is not typed is as it was.
 
     Raises
@@ -354,23 +350,21 @@ def read_settings(arguments: Sequence[str]) -> Config:
     ValueError
         If the run to resume is of another kind.
     """
+    words = argparse.ArgumentParser(program("pretrain"), add_help=False, allow_abbrev=False)
+    words.add_argument("--recipe", choices=SETTINGS)
+    typed, others = words.parse_known_args(arguments)
+    recipe: RecipeName = typed.recipe or "restoration"
     about, out = find_resumed(arguments), find_out(arguments)[0]
-    words = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    words.add_argument("--recipe")
-    recipe = words.parse_known_args(arguments)[0].recipe
+    known = None
     if about and out:
         if kind_of(about) != "pretrain":
             raise ValueError(f"resume: wanted a pretrain run in {out}, a {kind_of(about)} run is there")
-        was = about["config"]["recipe"]
-        if recipe not in (None, was):
+        was: RecipeName = about["config"]["recipe"]
+        if typed.recipe not in (None, was):
             raise ValueError(f"resume: wanted the settings of the run in {out}: recipe was {was}, {recipe} came")
-        recipe = was
-    settings: type[Config] = Config
-    prog = program("pretrain")
-    if recipe == ViewConfig.method:
-        prog, settings = f"{prog} --recipe {ViewConfig.method}", ViewConfig
-    known = settings_of(settings, about, out) if about and out else None
-    config = parse(settings, prog, arguments, known)
+        recipe, known = was, settings_of(SETTINGS[was], about, out)
+    prog = program("pretrain") + (f" --recipe {recipe}" if recipe != "restoration" else "")
+    config = parse(SETTINGS[recipe], prog, others, known)
     return config.follow(known) if known else config
 
 

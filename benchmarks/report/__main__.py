@@ -191,12 +191,19 @@ def _breakdown(result: Result) -> Iterator[str]:
 
 
 def _training(result: Result) -> Iterator[str]:
-    """Yield the one row."""
-    summary = {name: values["median"] for name, values in result["summary"].items()}
-    yield _line("steps/s with the loader", "with one kept batch", "ratio", "")
-    yield _line("---:", "---:", "---:", "---")
-    cells = [f"{summary[name]:.3g}" for name in ("loader", "kept")]
-    yield _line(*cells, f"{summary['ratio']:.3f}", _CPU_NOTE if result["device"] == "cpu" else "")
+    """Yield a row for each computation; results of earlier versions are one, eager and contiguous."""
+    yield _line("computation", "steps/s with the loader", "with one kept batch", "ratio", "peak memory", "")
+    yield _line("---", *["---:"] * 4, "---")
+    note = _CPU_NOTE if result["device"] == "cpu" else ""
+    for row in result.get("rows", [result]):
+        name = f"{'compiled' if row.get('compiled') else 'eager'}, {row.get('layout', 'contiguous')}"
+        if "missing" in row:
+            yield _line(name, *["–"] * 4, f"missing: {row['missing']}")
+            continue
+        loader, kept, ratio = (row["summary"][one]["median"] for one in ("loader", "kept", "ratio"))
+        peak = row.get("peak_memory_bytes")
+        memory = f"{peak / 2**30:.1f} GiB" if peak else "–"
+        yield _line(name, f"{loader:.3g}", f"{kept:.3g}", f"{ratio:.3f}", memory, note)
 
 
 def _emulation(result: Result) -> Iterator[str]:

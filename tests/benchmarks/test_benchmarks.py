@@ -26,6 +26,7 @@ from benchmarks.workloads import verdict
 from benchmarks.workloads.volumes import find_volumes
 from benchmarks.workloads.workload import WORKLOADS, Workload, intensity
 from dali_cr.read.normalize import affine_map
+from train.run import computation
 
 TINY = Workload(
     name="a",
@@ -372,13 +373,30 @@ def test_kernels_end_with_their_budget(tmp_path, capsys):
     assert "are left out" in capsys.readouterr().err
 
 
-def test_training_compares_with_a_kept_batch(tiny, tmp_path):
+def test_training_compares_computations_and_a_kept_batch(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(computation, "BACKEND", "aot_eager")
     arguments = [*tiny, "--filters", "2", "--batch", "1", "--repeats", "1", "--seconds", "0"]
-    assert training.main(arguments) == 0
+    assert training.main([*arguments, "--compile", "off", "on", "--layout", "channels-last"]) == 0
     found = json.loads((tmp_path / "out.json").read_text())
-    assert found["kind"] == "training"
-    assert found["batch_size"] == 1
-    assert found["ratios"] == [found["steps_per_s"]["loader"][0] / found["steps_per_s"]["kept"][0]]
+    assert (found["kind"], found["batch_size"]) == ("training", 1)
+    assert [(row["compiled"], row["layout"]) for row in found["rows"]] == [
+        (False, "channels-last"),
+        (True, "channels-last"),
+    ]
+    for row in found["rows"]:
+        assert row["ratios"] == [row["steps_per_s"]["loader"][0] / row["steps_per_s"]["kept"][0]]
+    assert "compiled, channels-last: steps/s" in capsys.readouterr().out
+
+
+def test_a_network_that_cannot_be_compiled_has_no_rate(tiny, tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no compiler here")
+
+    monkeypatch.setattr(computation, "BACKEND", fail)
+    assert training.main([*tiny, "--filters", "2", "--batch", "1", "--compile", "on"]) == 0
+    (row,) = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert "no compiler here" in row["missing"]
+    assert set(row) == {"compiled", "layout", "missing"}
 
 
 def test_emulation_searches_each_path(tiny, tmp_path):

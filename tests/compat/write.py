@@ -30,7 +30,6 @@ import tyro
 import dali_cr
 from tests.helpers.frozen import SINGLE, digest, frozen_index, write_frozen
 from train import finetune, pretrain
-from train.methods.pcrlv2.config import ViewConfig
 from train.networks.weights import read_weights
 from train.tasks.config import Segment
 
@@ -89,9 +88,7 @@ def prepare(words: Sequence[str]) -> Any:
     if words[0] == "segment":
         config = tyro.cli(Segment, args=words[1:], config=(tyro.conf.FlagCreatePairsOff,))
         return finetune.prepare(config, json.loads((config.out / "config.json").read_text()))
-    settings = ViewConfig if "pcrlv2" in words else pretrain.Config
-    run, _ = pretrain.begin(tyro.cli(settings, args=words, config=(tyro.conf.FlagCreatePairsOff,)))
-    return run
+    return pretrain.begin(pretrain.read_settings(words))[0]
 
 
 def describe(run: Any) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def run_pretraining(folder: Path, out: Path, **changes: Any) -> Path:
     settings: dict[str, Any] = {"data": (folder / "images",), "split": folder / "splits.json", "crop": CROP}
     settings |= {"patch": (2, 4), "iterations": 4}
     settings |= {"filters": 2, "steps": 1, "batch_size": 1, "evaluate_samples": 1, "device": "cpu"}
-    pretrain.main(pretrain.Config(out=out, **(settings | changes)))
+    pretrain.main(pretrain.RestorationConfig(out=out, **(settings | changes)))
     return out
 
 

@@ -55,10 +55,10 @@ def _common(folder: Path) -> dict[str, Any]:
     return {"data": (folder / "images",), "pattern": IMAGES, "split": folder / "splits.json", **sizes}
 
 
-def pretraining(folder: Path, out: Path, **changes: Any) -> pretrain.Config:
+def pretraining(folder: Path, out: Path, **changes: Any) -> pretrain.RestorationConfig:
     """Return the settings of a short run on the pool."""
     own = {"patch": (2, 6), "iterations": 4, "foreground": 0.0, "evaluate_samples": 1}
-    return pretrain.Config(out=out, **(_common(folder) | own | changes))
+    return pretrain.RestorationConfig(out=out, **(_common(folder) | own | changes))
 
 
 def segment(folder: Path, out: Path, **changes: Any) -> Segment:

@@ -4,12 +4,9 @@ import doctest
 import importlib
 import itertools
 import json
-import os
 import signal
-import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import matplotlib.image
 import numpy as np
@@ -19,9 +16,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from tests.helpers import finetuning, signalled
+from tests.helpers.runs import metrics, run_to_its_end, steps_done, timeless
 from train import finetune, pretrain
 from train.methods.pcrlv2.comparison import draw_levels
-from train.methods.pcrlv2.config import ViewConfig
+from train.methods.pcrlv2.config import Pcrlv2Config
 from train.methods.pcrlv2.evaluation import best_line, evaluate_views
 from train.methods.pcrlv2.method import Pcrlv2, fading
 from train.methods.pcrlv2.pyramid import Pyramid, enlarge
@@ -32,7 +30,6 @@ from train.predict import main as predict
 from train.pretrain import Refused
 from train.report.curves import draw_views
 
-ROOT = Path(__file__).parents[2]
 TERMS = ["restoration", "comparison", "restoration_of_level", "comparison_of_locals"]
 LOCALS = 2
 
@@ -312,7 +309,7 @@ def data(tmp_path_factory):
 @pytest.fixture
 def config(data, tmp_path):
     """A run of a few steps, for `main`."""
-    return ViewConfig(data=(data / "images",), split=data / "splits.json", out=tmp_path / "run", steps=4, **SMALL)
+    return Pcrlv2Config(data=(data / "images",), split=data / "splits.json", out=tmp_path / "run", steps=4, **SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -330,27 +327,6 @@ def whole(command, tmp_path_factory):
     done = run_to_its_end([*command, "--out", out])
     assert done.returncode == 0, done.stderr
     return out, done.stdout
-
-
-def run_to_its_end(command):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-
-
-def metrics(out):
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-
-
-def steps_done(out):
-    try:
-        return max((line["step"] for line in metrics(out) if "loss" in line), default=-1)
-    except (FileNotFoundError, json.JSONDecodeError):
-        return -1
-
-
-def timeless(out):
-    """The curves without what the clock wrote."""
-    return [{k: v for k, v in line.items() if k not in ("pairs_per_s", "data_wait_share")} for line in metrics(out)]
 
 
 def test_a_run_leaves_what_any_pretraining_leaves(whole):
@@ -462,7 +438,7 @@ def test_sgd_as_published(config):
 
 
 def test_defaults_are_the_published_ones(tmp_path):
-    config = ViewConfig(data=(tmp_path,), out=tmp_path / "run")
+    config = Pcrlv2Config(data=(tmp_path,), out=tmp_path / "run")
     assert (config.lr, config.weight_decay, config.warmup, config.clip) == (1e-3, 1e-4, 0.0, 0.0)
     assert (config.batch_size, config.epochs, config.epoch_samples) == (32, 240, 16)
     assert config.comparison_weight == 1
@@ -503,16 +479,11 @@ def test_refuses_to_mix_two_runs(config, change, says):
     [
         ({"batch_size": 1}, "batch_size: wanted at least 2"),
         ({"network": "dynunet"}, "network: wanted nsunet"),
-        ({"pretext": "inpaint"}, "pretext: wanted swap with --recipe pcrlv2"),
         ({"normalize": "zscore"}, "normalize: views are restored to targets of 0...1"),
         ({"crop": (16, 16, 20)}, "multiples of 8, got 20 along W"),
         ({"local_crop": (8, 8, 12)}, "local_crop: wanted multiples of 8, got 8 8 12"),
         ({"epochs": 0.0}, "epochs: wanted a number above 0"),
-        ({"recipe": "restoration"}, "recipe: wanted pcrlv2 for a ViewConfig"),
         ({"clip": -1.0}, "clip: wanted"),
-        ({"configuration": "2d"}, "configuration: wanted 3d_fullres with --recipe pcrlv2"),
-        ({"every": 2}, "every: wanted 1 with --recipe pcrlv2"),
-        ({"plans": Path("plans.json")}, "plans: wanted None with --recipe pcrlv2"),
         ({"comparison_weight": -1.0}, "comparison_weight: wanted a number of at least 0"),
         ({"dims": 2}, "crop: wanted one voxel along D with --dims 2, as 1 16 16"),
         ({"dims": 2, "crop": (1, 16, 16)}, "sizes: wanted 1 along D"),
@@ -535,11 +506,6 @@ def test_the_command_line_knows_the_settings_of_its_recipe_alone(data, tmp_path,
         pretrain.command_line(["--recipe", "pcrlv2", "--data", str(data), "--out", str(tmp_path / "run"), option, "D"])
     assert ended.value.code == 2
     assert f"Unrecognized options: {option}" in capsys.readouterr().err
-
-
-def test_settings_of_restoration_are_no_settings_of_views(data, tmp_path):
-    with pytest.raises(ValueError, match="recipe: wanted restoration for a Config, got pcrlv2"):
-        pretrain.Config(data=(data,), out=tmp_path / "run", recipe="pcrlv2")
 
 
 def test_the_head_of_the_paper_trains_too(config):

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,19 +14,18 @@ from pathlib import Path
 import matplotlib.image
 import pytest
 import torch
-import tyro
 from safetensors.torch import load_file
 
 import dali_cr
 from dali_cr.tools.phantom_files import write_phantoms
 from tests.helpers import signalled
+from tests.helpers.runs import metrics, run_to_its_end, steps_done, stop_at
 from train import pretrain
 from train.methods.evaluation import evaluate
 from train.networks.build import build_network
-from train.pretrain import Config, Refused
+from train.pretrain import Refused, RestorationConfig
 from train.run import checkpoint
 
-ROOT = Path(__file__).parents[2]
 STEPS = 60
 FILES = {
     "checkpoint.pt",
@@ -40,10 +38,6 @@ FILES = {
     "report.json",
 }
 REPORT = ["run", "steps", "restoration_gain", "mse", "psnr", "pairs_per_s", "data_wait_share", "device"]
-
-
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-"""Of the runs that are compared: with nets this small, threads that wait for each other cost most of the time."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -82,7 +76,7 @@ def whole(command, tmp_path_factory):
 @pytest.fixture
 def config(data, tmp_path):
     """A run of a few steps, for `main`."""
-    return Config(
+    return RestorationConfig(
         data=(data,),
         out=tmp_path / "run",
         crop=(16, 16, 16),
@@ -95,22 +89,6 @@ def config(data, tmp_path):
         device="cpu",
         threads=2,
     )
-
-
-def run_to_its_end(command):
-    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-
-
-def metrics(out):
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-
-
-def steps_done(out):
-    """The last step a run has written down, -1 for none."""
-    try:
-        return max((line["step"] for line in metrics(out) if "loss" in line), default=-1)
-    except (FileNotFoundError, json.JSONDecodeError):
-        return -1
 
 
 def test_the_last_line_is_the_report(whole):
@@ -200,17 +178,10 @@ def test_a_run_that_was_ended_and_resumed_has_the_same_bytes(whole, command, tmp
 
 def test_stopped_at_a_step_that_measures_it_is_measured_at_the_resume(config, monkeypatch):
     config = replace(config, evaluate_every=2, log_every=1)
-    take = pretrain.take_step
-
-    def stop_at_2(run, optimizer, step, batch):
-        if step == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return take(run, optimizer, step, batch)
-
-    monkeypatch.setattr(pretrain, "take_step", stop_at_2)
+    stop_at(monkeypatch, 2)
     with pytest.raises(pretrain.Stopped):
         pretrain.main(config)
-    monkeypatch.setattr(pretrain, "take_step", take)
+    monkeypatch.undo()
     assert [line["step"] for line in metrics(config.out) if "restoration_gain" in line] == [0]
     pretrain.main(replace(config, resume=True))
     assert [line["step"] for line in metrics(config.out) if "restoration_gain" in line] == [0, 2, 4]
@@ -255,7 +226,8 @@ def test_the_same_data_may_lie_elsewhere_at_a_resume(config, data, tmp_path):
         ({"patch": (2, 3), "crop": (16, 16, 24)}, "crop was [16, 16, 16], [16, 16, 24] came; patch was [2, 4]"),
         ({"normalize": "percentile"}, "normalize was zscore, percentile came"),
         ({"filters": 4}, "filters was 2, 4 came"),
-        ({"seed": 1, "held_out": 0.5}, "held_out was 0.1, 0.5 came; seed was 0, 1 came"),
+        ({"part": "val"}, "part was pool, val came"),
+        ({"seed": 1, "held_out": 0.5}, "seed was 0, 1 came; held_out was 0.1, 0.5 came"),
         ({"exclude": ("*_004*",)}, "of 5 cases; 4 came, phantom_004.nii.gz is gone"),
         ({"resume": False}, "--resume goes on"),
     ],
@@ -442,8 +414,8 @@ def test_every_flag_is_understood_as_written(tmp_path):
         "--lr 1e-3 --warmup 0.1 --weight-decay 0 --clip 2 --seed 3 --device cpu --threads 2 --on-error skip "
         "--deterministic --checkpoint-every 50 --log-every 5 --evaluate-every 25 --evaluate-samples 64"
     )
-    config = tyro.cli(Config, args=line.split(), config=(tyro.conf.FlagCreatePairsOff,))
-    assert config == Config(
+    config = pretrain.read_settings(line.split())
+    assert config == RestorationConfig(
         data=(Path("a"), Path("b")),
         out=Path("r"),
         resume=True,

@@ -2,9 +2,7 @@
 
 import csv
 import json
-import os
 import shutil
-import signal
 from dataclasses import replace
 
 import matplotlib.image
@@ -19,6 +17,7 @@ import dali_cr
 from tests.helpers.finetuning import prepared, read_csv, write_data
 from tests.helpers.finetuning import segment as segment_volumes
 from tests.helpers.images import IMAGES, SHAPE, classify, localize, pretraining, segment, write_images
+from tests.helpers.runs import stop_at
 from train import finetune, overlay, predict, pretrain
 from train.data.boxes import read_boxes
 from train.data.split import load_split, split_of_table
@@ -169,18 +168,11 @@ def test_slices_of_volumes_pretrain_a_network_of_images(tmp_path):
 def test_a_resumed_run_on_images_has_the_same_bytes(data, tmp_path, monkeypatch, network):
     config = pretraining(data, tmp_path / "whole", network=network, steps=6)
     pretrain.main(config)
-    take = pretrain.take_step
-
-    def stop_at_3(run, optimizer, step, batch):
-        if step == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return take(run, optimizer, step, batch)
-
-    monkeypatch.setattr(pretrain, "take_step", stop_at_3)
+    stop_at(monkeypatch, 3)
     stopped = replace(config, out=tmp_path / "stopped")
     with pytest.raises(pretrain.Stopped):
         pretrain.main(stopped)
-    monkeypatch.setattr(pretrain, "take_step", take)
+    monkeypatch.undo()
     pretrain.main(replace(stopped, resume=True))
     for name in ("model.safetensors", "encoder.safetensors"):
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -16,10 +16,14 @@ from dali_cr.plan.crops import CropPlanner
 from dali_cr.plan.sample import SamplePlan
 from dali_cr.volume.geometry import Triple
 
+from ..run.device import upload
 from .labels import Labels
 
 _SHIFT = 128
 """The purpose under which shifts are drawn, in the last word of the generator's counter; the library's are below."""
+
+ON_HOST = ("shift",)
+"""Arrays of a sample that are not moved to the GPU: read back, they would have to be waited for."""
 
 Truth = Callable[[SamplePlan], dict[str, npt.NDArray[Any]]]
 """From a sample's plan to the arrays that say what is true of it."""
@@ -45,9 +49,12 @@ class Labelled:
         for batch in self.loader.stream():
             image = batch["target"]
             truths = [self._truth(plan) for plan in self._planner.draw(batch["sample"].numpy())]
-            stacked = {name: torch.from_numpy(np.stack([truth[name] for truth in truths])) for name in truths[0]}
-            moved = {name: tensor.to(image.device) for name, tensor in stacked.items()}
-            yield {"image": image, "sample": batch["sample"], **moved}
+            stacked = {name: np.stack([truth[name] for truth in truths]) for name in truths[0]}
+            found = {
+                name: torch.from_numpy(array) if name in ON_HOST else upload(array, image.device)
+                for name, array in stacked.items()
+            }
+            yield {"image": image, "sample": batch["sample"], **found}
 
 
 def cut_labels(labels: Labels, plan: SamplePlan, edges: Triple) -> Labels:

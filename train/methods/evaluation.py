@@ -11,13 +11,11 @@ import dali_cr
 from dali_cr.recipe.restoration import Pretext
 
 from ..run.device import autocast
+from .errors import Errors
 from .method import Measured
 
 SEED = 0
 """Of the held-out samples, whatever the training's seed: runs are compared on the same corruption."""
-
-_PICTURES = 4
-"""Samples of which the middle slices are kept."""
 
 _GIVEN = {"swap": "input", "inpaint": "erased"}
 """What the network's input is called in the picture; an autoencoder's is the target."""
@@ -46,38 +44,30 @@ def evaluate(module: nn.Module, loader: dali_cr.Loader, samples: int, pretext: P
         that is left; ``psnr`` the same in dB below the squared range of the targets, None where there is none.
     """
     device = next(module.parameters()).device
-    sums = torch.zeros(3, dtype=torch.float64, device=device)
+    errors, changed = Errors(), torch.zeros((), dtype=torch.int64, device=device)
     range_of = torch.tensor([math.inf, -math.inf], device=device)
-    slices: dict[str, list[torch.Tensor]] = {"target": [], "input": [], "restored": []}
-    voxels = seen = 0
     batches = loader.stream()
     module.eval()
-    while seen < samples:
+    while errors.samples < samples:
         batch = next(batches)
-        target = batch["target"][: samples - seen]
-        input = batch["input"][: samples - seen]
+        target, input = (batch[name][: samples - errors.samples] for name in ("target", "input"))
         with autocast(device):
             restored = module(input).float()
-        moved = input != target
-        sums += torch.stack([_squares(restored - target), _squares(input - target), moved.sum().double()])
+        errors.add(target, {"input": input, "restored": restored})
+        changed += (input != target).sum()
         range_of = torch.stack([range_of[0].minimum(target.min()), range_of[1].maximum(target.max())])
-        voxels += target.numel()
-        for name, volumes in (("target", target), ("input", input), ("restored", restored)):
-            slices[name].append(middle_slices(volumes[: max(0, _PICTURES - seen), 0]))
-        seen += len(target)
     module.train()
-    left, before, changed = sums.tolist()
+    before, left = errors.sums().values()
     low, high = range_of.tolist()
     numbers = {
         "restoration_gain": 1 - left / before if before else None,
-        "changed_share": changed / voxels,
-        "mse": left / voxels,
-        "psnr": 10 * math.log10((high - low) ** 2 * voxels / left) if high > low and left > 0 else None,
+        "changed_share": changed.item() / errors.voxels,
+        "mse": left / errors.voxels,
+        "psnr": 10 * math.log10((high - low) ** 2 * errors.voxels / left) if high > low and left > 0 else None,
     }
-    rows = {_GIVEN.get(pretext, name) if name == "input" else name: torch.cat(s) for name, s in slices.items()}
-    if pretext not in _GIVEN:
-        del rows["input"]
-    return Measured(numbers, say(numbers, pretext), {name: row.numpy() for name, row in rows.items()})
+    shown = ("target", "input", "restored") if pretext in _GIVEN else ("target", "restored")
+    rows = {_GIVEN[pretext] if name == "input" else name: row for name, row in errors.slices(*shown).items()}
+    return Measured(numbers, say(numbers, pretext), rows)
 
 
 def say(numbers: dict[str, float | None], pretext: Pretext) -> str:
@@ -88,13 +78,3 @@ def say(numbers: dict[str, float | None], pretext: Pretext) -> str:
     done = {"swap": "the swaps", "inpaint": "erasing"}[pretext]
     said = "undefined" if gain is None else f"{gain:.3f}"
     return f"restoration gain {said}; {done} changed {numbers['changed_share']:.1%} of the voxels"
-
-
-def middle_slices(volumes: torch.Tensor) -> torch.Tensor:
-    """Return the middle slice of each volume (N, D, H, W), or images as they are."""
-    middle = volumes[:, volumes.shape[1] // 2] if volumes.ndim == 4 else volumes
-    return middle.float().cpu().clone()
-
-
-def _squares(difference: torch.Tensor) -> torch.Tensor:
-    return difference.double().square().sum()

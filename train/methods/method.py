@@ -7,7 +7,7 @@ and another is a `Method`. `restoration` is context restoration (and what it is 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -20,7 +20,7 @@ import dali_cr
 
 from ..networks.network import Network
 from ..run.optimizer import build_optimizer, learning_rate
-from .config import Config
+from .config import PretrainConfig
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Method(ABC):
     module: nn.Module
     reported: ClassVar[tuple[str, ...]] = ("restoration_gain",)
 
-    def __init__(self, config: Config, network: Network, module: nn.Module | None = None) -> None:
+    def __init__(self, config: PretrainConfig, network: Network, module: nn.Module | None = None) -> None:
         self.config, self.recipe, self.network = config, config.samples(), network
         self.module = network.module if module is None else module
 
@@ -95,6 +95,10 @@ class Method(ABC):
         loader : dali_cr.Loader
             Over the held-out cases with `recipe`, at its beginning; of the training's batch size.
         """
+
+    def compiled(self) -> Iterable[nn.Module]:
+        """Return the modules to compile where that is asked for: all of `module`, or those whose sizes are few."""
+        return [self.module]
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Return what changes the weights, after the module was moved to its device: AdamW."""

@@ -7,19 +7,80 @@ Chen et al. (2019) swap patches and minimise the squared error of undoing it. `-
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 
 import dali_cr
+from dali_cr.recipe.restoration import Pretext
+from dali_cr.volume.geometry import Triple
 
-from ..networks.build import build_network
+from ..networks.build import build_network, sizes_of
 from ..networks.plans import read_levels
+from ..run.config import MAY_CHANGE, Axis, PlanSettings, Scaling
 from ..run.device import autocast
-from .config import Config
+from .config import PretrainConfig, RecipeName
 from .evaluation import evaluate
 from .method import Measured, Method
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestorationConfig(PretrainConfig, PlanSettings):
+    """Pre-train a network by context restoration, on a folder of volumes. Triples are D H W, that is z y x.
+
+    PCRLv2 has other settings: --recipe pcrlv2 --help lists them.
+    """
+
+    recipe: RecipeName = field(init=False, default="restoration")
+    pretext: Pretext = "swap"
+    """What is to be undone: patches that were swapped, or boxes that were erased; or nothing (an autoencoder)."""
+    crop: Triple = (64, 64, 64)
+    """Voxels of a crop."""
+    spacing: tuple[float, float, float] | None = None
+    """Resample to voxels of so many mm; each file keeps its own if not given."""
+    iterations: int = 100
+    """Swaps of two patches in a crop, or boxes erased."""
+    patch: tuple[int, ...] = (4, 16)
+    """Edges of a patch in voxels: one number, lowest and highest, D H W, or lowest and highest of D, H and W."""
+    slices: Axis | None = None
+    """Crops are of slices across this axis, each visited once an epoch; --crop is 1 and the edges within a slice."""
+    every: int = 1
+    """With --slices: take every so many slices."""
+    empty_slices: bool = False
+    """With --slices: take those without any foreground too."""
+    normalize: Scaling = "zscore"
+    """How intensities are scaled; for CT for example: window -160 240."""
+
+    batch_size: int = field(default=8, metadata=MAY_CHANGE)
+    """Crops a step."""
+    steps: int = field(default=10_000, metadata=MAY_CHANGE)
+    """Steps to train."""
+
+    def __post_init__(self) -> None:
+        """Refuse what can be seen to be wrong without looking at the data."""
+        super().__post_init__()
+        if not self.slices and (self.every != 1 or self.empty_slices):
+            raise ValueError(f"slices: wanted D, H or W with --every or --empty-slices, got {self.slices}")
+        if not self.plans:
+            sizes_of(self.network, 1, self.crop, self.filters, dims=self.dims)
+
+    def samples(self) -> dali_cr.Restoration:
+        """Return what samples are made of."""
+        slices = None
+        if self.slices:
+            slices = dali_cr.Slices(self.slices, every=self.every, skip_empty=not self.empty_slices)
+        return dali_cr.Restoration(
+            crop=self.crop,
+            swap=self.swap,
+            flips=self.flips,
+            normalize=None if self.normalize == "none" else self.normalize,
+            foreground=self.foreground,
+            pretext=self.pretext,
+            slices=slices,
+            spacing=self.spacing,
+        )
 
 
 class Restoration(Method):
@@ -27,15 +88,16 @@ class Restoration(Method):
 
     Parameters
     ----------
-    config : Config
+    config : RestorationConfig
     channels : int
         Of a case.
     """
 
+    config: RestorationConfig
     recipe: dali_cr.Restoration
     reported: ClassVar[tuple[str, ...]] = ("restoration_gain", "mse", "psnr")
 
-    def __init__(self, config: Config, channels: int) -> None:
+    def __init__(self, config: RestorationConfig, channels: int) -> None:
         levels = read_levels(config.plans, config.configuration, config.crop, config.dims) if config.plans else None
         network = build_network(config.network, channels, config.crop, config.filters, levels=levels, dims=config.dims)
         super().__init__(config, network)

@@ -61,7 +61,7 @@ class NsUNet(nn.Module):
         super().__init__()
         self.widths = [filters * 2**level for level in range(LEVELS + 1)]
         before = [channels, *self.widths[:-1]]
-        self.down = nn.ModuleList(
+        self.down = _Down(
             _pair(dims, inputs, width // 2, width) for inputs, width in zip(before, self.widths, strict=True)
         )
         self.up = nn.ModuleList(
@@ -77,7 +77,7 @@ class NsUNet(nn.Module):
 
     def pyramid(self, image: torch.Tensor, levels: int = LEVELS) -> list[torch.Tensor]:
         """Return the decoder's first levels, the coarsest first; those after them are not computed."""
-        *passed, features = descend(self.down, image)
+        *passed, features = self.down(image)
         pyramid = []
         for level, skipped in zip(self.up[:levels], reversed(passed), strict=False):
             features = level(features, skipped if self.skips else None)
@@ -94,15 +94,20 @@ class NsEncoder(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Return the coarsest features."""
-        return descend(self.down, image)[-1]
+        features: torch.Tensor = self.down(image)[-1]
+        return features
 
 
-def descend(down: nn.ModuleList, image: torch.Tensor) -> list[torch.Tensor]:
-    """Return the features of each level of the way down, the finest first."""
-    passed = [down[0](image)]
-    for level in down[1:]:
-        passed.append(level(halve(passed[-1])))
-    return passed
+class _Down(nn.ModuleList):
+    """The levels of the way down."""
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """Return the features of each level, the finest first."""
+        first, *others = self
+        passed = [first(image)]
+        for level in others:
+            passed.append(level(halve(passed[-1])))
+        return passed
 
 
 class _Up(nn.Module):

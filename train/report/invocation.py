@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..methods.config import Config as PretrainConfig
-from ..methods.pcrlv2.config import ViewConfig
+from ..methods.pcrlv2.config import Pcrlv2Config
+from ..methods.restoration import RestorationConfig
 from ..run.folder import kind_of
 from ..tasks.config import Classify, Localize, Segment
 
@@ -19,7 +19,7 @@ _LAST = ("out",)
 PATHS = {"data", "labels", "split", "init", "out", "index", "names", "plans"}
 """Settings that are paths, or lists of them; init may be random too."""
 _FINETUNING = {kind.task: kind for kind in (Segment, Classify, Localize)}
-_PRETRAINING = {kind.method: kind for kind in (PretrainConfig, ViewConfig)}
+_PRETRAINING: dict[str, type] = {"restoration": RestorationConfig, "pcrlv2": Pcrlv2Config}
 
 
 def command_of(about: Mapping[str, Any], place: Callable[[str], str] = str) -> str:
@@ -44,7 +44,9 @@ def command_of(about: Mapping[str, Any], place: Callable[[str], str] = str) -> s
     words = ["python", "-m", *(["train.pretrain"] if kind == "pretrain" else ["train.finetune", kind])]
     # What is not asked for is restoration, whichever class has the settings.
     defaults = {**_defaults(settings_class), "recipe": "restoration"}
-    names = [name for name in settings if name not in defaults or settings[name] != defaults[name]]
+    # Runs of earlier versions kept settings that are none of their recipe.
+    known = {field.name for field in dataclasses.fields(settings_class)}
+    names = [name for name in settings if name in known and (name not in defaults or settings[name] != defaults[name])]
     for name in sorted(names, key=lambda name: (name in _LAST, name not in _FIRST)):
         words += _option(name, settings[name], place)
     return shlex.join(words)

@@ -21,6 +21,7 @@ import dali_cr
 
 from ..output.files import write_whole
 from .clock import Lap
+from .config import RunSettings
 from .device import random_state, set_random_state
 
 CHECKPOINT = "checkpoint.pt"
@@ -48,25 +49,33 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     return state
 
 
-def read_state(out: Path, earlier: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return the checkpoint of the run to go on with, None where there is none."""
-    path = out / CHECKPOINT
-    return load_checkpoint(path) if earlier and path.exists() else None
+def resume(
+    config: RunSettings, earlier: dict[str, Any] | None, module: nn.Module, loader: dali_cr.Loader
+) -> dict[str, Any] | None:
+    """Put weights and stream where the checkpoint of the run to go on with has them.
 
+    Returns
+    -------
+    dict or None
+        The checkpoint; None where there is none.
 
-def check_steps(state: dict[str, Any] | None, steps: int, out: Path) -> None:
-    """Raise ValueError if a run is asked for fewer steps than its checkpoint has."""
-    if state and state["step"] > steps:
+    Raises
+    ------
+    ValueError
+        If the run is asked for fewer steps than the checkpoint has.
+    """
+    path = config.out / CHECKPOINT
+    if not (earlier and path.exists()):
+        return None
+    state = load_checkpoint(path)
+    if state["step"] > config.steps:
         raise ValueError(
-            f"steps: expected at least {state['step']}, the steps that the checkpoint in {out} has, got {steps}"
+            f"steps: expected at least {state['step']}, the steps that the checkpoint in {config.out} has, got "
+            f"{config.steps}"
         )
-
-
-def load_state(state: dict[str, Any] | None, module: nn.Module, loader: dali_cr.Loader) -> None:
-    """Put weights and stream where they were, if there is a checkpoint."""
-    if state:
-        module.load_state_dict(state["network"])
-        loader.load_state_dict(state["loader"])
+    module.load_state_dict(state["network"])
+    loader.load_state_dict(state["loader"])
+    return state
 
 
 def write_state(
@@ -96,5 +105,10 @@ def take_up(state: dict[str, Any] | None, optimizer: torch.optim.Optimizer, devi
     if state is None:
         return 0, Lap()
     optimizer.load_state_dict(state["optimizer"])
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            # The run may have been in another memory format; a fused step wants that of the weights.
+            if value is not None and value.shape == parameter.shape and value.stride() != parameter.stride():
+                kept[name] = torch.empty_like(parameter).copy_(value)
     set_random_state(state["random"], device)
     return state["step"], Lap(**state["total"])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from dali_cr.index.layout.listing import Layout
+
+from .computation import MemoryFormat
 
 Axis = Literal["D", "H", "W"]
 Dims = Literal[2, 3]
@@ -15,36 +18,39 @@ NetworkName = Literal["dynunet", "sononet64", "locnet", "nsunet", "nsunet-skips"
 Scaling = Literal["zscore", "percentile", "none"] | tuple[Literal["window"], float, float]
 """How intensities are scaled, as words of a command line."""
 
+MAY_CHANGE: Mapping[str, bool] = {"may_change": True}
+"""Metadata of a setting that a resumed run may change. The others make it another run, as those of its samples do."""
+
 DATA = ("data", "index", "pattern", "layout", "channels", "include", "exclude", "fourth_axis")
-"""Settings that say where the data are. A resumed run may find the same data elsewhere."""
+"""Settings that say where the data are."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSettings:
     """Where the data are."""
 
-    data: tuple[Path, ...] = ()
+    data: tuple[Path, ...] = field(default=(), metadata=MAY_CHANGE)
     """Folders of volumes (NIfTI), or with a --pattern of theirs of images (PNG, JPEG); or one CSV file of paths."""
-    out: Path
+    out: Path = field(metadata=MAY_CHANGE)
     """Folder that is written: new or empty, or with --resume the one to go on in."""
-    pattern: tuple[str, ...] = ()
+    pattern: tuple[str, ...] = field(default=(), metadata=MAY_CHANGE)
     """Which files: globs, in which {case} and {channel} may stand for parts of the name; all volumes without it."""
-    layout: Layout = "auto"
+    layout: Layout = field(default="auto", metadata=MAY_CHANGE)
     """What makes cases of files without a --pattern: nnunet, bids, files (each is a case), or the one recognised."""
-    channels: tuple[str, ...] = ()
+    channels: tuple[str, ...] = field(default=(), metadata=MAY_CHANGE)
     """Names that {channel} must take in every case, in this order; all that are found if none is given."""
-    include: tuple[str, ...] = ()
+    include: tuple[str, ...] = field(default=(), metadata=MAY_CHANGE)
     """Globs of files to take as well."""
-    exclude: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = field(default=(), metadata=MAY_CHANGE)
     """Globs of files to leave out."""
-    fourth_axis: Literal["channels", "cases"] = "channels"
+    fourth_axis: Literal["channels", "cases"] = field(default="channels", metadata=MAY_CHANGE)
     """What a fourth axis of a file is."""
-    index: Path | None = None
+    index: Path | None = field(default=None, metadata=MAY_CHANGE)
     """An index saved by `dali-cr scan --save`: the data are not scanned again."""
-    split: Path | None = None
+    split: Path | None = field(default=None, metadata=MAY_CHANGE)
     """A file that says which subjects are in which part: see `dali-cr splits`."""
 
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata=MAY_CHANGE)
     """Where to compute; auto is a GPU if there is one."""
 
     counts: ClassVar[tuple[str, ...]] = ()
@@ -64,50 +70,57 @@ class DataSettings:
 class RunSettings(DataSettings):
     """How a run trains."""
 
-    resume: bool = False
+    resume: bool = field(default=False, metadata=MAY_CHANGE)
     """Go on from the checkpoint in --out; where there is none yet, start."""
-    any_version: bool = False
+    any_version: bool = field(default=False, metadata=MAY_CHANGE)
     """With --resume: go on although another version of this package made the run."""
 
     network: NetworkName = "dynunet"
     """Which network."""
     dims: Dims = 3
     """2 is a network of images, or of single slices of volumes; the first edge of --crop is then 1."""
-    plans: Path | None = None
-    """An nnUNetPlans.json whose levels a dynunet gets; `dali-cr export` makes weights for nnU-Net of it."""
-    configuration: str = "3d_fullres"
-    """Which configuration of --plans."""
 
-    steps: int
+    steps: int = field(metadata=MAY_CHANGE)
     """Steps to train."""
-    batch_size: int
+    batch_size: int = field(metadata=MAY_CHANGE)
     """Crops a step."""
-    lr: float = 1e-3
+    lr: float = field(default=1e-3, metadata=MAY_CHANGE)
     """Highest learning rate: reached by a linear warm-up, left along a cosine."""
-    warmup: float = 0.05
+    warmup: float = field(default=0.05, metadata=MAY_CHANGE)
     """Share of the steps that warm up."""
-    weight_decay: float = 1e-2
+    weight_decay: float = field(default=1e-2, metadata=MAY_CHANGE)
     """Of AdamW, on all but norms and biases."""
-    clip: float = 1.0
+    clip: float = field(default=1.0, metadata=MAY_CHANGE)
     """Longest gradient; 0 for any."""
     seed: int = 0
     """Of the weights and the samples."""
 
-    threads: int | None = None
+    threads: int | None = field(default=None, metadata=MAY_CHANGE)
     """Threads that read and decode; one for each core if not given."""
-    cache: tuple[str, ...] = ()
+    cache: tuple[str, ...] = field(default=(), metadata=MAY_CHANGE)
     """Where inflated volumes are kept, the fastest first: gpu:40GB host:16GB disk:PATH:500GB."""
-    on_error: Literal["raise", "skip"] = "raise"
+    on_error: Literal["raise", "skip"] = field(default="raise", metadata=MAY_CHANGE)
     """When a file cannot be read any more: stop, or put crops of other cases in its place and say so."""
-    deterministic: bool = False
+    deterministic: bool = field(default=False, metadata=MAY_CHANGE)
     """On a GPU, use only kernels that give the same bits each time; a CPU always does."""
+    compile: Literal["auto", "on", "off"] = field(default="auto", metadata=MAY_CHANGE)
+    """Compile the network by torch.compile, which makes the first steps take minutes; auto is off on a CPU."""
+    memory_format: Literal["auto", MemoryFormat] = field(default="auto", metadata=MAY_CHANGE)
+    """Order of the axes of weights and features in memory; auto is contiguous on a CPU."""
 
-    checkpoint_every: int = 500
+    checkpoint_every: int = field(default=500, metadata=MAY_CHANGE)
     """Steps between checkpoints."""
-    log_every: int = 10
+    log_every: int = field(default=10, metadata=MAY_CHANGE)
     """Steps between lines in metrics.jsonl; the GPU is waited for only then."""
+    evaluate_every: int | None = field(default=None, metadata=MAY_CHANGE)
+    """Steps between measurements on cases that are not trained on; if not given a tenth of all in pre-training, a
+    quarter in fine-tuning, but at least 100."""
 
-    counts: ClassVar[tuple[str, ...]] = ("steps", "batch_size", "threads", "checkpoint_every", "log_every")
+    counts: ClassVar[tuple[str, ...]] = (
+        *("steps", "batch_size", "threads", "checkpoint_every", "log_every", "evaluate_every"),
+    )
+    measurements: ClassVar[int] = 10
+    """Of a run, where no --evaluate-every is given."""
 
     def __post_init__(self) -> None:
         """Refuse what can be seen to be wrong without looking at the data."""
@@ -119,8 +132,16 @@ class RunSettings(DataSettings):
         for name in ("clip", "weight_decay"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ValueError(f"{name}: wanted a number of at least 0, got {getattr(self, name)}")
-        if self.plans and self.network != "dynunet":
-            raise ValueError(f"plans: wanted --network dynunet, whose levels they are, got {self.network}")
+
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        """Settings that a resumed run must not change."""
+        return tuple(setting.name for setting in fields(self) if not setting.metadata.get("may_change"))
+
+    @property
+    def evaluation_interval(self) -> int:
+        """Steps between measurements."""
+        return self.evaluate_every or max(100, self.steps // self.measurements)
 
     def steps_known(self, earlier: dict[str, Any]) -> int | None:
         """Return the steps to train, as far as they are known from the config.json of the run to go on with."""
@@ -137,3 +158,19 @@ class RunSettings(DataSettings):
         if self.dims == 2 and crop[0] != 1:
             flat = f"1 {crop[1]} {crop[2]}"
             raise ValueError(f"crop: wanted one voxel along D with --dims 2, as {flat}; got {' '.join(map(str, crop))}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSettings(RunSettings):
+    """How a run trains that may take its network's levels from nnU-Net."""
+
+    plans: Path | None = None
+    """An nnUNetPlans.json whose levels a dynunet gets; `dali-cr export` makes weights for nnU-Net of it."""
+    configuration: str = "3d_fullres"
+    """Which configuration of --plans."""
+
+    def __post_init__(self) -> None:
+        """Refuse what can be seen to be wrong without looking at the data."""
+        super().__post_init__()
+        if self.plans and self.network != "dynunet":
+            raise ValueError(f"plans: wanted --network dynunet, whose levels they are, got {self.network}")

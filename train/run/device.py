@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+from typing import Any
 
+import numpy.typing as npt
 import torch
 
 
@@ -20,6 +22,12 @@ def choose_device(name: str, deterministic: bool) -> torch.device:
         torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = not deterministic
     return device
+
+
+def upload(array: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
+    """Return an array as a tensor on a device, without waiting for a GPU."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def device_name(device: torch.device) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from tqdm import tqdm
@@ -14,63 +15,101 @@ from tqdm import tqdm
 import dali_cr
 
 from . import ranks
+from .checkpoint import take_up
 from .clock import Clock, Lap
+from .computation import Computation
+from .config import RunSettings
 from .exits import Stop, Stopped
+from .optimizer import update
 from .record import Record
 
 
-@dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """How many steps, and what is done between them."""
+class TrainingRun(Protocol):
+    """What the loop needs of a run: its parts, and what it does at a step and between steps."""
 
-    steps: int
-    checkpoint_every: int
-    log_every: int
-    evaluate_every: int
+    @property
+    def config(self) -> RunSettings:
+        """How many steps, and how often to log, measure and save."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+
+    @property
+    def computation(self) -> Computation:
+        """How the losses are computed."""
+
+    @property
+    def loader(self) -> dali_cr.Loader:
+        """What reads the samples."""
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """What changes the weights."""
+
+    @property
+    def state(self) -> dict[str, Any] | None:
+        """The checkpoint to go on from."""
+
+    def stream(self) -> Iterator[dict[str, Any]]:
+        """Return the batches, without end, with the samples' numbers under "sample"."""
+
+    def losses(self, step: int, batch: dict[str, Any]) -> Mapping[str, torch.Tensor]:
+        """Return what is minimised as "loss", the first, and its parts: the same names at every step, on the device."""
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+
+    def measure(self, record: Record, step: int) -> object:
+        """Measure on what is not trained on, and write it down; of several processes the first alone does."""
+
+    def save(self, step: int, total: Lap) -> None:
+        """Write the checkpoint; of several processes the first alone does."""
+
+    def report(self, step: int, total: Lap) -> dict[str, Any]:
+        """Return what a run that is stopped reports."""
 
 
-@dataclass(frozen=True, kw_only=True)
+def take_step(run: TrainingRun, step: int, batch: dict[str, Any]) -> Mapping[str, torch.Tensor]:
+    """Take one step; return the loss and its parts, still on the device."""
+    losses = run.computation.call(lambda: run.losses(step, batch))
+    update(run.optimizer, losses["loss"], run.rate(step), run.config.clip)
+    return losses
+
+
+@contextmanager
+def open_loop(run: TrainingRun) -> Iterator[Loop]:
+    """Put optimiser and random numbers where they were, and open the loader and, in the first process, the curves."""
+    done, total = take_up(run.state, run.optimizer, run.device)
+    record = Record(run.config.out, done if run.state else None) if ranks.is_first() else None
+    with run.loader, record or nullcontext():
+        yield Loop(run, record, done, total)
+    for name, reason in run.loader.skipped.items():
+        print(f"skipped    {name}: {reason}")
+
+
+@dataclass(frozen=True)
 class Loop:
-    """What a run does at each step.
+    """The steps of a run.
 
     Attributes
     ----------
-    take_step : function of (step, batch)
-        Takes one step; returns its numbers by name, still on the device, the same at every step. The first is the loss.
-    measure : function of (record, step)
-        Measures on what is not trained on, and writes it down; of several processes the first alone does.
-    save : function of (step, time so far)
-        Writes the checkpoint; of several processes the first alone does.
-    report : function of (step, time so far)
-        What a run that is stopped reports.
-    rate : function
-        The learning rate of the last step.
-    skipped : function
-        How many cases could not be read so far; told at every line.
+    run : TrainingRun
+    record : Record or None
+        None in all processes but the first.
+    done : int
+        Steps that an earlier process has taken.
+    total : Lap
+        The time that they took.
     """
 
-    schedule: Schedule
-    device: torch.device
-    take_step: Callable[[int, dict[str, Any]], Mapping[str, torch.Tensor]]
-    measure: Callable[[Record, int], object]
-    save: Callable[[int, Lap], None]
-    report: Callable[[int, Lap], dict[str, Any]]
-    rate: Callable[[], float]
-    skipped: Callable[[], int] = lambda: 0
+    run: TrainingRun
+    record: Record | None
+    done: int
+    total: Lap
 
-    def run(self, batches: Iterator[dict[str, Any]], record: Record | None, done: int, total: Lap) -> Lap:
-        """Take the steps from `done` on; return the time that all of them took.
-
-        Parameters
-        ----------
-        batches : iterator of dict
-            With the samples' numbers under "sample".
-        record : Record or None
-            None in all processes but the first.
-        done : int
-            Steps that an earlier run has taken.
-        total : Lap
-            The time that they took.
+    def take_steps(self) -> Lap:
+        """Take the steps that are left; return the time that all of them took.
 
         Raises
         ------
@@ -81,49 +120,50 @@ class Loop:
         dali_cr.VolumeError
             When a file broke since it was scanned; the steps before it are saved.
         """
-        schedule, losses, clock = self.schedule, Losses(), Clock(self.device)
+        run, record, done, total, config = self.run, self.record, self.done, self.total, self.run.config
+        losses, clock, batches = Losses(), Clock(run.device), run.stream()
         quiet = 0.5 if sys.stderr.isatty() else 30
-        bar = tqdm(total=schedule.steps, initial=done, unit="step", mininterval=quiet, disable=record is None)
+        bar = tqdm(total=config.steps, initial=done, unit="step", mininterval=quiet, disable=record is None)
         with bar, Stop() as stop:
             # A run that was told to stop at such a step left without measuring.
-            due = done and done % schedule.evaluate_every == 0 and done < schedule.steps
+            due = done and done % config.evaluation_interval == 0 and done < config.steps
             if record and due and done not in record.measured:
-                self.measure(record, done)
+                run.measure(record, done)
             clock.restart()
-            for step in range(done + 1, schedule.steps + 1):
+            for step in range(done + 1, config.steps + 1):
                 batch, broken = self._fetch(clock, batches)
                 if broken:
                     if losses:
                         losses.drain()
                     if record:
-                        self.save(step - 1, total)
+                        run.save(step - 1, total)
                     raise broken
-                losses.add(step, batch["sample"], self.take_step(step, batch))
+                losses.add(step, batch["sample"], take_step(run, step, batch))
                 bar.update()
 
                 signal = ranks.largest(stop.signal or 0)
-                last = step == schedule.steps or signal != 0
-                saves = last or step % schedule.checkpoint_every == 0
-                measures = step % schedule.evaluate_every == 0 and not last
-                if saves or measures or step == done + 1 or step % schedule.log_every == 0:
+                last = step == config.steps or signal != 0
+                saves = last or step % config.checkpoint_every == 0
+                measures = step % config.evaluation_interval == 0 and not last
+                if saves or measures or step == done + 1 or step % config.log_every == 0:
                     means = losses.drain()
                     lap = clock.lap()
                     # The first step of a process pays for starting up.
                     total += lap if last or step > done + 1 else Lap()
-                    count = self.skipped()
+                    count = len(run.loader.skipped)
                     lost = {"skipped": count} if count else {}
                     if record:
-                        record.write(step, **means, lr=self.rate(), **lap.rates, **lost)
+                        record.write(step, **means, lr=run.rate(step), **lap.rates, **lost)
                     loss = next(iter(means.values()))
                     bar.set_postfix_str(f"loss {loss:.4f}, {lap}" + "".join(f", {n} skipped" for n in lost.values()))
                 if record and measures:
-                    self.measure(record, step)
+                    run.measure(record, step)
                 if record and saves:
                     self._keep(record, step, total, last=last)
                 if measures or saves:
                     clock.restart()
-                if signal and step < schedule.steps:
-                    raise Stopped(signal, self.report(step, total))
+                if signal and step < config.steps:
+                    raise Stopped(signal, run.report(step, total))
         return total
 
     def _fetch(
@@ -144,7 +184,7 @@ class Loop:
         """Save, curves first; where the disk is full, go on with the checkpoint there was, unless this is the last."""
         try:
             record.sync()
-            self.save(step, total)
+            self.run.save(step, total)
         except OSError as error:
             if last:
                 raise

@@ -131,7 +131,6 @@ def own(out: Path) -> Iterator[None]:
 def start(
     config: RunSettings,
     kind: str,
-    fixed: Sequence[str],
     prepare: Callable[[dict[str, Any] | None], Any],
     *,
     begun: bool = False,
@@ -143,8 +142,6 @@ def start(
     config : RunSettings
     kind : str
         Of run: pretrain, or a task.
-    fixed : sequence of str
-        Settings that a resumed run must not change.
     prepare : function
         From the config.json of the run to go on with, None for a new one, to what is ready to train.
     begun : bool
@@ -163,7 +160,7 @@ def start(
         When it cannot be started as asked.
     """
     try:
-        earlier = earlier_run(config.out, config.resume, kind, plain(config), fixed, begun=begun)
+        earlier = earlier_run(config.out, config.resume, kind, plain(config), config.fixed, begun=begun)
         steps = config.steps_known(earlier) if earlier else None
         report = finished_report(config.out, steps) if steps else None
         if report is not None:

@@ -25,7 +25,7 @@ def restore(kind: type, values: Mapping[str, Any], names: Iterable[str] | None =
         Of those names that the class has: lists as tuples, paths as `Path`.
     """
     hints = get_type_hints(kind)
-    known = {field.name for field in dataclasses.fields(kind)}
+    known = {field.name for field in dataclasses.fields(kind) if field.init}
     wanted = known if names is None else known & set(names)
     return {name: _restore(value, _has_paths(hints[name])) for name, value in values.items() if name in wanted}
 

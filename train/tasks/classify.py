@@ -21,6 +21,7 @@ from ..data.batches import draw_shifts, shift_images
 from ..networks.heads import build_classifier
 from ..networks.network import Network
 from ..output.files import write_text
+from ..run.device import upload
 from .task import Batch, Scores, Task, View, ask, mean_of
 
 Flags = npt.NDArray[np.bool_]
@@ -98,11 +99,11 @@ class Classification(Task):
 
     def loss(self, module: nn.Module, batch: Batch) -> torch.Tensor:
         """Return cross-entropy with class weights, or the mean over classes of binary cross-entropies."""
-        image = shift_images(batch["image"], batch["shift"].cpu().numpy())
+        image = shift_images(batch["image"], batch["shift"].numpy())
         answer = ask(module, image, self.view.dims)
         if self.multilabel:
             return F.binary_cross_entropy_with_logits(answer, batch["flags"])
-        weights = torch.from_numpy(self.weights).to(answer.device)
+        weights = upload(self.weights, answer.device)
         return F.cross_entropy(answer, batch["flags"].argmax(1), weight=weights)
 
     def ask(self, module: nn.Module, index: dali_cr.Index) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:

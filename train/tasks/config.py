@@ -6,7 +6,7 @@ What Chen et al. (2019) trained with is not known to us: every default here is a
 from __future__ import annotations
 
 from abc import ABC
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -15,21 +15,21 @@ from dali_cr.recipe.checks import check_spacing
 from dali_cr.volume.grid import Spacing
 
 from ..data.labels import Unmatched
-from ..run.config import DATA, Axis, RunSettings, Scaling
+from ..run.config import MAY_CHANGE, Axis, PlanSettings, Scaling
 from .segment import Absent
 from .task import View
 from .transfer import Init, Transfer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(RunSettings, ABC):
+class Config(PlanSettings, ABC):
     """Settings of every task. Triples are D H W, that is z y x."""
 
     task: ClassVar[str]
 
-    labels: Path
+    labels: Path = field(metadata=MAY_CHANGE)
     """What is true of them: a folder of label volumes, or a CSV file whose first column names the case."""
-    unmatched: Unmatched = "refuse"
+    unmatched: Unmatched = field(default="refuse", metadata=MAY_CHANGE)
     """What to do about an image without a label, or a label without an image."""
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
     """Without --split, which is drawn at random then: shares of the subjects for pool, val and test."""
@@ -38,7 +38,7 @@ class Config(RunSettings, ABC):
     order_seed: int = 0
     """Of that order, and of a split that is drawn."""
 
-    init: str = "random"
+    init: str = field(default="random", metadata=MAY_CHANGE)
     """The folder of a pre-training run, or random."""
     transfer: Transfer = "encoder"
     """What is taken over from it. The head is always new."""
@@ -57,21 +57,17 @@ class Config(RunSettings, ABC):
     normalize: Scaling | None = None
     """How intensities are scaled: as for --init, zscore without one."""
 
-    batch_size: int = 4
+    batch_size: int = field(default=4, metadata=MAY_CHANGE)
     """Crops a step."""
-    steps: int = 1000
+    steps: int = field(default=1000, metadata=MAY_CHANGE)
     """Steps to train."""
-    evaluate_every: int | None = None
-    """Steps between measurements on val; a quarter of all, but at least 100, if not given."""
-    evaluate_cases: int = 8
+    evaluate_cases: int = field(default=8, metadata=MAY_CHANGE)
     """Cases of val to measure on."""
-    score: Literal["test", "val"] = "test"
+    score: Literal["test", "val"] = field(default="test", metadata=MAY_CHANGE)
     """Which part the last weights are scored on: val to choose settings by, test when they are chosen."""
 
-    counts: ClassVar[tuple[str, ...]] = (
-        *RunSettings.counts,
-        *("cases", "filters", "evaluate_every", "evaluate_cases"),
-    )
+    counts: ClassVar[tuple[str, ...]] = (*PlanSettings.counts, "cases", "filters", "evaluate_cases")
+    measurements: ClassVar[int] = 4
 
     def __post_init__(self) -> None:
         """Refuse what can be seen to be wrong without looking at the data."""
@@ -122,9 +118,9 @@ class Segment(Config):
 
     task: ClassVar[str] = "segment"
 
-    label_pattern: tuple[str, ...] = EVERY_VOLUME
+    label_pattern: tuple[str, ...] = field(default=EVERY_VOLUME, metadata=MAY_CHANGE)
     """Which files of --labels: globs, in which {case} may stand for the case's name."""
-    names: Path | None = None
+    names: Path | None = field(default=None, metadata=MAY_CHANGE)
     """JSON with the names of the labels, as {"1": "liver"}; labels of one name are one class. Without it, the labels or
     regions of a dataset.json (nnU-Net, Decathlon) that lies in the folder of the labels or images, or beside it."""
     regions: tuple[str, ...] = ()
@@ -208,16 +204,7 @@ class Localize(Whole):
 
     task: ClassVar[str] = "localize"
 
-    label_pattern: tuple[str, ...] = EVERY_VOLUME
+    label_pattern: tuple[str, ...] = field(default=EVERY_VOLUME, metadata=MAY_CHANGE)
     """Which files of a folder --labels: globs, in which {case} may stand for the case's name."""
-    names: Path | None = None
+    names: Path | None = field(default=None, metadata=MAY_CHANGE)
     """JSON with the names of the labels, as {"1": "liver"}. Without it, those of a dataset.json, as of segment."""
-
-
-FREE = {
-    *DATA,
-    *("labels", "label_pattern", "names", "out", "split", "init", "unmatched", "batch_size", "steps", "lr", "warmup"),
-    *("weight_decay", "clip", "device", "threads", "cache", "on_error", "deterministic", "checkpoint_every"),
-    *("log_every", "evaluate_every", "evaluate_cases", "score", "any_version"),
-}
-"""Settings that a resumed run may change; the rest make it another run, as other data, labels or splits do."""

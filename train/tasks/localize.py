@@ -110,7 +110,7 @@ class Localization(Task):
 
     def loss(self, module: nn.Module, batch: Batch) -> torch.Tensor:
         """Return the mean smooth L1 error over the walls of contoured organs."""
-        image = shift_images(batch["image"], batch["shift"].cpu().numpy())
+        image = shift_images(batch["image"], batch["shift"].numpy())
         answer = ask(module, image, self.view.dims)
         truth = batch["walls"].flatten(1)
         known = torch.isfinite(truth)

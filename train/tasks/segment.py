@@ -24,6 +24,7 @@ from ..data.masks import write_mask, write_probabilities
 from ..data.volumes import read_case, resample_labels, shape_at
 from ..networks.network import Network
 from ..output.names import mask_name, probabilities_name
+from ..run.device import upload
 from .scoring import score_masks, slide
 from .task import Batch, Scores, Task, View, ask, mean_of
 
@@ -135,7 +136,7 @@ class Segmentation(Task):
         from monai.losses.dice import DiceCELoss, DiceLoss
 
         image, labels = batch["image"], batch["labels"].long()
-        table = torch.from_numpy(self._table).to(image.device)
+        table = upload(self._table, image.device)
         truth = table[:, labels].transpose(0, 1)
         answer = ask(module, image, self.view.dims)
         if self.regions:

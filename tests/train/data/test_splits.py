@@ -8,14 +8,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-import tyro
 
 import dali_cr
 from dali_cr.tools.phantom_files import write_phantoms
 from train import splits
 from train.data.split import PARTS, Split, load_split, make_split
 from train.data.subjects import short_name
-from train.pretrain import Config, introduce, prepare
+from train.pretrain import RestorationConfig, introduce, prepare, read_settings
 
 NAMES = [f"sub-{subject:02}_ses-{session}.nii.gz" for subject in range(10) for session in (1, 2)]
 
@@ -142,7 +141,7 @@ def test_command(data, tmp_path, capsys):
 
 def test_pretraining_understands_its_flags():
     line = "--data a --out r --split s.json --part val --cache host:1GB disk:x --plans p.json --configuration 3d_lowres"
-    config = tyro.cli(Config, args=line.split(), config=(tyro.conf.FlagCreatePairsOff,))
+    config = read_settings(line.split())
     assert (config.split, config.part, config.cache) == (Path("s.json"), "val", ("host:1GB", "disk:x"))
     assert (config.plans, config.configuration) == (Path("p.json"), "3d_lowres")
 
@@ -151,7 +150,7 @@ def test_pretraining_takes_the_pool_alone_and_remembers_the_split(data, tmp_path
     index = dali_cr.scan(data, progress=False)
     split = make_split([case.name for case in index.cases], (0.5, 0.2, 0.3), seed=0)
     (tmp_path / "s.json").write_text(json.dumps(split.content()))
-    run = prepare(Config(data=(data,), out=tmp_path / "run", split=tmp_path / "s.json", **SMALL))
+    run = prepare(RestorationConfig(data=(data,), out=tmp_path / "run", split=tmp_path / "s.json", **SMALL))
     run.loader.close()
     assert {short_name(case.name) for case in run.index.cases} == split.pool
     assert run.split == {"split": {"hash": split.hash, "part": "pool"}}
@@ -254,7 +253,7 @@ def test_the_command_says_what_it_found(data, tmp_path, capsys):
 
 
 def test_pretraining_says_that_nothing_is_held_back(data, tmp_path):
-    run = prepare(Config(data=(data,), out=tmp_path / "run", **SMALL))
+    run = prepare(RestorationConfig(data=(data,), out=tmp_path / "run", **SMALL))
     run.loader.close()
     said = list(introduce(run))
     assert said[0] == f"data       6 subjects, 6 cases under {data}, 1 of them held out to measure on"
@@ -271,7 +270,7 @@ def test_pretraining_holds_out_whole_subjects_and_their_copies(data, tmp_path):
     write_turned(folder / "sub-0_ses-0.nii.gz", folder / "sub-9_ses-0.nii")
     for seed in range(4):
         out = tmp_path / f"run{seed}"
-        run = prepare(Config(data=(folder,), out=out, seed=seed, held_out=0.4, **SMALL))
+        run = prepare(RestorationConfig(data=(folder,), out=out, seed=seed, held_out=0.4, **SMALL))
         run.loader.close()
         held_out = {case.name[:5] for case in run.held_out.cases}
         training = {case.name[:5] for case in run.training.cases}
@@ -287,7 +286,7 @@ def test_a_run_of_an_earlier_version_keeps_its_held_out_cases(data, tmp_path):
     folder.mkdir()
     for number, path in enumerate(sorted(data.iterdir())):
         shutil.copy(path, folder / f"sub-{number // 2}_ses-{number % 2}.nii.gz")
-    config = Config(data=(folder,), out=tmp_path / "run", held_out=0.5, **SMALL)
+    config = RestorationConfig(data=(folder,), out=tmp_path / "run", held_out=0.5, **SMALL)
     prepare(config).loader.close()
     earlier = json.loads((config.out / "config.json").read_text())
     del earlier["held_out_by"]
@@ -303,7 +302,7 @@ def test_a_split_by_hand_with_sessions_in_two_parts_is_warned_of(data, tmp_path)
     first = min(split.pool)
     split = replace(split, test=frozenset({f"{first}_ses-2"}))
     (tmp_path / "s.json").write_text(json.dumps(split.content()))
-    run = prepare(Config(data=(data,), out=tmp_path / "run", split=tmp_path / "s.json", **SMALL))
+    run = prepare(RestorationConfig(data=(data,), out=tmp_path / "run", split=tmp_path / "s.json", **SMALL))
     run.loader.close()
     (warning,) = (line for line in introduce(run) if line.startswith("warning"))
     assert f"{first} (pool) and {first}_ses-2 (test) differ only by a session" in warning

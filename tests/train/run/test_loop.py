@@ -3,42 +3,60 @@
 import itertools
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from train.run.clock import Lap
 from train.run.exits import Stopped
-from train.run.loop import Loop, Schedule
+from train.run.loop import Loop
 from train.run.record import Record
 
 
-@pytest.mark.parametrize("asked", ["take_step", "measure"])
-def test_a_stopped_run_was_saved_at_its_last_step(tmp_path: Path, asked: str) -> None:
-    saved: list[int] = []
-    taken: list[int] = []
+class Run:
+    """Nine steps of one weight; what is asked for happens at the second."""
 
-    def ask(where: str, step: int) -> None:
-        if where == asked and step == 2:
+    def __init__(self, asked: str) -> None:
+        self.asked, self.taken, self.saved = asked, [], []
+        self.config: Any = SimpleNamespace(steps=9, checkpoint_every=100, log_every=1, evaluation_interval=2, clip=0.0)
+        self.device, self.state = torch.device("cpu"), None
+        self.weight = torch.nn.Parameter(torch.tensor(1.0))
+        self.optimizer = torch.optim.SGD([self.weight])
+        self.loader: Any = SimpleNamespace(skipped={})
+
+    def stream(self) -> Iterator[dict[str, Any]]:
+        return ({"sample": torch.tensor([n])} for n in itertools.count())
+
+    def losses(self, step: int, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        self.taken.append(step)
+        self.ask("losses", step)
+        return {"loss": 1.0 * self.weight}
+
+    def rate(self, step: int) -> float:
+        return 0.1
+
+    def measure(self, record: Record, step: int) -> None:
+        self.ask("measure", step)
+
+    def save(self, step: int, total: Lap) -> None:
+        self.saved.append(step)
+
+    def report(self, step: int, total: Lap) -> dict[str, Any]:
+        return {"steps": step}
+
+    def ask(self, where: str, step: int) -> None:
+        if where == self.asked and step == 2:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    def take_step(step: int, batch: object) -> dict[str, torch.Tensor]:
-        taken.append(step)
-        ask("take_step", step)
-        return {"loss": torch.tensor(1.0)}
 
-    loop = Loop(
-        schedule=Schedule(steps=9, checkpoint_every=100, log_every=1, evaluate_every=2),
-        device=torch.device("cpu"),
-        take_step=take_step,
-        measure=lambda record, step: ask("measure", step),
-        save=lambda step, total: saved.append(step),
-        report=lambda step, total: {"steps": step},
-        rate=lambda: 0.1,
-    )
-    batches = ({"sample": torch.tensor([n])} for n in itertools.count())
+@pytest.mark.parametrize("asked", ["losses", "measure"])
+def test_a_stopped_run_was_saved_at_its_last_step(tmp_path: Path, asked: str) -> None:
+    run = Run(asked)
     with Record(tmp_path, None) as record, pytest.raises(Stopped) as stopped:
-        loop.run(batches, record, 0, Lap())
+        Loop(run, record, 0, Lap()).take_steps()
     # A signal that comes while it measures is seen after the next step.
-    assert taken[-1] == saved[-1] == stopped.value.report["steps"] == {"take_step": 2, "measure": 3}[asked]
+    assert run.taken[-1] == run.saved[-1] == stopped.value.report["steps"] == {"losses": 2, "measure": 3}[asked]

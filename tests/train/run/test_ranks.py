@@ -1,26 +1,23 @@
 """Several processes that train one network: the same weights as one, the same bytes when resumed, refusals in all."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from dali_cr.tools.phantom_files import write_phantoms
+from tests.helpers.runs import ENVIRONMENT, ROOT, metrics, run_to_its_end, steps_done, timeless
 from train.run import ranks
 
-ROOT = Path(__file__).parents[3]
 STEPS = 12
 LINE = f"--crop 16 16 16 --iterations 6 --patch 2 4 --batch-size 4 --steps {STEPS} --lr 3e-3 --threads 1 --device cpu"
 EVERY = "--checkpoint-every 5 --log-every 1 --evaluate-every 6 --evaluate-samples 3"
 VIEWS = "--recipe pcrlv2 --sizes 16 16 16 16 20 20 --local-crop 8 8 8 --local-sizes 8 8 8 --locals 2 --filters 2"
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -37,24 +34,7 @@ def command(data, out, words, processes=2):
 
 
 def run(*arguments, **options):
-    line = command(*arguments, **options)
-    return subprocess.run(line, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=900)
-
-
-def lines(out):
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-
-
-def timeless(out):
-    """The curves without what the clock wrote."""
-    return [{k: v for k, v in line.items() if k not in ("pairs_per_s", "data_wait_share")} for line in lines(out)]
-
-
-def steps_done(out):
-    try:
-        return max((line["step"] for line in lines(out) if "loss" in line), default=-1)
-    except (FileNotFoundError, json.JSONDecodeError):
-        return -1
+    return run_to_its_end(command(*arguments, **options))
 
 
 def test_two_processes_train_what_one_does(data, tmp_path):
@@ -68,7 +48,7 @@ def test_two_processes_train_what_one_does(data, tmp_path):
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-5)
     for name in ("loss", "loss_of_idling", "restoration_gain"):
-        wanted, got = ([line[name] for line in lines(tmp_path / folder) if name in line] for folder in ("1", "2"))
+        wanted, got = ([line[name] for line in metrics(tmp_path / folder) if name in line] for folder in ("1", "2"))
         assert got == pytest.approx(wanted, rel=1e-3)
 
 
@@ -121,34 +101,39 @@ def test_one_process_needs_no_others():
 
 PROGRAM = """
 import sys, torch, torch.distributed as dist, dali_cr
+from types import SimpleNamespace
 from train.run.clock import Lap
-from train.run.loop import Loop, Schedule
+from train.run.loop import Loop
 
 store, rank, what = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 dist.init_process_group('gloo', init_method='file://' + store, rank=rank, world_size=2)
-
-def batches():
-    for number in range(9):
-        if (rank, number, what) == (1, 2, 'file'):
-            raise dali_cr.VolumeError('b.nii', 'gone')
-        yield {'sample': torch.tensor([number])}
 
 class Record:
     measured = set()
     def write(self, *_, **__): pass
     def sync(self): pass
 
-loop = Loop(
-    schedule=Schedule(steps=9, checkpoint_every=4, log_every=2, evaluate_every=100),
-    device=torch.device('cpu'),
-    take_step=lambda step, _: {'loss': torch.tensor(float('nan') if (rank, step, what) == (1, 6, 'loss') else step)},
-    measure=lambda *_: None,
-    save=lambda step, _: print('saved', step),
-    report=lambda *_: {},
-    rate=lambda: 0.0,
-)
+class Run:
+    config = SimpleNamespace(steps=9, checkpoint_every=4, log_every=2, evaluation_interval=100, clip=0)
+    device, state, loader = torch.device('cpu'), None, SimpleNamespace(skipped={})
+    weight = torch.nn.Parameter(torch.ones(()))
+    optimizer = torch.optim.SGD([weight])
+
+    def stream(self):
+        for number in range(9):
+            if (rank, number, what) == (1, 2, 'file'):
+                raise dali_cr.VolumeError('b.nii', 'gone')
+            yield {'sample': torch.tensor([number])}
+
+    def losses(self, step, _):
+        return {'loss': self.weight * float('nan' if (rank, step, what) == (1, 6, 'loss') else 1)}
+
+    def rate(self, step): return 0.0
+    def measure(self, *_): pass
+    def save(self, step, _): print('saved', step)
+
 try:
-    loop.run(batches(), Record() if rank == 0 else None, 0, Lap())
+    Loop(Run(), Record() if rank == 0 else None, 0, Lap()).take_steps()
 except (dali_cr.VolumeError, FloatingPointError) as error:
     print(str(error).split('. ')[0])
 """

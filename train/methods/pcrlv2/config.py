@@ -9,51 +9,26 @@ one voxel along D: there is no published counterpart.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
-
-import tyro
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal
 
 import dali_cr
-from dali_cr.recipe.restoration import Pretext
 from dali_cr.volume.geometry import Triple
 
+from ...networks.build import sizes_of
 from ...networks.nsunet import STRIDE
-from ...run.config import Axis
-from ..config import FIXED, Config, RecipeName
+from ...run.config import MAY_CHANGE
+from ..config import PretrainConfig, RecipeName
 from .pyramid import RestorationHead
-
-_NOT_HERE = {
-    "pretext": "swap",
-    "plans": None,
-    "configuration": "3d_fullres",
-    "slices": None,
-    "every": 1,
-    "empty_slices": False,
-}
-"""Settings of context restoration that views have not, and the value that says so."""
-
-_Value = TypeVar("_Value")
-_Unknown = tyro.conf.Suppress[tyro.conf.Fixed[_Value]]
-"""A setting that the command line neither lists nor takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViewConfig(Config):
+class Pcrlv2Config(PretrainConfig):
     """Pre-train a network by PCRLv2, on a folder of volumes. Triples are D H W, that is z y x."""
 
-    recipe: Literal["pcrlv2"] = "pcrlv2"
-    """How: restoration and comparison of views."""
+    recipe: RecipeName = field(init=False, default="pcrlv2")
     network: Literal["nsunet"] = "nsunet"
     """Which network: the non-skip U-Net."""
-    pretext: _Unknown[Pretext] = "swap"
-    plans: _Unknown[Path | None] = None
-    configuration: _Unknown[str] = "3d_fullres"
-    slices: _Unknown[Axis | None] = None
-    every: _Unknown[int] = 1
-    empty_slices: _Unknown[bool] = False
-
     restoration_head: RestorationHead = "code"
     """What restores a level: as in the public 3-D code, or as in the paper."""
 
@@ -88,41 +63,31 @@ class ViewConfig(Config):
     gamma: float = 0.3
     """Largest logarithm of the gamma."""
 
-    filters: int | None = None
-    """Channels of the network's first level; 64 if not given."""
     comparison_weight: float = 1.0
     """Of both comparisons, beside the restoration's 1. Less for a short run that is to restore."""
-    batch_size: int = 32
+    batch_size: int = field(default=32, metadata=MAY_CHANGE)
     """Samples a step; at least 2."""
-    epochs: float = 240.0
+    epochs: float = field(default=240.0, metadata=MAY_CHANGE)
     """How long to train, where no --steps are given."""
-    epoch_samples: int = 16
+    epoch_samples: int = field(default=16, metadata=MAY_CHANGE)
     """Samples of each case in an epoch."""
-    steps: int | None = None  # type: ignore[assignment]  # known when the cases are
+    steps: int | None = field(default=None, metadata=MAY_CHANGE)  # type: ignore[assignment]  # known when the cases are
     """Steps to train, in place of --epochs."""
-    warmup: float = 0.0
+    warmup: float = field(default=0.0, metadata=MAY_CHANGE)
     """Share of the steps that warm up."""
-    weight_decay: float = 1e-4
+    weight_decay: float = field(default=1e-4, metadata=MAY_CHANGE)
     """Of SGD."""
-    clip: float = 0.0
+    clip: float = field(default=0.0, metadata=MAY_CHANGE)
     """Longest gradient; 0 for any."""
 
-    counts: ClassVar[tuple[str, ...]] = (*Config.counts, "epoch_samples")
-    method: ClassVar[RecipeName] = "pcrlv2"
-    fixed: ClassVar[tuple[str, ...]] = (
-        *FIXED,
-        *("restoration_head", "sizes", "overlap", "locals", "local_crop", "local_sizes", "scale", "degrees"),
-        *("blur", "noise", "gamma", "comparison_weight"),
-    )
+    counts: ClassVar[tuple[str, ...]] = (*PretrainConfig.counts, "epoch_samples")
 
     def __post_init__(self) -> None:
         """Refuse what can be seen to be wrong without looking at the data."""
-        for name, none in _NOT_HERE.items():
-            if getattr(self, name) != none:
-                raise ValueError(f"{name}: wanted {none} with --recipe pcrlv2, got {getattr(self, name)}")
         super().__post_init__()
         if self.network != "nsunet":
             raise ValueError(f"network: wanted nsunet with --recipe pcrlv2, got {self.network}")
+        sizes_of(self.network, 1, self.crop, self.filters, dims=self.dims)
         if self.batch_size < 2:
             raise ValueError(f"batch_size: wanted at least 2, to norm a sample by others, got {self.batch_size}")
         if not (math.isfinite(self.epochs) and self.epochs > 0):
@@ -155,15 +120,16 @@ class ViewConfig(Config):
             spacing=self.spacing,
         )
 
-    def with_steps(self, cases: int) -> ViewConfig:
+    def with_steps(self, cases: int) -> Pcrlv2Config:
         """Return the settings with the steps that so many cases make of the epochs."""
         if self.steps is not None:
             return self
         return replace(self, steps=math.ceil(self.epochs * self.epoch_samples * cases / self.batch_size))
 
-    def follow(self, earlier: Config) -> Config:
+    def follow(self, earlier: PretrainConfig) -> PretrainConfig:
         """Return the settings of a resumed run: other epochs make other steps, where none were typed."""
-        longer = (self.epochs, self.epoch_samples) != (earlier.epochs, earlier.epoch_samples)  # type: ignore[attr-defined]
+        assert isinstance(earlier, Pcrlv2Config)
+        longer = (self.epochs, self.epoch_samples) != (earlier.epochs, earlier.epoch_samples)
         return replace(self, steps=None) if longer and self.steps == earlier.steps else self
 
     def steps_known(self, earlier: dict[str, Any]) -> int | None:

@@ -13,12 +13,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...run.device import autocast
-from ..evaluation import middle_slices
+from ..errors import Errors
 from .comparison import spread
 from .pyramid import Pyramid
-
-_PICTURES = 4
-"""Samples of which the middle slices are kept."""
 
 
 @dataclass(frozen=True)
@@ -56,32 +53,26 @@ def evaluate_views(
     device : torch.device
         Where the module is.
     """
-    sums = torch.zeros(3, dtype=torch.float64, device=device)
+    errors = Errors()
     said: list[list[torch.Tensor]] = [[] for _ in module.comparers]
-    slices: dict[str, list[torch.Tensor]] = {"target": [], "input": [], "restored": []}
-    seen = 0
     with batch_statistics(module):
         for batch in batches:
-            view, target = batch["view"][:, 0], batch["target"][:, 0].float()
+            view, target = batch["view"][:, 0], batch["target"][:, 0].double()
             with autocast(device):
                 pyramid = module.unet.pyramid(view)
                 restored = module.unet.output(pyramid[-1]).float().sigmoid()
                 for kept, comparer, level in zip(said, module.comparers, pyramid, strict=True):
                     kept.append(comparer(level).projection)
-            line = best_line(view.float(), target)
-            mean = target.double().mean(tuple(range(2, target.ndim)), keepdim=True)
-            sums += torch.stack([_squares(answer - target.double()) for answer in (restored, line, mean)])
-            for name, volumes in (("target", target), ("input", line), ("restored", restored)):
-                slices[name].append(middle_slices(volumes[: max(0, _PICTURES - seen), 0]).float().cpu())
-            seen += len(target)
-            if seen >= samples:
+            mean = target.mean(tuple(range(2, target.ndim)), keepdim=True)
+            errors.add(target, {"input": best_line(view, target), "restored": restored, "mean": mean})
+            if errors.samples >= samples:
                 break
-    left, fitted, constant = sums.tolist()
+    fitted, left, constant = errors.sums().values()
     return ViewEvaluation(
         restoration_gain=1 - left / fitted if fitted else None,
         explained=1 - left / constant if constant else None,
         spread=tuple(spread(torch.cat(kept)) for kept in said),
-        slices={name: torch.cat(parts).numpy() for name, parts in slices.items()},
+        slices=errors.slices("target", "input", "restored"),
     )
 
 
@@ -119,7 +110,3 @@ def batch_statistics(module: nn.Module) -> Iterator[None]:
         for norm in norms:
             norm.track_running_stats = True
         module.train(training)
-
-
-def _squares(difference: torch.Tensor) -> torch.Tensor:
-    return difference.double().square().sum()

@@ -30,10 +30,11 @@ short for restoration to catch up, `--comparison-weight` below 1 gives it a shar
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 import torch
+from torch import nn
 
 import dali_cr
 
@@ -43,7 +44,7 @@ from ...run import ranks
 from ...run.device import autocast
 from ..method import Measured, Method
 from .comparison import draw_levels
-from .config import ViewConfig
+from .config import Pcrlv2Config
 from .evaluation import evaluate_views
 from .pyramid import Pyramid
 
@@ -53,12 +54,12 @@ MOMENTUM = 0.9
 class Pcrlv2(Method):
     """Restoration and comparison of views."""
 
-    config: ViewConfig
+    config: Pcrlv2Config
     recipe: dali_cr.Views
     module: Pyramid
     reported: ClassVar[tuple[str, ...]] = ("restoration_gain", "explained", "spread")
 
-    def __init__(self, config: ViewConfig, channels: int) -> None:
+    def __init__(self, config: Pcrlv2Config, channels: int) -> None:
         if ranks.share(config.batch_size) < 2:
             raise ValueError(
                 f"batch_size: wanted at least 2 for each of the {ranks.count()} processes, to norm a sample by others, "
@@ -101,6 +102,10 @@ class Pcrlv2(Method):
             said=f"restoration gain {gain}; spread of projections {' '.join(f'{one:.2f}' for one in found.spread)}",
             slices=found.slices,
         )
+
+    def compiled(self) -> Iterable[nn.Module]:
+        """Return the levels of the U-Net: which of them are computed changes from step to step."""
+        return [self.module.unet.down, *self.module.unet.up]
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Return SGD with momentum; every parameter decays."""

@@ -1,0 +1,48 @@
+"""A training step on a GPU: nothing in it waits for the device, in whichever memory format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from tests.helpers.finetuning import classify, segment  # noqa: E402
+from train import finetune, pretrain  # noqa: E402
+from train.run.loop import Losses, take_step  # noqa: E402
+
+pytestmark = pytest.mark.gpu
+
+VIEWS = "--recipe pcrlv2 --sizes 16 16 16 --local-crop 8 8 8 --local-sizes 8 8 8 --locals 2 --filters 2 --patch 2 4"
+
+
+def prepare_pretraining(data: Path, out: Path, words: str) -> Any:
+    """Return a run of small crops on the GPU."""
+    line = f"--data {data / 'images'} --out {out} --device cuda --crop 16 16 16 --batch-size 2 --iterations 4 {words}"
+    return pretrain.prepare(pretrain.read_settings(line.split()))
+
+
+RUNS: dict[str, Any] = {
+    "restoration": lambda data, out: prepare_pretraining(data, out, "--patch 2 4 --filters 4"),
+    "channels-last": lambda data, out: prepare_pretraining(data, out, "--patch 2 4 --memory-format channels-last"),
+    "pcrlv2": lambda data, out: prepare_pretraining(data, out, VIEWS),
+    "segment": lambda data, out: finetune.prepare(segment(data, out, device="cuda")),
+    "classify": lambda data, out: finetune.prepare(classify(data, out, device="cuda")),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_step_does_not_wait_for_the_device(data: Path, tmp_path: Path, name: str) -> None:
+    run, losses = RUNS[name](data, tmp_path / "run"), Losses()
+    with run.loader:
+        batches = run.stream()
+        take_step(run, 1, next(batches))  # cuDNN chooses its kernels
+        batch = next(batches)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            losses.add(2, batch["sample"], take_step(run, 2, batch))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    assert torch.isfinite(torch.tensor(list(losses.drain().values()))).all()
