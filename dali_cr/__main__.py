@@ -123,7 +123,7 @@ def _recipe(chosen: argparse.Namespace) -> Restoration | Views:
         return Views(foreground=chosen.foreground, spacing=chosen.spacing, **plain)
     return Restoration(
         crop=tuple(chosen.crop),
-        swap=Swap(iterations=chosen.iterations, patch=_patch(chosen.patch)),
+        swap=Swap(iterations=chosen.iterations, patch=_patch(chosen.patch), overlap=not chosen.each_patch_once),
         normalize=_normalize(chosen.normalize or ["zscore"]),
         foreground=chosen.foreground,
         slices=_slices(chosen),
@@ -243,6 +243,7 @@ def _add_recipe(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help="edges: one number, lowest and highest, D H W, or lowest and highest of each",
     )
+    command.add_argument("--each-patch-once", action="store_true", help="no two patches of a sample overlap")
     command.add_argument(
         "--normalize", nargs="+", metavar="HOW", help="zscore, percentile, none, or window LOW HIGH; pcrlv2: -1000 1000"
     )

@@ -121,6 +121,7 @@ class Restoration(Method):
         if config.slices:
             yield f"slices     across {config.slices}, every {config.every}"
         edges = f"{config.iterations} a crop, edges of {' '.join(map(str, config.patch))} voxels"
+        edges += ", each patch once" * config.each_patch_once
         lines = {
             "swap": f"swaps      {edges}",
             "inpaint": f"erased     {edges}",

@@ -116,7 +116,8 @@ class Pcrlv2(Method):
         """Say what is trained."""
         recipe = self.recipe
         yield f"views      2 of {_by(recipe.shape)} voxels, {recipe.locals} of {_by(recipe.local_shape)}"
-        yield f"swaps      {recipe.swap.iterations} a view, edges of {recipe.swap.patch} voxels"
+        once = ", each patch once" * self.config.each_patch_once
+        yield f"swaps      {recipe.swap.iterations} a view, edges of {recipe.swap.patch} voxels{once}"
         heads = sum(parameter.numel() for parameter in self.module.parameters()) - self.network.parameters
         yield f"heads      {heads:,} parameters beside the network's, {self.config.restoration_head} restoration"
 
