@@ -36,6 +36,7 @@ class Purpose(IntEnum):
     PAIR = 8
     LEVEL = 9
     CELL = 10
+    MASK = 11
 
 
 def philox(counter: npt.ArrayLike, key: npt.ArrayLike) -> npt.NDArray[np.uint32]:

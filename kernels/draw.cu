@@ -1,5 +1,6 @@
 // draw_swaps: the swaps of samples, pairs of disjoint boxes uniform over all such pairs.
 // draw_disjoint: the same with all boxes of a sample disjoint, each in a cell of a lattice.
+// draw_blocks: the masked blocks of samples, different ones of a grid.
 //
 // draw_swaps: a swap is a pure function of (seed, sample number, its place t): three Philox blocks give words for the
 // axis that separates the boxes first, for the ranks of the pairs of origins, and for the edges. The same integers, and
@@ -17,6 +18,10 @@
 // the places in both cells. `out` is (samples, groups, iterations, 3, 3) and holds the exchanges until they are
 // followed. Grid: x over samples * groups, one block each, a thread a swap, which reads all exchanges twice. Bytes that
 // must move, a swap: 36 written. There must be a cell for each box: the host has checked that.
+
+//
+// draw_blocks: a word a block gives the exchanges. `out` is (samples, count, 3, 3): origin, zeros, size. Grid: x over
+// samples, one block each, a thread a masked block. Bytes that must move, a masked block: 36 written.
 
 #define BLOCKS 3
 #define CELL_BLOCKS 4
@@ -176,6 +181,38 @@ extern "C" __global__ void __launch_bounds__(1024)
         const int stop = (int)((place[axis] + 1) * length[axis] / cells[axis]);
         swap[3 * box + axis] = start + (int)below(in_three(words, axis), stop - start - size[axis] + 1);
       }
+    }
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(1024)
+    draw_blocks(int* out, const long long* numbers, unsigned long long seed, int purpose, int count, int depth,
+                int height, int width, int block_d, int block_h, int block_w) {
+  int* boxes = out + 9LL * count * blockIdx.x;
+  const unsigned long long number = (unsigned long long)numbers[blockIdx.x];
+  const unsigned int n_low = (unsigned int)number, n_high = (unsigned int)(number >> 32),
+                     stream = (unsigned int)purpose;
+  const int length[3] = {depth, height, width}, block[3] = {block_d, block_h, block_w};
+  const int rows = (height - 1) / block_h + 1, columns = (width - 1) / block_w + 1;
+  const int all = ((depth - 1) / block_d + 1) * rows * columns;
+  for (int turn = threadIdx.x; turn < count; turn += blockDim.x) {
+    const Words words = philox({n_low, n_high, (unsigned int)turn / 2, stream}, seed);
+    const unsigned long long word = turn % 2 ? join(words.c, words.d) : join(words.a, words.b);
+    *slot<1>(boxes, turn) = turn + (int)below(word, all - turn);
+  }
+  __syncthreads();
+  for (int turn = threadIdx.x; turn < count; turn += blockDim.x)
+    slot<1>(boxes, turn)[1] = shuffled<1>(boxes, turn, count);
+  __syncthreads();
+  for (int turn = threadIdx.x; turn < count; turn += blockDim.x) {
+    int* box = boxes + 9LL * turn;
+    const int cell = box[1];
+    const int place[3] = {cell / (rows * columns), cell / columns % rows, cell % columns};
+#pragma unroll
+    for (int axis = 0; axis < 3; ++axis) {
+      box[axis] = place[axis] * block[axis];
+      box[3 + axis] = 0;
+      box[6 + axis] = min(block[axis], length[axis] - place[axis] * block[axis]);
     }
   }
 }

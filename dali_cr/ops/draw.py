@@ -1,4 +1,4 @@
-"""`draw_swaps`, `draw_disjoint`: pairs of boxes that are disjoint, or all disjoint (kernels/draw.cu).
+"""`draw_swaps`, `draw_disjoint`, `draw_blocks`: boxes to swap, or to mask (kernels/draw.cu).
 
 `draw_swaps` is uniform over all pairs of disjoint boxes, without rejection. Two boxes of one size are disjoint if they
 are separated along at least one axis. The pairs are counted by the first axis (in the order D, H, W) that separates
@@ -9,8 +9,9 @@ a closed form. Every pair of origins in [0, length - edge] can come out.
 Rejection would give the same distribution, and take forever in a tight box: two 256 x 512 patches in a 512 x 512 image
 lie apart in 3 of 100,000 draws.
 
-`draw_disjoint` draws a cell of a lattice for each box, without replacement: the first 2T elements of a Fisher-Yates
-shuffle. The kernel has no memory for the shuffled cells and follows each element back through the exchanges before it.
+`draw_disjoint` draws a cell of a lattice for each box, `draw_blocks` blocks of a grid, both without replacement: the
+first elements of a Fisher-Yates shuffle. The kernels have no memory for the shuffled cells and follow each element back
+through the exchanges before it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ Swaps = npt.NDArray[np.int32]
 Edges = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 _SOURCES = ("philox.cuh", "draw.cu")
-VARIANTS: tuple[launch.Variant, ...] = tuple((entry, _SOURCES, ()) for entry in ("draw_swaps", "draw_disjoint"))
+VARIANTS: tuple[launch.Variant, ...] = tuple(
+    (entry, _SOURCES, ()) for entry in ("draw_swaps", "draw_disjoint", "draw_blocks")
+)
 _THREADS = 128
 _MOST_THREADS = 1024
 
@@ -41,7 +44,7 @@ _BLOCKS = 3
 _CELL_BLOCKS = 4
 """The same without overlap: one each for the two cells, the edges, and the places in either cell."""
 
-_PURPOSE, _CELL = int(rng.Purpose.SWAP), int(rng.Purpose.CELL)
+_PURPOSE, _CELL, _MASK = int(rng.Purpose.SWAP), int(rng.Purpose.CELL), int(rng.Purpose.MASK)
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
@@ -172,8 +175,76 @@ def draw_disjoint_on_gpu(seed: int, numbers: Any, shape: Triple, edges: Edges, o
         _, groups, iterations = out.shape[:3]
         sizes = (groups, iterations, *shape, *(edge for pair in edges for edge in pair))
         scalars = (np.uint64(seed), np.int32(_CELL), *(np.int32(n) for n in sizes))
-        grid, block = (len(numbers) * groups,), (min(-(-iterations // 32) * 32, _MOST_THREADS),)
-        launch.kernel("draw_disjoint", *_SOURCES)(grid, block, (out, numbers, *scalars))
+        launch.kernel("draw_disjoint", *_SOURCES)(
+            (len(numbers) * groups,), _threads(iterations), (out, numbers, *scalars)
+        )
+
+
+def draw_blocks_ref(seed: int, numbers: npt.NDArray[np.integer], shape: Triple, block: Triple, out: Swaps) -> None:
+    """Draw the masked blocks of samples on the CPU; the definition of `draw_blocks_on_gpu`.
+
+    Parameters
+    ----------
+    seed : int
+        0 <= seed < 2**64.
+    numbers : (B,) int64 or uint64
+        Sample numbers; of a negative one the bits count.
+    shape : (3,) int
+        Of the arrays that are masked, (D, H, W).
+    block : (3,) int
+        Edges of a block; the last of an axis is cut short where they do not divide it.
+    out : (B, M, 3, 3) int32
+        Gets M different blocks, every sequence as likely as any other: for each its origin, zeros, and its size.
+
+    Raises
+    ------
+    ValueError
+        If the seed is out of range.
+
+    Examples
+    --------
+    >>> blocks = np.empty((1, 2, 3, 3), np.int32)
+    >>> draw_blocks_ref(0, np.array([7]), (1, 1, 10), (1, 1, 4), blocks)
+    >>> blocks[0, :, 0, 2].tolist(), blocks[0, :, 2, 2].tolist()
+    ([8, 0], [2, 4])
+    """
+    rng.check_seed(seed)
+    order = np.empty(math.prod(-(-length // edge) for length, edge in zip(shape, block, strict=True)), np.int32)
+    _draw_blocks(np.uint64(seed), numbers.astype(np.uint64), shape, block, order, out)
+
+
+def draw_blocks_on_gpu(seed: int, numbers: Any, shape: Triple, block: Triple, out: Any) -> None:
+    """Draw the masked blocks of samples on the GPU; the bits are those of `draw_blocks_ref`.
+
+    Parameters
+    ----------
+    seed : int
+        0 <= seed < 2**64.
+    numbers : (B,) int64 or uint64 CuPy array, contiguous
+        Sample numbers.
+    shape : (3,) int
+    block : (3,) int
+    out : (B, M, 3, 3) int32 CuPy array, contiguous
+        Gets the blocks.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array has another dtype, shape or layout, or the seed is out of range.
+    """
+    rng.check_seed(seed)
+    launch.check_array(numbers, "numbers", np.uint64 if numbers.dtype == np.uint64 else np.int64, 1)
+    launch.check_array(out, "out", np.int32, 4)
+    if out.shape[0] != len(numbers) or out.shape[2:] != (3, 3):
+        raise ValueError(f"out: expected ({len(numbers)}, M, 3, 3), got {out.shape}")
+    if out.size:
+        scalars = (np.uint64(seed), np.int32(_MASK), *(np.int32(n) for n in (out.shape[1], *shape, *block)))
+        launch.kernel("draw_blocks", *_SOURCES)((len(numbers),), _threads(out.shape[1]), (out, numbers, *scalars))
+
+
+def _threads(boxes: int) -> tuple[int]:
+    """Return the block of a kernel that has a thread for each box, as far as a block has threads."""
+    return (min(-(-boxes // 32) * 32, _MOST_THREADS),)
 
 
 def _count_cells(shape: Triple, edges: Edges) -> int:
@@ -242,6 +313,29 @@ def _draw_disjoint(
                         start = along[axis] * shape[axis] // counts[axis]
                         stop = (along[axis] + 1) * shape[axis] // counts[axis]
                         swap[box, axis] = start + below(words[axis], stop - start - swap[2, axis] + 1)
+
+
+@compiled
+def _draw_blocks(
+    seed: np.uint64,
+    numbers: npt.NDArray[np.uint64],
+    shape: Triple,
+    block: Triple,
+    order: npt.NDArray[np.int32],
+    out: Swaps,
+) -> None:
+    """Draw the masked blocks of samples into `out`; `order` is memory for the numbers of the blocks."""
+    rows, columns = -(-shape[1] // block[1]), -(-shape[2] // block[2])
+    for sample in range(numbers.size):
+        for place in range(order.size):
+            order[place] = place
+        for turn in range(out.shape[1]):
+            cell = _pick(order, turn, draw_pair(seed, numbers[sample], turn // 2, _MASK)[turn % 2])
+            box, along = out[sample, turn], (cell // (rows * columns), cell // columns % rows, cell % columns)
+            for axis in range(3):
+                start = along[axis] * block[axis]
+                box[0, axis], box[1, axis] = start, 0
+                box[2, axis] = min(np.int64(block[axis]), shape[axis] - start)
 
 
 @compiled

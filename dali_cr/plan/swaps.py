@@ -78,17 +78,26 @@ class SwapSampler:
     groups : int
         Arrays of a sample, each with swaps of its own.
 
+    Attributes
+    ----------
+    boxes : int
+        Swaps of an array.
+    masks : bool
+        False: what is drawn are boxes to swap.
+
     Raises
     ------
     ValueError
         If the seed is no 64-bit unsigned integer, or the patches do not fit into the shape.
     """
 
+    masks = False
+
     def __init__(self, seed: int, shape: Triple, swap: Swap, groups: int = 1) -> None:
         swap.check(shape)
         rng.check_seed(seed)
         self._seed, self._shape, self._edges = seed, shape, swap.edges(shape)
-        self._groups, self._iterations, self._overlap = groups, swap.iterations, swap.overlap
+        self._groups, self.boxes, self._overlap = groups, swap.iterations, swap.overlap
 
     def draw(self, numbers: npt.NDArray[Any]) -> Swaps:
         """Draw the swaps of samples.
@@ -103,10 +112,10 @@ class SwapSampler:
         swaps : (B, groups, T, 3, 3) int32
             Read-only.
         """
-        out = np.empty((len(numbers), self._groups, self._iterations, 3, 3), np.int32)
+        out = np.empty((len(numbers), self._groups, self.boxes, 3, 3), np.int32)
         if self._overlap:
             draw_swaps_ref(self._seed, numbers, self._shape, self._edges, _as_one(out))
-        elif self._iterations:
+        elif self.boxes:
             draw_disjoint_ref(self._seed, numbers, self._shape, self._edges, out)
         out.flags.writeable = False
         return out
@@ -122,7 +131,7 @@ class SwapSampler:
         -------
         swaps : (B, groups, T, 3, 3) int32 CuPy array
         """
-        out = launch.array_module().empty((len(numbers), self._groups, self._iterations, 3, 3), np.int32)
+        out = launch.array_module().empty((len(numbers), self._groups, self.boxes, 3, 3), np.int32)
         if self._overlap:
             draw_swaps_on_gpu(self._seed, numbers, self._shape, self._edges, _as_one(out))
         else:

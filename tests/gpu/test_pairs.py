@@ -24,12 +24,12 @@ pytestmark = pytest.mark.gpu
 cupy: Any = pytest.importorskip("cupy", reason="the GPU's tests need CuPy", exc_type=ImportError)
 
 
-def samples(loader: dali_cr.Loader, steps: int) -> dict[int, tuple[bytes, bytes]]:
+def samples(loader: dali_cr.Loader, steps: int) -> dict[int, tuple[bytes, ...]]:
     out = {}
     for batch, _ in zip(loader.stream(), range(steps), strict=False):
-        pair = [batch[name].cpu().numpy() for name in ("input", "target")]
+        made = [batch[name].cpu().numpy() for name in ("input", "target", "mask") if name in batch]
         for i, number in enumerate(batch["sample"].tolist()):
-            out[number] = (pair[0][i].tobytes(), pair[1][i].tobytes())
+            out[number] = tuple(array[i].tobytes() for array in made)
     return out
 
 

@@ -76,6 +76,11 @@ def try_draw() -> Iterator[Pair]:
         draw.draw_disjoint_on_gpu(2**63 + 5, on_device(numbers), shape, edges, got)
         draw.draw_disjoint_ref(2**63 + 5, numbers, shape, edges, wanted)
         yield got, wanted
+        wanted = np.empty((4, 3, 3, 3), np.int32)
+        got = on_device(wanted)
+        draw.draw_blocks_on_gpu(2**63 + 5, on_device(numbers), shape, (2, 2, 7), got)
+        draw.draw_blocks_ref(2**63 + 5, numbers, shape, (2, 2, 7), wanted)
+        yield got, wanted
 
 
 def try_swap() -> Iterator[Pair]:

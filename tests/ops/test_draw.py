@@ -97,11 +97,30 @@ def test_more_swaps_than_threads(cuda_on_cpu: HostCuda) -> None:
     np.testing.assert_array_equal(out, expected)
 
 
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(
+    ("shape", "block", "masked"),
+    [((160, 160, 160), (16, 16, 16), 750), ((1, 70, 33), (1, 16, 16), 9), ((5, 33, 40), (1, 3, 1), 2100)],
+    ids=str,
+)
+def test_blocks_of_the_kernel_equal_the_reference(
+    cuda_on_cpu: HostCuda, shape: tuple[int, int, int], block: tuple[int, int, int], masked: int, order: int
+) -> None:
+    cuda_on_cpu.order = order
+    for seed in (0, 2**64 - 1):
+        out = cuda_on_cpu.arrays.empty((3, masked, 3, 3), np.int32)
+        expected = np.empty_like(out)
+        op.draw_blocks_on_gpu(seed, NUMBERS[-3:], shape, block, out)
+        op.draw_blocks_ref(seed, NUMBERS[-3:], shape, block, expected)
+        np.testing.assert_array_equal(out, expected)
+
+
 def test_no_swap_and_no_sample(cuda_on_cpu: HostCuda) -> None:
     for samples, turns in ((2, 0), (0, 3)):
         out = np.empty((samples, turns, 3, 3), np.int32)
         op.draw_swaps_on_gpu(0, np.zeros(samples, np.int64), (4, 4, 4), ((1, 2),) * 3, out)
         op.draw_disjoint_on_gpu(0, np.zeros(samples, np.int64), (4, 4, 4), ((1, 2),) * 3, out[:, None])
+        op.draw_blocks_on_gpu(0, np.zeros(samples, np.int64), (4, 4, 4), (1, 2, 2), out)
 
 
 def test_wrapper_refuses(cuda_on_cpu: HostCuda) -> None:
@@ -121,3 +140,5 @@ def test_wrapper_refuses(cuda_on_cpu: HostCuda) -> None:
             op.draw_disjoint_on_gpu(0, numbers, (4, 4, 4), edges, np.empty(shape, np.int32))
     with pytest.raises(TypeError, match="out: wanted"):
         op.draw_disjoint_on_gpu(0, numbers, (4, 4, 4), edges, out)
+    with pytest.raises(ValueError, match="out: expected"):
+        op.draw_blocks_on_gpu(0, numbers, (4, 4, 4), (2, 2, 2), out[:1])

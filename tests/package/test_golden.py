@@ -83,6 +83,8 @@ RECIPES: dict[str, tuple[str, dali_cr.Restoration | dali_cr.Views]] = {
     "views, one slice": ("single", views(**THIN, degrees=30.0)),
     "views, files as channels": ("channels", views(**VIEWS, foreground=0.5)),
     "each patch once": ("single", restoration(**CROP | {"swap": APART})),
+    "mae": ("single", restoration(crop=(12, 14, 16), pretext="mae", mask_block=(2, 2, 3))),
+    "mae, slices": ("frames", restoration((1, 14, 12), pretext="mae", mask_block=2, slices=slices(), mask_value=0.5)),
     "views, each patch once": ("single", views(**VIEWS | {"swap": replace(APART, patch=4)})),
 }
 SWAPS: dict[str, tuple[tuple[int, int, int], dali_cr.Swap]] = {
@@ -117,7 +119,8 @@ def hash_samples(indexes: Indexes, name: str, batch_size: int = SAMPLES, threads
     with dali_cr.Loader(index, recipe, seed=SEED, rank=0, world_size=1, **options) as loader:
         batches = [batch for batch, _ in zip(loader.stream(), range(-(-SAMPLES // batch_size)), strict=False)]
     assert np.concatenate([batch["sample"] for batch in batches])[:SAMPLES].tolist() == list(range(SAMPLES))
-    arrays = ([batch[key].cpu().numpy() for batch in batches] for key in NAMES[type(recipe)])
+    names = [*NAMES[type(recipe)], *(["mask"] if getattr(recipe, "pretext", "") == "mae" else [])]
+    arrays = ([batch[key].cpu().numpy() for batch in batches] for key in names)
     return digest(*(np.concatenate(array)[:SAMPLES] for array in arrays))
 
 
@@ -127,6 +130,7 @@ def hash_plans(indexes: Indexes, name: str, broken: tuple[int, ...] = ()) -> str
     values: list[Any] = []
     for plan in planner.draw(PLANNED, broken):
         values += [np.array([plan.number, plan.case, plan.attempt], np.int64), list(plan.path.encode())]
+        values += [plan.mask] if len(plan.mask) else []
         for view in plan.views:
             values += [np.array(view.origin, np.int64), np.array(view.flips), view.swaps]
             for number in ("size", "shape", "angles", "scales", "blur", "noise", "gamma", "matrix", "offset"):

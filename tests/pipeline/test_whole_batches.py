@@ -28,6 +28,7 @@ RECIPES = {
     "half": dali_cr.Restoration(crop=(16, 20, 24), swap=SWAP, dtype="float16", pretext="inpaint"),
     "spacing": dali_cr.Restoration(crop=(16, 20, 24), swap=SWAP, spacing=(2.0, 2.0, 2.0)),
     "each patch once": dali_cr.Restoration(crop=(16, 20, 24), swap=replace(SWAP, overlap=False)),
+    "mae": dali_cr.Restoration(crop=(16, 20, 24), pretext="mae", mask_block=(2, 3, 4)),
     "views": VIEWS,
     "views, each patch once": replace(VIEWS, swap=dali_cr.Swap(5, 2, overlap=False)),
 }
