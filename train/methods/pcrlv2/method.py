@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -57,7 +57,7 @@ class Pcrlv2(Method):
     config: Pcrlv2Config
     recipe: dali_cr.Views
     module: Pyramid
-    reported: ClassVar[tuple[str, ...]] = ("restoration_gain", "explained", "spread")
+    reported: tuple[str, ...] = ("restoration_gain", "explained", "spread")
 
     def __init__(self, config: Pcrlv2Config, channels: int) -> None:
         if ranks.share(config.batch_size) < 2:
