@@ -47,8 +47,10 @@ fuzz: $(INSTALLED_TEST)
 
 bench: $(INSTALLED_BENCH)
 	@$(BIN)/python -m benchmarks.kernels --device $(BENCH_DEVICE)
-	@$(BIN)/python -m benchmarks.loader --device $(BENCH_DEVICE) --workload a b d e v
-	@$(BIN)/python -m benchmarks.training --device $(BENCH_DEVICE)
+	@$(BIN)/python -m benchmarks.loader --device $(BENCH_DEVICE) --workload a b c d e v
+	@$(BIN)/python -m benchmarks.training --device $(BENCH_DEVICE) --packed
+	@$(BIN)/python -m benchmarks.training --device $(BENCH_DEVICE) --packed --workload v
+	@$(BIN)/python -m benchmarks.training --device $(BENCH_DEVICE) --workload e
 	@$(BIN)/python -m benchmarks.training --device $(BENCH_DEVICE) --emulate 5
 	@$(BIN)/python -m benchmarks.report
 
@@ -77,7 +79,7 @@ $(INSTALLED_BENCH): $(INSTALLED)
 	@$(PIP_INSTALL) -e ".[bench]"
 	@touch $@
 
-# What the tests compare with: the loaders and the trainers of others, and nnU-Net's networks.
+# What the tests compare with: the loaders and the trainers of others, nnU-Net's networks, readers of other formats.
 $(INSTALLED_TEST): $(INSTALLED_BENCH)
-	@$(PIP_INSTALL) -e ".[nnunet,integration]"
+	@$(PIP_INSTALL) -e ".[formats,nnunet,integration]"
 	@touch $@

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -34,6 +35,9 @@ _MOST_PROCESSES = 8
 
 _ALONE = "test_memory_stays_flat"
 """The test that looks at the memory in use on the GPU, by whomever."""
+
+_OF_A_GPU = re.compile(r"pytest\.mark\.gpu|\beach_device\b")
+"""What a file with tests for a GPU has: their mark, or the fixture that has it."""
 
 _IGNORED = ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning", "UserWarning")
 """Warnings of packages in other versions than the tests were written with."""
@@ -77,7 +81,7 @@ def _checks(out: Path) -> list[Stage]:
 def gpu_tests() -> list[str]:
     """Return the files that have tests for a GPU: to collect all others takes longer than to run these."""
     files = sorted((_ROOT / "tests").rglob("test_*.py"))
-    return [str(path.relative_to(_ROOT)) for path in files if "pytest.mark.gpu" in path.read_text(encoding="utf-8")]
+    return [str(path.relative_to(_ROOT)) for path in files if _OF_A_GPU.search(path.read_text(encoding="utf-8"))]
 
 
 def allowances() -> list[str]:
@@ -109,17 +113,27 @@ def _benchmarks(out: Path) -> list[Stage]:
     found = [
         Stage("kernels", _bench("kernels", out / "kernels.json", *sizes), 90, 30),
         Stage("breakdown", _bench("loader", out / "breakdown.json", "--breakdown", "--quick"), 60, 20),
+        *(_loader(f"packed-{workload}", workload, out, ("igzip", "ours-packed"), 60, 30) for workload in "ad"),
     ]
-    for workload in "adbv":
-        found.append(_loader(f"loader-{workload}", workload, out, ours, 60, 30))
-        if workload in "ad":
-            arguments = ("--workload", workload, "--repeats", "2", "--seconds", "3")
-            path = out / f"training-{workload}.json"
-            found.append(Stage(f"training-{workload}", _bench("training", path, *arguments), 90, 30))
-    found += [_loader(f"peers-{workload}", workload, out, peers, 150, 60) for workload in "ab"]
-    found.append(_loader("peers-v", "v", out, ("torchio-views",), 100, 30))
+    for workload in "adve":
+        found.append(_training("training", workload, out, "--compile", "off", "--layout", "contiguous"))
+        if workload != "e":
+            found.append(_loader(f"loader-{workload}", workload, out, ours, 60, 30))
+    found += [_training("compiled", w, out, "--compile", "on", "--layout", "channels-last") for w in "ad"]
+    found.append(_loader("loader-b", "b", out, (*ours, "ours-packed"), 60, 30))
+    found += [_loader(f"peers-{w}", w, out, (*peers, "monai-persistent", "nnunet"), 150, 60) for w in "ab"]
+    found.append(_loader("peers-v", "v", out, ("torchio-views", "ours-packed"), 100, 30))
     found.append(_loader("loader-e", "e", out, ("pil", *ours, "pil-loader"), 100, 40))
     return found
+
+
+def _training(name: str, workload: str, out: Path, *computation: str) -> Stage:
+    """Return a stage of `benchmarks.training`, on packed volumes where the workload has volumes."""
+    packed = () if workload == "e" else ("--packed",)
+    arguments = ("--workload", workload, *packed, "--repeats", "2", "--seconds", "3", *computation)
+    slow = 60 if name == "compiled" else 0
+    path = out / f"{name}-{workload}.json"
+    return Stage(f"{name}-{workload}", _bench("training", path, *arguments), 90 + slow, 30 + slow)
 
 
 def _loader(name: str, workload: str, out: Path, only: Sequence[str], limit: float, needs: float) -> Stage:

@@ -1,4 +1,4 @@
-"""This package: its reader threads alone, the whole loader, and the loader with each kind of cache."""
+"""This package: its reader threads alone, and the loader: without a cache, with each kind of it, from a cold disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import numpy.typing as npt
 
 import dali_cr
 from benchmarks.contenders.feed import Arrays, Feed, Job
+from benchmarks.measure import page_cache
 from benchmarks.workloads.verdict import Corruption
+from benchmarks.workloads.volumes import files_of
 from dali_cr.pipeline.graph import make_samples, make_source
 from dali_cr.plan.stream import Stream
 
@@ -110,3 +112,18 @@ class GpuCache(Loader):
     """Raw voxels on the GPU."""
 
     cache, fills_cache = "gpu", True
+
+
+class ColdDisk(Loader):
+    """None of its files stays in the page cache: they are dropped before each batch is taken."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self._files = files_of(self.index)
+        page_cache.write_back(self._files)
+
+    def batches(self) -> Iterator[tuple[int, Arrays]]:
+        """Yield the loader's batches."""
+        for batch in super().batches():
+            page_cache.drop(self._files)
+            yield batch

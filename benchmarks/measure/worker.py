@@ -1,8 +1,9 @@
 """Measure contenders in this process: jobs come in on stdin as JSON, their numbers go out on stdout, a line a job.
 
 The process is bound to as many cores as the jobs have workers before anything is imported: thread pools are sized when
-they are made. The clock starts and stops when a batch arrives, so that it runs over whole batches; it starts when the
-batches made ahead are used up and, where there is a cache, every volume is in it.
+they are made. Before a job all of its files are read once, into the page cache. The clock starts and stops when a batch
+arrives, so that it runs over whole batches; it starts when the batches made ahead are used up and, where there is a
+cache, every volume is in it and what it wrote is on the disk.
 
 A process that several jobs share has no memory of each alone, so those numbers are null; the profiler, which slows down
 what comes after it, follows the last job.
@@ -28,6 +29,7 @@ def measure(job: Job, alone: bool = True) -> dict[str, Any]:
     from benchmarks.measure import usage
     from benchmarks.workloads.verdict import judge
 
+    _warm(job)
     gpu_before = usage.gpu_bytes() if job.device == "cuda" and alone else None
     start = time.perf_counter()
     feed = ROSTER[job.contender].open(job)
@@ -37,8 +39,10 @@ def measure(job: Job, alone: bool = True) -> dict[str, Any]:
     _check_batch(job, pairs, arrays)
     least = max(1, job.workers)
     _take(feed, batches, pairs=len(feed.index) if feed.fills_cache else 0, count=least)
+    if feed.fills_cache:
+        os.sync()
     synchronize(job.device)
-    before, cpu_before = feed.report(), usage.cpu_seconds()
+    before, cpu_before, disk_before = feed.report(), usage.cpu_seconds(), usage.disk_bytes()
     warm = time.perf_counter()
     pairs, count = _take(feed, batches, seconds=job.seconds, count=2 * least)
     synchronize(job.device)
@@ -49,6 +53,7 @@ def measure(job: Job, alone: bool = True) -> dict[str, Any]:
         "seconds": seconds,
         "pairs_per_s": pairs / seconds,
         "cpu_s_per_pair": cpu / pairs,
+        "disk_bytes_per_pair": (usage.disk_bytes() - disk_before) / pairs,
         "resident_bytes": usage.resident_bytes() if alone else None,
         "peak_bytes": usage.peak_bytes() if alone else None,
         "gpu_bytes": None if gpu_before is None else (usage.gpu_bytes() or 0) - gpu_before,
@@ -65,6 +70,16 @@ def measure(job: Job, alone: bool = True) -> dict[str, Any]:
     corruption = feed.corruption()
     found["verdict"] = judge(corruption, job.workload.crop) if corruption else None
     return found
+
+
+def _warm(job: Job) -> None:
+    """Read the files that a job reads, so that nobody waits for a disk but those who are to."""
+    from benchmarks.contenders.roster import ROSTER
+    from benchmarks.measure.page_cache import read_once
+    from benchmarks.workloads.copies import copied_files
+    from dali_cr.index.cases import Index
+
+    read_once(copied_files(ROSTER[job.contender].copy, Index.load(job.index)))
 
 
 def _take(feed: Feed, batches: Any, *, pairs: int = 0, seconds: float = 0.0, count: int = 0) -> tuple[int, int]:

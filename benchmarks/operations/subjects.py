@@ -215,7 +215,7 @@ def _restore(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
     else:
         named = {"raw": raw, "records": records, "swaps": swaps}
         inputs, reference = {name: clock.asarray(array) for name, array in named.items()}, on_host
-        run = partial(finish_batch, inputs, recipe=Restoration(case.crop, Swap(case.iterations)), seed=0)
+        run = partial(finish_batch, inputs, recipe=Restoration(case.crop, Swap(case.iterations, case.patch)), seed=0)
 
     part = compared(case, clock)
 

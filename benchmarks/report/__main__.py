@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contenders.roster import CACHED
+from benchmarks.contenders.roster import CACHED, counterparts
 from benchmarks.kernels import OPS
 from benchmarks.measure import results
 from benchmarks.report import breakdown, charts
@@ -50,6 +50,8 @@ def newest(found: Sequence[Result]) -> list[Result]:
         place = [result["device"], result["environment"]["machine"], workload.get("name", ""), data.get("source", "")]
         if result["kind"] == "kernels":
             place.append(result["environment"]["date"])
+        if result["kind"] == "training" and result["settings"].get("packed"):
+            place.append("packed")
         if result["kind"] == "breakdown":
             place += [str(result["settings"][name]) for name in ("device", "cache", "no_kernels")]
         latest[(result["kind"], *place)] = result
@@ -98,7 +100,11 @@ def _heading(result: Result) -> str:
     lines = [f"**{what}**", "", f"{where}, {about['cores']} cores; {about['date'][:10]}, `{result['command']}`"]
     if data:
         volumes = f"{data['volumes']} volumes ({data['source']}), {data['file_bytes'] / data['volumes'] / 1e6:.1f} MB"
-        lines[-1] += f"; {volumes} a file, packed {data['ratio']:.1f} : 1"
+        lines[-1] += f"; {volumes} a file, compressed {data['ratio']:.1f} : 1"
+        copies = data.get("copies_bytes", {}).items()
+        lines[-1] += "".join(f"; {kind} {size / data['volumes'] / 1e6:.1f} MB" for kind, size in copies)
+    if result["kind"] == "training" and result["settings"].get("packed"):
+        lines[-1] += "; trained on packed volumes"
     return "\n".join(lines)
 
 
@@ -110,7 +116,15 @@ def _loader(result: Result) -> Iterator[str]:
     for row in result["rows"]:
         rows.setdefault(row["label"], {})[row.get("workers")] = row
     names = [f"{count} worker{'s' * (count != 1)}" for count in workers]
-    columns = ("of igzip", "of igzip, stopping early", "ours ÷ it", "CPU ms a pair", "memory", "GPU memory")
+    columns = (
+        "of igzip",
+        "of igzip, stopping early",
+        "ours ÷ it",
+        "packed ÷ it",
+        "CPU ms a pair",
+        "memory",
+        "GPU memory",
+    )
     yield _line("", *names, *columns, "swap")
     yield _line("---", *["---:"] * (len(names) + len(columns)), "---")
     for label, own in rows.items():
@@ -127,15 +141,16 @@ def _loader(result: Result) -> Iterator[str]:
 
 
 def _comparisons(result: Result, row: Result, workers: int) -> Iterator[str]:
-    """Yield a row's shares of the two limits, and how many times as fast we are: cached if it is."""
+    """Yield a row's shares of the two limits, and how many times as fast we are: as its kind, and on packed volumes."""
     rate = row["summary"]["pairs_per_s"]["median"]
     cached = row["contender"] in CACHED
     for name in ("igzip", "igzip-needed"):
         limit = _median(result, name, workers)
         yield "–" if cached or not limit else f"{rate / limit:.2f}"
-    names = ("ours-gpu", "ours-host", "ours-processes") if cached else ("ours-loader",)
-    ours = max((_median(result, name, workers) or 0.0 for name in names), default=0.0)
-    yield f"{ours / rate:.1f}" if ours and row["role"] == "peer" else "–"
+    peer, ours = row["role"] == "peer", row["role"] == "ours"
+    for names in (counterparts(row["contender"]) if peer else (), () if ours else ("ours-packed",)):
+        best = max((_median(result, name, workers) or 0.0 for name in names), default=0.0)
+        yield f"{best / rate:.1f}" if best else "–"
 
 
 def _costs(summary: dict[str, dict[str, float]]) -> Iterator[str]:

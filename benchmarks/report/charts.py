@@ -12,13 +12,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from benchmarks.contenders.roster import CACHED, ROSTER
+from benchmarks.contenders.roster import CACHED, COLD, PREPARED, ROSTER
 
 Result = dict[str, Any]
 
-_COLOURS = {"limit": ("#8a8a8a",), "ours": ("#0b6e4f", "#3a9d6f", "#74c69d", "#a3d9b8", "#cdebd8"),
-            "peer": ("#b5431f", "#d98324", "#8e5ea2", "#c49bb8")}  # fmt: skip
-"""By role: what is ours in greens, the others in warm colours."""
+_COLOURS = {
+    "limit": ("#8a8a8a",),
+    "ours": ("#0b6e4f", "#3a9d6f", "#74c69d", "#a3d9b8", "#cdebd8", "#1d6fa5", "#7fb2d6", "#5b7c6b"),
+    "peer": ("#b5431f", "#d98324", "#8e5ea2", "#c49bb8", "#e0b03a", "#7a2e2e", "#d4708a", "#a67c52"),
+}
+"""By role: what is ours in greens and blues, the others in warm colours."""
 
 _PANEL = (5.2, 3.9)
 """Inches."""
@@ -100,11 +103,12 @@ def _legend(figure: Figure) -> None:
 
 
 def _cold(result: Result) -> list[tuple[str, str, float]]:
-    """Return label, colour and share of igzip alone of each cold contender at the most cores; none without igzip."""
+    """Return label, colour and share of igzip alone of who inflates whole files, at the most cores; none without it."""
     last = [(label, colour, rows[-1]) for label, colour, rows in _by_contender(result)]
     rates = {row["contender"]: row["summary"]["pairs_per_s"]["median"] for _, _, row in last}
     limit = rates.get("igzip-needed")
-    cold = [(label, colour, row) for label, colour, row in last if row["contender"] not in CACHED]
+    others = CACHED | PREPARED | COLD
+    cold = [(label, colour, row) for label, colour, row in last if row["contender"] not in others]
     cold = [(label, colour, row) for label, colour, row in cold if row["role"] != "limit" and limit]
     return [(label, colour, rates[row["contender"]] / limit) for label, colour, row in cold]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import os
 import sys
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -30,13 +29,16 @@ PHANTOM_SEED = 0
 _PATTERNS = {"nifti": "**/*.nii*", "png": "**/*.png"}
 
 
-def find_volumes(workload: Workload, count: int, data: Path | None = None, folder: Path = FOLDER) -> Index:
+def find_volumes(
+    workload: Workload, count: int | None = None, data: Path | None = None, folder: Path = FOLDER
+) -> Index:
     """Return the index of `count` one-channel volumes or images that are at least as large as the workload's crop.
 
     Parameters
     ----------
     workload : Workload
-    count : int
+    count : int, optional
+        The workload's without it.
     data : path, optional
         A folder of them; synthetic ones of the workload's shape are made where none is given.
     folder : path
@@ -47,6 +49,7 @@ def find_volumes(workload: Workload, count: int, data: Path | None = None, folde
     ValueError
         If no volume of `data` fits.
     """
+    count = workload.volumes if count is None else count
     if count < 1:
         raise ValueError(f"volumes: wanted at least 1, got {count}")
     pattern: str | list[str]
@@ -111,15 +114,6 @@ def make_volumes(folder: Path, shape: Triple, modality: Modality, count: int) ->
 def files_of(index: Index) -> list[Path]:
     """Return the files that hold the voxels, each once."""
     return sorted({index.root / volume.data for case in index.cases for volume in case.volumes})
-
-
-def read_once(paths: Iterable[Path]) -> None:
-    """Read every file, so that what follows finds it in the page cache."""
-    block = bytearray(1 << 20)
-    for path in paths:
-        with open(path, "rb", buffering=0) as file:
-            while file.readinto(block):
-                continue
 
 
 def describe(index: Index, data: Path | None) -> dict[str, Any]:

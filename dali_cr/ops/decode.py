@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops import launch
-from dali_cr.ops.compiled import compiled
 from dali_cr.ops.cpu.elementary import flushed, half_bits
 from dali_cr.ops.record import BIG_ENDIAN, IN_ARENA, KEEP, RECORD, RECORD_WORDS, Affine
+from dali_cr.system.compiled import compiled
 from dali_cr.volume.geometry import DTYPES, Triple
 
 _TINY = np.finfo(np.float32).tiny

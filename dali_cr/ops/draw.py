@@ -24,8 +24,8 @@ import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.ops import launch
-from dali_cr.ops.compiled import compiled
 from dali_cr.ops.cpu.philox import below, draw_pair, unit
+from dali_cr.system.compiled import compiled
 from dali_cr.volume.geometry import Triple
 
 Swaps = npt.NDArray[np.int32]

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops import launch
-from dali_cr.ops.compiled import compiled
 from dali_cr.ops.swap import ELEMENTS, INT_LIMIT, Swaps, place_of
+from dali_cr.system.compiled import compiled
 
 _SOURCES = ("boxes.cuh", "erase.cu")
 _THREADS = 256

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.ops.compiled import compiled
+from dali_cr.system.compiled import compiled
 from dali_cr.volume.geometry import DTYPES, Triple
 
 Words = npt.NDArray[np.int64]

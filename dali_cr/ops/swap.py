@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops import launch
-from dali_cr.ops.compiled import compiled
+from dali_cr.system.compiled import compiled
 
 Swaps = npt.NDArray[np.int32]
 

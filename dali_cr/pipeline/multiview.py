@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops.blur import blur, blur_ref
-from dali_cr.ops.compiled import compiled
 from dali_cr.ops.cpu.interpolate import interpolate
 from dali_cr.ops.decode import Floats, decode_line, lie_of
 from dali_cr.ops.gamma import gamma, gamma_ref
@@ -23,6 +22,7 @@ from dali_cr.pipeline.samples import Arrays, Lie, Templates
 from dali_cr.plan.plans import Planner, Plans, ViewPlans
 from dali_cr.plan.swaps import SwapSampler
 from dali_cr.recipe.views import GLOBALS, Views
+from dali_cr.system.compiled import compiled
 from dali_cr.system.scratch import scratch
 from dali_cr.volume.geometry import Triple
 
@@ -70,7 +70,7 @@ class MultiView:
         """Decode the box of sample i once and gather all its views, in one compiled call."""
         assert isinstance(plans, ViewPlans)
         recipe = self.recipe
-        box = scratch("decoded", 4 * raw.size).view(np.float32)
+        box = np.frombuffer(scratch("decoded", 4 * raw.size), np.float32)
         first = plans.boxes[i, 0].astype(np.float64)
         lines = out["target"][i].reshape(-1), out["local"][i].reshape(-1)
         shapes = recipe.shape, recipe.local_shape, self._channels, channel

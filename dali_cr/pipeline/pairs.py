@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops import launch
-from dali_cr.ops.compiled import compiled
 from dali_cr.ops.decode import decode_channel, decode_line, decode_volume, fill_values, lie_of, stored_dtype
 from dali_cr.ops.erase import erase_in_place, erase_line
 from dali_cr.ops.gather import gather_box, gather_crops
@@ -19,6 +18,7 @@ from dali_cr.pipeline.samples import Arrays, Lie, Templates
 from dali_cr.plan.masks import make_sampler
 from dali_cr.plan.plans import Planner, Plans
 from dali_cr.recipe.restoration import Restoration
+from dali_cr.system.compiled import compiled
 from dali_cr.system.scratch import scratch
 from dali_cr.volume.geometry import Triple
 
@@ -72,9 +72,9 @@ class Pairs:
             corner = tuple(edge - n - max(0, -o) if flip else max(0, -o) for o, flip, edge, n in sides)
             _restore(*lie_of(flipped, affine), corner, *rest)
             return
-        decoded = scratch("decoded", 4 * raw.size).view(np.float32).reshape(raw.shape)
+        decoded = np.frombuffer(scratch("decoded", 4 * raw.size), np.float32).reshape(raw.shape)
         decode_channel(raw, affine, decoded)
-        single = target if target.dtype == np.float32 else scratch("single", 4 * target.size).view(np.float32)
+        single = target if target.dtype == np.float32 else np.frombuffer(scratch("single", 4 * target.size), np.float32)
         single = single.reshape(self.recipe.crop)
         first = plans.boxes[i, 0].tolist()
         gather_box(decoded, first, affine.fill, plans.matrices[i, 0], plans.offsets[i, 0], single, held=True)

@@ -5,6 +5,8 @@ Where the GPU keeps volumes, the first batch that reads a volume brings the whol
 
 from __future__ import annotations
 
+import math
+import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ from dali_cr.plan.plans import Plans
 from dali_cr.plan.stream import Stream
 from dali_cr.read.boxes import read_boxes
 from dali_cr.read.gpu_cache import Arena, Upload, frame_bytes, padded
+from dali_cr.read.packed import is_direct, read_box
+from dali_cr.volume.geometry import Triple
 
 _MOST_ARRAYS = 65535
 """That a kernel writes in one launch: the y axis of its grid is no longer."""
@@ -114,6 +118,7 @@ class RawSource(Source[RawBatch]):
         self._buffers = Buffers(allocate)
         self._sent: deque[tuple[Memory, tuple[Upload, ...]]] = deque()
         self._reading: deque[tuple[Any, Bytes]] = deque()
+        self._looking = threading.Lock()  # several threads prepare batches
 
     def placeholder(self) -> Arrays:
         """Return records without voxels, and numbers that change nothing."""
@@ -152,7 +157,13 @@ class RawSource(Source[RawBatch]):
         boxes = {i: window.as_box(plans.boxes[i]) for i in group}
         whole = any((i, c) in batch.uploads for i in group for c in waiting)
         start, stop = ((0, 0, 0), case.shape) if whole else window.around(boxes.values())
-        for channel, _, read in read_boxes(self.cache, index.root, case, start, stop, waiting):
+        # Bricks are decompressed to where they are wanted; a copy would cost half as much again.
+        direct = {c for c in waiting if not whole and len(group) == 1 and is_direct(case.volumes[c])}
+        for channel in direct:
+            i, first = group[0], int(batch.starts[group[0], channel])
+            size = box_bytes(start, stop, case.volumes[channel].geometry.itemsize)
+            read_box(case.volumes[channel], index.root, start, stop, raw[i, first : first + size])
+        for channel, _, read in read_boxes(self.cache, index.root, case, start, stop, waiting - direct):
             for i, box in boxes.items():
                 first = int(batch.starts[i, channel])
                 if (i, channel) in batch.uploads:
@@ -227,8 +238,7 @@ class RawSource(Source[RawBatch]):
                 uploads[i, c] = Upload(slot[0], i, start, slot[1], geometry.voxels * geometry.itemsize)
                 size = frame_bytes(geometry)
             else:
-                low, high = plans.boxes[i]
-                size = padded(int((high - low).prod()) * geometry.itemsize)
+                size = padded(box_bytes(*window.as_box(plans.boxes[i]), geometry.itemsize))
             ends[i] = start + size
             longest = max(longest, ends[i])
         return starts, uploads, longest
@@ -240,8 +250,9 @@ class RawSource(Source[RawBatch]):
         size = size_of(sections)
         if not self.whole:
             return Memory(sections, cut(self._buffers.lend(size), sections))
-        while self._reading and (self._reading[0][0] is None or self._reading[0][0].done):
-            self._buffers.give(self._reading.popleft()[1])
+        with self._looking:
+            while self._reading and (self._reading[0][0] is None or self._reading[0][0].done):
+                self._buffers.give(self._reading.popleft()[1])
         buffer = self._buffers.take(size)
         return Memory(sections, cut(buffer, sections), buffer)
 
@@ -254,3 +265,8 @@ class RawSource(Source[RawBatch]):
             if batch.memory.buffer is not None:
                 self._buffers.give(batch.memory.buffer)
             raise
+
+
+def box_bytes(start: Triple, stop: Triple, itemsize: int) -> int:
+    """Return the bytes of a box's voxels."""
+    return itemsize * math.prod(b - a for a, b in zip(start, stop, strict=True))

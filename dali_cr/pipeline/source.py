@@ -9,6 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from typing import Generic, TypeVar
 
@@ -24,6 +25,9 @@ from dali_cr.read.normalize import check_range
 from dali_cr.volume.geometry import VolumeError
 
 _log = logging.getLogger(__name__)
+
+
+_MOST_AHEAD = 8
 
 
 class Progress:
@@ -113,8 +117,9 @@ class Source(ABC, Generic[AnyBatch]):
         Which sample numbers batch k has.
     threads : int, optional
         As many as this process may use cores, without it.
-    lookahead : int
-        Batches that are being made beyond the one asked for.
+    lookahead : int, optional
+        Batches that are being made beyond the one asked for; without it 2, or more where two batches have fewer
+        samples than keep all threads busy.
     on_error : "raise" or "skip"
         What follows when a file cannot be read: the error, or the sample numbers are drawn again from other cases.
     cache : Cache, optional
@@ -141,7 +146,7 @@ class Source(ABC, Generic[AnyBatch]):
         stream: Stream,
         *,
         threads: int | None = None,
-        lookahead: int = 2,
+        lookahead: int | None = None,
         on_error: str = "raise",
         cache: Cache | None = None,
         timeout: float = 600.0,
@@ -151,6 +156,8 @@ class Source(ABC, Generic[AnyBatch]):
             raise ValueError(f"timeout: expected a number of seconds above 0, got {timeout!r}")
         if isinstance(self.threads, bool) or not isinstance(self.threads, int) or self.threads < 1:
             raise ValueError(f"threads: expected an integer of at least 1, got {threads!r}")
+        if lookahead is None:
+            lookahead = min(max(2, -(-2 * self.threads // stream.batch_size)), _MOST_AHEAD)
         if lookahead < 0:
             raise ValueError(f"lookahead: expected at least 0, got {lookahead}")
         if on_error not in ("raise", "skip"):
@@ -160,7 +167,8 @@ class Source(ABC, Generic[AnyBatch]):
         self.broken: dict[int, str] = {}
         self.cache, self._timeout = cache or Cache(()), timeout
         self._skip, self._lookahead = on_error == "skip", lookahead
-        self._pool = Threads(self.threads, "dali_cr")
+        # One thread plans: where nothing has to be read, many would only wait for one another's interpreter lock.
+        self._planning, self._pool = Threads(1, "dali_cr-plan"), Threads(self.threads, "dali_cr")
         self._begun: dict[int, Begun[AnyBatch]] = {}
 
     def batch(self, k: int) -> Arrays:
@@ -179,7 +187,7 @@ class Source(ABC, Generic[AnyBatch]):
         for ahead in range(k, k + self._lookahead + 1):
             numbers = self.stream.numbers(ahead)
             if ahead not in self._begun and numbers.size:
-                self._begun[ahead] = Begun(ahead, numbers, self._pool.submit(self._start, numbers))
+                self._begun[ahead] = Begun(ahead, numbers, self._planning.submit(self._start, numbers))
         return self._begun.pop(k, None)
 
     def finish(self, begun: Begun[AnyBatch]) -> AnyBatch:
@@ -198,7 +206,7 @@ class Source(ABC, Generic[AnyBatch]):
                 if not self._skip:
                     raise error.cause from error.cause.__cause__
                 self.broken[error.case] = str(error.cause)
-                future = self._pool.submit(self._start, begun.numbers)
+                future = self._planning.submit(self._start, begun.numbers)
 
     def seek(self, number: int, asked: int) -> int:
         """Go on from another sample number, with the first batch that is not begun yet.
@@ -220,17 +228,23 @@ class Source(ABC, Generic[AnyBatch]):
 
     def close(self) -> None:
         """Stop the threads; one that hangs is left behind."""
-        if not self._pool.close():
+        if not (self._planning.close() & self._pool.close()):
             _log.warning("a thread that reads hangs and is left behind")
 
     def _start(self, numbers: npt.NDArray[np.int64]) -> AnyBatch:
         """Plan a batch and have its samples made: by this thread if nothing must be read, else by all of them."""
         batch = self.prepare(numbers)
-        groups = [list(group) for _, group in groupby(self.unread(batch), key=lambda i: batch.plans.cases[i])]
+        groups = [list(group) for _, group in groupby(self.unread(batch), key=partial(self._read_with, batch.plans))]
         batch.progress = Progress(groups)
         for _ in range(min(self.threads, len(groups))):
             self._pool.submit(self._work, batch)
         return batch
+
+    def _read_with(self, plans: Plans, i: int) -> tuple[int, int]:
+        """Return what samples have in common that are made from one read: their case, unless it is in bricks."""
+        case = int(plans.cases[i])
+        packed = all(volume.packed for volume in self.planner.index.cases[case].volumes)
+        return case, i if packed else -1
 
     def _work(self, batch: AnyBatch) -> None:
         """Make samples of a batch as long as there are any."""

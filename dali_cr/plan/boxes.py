@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr import rng
-from dali_cr.ops.compiled import compiled
 from dali_cr.ops.cpu.philox import below, draw_pair
+from dali_cr.system.compiled import compiled
 from dali_cr.volume.geometry import Triple
 
 Flags = npt.NDArray[np.bool_]

@@ -10,17 +10,16 @@ import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.index.cases import Index, refuse_empty
-from dali_cr.ops.compiled import compiled
 from dali_cr.ops.cpu.philox import draw_pair, fill_words
 from dali_cr.plan.boxes import Flags, Floats, Ints, find_reach
 from dali_cr.plan.foreground import EDGES, LENGTHS, ORIGIN_WORDS, SHAPE, Foreground, Sums, draw_origin, table_of
 from dali_cr.plan.masks import make_sampler
 from dali_cr.plan.order import Order
 from dali_cr.plan.plans import Plans, Sampler
-from dali_cr.plan.sample import SamplePlan
 from dali_cr.plan.window import shape_at
 from dali_cr.recipe.checks import AXES
 from dali_cr.recipe.restoration import Restoration
+from dali_cr.system.compiled import compiled
 
 _ORIGIN, _FLIP = int(rng.Purpose.ORIGIN), int(rng.Purpose.FLIP)
 
@@ -132,10 +131,6 @@ class CropPlanner:
             matrices=drawn.matrices if resampled else None,
             offsets=drawn.offsets if resampled else None,
         )
-
-    def draw(self, numbers: npt.ArrayLike, broken: Collection[int] = ()) -> list[SamplePlan]:
-        """Plan samples; `plan` as a list."""
-        return list(self.plan(numbers, broken))
 
 
 _NOWHERE = np.empty(0, np.int64)

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from dali_cr.index.cases import Index
 from dali_cr.index.values.statistics import cell_edge
-from dali_cr.ops.compiled import compiled
 from dali_cr.ops.cpu.philox import below, unit
 from dali_cr.plan.boxes import Floats, Ints, room
+from dali_cr.system.compiled import compiled
 
 ORIGIN_WORDS = 6
 """Random words for an origin: whether in the foreground, which cell, three positions, one unused."""

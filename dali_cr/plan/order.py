@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.index.cases import Index
-from dali_cr.ops.compiled import compiled
 from dali_cr.ops.cpu.philox import draw_pair
 from dali_cr.recipe.slices import Slices
+from dali_cr.system.compiled import compiled
 from dali_cr.volume.geometry import VolumeError
 
 Ints = npt.NDArray[np.int64]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.index.cases import Index
 from dali_cr.volume.geometry import Triple
 
 Numbers = tuple[float, float, float]
@@ -116,29 +114,6 @@ class SamplePlan:
     def mask(self) -> npt.NDArray[np.int32]:
         """The first view's."""
         return self.views[0].mask
-
-
-class Planner(Protocol):
-    """Plans samples of one index by one recipe from one seed.
-
-    Attributes
-    ----------
-    index : Index
-        Whose cases the plans name.
-    recipe : Restoration or Views
-    seed : int
-    """
-
-    index: Index
-    recipe: Any
-    seed: int
-
-    @property
-    def epoch_length(self) -> int:
-        """Samples in an epoch."""
-
-    def draw(self, numbers: npt.ArrayLike, broken: Collection[int] = ()) -> list[SamplePlan]:
-        """Plan samples; those of broken cases are drawn again from other cases."""
 
 
 def views_of(plan: SamplePlan) -> tuple[AffineView, ...]:

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.index.cases import Index, refuse_empty
-from dali_cr.ops.compiled import compiled
 from dali_cr.ops.cpu.philox import below, fill_words, unit
 from dali_cr.plan.boxes import (
     ROUNDS,
@@ -27,11 +26,11 @@ from dali_cr.plan.boxes import (
 from dali_cr.plan.foreground import LENGTHS, ORIGIN_WORDS, SHAPE, Foreground, Sums, draw_origin, table_of
 from dali_cr.plan.order import Order
 from dali_cr.plan.plans import Sampler, ViewPlans
-from dali_cr.plan.sample import SamplePlan
 from dali_cr.plan.swaps import SwapSampler
 from dali_cr.plan.window import shape_at
 from dali_cr.recipe.checks import AXES
 from dali_cr.recipe.views import GLOBALS, Views
+from dali_cr.system.compiled import compiled
 
 Singles = npt.NDArray[np.float32]
 Words = npt.NDArray[np.uint64]
@@ -133,13 +132,7 @@ class ViewPlanner:
         _draw(np.uint64(self.seed), n, cases, self._choices, self._table, self._factors, sums, *words, box, drawn)
         # By the C library, one at a time: the results of NumPy's loops depend on the length of the array.
         drawn.intensities[..., 4] = _each(math.exp, drawn.logs)
-        radians = drawn.angles * (math.pi / 180)
-        cosines, sines = _each(math.cos, radians), _each(math.sin, radians)
-        matrices, offsets, boxes = np.empty((*radians.shape, 3)), np.empty(radians.shape), np.empty((len(n), 2, 3), int)
-        maps = matrices, offsets, boxes
-        _map(cases, drawn, cosines, sines, self._views, self._table, self._units, self._spacing, box, maps)
-        for array in (matrices, offsets):
-            array.flags.writeable = False
+        matrices, offsets, boxes = self._map(cases, drawn, box)
         return ViewPlans(
             index=self.index,
             sampler=self.sampler,
@@ -159,9 +152,15 @@ class ViewPlanner:
             intensities=drawn.intensities,
         )
 
-    def draw(self, numbers: npt.ArrayLike, broken: Collection[int] = ()) -> list[SamplePlan]:
-        """Plan samples; `plan` as a list."""
-        return list(self.plan(numbers, broken))
+    def _map(self, cases: Ints, drawn: Drawn, box: Ints) -> tuple[Floats, Floats, Ints]:
+        """Return the maps of views and the boxes of their volumes that samples are made from."""
+        radians = drawn.angles * (math.pi / 180)
+        cosines, sines = _each(math.cos, radians), _each(math.sin, radians)
+        out = np.empty((*radians.shape, 3)), np.empty(radians.shape), np.empty((len(cases), 2, 3), np.int64)
+        _map(cases, drawn, cosines, sines, self._views, self._table, self._units, self._spacing, box, out)
+        for array in out[:2]:
+            array.flags.writeable = False
+        return out
 
 
 def _choices(recipe: Views) -> Choices:

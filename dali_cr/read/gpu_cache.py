@@ -64,9 +64,9 @@ class Arena:
         sizes: list[int] = []
         for volume in (volume for case in index.cases for volume in case.volumes):
             # Of the same content in two files one copy is kept.
-            if numbers.setdefault((volume.sha256, volume.frame), len(sizes)) == len(sizes):
+            if numbers.setdefault((volume.cache_key, volume.frame), len(sizes)) == len(sizes):
                 sizes.append(frame_bytes(volume.geometry))
-        rows = [[numbers[volume.sha256, volume.frame] for volume in case.volumes] for case in index.cases]
+        rows = [[numbers[volume.cache_key, volume.frame] for volume in case.volumes] for case in index.cases]
         self.budget = budget
         self._volumes, self._sizes = np.array(rows, np.int64).reshape(len(index), -1), sizes
         self._size = int(min(budget, sum(sizes)))

@@ -164,7 +164,7 @@ def test_a_loader_without_caches_is_named(monkeypatch):
 def test_every_repeat_lets_everybody_take_turns(tiny, tmp_path):
     options = loader.parse([*tiny, "--workers", "0", "1", "--repeats", "2", "--only", "igzip", "ours-loader", "plain"])
     index = find_volumes(TINY, 1, None, tmp_path)
-    jobs = loader.plan(index, TINY, options, tmp_path)
+    jobs = loader.plan(index, {}, TINY, options, tmp_path)
     turn = [("igzip", 0), ("plain", 0), ("igzip", 1), ("ours-loader", 1), ("plain", 1)]
     assert [(job.contender, job.workers) for job in jobs] == turn * 2
     assert [job.seed for job in jobs] == [0] * 5 + [1] * 5
@@ -175,7 +175,7 @@ def test_every_repeat_lets_everybody_take_turns(tiny, tmp_path):
 def test_on_a_gpu_ours_share_a_process(tiny, tmp_path):
     names = ["ours-loader", "ours-gpu", "plain"]
     options = loader.parse([*tiny, "--device", "cuda", "--workers", "1", "2", "--repeats", "2", "--only", *names])
-    jobs = loader.plan(find_volumes(TINY, 1, None, tmp_path), TINY, options, tmp_path)
+    jobs = loader.plan(find_volumes(TINY, 1, None, tmp_path), {}, TINY, options, tmp_path)
     groups = [[(job.contender, job.workers, job.seed) for job in group] for group in loader.in_processes(jobs)]
     ours = [[("ours-loader", w, 0), ("ours-gpu", w, 0), ("ours-loader", w, 1), ("ours-gpu", w, 1)] for w in (1, 2)]
     plain = [[("plain", w, seed)] for seed in (0, 1) for w in (1, 2)]

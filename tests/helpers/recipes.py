@@ -139,8 +139,12 @@ def emulated_source(
 
 
 def loader(index: dali_cr.Index, recipe: Any, **options: Any) -> dali_cr.Loader:
-    """Return a loader with seed 5 and four samples a batch."""
-    return dali_cr.Loader(index, recipe, **{"batch_size": 4, "device": "cpu", "seed": 5, **options})
+    """Return a loader with `OPTIONS`, where no others are given."""
+    return dali_cr.Loader(index, recipe, **(OPTIONS | options))
+
+
+OPTIONS: dict[str, Any] = {"batch_size": 4, "device": "cpu", "seed": 5}
+"""The fixture `each_device` changes the device."""
 
 
 def samples(stream: dali_cr.Loader, steps: int | None = None) -> dict[int, bytes]:

@@ -128,7 +128,7 @@ def hash_plans(indexes: Indexes, name: str, broken: tuple[int, ...] = ()) -> str
     """Return the hash of plans of a recipe; numbers that went through libm are rounded."""
     planner = make_samples(indexes[RECIPES[name][0]], RECIPES[name][1], SEED).planner
     values: list[Any] = []
-    for plan in planner.draw(PLANNED, broken):
+    for plan in planner.plan(PLANNED, broken):
         values += [np.array([plan.number, plan.case, plan.attempt], np.int64), list(plan.path.encode())]
         values += [plan.mask] if len(plan.mask) else []
         for view in plan.views:

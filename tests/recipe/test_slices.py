@@ -67,7 +67,7 @@ def test_an_epoch_has_every_slice_once(holes: dali_cr.Index, axis: str, every: i
         return
     planner = CropPlanner(holes, recipe, 7)
     assert planner.epoch_length == len(wanted)
-    epochs = [visited(planner.draw(np.arange(len(wanted)) + e * len(wanted))) for e in range(3)]
+    epochs = [visited(list(planner.plan(np.arange(len(wanted)) + e * len(wanted)))) for e in range(3)]
     assert all(len(epoch) == len(set(epoch)) and set(epoch) == wanted for epoch in epochs)
     assert len(wanted) < 5 or len(set(map(tuple, epochs))) == 3
 
@@ -76,8 +76,8 @@ def test_an_epoch_has_every_slice_once(holes: dali_cr.Index, axis: str, every: i
 def test_runs_are_of_one_volume_and_each_slice_comes_once(mixed_index: dali_cr.Index, run: int) -> None:
     planner = CropPlanner(mixed_index, recipe_of(crops_per_volume=run), 1)
     length = planner.epoch_length
-    epochs = [visited(planner.draw(np.arange(length) + e * length)) for e in range(2)]
-    assert set(epochs[0]) == set(visited(CropPlanner(mixed_index, recipe_of(), 1).draw(np.arange(length))))
+    epochs = [visited(list(planner.plan(np.arange(length) + e * length))) for e in range(2)]
+    assert set(epochs[0]) == set(visited(list(CropPlanner(mixed_index, recipe_of(), 1).plan(np.arange(length)))))
     for epoch in epochs:
         assert len(set(epoch)) == length
         cases = [case for case, _ in epoch]
@@ -232,7 +232,7 @@ def test_resumes(holes: dali_cr.Index, known: tuple[dali_cr.Restoration, dict[in
 def test_skipping_draws_slices_of_other_cases(holes: dali_cr.Index, run: int) -> None:
     planner = CropPlanner(holes, recipe_of(crops_per_volume=run), 0)
     numbers = np.arange(100)
-    whole, redrawn = planner.draw(numbers), planner.draw(numbers, {1, 2})
+    whole, redrawn = list(planner.plan(numbers)), list(planner.plan(numbers, {1, 2}))
     filled = [mask.any((1, 2)) for mask in masks(holes)]
     for before, after in zip(whole, redrawn, strict=True):
         assert after.case not in (1, 2)
@@ -241,27 +241,27 @@ def test_skipping_draws_slices_of_other_cases(holes: dali_cr.Index, run: int) ->
         if not after.attempt:
             assert visited([before]) == visited([after])
     with pytest.raises(dali_cr.VolumeError, match="none of its 4 cases"):
-        planner.draw([0], range(4))
+        list(planner.plan([0], range(4)))
 
 
 def test_flips_are_of_the_volumes_axes(mixed_index: dali_cr.Index) -> None:
     """Left and right change places only where W is flipped: never in a slice across W."""
     for axis, allowed in (("D", (0, 0, 1)), ("H", (0, 0, 1)), ("W", (1, 0, 0))):
-        plans = CropPlanner(mixed_index, recipe_of(axis, flips=("W",)), 0).draw(np.arange(200))
+        plans = CropPlanner(mixed_index, recipe_of(axis, flips=("W",)), 0).plan(np.arange(200))
         assert tuple(np.array([plan.flips for plan in plans]).any(0)) == tuple(map(bool, allowed))
 
 
 def test_foreground_lies_in_the_slice(holes: dali_cr.Index) -> None:
     recipe = replace(recipe_of("D", foreground=1.0), crop=(1, 4, 4), swap=dali_cr.Swap(1, 1))
     filled = masks(holes)
-    for plan in CropPlanner(holes, recipe, 0).draw(np.arange(200)):
+    for plan in list(CropPlanner(holes, recipe, 0).plan(np.arange(200))):
         number, row, column = plan.origin
         around = filled[plan.case][number, max(0, row) : row + 5, max(0, column) : column + 5]
         assert around.any()
 
 
 def test_an_empty_slice_has_crops_anywhere(holes: dali_cr.Index) -> None:
-    plans = CropPlanner(holes, recipe_of("D", skip_empty=False, foreground=1.0), 0).draw(np.arange(300))
+    plans = list(CropPlanner(holes, recipe_of("D", skip_empty=False, foreground=1.0), 0).plan(np.arange(300)))
     assert len({plan.origin for plan in plans}) > 100
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dali_cr.ops.compiled import compiled
+from dali_cr.system.compiled import compiled
 
 _LOG2 = (1.442695, -0.72134733, 0.48089853, -0.36069655, 0.28855255, -0.23960812, 0.20485765, -0.19138838, 0.18476033,
          -0.10749789)  # fmt: skip

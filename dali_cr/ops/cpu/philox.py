@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr import rng
-from dali_cr.ops.compiled import compiled
+from dali_cr.system.compiled import compiled
 
 _ROUNDS = rng.ROUNDS
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
@@ -79,5 +79,5 @@ def below(word: np.uint64, bound: int) -> int:
 
 @compiled
 def unit(word: np.uint64) -> float:
-    """Return a word as a float64 uniform over [0, 1), as `dali_cr.rng.unit` does."""
+    """Return a word as a float64 uniform over [0, 1), in steps of 2**-53."""
     return (word >> _SPARE_BITS) * _UNIT

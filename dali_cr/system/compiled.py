@@ -27,6 +27,8 @@ from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 
+from dali_cr.system.external import External
+
 R = TypeVar("R")
 
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
@@ -71,6 +73,8 @@ class Compiled(Generic[R]):
 
                 dispatcher = numba.njit(**OPTIONS, **_NO_C)(self.function)
                 if dispatcher is not self.function:
+                    for external in _externals(self.function, set()):
+                        external.link()
                     dispatcher._cache = _Cache(self.function)
                 self._dispatcher = dispatcher
             return self._dispatcher
@@ -97,8 +101,8 @@ def compiled(function: Callable[..., R]) -> Compiled[R]:
     Parameters
     ----------
     function : callable
-        Whatever it takes from its module is part of the cache's key: other compiled functions, numbers, and tuples and
-        arrays of them.
+        Whatever it takes from its module is part of the cache's key: other compiled functions, C functions, numbers,
+        and tuples and arrays of them.
 
     Returns
     -------
@@ -144,18 +148,35 @@ def _parts(function: FunctionType, seen: set[FunctionType]) -> Iterator[bytes]:
     seen.add(function)
     yield f"{function.__module__}.{function.__qualname__}".encode()  # machine code imports its module by name
     yield Path(inspect.getfile(function)).read_bytes()
+    for name, value in _used(function):
+        if isinstance(value, Compiled):
+            yield from _parts(value.function, seen)
+        elif isinstance(value, External):
+            yield repr(value).encode()
+        elif not (isinstance(value, ModuleType) and value.__name__ in _LIBRARIES):
+            yield f"{name} = ".encode() + _constant(name, value, function)
+
+
+def _externals(function: FunctionType, seen: set[FunctionType]) -> Iterator[External]:
+    """Yield the C functions that a function and its callees call."""
+    if function in seen:
+        return
+    seen.add(function)
+    for _, value in _used(function):
+        if isinstance(value, Compiled):
+            yield from _externals(value.function, seen)
+        elif isinstance(value, External):
+            yield value
+
+
+def _used(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """Yield what a function takes from around it, by name."""
     free = inspect.getclosurevars(function).nonlocals
     for name in sorted({*_names(function.__code__), *free}):
         if name in free:
-            value = free[name]
+            yield name, free[name]
         elif name in function.__globals__:
-            value = function.__globals__[name]
-        else:
-            continue
-        if isinstance(value, Compiled):
-            yield from _parts(value.function, seen)
-        elif not (isinstance(value, ModuleType) and value.__name__ in _LIBRARIES):
-            yield f"{name} = ".encode() + _constant(name, value, function)
+            yield name, function.__globals__[name]
 
 
 def _names(code: CodeType) -> Iterator[str]:
@@ -173,7 +194,7 @@ def _constant(name: str, value: Any, function: FunctionType) -> bytes:
     if all(isinstance(one, (bool, int, float, str, np.generic)) for one in flat):
         return repr([(type(one).__name__, one) for one in flat]).encode()
     raise TypeError(
-        f"{function.__qualname__}: wanted compiled functions, numbers, and tuples and arrays of them, "
+        f"{function.__qualname__}: expected compiled or C functions, numbers, and tuples and arrays of them, "
         f"got {name} of type {type(value).__name__}"
     )
 

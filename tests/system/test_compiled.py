@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import re
@@ -15,12 +16,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dali_cr.ops import blur, compiled, decode, draw, erase, gamma, noise, swap, zscore
-from dali_cr.ops.compiled import Compiled, cache_folder, source_key
-from dali_cr.ops.cpu import elementary, interpolate, philox
+from dali_cr.ops import blur, decode, erase, gamma, noise, swap
+from dali_cr.ops.cpu import elementary, interpolate
+from dali_cr.system import compiled
+from dali_cr.system.compiled import Compiled, cache_folder, source_key
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES: tuple[Any, ...] = (blur, decode, elementary, erase, gamma, interpolate, noise, philox, swap, zscore, draw)
+MODULES: list[Any] = [
+    importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    for path in sorted((ROOT / "dali_cr").rglob("*.py"))
+    if re.search(r"^@compiled$", path.read_text(), re.MULTILINE)
+]
 """All that have compiled functions."""
 
 VOLUMES = np.zeros((2, 3, 4, 5, 6), np.float32)
@@ -41,7 +47,7 @@ SINGLE: list[tuple[Any, ...]] = [
 """The functions without float64, with arguments."""
 
 CALLEE = """
-from dali_cr.ops.compiled import compiled
+from dali_cr.system.compiled import compiled
 
 STEP = {step}
 
@@ -51,7 +57,7 @@ def moved(number):
 """
 CALLER = """
 from callee import moved
-from dali_cr.ops.compiled import compiled
+from dali_cr.system.compiled import compiled
 
 @compiled
 def move(numbers):
@@ -125,7 +131,7 @@ def test_without_a_folder_that_can_be_written(
         cache.parent.mkdir()
     (cache if made else cache.parent).write_text("")
     assert [move(tmp_path), move(tmp_path)] == [(1.0, False)] * 2
-    (record,) = (record for record in caplog.records if record.name == "dali_cr.ops.compiled")
+    (record,) = (record for record in caplog.records if record.name == "dali_cr.system.compiled")
     assert "machine code cannot be kept" in record.getMessage()
     assert str(cache) in record.getMessage()
 
