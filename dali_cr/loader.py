@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from dali_cr import extras
 from dali_cr.index.cases import Index
-from dali_cr.pipeline.advice import warn_of_clipping, warn_of_padding
+from dali_cr.pipeline.advice import warn_of_blocks, warn_of_clipping, warn_of_padding
 from dali_cr.pipeline.graph import device_number, make_samples, make_source
 from dali_cr.pipeline.prefetch import Made, Running
 from dali_cr.pipeline.raw import RawSource
@@ -35,8 +35,9 @@ class Loader:
     before ended; `break` skips the rest of one. After `load_state_dict`, and after an error, the first one finishes
     the epoch that was interrupted. All iterators share one place in the stream: a new one ends those before it.
 
-    Of pairs: "input" and "target" (B, C, D, H, W). Of views: "view" and "target" (B, 2, C, D, H, W), corrupted and
-    clean, and "local" (B, locals, C, d, h, w). Of both: "sample" (B,) int64, on the CPU, and "case", the B names.
+    Of pairs: "input" and "target" (B, C, D, H, W); of masked ones also "mask" (B, 1, D, H, W) bool, true where masked.
+    Of views: "view" and "target" (B, 2, C, D, H, W), corrupted and clean, and "local" (B, locals, C, d, h, w). Of both:
+    "sample" (B,) int64, on the CPU, and "case", the B names.
 
     Parameters
     ----------
@@ -84,7 +85,7 @@ class Loader:
     Warns
     -----
     DataWarning
-        If crops are larger than most volumes.
+        If crops are larger than most volumes, a window clips most of the foreground, or a mask has few blocks.
 
     Examples
     --------
@@ -143,6 +144,7 @@ class Loader:
         if self._epochs.rank == 0:
             warn_of_padding(self._planner.index, recipe)
             warn_of_clipping(index, recipe.normalize)
+            warn_of_blocks(recipe)
         self._options: dict[str, Any] = {"threads": threads, "on_error": on_error, "timeout": timeout}
         self._levels = [cache] if isinstance(cache, str) else list(cache)
         self._cache: Cache | None = None
@@ -206,7 +208,7 @@ class Loader:
         return {self.index.cases[case].name: reason for case, reason in sorted(broken.items())}
 
     def plan(self, number: int) -> SamplePlan:
-        """Return what a sample is: its case and path, and the origin, flips and swaps of its crop, or of its views."""
+        """Return what a sample is: case and path; origin, flips, swaps or masked blocks of its crop, or its views."""
         broken = self._known_broken()
         return self._planner.plan([number], broken)[0]
 
@@ -352,6 +354,8 @@ class Loader:
     def _name(self, made: Made, numbers: npt.NDArray[np.int64]) -> Any:
         """Return a batch as it is delivered."""
         tensors = made.tensors
+        if "mask" in tensors:
+            tensors["mask"] = tensors["mask"].view(self._torch.bool)
         if self._dims == 2:
             tensors = {name: tensor.squeeze(-3) for name, tensor in tensors.items()}
         # Copied: NumPy's memory is let go of under the interpreter's lock, for which the readers' threads wait in turn.
