@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,8 @@ def test_bricks_are_read_without_the_library(tmp_path: Path, monkeypatch: pytest
     assert spec is not None
     assert spec.loader is not None
     without = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "loops_without", without)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))  # the code names the module that it is of
     spec.loader.exec_module(without)
     assert without.decompress is own.decompress_by_loops
     monkeypatch.setattr("dali_cr.volume.packed.store.read_bricks", without.read_bricks)
