@@ -16,6 +16,7 @@ from dali_cr.pipeline.advice import warn_of_blocks, warn_of_clipping, warn_of_pa
 from dali_cr.pipeline.graph import device_number, make_samples, make_source
 from dali_cr.pipeline.prefetch import Made, Running
 from dali_cr.pipeline.raw import RawSource
+from dali_cr.pipeline.samples import Samples
 from dali_cr.plan.epochs import Epochs
 from dali_cr.plan.sample import SamplePlan
 from dali_cr.read.cache import Cache, open_cache
@@ -120,7 +121,6 @@ class Loader:
         dims: int = 3,
         transform: Callable[[dict[str, Any]], Any] | None = None,
     ) -> None:
-        _check_dims(dims, recipe)
         if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 1:
             raise ValueError(f"prefetch: expected an integer of at least 1, got {prefetch!r}")
         if transform is not None and not callable(transform):
@@ -133,6 +133,7 @@ class Loader:
         self.index, self.recipe, self.seed, self.device = index, recipe, seed, str(device)
         self._samples = make_samples(index, recipe, seed)
         self._planner = self._samples.planner
+        _check_dims(dims, self._samples)
         self._epochs = Epochs(
             self._planner.epoch_length,
             batch_size,
@@ -141,7 +142,7 @@ class Loader:
             passes=epochs,
         )
         if self._epochs.rank == 0:
-            warn_of_padding(index, recipe)
+            warn_of_padding(self._planner.index, recipe)
             warn_of_clipping(index, recipe.normalize)
             warn_of_blocks(recipe)
         self._options: dict[str, Any] = {"threads": threads, "on_error": on_error, "timeout": timeout}
@@ -384,12 +385,11 @@ def _refuse_worker(torch: Any) -> None:
         )
 
 
-def _check_dims(dims: int, recipe: Restoration | Views) -> None:
+def _check_dims(dims: int, samples: Samples) -> None:
     """Refuse to drop an axis that is longer than 1."""
     if dims not in (2, 3):
         raise ValueError(f"dims: wanted 2 or 3, got {dims!r}")
-    shapes = (recipe.shape, recipe.local_shape) if isinstance(recipe, Views) else (recipe.crop,)
-    thick = [shape for shape in shapes if shape[0] != 1]
+    thick = [array.shape[-3:] for array in samples.outputs(1) if array.shape[-3] != 1]
     if dims == 2 and thick:
         raise ValueError(f"dims: wanted a crop of (1, rows, columns) to drop the axis D, got {thick[0]}")
 

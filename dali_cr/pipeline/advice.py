@@ -21,6 +21,7 @@ from dali_cr.plan.window import shape_at
 from dali_cr.read.normalize import affine_map
 from dali_cr.recipe.checks import Normalize
 from dali_cr.recipe.mask import FEW_BLOCKS
+from dali_cr.recipe.recipe import Recipe
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.views import Views
 from dali_cr.volume.geometry import Triple
@@ -51,21 +52,18 @@ def warnings_as_lines() -> Iterator[None]:
         yield
 
 
-def warn_of_padding(index: Index, recipe: Restoration | Views, *, stacklevel: int = 2) -> None:
+def warn_of_padding(index: Index, recipe: Recipe, *, stacklevel: int = 2) -> None:
     """Warn if crops are larger than most volumes, with the share of padding.
 
     Parameters
     ----------
     index : Index
-    recipe : Restoration or Views
-        Of views, the boxes of the global ones count, before they are rotated.
+        The planner's, which with slices has volumes turned.
+    recipe : Recipe
     stacklevel : int
         As `warnings.warn` takes it.
     """
-    boxes = recipe.sizes if isinstance(recipe, Views) else (recipe.crop,)
-    if isinstance(recipe, Restoration) and recipe.slices:
-        index = recipe.slices.turn(index)
-    if text := _padding([shape_at(case, recipe.spacing) for case in index.cases], boxes):
+    if text := _padding([shape_at(case, recipe.spacing) for case in index.cases], recipe.boxes):
         warnings.warn(text, DataWarning, stacklevel=stacklevel + 1)
 
 

@@ -29,6 +29,7 @@ from dali_cr.plan.stream import Stream
 from dali_cr.plan.views import ViewPlanner
 from dali_cr.read.cache import Cache, open_cache, parse_cache
 from dali_cr.read.gpu_cache import Arena
+from dali_cr.recipe.recipe import Recipe
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.views import Views
 from dali_cr.system.forks import keep_from_children
@@ -98,14 +99,14 @@ def restoration_pipeline(
     """
     levels = [cache] if isinstance(cache, str) else list(cache)
     samples = make_samples(index, recipe, seed)
-    warn_of_padding(index, recipe)
+    warn_of_padding(samples.planner.index, recipe)
     warn_of_clipping(index, recipe.normalize)
     warn_of_blocks(recipe)
     source = make_source(samples, Stream(batch_size), device, levels, threads=threads, on_error=on_error)
     return build_pipeline(source, device, prefetch=prefetch)
 
 
-def make_samples(index: Index, recipe: Restoration | Views, seed: int) -> Samples:
+def make_samples(index: Index, recipe: Recipe, seed: int) -> Samples:
     """Make the planner and the samples of a recipe.
 
     Raises

@@ -1,7 +1,8 @@
 """`Samples`: what a recipe's samples are made of, how the CPU finishes one, and how a GPU finishes a batch.
 
 Sources know devices and no recipe, samples know a recipe and no thread, file or pipeline. A new recipe is a plan file
-in `dali_cr.plan` and a class like those in `pairs` and `multiview`.
+in `dali_cr.plan`, a class like those in `pairs` and `multiview`, and an entry in the table of `graph`;
+`tests/pipeline/test_third_recipe.py` has all three.
 """
 
 from __future__ import annotations

@@ -147,6 +147,11 @@ class Restoration:
         return divide_into_blocks(self.crop, self.mask_block, self.mask_ratio) if self.pretext == "mae" else None
 
     @property
+    def boxes(self) -> tuple[Triple, ...]:
+        """The crop."""
+        return (self.crop,)
+
+    @property
     def fingerprint(self) -> str:
         """Hash of the fields; see `dali_cr.recipe.fingerprint.fingerprint`."""
         return fingerprint(self)

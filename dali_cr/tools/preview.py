@@ -86,13 +86,14 @@ def draw_preview(
     rows: Sequence[_Row | ViewRow]
     index = without_constant(index, recipe.normalize)
     warn_of_clipping(index, recipe.normalize)
-    warn_of_padding(index, recipe)
     warn_of_blocks(recipe)
     if isinstance(recipe, Views):
         views = ViewPlanner(index, recipe, seed)
+        warn_of_padding(views.index, recipe)
         rows = [make_row(views, number) for number in samples]
     else:
         planner = CropPlanner(index, recipe, seed)
+        warn_of_padding(planner.index, recipe)
         rows = [_make(planner, number) for number in samples]
     heights = [_CAPTIONS + _PANEL * row.height for row in rows]
     figure = figure_class(figsize=(rows[0].columns * _PANEL, sum(heights)), layout="constrained")
