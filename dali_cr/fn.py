@@ -66,9 +66,10 @@ def read_samples(
     ValueError
         If the recipe masks blocks: no operator here fills them.
     """
+    samples = Pairs(CropPlanner(index, recipe, seed))
     if recipe.pretext == "mae":
         raise ValueError("pretext: expected one with swaps, got 'mae'; dali_cr.restoration_pipeline masks")
-    raw, records, swaps, sample = _read(Pairs(CropPlanner(index, recipe, seed)), batch_size, threads)
+    raw, records, swaps, sample = _read(samples, batch_size, threads)
     return raw, records, swaps, sample
 
 
