@@ -3,7 +3,7 @@
 # Each makes its own .venv first and needs only Python, pip and make; PYTHON=... names another interpreter to make it with.
 # On a machine without a GPU, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu saves a large download.
 
-# The gpu-… commands take a PYTHON that was named as it is, and install nothing.
+# The gpu-… commands take a PYTHON that was named as it is, and install nothing. BUDGET=... is the seconds they may take.
 ifeq ($(origin PYTHON),undefined)
 GPU_PYTHON = .venv/bin/python
 GPU_NEEDS = $(INSTALLED)
@@ -47,13 +47,15 @@ fuzz: $(INSTALLED_TEST)
 
 bench: $(INSTALLED_BENCH)
 	@$(BIN)/python -m benchmarks.kernels --device $(BENCH_DEVICE)
-	@$(BIN)/python -m benchmarks.loader --device $(BENCH_DEVICE) --workload a b d e v
-	@$(BIN)/python -m benchmarks.training --device $(BENCH_DEVICE)
+	@$(BIN)/python -m benchmarks.loader --device $(BENCH_DEVICE) --workload a b c d e v
+	@$(BIN)/python -m benchmarks.training --device $(BENCH_DEVICE) --packed
+	@$(BIN)/python -m benchmarks.training --device $(BENCH_DEVICE) --packed --workload v
+	@$(BIN)/python -m benchmarks.training --device $(BENCH_DEVICE) --workload e
 	@$(BIN)/python -m benchmarks.training --device $(BENCH_DEVICE) --emulate 5
 	@$(BIN)/python -m benchmarks.report
 
 gpu-check gpu-bench gpu-study: $(GPU_NEEDS)
-	@$(GPU_PYTHON) -m benchmarks.gpu $(@:gpu-%=%) --out "$(OUT)"
+	@$(GPU_PYTHON) -m benchmarks.gpu $(@:gpu-%=%) --out "$(OUT)" $(if $(BUDGET),--budget $(BUDGET))
 
 lint: $(INSTALLED_BENCH)
 	@$(BIN)/ruff check
@@ -77,7 +79,7 @@ $(INSTALLED_BENCH): $(INSTALLED)
 	@$(PIP_INSTALL) -e ".[bench]"
 	@touch $@
 
-# What the tests compare with: the loaders and the trainers of others, and nnU-Net's networks.
+# What the tests compare with: the loaders and the trainers of others, nnU-Net's networks, readers of other formats.
 $(INSTALLED_TEST): $(INSTALLED_BENCH)
-	@$(PIP_INSTALL) -e ".[nnunet,integration]"
+	@$(PIP_INSTALL) -e ".[formats,nnunet,integration]"
 	@touch $@

@@ -2,29 +2,52 @@
 
 ::
 
-    python -m benchmarks.gpu check --out DIR     # is it right? about 5 minutes
-    python -m benchmarks.gpu bench --out DIR     # how fast is it, and against whom?
-    python -m benchmarks.gpu study --out DIR     # does pre-training help?
+    python -m benchmarks.gpu check --out DIR                  # is it right? at most 2 minutes on 16 cores
+    python -m benchmarks.gpu bench --out DIR --budget 300     # how fast is it, and against whom?
+    python -m benchmarks.gpu study --out DIR                  # does pre-training help?
 
 Each writes one JSON file (gpu-check.json, …) and a log a stage into DIR, and installs nothing. A stage that passed at
-the same commit is not run again.
+the same commit is not run again. With a budget in seconds, the most important stages come first, and those that do not
+fit in what is left are named as not run.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+import re
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
+from benchmarks.measure.machine import cores
 from benchmarks.measure.stages import Stage, run_stages
 
+_ROOT = Path(__file__).resolve().parents[1]
 _EVERY_KERNEL = ("python", "-m", "tests.manual.every_kernel")
 _SANITIZER = ("compute-sanitizer", "--error-exitcode", "9", "--print-limit", "20")
 
+_MOST_PROCESSES = 8
+"""Of pytest: each has a CUDA context and DALI's threads."""
+
+_ALONE = "test_memory_stays_flat"
+"""The test that looks at the memory in use on the GPU, by whomever."""
+
+_OF_A_GPU = re.compile(r"pytest\.mark\.gpu|\beach_device\b")
+"""What a file with tests for a GPU has: their mark, or the fixture that has it."""
+
+_IGNORED = ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning", "UserWarning")
+"""Warnings of packages in other versions than the tests were written with."""
+
+_BUDGETS = {"bench": 300.0}
+"""Seconds, without --budget."""
+
 
 def stages_of(command: str, out: Path) -> list[Stage]:
-    """Return the stages of a command.
+    """Return the stages of a command, the most important first.
 
     Parameters
     ----------
@@ -33,27 +56,90 @@ def stages_of(command: str, out: Path) -> list[Stage]:
         The folder that results go to.
     """
     if command == "check":
-        return [
-            Stage("kernels", _EVERY_KERNEL, 120),
-            Stage("memcheck", (*_SANITIZER, "--tool", "memcheck", *_EVERY_KERNEL), 240),
-            Stage("racecheck", (*_SANITIZER, "--tool", "racecheck", *_EVERY_KERNEL), 240),
-            Stage(
-                "tests", ("python", "-m", "pytest", "-q", "-m", "gpu", f"--junitxml={out / 'gpu-tests.xml'}", "tests")
-            ),
-        ]
-    if command == "study":
-        study = ("python", "-m", "train.study", "train/studies/gpu/study.toml", "--jobs", "4", "--device", "cuda")
-        kept = ("--runs", str(out / "study-runs"), "--results", str(out / "study"))
-        return [Stage("study", (*study, *kept), 24 * 3600)]
-    found = [Stage("kernels", _bench("kernels", out / "kernels.json"), 240)]
-    arguments: tuple[str, ...]
-    for workload in "abdev":
-        arguments = ("--workload", workload, "--workers", "4", "16", "--repeats", "3", "--seconds", "3")
-        found.append(Stage(f"loader-{workload}", _bench("loader", out / f"loader-{workload}.json", *arguments), 900))
-    for workload in "ab":
-        arguments = ("--workload", workload)
-        found.append(Stage(f"training-{workload}", _bench("training", out / f"training-{workload}.json", *arguments)))
+        return _checks(out)
+    if command == "bench":
+        return _benchmarks(out)
+    study = ("python", "-m", "train.study", "train/studies/gpu/study.toml", "--jobs", "4", "--device", "cuda")
+    kept = ("--runs", str(out / "study-runs"), "--results", str(out / "study"))
+    return [Stage("study", (*study, *kept), 24 * 3600)]
+
+
+def _checks(out: Path) -> list[Stage]:
+    """Return the stages of "check": the first compiles what the others, side by side, find in CuPy's cache."""
+    pytest = ("python", "-m", "pytest", "-q", "--durations", "5", "-m", "gpu", *allowances())
+    spread = ("-n", str(max(1, min(_MOST_PROCESSES, cores() // 2))), "--dist", "load", "-k", f"not {_ALONE}")
+    tests, memory = f"--junitxml={out / 'gpu-tests.xml'}", f"--junitxml={out / 'gpu-memory.xml'}"
+    return [
+        Stage("kernels", _EVERY_KERNEL, 60),
+        Stage("tests", (*pytest, *spread, tests, *gpu_tests()), 110, group="side by side"),
+        Stage("memcheck", (*_SANITIZER, "--tool", "memcheck", *_EVERY_KERNEL), 110, group="side by side"),
+        Stage("racecheck", (*_SANITIZER, "--tool", "racecheck", *_EVERY_KERNEL), 110, group="side by side"),
+        Stage("memory", (*pytest, "-k", _ALONE, memory, *gpu_tests()), 60),
+    ]
+
+
+def gpu_tests() -> list[str]:
+    """Return the files that have tests for a GPU: to collect all others takes longer than to run these."""
+    files = sorted((_ROOT / "tests").rglob("test_*.py"))
+    return [str(path.relative_to(_ROOT)) for path in files if _OF_A_GPU.search(path.read_text(encoding="utf-8"))]
+
+
+def allowances() -> list[str]:
+    """Return pytest's options for warnings: errors with the versions of constraints.txt, else let through."""
+    return [word for name in _IGNORED for word in ("-W", f"ignore::{name}")] if other_versions() else []
+
+
+def other_versions() -> dict[str, str]:
+    """Return the installed packages whose versions are not those of constraints.txt."""
+    found = {}
+    for line in (_ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        text = line.partition("#")[0].strip()
+        if not text:
+            continue
+        wanted = Requirement(text)
+        try:
+            version = metadata.version(wanted.name).partition("+")[0]
+        except metadata.PackageNotFoundError:
+            continue
+        if (wanted.marker is None or wanted.marker.evaluate()) and version not in wanted.specifier:
+            found[wanted.name] = version
     return found
+
+
+def _benchmarks(out: Path) -> list[Stage]:
+    """Return the stages of "bench"; `needs` is what they took, or nearly."""
+    ours, peers = ("ours-gpu", "ours-loader", "ours-host"), ("igzip-needed", "plain", "monai-cache", "torchio")
+    sizes = ("--batches", "64", "8", "--budget", "60")
+    found = [
+        Stage("kernels", _bench("kernels", out / "kernels.json", *sizes), 90, 30),
+        Stage("breakdown", _bench("loader", out / "breakdown.json", "--breakdown", "--quick"), 60, 20),
+        *(_loader(f"packed-{workload}", workload, out, ("igzip", "ours-packed"), 60, 30) for workload in "ad"),
+    ]
+    for workload in "adve":
+        found.append(_training("training", workload, out, "--compile", "off", "--layout", "contiguous"))
+        if workload != "e":
+            found.append(_loader(f"loader-{workload}", workload, out, ours, 60, 30))
+    found += [_training("compiled", w, out, "--compile", "on", "--layout", "channels-last") for w in "ad"]
+    found.append(_loader("loader-b", "b", out, (*ours, "ours-packed"), 60, 30))
+    found += [_loader(f"peers-{w}", w, out, (*peers, "monai-persistent", "nnunet"), 150, 60) for w in "ab"]
+    found.append(_loader("peers-v", "v", out, ("torchio-views", "ours-packed"), 100, 30))
+    found.append(_loader("loader-e", "e", out, ("pil", *ours, "pil-loader"), 100, 40))
+    return found
+
+
+def _training(name: str, workload: str, out: Path, *computation: str) -> Stage:
+    """Return a stage of `benchmarks.training`, on packed volumes where the workload has volumes."""
+    packed = () if workload == "e" else ("--packed",)
+    arguments = ("--workload", workload, *packed, "--repeats", "2", "--seconds", "3", *computation)
+    slow = 60 if name == "compiled" else 0
+    path = out / f"{name}-{workload}.json"
+    return Stage(f"{name}-{workload}", _bench("training", path, *arguments), 90 + slow, 30 + slow)
+
+
+def _loader(name: str, workload: str, out: Path, only: Sequence[str], limit: float, needs: float) -> Stage:
+    """Return a stage of `benchmarks.loader` with as many workers as there are cores, 16 at most."""
+    arguments = ("--workload", workload, "--workers", str(min(16, cores())), "--repeats", "3", "--seconds", "1.5")
+    return Stage(name, _bench("loader", out / f"{name}.json", *arguments, "--only", *only), limit, needs)
 
 
 def _bench(module: str, out: Path, *arguments: str) -> tuple[str, ...]:
@@ -66,17 +152,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("command", choices=("check", "bench", "study"))
     parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="the folder for results and logs")
     parser.add_argument("--only", nargs="+", help="stages; all without it")
+    parser.add_argument("--budget", type=float, help="seconds for all stages; without it 300 for bench, else no end")
     options = parser.parse_args(arguments)
     stages = stages_of(options.command, options.out)
     unknown = set(options.only or ()) - {stage.name for stage in stages}
     if unknown:
         parser.error(f"wanted stages among {', '.join(s.name for s in stages)}; got {', '.join(sorted(unknown))}")
     chosen = [stage for stage in stages if options.only is None or stage.name in options.only]
-    result = run_stages(f"gpu-{options.command}", chosen, options.out)
-    statuses = {name: result["stages"][name]["status"] for name in (stage.name for stage in chosen)}
-    for name, status in statuses.items():
-        print(f"{name:<12} {status}")
-    return 1 if {"failed", "over time"} & set(statuses.values()) else 0
+    if options.command == "check" and (other := other_versions()):
+        print(f"other versions than in constraints.txt, so warnings are no errors: {other}")
+    budget = options.budget if options.budget is not None else _BUDGETS.get(options.command, math.inf)
+    result = run_stages(f"gpu-{options.command}", chosen, options.out, budget)
+    for stage in chosen:
+        found = result["stages"][stage.name]
+        note = f"  {found['output']}" if found["status"] in ("not run", "missing") else ""
+        print(f"{stage.name:<12} {found['status']:<10} {found['seconds']:6.1f} s{note}")
+    statuses = {result["stages"][stage.name]["status"] for stage in chosen}
+    return 1 if {"failed", "over time"} & statuses else 0
 
 
 if __name__ == "__main__":

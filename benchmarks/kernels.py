@@ -5,9 +5,10 @@
     python -m benchmarks.kernels --device cuda
     python -m benchmarks.kernels --device cpu --budget 120
 
-On a GPU: its own time by events, beside a device copy that moves as many bytes, measured right after; the NumPy
-reference and TorchIO's swap stand beside it. On a CPU: one thread of the functions that run there, against memcpy.
-Before each row the outputs are compared with the reference on fresh random inputs: a wrong kernel gets no number.
+On a GPU: its own time by events, beside a device copy that moves as many bytes, measured right after; with --reference
+the CPU's reference and TorchIO's swap stand beside it. On a CPU: one thread of the functions that run there, against
+memcpy. Before each row the outputs are compared with the reference on fresh random inputs, on a GPU those of the first
+and the last sample: a wrong kernel gets no number. The result is written after each row.
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ from tqdm import tqdm
 
 from benchmarks.measure.clock import HostClock, open_clock
 from benchmarks.measure.results import new_result, result_path, summarize, write_result
-from benchmarks.operations.subjects import Case, list_cases, prepare
+from benchmarks.operations.box_subjects import BOX_OPS, list_boxes, prepare_boxes
+from benchmarks.operations.subjects import DECODES, Case, list_cases, prepare
 from benchmarks.operations.view_subjects import VIEW_OPS, list_views, prepare_view
 
-_OPS = ("decode", "swap", "restore", *VIEW_OPS)
+OPS = (*DECODES, "swap", "restore", *BOX_OPS, *VIEW_OPS)
+_PREPARE = dict.fromkeys(BOX_OPS, prepare_boxes) | dict.fromkeys(VIEW_OPS, prepare_view)
 
 _SHARE = 2.0
 """Seconds a row may spend on each of its timings at most."""
@@ -43,17 +46,18 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--edges", type=int, nargs="+", default=[128, 64], help="of the crops")
     parser.add_argument("--batches", type=int, nargs="+", default=[64, 8, 1])
-    parser.add_argument("--ops", nargs="+", choices=_OPS, default=list(_OPS))
+    parser.add_argument("--ops", nargs="+", choices=OPS, default=list(OPS))
     parser.add_argument("--budget", type=float, default=480.0, help="seconds after which no further row is begun")
+    parser.add_argument("--reference", action="store_true", help="with cuda: time the CPU's reference too, and TorchIO")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="the result's file")
     return parser.parse_args(arguments)
 
 
-def measure(case: Case, clock: HostClock, seed: int) -> dict[str, Any]:
-    """Return one row: its gate, and its timings if it passed."""
+def measure(case: Case, clock: HostClock, seed: int, reference: bool = True) -> dict[str, Any]:
+    """Return one row: its gate, and its timings if it passed, with those of the CPU's reference where it is wanted."""
     rng = np.random.default_rng((seed, hash_of(case)))
-    subject = (prepare_view if case.op in VIEW_OPS else prepare)(case, clock, rng)
+    subject = _PREPARE.get(case.op, prepare)(case, clock, rng)
     row: dict[str, Any] = {**asdict(case), "must_move_bytes": subject.must_move, "moves_bytes": subject.moves}
     if wrong := subject.wrong():
         return {**row, "gate": f"refused: {wrong}"}
@@ -61,10 +65,12 @@ def measure(case: Case, clock: HostClock, seed: int) -> dict[str, Any]:
         "seconds": clock.time(subject.run, _SHARE),
         "copy_seconds": clock.copy(subject.must_move, _SHARE / 4),
     }
-    if subject.reference:
+    if subject.reference and reference:
         timings["reference_seconds"] = HostClock().time(subject.reference, _SHARE / 4)
-    single = torchio_seconds(case.edge, case.patch, case.iterations) if case.op == "swap" else None
-    if single and case.dtype == "<f4":
+    single = None
+    if reference and case.op == "swap" and case.dtype == "<f4":
+        single = torchio_seconds(case.edge, case.patch, case.iterations)
+    if single:
         timings["torchio_seconds"] = [one * case.batch for one in single]
     summary = {name: summarize(values) for name, values in timings.items()}
     spent = summary["seconds"]["median"]
@@ -97,30 +103,48 @@ def torchio_seconds(edge: int, patch: int, iterations: int) -> list[float] | Non
     return HostClock().time(lambda: swap(image), _SHARE / 4)
 
 
-def benchmark(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure every row that the budget allows and return the result."""
-    clock, end = open_clock(options.device), time.perf_counter() + options.budget
+def cases_of(options: argparse.Namespace) -> list[Case]:
+    """Return every row that is asked for, those first that say most: of the swaps alone there are many."""
     sizes = tuple(options.edges), tuple(options.batches)
-    wanted = [case for case in (*list_cases(*sizes), *list_views(*sizes)) if case.op in options.ops]
-    rows = []
+    every = (*list_cases(*sizes), *list_boxes(*sizes), *list_views(*sizes))
+    wanted = [case for case in every if case.op in options.ops]
+    return sorted(wanted, key=lambda case: case.op == "swap")
+
+
+def benchmark(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure every row that the budget allows, write the result after each, and return it with its path."""
+    clock, end = open_clock(options.device), time.perf_counter() + options.budget
+    wanted, reference = cases_of(options), options.reference or options.device == "cpu"
+    result = head_of(options)
+    path = options.out or result_path(result)
+    rows = result["rows"] = []
     for number, case in enumerate(tqdm(wanted, unit="row", disable=not sys.stderr.isatty())):
         if time.perf_counter() > end:
             left = len(wanted) - number
             print(f"stopped: {options.budget:.0f} s are over, {left} rows are left out", file=sys.stderr)
             break
-        rows.append(measure(case, clock, options.seed))
+        rows.append(measure(case, clock, options.seed, reference))
         tqdm.write(line_of(rows[-1]))
+        write_result({**result, "left_out": [asdict(case) for case in wanted[len(rows) :]]}, path)
+    result["left_out"] = [asdict(case) for case in wanted[len(rows) :]]
+    write_result(result, path)
+    return {**result, "path": path}
+
+
+def head_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Return a result without rows."""
     names = ("edges", "batches", "ops", "budget", "seed", "device")
     settings = {name: getattr(options, name) for name in names}
     words = [f"--{name} {' '.join(map(str, v)) if isinstance(v, list) else v}" for name, v in settings.items()]
+    words += ["--reference"] if options.reference else []
+    settings["reference"] = options.reference
     result = new_result("kernels", options.device, " ".join(["python -m benchmarks.kernels", *words]), settings)
-    missing = {} if find_spec("torchio") else {"torchio": "torchio is not installed"}
-    return {**result, "rows": rows, "left_out": [asdict(case) for case in wanted[len(rows) :]], "missing": missing}
+    return {**result, "missing": {} if find_spec("torchio") else {"torchio": "torchio is not installed"}}
 
 
 def line_of(row: dict[str, Any]) -> str:
     """Return a row as a line of text."""
-    what = f"{row['op']:<8}{row['dtype']:<4} {row['edge']}^3 B={row['batch']:<3}"
+    what = f"{row['op']:<13}{row['dtype']:<4} {row['edge']}^3 B={row['batch']:<3}"
     what += f" T={row['iterations']:<4}p={row['patch']:<3}" if row["iterations"] else " " * 11
     if row["gate"] != "passed":
         return f"{what} {row['gate']}"
@@ -136,10 +160,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; 1 where a kernel was wrong."""
     options = parse(arguments)
     result = benchmark(options)
-    path = options.out or result_path(result)
-    write_result(result, path)
     refused = sum(row["gate"] != "passed" for row in result["rows"])
-    print(f"{refused} of {len(result['rows'])} rows refused; written to {path}")
+    print(f"{refused} of {len(result['rows'])} rows refused; written to {result['path']}")
     return int(refused > 0)
 
 

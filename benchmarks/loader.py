@@ -1,14 +1,17 @@
-"""Pairs a second from files: this package, the limit, a plain loop, TorchIO and MONAI, on the same work.
+"""Pairs a second from files: this package, the limit, a plain loop, TorchIO, MONAI and nnU-Net, on the same work.
 
 ::
 
     python -m benchmarks.loader
     python -m benchmarks.loader --workload a b c --workers 1 2 4 8 --repeats 5
     python -m benchmarks.loader --data scans/ --only igzip-needed ours-loader torchio
+    python -m benchmarks.loader --breakdown --help          # where a batch's time goes
 
 Every number comes from a process of its own, bound to as many cores as it has workers; the contenders take turns, and
-the table has medians with the 20th and 80th percentiles over the repeats. Files are read once before each run, so that
-nobody waits for a disk. One JSON a workload goes to benchmarks/results; `python -m benchmarks.report` shows them.
+the table has medians with the 20th and 80th percentiles over the repeats. On a GPU, where a start takes longer than a
+run, ours share one process for each number of workers. Files are read once before each run, so that nobody waits for a
+disk but those whose rows say so. One JSON a workload goes to benchmarks/results, written after each run; `python -m
+benchmarks.report` shows them.
 """
 
 from __future__ import annotations
@@ -23,24 +26,29 @@ from typing import Any
 
 from tqdm import tqdm
 
+from benchmarks import breakdown
 from benchmarks.contenders.feed import Job
 from benchmarks.contenders.roster import ROSTER, Contender
 from benchmarks.measure.machine import cores
+from benchmarks.measure.page_cache import can_drop
+from benchmarks.measure.process import run_each
 from benchmarks.measure.results import new_result, result_path, summarize, write_result
-from benchmarks.measure.worker import run
 from benchmarks.workloads import volumes
+from benchmarks.workloads.copies import Kind, find_copies, sizes_of
 from benchmarks.workloads.workload import WORKLOADS, Workload
 from dali_cr.index.cases import Index
 
-_SUMMARIZED = ("pairs_per_s", "cpu_s_per_pair", "resident_bytes", "peak_bytes", "gpu_bytes", "warm_up_s")
+_SUMMARIZED = (
+    *("pairs_per_s", "cpu_s_per_pair", "disk_bytes_per_pair", "resident_bytes", "peak_bytes", "gpu_bytes", "warm_up_s"),
+)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options."""
     parser = argparse.ArgumentParser("python -m benchmarks.loader", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--workload", nargs="+", choices=sorted(WORKLOADS), default=["a", "b"])
+    parser.add_argument("--workload", nargs="+", choices=sorted(WORKLOADS), default=["a", "b", "c"])
     parser.add_argument("--data", type=Path, help="a folder of volumes; synthetic ones are made without it")
-    parser.add_argument("--volumes", type=int, default=16, help="how many to use (4 are enough for c)")
+    parser.add_argument("--volumes", type=int, help="how many to use; 16, of c 4, without it")
     parser.add_argument("--workers", type=int, nargs="+", help="0, 1, 2, 4 … as many as there are cores without it")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5.0, help="of one timed run, at least")
@@ -62,22 +70,27 @@ def default_workers(most: int) -> list[int]:
     return sorted({0, most, *(2**i for i in range(most.bit_length()))})
 
 
-def plan(index: Index, workload: Workload, options: argparse.Namespace, scratch: Path) -> list[Job]:
+def plan(
+    index: Index, copies: dict[Kind, Index], workload: Workload, options: argparse.Namespace, scratch: Path
+) -> list[Job]:
     """Return every run in the order in which they take place: contenders take turns within a repeat."""
-    path = scratch / "index.json"
-    index.save(path)
+    indexes: dict[Kind | None, Index] = {None: index}
+    indexes.update(copies.items())
+    paths = {kind: scratch / f"index-{kind or 'original'}.json" for kind in indexes}
+    for kind, path in paths.items():
+        indexes[kind].save(path)
     usable, jobs = sorted(os.sched_getaffinity(0)), []
     for repeat in range(options.repeats):
         for workers in options.workers:
             for contender in chosen(options, workload):
-                if contender.missing(options.device) or (workers == 0 and not contender.alone):
+                if missing(contender, index, options) or (workers == 0 and not contender.alone):
                     continue
                 own = scratch / f"{contender.name}-{workers}-{repeat}"
                 jobs.append(
                     Job(
                         contender=contender.name,
                         workload=workload,
-                        index=path,
+                        index=paths[contender.copy],
                         workers=workers,
                         cores=tuple(usable[: max(1, workers)]),
                         seconds=options.seconds,
@@ -95,39 +108,78 @@ def chosen(options: argparse.Namespace, workload: Workload) -> list[Contender]:
     return [c for c in asked if workload.files in c.files and workload.samples in c.samples]
 
 
-def benchmark(workload: Workload, options: argparse.Namespace) -> dict[str, Any]:
-    """Run one workload and return its result."""
+def missing(contender: Contender, index: Index, options: argparse.Namespace) -> str | None:
+    """Return why a contender cannot take part here, or None."""
+    if contender.cold and not can_drop(volumes.files_of(index)[0]):
+        return "the page cache does not let go of these files"
+    return contender.missing(options.device)
+
+
+def find_every_copy(index: Index, workload: Workload, options: argparse.Namespace) -> dict[Kind, Index]:
+    """Return the volumes in every format that those who take part read."""
+    able = [one for one in chosen(options, workload) if not missing(one, index, options)]
+    kinds = dict.fromkeys(one.copy for one in able if one.copy)
+    return {kind: find_copies(kind, index, workload, options.folder) for kind in kinds}
+
+
+def in_processes(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Return the jobs of each process, in turn: one, or on a GPU all of ours with one number of workers."""
+    groups: dict[tuple[Any, ...], list[Job]] = {}
+    for job in jobs:
+        shared = job.device == "cuda" and ROSTER[job.contender].role == "ours"
+        key = ("ours", job.workers) if shared else (job.contender, job.workers, job.seed)
+        groups.setdefault(key, []).append(job)
+    return list(groups.values())
+
+
+def benchmark(workload: Workload, options: argparse.Namespace) -> tuple[dict[str, Any], Path]:
+    """Run one workload; return its result and where it was written, run after run."""
     index = volumes.find_volumes(workload, options.volumes, options.data, options.folder)
-    paths = volumes.files_of(index)
+    copies = find_every_copy(index, workload, options)
     runs: dict[tuple[str, int], list[dict[str, Any]]] = {}
     failures: dict[tuple[str, int], str] = {}
+    result = new_result("loader", options.device, command_of(workload, options), settings_of(workload, options))
+    data = {**volumes.describe(index, options.data), "copies_bytes": sizes_of(copies)}
+    result |= {"workload": workload.to_json(), "data": data}
+    path = options.out or result_path(result, workload.name)
+
+    def write() -> None:
+        contenders = chosen(options, workload)
+        result["rows"] = [row for one in contenders for row in rows_of(one, runs, failures, index, options)]
+        write_result(result, path)
+
+    write()
     with tempfile.TemporaryDirectory(dir=options.folder.parent if options.folder.parent.is_dir() else None) as scratch:
-        jobs = plan(index, workload, options, Path(scratch))
-        bar = tqdm(jobs, desc=f"workload {workload.name}", unit="run", disable=not sys.stderr.isatty())
-        for job in bar:
-            key = (job.contender, job.workers)
-            bar.set_postfix_str(f"{job.contender}, {job.workers} workers")
-            job.scratch.mkdir()
-            volumes.read_once(paths)
-            try:
-                runs.setdefault(key, []).append(run(job))
-            except RuntimeError as error:
-                failures[key] = str(error)
-                tqdm.write(str(error), file=sys.stderr)
-    result = new_result("loader", options.device, command_of(workload, options), settings_of(options))
-    rows = [row for contender in chosen(options, workload) for row in rows_of(contender, runs, failures, options)]
-    return {**result, "workload": workload.to_json(), "data": volumes.describe(index, options.data), "rows": rows}
+        jobs = plan(index, copies, workload, options, Path(scratch))
+        bar = tqdm(total=len(jobs), desc=f"workload {workload.name}", unit="run", disable=not sys.stderr.isatty())
+        for group in in_processes(jobs):
+            bar.set_postfix_str(f"{group[0].contender}, {group[0].workers} workers")
+            for job in group:
+                job.scratch.mkdir()
+            for job, found in run_each(group):
+                key = (job.contender, job.workers)
+                if isinstance(found, RuntimeError):
+                    failures[key] = str(found)
+                    tqdm.write(str(found), file=sys.stderr)
+                else:
+                    runs.setdefault(key, []).append(found)
+                write()
+                bar.update()
+            write()
+        bar.close()
+    return result, path
 
 
 def rows_of(
     contender: Contender,
     runs: dict[tuple[str, int], list[dict[str, Any]]],
     failures: dict[tuple[str, int], str],
+    index: Index,
     options: argparse.Namespace,
 ) -> list[dict[str, Any]]:
     """Return a contender's rows, one for each number of workers; one that says why where it did not take part."""
     about = {"contender": contender.name, "label": contender.label, "role": contender.role}
-    if reason := contender.missing(options.device):
+    if reason := missing(contender, index, options):
         return [{**about, "missing": reason}]
     rows = []
     for workers in options.workers:
@@ -145,15 +197,19 @@ def rows_of(
     return rows
 
 
-def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+def settings_of(workload: Workload, options: argparse.Namespace) -> dict[str, Any]:
     """Return the options, without where anything lies."""
-    names = ("volumes", "workers", "repeats", "seconds", "device", "only")
-    return {name: getattr(options, name) for name in names}
+    names = ("workers", "repeats", "seconds", "device", "only")
+    return {"volumes": options.volumes or workload.volumes, **{name: getattr(options, name) for name in names}}
 
 
 def command_of(workload: Workload, options: argparse.Namespace) -> str:
     """Return the command that runs this workload again."""
-    words = ["python -m benchmarks.loader", f"--workload {workload.name}", f"--volumes {options.volumes}"]
+    words = [
+        "python -m benchmarks.loader",
+        f"--workload {workload.name}",
+        f"--volumes {options.volumes or workload.volumes}",
+    ]
     words += [f"--workers {' '.join(map(str, options.workers))}", f"--repeats {options.repeats}"]
     words += [f"--seconds {options.seconds:g}", f"--device {options.device}"]
     words += ["--data DIR"] if options.data else []
@@ -163,13 +219,14 @@ def command_of(workload: Workload, options: argparse.Namespace) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; 1 where a contender failed."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if "--breakdown" in arguments:
+        return breakdown.main([word for word in arguments if word != "--breakdown"])
     options = parse(arguments)
     failed = False
     for name in options.workload:
         workload = WORKLOADS[name]
-        result = benchmark(workload, options)
-        path = options.out or result_path(result, name)
-        write_result(result, path)
+        result, path = benchmark(workload, options)
         failed |= any("failure" in row for row in result["rows"])
         for row in result["rows"]:
             print(line_of(row))

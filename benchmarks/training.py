@@ -3,6 +3,7 @@
 ::
 
     python -m benchmarks.training --device cuda
+    python -m benchmarks.training --device cuda --workload v --packed
     python -m benchmarks.training --compile off on --layout contiguous channels-last
     python -m benchmarks.training --emulate
     python -m benchmarks.training --emulate 5 20 80 --workload d
@@ -10,6 +11,9 @@
 Without --emulate: steps a second of the real trainer's step, fed by the loader and fed one batch that is kept, in
 turns; their ratio is what the data path costs. On a CPU the network and the loader share the cores, so the ratio says
 little there. On a GPU all of it four times: eager and compiled, each with contiguous and channels-last tensors.
+
+Workload v is trained by PCRLv2, the others by context restoration, e on 2-D images. With --packed the loader reads
+packed volumes.
 
 With --emulate: an accelerator that needs a fixed time a step and no CPU for it. For the cold path and for each cache,
 its utilisation at the step times given (ms) and at 1.3 times the limit's time a batch, and the shortest step time at
@@ -21,7 +25,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-import os
 import sys
 import tempfile
 import time
@@ -29,38 +32,33 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contenders.feed import Job
-from benchmarks.contenders.roster import ROSTER
-from benchmarks.measure.accelerator import shortest_step, utilisation
+from benchmarks.emulation import PATHS, emulate
 from benchmarks.measure.machine import cores
+from benchmarks.measure.page_cache import read_once
 from benchmarks.measure.results import new_result, result_path, summarize, write_result
-from benchmarks.measure.worker import run, synchronize
+from benchmarks.measure.worker import synchronize
 from benchmarks.workloads import volumes
+from benchmarks.workloads.copies import find_copies
 from benchmarks.workloads.workload import WORKLOADS, Workload
 from dali_cr.index.cases import Index
 
-PATHS = ("ours-loader", "ours-host", "ours-disk", "ours-gpu")
-"""The loader cold, and with each of its caches."""
-
 LAYOUTS = ("contiguous", "channels-last")
-
-_MARGIN = 1.3
-"""The cold path is asked for 0.98 at this many times the limit's time a batch."""
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options."""
     parser = argparse.ArgumentParser("python -m benchmarks.training", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--workload", choices=[w.name for w in WORKLOADS.values() if w.samples == "pairs"], default="d")
+    parser.add_argument("--workload", choices=sorted(WORKLOADS), default="d")
     parser.add_argument("--data", type=Path, help="a folder of volumes; synthetic ones are made without it")
-    parser.add_argument("--volumes", type=int, default=16)
+    parser.add_argument("--volumes", type=int, help="how many to use; 16, of c 4, without it")
+    parser.add_argument("--packed", action="store_true", help="train on packed volumes")
     parser.add_argument("--folder", type=Path, default=volumes.FOLDER, help="where synthetic volumes are kept")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--emulate", type=float, nargs="*", metavar="MS", help="emulate a GPU; step times to measure")
     parser.add_argument("--paths", nargs="+", choices=PATHS, default=list(PATHS), help="to emulate a GPU behind")
     parser.add_argument("--threads", type=int, help="of the loader; one a core without it")
     parser.add_argument("--batch", type=int, help="the workload's without it")
-    parser.add_argument("--filters", type=int, default=16, help="of the network's first level")
+    parser.add_argument("--filters", type=int, help="of the network's first level; the trainer's default without it")
     parser.add_argument("--compile", nargs="+", choices=("off", "on"), help="eager, compiled; both on a GPU without it")
     parser.add_argument("--layout", nargs="+", choices=LAYOUTS, help="of tensors in memory; both on a GPU without it")
     parser.add_argument("--repeats", type=int, default=3)
@@ -68,6 +66,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="the result's file")
     options = parser.parse_args(arguments)
+    if options.packed and (options.emulate is not None or WORKLOADS[options.workload].files != "nifti"):
+        parser.error("--packed: expected a workload of volumes and no --emulate, which has --paths ours-packed")
+    options.volumes = options.volumes or WORKLOADS[options.workload].volumes
     options.threads = options.threads or cores()
     options.compile = options.compile or (["off", "on"] if options.device == "cuda" else ["off"])
     options.layout = options.layout or (list(LAYOUTS) if options.device == "cuda" else ["contiguous"])
@@ -165,83 +166,32 @@ def describe_row(row: dict[str, Any]) -> str:
 
 def config_of(workload: Workload, index: Index, options: argparse.Namespace, scratch: Path, **computation: str) -> Any:
     """Return the trainer's configuration for a workload."""
+    from train.methods.pcrlv2.config import Pcrlv2Config
     from train.methods.restoration import RestorationConfig
 
     path = scratch / "index.json"
     index.save(path)
-    return RestorationConfig(
-        index=path,
-        out=scratch / "run",
-        crop=workload.crop,
-        iterations=workload.iterations,
-        patch=workload.patch,
-        flips=(),
-        normalize=workload.normalize,  # type: ignore[arg-type]
-        foreground=0.0,
-        held_out=1 / max(len(index), 2),
-        batch_size=options.batch or workload.batch_size,
-        filters=options.filters,
+    edges = [edge if isinstance(edge, tuple) else (edge, edge) for edge in workload.patch]
+    settings: dict[str, Any] = {
+        "index": path,
+        "out": scratch / "run",
+        "crop": workload.crop,
+        "iterations": workload.iterations,
+        "patch": tuple(itertools.chain.from_iterable(edges)),
+        "normalize": workload.normalize,
+        "held_out": 1 / max(len(index), 2),
+        "batch_size": options.batch or workload.batch_size,
+        "filters": options.filters,
         # More than are ever taken: the learning rate needs an end.
-        steps=10**9,
-        device=options.device,
-        threads=options.threads,
-        seed=options.seed,
-        **computation,  # type: ignore[arg-type]
-    )
-
-
-def emulate(workload: Workload, index: Index, options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
-    """Return, for each path, how busy an emulated accelerator is."""
-    index.save(scratch / "index.json")
-    usable = tuple(sorted(os.sched_getaffinity(0)))
-    job = Job(
-        contender="igzip-needed",
-        workload=workload,
-        index=scratch / "index.json",
-        workers=options.threads,
-        cores=usable,
-        seconds=options.seconds,
-        device="cpu",
-        seed=options.seed,
-        scratch=scratch / "limit",
-    )
-    limits = {}
-    for name in ("igzip", "igzip-needed"):
-        volumes.read_once(volumes.files_of(index))
-        limits[name] = run(dataclasses.replace(job, contender=name))["pairs_per_s"]
-        print(f"{ROSTER[name].label}: {limits[name]:.1f} files/s", flush=True)
-    asked = {f"{ms:g} ms": ms / 1000 for ms in options.emulate}
-    for name, rate in limits.items():
-        asked[f"{_MARGIN} x batch / {name}"] = _MARGIN * workload.batch_size / rate
-    rows = [emulate_path(name, job, asked, options, scratch) for name in options.paths]
-    return {"batch_size": workload.batch_size, "threads": options.threads, "limits_per_s": limits, "rows": rows}
-
-
-def emulate_path(
-    name: str, job: Job, asked: dict[str, float], options: argparse.Namespace, scratch: Path
-) -> dict[str, Any]:
-    """Return how busy an emulated accelerator is behind one path of the loader."""
-    contender = ROSTER[name]
-    row: dict[str, Any] = {"path": name, "label": contender.label}
-    if reason := contender.missing(options.device):
-        print(f"{contender.label}: missing, {reason}")
-        return {**row, "missing": reason}
-    print(contender.label, flush=True)
-    own = scratch / name
-    own.mkdir()
-    feed = contender.open(dataclasses.replace(job, contender=name, device=options.device, scratch=own))
-    try:
-        batches = feed.batches()
-        for _ in range(-(-len(feed.index) // feed.workload.batch_size) + 1 if feed.fills_cache else 1):
-            next(batches)
-        at = {}
-        for what, step in asked.items():
-            at[what] = {"step_s": step, "utilisation": utilisation(batches, step, options.seconds)}
-            print(f"  at {what} = {1000 * step:.2f} ms: {at[what]['utilisation']:.3f}", flush=True)
-        found = shortest_step(batches, options.seconds, lambda line: print(f"  {line}", flush=True))
-        return {**row, "at": at, **found, "report": feed.report()}
-    finally:
-        feed.close()
+        "steps": 10**9,
+        "device": options.device,
+        "threads": options.threads,
+        "seed": options.seed,
+        **computation,
+    }
+    if workload.samples == "views":
+        return Pcrlv2Config(**settings)
+    return RestorationConfig(**settings, dims=2 if workload.crop[0] == 1 else 3, flips=(), foreground=0.0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -251,15 +201,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     workload = WORKLOADS[options.workload]
     workload = dataclasses.replace(workload, batch_size=options.batch or workload.batch_size)
     index = volumes.find_volumes(workload, options.volumes, options.data, options.folder)
-    volumes.read_once(volumes.files_of(index))
+    described = volumes.describe(index, options.data)
+    index = find_copies("packed", index, workload, options.folder) if options.packed else index
+    read_once(volumes.files_of(index))
     with tempfile.TemporaryDirectory(dir=options.folder.parent if options.folder.parent.is_dir() else None) as scratch:
         (Path(scratch) / "limit").mkdir()
         found = (train if kind == "training" else emulate)(workload, index, options, Path(scratch))
     names = ["workload", "volumes", "device", "emulate", "paths", "threads", "filters", "repeats", "seconds", "seed"]
-    names += ["compile", "layout"] if kind == "training" else []
+    names += ["packed", "compile", "layout"] if kind == "training" else []
     settings = {name: getattr(options, name) for name in names}
     result = new_result(kind, options.device, command_of(options), settings)
-    result |= {"workload": workload.to_json(), "data": volumes.describe(index, options.data), **found}
+    result |= {"workload": workload.to_json(), "data": described, **found}
     path = options.out or result_path(result, options.workload)
     write_result(result, path)
     print(f"written to {path}")
@@ -269,10 +221,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def command_of(options: argparse.Namespace) -> str:
     """Return the command that runs this again."""
     words = ["python -m benchmarks.training"]
-    words += [f"--{n} {getattr(options, n)}" for n in ("workload", "volumes", "device", "threads", "filters")]
+    names = ["workload", "volumes", "device", "threads", *(["filters"] if options.filters else [])]
+    words += [f"--{n} {getattr(options, n)}" for n in names]
     words += [f"--{n} {getattr(options, n):g}" for n in ("repeats", "seconds", "seed")]
     if options.emulate is None:
         words += [f"--{name} {' '.join(getattr(options, name))}" for name in ("compile", "layout")]
+    words += ["--packed"] if options.packed else []
     words += ["--data DIR"] if options.data else []
     words += [" ".join(["--emulate", *(f"{ms:g}" for ms in options.emulate)])] if options.emulate is not None else []
     return " ".join(words)

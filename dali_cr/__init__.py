@@ -36,19 +36,29 @@ __all__ = [
     "VolumeError",
     "draw_swaps",
     "fn",
+    "import_volumes",
+    "pack",
     "read_volume",
     "restoration_pipeline",
     "scan",
     "swap_patches",
+    "unpack",
     "unswap_patches",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs DALI only when it is asked for: the rest works without."""
+    """Import what needs DALI, and what is a command too, only when it is asked for: the rest works without."""
     import importlib
 
-    homes = {"Loader": "loader", "restoration_pipeline": "pipeline.graph", "fn": "fn"}
+    homes = {
+        "Loader": "loader",
+        "fn": "fn",
+        "import_volumes": "tools.importers.run",
+        "pack": "tools.pack",
+        "restoration_pipeline": "pipeline.graph",
+        "unpack": "tools.unpack",
+    }
     if name not in homes:
         raise AttributeError(f"module 'dali_cr' has no attribute {name!r}")
     module = importlib.import_module(f"dali_cr.{homes[name]}")

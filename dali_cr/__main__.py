@@ -8,6 +8,9 @@
     python -m dali_cr preview scans/ -o preview.png --recipe pcrlv2 --normalize percentile
     python -m dali_cr preview scans/ -o preview.png --crop 1 224 224 --slices-axis D --slices-every 3
     python -m dali_cr preview pictures/ --pattern "**/*.png" -o preview.png --crop 1 224 288
+    python -m dali_cr pack scans/ packed/
+    python -m dali_cr unpack packed/ scans-again/
+    python -m dali_cr import dicom/ stores/
     python -m dali_cr phantom phantoms/
     python -m dali_cr doctor
     dali-cr pretrain --help
@@ -18,9 +21,11 @@ The exit code is 0, or 2 with one line on stderr where something impossible was 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_args
@@ -30,8 +35,9 @@ from dali_cr.index.cases import Index
 from dali_cr.index.layout.listing import Layout
 from dali_cr.index.report import describe
 from dali_cr.index.scan import scan
+from dali_cr.index.volumes import counted
 from dali_cr.pipeline.advice import warnings_as_lines
-from dali_cr.recipe.restoration import Restoration
+from dali_cr.recipe.restoration import Pretext, Restoration
 from dali_cr.recipe.slices import ORDERS, Slices
 from dali_cr.recipe.swap import Swap
 from dali_cr.recipe.views import Views
@@ -39,6 +45,9 @@ from dali_cr.system.account import complete_account
 from dali_cr.system.console import print_anything
 from dali_cr.system.owner import own_file, own_folder
 from dali_cr.tools import training
+from dali_cr.tools.conversion import Conversion
+from dali_cr.tools.importers.formats import Format
+from dali_cr.volume.packed.writer import LEVEL
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -124,12 +133,20 @@ def _recipe(chosen: argparse.Namespace) -> Restoration | Views:
         return Views(foreground=chosen.foreground, spacing=chosen.spacing, **plain)
     return Restoration(
         crop=tuple(chosen.crop),
-        swap=Swap(iterations=chosen.iterations, patch=_patch(chosen.patch)),
+        swap=Swap(iterations=chosen.iterations, patch=_patch(chosen.patch), overlap=not chosen.each_patch_once),
         normalize=_normalize(chosen.normalize or ["zscore"]),
         foreground=chosen.foreground,
         slices=_slices(chosen),
         spacing=chosen.spacing,
+        pretext=chosen.pretext,
+        mask_ratio=chosen.mask_ratio,
+        mask_block=_block(chosen.mask_block),
     )
+
+
+def _block(numbers: list[int]) -> Any:
+    """Return the block that one or three numbers stand for."""
+    return numbers[0] if len(numbers) == 1 else tuple(numbers)
 
 
 def _slices(chosen: argparse.Namespace) -> Slices | None:
@@ -139,6 +156,58 @@ def _slices(chosen: argparse.Namespace) -> Slices | None:
     if chosen.slices_every != 1 or chosen.slices_empty:
         raise ValueError("slices: wanted --slices-axis D, H or W beside the other options of slices, got none")
     return None
+
+
+def _pack(chosen: argparse.Namespace) -> None:
+    from dali_cr.tools.pack import pack
+
+    with _threads(chosen.jobs, "pack") as executor:
+        options = {"exclude": chosen.exclude, "level": chosen.level, "keep_text": chosen.keep_text}
+        _tell(pack(chosen.source, chosen.out, executor=executor, **options), "pack")
+
+
+def _unpack(chosen: argparse.Namespace) -> None:
+    from dali_cr.tools.unpack import unpack
+
+    with _threads(chosen.jobs, "unpack") as executor:
+        _tell(unpack(chosen.source, chosen.out, executor=executor), "unpack")
+
+
+def _threads(jobs: int | None, name: str) -> ThreadPoolExecutor:
+    """Return so many threads, one a core without a number."""
+    if jobs is not None and jobs < 1:
+        raise ValueError(f"jobs: expected at least 1, got {jobs}")
+    return ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0)), name)
+
+
+def _tell(done: Conversion, name: str) -> None:
+    """Print what became of files; raise ValueError if some were refused."""
+    print(done)
+    if done.problems:
+        raise ValueError(f"{name}: {counted(len(done.problems), 'file')} refused, for the reasons above")
+
+
+def _import(chosen: argparse.Namespace) -> None:
+    from dali_cr.tools.importers.run import import_volumes
+
+    if chosen.jobs < 1:
+        raise ValueError(f"jobs: expected at least 1, got {chosen.jobs}")
+    # Processes: pydicom holds the GIL, and a file that kills one costs none of the others. Forked threads may lock up.
+    with ProcessPoolExecutor(chosen.jobs, multiprocessing.get_context("spawn")) as executor:
+        imported = import_volumes(
+            chosen.source,
+            chosen.out,
+            format=chosen.format,
+            spacing=tuple(chosen.spacing) if chosen.spacing else None,
+            plans=chosen.plans,
+            level=chosen.level,
+            executor=executor,
+        )
+    print(imported)
+    if chosen.report:
+        imported.save(chosen.report)
+    if not imported.files:
+        raise ValueError("import: expected at least one volume, all were refused for the reasons above")
 
 
 def _phantom(chosen: argparse.Namespace) -> None:
@@ -182,7 +251,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--window", type=float, nargs=2, metavar=("LOW", "HIGH"), help="print how much of the foreground it clips"
     )
-    command.add_argument("--fresh", action="store_true", help="read every file, whatever FILE knows")
+    command.add_argument(
+        "--fresh", "--verify", action="store_true", help="read every file, whatever FILE knows, and check its checksums"
+    )
     command.set_defaults(command=_scan)
 
     command = commands.add_parser("preview", help="draw samples: target, input, and the swaps")
@@ -192,6 +263,23 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0, help="of the samples")
     _add_recipe(command)
     command.set_defaults(command=_preview)
+
+    command = commands.add_parser(
+        "pack", help="rewrite volumes as brick stores, of which a crop is read without the rest"
+    )
+    command.add_argument("source", type=Path, help="a folder, or an index that scan saved")
+    command.add_argument("out", type=Path, help="folder for the stores; what an earlier run packed is kept")
+    command.add_argument("--exclude", nargs="+", default=[], metavar="GLOB", help="files that are left out")
+    command.add_argument("--level", type=int, default=5, metavar="N", help="of the compression, 1 to 12")
+    command.add_argument("--keep-text", action="store_true", help="keep the free text of headers: it may name patients")
+    command.add_argument("--jobs", type=int, metavar="N", help="files at a time; one a core without it")
+    command.set_defaults(command=_pack)
+
+    command = commands.add_parser("unpack", help="write the volumes of brick stores as NIfTI again")
+    command.add_argument("source", type=Path, help="a folder of stores, or one")
+    command.add_argument("out", type=Path, help="folder for the files; those of the same names are overwritten")
+    command.add_argument("--jobs", type=int, metavar="N", help="files at a time; one a core without it")
+    command.set_defaults(command=_unpack)
 
     command = commands.add_parser("doctor", help="say what works on this machine, what does not, and what to do")
     command.set_defaults(command=_doctor)
@@ -203,6 +291,21 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--shape", type=int, nargs=3, default=[48, 56, 52], metavar=("D", "H", "W"))
     command.add_argument("--seed", type=int, default=0)
     command.set_defaults(command=_phantom)
+
+    command = commands.add_parser("import", help="write DICOM series and volumes of other formats as brick stores")
+    command.add_argument("source", type=Path, metavar="SOURCE", help="a folder of files")
+    command.add_argument("out", type=Path, metavar="OUT", help="the folder of stores; finished ones stay")
+    command.add_argument("--format", choices=("auto", *get_args(Format)), default="auto", help="only files of this one")
+    command.add_argument(
+        "--spacing", type=float, nargs=3, metavar=("D", "H", "W"), help="mm of the voxels of .npy and .b2nd files"
+    )
+    command.add_argument("--plans", type=Path, metavar="FILE", help="nnU-Net's plans, which have the spacing of .b2nd")
+    command.add_argument(
+        "--level", type=int, choices=range(1, 13), default=LEVEL, metavar="N", help="of LZ4HC, 1 to 12"
+    )
+    command.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), metavar="N", help="processes")
+    command.add_argument("--report", type=Path, metavar="FILE", help="keep as JSON which store is of which file")
+    command.set_defaults(command=_import)
 
     for name, help_ in training.COMMANDS.items():
         commands.add_parser(name, help=help_)  # listed here, parsed by the command itself
@@ -244,6 +347,12 @@ def _add_recipe(command: argparse.ArgumentParser) -> None:
         default=[4, 16],
         metavar="N",
         help="edges: one number, lowest and highest, D H W, or lowest and highest of each",
+    )
+    command.add_argument("--each-patch-once", action="store_true", help="no two patches of a sample overlap")
+    command.add_argument("--pretext", choices=get_args(Pretext), default="swap", help="what is done to a crop")
+    command.add_argument("--mask-ratio", type=float, default=0.75, help="share of the blocks that --pretext mae masks")
+    command.add_argument(
+        "--mask-block", type=int, nargs="+", default=[16], metavar="N", help="edge of a block, or D H W"
     )
     command.add_argument(
         "--normalize", nargs="+", metavar="HOW", help="zscore, percentile, none, or window LOW HIGH; pcrlv2: -1000 1000"

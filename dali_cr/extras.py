@@ -12,6 +12,9 @@ GPU_HINT = 'pip install ".[cu13]" in the checkout of dali-cr where the driver is
 TRAIN_HINT = 'pip install ".[cu13,train]" in the checkout of dali-cr (cu12 for an older driver or none)'
 """How to get what the training commands need."""
 
+FORMATS_HINT = 'pip install ".[formats]" in the checkout of dali-cr'
+"""How to get what reads other formats than NIfTI."""
+
 
 def load(module: str) -> Any:
     """Import a module of the extras `cu12` and `cu13`.
@@ -29,10 +32,38 @@ def load(module: str) -> Any:
     ImportError
         If it is missing; the message says what to install.
     """
+    return _load(module, GPU_HINT)
+
+
+def load_format(module: str) -> Any:
+    """Import a module of the extra `formats`.
+
+    Parameters
+    ----------
+    module : str
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    ImportError
+        If it is missing; the message says what to install.
+    """
+    return _load(module, FORMATS_HINT)
+
+
+def _load(module: str, hint: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(f"{module} is missing ({error}); {GPU_HINT}", name=error.name) from error
+        raise ImportError(f"{module} is missing ({error}); {hint}", name=error.name) from error
+
+
+def find_missing_format(module: str) -> str:
+    """Return what to install where a module of the extra `formats` is missing; empty if it is there."""
+    return "" if _is_installed(module) else f"{module} is missing; {FORMATS_HINT}"
 
 
 def find_missing(*modules: str) -> str:
@@ -50,5 +81,5 @@ def find_missing(*modules: str) -> str:
 def _is_installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # the package that would hold it
+    except (ModuleNotFoundError, ValueError):  # of the package that would hold it; a module that is barred
         return False

@@ -16,14 +16,15 @@ from dali_cr.index.cases import Index
 from dali_cr.ops import launch
 from dali_cr.ops.decode import decode_volume as decode_batch
 from dali_cr.ops.decode import decode_volume_ref
-from dali_cr.ops.gather import RECORD_WORDS as GATHER_WORDS
 from dali_cr.ops.gather import gather_crops, gather_crops_ref
 from dali_cr.ops.launch import as_batch
+from dali_cr.ops.record import VIEW_WORDS
 from dali_cr.ops.swap import check_swaps, swap_in_place, swap_in_place_ref
-from dali_cr.pipeline.graph import Node, external, on_batch, on_gpu
-from dali_cr.pipeline.multiview import ViewRawSource, finish_views_ref
-from dali_cr.pipeline.multiview import finish_views as finish_batch
+from dali_cr.pipeline.graph import Node, batches_of, external, on_batch, on_gpu
+from dali_cr.pipeline.multiview import MultiView, finish_batch, finish_batch_ref
+from dali_cr.pipeline.pairs import Pairs
 from dali_cr.pipeline.raw import RawSource
+from dali_cr.pipeline.samples import Samples
 from dali_cr.plan.crops import CropPlanner
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.swaps import draw_batch
@@ -59,9 +60,16 @@ def read_samples(
         For `swap_patches`.
     sample : int64
         The sample number.
+
+    Raises
+    ------
+    ValueError
+        If the recipe masks blocks: no operator here fills them.
     """
-    source = RawSource(CropPlanner(index, recipe, seed), Stream(batch_size), threads=threads)
-    return external(source.batch, 4)
+    if recipe.pretext == "mae":
+        raise ValueError("pretext: expected one with swaps, got 'mae'; dali_cr.restoration_pipeline masks")
+    raw, records, swaps, sample = _read(Pairs(CropPlanner(index, recipe, seed)), batch_size, threads)
+    return raw, records, swaps, sample
 
 
 def draw_swaps(shape: Triple, swap: Swap, *, batch_size: int, seed: int = 0) -> Node:
@@ -164,8 +172,7 @@ def read_views(
     sample : int64
         The sample number.
     """
-    source = ViewRawSource(ViewPlanner(index, recipe, seed), Stream(batch_size), threads=threads)
-    return external(source.batch, source.arrays)
+    return _read(MultiView(ViewPlanner(index, recipe, seed)), batch_size, threads)
 
 
 def finish_views(
@@ -192,23 +199,36 @@ def finish_views(
         If the seed is no 64-bit unsigned integer.
     """
     rng.check_seed(seed)
+    names = ("raw", *MultiView.inputs)
     rest = (globals_, locals_, swaps, intensities, counters)
-    finish: Callable[..., Any] = finish_views_ref
     if on_gpu(raw):
-        finish, rest = finish_batch, tuple(node.gpu() for node in rest)
-    view, target, local = on_batch(partial(finish, recipe=recipe, seed=seed), raw, *rest, outputs=3)
+        rest = tuple(node.gpu() for node in rest)
+        stack: Callable[..., Any] = as_batch
+        finish: Callable[..., Any] = finish_batch
+    else:
+        stack, finish = np.stack, finish_batch_ref
+
+    def on_lists(*lists: list[Any]) -> tuple[list[Any], ...]:
+        return tuple(map(list, finish(dict(zip(names, map(stack, lists), strict=True)), recipe=recipe, seed=seed)))
+
+    view, target, local = on_batch(on_lists, raw, *rest, outputs=3)
     return view, target, local
+
+
+def _read(samples: Samples, batch_size: int, threads: int | None) -> tuple[Node, ...]:
+    """Return what a source for a GPU gives, as DALI nodes."""
+    return batches_of(RawSource(samples, Stream(batch_size), threads=threads))
 
 
 def _decode_gpu(raw: list[Any], records: list[Any], shape: Triple, dtype: str) -> list[Any]:
     words = as_batch(records)
-    decode = gather_crops if words.shape[-1] == GATHER_WORDS else decode_batch
+    decode = gather_crops if words.shape[-1] == VIEW_WORDS else decode_batch
     return list(decode(as_batch(raw), words, shape, dtype))
 
 
 def _decode_cpu(raw: list[Any], records: list[Any], shape: Triple, dtype: str) -> list[Any]:
     words = np.stack(records)
-    decode = gather_crops_ref if words.shape[-1] == GATHER_WORDS else decode_volume_ref
+    decode = gather_crops_ref if words.shape[-1] == VIEW_WORDS else decode_volume_ref
     return list(decode(np.stack(raw), words, shape, dtype))
 
 

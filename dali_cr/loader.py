@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from dali_cr import extras
 from dali_cr.index.cases import Index
-from dali_cr.pipeline.advice import warn_of_clipping, warn_of_padding
-from dali_cr.pipeline.graph import device_number, make_planner, make_source
+from dali_cr.pipeline.advice import warn_of_blocks, warn_of_clipping, warn_of_padding
+from dali_cr.pipeline.graph import device_number, make_samples, make_source
 from dali_cr.pipeline.prefetch import Made, Running
 from dali_cr.pipeline.raw import RawSource
+from dali_cr.pipeline.samples import Samples
 from dali_cr.plan.epochs import Epochs
 from dali_cr.plan.sample import SamplePlan
 from dali_cr.read.cache import Cache, open_cache
@@ -34,8 +35,9 @@ class Loader:
     before ended; `break` skips the rest of one. After `load_state_dict`, and after an error, the first one finishes
     the epoch that was interrupted. All iterators share one place in the stream: a new one ends those before it.
 
-    Of pairs: "input" and "target" (B, C, D, H, W). Of views: "view" and "target" (B, 2, C, D, H, W), corrupted and
-    clean, and "local" (B, locals, C, d, h, w). Of both: "sample" (B,) int64, on the CPU, and "case", the B names.
+    Of pairs: "input" and "target" (B, C, D, H, W); of masked ones also "mask" (B, 1, D, H, W) bool, true where masked.
+    Of views: "view" and "target" (B, 2, C, D, H, W), corrupted and clean, and "local" (B, locals, C, d, h, w). Of both:
+    "sample" (B,) int64, on the CPU, and "case", the B names.
 
     Parameters
     ----------
@@ -64,9 +66,6 @@ class Loader:
         samples are the same bytes with and without.
     timeout : float
         Seconds to wait for one case's files before `VolumeError` says that they hang.
-    processes : bool
-        On a CPU, finish samples in as many processes as `threads`: they do not wait for one another's interpreter,
-        which `Views` are worth. Each needs some 100 MB.
     dims : 3 or 2
         With 2, for crops and views one voxel thick, tensors are without the axis D: (B, C, H, W).
     transform : callable, optional
@@ -86,7 +85,7 @@ class Loader:
     Warns
     -----
     DataWarning
-        If crops are larger than most volumes.
+        If crops are larger than most volumes, a window clips most of the foreground, or a mask has few blocks.
 
     Examples
     --------
@@ -119,26 +118,22 @@ class Loader:
         on_error: str = "raise",
         cache: str | Sequence[str] = (),
         timeout: float = 600.0,
-        processes: bool = False,
         dims: int = 3,
         transform: Callable[[dict[str, Any]], Any] | None = None,
     ) -> None:
-        _check_dims(dims, recipe)
         if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 1:
             raise ValueError(f"prefetch: expected an integer of at least 1, got {prefetch!r}")
         if transform is not None and not callable(transform):
             raise ValueError(f"transform: expected a function of a batch or None, got {transform!r}")
-        if processes and device_number(str(device)) is not None:
-            raise ValueError(
-                f"processes: wanted False on {device!r}, where threads only read and the GPU does the rest"
-            )
         self._torch = extras.load("torch")
         _refuse_worker(self._torch)
         self._process = os.getpid()
         here, everyone = _ranks(self._torch)
         self._ranks = (here, everyone) if rank is None and world_size is None else None
         self.index, self.recipe, self.seed, self.device = index, recipe, seed, str(device)
-        self._planner = make_planner(index, recipe, seed)
+        self._samples = make_samples(index, recipe, seed)
+        self._planner = self._samples.planner
+        _check_dims(dims, self._samples)
         self._epochs = Epochs(
             self._planner.epoch_length,
             batch_size,
@@ -147,14 +142,10 @@ class Loader:
             passes=epochs,
         )
         if self._epochs.rank == 0:
-            warn_of_padding(index, recipe)
+            warn_of_padding(self._planner.index, recipe)
             warn_of_clipping(index, recipe.normalize)
-        self._options: dict[str, Any] = {
-            "threads": threads,
-            "on_error": on_error,
-            "timeout": timeout,
-            "processes": processes,
-        }
+            warn_of_blocks(recipe)
+        self._options: dict[str, Any] = {"threads": threads, "on_error": on_error, "timeout": timeout}
         self._levels = [cache] if isinstance(cache, str) else list(cache)
         self._cache: Cache | None = None
         self._prefetch, self._dims, self._transform = prefetch, dims, transform
@@ -217,9 +208,9 @@ class Loader:
         return {self.index.cases[case].name: reason for case, reason in sorted(broken.items())}
 
     def plan(self, number: int) -> SamplePlan:
-        """Return what a sample is: its case and path, and the origin, flips and swaps of its crop, or of its views."""
+        """Return what a sample is: case and path; origin, flips, swaps or masked blocks of its crop, or its views."""
         broken = self._known_broken()
-        return self._planner.draw([number], broken)[0]
+        return self._planner.plan([number], broken)[0]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the place in the stream and in its epoch: plain numbers and strings.
@@ -298,7 +289,9 @@ class Loader:
         if self._running is None:
             self._cache = self._cache or open_cache(self._levels, self.index)
             stream = self._epochs.stream()
-            source = make_source(self._planner, stream, self.device, self._levels, cache=self._cache, **self._options)
+            source = make_source(
+                self._samples, stream, self.device, self._levels, self._cache, whole=True, **self._options
+            )
             source.broken.update(self._broken)
             self._running = Running(source, self.device, self._prefetch)
             self._finalizer = weakref.finalize(self, _close, self._running, self._cache, self._process)
@@ -361,6 +354,8 @@ class Loader:
     def _name(self, made: Made, numbers: npt.NDArray[np.int64]) -> Any:
         """Return a batch as it is delivered."""
         tensors = made.tensors
+        if "mask" in tensors:
+            tensors["mask"] = tensors["mask"].view(self._torch.bool)
         if self._dims == 2:
             tensors = {name: tensor.squeeze(-3) for name, tensor in tensors.items()}
         # Copied: NumPy's memory is let go of under the interpreter's lock, for which the readers' threads wait in turn.
@@ -390,12 +385,11 @@ def _refuse_worker(torch: Any) -> None:
         )
 
 
-def _check_dims(dims: int, recipe: Restoration | Views) -> None:
+def _check_dims(dims: int, samples: Samples) -> None:
     """Refuse to drop an axis that is longer than 1."""
     if dims not in (2, 3):
         raise ValueError(f"dims: wanted 2 or 3, got {dims!r}")
-    shapes = (recipe.shape, recipe.local_shape) if isinstance(recipe, Views) else (recipe.crop,)
-    thick = [shape for shape in shapes if shape[0] != 1]
+    thick = [array.shape[-3:] for array in samples.outputs(1) if array.shape[-3] != 1]
     if dims == 2 and thick:
         raise ValueError(f"dims: wanted a crop of (1, rows, columns) to drop the axis D, got {thick[0]}")
 

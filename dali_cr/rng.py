@@ -35,6 +35,8 @@ class Purpose(IntEnum):
     VIEW = 7
     PAIR = 8
     LEVEL = 9
+    CELL = 10
+    MASK = 11
 
 
 def philox(counter: npt.ArrayLike, key: npt.ArrayLike) -> npt.NDArray[np.uint32]:
@@ -119,8 +121,3 @@ def below(words: npt.NDArray[np.uint64] | np.uint64, bounds: npt.ArrayLike) -> n
     The remainder's bias is bound / 2**64 of a probability: below 1e-6 for every bound used here (2**44).
     """
     return np.asarray(words % np.asarray(bounds).astype(np.uint64)).astype(np.int64)
-
-
-def unit(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
-    """Map words to floats uniform over [0, 1), in steps of 2**-53."""
-    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53

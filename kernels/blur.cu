@@ -10,19 +10,22 @@
 //   sigmas   (volumes, 3) float, of which column `axis` counts
 //
 // Grid: x over the voxels of a volume (all its channels), y over volumes; neighbouring threads take neighbouring
-// voxels, and the 2 r + 1 reads of a voxel hit lines that its neighbours read.
+// voxels, and the 2 r + 1 reads of a voxel hit lines that its neighbours read. A thread reads AT_ONCE pairs before it
+// adds the first. Each block makes the weights anew, so there are not many.
 // Bytes that must move, a voxel: 4 read, 4 written, for each axis.
 // A sigma whose r is above max_radius, or a NaN, stops the kernel (trap).
 // Defines: INDEX (int, or long long from 2**30 voxels on), MOST_RADIUS (of max_radius).
 
+#define AT_ONCE 4
+
 __device__ __forceinline__ float at_least(float x) { return fabsf(x) < 8.470329472543003e-22f ? 0.0f : x; }
 
-template <typename I>
-__device__ __forceinline__ I reflect(I place, I length) {
-  if (place >= 0 && place < length) return place;
-  place %= 2 * length;
-  if (place < 0) place += 2 * length;
-  return place < length ? place : 2 * length - 1 - place;
+// Where a place outside of a line is reflected to; NEAR: it is within a length of it, which needs no branch.
+template <bool NEAR>
+__device__ __forceinline__ INDEX reflect(INDEX place, INDEX length) {
+  if (!NEAR) place %= 2 * length;
+  if (!NEAR && place < 0) place += 2 * length;
+  return place < 0 ? -1 - place : place < length ? place : 2 * length - 1 - place;
 }
 
 // The weights from the middle outwards, by the first thread for all.
@@ -40,6 +43,29 @@ __device__ __forceinline__ void make_weights(float* weights, double sigma, int r
     weights[step] = __double2float_rn(__dmul_rn(units, 9.31322574615478515625e-10));
   }
   __syncthreads();
+}
+
+// The weighted sum around a place of a line whose voxels lie `after` apart.
+template <bool NEAR>
+__device__ __forceinline__ float sum_around(const float* line, INDEX place, INDEX length, INDEX after,
+                                            const float* weights, int radius) {
+  float sum = __fmul_rn(at_least(line[place * after]), weights[0]);
+  for (int far = radius; far > 0; far -= AT_ONCE) {
+    float left[AT_ONCE], right[AT_ONCE];
+#pragma unroll
+    for (int j = 0; j < AT_ONCE; ++j) {
+      if (far - j > 0) {
+        left[j] = line[reflect<NEAR>(place - (far - j), length) * after];
+        right[j] = line[reflect<NEAR>(place + (far - j), length) * after];
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < AT_ONCE; ++j) {
+      if (far - j > 0)
+        sum = __fadd_rn(sum, __fmul_rn(__fadd_rn(at_least(left[j]), at_least(right[j])), weights[far - j]));
+    }
+  }
+  return at_least(sum);
 }
 
 extern "C" __global__ void blur_axis(float* out, const float* in, const float* sigmas, int axis, INDEX voxels,
@@ -60,12 +86,7 @@ extern "C" __global__ void blur_axis(float* out, const float* in, const float* s
     }
     const INDEX place = i / after % length;
     const float* line = in + (i - place * after);
-    float sum = __fmul_rn(at_least(in[i]), weights[0]);
-    for (int k = radius; k > 0; --k) {
-      const float left = at_least(line[reflect<INDEX>(place - k, length) * after]);
-      const float right = at_least(line[reflect<INDEX>(place + k, length) * after]);
-      sum = __fadd_rn(sum, __fmul_rn(__fadd_rn(left, right), weights[k]));
-    }
-    out[i] = at_least(sum);
+    out[i] = radius <= length ? sum_around<true>(line, place, length, after, weights, radius)
+                              : sum_around<false>(line, place, length, after, weights, radius);
   }
 }

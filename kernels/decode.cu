@@ -6,23 +6,180 @@
 // crop and flip are all in (start, strides). scale * raw + shift is one float64 multiplication and one addition,
 // never fused, rounded once to float32: the CPU reference (dali_cr/ops/decode.py) gives the same bits.
 //
-//   target   (samples, channels, depth, height, width) OUTPUT, contiguous
+//   target   (samples, channels, depth, height, width) OUTPUT, contiguous, 16-byte aligned
 //   copy     the same again, or null: what the swaps will then be made in
-//   raw      (samples, row_bytes) bytes
-//   arena    bytes of volumes kept on the GPU, or null
+//   raw      (samples, row_bytes) bytes, 16-byte aligned
+//   arena    bytes of volumes kept on the GPU, 16-byte aligned, or null
 //   records  (samples, channels, 16) int64, dali_cr/ops/decode.py says which word is what
 //
-// Grid: x over rows of the crop, y over samples * channels. Block: (32, rows at a time); a warp walks along a row, so
-// writes are coalesced, and reads too where the file's x runs along W.
-// Bytes that must move, a voxel: itemsize read, 4 (float16: 2) written, twice with `copy`.
+// Where sx is 1 or -1 and `width` a multiple of PER_STORE, a thread decodes PER_STORE voxels of a row at a time and
+// stores 16 bytes. It has the voxels of several rows in flight before it decodes the first. A row may start at any
+// item, so it is read in aligned words, which are then shifted; a word is read only if a voxel of the window lies in
+// it. Other rows are decoded one voxel a thread.
+//
+// Grid: x over rows of the crop, y over samples * channels. Block: (lanes along a row, rows at a time), 256 threads.
+// Bytes that must move, a voxel: itemsize read, 4 (float16: 2) written, twice with `copy`. float64: one product, one
+// sum and two conversions a voxel; where a GPU has 1/64 of its units for float64, they take as long as the bytes.
 // Defines: OUTPUT (float, or unsigned short for the bits of float16), STORE (how a float becomes an OUTPUT).
 
 #define RECORD_WORDS 16
+#define PER_STORE (16 / (int)sizeof(OUTPUT))
+
+// Volta's compiler spills some bytes to have more blocks, unless it is told that one is enough.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 750
+#define BOUNDS __launch_bounds__(256, 1)
+#else
+#define BOUNDS __launch_bounds__(256)
+#endif
+
+// The words in which raw bytes are read.
+template <int BYTES>
+struct WordFor {
+  typedef unsigned long long Type;
+};
+template <>
+struct WordFor<4> {
+  typedef unsigned int Type;
+};
+
+// Items [begin, end) of PER_STORE that lie one after the other, as they were read: from the last word boundary on.
+template <typename T>
+struct Piece {
+  typedef typename T::Bits Bits;
+  typedef typename WordFor<PER_STORE*(int)sizeof(Bits)>::Type Word;
+  enum {
+    ITEM = sizeof(Bits),
+    WIDTH = sizeof(Word),
+    COUNT = PER_STORE * ITEM / WIDTH,
+    SHIFTED = ITEM < WIDTH,   // an item as wide as a word starts at a boundary
+    ROWS = COUNT > 2 ? 1 : 2  // in flight
+  };
+
+  Word words[COUNT + SHIFTED];
+  int offset, begin, end;
+
+  __device__ __forceinline__ void load(const unsigned char* at) {
+    offset = (int)((size_t)at % WIDTH);
+    if (COUNT % 2 == 0 && (size_t)at % 16 == 0 && begin == 0 && end == PER_STORE) {
+#pragma unroll
+      for (int i = 0; i + 1 < COUNT; i += 2) {
+        const ulonglong2 pair = ((const ulonglong2*)at)[i / 2];
+        words[i] = (Word)pair.x;
+        words[i + 1] = (Word)pair.y;
+      }
+      return;
+    }
+    const Word* from = (const Word*)(at - offset);
+    const int first = offset + begin * ITEM, last = begin < end ? offset + end * ITEM : 0;
+#pragma unroll
+    for (int i = 0; i < COUNT + SHIFTED; ++i)
+      if (i * WIDTH < last && (i + 1) * WIDTH > first) words[i] = from[i];
+  }
+
+  // Shift the items to the front, and swap their bytes.
+  __device__ __forceinline__ void align(bool big_endian) {
+    if (SHIFTED && offset > 0) {
+#pragma unroll
+      for (int i = 0; i < COUNT; ++i)
+        words[i] = words[i] >> (8 * offset) | words[i + SHIFTED] << (8 * (WIDTH - offset));
+    }
+    if (ITEM > 1 && big_endian) {
+#pragma unroll
+      for (int i = 0; i < COUNT; ++i) words[i] = swap_items(words[i]);
+    }
+  }
+
+  static __device__ __forceinline__ unsigned int swap_items(unsigned int word) {
+    return __byte_perm(word, 0u, ITEM == 2 ? 0x2301u : 0x0123u);
+  }
+  static __device__ __forceinline__ unsigned long long swap_items(unsigned long long word) {
+    const unsigned long long low = swap_items((unsigned int)word), high = swap_items((unsigned int)(word >> 32));
+    return ITEM == 8 ? low << 32 | high : high << 32 | low;
+  }
+
+  __device__ __forceinline__ Bits item(int i) const {
+    return (Bits)(words[i * ITEM / WIDTH] >> (8 * (i * ITEM % WIDTH)));
+  }
+};
+
+__device__ __forceinline__ void store(OUTPUT* target, OUTPUT* copy, const float* values) {
+  unsigned int words[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    if constexpr (sizeof(OUTPUT) == 4)
+      words[i] = __float_as_uint(values[i]);
+    else
+      words[i] = (unsigned int)STORE(values[2 * i]) | (unsigned int)STORE(values[2 * i + 1]) << 16;
+  }
+  const uint4 stored = make_uint4(words[0], words[1], words[2], words[3]);
+  *(uint4*)target = stored;
+  if (copy) *(uint4*)copy = stored;
+}
+
+// Decode a piece into where its first voxel in the output belongs.
+template <typename T>
+__device__ __forceinline__ void decode_piece(Piece<T>& piece, const Record& r, bool reversed, OUTPUT* target,
+                                             OUTPUT* copy) {
+  float values[PER_STORE];
+  piece.align(r.big_endian);
+#pragma unroll
+  for (int i = 0; i < PER_STORE; ++i) values[i] = decode_bits<T>(r, piece.item(i));
+  if (piece.begin > 0 || piece.end < PER_STORE) {
+#pragma unroll
+    for (int i = 0; i < PER_STORE; ++i)
+      if (i < piece.begin || i >= piece.end) values[i] = r.fill;
+  }
+  if (reversed) {
+#pragma unroll
+    for (int i = 0; i < PER_STORE / 2; ++i) {
+      const float kept = values[i];
+      values[i] = values[PER_STORE - 1 - i];
+      values[PER_STORE - 1 - i] = kept;
+    }
+  }
+  store(target, copy, values);
+}
+
+// Rows whose voxels lie one after the other in the file, in either direction.
+template <typename T>
+__device__ __forceinline__ void decode_pieces(OUTPUT* __restrict__ target, OUTPUT* __restrict__ copy,
+                                              const unsigned char* __restrict__ raw, const Record& r, int rows,
+                                              int height, int width) {
+  const int ROWS = Piece<T>::ROWS;
+  const bool reversed = r.stride[2] < 0;
+  for (int x = threadIdx.x * PER_STORE; x < width; x += blockDim.x * PER_STORE) {
+    int begin = max(r.lo[2] - x, 0), end = min(r.hi[2] - x, PER_STORE);
+    if (reversed) {
+      const int first = PER_STORE - end;
+      end = PER_STORE - begin;
+      begin = first;
+    }
+    const long long lowest = reversed ? -(long long)x - (PER_STORE - 1) : x;
+    for (int row = blockIdx.x * ROWS * blockDim.y + threadIdx.y; row < rows; row += gridDim.x * ROWS * blockDim.y) {
+      Piece<T> pieces[ROWS];
+      int z = row / height, y = row % height;
+#pragma unroll
+      for (int i = 0; i < ROWS; ++i) {
+        const bool inside = z >= r.lo[0] && z < r.hi[0] && y >= r.lo[1] && y < r.hi[1];
+        pieces[i].begin = begin;
+        pieces[i].end = inside ? end : 0;
+        pieces[i].load(raw + (z * r.stride[0] + y * r.stride[1] + lowest) * Piece<T>::ITEM);
+        for (y += blockDim.y; y >= height; y -= height) ++z;
+      }
+#pragma unroll
+      for (int i = 0; i < ROWS; ++i) {
+        const int own = row + i * blockDim.y;
+        const long long at = (long long)own * width + x;
+        if (own < rows) decode_piece(pieces[i], r, reversed, target + at, copy ? copy + at : nullptr);
+      }
+    }
+  }
+}
 
 template <typename T>
-__device__ __forceinline__ void decode_rows(OUTPUT* __restrict__ target, OUTPUT* __restrict__ copy,
-                                            const unsigned char* __restrict__ raw, const Record& r, int rows,
-                                            int height, int width) {
+__device__ __forceinline__ void decode_voxels(OUTPUT* __restrict__ target, OUTPUT* __restrict__ copy,
+                                              const unsigned char* __restrict__ raw, const Record& r, int rows,
+                                              int height, int width) {
   for (int row = blockIdx.x * blockDim.y + threadIdx.y; row < rows; row += gridDim.x * blockDim.y) {
     const int z = row / height;
     const int y = row % height;
@@ -39,10 +196,21 @@ __device__ __forceinline__ void decode_rows(OUTPUT* __restrict__ target, OUTPUT*
   }
 }
 
-extern "C" __global__ void decode_volume(OUTPUT* __restrict__ target, OUTPUT* __restrict__ copy,
-                                         const unsigned char* __restrict__ raw, const unsigned char* __restrict__ arena,
-                                         const long long* __restrict__ records, long long row_bytes, int channels,
-                                         int depth, int height, int width) {
+template <typename T>
+__device__ __forceinline__ void decode_rows(OUTPUT* __restrict__ target, OUTPUT* __restrict__ copy,
+                                            const unsigned char* __restrict__ raw, const Record& r, int rows,
+                                            int height, int width) {
+  if (width % PER_STORE == 0 && (r.stride[2] == 1 || r.stride[2] == -1))
+    decode_pieces<T>(target, copy, raw, r, rows, height, width);
+  else
+    decode_voxels<T>(target, copy, raw, r, rows, height, width);
+}
+
+extern "C" __global__ void BOUNDS decode_volume(OUTPUT* __restrict__ target, OUTPUT* __restrict__ copy,
+                                                const unsigned char* __restrict__ raw,
+                                                const unsigned char* __restrict__ arena,
+                                                const long long* __restrict__ records, long long row_bytes,
+                                                int channels, int depth, int height, int width) {
   const int channel = blockIdx.y;
   const Record r = read_record(records + (long long)RECORD_WORDS * channel);
   const int rows = depth * height;

@@ -1,4 +1,4 @@
-// Elementary functions with the same bits on CPU and GPU: dali_cr/ops/elementary.py has the same polynomials.
+// Elementary functions with the same bits on CPU and GPU: dali_cr/ops/cpu/elementary.py has the same polynomials.
 //
 // Every product and every sum is rounded by itself. Concatenated in front of the kernels that use them.
 

@@ -6,8 +6,8 @@
 //   swaps  (samples, T, 3, 3) int32: origin a, origin b, size, each (d, h, w); the boxes of a pair are disjoint
 //
 // What a swap costs is waiting, so a thread reads AT_ONCE voxels of both boxes before it writes any (the compiler must
-// not reorder them: a write could be what is read next), boxes come from shared memory, and a thread divides once a
-// swap, to find its first voxel.
+// not reorder them: a write could be what is read next). Boxes come from shared memory, where one thread a swap has
+// checked them and divided for all; a thread divides once a swap, to find its first voxel, if it has one.
 //
 // Grid: x = samples * arrays, one block each: the swaps of one array are sequential (a barrier after each), arrays are
 // independent. A block touches only the voxels that are swapped.
@@ -18,12 +18,31 @@
 #define AT_ONCE (sizeof(ELEMENT) > 4 ? 2 : 4)  // a block of 1024 threads has 64 registers for each
 #define KEPT_SWAPS 64
 
+struct KeptSwap {
+  int a[3], b[3], size[3];
+  int step[3];  // from a thread's voxel to its next one, (d, h, w)
+};
+
+__device__ __forceinline__ void keep_swap(KeptSwap& kept, const int* words, int depth, int height, int width) {
+  for (int axis = 0; axis < 3; ++axis) {
+    kept.a[axis] = words[axis];
+    kept.b[axis] = words[3 + axis];
+    kept.size[axis] = words[6 + axis];
+  }
+  if (outside(kept.a, kept.size, depth, height, width) || outside(kept.b, kept.size, depth, height, width)) __trap();
+  const INDEX plane = (INDEX)kept.size[1] * kept.size[2], threads = blockDim.x;
+  kept.step[0] = (int)(threads / plane);
+  kept.step[1] = (int)(threads % plane / kept.size[2]);
+  kept.step[2] = (int)(threads % plane % kept.size[2]);
+}
+
 // Swap the voxels of two boxes, all threads of the block together.
-__device__ __forceinline__ void swap_boxes(ELEMENT* first, ELEMENT* second, const int* size, int height, int width) {
-  const INDEX plane = (INDEX)size[1] * size[2];
-  const INDEX thread = threadIdx.x, threads = blockDim.x;
+__device__ __forceinline__ void swap_boxes(ELEMENT* first, ELEMENT* second, const int* size, const int* step,
+                                           int height, int width) {
+  const INDEX plane = (INDEX)size[1] * size[2], thread = threadIdx.x;
+  if (thread >= size[0] * plane) return;
   int z = (int)(thread / plane), y = (int)(thread % plane / size[2]), x = (int)(thread % plane % size[2]);
-  const int dz = (int)(threads / plane), dy = (int)(threads % plane / size[2]), dx = (int)(threads % plane % size[2]);
+  const int dz = step[0], dy = step[1], dx = step[2];
   while (z < size[0]) {
     INDEX at[AT_ONCE];
     ELEMENT here[AT_ONCE], there[AT_ONCE];
@@ -54,18 +73,18 @@ __device__ __forceinline__ void swap_boxes(ELEMENT* first, ELEMENT* second, cons
 
 extern "C" __global__ void __launch_bounds__(1024)
     swap_patches(ELEMENT* data, const int* swaps, int iterations, int arrays, int depth, int height, int width) {
-  __shared__ int kept[9 * KEPT_SWAPS];
+  __shared__ KeptSwap kept[KEPT_SWAPS];
   data += (long long)blockIdx.x * depth * height * width;
   swaps += (long long)(blockIdx.x / arrays) * iterations * 9;
   for (int first = 0; first < iterations; first += KEPT_SWAPS) {
     const int count = min(KEPT_SWAPS, iterations - first);
-    for (int i = threadIdx.x; i < 9 * count; i += blockDim.x) kept[i] = swaps[9LL * first + i];
+    for (int i = threadIdx.x; i < count; i += blockDim.x)
+      keep_swap(kept[i], swaps + 9LL * (first + i), depth, height, width);
     __syncthreads();
-    for (const int* box = kept; box < kept + 9 * count; box += 9) {
-      const int *a = box, *b = box + 3, *size = box + 6;
-      if (outside(a, size, depth, height, width) || outside(b, size, depth, height, width)) __trap();
+    for (int i = 0; i < count; ++i) {
+      const int *a = kept[i].a, *b = kept[i].b;
       swap_boxes(data + ((INDEX)a[0] * height + a[1]) * width + a[2],
-                 data + ((INDEX)b[0] * height + b[1]) * width + b[2], size, height, width);
+                 data + ((INDEX)b[0] * height + b[1]) * width + b[2], kept[i].size, kept[i].step, height, width);
       __syncthreads();
     }
   }

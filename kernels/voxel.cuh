@@ -89,15 +89,20 @@ struct Float64 {
   }
 };
 
+// A voxel's bits, in the machine's byte order, decoded.
 template <typename T>
-__device__ __forceinline__ float decode_voxel(const Record& r, const unsigned char* raw, long long element) {
-  typename T::Bits bits = ((const typename T::Bits*)raw)[element];
-  if (r.big_endian) bits = swap_bytes(bits);
+__device__ __forceinline__ float decode_bits(const Record& r, typename T::Bits bits) {
   bool finite = true;
   const double value = T::value(bits, finite);
   if (!finite && !r.keep) return r.fill;
   const float x = flush(__double2float_rn(__dadd_rn(__dmul_rn(value, r.scale), r.shift)));
   return x < r.low ? r.low : x > r.high ? r.high : x;
+}
+
+template <typename T>
+__device__ __forceinline__ float decode_voxel(const Record& r, const unsigned char* raw, long long element) {
+  const typename T::Bits bits = ((const typename T::Bits*)raw)[element];
+  return decode_bits<T>(r, r.big_endian ? swap_bytes(bits) : bits);
 }
 
 // Call a function template for a record's dtype; the numbers are places in dali_cr.volume.geometry.DTYPES.

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 import dali_cr
 from dali_cr.ops import launch
 from tests.cuda_on_cpu import host
+from tests.helpers import recipes
 from tests.helpers.volumes import ORIENTATIONS, write_nifti
 
 settings.register_profile(
@@ -76,6 +77,17 @@ def cuda_on_cpu(monkeypatch: pytest.MonkeyPatch) -> host.HostCuda:
     monkeypatch.setattr(launch, "array_module", lambda: emulation.arrays)
     monkeypatch.setattr(launch, "kernel", emulation.kernel)
     return emulation
+
+
+@pytest.fixture(params=["cpu", "emulated", pytest.param("cuda", marks=pytest.mark.gpu)])
+def each_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Have `tests.helpers.recipes.loader` make loaders for a CPU, for a GPU that is emulated, or for a GPU."""
+    kind: str = request.param
+    if kind == "emulated":
+        request.getfixturevalue("cuda_on_cpu")
+        monkeypatch.setattr("dali_cr.loader.make_source", recipes.emulated_source)
+    monkeypatch.setitem(recipes.OPTIONS, "device", "cuda" if kind == "cuda" else "cpu")
+    return kind
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
-"""The stream that a training loop sees."""
+"""The stream that a training loop sees: of both recipes, on a CPU, on an emulated GPU and on a GPU the same bytes."""
 
 import gc
+import json
 import os
 import shutil
 import subprocess
@@ -9,69 +10,79 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import dali_cr
+from tests.helpers.recipes import INDEXES, PAIRS, RECIPES, VIEWS, VIEWS_OF, contents, loader, samples
 
-RECIPE = dali_cr.Restoration(crop=(16, 20, 24), swap=dali_cr.Swap(8, (2, 6)), foreground=0.5)
-
-
-def loader(index: dali_cr.Index, **options: Any) -> dali_cr.Loader:
-    options = {"batch_size": 4, "device": "cpu", "seed": 5, **options}
-    return dali_cr.Loader(index, options.pop("recipe", RECIPE), **options)
+COUNT = 36
 
 
-def samples(stream: dali_cr.Loader, steps: int | None = None) -> dict[int, bytes]:
-    """Return what each sample number delivered."""
-    out: dict[int, bytes] = {}
-    for step, batch in enumerate(stream.stream() if steps else stream):
-        for i, number in enumerate(batch["sample"].tolist()):
-            assert number not in out
-            out[number] = batch["input"][i].numpy().tobytes() + batch["target"][i].numpy().tobytes()
-        if step + 1 == steps:
-            break
-    return out
+@pytest.fixture(scope="module", params=RECIPES)
+def recipe(request: pytest.FixtureRequest) -> Any:
+    return RECIPES[request.param]
 
 
 @pytest.fixture(scope="module")
-def known(mixed_index: dali_cr.Index) -> dict[int, bytes]:
-    with loader(mixed_index, batch_size=1, threads=1) as stream:
-        return samples(stream, 36)
+def known(mixed_index: dali_cr.Index, recipe: Any) -> dict[int, bytes]:
+    """Return the first samples, made one by one on a CPU."""
+    with loader(mixed_index, recipe, batch_size=1, threads=1) as stream:
+        return samples(stream, COUNT)
 
 
-def test_what_a_batch_is(mixed_index: dali_cr.Index) -> None:
-    with loader(mixed_index) as stream:
+@pytest.mark.parametrize("name", INDEXES)
+def test_what_a_batch_is(name: str, recipe: Any, each_device: str, request: pytest.FixtureRequest) -> None:
+    index = request.getfixturevalue(name)
+    channels = index.channels
+    shapes = {"input": (4, channels, 16, 20, 24), "target": (4, channels, 16, 20, 24)}
+    if recipe is VIEWS:
+        shapes = dict.fromkeys(("view", "target"), (4, 2, channels, 6, 10, 12)) | {"local": (4, 3, channels, 4, 5, 4)}
+    with loader(index, recipe) as stream:
         batch = next(iter(stream))
-        assert set(batch) == {"input", "target", "sample", "case"}
-        assert batch["case"] == [mixed_index.cases[stream.plan(i).case].name for i in range(4)]
-        for name in ("input", "target"):
-            assert batch[name].shape == (4, 1, 16, 20, 24)
-            assert batch[name].dtype == torch.float32
+        assert set(batch) == {*shapes, "sample", "case"}
+        assert batch["case"] == [index.cases[stream.plan(i).case].name for i in range(4)]
         assert batch["sample"].dtype == torch.int64
         assert batch["sample"].tolist() == [0, 1, 2, 3]
+        for name, shape in shapes.items():
+            assert batch[name].shape == shape
+            assert batch[name].dtype == torch.float32
+            assert batch[name].is_cuda == (each_device == "cuda")
         for i in range(4):
-            swaps = stream.plan(i).swaps
-            assert torch.equal(dali_cr.swap_patches(batch["target"][i], swaps), batch["input"][i])
+            plan = stream.plan(i)
+            assert len(plan.views) == (5 if recipe is VIEWS else 1)
+            if recipe is PAIRS:
+                swapped = dali_cr.swap_patches(batch["target"][i].cpu(), plan.swaps)
+                assert torch.equal(swapped, batch["input"][i].cpu())
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
-@pytest.mark.parametrize("threads", [1, 4])
-def test_whatever_batch_size_and_threads(
-    mixed_index: dali_cr.Index, known: dict[int, bytes], batch_size: int, threads: int
+@pytest.mark.parametrize(("threads", "prefetch"), [(1, 3), (4, 1)])
+def test_whatever_batch_size_threads_and_prefetch(
+    mixed_index: dali_cr.Index,
+    recipe: Any,
+    known: dict[int, bytes],
+    each_device: str,
+    batch_size: int,
+    threads: int,
+    prefetch: int,
 ) -> None:
-    with loader(mixed_index, batch_size=batch_size, threads=threads) as stream:
-        got = samples(stream, -(-36 // batch_size))
+    options = {"batch_size": batch_size, "threads": threads, "prefetch": prefetch}
+    with loader(mixed_index, recipe, **options) as stream:
+        got = samples(stream, -(-COUNT // batch_size))
     assert {n: got[n] for n in known} == known
 
 
-@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize(("batch_size", "world_size"), [(4, 1), (8, 1), (4, 2), (4, 3)])
 def test_whatever_world_size_and_each_number_once(
-    mixed_index: dali_cr.Index, known: dict[int, bytes], world_size: int
+    mixed_index: dali_cr.Index, recipe: Any, known: dict[int, bytes], each_device: str, batch_size: int, world_size: int
 ) -> None:
+    """The last batch is short: a small one after large ones."""
     got: list[tuple[int, bytes]] = []
     for rank in range(world_size):
-        with loader(mixed_index, epochs=6, rank=rank, world_size=world_size) as stream:
+        with loader(mixed_index, recipe, epochs=6, batch_size=batch_size, rank=rank, world_size=world_size) as stream:
             got += samples(stream).items()
     assert sorted(n for n, _ in got) == list(range(6 * len(mixed_index)))
     assert all(known[n] == content for n, content in got if n in known)
@@ -79,23 +90,25 @@ def test_whatever_world_size_and_each_number_once(
 
 @pytest.mark.parametrize("stop", [0, 1, 5])
 def test_resumes_anywhere_with_another_batch_size(
-    mixed_index: dali_cr.Index, known: dict[int, bytes], stop: int
+    mixed_index: dali_cr.Index, recipe: Any, known: dict[int, bytes], each_device: str, stop: int
 ) -> None:
-    with loader(mixed_index, batch_size=3) as first:
+    with loader(mixed_index, recipe, batch_size=3) as first:
         before = samples(first, stop) if stop else {}
         state = first.state_dict()
-    with loader(mixed_index, batch_size=4) as second:
+    with loader(mixed_index, recipe, batch_size=4) as second:
         samples(second, 2)
         second.load_state_dict(state)
         assert second.next_sample == 3 * stop
         after = samples(second, 4)
     together = before | after
     assert sorted(together) == list(range(3 * stop + 16))
-    assert all(known[n] == together[n] for n in together if n in known)
+    assert all(known[n] == together[n] for n in together)
 
 
-def test_goes_on_after_break_and_after_close(mixed_index: dali_cr.Index, known: dict[int, bytes]) -> None:
-    with loader(mixed_index) as stream:
+def test_goes_on_after_break_and_after_close(
+    mixed_index: dali_cr.Index, recipe: Any, known: dict[int, bytes], each_device: str
+) -> None:
+    with loader(mixed_index, recipe) as stream:
         got = samples(stream, 2) | samples(stream, 1)
         stream.close()
         got |= samples(stream, 3)
@@ -103,29 +116,79 @@ def test_goes_on_after_break_and_after_close(mixed_index: dali_cr.Index, known: 
     assert all(known[n] == got[n] for n in got)
 
 
-def test_state_is_plain_and_names_what_differs(mixed_index: dali_cr.Index, channel_index: dali_cr.Index) -> None:
-    import json
-
-    with loader(mixed_index) as stream:
+def test_state_is_plain_and_names_what_differs(
+    mixed_index: dali_cr.Index, channel_index: dali_cr.Index, recipe: Any
+) -> None:
+    with loader(mixed_index, recipe) as stream:
         state = json.loads(json.dumps(stream.state_dict()))
+    crops = dali_cr.Restoration((6, 10, 12), VIEWS.swap, normalize=VIEWS.normalize)
     for other, what in (
-        (loader(mixed_index, seed=6), "seed"),
-        (loader(channel_index), "index"),
-        (loader(mixed_index, recipe=replace(RECIPE, foreground=0.6)), "recipe"),
+        (loader(mixed_index, recipe, seed=6), "seed"),
+        (loader(channel_index, recipe), "index"),
+        (loader(mixed_index, replace(recipe, foreground=0.6)), "recipe"),
+        (loader(mixed_index, crops), "recipe"),
     ):
         with other, pytest.raises(ValueError, match=f"but {what} differ"):
             other.load_state_dict(state)
 
 
-def test_tensors_outlive_their_batch(mixed_index: dali_cr.Index) -> None:
-    """No copy is made: what DALI reuses must not be what somebody still holds."""
-    with loader(mixed_index) as stream:
-        kept = [batch["target"] for batch, _ in zip(stream.stream(), range(12), strict=False)]
-        copies = [tensor.clone() for tensor in kept]
+def test_tensors_outlive_their_batch(mixed_index: dali_cr.Index, recipe: Any, each_device: str) -> None:
+    """No copy is made: what DALI and the sources use again must not be what somebody still holds."""
+    with loader(mixed_index, recipe, batch_size=3) as stream:
+        kept = [batch for batch, _ in zip(stream.stream(), range(12), strict=False)]
+        copies = [contents(batch) for batch in kept]
         samples(stream, 12)
     del stream
     gc.collect()
-    assert all(torch.equal(a, b) for a, b in zip(kept, copies, strict=True))
+    assert [contents(batch) for batch in kept] == copies
+
+
+@pytest.mark.parametrize(
+    "cache", ["host:1MB", "host:1GB", "disk", "gpu:1GB", "gpu:100KB", ("gpu:100KB", "host:1GB")], ids=str
+)
+def test_the_same_with_a_cache(
+    mixed_index: dali_cr.Index, recipe: Any, known: dict[int, bytes], each_device: str, cache: Any, tmp_path: Path
+) -> None:
+    if each_device == "cpu" and "gpu" in str(cache):
+        with pytest.raises(ValueError, match="a 'gpu' level needs a GPU"):
+            loader(mixed_index, recipe, cache=cache)
+        return
+    with loader(mixed_index, recipe, cache=f"disk:{tmp_path}" if cache == "disk" else cache) as stream:
+        assert samples(stream, COUNT // 4) == known
+        report = stream.cache_report()
+    assert all(numbers["hits"] > 0 for numbers in report.values())
+    assert len(report) == (2 if isinstance(cache, tuple) else 1)
+
+
+@pytest.fixture(scope="module")
+def packed_index(mixed_index: dali_cr.Index, tmp_path_factory: pytest.TempPathFactory) -> dali_cr.Index:
+    """Return an index of brick stores of the same volumes."""
+    folder = tmp_path_factory.mktemp("packed")
+    mixed_index.save(folder / "index.json")
+    dali_cr.pack(folder / "index.json", folder / "stores", progress=False)
+    return dali_cr.Index.load(folder / "stores" / "index.json")
+
+
+@pytest.mark.parametrize("cache", [(), "gpu:100KB"], ids=str)
+def test_the_same_from_brick_stores(
+    packed_index: dali_cr.Index, recipe: Any, known: dict[int, bytes], each_device: str, cache: Any
+) -> None:
+    assert all(case.volumes[0].packed for case in packed_index.cases)
+    with loader(packed_index, recipe, cache=() if each_device == "cpu" else cache) as stream:
+        assert samples(stream, COUNT // 4) == known
+    several = replace(recipe, crops_per_volume=4)
+    with loader(packed_index, several) as stream, loader(packed_index, several, batch_size=1, device="cpu") as alone:
+        assert samples(stream, 2) == samples(alone, 8)
+
+
+def test_samples_of_one_volume_follow_one_another(mixed_index: dali_cr.Index, recipe: Any, each_device: str) -> None:
+    several = replace(recipe, crops_per_volume=3)
+    with loader(mixed_index, several, batch_size=6) as stream:
+        cases = [stream.plan(n).case for n in range(12)]
+        together = samples(stream, 2)
+    assert cases[::3] == cases[1::3] == cases[2::3]
+    with loader(mixed_index, several, batch_size=1, threads=1, device="cpu") as stream:
+        assert samples(stream, 12) == together
 
 
 @pytest.fixture
@@ -135,18 +198,23 @@ def breakable(mixed_index: dali_cr.Index, tmp_path: Path) -> dali_cr.Index:
     return replace(mixed_index, root=root)
 
 
-def test_a_broken_file_raises_after_the_batches_before_it(breakable: dali_cr.Index, known: dict[int, bytes]) -> None:
-    with loader(breakable, batch_size=1) as stream:
+@pytest.mark.parametrize("prefetch", [1, 3])
+def test_a_broken_file_raises_after_the_batches_before_it(
+    breakable: dali_cr.Index, recipe: Any, known: dict[int, bytes], each_device: str, prefetch: int
+) -> None:
+    with loader(breakable, recipe, batch_size=1, prefetch=prefetch) as stream:
         number = 6
         path = breakable.root / stream.plan(number).path
         content, status = path.read_bytes(), path.stat()
+        stream.close()
         path.unlink()
         first = min(n for n in range(number + 1) if breakable.root / stream.plan(n).path == path)
         got: dict[int, bytes] = {}
         with pytest.raises(dali_cr.VolumeError, match=path.name):
             for batch in stream.stream():
-                got[int(batch["sample"])] = batch["input"][0].numpy().tobytes()
+                got |= contents(batch)
         assert sorted(got) == list(range(first))
+        assert all(known[n] == got[n] for n in got)
         assert stream.next_sample == first
         with pytest.raises(dali_cr.VolumeError, match=path.name):
             next(iter(stream))
@@ -155,15 +223,19 @@ def test_a_broken_file_raises_after_the_batches_before_it(breakable: dali_cr.Ind
         assert known[first] == samples(stream, 1)[first]
 
 
-def test_skip_counts_and_is_kept_in_the_state(breakable: dali_cr.Index) -> None:
+@pytest.mark.parametrize("cache", [(), "gpu:1GB"], ids=str)
+def test_skip_counts_and_is_kept_in_the_state(
+    breakable: dali_cr.Index, recipe: Any, each_device: str, cache: Any
+) -> None:
+    cache = () if each_device == "cpu" else cache
     gone = breakable.cases[3]
     (breakable.root / gone.volumes[0].path).unlink()
-    with loader(breakable, on_error="skip") as stream:
+    with loader(breakable, recipe, on_error="skip", cache=cache) as stream:
         whole = samples(stream, 8)
         assert list(stream.skipped) == [gone.name]
         assert "No such file" in stream.skipped[gone.name]
         state = stream.state_dict()
-    with loader(breakable, on_error="skip") as again:
+    with loader(breakable, recipe, on_error="skip", device="cpu") as again:
         again.load_state_dict({**state, "next": 0})
         assert again.skipped
         assert samples(again, 8) == whole
@@ -192,14 +264,14 @@ def test_skip_counts_and_is_kept_in_the_state(breakable: dali_cr.Index) -> None:
 )
 def test_refuses_at_once(mixed_index: dali_cr.Index, wrong: dict) -> None:
     with pytest.raises(ValueError, match="wanted|expected"):
-        loader(mixed_index, **wrong)
+        loader(mixed_index, PAIRS, **wrong)
 
 
-def test_a_transform_makes_what_is_delivered(mixed_index: dali_cr.Index) -> None:
+def test_a_transform_makes_what_is_delivered(mixed_index: dali_cr.Index, recipe: Any) -> None:
     def rename(batch: dict[str, Any]) -> tuple[torch.Tensor, list[str]]:
         return batch["target"] * 2, batch["case"]
 
-    with loader(mixed_index) as plain, loader(mixed_index, transform=rename) as doubled:
+    with loader(mixed_index, recipe) as plain, loader(mixed_index, recipe, transform=rename) as doubled:
         for one, (target, names) in zip(plain, doubled, strict=True):
             assert torch.equal(one["target"] * 2, target)
             assert one["case"] == names
@@ -213,7 +285,7 @@ def test_a_transform_that_fails_loses_no_batch(mixed_index: dali_cr.Index) -> No
             raise KeyError("mine")
         return batch
 
-    with loader(mixed_index, transform=fail) as stream:
+    with loader(mixed_index, PAIRS, transform=fail) as stream:
         batches = iter(stream)
         assert next(batches)["sample"].tolist() == [0, 1, 2, 3]
         with pytest.raises(KeyError, match="mine"):
@@ -224,7 +296,7 @@ def test_a_transform_that_fails_loses_no_batch(mixed_index: dali_cr.Index) -> No
 def test_names_of_cases_that_took_the_place_of_broken_ones(breakable: dali_cr.Index) -> None:
     gone = breakable.cases[3]
     (breakable.root / gone.volumes[0].path).unlink()
-    with loader(breakable, on_error="skip") as stream:
+    with loader(breakable, PAIRS, on_error="skip") as stream:
         for batch in stream:
             numbers = batch["sample"].tolist()
             assert batch["case"] == [breakable.cases[stream.plan(n).case].name for n in numbers]
@@ -232,7 +304,7 @@ def test_names_of_cases_that_took_the_place_of_broken_ones(breakable: dali_cr.In
 
 
 def test_its_repr_is_short(mixed_index: dali_cr.Index) -> None:
-    with loader(mixed_index) as stream:
+    with loader(mixed_index, PAIRS) as stream:
         next(iter(stream))
         wanted = (
             f"Loader({mixed_index!r}, Restoration, batch_size=4, device='cpu', seed=5: 3 steps an epoch, next sample 4)"
@@ -244,14 +316,30 @@ def test_refuses_an_index_of_mixed_channels(mixed_index: dali_cr.Index) -> None:
     case = mixed_index.cases[0]
     both = replace(case, volumes=case.volumes * 2)
     with pytest.raises(ValueError, match="same number of channels"):
-        loader(replace(mixed_index, cases=(both, *mixed_index.cases[1:])))
+        loader(replace(mixed_index, cases=(both, *mixed_index.cases[1:])), PAIRS)
 
 
 def test_float16(mixed_index: dali_cr.Index) -> None:
-    with loader(mixed_index, recipe=replace(RECIPE, dtype="float16")) as half, loader(mixed_index) as single:
+    with loader(mixed_index, replace(PAIRS, dtype="float16")) as half, loader(mixed_index, PAIRS) as single:
         one, other = next(iter(half)), next(iter(single))
         assert one["target"].dtype == torch.float16
         assert torch.equal(one["target"], other["target"].half())
+
+
+def test_images_and_slices_lose_the_axis_they_have_not(mixed_index: dali_cr.Index, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        Image.fromarray(rng.integers(0, 255, (30, 24), np.uint8)).save(tmp_path / f"{number}.png")
+    flat = replace(VIEWS_OF["flat"], normalize="percentile")
+    for index in (dali_cr.scan(tmp_path, "*.png", progress=False), mixed_index):
+        with loader(index, flat) as thick, loader(index, flat, dims=2) as thin:
+            one, other = next(iter(thick)), next(iter(thin))
+        for name, shape in (("view", (4, 2, 1, 10, 12)), ("target", (4, 2, 1, 10, 12)), ("local", (4, 3, 1, 5, 4))):
+            assert other[name].shape == shape
+            assert torch.equal(one[name].squeeze(3), other[name])
+            assert other[name].std() > 0
+    with pytest.raises(ValueError, match=r"dims: wanted a crop of \(1, rows, columns\) .*, got \(6, 10, 12\)"):
+        loader(mixed_index, VIEWS, dims=2)
 
 
 def test_gloo_ranks_share_the_stream(mixed_index: dali_cr.Index, tmp_path: Path) -> None:
@@ -276,13 +364,13 @@ def test_gloo_ranks_share_the_stream(mixed_index: dali_cr.Index, tmp_path: Path)
 
 def test_ranks_that_came_later_are_refused(mixed_index: dali_cr.Index, monkeypatch: pytest.MonkeyPatch) -> None:
     """As under Lightning, which makes its process group when a script has made its loader."""
-    with loader(mixed_index) as late, loader(mixed_index, rank=0, world_size=1) as alone:
+    with loader(mixed_index, PAIRS) as late, loader(mixed_index, PAIRS, rank=0, world_size=1) as alone:
         monkeypatch.setattr("dali_cr.loader._ranks", lambda torch: (1, 2))
         for batches in (iter(late), late.stream()):
             with pytest.raises(RuntimeError, match="before torch.distributed had its 2 ranks"):
                 next(batches)
         assert next(iter(alone))["sample"].tolist() == [0, 1, 2, 3]
-    with loader(mixed_index) as second:
+    with loader(mixed_index, PAIRS) as second:
         assert next(iter(second))["sample"].tolist() == [4, 5, 6, 7]
 
 

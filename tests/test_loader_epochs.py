@@ -14,13 +14,16 @@ import pytest
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 import dali_cr
-from tests.pipeline.test_multiview import RECIPE as VIEWS
+from tests.helpers import recipes
+from tests.helpers.recipes import VIEWS
 
 CASES, BATCH = 5, 2
 STEPS, PER_EPOCH = 3, 6
 """Of an epoch of 5 cases in batches of 2."""
 
 RECIPES = {"pairs": dali_cr.Restoration((8, 10, 12), dali_cr.Swap(4, (2, 4)), foreground=0.5), "views": VIEWS}
+
+pytestmark = pytest.mark.usefixtures("each_device")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +37,7 @@ def recipe(request: pytest.FixtureRequest) -> Any:
 
 
 def loader(index: dali_cr.Index, recipe: Any, **options: Any) -> dali_cr.Loader:
-    return dali_cr.Loader(index, recipe, **{"batch_size": BATCH, "device": "cpu", "seed": 5, **options})
+    return recipes.loader(index, recipe, **{"batch_size": BATCH, **options})
 
 
 def contents(batches: Iterator[dict[str, Any]]) -> list[tuple[int, int]]:
@@ -43,7 +46,7 @@ def contents(batches: Iterator[dict[str, Any]]) -> list[tuple[int, int]]:
     for batch in batches:
         names = sorted(batch.keys() - {"sample", "case"})
         for i, number in enumerate(batch["sample"].tolist()):
-            out.append((number, hash(tuple(batch[name][i].numpy().tobytes() for name in names))))
+            out.append((number, hash(tuple(batch[name][i].cpu().numpy().tobytes() for name in names))))
     return out
 
 
@@ -206,7 +209,7 @@ def test_a_broken_file_that_was_read_ahead_and_skipped_by_break_does_no_harm(
     breakable: dali_cr.Index, recipe: Any, known: list[tuple[int, int]]
 ) -> None:
     """Its error is of a batch that is not wanted, and the batches after that one are."""
-    with loader(breakable, recipe) as stream:
+    with loader(breakable, recipe, prefetch=3) as stream:
         path = breakable.root / stream.plan(2 * BATCH).path
         content, status = path.read_bytes(), path.stat()
         stream.close()

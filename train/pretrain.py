@@ -8,10 +8,10 @@
     python -m train.pretrain --recipe pcrlv2 --data scans/ --spacing 1 1 1 --out runs/pcrlv2
     torchrun --nproc-per-node 4 -m train.pretrain --data scans/ --out runs/fourfold
 
-Patches of a crop are swapped in pairs, and the network learns to undo it (Chen et al. 2019); `--pretext inpaint` and
-`--pretext autoencode` are there to compare with. A tenth of the cases is held out; on them
-``restoration_gain = 1 - MSE(restored, target) / MSE(input, target)`` is measured: 0 is doing nothing, 1 is
-perfect. `--recipe pcrlv2` restores and compares views instead (Zhou et al. 2023): see `methods/pcrlv2`, and
+Patches of a crop are swapped in pairs, and the network learns to undo it (Chen et al. 2019); `--pretext inpaint`,
+`--pretext autoencode` and `--pretext mae` (a masked autoencoder) are there to compare with. A tenth of the cases is
+held out; on them ``restoration_gain = 1 - MSE(restored, target) / MSE(input, target)`` is measured: 0 is doing nothing,
+1 is perfect. `--recipe pcrlv2` restores and compares views instead (Zhou et al. 2023): see `methods/pcrlv2`, and
 `--recipe pcrlv2 --help` for its settings. The folder given as ``--out`` gets
 
 ==========================  =========================================================================================

@@ -16,10 +16,8 @@ from typing import Any
 from isal import isal_zlib
 
 from benchmarks.contenders.feed import Arrays, Feed, endless, in_threads
-from benchmarks.workloads.workload import Triple
-from dali_cr.pipeline.graph import make_planner
+from dali_cr.pipeline.graph import make_samples
 from dali_cr.plan import window
-from dali_cr.plan.sample import SamplePlan
 
 _kept = threading.local()
 
@@ -50,21 +48,15 @@ class Needed(Whole):
 
     def _asked(self) -> Iterator[Asked]:
         """Yield what the loader's own plans need."""
-        planner, size = make_planner(self.index, self.workload.recipe, self.job.seed), self.workload.batch_size
+        planner = make_samples(self.index, self.workload.recipe, self.job.seed).planner
+        size = self.workload.batch_size
         for first in count(0, size):
-            batch = []
-            for case, plans in groupby(planner.draw(range(first, first + size)), key=lambda plan: plan.case):
+            plans, batch = planner.plan(range(first, first + size), swaps=False), []
+            for case, group in groupby(range(size), key=lambda i: int(plans.cases[i])):
                 volume = self.index.cases[case].volumes[0]
-                boxes = [self._box(plan, volume.shape) for plan in plans]
-                end = max(volume.geometry.end(volume.frame, start, stop) for start, stop in boxes)
-                batch.append((self.index.root / volume.data, end))
+                ends = [volume.geometry.end(volume.frame, *window.as_box(plans.boxes[i])) for i in group]
+                batch.append((self.index.root / volume.data, max(ends)))
             yield batch
-
-    def _box(self, plan: SamplePlan, shape: Triple) -> tuple[Triple, Triple]:
-        """Return the box [start, stop) of a volume that a sample needs."""
-        if self.workload.samples == "views":
-            return window.reach_of(plan, shape)
-        return window.box(plan.views[0], self.workload.crop, shape)
 
 
 def inflate(path: Path, stop: int) -> int:

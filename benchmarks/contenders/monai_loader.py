@@ -1,4 +1,4 @@
-"""MONAI: dictionary transforms in a DataLoader's worker processes, from files or from its CacheDataset.
+"""MONAI: dictionary transforms in a DataLoader's worker processes, from files, CacheDataset or PersistentDataset.
 
 MONAI has no swap. `RandCoarseShuffled`, which shuffles the voxels inside as many holes of the same size, stands in.
 """
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from monai import transforms as mt
-from monai.data import CacheDataset, DataLoader, Dataset
+from monai.data import CacheDataset, DataLoader, Dataset, PersistentDataset
 
 from benchmarks.contenders.feed import Arrays, Feed, endless
 from benchmarks.workloads.verdict import Corruption
@@ -76,6 +76,15 @@ class CachedMonai(Monai):
     def _dataset(self) -> Any:
         threads = len(self.job.cores)
         return CacheDataset(self._items(), self._transform(), cache_rate=1.0, num_workers=threads, progress=False)
+
+
+class PersistentMonai(Monai):
+    """Every volume is kept as a float32 tensor in a file of its own, which is read whole for each crop."""
+
+    fills_cache = True
+
+    def _dataset(self) -> Any:
+        return PersistentDataset(self._items(), self._transform(), cache_dir=self.job.scratch)
 
 
 class Scale(mt.Transform):

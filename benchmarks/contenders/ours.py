@@ -1,4 +1,4 @@
-"""This package: its reader threads alone, the whole loader, and the loader with each kind of cache."""
+"""This package: its reader threads alone, and the loader: without a cache, with each kind of it, from a cold disk."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import numpy.typing as npt
 
 import dali_cr
 from benchmarks.contenders.feed import Arrays, Feed, Job
+from benchmarks.measure import page_cache
 from benchmarks.workloads.verdict import Corruption
-from dali_cr.pipeline.graph import make_planner, make_source
+from benchmarks.workloads.volumes import files_of
+from dali_cr.pipeline.graph import make_samples, make_source
 from dali_cr.plan.stream import Stream
 
 _ROOM = 1.25
@@ -25,13 +27,14 @@ class Reader(Feed):
 
     def batches(self) -> Iterator[tuple[int, Arrays]]:
         """Yield batches from the source that feeds DALI."""
-        planner = make_planner(self.index, self.workload.recipe, self.job.seed)
+        samples = make_samples(self.index, self.workload.recipe, self.job.seed)
         stream = Stream(self.workload.batch_size)
-        source = make_source(planner, stream, self.job.device, (), threads=max(1, self.job.workers))
+        source = make_source(samples, stream, self.job.device, threads=max(1, self.job.workers))
         try:
             for k in count():
                 arrays = source.batch(k)
-                yield len(arrays[-1]), arrays[:-1] if self.job.device == "cpu" else ()
+                made = tuple(arrays[name] for name in samples.names) if self.job.device == "cpu" else ()
+                yield len(arrays["sample"]), made
         finally:
             source.close()
 
@@ -49,7 +52,6 @@ class Loader(Reader):
     """`dali_cr.Loader`, without a cache or with one."""
 
     cache: str | None = None
-    processes = False
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
@@ -61,7 +63,6 @@ class Loader(Reader):
             device=job.device,
             seed=job.seed,
             threads=max(1, job.workers),
-            processes=self.processes,
             **options,
         )
 
@@ -101,12 +102,6 @@ class HostCache(Loader):
     cache, fills_cache = "host", True
 
 
-class HostCacheProcesses(HostCache):
-    """The same, finished by processes."""
-
-    processes = True
-
-
 class DiskCache(Loader):
     """Raw voxels in files that are mapped."""
 
@@ -117,3 +112,18 @@ class GpuCache(Loader):
     """Raw voxels on the GPU."""
 
     cache, fills_cache = "gpu", True
+
+
+class ColdDisk(Loader):
+    """None of its files stays in the page cache: they are dropped before each batch is taken."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self._files = files_of(self.index)
+        page_cache.write_back(self._files)
+
+    def batches(self) -> Iterator[tuple[int, Arrays]]:
+        """Yield the loader's batches."""
+        for batch in super().batches():
+            page_cache.drop(self._files)
+            yield batch

@@ -10,6 +10,7 @@ from typing import Literal
 
 import dali_cr
 from benchmarks.contenders.feed import Feed, Job
+from benchmarks.workloads.copies import Kind
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,10 @@ class Contender:
     """Kinds of files that it reads."""
     samples: tuple[str, ...] = ("pairs",)
     """Kinds of samples that it makes."""
+    copy: Kind | None = None
+    """The format of the volumes that it reads, where it is not the original one."""
+    cold: bool = False
+    """Whether the page cache must hold none of its files."""
 
     def missing(self, device: str) -> str | None:
         """Return why it cannot take part here, or None."""
@@ -58,6 +63,11 @@ _DALI = ("nvidia.dali", "torch") if find_spec("nvidia") else ("nvidia",)
 _BOTH = ("nifti", "png")
 _ANY = ("pairs", "views")
 _TORCHIO, _MONAI = ("torch", "torchio"), ("torch", "monai")
+_STORED: tuple[tuple[str, str, Kind | None, bool], ...] = (
+    ("ours-packed", "dali-cr, Loader, packed volumes", "packed", False),
+    ("ours-packed-cold", "dali-cr, Loader, packed volumes, cold disk", "packed", True),
+    ("ours-loader-cold", "dali-cr, Loader, cold disk", None, True),
+)
 
 ROSTER = {
     contender.name: contender
@@ -87,16 +97,18 @@ ROSTER = {
             )
             for cache in ("host", "disk", "gpu")
         ),
-        Contender(
-            "ours-processes",
-            "dali-cr, Loader, host cache, processes",
-            "ours",
-            "ours:HostCacheProcesses",
-            needs=_DALI,
-            cache="host",
-            files=_BOTH,
-            samples=_ANY,
-            only="cpu",
+        *(
+            Contender(
+                name,
+                label,
+                "ours",
+                "ours:ColdDisk" if cold else "ours:Loader",
+                needs=_DALI,
+                samples=_ANY,
+                copy=copy,
+                cold=cold,
+            )
+            for name, label, copy, cold in _STORED
         ),
         Contender("plain", "NumPy + nibabel, threads", "peer", "numpy_loop:Plain", needs=("torch",), alone=True),
         Contender("torchio", "TorchIO, DataLoader", "peer", "torchio_loader:TorchIO", needs=_TORCHIO, alone=True),
@@ -112,6 +124,23 @@ ROSTER = {
         Contender("monai", "MONAI Dataset", "peer", "monai_loader:Monai", needs=_MONAI, alone=True),
         Contender("monai-cache", "MONAI CacheDataset", "peer", "monai_loader:CachedMonai", needs=_MONAI, alone=True),
         Contender(
+            "monai-persistent",
+            "MONAI PersistentDataset",
+            "peer",
+            "monai_loader:PersistentMonai",
+            needs=_MONAI,
+            alone=True,
+        ),
+        Contender(
+            "nnunet",
+            "nnU-Net, Blosc2 files",
+            "peer",
+            "nnunet_loader:NnUNet",
+            needs=("torch", "nnunetv2", "blosc2"),
+            alone=True,
+            copy="blosc2",
+        ),
+        Contender(
             "pil-loader",
             "NumPy + Pillow, DataLoader",
             "peer",
@@ -123,5 +152,24 @@ ROSTER = {
     )
 }
 
-CACHED = frozenset(name for name, contender in ROSTER.items() if contender.cache) | {"monai-cache", "torchio-views"}
+CACHED = frozenset(name for name, contender in ROSTER.items() if contender.cache) | {
+    "monai-cache",
+    "monai-persistent",
+    "torchio-views",
+}
 """Those that inflate nothing once they are warm: inflating is not their limit."""
+
+PREPARED = frozenset(name for name, contender in ROSTER.items() if contender.copy)
+"""Those that read volumes in a format of their own, of which a crop is inflated without the rest."""
+
+COLD = frozenset(name for name, contender in ROSTER.items() if contender.cold)
+
+
+def counterparts(peer: str) -> tuple[str, ...]:
+    """Return which of ours a peer is compared with: the fastest that ran of those that do as it does.
+
+    "ours-processes" is of earlier results.
+    """
+    if peer in PREPARED:
+        return ("ours-packed",)
+    return ("ours-gpu", "ours-host", "ours-processes") if peer in CACHED else ("ours-loader",)

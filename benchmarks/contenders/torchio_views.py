@@ -77,7 +77,7 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
 
     def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the views, the targets and the local views."""
-        plan = self._planner.draw(number)[0]
+        plan = self._planner.plan(number)[0]
         clean = [self._spatial(self._cut(plan.case, view)) for view in views_of(plan)]
         views = [self._global(image) for image in clean[:GLOBALS]]
         local = [self._local(image) for image in clean[GLOBALS:]]

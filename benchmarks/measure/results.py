@@ -27,7 +27,7 @@ def new_result(kind: str, device: str, command: str, settings: dict[str, Any]) -
 
     Parameters
     ----------
-    kind : "loader", "kernels", "training", "emulation" or "gpu-…"
+    kind : "loader", "breakdown", "kernels", "training", "emulation" or "gpu-…"
     device : "cpu" or "cuda"
     command : str
         Of the module, without folders.

@@ -1,17 +1,24 @@
-"""Commands run one after the other, each once: what a machine that is lent for minutes should do."""
+"""Commands run in groups, each once: what a machine that is lent for minutes should do."""
 
 from __future__ import annotations
 
+import contextlib
+import math
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from itertools import count, groupby
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measure.results import new_result, read_result, write_result
+from benchmarks.measure.usage import family
 
 _TAIL = 4000
 """Characters of a stage's output that are kept in the result; all of it is in its log."""
@@ -28,14 +35,20 @@ class Stage:
         A program, or "python" for the interpreter that runs now.
     limit : float
         Seconds after which it is ended.
+    needs : float
+        Seconds without which it is not begun.
+    group : str, optional
+        Neighbours of one group run side by side.
     """
 
     name: str
     command: tuple[str, ...]
     limit: float = 600.0
+    needs: float = 0.0
+    group: str | None = None
 
 
-def run_stages(kind: str, stages: Sequence[Stage], out: Path) -> dict[str, Any]:
+def run_stages(kind: str, stages: Sequence[Stage], out: Path, budget: float = math.inf) -> dict[str, Any]:
     """Run the stages that have not succeeded yet at this commit, and keep what each did in one JSON file.
 
     The file is written after each stage: a run that was cut goes on with the next one.
@@ -45,33 +58,59 @@ def run_stages(kind: str, stages: Sequence[Stage], out: Path) -> dict[str, Any]:
     kind : str
         Of the result; the file is named by it.
     stages : sequence of Stage
+        The most important first.
     out : Path
         A folder; each stage's whole output is in a log there.
+    budget : float
+        Seconds for all of them: a stage that needs more than are left is not run, and one that takes longer is ended.
 
     Returns
     -------
     result : dict
-        stages: of each its command, status ("passed", "failed", "over time" or "missing"), seconds, and the end of its
-        output.
+        stages: of each its command, status ("passed", "failed", "over time", "missing" or "not run"), seconds, and the
+        end of its output.
     """
     out.mkdir(parents=True, exist_ok=True)
-    path = out / f"{kind}.json"
+    path, end = out / f"{kind}.json", time.perf_counter() + budget
     result = new_result(kind, "cuda", f"python -m benchmarks.gpu {kind.removeprefix('gpu-')}", {})
     earlier = read_result(path) if path.exists() else None
     same = earlier is not None and earlier["environment"]["commit"] == result["environment"]["commit"]
     result["stages"] = earlier["stages"] if earlier is not None and same else {}
-    for stage in stages:
-        if result["stages"].get(stage.name, {}).get("status") == "passed":
-            print(f"{stage.name}: passed before")
-            continue
-        print(f"{stage.name}: {' '.join(stage.command)}", flush=True)
-        result["stages"][stage.name] = found = run_stage(stage, out / f"{kind}-{stage.name}.log")
-        print(f"{stage.name}: {found['status']} after {found['seconds']:.0f} s", flush=True)
-        write_result(result, path)
+    for group in in_groups(stages):
+        todo = [stage for stage in group if result["stages"].get(stage.name, {}).get("status") != "passed"]
+        for stage in group:
+            print(f"{stage.name}: {' '.join(stage.command) if stage in todo else 'passed before'}", flush=True)
+        for stage, found in run_group(todo, out, kind, end):
+            result["stages"][stage.name] = found
+            print(f"{stage.name}: {found['status']} after {found['seconds']:.0f} s", flush=True)
+            write_result(result, path)
     return result
 
 
-def run_stage(stage: Stage, log: Path) -> dict[str, Any]:
+def in_groups(stages: Sequence[Stage]) -> Iterator[list[Stage]]:
+    """Yield neighbours of one group together, and each stage without a group alone."""
+    alone = count()
+    for _, group in groupby(stages, key=lambda stage: stage.group or next(alone)):
+        yield list(group)
+
+
+def run_group(stages: Sequence[Stage], out: Path, kind: str, end: float) -> Iterator[tuple[Stage, dict[str, Any]]]:
+    """Run stages side by side; yield each with what it did, the first to end first."""
+    with ThreadPoolExecutor(max(1, len(stages))) as pool:
+        futures = {}
+        for stage in stages:
+            left = max(0.0, end - time.perf_counter())
+            if stage.needs > left or not left:
+                about = f"needs about {stage.needs:.0f} s, of the budget {left:.0f} s are left"
+                yield stage, {"command": " ".join(stage.command), "seconds": 0.0, "output": about, "status": "not run"}
+                continue
+            log = out / f"{kind}-{stage.name}.log"
+            futures[pool.submit(run_stage, stage, log, min(stage.limit, left))] = stage
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
+
+def run_stage(stage: Stage, log: Path, limit: float) -> dict[str, Any]:
     """Run one stage; return its status, seconds and the end of its output."""
     program = sys.executable if stage.command[0] == "python" else shutil.which(stage.command[0])
     about: dict[str, Any] = {"command": " ".join(stage.command), "seconds": 0.0, "output": ""}
@@ -82,9 +121,17 @@ def run_stage(stage: Stage, log: Path) -> dict[str, Any]:
     with open(log, "w") as file:
         process = subprocess.Popen([program, *arguments], stdout=file, stderr=subprocess.STDOUT)
         try:
-            status = "passed" if process.wait(stage.limit) == 0 else "failed"
+            status = "passed" if process.wait(limit) == 0 else "failed"
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            _end(process)
     output = log.read_text(errors="replace")[-_TAIL:]
     return {**about, "status": status, "seconds": time.perf_counter() - start, "output": output}
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and those that it started, which may have started others."""
+    for pid in family(process.pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.kill()
+    process.wait()

@@ -1,4 +1,4 @@
-"""What a process and those it started have used: CPU time, memory, GPU memory. Linux only."""
+"""What a process and those it started have used: CPU time, memory, the disk, GPU memory. Linux only."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _TICK = os.sysconf("SC_CLK_TCK")
 _KIB = 1024
 
 
-def family() -> list[int]:
-    """Return the living descendants of this process."""
+def family(of: int | None = None) -> list[int]:
+    """Return the living descendants of a process, of this one without a number."""
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*"):
         if fields := _stat(int(entry.name)):
             parents.setdefault(int(fields[1]), []).append(int(entry.name))
-    found, wanted = [], [os.getpid()]
+    found, wanted = [], [of or os.getpid()]
     while wanted:
         children = parents.get(wanted.pop(), [])
         found += children
@@ -48,6 +48,11 @@ def peak_bytes() -> int:
     return sum(_kib(pid, "status", "VmHWM") for pid in (os.getpid(), *family()))
 
 
+def disk_bytes() -> int:
+    """Return what this process and its living descendants have read that the page cache did not have."""
+    return sum(_number(pid, "io", "read_bytes") for pid in (os.getpid(), *family()))
+
+
 def gpu_bytes() -> int | None:
     """Return the memory in use on the first GPU, by whomever; None without a driver."""
     asked = query_gpu("memory.used")
@@ -74,8 +79,13 @@ def _stat(pid: int) -> list[str] | None:
 
 def _kib(pid: int, file: str, name: str) -> int:
     """Return a field in kB of a file under /proc/PID as bytes; 0 where the process has ended."""
+    return _number(pid, file, name) * _KIB
+
+
+def _number(pid: int, file: str, name: str) -> int:
+    """Return the number of a field of a file under /proc/PID; 0 where the process has ended."""
     try:
         lines = Path(f"/proc/{pid}/{file}").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    return sum(int(line.split()[1]) * _KIB for line in lines if line.startswith(f"{name}:"))
+    return sum(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))

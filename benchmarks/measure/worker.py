@@ -1,57 +1,36 @@
-"""Measure one contender, in a process of its own: a job comes in on stdin as JSON, its numbers go out on stdout.
+"""Measure contenders in this process: jobs come in on stdin as JSON, their numbers go out on stdout, a line a job.
 
-The process is bound to as many cores as the job has workers before anything is imported: thread pools are sized when
-they are made. The clock starts and stops when a batch arrives, so that it runs over whole batches; it starts when the
-batches made ahead are used up and, where there is a cache, every volume is in it.
+The process is bound to as many cores as the jobs have workers before anything is imported: thread pools are sized when
+they are made. Before a job all of its files are read once, into the page cache. The clock starts and stops when a batch
+arrives, so that it runs over whole batches; it starts when the batches made ahead are used up and, where there is a
+cache, every volume is in it and what it wrote is on the disk.
+
+A process that several jobs share has no memory of each alone, so those numbers are null; the profiler, which slows down
+what comes after it, follows the last job.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
-import subprocess
 import sys
 import time
-from pathlib import Path
+import traceback
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from benchmarks.contenders.feed import Arrays, Feed, Job
 
-LIMIT_SECONDS = 1800
-"""No run takes so long unless it hangs."""
 
-_ROOT = Path(__file__).resolve().parents[2]
-
-
-def run(job: Job) -> dict[str, Any]:
-    """Run a job in a fresh process and return what it found.
-
-    Raises
-    ------
-    RuntimeError
-        If it failed or hung; the message is the end of what it said.
-    """
-    command = [sys.executable, "-m", "benchmarks.measure.worker"]
-    asked = json.dumps(job.to_json())
-    try:
-        task = subprocess.run(command, input=asked, text=True, capture_output=True, cwd=_ROOT, timeout=LIMIT_SECONDS)
-    except subprocess.TimeoutExpired as error:
-        raise RuntimeError(f"{job.contender}: wanted an end within {LIMIT_SECONDS} s, none came") from error
-    if task.returncode:
-        said = "\n".join(task.stderr.strip().splitlines()[-5:])
-        raise RuntimeError(f"{job.contender}: ended with {task.returncode}:\n{said}")
-    found: dict[str, Any] = json.loads(task.stdout.splitlines()[-1])
-    return found
-
-
-def measure(job: Job) -> dict[str, Any]:
-    """Measure in this process; see the module's text for what is timed."""
+def measure(job: Job, alone: bool = True) -> dict[str, Any]:
+    """Measure in this process, which has this job alone or others; see the module's text for what is timed."""
     from benchmarks.contenders.roster import ROSTER
     from benchmarks.measure import usage
     from benchmarks.workloads.verdict import judge
 
-    gpu_before = usage.gpu_bytes() if job.device == "cuda" else None
+    _warm(job)
+    gpu_before = usage.gpu_bytes() if job.device == "cuda" and alone else None
     start = time.perf_counter()
     feed = ROSTER[job.contender].open(job)
     batches = feed.batches()
@@ -60,8 +39,10 @@ def measure(job: Job) -> dict[str, Any]:
     _check_batch(job, pairs, arrays)
     least = max(1, job.workers)
     _take(feed, batches, pairs=len(feed.index) if feed.fills_cache else 0, count=least)
+    if feed.fills_cache:
+        os.sync()
     synchronize(job.device)
-    before, cpu_before = feed.report(), usage.cpu_seconds()
+    before, cpu_before, disk_before = feed.report(), usage.cpu_seconds(), usage.disk_bytes()
     warm = time.perf_counter()
     pairs, count = _take(feed, batches, seconds=job.seconds, count=2 * least)
     synchronize(job.device)
@@ -72,8 +53,9 @@ def measure(job: Job) -> dict[str, Any]:
         "seconds": seconds,
         "pairs_per_s": pairs / seconds,
         "cpu_s_per_pair": cpu / pairs,
-        "resident_bytes": usage.resident_bytes(),
-        "peak_bytes": usage.peak_bytes(),
+        "disk_bytes_per_pair": (usage.disk_bytes() - disk_before) / pairs,
+        "resident_bytes": usage.resident_bytes() if alone else None,
+        "peak_bytes": usage.peak_bytes() if alone else None,
         "gpu_bytes": None if gpu_before is None else (usage.gpu_bytes() or 0) - gpu_before,
         "first_batch_s": opened - start,
         "warm_up_s": warm - opened,
@@ -81,13 +63,23 @@ def measure(job: Job) -> dict[str, Any]:
         "report": feed.report(),
         "seed": job.seed,
     }
-    if job.device == "cuda" and arrays:
+    if job.device == "cuda" and arrays and alone:
         found["gpu_busy"] = _gpu_busy(feed, batches)
     batches.close()  # type: ignore[attr-defined]
     feed.close()
     corruption = feed.corruption()
     found["verdict"] = judge(corruption, job.workload.crop) if corruption else None
     return found
+
+
+def _warm(job: Job) -> None:
+    """Read the files that a job reads, so that nobody waits for a disk but those who are to."""
+    from benchmarks.contenders.roster import ROSTER
+    from benchmarks.measure.page_cache import read_once
+    from benchmarks.workloads.copies import copied_files
+    from dali_cr.index.cases import Index
+
+    read_once(copied_files(ROSTER[job.contender].copy, Index.load(job.index)))
 
 
 def _take(feed: Feed, batches: Any, *, pairs: int = 0, seconds: float = 0.0, count: int = 0) -> tuple[int, int]:
@@ -137,15 +129,54 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize()
 
 
+def release(device: str) -> None:
+    """Let go of what a job leaves behind, for the next one."""
+    gc.collect()
+    if device == "cuda":
+        import cupy
+        import torch
+
+        cupy.get_default_memory_pool().free_all_blocks()
+        torch.cuda.empty_cache()
+
+
+def busy(job: Job) -> dict[str, Any]:
+    """Return a contender's name and the GPU's own time a batch; nothing but the name where it makes no arrays."""
+    from benchmarks.contenders.roster import ROSTER
+
+    feed = ROSTER[job.contender].open(job)
+    batches = feed.batches()
+    _, arrays = next(batches)
+    _take(feed, batches, pairs=len(feed.index) if feed.fills_cache else 0, count=max(1, job.workers))
+    found = _gpu_busy(feed, batches) if arrays else None
+    batches.close()  # type: ignore[attr-defined]
+    feed.close()
+    return {"contender": job.contender, "gpu_busy": found}
+
+
 def main() -> None:
-    """Read the job, measure, write the numbers."""
+    """Read the jobs, measure, write the numbers."""
     asked = json.load(sys.stdin)
-    os.sched_setaffinity(0, asked["cores"])
+    os.sched_setaffinity(0, asked[0]["cores"])
     from benchmarks.contenders.feed import Job
 
-    # Whatever libraries print must not come between: the numbers are the last line.
+    # Whatever libraries print must not come between: the numbers are lines.
     out, sys.stdout = sys.stdout, sys.stderr
-    print(json.dumps(measure(Job.from_json(asked))), file=out, flush=True)
+    jobs = [Job.from_json(fields) for fields in asked]
+    measured: dict[str, Job] = {}
+    for job in jobs:
+        try:
+            found = measure(job, alone=len(jobs) == 1)
+            measured[job.contender] = job
+        except Exception as error:  # the other jobs can do without this one
+            traceback.print_exc()
+            found = {"failure": "".join(traceback.format_exception_only(error)).strip()}
+        print(json.dumps(found), file=out, flush=True)
+        release(job.device)
+    if len(jobs) > 1 and jobs[0].device == "cuda":
+        for job in measured.values():
+            print(json.dumps(busy(job)), file=out, flush=True)
+            release(job.device)
 
 
 if __name__ == "__main__":

@@ -16,16 +16,26 @@ import numpy.typing as npt
 from benchmarks.measure.clock import HostClock
 from benchmarks.workloads.workload import Triple
 from dali_cr import Restoration, Swap
-from dali_cr.ops.decode import Affine, decode_channel, decode_volume, decode_volume_ref, make_record
+from dali_cr.ops.decode import decode_channel, decode_volume, decode_volume_ref
+from dali_cr.ops.record import Affine, make_record
 from dali_cr.ops.swap import swap_in_place, swap_in_place_ref
-from dali_cr.pipeline.pairs import restore_batch
+from dali_cr.pipeline.pairs import finish_batch
 from dali_cr.plan.swaps import draw_batch
 
 Numbers = npt.NDArray[Any]
 
 AFFINE = Affine(1 / 300, -0.25, -5.0, 5.0)
+DECODES = {"decode": ("float32", False), "decode_twice": ("float32", True), "decode_half": ("float16", True)}
+"""What each row of decoding writes: the dtype, and whether twice, of crops at any place of volumes that are kept."""
+
+_MARGIN = 16
+"""Voxels by which a kept volume is longer than its crop."""
+
 _POINTS = 4096
 """Voxels a sample that are traced back through its swaps, one box test after the other."""
+
+_DISTINCT = 8
+"""Samples of a batch that are drawn and counted in; larger batches repeat them, with other swaps and flips."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,7 @@ class Case:
     """One row: an operation, its dtype and its size."""
 
     op: str
-    """decode, swap, or restore: both, as the loader does them."""
+    """decode, swap, or restore: both, as the loader does them; `DECODES` and the other modules here have more."""
     dtype: str
     """Of the file's voxels, or of those that are swapped."""
     edge: int
@@ -61,7 +71,7 @@ class Subject:
     wrong: Callable[[], str | None]
     """The gate: runs once from fresh inputs, and returns what is wrong with the outputs."""
     reference: Callable[[], Any] | None
-    """The same work on the CPU, where that is not what runs."""
+    """The same work on the CPU, where that is not what runs; after the gate only, as it may change the inputs."""
     must_move: int
     """Bytes that nobody can do without: each voxel needed is read once, each one that changes is written once."""
     moves: int
@@ -72,6 +82,9 @@ def list_cases(edges: tuple[int, ...], batches: tuple[int, ...]) -> list[Case]:
     """Return every row, those first that say most."""
     pairs = [Case("restore", "<i2", e, b, t, p) for e in edges for b in batches for t in (100, 10) for p in (15, 4, 32)]
     decode = [Case("decode", d, e, b) for e in edges for b in batches for d in ("<i2", ">i2", "|u1", "<f4", "<f8")]
+    kept = [
+        Case(op, d, e, b) for op in DECODES for e in edges for b in batches for d in ("<i2", "<f4") if DECODES[op][1]
+    ]
     swaps = [
         Case("swap", d, e, b, t, p)
         for d in ("<f4", "<f2")
@@ -80,7 +93,7 @@ def list_cases(edges: tuple[int, ...], batches: tuple[int, ...]) -> list[Case]:
         for t in (100, 10, 1)
         for p in (15, 4, 32)
     ]
-    return [case for case in (*pairs, *decode, *swaps) if 2 * case.patch <= case.edge]
+    return [case for case in (*pairs, *decode, *kept, *swaps) if 2 * case.patch <= case.edge]
 
 
 def prepare(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
@@ -93,7 +106,8 @@ def prepare(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
         Of the device.
     rng : numpy.random.Generator
     """
-    return {"decode": _decode, "swap": _swap, "restore": _restore}[case.op](case, clock, rng)
+    kinds = dict.fromkeys(DECODES, _decode_kept) | {"decode": _decode, "swap": _swap, "restore": _restore}
+    return kinds[case.op](case, clock, rng)
 
 
 def _decode(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
@@ -105,18 +119,71 @@ def _decode(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
         inputs = clock.asarray(raw), clock.asarray(records)
         run, reference = (lambda: decode_volume(*inputs, case.crop)), _decoder(case, raw, records)
 
+    part = compared(case, clock)
+
     def wrong() -> str | None:
-        return difference(clock.asnumpy(run()), decode_volume_ref(raw, records, case.crop))
+        return difference(clock.asnumpy(run()[part]), decode_volume_ref(raw[part], records[part], case.crop))
 
     return Subject(run, wrong, reference, moved, moved)
+
+
+def _decode_kept(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
+    """Decode crops of volumes that the GPU keeps, into a target and a copy: rows start at any voxel."""
+    dtype, _ = DECODES[case.op]
+    stored, length = np.dtype(case.dtype), case.edge + _MARGIN
+    volumes = _draw_numbers((case.batch, length, length, length), stored, rng)
+    arena, raw = volumes.reshape(-1).view(np.uint8), np.zeros((case.batch, 16), np.uint8)
+    origins, flips = rng.integers(0, _MARGIN, (case.batch, 3), endpoint=True), rng.integers(0, 2, case.batch)
+    records = np.stack(
+        [
+            make_record(
+                dtype=stored.name,
+                big_endian=case.dtype.startswith(">"),
+                first_byte=i * volumes[0].nbytes,
+                itemsize=stored.itemsize,
+                strides=(length**2, length, 1),
+                origin=origin,
+                flips=(False, False, bool(flip)),
+                crop=case.crop,
+                shape=volumes.shape[1:],
+                affine=AFFINE,
+                in_arena=True,
+            )
+            for i, (origin, flip) in enumerate(zip(origins.tolist(), flips, strict=True))
+        ]
+    )[:, None]
+    outputs = np.empty((2, case.batch, *case.crop), dtype)
+    boxes = [
+        volume[tuple(slice(start, start + case.edge) for start in origin)][..., :: 1 - 2 * int(flip)]
+        for volume, origin, flip in zip(volumes, origins.tolist(), flips, strict=True)
+    ]
+
+    def on_host() -> Any:
+        for i, box in enumerate(boxes):
+            decode_channel(box, AFFINE, outputs[0, i], outputs[1, i])
+        return outputs
+
+    run: Callable[[], Any] = on_host
+    if clock.arrays is not np:
+        inputs, kept = (clock.asarray(raw), clock.asarray(records)), clock.asarray(arena)
+        run = partial(decode_volume, *inputs, case.crop, dtype, arena=kept, twice=True)
+
+    def wrong() -> str | None:
+        wanted = decode_volume_ref(raw, records, case.crop, dtype, arena=arena)
+        found = (difference(clock.asnumpy(one).reshape(wanted.shape), wanted) for one in run())
+        return next((what for what in found if what), None)
+
+    moved = case.voxels * (stored.itemsize + 2 * outputs.itemsize)
+    return Subject(run, wrong, None if clock.arrays is np else on_host, moved, moved)
 
 
 def _swap(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
     swaps = _draw_swaps(case, rng)
     words = np.dtype(f"u{np.dtype(case.dtype).itemsize}")
-    start = rng.integers(0, np.iinfo(words).max, (case.batch, 1, *case.crop), words)
-    array, on_device = clock.asarray(start.copy()), clock.asarray(swaps)
-    host, cpu = start.copy(), clock.arrays is np
+    start = repeated(rng.integers(0, np.iinfo(words).max, (distinct(case), 1, *case.crop), words), case)
+    array, on_device = clock.asarray(start), clock.asarray(swaps)
+    array = start.copy() if array is start else array
+    part, cpu = compared(case, clock), clock.arrays is np
     # Looked up when it runs: the tests put a wrong one in its place.
     run: Callable[[], Any]
     run = (lambda: swap_in_place_ref(array, swaps)) if cpu else (lambda: swap_in_place(array, on_device))
@@ -124,10 +191,11 @@ def _swap(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
     def wrong() -> str | None:
         array[...] = clock.asarray(start)
         run()
-        got = clock.asnumpy(array)
-        return _misplaced(start, got, swaps, rng) or (None if cpu else difference(got, _swapped(start, swaps)))
+        if moved := _misplaced(start, array, swaps, rng, clock):
+            return moved
+        return None if cpu else difference(clock.asnumpy(array[part]), _swapped(start[part], swaps[part]))
 
-    reference = None if cpu else (lambda: swap_in_place_ref(host, swaps))
+    reference = None if cpu else (lambda: swap_in_place_ref(start, swaps))
     return Subject(run, wrong, reference, *_swap_bytes(case, swaps, words.itemsize))
 
 
@@ -145,30 +213,47 @@ def _restore(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
     if clock.arrays is np:
         run, reference = on_host, None
     else:
-        inputs, reference = [clock.asarray(array) for array in (raw, records, swaps)], on_host
-        run = partial(restore_batch, *map(list, inputs), recipe=Restoration(case.crop, Swap(0)))
+        named = {"raw": raw, "records": records, "swaps": swaps}
+        inputs, reference = {name: clock.asarray(array) for name, array in named.items()}, on_host
+        run = partial(finish_batch, inputs, recipe=Restoration(case.crop, Swap(case.iterations, case.patch)), seed=0)
+
+    part = compared(case, clock)
 
     def wrong() -> str | None:
-        got, target = (np.stack([clock.asnumpy(sample) for sample in samples]) for samples in run())
-        wanted = decode_volume_ref(raw, records, case.crop)
-        return difference(target, wanted) or _misplaced(wanted, got, swaps, rng)
+        got, target = run()
+        wanted = decode_volume_ref(raw[part], records[part], case.crop)
+        first = difference(np.stack([clock.asnumpy(target[i]) for i in part]), wanted)
+        return first or _misplaced(target, got, swaps, rng, clock)
 
     # Raw once, target and input each once: the swaps themselves need not cost a byte more.
     must = case.voxels * (np.dtype(case.dtype).itemsize + 2 * 4)
     return Subject(run, wrong, reference, must, must + _swap_bytes(case, swaps, 4)[1])
 
 
+def compared(case: Case, clock: HostClock) -> list[int]:
+    """Return the samples whose outputs are compared whole: on a CPU all, on a GPU the first and the last.
+
+    The reference's time must not outlast the kernel's: tests compare whole batches.
+    """
+    return list(range(case.batch)) if clock.arrays is np else sorted({0, case.batch - 1})
+
+
+def distinct(case: Case) -> int:
+    """Return how many samples of a batch are drawn."""
+    return min(case.batch, _DISTINCT)
+
+
+def repeated(samples: Numbers, case: Case) -> Numbers:
+    """Return a whole batch of the samples that were drawn."""
+    return samples if len(samples) == case.batch else samples[np.arange(case.batch) % len(samples)]
+
+
 def draw_raw(case: Case, rng: np.random.Generator) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Return random boxes as the loader packs them, each with its record; half of them are flipped along W."""
     stored = np.dtype(case.dtype)
-    shape = (case.batch, case.edge**3)
-    if stored.kind == "f":
-        numbers = rng.normal(0, 1000, shape).astype(stored)
-    else:
-        limits = np.iinfo(stored)
-        numbers = rng.integers(limits.min, limits.max, shape, stored.newbyteorder("="), endpoint=True).astype(stored)
+    numbers = _draw_numbers((distinct(case), case.edge**3), stored, rng)
     padding = -numbers[0].nbytes % 16
-    raw = np.pad(numbers.view(np.uint8).reshape(case.batch, -1), ((0, 0), (0, padding)))
+    raw = repeated(np.pad(numbers.view(np.uint8).reshape(len(numbers), -1), ((0, 0), (0, padding))), case)
     records = [
         make_record(
             dtype=stored.name,
@@ -185,6 +270,14 @@ def draw_raw(case: Case, rng: np.random.Generator) -> tuple[npt.NDArray[np.uint8
         for flip in rng.integers(0, 2, case.batch)
     ]
     return raw, np.stack(records)[:, None]
+
+
+def _draw_numbers(shape: tuple[int, ...], stored: np.dtype[Any], rng: np.random.Generator) -> Numbers:
+    """Return random numbers over all that a dtype has, or of some thousands."""
+    if stored.kind == "f":
+        return rng.normal(0, 1000, shape).astype(stored)
+    limits, native = np.iinfo(stored), stored.newbyteorder("=")
+    return rng.integers(limits.min, limits.max, shape, native, endpoint=True).astype(stored)
 
 
 def _draw_swaps(case: Case, rng: np.random.Generator) -> npt.NDArray[np.int32]:
@@ -214,12 +307,17 @@ def _swapped(start: Numbers, swaps: Numbers) -> Numbers:
 
 
 def _swap_bytes(case: Case, swaps: Numbers, itemsize: int) -> tuple[int, int]:
-    """Return the bytes that must move, counting voxels that end up elsewhere, and those that swap by swap do."""
+    """Return the bytes that must move, counting voxels that end up elsewhere, and those that swap by swap do.
+
+    Of a large batch the voxels are counted in the first samples.
+    """
     changed = 0
     numbers = np.arange(case.edge**3, dtype=np.int32).reshape(case.crop)
-    for own in swaps:
+    for own in swaps[: distinct(case)]:
         changed += int((_swapped(numbers, own) != numbers).sum())
-    return 2 * itemsize * changed, 4 * itemsize * case.patch**3 * case.iterations * case.batch
+    return 2 * itemsize * changed * case.batch // distinct(
+        case
+    ), 4 * itemsize * case.patch**3 * case.iterations * case.batch
 
 
 def difference(got: Numbers, wanted: Numbers) -> str | None:
@@ -231,16 +329,31 @@ def difference(got: Numbers, wanted: Numbers) -> str | None:
     return f"{count} of {got.size} voxels differ from the reference" if count else None
 
 
-def _misplaced(start: Numbers, got: Numbers, swaps: Numbers, rng: np.random.Generator) -> str | None:
-    """Trace random voxels back through the swaps, and return how many did not come from there."""
-    shape = start.shape[-3:]
+def _misplaced(start: Any, got: Any, swaps: Numbers, rng: np.random.Generator, clock: HostClock) -> str | None:
+    """Trace random voxels of each sample back through its swaps, and return how many did not come from there.
+
+    Parameters
+    ----------
+    start, got : B arrays (1, D, H, W), on the host or the device
+    swaps : (B, T, 3, 3) int32
+    rng : numpy.random.Generator
+    clock : HostClock
+    """
     wrong = 0
     for before, after, own in zip(start, got, swaps, strict=True):
-        to = np.stack([rng.integers(0, n, _POINTS) for n in shape], axis=-1)
+        to = np.stack([rng.integers(0, n, _POINTS) for n in before.shape[-3:]], axis=-1)
         source = to.copy()
         for a, b, size in own[::-1]:
             in_a, in_b = (((source >= box) & (source < box + size)).all(-1) for box in (a, b))
             source[in_a] += b - a
             source[in_b] += a - b
-        wrong += int((after[0][tuple(to.T)] != before[0][tuple(source.T)]).sum())
-    return f"{wrong} of {_POINTS * len(start)} voxels looked at came from elsewhere" if wrong else None
+        wrong += int((_picked(after, to, clock) != _picked(before, source, clock)).sum())
+    return f"{wrong} of {_POINTS * len(swaps)} voxels looked at came from elsewhere" if wrong else None
+
+
+def _picked(array: Any, places: Numbers, clock: HostClock) -> Numbers:
+    """Return voxels of a (1, D, H, W) array, picked where it lies."""
+    if isinstance(array, np.ndarray):
+        picked: Numbers = array[0][tuple(places.T)]
+        return picked
+    return np.asarray(clock.asnumpy(array[0][tuple(clock.asarray(axis) for axis in places.T)]))

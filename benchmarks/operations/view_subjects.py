@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,12 +11,13 @@ import numpy.typing as npt
 
 from benchmarks.measure.clock import HostClock
 from benchmarks.operations import numpy_views as plain_views
-from benchmarks.operations.subjects import AFFINE, Case, Subject, difference, draw_raw
+from benchmarks.operations.subjects import AFFINE, Case, Subject, compared, difference, distinct, draw_raw, repeated
 from dali_cr.ops.blur import blur, blur_ref
 from dali_cr.ops.decode import decode_channel
 from dali_cr.ops.gamma import gamma, gamma_ref
-from dali_cr.ops.gather import gather_box, gather_views, gather_views_ref, make_gather_record
+from dali_cr.ops.gather import gather_box, gather_views, gather_views_ref
 from dali_cr.ops.noise import add_noise, add_noise_ref
+from dali_cr.ops.record import make_gather_record
 from dali_cr.ops.zscore import zscore, zscore_ref
 
 Numbers = npt.NDArray[Any]
@@ -67,20 +68,22 @@ def _gather(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
     )[:, None, None]
     out, box = np.empty((case.batch, 1, 1, *case.crop), np.float32), np.empty(case.crop, np.float32)
 
-    def on_host() -> Numbers:
-        for row, view in zip(raw, out, strict=True):
-            decode_channel(row[: case.edge**3 * stored.itemsize].view(case.dtype).reshape(case.crop), AFFINE, box)
-            gather_box(box, (0, 0, 0), AFFINE.fill, matrix, offset, view[0, 0])
+    def on_host(which: Sequence[int] = range(case.batch)) -> Numbers:
+        for i in which:
+            row = raw[i, : case.edge**3 * stored.itemsize]
+            decode_channel(row.view(case.dtype).reshape(case.crop), AFFINE, box)
+            gather_box(box, (0, 0, 0), AFFINE.fill, matrix, offset, out[i, 0, 0])
         return out
 
     inputs = clock.asarray(raw), clock.asarray(records)
     cpu = clock.arrays is np
     run: Callable[[], Any] = on_host if cpu else (lambda: gather_views(*inputs, case.crop))
+    part = compared(case, clock)
 
     def wrong() -> str | None:
-        got = clock.asnumpy(run())
+        got = clock.asnumpy(run()[part])
         exact = gather_views_ref(raw[:1], records[:1], case.crop)
-        return difference(got[:1], exact) or (None if cpu else difference(got, on_host()))
+        return difference(got[:1], exact) or (None if cpu else difference(got, on_host(part)[part]))
 
     moved = case.voxels * 4 + case.batch * _touched(case, matrix, offset) * stored.itemsize
     return Subject(run, wrong, None if cpu else on_host, moved, moved)
@@ -108,7 +111,7 @@ def _touched(case: Case, matrix: Numbers, offset: Numbers) -> int:
 
 def _intensity(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
     """Blur, add noise to, raise to a power or score volumes, with PCRLv2's ranges."""
-    start = rng.normal(0, 1, (case.batch, 1, *case.crop)).astype(np.float32)
+    start = repeated(rng.standard_normal((distinct(case), 1, *case.crop), np.float32), case)
     sigmas = rng.uniform(0, 2, (case.batch, 3)).astype(np.float32)
     deviations = rng.uniform(0, 0.25, case.batch).astype(np.float32)
     exponents = np.exp(rng.uniform(-0.3, 0.3, case.batch)).astype(np.float32)
@@ -124,19 +127,23 @@ def _intensity(case: Case, clock: HostClock, rng: np.random.Generator) -> Subjec
     }
     ours, on_device, plain, settings = known[case.op]
     there = tuple(clock.asarray(one) if isinstance(one, np.ndarray) else one for one in settings)
-    array, out, cpu = clock.asarray(start.copy()), np.empty_like(start), clock.arrays is np
+    array, out, cpu = clock.asarray(start), np.empty_like(start), clock.arrays is np
+    array, part = start.copy() if array is start else array, compared(case, clock)
     on_host = partial(ours, start, *settings, out=out)
     run: Callable[[], Any] = on_host if cpu else (lambda: on_device(array, *there))
 
     def wrong() -> str | None:
         array[...] = clock.asarray(start)
-        got = clock.asnumpy(run())
-        error = float(np.abs(got[:1] - plain(start[:1], *(_first(one) for one in settings))).max())
-        return f"{error:.1e} from the exact result" if not error < 1e-5 else None if cpu else difference(got, on_host())
+        got = clock.asnumpy(run()[part])
+        error = float(np.abs(got[:1] - plain(start[:1], *_parts(settings, [0]))).max())
+        if not error < 1e-5:
+            return f"{error:.1e} from the exact result"
+        return None if cpu else difference(got, ours(start[part], *_parts(settings, part), out=out[: len(part)]))
 
     return Subject(run, wrong, None if cpu else on_host, case.voxels * 8, case.voxels * _BYTES[case.op])
 
 
-def _first(setting: Any) -> Any:
-    """Return what of a setting counts for the first volume."""
-    return setting[:1] if isinstance(setting, np.ndarray) else setting
+def _parts(settings: Sequence[Any], samples: list[int]) -> Iterator[Any]:
+    """Yield what of each setting counts for some samples."""
+    for setting in settings:
+        yield setting[samples] if isinstance(setting, np.ndarray) else setting

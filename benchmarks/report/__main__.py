@@ -4,9 +4,9 @@
 
     python -m benchmarks.report
 
-Of each kind, machine and workload the newest result counts. The tables are printed and, like the pictures, written
-beside the results; a short one goes between README.md's markers ``<!-- benchmarks -->`` and ``<!-- /benchmarks -->``,
-where it has them.
+Of each kind, machine and workload the newest result counts, of the kernels' rows the newest of each. The tables are
+printed and, like the pictures, written beside the results; a short one goes between README.md's markers
+``<!-- benchmarks -->`` and ``<!-- /benchmarks -->``, where it has them.
 """
 
 from __future__ import annotations
@@ -17,20 +17,25 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contenders.roster import CACHED
+from benchmarks.contenders.roster import CACHED, counterparts
+from benchmarks.kernels import OPS
 from benchmarks.measure import results
-from benchmarks.report import charts
+from benchmarks.report import breakdown, charts
 from benchmarks.report.summary import summary
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+README = Path(__file__).resolve().parents[2] / "README.md"
 _BEGIN, _END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 _TITLES = {
     "loader": "Pairs a second",
     "kernels": "The kernels' operations",
+    "breakdown": "Where a batch's time goes: ms a batch on the clock, in brackets on a core",
     "training": "Training",
     "emulation": "An emulated accelerator",
 }
 """By kind, in the order of the tables."""
+
+_CASE = ("op", "dtype", "edge", "batch", "iterations", "patch")
+"""What tells a kernels' row from another."""
 
 _CPU_NOTE = "the network and the loader share the cores"
 
@@ -38,18 +43,46 @@ Result = dict[str, Any]
 
 
 def newest(found: Sequence[Result]) -> list[Result]:
-    """Return the newest result of each kind, device, machine, workload and data."""
+    """Return the newest result of each kind, device, machine, workload and data; see `kernel_rows` for the kernels."""
     latest: dict[tuple[str, ...], Result] = {}
-    for result in found:
+    for result in [*(one for one in found if one["kind"] != "kernels"), *kernel_rows(found)]:
         workload, data = result.get("workload", {}), result.get("data", {})
-        place = (result["device"], result["environment"]["machine"], workload.get("name", ""), data.get("source", ""))
+        place = [result["device"], result["environment"]["machine"], workload.get("name", ""), data.get("source", "")]
+        if result["kind"] == "kernels":
+            place.append(result["environment"]["date"])
+        if result["kind"] == "training" and result["settings"].get("packed"):
+            place.append("packed")
+        if result["kind"] == "breakdown":
+            place += [str(result["settings"][name]) for name in ("device", "cache", "no_kernels")]
         latest[(result["kind"], *place)] = result
     return [latest[key] for key in sorted(latest, key=lambda key: (list(_TITLES).index(key[0]), *key))]
 
 
+def kernel_rows(found: Sequence[Result]) -> list[Result]:
+    """Return the kernels' results, oldest first, each with the rows of today's operations that no newer one has."""
+    seen: set[tuple[Any, ...]] = set()
+    kept = []
+    for result in reversed([one for one in found if one["kind"] == "kernels"]):
+        rows = []
+        for row in result["rows"]:
+            key = (result["environment"]["machine"], *(row[name] for name in _CASE))
+            if row["op"] in OPS and key not in seen:
+                seen.add(key)
+                rows.append(row)
+        if rows:
+            kept.append({**result, "rows": rows})
+    return kept[::-1]
+
+
 def markdown(found: Sequence[Result]) -> str:
     """Return every table."""
-    tables = {"loader": _loader, "kernels": _kernels, "training": _training, "emulation": _emulation}
+    tables = {
+        "loader": _loader,
+        "kernels": _kernels,
+        "breakdown": _breakdown,
+        "training": _training,
+        "emulation": _emulation,
+    }
     parts = [f"{_heading(result)}\n\n" + "\n".join(tables[result["kind"]](result)) for result in found]
     return "\n\n".join(parts) + "\n"
 
@@ -67,7 +100,11 @@ def _heading(result: Result) -> str:
     lines = [f"**{what}**", "", f"{where}, {about['cores']} cores; {about['date'][:10]}, `{result['command']}`"]
     if data:
         volumes = f"{data['volumes']} volumes ({data['source']}), {data['file_bytes'] / data['volumes'] / 1e6:.1f} MB"
-        lines[-1] += f"; {volumes} a file, packed {data['ratio']:.1f} : 1"
+        lines[-1] += f"; {volumes} a file, compressed {data['ratio']:.1f} : 1"
+        copies = data.get("copies_bytes", {}).items()
+        lines[-1] += "".join(f"; {kind} {size / data['volumes'] / 1e6:.1f} MB" for kind, size in copies)
+    if result["kind"] == "training" and result["settings"].get("packed"):
+        lines[-1] += "; trained on packed volumes"
     return "\n".join(lines)
 
 
@@ -79,7 +116,15 @@ def _loader(result: Result) -> Iterator[str]:
     for row in result["rows"]:
         rows.setdefault(row["label"], {})[row.get("workers")] = row
     names = [f"{count} worker{'s' * (count != 1)}" for count in workers]
-    columns = ("of igzip", "of igzip, stopping early", "ours ÷ it", "CPU ms a pair", "memory", "GPU memory")
+    columns = (
+        "of igzip",
+        "of igzip, stopping early",
+        "ours ÷ it",
+        "packed ÷ it",
+        "CPU ms a pair",
+        "memory",
+        "GPU memory",
+    )
     yield _line("", *names, *columns, "swap")
     yield _line("---", *["---:"] * (len(names) + len(columns)), "---")
     for label, own in rows.items():
@@ -96,15 +141,16 @@ def _loader(result: Result) -> Iterator[str]:
 
 
 def _comparisons(result: Result, row: Result, workers: int) -> Iterator[str]:
-    """Yield a row's shares of the two limits, and how many times as fast we are: cached if it is."""
+    """Yield a row's shares of the two limits, and how many times as fast we are: as its kind, and on packed volumes."""
     rate = row["summary"]["pairs_per_s"]["median"]
     cached = row["contender"] in CACHED
     for name in ("igzip", "igzip-needed"):
         limit = _median(result, name, workers)
         yield "–" if cached or not limit else f"{rate / limit:.2f}"
-    names = ("ours-host", "ours-processes") if cached else ("ours-loader",)
-    ours = max((_median(result, name, workers) or 0.0 for name in names), default=0.0)
-    yield f"{ours / rate:.1f}" if ours and row["role"] == "peer" else "–"
+    peer, ours = row["role"] == "peer", row["role"] == "ours"
+    for names in (counterparts(row["contender"]) if peer else (), () if ours else ("ours-packed",)):
+        best = max((_median(result, name, workers) or 0.0 for name in names), default=0.0)
+        yield f"{best / rate:.1f}" if best else "–"
 
 
 def _costs(summary: dict[str, dict[str, float]]) -> Iterator[str]:
@@ -149,6 +195,14 @@ def _kernels(result: Result) -> Iterator[str]:
         texts = ["–" if other is None else f"{1000 * other['median']:.1f}" for other in others]
         spent = 1000 * summary["seconds"]["median"]
         yield _line(*start, f"{spent:.3f}", f"{row['bytes_per_s'] / 1e9:.3g}", f"{row['times_copy']:.2f}", *texts)
+
+
+def _breakdown(result: Result) -> Iterator[str]:
+    """Yield one row a stage."""
+    for number, cells in enumerate(breakdown.rows_of(result)):
+        yield _line(*cells)
+        if not number:
+            yield _line("---", *["---:"] * (len(cells) - 1))
 
 
 def _training(result: Result) -> Iterator[str]:

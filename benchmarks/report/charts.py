@@ -12,13 +12,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from benchmarks.contenders.roster import CACHED, ROSTER
+from benchmarks.contenders.roster import CACHED, COLD, PREPARED, ROSTER
 
 Result = dict[str, Any]
 
-_COLOURS = {"limit": ("#8a8a8a",), "ours": ("#0b6e4f", "#3a9d6f", "#74c69d", "#a3d9b8", "#cdebd8"),
-            "peer": ("#b5431f", "#d98324", "#8e5ea2", "#c49bb8")}  # fmt: skip
-"""By role: what is ours in greens, the others in warm colours."""
+_COLOURS = {
+    "limit": ("#8a8a8a",),
+    "ours": ("#0b6e4f", "#3a9d6f", "#74c69d", "#a3d9b8", "#cdebd8", "#1d6fa5", "#7fb2d6", "#5b7c6b"),
+    "peer": ("#b5431f", "#d98324", "#8e5ea2", "#c49bb8", "#e0b03a", "#7a2e2e", "#d4708a", "#a67c52"),
+}
+"""By role: what is ours in greens and blues, the others in warm colours."""
 
 _PANEL = (5.2, 3.9)
 """Inches."""
@@ -30,7 +33,7 @@ _LEGEND = 2.2
 def draw(results: Sequence[Result], folder: Path) -> list[Path]:
     """Draw what the results allow; return the files written, as SVG: equal numbers give equal files."""
     loaders = [result for result in results if result["kind"] == "loader"]
-    kernels = [result for result in results if result["kind"] == "kernels" and result["device"] == "cuda"]
+    kernels = _by_machine([one for one in results if one["kind"] == "kernels" and one["device"] == "cuda"])
     drawn = []
     if loaders:
         figure, grid = _panels(len(loaders), _LEGEND)
@@ -38,12 +41,22 @@ def draw(results: Sequence[Result], folder: Path) -> list[Path]:
             _throughput(axes, result)
         _legend(figure)
         drawn.append(_save(figure, folder / "throughput.svg"))
-    if panels := [*((_shares, result) for result in loaders), *((_copies, result) for result in kernels)]:
+    limited = [result for result in loaders if _cold(result)]
+    if panels := [*((_shares, result) for result in limited), *((_copies, result) for result in kernels)]:
         figure, grid = _panels(len(panels))
         for axes, (panel, result) in zip(grid, panels, strict=True):
             panel(axes, result)
         drawn.append(_save(figure, folder / "limit.svg"))
     return drawn
+
+
+def _by_machine(results: Sequence[Result]) -> list[Result]:
+    """Return one result a machine, with the rows of all."""
+    found: dict[str, Result] = {}
+    for result in results:
+        rows = found.get(result["environment"]["machine"], {"rows": []})["rows"]
+        found[result["environment"]["machine"]] = {**result, "rows": [*rows, *result["rows"]]}
+    return list(found.values())
 
 
 def _panels(count: int, beside: float = 0.0) -> tuple[Figure, list[Axes]]:
@@ -89,14 +102,20 @@ def _legend(figure: Figure) -> None:
     figure.legend(entries.values(), entries.keys(), loc="outside right upper", fontsize=7, frameon=False)
 
 
-def _shares(axes: Axes, result: Result) -> None:
-    """Draw each cold contender's share of igzip alone at the most cores."""
+def _cold(result: Result) -> list[tuple[str, str, float]]:
+    """Return label, colour and share of igzip alone of who inflates whole files, at the most cores; none without it."""
     last = [(label, colour, rows[-1]) for label, colour, rows in _by_contender(result)]
     rates = {row["contender"]: row["summary"]["pairs_per_s"]["median"] for _, _, row in last}
     limit = rates.get("igzip-needed")
-    cold = [(label, colour, row) for label, colour, row in last if row["contender"] not in CACHED]
+    others = CACHED | PREPARED | COLD
+    cold = [(label, colour, row) for label, colour, row in last if row["contender"] not in others]
     cold = [(label, colour, row) for label, colour, row in cold if row["role"] != "limit" and limit]
-    _bars(axes, [(label, colour, rates[row["contender"]] / limit) for label, colour, row in cold])
+    return [(label, colour, rates[row["contender"]] / limit) for label, colour, row in cold]
+
+
+def _shares(axes: Axes, result: Result) -> None:
+    """Draw each cold contender's share of igzip alone at the most cores."""
+    _bars(axes, _cold(result))
     axes.set(xlabel="share of igzip alone, on the bytes needed", title=_title(result))
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from benchmarks.contenders.roster import CACHED
+from benchmarks.contenders.roster import counterparts
 
 Result = dict[str, Any]
 
 _LIMITS = ("igzip", "pil")
+_CACHED = counterparts("monai-cache")
 
 
 def summary(found: Sequence[Result]) -> str:
@@ -30,32 +31,33 @@ def _table(where: str, workers: int, found: Sequence[Result]) -> str:
     """Return the rows of one machine."""
     rates = f"{where}, {workers} worker{'s' * (workers != 1)}; samples a second, medians"
     lines = [
-        f"| {rates} | decoder alone | dali-cr | cached | others (ours ÷ it) |",
-        "| --- | ---: | ---: | ---: | --- |",
+        f"| {rates} | decoder alone | dali-cr | cached | packed | others (ours ÷ it; packed ÷ it) |",
+        "| --- | ---: | ---: | ---: | ---: | --- |",
     ]
     for result in found:
         rows = {row["contender"]: row for row in result["rows"] if row.get("workers") == workers and "summary" in row}
         limit = next((_rate(rows[name]) for name in _LIMITS if name in rows), None)
-        ours, cached = (_rate(rows[name]) if name in rows else None for name in ("ours-loader", _best(rows)))
-        peers = ", ".join(_peers(rows, ours, cached)) or "–"
-        lines.append(f"| {result['workload']['about']} | {_text(limit)} | {_text(ours)} | {_text(cached)} | {peers} |")
+        ours = [_fastest(rows, names) for names in (("ours-loader",), _CACHED, ("ours-packed",))]
+        cells = [result["workload"]["about"], *map(_text, (limit, *ours)), ", ".join(_peers(rows)) or "–"]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _best(rows: dict[str, Result]) -> str:
-    """Return the cache that is compared: the GPU's where it ran, else the host's, with processes if they are faster."""
-    there = [name for name in ("ours-host", "ours-processes") if name in rows]
-    return "ours-gpu" if "ours-gpu" in rows else max(there, key=lambda name: _rate(rows[name]), default="ours-host")
+def _fastest(rows: dict[str, Result], names: Sequence[str]) -> float | None:
+    """Return the highest rate of those that ran."""
+    return max((_rate(rows[name]) for name in names if name in rows), default=None)
 
 
-def _peers(rows: dict[str, Result], ours: float | None, cached: float | None) -> Iterator[str]:
-    """Yield each peer's rate, and how many times as fast we are: from a cache where it has one."""
+def _peers(rows: dict[str, Result]) -> Iterator[str]:
+    """Yield each peer's rate, and how many times as fast we are: as its kind, and on packed volumes."""
+    packed = _fastest(rows, ("ours-packed",))
     for name, row in rows.items():
-        mine = cached if name in CACHED else ours
-        if row["role"] == "peer":
-            yield f"{row['label'].partition(',')[0]} {_text(_rate(row))}" + (
-                f" ({mine / _rate(row):.1f} ×)" if mine else ""
-            )
+        if row["role"] != "peer":
+            continue
+        rate, mine = _rate(row), _fastest(rows, counterparts(name))
+        ratios = [f"{mine / rate:.1f} ×"] if mine else []
+        ratios += [f"packed {packed / rate:.1f} ×"] if packed and counterparts(name) != ("ours-packed",) else []
+        yield f"{row['label'].partition(',')[0]} {_text(rate)}" + (f" ({'; '.join(ratios)})" if ratios else "")
 
 
 def _rate(row: Result) -> float:

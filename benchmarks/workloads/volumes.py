@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import sys
-from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,13 +29,16 @@ PHANTOM_SEED = 0
 _PATTERNS = {"nifti": "**/*.nii*", "png": "**/*.png"}
 
 
-def find_volumes(workload: Workload, count: int, data: Path | None = None, folder: Path = FOLDER) -> Index:
+def find_volumes(
+    workload: Workload, count: int | None = None, data: Path | None = None, folder: Path = FOLDER
+) -> Index:
     """Return the index of `count` one-channel volumes or images that are at least as large as the workload's crop.
 
     Parameters
     ----------
     workload : Workload
-    count : int
+    count : int, optional
+        The workload's without it.
     data : path, optional
         A folder of them; synthetic ones of the workload's shape are made where none is given.
     folder : path
@@ -46,6 +49,7 @@ def find_volumes(workload: Workload, count: int, data: Path | None = None, folde
     ValueError
         If no volume of `data` fits.
     """
+    count = workload.volumes if count is None else count
     if count < 1:
         raise ValueError(f"volumes: wanted at least 1, got {count}")
     pattern: str | list[str]
@@ -90,7 +94,8 @@ def make_volumes(folder: Path, shape: Triple, modality: Modality, count: int) ->
     kept.mkdir(parents=True, exist_ok=True)
     paths = [kept / f"phantom_{number:03d}.nii.gz" for number in range(count)]
     missing = [(number, path) for number, path in enumerate(paths) if not path.exists()]
-    for number, path in tqdm(missing, desc=f"making {kept.name}", unit="volume", disable=not missing):
+
+    def make(number: int, path: Path) -> None:
         image, _, spacing = make_phantom(PHANTOM_SEED, shape, number, modality)
         affine = np.diag([*spacing[::-1], 1.0])
         volume = nib.Nifti1Image(np.rint(image).astype(np.int16).transpose(2, 1, 0), affine)
@@ -98,21 +103,17 @@ def make_volumes(folder: Path, shape: Triple, modality: Modality, count: int) ->
         temporary = path.with_suffix(f".{os.getpid()}")
         temporary.write_bytes(gzip.compress(volume.to_bytes(), compresslevel=6, mtime=0))
         temporary.replace(path)
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        made = pool.map(make, *zip(*missing, strict=True)) if missing else ()
+        for _ in tqdm(made, desc=f"making {kept.name}", total=len(missing), unit="volume", disable=not missing):
+            continue
     return paths
 
 
 def files_of(index: Index) -> list[Path]:
     """Return the files that hold the voxels, each once."""
     return sorted({index.root / volume.data for case in index.cases for volume in case.volumes})
-
-
-def read_once(paths: Iterable[Path]) -> None:
-    """Read every file, so that what follows finds it in the page cache."""
-    block = bytearray(1 << 20)
-    for path in paths:
-        with open(path, "rb", buffering=0) as file:
-            while file.readinto(block):
-                continue
 
 
 def describe(index: Index, data: Path | None) -> dict[str, Any]:

@@ -33,6 +33,8 @@ class Workload:
     files: Literal["nifti", "png"] = "nifti"
     samples: Literal["pairs", "views"] = "pairs"
     """Crops and what becomes of them, or PCRLv2's: 2 global views of shape `crop`, their targets, and 6 local ones."""
+    volumes: int = 16
+    """How many are read."""
 
     @property
     def recipe(self) -> Restoration | Views:
@@ -105,6 +107,7 @@ WORKLOADS = {
             iterations=100,
             batch_size=8,
             normalize=("window", -160.0, 240.0),
+            volumes=4,  # a minute each to make
         ),
         replace(_BRAIN, name="d", about="240×240×155 int16 → 64³", crop=(64, 64, 64)),
         replace(

@@ -16,7 +16,7 @@ import numpy as np
 
 from dali_cr import rng
 from dali_cr.index.connected import connected
-from dali_cr.index.volumes import Case, Problem, Volume, counted, find_change, pack_volume, unpack_volume
+from dali_cr.index.volumes import Case, Problem, Volume, counted, find_change, volume_from_json, volume_to_json
 from dali_cr.system.atomic import write_whole
 
 FORMAT = 4
@@ -215,9 +215,9 @@ class Index:
             "format": FORMAT,
             "root": str(self.root),
             "channel_names": list(self.channel_names),
-            "cases": [{"name": c.name, "volumes": [pack_volume(v) for v in c.volumes]} for c in self.cases],
+            "cases": [{"name": c.name, "volumes": [volume_to_json(v) for v in c.volumes]} for c in self.cases],
             "problems": [asdict(p) for p in self.problems],
-            "set_aside": [pack_volume(v) for v in self.set_aside],
+            "set_aside": [volume_to_json(v) for v in self.set_aside],
             "ignored": dict(self.ignored),
             "layout": self.layout,
         }
@@ -244,10 +244,10 @@ class Index:
                 raise ValueError(f"format {content['format']}, {' or '.join(map(str, _READ))} wanted")
             return cls(
                 root=Path(root if root is not None else content["root"]),
-                cases=tuple(Case(c["name"], tuple(map(unpack_volume, c["volumes"]))) for c in content["cases"]),
+                cases=tuple(Case(c["name"], tuple(map(volume_from_json, c["volumes"]))) for c in content["cases"]),
                 problems=tuple(Problem(**p) for p in content["problems"]),
                 channel_names=tuple(content["channel_names"]),
-                set_aside=tuple(map(unpack_volume, content["set_aside"])),
+                set_aside=tuple(map(volume_from_json, content["set_aside"])),
                 ignored=dict(content.get("ignored", {})),  # neither is in indexes of earlier versions
                 layout=str(content.get("layout", "")),
             )

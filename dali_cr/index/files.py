@@ -10,7 +10,7 @@ from pathlib import Path
 from dali_cr.index.layout.walk import Roots, Tree, walk_trees
 from dali_cr.index.volumes import Problem
 from dali_cr.volume.images import is_image
-from dali_cr.volume.nifti import is_volume
+from dali_cr.volume.reader import is_volume
 
 Globs = str | Sequence[str]
 Names = tuple[str | None, str | None]
@@ -30,11 +30,14 @@ class Found:
         What the pattern's `{case}` and `{channel}` stand for in its path.
     asked_for : bool
         Whether it was named in `include`.
+    store : str
+        The brick store that is read in its place, relative like its path; empty if the file itself is.
     """
 
     case: str | None
     channel: str | None
     asked_for: bool
+    store: str = ""
 
 
 class Pattern:
@@ -147,12 +150,13 @@ def find_files(
             names = taken or asked
             if names and is_readable(path) and not any(p.match(path) for p in exclude):
                 case = case_of(tree, names[0], len(trees))
-                files[(tree.prefix / path).as_posix()] = Found(case, names[1], asked is not None)
+                found = Found(case, names[1], asked is not None, tree.store_of(path))
+                files[(tree.prefix / path).as_posix()] = found
     return top, dict(sorted(files.items())), problems
 
 
 def is_readable(path: str) -> bool:
-    """Whether the file's name is that of a volume or an image."""
+    """Whether the file's name is that of a volume, a brick store or an image."""
     return is_volume(path) or is_image(path)
 
 

@@ -20,12 +20,15 @@ from dali_cr.index.labels import find_labels
 from dali_cr.index.layout.listing import EVERY_VOLUME, Layout, Listing, list_files, list_given
 from dali_cr.index.layout.walk import Roots
 from dali_cr.index.values.content import content_hash
-from dali_cr.index.values.statistics import measure, measured_bytes
+from dali_cr.index.values.statistics import Array, canonical_view, measure, measured_bytes
 from dali_cr.index.volumes import Case, Problem, Volume, is_unchanged
 from dali_cr.index.workers import ask_each
 from dali_cr.system.memory import bytes_at_start, usable_memory
 from dali_cr.volume import reader
+from dali_cr.volume.access import read_status
 from dali_cr.volume.geometry import Geometry, VolumeError
+from dali_cr.volume.packed.layout import SUFFIX, is_store
+from dali_cr.volume.packed.store import original_path
 
 __all__ = ["EVERY_VOLUME", "read_volumes", "scan"]
 
@@ -121,7 +124,8 @@ def scan(
     bytes_at_start()  # before anything large is read
     volumes = _still_known(top, found, known)
     ask = partial(read_volumes, top, fourth_axis=fourth_axis)
-    read, refused = _read_all(ask, [path for path in found if path not in volumes], executor, progress)
+    actual = {about.store or path: path for path, about in found.items() if path not in volumes}
+    read, refused = _read_all(ask, actual, executor, progress)
     volumes = {path: frames for path in found if (frames := volumes.get(path) or read.get(path))}
     return _make_index(listing, volumes, refused, fourth_axis)
 
@@ -158,12 +162,13 @@ def _still_known(top: Path, files: Mapping[str, Found], known: Index | None) -> 
     for volume in _volumes(known) if known else ():
         # Of a pair, the index does not know when the header was changed.
         # An index of an earlier version does not know its content.
-        if volume.path in files and volume.path == volume.data and volume.content_sha256:
+        about = files.get(volume.path)
+        if about and volume.data == (about.store or volume.path) and volume.content_sha256:
             frames[volume.path].append(volume)
     return {
         path: sorted(volumes, key=lambda volume: volume.frame)
         for path, volumes in frames.items()
-        if is_unchanged(top / path, volumes[0]) and len(volumes) == volumes[0].geometry.frames
+        if is_unchanged(top / volumes[0].data, volumes[0]) and len(volumes) == volumes[0].geometry.frames
     }
 
 
@@ -174,19 +179,19 @@ def _volumes(index: Index) -> Iterator[Volume]:
 
 
 def _read_all(
-    ask: Callable[[str], list[Volume]], paths: list[str], executor: Executor | None, progress: bool
+    ask: Callable[[str], list[Volume]], names: Mapping[str, str], executor: Executor | None, progress: bool
 ) -> tuple[Frames, list[Problem]]:
-    """Read each file; return the volumes of the good ones and the problems of the others."""
+    """Read each file; return the volumes of the good ones, by name, and the problems of the others."""
     volumes: Frames = {}
     problems: list[Problem] = []
     own = executor or ThreadPoolExecutor(len(os.sched_getaffinity(0)), "scan")
-    answers = ask_each(ask, paths, own)
+    answers = ask_each(ask, names, own)
     try:
-        for path, answer in tqdm(answers, "scan", len(paths), disable=not progress, unit="file"):
+        for path, answer in tqdm(answers, "scan", len(names), disable=not progress, unit="file"):
             if isinstance(answer, VolumeError):
                 problems.append(Problem(path, answer.reason))
             else:
-                volumes[path] = answer
+                volumes[names[path]] = answer
     finally:
         if executor is None:
             own.shutdown(cancel_futures=True)
@@ -204,25 +209,36 @@ def read_volumes(top: Path, path: str, fourth_axis: FourthAxis = "cases") -> lis
     geometry, data = reader.read_header(top / path)
     if fourth_axis == "channels" and (reason := too_many_frames(geometry.frames)):
         raise VolumeError(path, reason)
-    status = reader.read_status(data)
-    packed = data.name.lower().endswith(".gz")
+    status = read_status(data)
+    packed = data.name.lower().endswith((".gz", SUFFIX))
     _refuse_beyond_memory(top / path, geometry, geometry.data_bytes + status.st_size if packed else 0)
     content, digest = reader.read_whole(data, geometry.data_offset + geometry.data_bytes)
     if data != top / path:
         digest = hashlib.sha256(digest.encode() + reader.read_head(top / path)).hexdigest()
     relative = data.relative_to(top).as_posix()
+    named = original_path(top / path).relative_to(top).as_posix()
     raw = np.frombuffer(content, geometry.numpy_dtype, geometry.frames * geometry.voxels, geometry.data_offset)
     found = []
     for frame, voxels in enumerate(raw.reshape(geometry.frames, geometry.voxels)):
         name = path if geometry.frames == 1 else f"{path}, frame {frame}"
         try:
-            measured = measure(name, voxels, geometry)
+            measured = measure(name, *_in_file_order(voxels, geometry) if is_store(path) else (voxels, geometry))
             content_digest = content_hash(voxels, geometry)
         except MemoryError as error:
             raise VolumeError(top / path, f"not enough memory to measure its {voxels.nbytes} bytes") from error
         stored = (digest, status.st_size, status.st_mtime_ns)
-        found.append(Volume(path, relative, frame, geometry, *measured, *stored, content_digest))
+        found.append(Volume(named, relative, frame, geometry, *measured, *stored, content_digest))
     return found
+
+
+def _in_file_order(voxels: Array, geometry: Geometry) -> tuple[Array, Geometry]:
+    """Return a frame of a brick store as its original stores it: what is measured of both is the same, bit for bit."""
+    original = geometry.in_file_order()
+    if original.strides == geometry.strides:
+        return voxels, geometry
+    out = np.empty_like(voxels)
+    canonical_view(out, original)[...] = voxels.reshape(geometry.shape)
+    return out, original
 
 
 def _refuse_beyond_memory(path: Path, geometry: Geometry, content: int) -> None:

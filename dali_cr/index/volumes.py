@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import zlib
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from dali_cr.index.values.statistics import Flags, Statistics
 from dali_cr.volume.geometry import Geometry
+from dali_cr.volume.packed.layout import is_store
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,9 +26,9 @@ class Volume:
     Attributes
     ----------
     path : str
-        The header's file, relative to the index's root, with forward slashes.
+        The header's file, relative to the index's root, with forward slashes; of a brick store that of its original.
     data : str
-        The file that holds the voxels, likewise; the same but for .hdr/.img pairs.
+        The file that holds the voxels, likewise; the same but for .hdr/.img pairs and brick stores (`.ozx`).
     frame : int
     geometry : Geometry
     statistics : Statistics
@@ -35,7 +37,7 @@ class Volume:
     occupied : tuple of (D,), (H,) and (W,) bool
         Whether there is any foreground in each slice across D, H and W.
     sha256 : str
-        Of the data file as it lies on disk (and of the .hdr of a pair).
+        Of the data file as it lies on disk (and of the .hdr of a pair); of a brick store that of its original.
     size, mtime_ns : int
         Of the data file.
     content_sha256 : str
@@ -62,6 +64,24 @@ class Volume:
 
     def __repr__(self) -> str:
         return f"Volume({self.path!r}, {self.dtype}, {_times(self.shape)})"
+
+    @property
+    def packed(self) -> bool:
+        """Whether the voxels are in a brick store."""
+        return is_store(self.data)
+
+    @property
+    def file(self) -> str:
+        """The file with the header, as it lies on disk: the brick store, or `path`."""
+        return self.data if self.packed else self.path
+
+    @property
+    def cache_key(self) -> str:
+        """64 hexadecimal digits that tell the decompressed content from others.
+
+        Of a brick store it lies in another order than that of the original, which has the same `sha256`.
+        """
+        return hashlib.sha256(f"{self.sha256} canonical".encode()).hexdigest() if self.packed else self.sha256
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -137,7 +157,7 @@ _PLAIN = ("path", "data", "frame", "sha256", "content_sha256", "size", "mtime_ns
 """The fields of a volume that are JSON values already."""
 
 
-def pack_volume(volume: Volume) -> dict[str, Any]:
+def volume_to_json(volume: Volume) -> dict[str, Any]:
     """Return a volume as JSON values."""
     packed = base64.b64encode(zlib.compress(volume.foreground.tobytes())).decode()
     shape = list(volume.foreground.shape)
@@ -148,8 +168,8 @@ def pack_volume(volume: Volume) -> dict[str, Any]:
     return {**content, "geometry": geometry, "statistics": statistics, "foreground": foreground, "occupied": occupied}
 
 
-def unpack_volume(content: dict[str, Any]) -> Volume:
-    """Return the volume of `_pack`'s values."""
+def volume_from_json(content: dict[str, Any]) -> Volume:
+    """Return the volume of the values that `volume_to_json` returned."""
     packed = content.pop("foreground")
     weights = np.frombuffer(zlib.decompress(base64.b64decode(packed["zlib"])), np.uint8)
     geometry = Geometry(**{name: _tuples(value) for name, value in content.pop("geometry").items()})

@@ -9,31 +9,33 @@ from typing import TypeVar
 
 from dali_cr.volume.geometry import VolumeError
 
+Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
 
 
 def ask_each(
-    ask: Callable[[str], Answer], paths: Iterable[str], executor: Executor
-) -> Iterator[tuple[str, Answer | VolumeError]]:
+    ask: Callable[[Asked], Answer], paths: Iterable[Asked], executor: Executor
+) -> Iterator[tuple[Asked, Answer | VolumeError]]:
     """Ask a question of each file, in any order.
 
     Parameters
     ----------
-    ask : callable of str
+    ask : callable
         Of a path; what it returns, and it, must pickle where the executor needs that.
-    paths : iterable of str
+    paths : iterable
+        Paths, or what stands for files and is told as one by `str`.
     executor : concurrent.futures.Executor
         One that breaks, since a worker of it was killed, costs none of the other files: those without an answer are
         asked again, one by one, in a process of their own.
 
     Yields
     ------
-    path : str
+    path : one of `paths`
     answer : what `ask` returned, or a VolumeError
         Whatever else `ask` raised is told as a VolumeError too: one file must not cost the others.
     """
-    waiting: dict[Future[Answer], str] = {}
-    lost: list[str] = []
+    waiting: dict[Future[Answer], Asked] = {}
+    lost: list[Asked] = []
     for path in paths:
         try:
             waiting[executor.submit(ask, path)] = path
@@ -46,10 +48,10 @@ def ask_each(
         else:
             answer: Answer | VolumeError = _answer(future, path)
             yield path, answer
-    yield from _ask_alone(ask, sorted(lost))
+    yield from _ask_alone(ask, sorted(lost, key=str))
 
 
-def _ask_alone(ask: Callable[[str], Answer], paths: list[str]) -> Iterator[tuple[str, Answer | VolumeError]]:
+def _ask_alone(ask: Callable[[Asked], Answer], paths: list[Asked]) -> Iterator[tuple[Asked, Answer | VolumeError]]:
     """Ask in one process, and in a new one after each death: so it is known which file kills."""
     pool: ProcessPoolExecutor | None = None
     try:
@@ -69,7 +71,7 @@ def _ask_alone(ask: Callable[[str], Answer], paths: list[str]) -> Iterator[tuple
             pool.shutdown()
 
 
-def _answer(future: Future[Answer], path: str) -> Answer | VolumeError:
+def _answer(future: Future[Answer], path: object) -> Answer | VolumeError:
     try:
         return future.result()
     except VolumeError as error:

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops import launch
-from dali_cr.ops.compiled import compiled
-from dali_cr.ops.elementary import exp_double
+from dali_cr.ops.cpu.elementary import exp_double
+from dali_cr.system.compiled import compiled
 
 Floats = npt.NDArray[np.float32]
 
@@ -24,7 +24,8 @@ _SOURCES = ("elementary.cuh", "blur.cu")
 VARIANTS: tuple[launch.Variant, ...] = tuple(
     ("blur_axis", _SOURCES, (("INDEX", index), ("MOST_RADIUS", str(MOST_RADIUS)))) for index in ("int", "long long")
 )
-_THREADS = 256
+_THREADS, _BLOCKS = 256, 8192
+"""Of a block; of a launch at most, if it has no more volumes."""
 
 _TRUNCATE = 4.0
 _UNIT = 2.0**30
@@ -215,7 +216,7 @@ def blur(volumes: Any, sigmas: Any, max_radius: int) -> Any:
     entry, sources, defines = VARIANTS[voxels >= INT_LIMIT]
     along = launch.kernel(entry, *sources, defines=defines)
     number = np.int32 if voxels < INT_LIMIT else np.int64
-    grid = (min(-(-voxels // _THREADS), 65535), len(volumes))
+    grid = (min(-(-voxels // _THREADS), max(_BLOCKS // len(volumes), 1)), len(volumes))
     for axis in range(3):
         lengths = (number(n) for n in (voxels, volumes.shape[2 + axis], math.prod(volumes.shape[3 + axis :])))
         along(grid, (_THREADS,), (target, source, sigmas, np.int32(axis), *lengths, np.int32(max_radius)))

@@ -1,38 +1,23 @@
 """`decode_volume`: raw file voxels, as they lie, to a normalised crop (kernels/decode.cu).
 
-A record of 16 int64 words says for one channel of one sample where its voxels lie and what their numbers mean:
-
-====== ===================================================================================
-word   content
-====== ===================================================================================
-0      byte in the sample's row (or the arena) at which the voxel of output (0, 0, 0) lies (or would lie)
-1      dtype code (place in `DTYPES`) | big-endian << 8 | keep NaN and Inf << 9 | in arena << 10
-2-4    signed strides along output D, H, W, in elements
-5-7    first output index along D, H, W that has a voxel
-8-10   one past the last
-11-12  bits of the float64 scale and shift: value = raw * scale + shift
-13     bits of the float32 low (low half) and high (high half) that values are clipped to
-14     bits of the float32 that stands outside of the volume and for NaN and Inf
-15     0
-====== ===================================================================================
+A record (`dali_cr.ops.record.RECORD`) says for one channel of one sample where its voxels lie and what their numbers
+mean.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops import launch
-from dali_cr.ops.compiled import compiled
-from dali_cr.ops.elementary import flushed, half_bits
+from dali_cr.ops.cpu.elementary import flushed, half_bits
+from dali_cr.ops.record import BIG_ENDIAN, IN_ARENA, KEEP, RECORD, RECORD_WORDS, Affine
+from dali_cr.system.compiled import compiled
 from dali_cr.volume.geometry import DTYPES, Triple
 
-RECORD_WORDS = 16
-_BIG_ENDIAN, _KEEP, _IN_ARENA = 1 << 8, 1 << 9, 1 << 10
 _TINY = np.finfo(np.float32).tiny
 _LARGEST = float(np.finfo(np.float64).max)
 _SHIFTS = tuple(map(np.uint64, (32, 16, 8)))
@@ -52,27 +37,6 @@ OUTPUTS: dict[str, launch.Defines] = {
 """What a kernel that decodes writes, and how."""
 
 VARIANTS: tuple[launch.Variant, ...] = tuple(("decode_volume", _SOURCES, defines) for defines in OUTPUTS.values())
-
-
-@dataclass(frozen=True)
-class Affine:
-    """What raw numbers become: ``clip(raw * scale + shift, low, high)``; `fill` where there is no finite one.
-
-    All but `scale` and `shift` are kept as float32, a subnormal `fill` as 0. `keep` leaves NaN and Inf as they are.
-    """
-
-    scale: float = 1.0
-    shift: float = 0.0
-    low: float = -np.inf
-    high: float = np.inf
-    fill: float = 0.0
-    keep: bool = False
-
-    def __post_init__(self) -> None:
-        # As in a record: rounded to float16 straight from a float64, it could be another number.
-        with np.errstate(over="ignore"):
-            fill = np.float32(self.fill)
-        object.__setattr__(self, "fill", 0.0 if abs(fill) < _TINY else float(fill))
 
 
 def decode_channel(
@@ -117,28 +81,31 @@ def decode_channel(
         raise ValueError(f"out, copy: wanted contiguous arrays, got strides {out.strides} and {twin.strides}")
     if not all(0 <= start <= edge - n for start, n, edge in zip(first, raw.shape, out.shape, strict=True)):
         raise ValueError(f"raw: wanted {raw.shape} from {tuple(first)} on to fit into {out.shape}")
+    stored = stored_dtype(out.dtype)
+    corner = (int(first[0]), int(first[1]), int(first[2]))
+    outs = out.reshape(-1).view(stored), twin.reshape(-1).view(stored)
+    decode_line(*lie_of(raw, affine), corner, out.shape, *outs, copy is not None)
+
+
+def stored_dtype(dtype: npt.DTypeLike) -> Any:
+    """Return what compiled loops take an output for: float32, or uint16 for the bits of float16."""
+    return np.float32 if dtype == np.float32 else np.uint16
+
+
+def lie_of(raw: npt.NDArray[Any], affine: Affine) -> tuple[Any, ...]:
+    """Return the first arguments of `decode_line`.
+
+    Parameters
+    ----------
+    raw : (d, h, w) of the file's dtype and byte order, any strides
+    affine : Affine
+    """
     line, start, strides = _as_line(raw)
     kind = np.empty(0, raw.dtype.newbyteorder("="))
     least = float(_TINY) if kind.dtype == np.float32 else 0.0
     numbers = (float(affine.scale), float(affine.shift), least)
     limits = (np.float32(affine.low), np.float32(affine.high), np.float32(affine.fill))
-    stored = np.float32 if out.dtype == np.float32 else np.uint16
-    corner = (int(first[0]), int(first[1]), int(first[2]))
-    outs = out.reshape(-1).view(stored), twin.reshape(-1).view(stored), stored is np.uint16, copy is not None
-    _decode(
-        line,
-        kind,
-        not raw.dtype.isnative,
-        start,
-        strides,
-        raw.shape,
-        numbers,
-        limits,
-        affine.keep,
-        corner,
-        out.shape,
-        *outs,
-    )
+    return line, kind, not raw.dtype.isnative, start, strides, raw.shape, numbers, limits, affine.keep
 
 
 def _as_line(raw: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int, tuple[int, ...]]:
@@ -155,7 +122,7 @@ def _as_line(raw: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int, tuple[int, .
 
 
 @compiled
-def _decode(
+def decode_line(
     line: npt.NDArray[Any],
     kind: npt.NDArray[Any],
     swapped: bool,
@@ -169,12 +136,29 @@ def _decode(
     shape: Triple,
     out: npt.NDArray[Any],
     copy: npt.NDArray[Any],
-    half: bool,
     twice: bool,
 ) -> None:
     """Decode the voxels of a line of bits, (d, h, w) at strides, into `out` and, if asked for, `copy`.
 
-    `kind` is an empty array of the voxels' dtype. `out` and `copy` are float32, or uint16 for the bits of float16.
+    Parameters
+    ----------
+    line : (n,) unsigned integers of the voxels' size
+    kind : (0,) of the voxels' dtype
+    swapped : bool
+        Whether the bytes of each voxel are in the other order than the machine's.
+    start : int
+        Place of the first voxel in `line`.
+    strides, extent : (3,) int
+    numbers : scale, shift, and the least number that does not count as 0
+    limits : low, high, fill
+    keep : bool
+        Leave NaN and Inf as they are.
+    corner : (3,) int
+        Where in the output the first voxel comes.
+    shape : (3,) int
+        Of the output.
+    out, copy : (voxels,) float32, or uint16 for the bits of float16
+    twice : bool
     """
     depth, height, width = shape
     row, blank = np.full(width, limits[2], np.float32), np.full(width, limits[2], np.float32)
@@ -191,9 +175,9 @@ def _decode(
                 else:
                     _collect(line, first, strides[2], swapped, bits)
                     _decode_row(collected, 0, extent[2], numbers, limits, keep, row, corner[2])
-            _store_row(row if inside else blank, half, out, (z * height + y) * width)
+            store_row(row if inside else blank, out, (z * height + y) * width)
             if twice:
-                _store_row(row if inside else blank, half, copy, (z * height + y) * width)
+                store_row(row if inside else blank, copy, (z * height + y) * width)
 
 
 # Places are unsigned below: of a signed one Numba asks whether it counts from the end, dearer than the arithmetic.
@@ -240,66 +224,15 @@ def _decode_row(
 
 
 @compiled
-def _store_row(row: Floats, half: bool, out: npt.NDArray[Any], first: int) -> None:
+def store_row(row: Floats, out: npt.NDArray[Any], first: int) -> None:
+    """Store a row as float32, or as the bits of float16."""
     begin = np.uint64(first)
-    if half:
+    if out.itemsize == 2:
         for x in range(np.uint64(row.size)):
             out[begin + x] = half_bits(row[x])
     else:
         for x in range(np.uint64(row.size)):
             out[begin + x] = row[x]
-
-
-def make_record(
-    *,
-    dtype: str,
-    big_endian: bool,
-    first_byte: int,
-    itemsize: int,
-    strides: Sequence[int],
-    origin: Sequence[int],
-    flips: Sequence[bool],
-    crop: Triple,
-    shape: Triple,
-    affine: Affine,
-    in_arena: bool = False,
-) -> npt.NDArray[np.int64]:
-    """Return the record of one channel.
-
-    Parameters
-    ----------
-    dtype : str
-        One of `DTYPES`.
-    big_endian : bool
-    first_byte : int
-        Byte in the sample's row at which canonical voxel (0, 0, 0) of the whole volume lies, or would lie.
-    itemsize : int
-    strides : (3,) int
-        Signed, in elements, along canonical (D, H, W).
-    origin : (3,) int
-        The crop's, canonical; negative where the crop sticks out.
-    flips : (3,) bool
-    crop, shape : (3,) int
-        Of the crop and of the volume.
-    affine : Affine
-    in_arena : bool
-        Whether `first_byte` counts in the arena and not in the sample's row.
-
-    Returns
-    -------
-    record : (16,) int64
-    """
-    record = np.zeros(RECORD_WORDS, np.int64)
-    record[0] = first_byte
-    record[1] = DTYPES.index(dtype) | _BIG_ENDIAN * big_endian | _KEEP * affine.keep | _IN_ARENA * in_arena
-    for axis, (start, edge, length) in enumerate(zip(origin, crop, shape, strict=True)):
-        lo, hi = max(0, -start), min(edge, length - start)
-        record[0] += itemsize * strides[axis] * (start + edge - 1 if flips[axis] else start)
-        record[2 + axis] = -strides[axis] if flips[axis] else strides[axis]
-        record[5 + axis], record[8 + axis] = (edge - hi, edge - lo) if flips[axis] else (lo, hi)
-    record[11:13] = np.array([affine.scale, affine.shift], np.float64).view(np.int64)
-    record[13:15] = np.array([affine.low, affine.high, affine.fill, 0], np.float32).view("<i8")
-    return record
 
 
 def fill_values(records: Any, dtype: str) -> Any:
@@ -345,23 +278,23 @@ def decode_volume_ref(
     out = np.empty((*records.shape[:2], *shape), dtype)
     for row, sample, channels in zip(raw, records, out, strict=True):
         for record, channel in zip(sample, channels, strict=True):
-            kept = arena if record[1] & _IN_ARENA else None
+            kept = arena if record.view(RECORD)["flags"][0] & IN_ARENA else None
             _decode_record(row if kept is None else kept, record, channel)
     return out
 
 
-def _decode_record(row: npt.NDArray[np.uint8], record: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
+def _decode_record(row: npt.NDArray[np.uint8], words: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
     """Decode one channel from its record."""
-    stored = np.dtype(DTYPES[record[1] & 0xFF]).newbyteorder(">" if record[1] & _BIG_ENDIAN else "<")
-    scale, shift = record[11:13].view(np.float64)
-    low, high, fill, _ = record[13:15].view(np.float32)
-    lo, hi, strides = record[5:8], record[8:11], record[2:5] * stored.itemsize
-    affine = Affine(float(scale), float(shift), low, high, fill, bool(record[1] & _KEEP))
-    extent = tuple(np.maximum(hi - lo, 0))
+    record = words.view(RECORD)[0]
+    stored = np.dtype(DTYPES[record["code"]]).newbyteorder(">" if record["flags"] & BIG_ENDIAN else "<")
+    lo, strides = record["lo"], record["strides"] * stored.itemsize
+    scale, shift, low, high, fill = (float(record[name]) for name in ("scale", "shift", "low", "high", "fill"))
+    affine = Affine(scale, shift, low, high, fill, bool(record["flags"] & KEEP))
+    extent = tuple(np.maximum(record["hi"] - lo, 0).tolist())
     if 0 in extent:
         out[...] = affine.fill
         return
-    inside = np.ndarray(extent, stored, row.data, record[0] + int(lo @ strides), tuple(strides))
+    inside = np.ndarray(extent, stored, row.data, int(record["start"] + lo @ strides), tuple(strides.tolist()))
     decode_channel(inside, affine, out, first=lo.tolist())
 
 
@@ -400,8 +333,8 @@ def decode_volume(
     decode = launch.kernel("decode_volume", *_SOURCES, defines=OUTPUTS[dtype])
     scalars = (np.int64(raw.shape[1]), *(np.int32(n) for n in (channels, *shape)))
     second, kept = (np.uint64(0) if array is None else array for array in (copy, arena))
-    grid = min(-(-shape[0] * shape[1] // 8), 65535), samples * channels  # a row of a crop for each warp
-    decode(grid, (32, 8), (target, second, raw, kept, records, *scalars))
+    grid, block = launch.rows_of(shape, samples * channels, target.itemsize)
+    decode(grid, block, (target, second, raw, kept, records, *scalars))
     return (target, copy) if twice else target
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops import launch
-from dali_cr.ops.compiled import compiled
 from dali_cr.ops.swap import ELEMENTS, INT_LIMIT, Swaps, place_of
+from dali_cr.system.compiled import compiled
 
 _SOURCES = ("boxes.cuh", "erase.cu")
 _THREADS = 256
@@ -54,11 +54,13 @@ def erase_in_place_ref(array: npt.NDArray[Any], swaps: Swaps, fills: npt.NDArray
     bits = f"u{array.itemsize}"
     sets = np.ascontiguousarray(swaps if swaps.ndim == 4 else swaps[None], np.int32)
     if array.size:
-        _erase(array.reshape(-1).view(bits), array.shape[-3:], sets, np.ascontiguousarray(fills).reshape(-1).view(bits))
+        erase_line(
+            array.reshape(-1).view(bits), array.shape[-3:], sets, np.ascontiguousarray(fills).reshape(-1).view(bits)
+        )
 
 
 @compiled
-def _erase(line: npt.NDArray[Any], shape: tuple[int, int, int], sets: Swaps, fills: npt.NDArray[Any]) -> None:
+def erase_line(line: npt.NDArray[Any], shape: tuple[int, int, int], sets: Swaps, fills: npt.NDArray[Any]) -> None:
     """Fill boxes in volumes (D, H, W) that lie one after the other, each with its own value of (B * C,)."""
     for number in range(fills.size):
         fill = fills[number]

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops import launch
-from dali_cr.ops.compiled import compiled
-from dali_cr.ops.elementary import exp2, log2
+from dali_cr.ops.cpu.elementary import exp2, log2
+from dali_cr.system.compiled import compiled
 
 Floats = npt.NDArray[np.float32]
 

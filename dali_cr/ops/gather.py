@@ -1,21 +1,7 @@
 """`gather_views`: raw file voxels to views seen through an affine map, several of one volume (kernels/gather.cu).
 
-A record of 32 int64 words says for one channel of one view where the volume's voxels lie and where the view looks:
-
-====== ===================================================================================
-word   content
-====== ===================================================================================
-0      byte in the sample's row (or the arena) at which canonical voxel (0, 0, 0) lies (or would lie)
-1      dtype code (place in `DTYPES`) | big-endian << 8 | keep NaN and Inf << 9 | in arena << 10
-2-4    signed strides along canonical D, H, W, in elements
-5-7    first canonical voxel that is there, along D, H, W
-8-10   one past the last
-11-14  affine map, clipping and fill, as in `dali_cr.ops.decode`
-15     0: trilinear, 1: nearest, 2: trilinear, held at the edges
-16-24  bits of the float64 matrix, row after row
-25-27  bits of the float64 offset: source = matrix @ (d, h, w) + offset, voxels' centres at whole numbers
-28-31  0
-====== ===================================================================================
+A record (`dali_cr.ops.record.VIEW_RECORD`) says for one channel of one view where the volume's voxels lie and where the
+view looks.
 
 A source is `(offset + matrix[:, 0] d) + (matrix[:, 1] h + matrix[:, 2] w)` in float64, each product and sum rounded. Of
 its eight corners those outside of the volume are `fill`. Held at the edges, a source up to half a voxel outside is
@@ -34,82 +20,13 @@ import numpy.typing as npt
 
 from dali_cr.ops import decode, launch
 from dali_cr.ops.cpu.interpolate import interpolate
-from dali_cr.ops.decode import Affine, Floats
+from dali_cr.ops.decode import Floats
+from dali_cr.ops.record import HELD, NEAREST, RECORD, RECORD_WORDS, VIEW_RECORD, VIEW_WORDS
 from dali_cr.volume.geometry import DTYPES, Triple
-
-RECORD_WORDS = 32
-_BIG_ENDIAN, _KEEP, _IN_ARENA = 1 << 8, 1 << 9, 1 << 10
-_NEAREST, _HELD = 1, 2
 
 _SOURCES = ("common.cuh", "voxel.cuh", "gather.cu")
 VARIANTS: tuple[launch.Variant, ...] = (("gather_views", _SOURCES, ()),)
 _BLOCK = (32, 8)
-
-
-def make_gather_record(
-    *,
-    dtype: str,
-    big_endian: bool,
-    first_byte: int,
-    itemsize: int,
-    strides: Sequence[int],
-    lo: Sequence[int],
-    hi: Sequence[int],
-    affine: Affine,
-    matrix: npt.ArrayLike,
-    offset: npt.ArrayLike,
-    nearest: bool = False,
-    held: bool = False,
-    in_arena: bool = False,
-) -> npt.NDArray[np.int64]:
-    """Return the record of one channel of one view.
-
-    Parameters
-    ----------
-    dtype : str
-        One of `DTYPES`.
-    big_endian : bool
-    first_byte : int
-        Byte in the sample's row at which canonical voxel (0, 0, 0) of the whole volume lies, or would lie.
-    itemsize : int
-    strides : (3,) int
-        Signed, in elements, along canonical (D, H, W).
-    lo, hi : (3,) int
-        First canonical voxel that is there, and one past the last.
-    affine : Affine
-    matrix : (3, 3) float
-    offset : (3,) float
-        ``matrix @ (d, h, w) + offset`` is the canonical voxel that output voxel (d, h, w) shows.
-    nearest : bool
-        Take the nearest voxel (a half goes up) and do not interpolate.
-    held : bool
-        Hold sources at the edges; then [lo, hi) must reach to the volume's own wherever a source leaves it.
-    in_arena : bool
-        Whether `first_byte` counts in the arena and not in the sample's row.
-
-    Returns
-    -------
-    record : (32,) int64
-
-    Raises
-    ------
-    ValueError
-        If the item size is not the dtype's, or both `nearest` and `held` are asked for.
-    """
-    if itemsize != np.dtype(dtype).itemsize:
-        raise ValueError(f"itemsize: wanted {np.dtype(dtype).itemsize} for {dtype}, got {itemsize}")
-    if nearest and held:
-        raise ValueError("nearest, held: wanted one of them, got both")
-    record = np.zeros(RECORD_WORDS, np.int64)
-    record[0] = first_byte
-    record[1] = DTYPES.index(dtype) | _BIG_ENDIAN * big_endian | _KEEP * affine.keep | _IN_ARENA * in_arena
-    record[2:5], record[5:8], record[8:11] = strides, lo, hi
-    record[11:13] = np.array([affine.scale, affine.shift], np.float64).view(np.int64)
-    record[13:15] = np.array([affine.low, affine.high, affine.fill, 0], np.float32).view("<i8")
-    record[15] = _HELD if held else nearest
-    record[16:25] = np.asarray(matrix, np.float64).reshape(9).view(np.int64)
-    record[25:28] = np.asarray(offset, np.float64).reshape(3).view(np.int64)
-    return record
 
 
 def gather_views_ref(
@@ -165,9 +82,9 @@ def gather_views(raw: Any, records: Any, shape: Triple, *, arena: Any = None) ->
     """
     launch.check_array(raw, "raw", np.uint8, 2)
     launch.check_array(records, "records", np.int64, 4)
-    if len(raw) != len(records) or records.shape[3] != RECORD_WORDS or raw.shape[1] % 16:
+    if len(raw) != len(records) or records.shape[3] != VIEW_WORDS or raw.shape[1] % 16:
         raise ValueError(
-            f"gather_views: wanted raw (B, multiple of 16) and records (B, V, C, {RECORD_WORDS}), "
+            f"gather_views: wanted raw (B, multiple of 16) and records (B, V, C, {VIEW_WORDS}), "
             f"got {raw.shape} and {records.shape}"
         )
     out = launch.array_module().empty((*records.shape[:3], *shape), np.float32)
@@ -211,15 +128,15 @@ def _gather_record(
     row: npt.NDArray[np.uint8], record: npt.NDArray[np.int64], out: Floats, arena: npt.NDArray[np.uint8] | None
 ) -> None:
     """Decode all that a record's volume has, then look up the corners of every output voxel."""
-    lo, hi = record[5:8], record[8:11]
-    extent = np.maximum(hi - lo, 0)
-    whole = record[: decode.RECORD_WORDS].copy()
-    whole[0] += np.dtype(DTYPES[record[1] & 0xFF]).itemsize * int(lo @ record[2:5])
-    whole[5:8], whole[8:11], whole[15] = 0, extent, 0
+    view = record.view(VIEW_RECORD)[0]
+    lo, extent = view["lo"], np.maximum(view["hi"] - view["lo"], 0)
+    whole = record[:RECORD_WORDS].copy()
+    inside = whole.view(RECORD)[0]
+    inside["start"] += np.dtype(DTYPES[view["code"]]).itemsize * int(lo @ view["strides"])
+    inside["lo"], inside["hi"], inside["mode"] = 0, extent, 0
     box = decode.decode_volume_ref(row[None], whole[None, None], tuple(extent.tolist()), arena=arena)[0, 0]
-    numbers, fill = record[16:28].view(np.float64), float(record[14:15].view(np.float32)[0])
-    mode = {"nearest": record[15] == _NEAREST, "held": record[15] == _HELD}
-    gather_box(box, lo.tolist(), fill, numbers[:9].reshape(3, 3), numbers[9:], out, **mode)
+    mode = {"nearest": view["mode"] == NEAREST, "held": view["mode"] == HELD}
+    gather_box(box, lo.tolist(), float(view["fill"]), view["matrix"], view["offset"], out, **mode)
 
 
 def gather_box(
@@ -244,11 +161,11 @@ def gather_box(
         What stands outside of the box.
     matrix : (3, 3) float
     offset : (3,) float
-        As in `make_gather_record`.
+        As in `dali_cr.ops.record.make_gather_record`.
     out : (D, H, W) float32, contiguous
         Gets the view.
     nearest, held : bool
-        As in `make_gather_record`.
+        As in `dali_cr.ops.record.make_gather_record`.
 
     Raises
     ------

@@ -32,6 +32,8 @@ _SOURCE_FOLDERS = (_PACKAGE / "_cuda", _PACKAGE.parent / "kernels")
 OPTIONS = ("--std=c++17",)
 """What NVRTC is given; CuPy adds the architecture and `-ftz=true`."""
 
+_STORE_BYTES, _THREADS, _ROWS, _BLOCKS = 16, 256, 4, 8192
+
 
 def array_module() -> Any:
     """Return CuPy.
@@ -42,6 +44,21 @@ def array_module() -> Any:
         If CuPy is not installed; the message names the extra that brings it.
     """
     return extras.load("cupy")
+
+
+def page_locked(device: int, size: int) -> Any:
+    """Return page-locked memory, which a GPU reads by itself: (size,) uint8."""
+    cuda = array_module().cuda
+    with cuda.Device(device):
+        return np.frombuffer(cuda.alloc_pinned_memory(size), np.uint8, size)
+
+
+def mark() -> Any:
+    """Return an event whose `done` says whether the GPU is through with what the current stream has queued so far."""
+    cuda = array_module().cuda
+    event = cuda.Event(disable_timing=True)
+    event.record(cuda.get_current_stream())
+    return event
 
 
 def check_array(array: Any, name: str, dtype: type, ndim: int) -> None:
@@ -102,6 +119,37 @@ def _compiled(device: int, entry: str, sources: tuple[str, ...], defines: Define
     module = array_module().RawModule(code=specialised_source(sources, defines), options=OPTIONS)
     function: Launch = module.get_function(entry)
     return function
+
+
+def rows_of(shape: tuple[int, int, int], arrays: int, itemsize: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the grid and the block of a kernel that writes arrays row by row, 16 bytes a thread where rows allow.
+
+    As few lanes along a row are idle as possible, and a thread has 4 rows at least. A launch has some waves of blocks
+    on a large GPU and no more, because each block reads what its array is made of once.
+
+    Parameters
+    ----------
+    shape : (3,) int
+        Of an array (D, H, W).
+    arrays : int
+    itemsize : int
+        Bytes of an element.
+
+    Returns
+    -------
+    grid : (blocks along the rows of an array, arrays)
+    block : (lanes along a row, rows)
+
+    Examples
+    --------
+    >>> rows_of((128, 128, 128), 8, 4)
+    ((512, 8), (32, 8))
+    """
+    depth, height, width = shape
+    pieces = width if width * itemsize % _STORE_BYTES else width * itemsize // _STORE_BYTES
+    lanes = min((n for n in (32, 16, 8, 4, 2, 1) if n >= min(8, pieces)), key=lambda n: -(-pieces // n) * n)
+    blocks = min(-(-depth * height * lanes // (_THREADS * _ROWS)), max(_BLOCKS // arrays, 1))
+    return (blocks, arrays), (lanes, _THREADS // lanes)
 
 
 def as_batch(samples: Sequence[Any]) -> Any:

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.ops import launch
-from dali_cr.ops.compiled import compiled
-from dali_cr.ops.elementary import flushed, log2, quarter_sine
-from dali_cr.ops.philox import philox
+from dali_cr.ops.cpu.elementary import flushed, log2, quarter_sine
+from dali_cr.ops.cpu.philox import philox
+from dali_cr.system.compiled import compiled
 
 Floats = npt.NDArray[np.float32]
 

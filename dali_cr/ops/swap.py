@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops import launch
-from dali_cr.ops.compiled import compiled
+from dali_cr.system.compiled import compiled
 
 Swaps = npt.NDArray[np.int32]
 
@@ -174,7 +174,7 @@ def swap_in_place_ref(array: npt.NDArray[Any], swaps: Swaps) -> None:
         raise TypeError(f"array: wanted a contiguous one, got strides {array.strides} for {array.shape}")
     sets = np.ascontiguousarray(swaps if swaps.ndim == 4 else swaps[None])
     if array.size and sets.size:
-        _swap(array.reshape(-1).view(f"u{array.itemsize}"), array.shape[-3:], sets)
+        swap_line(array.reshape(-1).view(f"u{array.itemsize}"), array.shape[-3:], sets)
 
 
 @compiled
@@ -184,7 +184,7 @@ def place_of(box: npt.NDArray[np.int32], shape: tuple[int, int, int]) -> Any:
 
 
 @compiled
-def _swap(line: npt.NDArray[Any], shape: tuple[int, int, int], sets: Swaps) -> None:
+def swap_line(line: npt.NDArray[Any], shape: tuple[int, int, int], sets: Swaps) -> None:
     """Swap in volumes (D, H, W) that lie one after the other, by (B, T, 3, 3): each set is for as many volumes."""
     voxels = shape[0] * shape[1] * shape[2]
     for number in range(line.size // voxels):

@@ -3,6 +3,9 @@
 On a GPU: raw boxes, records and swaps are copied to it, one function decodes the batch and swaps in the copy. On a CPU
 the reader's threads finish the samples: there, the same work in a CPU `python_function` would run on one core, under
 the interpreter's lock.
+
+Inside a `Loader` a batch is one DALI sample, and on a GPU one buffer: Python and DLPack then handle one array, not one
+for each sample and input.
 """
 
 from __future__ import annotations
@@ -14,19 +17,19 @@ from typing import Any
 from dali_cr import extras
 from dali_cr.index.cases import Index
 from dali_cr.ops import launch
-from dali_cr.pipeline.advice import warn_of_clipping, warn_of_padding
-from dali_cr.pipeline.cpu import PairSource
-from dali_cr.pipeline.multiview import ViewPairSource, ViewRawSource, finish_views
-from dali_cr.pipeline.pairs import restore_batch
-from dali_cr.pipeline.processes import Children, Setup
+from dali_cr.pipeline.advice import warn_of_blocks, warn_of_clipping, warn_of_padding
+from dali_cr.pipeline.cpu import FinishedSource
+from dali_cr.pipeline.multiview import MultiView
+from dali_cr.pipeline.pairs import Pairs
 from dali_cr.pipeline.raw import RawSource
-from dali_cr.pipeline.source import thread_count
+from dali_cr.pipeline.samples import Arrays, MakeSamples, Samples
 from dali_cr.plan.crops import CropPlanner
-from dali_cr.plan.sample import Planner
+from dali_cr.plan.plans import Planner
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.views import ViewPlanner
 from dali_cr.read.cache import Cache, open_cache, parse_cache
 from dali_cr.read.gpu_cache import Arena
+from dali_cr.recipe.recipe import Recipe
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.views import Views
 from dali_cr.system.forks import keep_from_children
@@ -34,7 +37,15 @@ from dali_cr.system.forks import keep_from_children
 Node = Any
 """A DALI `DataNode`."""
 
-AnySource = PairSource | RawSource | ViewPairSource
+AnySource = FinishedSource | RawSource
+
+MakePlanner = Callable[[Index, Any, int], Planner]
+
+RECIPES: dict[type, tuple[MakePlanner, MakeSamples]] = {
+    Restoration: (CropPlanner, Pairs),
+    Views: (ViewPlanner, MultiView),
+}
+"""For each kind of recipe, what plans its samples and what makes them."""
 
 
 def restoration_pipeline(
@@ -70,8 +81,8 @@ def restoration_pipeline(
     Returns
     -------
     pipeline : nvidia.dali.Pipeline
-        Outputs input and target (B, C, D, H, W), and sample (B,) int64 on the CPU. For `Views`: view and target
-        (B, 2, C, D, H, W), local (B, locals, C, d, h, w), and sample.
+        Outputs input and target (B, C, D, H, W), of masked ones mask (B, 1, D, H, W) uint8, and sample (B,) int64 on
+        the CPU. For `Views`: view and target (B, 2, C, D, H, W), local (B, locals, C, d, h, w), and sample.
 
     Raises
     ------
@@ -84,46 +95,56 @@ def restoration_pipeline(
     Warns
     -----
     DataWarning
-        If crops are larger than most volumes.
+        If crops are larger than most volumes, a window clips most of the foreground, or a mask has few blocks.
     """
     levels = [cache] if isinstance(cache, str) else list(cache)
-    planner = make_planner(index, recipe, seed)
-    warn_of_padding(index, recipe)
+    samples = make_samples(index, recipe, seed)
+    warn_of_padding(samples.planner.index, recipe)
     warn_of_clipping(index, recipe.normalize)
-    source = make_source(planner, Stream(batch_size), device, levels, threads=threads, on_error=on_error)
+    warn_of_blocks(recipe)
+    source = make_source(samples, Stream(batch_size), device, levels, threads=threads, on_error=on_error)
     return build_pipeline(source, device, prefetch=prefetch)
 
 
-def make_planner(index: Index, recipe: Restoration | Views, seed: int) -> Planner:
-    """Make the planner that a recipe needs."""
-    return ViewPlanner(index, recipe, seed) if isinstance(recipe, Views) else CropPlanner(index, recipe, seed)
+def make_samples(index: Index, recipe: Recipe, seed: int) -> Samples:
+    """Make the planner and the samples of a recipe.
+
+    Raises
+    ------
+    TypeError
+        If it is no recipe.
+    """
+    found = next((made for kind, made in RECIPES.items() if isinstance(recipe, kind)), None)
+    if found is None:
+        names = ", ".join(kind.__name__ for kind in RECIPES)
+        raise TypeError(f"recipe: expected one of {names}, got {type(recipe).__name__}")
+    make_planner, samples = found
+    return samples(make_planner(index, recipe, seed))
 
 
 def make_source(
-    planner: Planner,
+    samples: Samples,
     stream: Stream,
     device: str,
-    levels: Sequence[str],
+    levels: Sequence[str] = (),
     cache: Cache | None = None,
     *,
-    threads: int | None = None,
-    processes: bool = False,
+    whole: bool = False,
     **options: Any,
 ) -> AnySource:
     """Make the source for a device, reading through the cache levels described.
 
     Parameters
     ----------
-    planner : Planner
+    samples : Samples
     stream : Stream
     device : "cuda", "cuda:N" or "cpu"
     levels : sequence of str
         As `dali_cr.read.cache.parse_cache` takes them.
     cache : Cache, optional
         The host and disk levels, if they are open already.
-    threads : int, optional
-    processes : bool
-        Have a process for each thread finish the samples; on a CPU.
+    whole : bool
+        Give a batch to DALI as one sample.
     **options
         Of `Source`.
 
@@ -133,80 +154,109 @@ def make_source(
         If a level is described wrongly, or is the GPU's and the device is not.
     """
     budgets = [budget for kind, _, budget in map(parse_cache, levels) if kind == "gpu"]
-    on_gpu = device_number(device) is not None
-    if budgets and not on_gpu:
+    number, index = device_number(device), samples.planner.index
+    if budgets and number is None:
         raise ValueError(f"cache: a 'gpu' level needs a GPU, the device is {device!r}; take 'host:...' or 'disk:...'")
-    cache = cache or open_cache(levels, planner.index)
-    options["threads"] = threads
-    views = isinstance(planner, ViewPlanner)
-    if processes:
-        make = partial(_source_of_child, planner.index, planner.recipe, planner.seed, levels)
-        options["filler"] = Children(thread_count(threads), Setup(make, planner.index, levels), cache)
-    if not on_gpu:
-        return (ViewPairSource if views else PairSource)(planner, stream, cache=cache, **options)
-    arena = Arena(sum(budgets), planner.index) if budgets else None
-    return (ViewRawSource if views else RawSource)(planner, stream, cache=cache, arena=arena, **options)
+    options["cache"] = cache or open_cache(levels, index)
+    if number is None:
+        return FinishedSource(samples, stream, **options)
+    arena = Arena(sum(budgets), index) if budgets else None
+    memory: dict[str, Any] = {"allocate": partial(launch.page_locked, number), "mark": launch.mark} if whole else {}
+    return RawSource(samples, stream, arena=arena, whole=whole, **memory, **options)
 
 
-def _source_of_child(
-    index: Index, recipe: Restoration | Views, seed: int, levels: Sequence[str], cache: Cache
-) -> AnySource:
-    """Make the source that a child process fills samples with."""
-    return make_source(make_planner(index, recipe, seed), Stream(1), "cpu", levels, cache, threads=1)
-
-
-def build_pipeline(source: AnySource, device: str, *, prefetch: int = 2, batch: Any = None) -> Any:
-    """Build the graph around a source.
+def build_pipeline(source: AnySource, device: str, *, prefetch: int = 2) -> Any:
+    """Build the graph that has one DALI sample for each sample, and the sample numbers as its last output.
 
     Parameters
     ----------
     source : Source
-        A `RawSource` for the kernels, a `PairSource` for the CPU, or their kind for views. With a `RawSource` on "cpu",
-        the graph has exactly the GPU's shape, and the functions run on whatever `dali_cr.ops.launch` gives them.
+        A `RawSource` for the kernels or a `FinishedSource`. With a `RawSource` on "cpu", the graph has exactly the
+        GPU's shape, and the functions run on whatever `dali_cr.ops.launch` gives them.
     device : "cuda", "cuda:N" or "cpu"
     prefetch : int
-    batch : callable, optional
-        In place of `source.batch`.
 
     Returns
     -------
     pipeline : nvidia.dali.Pipeline
     """
-    device_id = device_number(device)
-    if isinstance(source, RawSource) and device_id is not None:
-        _try_kernels(source, device_id)
-    elif isinstance(source, RawSource) and source.arena:
-        source.arena.allocate()
-    dali = extras.load("nvidia.dali")
-    pipeline = dali.Pipeline(source.stream.batch_size, 1, device_id, prefetch_queue_depth=prefetch)
+    pipeline = _pipeline(source, device, source.stream.batch_size, prefetch)
     with pipeline:
-        make = batch or source.batch
-        *outputs, sample = external(make, source.arrays)
+        *outputs, sample = batches_of(source)
         if isinstance(source, RawSource):
-            inputs = outputs if device_id is None else [node.gpu() for node in outputs]
-            outputs = on_batch(_finisher(source), *inputs, outputs=len(source.names))
+            made, count = source.make, len(source.samples.names)
+            inputs = outputs if device_number(device) is None else [node.gpu() for node in outputs]
+            outputs = on_batch(
+                lambda *lists: tuple(map(list, made(*map(launch.as_batch, lists)))), *inputs, outputs=count
+            )
         pipeline.set_outputs(*outputs, sample)
     pipeline.build()
     return pipeline
 
 
-def _finisher(source: RawSource) -> Callable[..., Any]:
-    """Return the function that makes a batch of what the source gives."""
-    if isinstance(source, ViewRawSource):
-        return partial(finish_views, recipe=source.planner.recipe, seed=source.planner.seed, arena=source.arena)
-    return partial(restore_batch, recipe=source.planner.recipe, arena=source.arena)
+def build_loader_pipeline(source: AnySource, device: str, prefetch: int, batch: Callable[[int], Arrays]) -> Any:
+    """Build the graph of a `Loader`, in which a batch is one DALI sample.
+
+    Parameters
+    ----------
+    source : Source
+        A `RawSource` has to be `whole`.
+    device : "cuda", "cuda:N" or "cpu"
+    prefetch : int
+    batch : callable
+        Returns the arrays of batch k: those of `source.batch`, or a placeholder's.
+
+    Returns
+    -------
+    pipeline : nvidia.dali.Pipeline
+        Its outputs are named as in `source.samples.names`, each (1, B, ...).
+    """
+    pipeline = _pipeline(source, device, 1, prefetch)
+    locked = device_number(device) is not None
+    names = source.samples.names if isinstance(source, FinishedSource) else source.names
+    with pipeline:
+        # DALI would copy under the interpreter's lock; the arrays are not written again before it has read them.
+        outputs = external(lambda k: _as_samples(batch(k), names, locked), len(names), no_copy=True)
+        if isinstance(source, RawSource):
+            made, count = source.make, len(source.samples.names)
+            inputs = [node.gpu() for node in outputs] if locked else outputs
+            outputs = on_batch(
+                lambda *lists: tuple([array] for array in made(*(one[0] for one in lists))), *inputs, outputs=count
+            )
+        pipeline.set_outputs(*outputs)
+    pipeline.build()
+    return pipeline
+
+
+def _as_samples(arrays: Arrays, names: Sequence[str], locked: bool) -> tuple[Any, ...]:
+    """Return arrays as batches of one sample; page-locked ones are marked, or DALI would copy them."""
+    if not locked:
+        return tuple([arrays[name]] for name in names)
+    tensor = extras.load("nvidia.dali.tensors").TensorCPU
+    return tuple([tensor(arrays[name], "", True)] for name in names)
+
+
+def _pipeline(source: AnySource, device: str, batch_size: int, prefetch: int) -> Any:
+    """Try the kernels, and return an empty pipeline."""
+    number = device_number(device)
+    if isinstance(source, RawSource) and number is not None:
+        _try_kernels(source, number)
+    elif isinstance(source, RawSource) and source.arena:
+        source.arena.allocate()
+    return extras.load("nvidia.dali").Pipeline(batch_size, 1, number, prefetch_queue_depth=prefetch)
 
 
 def _try_kernels(source: RawSource, device_id: int) -> None:
-    """Compile and run the kernels on a blank batch: what is wrong shows now, and the first batch need not wait."""
+    """Compile and run the kernels on a placeholder: what is wrong shows now, and the first batch need not wait."""
     cupy = launch.array_module()
     found = cupy.cuda.runtime.getDeviceCount() if cupy.cuda.is_available() else 0
     if device_id >= found:
-        raise ValueError(f"device: wanted 'cuda:{device_id}', there are {found} GPUs; take another one, or 'cpu'")
+        raise ValueError(f"device: expected one of {found} GPUs, got 'cuda:{device_id}'; take another one, or 'cpu'")
     with cupy.cuda.Device(device_id):
         if source.arena:
             source.arena.allocate()
-        _finisher(source)(*([cupy.asarray(array[0])] for array in source.blank()[:-1]))
+        arrays = source.placeholder()
+        source.make(*(cupy.asarray(arrays[name]) for name in source.names if name != "sample"))
         cupy.cuda.get_current_stream().synchronize()
 
 
@@ -226,13 +276,25 @@ def device_number(device: str) -> int | None:
     return int(number or 0)
 
 
-def external(batch: Callable[[int], tuple[Any, ...]], outputs: int) -> tuple[Node, ...]:
+def external(batch: Callable[[int], tuple[Any, ...]], outputs: int, *, no_copy: bool = False) -> tuple[Node, ...]:
     """Return an `external_source` over a function of the batch's number; DALI calls it ahead of time."""
     fn = extras.load("nvidia.dali.fn")
     pipeline = extras.load("nvidia.dali").Pipeline.current()
     if pipeline is not None:
         keep_from_children(pipeline)
-    return tuple(fn.external_source(lambda info: batch(info.iteration), num_outputs=outputs, batch_info=True))
+    return tuple(
+        fn.external_source(lambda info: batch(info.iteration), num_outputs=outputs, batch_info=True, no_copy=no_copy)
+    )
+
+
+def batches_of(source: AnySource) -> tuple[Node, ...]:
+    """Return the arrays of a source's batches, named as in `source.names`; DALI copies them."""
+
+    def batch(k: int) -> tuple[Any, ...]:
+        arrays = source.batch(k)
+        return tuple(arrays[name] for name in source.names)
+
+    return external(batch, len(source.names))
 
 
 def on_batch(function: Callable[..., Any], *inputs: Node, outputs: int = 1) -> Any:

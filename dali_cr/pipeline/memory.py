@@ -1,86 +1,94 @@
-"""Memory of batches: kept from batch to batch, and where another process fills it, shared with that process."""
+"""`Buffers`: memory of batches that is used again; fresh memory costs as much in page faults as filling it."""
 
 from __future__ import annotations
 
-import mmap
-import os
-from dataclasses import dataclass
-from itertools import count
-from typing import Any
+import math
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 Bytes = npt.NDArray[np.uint8]
-
-_serials = count()
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where another process finds a piece of shared memory; `serial` is never used twice by one process."""
-
-    serial: int
-    path: str
-    size: int
-
-    def open(self) -> Bytes:
-        """Map it."""
-        with open(self.path, "r+b", buffering=0) as file:
-            return np.frombuffer(mmap.mmap(file.fileno(), self.size), np.uint8)
+_ALIGNMENT = 64
+_GROWTH = 1.25
+"""By which a new buffer is larger than asked for: what a batch needs differs a little from batch to batch."""
 
 
-class Shared(dict[int, Bytes]):
-    """Memory by number, as `take` keeps it, in files without a name."""
+class Section(NamedTuple):
+    """One array of a batch: its name, shape and dtype."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.places: dict[int, Place] = {}
-        self._descriptors: dict[int, int] = {}
-
-    def allocate(self, number: int, size: int) -> None:
-        """Take memory, in place of what had this number."""
-        self._close(number)
-        descriptor = os.memfd_create("dali_cr", os.MFD_CLOEXEC)
-        os.ftruncate(descriptor, size)
-        self._descriptors[number] = descriptor
-        self.places[number] = Place(next(_serials), f"/proc/{os.getpid()}/fd/{descriptor}", size)
-        self[number] = np.frombuffer(mmap.mmap(descriptor, size), np.uint8)
-
-    def close(self) -> None:
-        """Let go; arrays that are still in use stay valid."""
-        for number in list(self._descriptors):
-            self._close(number)
-
-    def _close(self, number: int) -> None:
-        if number in self._descriptors:
-            os.close(self._descriptors.pop(number))
+    name: str
+    shape: tuple[int, ...]
+    dtype: Any
 
 
-Memory = dict[int, Bytes]
-
-
-def take(memory: Memory, place: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Return an array in memory that is kept: page faults on fresh memory cost as much as filling it.
+class Buffers:
+    """Buffers by size.
 
     Parameters
     ----------
-    memory : dict
-        What was kept so far.
-    place : int
-        Which of the arrays this is.
-    shape : tuple of int
-    dtype : dtype
+    allocate : callable, optional
+        Takes a number of bytes and returns a uint8 array; ordinary memory without it.
+    """
+
+    def __init__(self, allocate: Callable[[int], Bytes] | None = None) -> None:
+        self._allocate = allocate or (lambda size: np.empty(size, np.uint8))
+        self._free: deque[Bytes] = deque()
+
+    def take(self, size: int) -> Bytes:
+        """Return a buffer of at least `size` bytes, with whatever is in it; it is used again after `give`."""
+        try:
+            buffer = self._free.popleft()
+        except IndexError:
+            return self._allocate(math.ceil(size * _GROWTH))
+        return buffer if buffer.size >= size else self._allocate(math.ceil(size * _GROWTH))
+
+    def give(self, buffer: Bytes) -> None:
+        """Take a buffer back."""
+        self._free.append(buffer)
+
+    def lend(self, size: int) -> Bytes:
+        """Return `size` bytes of a buffer that is used again once no array refers to them."""
+        buffer = self.take(size)
+        # A view of an array refers to the array that owns the memory: this one refers to its own owner.
+        lent = np.frombuffer(buffer.data, np.uint8, size)
+        weakref.finalize(lent, self._free.append, buffer).atexit = False
+        return lent
+
+
+def size_of(sections: Iterable[Section]) -> int:
+    """Return the bytes that arrays need one after the other, each aligned."""
+    return sum(_padded(section) for section in sections)
+
+
+def cut(buffer: Any, sections: Iterable[Section]) -> dict[str, Any]:
+    """Return arrays that lie one after the other in a buffer.
+
+    Parameters
+    ----------
+    buffer : (bytes,) uint8 array of NumPy or CuPy
+    sections : iterable of Section
 
     Returns
     -------
-    array : of `shape` and `dtype`
-        With whatever was there.
+    arrays : dict
+        By name.
     """
-    size = int(np.prod(shape)) * dtype.itemsize
-    if place not in memory or memory[place].size < size:
-        if isinstance(memory, Shared):
-            memory.allocate(place, size)
+    arrays, at = {}, 0
+    for section in sections:
+        # Three views of an array, one after the other, take CuPy several times as long.
+        if isinstance(buffer, np.ndarray):
+            array = np.ndarray(section.shape, section.dtype, buffer, at)
         else:
-            memory[place] = np.empty(size, np.uint8)
-    return memory[place][:size].view(dtype).reshape(shape)
+            array = type(buffer)(section.shape, section.dtype, buffer.data + at)
+        arrays[section.name] = array
+        at += _padded(section)
+    return arrays
+
+
+def _padded(section: Section) -> int:
+    size = math.prod(section.shape) * int(np.dtype(section.dtype).itemsize)
+    return -(-size // _ALIGNMENT) * _ALIGNMENT

@@ -11,7 +11,8 @@ from itertools import count
 from typing import Any
 
 from dali_cr import extras
-from dali_cr.pipeline.graph import AnySource, build_pipeline, device_number
+from dali_cr.pipeline.graph import AnySource, build_loader_pipeline, device_number
+from dali_cr.pipeline.samples import Arrays
 from dali_cr.pipeline.source import Source
 from dali_cr.pipeline.threads import Ahead
 from dali_cr.system.forks import keep_from_children
@@ -48,7 +49,7 @@ class _Answers:
             self._wanted = self.source.seek(number, self._asked)
             return self._wanted
 
-    def batch(self, k: int) -> tuple[Any, ...]:
+    def batch(self, k: int) -> Arrays:
         """Return batch k; after one that failed, or past the end, one that is not delivered.
 
         DALI asks ahead: an error raised here would come before the good batches in between.
@@ -63,24 +64,22 @@ class _Answers:
             except VolumeError as error:
                 self.errors[k] = error
             else:
-                self.cases[k] = [plan.case for plan in batch.plans]
-                arrays: tuple[Any, ...] = batch.arrays
-                return arrays
-        return self.source.blank()
+                self.cases[k] = batch.plans.cases.tolist()
+                return self.source.deliver(batch)
+        return self.source.placeholder()
 
 
 class Running:
     """A pipeline at work, and the errors of batches that it has made ahead.
 
-    DALI copies what the source gives in the thread that runs the pipeline. On a CPU that is whole pairs, so there the
-    pipeline runs in a thread of its own; on a GPU it is raw boxes, and the outputs must come on the caller's stream.
+    On a CPU the pipeline runs in a thread of its own; on a GPU the outputs must come on the caller's stream.
     """
 
     def __init__(self, source: AnySource, device: str, prefetch: int) -> None:
         self.source = source
         self._torch = extras.load("torch")
         self._answers = _Answers(source)
-        pipeline = build_pipeline(source, device, prefetch=prefetch, batch=self._answers.batch)
+        pipeline = build_loader_pipeline(source, device, prefetch, self._answers.batch)
         self._run: Callable[..., Made | VolumeError] | None = partial(
             _run, pipeline, self._answers, self._torch.from_dlpack, count()
         )
@@ -140,7 +139,6 @@ def _run(
     outputs = pipeline.run(*stream)
     if step in answers.errors:
         return answers.errors[step]
-    # The last output is the sample numbers, which the stream knows.
-    names = answers.source.names
-    tensors = {name: as_tensor(output.as_tensor()) for name, output in zip(names, outputs, strict=False)}
+    names = answers.source.samples.names
+    tensors = {name: as_tensor(output.as_tensor())[0] for name, output in zip(names, outputs, strict=True)}
     return Made(tensors, answers.cases.pop(step, []))

@@ -1,72 +1,90 @@
-"""Batches that a GPU finishes: a thread inflates, and copies the crop's box, raw, into the batch.
+"""`RawSource`: batches that a GPU finishes; a thread decompresses, and copies the sample's box, raw, into the batch.
 
 Where the GPU keeps volumes, the first batch that reads a volume brings the whole of it, and later ones bring nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.index.volumes import Volume
-from dali_cr.ops.decode import RECORD_WORDS, make_record
-from dali_cr.ops.gather import RECORD_WORDS as GATHER_WORDS
-from dali_cr.ops.gather import make_gather_record
-from dali_cr.pipeline.memory import Memory, take
-from dali_cr.pipeline.source import Arrays, Batch, BrokenCaseError, Source, numbers_of
+from dali_cr.pipeline.memory import Buffers, Bytes, Section, cut, size_of
+from dali_cr.pipeline.placement import Placement, pack
+from dali_cr.pipeline.samples import Arrays, Lie, Samples
+from dali_cr.pipeline.source import Batch, BrokenCaseError, Source
 from dali_cr.plan import window
-from dali_cr.plan.sample import SamplePlan
+from dali_cr.plan.plans import Plans
+from dali_cr.plan.stream import Stream
 from dali_cr.read.boxes import read_boxes
-from dali_cr.read.gpu_cache import Arena, Upload, frame_bytes, key_of, padded
-from dali_cr.read.normalize import affine_map
+from dali_cr.read.gpu_cache import Arena, Upload, frame_bytes, padded
+from dali_cr.read.packed import is_direct, read_box
 from dali_cr.volume.geometry import Triple
-from dali_cr.volume.grid import crop_map
 
 _MOST_ARRAYS = 65535
 """That a kernel writes in one launch: the y axis of its grid is no longer."""
 
+_IN_ARENA = -1
 
-@dataclass(frozen=True)
-class Place:
-    """Where one channel's raw voxels are for the kernel.
+
+@dataclass
+class Memory:
+    """The arrays of a batch.
 
     Attributes
     ----------
-    start : int
-        Byte in the sample's row; without a meaning where the volume is in the arena.
-    offset : int or None
-        Byte in the arena, where the volume is or will be there.
-    upload : bool
-        Whether this batch brings the whole volume into the arena.
+    sections : tuple of Section
+    arrays : dict
+    buffer : (bytes,) uint8, optional
+        Holds all arrays, where a batch is given as a whole.
     """
 
-    start: int
-    offset: int | None = None
-    upload: bool = False
+    sections: tuple[Section, ...]
+    arrays: Arrays
+    buffer: Bytes | None = None
 
 
 @dataclass
 class RawBatch(Batch):
-    """A batch whose voxels are still raw; `places` says for each sample where each channel's are."""
+    """A batch whose voxels are still raw.
 
-    places: list[list[Place]] = field(default_factory=list)
+    Attributes
+    ----------
+    memory : Memory
+    starts : (B, C) int64
+        Byte in the sample's row at which each channel lies; -1 where the arena has it.
+    uploads : dict
+        By (sample, channel): volumes that this batch brings into the arena.
+    """
+
+    memory: Memory
+    starts: npt.NDArray[np.int64]
+    uploads: dict[tuple[int, int], Upload]
 
 
 class RawSource(Source[RawBatch]):
-    """Batches for a GPU.
-
-    raw (B, bytes) uint8, records (B, C, 16) int64 (with a spacing (B, C, 32), for `gather_crops`), swaps (B, T, 3, 3)
-    int32, sample (B,) int64.
+    """Batches for a GPU: raw (B, bytes) uint8, what `samples` describes, and sample (B,) int64.
 
     Parameters
     ----------
-    *args, **options
-        Of `Source`.
+    samples : Samples
+    stream : Stream
     arena : Arena, optional
         Where the GPU keeps volumes.
+    whole : bool
+        Give a batch as one buffer, which `finish` takes apart, and not as one array an input.
+    allocate : callable, optional
+        Takes a number of bytes and returns memory for whole batches, page-locked for a GPU.
+    mark : callable, optional
+        Returns an object whose `done` says whether the GPU has read what was queued so far.
+    **options
+        Of `Source`.
 
     Raises
     ------
@@ -74,192 +92,181 @@ class RawSource(Source[RawBatch]):
         If a batch has more arrays than a kernel can write.
     """
 
-    names: tuple[str, ...] = ("input", "target")
-    arrays = 4
-
-    def __init__(self, *args: Any, arena: Arena | None = None, **options: Any) -> None:
-        super().__init__(*args, **options)
-        most = _MOST_ARRAYS // (self.channels * self._views)
-        if self.stream.batch_size > most:
+    def __init__(
+        self,
+        samples: Samples,
+        stream: Stream,
+        *,
+        arena: Arena | None = None,
+        whole: bool = False,
+        allocate: Callable[[int], Bytes] | None = None,
+        mark: Callable[[], Any] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(samples, stream, **options)
+        channels = self.planner.index.channels
+        most = _MOST_ARRAYS // (channels * samples.arrays)
+        if stream.batch_size > most:
             self.close()
             raise ValueError(
-                f"batch_size: wanted at most {most} on a GPU, of {self.channels} channels and up to {self._views} "
-                f"views of one shape, got {self.stream.batch_size}"
+                f"batch_size: expected at most {most} on a GPU, of {channels} channels and up to {samples.arrays} "
+                f"views of one shape, got {stream.batch_size}"
             )
-        self.arena = arena
-        self._words = GATHER_WORDS if self.planner.recipe.spacing else RECORD_WORDS
+        self.names = ("buffer",) if whole else ("raw", *samples.inputs, "sample")
+        self.arena, self.whole, self._mark = arena, whole, mark
+        self._placement = Placement(self.planner.index)
+        self._buffers = Buffers(allocate)
+        self._sent: deque[tuple[Memory, tuple[Upload, ...]]] = deque()
+        self._reading: deque[tuple[Any, Bytes]] = deque()
+        self._looking = threading.Lock()  # several threads prepare batches
 
-    @property
-    def _views(self) -> int:
-        """Views of a sample that are made in one launch."""
-        return 1
+    def placeholder(self) -> Arrays:
+        """Return records without voxels, and numbers that change nothing."""
+        memory = self._take(1, padded(1))
+        for array in memory.arrays.values():
+            array[...] = 0
+        self.samples.blank({name: memory.arrays[name] for name in self.samples.inputs if name in memory.arrays})
+        memory.arrays["sample"][...] = -1
+        return self._send(memory, ())
 
-    def blank(self) -> Arrays:
-        """Return records without a window, and swaps that move nothing."""
-        records = np.zeros((1, self.channels, self._words), np.int64)
-        swaps = np.zeros((1, self.planner.recipe.swap.iterations, 3, 3), np.int32)
-        swaps[..., 2, :] = 1
-        self._announce([])
-        return np.zeros((1, padded(1)), np.uint8), records, swaps, np.full(1, -1)
+    def prepare(self, numbers: npt.NDArray[np.int64]) -> RawBatch:
+        """Plan a batch, decide where its voxels go, and describe that to the kernels."""
+        plans = self.planner.plan(numbers, self.broken, swaps=not self.whole)
+        kept = self.arena.locate(plans.cases) if self.arena else np.full(self._placement.of(plans.cases), _IN_ARENA)
+        starts, uploads, longest = self._assign(plans, kept)
+        memory = self._take(len(plans), longest)
+        in_arena = kept != _IN_ARENA
+        firsts, strides = self._placement.whole(plans.cases, kept)
+        if not in_arena.all():
+            own = self._placement.boxes(plans.cases, plans.boxes, starts)
+            firsts = np.where(in_arena, firsts, own[0])
+            strides = np.where(in_arena[..., None], strides, own[1])
+        self.samples.describe(plans, Lie(firsts, strides, in_arena), memory.arrays)
+        memory.arrays["sample"][...] = numbers
+        return RawBatch(plans, memory.arrays, memory=memory, starts=starts, uploads=uploads)
 
-    def _allocate(self, plans: list[SamplePlan], kept: Memory) -> RawBatch:
-        places = []
-        longest = padded(1)
-        for plan in plans:
-            row, size = self._place(plan)
-            places.append(row)
-            longest = max(longest, size)
-        raw = take(kept, 0, (len(plans), longest), np.dtype(np.uint8))
-        return RawBatch(plans, (raw, *self._numbers(plans), numbers_of(plans)), places=places)
-
-    def _numbers(self, plans: list[SamplePlan]) -> Arrays:
-        """Return what goes to the GPU beside the raw voxels: records yet to be written, and what was drawn."""
-        records = np.zeros((len(plans), self.channels, self._words), np.int64)
-        return records, np.stack([plan.views[0].swaps for plan in plans])
-
-    def _box(self, plan: SamplePlan) -> tuple[Triple, Triple]:
-        """Return the canonical box [start, stop) of the volume that a sample needs."""
-        case, recipe = self.case_of(plan), self.planner.recipe
-        return window.reach(plan.views[0], recipe.crop, case.shape, window.shape_at(case, recipe.spacing))
-
-    def _place(self, plan: SamplePlan) -> tuple[list[Place], int]:
-        """Decide where each channel of a sample goes; return that and the bytes its row needs."""
-        places, end = [], 0
-        for volume in self.case_of(plan).volumes:
-            offset = self.arena.locate(volume) if self.arena else None
-            if offset is not None:
-                places.append(Place(0, offset))
-                continue
-            offset = self.arena.reserve(volume) if self.arena else None
-            places.append(Place(end, offset, offset is not None))
-            end += _box_bytes(volume, *self._box(plan)) if offset is None else frame_bytes(volume.geometry)
-        return places, end
-
-    def _finish(self, batch: RawBatch) -> RawBatch:
-        try:
-            super()._finish(batch)
-        except BrokenCaseError:
-            self._release(batch)
-            raise
-        self._announce(
-            [
-                Upload(key_of(volume), i, place.start, place.offset, volume.geometry.voxels * volume.geometry.itemsize)
-                for i, (plan, places) in enumerate(zip(batch.plans, batch.places, strict=True))
-                for volume, place in zip(self.case_of(plan).volumes, places, strict=True)
-                if place.upload and place.offset is not None
-            ]
-        )
-        return batch
-
-    def _announce(self, uploads: list[Upload]) -> None:
-        if self.arena:
-            self.arena.announce(uploads)
-
-    def _release(self, batch: RawBatch) -> None:
-        """Give back the places in the arena that the batch would have filled."""
-        for plan, places in zip(batch.plans, batch.places, strict=True):
-            pairs = zip(self.case_of(plan).volumes, places, strict=True)
-            if self.arena:
-                self.arena.release([volume for volume, place in pairs if place.upload])
+    def unread(self, batch: RawBatch) -> list[int]:
+        """Return the samples of which some channel is not in the arena, or is brought there by this batch."""
+        return np.flatnonzero((batch.starts != _IN_ARENA).any(1)).tolist()
 
     def fill(self, batch: RawBatch, group: list[int]) -> None:
         """Copy the boxes of samples of one case, raw."""
-        case, raw = self.case_of(batch.plans[group[0]]), batch.arrays[0]
-        waiting = {c for i in group for c, place in enumerate(batch.places[i]) if place.offset is None or place.upload}
-        whole = any(place.upload for i in group for place in batch.places[i])
-        boxes = {i: self._box(batch.plans[i]) for i in group}
+        plans, index, raw = batch.plans, self.planner.index, batch.arrays["raw"]
+        case = index.cases[int(plans.cases[group[0]])]
+        waiting = {c for i in group for c in range(len(case.volumes)) if batch.starts[i, c] != _IN_ARENA}
+        boxes = {i: window.as_box(plans.boxes[i]) for i in group}
+        whole = any((i, c) in batch.uploads for i in group for c in waiting)
         start, stop = ((0, 0, 0), case.shape) if whole else window.around(boxes.values())
-        for channel, _, read in read_boxes(self.cache, self.planner.index.root, case, start, stop, waiting):
+        # Bricks are decompressed to where they are wanted; a copy would cost half as much again.
+        direct = {c for c in waiting if not whole and len(group) == 1 and is_direct(case.volumes[c])}
+        for channel in direct:
+            i, first = group[0], int(batch.starts[group[0], channel])
+            size = box_bytes(start, stop, case.volumes[channel].geometry.itemsize)
+            read_box(case.volumes[channel], index.root, start, stop, raw[i, first : first + size])
+        for channel, _, read in read_boxes(self.cache, index.root, case, start, stop, waiting - direct):
             for i, box in boxes.items():
-                place = batch.places[i][channel]
-                if place.upload:
-                    _pack(read, raw[i, place.start :])
-                elif place.offset is None:
-                    part = read[window.slices(box, start)]
-                    packed, order = _pack(part, raw[i, place.start :])
-                    first, strides = _unpacked(part, packed, order, place.start, box[0])
-                    self._record(batch, i, channel, first, strides, box)
-        for i in group:
-            for channel, (volume, place) in enumerate(zip(case.volumes, batch.places[i], strict=True)):
-                if place.offset is not None:
-                    geometry = volume.geometry
-                    first = place.offset + geometry.base * geometry.itemsize
-                    self._record(batch, i, channel, first, geometry.strides, ((0, 0, 0), case.shape), in_arena=True)
+                first = int(batch.starts[i, channel])
+                if (i, channel) in batch.uploads:
+                    pack(read, raw[i, first:])
+                elif first != _IN_ARENA:
+                    pack(read[window.slices(box, start)], raw[i, first:])
 
-    def _record(
-        self,
-        batch: RawBatch,
-        i: int,
-        channel: int,
-        first: int,
-        strides: Triple,
-        box: tuple[Triple, Triple],
-        *,
-        in_arena: bool = False,
-    ) -> None:
-        """Write the record of one channel, whose canonical voxel (0, 0, 0) lies, or would lie, at byte `first`.
+    def deliver(self, batch: RawBatch) -> Arrays:
+        """Return what DALI gets of a batch."""
+        return self._send(batch.memory, tuple(batch.uploads.values()))
 
-        Of the volume, `box` is there.
+    def make(self, *inputs: Any) -> tuple[Any, ...]:
+        """Make a batch on the device from what `deliver` or `placeholder` gave, batch after batch in their order.
+
+        Parameters
+        ----------
+        *inputs : arrays on the device
+            As in `names`, without the sample numbers.
+
+        Returns
+        -------
+        outputs : tuple of arrays
+            As in `samples.names`.
         """
-        plan, recipe = batch.plans[i], self.planner.recipe
-        case, view = self.case_of(plan), plan.views[0]
-        volume = case.volumes[channel]
-        lies: dict[str, Any] = {
-            "dtype": volume.dtype,
-            "big_endian": volume.geometry.big_endian,
-            "first_byte": first,
-            "itemsize": volume.geometry.itemsize,
-            "strides": strides,
-            "affine": affine_map(volume, recipe.normalize),
-            "in_arena": in_arena,
-        }
-        if recipe.spacing:
-            there = window.shape_at(case, self.planner.recipe.spacing)
-            matrix, offset = crop_map(view.origin, view.flips, recipe.crop, volume.shape, there)
-            record = make_gather_record(lo=box[0], hi=box[1], matrix=matrix, offset=offset, held=True, **lies)
+        memory, uploads = self._sent.popleft() if self._remembers else (None, ())
+        if self.whole and memory:
+            arrays = cut(inputs[0], memory.sections)
         else:
-            record = make_record(origin=view.origin, flips=view.flips, crop=recipe.crop, shape=volume.shape, **lies)
-        batch.arrays[1][i, channel] = record
+            arrays = dict(zip(self.names, inputs, strict=False))
+        if self.arena:
+            self.arena.upload(arrays["raw"], uploads)
+        outputs = self.samples.finish(arrays, self.arena.memory if self.arena else None)
+        if memory and memory.buffer is not None:
+            self._reading.append((self._mark() if self._mark else None, memory.buffer))
+        return outputs
+
+    @property
+    def _remembers(self) -> bool:
+        """Whether `make` must know more of a batch than its arrays."""
+        return self.whole or self.arena is not None
+
+    def _send(self, memory: Memory, uploads: tuple[Upload, ...]) -> Arrays:
+        if self._remembers:
+            self._sent.append((memory, uploads))
+        if self.whole and memory.buffer is not None:
+            return {"buffer": memory.buffer[: size_of(memory.sections)]}
+        return memory.arrays
+
+    def _assign(
+        self, plans: Plans, kept: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], dict[tuple[int, int], Upload], int]:
+        """Decide where in its row each channel goes that the arena does not have.
+
+        A volume that the batch brings into the arena is then read from there, and `kept` says where.
+
+        Returns
+        -------
+        starts : (B, C) int64
+        uploads : dict
+        longest : int
+            Bytes of a row.
+        """
+        starts, uploads = np.full(kept.shape, _IN_ARENA, np.int64), dict[tuple[int, int], Upload]()
+        longest, ends = padded(1), dict[int, int]()
+        for i, c in np.argwhere(kept == _IN_ARENA).tolist():
+            case = int(plans.cases[i])
+            geometry = self.planner.index.cases[case].volumes[c].geometry
+            starts[i, c] = start = ends.get(i, 0)
+            slot = self.arena.reserve(case, c) if self.arena else None
+            if slot:
+                kept[i, c] = slot[1]
+                uploads[i, c] = Upload(slot[0], i, start, slot[1], geometry.voxels * geometry.itemsize)
+                size = frame_bytes(geometry)
+            else:
+                size = padded(box_bytes(*window.as_box(plans.boxes[i]), geometry.itemsize))
+            ends[i] = start + size
+            longest = max(longest, ends[i])
+        return starts, uploads, longest
+
+    def _take(self, count: int, longest: int) -> Memory:
+        """Return memory for a batch."""
+        sections = self.samples.sections(count, swaps=not self.whole)
+        sections += Section("sample", (count,), np.int64), Section("raw", (count, longest), np.uint8)
+        size = size_of(sections)
+        if not self.whole:
+            return Memory(sections, cut(self._buffers.lend(size), sections))
+        with self._looking:
+            while self._reading and (self._reading[0][0] is None or self._reading[0][0].done):
+                self._buffers.give(self._reading.popleft()[1])
+        buffer = self._buffers.take(size)
+        return Memory(sections, cut(buffer, sections), buffer)
+
+    def _finish(self, batch: RawBatch) -> RawBatch:
+        try:
+            return super()._finish(batch)
+        except BrokenCaseError:
+            if self.arena:
+                self.arena.release(batch.uploads.values())
+            if batch.memory.buffer is not None:
+                self._buffers.give(batch.memory.buffer)
+            raise
 
 
-def _box_bytes(volume: Volume, start: Triple, stop: Triple) -> int:
-    """Return the bytes of a volume's box, padded."""
-    size = volume.geometry.numpy_dtype.itemsize
-    for a, b in zip(start, stop, strict=True):
-        size *= b - a
-    return padded(size)
-
-
-def _pack(raw: npt.NDArray[Any], row: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[Any], list[int]]:
-    """Copy raw voxels to the front of a row in the order of their file; return the copy and the order of the axes."""
-    order = sorted(range(3), key=lambda axis: -abs(raw.strides[axis]))
-    forward = raw.transpose(order)[tuple(slice(None, None, -1 if raw.strides[a] < 0 else 1) for a in order)]
-    packed = row[: raw.nbytes].view(raw.dtype).reshape(forward.shape)
-    packed[...] = forward
-    return packed, order
-
-
-def _unpacked(
-    raw: npt.NDArray[Any], packed: npt.NDArray[Any], order: list[int], first: int, start: Triple
-) -> tuple[int, Triple]:
-    """Return where canonical voxel (0, 0, 0) would lie, and the canonical strides, of a box packed in file order.
-
-    Parameters
-    ----------
-    raw : (D, H, W)
-        The box as it was read.
-    packed : array
-        The same, packed from byte `first` of its row on.
-    order : list of int
-        Of the canonical axes in `packed`.
-    first : int
-    start : (3,) int
-        The box's place in the volume.
-    """
-    size, strides = raw.dtype.itemsize, [0, 0, 0]
-    for place, axis in enumerate(order):
-        step = packed.strides[place] // size
-        strides[axis] = -step if raw.strides[axis] < 0 else step
-        first += size * step * (raw.shape[axis] - 1) if raw.strides[axis] < 0 else 0
-    first -= size * sum(s * a for s, a in zip(strides, start, strict=True))
-    return first, (strides[0], strides[1], strides[2])
+def box_bytes(start: Triple, stop: Triple, itemsize: int) -> int:
+    """Return the bytes of a box's voxels."""
+    return itemsize * math.prod(b - a for a, b in zip(start, stop, strict=True))

@@ -1,30 +1,81 @@
-"""Batches by number, made ahead of time by threads: what DALI's `external_source` calls."""
+"""`Source`: batches by number, made ahead of time by threads; what DALI's `external_source` calls."""
 
 from __future__ import annotations
 
 import logging
 import os
+import threading
+import time
 from abc import ABC, abstractmethod
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.index.volumes import Case
-from dali_cr.pipeline.memory import Memory, Shared
+from dali_cr.pipeline.samples import Arrays, Samples
 from dali_cr.pipeline.threads import Threads
-from dali_cr.plan.sample import Planner, SamplePlan
+from dali_cr.plan.plans import Plans
 from dali_cr.plan.stream import Stream
 from dali_cr.read.cache import Cache
 from dali_cr.read.normalize import check_range
 from dali_cr.volume.geometry import VolumeError
 
-Arrays = tuple[npt.NDArray[Any], ...]
 _log = logging.getLogger(__name__)
+
+
+_MOST_AHEAD = 8
+
+
+class Progress:
+    """Groups of samples that several threads work off, each taking the next one.
+
+    Parameters
+    ----------
+    groups : list of list of int
+        Samples of one case, whose files are read once.
+    """
+
+    def __init__(self, groups: list[list[int]]) -> None:
+        self.groups = groups
+        self.errors: dict[int, BaseException] = {}
+        self._taken, self._ended = 0, set[int]()
+        self._changed = threading.Condition()
+
+    def take(self) -> int | None:
+        """Return the next group, or None if all are taken."""
+        with self._changed:
+            if self._taken == len(self.groups):
+                return None
+            self._taken += 1
+            return self._taken - 1
+
+    def end(self, group: int, error: BaseException | None = None) -> None:
+        """Say that a group is done, or why it is not."""
+        with self._changed:
+            self._ended.add(group)
+            if error is not None:
+                self.errors[group] = error
+            self._changed.notify_all()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until all groups have ended; return False once none has for `timeout` seconds."""
+        with self._changed:
+            while len(self._ended) < len(self.groups):
+                before, until = len(self._ended), time.monotonic() + timeout
+                while len(self._ended) == before:
+                    self._changed.wait(max(0.0, until - time.monotonic()))
+                    if len(self._ended) == before and time.monotonic() >= until:
+                        return False
+        return True
+
+    def hanging(self) -> int:
+        """Return the first sample of the first group that has not ended."""
+        with self._changed:
+            return next(group[0] for i, group in enumerate(self.groups) if i not in self._ended)
 
 
 @dataclass
@@ -33,35 +84,18 @@ class Batch:
 
     Attributes
     ----------
-    plans : list of SamplePlan
-    arrays : tuple of array
-        What the caller will get.
-    groups : list of list of int
-        Samples of one case, whose files are read once.
-    fills : list of Future
-        The work on each group.
-    memory : dict
-        Where the arrays lie.
+    plans : Plans
+    arrays : dict
+        By name.
+    progress : Progress
     """
 
-    plans: list[SamplePlan]
+    plans: Plans
     arrays: Arrays
-    groups: list[list[int]] = field(default_factory=list)
-    fills: list[Future[None]] = field(default_factory=list)
-    memory: Memory | Shared = field(default_factory=dict)
+    progress: Progress = field(default_factory=lambda: Progress([]), init=False)
 
 
 AnyBatch = TypeVar("AnyBatch", bound=Batch)
-
-
-class Filler(Protocol):
-    """Makes samples in place of a source's threads; the arrays of their batches lie in shared memory."""
-
-    def fill(self, batch: Batch, group: list[int]) -> None:
-        """Make some samples of the batch, all of one case."""
-
-    def close(self) -> None:
-        """Release what it holds."""
 
 
 @dataclass(frozen=True)
@@ -78,28 +112,25 @@ class Source(ABC, Generic[AnyBatch]):
 
     Parameters
     ----------
-    planner : Planner
+    samples : Samples
     stream : Stream
         Which sample numbers batch k has.
     threads : int, optional
         As many as this process may use cores, without it.
-    lookahead : int
-        Batches that are being made beyond the one asked for.
+    lookahead : int, optional
+        Batches that are being made beyond the one asked for; without it 2, or more where two batches have fewer
+        samples than keep all threads busy.
     on_error : "raise" or "skip"
         What follows when a file cannot be read: the error, or the sample numbers are drawn again from other cases.
     cache : Cache, optional
         Where files are read through.
     timeout : float
-        Seconds to wait for one case's files before they are said to hang.
-    filler : Filler, optional
-        Makes the samples in place of the threads; closed with the source.
+        Seconds without any case's files having been read before they are said to hang.
 
     Attributes
     ----------
     names : tuple of str
-        What a finished batch has for the network.
-    arrays : int
-        How many arrays `batch` returns.
+        Of the arrays of a batch, in the order in which DALI gets them.
 
     Raises
     ------
@@ -108,42 +139,40 @@ class Source(ABC, Generic[AnyBatch]):
     """
 
     names: tuple[str, ...]
-    arrays: int
 
     def __init__(
         self,
-        planner: Planner,
+        samples: Samples,
         stream: Stream,
         *,
         threads: int | None = None,
-        lookahead: int = 2,
+        lookahead: int | None = None,
         on_error: str = "raise",
         cache: Cache | None = None,
         timeout: float = 600.0,
-        filler: Filler | None = None,
     ) -> None:
-        self.threads = thread_count(threads)
+        self.threads = len(os.sched_getaffinity(0)) if threads is None else threads
         if not timeout > 0:
             raise ValueError(f"timeout: expected a number of seconds above 0, got {timeout!r}")
         if isinstance(self.threads, bool) or not isinstance(self.threads, int) or self.threads < 1:
             raise ValueError(f"threads: expected an integer of at least 1, got {threads!r}")
+        if lookahead is None:
+            lookahead = min(max(2, -(-2 * self.threads // stream.batch_size)), _MOST_AHEAD)
         if lookahead < 0:
             raise ValueError(f"lookahead: expected at least 0, got {lookahead}")
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error: expected 'raise' or 'skip', got {on_error!r}")
-        check_range(planner.index, planner.recipe)
-        self.planner, self.stream = planner, stream
-        self.channels = planner.index.channels
+        self.samples, self.planner, self.stream = samples, samples.planner, stream
+        check_range(self.planner.index, self.planner.recipe)
         self.broken: dict[int, str] = {}
         self.cache, self._timeout = cache or Cache(()), timeout
         self._skip, self._lookahead = on_error == "skip", lookahead
-        self._filler = filler
-        self._pool = Threads(self.threads, "dali_cr")
+        # One thread plans: where nothing has to be read, many would only wait for one another's interpreter lock.
+        self._planning, self._pool = Threads(1, "dali_cr-plan"), Threads(self.threads, "dali_cr")
         self._begun: dict[int, Begun[AnyBatch]] = {}
-        self._memory: list[Memory | Shared] = [Shared() if filler else {} for _ in range(lookahead + 1)]
 
     def batch(self, k: int) -> Arrays:
-        """Return batch k, or a blank one past the stream's end; its arrays are valid until batch k + 1 is asked for.
+        """Return the arrays of batch k, or a placeholder past the stream's end.
 
         Raises
         ------
@@ -151,14 +180,14 @@ class Source(ABC, Generic[AnyBatch]):
             If a file cannot be read and `on_error` is "raise", or none can.
         """
         begun = self.begin(k)
-        return self.finish(begun).arrays if begun else self.blank()
+        return self.deliver(self.finish(begun)) if begun else self.placeholder()
 
     def begin(self, k: int) -> Begun[AnyBatch] | None:
         """Have batch k and those after it made; return what `finish` needs, or None past the stream's end."""
         for ahead in range(k, k + self._lookahead + 1):
             numbers = self.stream.numbers(ahead)
             if ahead not in self._begun and numbers.size:
-                self._begun[ahead] = Begun(ahead, numbers, self._pool.submit(self._start, ahead, numbers))
+                self._begun[ahead] = Begun(ahead, numbers, self._planning.submit(self._start, numbers))
         return self._begun.pop(k, None)
 
     def finish(self, begun: Begun[AnyBatch]) -> AnyBatch:
@@ -177,7 +206,7 @@ class Source(ABC, Generic[AnyBatch]):
                 if not self._skip:
                     raise error.cause from error.cause.__cause__
                 self.broken[error.case] = str(error.cause)
-                future = self._pool.submit(self._start, begun.k, begun.numbers)
+                future = self._planning.submit(self._start, begun.numbers)
 
     def seek(self, number: int, asked: int) -> int:
         """Go on from another sample number, with the first batch that is not begun yet.
@@ -199,70 +228,68 @@ class Source(ABC, Generic[AnyBatch]):
 
     def close(self) -> None:
         """Stop the threads; one that hangs is left behind."""
-        if not self._pool.close():
+        if not (self._planning.close() & self._pool.close()):
             _log.warning("a thread that reads hangs and is left behind")
-        if self._filler:
-            self._filler.close()
-        for memory in self._memory:
-            if isinstance(memory, Shared):
-                memory.close()
 
-    def _start(self, k: int, numbers: npt.NDArray[np.int64]) -> AnyBatch:
-        """Plan batch k and set its samples going."""
-        plans = self.planner.draw(numbers, self.broken)
-        memory = self._memory[k % len(self._memory)]
-        batch = self._allocate(plans, memory)
-        batch.memory = memory
-        batch.groups = [list(group) for _, group in groupby(range(len(plans)), key=lambda i: plans[i].case)]
-        batch.fills = [self._pool.submit(self._fill_or_blame, batch, group) for group in batch.groups]
+    def _start(self, numbers: npt.NDArray[np.int64]) -> AnyBatch:
+        """Plan a batch and have its samples made: by this thread if nothing must be read, else by all of them."""
+        batch = self.prepare(numbers)
+        groups = [list(group) for _, group in groupby(self.unread(batch), key=partial(self._read_with, batch.plans))]
+        batch.progress = Progress(groups)
+        for _ in range(min(self.threads, len(groups))):
+            self._pool.submit(self._work, batch)
         return batch
+
+    def _read_with(self, plans: Plans, i: int) -> tuple[int, int]:
+        """Return what samples have in common that are made from one read: their case, unless it is in bricks."""
+        case = int(plans.cases[i])
+        packed = all(volume.packed for volume in self.planner.index.cases[case].volumes)
+        return case, i if packed else -1
+
+    def _work(self, batch: AnyBatch) -> None:
+        """Make samples of a batch as long as there are any."""
+        progress = batch.progress
+        while (group := progress.take()) is not None:
+            samples = progress.groups[group]
+            error: BaseException | None = None
+            try:
+                self.fill(batch, samples)
+            except VolumeError as cause:
+                error = BrokenCaseError(int(batch.plans.cases[samples[0]]), cause)
+            except BaseException as cause:  # the caller gets it, whatever it is
+                error = cause
+            progress.end(group, error)
 
     def _finish(self, batch: AnyBatch) -> AnyBatch:
         """Wait for a batch; all of its samples have ended when this returns or raises, but for those that hang."""
-        errors = []
-        for fill, group in zip(batch.fills, batch.groups, strict=True):
-            try:
-                errors.append(fill.exception(self._timeout))
-            except FutureTimeoutError:
-                path = self.planner.index.root / batch.plans[group[0]].path
-                reason = f"not read after {self._timeout:g} s: its disk hangs, or is too slow for this timeout"
-                raise VolumeError(path, reason) from None
-        for error in errors:
-            if error is not None:
-                raise error
+        if not batch.progress.wait(self._timeout):
+            index, case = self.planner.index, int(batch.plans.cases[batch.progress.hanging()])
+            path = index.root / index.cases[case].volumes[0].path
+            reason = f"not read after {self._timeout:g} s: its disk hangs, or is too slow for this timeout"
+            raise VolumeError(path, reason) from None
+        if batch.progress.errors:
+            raise batch.progress.errors[min(batch.progress.errors)]
         return batch
 
-    def _fill_or_blame(self, batch: AnyBatch, group: list[int]) -> None:
-        try:
-            (self._filler or self).fill(batch, group)
-        except VolumeError as error:
-            raise BrokenCaseError(batch.plans[group[0]].case, error) from error
-
-    def case_of(self, plan: SamplePlan) -> Case:
-        """Return the case of a plan."""
-        return self.planner.index.cases[plan.case]
+    def deliver(self, batch: AnyBatch) -> Arrays:
+        """Return what DALI gets of a finished batch, named as in `names`."""
+        return batch.arrays
 
     @abstractmethod
-    def blank(self) -> Arrays:
-        """Return a batch of one sample that means nothing, for a pipeline that must have a batch."""
+    def placeholder(self) -> Arrays:
+        """Return a batch of one sample, never delivered, for a pipeline that must have a batch."""
 
     @abstractmethod
-    def _allocate(self, plans: list[SamplePlan], kept: Memory) -> AnyBatch:
-        """Return the batch with its arrays, in memory that is used again."""
+    def prepare(self, numbers: npt.NDArray[np.int64]) -> AnyBatch:
+        """Plan a batch and return it with its arrays."""
+
+    def unread(self, batch: AnyBatch) -> list[int]:
+        """Return the samples of a batch for which something must be read."""
+        return list(range(len(batch.plans)))
 
     @abstractmethod
     def fill(self, batch: AnyBatch, group: list[int]) -> None:
         """Make some samples of the batch, all of one case, whose files are read once."""
-
-
-def thread_count(threads: int | None) -> int:
-    """Return the number of threads that were asked for; without one, the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if threads is None else threads
-
-
-def numbers_of(plans: list[SamplePlan]) -> npt.NDArray[np.int64]:
-    """Return the sample numbers of plans."""
-    return np.array([plan.number for plan in plans], np.int64)
 
 
 class BrokenCaseError(Exception):

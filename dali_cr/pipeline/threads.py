@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 Answer = TypeVar("Answer")
@@ -51,19 +52,23 @@ class Threads:
         ended : bool
             False if a thread hangs; it is left behind.
         """
-        while True:
-            try:
-                task = self._tasks.get_nowait()
-            except queue.Empty:
-                break
-            if task:
-                task[0].cancel()
+        self._cancel()
         for _ in self._threads:
             self._tasks.put(None)
         until = time.monotonic() + patience
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+        if any(thread.is_alive() for thread in self._threads):
+            return False
+        self._cancel()  # what the last tasks submitted
+        return True
+
+    def _cancel(self) -> None:
+        """Cancel what has not begun."""
+        with suppress(queue.Empty):
+            while True:
+                if task := self._tasks.get_nowait():
+                    task[0].cancel()
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:

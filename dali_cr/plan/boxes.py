@@ -1,52 +1,32 @@
 """Draw where views lie and how they are turned: boxes, and the affine maps from their voxels to the volume's.
 
-Everything is drawn for a whole batch at once, and element by element: sums in a fixed order, and sines by the C library
-one at a time, since NumPy's own may differ in the last bit with the length of the array.
+Compiled, for one sample or one view at a time: all arithmetic is in a fixed order, whatever the batch.
 """
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dali_cr import rng
+from dali_cr.ops.cpu.philox import below, draw_pair
+from dali_cr.system.compiled import compiled
 from dali_cr.volume.geometry import Triple
 
-Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
-Words = npt.NDArray[np.uint64]
+Ints = npt.NDArray[np.int64]
+
+ROUNDS = 64
+"""Of a second box; the places of all are bad with a probability below 1e-80."""
 
 _CANDIDATES = 16
 """Places tried for a second box in a round; at least about one in six is good, whatever the sizes."""
 
-_CANDIDATE_BLOCKS = 2
-_ROUNDS = 64
-
-
-def room(sizes: npt.ArrayLike, lengths: npt.ArrayLike) -> tuple[Ints, Ints]:
-    """Return the first and the last origin of boxes in volumes; a box that is too large is centred.
-
-    Parameters
-    ----------
-    sizes, lengths : (..., 3) int
-        Of the boxes and of the volumes.
-
-    Returns
-    -------
-    first, last : (..., 3) int64
-    """
-    spare = np.asarray(lengths) - np.asarray(sizes)
-    centred = -(-spare // 2)
-    return np.where(spare < 0, centred, 0), np.where(spare < 0, centred, spare)
-
-
-def overlap_of(origin_a: Ints, size_a: Ints, origin_b: Ints, size_b: Ints) -> Floats:
-    """Return the intersection over the union of pairs of boxes, each (..., 3)."""
-    edges = np.minimum(origin_a + size_a, origin_b + size_b) - np.maximum(origin_a, origin_b)
-    shared = np.maximum(edges, 0).prod(-1).astype(np.float64)
-    return np.asarray(shared / (size_a.prod(-1) + size_b.prod(-1) - shared))
+_BLOCKS = 2
+_PURPOSE = int(rng.Purpose.PAIR)
 
 
 def partners(sizes: tuple[Triple, ...], overlap: float) -> tuple[Ints, Ints]:
@@ -63,137 +43,161 @@ def partners(sizes: tuple[Triple, ...], overlap: float) -> tuple[Ints, Ints]:
         How many these are, at least 1.
     """
     edges = np.array(sizes, np.int64)
-    nothing = np.zeros(3, np.int64)
-    best = overlap_of(nothing, edges[:, None], nothing, edges[None])
+    shared, voxels = np.minimum(edges[:, None], edges).prod(-1), edges.prod(-1)
+    best = shared / (voxels[:, None] + voxels - shared)
     return np.argsort(best <= overlap, axis=1, kind="stable"), (best > overlap).sum(1)
 
 
+@compiled
+def room(size: int, length: int) -> tuple[int, int]:
+    """Return the first and the last origin of a box along an axis of a volume; a box that is too large is centred.
+
+    Examples
+    --------
+    >>> room(4, 10), room(9, 4)
+    ((0, 6), (-2, -2))
+    """
+    spare = length - size
+    if spare >= 0:
+        return 0, spare
+    return -(-spare // 2), -(-spare // 2)
+
+
+@compiled
+def overlap_of(origin_a: Ints, size_a: Ints, origin_b: Ints, size_b: Ints) -> Any:
+    """Return the intersection over the union of two boxes, each (3,) int64."""
+    shared, both = 1, size_a[0] * size_a[1] * size_a[2] + size_b[0] * size_b[1] * size_b[2]
+    for axis in range(3):
+        stop = min(origin_a[axis] + size_a[axis], origin_b[axis] + size_b[axis])
+        shared *= max(stop - max(origin_a[axis], origin_b[axis]), 0)
+    return np.float64(shared) / np.float64(both - shared)
+
+
+@compiled
 def draw_second(
-    seed: int,
-    numbers: Ints,
-    first: tuple[Ints, Ints],
+    seed: np.uint64,
+    number: np.uint64,
+    origins: Ints,
     sizes: Ints,
     lengths: Ints,
     overlap: float,
-    rounds: int = _ROUNDS,
-) -> Ints:
-    """Draw the origins of second boxes, uniform over all that overlap the first ones by more than a share.
+    rounds: int,
+    ends: Ints,
+) -> None:
+    """Draw the origin of a second box, uniform over all that overlap the first one by more than a share.
 
-    Places are tried, many at a time, within the range in which each axis alone could do, and the first good one is
-    taken. Should no round find one, which has a probability below 1e-80, the second box is laid into the first.
+    Places are tried within the range in which each axis alone could do, and the first good one is taken. Should no
+    round find one, the second box is laid into the first.
 
     Parameters
     ----------
-    seed : int
-    numbers : (B,) int
-        Sample numbers.
-    first : origins and sizes (B, 3) of the first boxes
-    sizes : (B, 3) int
-        Of the second boxes; from `partners`, so that there is a place.
-    lengths : (B, 3) int
-        Of the volumes.
+    seed, number : uint64
+    origins : (2, 3) int64
+        The first is given, the second is written.
+    sizes : (2, 3) int64
+        Of `partners`, so that there is a place.
+    lengths : (3,) int64
+        Of the volume.
     overlap : float
         Intersection over union, which is to be greater.
-
-    Returns
-    -------
-    origins : (B, 3) int64
+    rounds : int
+    ends : (2, 3) int64
+        Scratch memory.
     """
-    low, high = _range_of_second(*first, sizes, lengths, overlap)
-    origins = np.clip(first[0] + (first[1] - sizes) // 2, low, high)
-    waiting = np.arange(len(numbers))
-    for attempt in range(rounds):
-        if not waiting.size:
-            break
-        words = rng.draw_words(seed, numbers[waiting], rng.Purpose.PAIR, _CANDIDATES * _CANDIDATE_BLOCKS, attempt)
-        words = words.reshape(waiting.size, _CANDIDATES, 2 * _CANDIDATE_BLOCKS)[..., :3]
-        lowest = low[waiting, None]
-        tried = lowest + rng.below(words, high[waiting, None] - lowest + 1)
-        one, other = (array[waiting, None] for array in first)
-        good = overlap_of(one, other, tried, sizes[waiting, None]) > overlap
-        found = good.any(1)
-        origins[waiting[found]] = tried[found, good[found].argmax(1)]
-        waiting = waiting[~found]
-    return origins
-
-
-def _range_of_second(origins: Ints, firsts: Ints, sizes: Ints, lengths: Ints, overlap: float) -> tuple[Ints, Ints]:
-    """Return the first and the last origin of a second box that can overlap enough, each axis looked at alone."""
-    least = np.minimum(firsts, sizes)
+    both = sizes[0, 0] * sizes[0, 1] * sizes[0, 2] + sizes[1, 0] * sizes[1, 1] * sizes[1, 2]
+    most = 1
+    for axis in range(3):
+        most *= min(sizes[0, axis], sizes[1, axis])
     # IoU > t means: the intersection is more than t / (1 + t) of both volumes together.
-    wanted = overlap / (1 + overlap) * (firsts.prod(-1) + sizes.prod(-1)).astype(np.float64)
-    others = least.prod(-1)[:, None] // least
-    edges = np.floor(wanted[:, None] / others * (1 - 1e-12)).astype(np.int64) + 1
-    edges = np.minimum(edges, least)
-    first, last = room(sizes, lengths)
-    return np.maximum(first, origins + edges - sizes), np.minimum(last, origins + firsts - edges)
+    wanted = overlap / (1 + overlap) * both
+    for axis in range(3):
+        origin, first, second = origins[0, axis], sizes[0, axis], sizes[1, axis]
+        least = min(first, second)
+        edge = min(np.int64(np.floor(wanted / (most // least) * (1 - 1e-12))) + 1, least)
+        low, high = room(second, lengths[axis])
+        ends[0, axis], ends[1, axis] = max(low, origin + edge - second), min(high, origin + first - edge)
+    for attempt in range(rounds):
+        for candidate in range(_CANDIDATES):
+            d, h = draw_pair(seed, number, _BLOCKS * candidate, _PURPOSE | attempt << 8)
+            w, _ = draw_pair(seed, number, _BLOCKS * candidate + 1, _PURPOSE | attempt << 8)
+            words = (d, h, w)
+            for axis in range(3):
+                origins[1, axis] = ends[0, axis] + below(words[axis], ends[1, axis] - ends[0, axis] + 1)
+            if overlap_of(origins[0], sizes[0], origins[1], sizes[1]) > overlap:
+                return
+    for axis in range(3):
+        middle = origins[0, axis] + (sizes[0, axis] - sizes[1, axis]) // 2
+        origins[1, axis] = min(max(middle, ends[0, axis]), ends[1, axis])
 
 
-def draw_inside(words: Words, sizes: Ints, low: Ints, high: Ints, lengths: Ints) -> Ints:
-    """Draw boxes inside [low, high), and inside the volume where they fit there.
+@compiled
+def draw_inside(word: np.uint64, size: int, low: int, high: int, length: int) -> int:
+    """Draw the origin of a box inside [low, high) of an axis, and inside the volume where it fits there.
 
     Parameters
     ----------
-    words : (..., 3) uint64
-    sizes : (..., 3) int
+    word : uint64
+    size : int
         At most high - low.
-    low, high : (..., 3) int
-    lengths : (..., 3) int
-        Of the volumes.
-
-    Returns
-    -------
-    origins : (..., 3) int64
+    low, high : int
+    length : int
+        Of the volume.
     """
-    start, stop = np.maximum(low, 0), np.minimum(high, lengths)
-    spare = stop - start - sizes
-    origins = np.where(spare < 0, start - (-spare // 2), start + rng.below(words, np.maximum(spare, 0) + 1))
-    return np.clip(origins, low, high - sizes)
+    start = max(low, 0)
+    spare = min(high, length) - start - size
+    origin = start + below(word, spare + 1) if spare >= 0 else start - (-spare // 2)
+    return min(max(origin, low), high - size)
 
 
+@compiled
 def compose(
-    centres: Floats, steps: Floats, angles: Floats, units: Floats, spacing: Floats, shape: Triple
-) -> tuple[Floats, Floats]:
-    """Return the affine maps from a view's voxels to the volume's, both counted at their centres.
+    origin: Ints,
+    size: Ints,
+    flips: Flags,
+    scales: Floats,
+    cosines: Floats,
+    sines: Floats,
+    units: Floats,
+    spacing: Floats,
+    shape: Ints,
+    matrix: Floats,
+    offset: Floats,
+) -> None:
+    """Write the affine map from a view's voxels to the volume's, both counted at their centres.
+
+    The view is turned about W, then H, then D.
 
     Parameters
     ----------
-    centres : (..., 3) float64
-        Of the views, in the volume's voxels.
-    steps : (..., 3) float64
-        From one voxel of the view to the next, in units; negative where it is flipped.
-    angles : (..., 3) float64
-        About D, H and W, in radians.
-    units : (..., 3) float64
-        In mm.
-    spacing : (..., 3) float64
-        Of the volume's voxels, in mm.
-    shape : (3,) int
-        Of the views.
-
-    Returns
-    -------
-    matrices : (..., 3, 3) float64
-    offsets : (..., 3) float64
-        ``volume = matrix @ view + offset``.
+    origin, size : (3,) int64
+        Of its box, in units.
+    flips : (3,) bool
+    scales : (3,) float64
+        By which it is stretched.
+    cosines, sines : (3,) float64
+        Of the angles about D, H and W.
+    units, spacing : (3,) float64
+        Of the box's and of the volume's voxels, in mm.
+    shape : (3,) int64
+        Of the view.
+    matrix : (3, 3) float64
+    offset : (3,) float64
+        Get the map: ``volume = matrix @ view + offset``.
     """
-    matrices = rotations(angles) * steps[..., None, :] * (units[..., None, :] / spacing[..., :, None])
-    middle = matrices * ((np.array(shape) - 1) / 2)
-    return matrices, centres - (middle[..., 0] + middle[..., 1] + middle[..., 2])
-
-
-def rotations(angles: Floats) -> Floats:
-    """Return the matrices that turn about W, then H, then D, by angles (..., 3) about D, H and W in radians."""
-    flat = angles.ravel().tolist()
-    cosines = np.array([math.cos(angle) for angle in flat]).reshape(angles.shape)
-    sines = np.array([math.sin(angle) for angle in flat]).reshape(angles.shape)
-    (cd, ch, cw), (sd, sh, sw) = np.moveaxis(cosines, -1, 0), np.moveaxis(sines, -1, 0)
-    rows = (
+    cd, ch, cw, sd, sh, sw = cosines[0], cosines[1], cosines[2], sines[0], sines[1], sines[2]
+    turn = (
         (ch * cw, -ch * sw, sh),
         (cd * sw + sd * sh * cw, cd * cw - sd * sh * sw, -sd * ch),
         (sd * sw - cd * sh * cw, sd * cw + cd * sh * sw, cd * ch),
     )
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+    for row in range(3):
+        middle = 0.0
+        for column in range(3):
+            step = size[column] / shape[column] / scales[column] * (-1.0 if flips[column] else 1.0)
+            matrix[row, column] = turn[row][column] * step * (units[column] / spacing[row])
+            middle += matrix[row, column] * ((shape[column] - 1) / 2)
+        centre = (origin[row] + (size[row] - 1) / 2 + 0.5) * (units[row] / spacing[row]) - 0.5
+        offset[row] = centre - middle
 
 
 def reach(matrix: Floats, offset: Floats, shape: Triple, lengths: Triple) -> tuple[Triple, Triple]:
@@ -211,10 +215,21 @@ def reach(matrix: Floats, offset: Floats, shape: Triple, lengths: Triple) -> tup
     start, stop : (3,) int
         Never empty.
     """
-    ends = matrix * (np.array(shape) - 1)
-    # Slack for the last bits, in which the sampling may differ.
-    low = np.floor(offset + np.minimum(ends, 0).sum(1) - 1e-6).tolist()
-    high = np.floor(offset + np.maximum(ends, 0).sum(1) + 1e-6).tolist()
-    start = [min(max(int(a), 0), length - 1) for a, length in zip(low, lengths, strict=True)]
-    stop = [min(max(int(b) + 2, a + 1), n) for a, b, n in zip(start, high, lengths, strict=True)]
-    return (start[0], start[1], start[2]), (stop[0], stop[1], stop[2])
+    box = np.empty((2, 3), np.int64)
+    find_reach(np.array(matrix), np.array(offset), np.array(shape), np.array(lengths), box)
+    (d, h, w), (e, i, x) = box.tolist()
+    return (d, h, w), (e, i, x)
+
+
+@compiled
+def find_reach(matrix: Floats, offset: Floats, shape: Ints, lengths: Ints, box: Ints) -> None:
+    """Write what `reach` returns into a box (2, 3) int64."""
+    for row in range(3):
+        low = high = 0.0
+        for column in range(3):
+            end = matrix[row, column] * (shape[column] - 1)
+            low, high = low + min(end, 0.0), high + max(end, 0.0)
+        # Slack for the last bits, in which the sampling may differ.
+        start, stop = np.floor(offset[row] + low - 1e-6), np.floor(offset[row] + high + 1e-6)
+        box[0, row] = min(max(np.int64(start), 0), lengths[row] - 1)
+        box[1, row] = min(max(np.int64(stop) + 2, box[0, row] + 1), lengths[row])

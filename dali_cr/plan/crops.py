@@ -1,25 +1,37 @@
-"""What the crop of sample n is: a pure function of (seed, n), the index and the recipe; drawn for a batch at once."""
+"""What the crop of sample n is: a pure function of (seed, n), the index and the recipe."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.index.cases import Index, refuse_empty
-from dali_cr.index.values.statistics import cell_edge
-from dali_cr.plan.foreground import Foreground
+from dali_cr.ops.cpu.philox import draw_pair, fill_words
+from dali_cr.plan.boxes import Flags, Floats, Ints, find_reach
+from dali_cr.plan.foreground import EDGES, LENGTHS, ORIGIN_WORDS, SHAPE, Foreground, Sums, draw_origin, table_of
+from dali_cr.plan.masks import make_sampler
 from dali_cr.plan.order import Order
-from dali_cr.plan.sample import SamplePlan, View
-from dali_cr.plan.swaps import draw_batch
+from dali_cr.plan.plans import Plans, Sampler
 from dali_cr.plan.window import shape_at
 from dali_cr.recipe.checks import AXES
 from dali_cr.recipe.restoration import Restoration
+from dali_cr.system.compiled import compiled
 
-_ORIGIN_BLOCKS = 3
-"""Philox blocks for an origin: whether in the foreground, which cell, three positions, one word unused."""
+_ORIGIN, _FLIP = int(rng.Purpose.ORIGIN), int(rng.Purpose.FLIP)
+
+
+class Crops(NamedTuple):
+    """What is drawn of a batch; see `Plans`. The last two are empty where crops are not resampled."""
+
+    origins: Ints
+    flips: Flags
+    boxes: Ints
+    matrices: Floats
+    offsets: Floats
 
 
 class CropPlanner:
@@ -51,17 +63,23 @@ class CropPlanner:
         refuse_empty(index)
         rng.check_seed(seed)
         self.recipe, self.seed = recipe, seed
+        self.sampler: Sampler = make_sampler(recipe, seed)
         self._order = Order(index, seed, recipe.crops_per_volume, recipe.slices)
         self.index = recipe.slices.turn(index) if recipe.slices else index
         self._foreground = Foreground(self.index)
-        self._lengths = np.array([shape_at(case, recipe.spacing) for case in self.index.cases])
+        lengths = np.array([shape_at(case, recipe.spacing) for case in self.index.cases], np.int64)
+        shapes = np.array([case.shape for case in self.index.cases], np.int64)
+        self._table, self._factors = table_of(self.index, lengths), lengths / shapes
+        self._crop = np.array(recipe.crop, np.int64)
+        axes = [AXES[axis] for axis in recipe.slices.order] if recipe.slices else AXES
+        self._flips = np.array([axis in recipe.flips for axis in axes])
 
     @property
     def epoch_length(self) -> int:
         """Samples in an epoch."""
         return self._order.epoch_length
 
-    def draw(self, numbers: npt.ArrayLike, broken: Collection[int] = ()) -> list[SamplePlan]:
+    def plan(self, numbers: npt.ArrayLike, broken: Collection[int] = (), *, swaps: bool = True) -> Plans:
         """Plan samples.
 
         Parameters
@@ -70,61 +88,111 @@ class CropPlanner:
             Sample numbers.
         broken : collection of int
             Places in the index of cases that cannot be read; their samples are drawn again from other cases.
+        swaps : bool
+            Draw the swaps now; without it, `Plans.swaps` is None.
 
         Returns
         -------
-        plans : list of SamplePlan
+        plans : Plans
 
         Raises
         ------
         VolumeError
             If every case is broken.
         """
-        n = np.atleast_1d(np.asarray(numbers, np.int64))
-        drawn = [self._order.choose(number, broken) for number in n.tolist()]
-        chosen = [(int(self._order.owners[entry]), attempt) for entry, attempt in drawn]
-        swaps = draw_batch(self.seed, n, self.recipe.crop, self.recipe.swap)
-        swaps.flags.writeable = False
-        origins = self._draw_origins(n, np.array([entry for entry, _ in drawn], np.int64)).tolist()
-        flips = self._draw_flips(n).tolist()
-        return [
-            SamplePlan(
-                number=number,
-                case=case,
-                path=self.index.cases[case].volumes[0].path,
-                attempt=attempt,
-                views=(View(tuple(origin), tuple(flip), own),),
-            )
-            for number, (case, attempt), origin, flip, own in zip(
-                n.tolist(), chosen, origins, flips, swaps, strict=True
-            )
-        ]
+        n = np.array(numbers, np.int64, ndmin=1)
+        entries, attempts = self._order.choose(n, broken)
+        cases, resampled = self._order.owners[entries], self.recipe.spacing is not None
+        drawn = _empty(len(n), resampled)
+        _draw(
+            np.uint64(self.seed),
+            n,
+            cases,
+            self._order.planes[entries] if self.recipe.slices else _NOWHERE,
+            self._crop,
+            float(self.recipe.foreground),
+            self._flips,
+            self._table,
+            self._factors,
+            self._foreground.sums(cases if self.recipe.foreground else cases[:0]),
+            np.empty(ORIGIN_WORDS, np.uint64),
+            drawn,
+        )
+        return Plans(
+            index=self.index,
+            sampler=self.sampler,
+            numbers=n,
+            cases=cases,
+            attempts=attempts,
+            boxes=drawn.boxes,
+            origins=drawn.origins,
+            flips=drawn.flips,
+            swaps=self.sampler.draw(n) if swaps else None,
+            matrices=drawn.matrices if resampled else None,
+            offsets=drawn.offsets if resampled else None,
+        )
 
-    def _draw_origins(self, numbers: npt.NDArray[np.int64], entries: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Draw each crop's origin, in its slice if it has one: its centre from the foreground, or uniformly."""
-        cases, planes = self._order.owners[entries], self._order.planes[entries]
-        words = rng.draw_words(self.seed, numbers, rng.Purpose.ORIGIN, _ORIGIN_BLOCKS)
-        crop, shapes, lengths = np.array(self.recipe.crop), self._foreground.shapes[cases], self._lengths[cases]
-        spare = np.maximum(lengths - crop, 0)
-        origins = rng.below(words[:, 2:5], spare + 1)
-        inner = np.flatnonzero(rng.unit(words[:, 0]) < self.recipe.foreground)
-        layers = None
-        if self.recipe.slices:
-            layers = planes // cell_edge(shapes[:, 0])
-            # An empty slice may have no foreground near it.
-            inner = inner[[self._foreground.occupies(int(cases[i]), int(layers[i])) for i in inner.tolist()]]
-        if inner.size:
-            own = None if layers is None else layers[inner]
-            voxels = self._foreground.draw(cases[inner], words[inner, 1:5], own)
-            centres = ((voxels + 0.5) * (lengths / shapes)[inner]).astype(np.int64)
-            origins[inner] = np.clip(centres - crop // 2, 0, spare[inner])
-        if self.recipe.slices:
-            origins[:, 0] = planes
-        return np.where(lengths < crop, -((crop - lengths) // 2), origins)
 
-    def _draw_flips(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Draw which axes are flipped."""
-        words = rng.draw_words(self.seed, numbers, rng.Purpose.FLIP, 1)[:, 0]
-        bits = words[:, None] >> np.array([61, 62, 63], np.uint64) & np.uint64(1)
-        axes = [AXES[axis] for axis in self.recipe.slices.order] if self.recipe.slices else AXES
-        return np.asarray(bits.astype(bool) & np.array([axis in self.recipe.flips for axis in axes]))
+_NOWHERE = np.empty(0, np.int64)
+"""The slices of samples that are of none."""
+
+
+def _empty(count: int, resampled: bool) -> Crops:
+    """Return memory for a batch."""
+    return Crops(
+        np.empty((count, 1, 3), np.int64),
+        np.empty((count, 1, 3), np.bool_),
+        np.empty((count, 2, 3), np.int64),
+        np.empty((count * resampled, 1, 3, 3)),
+        np.empty((count * resampled, 1, 3)),
+    )
+
+
+@compiled
+def _draw(
+    seed: np.uint64,
+    numbers: Ints,
+    cases: Ints,
+    planes: Ints,
+    crop: Ints,
+    chance: float,
+    allowed: Flags,
+    table: Ints,
+    factors: Floats,
+    sums: Sums,
+    words: npt.NDArray[np.uint64],
+    out: Crops,
+) -> None:
+    """Draw the crops of a batch into `out`; each lies in its slice if it has one."""
+    for i in range(numbers.size):
+        number, case = np.uint64(numbers[i]), table[cases[i]]
+        origin, flips, box = out.origins[i, 0], out.flips[i, 0], out.boxes[i]
+        layer = planes[i] // case[EDGES, 0] if planes.size else -1
+        fill_words(seed, number, 0, _ORIGIN, words)
+        first = sums.starts[cases[i]]
+        draw_origin(words, case, factors[cases[i]], crop, chance, layer, sums.values, first, origin)
+        if planes.size:
+            origin[0] = planes[i]
+        word, _ = draw_pair(seed, number, 0, _FLIP)
+        resampled = False
+        for axis in range(3):
+            flips[axis] = allowed[axis] and word >> np.uint64(61 + axis) & np.uint64(1)
+            box[0, axis] = max(0, origin[axis])
+            box[1, axis] = min(case[SHAPE, axis], origin[axis] + crop[axis])
+            resampled = resampled or case[SHAPE, axis] != case[LENGTHS, axis]
+        if out.matrices.size:
+            _map(origin, flips, crop, case, out.matrices[i, 0], out.offsets[i, 0])
+        if resampled:
+            find_reach(out.matrices[i, 0], out.offsets[i, 0], crop, case[SHAPE], box)
+
+
+@compiled
+def _map(origin: Ints, flips: Flags, crop: Ints, case: Ints, matrix: Floats, offset: Floats) -> None:
+    """Write the map from a resampled crop's voxels to the volume's; see `dali_cr.volume.grid.crop_map`."""
+    for axis in range(3):
+        for column in range(3):
+            matrix[axis, column] = 0.0
+        step = case[SHAPE, axis] / case[LENGTHS, axis]
+        first = origin[axis] + crop[axis] - 1 if flips[axis] else origin[axis]
+        matrix[axis, axis] = -step if flips[axis] else step
+        offset[axis] = (first + 0.5) * step - 0.5

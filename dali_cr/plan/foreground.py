@@ -1,80 +1,166 @@
-"""Voxels drawn from the foreground, by the coarse maps that the index holds."""
+"""Boxes drawn near the foreground of cases, by the coarse maps that the index holds, or anywhere in them."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+import threading
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr import rng
 from dali_cr.index.cases import Index
 from dali_cr.index.values.statistics import cell_edge
+from dali_cr.ops.cpu.philox import below, unit
+from dali_cr.plan.boxes import Floats, Ints, room
+from dali_cr.system.compiled import compiled
+
+ORIGIN_WORDS = 6
+"""Random words for an origin: whether in the foreground, which cell, three positions, one unused."""
+
+SHAPE, CELLS, EDGES, LENGTHS = range(4)
+"""Rows of a case's numbers, each (D, H, W): of its volume, of its coarse map, the edges of the map's cells in the
+volume's voxels, and the volume's lengths at the recipe's spacing."""
+
+_MOST_CASES = 1024
+"""Whose sums are kept at a time, of 32 KiB each at most."""
+
+
+class Sums(NamedTuple):
+    """Running sums of coarse maps, over all channels.
+
+    Attributes
+    ----------
+    values : (n,) int64
+        For each case that is held: 0, then the sum of its map up to each cell.
+    starts : (cases,) int64
+        Where those of a case begin, -1 if they are not held.
+    """
+
+    values: Ints
+    starts: Ints
 
 
 class Foreground:
-    """Draws voxels near the foreground of an index's cases.
+    """Holds running sums of coarse maps; may be used by several threads.
 
     Parameters
     ----------
     index : Index
-
-    Attributes
-    ----------
-    shapes : (cases, 3) int64
-        (D, H, W) of each case.
+    most : int
+        Cases whose sums are held, unless one batch has more; past it, the sums of that batch alone are held.
     """
 
-    def __init__(self, index: Index) -> None:
-        self._index = index
-        self.shapes = np.array([case.shape for case in index.cases])
-        self._sums = lru_cache(maxsize=1024)(self._sum_cells)
+    def __init__(self, index: Index, most: int = _MOST_CASES) -> None:
+        self._index, self._most = index, most
+        self._lock = threading.Lock()
+        self._sums, self._held, self._used = self._none(), 0, 0
 
-    def occupies(self, case: int, layer: int) -> bool:
-        """Whether a layer of a case's coarse map, along D, has any foreground."""
-        return bool(self._sums(case, layer)[-1])
+    def sums(self, cases: Ints) -> Sums:
+        """Return sums that hold these cases; what is asked for later does not change them."""
+        sums = self._sums
+        if (sums.starts[cases] < 0).any():
+            with self._lock:
+                sums = self._sums = self._add(cases)
+        return sums
 
-    def draw(
-        self,
-        cases: npt.NDArray[np.int64],
-        words: npt.NDArray[np.uint64],
-        layers: npt.NDArray[np.int64] | None = None,
-    ) -> npt.NDArray[np.int64]:
-        """Draw a voxel of each case: a cell of its map in proportion to its foreground, then a place in that cell.
+    def _add(self, cases: Ints) -> Sums:
+        """Return the present sums and those of these cases."""
+        sums, missing = self._sums, np.unique(cases[self._sums.starts[cases] < 0])
+        if self._held + len(missing) > self._most:
+            sums, missing, self._held, self._used = self._none(), np.unique(cases), 0, 0
+        rows = [self._sum_cells(case) for case in missing.tolist()]
+        ends = self._used + np.cumsum([0, *map(len, rows)])
+        starts, values = sums.starts.copy(), sums.values
+        starts[missing] = ends[:-1]
+        if ends[-1] > len(values):
+            values = np.empty(2 * int(ends[-1]), np.int64)
+            values[: self._used] = sums.values[: self._used]
+        for row, end in zip(rows, ends[1:].tolist(), strict=True):
+            values[end - len(row) : end] = row  # past all that earlier sums are read to
+        self._held, self._used = self._held + len(missing), int(ends[-1])
+        return Sums(values, starts)
 
-        Parameters
-        ----------
-        cases : (n,) int64
-        words : (n, 4) uint64
-            The first draws the cell, the others the place.
-        layers : (n,) int64, optional
-            Draw from this layer of each map alone.
+    def _none(self) -> Sums:
+        return Sums(np.empty(0, np.int64), np.full(len(self._index), -1, np.int64))
 
-        Returns
-        -------
-        voxels : (n, 3) int64
-        """
-        chosen = [None] * len(cases) if layers is None else layers.tolist()
-        cells = [self._cell(*three) for three in zip(cases.tolist(), words[:, 0].tolist(), chosen, strict=True)]
-        return place_in_cell(np.array(cells), words[:, 1:], self.shapes[cases])
-
-    def _cell(self, case: int, word: int, layer: int | None) -> tuple[int, int, int]:
-        """Draw a cell of the coarse map, or of one layer of it, in proportion to its foreground in all channels."""
-        upto = self._sums(case, layer)
-        cell = int(upto.searchsorted(word % int(upto[-1]), side="right"))
-        _, rows, columns = self._index.cases[case].volumes[0].foreground.shape
-        return cell // (rows * columns) if layer is None else layer, cell // columns % rows, cell % columns
-
-    def _sum_cells(self, case: int, layer: int | None) -> npt.NDArray[np.int64]:
-        """Return the running sum of a case's coarse map, or of one layer of it."""
-        maps = np.array([volume.foreground for volume in self._index.cases[case].volumes])
-        return np.cumsum(np.sum(maps if layer is None else maps[:, layer], axis=0, dtype=np.int64))
+    def _sum_cells(self, case: int) -> Ints:
+        """Return the running sum of a case's coarse map over all channels, from 0 on."""
+        maps = [volume.foreground.ravel() for volume in self._index.cases[case].volumes]
+        cells = maps[0] if len(maps) == 1 else np.sum(maps, axis=0, dtype=np.int64)
+        sums = np.zeros(cells.size + 1, np.int64)
+        np.cumsum(cells, dtype=np.int64, out=sums[1:])
+        return sums
 
 
-def place_in_cell(
-    cells: npt.NDArray[np.int64], words: npt.NDArray[np.uint64], shapes: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
-    """Draw a voxel of each cell; the last cell of an axis may be cut short."""
-    edges = cell_edge(shapes)
-    first = cells * edges
-    return np.asarray(first + rng.below(words, np.minimum(edges, shapes - first)))
+def table_of(index: Index, lengths: Ints) -> Ints:
+    """Return the numbers of each case: (cases, 4, 3) int64, rows as `SHAPE` and the others name them."""
+    shapes = np.array([case.shape for case in index.cases], np.int64)
+    cells = np.array([case.volumes[0].foreground.shape for case in index.cases], np.int64)
+    return np.stack([shapes, cells, cell_edge(shapes), lengths], axis=1)
+
+
+@compiled
+def draw_origin(
+    words: npt.NDArray[np.uint64],
+    case: Ints,
+    factors: Floats,
+    size: Ints,
+    chance: float,
+    layer: int,
+    sums: Ints,
+    first: int,
+    origin: Ints,
+) -> None:
+    """Draw the origin of a box: its centre from the foreground with some chance, else uniformly.
+
+    A box that is too large for the volume is centred. Where there is no foreground, the draw is uniform.
+
+    Parameters
+    ----------
+    words : (6,) uint64
+    case : (4, 3) int64
+        Of `table_of`.
+    factors : (3,) float64
+        From the volume's voxels to those of the recipe's spacing.
+    size : (3,) int64
+    chance : float
+    layer : int
+        Of the coarse map along D, which alone is drawn from; -1 for all of them.
+    sums : (n,) int64
+    first : int
+        Where those of the case begin; not looked at if the chance is 0.
+    origin : (3,) int64
+        Is written.
+    """
+    cell = _draw_cell(words[1], case[CELLS], layer, sums, first) if unit(words[0]) < chance else -1
+    rows, columns = case[CELLS, 1], case[CELLS, 2]
+    place = (cell // (rows * columns), cell // columns % rows, cell % columns)
+    for axis in range(3):
+        low, high = room(size[axis], case[LENGTHS, axis])
+        if cell < 0:
+            origin[axis] = low + below(words[2 + axis], high - low + 1)
+        else:
+            # The last cell of an axis may be cut short.
+            start = place[axis] * case[EDGES, axis]
+            voxel = start + below(words[2 + axis], min(case[EDGES, axis], case[SHAPE, axis] - start))
+            centre = np.int64((voxel + 0.5) * factors[axis])
+            origin[axis] = min(max(centre - size[axis] // 2, low), high)
+
+
+@compiled
+def _draw_cell(word: np.uint64, cells: Ints, layer: int, sums: Ints, first: int) -> int:
+    """Draw a cell of a coarse map, or of one layer of it, in proportion to its foreground; -1 if it has none."""
+    plane = cells[1] * cells[2]
+    low, high = (0, cells[0] * plane) if layer < 0 else (layer * plane, (layer + 1) * plane)
+    before = sums[first + low]
+    total = sums[first + high] - before
+    if total <= 0:
+        return -1
+    rank = before + below(word, total)
+    while low + 1 < high:
+        middle = (low + high) // 2
+        if sums[first + middle] <= rank:
+            low = middle
+        else:
+            high = middle
+    return low

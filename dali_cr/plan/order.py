@@ -10,8 +10,15 @@ import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.index.cases import Index
+from dali_cr.ops.cpu.philox import draw_pair
 from dali_cr.recipe.slices import Slices
+from dali_cr.system.compiled import compiled
 from dali_cr.volume.geometry import VolumeError
+
+Ints = npt.NDArray[np.int64]
+
+
+_HALF = np.uint64(32)
 
 
 class Order:
@@ -54,34 +61,63 @@ class Order:
         """Samples in an epoch."""
         return len(self.owners) * self._repeats
 
-    def choose(self, number: int, broken: Collection[int]) -> tuple[int, int]:
-        """Return which entry a sample is of, and how many entries before it were of broken cases.
+    def choose(self, numbers: Ints, broken: Collection[int] = ()) -> tuple[Ints, Ints]:
+        """Return which entries samples are of, and how many entries before these were of broken cases.
+
+        Parameters
+        ----------
+        numbers : (B,) int64
+        broken : collection of int
+
+        Returns
+        -------
+        entries, attempts : (B,) int64
 
         Raises
         ------
         VolumeError
             If every case is broken.
         """
-        epoch, place = divmod(number, self.epoch_length)
-        entry, attempt = int(self._permutation(epoch)[place // self._repeats]), 0
+        epochs, places = np.divmod(numbers, self.epoch_length)
+        entries = np.empty_like(numbers)
+        for epoch in set(epochs.tolist()):
+            own = epochs == epoch
+            entries[own] = self._permutation(epoch)[places[own] // self._repeats]
+        attempts = np.zeros_like(entries)
+        if broken:
+            self._redraw(numbers, broken, entries, attempts)
+        return entries, attempts
+
+    def _redraw(self, numbers: Ints, broken: Collection[int], entries: Ints, attempts: Ints) -> None:
+        """Draw entries of broken cases again, until they are of others."""
         if len(broken) >= len(self._visited) and self._visited.issubset(broken):
             raise VolumeError(self._root, f"none of its {self._cases} cases can be read")
-        while self.owners[entry] in broken:
-            attempt += 1
-            words = rng.draw_words(self._seed, [number], rng.Purpose.REDRAW, 1, attempt)
-            entry = int(rng.below(words[0, 0], len(self.owners)))
-        return entry, attempt
+        cases = np.array(list(broken), np.int64)
+        waiting = np.flatnonzero(np.isin(self.owners[entries], cases))
+        while waiting.size:
+            attempts[waiting] += 1
+            attempt = int(attempts[waiting[0]])
+            words = rng.draw_words(self._seed, numbers[waiting], rng.Purpose.REDRAW, 1, attempt)
+            entries[waiting] = rng.below(words[:, 0], len(self.owners))
+            waiting = waiting[np.isin(self.owners[entries[waiting]], cases)]
 
-    def _draw_permutation(self, epoch: int) -> npt.NDArray[np.int64]:
+    def _draw_permutation(self, epoch: int) -> Ints:
         """Return the epoch's permutation of the entries."""
-        places = np.arange(len(self.owners), dtype=np.uint64) | np.uint64(epoch) << np.uint64(32)
-        words = rng.draw_words(self._seed, places, rng.Purpose.ORDER, 1)
+        words = np.empty((len(self.owners), 2), np.uint64)
+        _draw_words(np.uint64(self._seed), np.uint64(epoch), int(rng.Purpose.ORDER), words)
         if self._run:
             return _order_in_runs(words, self.owners, self._run)
         return np.argsort(words[:, 0], kind="stable")
 
 
-def _slices_of(index: Index, slices: Slices) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+@compiled
+def _draw_words(seed: np.uint64, epoch: np.uint64, purpose: int, words: npt.NDArray[np.uint64]) -> None:
+    """Draw two words for each entry of an epoch."""
+    for place in range(words.shape[0]):
+        words[place, 0], words[place, 1] = draw_pair(seed, np.uint64(place) | epoch << _HALF, 0, purpose)
+
+
+def _slices_of(index: Index, slices: Slices) -> tuple[Ints, Ints]:
     """Return for each slice of an index its case and its number there.
 
     Raises
@@ -96,7 +132,7 @@ def _slices_of(index: Index, slices: Slices) -> tuple[npt.NDArray[np.int64], npt
     return owners, np.concatenate(numbers)
 
 
-def _order_in_runs(words: npt.NDArray[np.uint64], owners: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int64]:
+def _order_in_runs(words: npt.NDArray[np.uint64], owners: Ints, length: int) -> Ints:
     """Draw a permutation in which neighbours are of one case, `length` in a row or as many as are left of it.
 
     Parameters

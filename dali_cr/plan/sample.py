@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.index.cases import Index
 from dali_cr.volume.geometry import Triple
 
 Numbers = tuple[float, float, float]
@@ -27,12 +25,15 @@ class View:
     flips : (3,) bool
         Which of the crop's axes are flipped after cropping.
     swaps : (T, 3, 3) int32
-        In the crop, after the flips.
+        In the crop, after the flips; none where it is masked.
+    mask : (M, 2, 3) int32
+        Origin and size of each masked block, likewise; none where patches are swapped.
     """
 
     origin: Triple
     flips: tuple[bool, bool, bool]
     swaps: npt.NDArray[np.int32]
+    mask: npt.NDArray[np.int32] = field(default_factory=lambda: np.empty((0, 2, 3), np.int32), kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,28 +110,10 @@ class SamplePlan:
         """The first view's."""
         return self.views[0].swaps
 
-
-class Planner(Protocol):
-    """Plans samples of one index by one recipe from one seed.
-
-    Attributes
-    ----------
-    index : Index
-        Whose cases the plans name.
-    recipe : Restoration or Views
-    seed : int
-    """
-
-    index: Index
-    recipe: Any
-    seed: int
-
     @property
-    def epoch_length(self) -> int:
-        """Samples in an epoch."""
-
-    def draw(self, numbers: npt.ArrayLike, broken: Collection[int] = ()) -> list[SamplePlan]:
-        """Plan samples; those of broken cases are drawn again from other cases."""
+    def mask(self) -> npt.NDArray[np.int32]:
+        """The first view's."""
+        return self.views[0].mask
 
 
 def views_of(plan: SamplePlan) -> tuple[AffineView, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -11,41 +11,77 @@ import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.index.cases import Index, refuse_empty
-from dali_cr.plan.boxes import Floats, Ints, Words, compose, draw_inside, draw_second, partners, room
-from dali_cr.plan.foreground import Foreground
+from dali_cr.ops.cpu.philox import below, fill_words, unit
+from dali_cr.plan.boxes import (
+    ROUNDS,
+    Flags,
+    Floats,
+    Ints,
+    compose,
+    draw_inside,
+    draw_second,
+    find_reach,
+    partners,
+)
+from dali_cr.plan.foreground import LENGTHS, ORIGIN_WORDS, SHAPE, Foreground, Sums, draw_origin, table_of
 from dali_cr.plan.order import Order
-from dali_cr.plan.sample import AffineView, SamplePlan
-from dali_cr.plan.swaps import draw_batch
+from dali_cr.plan.plans import Sampler, ViewPlans
+from dali_cr.plan.swaps import SwapSampler
 from dali_cr.plan.window import shape_at
 from dali_cr.recipe.checks import AXES
-from dali_cr.recipe.swap import Swap
 from dali_cr.recipe.views import GLOBALS, Views
+from dali_cr.system.compiled import compiled
 
-_VIEW_BLOCKS = 8
-"""Philox blocks a view: words for its size, position, angles, factors, flips, blur, noise and gamma; see `_WORDS`."""
+Singles = npt.NDArray[np.float32]
+Words = npt.NDArray[np.uint64]
 
-_ORIGIN_BLOCKS = 3
+_ORIGIN, _VIEW = int(rng.Purpose.ORIGIN), int(rng.Purpose.VIEW)
 
-_WORDS = {
-    "size": slice(0, 1),
-    "position": slice(1, 4),
-    "angles": slice(4, 7),
-    "scales": slice(7, 10),
-    "flips": slice(10, 11),
-    "blur": slice(11, 14),
-    "noise": slice(14, 15),
-    "gamma": slice(15, 16),
-}
+WORDS = 16
+"""Of a view: size, position (3), angles (3), scales (3), flips, standard deviations of blur (3) and noise, exponent."""
+
+_POSITION, _ANGLES, _SCALES, _FLIPS, _BLUR, _NOISE, _GAMMA = 1, 4, 7, 10, 11, 14, 15
 
 
-class _Turns(NamedTuple):
-    """How the views of a batch are flipped, turned and stretched; all (B, V, 3) but for the matrices."""
+class Choices(NamedTuple):
+    """What a recipe lets be drawn.
 
-    flips: npt.NDArray[np.bool_]
+    Attributes
+    ----------
+    sizes, local_sizes : (n, 3) int64
+    seconds : (n, n) int64
+    counts : (n,) int64
+        As `partners` gives them.
+    overlap, chance : float
+        Of the second box; that the first one is near the foreground.
+    flips : (3,) bool
+    most : (3, 3) float64
+        Of the angles, stretches and the blur's standard deviations, along D, H and W.
+    noise, gamma : float
+    """
+
+    sizes: Ints
+    local_sizes: Ints
+    seconds: Ints
+    counts: Ints
+    overlap: float
+    chance: float
+    flips: Flags
+    most: Floats
+    noise: float
+    gamma: float
+
+
+class Drawn(NamedTuple):
+    """What is drawn of a batch; see `ViewPlans`. `logs` (B, V) are those of the exponents."""
+
+    origins: Ints
+    sizes: Ints
+    flips: Flags
     angles: Floats
     scales: Floats
-    matrices: Floats
-    offsets: Floats
+    intensities: Singles
+    logs: Floats
 
 
 class ViewPlanner:
@@ -71,131 +107,196 @@ class ViewPlanner:
         refuse_empty(index)
         rng.check_seed(seed)
         self.index, self.recipe, self.seed = index, recipe, seed
+        # Swaps of their own for each global view.
+        self.sampler: Sampler = SwapSampler(seed, recipe.shape, recipe.swap, GLOBALS)
         self._order, self._foreground = Order(index, seed, recipe.crops_per_volume), Foreground(index)
-        self._lengths = np.array([shape_at(case, recipe.spacing) for case in index.cases])
         self._spacing = np.array([case.volumes[0].spacing for case in index.cases], np.float64)
         self._units = self._spacing if recipe.spacing is None else np.array([recipe.spacing] * len(index), np.float64)
-        self._partners = partners(recipe.sizes, recipe.overlap)
+        lengths = np.array([shape_at(case, recipe.spacing) for case in index.cases], np.int64)
+        self._table, self._factors = table_of(index, lengths), self._spacing / self._units
+        self._shapes = (recipe.shape,) * GLOBALS + (recipe.local_shape,) * recipe.locals
+        self._choices, self._views = _choices(recipe), np.array(self._shapes, np.int64)
 
     @property
     def epoch_length(self) -> int:
         """Samples in an epoch."""
         return self._order.epoch_length
 
-    def draw(self, numbers: npt.ArrayLike, broken: Collection[int] = ()) -> list[SamplePlan]:
-        """Plan samples; as `CropPlanner.draw`."""
-        n = np.atleast_1d(np.asarray(numbers, np.int64))
-        chosen = [self._order.choose(number, broken) for number in n.tolist()]
-        views = self._draw_views(n, [case for case, _ in chosen])
-        return [
-            SamplePlan(
-                number=number, case=case, path=self.index.cases[case].volumes[0].path, attempt=attempt, views=own
-            )
-            for number, (case, attempt), own in zip(n.tolist(), chosen, views, strict=True)
-        ]
+    def plan(self, numbers: npt.ArrayLike, broken: Collection[int] = (), *, swaps: bool = True) -> ViewPlans:
+        """Plan samples; as `CropPlanner.plan`."""
+        n = np.array(numbers, np.int64, ndmin=1)
+        cases, attempts = self._order.choose(n, broken)
+        sums = self._foreground.sums(cases if self.recipe.foreground else cases[:0])
+        drawn, box = _empty(len(n), self.recipe.count), np.empty((2, 3), np.int64)
+        words = np.empty(ORIGIN_WORDS, np.uint64), np.empty((self.recipe.count, WORDS), np.uint64)
+        _draw(np.uint64(self.seed), n, cases, self._choices, self._table, self._factors, sums, *words, box, drawn)
+        # By the C library, one at a time: the results of NumPy's loops depend on the length of the array.
+        drawn.intensities[..., 4] = _each(math.exp, drawn.logs)
+        matrices, offsets, boxes = self._map(cases, drawn, box)
+        return ViewPlans(
+            index=self.index,
+            sampler=self.sampler,
+            numbers=n,
+            cases=cases,
+            attempts=attempts,
+            boxes=boxes,
+            origins=drawn.origins,
+            flips=drawn.flips,
+            swaps=self.sampler.draw(n) if swaps else None,
+            matrices=matrices,
+            offsets=offsets,
+            shapes=self._shapes,
+            sizes=drawn.sizes,
+            angles=drawn.angles,
+            scales=drawn.scales,
+            intensities=drawn.intensities,
+        )
 
-    def _draw_views(self, n: Ints, cases: list[int]) -> list[tuple[AffineView, ...]]:
-        """Draw the views of each sample."""
-        recipe = self.recipe
-        words = rng.draw_words(self.seed, n, rng.Purpose.VIEW, _VIEW_BLOCKS * recipe.count)
-        words = words.reshape(len(n), recipe.count, 2 * _VIEW_BLOCKS)
-        origins, sizes = self._draw_boxes(n, cases, words)
-        turns = self._draw_turns(cases, words, origins, sizes)
-        intensities = self._draw_intensities(words)
-        # Twice as many swaps, half of them for each global view.
-        twice = Swap(GLOBALS * recipe.swap.iterations, recipe.swap.patch)
-        swaps = draw_batch(self.seed, n, recipe.shape, twice).reshape(len(n), GLOBALS, -1, 3, 3)
-        swaps.flags.writeable = False
-        none = np.empty((0, 3, 3), np.int32)
-        shapes = [recipe.shape] * GLOBALS + [recipe.local_shape] * recipe.locals
-        fields = [array.tolist() for array in (origins, turns.flips, sizes, turns.angles, turns.scales)]
-        return [
-            tuple(
-                AffineView(
-                    origin=tuple(origin),
-                    flips=tuple(flips),
-                    swaps=swaps[i, v] if v < GLOBALS else none,
-                    size=tuple(size),
-                    shape=shapes[v],
-                    angles=tuple(angles),
-                    scales=tuple(scales),
-                    blur=tuple(numbers[:3]),
-                    noise=numbers[3],
-                    gamma=numbers[4],
-                    matrix=turns.matrices[i, v],
-                    offset=turns.offsets[i, v],
-                )
-                for v, (origin, flips, size, angles, scales, numbers) in enumerate(zip(*rows, strict=True))
-            )
-            for i, rows in enumerate(zip(*fields, intensities, strict=True))
-        ]
-
-    def _draw_boxes(self, n: Ints, cases: list[int], words: Words) -> tuple[Ints, Ints]:
-        """Draw the box of each view: origins and sizes (B, V, 3), in voxels of the recipe's spacing."""
-        table, counts = self._partners
-        globals_, locals_ = np.array(self.recipe.sizes), np.array(self.recipe.local_sizes)
-        lengths = self._lengths[cases]
-        sizes = np.empty((*words.shape[:2], 3), np.int64)
-        origins = np.empty_like(sizes)
-        which = rng.below(words[:, 0, 0], len(globals_))
-        sizes[:, 0] = globals_[which]
-        origins[:, 0] = self._draw_first(n, cases, sizes[:, 0])
-        sizes[:, 1] = globals_[table[which, rng.below(words[:, 1, 0], counts[which])]]
-        first = origins[:, 0], sizes[:, 0]
-        origins[:, 1] = draw_second(self.seed, n, first, sizes[:, 1], lengths, self.recipe.overlap)
-        low = origins[:, :GLOBALS].min(1)[:, None]
-        high = (origins + sizes)[:, :GLOBALS].max(1)[:, None]
-        inner = words[:, GLOBALS:]
-        sizes[:, GLOBALS:] = locals_[rng.below(inner[..., 0], len(locals_))]
-        position = inner[..., _WORDS["position"]]
-        origins[:, GLOBALS:] = draw_inside(position, sizes[:, GLOBALS:], low, high, lengths[:, None])
-        return origins, sizes
-
-    def _draw_first(self, n: Ints, cases: list[int], sizes: Ints) -> Ints:
-        """Draw the first box of each sample: its centre from the foreground, or its origin uniformly."""
-        words = rng.draw_words(self.seed, n, rng.Purpose.ORIGIN, _ORIGIN_BLOCKS)
-        first, last = room(sizes, self._lengths[cases])
-        origins = first + rng.below(words[:, 2:5], last - first + 1)
-        inner = np.flatnonzero(rng.unit(words[:, 0]) < self.recipe.foreground)
-        if inner.size:
-            own = np.array(cases, np.int64)[inner]
-            voxels = self._foreground.draw(own, words[inner, 1:5])
-            centres = np.floor((voxels + 0.5) * (self._spacing[own] / self._units[own])).astype(np.int64)
-            origins[inner] = np.clip(centres - sizes[inner] // 2, first[inner], last[inner])
-        return np.asarray(origins)
-
-    def _draw_turns(self, cases: list[int], words: Words, origins: Ints, sizes: Ints) -> _Turns:
-        """Draw how each view is flipped, turned and stretched."""
-        recipe = self.recipe
-        bits = words[..., _WORDS["flips"]] >> np.array([61, 62, 63], np.uint64) & np.uint64(1)
-        flips = bits.astype(bool) & np.array([axis in recipe.flips for axis in AXES])
-        turned, stretched = (np.array(axes) for axes in ((1, 0, 0), (0, 1, 1))) if recipe.flat else (1, 1)
-        angles = recipe.degrees * _around_zero(words[..., _WORDS["angles"]]) * turned
-        scales = 1 + recipe.scale * _around_zero(words[..., _WORDS["scales"]]) * stretched
-        spacing, units = self._spacing[cases][:, None], self._units[cases][:, None]
-        matrices, offsets = np.empty((*sizes.shape, 3)), np.empty(sizes.shape)
-        for part, shape in ((slice(GLOBALS), recipe.shape), (slice(GLOBALS, None), recipe.local_shape)):
-            centres = origins[:, part] + (sizes[:, part] - 1) / 2
-            if recipe.spacing is not None:
-                centres = (centres + 0.5) * (units / spacing) - 0.5
-            steps = sizes[:, part] / np.array(shape) / scales[:, part] * np.where(flips[:, part], -1.0, 1.0)
-            radians = angles[:, part] * (math.pi / 180)
-            matrices[:, part], offsets[:, part] = compose(centres, steps, radians, units, spacing, shape)
-        for array in (matrices, offsets):
+    def _map(self, cases: Ints, drawn: Drawn, box: Ints) -> tuple[Floats, Floats, Ints]:
+        """Return the maps of views and the boxes of their volumes that samples are made from."""
+        radians = drawn.angles * (math.pi / 180)
+        cosines, sines = _each(math.cos, radians), _each(math.sin, radians)
+        out = np.empty((*radians.shape, 3)), np.empty(radians.shape), np.empty((len(cases), 2, 3), np.int64)
+        _map(cases, drawn, cosines, sines, self._views, self._table, self._units, self._spacing, box, out)
+        for array in out[:2]:
             array.flags.writeable = False
-        return _Turns(flips, angles, scales, matrices, offsets)
-
-    def _draw_intensities(self, words: Words) -> list[list[list[float]]]:
-        """Draw for each view three deviations of the blur, that of the noise, and the exponent, all of float32."""
-        recipe = self.recipe
-        blur = recipe.blur * rng.unit(words[..., _WORDS["blur"]]) * (np.array((0, 1, 1)) if recipe.flat else 1)
-        noise = recipe.noise * rng.unit(words[..., _WORDS["noise"]])
-        logs = recipe.gamma * _around_zero(words[..., _WORDS["gamma"]])
-        exponents = np.array([math.exp(value) for value in logs.ravel().tolist()]).reshape(logs.shape)
-        drawn: list[list[list[float]]] = np.concatenate([blur, noise, exponents], axis=-1).astype(np.float32).tolist()
-        return drawn
+        return out
 
 
-def _around_zero(words: Words) -> Floats:
-    """Map words to floats uniform over [-1, 1)."""
-    return 2 * rng.unit(words) - 1
+def _choices(recipe: Views) -> Choices:
+    """Return what a recipe lets be drawn; views of one slice are turned, stretched and blurred within it alone."""
+    seconds, counts = partners(recipe.sizes, recipe.overlap)
+    within = 0.0 if recipe.flat else 1.0
+    return Choices(
+        sizes=np.array(recipe.sizes, np.int64),
+        local_sizes=np.array(recipe.local_sizes, np.int64),
+        seconds=seconds,
+        counts=counts,
+        overlap=float(recipe.overlap),
+        chance=float(recipe.foreground),
+        flips=np.array([axis in recipe.flips for axis in AXES]),
+        most=np.array(
+            (
+                (recipe.degrees, recipe.degrees * within, recipe.degrees * within),
+                (recipe.scale * within, recipe.scale, recipe.scale),
+                (recipe.blur * within, recipe.blur, recipe.blur),
+            ),
+            np.float64,
+        ),
+        noise=float(recipe.noise),
+        gamma=float(recipe.gamma),
+    )
+
+
+def _empty(count: int, views: int) -> Drawn:
+    """Return memory for a batch."""
+    return Drawn(
+        np.empty((count, views, 3), np.int64),
+        np.empty((count, views, 3), np.int64),
+        np.empty((count, views, 3), np.bool_),
+        np.empty((count, views, 3)),
+        np.empty((count, views, 3)),
+        np.empty((count, views, 5), np.float32),
+        np.empty((count, views)),
+    )
+
+
+def _each(function: Callable[[float], float], values: Floats) -> Floats:
+    """Apply a function to each number of an array."""
+    return np.array([function(value) for value in values.ravel().tolist()]).reshape(values.shape)
+
+
+@compiled
+def _draw(
+    seed: np.uint64,
+    numbers: Ints,
+    cases: Ints,
+    choices: Choices,
+    table: Ints,
+    factors: Floats,
+    sums: Sums,
+    words: Words,
+    views: Words,
+    box: Ints,
+    out: Drawn,
+) -> None:
+    """Draw the views of a batch into `out`: the first box near the foreground, the second so that they overlap."""
+    for i in range(numbers.size):
+        number, origins, sizes = np.uint64(numbers[i]), out.origins[i], out.sizes[i]
+        case, first = table[cases[i]], sums.starts[cases[i]]
+        fill_words(seed, number, 0, _ORIGIN, words)
+        for view in range(len(views)):
+            fill_words(seed, number, WORDS // 2 * view, _VIEW, views[view])
+        one = below(views[0, 0], len(choices.sizes))
+        two = choices.seconds[one, below(views[1, 0], choices.counts[one])]
+        for axis in range(3):
+            sizes[0, axis], sizes[1, axis] = choices.sizes[one, axis], choices.sizes[two, axis]
+        draw_origin(words, case, factors[cases[i]], sizes[0], choices.chance, -1, sums.values, first, origins[0])
+        draw_second(seed, number, origins, sizes, case[LENGTHS], choices.overlap, ROUNDS, box)
+        for view in range(len(views)):
+            if view >= GLOBALS:
+                _draw_local(views[view], view, choices.local_sizes, case[LENGTHS], origins, sizes)
+            flips, angles, scales = out.flips[i, view], out.angles[i, view], out.scales[i, view]
+            _draw_turn(views[view], choices.flips, choices.most, flips, angles, scales, out.intensities[i, view])
+            out.intensities[i, view, 3] = choices.noise * unit(views[view, _NOISE])
+            out.logs[i, view] = choices.gamma * (2 * unit(views[view, _GAMMA]) - 1)
+
+
+@compiled
+def _draw_local(words: Words, view: int, choices: Ints, lengths: Ints, origins: Ints, sizes: Ints) -> None:
+    """Draw the box of a local view within the smallest one that holds the global ones."""
+    which = below(words[0], len(choices))
+    for axis in range(3):
+        low = min(origins[0, axis], origins[1, axis])
+        high = max(origins[0, axis] + sizes[0, axis], origins[1, axis] + sizes[1, axis])
+        sizes[view, axis] = choices[which, axis]
+        origins[view, axis] = draw_inside(words[_POSITION + axis], choices[which, axis], low, high, lengths[axis])
+
+
+@compiled
+def _draw_turn(
+    words: Words, allowed: Flags, most: Floats, flips: Flags, angles: Floats, scales: Floats, blur: Singles
+) -> None:
+    """Draw how a view is flipped, turned, stretched and blurred along each axis."""
+    for axis in range(3):
+        flips[axis] = allowed[axis] and words[_FLIPS] >> np.uint64(61 + axis) & np.uint64(1)
+        angles[axis] = most[0, axis] * (2 * unit(words[_ANGLES + axis]) - 1)
+        scales[axis] = 1 + most[1, axis] * (2 * unit(words[_SCALES + axis]) - 1)
+        blur[axis] = most[2, axis] * unit(words[_BLUR + axis])
+
+
+@compiled
+def _map(
+    cases: Ints,
+    drawn: Drawn,
+    cosines: Floats,
+    sines: Floats,
+    shapes: Ints,
+    table: Ints,
+    units: Floats,
+    spacing: Floats,
+    box: Ints,
+    out: tuple[Floats, Floats, Ints],
+) -> None:
+    """Write the maps of a batch's views, and the boxes that its samples are made from."""
+    matrices, offsets, boxes = out
+    for i in range(cases.size):
+        case = cases[i]
+        for view in range(len(shapes)):
+            compose(
+                drawn.origins[i, view],
+                drawn.sizes[i, view],
+                drawn.flips[i, view],
+                drawn.scales[i, view],
+                cosines[i, view],
+                sines[i, view],
+                units[case],
+                spacing[case],
+                shapes[view],
+                matrices[i, view],
+                offsets[i, view],
+            )
+            find_reach(matrices[i, view], offsets[i, view], shapes[view], table[case, SHAPE], box)
+            for axis in range(3):
+                boxes[i, 0, axis] = min(box[0, axis], boxes[i, 0, axis]) if view else box[0, axis]
+                boxes[i, 1, axis] = max(box[1, axis], boxes[i, 1, axis]) if view else box[1, axis]

@@ -8,10 +8,9 @@ from typing import Any
 import numpy.typing as npt
 
 from dali_cr.index.volumes import Case
-from dali_cr.plan import boxes as view_draw
-from dali_cr.plan.sample import SamplePlan, View, views_of
+from dali_cr.plan.sample import View
 from dali_cr.volume.geometry import Triple
-from dali_cr.volume.grid import Spacing, crop_map, resampled_shape
+from dali_cr.volume.grid import Spacing, resampled_shape
 
 
 def shape_at(case: Case, spacing: Spacing | None) -> Triple:
@@ -32,14 +31,6 @@ def box(view: View, crop: Triple, shape: Triple) -> tuple[Triple, Triple]:
     """Return the canonical box [start, stop) of the volume that a crop covers."""
     (d, h, w), (cd, ch, cw), (ld, lh, lw) = view.origin, crop, shape
     return (max(0, d), max(0, h), max(0, w)), (min(ld, d + cd), min(lh, h + ch), min(lw, w + cw))
-
-
-def reach(view: View, crop: Triple, shape: Triple, resampled: Triple) -> tuple[Triple, Triple]:
-    """Return the canonical box [start, stop) of the volume that a crop of its resampled grid is made from."""
-    if resampled == shape:
-        return box(view, crop, shape)
-    matrix, offset = crop_map(view.origin, view.flips, crop, shape, resampled)
-    return view_draw.reach(matrix, offset, crop, shape)
 
 
 def around(boxes: Iterable[tuple[Triple, Triple]]) -> tuple[Triple, Triple]:
@@ -68,6 +59,7 @@ def flip(raw: npt.NDArray[Any], view: View) -> npt.NDArray[Any]:
     return raw[tuple(slice(None, None, -1 if flipped else 1) for flipped in view.flips)]
 
 
-def reach_of(plan: SamplePlan, shape: Triple) -> tuple[Triple, Triple]:
-    """Return the canonical box [start, stop) of a volume that the views of a sample are made from."""
-    return around([view_draw.reach(view.matrix, view.offset, view.shape, shape) for view in views_of(plan)])
+def as_box(pair: npt.NDArray[Any]) -> tuple[Triple, Triple]:
+    """Return start and stop (2, 3) as two triples."""
+    (a, b, c), (d, e, f) = pair.tolist()
+    return (a, b, c), (d, e, f)

@@ -1,4 +1,4 @@
-"""The voxels of a box of a case, channel by channel, read through the caches."""
+"""The voxels of a box of a case, channel by channel: of brick stores, and of other files through the caches."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from dali_cr.index.volumes import Case, Volume
 from dali_cr.read.cache import Cache
+from dali_cr.read.packed import view_box
 from dali_cr.volume.geometry import Triple
 
 
@@ -22,7 +23,7 @@ def read_boxes(
     Parameters
     ----------
     cache : Cache
-        What files are read through.
+        What files are read through that are no brick stores.
     root : Path
         The index's.
     case : Case
@@ -46,6 +47,10 @@ def read_boxes(
     wanted = [(c, volume) for c, volume in enumerate(case.volumes) if channels is None or c in channels]
     for _, group in groupby(wanted, key=lambda item: item[1].data):
         members = list(group)
+        if members[0][1].packed:
+            for channel, volume in members:
+                yield channel, volume, view_box(volume, root, start, stop)
+            continue
         upto = max(volume.geometry.end(volume.frame, start, stop) for _, volume in members)
         content = cache.read(root, members[0][1], upto)
         for channel, volume in members:

@@ -108,7 +108,7 @@ class Cache:
         """
         size, data, above = file_bytes(volume), None, list[Level]()
         for level in self.levels:
-            data = level.get(volume.sha256, size)
+            data = level.get(volume.cache_key, size)
             if data is not None:
                 break
             above.append(level)
@@ -118,7 +118,7 @@ class Cache:
             data = reader.read_data(root / volume.data, size if whole else upto, **known)
         if len(data) == size:
             for level in above:
-                level.put(volume.sha256, data)
+                level.put(volume.cache_key, data)
         return data
 
     def report(self) -> dict[str, dict[str, float]]:
@@ -157,7 +157,7 @@ def open_cache(descriptions: Sequence[str], index: Index) -> Cache:
 
 def _open_host(index: Index, budget: float) -> Level:
     """Open the node's host level for an index, after removing those that killed processes left."""
-    sizes = {volume.sha256: file_bytes(volume) for case in index.cases for volume in case.volumes}
+    sizes = {volume.cache_key: file_bytes(volume) for case in index.cases for volume in case.volumes}
     prefix = f"dali_cr-{os.getuid()}-"
     own = SHARED_MEMORY / f"{prefix}{hashlib.sha256(str(sorted(sizes)).encode()).hexdigest()[:16]}"
     for folder in SHARED_MEMORY.glob(f"{prefix}*"):

@@ -7,25 +7,29 @@ was queued: batches are planned long before they run. Like every level it fills 
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from dali_cr.index.cases import Index
-from dali_cr.index.volumes import Volume
 from dali_cr.ops import launch
 from dali_cr.volume.geometry import Geometry
 
-Key = tuple[str, int]
-
 _ALIGNMENT = 16
+_NOWHERE = -1
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A copy into the arena: `size` bytes from byte `start` of row `row` of the batch's raw bytes, to `offset`."""
+    """A copy into the arena: `size` bytes from byte `start` of row `row` of the batch's raw bytes, to `offset`.
 
-    key: Key
+    `volume` is the number that the arena knows the volume by.
+    """
+
+    volume: int
     row: int
     start: int
     offset: int
@@ -56,14 +60,20 @@ class Arena:
     name = "gpu"
 
     def __init__(self, budget: float, index: Index) -> None:
-        needed = {key_of(v): frame_bytes(v.geometry) for case in index.cases for v in case.volumes}
+        numbers: dict[tuple[str, int], int] = {}
+        sizes: list[int] = []
+        for volume in (volume for case in index.cases for volume in case.volumes):
+            # Of the same content in two files one copy is kept.
+            if numbers.setdefault((volume.cache_key, volume.frame), len(sizes)) == len(sizes):
+                sizes.append(frame_bytes(volume.geometry))
+        rows = [[numbers[volume.cache_key, volume.frame] for volume in case.volumes] for case in index.cases]
         self.budget = budget
-        self._size = int(min(budget, sum(needed.values())))
-        self._offsets: dict[Key, int] = {}
+        self._volumes, self._sizes = np.array(rows, np.int64).reshape(len(index), -1), sizes
+        self._size = int(min(budget, sum(sizes)))
+        self._offsets = np.full(len(sizes), _NOWHERE, np.int64)
+        self._there = np.zeros(len(sizes), np.bool_)
         self._free: list[tuple[int, int]] = []
         self._end = 0
-        self._published: set[Key] = set()
-        self._pending: deque[list[Upload]] = deque()
         self._lock = threading.Lock()
         self._memory: Any = None
         self.hits = self.misses = 0
@@ -78,58 +88,60 @@ class Arena:
         """(bytes,) uint8 array on the GPU."""
         return self._memory
 
-    def locate(self, volume: Volume) -> int | None:
-        """Return the byte at which a volume lies, or None if it is not there yet."""
-        key = key_of(volume)
+    def locate(self, cases: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the bytes (B, C) at which the volumes of cases lie, -1 where they are not there yet."""
+        volumes = self._volumes[cases]
         with self._lock:
-            found = self._offsets[key] if key in self._published else None
-            self.hits, self.misses = self.hits + (found is not None), self.misses + (found is None)
+            found = np.where(self._there[volumes], self._offsets[volumes], _NOWHERE)
+            hits = int((found != _NOWHERE).sum())
+            self.hits, self.misses = self.hits + hits, self.misses + found.size - hits
         return found
 
-    def reserve(self, volume: Volume) -> int | None:
-        """Set a place aside for a volume; None without room, or where another batch is bringing it."""
-        key, size = key_of(volume), frame_bytes(volume.geometry)
+    def reserve(self, case: int, channel: int) -> tuple[int, int] | None:
+        """Set a slot aside for a volume.
+
+        Returns
+        -------
+        slot : its number and its byte in the arena, or None
+            None without room, or where another batch is bringing the volume.
+        """
+        number = int(self._volumes[case, channel])
+        size = self._sizes[number]
         with self._lock:
-            if key in self._offsets:
+            if self._offsets[number] != _NOWHERE:
                 return None
             again = next((slot for slot in self._free if slot[1] == size), None)
             if again:
                 self._free.remove(again)
-                self._offsets[key] = again[0]
+                self._offsets[number] = again[0]
             elif self._end + size <= self._size:
-                self._offsets[key] = self._end
+                self._offsets[number] = self._end
                 self._end += size
-            return self._offsets.get(key)
+            else:
+                return None
+            return number, int(self._offsets[number])
 
-    def release(self, volumes: list[Volume]) -> None:
-        """Give places back whose batch was not made."""
+    def release(self, uploads: Iterable[Upload]) -> None:
+        """Give slots back whose batch was not made."""
         with self._lock:
-            for volume in volumes:
-                self._free.append((self._offsets.pop(key_of(volume)), frame_bytes(volume.geometry)))
+            for upload in uploads:
+                self._free.append((upload.offset, self._sizes[upload.volume]))
+                self._offsets[upload.volume] = _NOWHERE
 
-    def announce(self, uploads: list[Upload]) -> None:
-        """Say what the next batch brings; once a batch, in their order."""
-        self._pending.append(uploads)
-
-    def upload(self, raw: Any) -> None:
+    def upload(self, raw: Any, uploads: Iterable[Upload]) -> None:
         """Queue the copies of the batch that runs now, and publish them.
 
         Parameters
         ----------
         raw : (B, bytes) uint8 array on the GPU
+        uploads : iterable of Upload
         """
-        uploads = self._pending.popleft()
         for u in uploads:
             self._memory[u.offset : u.offset + u.size] = raw[u.row, u.start : u.start + u.size]
         with self._lock:
-            self._published.update(u.key for u in uploads)
+            self._there[[u.volume for u in uploads]] = True
 
     def report(self) -> dict[str, float]:
         """Return bytes, budget, hits and misses."""
         with self._lock:
             return {"bytes": self._end, "budget": self.budget, "hits": self.hits, "misses": self.misses}
-
-
-def key_of(volume: Volume) -> Key:
-    """Return what a volume's voxels are known by."""
-    return volume.sha256, volume.frame

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.ops.decode import Affine, decode_channel
+from dali_cr.ops.decode import decode_channel
 from dali_cr.ops.gather import gather_box
+from dali_cr.ops.record import Affine
 from dali_cr.recipe.checks import check_spacing
 from dali_cr.volume import reader
 from dali_cr.volume.geometry import Geometry, Triple
@@ -17,12 +18,12 @@ from dali_cr.volume.grid import Spacing, crop_map, resampled_shape
 
 
 def read_volume(path: str | os.PathLike[str], spacing: Spacing | None = None) -> npt.NDArray[np.float32]:
-    """Read a NIfTI file, or an image, as canonical float32.
+    """Read a NIfTI file, a brick store or an image as canonical float32.
 
     Parameters
     ----------
     path : path
-        .nii, .nii.gz, or the .hdr of a pair; .png, .jpg.
+        .nii, .nii.gz, or the .hdr of a pair; .ozx; .png, .jpg.
     spacing : (3,) float, optional
         Resample to voxels of so many mm along (D, H, W), as `Restoration` does; NaN and Inf spread to neighbours then.
 

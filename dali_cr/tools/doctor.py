@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 import dali_cr
 from dali_cr.extras import GPU_HINT, TRAIN_HINT
-from dali_cr.ops.compiled import cache_folder
 from dali_cr.system.account import user_name
+from dali_cr.system.compiled import cache_folder
 from dali_cr.system.memory import physical_memory, usable_memory
 
 State = Literal["ok", "missing", "wrong"]

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops.decode import decode_channel
-from dali_cr.pipeline.multiview import ViewPairSource
+from dali_cr.pipeline.cpu import FinishedSource
+from dali_cr.pipeline.multiview import MultiView
 from dali_cr.plan.sample import AffineView, SamplePlan, views_of
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.views import ViewPlanner
@@ -111,13 +112,14 @@ def outline(view: AffineView, place: int) -> npt.NDArray[np.float64]:
 
 def make_row(planner: ViewPlanner, number: int) -> ViewRow:
     """Make a sample as a loader on the CPU does, and cut it through the middle."""
-    source = ViewPairSource(planner, Stream(batch_size=1, start=number), threads=1, lookahead=0)
+    source = FinishedSource(MultiView(planner), Stream(batch_size=1, start=number), threads=1, lookahead=0)
     try:
-        view, target, local, _ = (array[0] for array in source.batch(0))
-        plan = planner.draw(number)[0]
+        arrays = source.batch(0)
+        view, target, local = (arrays[name][0] for name in source.samples.names)
+        plan = planner.plan(number)[0]
         views = views_of(plan)
         middle = views[0].matrix @ ((np.array(views[0].shape) - 1) / 2) + views[0].offset
-        shape = source.case_of(plan).shape
+        shape = source.planner.index.cases[plan.case].shape
         place = int(np.clip(np.rint(middle[0]), 0, shape[0] - 1))
         slice_ = _read_slice(source, plan, place)
     finally:
@@ -133,9 +135,9 @@ def make_row(planner: ViewPlanner, number: int) -> ViewRow:
     return ViewRow(plan, place, pictures, volume.orientation != ORIENTATION)
 
 
-def _read_slice(source: ViewPairSource, plan: SamplePlan, place: int) -> npt.NDArray[np.float32]:
+def _read_slice(source: FinishedSource, plan: SamplePlan, place: int) -> npt.NDArray[np.float32]:
     """Read one slice of the first channel's volume, normalised."""
-    case: Any = source.case_of(plan)
+    case: Any = source.planner.index.cases[plan.case]
     _, height, width = case.shape
     out = np.empty((1, height, width), np.float32)
     root = source.planner.index.root

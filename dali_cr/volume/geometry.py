@@ -156,6 +156,11 @@ class Geometry:
             affine.append((*(sign * value for sign, value in zip(signs, row, strict=False)), origin))
         return replace(self, base=base, strides=(d, h, w), affine=tuple(affine))
 
+    def in_file_order(self) -> Geometry:
+        """Return the geometry of one frame of the same voxels, alone in memory, along the file's own axes."""
+        base, strides = strides_along(self.orientation, self.shape)
+        return replace(self, data_offset=0, base=base, strides=strides, frames=1)
+
     def end(self, frame: int, start: Triple, stop: Triple) -> int:
         """Return how many bytes of the data file must be read to have the box [start, stop) of a frame."""
         last = self.base + sum(s * (b - 1 if s > 0 else a) for s, a, b in zip(self.strides, start, stop, strict=True))
@@ -181,6 +186,55 @@ class Geometry:
         shape = tuple(b - a for a, b in zip(start, stop, strict=True))
         strides = tuple(s * dtype.itemsize for s in self.strides)
         return np.ndarray(shape, dtype, data.data, self.data_offset + first * dtype.itemsize, strides)
+
+
+def strides_along(orientation: str, shape: Triple) -> tuple[int, Triple]:
+    """Return where canonical voxels lie in a frame whose axes run as a file's do.
+
+    Parameters
+    ----------
+    orientation : str
+        The file's axes, the fastest first: "LPS" for instance, or "XYZ".
+    shape : (3,) int
+        Canonical (D, H, W).
+
+    Returns
+    -------
+    base : int
+        Element of canonical voxel (0, 0, 0).
+    strides : (3,) int
+        Signed steps in elements along canonical (D, H, W).
+
+    Examples
+    --------
+    >>> strides_along("RAS", (4, 3, 2)), strides_along("SRP", (4, 3, 2))
+    ((0, (6, 2, 1)), (16, (1, -8, 4)))
+    """
+    base, step, strides = 0, 1, [0, 0, 0]
+    for letter in orientation:
+        axis = next(axis for axis, letters in enumerate(("SIZ", "APY", "RLX")) if letter in letters)
+        backwards = letter in "LPI"
+        strides[axis] = -step if backwards else step
+        base += step * (shape[axis] - 1) * backwards
+        step *= shape[axis]
+    return base, (strides[0], strides[1], strides[2])
+
+
+def voxel_sizes(affine: npt.ArrayLike) -> tuple[float, float, float]:
+    """Return the voxel size in mm along (D, H, W) of an affine from (x, y, z), rounded to six decimals or digits.
+
+    Parameters
+    ----------
+    affine : (4, 4) float
+
+    Examples
+    --------
+    >>> voxel_sizes(np.diag([0.5, 1.0, 2.0, 1.0]))
+    (2.0, 1.0, 0.5)
+    """
+    norms = np.linalg.norm(np.asarray(affine, np.float64)[:3, :3], axis=0)[::-1]
+    d, h, w = (round(n, 6) if n >= 0.1 else float(f"{n:.6g}") for n in norms.tolist())
+    return d, h, w
 
 
 def _in_order(triple: tuple[Number, Number, Number], order: Triple) -> tuple[Number, Number, Number]:

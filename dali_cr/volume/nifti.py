@@ -15,7 +15,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from dali_cr.volume.geometry import DTYPES, Geometry, Triple, VolumeError
+from dali_cr.volume.geometry import DTYPES, Geometry, Triple, VolumeError, strides_along, voxel_sizes
 
 _REFUSED = {1: "1-bit", 32: "complex64", 128: "RGB", 1536: "float128", 1792: "complex128", 2048: "complex256",
             2304: "RGBA"}  # fmt: skip
@@ -90,25 +90,25 @@ def parse_header(path: Path, head: bytes) -> tuple[Geometry, Path]:
     if millimetres != 1:
         affine[:3] *= millimetres
     order, signs = _orientation(path, affine)
-    steps = np.cumprod([1, *sizes[:2]])
-    base = sum(int(steps[a]) * (sizes[a] - 1) for a in range(3) if signs[a] < 0)
     axes = [int(np.flatnonzero(order == world)[0]) for world in (2, 1, 0)]  # file axis along D, H, W
+    shape = (sizes[axes[0]], sizes[axes[1]], sizes[axes[2]])
+    orientation = "".join(nib.orientations.ornt2axcodes(np.stack([order, signs], axis=1)))
+    base, strides = strides_along(orientation, shape)
     slope, intercept = _scaling(path, header)
     canonical = _canonical_affine(affine, order, signs, sizes)
-    norms = np.linalg.norm(canonical[:3, :3], axis=0)[::-1]
     geometry = Geometry(
         dtype=dtype,
         big_endian=header.endianness == ">",
         data_offset=offset,
-        shape=(sizes[axes[0]], sizes[axes[1]], sizes[axes[2]]),
+        shape=shape,
         base=base,
-        strides=tuple(int(steps[a] * signs[a]) for a in axes),  # type: ignore[arg-type]
+        strides=strides,
         frames=frames,
         slope=slope,
         intercept=intercept,
-        spacing=tuple(round(n, 6) if n >= 0.1 else float(f"{n:.6g}") for n in norms.tolist()),  # type: ignore[arg-type]
+        spacing=voxel_sizes(canonical),
         affine=tuple(tuple(float(v) for v in row) for row in canonical),
-        orientation="".join(nib.orientations.ornt2axcodes(np.stack([order, signs], axis=1))),
+        orientation=orientation,
         unit=unit,
     )
     return geometry, data

@@ -10,11 +10,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-import stat
-import threading
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +19,14 @@ import numpy.typing as npt
 from isal import isal_zlib
 
 from dali_cr.system.memory import physical_memory, usable_memory
+from dali_cr.system.scratch import scratch
+from dali_cr.volume import nifti
+from dali_cr.volume.access import check_unchanged, fill, opened
 from dali_cr.volume.geometry import Geometry, VolumeError
 from dali_cr.volume.images import decode_image, is_image, parse_image
 from dali_cr.volume.nifti import HEADER_BYTES, parse_header
+from dali_cr.volume.packed.layout import is_store
+from dali_cr.volume.packed.store import Store
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -41,18 +42,10 @@ _HEAD_BYTES = 1 << 16
 _Inflater: Any = isal_zlib._GzipReader
 _IsalError: Any = isal_zlib.error
 
-_scratch = threading.local()
 
-
-def _buffer(name: str, size: int) -> memoryview:
-    """Return this thread's buffer `name`, at least `size` bytes long."""
-    kept: bytearray | None = getattr(_scratch, name, None)
-    if kept is None or len(kept) < size:
-        kept = None
-        setattr(_scratch, name, None)  # the old memory goes before the new comes
-        kept = bytearray(size)
-        setattr(_scratch, name, kept)
-    return memoryview(kept)[:size]
+def is_volume(path: str | os.PathLike[str]) -> bool:
+    """Whether the file's name is that of a NIfTI volume or a brick store."""
+    return nifti.is_volume(os.fspath(path)) or is_store(path)
 
 
 def is_gzip(head: bytes | memoryview) -> bool:
@@ -61,7 +54,7 @@ def is_gzip(head: bytes | memoryview) -> bool:
 
 
 def read_header(path: Path) -> tuple[Geometry, Path]:
-    """Read the header of a NIfTI file or an image.
+    """Read the header of a NIfTI file, an image or a brick store.
 
     Parameters
     ----------
@@ -80,10 +73,12 @@ def read_header(path: Path) -> tuple[Geometry, Path]:
     """
     if is_image(path):
         # More than its head: what a camera or an editor has to say may come first.
-        with _opened(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
+        with opened(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
             if not os.fstat(descriptor).st_size:
                 raise VolumeError(path, "empty file")
             return parse_image(path, file), path
+    if is_store(path):
+        return Store(path).layout.geometry, path
     return parse_header(path, read_nifti_head(path))
 
 
@@ -125,16 +120,18 @@ def read_data(path: Path, stop: int, *, size: int | None = None, mtime_ns: int |
     VolumeError
         If the file cannot be read, changed, is damaged, or holds less.
     """
-    with _opened(path) as descriptor:
+    if is_store(path):
+        return _open_store(path, stop, size, mtime_ns).read_start(stop)
+    with opened(path) as descriptor:
         status = os.fstat(descriptor)
-        _check_unchanged(path, status, size, mtime_ns)
+        check_unchanged(path, status, size, mtime_ns)
         if is_image(path):
             return _decode(path, descriptor, stop)[0]
         if not is_gzip(os.pread(descriptor, 2, 0)):
             return _map(path, descriptor, status.st_size, stop)
         check_plausible(path, stop, status.st_size)
-        packed = _buffer("packed", status.st_size)
-        _fill(path, descriptor, packed)
+        packed = scratch("packed", status.st_size)
+        fill(path, descriptor, packed)
         return _unpack(path, packed, stop)
 
 
@@ -142,6 +139,11 @@ def check_plausible(path: Path, promised: int, file_size: int) -> None:
     """Refuse a header that promises more than a packed file or this machine can hold, before memory is asked for."""
     if promised > _MAX_RATIO * file_size + HEADER_BYTES:
         raise VolumeError(path, f"its header promises {promised} bytes, more than {file_size} packed bytes can hold")
+    _check_memory(path, promised)
+
+
+def _check_memory(path: Path, promised: int) -> None:
+    """Refuse a header that promises more than this machine can hold."""
     memory = usable_memory()
     if promised > memory:
         there = "this machine has" if memory == physical_memory() else "the container has"
@@ -149,7 +151,7 @@ def check_plausible(path: Path, promised: int, file_size: int) -> None:
 
 
 def read_whole(path: Path, stop: int) -> tuple[Bytes, str]:
-    """Read a file to its end: the first `stop` bytes of its content, and the SHA-256 of the file as it lies on disk.
+    """Read a file to its end: the first `stop` bytes of its content, and its SHA-256.
 
     Parameters
     ----------
@@ -161,14 +163,19 @@ def read_whole(path: Path, stop: int) -> tuple[Bytes, str]:
     data : (stop,) uint8
         Valid until this thread reads again.
     digest : str
-        64 hexadecimal digits.
+        64 hexadecimal digits; of a brick store those of the file that it was made from.
 
     Raises
     ------
     VolumeError
-        If the file cannot be read, is damaged anywhere (the CRCs of gzip and PNG are checked), or holds less.
+        If the file cannot be read, is damaged anywhere (the checksums of gzip, PNG and brick stores are checked), or
+        holds less.
     """
-    with _opened(path) as descriptor:
+    if is_store(path):
+        store = _open_store(path, stop)
+        store.verify()
+        return store.read_start(stop), store.layout.description.original.sha256
+    with opened(path) as descriptor:
         file_size = os.fstat(descriptor).st_size
         if is_image(path):
             return _decode(path, descriptor, stop, to_end=True)
@@ -180,62 +187,25 @@ def read_whole(path: Path, stop: int) -> tuple[Bytes, str]:
             data = _map(path, descriptor, file_size, stop)
             return data, _digest(descriptor)
         check_plausible(path, stop, file_size)
-        packed = _buffer("packed", file_size)
-        _fill(path, descriptor, packed)
+        packed = scratch("packed", file_size)
+        fill(path, descriptor, packed)
         return _unpack(path, packed, stop, to_end=True), hashlib.sha256(packed).hexdigest()
 
 
 def read_head(path: Path) -> bytes:
     """Read a file's first 64 KiB, or all of a shorter one, as they lie on disk."""
-    with _opened(path) as descriptor:
+    with opened(path) as descriptor:
         return os.pread(descriptor, _HEAD_BYTES, 0)
 
 
-def read_status(path: Path) -> os.stat_result:
-    """Return what the file system knows of a regular file.
-
-    Raises
-    ------
-    VolumeError
-        If there is none: reading a pipe or a device could take for ever.
-    """
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        target = f" (it is a link to {os.readlink(path)})" if os.path.islink(path) else ""
-        raise VolumeError(path, f"cannot be opened: {error.strerror or error}{target}") from error
-    if not stat.S_ISREG(status.st_mode):
-        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-        kind = kinds.get(stat.S_IFMT(status.st_mode), "a device")
-        raise VolumeError(path, f"cannot be opened: it is {kind}, not a file")
-    return status
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    """Open a regular file and close it again; tell what goes wrong meanwhile as a VolumeError."""
-    read_status(path)
-    try:
-        # Without waiting: a pipe may have taken the file's place since.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise VolumeError(path, f"cannot be opened: {error.strerror or error}") from error
-    try:
-        yield descriptor
-    except OSError as error:
-        raise VolumeError(path, f"cannot be read: {error.strerror or error}") from error
-    except MemoryError as error:
-        raise VolumeError(path, "not enough memory to read it; take fewer threads or smaller files") from error
-    finally:
-        os.close(descriptor)
-
-
-def _check_unchanged(path: Path, status: os.stat_result, size: int | None, mtime_ns: int | None) -> None:
-    """Refuse a file that is not the one that was scanned."""
-    if size is not None and status.st_size != size:
-        raise VolumeError(path, f"changed since the scan: {size} bytes then, {status.st_size} now; scan again")
-    if mtime_ns is not None and status.st_mtime_ns != mtime_ns:
-        raise VolumeError(path, "changed since the scan: its time of change differs; scan again")
+def _open_store(path: Path, stop: int, size: int | None = None, mtime_ns: int | None = None) -> Store:
+    """Open a brick store of which at least `stop` bytes of content are wanted."""
+    store = Store(path, size, mtime_ns)
+    there = store.layout.geometry.data_bytes
+    if there < stop:
+        raise VolumeError(path, f"changed since its header was read: {stop} bytes then, {there} now")
+    _check_memory(path, stop)
+    return store
 
 
 def _map(path: Path, descriptor: int, file_size: int, stop: int) -> Bytes:
@@ -245,27 +215,17 @@ def _map(path: Path, descriptor: int, file_size: int, stop: int) -> Bytes:
     return np.frombuffer(mmap.mmap(descriptor, stop, access=mmap.ACCESS_READ), np.uint8)
 
 
-def _fill(path: Path, descriptor: int, target: memoryview) -> None:
-    """Read a file's bytes from its start until `target` is full."""
-    done = 0
-    while done < len(target):
-        got = os.preadv(descriptor, [target[done:]], done)
-        if not got:
-            raise VolumeError(path, f"ends early: {len(target)} bytes expected, {done} read")
-        done += got
-
-
 def _decode(path: Path, descriptor: int, stop: int, *, to_end: bool = False) -> tuple[Bytes, str]:
     """Decode an image as far as it is wanted, or whole; then return the file's SHA-256 too."""
     file_size = os.fstat(descriptor).st_size
-    packed = _buffer("packed", file_size)
-    _fill(path, descriptor, packed)
+    packed = scratch("packed", file_size)
+    fill(path, descriptor, packed)
 
     def memory(size: int) -> memoryview:
         if size < stop:
             raise VolumeError(path, f"changed since its header was read: {stop} bytes then, {size} now")
         check_plausible(path, size, file_size)
-        return _buffer("inflated", size)
+        return scratch("inflated", size)
 
     pixels = decode_image(path, packed, memory, None if to_end else stop)
     return np.frombuffer(pixels, np.uint8), hashlib.sha256(packed).hexdigest() if to_end else ""
@@ -273,12 +233,12 @@ def _decode(path: Path, descriptor: int, stop: int, *, to_end: bool = False) -> 
 
 def _unpack(path: Path, packed: memoryview, stop: int, *, to_end: bool = False) -> Bytes:
     """Inflate the first `stop` bytes; with `to_end`, check the rest of the stream and its CRC too."""
-    target = _buffer("inflated", stop)
+    target = scratch("inflated", stop)
     reader = _Inflater(packed)
     got = _inflate(path, reader, target)
     if got < stop:
         raise VolumeError(path, f"ends early: its header promises {stop} bytes, the stream holds {got}")
-    rest = _inflate(path, reader, _buffer("rest", _MAX_REST + 1)) if to_end else 0
+    rest = _inflate(path, reader, scratch("rest", _MAX_REST + 1)) if to_end else 0
     if rest > _MAX_REST:
         raise VolumeError(path, f"goes on after the {stop} bytes that its header promises, for more than {_MAX_REST}")
     return np.frombuffer(target, np.uint8)

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,7 +17,7 @@ from benchmarks import kernels, loader, training
 from benchmarks.contenders import numpy_loop as plain
 from benchmarks.contenders import roster
 from benchmarks.contenders.feed import Job
-from benchmarks.measure import accelerator, results, usage
+from benchmarks.measure import accelerator, process, results, usage
 from benchmarks.measure.clock import HostClock
 from benchmarks.operations import subjects
 from benchmarks.operations.subjects import Case
@@ -37,7 +38,7 @@ TINY = Workload(
     iterations=5,
     batch_size=2,
 )
-CONTENDERS = ["igzip", "igzip-needed", "ours-reader", "ours-loader", "ours-host", "ours-processes", "plain"]
+CONTENDERS = ["igzip", "igzip-needed", "ours-reader", "ours-loader", "ours-host", "plain"]
 CONTENDERS += ["torchio", "monai"]
 
 
@@ -146,7 +147,8 @@ def test_nothing_tells_where_it_lay(result_folder):
 
 def test_a_contender_that_fails_is_named(tiny, monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(roster.ROSTER, "plain", replace(roster.ROSTER["plain"], label="renamed"))
-    monkeypatch.setattr(loader, "run", lambda job: (_ for _ in ()).throw(RuntimeError(f"{job.contender}: broke")))
+    broken = lambda jobs: ((job, RuntimeError(f"{job.contender}: broke")) for job in jobs)  # noqa: E731
+    monkeypatch.setattr(loader, "run_each", broken)
     assert loader.main([*tiny, "--workers", "1", "--repeats", "1", "--only", "plain"]) == 1
     _, (row,) = rows_of(tmp_path / "out.json")
     assert row["failure"] == "plain: broke"
@@ -162,12 +164,40 @@ def test_a_loader_without_caches_is_named(monkeypatch):
 def test_every_repeat_lets_everybody_take_turns(tiny, tmp_path):
     options = loader.parse([*tiny, "--workers", "0", "1", "--repeats", "2", "--only", "igzip", "ours-loader", "plain"])
     index = find_volumes(TINY, 1, None, tmp_path)
-    jobs = loader.plan(index, TINY, options, tmp_path)
+    jobs = loader.plan(index, {}, TINY, options, tmp_path)
     turn = [("igzip", 0), ("plain", 0), ("igzip", 1), ("ours-loader", 1), ("plain", 1)]
     assert [(job.contender, job.workers) for job in jobs] == turn * 2
     assert [job.seed for job in jobs] == [0] * 5 + [1] * 5
     assert len({job.scratch for job in jobs}) == 10
     assert Job.from_json(json.loads(json.dumps(jobs[0].to_json()))) == jobs[0]
+
+
+def test_on_a_gpu_ours_share_a_process(tiny, tmp_path):
+    names = ["ours-loader", "ours-gpu", "plain"]
+    options = loader.parse([*tiny, "--device", "cuda", "--workers", "1", "2", "--repeats", "2", "--only", *names])
+    jobs = loader.plan(find_volumes(TINY, 1, None, tmp_path), {}, TINY, options, tmp_path)
+    groups = [[(job.contender, job.workers, job.seed) for job in group] for group in loader.in_processes(jobs)]
+    ours = [[("ours-loader", w, 0), ("ours-gpu", w, 0), ("ours-loader", w, 1), ("ours-gpu", w, 1)] for w in (1, 2)]
+    plain = [[("plain", w, seed)] for seed in (0, 1) for w in (1, 2)]
+    assert groups == [ours[0], plain[0], ours[1], *plain[1:]]
+
+
+def test_several_jobs_in_one_process(tmp_path):
+    """A job that fails leaves the others alone; memory, which they share, is nobody's."""
+    index = find_volumes(TINY, 2, None, tmp_path)
+    index.save(tmp_path / "index.json")
+    good = Job("ours-reader", TINY, tmp_path / "index.json", 1, (0,), 0.0, "cpu", 0, tmp_path)
+    cores = tuple(sorted(os.sched_getaffinity(0))[:1])
+    jobs = [replace(job, cores=cores) for job in (good, replace(good, index=tmp_path / "none.json"), good)]
+    found = list(process.run_each(jobs))
+    assert [job for job, _ in found] == jobs
+    assert isinstance(found[1][1], RuntimeError)
+    assert "none.json" in str(found[1][1])
+    for _, numbers in (found[0], found[2]):
+        assert numbers["pairs_per_s"] > 0
+        assert numbers["resident_bytes"] is numbers["peak_bytes"] is None
+    with pytest.raises(RuntimeError, match=r"none\.json"):
+        process.run(jobs[1])
 
 
 @pytest.mark.parametrize(("most", "wanted"), [(1, [0, 1]), (2, [0, 1, 2]), (6, [0, 1, 2, 4, 6]), (8, [0, 1, 2, 4, 8])])
@@ -258,7 +288,7 @@ def test_torchio_swap_is_no_permutation(tmp_path):
 
 def test_kernel_rows_have_numbers(result_folder):
     found, rows = rows_of(result_folder / "kernels.json")
-    assert len(rows) == 26
+    assert len(rows) == 36
     assert found["left_out"] == []
     for row in rows:
         assert row["gate"] == "passed"
@@ -272,6 +302,10 @@ def test_kernel_rows_have_numbers(result_folder):
 CASES = [
     Case("decode", ">i2", 8, 2),
     Case("decode", "<f8", 8, 1),
+    Case("decode_twice", "<f4", 8, 2),
+    Case("decode_half", "<i2", 8, 2),
+    Case("draw", "<i4", 8, 2, 10, 4),
+    Case("erase", "<f2", 8, 2, 10, 4),
     Case("swap", "<f2", 8, 2, 10, 4),
     Case("swap", "<f4", 8, 3, 10, 3),
     Case("restore", "<i2", 8, 2, 10, 4),

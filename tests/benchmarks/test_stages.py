@@ -1,5 +1,6 @@
 """Stages: each runs once a commit, whatever becomes of it is kept, and a cut run goes on."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -36,6 +37,41 @@ def test_statuses_and_going_on(tmp_path: Path) -> None:
     assert kept["stages"]["good"]["seconds"] > 0
 
 
+def test_a_group_runs_side_by_side(tmp_path: Path) -> None:
+    """Each of two stages waits for a file that the other makes."""
+    meet = "import sys, time, pathlib; pathlib.Path(sys.argv[1]).touch()\n"
+    meet += "while not pathlib.Path(sys.argv[2]).exists(): time.sleep(0.01)"
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    stages = [
+        Stage("first", ("python", "-c", meet, one, two), 60, group="both"),
+        Stage("second", ("python", "-c", meet, two, one), 60, group="both"),
+    ]
+    found = run_stages("gpu-try", stages, tmp_path)["stages"]
+    assert {stage["status"] for stage in found.values()} == {"passed"}
+
+
+def test_what_does_not_fit_in_the_budget_is_named(tmp_path: Path) -> None:
+    stages = [
+        Stage("large", python("raise SystemExit('never begun')"), needs=1000),
+        Stage("small", python("pass"), needs=1),
+        Stage("endless", python("import time; time.sleep(600)")),
+        Stage("late", python("raise SystemExit('never begun')")),
+    ]
+    found = run_stages("gpu-try", stages, tmp_path, budget=2)["stages"]
+    statuses = {"large": "not run", "small": "passed", "endless": "over time", "late": "not run"}
+    assert {name: stage["status"] for name, stage in found.items()} == statuses
+    assert found["large"]["output"] == "needs about 1000 s, of the budget 2 s are left"
+
+
+def test_a_stage_is_ended_with_what_it_started(tmp_path: Path) -> None:
+    text = "import subprocess, sys\nprint(subprocess.Popen(['sleep', '600']).pid, flush=True)\ninput()"
+    command = ("python", "-c", f"import time\n{text.replace('input()', 'time.sleep(600)')}")
+    found = run_stages("gpu-try", [Stage("parent", command, 1)], tmp_path)["stages"]["parent"]
+    assert found["status"] == "over time"
+    state = Path(f"/proc/{int(found['output'])}/stat")
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
 def test_another_commit_runs_all_again(tmp_path: Path) -> None:
     stages = [Stage("good", python(f"open({str(tmp_path / 'ran')!r}, 'a').write('x')"))]
     run_stages("gpu-try", stages, tmp_path)
@@ -54,8 +90,37 @@ def test_the_commands_of_the_stages_exist(command: str, tmp_path: Path) -> None:
         words = list(stage.command[stage.command.index("python") :])
         if words[2] in ("pytest", "tests.manual.every_kernel"):
             continue
+        if words[2].startswith("benchmarks."):
+            module = "benchmarks.breakdown" if "--breakdown" in words else words[2]
+            options = [word for word in words[3:] if word != "--breakdown"]
+            assert importlib.import_module(module).parse(options).device == "cuda"
+            continue
         asked = subprocess.run([sys.executable, *words[1:], "--help"], capture_output=True, text=True, check=False)
         assert asked.returncode == 0, asked.stderr
+
+
+def test_the_tests_for_a_gpu_are_found() -> None:
+    found = gpu.gpu_tests()
+    assert {"tests/gpu/test_pairs.py", "tests/gpu/test_views.py", "tests/package/test_golden.py"} <= set(found)
+    assert "tests/benchmarks/test_stages.py" not in found
+
+
+def test_warnings_are_errors_only_with_the_tested_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = dict(
+        line.partition(";")[0].strip().split("==")
+        for line in (gpu._ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line and ";" not in line
+    )
+    monkeypatch.setattr(gpu.metadata, "version", lambda name: wanted.get(name) or _absent(name))
+    assert gpu.other_versions() == {}
+    assert gpu.allowances() == []
+    monkeypatch.setitem(wanted, "nibabel", "1.0")
+    assert gpu.other_versions() == {"nibabel": "1.0"}
+    assert gpu.allowances()[:2] == ["-W", "ignore::DeprecationWarning"]
+
+
+def _absent(name: str) -> str:
+    raise gpu.metadata.PackageNotFoundError(name)
 
 
 def test_an_unknown_stage_is_refused(tmp_path: Path) -> None:

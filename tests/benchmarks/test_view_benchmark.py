@@ -13,11 +13,9 @@ from benchmarks.contenders.roster import ROSTER
 from benchmarks.workloads.volumes import find_volumes
 from benchmarks.workloads.workload import WORKLOADS, intensity
 from dali_cr.ops.decode import decode_channel
-from dali_cr.pipeline.multiview import ViewPairSource
 from dali_cr.plan.sample import views_of
-from dali_cr.plan.stream import Stream
-from dali_cr.plan.views import ViewPlanner
 from dali_cr.read.normalize import affine_map
+from tests.helpers.recipes import finished
 
 TINY = replace(WORKLOADS["v"], shape=(60, 80, 70), iterations=5, batch_size=2)
 
@@ -47,11 +45,10 @@ def test_torchio_cuts_the_boxes_that_we_do(tmp_path: Path) -> None:
     index = find_volumes(TINY, 1, folder=tmp_path)
     samples = Samples(index, TINY, seed=3)
     still = replace(TINY.recipe, degrees=0, scale=0, flips=())
-    planner = ViewPlanner(index, still, 3)
-    source = ViewPairSource(planner, Stream(1))
+    source = finished(index, still, 3, 1)
     for number in range(4):
-        ours = source.batch(number)[1][0]
-        for v, view in enumerate(views_of(planner.draw(number)[0])[:2]):
+        ours = source.batch(number)["target"][0]
+        for v, view in enumerate(views_of(source.planner.plan(number)[0])[:2]):
             theirs = samples._cut(0, view)[0].numpy().transpose(2, 1, 0)
             inner = (slice(1, -1),) * 3  # theirs ends at the box, ours goes on in the volume
             np.testing.assert_allclose(theirs[inner], ours[v, 0][inner], atol=1e-5)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import dali_cr
-from dali_cr.volume import reader
+from dali_cr.volume import access, reader
 from tests.helpers.volumes import write_nifti
 
 
@@ -47,7 +47,7 @@ def test_what_is_no_file(folder: Path) -> None:
 
 def test_a_pipe_that_takes_a_files_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(folder / "pipe.nii")
-    monkeypatch.setattr(reader, "read_status", lambda path: None)
+    monkeypatch.setattr(access, "read_status", lambda path: None)
     with pytest.raises(dali_cr.VolumeError, match="pipe.nii"):
         dali_cr.read_volume(folder / "pipe.nii")
 
@@ -111,7 +111,7 @@ def test_a_voxel_file_deleted_after_its_header_was_read(folder: Path, monkeypatc
 def test_a_volume_too_large_for_the_memory(folder: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     write_nifti(folder / "large.nii.gz", np.arange(990).reshape(11, 10, 9))
     large, small = 990 * 2 + 352, 210 * 2 + 352
-    really = reader._buffer
+    really = reader.scratch
 
     def limited(name: str, size: int) -> memoryview:
         if name == "inflated" and size == large:
@@ -119,7 +119,7 @@ def test_a_volume_too_large_for_the_memory(folder: Path, monkeypatch: pytest.Mon
         return really(name, size)
 
     if where == "read":
-        monkeypatch.setattr(reader, "_buffer", limited)
+        monkeypatch.setattr(reader, "scratch", limited)
     else:
         measure = dali_cr.index.values.statistics.measure  # type: ignore[attr-defined]
 

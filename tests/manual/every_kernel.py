@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,14 +15,15 @@ from typing import Any
 import numpy as np
 
 from dali_cr import Swap
-from dali_cr.ops import blur, decode, erase, gamma, gather, launch, noise, swap, zscore
-from dali_cr.ops.decode import Affine, make_record
+from dali_cr.ops import blur, decode, draw, erase, gamma, gather, launch, noise, swap, zscore
+from dali_cr.ops.record import Affine, make_gather_record, make_record
 from dali_cr.plan.swaps import draw_batch
 
 Pair = tuple[Any, np.ndarray]
 """What a kernel gave, and what it should have given."""
 
 CROP = (6, 9, 11)
+WIDE_CROP = (6, 9, 16)
 
 
 def on_device(array: np.ndarray) -> Any:
@@ -35,9 +37,10 @@ def on_host(array: Any) -> np.ndarray:
 
 
 def try_decode() -> Iterator[Pair]:
-    """All dtypes and byte orders, flipped and sticking out, in both output dtypes."""
+    """All dtypes and byte orders, flipped and sticking out, in both output dtypes, voxel by voxel and row by row."""
     rng = np.random.default_rng(0)
-    for stored in ("|u1", "|i1", "<i2", ">u2", "<u4", ">i4", "<i8", ">u8", "<f4", ">f4", "<f8", ">f8"):
+    dtypes = ("|u1", "|i1", "<i2", ">u2", "<u4", ">i4", "<i8", ">u8", "<f4", ">f4", "<f8", ">f8")
+    for crop, stored in itertools.product((CROP, WIDE_CROP), dtypes):
         volume = rng.integers(0, 100, (5, 7, 13)).astype(stored)
         row = np.zeros((1, -(-volume.nbytes // 16) * 16), np.uint8)
         row[0, : volume.nbytes] = np.frombuffer(volume.tobytes(), np.uint8)
@@ -48,15 +51,36 @@ def try_decode() -> Iterator[Pair]:
             itemsize=volume.itemsize,
             strides=(91, 13, 1),
             origin=(-1, 0, 2),
-            flips=(True, False, True),
-            crop=CROP,
+            flips=(True, False, stored[0] != ">"),
+            crop=crop,
             shape=volume.shape,
             affine=Affine(1 / 3, -0.1, -5, 25, 0.5),
         )
         for dtype in ("float32", "float16"):
-            wanted = decode.decode_volume_ref(row, record[None, None], CROP, dtype)
-            got = decode.decode_volume(on_device(row), on_device(record[None, None]), CROP, dtype, twice=True)
+            wanted = decode.decode_volume_ref(row, record[None, None], crop, dtype)
+            got = decode.decode_volume(on_device(row), on_device(record[None, None]), crop, dtype, twice=True)
             yield from ((one, wanted) for one in got)
+
+
+def try_draw() -> Iterator[Pair]:
+    """Small numbers, large ones and a placeholder's, in a roomy box and in a tight one."""
+    numbers = np.array([0, 7, 2**40 + 3, -1])
+    for shape, edges in (((64, 65, 66), ((1, 4), (2, 2), (3, 9))), ((4, 4, 9), ((2, 2), (1, 2), (9, 9)))):
+        wanted = np.empty((4, 50, 3, 3), np.int32)
+        got = on_device(wanted)
+        draw.draw_swaps_on_gpu(2**63 + 5, on_device(numbers), shape, edges, got)
+        draw.draw_swaps_ref(2**63 + 5, numbers, shape, edges, wanted)
+        yield got, wanted
+        wanted = np.empty((4, 2, 2, 3, 3), np.int32)
+        got = on_device(wanted)
+        draw.draw_disjoint_on_gpu(2**63 + 5, on_device(numbers), shape, edges, got)
+        draw.draw_disjoint_ref(2**63 + 5, numbers, shape, edges, wanted)
+        yield got, wanted
+        wanted = np.empty((4, 3, 3, 3), np.int32)
+        got = on_device(wanted)
+        draw.draw_blocks_on_gpu(2**63 + 5, on_device(numbers), shape, (2, 2, 7), got)
+        draw.draw_blocks_ref(2**63 + 5, numbers, shape, (2, 2, 7), wanted)
+        yield got, wanted
 
 
 def try_swap() -> Iterator[Pair]:
@@ -86,7 +110,7 @@ def try_gather() -> Iterator[Pair]:
     row = np.zeros((1, -(-volume.nbytes // 16) * 16), np.uint8)
     row[0, : volume.nbytes] = np.frombuffer(volume.tobytes(), np.uint8)
     records = [
-        gather.make_gather_record(
+        make_gather_record(
             dtype="int16",
             big_endian=True,
             first_byte=0,
@@ -137,7 +161,7 @@ def try_zscore() -> Iterator[Pair]:
 
 
 TRIALS: tuple[Callable[[], Iterator[Pair]], ...] = (
-    *(try_decode, try_swap, try_erase, try_gather),
+    *(try_decode, try_draw, try_swap, try_erase, try_gather),
     *(try_blur, try_add, try_gamma, try_zscore),
 )
 

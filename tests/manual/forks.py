@@ -32,7 +32,7 @@ from nvidia.dali import fn, pipeline_def
 
 import dali_cr
 from dali_cr.tools.phantom_files import write_phantoms
-from tests.pipeline.test_multiview import RECIPE as VIEWS
+from tests.helpers.recipes import VIEWS
 
 _PATIENCE = 300.0
 """Seconds until a worker is said to hang."""
@@ -94,7 +94,6 @@ def use(index: dali_cr.Index, chance: random.Random) -> None:
         device="cpu",
         prefetch=chance.randint(1, 3),
         cache=chance.choice([(), "host:1MB"]),
-        processes=chance.random() < 0.1,
     )
     batches = [batch for _, batch in zip(range(chance.randint(0, 6)), loader.stream(), strict=False)]
     ending = chance.choice(["drop", "close", "cycle", "keep", "keep tensors"])

@@ -1,34 +1,18 @@
 """Decoding: table, arithmetic, records and kernel all give the same bits."""
 
+import ctypes
+import mmap
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dali_cr.ops import decode as op
-from dali_cr.ops.decode import Affine
-from dali_cr.volume.geometry import DTYPES
+from dali_cr.ops.record import RECORD_WORDS, Affine, make_record
 from tests.cuda_on_cpu.host import ORDERS, HostCuda
-from tests.helpers.volumes import random_numbers
-
-ORDERED = [order + np.dtype(name).str[1:] for name in DTYPES for order in "<>"]
-AFFINES = [
-    Affine(),
-    Affine(0.1, -3.5, -5, 5, 0),
-    Affine(-1 / 3, 1e3, 0, 1, 0),
-    Affine(1e-40, 0, fill=-7),
-    Affine(keep=True, scale=2),
-    Affine(1e30, 0, -1e38, 1e38, 3),
-]
-SPECIAL = [np.nan, np.inf, -np.inf, -0.0, 0.0, 1e-45, -1e-40, 1.17549435e-38, 65504, 65520, 1e-7, 6e-8, 3e-8]
-
-
-def numbers(dtype: str, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
-    """Return random numbers of a dtype and byte order, with every special one that it has."""
-    values = random_numbers(np.random.default_rng(seed), shape, dtype)
-    if values.dtype.kind == "f":
-        values.ravel()[: len(SPECIAL)] = SPECIAL[: values.size]
-    return values.astype(dtype)
+from tests.helpers.decoding import AFFINES, ORDERED, aligned_rows, check_bits, numbers
 
 
 @pytest.mark.parametrize("affine", AFFINES, ids=repr)
@@ -111,7 +95,7 @@ def test_no_subnormal_comes_of_integers(scale: float, shift: float) -> None:
 def packed_batch(seed: int, samples: int, channels: int, crop: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Return raw rows and records of whole volumes stored in every dtype, order and orientation."""
     rng = np.random.default_rng(seed)
-    rows, records = [], np.zeros((samples, channels, op.RECORD_WORDS), np.int64)
+    rows, records = [], np.zeros((samples, channels, RECORD_WORDS), np.int64)
     for sample in range(samples):
         row = b""
         for channel in range(channels):
@@ -126,7 +110,7 @@ def packed_batch(seed: int, samples: int, channels: int, crop: tuple[int, int, i
                 strides[axis] = int(signs[axis] * steps[place])
                 base += int(steps[place]) * (shape[axis] - 1) if signs[axis] < 0 else 0
             origin = [int(rng.integers(-2, max(n - 1, 1))) for n in shape]
-            records[sample, channel] = op.make_record(
+            records[sample, channel] = make_record(
                 dtype=np.dtype(dtype).newbyteorder("=").name,
                 big_endian=dtype[0] == ">",
                 first_byte=len(row) + base * stored.itemsize,
@@ -172,10 +156,61 @@ def test_kernel_equals_reference(seed: int, crop: tuple[int, int, int], order: i
         target, copy = op.decode_volume(aligned(raw), records, crop, dtype, twice=True)
         alone = op.decode_volume(aligned(raw), records, crop, dtype)
     expected = op.decode_volume_ref(raw, records, crop, dtype)
-    quiet = np.isnan(expected)
     for got in (target, copy, alone):
-        np.testing.assert_array_equal(np.isnan(got), quiet)
-        assert np.where(quiet, 0, got).tobytes() == np.where(quiet, 0, expected).tobytes()
+        check_bits(got, expected)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("twice", [False, True], ids=["once", "twice"])
+def test_kernel_reads_rows_at_any_alignment(cuda_on_cpu: HostCuda, dtype: str, twice: bool) -> None:
+    raw, records = aligned_rows((3, 4, 16), ORDERED)
+    cuda_on_cpu.order = 2
+    got = op.decode_volume(aligned(raw), records, (3, 4, 16), dtype, twice=twice)
+    expected = op.decode_volume_ref(raw, records, (3, 4, 16), dtype)
+    for one in got if twice else (got,):
+        check_bits(one, expected)
+
+
+def between_pages(raw: np.ndarray, at_end: bool) -> np.ndarray:
+    """Return a copy that begins, or ends, at a page that nobody may read: a load there ends the process."""
+    libc, page = ctypes.CDLL(None, use_errno=True), mmap.PAGESIZE
+    libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    inner = -(-raw.nbytes // page) * page
+    memory = np.frombuffer(mmap.mmap(-1, inner + 2 * page), np.uint8)
+    for start in (0, page + inner):
+        assert libc.mprotect(memory.ctypes.data + start, page, 0) == 0
+    copy = memory[page + (inner - raw.nbytes if at_end else 0) :][: raw.nbytes].reshape(raw.shape)
+    copy[...] = raw
+    return copy
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@pytest.mark.skipif(sys.platform != "linux", reason="mprotect by Linux's numbers")
+@pytest.mark.parametrize("at_end", [False, True], ids=["front", "end"])
+def test_kernel_reads_nothing_outside(cuda_on_cpu: HostCuda, at_end: bool) -> None:
+    for stored in ("|u1", "<i2", ">f4", "<f8"):
+        raw, records = aligned_rows((3, 4, 16), [stored])
+        volume = numbers(stored, (3, 4, 37))
+        lead = raw.shape[1] - volume.nbytes if at_end else 0
+        raw[0, lead : lead + volume.nbytes] = np.frombuffer(volume.tobytes(), np.uint8)
+        records[..., 0] += lead - volume.itemsize
+        for dtype in ("float32", "float16"):
+            got = op.decode_volume(between_pages(raw, at_end), records, (3, 4, 16), dtype)
+            check_bits(got, op.decode_volume_ref(raw, records, (3, 4, 16), dtype))
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("crop", [(3, 17, 136), (2, 41, 131), (1, 90, 8)], ids=str)
+def test_kernel_goes_on_along_rows_and_over_them(
+    cuda_on_cpu: HostCuda, monkeypatch: pytest.MonkeyPatch, crop: tuple[int, int, int], dtype: str
+) -> None:
+    monkeypatch.setattr(op.launch, "_BLOCKS", 1)
+    shape = (3, 40, 137)
+    raw, records = aligned_rows(crop, ["<i2", ">f4"], shape)
+    records = np.ascontiguousarray(records[:, ::29])
+    check_bits(op.decode_volume(aligned(raw), records, crop, dtype), op.decode_volume_ref(raw, records, crop, dtype))
 
 
 def test_half_is_rounded_as_numpy_does(cuda_on_cpu: HostCuda) -> None:
@@ -185,7 +220,7 @@ def test_half_is_rounded_as_numpy_does(cuda_on_cpu: HostCuda) -> None:
     near = np.concatenate([every, middles, np.nextafter(middles, 0), np.nextafter(middles, np.float32(np.inf))])
     values = np.concatenate([near, -near]).astype("<f4")
     values = np.append(values, np.zeros(-values.size % 4, np.float32)).reshape(1, 1, -1)
-    record = op.make_record(
+    record = make_record(
         dtype="float32", big_endian=False, first_byte=0, itemsize=4, strides=(0, 0, 1), origin=(0, 0, 0),
         flips=(False,) * 3, crop=values.shape, shape=values.shape, affine=Affine(),
     )  # fmt: skip
@@ -202,7 +237,7 @@ def test_fill_is_what_a_record_holds() -> None:
         affine = Affine(fill=fill)
         out = np.empty((1, 1, 1), np.float16)
         out[...] = affine.fill
-        record = op.make_record(
+        record = make_record(
             dtype="uint8", big_endian=False, first_byte=0, itemsize=1, strides=(1, 1, 1), origin=(5, 5, 5),
             flips=(False,) * 3, crop=(1, 1, 1), shape=(2, 2, 2), affine=affine,
         )  # fmt: skip
@@ -211,7 +246,7 @@ def test_fill_is_what_a_record_holds() -> None:
 
 
 def test_wrapper_refuses(cuda_on_cpu: HostCuda) -> None:
-    raw, records = np.zeros((2, 32), np.uint8), np.zeros((2, 1, op.RECORD_WORDS), np.int64)
+    raw, records = np.zeros((2, 32), np.uint8), np.zeros((2, 1, RECORD_WORDS), np.int64)
     for wrong in (raw.astype(np.int8), raw[0], np.zeros((2, 64), np.uint8)[:, ::2]):
         with pytest.raises(TypeError, match="raw: wanted a contiguous"):
             op.decode_volume(wrong, records, (2, 2, 2))

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dali_cr.ops import elementary as op
+from dali_cr.ops.cpu import elementary as op
 from tests.cuda_on_cpu.host import compiler, host_kernel_from_text
 from tests.ops.test_gather import assert_same
 

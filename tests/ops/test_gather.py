@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dali_cr.ops import gather as op
-from dali_cr.ops.decode import Affine, decode_volume_ref, make_record
+from dali_cr.ops.decode import decode_volume_ref
+from dali_cr.ops.record import VIEW_WORDS, Affine, make_gather_record, make_record
 from tests.cuda_on_cpu.host import ORDERS, HostCuda, compiler
 from tests.ops.test_decode import AFFINES, ORDERED, aligned, numbers
 
@@ -46,7 +47,7 @@ def map_of(rng: np.random.Generator, kind: str) -> tuple[np.ndarray, np.ndarray]
 def packed_views(seed: int, counts: Triple, mode: str, in_arena: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return raw rows, one stored volume a channel, and the records of views of them."""
     rng = np.random.default_rng(seed)
-    rows, records = [], np.zeros((*counts, op.RECORD_WORDS), np.int64)
+    rows, records = [], np.zeros((*counts, VIEW_WORDS), np.int64)
     for sample in range(counts[0]):
         row = b""
         for channel in range(counts[2]):
@@ -61,7 +62,7 @@ def packed_views(seed: int, counts: Triple, mode: str, in_arena: bool) -> tuple[
             lo = rng.integers(0, 2, 3) * (shape > 2)
             for view in range(counts[1]):
                 matrix, offset = map_of(rng, MAPS[rng.integers(len(MAPS))])
-                records[sample, view, channel] = op.make_gather_record(
+                records[sample, view, channel] = make_gather_record(
                     dtype=np.dtype(dtype).newbyteorder("=").name,
                     big_endian=dtype[0] == ">",
                     first_byte=len(row) + base * stored.itemsize,
@@ -112,7 +113,7 @@ def test_kernel_equals_reference(seed: int, shape: Triple, order: int, mode: str
 
 def test_kernel_reads_the_arena(cuda_on_cpu: HostCuda) -> None:
     volume = aligned(np.arange(-30, 30, dtype="<i2").view(np.uint8)).view("<i2").reshape(3, 4, 5)
-    record = op.make_gather_record(
+    record = make_gather_record(
         dtype="int16", big_endian=False, first_byte=0, itemsize=2, strides=(20, 5, 1), lo=(0, 0, 0), hi=(3, 4, 5),
         affine=Affine(), matrix=np.eye(3), offset=(0.25, -1, 0), in_arena=True,
     )  # fmt: skip
@@ -139,7 +140,7 @@ def test_box_equals_reference(seed: int, kind: str, out_shape: Triple, mode: str
     box[np.abs(box) < np.finfo(np.float32).tiny] = 0
     (matrix, offset), lo, fill = map_of(rng, kind), rng.integers(0, 3, 3), float(rng.choice([0, -1.5, 3 * scale]))
     strides = (shape[1] * shape[2], shape[2], 1)
-    record = op.make_gather_record(
+    record = make_gather_record(
         dtype="float32", big_endian=False, first_byte=-4 * int(lo @ strides), itemsize=4, strides=strides,
         lo=lo, hi=lo + shape, affine=Affine(fill=fill), matrix=matrix, offset=offset, nearest=nearest, held=held,
     )  # fmt: skip
@@ -206,7 +207,7 @@ def test_whole_steps_are_a_crop(seed: int) -> None:
     wanted = make_record(origin=origin.tolist(), flips=flips.astype(bool).tolist(), crop=crop, shape=shape, **where)
     offset = np.where(flips, origin + np.array(crop) - 1, origin)
     for mode in ({}, {"nearest": True}, {"held": True}):
-        record = op.make_gather_record(
+        record = make_gather_record(
             lo=(0, 0, 0), hi=shape, matrix=np.diag(1 - 2 * flips), offset=offset, **mode, **where
         )
         got = op.gather_views_ref(row, record[None, None, None], crop)
@@ -270,7 +271,7 @@ def test_held_at_the_edges() -> None:
 
 
 def test_refuses(cuda_on_cpu: HostCuda) -> None:
-    raw, records = np.zeros((2, 32), np.uint8), np.zeros((2, 3, 1, op.RECORD_WORDS), np.int64)
+    raw, records = np.zeros((2, 32), np.uint8), np.zeros((2, 3, 1, VIEW_WORDS), np.int64)
     for wrong in (raw.astype(np.int8), raw[0], np.zeros((2, 64), np.uint8)[:, ::2]):
         with pytest.raises(TypeError, match="raw: wanted a contiguous"):
             op.gather_views(wrong, records, (2, 2, 2))
@@ -281,8 +282,8 @@ def test_refuses(cuda_on_cpu: HostCuda) -> None:
             op.gather_views(rows, words, (2, 2, 2))
     with pytest.raises(ValueError, match="out: wanted"):
         op.gather_box(np.zeros((2, 2, 2), np.float32), (0, 0, 0), 0, np.eye(3), (0, 0, 0), raw)
-    with pytest.raises(ValueError, match="itemsize: wanted 2 for int16, got 4"):
-        op.make_gather_record(
+    with pytest.raises(ValueError, match="itemsize: expected 2 for int16, got 4"):
+        make_gather_record(
             dtype="int16", big_endian=False, first_byte=0, itemsize=4, strides=(1, 1, 1), lo=(0, 0, 0), hi=(1, 1, 1),
             affine=Affine(), matrix=np.eye(3), offset=(0, 0, 0),
         )  # fmt: skip

@@ -1,6 +1,7 @@
 """The DALI graphs: the GPU's exact shape on the CPU, with the kernels emulated, against the CPU's fast path."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,56 +10,88 @@ from nvidia.dali import pipeline_def
 
 import dali_cr
 from dali_cr.pipeline import graph as graphs
+from dali_cr.pipeline.cpu import FinishedSource
 from dali_cr.pipeline.raw import RawSource
-from dali_cr.plan.crops import CropPlanner
-from dali_cr.plan.stream import Stream
 from tests.cuda_on_cpu.host import HostCuda
+from tests.helpers.recipes import (
+    INDEXES,
+    PAIRS,
+    PAIRS_OF,
+    RECIPES,
+    SPACED,
+    VIEWS,
+    VIEWS_OF,
+    finished,
+    outputs_of,
+    outputs_of_whole,
+    raw,
+)
 
-RECIPE = dali_cr.Restoration(crop=(16, 20, 24), swap=dali_cr.Swap(8, (2, 6)), flips=("D", "H", "W"), foreground=0.5)
-RECIPES = {
-    "zscore": RECIPE,
-    "percentile, float16": replace(RECIPE, normalize="percentile", dtype="float16"),
-    "window, thick crop": replace(RECIPE, normalize=("window", 0, 100), crop=(45, 8, 41)),
-    "plain, thin crop": replace(RECIPE, normalize=None, crop=(1, 33, 7)),
-    "no swaps": replace(RECIPE, swap=dali_cr.Swap(0, 2)),
-    "inpaint": replace(RECIPE, pretext="inpaint"),
-    "inpaint, plain": replace(RECIPE, pretext="inpaint", normalize=None),
-    "inpaint, float16": replace(RECIPE, pretext="inpaint", normalize=("window", 0, 100), dtype="float16"),
-    "resampled": replace(RECIPE, spacing=(1.3, 0.8, 0.6)),
-    "resampled, float16": replace(RECIPE, spacing=(0.7, 1.0, 1.2), normalize=("window", 0, 100), dtype="float16"),
-    "autoencode": replace(RECIPE, pretext="autoencode"),
-}
+GRAPHS: dict[str, Any] = {**PAIRS_OF, **VIEWS_OF, "rounded blur": replace(VIEWS, blur=1.8749999999)}
+
+
+@pytest.mark.parametrize("recipe", GRAPHS.values(), ids=GRAPHS)
+@pytest.mark.parametrize("name", INDEXES)
+def test_the_gpus_graphs_equal_the_fast_path(
+    name: str, recipe: Any, cuda_on_cpu: HostCuda, request: pytest.FixtureRequest
+) -> None:
+    """The one with a DALI sample for each sample, and the loader's, in which a batch is one."""
+    index = request.getfixturevalue(name)
+    wanted = outputs_of(dali_cr.restoration_pipeline(index, recipe, 3, "cpu", 7), 4)
+    for whole in (False, True):
+        source = raw(index, recipe, 7, 3, whole=whole)
+        got = outputs_of_whole(source, 4) if whole else outputs_of(graphs.build_pipeline(source, "cpu"), 4)
+        assert got == wanted
+        source.close()
+
+
+@pytest.mark.parametrize("recipe", [*RECIPES.values(), SPACED, replace(VIEWS, blur=0), replace(VIEWS, blur=0.5)])
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_placeholder_runs(mixed_index: dali_cr.Index, cuda_on_cpu: HostCuda, recipe: Any, whole: bool) -> None:
+    """What is run before the first batch, and in place of one whose file broke."""
+    source = raw(mixed_index, recipe, 7, 1, whole=whole)
+    arrays = source.placeholder()
+    for array in source.make(*(arrays[name] for name in source.names if name != "sample")):
+        assert np.isfinite(array).all()
+    source.close()
+
+
+@pytest.mark.parametrize("kind", ["finished", "raw", "operators"])
+def test_a_batch_is_made_once(
+    mixed_index: dali_cr.Index, kind: str, cuda_on_cpu: HostCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[list[int]] = []
+    for one in (FinishedSource, RawSource):
+        prepare = one.prepare
+        monkeypatch.setattr(one, "prepare", lambda self, n, p=prepare: (made.append(n.tolist()), p(self, n))[1])
+    source = (raw if kind == "raw" else finished)(mixed_index, PAIRS, 7, 3)
+
+    @pipeline_def(batch_size=3, num_threads=1, device_id=None)
+    def mine() -> tuple:
+        return dali_cr.fn.read_samples(mixed_index, PAIRS, batch_size=3, seed=7)
+
+    pipe = mine() if kind == "operators" else graphs.build_pipeline(source, "cpu")
+    pipe.build()
+    for _ in range(4):
+        pipe.run()
+    assert len(made) == len({tuple(numbers) for numbers in made}) >= 4
+    source.close()
 
 
 def arrays(outputs: tuple) -> list[np.ndarray]:
     return [np.array(output.as_array()) for output in outputs]
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-@pytest.mark.parametrize("name", ["mixed_index", "channel_index"])
-def test_the_gpus_graph_equals_the_fast_path(
-    name: str, recipe: dali_cr.Restoration, cuda_on_cpu: HostCuda, request: pytest.FixtureRequest
-) -> None:
-    index = request.getfixturevalue(name)
-    fast = dali_cr.restoration_pipeline(index, recipe, 3, "cpu", 7)
-    source = RawSource(CropPlanner(index, recipe, 7), Stream(3))
-    exact = graphs.build_pipeline(source, "cpu")
-    for _ in range(6):
-        for one, other in zip(arrays(fast.run()), arrays(exact.run()), strict=True):
-            assert one.dtype == other.dtype
-            assert one.tobytes() == other.tobytes()
-    source.close()
-
-
-def test_in_a_users_own_pipeline(mixed_index: dali_cr.Index) -> None:
+@pytest.mark.parametrize("recipe", [PAIRS, SPACED], ids=["pairs", "resampled"])
+def test_pairs_in_a_users_own_pipeline(mixed_index: dali_cr.Index, recipe: dali_cr.Restoration) -> None:
     @pipeline_def(batch_size=4, num_threads=2, device_id=None)
     def mine() -> tuple:
-        raw, records, swaps, sample = dali_cr.fn.read_samples(mixed_index, RECIPE, batch_size=4, seed=7)
-        target = dali_cr.fn.decode_volume(raw, records, RECIPE.crop)
+        raw, records, swaps, sample = dali_cr.fn.read_samples(mixed_index, recipe, batch_size=4, seed=7)
+        target = dali_cr.fn.decode_volume(raw, records, recipe.crop)
         brighter = target * 2 + 1
         return dali_cr.fn.swap_patches(brighter, swaps), target, sample
 
-    own, ours = mine(), dali_cr.restoration_pipeline(mixed_index, RECIPE, 4, "cpu", 7)
+    own, ours = mine(), dali_cr.restoration_pipeline(mixed_index, recipe, 4, "cpu", 7)
     own.build()
     for _ in range(4):
         swapped, target, sample = arrays(own.run())
@@ -66,6 +99,23 @@ def test_in_a_users_own_pipeline(mixed_index: dali_cr.Index) -> None:
         np.testing.assert_array_equal(swapped, input * 2 + 1)
         np.testing.assert_array_equal(target, clean)
         np.testing.assert_array_equal(sample, number)
+
+
+def test_views_in_a_users_own_pipeline(mixed_index: dali_cr.Index) -> None:
+    @pipeline_def(batch_size=4, num_threads=2, device_id=None)
+    def mine() -> tuple:
+        *read, sample = dali_cr.fn.read_views(mixed_index, VIEWS, batch_size=4, seed=7)
+        view, target, local = dali_cr.fn.finish_views(*read, VIEWS, 7)
+        return view, 1 - target, local, sample
+
+    own, ours = mine(), dali_cr.restoration_pipeline(mixed_index, VIEWS, 4, "cpu", 7)
+    own.build()
+    for _ in range(4):
+        view, inverse, local, sample = arrays(own.run())
+        wanted = arrays(ours.run())
+        np.testing.assert_array_equal(inverse, 1 - wanted[1])
+        for one, other in zip((view, local, sample), (wanted[0], *wanted[2:]), strict=True):
+            assert one.tobytes() == other.tobytes()
 
 
 def test_swaps_for_data_of_ones_own() -> None:
@@ -90,9 +140,10 @@ def test_swaps_for_data_of_ones_own() -> None:
             np.testing.assert_array_equal(swapped.at(i), dali_cr.swap_patches(data[i], drawn))
 
 
-def test_a_file_that_breaks_is_named(mixed_index: dali_cr.Index) -> None:
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_a_file_that_breaks_is_named(mixed_index: dali_cr.Index, recipe: Any) -> None:
     gone = replace(mixed_index, root=mixed_index.root / "gone")
-    pipe = dali_cr.restoration_pipeline(gone, RECIPE, 4, "cpu")
+    pipe = dali_cr.restoration_pipeline(gone, recipe, 4, "cpu")
     with pytest.raises(dali_cr.VolumeError, match="No such file"):
         pipe.run()
 

@@ -41,3 +41,13 @@ def test_a_hanging_thread_is_left_behind_and_the_process_ends() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
     assert ended.stdout == "False\n"
+
+
+def test_what_a_task_submits_while_threads_close_is_cancelled() -> None:
+    threads, begun, go = Threads(1, "test"), threading.Event(), threading.Event()
+    later: list[object] = []
+    threads.submit(lambda: (begun.set(), go.wait(10), later.append(threads.submit(int))))
+    begun.wait(10)
+    threading.Timer(0.1, go.set).start()
+    assert threads.close()
+    assert [future.cancelled() for future in later] == [True]  # type: ignore[attr-defined]

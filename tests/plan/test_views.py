@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 import dali_cr
 from dali_cr import Views
-from dali_cr.plan import boxes as view_draw
-from dali_cr.plan.boxes import draw_second, overlap_of, partners, reach, room
+from dali_cr.plan.boxes import ROUNDS, draw_second, partners, reach, room
 from dali_cr.plan.crops import CropPlanner
 from dali_cr.plan.sample import AffineView, SamplePlan, views_of
 from dali_cr.plan.views import ViewPlanner
+from dali_cr.plan.window import shape_at
+from tests.helpers.plans import overlap_of
 from tests.helpers.volumes import write_nifti
 
 SMALL = Views(
@@ -39,6 +40,22 @@ def boxes(plans: list[SamplePlan]) -> tuple[np.ndarray, np.ndarray]:
     return numbers[:, :, 0], numbers[:, :, 1]
 
 
+def lengths_of(planner: ViewPlanner) -> np.ndarray:
+    """Return the (D, H, W) of each case at the recipe's spacing."""
+    return np.array([shape_at(case, planner.recipe.spacing) for case in planner.index.cases])
+
+
+def draw_seconds(
+    seed: int, numbers: range, boxes: tuple[np.ndarray, ...], lengths: np.ndarray, overlap: float, rounds: int = ROUNDS
+) -> np.ndarray:
+    """Return origins of second boxes, one for each number; `boxes` are origins of first ones and both sizes."""
+    origins = np.stack([boxes[0]] * 2, axis=1)
+    sizes, ends = np.stack(boxes[1:], axis=1), np.empty((2, 3), np.int64)
+    for number, places, edges, length in zip(numbers, origins, sizes, lengths, strict=True):
+        draw_second(np.uint64(seed), np.uint64(number), places, edges, length, overlap, rounds, ends)
+    return origins[:, 1]
+
+
 @pytest.fixture(scope="module", params=[None, (1.5, 0.7, 1.0)], ids=["own voxels", "resampled"])
 def planner(request: pytest.FixtureRequest, mixed_index: dali_cr.Index) -> ViewPlanner:
     return ViewPlanner(mixed_index, replace(SMALL, spacing=request.param), 3)
@@ -46,7 +63,7 @@ def planner(request: pytest.FixtureRequest, mixed_index: dali_cr.Index) -> ViewP
 
 @pytest.fixture(scope="module")
 def plans(planner: ViewPlanner) -> list[SamplePlan]:
-    return planner.draw(np.arange(PLANS))
+    return list(planner.plan(np.arange(PLANS)))
 
 
 def test_global_views_overlap_and_hold_the_local_ones(planner: ViewPlanner, plans: list[SamplePlan]) -> None:
@@ -59,7 +76,7 @@ def test_global_views_overlap_and_hold_the_local_ones(planner: ViewPlanner, plan
 
 def test_boxes_lie_in_the_volume_or_are_centred(planner: ViewPlanner, plans: list[SamplePlan]) -> None:
     origins, sizes = boxes(plans)
-    lengths = planner._lengths[[plan.case for plan in plans]][:, None]
+    lengths = lengths_of(planner)[[plan.case for plan in plans]][:, None]
     spare = lengths - sizes
     assert ((origins >= 0) & (origins <= spare))[spare >= 0].all()
     assert (origins == -((-spare) // 2))[spare < 0].all()
@@ -120,14 +137,14 @@ def test_views_of_one_slice_stay_in_it(mixed_index: dali_cr.Index) -> None:
         flips=("D", "H", "W"),
     )
     planner = ViewPlanner(mixed_index, flat, 3)
-    plans = planner.draw(np.arange(PLANS))
+    plans = list(planner.plan(np.arange(PLANS)))
     origins, sizes = boxes(plans)
-    depths = planner._lengths[[plan.case for plan in plans], 0]
+    depths = lengths_of(planner)[[plan.case for plan in plans], 0]
     assert (sizes[..., 0] == 1).all()
     assert (origins[..., 0] == origins[:, :1, 0]).all()
     assert ((origins[:, 0, 0] >= 0) & (origins[:, 0, 0] < depths)).all()
     assert {(plan.case, z) for plan, z in zip(plans, origins[:, 0, 0].tolist(), strict=True)} == {
-        (case, z) for case, shape in enumerate(planner._lengths.tolist()) for z in range(shape[0])
+        (case, z) for case, shape in enumerate(lengths_of(planner).tolist()) for z in range(shape[0])
     }
     assert (overlap_of(origins[:, 0], sizes[:, 0], origins[:, 1], sizes[:, 1]) > flat.overlap).all()
     for plan in plans[:500]:
@@ -150,16 +167,16 @@ def same(one: SamplePlan, other: SamplePlan) -> bool:
 def test_whatever_the_batch(planner: ViewPlanner, plans: list[SamplePlan]) -> None:
     again = ViewPlanner(planner.index, planner.recipe, 3)
     for number in (0, 7, 4321):
-        assert same(plans[number], again.draw([number])[0])
-    assert all(map(same, plans[100:164], again.draw(np.arange(100, 164))))
-    mixed = again.draw([2**33, 5, 0])
-    assert same(mixed[0], again.draw(2**33)[0])
+        assert same(plans[number], again.plan([number])[0])
+    assert all(map(same, plans[100:164], list(again.plan(np.arange(100, 164)))))
+    mixed = list(again.plan([2**33, 5, 0]))
+    assert same(mixed[0], again.plan(2**33)[0])
     assert same(mixed[2], plans[0])
-    assert not same(plans[0], ViewPlanner(planner.index, planner.recipe, 4).draw(0)[0])
+    assert not same(plans[0], ViewPlanner(planner.index, planner.recipe, 4).plan(0)[0])
 
 
 def test_more_local_views_leave_the_others_as_they_are(planner: ViewPlanner, plans: list[SamplePlan]) -> None:
-    more = ViewPlanner(planner.index, replace(planner.recipe, locals=5), 3).draw(range(20))
+    more = list(ViewPlanner(planner.index, replace(planner.recipe, locals=5), 3).plan(range(20)))
     for plan, other in zip(plans, more, strict=False):
         for one, two in zip(views_of(plan), views_of(other), strict=False):
             assert np.array_equal(one.matrix, two.matrix)
@@ -171,7 +188,7 @@ def test_cases_are_those_of_crops_and_broken_ones_are_drawn_again(mixed_index: d
     crops = CropPlanner(mixed_index, dali_cr.Restoration((8, 8, 8), dali_cr.Swap(0), crops_per_volume=3), 3)
     assert planner.epoch_length == crops.epoch_length == 3 * len(mixed_index)
     for broken in ((), (2, 5)):
-        ours, theirs = planner.draw(range(60), broken), crops.draw(range(60), broken)
+        ours, theirs = list(planner.plan(range(60), broken)), list(crops.plan(range(60), broken))
         assert [(p.case, p.attempt) for p in ours] == [(p.case, p.attempt) for p in theirs]
 
 
@@ -184,7 +201,7 @@ def test_the_first_box_is_centred_on_foreground(tmp_path: Path) -> None:
     cells = np.array([3, 3, 4])
     for spacing, factor in ((None, (1, 1, 1)), ((1, 1, 1), (3, 2, 1))):
         recipe = replace(SMALL, sizes=((8, 8, 8),), foreground=1.0, spacing=spacing)
-        origins, _ = boxes(ViewPlanner(index, recipe, 0).draw(np.arange(500)))
+        origins, _ = boxes(list(ViewPlanner(index, recipe, 0).plan(np.arange(500))))
         centres = (origins[:, 0] + 4) / factor
         assert (centres >= box[0] - cells).all()
         assert (centres < box[1] + cells).all()
@@ -200,56 +217,50 @@ def test_the_first_box_is_centred_on_foreground(tmp_path: Path) -> None:
 def test_the_second_box_reaches_every_place_that_overlaps_enough_and_no_other(
     sizes: list[tuple[int, int, int]], lengths: tuple[int, int, int], overlap: float, seed: int
 ) -> None:
-    firsts, seconds, volume = (np.array([size]) for size in (*sizes, lengths))
-    start, stop = room(firsts, volume)
-    origin = start + np.random.default_rng(seed).integers(0, stop - start + 1)
+    ends = [room(size, length) for size, length in zip(sizes[0], lengths, strict=True)]
+    origin = np.array([np.random.default_rng(seed).integers(low, high + 1) for low, high in ends])
     allowed, counts = partners((sizes[0], sizes[1]), overlap)
-    low, high = (ends[0] for ends in room(seconds, volume))
-    places = itertools.product(*(range(a, b + 1) for a, b in zip(low, high, strict=True)))
-    good = {p for p in places if overlap_of(origin, firsts, np.array([p]), seconds)[0] > overlap}
+    ends = [room(size, length) for size, length in zip(sizes[1], lengths, strict=True)]
+    places = itertools.product(*(range(low, high + 1) for low, high in ends))
+    good = {place for place in places if overlap_of(origin, sizes[0], place, sizes[1]) > overlap}
     # A pair of sizes is drawn exactly where it has a place, whatever the volume and the first box.
     assert (1 in allowed[0, : counts[0]]) == bool(good)
     if not good:
         return
     count = 400
-    repeated = [np.repeat(array, count, 0) for array in (origin, firsts, seconds, volume)]
-    drawn = draw_second(seed, np.arange(count), (repeated[0], repeated[1]), repeated[2], repeated[3], overlap)
-    found = {tuple(place) for place in drawn.tolist()}
+    *given, volumes = (np.repeat([triple], count, 0) for triple in (origin, *sizes, lengths))
+    found = set(map(tuple, draw_seconds(seed, range(count), tuple(given), volumes, overlap).tolist()))
     assert found <= good
     if len(good) <= 20:
         assert found == good
-    last = draw_second(seed, np.arange(1), (origin, firsts), seconds, volume, overlap, rounds=0)
+    last = draw_seconds(seed, range(count), tuple(given), volumes, overlap, rounds=0)
     assert tuple(last[0].tolist()) in good
 
 
 def test_the_second_box_is_even_over_its_places() -> None:
     count = 60_000
     first, size, lengths = (np.repeat([triple], count, 0) for triple in ((2, 0, 1), (4, 3, 5), (9, 4, 7)))
-    drawn = draw_second(1, np.arange(count), (first, size), size, lengths, 0.2)
+    drawn = draw_seconds(1, range(count), (first, size, size), lengths, 0.2)
     _, counts = np.unique(drawn, axis=0, return_counts=True)
     expected = count / len(counts)
     chi = ((counts - expected) ** 2 / expected).sum()
     assert abs(chi - (len(counts) - 1)) < 5 * math.sqrt(2 * len(counts))
 
 
-def test_rounds_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the authors' sizes nearly every second box is found at once, and no draw depends on the others' rounds."""
-    attempts: list[int] = []
-    draw = view_draw.rng.draw_words
-    monkeypatch.setattr(
-        view_draw.rng, "draw_words", lambda *a: (attempts.append(len(a[1])), draw(*a))[1] if len(a) == 5 else draw(*a)
-    )
+def test_rounds_are_few() -> None:
+    """At the authors' sizes nearly every second box is found at once."""
     count = 4000
     generator = np.random.default_rng(0)
     sizes = np.array(Views().sizes)[generator.integers(0, 4, (2, count))]
-    lengths = np.repeat([[200, 240, 240]], count, 0)
+    sizes = sizes[:, overlap_of(np.zeros(3, int), sizes[0], np.zeros(3, int), sizes[1]) > 0.3]
+    lengths = np.repeat([[200, 240, 240]], sizes.shape[1], 0)
     first = generator.integers(0, lengths - sizes[0] + 1)
-    allowed = overlap_of(np.zeros(3, int), sizes[0], np.zeros(3, int), sizes[1]) > 0.3
-    one, other = sizes[:, allowed]
-    draw_second(0, np.flatnonzero(allowed), (first[allowed], one), other, lengths[allowed], 0.3)
-    assert attempts[0] == allowed.sum()
-    assert sum(attempts[1:]) < 0.02 * count
-    assert len(attempts) < 8
+    none, one, eight, all_ = (
+        draw_seconds(0, range(len(first)), (first, *sizes), lengths, 0.3, rounds) for rounds in (0, 1, 8, ROUNDS)
+    )
+    assert 0 < (one != all_).any(1).mean() < 0.02
+    np.testing.assert_array_equal(one[(one != all_).any(1)], none[(one != all_).any(1)])
+    np.testing.assert_array_equal(eight, all_)
 
 
 def test_the_map_of_an_untouched_view_is_the_box() -> None:
@@ -257,7 +268,7 @@ def test_the_map_of_an_untouched_view_is_the_box() -> None:
     for size in (SMALL.shape, (12, 20, 24)):
         recipe = replace(plain, sizes=(size,))
         planner = ViewPlanner(_index_of((25, 31, 40)), recipe, 0)
-        for view in (view for plan in planner.draw(range(20)) for view in views_of(plan)[:2]):
+        for view in (view for plan in list(planner.plan(range(20))) for view in views_of(plan)[:2]):
             factor = np.array(size) / SMALL.shape
             np.testing.assert_array_equal(view.matrix, np.diag(factor))
             np.testing.assert_array_equal(view.offset, np.array(view.origin) + (factor - 1) / 2)
@@ -265,7 +276,7 @@ def test_the_map_of_an_untouched_view_is_the_box() -> None:
 
 def test_flips_turn_the_box_over() -> None:
     recipe = replace(SMALL, sizes=(SMALL.shape,), scale=0, degrees=0, flips=("D", "H", "W"))
-    plans = ViewPlanner(_index_of((25, 31, 40)), recipe, 0).draw(range(20))
+    plans = ViewPlanner(_index_of((25, 31, 40)), recipe, 0).plan(range(20))
     for view in (view for plan in plans for view in views_of(plan)[:2]):
         signs = np.where(view.flips, -1, 1)
         np.testing.assert_array_equal(view.matrix, np.diag(signs))
@@ -278,7 +289,7 @@ def test_maps_turn_about_the_centre_in_mm() -> None:
     index = _index_of((25, 31, 40), tuple(spacing))
     for asked in (None, (2.0, 1.0, 0.8)):
         units = spacing if asked is None else np.array(asked)
-        for plan in ViewPlanner(index, replace(SMALL, spacing=asked, degrees=90.0), 0).draw(range(30)):
+        for plan in list(ViewPlanner(index, replace(SMALL, spacing=asked, degrees=90.0), 0).plan(range(30))):
             for view in views_of(plan):
                 middle = (np.array(view.shape) - 1) / 2
                 centre = (np.array(view.origin) + np.array(view.size) / 2) * units / spacing - 0.5
@@ -288,13 +299,16 @@ def test_maps_turn_about_the_centre_in_mm() -> None:
                 turn = spacing[:, None] * view.matrix / steps
                 np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-12)
                 assert np.linalg.det(turn) > 0
-                for axis in range(3):
-                    alone = np.where(np.arange(3) == axis, np.radians(view.angles), 0.0)
-                    once = view_draw.rotations(alone)
-                    assert once[axis, axis] == 1
-                    np.testing.assert_allclose(np.trace(once), 1 + 2 * math.cos(alone[axis]))
-                d, h, w = (view_draw.rotations(np.radians(view.angles) * np.eye(3)[axis]) for axis in range(3))
+                d, h, w = (turn_about(axis, math.radians(angle)) for axis, angle in enumerate(view.angles))
                 np.testing.assert_allclose(turn, d @ h @ w, atol=1e-12)
+
+
+def turn_about(axis: int, angle: float) -> np.ndarray:
+    """Return the matrix that turns the next axis to the one after it."""
+    matrix, (a, b) = np.eye(3), ((axis + 1) % 3, (axis + 2) % 3)
+    matrix[[a, b], [a, b]] = math.cos(angle)
+    matrix[a, b], matrix[b, a] = -math.sin(angle), math.sin(angle)
+    return matrix
 
 
 @settings(max_examples=100, deadline=None)

@@ -20,7 +20,7 @@ from dali_cr.read import cache as levels
 from dali_cr.read.cache import Cache, file_bytes, open_cache, parse_cache
 from dali_cr.read.disk_cache import Level
 from dali_cr.volume import reader
-from tests.test_loader import RECIPE, samples
+from tests.helpers.recipes import PAIRS, samples
 
 GB = 10**9
 
@@ -60,7 +60,7 @@ def total(index: dali_cr.Index) -> int:
 
 
 def loader(index: dali_cr.Index, **options: Any) -> dali_cr.Loader:
-    return dali_cr.Loader(index, RECIPE, batch_size=3, device="cpu", seed=5, **options)
+    return dali_cr.Loader(index, PAIRS, batch_size=3, device="cpu", seed=5, **options)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
@@ -188,7 +188,7 @@ FILLER = """
 import sys, dali_cr
 from pathlib import Path
 from tests.read.test_cache import loader
-from tests.test_loader import samples
+from tests.helpers.recipes import samples
 index = dali_cr.Index.load(sys.argv[1])
 print("ready", flush=True)
 with loader(index, cache="disk:" + sys.argv[2], epochs=int(sys.argv[3]), threads=2) as stream:

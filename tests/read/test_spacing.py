@@ -8,40 +8,30 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nvidia.dali import pipeline_def
 from scipy import ndimage
 
 import dali_cr
 from dali_cr.pipeline import graph as graphs
-from dali_cr.pipeline.cpu import PairSource
-from dali_cr.pipeline.raw import RawSource
 from dali_cr.plan.crops import CropPlanner
-from dali_cr.plan.stream import Stream
 from dali_cr.plan.window import shape_at
-from dali_cr.read.gpu_cache import Arena
 from dali_cr.tools import preview
 from dali_cr.volume.geometry import Triple
 from dali_cr.volume.grid import crop_map, nearest_voxels, resampled_shape
 from tests.cuda_on_cpu.host import HostCuda
+from tests.helpers.recipes import INDEXES, SPACED, content, finished, outputs_of, raw
 from tests.helpers.volumes import write_nifti
-from tests.pipeline.test_graph import arrays
-from tests.read.test_gpu_cache import total
 
 FINE, COARSE = (0.45, 0.7, 0.52), (2.5, 1.7, 1.0)
-RECIPE = dali_cr.Restoration(
-    crop=(16, 20, 24), swap=dali_cr.Swap(8, (2, 6)), flips=("D", "H", "W"), foreground=0.5, spacing=(1.3, 0.8, 0.6)
-)
 RECIPES = {
-    "zscore": RECIPE,
-    "fine": replace(RECIPE, spacing=FINE),
-    "coarse": replace(RECIPE, spacing=COARSE, normalize="percentile"),
-    "float16": replace(RECIPE, dtype="float16", normalize=("window", 0, 100)),
-    "thick crop": replace(RECIPE, crop=(45, 8, 61)),
-    "plain, thin crop": replace(RECIPE, normalize=None, crop=(1, 33, 7)),
-    "inpaint": replace(RECIPE, pretext="inpaint", normalize=None),
-    "the same": replace(RECIPE, spacing=(1.0, 1.0, 1.0)),
+    "zscore": SPACED,
+    "fine": replace(SPACED, spacing=FINE),
+    "coarse": replace(SPACED, spacing=COARSE, normalize="percentile"),
+    "float16": replace(SPACED, dtype="float16", normalize=("window", 0, 100)),
+    "thick crop": replace(SPACED, crop=(45, 8, 61)),
+    "plain, thin crop": replace(SPACED, normalize=None, crop=(1, 33, 7)),
+    "inpaint": replace(SPACED, pretext="inpaint", normalize=None),
+    "the same": replace(SPACED, spacing=(1.0, 1.0, 1.0)),
 }
-INDEXES = ["mixed_index", "channel_index"]
 
 
 def whole(index: dali_cr.Index, recipe: dali_cr.Restoration, case: int) -> np.ndarray:
@@ -64,12 +54,12 @@ def test_a_crop_is_cut_from_the_resampled_volume(
     name: str, spacing: tuple[float, float, float], request: pytest.FixtureRequest
 ) -> None:
     index = request.getfixturevalue(name)
-    recipe = replace(RECIPE, spacing=spacing, normalize=("window", -10, 100))
-    source = PairSource(CropPlanner(index, recipe, 5), Stream(4))
+    recipe = replace(SPACED, spacing=spacing, normalize=("window", -10, 100))
+    source = finished(index, recipe, 5, 4)
     padded = 0
     for k in range(5):
-        input, target, numbers = source.batch(k)
-        for i, plan in enumerate(source.planner.draw(numbers)):
+        input, target, numbers = source.batch(k).values()
+        for i, plan in enumerate(source.planner.plan(numbers)):
             volume = whole(index, recipe, plan.case)
             wide = np.pad(volume, ((0, 0), *((60, 60),) * 3))
             cut = tuple(slice(60 + o, 60 + o + n) for o, n in zip(plan.origin, recipe.crop, strict=True))
@@ -88,30 +78,9 @@ def test_the_gpus_graph_equals_the_fast_path(
     name: str, recipe: dali_cr.Restoration, cuda_on_cpu: HostCuda, request: pytest.FixtureRequest
 ) -> None:
     index = request.getfixturevalue(name)
-    fast = dali_cr.restoration_pipeline(index, recipe, 3, "cpu", 7)
-    source = RawSource(CropPlanner(index, recipe, 7), Stream(3))
-    exact = graphs.build_pipeline(source, "cpu")
-    for _ in range(5):
-        for one, other in zip(arrays(fast.run()), arrays(exact.run()), strict=True):
-            assert one.dtype == other.dtype
-            assert one.tobytes() == other.tobytes()
-    source.close()
-
-
-@pytest.mark.parametrize("share", [0.5, 1.0])
-@pytest.mark.parametrize("name", INDEXES)
-def test_the_same_with_volumes_kept_on_the_gpu(
-    name: str, share: float, cuda_on_cpu: HostCuda, request: pytest.FixtureRequest
-) -> None:
-    index = request.getfixturevalue(name)
-    arena = Arena(total(index) * share, index)
-    fast = dali_cr.restoration_pipeline(index, RECIPE, 3, "cpu", 7)
-    source = RawSource(CropPlanner(index, RECIPE, 7), Stream(3), arena=arena)
-    exact = graphs.build_pipeline(source, "cpu")
-    for _ in range(-(-3 * len(index) // 3)):
-        for one, other in zip(arrays(fast.run()), arrays(exact.run()), strict=True):
-            assert one.tobytes() == other.tobytes()
-    assert arena.report()["hits"] > 0
+    source = raw(index, recipe, 7, 3)
+    wanted = outputs_of(dali_cr.restoration_pipeline(index, recipe, 3, "cpu", 7), 5)
+    assert outputs_of(graphs.build_pipeline(source, "cpu"), 5) == wanted
     source.close()
 
 
@@ -123,13 +92,10 @@ def test_at_their_own_spacing_nothing_changes(
     """Every volume here has voxels of 1 mm."""
     index = request.getfixturevalue(name)
     same, plain = replace(recipe, spacing=(1.0, 1.0, 1.0)), replace(recipe, spacing=None)
-    fast = PairSource(CropPlanner(index, same, 7), Stream(5))
-    without = dali_cr.restoration_pipeline(index, plain, 5, "cpu", 7)
-    source = RawSource(CropPlanner(index, same, 7), Stream(5))
-    exact = graphs.build_pipeline(source, "cpu")
-    for k in range(3):
-        for one, other, third in zip(fast.batch(k), arrays(without.run()), arrays(exact.run()), strict=True):
-            assert one.tobytes() == other.tobytes() == third.tobytes()
+    fast, source = finished(index, same, 7, 5), raw(index, same, 7, 5)
+    without = outputs_of(dali_cr.restoration_pipeline(index, plain, 5, "cpu", 7), 3)
+    assert outputs_of(graphs.build_pipeline(source, "cpu"), 3) == without
+    assert [[content(fast, k)[name] for name in ("input", "target")] for k in range(3)] == without
     fast.close()
     source.close()
 
@@ -137,14 +103,14 @@ def test_at_their_own_spacing_nothing_changes(
 def test_a_sample_is_a_function_of_its_number(mixed_index: dali_cr.Index, tmp_path: Path) -> None:
     """Whatever the batch size, the threads, the caches and where the stream began."""
     wanted = {}
-    with dali_cr.Loader(mixed_index, RECIPE, batch_size=5, device="cpu", seed=3, threads=1) as loader:
+    with dali_cr.Loader(mixed_index, SPACED, batch_size=5, device="cpu", seed=3, threads=1) as loader:
         for _ in range(4):
             batch = next(iter(loader))
             for place, number in enumerate(batch["sample"].tolist()):
                 wanted[number] = [batch[name][place].clone() for name in ("input", "target")]
     caches = [f"disk:{tmp_path}"]
     with dali_cr.Loader(
-        mixed_index, RECIPE, batch_size=3, device="cpu", seed=3, threads=3, cache=caches, epochs=2
+        mixed_index, SPACED, batch_size=3, device="cpu", seed=3, threads=3, cache=caches, epochs=2
     ) as other:
         state = None
         for batch in other:
@@ -159,27 +125,13 @@ def test_a_sample_is_a_function_of_its_number(mixed_index: dali_cr.Index, tmp_pa
         assert torch.equal(again["target"][0], wanted[3][1])
 
 
-def test_in_a_users_own_pipeline(mixed_index: dali_cr.Index) -> None:
-    @pipeline_def(batch_size=4, num_threads=2, device_id=None)
-    def mine() -> tuple:
-        raw, records, swaps, sample = dali_cr.fn.read_samples(mixed_index, RECIPE, batch_size=4, seed=7)
-        target = dali_cr.fn.decode_volume(raw, records, RECIPE.crop)
-        return dali_cr.fn.swap_patches(target, swaps), target, sample
-
-    own, ours = mine(), dali_cr.restoration_pipeline(mixed_index, RECIPE, 4, "cpu", 7)
-    own.build()
-    for _ in range(3):
-        for one, other in zip(arrays(own.run()), arrays(ours.run()), strict=True):
-            assert one.tobytes() == other.tobytes()
-
-
 def test_only_what_a_crop_is_made_of_is_sent(mixed_index: dali_cr.Index) -> None:
-    small = replace(RECIPE, crop=(4, 4, 4), swap=dali_cr.Swap(1, 1), spacing=(0.5, 0.5, 0.5))
-    source = RawSource(CropPlanner(mixed_index, small, 0), Stream(1))
+    small = replace(SPACED, crop=(4, 4, 4), swap=dali_cr.Swap(1, 1), spacing=(0.5, 0.5, 0.5))
+    source = raw(mixed_index, small, 0, 1)
     for k in range(len(mixed_index)):
-        volume = mixed_index.cases[source.planner.draw([k])[0].case].volumes[0]
+        volume = mixed_index.cases[source.planner.plan([k])[0].case].volumes[0]
         # Four voxels of half a millimetre: at most four of a millimetre along each axis.
-        assert source.batch(k)[0].shape[1] <= 4**3 * volume.geometry.itemsize + 16
+        assert source.batch(k)["raw"].shape[1] <= 4**3 * volume.geometry.itemsize + 16
     source.close()
 
 
@@ -203,9 +155,8 @@ def test_a_ramp_is_the_ramp_at_the_new_centres(
     ramp: dali_cr.Index, spacing: tuple[float, float, float], flips: tuple[str, ...], number: int
 ) -> None:
     recipe = dali_cr.Restoration((6, 7, 8), dali_cr.Swap(0), flips=flips, normalize=None, spacing=spacing)
-    planner = CropPlanner(ramp, recipe, 0)
-    source = PairSource(planner, Stream(1, start=number), threads=1, lookahead=0)
-    target, plan = source.batch(0)[1][0, 0], planner.draw([number])[0]
+    source = finished(ramp, recipe, 0, 1, start=number, threads=1, lookahead=0)
+    target, plan = source.batch(0)["target"][0, 0], source.planner.plan([number])[0]
     source.close()
     own, there = ramp.cases[0].shape, shape_at(ramp.cases[0], recipe.spacing)
     places = []
@@ -281,8 +232,8 @@ def test_foreground_stays_in_the_middle(tmp_path: Path) -> None:
     index = dali_cr.scan(tmp_path, progress=False)
     for spacing in ((1.0, 1.0, 1.0), (4.0, 3.0, 2.0), None):
         recipe = dali_cr.Restoration((8, 8, 8), dali_cr.Swap(0), normalize=None, foreground=1.0, spacing=spacing)
-        source = PairSource(CropPlanner(index, recipe, 0), Stream(30))
-        assert (source.batch(0)[1] > 20).any((1, 2, 3, 4)).all()
+        source = finished(index, recipe, 0, 30)
+        assert (source.batch(0)["target"] > 20).any((1, 2, 3, 4)).all()
         source.close()
 
 
@@ -295,43 +246,43 @@ def test_images_count_as_a_millimetre(tmp_path: Path) -> None:
     recipe = dali_cr.Restoration(
         (1, 10, 15), dali_cr.Swap(0), flips=(), normalize=None, foreground=0, spacing=(1.0, 2.0, 2.0)
     )
-    source = PairSource(CropPlanner(index, recipe, 0), Stream(1))
+    source = finished(index, recipe, 0, 1)
     halved = pixels.reshape(10, 2, 15, 2).astype(np.float32).mean((1, 3))
-    np.testing.assert_allclose(source.batch(0)[1][0, 0, 0], halved)
+    np.testing.assert_allclose(source.batch(0)["target"][0, 0, 0], halved)
     source.close()
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (1, 0, 1), (1, 1, -2.0), (1, 1, float("nan")), 1.0, "mm"], ids=str)
 def test_refuses_what_is_no_spacing(spacing: object) -> None:
     with pytest.raises(ValueError, match="spacing: wanted three positive numbers of mm"):
-        replace(RECIPE, spacing=spacing)
+        replace(SPACED, spacing=spacing)
 
 
 def test_refuses_slices_and_numbers_too_large(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="spacing: wanted none with slices"):
-        replace(RECIPE, crop=(1, 20, 20), swap=dali_cr.Swap(2, (2, 4)), slices=dali_cr.Slices("H"))
+        replace(SPACED, crop=(1, 20, 20), swap=dali_cr.Swap(2, (2, 4)), slices=dali_cr.Slices("H"))
     numbers = np.random.default_rng(0).normal(0, 1, (9, 9, 9)).astype(np.float32)
     numbers[0, 0, 0] = 3e38
     write_nifti(tmp_path / "v.nii", numbers, dtype="<f4")
     index = dali_cr.scan(tmp_path, progress=False)
-    plain = replace(RECIPE, normalize=None)
-    PairSource(CropPlanner(index, replace(plain, spacing=None), 0), Stream(1)).close()
+    plain = replace(SPACED, normalize=None)
+    finished(index, replace(plain, spacing=None), 0, 1).close()
     with pytest.raises(ValueError, match="dtype: wanted values within float32's 1.7"):
-        PairSource(CropPlanner(index, plain, 0), Stream(1))
+        finished(index, plain, 0, 1)
 
 
 def test_refuses_a_file_whose_own_spacing_makes_no_sense(mixed_index: dali_cr.Index) -> None:
     case = mixed_index.cases[3]
     wild = replace(case.volumes[0], geometry=replace(case.volumes[0].geometry, spacing=(1.0, 1e12, 1.0)))
     index = replace(mixed_index, cases=(*mixed_index.cases[:3], replace(case, volumes=(wild,))))
-    CropPlanner(index, replace(RECIPE, spacing=None), 0)
+    CropPlanner(index, replace(SPACED, spacing=None), 0)
     with pytest.raises(ValueError, match=rf"{case.name}: spacing: wanted one of which a volume has less than 2"):
-        CropPlanner(index, RECIPE, 0)
+        CropPlanner(index, SPACED, 0)
 
 
 def test_a_preview_shows_the_voxels_as_they_are_resampled(mixed_index: dali_cr.Index) -> None:
-    row = preview._make(CropPlanner(mixed_index, RECIPE, 0), 2)
-    assert row.target.shape == RECIPE.crop[1:]
+    row = preview._make(CropPlanner(mixed_index, SPACED, 0), 2)
+    assert row.target.shape == SPACED.crop[1:]
     assert row.aspect == pytest.approx(0.8 / 0.6)
 
 
@@ -350,6 +301,6 @@ def test_a_file_is_read_at_a_spacing(tmp_path: Path, name: str) -> None:
 
 
 def test_a_recipe_with_another_spacing_is_another_recipe() -> None:
-    prints = {replace(RECIPE, spacing=spacing).fingerprint for spacing in (None, (1.0, 1.0, 1.0), (1.0, 1.0, 2.0))}
+    prints = {replace(SPACED, spacing=spacing).fingerprint for spacing in (None, (1.0, 1.0, 1.0), (1.0, 1.0, 2.0))}
     assert len(prints) == 3
-    assert replace(RECIPE, spacing=[1.3, 0.8, 0.6]) == RECIPE
+    assert replace(SPACED, spacing=[1.3, 0.8, 0.6]) == SPACED

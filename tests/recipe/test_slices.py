@@ -1,5 +1,6 @@
 """Slices: which there are, each once an epoch, cut where NumPy cuts them, the same whatever makes them."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,12 @@ import pytest
 import torch
 
 import dali_cr
-from dali_cr.ops.decode import decode_volume_ref
 from dali_cr.pipeline import graph as graphs
-from dali_cr.pipeline.cpu import PairSource
-from dali_cr.pipeline.raw import RawSource
 from dali_cr.plan.crops import CropPlanner
 from dali_cr.plan.sample import SamplePlan
-from dali_cr.plan.stream import Stream
 from dali_cr.recipe.slices import ORDERS, Slices
+from tests.helpers.recipes import INDEXES, content, finished, outputs_of, outputs_of_whole, raw, samples
+from tests.helpers.recipes import loader as loader_of
 from tests.helpers.volumes import write_nifti
 
 AXES = "DHW"
@@ -47,7 +46,7 @@ def masks(index: dali_cr.Index) -> list[np.ndarray]:
     return [dali_cr.read_volume(index.root / case.volumes[0].path)[0] != 0 for case in index.cases]
 
 
-def visited(plans: list[SamplePlan]) -> list[tuple[int, int]]:
+def visited(plans: Iterable[SamplePlan]) -> list[tuple[int, int]]:
     return [(plan.case, plan.origin[0]) for plan in plans]
 
 
@@ -68,7 +67,7 @@ def test_an_epoch_has_every_slice_once(holes: dali_cr.Index, axis: str, every: i
         return
     planner = CropPlanner(holes, recipe, 7)
     assert planner.epoch_length == len(wanted)
-    epochs = [visited(planner.draw(np.arange(len(wanted)) + e * len(wanted))) for e in range(3)]
+    epochs = [visited(list(planner.plan(np.arange(len(wanted)) + e * len(wanted)))) for e in range(3)]
     assert all(len(epoch) == len(set(epoch)) and set(epoch) == wanted for epoch in epochs)
     assert len(wanted) < 5 or len(set(map(tuple, epochs))) == 3
 
@@ -77,8 +76,8 @@ def test_an_epoch_has_every_slice_once(holes: dali_cr.Index, axis: str, every: i
 def test_runs_are_of_one_volume_and_each_slice_comes_once(mixed_index: dali_cr.Index, run: int) -> None:
     planner = CropPlanner(mixed_index, recipe_of(crops_per_volume=run), 1)
     length = planner.epoch_length
-    epochs = [visited(planner.draw(np.arange(length) + e * length)) for e in range(2)]
-    assert set(epochs[0]) == set(visited(CropPlanner(mixed_index, recipe_of(), 1).draw(np.arange(length))))
+    epochs = [visited(list(planner.plan(np.arange(length) + e * length))) for e in range(2)]
+    assert set(epochs[0]) == set(visited(list(CropPlanner(mixed_index, recipe_of(), 1).plan(np.arange(length)))))
     for epoch in epochs:
         assert len(set(epoch)) == length
         cases = [case for case, _ in epoch]
@@ -127,14 +126,13 @@ def by_hand(index: dali_cr.Index, recipe: dali_cr.Restoration, plan: SamplePlan)
 
 
 @pytest.mark.parametrize("axis", AXES)
-@pytest.mark.parametrize("name", ["mixed_index", "channel_index"])
+@pytest.mark.parametrize("name", INDEXES)
 def test_samples_are_what_they_should_be(name: str, axis: str, request: pytest.FixtureRequest) -> None:
     index, recipe = request.getfixturevalue(name), recipe_of(axis, every=2)
-    source = PairSource(CropPlanner(index, recipe, 5), Stream(4))
+    source = finished(index, recipe, 5, 4)
     for k in range(8):
-        input, target, numbers = source.batch(k)
-        for i, number in enumerate(numbers):
-            plan = source.planner.draw([number])[0]
+        input, target, numbers = source.batch(k).values()
+        for i, plan in enumerate(source.planner.plan(numbers)):
             np.testing.assert_allclose(target[i], by_hand(index, recipe, plan), atol=2e-6)
             np.testing.assert_array_equal(input[i], dali_cr.swap_patches(target[i], plan.swaps))
     source.close()
@@ -142,31 +140,26 @@ def test_samples_are_what_they_should_be(name: str, axis: str, request: pytest.F
 
 @pytest.mark.parametrize("run", [1, 4])
 @pytest.mark.parametrize("axis", AXES)
-@pytest.mark.parametrize("name", ["mixed_index", "channel_index"])
+@pytest.mark.parametrize("name", INDEXES)
 def test_raw_and_finished_samples_agree(name: str, axis: str, run: int, request: pytest.FixtureRequest) -> None:
     index, recipe = request.getfixturevalue(name), recipe_of(axis, crops_per_volume=run)
-    finished, raw = (kind(CropPlanner(index, recipe, 2), Stream(5)) for kind in (PairSource, RawSource))
+    ours, theirs = (kind(index, recipe, 2, 5) for kind in (finished, raw))
     for k in range(6):
-        input, target, numbers = finished.batch(k)
-        data, records, swaps, again = raw.batch(k)
-        decoded = decode_volume_ref(data, records, recipe.crop)
-        assert decoded.tobytes() == target.tobytes()
-        assert dali_cr.swap_patches(decoded, swaps).tobytes() == input.tobytes()
-        np.testing.assert_array_equal(numbers, again)
-    finished.close()
-    raw.close()
+        assert content(ours, k) == content(theirs, k)
+    ours.close()
+    theirs.close()
 
 
 def test_a_volume_is_read_once_for_its_slices_in_a_batch(mixed_index: dali_cr.Index) -> None:
-    source = PairSource(CropPlanner(mixed_index, recipe_of(crops_per_volume=4), 2), Stream(4), lookahead=0)
+    source = finished(mixed_index, recipe_of(crops_per_volume=4), 2, 4, lookahead=0)
     reads: list[str] = []
     read = source.cache.read
     source.cache.read = lambda root, volume, upto: (reads.append(volume.data), read(root, volume, upto))[1]  # type: ignore[method-assign]
-    length = sum(len(set(visited(source.planner.draw(np.arange(4 * k, 4 * k + 4))))) == 4 for k in range(6))
+    length = sum(len(set(visited(source.planner.plan(np.arange(4 * k, 4 * k + 4))))) == 4 for k in range(6))
     for k in range(6):
         source.batch(k)
     assert length == 6
-    assert len(reads) == sum(len({p.case for p in source.planner.draw(np.arange(4 * k, 4 * k + 4))}) for k in range(6))
+    assert len(reads) == sum(len({p.case for p in source.planner.plan(np.arange(4 * k, 4 * k + 4))}) for k in range(6))
     source.close()
 
 
@@ -179,35 +172,21 @@ def test_the_kernels_agree(
     from dali_cr.read.cache import open_cache, parse_cache
     from dali_cr.read.gpu_cache import Arena
 
-    recipe, planner = recipe_of(axis), CropPlanner(mixed_index, recipe_of(axis), 4)
+    recipe, cache = recipe_of(axis), open_cache(levels, mixed_index)
     budgets = [budget for kind, _, budget in map(parse_cache, levels) if kind == "gpu"]
-    cache = open_cache(levels, mixed_index)
-    arena = Arena(sum(budgets), planner.index) if budgets else None
-    raw = RawSource(planner, Stream(5), cache=cache, arena=arena)
-    gpu = graphs.build_pipeline(raw, "cpu", prefetch=1)
-    cpu = dali_cr.restoration_pipeline(mixed_index, recipe, 5, "cpu", seed=4)
-    for _ in range(20):
-        for one, other in zip(gpu.run(), cpu.run(), strict=True):
-            assert np.asarray(one.as_tensor()).tobytes() == np.asarray(other.as_tensor()).tobytes()
-    if arena:
-        assert arena.hits > 0
-    raw.close()
+    wanted = outputs_of(dali_cr.restoration_pipeline(mixed_index, recipe, 5, "cpu", seed=4), 12)
+    for whole in (False, True):
+        source = raw(mixed_index, recipe, 4, 5, cache=cache, whole=whole)
+        source.arena = Arena(sum(budgets), source.planner.index) if budgets else None
+        got = outputs_of_whole(source, 12, 1) if whole else outputs_of(graphs.build_pipeline(source, "cpu"), 12)
+        assert got == wanted
+        assert not source.arena or source.arena.hits > 0
+        source.close()
     cache.close()
 
 
 def loader(index: dali_cr.Index, **options: Any) -> dali_cr.Loader:
-    options = {"batch_size": 4, "device": "cpu", "seed": 5, **options}
-    return dali_cr.Loader(index, options.pop("recipe", recipe_of("H")), **options)
-
-
-def samples(stream: dali_cr.Loader, steps: int | None = None) -> dict[int, bytes]:
-    out: dict[int, bytes] = {}
-    for step, batch in enumerate(stream.stream() if steps else stream):
-        for i, number in enumerate(batch["sample"].tolist()):
-            out[number] = batch["input"][i].numpy().tobytes() + batch["target"][i].numpy().tobytes()
-        if step + 1 == steps:
-            break
-    return out
+    return loader_of(index, options.pop("recipe", recipe_of("H")), **options)
 
 
 @pytest.fixture(scope="module", params=[1, 3])
@@ -253,7 +232,7 @@ def test_resumes(holes: dali_cr.Index, known: tuple[dali_cr.Restoration, dict[in
 def test_skipping_draws_slices_of_other_cases(holes: dali_cr.Index, run: int) -> None:
     planner = CropPlanner(holes, recipe_of(crops_per_volume=run), 0)
     numbers = np.arange(100)
-    whole, redrawn = planner.draw(numbers), planner.draw(numbers, {1, 2})
+    whole, redrawn = list(planner.plan(numbers)), list(planner.plan(numbers, {1, 2}))
     filled = [mask.any((1, 2)) for mask in masks(holes)]
     for before, after in zip(whole, redrawn, strict=True):
         assert after.case not in (1, 2)
@@ -262,27 +241,27 @@ def test_skipping_draws_slices_of_other_cases(holes: dali_cr.Index, run: int) ->
         if not after.attempt:
             assert visited([before]) == visited([after])
     with pytest.raises(dali_cr.VolumeError, match="none of its 4 cases"):
-        planner.draw([0], range(4))
+        list(planner.plan([0], range(4)))
 
 
 def test_flips_are_of_the_volumes_axes(mixed_index: dali_cr.Index) -> None:
     """Left and right change places only where W is flipped: never in a slice across W."""
     for axis, allowed in (("D", (0, 0, 1)), ("H", (0, 0, 1)), ("W", (1, 0, 0))):
-        plans = CropPlanner(mixed_index, recipe_of(axis, flips=("W",)), 0).draw(np.arange(200))
+        plans = CropPlanner(mixed_index, recipe_of(axis, flips=("W",)), 0).plan(np.arange(200))
         assert tuple(np.array([plan.flips for plan in plans]).any(0)) == tuple(map(bool, allowed))
 
 
 def test_foreground_lies_in_the_slice(holes: dali_cr.Index) -> None:
     recipe = replace(recipe_of("D", foreground=1.0), crop=(1, 4, 4), swap=dali_cr.Swap(1, 1))
     filled = masks(holes)
-    for plan in CropPlanner(holes, recipe, 0).draw(np.arange(200)):
+    for plan in list(CropPlanner(holes, recipe, 0).plan(np.arange(200))):
         number, row, column = plan.origin
         around = filled[plan.case][number, max(0, row) : row + 5, max(0, column) : column + 5]
         assert around.any()
 
 
 def test_an_empty_slice_has_crops_anywhere(holes: dali_cr.Index) -> None:
-    plans = CropPlanner(holes, recipe_of("D", skip_empty=False, foreground=1.0), 0).draw(np.arange(300))
+    plans = list(CropPlanner(holes, recipe_of("D", skip_empty=False, foreground=1.0), 0).plan(np.arange(300)))
     assert len({plan.origin for plan in plans}) > 100
 
 

@@ -13,6 +13,7 @@ import dali_cr
 from dali_cr.plan.crops import CropPlanner
 from dali_cr.tools import preview
 from dali_cr.tools.phantom_files import write_images, write_phantoms
+from tests.helpers.recipes import finished
 
 RECIPE = dali_cr.Restoration(crop=(12, 20, 16), swap=dali_cr.Swap(iterations=6, patch=(3, 6)), foreground=0.9)
 
@@ -48,12 +49,11 @@ def test_a_picture_with_a_row_a_sample(index, tmp_path):
 
 @pytest.mark.parametrize("recipe", [RECIPE, dali_cr.Restoration(crop=(1, 20, 16), swap=dali_cr.Swap(4, (3, 6)))])
 def test_swapping_the_drawn_boxes_back_gives_the_target(index, recipe, tmp_path):
-    planner = CropPlanner(index, recipe, 3)
-    row = preview._make(planner, 7)
+    row = preview._make(CropPlanner(index, recipe, 3), 7)
     assert row.target.shape == recipe.crop[1:]
     assert not np.array_equal(row.target, row.input)
-    source = preview.PairSource(planner, preview.Stream(batch_size=1, start=7), threads=1)
-    input, target, _ = source.batch(0)
+    source = finished(index, recipe, 3, 1, start=7, threads=1)
+    input, target, _ = source.batch(0).values()
     source.close()
     middle = recipe.crop[0] // 2
     assert np.array_equal(dali_cr.unswap_patches(input[0], row.plan.swaps), target[0])
@@ -64,7 +64,7 @@ def test_swapping_the_drawn_boxes_back_gives_the_target(index, recipe, tmp_path)
 def test_both_boxes_of_a_pair_have_one_colour_and_lie_where_the_swaps_are(index, figure, tmp_path):
     preview.draw_preview(index, RECIPE, 0, [4], tmp_path / "preview.png")
     boxes = [patch for patch in figure().subfigs[0].axes[2].patches if isinstance(patch, Rectangle)]
-    plan = CropPlanner(index, RECIPE, 0).draw(4)[0]
+    plan = CropPlanner(index, RECIPE, 0).plan(4)[0]
     middle = RECIPE.crop[0] // 2
     wanted = [
         (float(origin[2]), float(origin[1]), int(size[2]), int(size[1]), pair)
@@ -84,7 +84,7 @@ def test_both_boxes_of_a_pair_have_one_colour_and_lie_where_the_swaps_are(index,
 
 def test_says_which_sample_it_is_and_draws_both_in_one_range(index, figure, tmp_path):
     preview.draw_preview(index, RECIPE, 0, [4], tmp_path / "preview.png")
-    plan = CropPlanner(index, RECIPE, 0).draw(4)[0]
+    plan = CropPlanner(index, RECIPE, 0).plan(4)[0]
     strip = figure().subfigs[0]
     assert strip.get_suptitle() == f"{plan.path}, sample 4, origin {plan.origin}"
     assert len({axis.images[0].get_clim() for axis in strip.axes}) == 1
@@ -131,3 +131,25 @@ def test_names_the_extra_where_matplotlib_is_missing(index, monkeypatch, tmp_pat
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ImportError, match=r"\.\[train\]"):
         preview.draw_preview(index, RECIPE, 0, [0], tmp_path / "preview.png")
+
+
+def test_masked_blocks_are_outlined_over_the_target(index, figure, tmp_path):
+    recipe = dali_cr.Restoration(crop=(12, 20, 16), pretext="mae", mask_block=(2, 3, 2))
+    preview.draw_preview(index, recipe, 0, [4], tmp_path / "preview.png")
+    axis = figure().subfigs[0].axes[2]
+    assert axis.get_xlabel() == "masked blocks"
+    plan, middle = CropPlanner(index, recipe, 0).plan(4)[0], 6
+    wanted = [
+        (float(origin[2]), float(origin[1]), int(size[2]), int(size[1]))
+        for origin, size in plan.mask
+        if origin[0] <= middle < origin[0] + size[0]
+    ]
+    boxes = [patch for patch in axis.patches if isinstance(patch, Rectangle)]
+    drawn = [(box.get_x() + 0.5, box.get_y() + 0.5, box.get_width(), box.get_height()) for box in boxes]
+    assert drawn == wanted
+    assert len(wanted) > 20
+    row = preview._make(CropPlanner(index, recipe, 0), 4)
+    masked = np.zeros((20, 16), bool)
+    for column, line, wide, high in wanted:
+        masked[int(line) : int(line) + high, int(column) : int(column) + wide] = True
+    assert np.array_equal(row.input, np.where(masked, 0, row.target))

@@ -13,14 +13,12 @@ from PIL import Image
 
 import dali_cr
 from dali_cr.__main__ import main
-from dali_cr.pipeline.multiview import ViewPairSource
 from dali_cr.plan.sample import views_of
-from dali_cr.plan.stream import Stream
 from dali_cr.plan.views import ViewPlanner
 from dali_cr.tools import preview
 from dali_cr.tools import preview_views as view_preview
 from dali_cr.tools.phantom_files import write_phantoms
-from tests.pipeline.test_multiview import RECIPE, RECIPES
+from tests.helpers.recipes import VIEWS, VIEWS_OF, finished
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +29,9 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> dali_cr.Index:
 
 
 def test_pictures_are_the_middle_slices_of_what_a_loader_gives(index: dali_cr.Index) -> None:
-    planner = ViewPlanner(index, RECIPE, 3)
-    row = view_preview.make_row(planner, 7)
-    source = ViewPairSource(planner, Stream(batch_size=1, start=7), threads=1)
-    view, target, local, _ = source.batch(0)
+    row = view_preview.make_row(ViewPlanner(index, VIEWS, 3), 7)
+    source = finished(index, VIEWS, 3, 1, start=7, threads=1)
+    view, target, local, _ = source.batch(0).values()
     source.close()
     pictures = {name: picture for name, picture, _ in row.pictures}
     for v in range(2):
@@ -51,7 +48,7 @@ def test_images_are_drawn_from_the_top(tmp_path: Path, index: dali_cr.Index) -> 
     Image.fromarray(np.arange(30 * 24, dtype=np.uint16).reshape(30, 24)).save(tmp_path / "one.png")
     pictures = dali_cr.scan(tmp_path, "*.png", progress=False)
     for index_, upwards in ((pictures, False), (index, True)):
-        row = view_preview.make_row(ViewPlanner(index_, replace(RECIPES["flat"], normalize="percentile"), 3), 0)
+        row = view_preview.make_row(ViewPlanner(index_, replace(VIEWS_OF["flat"], normalize="percentile"), 3), 0)
         figure = Figure()
         row.draw(figure.subfigures(1, 1))
         assert {axis.images[0].origin for axis in figure.axes} == {"lower" if upwards else "upper"}
@@ -59,7 +56,7 @@ def test_images_are_drawn_from_the_top(tmp_path: Path, index: dali_cr.Index) -> 
 
 def test_an_outline_is_where_the_slice_meets_the_box(index: dali_cr.Index) -> None:
     met = 0
-    for plan in ViewPlanner(index, RECIPE, 3).draw(range(40)):
+    for plan in ViewPlanner(index, VIEWS, 3).plan(range(40)):
         for view, place in product(views_of(plan), (4, 9, 15)):
             points = view_preview.outline(view, place)
             ends = np.array(list(product(*((-0.5, n - 0.5) for n in view.shape)))) @ view.matrix.T + view.offset
@@ -93,12 +90,12 @@ def test_a_row_a_sample_with_outlines_and_one_range_for_what_is_clean(
             made.append(self)
 
     monkeypatch.setattr(preview, "_figure_class", lambda: Kept)
-    preview.draw_preview(index, RECIPE, 0, [4, 2**40], tmp_path / "views.png")
+    preview.draw_preview(index, VIEWS, 0, [4, 2**40], tmp_path / "views.png")
     assert len(made[0].subfigs) == 2
     axes = made[0].subfigs[0].axes
     assert len(axes) == 6
-    plan = ViewPlanner(index, RECIPE, 0).draw(4)[0]
-    place = view_preview.make_row(ViewPlanner(index, RECIPE, 0), 4).place
+    plan = ViewPlanner(index, VIEWS, 0).plan(4)[0]
+    place = view_preview.make_row(ViewPlanner(index, VIEWS, 0), 4).place
     met = [points for view in views_of(plan) if len(points := view_preview.outline(view, place))]
     drawn = [patch for patch in axes[0].patches if isinstance(patch, Polygon)]
     assert len(drawn) == len(met) > 1

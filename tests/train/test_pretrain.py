@@ -369,6 +369,8 @@ def test_refuses_settings_that_make_no_sense(config, change):
 def test_refuses_a_crop_before_looking_at_the_data(config):
     with pytest.raises(ValueError, match="do not fit into a crop"):
         replace(config, patch=(4, 17))
+    with pytest.raises(ValueError, match="iterations: expected at most 32 without overlap, got 33"):
+        replace(config, iterations=33, each_patch_once=True)
     with pytest.raises(ValueError, match="50 along W stops at 25"):
         replace(config, crop=(16, 16, 50))
     with pytest.raises(ValueError, match="halved twice"):
@@ -484,9 +486,9 @@ def test_every_flag_is_understood_as_written(tmp_path):
     line = (
         "--data a b --out r --resume --pattern {case}/{channel}.nii.gz *.nii --channels t1 t2 --include x --exclude y "
         "--fourth-axis cases --index i.json --held-out 0.2 --crop 32 48 32 --iterations 20 --patch 4 8 --flips D W "
-        "--normalize window -160 240 --foreground 0.5 --network dynunet --filters 8 --batch-size 4 --steps 400 "
-        "--lr 1e-3 --warmup 0.1 --weight-decay 0 --clip 2 --seed 3 --device cpu --threads 2 --on-error skip "
-        "--deterministic --checkpoint-every 50 --log-every 5 --evaluate-every 25 --evaluate-samples 64"
+        "--each-patch-once --normalize window -160 240 --foreground 0.5 --network dynunet --filters 8 --batch-size 4 "
+        "--steps 400 --lr 1e-3 --warmup 0.1 --weight-decay 0 --clip 2 --seed 3 --device cpu --threads 2 "
+        "--on-error skip --deterministic --checkpoint-every 50 --log-every 5 --evaluate-every 25 --evaluate-samples 64"
     )
     config = pretrain.read_settings(line.split())
     assert config == RestorationConfig(
@@ -503,6 +505,7 @@ def test_every_flag_is_understood_as_written(tmp_path):
         crop=(32, 48, 32),
         iterations=20,
         patch=(4, 8),
+        each_patch_once=True,
         flips=("D", "W"),
         normalize=("window", -160.0, 240.0),
         foreground=0.5,
@@ -524,6 +527,7 @@ def test_every_flag_is_understood_as_written(tmp_path):
         evaluate_samples=64,
     )
     assert config.samples().normalize == ("window", -160.0, 240.0)
+    assert config.samples().swap == dali_cr.Swap(20, (4, 8), overlap=False)
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_a_network_learns_where_things_are_in_images(data, tmp_path):
 
 def test_moves_stay_in_the_plane(data, tmp_path):
     run = prepared(localize(data, tmp_path / "run", shift=3))
-    plans = run.batches.loader._planner.draw(np.arange(50))
+    plans = list(run.batches.loader._planner.plan(np.arange(50)))
     shifts = np.stack([run.task.truth(plan)["shift"] for plan in plans])
     assert not shifts[:, 0].any()
     assert shifts[:, 1:].min() == -3

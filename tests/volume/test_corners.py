@@ -50,10 +50,11 @@ def test_one_grid_stored_along_any_axes_is_the_same(shape, quaternion, spacing, 
     aligned = two.aligned(one)
     assert aligned is not None
     assert aligned.shape == one.shape
-    np.testing.assert_allclose(aligned.affine, one.affine, atol=2 * TOLERANCE * min(spacing))
+    known = [n > 1 for n in one.shape[::-1]] + [True]  # an axis of one voxel has no direction
+    ours, theirs = (np.array(g.affine)[:, known] for g in (aligned, one))
+    np.testing.assert_allclose(ours, theirs, atol=2 * TOLERANCE * min(spacing))
     raw = [np.frombuffer(bytes(352) + a.tobytes(order="F"), np.uint8) for a in (array, other)]
     views = [g.view(r, 0, (0, 0, 0), g.shape) for g, r in zip((one, aligned), raw, strict=True)]
-    # An axis of one voxel has no direction, so every array is still equal.
     np.testing.assert_array_equal(*views)
 
 

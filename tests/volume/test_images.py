@@ -14,15 +14,11 @@ import pytest
 from PIL import Image, ImageOps
 
 import dali_cr
-from dali_cr.ops.decode import decode_volume_ref
 from dali_cr.pipeline import graph as graphs
-from dali_cr.pipeline.cpu import PairSource
-from dali_cr.pipeline.raw import RawSource
-from dali_cr.plan.crops import CropPlanner
-from dali_cr.plan.stream import Stream
 from dali_cr.read.gpu_cache import Arena
 from dali_cr.volume import reader
 from tests.helpers.png import png
+from tests.helpers.recipes import content, finished, outputs_of, raw
 from tests.helpers.volumes import DATA
 
 RECIPE = dali_cr.Restoration(crop=(1, 24, 40), swap=dali_cr.Swap(8, (2, 6)), flips=("H", "W"), foreground=0.5)
@@ -101,14 +97,11 @@ def test_every_orientation_of_a_jpeg(tmp_path: Path, turned: int) -> None:
 @pytest.mark.parametrize("crop", [(1, 24, 40), (1, 9, 60)], ids=str)
 def test_raw_and_finished_samples_agree(name: str, crop: tuple[int, int, int], request: pytest.FixtureRequest) -> None:
     index, recipe = request.getfixturevalue(name), replace(RECIPE, crop=crop)
-    finished, raw = (kind(CropPlanner(index, recipe, 2), Stream(5)) for kind in (PairSource, RawSource))
+    ours, theirs = (kind(index, recipe, 2, 5) for kind in (finished, raw))
     for k in range(5):
-        input, target, numbers = finished.batch(k)
-        data, records, swaps, _ = raw.batch(k)
-        assert decode_volume_ref(data, records, crop).tobytes() == target.tobytes()
-        assert dali_cr.swap_patches(target, swaps).tobytes() == input.tobytes()
-        for i, number in enumerate(numbers):
-            plan = finished.planner.draw([number])[0]
+        assert content(ours, k) == content(theirs, k)
+        _, target, numbers = ours.batch(k).values()
+        for i, plan in enumerate(ours.planner.plan(numbers)):
             volume = index.cases[plan.case].volumes[-1]
             values = dali_cr.read_volume(index.root / plan.path)[-1, 0]
             scaled = np.clip((values - volume.statistics.mean) / volume.statistics.deviation, -5, 5)
@@ -116,22 +109,19 @@ def test_raw_and_finished_samples_agree(name: str, crop: tuple[int, int, int], r
             cut = np.pad(scaled, 60)[row : row + crop[1], column : column + crop[2]]
             by_hand = cut[tuple(slice(None, None, -1 if f else 1) for f in plan.flips[1:])]
             np.testing.assert_allclose(target[i, -1, 0], by_hand, atol=2e-6)
-    finished.close()
-    raw.close()
+    ours.close()
+    theirs.close()
 
 
 @pytest.mark.parametrize("name", ["pictures", "colours"])
 @pytest.mark.parametrize("arena", [False, True], ids=["boxes", "arena"])
 def test_the_kernels_agree(cuda_on_cpu: Any, name: str, arena: bool, request: pytest.FixtureRequest) -> None:
     index = request.getfixturevalue(name)
-    planner = CropPlanner(index, RECIPE, 3)
-    raw = RawSource(planner, Stream(4), arena=Arena(1e6, index) if arena else None)
-    gpu, cpu = graphs.build_pipeline(raw, "cpu", prefetch=1), dali_cr.restoration_pipeline(index, RECIPE, 4, "cpu", 3)
-    for _ in range(8):
-        for one, other in zip(gpu.run(), cpu.run(), strict=True):
-            assert np.asarray(one.as_tensor()).tobytes() == np.asarray(other.as_tensor()).tobytes()
-    assert not raw.arena or raw.arena.hits > 0
-    raw.close()
+    source = raw(index, RECIPE, 3, 4, arena=Arena(1e6, index) if arena else None)
+    wanted = outputs_of(dali_cr.restoration_pipeline(index, RECIPE, 4, "cpu", 3), 8)
+    assert outputs_of(graphs.build_pipeline(source, "cpu", prefetch=1), 8) == wanted
+    assert not source.arena or source.arena.hits > 0
+    source.close()
 
 
 def test_the_stream_is_the_same_from_caches(pictures: dali_cr.Index, tmp_path: Path) -> None:
@@ -287,7 +277,7 @@ def test_a_long_preamble(tmp_path: Path) -> None:
 def test_changed_since_the_scan(pictures: dali_cr.Index, tmp_path: Path) -> None:
     volume = pictures.cases[0].volumes[0]
     (tmp_path / volume.path).write_bytes((pictures.root / volume.path).read_bytes())
-    source = PairSource(CropPlanner(replace(pictures, root=tmp_path, cases=pictures.cases[:1]), RECIPE, 0), Stream(1))
+    source = finished(replace(pictures, root=tmp_path, cases=pictures.cases[:1]), RECIPE, 0, 1)
     with pytest.raises(dali_cr.VolumeError, match="changed since the scan"):
         source.batch(0)
     source.close()

@@ -48,7 +48,7 @@ class Labelled:
         """Go on with the loader's first batch that was not delivered yet, without end."""
         for batch in self.loader.stream():
             image = batch["target"]
-            truths = [self._truth(plan) for plan in self._planner.draw(batch["sample"].numpy())]
+            truths = [self._truth(plan) for plan in self._planner.plan(batch["sample"].numpy())]
             stacked = {name: np.stack([truth[name] for truth in truths]) for name in truths[0]}
             found = {
                 name: torch.from_numpy(array) if name in ON_HOST else upload(array, image.device)

@@ -19,6 +19,7 @@ from dali_cr.index.values.statistics import cell_edge
 from dali_cr.index.volumes import Case
 from dali_cr.volume import reader
 from dali_cr.volume.geometry import Geometry, VolumeError
+from dali_cr.volume.packed.store import original_path
 
 from .label_values import read_values, refuse_lossy
 from .subjects import short_name
@@ -112,11 +113,12 @@ def find_label_files(folder: Path, pattern: Sequence[str]) -> dict[str, Path]:
     top, files, _ = find_files(folder, as_patterns(list(pattern)), [], [])
     found: dict[str, Path] = {}
     for path, about in files.items():
-        refuse_lossy(top / path)
+        place = top / (about.store or path)
+        refuse_lossy(place)
         name = about.case or path
         if name in found:
             raise ValueError(f"labels: wanted one label a case, {found[name].name} and {path} are both of {name}")
-        found[name] = top / path
+        found[name] = place
     if not found:
         raise ValueError(f"labels: wanted label volumes, no file under {folder} matches {', '.join(pattern)}")
     return found
@@ -144,7 +146,7 @@ def by_listed_pairs(files: Mapping[str, Path], index: Index, pairs: Sequence[Pai
             raise ValueError(f"labels: wanted one case a label, {pair.label} is paired with {case} and {min(of)}")
     named: dict[str, Path] = {}
     for name, path in files.items():
-        key = listed.get(os.path.realpath(path), name)
+        key = listed.get(os.path.realpath(original_path(path)), name)
         if key in named:
             raise ValueError(f"labels: wanted one label a case, {named[key]} and {path} are both of {key}")
         named[key] = path

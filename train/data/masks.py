@@ -40,7 +40,7 @@ def write_mask(labels: Labels, root: Path, case: Case, out: Path) -> Path:
         Image.fromarray(labels[0]).save(buffer, "png")
         write_whole(path, buffer.getvalue())
     else:
-        write_nifti(path, encode_mask(labels, root / volume.path, volume.geometry))
+        write_nifti(path, encode_mask(labels, root / volume.file, volume.geometry))
     return path
 
 
@@ -60,7 +60,7 @@ def write_probabilities(shares: npt.NDArray[np.float32], root: Path, case: Case,
         np.savez_compressed(buffer, probabilities=shares[:, 0])
         write_whole(path, buffer.getvalue())
     else:
-        write_nifti(path, encode_probabilities(shares, root / volume.path, volume.geometry))
+        write_nifti(path, encode_probabilities(shares, root / volume.file, volume.geometry))
     return path
 
 

@@ -9,8 +9,9 @@ from pathlib import PurePosixPath
 
 from dali_cr.index.grouping import MAX_CHANNELS
 
-_SUFFIX = re.compile(r"(\.(nii|hdr|img|png|jpe?g)(\.gz)?)+(?=#|$)", re.IGNORECASE)
-_TAIL = r"(?i:\.(?:nii|hdr|img|png|jpe?g)(?:\.gz)?)?(?:#\d+)?$"
+_KINDS = "nii|hdr|img|png|jpe?g|ozx"
+_SUFFIX = re.compile(rf"(\.({_KINDS})(\.gz)?)+(?=#|$)", re.IGNORECASE)
+_TAIL = rf"(?i:\.(?:{_KINDS})(?:\.gz)?)?(?:#\d+)?$"
 """What follows a case's short name, less its frame."""
 
 BIDS = r"(?<![^/])sub-[A-Za-z0-9]+"

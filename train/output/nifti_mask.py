@@ -14,8 +14,7 @@ import numpy.typing as npt
 
 from dali_cr.index.values.statistics import canonical_view
 from dali_cr.volume.geometry import Geometry, VolumeError
-from dali_cr.volume.nifti import nifti_header, parse_header
-from dali_cr.volume.reader import read_nifti_head
+from dali_cr.volume.packed.originals import read_grid
 
 _UINT8, _FLOAT32 = 2, 16
 _SINGLE = {348: b"n+1", 540: b"n+2\0\r\n\x1a\n"}
@@ -33,7 +32,7 @@ def encode_mask(labels: npt.NDArray[np.uint8], image: Path, geometry: Geometry) 
     labels : (D, H, W) uint8
         Along the axes of `geometry`.
     image : Path
-        The NIfTI file, or the .hdr of a pair, whose grid it is.
+        The NIfTI file, the .hdr of a pair or the brick store whose grid it is.
     geometry : Geometry
         Of the image.
 
@@ -70,9 +69,8 @@ def encode_probabilities(shares: npt.NDArray[np.float32], image: Path, geometry:
 def _encode(values: npt.NDArray[Any], code: int, image: Path, geometry: Geometry) -> bytes:
     if values.shape[1:] != geometry.shape:
         raise ValueError(f"labels: wanted shape {geometry.shape}, as {image} has, got {values.shape[1:]}")
-    head = read_nifti_head(image)
-    header, now = nifti_header(image, head), parse_header(image, head)[0]
-    if (now.shape, now.base, now.strides) != (geometry.shape, geometry.base, geometry.strides):
+    header, now = read_grid(image)
+    if (now.shape, now.orientation, now.affine) != (geometry.shape, geometry.orientation, geometry.affine):
         raise VolumeError(image, "changed since the scan: its voxels lie in another order; scan again")
     rank, frames = min(int(header["dim"][0]), 3), len(values)
     edges = [*header["dim"][1 : rank + 1], *[1] * (3 - rank), frames]
@@ -85,6 +83,6 @@ def _encode(values: npt.NDArray[Any], code: int, image: Path, geometry: Geometry
     header["magic"], header["vox_offset"] = _SINGLE[int(header.sizeof_hdr)], header.single_vox_offset
     raw = np.zeros((frames, geometry.voxels), values.dtype.newbyteorder(header.endianness))
     for frame, own in zip(raw, values, strict=True):
-        canonical_view(frame, geometry)[...] = own
+        canonical_view(frame, now)[...] = own
     flag = bytes(header.single_vox_offset - int(header.sizeof_hdr))  # no extensions follow
     return bytes(header.binaryblock + flag + raw.tobytes())

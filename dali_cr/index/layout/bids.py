@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from dali_cr.index.layout.claims import Claims, stem_of
-from dali_cr.volume.nifti import is_volume
+from dali_cr.volume.reader import is_volume
 
 _NAME = re.compile(
     r"(?P<subject>sub-[A-Za-z0-9+]+)(_(?P<session>ses-[A-Za-z0-9+]+))?(?P<more>(_[A-Za-z]+-[A-Za-z0-9+]+)*)"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dali_cr.index.files import Found, Pattern, is_readable
 from dali_cr.index.layout.walk import Roots
+from dali_cr.volume.packed.store import original_path
 
 
 def read_given(
@@ -51,7 +52,8 @@ def read_given(
         if not path.is_file():
             raise FileNotFoundError(f"{path}: wanted a file, {'a folder' if path.is_dir() else 'nothing'} is there")
         relative = path.relative_to(top).as_posix()
-        names = next((match for pattern in patterns if (match := pattern.match(relative))), None)
+        meant = original_path(path).relative_to(top).as_posix()
+        names = next((match for pattern in patterns if (match := pattern.match(meant))), None)
         if names is None or not is_readable(path.name):
             raise ValueError(f"files: wanted NIfTI volumes or images that match the pattern, got {path}")
         if relative in found:

@@ -10,6 +10,9 @@ from pathlib import Path, PurePosixPath
 from dali_cr.index.files import Globs
 from dali_cr.index.volumes import Problem
 
+IMPORTED = (".dcm", ".ima", ".mha", ".mhd", ".nrrd", ".nhdr", ".npy", ".b2nd")
+"""Suffixes of files that `dali-cr import` takes."""
+
 
 def kind_of(path: str, why: str) -> str:
     """Return the kind of a file that is left out: its suffix, and why if it could be read."""
@@ -28,5 +31,7 @@ def nothing_found(top: Path, pattern: Globs, passed: Mapping[str, str], problems
     advice = "; give another pattern" if kinds else ""
     if any(kind.startswith((".png", ".jpg", ".jpeg")) for kind in passed.values()) and not pattern:
         advice = "; images are taken by a pattern such as '**/*.png'"
+    elif any(kind.startswith(IMPORTED) for kind in passed.values()):
+        advice = "; dali-cr import makes volumes of other formats readable"
     why = "".join(f"; {p.path}: {p.reason}" for p in problems[:3])
     return f"{top}: wanted {wanted} (NIfTI, PNG or JPEG are read), got {there}{advice}{why}"

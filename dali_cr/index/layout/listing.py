@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -18,10 +18,11 @@ from dali_cr.index.layout.division import divide
 from dali_cr.index.layout.given import read_given
 from dali_cr.index.layout.leftover import kind_of, nothing_found
 from dali_cr.index.layout.nnunet import read_nnunet
+from dali_cr.index.layout.stores import find_stores, name_stores
 from dali_cr.index.layout.walk import Roots, Tree, walk_trees
 from dali_cr.index.volumes import Problem
 
-EVERY_VOLUME = ("**/*.nii", "**/*.nii.gz", "**/*.hdr", "**/*.hdr.gz")
+EVERY_VOLUME = ("**/*.nii", "**/*.nii.gz", "**/*.hdr", "**/*.hdr.gz", "**/*.ozx")
 
 Layout = Literal["auto", "nnunet", "bids", "files"]
 
@@ -108,7 +109,7 @@ def list_files(
     if layout_used == "bids" and not channels:
         otherwise = {path: _file_a_case(found) for path, found in files.items()}
     elif layout_used == "nnunet" and not channels and not any(claims.sure for claims in found):
-        otherwise = {path: Found(None, None, about.asked_for) for path, about in files.items()}
+        otherwise = {path: replace(about, case=None, channel=None) for path, about in files.items()}
     return Listing(top, files, problems, passed, layout_used, order, otherwise)
 
 
@@ -135,8 +136,9 @@ def list_given(
     patterns = as_patterns(pattern, channels) if pattern else as_patterns("**/*")
     if channels and not all(p.has_channel for p in patterns):
         raise ValueError(f"channels: they are for a pattern with {{channel}}, got {pattern!r}")
-    top, found = read_given(root, files, patterns)
-    return Listing(top, found, [], {}, "pattern" if pattern else "files", list(channels))
+    top, given = read_given(root, files, patterns)
+    found, problems = under_originals(top, given)
+    return Listing(top, found, problems, {}, "pattern" if pattern else "files", list(channels))
 
 
 def _file_a_case(found: Found) -> Found:
@@ -150,11 +152,28 @@ def _listed(table: Path, channels: Sequence[str]) -> Listing:
     if channels and not any(found.channel for found in files.values()):
         raise ValueError(f"channels: wanted a column channel in {table}, it has none")
     problems = [Problem(path, _UNREAD) for path in files if not is_readable(path)]
-    files = {path: found for path, found in files.items() if is_readable(path)}
-    return Listing(top, files, problems, {}, "csv", list(channels))
+    files, taken = under_originals(top, {path: found for path, found in files.items() if is_readable(path)})
+    return Listing(top, files, [*problems, *taken], {}, "csv", list(channels))
 
 
-_UNREAD = "named in the CSV file, but not of a kind that is read: .nii, .nii.gz, .hdr, .png, .jpg"
+def under_originals(top: Path, files: Mapping[str, Found]) -> tuple[dict[str, Found], list[Problem]]:
+    """Return listed files under the names of their originals, those that are brick stores; and a problem for each twin.
+
+    A file that is not there, but a brick store of it is, is read from that.
+    """
+    _, named, problems = name_stores(top, files)
+    names = {store: name for name, store in named.items()}
+    missing = find_stores(top, files)
+    twins = {problem.path for problem in problems}
+    found = {
+        names.get(path, path): replace(about, store=path if path in names else missing.get(path, ""))
+        for path, about in files.items()
+        if path not in twins
+    }
+    return dict(sorted(found.items())), problems
+
+
+_UNREAD = "named in the CSV file, but not of a kind that is read: .nii, .nii.gz, .hdr, .ozx, .png, .jpg"
 
 
 def find_root(root: Roots) -> Path:
@@ -243,9 +262,9 @@ def _sort_out(
             place = (tree.prefix / path).as_posix()
             asked = next((m for p in included if (m := p.match(path))), None) if path in readable else None
             if names := own.names.get(path):
-                files[place] = Found(*names, asked is not None)
+                files[place] = Found(*names, asked is not None, tree.store_of(path))
             elif asked:
-                files[place] = Found(case_of(tree, asked[0], len(trees)), asked[1], True)
+                files[place] = Found(case_of(tree, asked[0], len(trees)), asked[1], True, tree.store_of(path))
             else:
                 excluded = is_readable(path) and path not in readable
                 passed[place] = kind_of(path, "excluded" if excluded else own.passed.get(path, ""))

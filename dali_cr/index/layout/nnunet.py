@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from dali_cr.index.layout.claims import Claims, stem_of
 from dali_cr.index.layout.dataset_json import FILE_NAME, DatasetJson, read_dataset_json
-from dali_cr.volume.nifti import is_volume
+from dali_cr.volume.reader import is_volume
 
 MAX_CHANNELS = 16
 """Without a dataset.json, more numbers than this are those of cases."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from dali_cr.index.layout.stores import name_stores
 from dali_cr.index.volumes import Problem
 
 Roots = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -25,15 +26,23 @@ class Tree:
     prefix : PurePosixPath
         Of the folder, relative to the one that several share.
     paths : tuple of str
-        Relative to `root`, sorted.
+        Relative to `root`, sorted. Brick stores are under the names of the files that they were made from.
     hidden : tuple of str
         Files whose name, or a folder of theirs, begins with a dot: no data.
+    stores : mapping of str to str
+        From the name of such a file to the brick store that is there for it.
     """
 
     root: Path
     prefix: PurePosixPath
     paths: tuple[str, ...]
     hidden: tuple[str, ...]
+    stores: Mapping[str, str] = field(default_factory=dict)
+
+    def store_of(self, path: str) -> str:
+        """Return the brick store of a file, relative to the shared folder; empty where the file itself is there."""
+        store = self.stores.get(path)
+        return (self.prefix / store).as_posix() if store else ""
 
 
 def find_top(root: Roots) -> tuple[Path, list[Path]]:
@@ -81,7 +90,7 @@ def walk_trees(root: Roots) -> tuple[Path, list[Tree], list[Problem]]:
     trees : list of Tree
         One a root.
     problems : list of Problem
-        Folders that cannot be read.
+        Folders that cannot be read, and brick stores whose originals are there too.
 
     Raises
     ------
@@ -97,7 +106,9 @@ def walk_trees(root: Roots) -> tuple[Path, list[Tree], list[Problem]]:
         prefix = folder.relative_to(top)
         hidden: list[str] = []
         paths = list(_walk(folder, prefix, problems, hidden))
-        trees.append(Tree(folder, PurePosixPath(prefix.as_posix()), tuple(sorted(paths)), tuple(hidden)))
+        names, stores, taken = name_stores(folder, paths)
+        problems += [Problem((prefix / problem.path).as_posix(), problem.reason) for problem in taken]
+        trees.append(Tree(folder, PurePosixPath(prefix.as_posix()), tuple(names), tuple(hidden), stores))
     return top, trees, problems
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.ops.compiled import compiled
-from dali_cr.ops.elementary import flushed
+from dali_cr.ops.cpu.elementary import flushed
+from dali_cr.system.compiled import compiled
 from dali_cr.volume.geometry import Triple
 
 Floats = npt.NDArray[np.float32]

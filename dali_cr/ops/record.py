@@ -1,0 +1,284 @@
+"""Records: where the raw voxels of a channel lie and what their numbers mean, as `decode` and `gather` read them.
+
+A record is 16 int64 words for `decode_volume`, and 32, with an affine map, for `gather_views`; `RECORD` and
+`VIEW_RECORD` name the fields and `kernels/voxel.cuh` is their C side. DALI carries records as int64 arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dali_cr.system.compiled import compiled
+from dali_cr.volume.geometry import DTYPES, Triple
+
+Words = npt.NDArray[np.int64]
+
+_FIELDS: dict[str, tuple[Any, int]] = {
+    "start": ("i8", 0),  # byte of the sample's row (or the arena) at which the voxel (0, 0, 0) lies, or would lie
+    "code": ("u1", 8),  # place in DTYPES
+    "flags": ("u1", 9),  # BIG_ENDIAN | KEEP | IN_ARENA
+    "strides": (("i8", 3), 16),  # signed, in elements
+    "lo": (("i8", 3), 40),  # first index that has a voxel
+    "hi": (("i8", 3), 64),  # one past the last
+    "scale": ("f8", 88),  # value = raw * scale + shift
+    "shift": ("f8", 96),
+    "low": ("f4", 104),  # values are clipped to [low, high]
+    "high": ("f4", 108),
+    "fill": ("f4", 112),  # padding value, also for NaN and Inf
+    "mode": ("i8", 120),  # TRILINEAR, NEAREST or HELD
+}
+_AFFINE: dict[str, tuple[Any, int]] = {"matrix": (("f8", (3, 3)), 128), "offset": (("f8", 3), 200)}
+
+
+def _dtype(fields: dict[str, tuple[Any, int]], words: int) -> np.dtype[Any]:
+    formats, offsets = zip(*fields.values(), strict=True)
+    return np.dtype({"names": list(fields), "formats": formats, "offsets": offsets, "itemsize": 8 * words})
+
+
+RECORD = _dtype(_FIELDS, 16)
+"""Of a crop: indices and strides are those of the crop, so that flips are in the strides."""
+
+VIEW_RECORD = _dtype({**_FIELDS, **_AFFINE}, 32)
+"""Of a view: indices and strides are the volume's; ``source = matrix @ (d, h, w) + offset``."""
+
+RECORD_WORDS, VIEW_WORDS = 16, 32
+BIG_ENDIAN, KEEP, IN_ARENA = 1, 2, 4
+TRILINEAR, NEAREST, HELD = 0, 1, 2
+
+_TINY = np.finfo(np.float32).tiny
+
+
+@dataclass(frozen=True)
+class Affine:
+    """What raw numbers become: ``clip(raw * scale + shift, low, high)``; `fill` where there is no finite one.
+
+    All but `scale` and `shift` are kept as float32, a subnormal `fill` as 0. `keep` leaves NaN and Inf as they are.
+    """
+
+    scale: float = 1.0
+    shift: float = 0.0
+    low: float = -np.inf
+    high: float = np.inf
+    fill: float = 0.0
+    keep: bool = False
+
+    def __post_init__(self) -> None:
+        # As in a record: rounded to float16 straight from a float64, it could be another number.
+        with np.errstate(over="ignore"):
+            fill = np.float32(self.fill)
+        object.__setattr__(self, "fill", 0.0 if abs(fill) < _TINY else float(fill))
+
+
+def describe(dtype: str, big_endian: bool, affine: Affine, record: npt.NDArray[Any]) -> None:
+    """Write into a record what does not depend on where the voxels lie.
+
+    Parameters
+    ----------
+    dtype : str
+        One of `DTYPES`.
+    big_endian : bool
+    affine : Affine
+    record : () of `RECORD` or `VIEW_RECORD`
+    """
+    record["code"] = DTYPES.index(dtype)
+    record["flags"] = BIG_ENDIAN * big_endian | KEEP * affine.keep
+    for name in ("scale", "shift", "low", "high", "fill"):
+        record[name] = getattr(affine, name)
+
+
+def make_record(
+    *,
+    dtype: str,
+    big_endian: bool,
+    first_byte: int,
+    itemsize: int,
+    strides: Sequence[int],
+    origin: Sequence[int],
+    flips: Sequence[bool],
+    crop: Triple,
+    shape: Triple,
+    affine: Affine,
+    in_arena: bool = False,
+) -> Words:
+    """Return the record of one channel of a crop.
+
+    Parameters
+    ----------
+    dtype : str
+        One of `DTYPES`.
+    big_endian : bool
+    first_byte : int
+        Byte in the sample's row at which canonical voxel (0, 0, 0) of the whole volume lies, or would lie.
+    itemsize : int
+    strides : (3,) int
+        Signed, in elements, along canonical (D, H, W).
+    origin : (3,) int
+        The crop's, canonical; negative where the crop sticks out.
+    flips : (3,) bool
+    crop, shape : (3,) int
+        Of the crop and of the volume.
+    affine : Affine
+    in_arena : bool
+        Whether `first_byte` counts in the arena and not in the sample's row.
+
+    Returns
+    -------
+    record : (16,) int64
+
+    Raises
+    ------
+    ValueError
+        If the item size is not the dtype's.
+    """
+    _check_itemsize(dtype, itemsize)
+    record = np.zeros((1, 1), RECORD)
+    describe(dtype, big_endian, affine, record[0, 0])
+    record["flags"] |= IN_ARENA * in_arena
+    words: Words = record.view(np.int64).reshape(1, 1, RECORD_WORDS)
+    place_crops(
+        words,
+        np.full((1, 1), first_byte, np.int64),
+        np.array(strides, np.int64).reshape(1, 1, 3),
+        np.full((1, 1), itemsize, np.int64),
+        np.array(origin, np.int64).reshape(1, 3),
+        np.array(flips, np.bool_).reshape(1, 3),
+        (int(crop[0]), int(crop[1]), int(crop[2])),
+        np.array(shape, np.int64).reshape(1, 3),
+    )
+    own: Words = words[0, 0]
+    return own
+
+
+def make_gather_record(
+    *,
+    dtype: str,
+    big_endian: bool,
+    first_byte: int,
+    itemsize: int,
+    strides: Sequence[int],
+    lo: Sequence[int],
+    hi: Sequence[int],
+    affine: Affine,
+    matrix: npt.ArrayLike,
+    offset: npt.ArrayLike,
+    nearest: bool = False,
+    held: bool = False,
+    in_arena: bool = False,
+) -> Words:
+    """Return the record of one channel of one view.
+
+    Parameters
+    ----------
+    dtype, big_endian, first_byte, itemsize, strides, affine, in_arena
+        As in `make_record`.
+    lo, hi : (3,) int
+        First canonical voxel that is there, and one past the last.
+    matrix : (3, 3) float
+    offset : (3,) float
+        ``matrix @ (d, h, w) + offset`` is the canonical voxel that output voxel (d, h, w) shows.
+    nearest : bool
+        Take the nearest voxel (a half goes up) and do not interpolate.
+    held : bool
+        Clamp sources at the edges; then [lo, hi) must reach to the volume's own wherever a source leaves it.
+
+    Returns
+    -------
+    record : (32,) int64
+
+    Raises
+    ------
+    ValueError
+        If the item size is not the dtype's, or both `nearest` and `held` are asked for.
+    """
+    _check_itemsize(dtype, itemsize)
+    if nearest and held:
+        raise ValueError("nearest, held: expected one of them, got both")
+    record = np.zeros((), VIEW_RECORD)
+    describe(dtype, big_endian, affine, record)
+    record["flags"] |= IN_ARENA * in_arena
+    record["start"], record["strides"], record["lo"], record["hi"] = first_byte, strides, lo, hi
+    record["mode"] = HELD if held else NEAREST if nearest else TRILINEAR
+    record["matrix"], record["offset"] = matrix, offset
+    return record.reshape(1).view(np.int64)
+
+
+def _check_itemsize(dtype: str, itemsize: int) -> None:
+    if itemsize != np.dtype(dtype).itemsize:
+        raise ValueError(f"itemsize: expected {np.dtype(dtype).itemsize} for {dtype}, got {itemsize}")
+
+
+@compiled
+def place_crops(
+    words: Words,
+    firsts: Words,
+    strides: Words,
+    itemsizes: Words,
+    origins: Words,
+    flips: npt.NDArray[np.bool_],
+    crop: Triple,
+    shapes: Words,
+) -> None:
+    """Write where the voxels of crops lie into their records.
+
+    Parameters
+    ----------
+    words : (B, C, 16) int64
+        Records that say all else.
+    firsts : (B, C) int64
+        Byte at which the canonical voxel (0, 0, 0) of each volume lies, or would lie.
+    strides : (B, C, 3) int64
+        Signed, in elements, along canonical (D, H, W).
+    itemsizes : (B, C) int64
+    origins : (B, 3) int64
+    flips : (B, 3) bool
+    crop : (3,) int
+    shapes : (B, 3) int64
+        Of the volumes.
+    """
+    for b in range(words.shape[0]):
+        for c in range(words.shape[1]):
+            record = words[b, c]
+            record[0] = firsts[b, c]
+            for axis in range(3):
+                start, edge, stride = origins[b, axis], crop[axis], strides[b, c, axis]
+                lo, hi = max(0, -start), min(edge, shapes[b, axis] - start)
+                if flips[b, axis]:
+                    lo, hi, start, stride = edge - hi, edge - lo, start + edge - 1, -stride
+                record[0] += itemsizes[b, c] * strides[b, c, axis] * start
+                record[2 + axis], record[5 + axis], record[8 + axis] = stride, lo, hi
+
+
+def place_views(
+    words: Words,
+    firsts: Words,
+    strides: Words,
+    boxes: Words,
+    matrices: npt.NDArray[np.float64],
+    offsets: npt.NDArray[np.float64],
+    mode: int = TRILINEAR,
+) -> None:
+    """Write where the voxels of views lie, and where the views look, into their records.
+
+    Parameters
+    ----------
+    words : (B, V, C, 32) int64
+        Records that say all else.
+    firsts : (B, C) int64
+    strides : (B, C, 3) int64
+        As `place_crops` takes them.
+    boxes : (B, 2, 3) int64
+        First canonical voxel that is there, and one past the last.
+    matrices : (B, V, 3, 3) float64
+    offsets : (B, V, 3) float64
+    mode : TRILINEAR, NEAREST or HELD
+    """
+    records = words.view(VIEW_RECORD)[..., 0]
+    records["start"], records["strides"] = firsts[:, None], strides[:, None]
+    records["lo"], records["hi"] = boxes[:, None, None, 0], boxes[:, None, None, 1]
+    records["matrix"], records["offset"] = matrices[:, :, None], offsets[:, :, None]
+    records["mode"] = mode

@@ -1,0 +1,82 @@
+"""Where raw voxels lie: in the rows of a batch, packed in the order of their file, and in volumes kept whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dali_cr.index.cases import Index
+
+Ints = npt.NDArray[np.int64]
+
+
+class Placement:
+    """How the volumes of an index lie, as arrays.
+
+    Parameters
+    ----------
+    index : Index
+    """
+
+    def __init__(self, index: Index) -> None:
+        volumes = [[volume.geometry for volume in case.volumes] for case in index.cases]
+        self._strides = np.array([[g.strides for g in row] for row in volumes], np.int64)
+        self._itemsizes = np.array([[g.itemsize for g in row] for row in volumes], np.int64)
+        self._bases = np.array([[g.base for g in row] for row in volumes], np.int64) * self._itemsizes
+        # The file's axes, the slowest first.
+        self._order = np.argsort(-np.abs(self._strides), axis=2, kind="stable")
+
+    def of(self, cases: Ints) -> tuple[int, int]:
+        """Return the shape (B, C)."""
+        return len(cases), self._bases.shape[1]
+
+    def whole(self, cases: Ints, offsets: Ints) -> tuple[Ints, Ints]:
+        """Return where the canonical voxel (0, 0, 0) of whole volumes lies, and their strides.
+
+        Parameters
+        ----------
+        cases : (B,) int64
+        offsets : (B, C) int64
+            Byte at which each volume begins.
+
+        Returns
+        -------
+        firsts : (B, C) int64
+        strides : (B, C, 3) int64
+        """
+        return offsets + self._bases[cases], self._strides[cases]
+
+    def boxes(self, cases: Ints, boxes: Ints, starts: Ints) -> tuple[Ints, Ints]:
+        """Return where the canonical voxel (0, 0, 0) of volumes would lie of which a box is packed, and the strides.
+
+        Parameters
+        ----------
+        cases : (B,) int64
+        boxes : (B, 2, 3) int64
+        starts : (B, C) int64
+            Byte at which each packed box begins.
+
+        Returns
+        -------
+        firsts : (B, C) int64
+        strides : (B, C, 3) int64
+        """
+        order, backward = self._order[cases], self._strides[cases] < 0
+        extents = np.broadcast_to((boxes[:, 1] - boxes[:, 0])[:, None], order.shape)
+        inner = np.take_along_axis(extents, order, 2)
+        steps = np.stack([inner[..., 1] * inner[..., 2], inner[..., 2], np.ones_like(inner[..., 2])], axis=-1)
+        strides = np.empty_like(steps)
+        np.put_along_axis(strides, order, steps, 2)
+        first = (strides * (extents - 1) * backward).sum(2)
+        strides = np.where(backward, -strides, strides)
+        first -= (strides * boxes[:, None, 0]).sum(2)
+        return starts + first * self._itemsizes[cases], strides
+
+
+def pack(raw: npt.NDArray[Any], row: npt.NDArray[np.uint8]) -> None:
+    """Copy raw voxels (d, h, w) to the front of a row in the order of their file."""
+    order = sorted(range(3), key=lambda axis: -abs(raw.strides[axis]))
+    forward = raw.transpose(order)[tuple(slice(None, None, -1 if raw.strides[a] < 0 else 1) for a in order)]
+    row[: raw.nbytes].view(raw.dtype).reshape(forward.shape)[...] = forward

@@ -1,0 +1,183 @@
+"""What the samples of a batch are made of, as arrays, and as one `SamplePlan` each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from dali_cr.index.cases import Index
+from dali_cr.plan.boxes import Flags, Floats, Ints
+from dali_cr.plan.sample import AffineView, SamplePlan, View
+from dali_cr.plan.swaps import Swaps
+from dali_cr.volume.geometry import Triple
+
+
+class Sampler(Protocol):
+    """Draws the boxes of samples.
+
+    Attributes
+    ----------
+    boxes : int
+        Of an array.
+    masks : bool
+        Whether they are to be filled, the second origin of each without a meaning; else to be swapped.
+    """
+
+    boxes: int
+    masks: bool
+
+    def draw(self, numbers: npt.NDArray[Any]) -> Swaps:
+        """Draw (B, groups, boxes, 3, 3) int32, read-only."""
+
+    def draw_on_gpu(self, numbers: Any) -> Any:
+        """Draw the same on the GPU, of CuPy arrays."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plans:
+    """Plans of B samples of V views each; `plans[i]` is the `SamplePlan` of one.
+
+    Attributes
+    ----------
+    index : Index
+        Whose cases the plans name.
+    sampler : Sampler
+        Draws the swaps.
+    numbers : (B,) int64
+        Sample numbers.
+    cases : (B,) int64
+        Places of their cases in the index.
+    attempts : (B,) int64
+        How many cases before these could not be read.
+    boxes : (B, 2, 3) int64
+        Start and stop of the canonical box of the volume that a sample is made from.
+    origins : (B, V, 3) int64
+        As `View.origin`.
+    flips : (B, V, 3) bool
+    swaps : (B, G, T, 3, 3) int32 or None
+        Of the first G views, or their masked blocks; read-only; None where they were not drawn.
+    matrices : (B, V, 3, 3) float64 or None
+        ``matrix @ place + offset`` is where in the canonical volume a view's voxel `place` is taken; None where crops
+        are of the volume's own voxels.
+    offsets : (B, V, 3) float64 or None
+    """
+
+    index: Index
+    sampler: Sampler
+    numbers: Ints
+    cases: Ints
+    attempts: Ints
+    boxes: Ints
+    origins: Ints
+    flips: Flags
+    swaps: Swaps | None
+    matrices: Floats | None
+    offsets: Floats | None
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[SamplePlan]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, i: int) -> SamplePlan:
+        case = int(self.cases[i])
+        swaps = self.sampler.draw(self.numbers[i : i + 1 or None])[0] if self.swaps is None else self.swaps[i]
+        return SamplePlan(
+            number=int(self.numbers[i]),
+            case=case,
+            path=self.index.cases[case].volumes[0].path,
+            attempt=int(self.attempts[i]),
+            views=self._views(i, swaps),
+        )
+
+    def _views(self, i: int, swaps: Swaps) -> tuple[View, ...]:
+        """Return the views of a sample."""
+        where = _triple(self.origins[i, 0]), _triple(self.flips[i, 0])
+        if self.sampler.masks:
+            return (View(*where, np.empty((0, 3, 3), np.int32), mask=swaps[0][:, ::2]),)
+        return (View(*where, swaps[0]),)
+
+
+@dataclass(frozen=True, eq=False)
+class ViewPlans(Plans):
+    """Plans of B multi-view samples of V views each: the global ones, then the local ones.
+
+    Attributes
+    ----------
+    shapes : tuple of V (3,) int
+        Of the arrays that the views become.
+    sizes : (B, V, 3) int64
+        Of their boxes.
+    angles : (B, V, 3) float64
+        By which they are turned about D, H and W, in degrees.
+    scales : (B, V, 3) float64
+        By which D, H and W are stretched.
+    intensities : (B, V, 5) float32
+        Standard deviations of the blur along D, H and W, in voxels of the view, and of the noise; the exponent.
+    """
+
+    matrices: Floats
+    offsets: Floats
+    shapes: tuple[Triple, ...]
+    sizes: Ints
+    angles: Floats
+    scales: Floats
+    intensities: npt.NDArray[np.float32]
+
+    def _views(self, i: int, swaps: Swaps) -> tuple[View, ...]:
+        none = np.empty((0, 3, 3), np.int32)
+        views = []
+        for v, shape in enumerate(self.shapes):
+            *blur, noise, gamma = self.intensities[i, v].tolist()
+            view = AffineView(
+                origin=_triple(self.origins[i, v]),
+                flips=_triple(self.flips[i, v]),
+                swaps=swaps[v] if v < len(swaps) else none,
+                size=_triple(self.sizes[i, v]),
+                shape=shape,
+                angles=_triple(self.angles[i, v]),
+                scales=_triple(self.scales[i, v]),
+                blur=(blur[0], blur[1], blur[2]),
+                noise=noise,
+                gamma=gamma,
+                matrix=self.matrices[i, v],
+                offset=self.offsets[i, v],
+            )
+            views.append(view)
+        return tuple(views)
+
+
+class Planner(Protocol):
+    """Plans samples of one index by one recipe from one seed.
+
+    Attributes
+    ----------
+    index : Index
+        Whose cases the plans name.
+    recipe : Restoration or Views
+    seed : int
+    sampler : Sampler
+    """
+
+    index: Index
+    recipe: Any
+    seed: int
+    sampler: Sampler
+
+    @property
+    def epoch_length(self) -> int:
+        """Samples in an epoch."""
+
+    def plan(self, numbers: npt.ArrayLike, broken: Collection[int] = (), *, swaps: bool = True) -> Plans:
+        """Plan samples; those of broken cases are drawn again from other cases."""
+
+
+def _triple(row: npt.NDArray[Any]) -> tuple[Any, Any, Any]:
+    """Return three numbers as Python's."""
+    d, h, w = row.tolist()
+    return d, h, w

@@ -1,0 +1,136 @@
+"""Convert many files on any executor: progress, what was refused and why, and a table of sizes at the end."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from tqdm import tqdm
+
+from dali_cr.index.report import printable
+from dali_cr.index.volumes import Problem, counted
+from dali_cr.index.workers import ask_each
+from dali_cr.volume.geometry import VolumeError
+
+Asked = TypeVar("Asked")
+
+_SHOWN = 20
+"""Refused files that are listed."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A file and what was made of it.
+
+    Attributes
+    ----------
+    path, target : str
+        Relative to their folders, with forward slashes.
+    state : "new" or "kept"
+        Kept is what an earlier run made of the same file.
+    dtype : str
+    before, after : int
+        Bytes of both files.
+    extensions : int
+        Header extensions that were left out.
+    """
+
+    path: str
+    target: str
+    state: Literal["new", "kept"]
+    dtype: str
+    before: int
+    after: int
+    extensions: int = 0
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What became of all files.
+
+    Attributes
+    ----------
+    files : tuple of Converted
+        Sorted by path.
+    problems : tuple of Problem
+        One for each file that was refused.
+    ignored : mapping of str to int
+        How many other files there are of each kind, such as ".png".
+    """
+
+    files: tuple[Converted, ...]
+    problems: tuple[Problem, ...]
+    ignored: Mapping[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return "\n".join(printable(line) for line in [*self._table(), *self._notes()])
+
+    def _table(self) -> list[str]:
+        kinds: dict[str, list[Converted]] = defaultdict(list)
+        for file in self.files:
+            kinds[file.dtype].append(file)
+        rows = [(kind, some) for kind, some in sorted(kinds.items())]
+        rows += [("all", list(self.files))] if len(rows) != 1 else []
+        head = f"{'dtype':<12}{'files':>8}{'before MB':>12}{'after MB':>12}{'ratio':>8}"
+        return [head, *(_row(kind, some) for kind, some in rows)]
+
+    def _notes(self) -> list[str]:
+        kept = sum(file.state == "kept" for file in self.files)
+        dropped = [file.extensions for file in self.files if file.extensions]
+        notes = [f"kept        {counted(kept, 'file')} of an earlier run"] if kept else []
+        if dropped:
+            notes.append(f"left out    {counted(sum(dropped), 'header extension')} of {counted(len(dropped), 'file')}")
+        if self.ignored:
+            notes.append("ignored     " + ", ".join(f"{count} {kind}" for kind, count in self.ignored.items()))
+        notes += [f"refused     {problem.path}: {problem.reason}" for problem in self.problems[:_SHOWN]]
+        more = len(self.problems) - _SHOWN
+        return [*notes, *([f"refused     {more} more"] if more > 0 else [])]
+
+
+def _row(kind: str, files: Sequence[Converted]) -> str:
+    before, after = sum(file.before for file in files) / 1e6, sum(file.after for file in files) / 1e6
+    ratio = f"{after / before:8.3f}" if before else f"{'-':>8}"
+    return f"{kind:<12}{len(files):>8}{before:>12.2f}{after:>12.2f}{ratio}"
+
+
+def convert(
+    ask: Callable[[Asked], Converted],
+    paths: Iterable[Asked],
+    what: str,
+    executor: Executor | None,
+    progress: bool,
+) -> Conversion:
+    """Convert each file; one that fails costs none of the others.
+
+    Parameters
+    ----------
+    ask : callable
+        Converts the file of a path; must pickle where the executor needs that.
+    paths : iterable
+        Paths, or what stands for files and is told as one by `str`.
+    what : str
+        A word for the progress bar.
+    executor : concurrent.futures.Executor, optional
+        Threads of this process, one a core, without it.
+    progress : bool
+        Show a progress bar.
+    """
+    names = list(paths)
+    refused: list[Problem] = []
+    done: list[Converted] = []
+    own = executor or ThreadPoolExecutor(len(os.sched_getaffinity(0)), what)
+    try:
+        for path, answer in tqdm(ask_each(ask, names, own), what, len(names), disable=not progress, unit="file"):
+            if isinstance(answer, VolumeError):
+                refused.append(Problem(str(path), answer.reason))
+            else:
+                done.append(answer)
+    finally:
+        if executor is None:
+            own.shutdown(cancel_futures=True)
+    done.sort(key=lambda file: file.path)
+    return Conversion(tuple(done), tuple(sorted(refused, key=lambda problem: problem.path)))

@@ -1,0 +1,107 @@
+"""Which format a file is of: by its suffix, and DICOM by what the file begins with."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from dali_cr.index.layout.leftover import kind_of
+from dali_cr.index.layout.walk import walk_trees
+from dali_cr.index.volumes import Problem
+from dali_cr.volume.access import read_status
+from dali_cr.volume.geometry import VolumeError
+from dali_cr.volume.nifti import is_volume
+
+Format = Literal["dicom", "mha", "nrrd", "npy", "b2nd", "nifti"]
+
+SUFFIXES: dict[Format, tuple[str, ...]] = {
+    "mha": (".mha", ".mhd"),
+    "nrrd": (".nrrd", ".nhdr"),
+    "npy": (".npy",),
+    "b2nd": (".b2nd",),
+}
+
+_DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
+"""DICOM files may be called anything; what is called so and is none is a problem."""
+
+_DIRECTORY = "DICOMDIR"
+"""Begins the names of tables of contents, which hold no image."""
+
+
+@dataclass
+class Files:
+    """The files of a folder.
+
+    Attributes
+    ----------
+    top : Path
+        Absolute; paths are relative to it.
+    by_format : dict of str to list of str
+    passed : dict of str to str
+        The kind of each other file, such as ".txt", by path.
+    problems : list of Problem
+        Folders and files that cannot be read.
+    """
+
+    top: Path
+    by_format: dict[Format, list[str]] = field(default_factory=lambda: defaultdict(list))
+    passed: dict[str, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def list_formats(source: Path, formats: Sequence[Format]) -> Files:
+    """List the files of a folder by their format.
+
+    Parameters
+    ----------
+    source : Path
+    formats : sequence of str
+        Files of others are passed by.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the source is no folder.
+    """
+    top, (tree,), problems = walk_trees(source)
+    files = Files(top, passed=dict.fromkeys(tree.hidden, "hidden"), problems=list(problems))
+    for path in tree.paths:
+        try:
+            kind = _format_of(top, path)
+        except VolumeError as error:
+            files.problems.append(Problem(path, error.reason))
+            continue
+        if kind and kind in formats:
+            files.by_format[kind].append(path)
+        elif kind is None and "dicom" in formats and path.lower().endswith(_DICOM_SUFFIXES):
+            files.problems.append(Problem(path, "no DICOM file: DICM is missing at byte 128"))
+        else:
+            files.passed[path] = _DIRECTORY if _is_directory(path) else kind_of(path, "")
+    return files
+
+
+def _format_of(top: Path, path: str) -> Format | None:
+    """Return the format of a file; None if it is of none."""
+    if is_volume(path):
+        return "nifti"
+    for kind, suffixes in SUFFIXES.items():
+        if path.lower().endswith(suffixes):
+            return kind
+    return "dicom" if not _is_directory(path) and _is_dicom(top / path) else None
+
+
+def _is_directory(path: str) -> bool:
+    return PurePosixPath(path).name.upper().startswith(_DIRECTORY)
+
+
+def _is_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM's do, whatever it is called."""
+    read_status(path)
+    try:
+        with open(path, "rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError as error:
+        raise VolumeError(path, f"cannot be read: {error.strerror or error}") from error

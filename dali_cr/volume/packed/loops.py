@@ -1,0 +1,255 @@
+"""The voxels of a box, by one call of compiled code: read bricks, decompress, un-shuffle; the GIL is not held."""
+
+from __future__ import annotations
+
+from ctypes import CDLL  # not the module: compiled functions use an attribute of its name
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dali_cr.system.compiled import compiled
+from dali_cr.system.external import External
+from dali_cr.volume.geometry import Triple
+from dali_cr.volume.packed.codec import BIT_SHUFFLED, FORMAT_LZ4, FORMATS, ONE_STREAM, SHUFFLED, STORED, VERSION
+from dali_cr.volume.packed.lz4 import address, decompress
+
+Bytes = npt.NDArray[np.uint8]
+Table = npt.NDArray[np.int64]
+
+READ, ENDED, LENGTHS, KIND, DAMAGED, TOO_LONG = range(-1, -7, -1)
+REASONS = {
+    READ: "cannot be read",
+    ENDED: "the file ends early",
+    LENGTHS: "damaged: its lengths do not fit",
+    KIND: "not compressed by LZ4 in one block, shuffled by bytes or not",
+    DAMAGED: "damaged LZ4 block",
+    TOO_LONG: "longer than a brick can be",
+}
+"""What the negative numbers that `read_bricks` returns mean."""
+
+
+def _libc() -> CDLL:
+    return CDLL(None)
+
+
+_pread = External("pread", _libc, "int64", "int32", "int64", "int64", "int64")
+_memcpy = External("memcpy", _libc, "int64", "int64", "int64", "int64")
+_memset = External("memset", _libc, "int64", "int64", "int32", "int64")
+
+
+@compiled
+def read_bricks(
+    descriptor: int,
+    shard: int,
+    table: Table,
+    brick: Triple,
+    itemsize: int,
+    start: Triple,
+    stop: Triple,
+    packed: Bytes,
+    planes: Bytes,
+    out: Bytes,
+) -> tuple[int, int]:
+    """Read the raw voxels of a box of one channel.
+
+    Parameters
+    ----------
+    descriptor : int
+        Of the open file.
+    shard : int
+        Where the bricks begin in the file, in bytes.
+    table : (bricks_d, bricks_h, bricks_w, 2) int64
+        Offset in the shard and size of each brick, its checksum included; -1 where it is empty.
+    brick : (3,) int
+        Shape of a brick.
+    itemsize : int
+        1, 2, 4 or 8.
+    start, stop : (3,) int
+        The box, inside the volume.
+    packed : (n,) uint8
+        Scratch memory for at least one compressed brick; neighbours that fit are read at once.
+    planes : (voxels of a brick * itemsize,) uint8
+        Scratch memory.
+    out : (voxels of the box * itemsize,) uint8
+        Written in C order.
+
+    Returns
+    -------
+    code : int
+        0, or a key of `REASONS`.
+    number : int
+        Of the brick that failed, in C order.
+    """
+    wanted = _list_bricks(table, brick, itemsize, start, stop, out)
+    first = 0
+    while first < len(wanted):
+        begin, end = wanted[first, 0], wanted[first, 0] + wanted[first, 1]
+        last = first + 1
+        while last < len(wanted) and wanted[last, 0] == end and end + wanted[last, 1] - begin <= packed.size:
+            end += wanted[last, 1]
+            last += 1
+        if end - begin > packed.size:
+            return TOO_LONG, _number(table, wanted[first])
+        code = _read(descriptor, shard + begin, packed[: end - begin])
+        if code < 0:
+            return code, _number(table, wanted[first])
+        for i in range(first, last):
+            at = wanted[i, 0] - begin
+            code = _decode(packed[at : at + wanted[i, 1] - 4], planes, itemsize)
+            if code < 0:
+                return code, _number(table, wanted[i])
+            corner = (wanted[i, 2] * brick[0], wanted[i, 3] * brick[1], wanted[i, 4] * brick[2])
+            _place(planes, code == SHUFFLED, brick, itemsize, corner, start, stop, out)
+        first = last
+    return 0, 0
+
+
+@compiled
+def _number(table: Table, row: npt.NDArray[np.int64]) -> Any:
+    return (row[2] * table.shape[1] + row[3]) * table.shape[2] + row[4]
+
+
+@compiled
+def _list_bricks(table: Table, brick: Triple, itemsize: int, start: Triple, stop: Triple, out: Bytes) -> Table:
+    """Return offset, size and place (d, h, w) of the bricks of a box; where bricks are empty, write 0."""
+    d0, h0, w0 = start[0] // brick[0], start[1] // brick[1], start[2] // brick[2]
+    d1, h1, w1 = -(-stop[0] // brick[0]), -(-stop[1] // brick[1]), -(-stop[2] // brick[2])
+    wanted = np.empty(((d1 - d0) * (h1 - h0) * (w1 - w0), 5), np.int64)
+    count = 0
+    for d in range(d0, d1):
+        for h in range(h0, h1):
+            for w in range(w0, w1):
+                if table[d, h, w, 0] < 0:
+                    _place(
+                        out[:0], False, brick, itemsize, (d * brick[0], h * brick[1], w * brick[2]), start, stop, out
+                    )
+                    continue
+                wanted[count, 0], wanted[count, 1] = table[d, h, w, 0], table[d, h, w, 1]
+                wanted[count, 2], wanted[count, 3], wanted[count, 4] = d, h, w
+                count += 1
+    return wanted[:count]
+
+
+@compiled
+def _read(descriptor: int, at: int, target: Bytes) -> int:
+    """Fill memory from a file; 0, or a key of `REASONS`."""
+    done = 0
+    while done < target.size:
+        got = _pread(descriptor, address(target, done), target.size - done, at + done)
+        if got <= 0:
+            return READ if got < 0 else ENDED
+        done += got
+    return 0
+
+
+@compiled
+def _int32(source: Bytes, at: int) -> Any:
+    """Return the little-endian number at a place; one above 2**31 is not taken as negative."""
+    word = np.int64(source[at]) | np.int64(source[at + 1]) << 8
+    return word | np.int64(source[at + 2]) << 16 | np.int64(source[at + 3]) << 24
+
+
+@compiled
+def _decode(chunk: Bytes, planes: Bytes, itemsize: int) -> int:
+    """Decompress a Blosc chunk; `SHUFFLED` where byte planes come out, 0 where voxels do, or a key of `REASONS`."""
+    size, header = planes.size, 16
+    if chunk.size < header + 4 or _int32(chunk, 4) != size or _int32(chunk, 12) != chunk.size:
+        return LENGTHS
+    flags = chunk[2]
+    if chunk[0] != VERSION or chunk[3] != itemsize or flags & BIT_SHUFFLED:
+        return KIND
+    if flags & STORED:
+        if chunk.size != header + size:
+            return LENGTHS
+        _memcpy(address(planes, 0), address(chunk, header), size)
+        return 0
+    if flags & FORMATS != FORMAT_LZ4 or _int32(chunk, 8) != size:
+        return KIND
+    streams = 1 if flags & ONE_STREAM else itemsize
+    length = size // streams
+    at = _int32(chunk, header)
+    for stream in range(streams):
+        if at + 4 > chunk.size:
+            return LENGTHS
+        packed = _int32(chunk, at)
+        at += 4
+        if packed > chunk.size - at:
+            return LENGTHS
+        if packed == length:
+            _memcpy(address(planes, stream * length), address(chunk, at), length)
+        elif decompress(chunk, at, packed, planes, stream * length, length) != length:
+            return DAMAGED
+        at += packed
+    return SHUFFLED if flags & SHUFFLED and itemsize > 1 else 0
+
+
+@compiled
+def _place(
+    planes: Bytes,
+    shuffled: bool,
+    brick: Triple,
+    itemsize: int,
+    corner: Triple,
+    start: Triple,
+    stop: Triple,
+    out: Bytes,
+) -> None:
+    """Copy the part of a brick that lies in a box; without planes, write 0 there."""
+    low = (max(corner[0], start[0]), max(corner[1], start[1]), max(corner[2], start[2]))
+    d1, h1 = min(corner[0] + brick[0], stop[0]), min(corner[1] + brick[1], stop[1])
+    width = min(corner[2] + brick[2], stop[2]) - low[2]
+    voxels = brick[0] * brick[1] * brick[2]
+    words, doubles, quads = _as_words(out)
+    for d in range(low[0], d1):
+        for h in range(low[1], h1):
+            to = ((d - start[0]) * (stop[1] - start[1]) + h - start[1]) * (stop[2] - start[2]) + low[2] - start[2]
+            at = ((d - corner[0]) * brick[1] + h - corner[1]) * brick[2] + low[2] - corner[2]
+            if planes.size == 0:
+                _memset(address(out, to * itemsize), 0, width * itemsize)
+            elif not shuffled:
+                _memcpy(address(out, to * itemsize), address(planes, at * itemsize), width * itemsize)
+            elif itemsize == 2:
+                _interleave2(planes, np.uint64(at), np.uint64(voxels), words, np.uint64(to), np.uint64(width))
+            elif itemsize == 4:
+                _interleave4(planes, np.uint64(at), np.uint64(voxels), doubles, np.uint64(to), np.uint64(width))
+            else:
+                _interleave8(planes, np.uint64(at), np.uint64(voxels), quads, np.uint64(to), np.uint64(width))
+
+
+@compiled
+def _as_words(out: Bytes) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint32], npt.NDArray[np.uint64]]:
+    """Return memory as numbers of 2, 4 and 8 bytes."""
+    return (
+        out[: out.size // 2 * 2].view(np.uint16),
+        out[: out.size // 4 * 4].view(np.uint32),
+        out[: out.size // 8 * 8].view(np.uint64),
+    )
+
+
+@compiled
+def _interleave2(planes: Bytes, at: int, step: int, out: npt.NDArray[np.uint16], to: int, width: int) -> None:
+    """Put the bytes of a row of voxels side by side; unsigned numbers, so that nothing hinders vector instructions."""
+    kind, byte = np.uint16, np.uint16(8)
+    for i in range(width):
+        out[to + i] = kind(planes[at + i]) | kind(planes[at + i + step]) << byte
+
+
+@compiled
+def _interleave4(planes: Bytes, at: int, step: int, out: npt.NDArray[np.uint32], to: int, width: int) -> None:
+    kind, byte = np.uint32, np.uint32(8)
+    second, third, fourth = at + step, at + step + step, at + step + step + step
+    for i in range(width):
+        value = kind(planes[fourth + i]) << byte | kind(planes[third + i])
+        out[to + i] = (value << byte | kind(planes[second + i])) << byte | kind(planes[at + i])
+
+
+@compiled
+def _interleave8(planes: Bytes, at: int, step: int, out: npt.NDArray[np.uint64], to: int, width: int) -> None:
+    for i in range(width):
+        value = np.uint64(0)
+        plane = at + step * np.uint64(7) + i
+        for _ in range(8):
+            value = value << np.uint64(8) | np.uint64(planes[plane])
+            plane -= step
+        out[to + i] = value

@@ -1,0 +1,207 @@
+"""Voxels of brick stores: boxes of one that is open, and whole ones with every checksum checked."""
+
+from __future__ import annotations
+
+import os
+import resource
+import weakref
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from dali_cr.system.scratch import scratch
+from dali_cr.volume.access import check_unchanged, fill, open_regular, read_status
+from dali_cr.volume.geometry import Triple, VolumeError
+from dali_cr.volume.nifti import is_volume
+from dali_cr.volume.packed.bricks import BRICK_VOXELS
+from dali_cr.volume.packed.layout import SUFFIX, has_checksum, is_store, most_bytes, read_layout, read_table
+from dali_cr.volume.packed.loops import REASONS, read_bricks
+
+Bytes = npt.NDArray[np.uint8]
+
+_OPEN_STORES = min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
+"""Stores that are kept open: each holds a file descriptor, of which others need some too."""
+
+_AT_ONCE = 1 << 20
+"""Bytes of neighbouring bricks that are read at once."""
+
+
+class Store:
+    """A brick store that is open for reading, by many threads at a time.
+
+    Parameters
+    ----------
+    path : Path
+    size, mtime_ns : int, optional
+        The file's size and time of change when it was scanned; refused if they differ now.
+
+    Attributes
+    ----------
+    layout : Layout
+
+    Raises
+    ------
+    VolumeError
+        If it cannot be read, or changed.
+    """
+
+    def __init__(self, path: Path, size: int | None = None, mtime_ns: int | None = None) -> None:
+        self.path, self._size, self._mtime_ns = path, size, mtime_ns
+        self._descriptor = open_regular(path)
+        # Not by a method: readers that still hold the store keep its file open.
+        weakref.finalize(self, os.close, self._descriptor)
+        status = self.check()
+        self.layout = read_layout(path, status.st_size, status.st_mtime_ns)
+        self._table = read_table(path, self._descriptor, self.layout)
+
+    def check(self) -> os.stat_result:
+        """Refuse a file that is not the one that was scanned; return what the file system knows of it.
+
+        Raises
+        ------
+        VolumeError
+        """
+        status = os.fstat(self._descriptor)
+        check_unchanged(self.path, status, self._size, self._mtime_ns)
+        return status
+
+    def read_box(self, channel: int, start: Triple, stop: Triple, out: Bytes) -> None:
+        """Read the raw voxels of a box of one channel, in C order and little-endian, without holding the GIL.
+
+        Parameters
+        ----------
+        channel : int
+        start, stop : (3,) int
+            Canonical (D, H, W); inside the volume.
+        out : (voxels of the box * itemsize,) uint8, contiguous
+            Written.
+
+        Raises
+        ------
+        ValueError
+            If the box is not inside the volume, or `out` has another size.
+        VolumeError
+            If the file is damaged or cannot be read.
+        """
+        layout = self.layout
+        itemsize, shape = layout.geometry.itemsize, layout.geometry.shape
+        box = tuple(b - a for a, b in zip(start, stop, strict=True))
+        if min(box) < 1 or min(start) < 0 or any(b > n for b, n in zip(stop, shape, strict=True)):
+            raise ValueError(f"box: expected one inside {shape}, got {start} to {stop}")
+        if out.dtype != np.uint8 or out.shape != (box[0] * box[1] * box[2] * itemsize,):
+            raise ValueError(f"out: expected uint8 for a box of {box}, got {out.dtype} {out.shape}")
+        packed = np.frombuffer(scratch("bricks", max(_AT_ONCE, most_bytes(itemsize))), np.uint8)
+        planes = np.frombuffer(scratch("planes", BRICK_VOXELS * itemsize), np.uint8)
+        place = (layout.shard, self._table[channel], layout.brick, itemsize)
+        code, number = read_bricks(self._descriptor, *place, tuple(start), tuple(stop), packed, planes, out)
+        if code:
+            raise VolumeError(self.path, f"brick {number} of channel {channel}: {REASONS[code]}")
+
+    def verify(self) -> None:
+        """Check the checksum of every brick.
+
+        Raises
+        ------
+        VolumeError
+            Naming the first brick that is damaged.
+        """
+        for channel, table in enumerate(self._table):
+            for number, (offset, size) in enumerate(table.reshape(-1, 2).tolist()):
+                if offset >= 0:
+                    content = scratch("bricks", size)
+                    fill(self.path, self._descriptor, content, self.layout.shard + offset)
+                    if not has_checksum(content):
+                        raise VolumeError(self.path, f"brick {number} of channel {channel}: its checksum is wrong")
+
+    def read_start(self, stop: int) -> Bytes:
+        """Decompress the content from its beginning, all channels one after the other in C order.
+
+        Parameters
+        ----------
+        stop : int
+            How many bytes are wanted.
+
+        Returns
+        -------
+        data : (>= stop,) uint8
+            Whole slices along D. Valid until this thread reads again.
+
+        Raises
+        ------
+        VolumeError
+            If the file is damaged or cannot be read.
+        """
+        geometry = self.layout.geometry
+        depth, height, width = geometry.shape
+        slice_bytes = height * width * geometry.itemsize
+        slices = min(-(-stop // slice_bytes), geometry.frames * depth)
+        out = np.frombuffer(scratch("inflated", slices * slice_bytes), np.uint8)
+        for channel in range(-(-slices // depth)):
+            last = min(depth, slices - channel * depth)
+            part = out[channel * depth * slice_bytes :][: last * slice_bytes]
+            self.read_box(channel, (0, 0, 0), (last, height, width), part)
+        return out
+
+
+_opened = lru_cache(_OPEN_STORES)(Store)
+
+
+def open_store(path: Path, size: int, mtime_ns: int) -> Store:
+    """Open a brick store, or return the one that is open still.
+
+    Parameters
+    ----------
+    path : Path
+    size, mtime_ns : int
+        The file's size and time of change when it was scanned.
+
+    Raises
+    ------
+    VolumeError
+        If it cannot be read, or changed.
+    """
+    store = _opened(path, size, mtime_ns)
+    if not store.check().st_nlink:  # removed or replaced since it was opened
+        _opened.cache_clear()
+        store = _opened(path, size, mtime_ns)
+    return store
+
+
+def original_of(path: Path) -> str:
+    """Return the name of the NIfTI file that a store was made from, without folders.
+
+    Of a store that was made from something else, or cannot be read, it is the store's own.
+    """
+    try:
+        status = read_status(path)
+        original = read_layout(path, status.st_size, status.st_mtime_ns).description.original
+    except VolumeError:  # told when it is read
+        return path.name
+    return original.name if is_volume(original.name) else path.name
+
+
+def original_path(path: Path) -> Path:
+    """Return where the original of a brick store would lie beside it; the path itself of any other file."""
+    return path.with_name(original_of(path)) if is_store(path) else path
+
+
+def store_beside(path: Path) -> Path | None:
+    """Return the brick store that was made from a file and lies where it would, None if the file itself is there."""
+    if os.path.lexists(path) or not is_volume(path):
+        return None
+    places = (path.with_name(name) for name in store_names(path.name))
+    return next((place for place in places if place.is_file() and original_of(place) == path.name), None)
+
+
+def store_names(name: str) -> tuple[str, str]:
+    """Return what the store of a NIfTI file may be called, the shorter first.
+
+    Examples
+    --------
+    >>> store_names("a.1.nii.gz")
+    ('a.1.ozx', 'a.1.nii.gz.ozx')
+    """
+    stem = name[:-3] if name.lower().endswith(".gz") else name
+    return Path(stem).stem + SUFFIX, name + SUFFIX

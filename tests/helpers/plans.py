@@ -1,0 +1,204 @@
+"""Plans by their definitions: of one sample, one number at a time, by NumPy and Python alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+import dali_cr
+from dali_cr.index.volumes import Case
+from dali_cr.rng import Purpose, draw_words
+from dali_cr.volume.grid import crop_map, resampled_shape
+
+Plan = dict[str, Any]
+Triple = tuple[int, int, int]
+
+
+def words_of(seed: int, number: int, purpose: Purpose, count: int, attempt: int = 0) -> list[int]:
+    words: list[int] = draw_words(seed, [number], purpose, -(-count // 2), attempt)[0].tolist()
+    return words
+
+
+def rows_of(words: list[int], length: int) -> list[list[int]]:
+    return [words[first : first + length] for first in range(0, len(words), length)]
+
+
+def unit(word: int) -> float:
+    return (word >> 11) * 2.0**-53
+
+
+def case_of(seed: int, number: int, cases: int, repeats: int, broken: Collection[int] = ()) -> tuple[int, int]:
+    """Return a sample's case, and how many before it were broken."""
+    epoch, place = divmod(number, cases * repeats)
+    keys = [words_of(seed, (case | epoch << 32) % 2**64, Purpose.ORDER, 1)[0] for case in range(cases)]
+    case, attempt = sorted(range(cases), key=keys.__getitem__)[place // repeats], 0
+    while case in broken:
+        attempt += 1
+        case = words_of(seed, number, Purpose.REDRAW, 1, attempt)[0] % cases
+    return case, attempt
+
+
+def place(word: int, size: int, length: int) -> int:
+    """Return the origin of a box along an axis: anywhere in a volume, or centred if it is too large."""
+    return word % (length - size + 1) if length >= size else -((size - length) // 2)
+
+
+def origin_of(
+    seed: int,
+    number: int,
+    case: Case,
+    size: Triple,
+    lengths: Triple,
+    factors: Any,
+    chance: float,
+    layer: int | None = None,
+) -> list[int]:
+    """Return the origin of a box that may be centred in the foreground."""
+    which, word, *words = words_of(seed, number, Purpose.ORIGIN, 5)
+    cells = sum(volume.foreground.astype(np.int64) for volume in case.volumes)
+    if layer is not None:
+        cells = np.where(np.arange(len(cells))[:, None, None] == layer, cells, 0)
+    if unit(which) >= chance or not cells.sum():
+        return [place(*three) for three in zip(words, size, lengths, strict=False)]
+    # Each cell as often as it has foreground.
+    drawn = np.repeat(np.arange(cells.size), cells.ravel())[word % int(cells.sum())]
+    origin = []
+    for axis, cell in enumerate(np.unravel_index(drawn, cells.shape)):
+        edge = -(-case.shape[axis] // 16)
+        voxel = int(cell) * edge + words[axis] % min(edge, case.shape[axis] - int(cell) * edge)
+        first = math.floor((voxel + 0.5) * factors[axis]) - size[axis] // 2
+        spare = lengths[axis] - size[axis]
+        origin.append(min(max(first, 0), spare) if spare >= 0 else place(0, size[axis], lengths[axis]))
+    return origin
+
+
+def flips_of(word: int, axes: str, flips: Collection[str]) -> list[bool]:
+    return [bool(word >> bit & 1) and axis in flips for bit, axis in zip((61, 62, 63), axes, strict=True)]
+
+
+def reach_of(matrix: np.ndarray, offset: np.ndarray, shape: Triple, lengths: Triple) -> list[list[int]]:
+    """Return the box that a view is interpolated from, [start, stop]."""
+    ends = matrix * (np.array(shape) - 1)
+    low = np.floor(offset + np.minimum(ends, 0).sum(1) - 1e-6).astype(int).tolist()
+    high = np.floor(offset + np.maximum(ends, 0).sum(1) + 1e-6).astype(int).tolist()
+    start = [min(max(a, 0), length - 1) for a, length in zip(low, lengths, strict=True)]
+    return [start, [min(max(b + 2, a + 1), length) for a, b, length in zip(start, high, lengths, strict=True)]]
+
+
+def crop_of(seed: int, number: int, case: Case, recipe: dali_cr.Restoration, plane: int | None = None) -> Plan:
+    """Return what a crop's plan has, of a case that is turned as its slices are."""
+    lengths = resampled_shape(case.shape, case.volumes[0].spacing, recipe.spacing)
+    layer = None if plane is None else plane // -(-case.shape[0] // 16)
+    factors = np.array(lengths) / np.array(case.shape)
+    origin = origin_of(seed, number, case, recipe.crop, lengths, factors, recipe.foreground, layer)
+    if plane is not None:
+        origin[0] = plane
+    axes = "DHW" if recipe.slices is None else "".join("DHW"[axis] for axis in recipe.slices.order)
+    flips = flips_of(words_of(seed, number, Purpose.FLIP, 1)[0], axes, recipe.flips)
+    box = [
+        [max(0, a) for a in origin],
+        [min(n, a + c) for a, c, n in zip(origin, recipe.crop, case.shape, strict=True)],
+    ]
+    swaps = dali_cr.draw_swaps(seed, number, recipe.crop, recipe.swap)
+    plan = {"origins": [origin], "flips": [flips], "boxes": box, "swaps": [swaps]}
+    if recipe.spacing is None:
+        return plan
+    matrix, offset = crop_map((origin[0], origin[1], origin[2]), flips, recipe.crop, case.shape, lengths)
+    if lengths != case.shape:
+        plan["boxes"] = reach_of(matrix, offset, recipe.crop, case.shape)
+    return plan | {"matrices": [matrix], "offsets": [offset]}
+
+
+def overlap_of(origin_a: Any, size_a: Any, origin_b: Any, size_b: Any) -> Any:
+    """Return the intersection over the union of boxes, each (..., 3)."""
+    stops = np.minimum(np.add(origin_a, size_a), np.add(origin_b, size_b))
+    shared = np.maximum(stops - np.maximum(origin_a, origin_b), 0).prod(-1)
+    return shared / (np.prod(size_a, -1) + np.prod(size_b, -1) - shared)
+
+
+def second_of(
+    seed: int, number: int, origin: Any, first: Triple, size: Triple, lengths: Triple, overlap: float
+) -> list:
+    """Return the origin of a box that overlaps the first one."""
+    least = np.minimum(first, size)
+    wanted = overlap / (1 + overlap) * float(math.prod(first) + math.prod(size))
+    edges = np.floor(wanted / (least.prod() // least) * (1 - 1e-12)).astype(np.int64) + 1
+    edges = np.minimum(edges, least)
+    ends = [[place(word, a, b) for word in (0, max(b - a, 0))] for a, b in zip(size, lengths, strict=True)]
+    low = np.maximum([low for low, _ in ends], np.array(origin) + edges - size)
+    high = np.minimum([high for _, high in ends], np.array(origin) + first - edges)
+    for attempt in range(64):
+        for row in rows_of(words_of(seed, number, Purpose.PAIR, 64, attempt), 4):
+            tried = [a + word % (b - a + 1) for word, a, b in zip(row, low.tolist(), high.tolist(), strict=False)]
+            if overlap_of(origin, first, tried, size) > overlap:
+                return tried
+    raise AssertionError("no place found")
+
+
+def map_of(view: Plan, shape: Triple, units: Any, spacing: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the affine map of a view to the voxels of its volume."""
+    radians = [angle * (math.pi / 180) for angle in view["angles"]]
+    (cd, ch, cw), (sd, sh, sw) = map(math.cos, radians), map(math.sin, radians)
+    turn = np.array(
+        [
+            [ch * cw, -ch * sw, sh],
+            [cd * sw + sd * sh * cw, cd * cw - sd * sh * sw, -sd * ch],
+            [sd * sw - cd * sh * cw, sd * cw + cd * sh * sw, cd * ch],
+        ]
+    )
+    size, factors = np.array(view["sizes"]), np.array(units) / spacing
+    steps = size / np.array(shape) / view["scales"] * np.where(view["flips"], -1.0, 1.0)
+    matrix = turn * steps * (np.array(units)[None] / np.array(spacing)[:, None])
+    middle = matrix * ((np.array(shape) - 1) / 2)
+    centre = (view["origins"] + (size - 1) / 2 + 0.5) * factors - 0.5
+    return matrix, centre - (middle[:, 0] + middle[:, 1] + middle[:, 2])
+
+
+def views_of(seed: int, number: int, case: Case, recipe: dali_cr.Views) -> Plan:
+    """Return what a plan of views has."""
+    spacing = case.volumes[0].spacing
+    units = recipe.spacing or spacing
+    lengths = resampled_shape(case.shape, spacing, recipe.spacing)
+    words = rows_of(words_of(seed, number, Purpose.VIEW, 16 * recipe.count), 16)
+    one = recipe.sizes[words[0][0] % len(recipe.sizes)]
+    others = [size for size in recipe.sizes if overlap_of((0, 0, 0), one, (0, 0, 0), size) > recipe.overlap]
+    sizes = [one, others[words[1][0] % len(others)]]
+    factors = np.array(spacing) / units
+    origins = [origin_of(seed, number, case, one, lengths, factors, recipe.foreground)]
+    origins.append(second_of(seed, number, origins[0], *sizes, lengths, recipe.overlap))
+    low, high = np.min(origins, 0).tolist(), np.max(np.add(origins, sizes), 0).tolist()
+    for own in words[2:]:
+        sizes.append(recipe.local_sizes[own[0] % len(recipe.local_sizes)])
+        origins.append([])
+        for word, size, a, b, n in zip(own[1:4], sizes[-1], low, high, lengths, strict=True):
+            start = max(a, 0)
+            origin = start + place(word, size, min(b, n) - start)
+            origins[-1].append(min(max(origin, a), b - size))
+    plan: dict[str, list[Any]] = {"origins": origins, "sizes": sizes}
+    within = [0, 1, 1] if recipe.flat else [1, 1, 1]
+    about = [1, 0, 0] if recipe.flat else [1, 1, 1]
+    boxes = []
+    for v, own in enumerate(words):
+        around = [2 * unit(word) - 1 for word in own]
+        view = {
+            "origins": origins[v],
+            "sizes": sizes[v],
+            "flips": flips_of(own[10], "DHW", recipe.flips),
+            "angles": [recipe.degrees * x * on for x, on in zip(around[4:7], about, strict=True)],
+            "scales": [1 + recipe.scale * x * on for x, on in zip(around[7:10], within, strict=True)],
+        }
+        blur = [recipe.blur * unit(word) * on for word, on in zip(own[11:14], within, strict=True)]
+        numbers = [*blur, recipe.noise * unit(own[14]), math.exp(recipe.gamma * around[15])]
+        view["intensities"] = np.array(numbers).astype(np.float32)
+        shape = recipe.shape if v < 2 else recipe.local_shape
+        view["matrices"], view["offsets"] = map_of(view, shape, units, spacing)
+        boxes.append(reach_of(view["matrices"], view["offsets"], shape, case.shape))
+        for name in view.keys() - {"origins", "sizes"}:
+            plan.setdefault(name, []).append(view[name])
+    starts, stops = np.moveaxis(np.array(boxes), 1, 0)
+    twice = dali_cr.Swap(2 * recipe.swap.iterations, recipe.swap.patch)
+    swaps = dali_cr.draw_swaps(seed, number, recipe.shape, twice).reshape(2, -1, 3, 3)
+    return plan | {"boxes": [starts.min(0), stops.max(0)], "swaps": swaps}
