@@ -30,6 +30,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_args
 
+import dali_cr
 from dali_cr.index.cases import Index
 from dali_cr.index.layout.listing import Layout
 from dali_cr.index.report import describe
@@ -239,6 +240,7 @@ def _normalize(words: list[str]) -> Any:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dali-cr", description="Self-supervised pre-training on medical volumes.")
+    parser.add_argument("--version", action="version", version=f"dali-cr {dali_cr.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("scan", help="read every volume of a folder and say what was found")

@@ -73,9 +73,9 @@ from .run.checkpoint import resume, write_state
 from .run.computation import Computation, choose_computation
 from .run.device import choose_device, device_name
 from .run.exits import Refused
-from .run.folder import kind_of, write_config
+from .run.folder import kind_of, last_step_learns, write_config
 from .run.loop import open_loop
-from .run.optimizer import build_optimizer, learning_rate
+from .run.optimizer import build_optimizer
 from .run.progress import Progress
 from .run.record import Record
 from .start.command import asked, end, own, program, start
@@ -112,6 +112,8 @@ class Run:
     batches: Labelled
     about: dict[str, Any]
     """What the weights' file says of them."""
+    last_step_learns: bool
+    """Whether the learning rate of the last step is above 0."""
     state: dict[str, Any] | None
     """The checkpoint to go on from."""
 
@@ -127,10 +129,6 @@ class Run:
     def losses(self, step: int, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         """Return the loss of a batch, still on the device."""
         return {"loss": self.task.loss(self.module, batch)}
-
-    def rate(self, step: int) -> float:
-        """Return the learning rate of a step."""
-        return learning_rate(step, self.config.steps, self.config.lr, self.config.warmup)
 
     def save(self, progress: Progress) -> None:
         """Write the weights as they are now, and the checkpoint."""
@@ -298,6 +296,7 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
         optimizer=build_optimizer(module, config.lr, config.weight_decay),
         batches=Labelled(loader, task.truth),
         about=about,
+        last_step_learns=last_step_learns(earlier),
         state=state,
     )
 

@@ -76,7 +76,7 @@ from .run.checkpoint import resume, write_state
 from .run.computation import Computation, choose_computation
 from .run.device import choose_device, device_name
 from .run.exits import Refused, Stopped
-from .run.folder import kind_of, write_config
+from .run.folder import kind_of, last_step_learns, write_config
 from .run.loop import open_loop
 from .run.progress import Progress
 from .run.record import Record
@@ -109,6 +109,8 @@ class Run:
     """The split that the cases are a part of."""
     split: dict[str, Any]
     """What a checkpoint remembers of the split: its hash and the part, where there is one."""
+    last_step_learns: bool
+    """Whether the learning rate of the last step is above 0."""
     state: dict[str, Any] | None
     """The checkpoint to go on from."""
 
@@ -119,10 +121,6 @@ class Run:
     def losses(self, step: int, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         """Return the loss of a batch and its parts, still on the device."""
         return self.method.losses(batch, step)
-
-    def rate(self, step: int) -> float:
-        """Return the learning rate of a step."""
-        return self.method.rate(step)
 
     def save(self, progress: Progress) -> None:
         """Write the weights as they are now, and the checkpoint."""
@@ -201,6 +199,7 @@ def prepare(config: PretrainConfig, earlier: dict[str, Any] | None = None) -> Ru
         loader=loader,
         parts=split,
         split={"split": {"hash": split.hash, "part": config.part}} if split else {},
+        last_step_learns=last_step_learns(earlier),
         state=state,
     )
 

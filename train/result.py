@@ -160,6 +160,7 @@ def main(config: Config) -> int:
                 draw = draw_views
             write_json(_with(config.out, ".json"), story)
             draw(story, _with(config.out, ".png"))
+            print(_with(config.out, ".json"), _with(config.out, ".png"), sep="\n")
     except (ValueError, OSError) as error:
         print(f"result: {error}", file=sys.stderr)
         return 2

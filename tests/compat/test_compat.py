@@ -16,6 +16,7 @@ import torch
 import dali_cr
 from tests.compat import write
 from tests.helpers.frozen import frozen_index
+from tests.helpers.runs import metrics
 from train import predict
 from train.networks.build import build_network
 from train.networks.network import Levels
@@ -95,6 +96,8 @@ def test_a_resumed_run_comes_to_its_end(release: Release, name: str, tmp_path: P
     assert write.run_command(resume(release, name, tmp_path)) == 0
     state = load_checkpoint(tmp_path / "run" / "checkpoint.pt")
     assert state["step"] == 4
+    rates = [line["lr"] for line in metrics(tmp_path / "run") if "lr" in line]
+    assert rates[-1] == 0  # the schedule that it was begun with
     assert write.hash_tensors(state["network"]) != release.runs[name]["weights"]
 
 

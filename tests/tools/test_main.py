@@ -22,6 +22,12 @@ def folder(tmp_path_factory):
     return folder / "images"
 
 
+def test_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"dali-cr {dali_cr.__version__}\n")
+
+
 def test_scan_says_what_is_there(folder, capsys):
     assert main(["scan", str(folder)]) == 0
     words = {line[:12].strip(): line[13:] for line in capsys.readouterr().out.splitlines()}

@@ -19,7 +19,7 @@ from torch import nn
 import dali_cr
 
 from ..networks.network import Network
-from ..run.optimizer import build_optimizer, learning_rate
+from ..run.optimizer import build_optimizer
 from .config import PretrainConfig
 
 
@@ -103,10 +103,6 @@ class Method(ABC):
     def optimizer(self) -> torch.optim.Optimizer:
         """Return what changes the weights, after the module was moved to its device: AdamW."""
         return build_optimizer(self.module, self.config.lr, self.config.weight_decay)
-
-    def rate(self, step: int) -> float:
-        """Return the learning rate of a step, counted from 1: a warm-up, then half a cosine."""
-        return learning_rate(step, self.config.steps, self.config.lr, self.config.warmup)
 
     def introduce(self) -> Iterator[str]:
         """Yield lines that say what is trained, as `crop       64 × 64 × 64 voxels`."""

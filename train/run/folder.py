@@ -111,6 +111,11 @@ def kind_of(about: Mapping[str, Any]) -> str:
     return str(about["network"]["task"]["name"]) if "task" in about["network"] else "pretrain"
 
 
+def last_step_learns(earlier: Mapping[str, Any] | None) -> bool:
+    """Whether the last step has a learning rate above 0; runs that version 0.1.0 began keep to their schedule."""
+    return earlier is None or bool(earlier.get("last_step_learns"))
+
+
 def list_changes(earlier: dict[str, Any] | None, now: dict[str, Any]) -> list[dict[str, Any]]:
     """Return, for each time that a run was resumed with other settings, those settings: the old and the new value."""
     if earlier is None:
@@ -137,6 +142,7 @@ def write_config(config: Any, device: torch.device, earlier: dict[str, Any] | No
     content = {
         "config": now,
         "changes": list_changes(earlier, now),
+        "last_step_learns": last_step_learns(earlier),
         **found,
         "versions": versions(),
         "commit": commit(),

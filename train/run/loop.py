@@ -19,7 +19,7 @@ from .clock import Clock, Lap
 from .computation import Computation
 from .config import RunSettings
 from .exits import Stop, Stopped
-from .optimizer import update
+from .optimizer import learning_rate, update
 from .progress import Cost, Progress
 from .record import Losses, Record
 
@@ -60,8 +60,9 @@ class TrainingRun(Protocol):
     def losses(self, step: int, batch: dict[str, Any]) -> Mapping[str, torch.Tensor]:
         """Return what is minimised as "loss", the first, and its parts: the same names at every step, on the device."""
 
-    def rate(self, step: int) -> float:
-        """Return the learning rate of a step."""
+    @property
+    def last_step_learns(self) -> bool:
+        """Whether the learning rate of the last step is above 0."""
 
     def measure(self, record: Record, step: int) -> object:
         """Measure on what is not trained on, and write it down; of several processes the first alone does."""
@@ -73,10 +74,16 @@ class TrainingRun(Protocol):
         """Return what a run that is stopped reports."""
 
 
+def rate_of(run: TrainingRun, step: int) -> float:
+    """Return the learning rate of a step, of which it is a function, so that a resumed run has nothing to restore."""
+    config = run.config
+    return learning_rate(step, config.steps, config.lr, config.warmup, to_zero=not run.last_step_learns)
+
+
 def take_step(run: TrainingRun, step: int, batch: dict[str, Any]) -> Mapping[str, torch.Tensor]:
     """Take one step; return the loss and its parts, still on the device."""
     losses = run.computation.call(lambda: run.losses(step, batch))
-    update(run.optimizer, losses["loss"], run.rate(step), run.config.clip)
+    update(run.optimizer, losses["loss"], rate_of(run, step), run.config.clip)
     return losses
 
 
@@ -175,7 +182,7 @@ class Loop:
         count = len(run.loader.skipped)
         lost = {"skipped": count} if count else {}
         if self.record:
-            self.record.write(step, **means, lr=run.rate(step), **lap.rates, **lost)
+            self.record.write(step, **means, lr=rate_of(run, step), **lap.rates, **lost)
         loss = next(iter(means.values()))
         bar.set_postfix_str(f"loss {loss:.4f}, {lap}" + "".join(f", {n} skipped" for n in lost.values()))
         if self.record and step - self.before.step == _ESTIMATED and step < run.config.steps:

@@ -19,10 +19,10 @@ def build_optimizer(module: nn.Module, lr: float, weight_decay: float) -> torch.
     return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, fused=weights[0].is_cuda)
 
 
-def learning_rate(step: int, steps: int, lr: float, warmup: float) -> float:
+def learning_rate(step: int, steps: int, lr: float, warmup: float, *, to_zero: bool = False) -> float:
     """Return the rate of a step, counted from 1: up to `lr` in a line, then down along half a cosine.
 
-    A function of the step alone, so that a resumed run has nothing to restore.
+    The cosine is 0 at the step after the last, which so learns too.
 
     Parameters
     ----------
@@ -32,16 +32,19 @@ def learning_rate(step: int, steps: int, lr: float, warmup: float) -> float:
         The highest rate.
     warmup : float
         Share of the steps that go up; at least one step does.
+    to_zero : bool
+        Whether the cosine is 0 at the last step, as in runs that version 0.1.0 began.
 
     Examples
     --------
-    >>> [learning_rate(step, steps=4, lr=1.0, warmup=0.5) for step in (1, 2, 3, 4)]
-    [0.5, 1.0, 0.5, 0.0]
+    >>> [round(learning_rate(step, steps=4, lr=1.0, warmup=0.5), 3) for step in (1, 2, 3, 4)]
+    [0.5, 1.0, 0.75, 0.25]
     """
     rise = max(1, round(warmup * steps))
     if step <= rise:
         return lr * step / rise
-    return lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / (steps - rise)))
+    fall = steps - rise + (0 if to_zero else 1)
+    return lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / fall))
 
 
 def update(optimizer: torch.optim.Optimizer, loss: torch.Tensor, rate: float, clip: float) -> None:

@@ -41,8 +41,9 @@ def write_run(folder: Path) -> Path:
     return folder
 
 
-def test_keeps_numbers_and_draws_them(tmp_path: Path) -> None:
+def test_keeps_numbers_and_draws_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(Config(run=write_run(tmp_path / "run"), out=tmp_path / "kept" / "first")) == 0
+    assert capsys.readouterr().out.split() == [str(tmp_path / "kept" / f"first{end}") for end in (".json", ".png")]
     text = (tmp_path / "kept" / "first.json").read_text()
     assert "somebody" not in text
     assert "scratch" not in text

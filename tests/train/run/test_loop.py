@@ -24,11 +24,19 @@ class Run:
     def __init__(self, asked: str) -> None:
         self.asked, self.taken, self.saved = asked, [], []
         self.config: Any = SimpleNamespace(
-            steps=9, batch_size=1, checkpoint_every=100, log_every=1, evaluation_interval=2, clip=0.0
+            steps=9,
+            batch_size=1,
+            lr=0.1,
+            warmup=0.0,
+            checkpoint_every=100,
+            log_every=1,
+            evaluation_interval=2,
+            clip=0.0,
         )
         self.device, self.state, self.computation = torch.device("cpu"), None, ON_CPU
         self.weight = torch.nn.Parameter(torch.tensor(1.0))
         self.optimizer = torch.optim.SGD([self.weight])
+        self.last_step_learns = True
         self.loader: Any = SimpleNamespace(skipped={})
 
     def stream(self) -> Iterator[dict[str, Any]]:
@@ -38,9 +46,6 @@ class Run:
         self.taken.append(step)
         self.ask("losses", step)
         return {"loss": 1.0 * self.weight}
-
-    def rate(self, step: int) -> float:
-        return 0.1
 
     def measure(self, record: Record, step: int) -> None:
         self.ask("measure", step)

@@ -127,6 +127,8 @@ CONFIGS = [
 def test_a_setting_is_fixed_unless_it_is_marked(config):
     assert {"crop", "flips", "normalize", "network", "filters", "seed"} <= {*config.fixed}
     assert not {"data", "out", "device", "resume", "steps", "batch_size", "lr", "evaluate_every"} & {*config.fixed}
+    views = {"recipe", "locals", "local_crop", "restoration_head", "blur", "comparison_weight"}
+    assert views <= {*config.fixed} or not isinstance(config, Pcrlv2Config)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)
