@@ -1,7 +1,7 @@
 """nnU-Net's reading: preprocessed float32 volumes in Blosc2 files, of which only a crop's blocks are decompressed.
 
-Files are mapped and opened anew for each crop with the options of `nnUNetDatasetBlosc2`. Labels, which it reads too, are
-spared. Threads and the swap are the plain loop's: worker processes, as nnU-Net's own are, took more CPU time.
+Files are mapped and opened anew for each crop with the options of `nnUNetDatasetBlosc2`. Labels, which it reads too,
+are spared. Threads and the swap are the plain loop's: worker processes, as nnU-Net's own are, took more CPU time.
 """
 
 from __future__ import annotations
