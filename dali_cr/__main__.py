@@ -36,7 +36,7 @@ from dali_cr.index.report import describe
 from dali_cr.index.scan import scan
 from dali_cr.index.volumes import counted
 from dali_cr.pipeline.advice import warnings_as_lines
-from dali_cr.recipe.restoration import Restoration
+from dali_cr.recipe.restoration import Pretext, Restoration
 from dali_cr.recipe.slices import ORDERS, Slices
 from dali_cr.recipe.swap import Swap
 from dali_cr.recipe.views import Views
@@ -132,12 +132,20 @@ def _recipe(chosen: argparse.Namespace) -> Restoration | Views:
         return Views(foreground=chosen.foreground, spacing=chosen.spacing, **plain)
     return Restoration(
         crop=tuple(chosen.crop),
-        swap=Swap(iterations=chosen.iterations, patch=_patch(chosen.patch)),
+        swap=Swap(iterations=chosen.iterations, patch=_patch(chosen.patch), overlap=not chosen.each_patch_once),
         normalize=_normalize(chosen.normalize or ["zscore"]),
         foreground=chosen.foreground,
         slices=_slices(chosen),
         spacing=chosen.spacing,
+        pretext=chosen.pretext,
+        mask_ratio=chosen.mask_ratio,
+        mask_block=_block(chosen.mask_block),
     )
+
+
+def _block(numbers: list[int]) -> Any:
+    """Return the block that one or three numbers stand for."""
+    return numbers[0] if len(numbers) == 1 else tuple(numbers)
 
 
 def _slices(chosen: argparse.Namespace) -> Slices | None:
@@ -337,6 +345,12 @@ def _add_recipe(command: argparse.ArgumentParser) -> None:
         default=[4, 16],
         metavar="N",
         help="edges: one number, lowest and highest, D H W, or lowest and highest of each",
+    )
+    command.add_argument("--each-patch-once", action="store_true", help="no two patches of a sample overlap")
+    command.add_argument("--pretext", choices=get_args(Pretext), default="swap", help="what is done to a crop")
+    command.add_argument("--mask-ratio", type=float, default=0.75, help="share of the blocks that --pretext mae masks")
+    command.add_argument(
+        "--mask-block", type=int, nargs="+", default=[16], metavar="N", help="edge of a block, or D H W"
     )
     command.add_argument(
         "--normalize", nargs="+", metavar="HOW", help="zscore, percentile, none, or window LOW HIGH; pcrlv2: -1000 1000"

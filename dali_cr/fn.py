@@ -60,8 +60,16 @@ def read_samples(
         For `swap_patches`.
     sample : int64
         The sample number.
+
+    Raises
+    ------
+    ValueError
+        If the recipe masks blocks: no operator here fills them.
     """
-    raw, records, swaps, sample = _read(Pairs(CropPlanner(index, recipe, seed)), batch_size, threads)
+    samples = Pairs(CropPlanner(index, recipe, seed))
+    if recipe.pretext == "mae":
+        raise ValueError("pretext: expected one with swaps, got 'mae'; dali_cr.restoration_pipeline masks")
+    raw, records, swaps, sample = _read(samples, batch_size, threads)
     return raw, records, swaps, sample
 
 

@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from dali_cr import extras
 from dali_cr.index.cases import Index
-from dali_cr.pipeline.advice import warn_of_clipping, warn_of_padding
+from dali_cr.pipeline.advice import warn_of_blocks, warn_of_clipping, warn_of_padding
 from dali_cr.pipeline.graph import device_number, make_samples, make_source
 from dali_cr.pipeline.prefetch import Made, Running
 from dali_cr.pipeline.raw import RawSource
+from dali_cr.pipeline.samples import Samples
 from dali_cr.plan.epochs import Epochs
 from dali_cr.plan.sample import SamplePlan
 from dali_cr.read.cache import Cache, open_cache
@@ -34,8 +35,9 @@ class Loader:
     before ended; `break` skips the rest of one. After `load_state_dict`, and after an error, the first one finishes
     the epoch that was interrupted. All iterators share one place in the stream: a new one ends those before it.
 
-    Of pairs: "input" and "target" (B, C, D, H, W). Of views: "view" and "target" (B, 2, C, D, H, W), corrupted and
-    clean, and "local" (B, locals, C, d, h, w). Of both: "sample" (B,) int64, on the CPU, and "case", the B names.
+    Of pairs: "input" and "target" (B, C, D, H, W); of masked ones also "mask" (B, 1, D, H, W) bool, true where masked.
+    Of views: "view" and "target" (B, 2, C, D, H, W), corrupted and clean, and "local" (B, locals, C, d, h, w). Of both:
+    "sample" (B,) int64, on the CPU, and "case", the B names.
 
     Parameters
     ----------
@@ -83,7 +85,7 @@ class Loader:
     Warns
     -----
     DataWarning
-        If crops are larger than most volumes.
+        If crops are larger than most volumes, a window clips most of the foreground, or a mask has few blocks.
 
     Examples
     --------
@@ -119,7 +121,6 @@ class Loader:
         dims: int = 3,
         transform: Callable[[dict[str, Any]], Any] | None = None,
     ) -> None:
-        _check_dims(dims, recipe)
         if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 1:
             raise ValueError(f"prefetch: expected an integer of at least 1, got {prefetch!r}")
         if transform is not None and not callable(transform):
@@ -132,6 +133,7 @@ class Loader:
         self.index, self.recipe, self.seed, self.device = index, recipe, seed, str(device)
         self._samples = make_samples(index, recipe, seed)
         self._planner = self._samples.planner
+        _check_dims(dims, self._samples)
         self._epochs = Epochs(
             self._planner.epoch_length,
             batch_size,
@@ -140,8 +142,9 @@ class Loader:
             passes=epochs,
         )
         if self._epochs.rank == 0:
-            warn_of_padding(index, recipe)
+            warn_of_padding(self._planner.index, recipe)
             warn_of_clipping(index, recipe.normalize)
+            warn_of_blocks(recipe)
         self._options: dict[str, Any] = {"threads": threads, "on_error": on_error, "timeout": timeout}
         self._levels = [cache] if isinstance(cache, str) else list(cache)
         self._cache: Cache | None = None
@@ -205,7 +208,7 @@ class Loader:
         return {self.index.cases[case].name: reason for case, reason in sorted(broken.items())}
 
     def plan(self, number: int) -> SamplePlan:
-        """Return what a sample is: its case and path, and the origin, flips and swaps of its crop, or of its views."""
+        """Return what a sample is: case and path; origin, flips, swaps or masked blocks of its crop, or its views."""
         broken = self._known_broken()
         return self._planner.plan([number], broken)[0]
 
@@ -351,6 +354,8 @@ class Loader:
     def _name(self, made: Made, numbers: npt.NDArray[np.int64]) -> Any:
         """Return a batch as it is delivered."""
         tensors = made.tensors
+        if "mask" in tensors:
+            tensors["mask"] = tensors["mask"].view(self._torch.bool)
         if self._dims == 2:
             tensors = {name: tensor.squeeze(-3) for name, tensor in tensors.items()}
         # Copied: NumPy's memory is let go of under the interpreter's lock, for which the readers' threads wait in turn.
@@ -380,12 +385,11 @@ def _refuse_worker(torch: Any) -> None:
         )
 
 
-def _check_dims(dims: int, recipe: Restoration | Views) -> None:
+def _check_dims(dims: int, samples: Samples) -> None:
     """Refuse to drop an axis that is longer than 1."""
     if dims not in (2, 3):
         raise ValueError(f"dims: wanted 2 or 3, got {dims!r}")
-    shapes = (recipe.shape, recipe.local_shape) if isinstance(recipe, Views) else (recipe.crop,)
-    thick = [shape for shape in shapes if shape[0] != 1]
+    thick = [array.shape[-3:] for array in samples.outputs(1) if array.shape[-3] != 1]
     if dims == 2 and thick:
         raise ValueError(f"dims: wanted a crop of (1, rows, columns) to drop the axis D, got {thick[0]}")
 

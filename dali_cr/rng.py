@@ -35,6 +35,8 @@ class Purpose(IntEnum):
     VIEW = 7
     PAIR = 8
     LEVEL = 9
+    CELL = 10
+    MASK = 11
 
 
 def philox(counter: npt.ArrayLike, key: npt.ArrayLike) -> npt.NDArray[np.uint32]:

@@ -1,8 +1,11 @@
 // draw_swaps: the swaps of samples, pairs of disjoint boxes uniform over all such pairs.
+// draw_disjoint: the same with all boxes of a sample disjoint, each in a cell of a lattice.
+// draw_blocks: the masked blocks of samples, different ones of a grid.
 //
-// A swap is a pure function of (seed, sample number, its place t): three Philox blocks give words for the axis that
-// separates the boxes first, for the ranks of the pairs of origins, and for the edges. The same integers, and the same
-// float64 products and sums, each rounded by itself, as the CPU reference (dali_cr/ops/draw.py), which explains them.
+// draw_swaps: a swap is a pure function of (seed, sample number, its place t): three Philox blocks give words for the
+// axis that separates the boxes first, for the ranks of the pairs of origins, and for the edges. The same integers, and
+// the same float64 products and sums, each rounded by itself, as the CPU reference (dali_cr/ops/draw.py), which
+// explains them.
 //
 //   out      (samples, iterations, 3, 3) int32: origin a, origin b, size, each (d, h, w)
 //   numbers  (samples) int64, sample numbers; their bits are an unsigned number
@@ -10,8 +13,18 @@
 // Grid: x over swaps of all samples, one thread each. What it costs is latency: 30 rounds of Philox and 7 divisions of
 // 64 bits a swap. Bytes that must move, a swap: 36 written.
 // Two disjoint boxes of every size must fit: the host has checked that.
+//
+// draw_disjoint: four Philox blocks a swap give the exchanges of a Fisher-Yates shuffle of the cells, the edges, and
+// the places in both cells. `out` is (samples, groups, iterations, 3, 3) and holds the exchanges until they are
+// followed. Grid: x over samples * groups, one block each, a thread a swap, which reads all exchanges twice. Bytes that
+// must move, a swap: 36 written. There must be a cell for each box: the host has checked that.
+
+//
+// draw_blocks: a word a block gives the exchanges. `out` is (samples, count, 3, 3): origin, zeros, size. Grid: x over
+// samples, one block each, a thread a masked block. Bytes that must move, a masked block: 36 written.
 
 #define BLOCKS 3
+#define CELL_BLOCKS 4
 
 struct Pair {
   int a, b;
@@ -75,6 +88,27 @@ __device__ __forceinline__ Pair draw_axis(unsigned long long word, const Counts&
   return {(int)(rank / m), (int)(rank % m)};
 }
 
+// A block's words as two of 32 bits and one of 64, for D, H and W.
+__device__ __forceinline__ unsigned long long in_three(const Words& words, int axis) {
+  return axis == 0 ? words.b : axis == 1 ? words.a : join(words.c, words.d);
+}
+
+// Where the exchanges of a shuffle wait for all threads: PER of them in the 9 words of a box or a pair of boxes.
+template <int PER>
+__device__ __forceinline__ int* slot(int* boxes, int turn) {
+  return boxes + 9LL * (turn / PER) + 3 * (turn % PER);
+}
+
+// The element that the turn-th of `turns` exchanges of a Fisher-Yates shuffle puts at its place: exchanges before it
+// that moved something to where it takes its own from are followed back. All threads read the exchanges in one order.
+template <int PER>
+__device__ __forceinline__ int shuffled(int* boxes, int turn, int turns) {
+  int place = *slot<PER>(boxes, turn);
+  for (int before = turns - 2; before >= 0; --before)
+    if (before < turn && *slot<PER>(boxes, before) == place) place = before;
+  return place;
+}
+
 extern "C" __global__ void draw_swaps(int* out, const long long* numbers, unsigned long long seed, int purpose,
                                       int samples, int iterations, int depth, int height, int width, int low_d,
                                       int high_d, int low_h, int high_h, int low_w, int high_w) {
@@ -87,13 +121,12 @@ extern "C" __global__ void draw_swaps(int* out, const long long* numbers, unsign
   const Words two = philox({n_low, n_high, block + 1, stream}, seed);
   const Words three = philox({n_low, n_high, block + 2, stream}, seed);
   const unsigned long long ranks[3] = {join(one.c, one.d), join(two.a, two.b), join(two.c, two.d)};
-  const unsigned long long edges[3] = {three.b, three.a, join(three.c, three.d)};
   const int length[3] = {depth, height, width}, low[3] = {low_d, low_h, low_w}, high[3] = {high_d, high_h, high_w};
   int size[3];
   Counts counts[3];
 #pragma unroll
   for (int axis = 0; axis < 3; ++axis) {
-    size[axis] = low[axis] + (int)below(edges[axis], high[axis] - low[axis] + 1);
+    size[axis] = low[axis] + (int)below(in_three(three, axis), high[axis] - low[axis] + 1);
     counts[axis] = count_pairs(length[axis] - size[axis] + 1, size[axis]);
   }
   const int separated = first_separated(join(one.a, one.b), counts);
@@ -103,5 +136,83 @@ extern "C" __global__ void draw_swaps(int* out, const long long* numbers, unsign
     out[9 * swap + axis] = pair.a;
     out[9 * swap + 3 + axis] = pair.b;
     out[9 * swap + 6 + axis] = size[axis];
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(1024)
+    draw_disjoint(int* out, const long long* numbers, unsigned long long seed, int purpose, int groups, int iterations,
+                  int depth, int height, int width, int low_d, int high_d, int low_h, int high_h, int low_w,
+                  int high_w) {
+  int* swaps = out + 9LL * iterations * blockIdx.x;
+  const unsigned long long number = (unsigned long long)numbers[blockIdx.x / groups];
+  const unsigned int n_low = (unsigned int)number, n_high = (unsigned int)(number >> 32),
+                     stream = (unsigned int)purpose;
+  const unsigned int first = CELL_BLOCKS * iterations * (blockIdx.x % groups);
+  const long long length[3] = {depth, height, width};
+  const int low[3] = {low_d, low_h, low_w}, high[3] = {high_d, high_h, high_w};
+  const int cells[3] = {depth / high_d, height / high_h, width / high_w};
+  const int all = cells[0] * cells[1] * cells[2];
+  for (int turn = threadIdx.x; turn < iterations; turn += blockDim.x) {
+    const Words words = philox({n_low, n_high, first + CELL_BLOCKS * turn, stream}, seed);
+    *slot<2>(swaps, 2 * turn) = 2 * turn + (int)below(join(words.a, words.b), all - 2 * turn);
+    *slot<2>(swaps, 2 * turn + 1) = 2 * turn + 1 + (int)below(join(words.c, words.d), all - 2 * turn - 1);
+  }
+  __syncthreads();
+  // The words after those of the exchanges are free: all threads still read the exchanges.
+  for (int turn = threadIdx.x; turn < iterations; turn += blockDim.x)
+    for (int box = 0; box < 2; ++box)
+      slot<2>(swaps, 2 * turn + box)[1] = shuffled<2>(swaps, 2 * turn + box, 2 * iterations);
+  __syncthreads();
+  for (int turn = threadIdx.x; turn < iterations; turn += blockDim.x) {
+    int* swap = swaps + 9LL * turn;
+    const unsigned int block = first + CELL_BLOCKS * turn;
+    const Words edges = philox({n_low, n_high, block + 1, stream}, seed);
+    int size[3];
+#pragma unroll
+    for (int axis = 0; axis < 3; ++axis)
+      swap[6 + axis] = size[axis] = low[axis] + (int)below(in_three(edges, axis), high[axis] - low[axis] + 1);
+    for (int box = 0; box < 2; ++box) {
+      const Words words = philox({n_low, n_high, block + 2 + box, stream}, seed);
+      const int cell = swap[3 * box + 1];
+      const int place[3] = {cell / (cells[1] * cells[2]), cell / cells[2] % cells[1], cell % cells[2]};
+#pragma unroll
+      for (int axis = 0; axis < 3; ++axis) {
+        const int start = (int)(place[axis] * length[axis] / cells[axis]);
+        const int stop = (int)((place[axis] + 1) * length[axis] / cells[axis]);
+        swap[3 * box + axis] = start + (int)below(in_three(words, axis), stop - start - size[axis] + 1);
+      }
+    }
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(1024)
+    draw_blocks(int* out, const long long* numbers, unsigned long long seed, int purpose, int count, int depth,
+                int height, int width, int block_d, int block_h, int block_w) {
+  int* boxes = out + 9LL * count * blockIdx.x;
+  const unsigned long long number = (unsigned long long)numbers[blockIdx.x];
+  const unsigned int n_low = (unsigned int)number, n_high = (unsigned int)(number >> 32),
+                     stream = (unsigned int)purpose;
+  const int length[3] = {depth, height, width}, block[3] = {block_d, block_h, block_w};
+  const int rows = (height - 1) / block_h + 1, columns = (width - 1) / block_w + 1;
+  const int all = ((depth - 1) / block_d + 1) * rows * columns;
+  for (int turn = threadIdx.x; turn < count; turn += blockDim.x) {
+    const Words words = philox({n_low, n_high, (unsigned int)turn / 2, stream}, seed);
+    const unsigned long long word = turn % 2 ? join(words.c, words.d) : join(words.a, words.b);
+    *slot<1>(boxes, turn) = turn + (int)below(word, all - turn);
+  }
+  __syncthreads();
+  for (int turn = threadIdx.x; turn < count; turn += blockDim.x)
+    slot<1>(boxes, turn)[1] = shuffled<1>(boxes, turn, count);
+  __syncthreads();
+  for (int turn = threadIdx.x; turn < count; turn += blockDim.x) {
+    int* box = boxes + 9LL * turn;
+    const int cell = box[1];
+    const int place[3] = {cell / (rows * columns), cell / columns % rows, cell % columns};
+#pragma unroll
+    for (int axis = 0; axis < 3; ++axis) {
+      box[axis] = place[axis] * block[axis];
+      box[3 + axis] = 0;
+      box[6 + axis] = min(block[axis], length[axis] - place[axis] * block[axis]);
+    }
   }
 }

@@ -160,6 +160,27 @@ def test_the_same_with_a_cache(
     assert len(report) == (2 if isinstance(cache, tuple) else 1)
 
 
+@pytest.fixture(scope="module")
+def packed_index(mixed_index: dali_cr.Index, tmp_path_factory: pytest.TempPathFactory) -> dali_cr.Index:
+    """Return an index of brick stores of the same volumes."""
+    folder = tmp_path_factory.mktemp("packed")
+    mixed_index.save(folder / "index.json")
+    dali_cr.pack(folder / "index.json", folder / "stores", progress=False)
+    return dali_cr.Index.load(folder / "stores" / "index.json")
+
+
+@pytest.mark.parametrize("cache", [(), "gpu:100KB"], ids=str)
+def test_the_same_from_brick_stores(
+    packed_index: dali_cr.Index, recipe: Any, known: dict[int, bytes], each_device: str, cache: Any
+) -> None:
+    assert all(case.volumes[0].packed for case in packed_index.cases)
+    with loader(packed_index, recipe, cache=() if each_device == "cpu" else cache) as stream:
+        assert samples(stream, COUNT // 4) == known
+    several = replace(recipe, crops_per_volume=4)
+    with loader(packed_index, several) as stream, loader(packed_index, several, batch_size=1, device="cpu") as alone:
+        assert samples(stream, 2) == samples(alone, 8)
+
+
 def test_samples_of_one_volume_follow_one_another(mixed_index: dali_cr.Index, recipe: Any, each_device: str) -> None:
     several = replace(recipe, crops_per_volume=3)
     with loader(mixed_index, several, batch_size=6) as stream:

@@ -70,13 +70,13 @@ from .networks.plans import read_levels
 from .networks.weights import export_weights
 from .output.files import write_json, write_text
 from .run.checkpoint import resume, write_state
-from .run.clock import Lap
 from .run.computation import Computation, choose_computation
 from .run.device import choose_device, device_name
 from .run.exits import Refused
 from .run.folder import kind_of, write_config
 from .run.loop import open_loop
 from .run.optimizer import build_optimizer, learning_rate
+from .run.progress import Progress
 from .run.record import Record
 from .start.command import asked, end, own, program, start
 from .start.resumed import find_out, find_resumed, parse, settings_of
@@ -132,12 +132,12 @@ class Run:
         """Return the learning rate of a step."""
         return learning_rate(step, self.config.steps, self.config.lr, self.config.warmup)
 
-    def save(self, step: int, total: Lap) -> None:
+    def save(self, progress: Progress) -> None:
         """Write the weights as they are now, and the checkpoint."""
         out, tensors, split = self.config.out, self.module.state_dict(), self.about["split"]
         names = tuple(tensors) if self.task.whole else self.network.tensors
-        export_weights(out / "model.safetensors", tensors, names, {**self.about, "step": step})
-        write_state(out, step, self.module, self.optimizer, self.loader, total, split=split)
+        export_weights(out / "model.safetensors", tensors, names, {**self.about, "step": progress.step})
+        write_state(out, progress, self.module, self.optimizer, self.loader, split=split)
 
     def measure(self, record: Record, step: int) -> None:
         """Measure on the first cases of val; record it and say it."""
@@ -154,7 +154,7 @@ class Run:
         with self.computation.eagerly():
             return self.task.score(self.module, index)
 
-    def report(self, step: int, total: Lap, summary: Mapping[str, float | None] | None = None) -> dict[str, Any]:
+    def report(self, progress: Progress, summary: Mapping[str, float | None] | None = None) -> dict[str, Any]:
         """Return the object that ends the output."""
         config = self.config
         return {
@@ -163,10 +163,10 @@ class Run:
             "init": config.init,
             "transfer": config.transfer if self.fit else None,
             "cases": len(self.training),
-            "steps": step,
+            "steps": progress.step,
             "scored": {"part": config.score, "cases": len(self.supervised.parts[config.score])},
             **(summary or {}),
-            **total.rates,
+            **progress.report,
             "device": self.device.type,
         }
 
@@ -424,10 +424,10 @@ def train(run: Run) -> dict[str, Any]:
     """
     config = run.config
     with open_loop(run) as loop:
-        total = loop.take_steps()
+        loop.take_steps()
     scores = run.score(run.supervised.parts[config.score])
     write_scores(config.out / "scores.csv", scores)
-    report = run.report(config.steps, total, scores.summary)
+    report = run.report(loop.progress, scores.summary)
     write_json(config.out / "report.json", report)
     return report
 

@@ -8,10 +8,10 @@
     python -m train.pretrain --recipe pcrlv2 --data scans/ --spacing 1 1 1 --out runs/pcrlv2
     torchrun --nproc-per-node 4 -m train.pretrain --data scans/ --out runs/fourfold
 
-Patches of a crop are swapped in pairs, and the network learns to undo it (Chen et al. 2019); `--pretext inpaint` and
-`--pretext autoencode` are there to compare with. A tenth of the cases is held out; on them
-``restoration_gain = 1 - MSE(restored, target) / MSE(input, target)`` is measured: 0 is doing nothing, 1 is
-perfect. `--recipe pcrlv2` restores and compares views instead (Zhou et al. 2023): see `methods/pcrlv2`, and
+Patches of a crop are swapped in pairs, and the network learns to undo it (Chen et al. 2019); `--pretext inpaint`,
+`--pretext autoencode` and `--pretext mae` (a masked autoencoder) are there to compare with. A tenth of the cases is
+held out; on them ``restoration_gain = 1 - MSE(restored, target) / MSE(input, target)`` is measured: 0 is doing nothing,
+1 is perfect. `--recipe pcrlv2` restores and compares views instead (Zhou et al. 2023): see `methods/pcrlv2`, and
 `--recipe pcrlv2 --help` for its settings. The folder given as ``--out`` gets
 
 ==========================  =========================================================================================
@@ -73,12 +73,12 @@ from .networks.weights import export_weights
 from .output.files import write_json
 from .run import ranks
 from .run.checkpoint import resume, write_state
-from .run.clock import Lap
 from .run.computation import Computation, choose_computation
 from .run.device import choose_device, device_name
 from .run.exits import Refused, Stopped
 from .run.folder import kind_of, write_config
 from .run.loop import open_loop
+from .run.progress import Progress
 from .run.record import Record
 from .start.command import asked, end, own, program, start
 from .start.resumed import find_out, find_resumed, parse, settings_of
@@ -124,15 +124,15 @@ class Run:
         """Return the learning rate of a step."""
         return self.method.rate(step)
 
-    def save(self, step: int, total: Lap) -> None:
+    def save(self, progress: Progress) -> None:
         """Write the weights as they are now, and the checkpoint."""
         out, network = self.config.out, self.method.network
         tensors = network.module.state_dict()
-        about = {**network.about, "recipe": asdict(self.method.recipe), "step": step, **self.split}
+        about = {**network.about, "recipe": asdict(self.method.recipe), "step": progress.step, **self.split}
         about["index"] = self.index.fingerprint
         export_weights(out / "model.safetensors", tensors, network.tensors, about)
         export_weights(out / "encoder.safetensors", tensors, network.encoder, about)
-        write_state(out, step, self.method.module, self.optimizer, self.loader, total, **self.split)
+        write_state(out, progress, self.method.module, self.optimizer, self.loader, **self.split)
 
     def measure(self, record: Record, step: int) -> Measured:
         """Measure on the held-out cases, on the same samples every time; record it and say it."""
@@ -145,13 +145,13 @@ class Run:
         tqdm.write(f"step {step:<6} {measured.said}")
         return measured
 
-    def report(self, step: int, total: Lap, numbers: Mapping[str, float | None] | None = None) -> dict[str, Any]:
+    def report(self, progress: Progress, numbers: Mapping[str, float | None] | None = None) -> dict[str, Any]:
         """Return the object that ends the output; without what was measured where that is not known."""
         return {
             "run": str(self.config.out),
-            "steps": step,
+            "steps": progress.step,
             **{name: (numbers or {}).get(name) for name in self.method.reported},
-            **total.rates,
+            **progress.report,
             "device": self.device.type,
         }
 
@@ -284,7 +284,8 @@ def train(run: Run) -> dict[str, Any]:
     Returns
     -------
     dict
-        The report: run, steps, what the method measured, pairs_per_s, data_wait_share, device.
+        The report: run, steps, what the method measured, pairs_per_s, data_wait_share, samples,
+        device_hours, device.
 
     Raises
     ------
@@ -299,13 +300,13 @@ def train(run: Run) -> dict[str, Any]:
     with open_loop(run) as loop:
         if loop.record and run.state is None:
             run.measure(loop.record, step=0)
-        total = loop.take_steps()
+        loop.take_steps()
         if not loop.record:
-            return run.report(config.steps, total)
+            return run.report(loop.progress)
         result = run.measure(loop.record, config.steps)
     origin: Origin = "upper" if is_image(run.index.cases[0].volumes[0].path) else "lower"
     draw_restored(result.slices, config.out / "preview.png", origin)
-    report = run.report(config.steps, total, result.numbers)
+    report = run.report(loop.progress, result.numbers)
     write_json(config.out / "report.json", report)
     return report
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,12 @@ _NARROWEST, _WIDEST = 0.0001, 100.0
 
 _SHOWN = 8
 """Most values of one property, or files of one kind, that are listed."""
+
+_LARGE, _WORTH = 1e9, 3.0
+"""From so many bytes of gzip files on, and so many times less to decompress, brick stores are proposed."""
+
+_CROP, _EDGE = 64, 32
+"""Of the crop that is told about, and of bricks."""
 
 _LABEL = "looks like a label"
 
@@ -51,7 +58,42 @@ def describe(index: Index, window: tuple[float, float] | None = None) -> str:
     lines += [("refused", str(len(refused))), *_problems(refused, _SHOWN)]
     if index.ignored:
         lines.append(("ignored", describe_ignored(index)))
+    if advice := describe_packing(index):
+        lines.append(("pack", advice))
     return "\n".join(f"{name:<12} {printable(text)}".rstrip() for name, text in lines)
+
+
+def describe_packing(index: Index) -> str:
+    """Return one line on what brick stores would gain; empty where the gzip files are small or the gain is.
+
+    Parameters
+    ----------
+    index : Index
+    """
+    volumes = [volume for case in index.cases for volume in case.volumes if volume.data.lower().endswith(".gz")]
+    if sum({volume.data: volume.size for volume in volumes}.values()) < _LARGE:
+        return ""
+    before = sum(map(_read_of_gzip, volumes)) / len(volumes)
+    after = sum(map(_read_of_store, volumes)) / len(volumes)
+    if before < _WORTH * after:
+        return ""
+    return (
+        f"to read a 64³ crop decompresses {_bytes(before)} of gzip on average; of brick stores it would be "
+        f"{_bytes(after)}, {before / after:.0f} times less: dali-cr pack {index.root} OUT"
+    )
+
+
+def _read_of_gzip(volume: Volume) -> float:
+    """Return how many bytes are decompressed, on average, up to the end of a crop."""
+    depth = volume.shape[0]
+    share = min(1.0, (depth + _CROP) / (2 * depth))
+    return (volume.frame + share) * volume.geometry.voxels * volume.geometry.itemsize
+
+
+def _read_of_store(volume: Volume) -> float:
+    """Return how many bytes the bricks of a crop hold, on average."""
+    edges = [min(length, _CROP + _EDGE - 1) for length in volume.shape]
+    return math.prod(edges) * volume.geometry.itemsize
 
 
 def describe_ignored(index: Index) -> str:
@@ -183,7 +225,7 @@ def _problems(problems: Sequence[Problem], shown: int) -> list[tuple[str, str]]:
     return lines
 
 
-def _bytes(count: int) -> str:
+def _bytes(count: float) -> str:
     unit, name = (1e9, "GB") if count >= 1e9 else (1e6, "MB")
     return f"{count / unit:.3g} {name}"
 

@@ -1,16 +1,22 @@
-"""`draw_swaps`: pairs of disjoint boxes, uniform over all such pairs, without rejection (kernels/draw.cu).
+"""`draw_swaps`, `draw_disjoint`, `draw_blocks`: boxes to swap, or to mask (kernels/draw.cu).
 
-Two boxes of one size are disjoint if they are separated along at least one axis. The pairs are counted by the first
-axis (in the order D, H, W) that separates them: on the axes before it the boxes overlap, on it they are apart, on those
-after it anything goes. One random word chooses that axis by these counts, one word an axis then chooses the pair of
-origins from the axis's own set, which has a closed form. Every pair of origins in [0, length - edge] can come out.
+`draw_swaps` is uniform over all pairs of disjoint boxes, without rejection. Two boxes of one size are disjoint if they
+are separated along at least one axis. The pairs are counted by the first axis (in the order D, H, W) that separates
+them: on the axes before it the boxes overlap, on it they are apart, on those after it anything goes. One random word
+chooses that axis by these counts, one word an axis then chooses the pair of origins from the axis's own set, which has
+a closed form. Every pair of origins in [0, length - edge] can come out.
 
 Rejection would give the same distribution, and take forever in a tight box: two 256 x 512 patches in a 512 x 512 image
 lie apart in 3 of 100,000 draws.
+
+`draw_disjoint` draws a cell of a lattice for each box, `draw_blocks` blocks of a grid, both without replacement: the
+first elements of a Fisher-Yates shuffle. The kernels have no memory for the shuffled cells and follow each element back
+through the exchanges before it.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -26,13 +32,19 @@ Swaps = npt.NDArray[np.int32]
 Edges = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 _SOURCES = ("philox.cuh", "draw.cu")
-VARIANTS: tuple[launch.Variant, ...] = (("draw_swaps", _SOURCES, ()),)
+VARIANTS: tuple[launch.Variant, ...] = tuple(
+    (entry, _SOURCES, ()) for entry in ("draw_swaps", "draw_disjoint", "draw_blocks")
+)
 _THREADS = 128
+_MOST_THREADS = 1024
 
 _BLOCKS = 3
 """Philox blocks a swap: two for the axis and the three pairs of origins, one for the edges."""
 
-_PURPOSE = int(rng.Purpose.SWAP)
+_CELL_BLOCKS = 4
+"""The same without overlap: one each for the two cells, the edges, and the places in either cell."""
+
+_PURPOSE, _CELL, _MASK = int(rng.Purpose.SWAP), int(rng.Purpose.CELL), int(rng.Purpose.MASK)
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
@@ -100,6 +112,146 @@ def draw_swaps_on_gpu(seed: int, numbers: Any, shape: Triple, edges: Edges, out:
         launch.kernel("draw_swaps", *_SOURCES)(grid, (_THREADS,), (out, numbers, *scalars))
 
 
+def draw_disjoint_ref(seed: int, numbers: npt.NDArray[np.integer], shape: Triple, edges: Edges, out: Swaps) -> None:
+    """Draw swaps of which no two boxes overlap, on the CPU; the definition of `draw_disjoint_on_gpu`.
+
+    `dali_cr.recipe.swap.Swap` describes the lattice and the distribution.
+
+    Parameters
+    ----------
+    seed : int
+        0 <= seed < 2**64.
+    numbers : (B,) int64 or uint64
+        Sample numbers; of a negative one the bits count.
+    shape : (3,) int
+        Of the arrays that are swapped in, (D, H, W).
+    edges : three (low, high)
+        Of the boxes along D, H, W, both included.
+    out : (B, G, T, 3, 3) int32
+        Gets the swaps of G arrays a sample, each by itself. The lattice must have at least 2T cells.
+
+    Raises
+    ------
+    ValueError
+        If the seed is out of range.
+
+    Examples
+    --------
+    >>> swaps = np.empty((1, 1, 2, 3, 3), np.int32)
+    >>> draw_disjoint_ref(0, np.array([7]), (1, 1, 8), ((1, 1), (1, 1), (2, 2)), swaps)
+    >>> sorted(swaps[0, 0, :, :2, 2].ravel().tolist())
+    [0, 2, 4, 6]
+    """
+    rng.check_seed(seed)
+    order = np.empty(_count_cells(shape, edges), np.int32)
+    _draw_disjoint(np.uint64(seed), numbers.astype(np.uint64), shape, edges, order, out)
+
+
+def draw_disjoint_on_gpu(seed: int, numbers: Any, shape: Triple, edges: Edges, out: Any) -> None:
+    """Draw swaps of which no two boxes overlap, on the GPU; the bits are those of `draw_disjoint_ref`.
+
+    Parameters
+    ----------
+    seed : int
+        0 <= seed < 2**64.
+    numbers : (B,) int64 or uint64 CuPy array, contiguous
+        Sample numbers.
+    shape : (3,) int
+    edges : three (low, high)
+    out : (B, G, T, 3, 3) int32 CuPy array, contiguous
+        Gets the swaps.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array has another dtype, shape or layout, or the seed is out of range.
+    """
+    rng.check_seed(seed)
+    launch.check_array(numbers, "numbers", np.uint64 if numbers.dtype == np.uint64 else np.int64, 1)
+    launch.check_array(out, "out", np.int32, 5)
+    if out.shape[0] != len(numbers) or out.shape[3:] != (3, 3):
+        raise ValueError(f"out: expected ({len(numbers)}, G, T, 3, 3), got {out.shape}")
+    if out.size:
+        _, groups, iterations = out.shape[:3]
+        sizes = (groups, iterations, *shape, *(edge for pair in edges for edge in pair))
+        scalars = (np.uint64(seed), np.int32(_CELL), *(np.int32(n) for n in sizes))
+        launch.kernel("draw_disjoint", *_SOURCES)(
+            (len(numbers) * groups,), _threads(iterations), (out, numbers, *scalars)
+        )
+
+
+def draw_blocks_ref(seed: int, numbers: npt.NDArray[np.integer], shape: Triple, block: Triple, out: Swaps) -> None:
+    """Draw the masked blocks of samples on the CPU; the definition of `draw_blocks_on_gpu`.
+
+    Parameters
+    ----------
+    seed : int
+        0 <= seed < 2**64.
+    numbers : (B,) int64 or uint64
+        Sample numbers; of a negative one the bits count.
+    shape : (3,) int
+        Of the arrays that are masked, (D, H, W).
+    block : (3,) int
+        Edges of a block; the last of an axis is cut short where they do not divide it.
+    out : (B, M, 3, 3) int32
+        Gets M different blocks, every sequence as likely as any other: for each its origin, zeros, and its size.
+
+    Raises
+    ------
+    ValueError
+        If the seed is out of range.
+
+    Examples
+    --------
+    >>> blocks = np.empty((1, 2, 3, 3), np.int32)
+    >>> draw_blocks_ref(0, np.array([7]), (1, 1, 10), (1, 1, 4), blocks)
+    >>> blocks[0, :, 0, 2].tolist(), blocks[0, :, 2, 2].tolist()
+    ([8, 0], [2, 4])
+    """
+    rng.check_seed(seed)
+    order = np.empty(math.prod(-(-length // edge) for length, edge in zip(shape, block, strict=True)), np.int32)
+    _draw_blocks(np.uint64(seed), numbers.astype(np.uint64), shape, block, order, out)
+
+
+def draw_blocks_on_gpu(seed: int, numbers: Any, shape: Triple, block: Triple, out: Any) -> None:
+    """Draw the masked blocks of samples on the GPU; the bits are those of `draw_blocks_ref`.
+
+    Parameters
+    ----------
+    seed : int
+        0 <= seed < 2**64.
+    numbers : (B,) int64 or uint64 CuPy array, contiguous
+        Sample numbers.
+    shape : (3,) int
+    block : (3,) int
+    out : (B, M, 3, 3) int32 CuPy array, contiguous
+        Gets the blocks.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array has another dtype, shape or layout, or the seed is out of range.
+    """
+    rng.check_seed(seed)
+    launch.check_array(numbers, "numbers", np.uint64 if numbers.dtype == np.uint64 else np.int64, 1)
+    launch.check_array(out, "out", np.int32, 4)
+    if out.shape[0] != len(numbers) or out.shape[2:] != (3, 3):
+        raise ValueError(f"out: expected ({len(numbers)}, M, 3, 3), got {out.shape}")
+    if out.size:
+        scalars = (np.uint64(seed), np.int32(_MASK), *(np.int32(n) for n in (out.shape[1], *shape, *block)))
+        launch.kernel("draw_blocks", *_SOURCES)((len(numbers),), _threads(out.shape[1]), (out, numbers, *scalars))
+
+
+def _threads(boxes: int) -> tuple[int]:
+    """Return the block of a kernel that has a thread for each box, as far as a block has threads."""
+    return (min(-(-boxes // 32) * 32, _MOST_THREADS),)
+
+
+def _count_cells(shape: Triple, edges: Edges) -> int:
+    """Return the cells of the lattice that boxes are drawn in."""
+    return math.prod(length // high for length, (_, high) in zip(shape, edges, strict=True))
+
+
 @compiled
 def _draw(seed: np.uint64, numbers: npt.NDArray[np.uint64], shape: Triple, edges: Edges, out: Swaps) -> None:
     """Draw the swaps of samples into `out`."""
@@ -109,16 +261,89 @@ def _draw(seed: np.uint64, numbers: npt.NDArray[np.uint64], shape: Triple, edges
             more = draw_pair(seed, numbers[sample], _BLOCKS * turn + 1, _PURPOSE)
             last = draw_pair(seed, numbers[sample], _BLOCKS * turn + 2, _PURPOSE)
             swap = out[sample, turn]
-            words = (last[0] >> _HALF, last[0] & _LOW, last[1])
-            for axis in range(3):
-                low, high = edges[axis]
-                swap[2, axis] = low + below(words[axis], high - low + 1)
+            _draw_size(last, edges, swap[2])
             separated = _first_separated(which, shape, swap[2])
             words = (ranks, more[0], more[1])
             for axis in range(3):
                 p = np.int64(swap[2, axis])
                 pair = _draw_axis(words[axis], shape[axis] - p + 1, p, separated - axis)
                 swap[0, axis], swap[1, axis] = pair
+
+
+@compiled
+def _draw_size(pair: tuple[np.uint64, np.uint64], edges: Edges, out: npt.NDArray[np.int32]) -> None:
+    """Draw the edges of a pair of boxes."""
+    words = _in_three(pair)
+    for axis in range(3):
+        low, high = edges[axis]
+        out[axis] = low + below(words[axis], high - low + 1)
+
+
+@compiled
+def _in_three(pair: tuple[np.uint64, np.uint64]) -> tuple[np.uint64, np.uint64, np.uint64]:
+    """Return the words of a block as two of 32 bits and one of 64, for D, H and W."""
+    return pair[0] >> _HALF, pair[0] & _LOW, pair[1]
+
+
+@compiled
+def _draw_disjoint(
+    seed: np.uint64,
+    numbers: npt.NDArray[np.uint64],
+    shape: Triple,
+    edges: Edges,
+    order: npt.NDArray[np.int32],
+    out: Swaps,
+) -> None:
+    """Draw the swaps of samples into `out`; `order` is memory for the numbers of the cells."""
+    counts = shape[0] // edges[0][1], shape[1] // edges[1][1], shape[2] // edges[2][1]
+    groups, iterations = out.shape[1], out.shape[2]
+    for sample in range(numbers.size):
+        for group in range(groups):
+            for place in range(order.size):
+                order[place] = place
+            for turn in range(iterations):
+                swap, block = out[sample, group, turn], _CELL_BLOCKS * (group * iterations + turn)
+                cells = draw_pair(seed, numbers[sample], block, _CELL)
+                _draw_size(draw_pair(seed, numbers[sample], block + 1, _CELL), edges, swap[2])
+                for box in range(2):
+                    cell = _pick(order, 2 * turn + box, cells[box])
+                    words = _in_three(draw_pair(seed, numbers[sample], block + 2 + box, _CELL))
+                    along = cell // (counts[1] * counts[2]), cell // counts[2] % counts[1], cell % counts[2]
+                    for axis in range(3):
+                        start = along[axis] * shape[axis] // counts[axis]
+                        stop = (along[axis] + 1) * shape[axis] // counts[axis]
+                        swap[box, axis] = start + below(words[axis], stop - start - swap[2, axis] + 1)
+
+
+@compiled
+def _draw_blocks(
+    seed: np.uint64,
+    numbers: npt.NDArray[np.uint64],
+    shape: Triple,
+    block: Triple,
+    order: npt.NDArray[np.int32],
+    out: Swaps,
+) -> None:
+    """Draw the masked blocks of samples into `out`; `order` is memory for the numbers of the blocks."""
+    rows, columns = -(-shape[1] // block[1]), -(-shape[2] // block[2])
+    for sample in range(numbers.size):
+        for place in range(order.size):
+            order[place] = place
+        for turn in range(out.shape[1]):
+            cell = _pick(order, turn, draw_pair(seed, numbers[sample], turn // 2, _MASK)[turn % 2])
+            box, along = out[sample, turn], (cell // (rows * columns), cell // columns % rows, cell % columns)
+            for axis in range(3):
+                start = along[axis] * block[axis]
+                box[0, axis], box[1, axis] = start, 0
+                box[2, axis] = min(np.int64(block[axis]), shape[axis] - start)
+
+
+@compiled
+def _pick(order: npt.NDArray[np.int32], turn: int, word: np.uint64) -> np.int64:
+    """Take the next step of a Fisher-Yates shuffle; return the element that it puts at its place."""
+    other = turn + below(word, order.size - turn)
+    order[turn], order[other] = order[other], order[turn]
+    return np.int64(order[turn])
 
 
 @compiled

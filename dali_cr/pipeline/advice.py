@@ -20,6 +20,8 @@ from dali_cr.index.values.intensities import clipped_shares
 from dali_cr.plan.window import shape_at
 from dali_cr.read.normalize import affine_map
 from dali_cr.recipe.checks import Normalize
+from dali_cr.recipe.mask import FEW_BLOCKS
+from dali_cr.recipe.recipe import Recipe
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.views import Views
 from dali_cr.volume.geometry import Triple
@@ -50,21 +52,18 @@ def warnings_as_lines() -> Iterator[None]:
         yield
 
 
-def warn_of_padding(index: Index, recipe: Restoration | Views, *, stacklevel: int = 2) -> None:
+def warn_of_padding(index: Index, recipe: Recipe, *, stacklevel: int = 2) -> None:
     """Warn if crops are larger than most volumes, with the share of padding.
 
     Parameters
     ----------
     index : Index
-    recipe : Restoration or Views
-        Of views, the boxes of the global ones count, before they are rotated.
+        The planner's, which with slices has volumes turned.
+    recipe : Recipe
     stacklevel : int
         As `warnings.warn` takes it.
     """
-    boxes = recipe.sizes if isinstance(recipe, Views) else (recipe.crop,)
-    if isinstance(recipe, Restoration) and recipe.slices:
-        index = recipe.slices.turn(index)
-    if text := _padding([shape_at(case, recipe.spacing) for case in index.cases], boxes):
+    if text := _padding([shape_at(case, recipe.spacing) for case in index.cases], recipe.boxes):
         warnings.warn(text, DataWarning, stacklevel=stacklevel + 1)
 
 
@@ -103,6 +102,27 @@ def warn_of_clipping(index: Index, normalize: Normalize, *, stacklevel: int = 2)
         warnings.warn(
             f"window: {low:g} to {high:g} clips {100 * median(shares):.3g} % of the foreground (median of the "
             "volumes); `dali-cr scan` prints its percentiles",
+            DataWarning,
+            stacklevel=stacklevel + 1,
+        )
+
+
+def warn_of_blocks(recipe: Restoration | Views, *, stacklevel: int = 2) -> None:
+    """Warn if a mask has fewer than `FEW_BLOCKS` blocks along an axis.
+
+    Parameters
+    ----------
+    recipe : Restoration or Views
+    stacklevel : int
+        As `warnings.warn` takes it.
+    """
+    if not isinstance(recipe, Restoration) or not (grid := recipe.mask_grid):
+        return
+    if min(number for number, length in zip(grid.blocks, recipe.crop, strict=True) if length > 1) < FEW_BLOCKS:
+        block, crop, number = (" × ".join(map(str, edges)) for edges in (grid.block, recipe.crop, grid.blocks))
+        warnings.warn(
+            f"mask_block: a crop of {crop} voxels has {number} blocks of {block}, fewer than {FEW_BLOCKS} along an "
+            "axis: few are left to see; take a larger crop, or smaller blocks",
             DataWarning,
             stacklevel=stacklevel + 1,
         )

@@ -17,7 +17,7 @@ from typing import Any
 from dali_cr import extras
 from dali_cr.index.cases import Index
 from dali_cr.ops import launch
-from dali_cr.pipeline.advice import warn_of_clipping, warn_of_padding
+from dali_cr.pipeline.advice import warn_of_blocks, warn_of_clipping, warn_of_padding
 from dali_cr.pipeline.cpu import FinishedSource
 from dali_cr.pipeline.multiview import MultiView
 from dali_cr.pipeline.pairs import Pairs
@@ -29,6 +29,7 @@ from dali_cr.plan.stream import Stream
 from dali_cr.plan.views import ViewPlanner
 from dali_cr.read.cache import Cache, open_cache, parse_cache
 from dali_cr.read.gpu_cache import Arena
+from dali_cr.recipe.recipe import Recipe
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.views import Views
 from dali_cr.system.forks import keep_from_children
@@ -80,8 +81,8 @@ def restoration_pipeline(
     Returns
     -------
     pipeline : nvidia.dali.Pipeline
-        Outputs input and target (B, C, D, H, W), and sample (B,) int64 on the CPU. For `Views`: view and target
-        (B, 2, C, D, H, W), local (B, locals, C, d, h, w), and sample.
+        Outputs input and target (B, C, D, H, W), of masked ones mask (B, 1, D, H, W) uint8, and sample (B,) int64 on
+        the CPU. For `Views`: view and target (B, 2, C, D, H, W), local (B, locals, C, d, h, w), and sample.
 
     Raises
     ------
@@ -94,17 +95,18 @@ def restoration_pipeline(
     Warns
     -----
     DataWarning
-        If crops are larger than most volumes.
+        If crops are larger than most volumes, a window clips most of the foreground, or a mask has few blocks.
     """
     levels = [cache] if isinstance(cache, str) else list(cache)
     samples = make_samples(index, recipe, seed)
-    warn_of_padding(index, recipe)
+    warn_of_padding(samples.planner.index, recipe)
     warn_of_clipping(index, recipe.normalize)
+    warn_of_blocks(recipe)
     source = make_source(samples, Stream(batch_size), device, levels, threads=threads, on_error=on_error)
     return build_pipeline(source, device, prefetch=prefetch)
 
 
-def make_samples(index: Index, recipe: Restoration | Views, seed: int) -> Samples:
+def make_samples(index: Index, recipe: Recipe, seed: int) -> Samples:
     """Make the planner and the samples of a recipe.
 
     Raises

@@ -18,8 +18,9 @@ from dali_cr.ops.record import VIEW_WORDS, Affine, place_views
 from dali_cr.ops.swap import swap_in_place, swap_in_place_ref
 from dali_cr.ops.zscore import zscore, zscore_ref
 from dali_cr.pipeline.memory import Section
-from dali_cr.pipeline.samples import Arrays, Lie, Templates, swaps_of
+from dali_cr.pipeline.samples import Arrays, Lie, Templates
 from dali_cr.plan.plans import Planner, Plans, ViewPlans
+from dali_cr.plan.swaps import SwapSampler
 from dali_cr.recipe.views import GLOBALS, Views
 from dali_cr.system.compiled import compiled
 from dali_cr.system.scratch import scratch
@@ -133,7 +134,10 @@ def finish_batch(inputs: Arrays, *, recipe: Views, seed: int, arena: Any = None)
     target = gather_views(inputs["raw"], inputs["globals"], recipe.shape, arena=arena)
     local = gather_views(inputs["raw"], inputs["locals"], recipe.local_shape, arena=arena)
     numbers, counters = inputs["intensities"], inputs["counters"]
-    swaps = swaps_of(inputs, seed, recipe.shape, recipe.swap, GLOBALS)
+    if "swaps" in inputs:
+        swaps = inputs["swaps"]
+    else:
+        swaps = SwapSampler(seed, recipe.shape, recipe.swap, GLOBALS).draw_on_gpu(inputs["sample"])
     view = _corrupt(target, numbers[:, :GLOBALS], seed, counters[:, :GLOBALS], recipe.blur, swaps)
     local = _corrupt(local, numbers[:, GLOBALS:], seed, counters[:, GLOBALS:], recipe.blur)
     return view, target, local

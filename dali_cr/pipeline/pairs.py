@@ -1,4 +1,4 @@
-"""`Pairs`: samples of `Restoration`, a crop and the same crop with patches swapped or erased."""
+"""`Pairs`: samples of `Restoration`, a crop and the same crop with patches swapped, erased or masked."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dali_cr.ops import launch
 from dali_cr.ops.decode import decode_channel, decode_line, decode_volume, fill_values, lie_of, stored_dtype
 from dali_cr.ops.erase import erase_in_place, erase_line
 from dali_cr.ops.gather import gather_box, gather_crops
 from dali_cr.ops.record import HELD, RECORD_WORDS, VIEW_WORDS, Affine, place_crops, place_views
 from dali_cr.ops.swap import Swaps, swap_in_place, swap_line
 from dali_cr.pipeline.memory import Section
-from dali_cr.pipeline.samples import Arrays, Lie, Templates, swaps_of
+from dali_cr.pipeline.samples import Arrays, Lie, Templates
+from dali_cr.plan.masks import make_sampler
 from dali_cr.plan.plans import Planner, Plans
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.system.compiled import compiled
@@ -22,7 +24,7 @@ from dali_cr.volume.geometry import Triple
 
 
 class Pairs:
-    """Input and target (B, C, D, H, W).
+    """Input and target (B, C, D, H, W); of masked ones also the mask (B, 1, D, H, W) uint8, 1 where it was masked.
 
     Parameters
     ----------
@@ -35,29 +37,33 @@ class Pairs:
 
     def __init__(self, planner: Planner) -> None:
         self.planner, self.recipe = planner, planner.recipe
+        if self.recipe.pretext == "mae":
+            self.names = (*self.names, "mask")
         self._channels = planner.index.channels
         self._templates = Templates(planner.index, self.recipe.normalize, views=self.recipe.spacing is not None)
 
     def outputs(self, count: int) -> tuple[Section, ...]:
-        """Return input and target."""
-        shape = (count, self._channels, *self.recipe.crop)
-        return tuple(Section(name, shape, self.recipe.dtype) for name in self.names)
+        """Return input and target, and the mask where there is one."""
+        crop, dtype = self.recipe.crop, self.recipe.dtype
+        pair = tuple(Section(name, (count, self._channels, *crop), dtype) for name in Pairs.names)
+        return (*pair, Section("mask", (count, 1, *crop), np.uint8)) if "mask" in self.names else pair
 
     def sections(self, count: int, *, swaps: bool = True) -> tuple[Section, ...]:
-        """Return records (B, C, 16), with a spacing (B, C, 32), and swaps (B, T, 3, 3)."""
+        """Return records (B, C, 16), with a spacing (B, C, 32), and swaps or blocks (B, T, 3, 3)."""
         words = VIEW_WORDS if self.recipe.spacing else RECORD_WORDS
         records = Section("records", (count, self._channels, words), np.int64)
-        drawn = Section("swaps", (count, self.recipe.swap.iterations, 3, 3), np.int32)
+        drawn = Section("swaps", (count, self.planner.sampler.boxes, 3, 3), np.int32)
         return (records, drawn) if swaps else (records,)
 
     def fill(self, plans: Plans, i: int, channel: int, raw: npt.NDArray[Any], affine: Affine, out: Arrays) -> None:
-        """Decode one channel of sample i, resample it where asked for, and swap or erase in the input."""
+        """Decode one channel of sample i, resample it where asked for, and swap, erase or mask in the input."""
         assert plans.swaps is not None
         input, target = out["input"][i, channel], out["target"][i, channel]
         stored = stored_dtype(target.dtype)
         lines = target.reshape(-1).view(stored), input.reshape(-1).view(stored)
-        erased = self.recipe.pretext == "inpaint"
-        fill = np.full(1, affine.fill, self.recipe.dtype).view(stored)
+        masked = self.recipe.pretext == "mae"
+        erased = masked or self.recipe.pretext == "inpaint"
+        fill = np.full(1, self.recipe.mask_value if masked else affine.fill, self.recipe.dtype).view(stored)
         rest = (self.recipe.crop, *lines, plans.swaps[i], erased, fill)
         if plans.matrices is None or plans.offsets is None:
             flips, origin = plans.flips[i, 0].tolist(), plans.origins[i, 0].tolist()
@@ -77,10 +83,15 @@ class Pairs:
         _corrupt(*rest)
 
     def complete(self, plans: Plans, i: int, out: Arrays) -> None:
-        """Do nothing: each channel is finished by itself."""
+        """Fill the mask of sample i; each channel is finished by itself."""
+        if "mask" in self.names:
+            assert plans.swaps is not None
+            mask = out["mask"][i]
+            mask[...] = 0
+            erase_line(mask.reshape(-1), self.recipe.crop, plans.swaps[i], np.ones(1, np.uint8))
 
     def describe(self, plans: Plans, lie: Lie, out: Arrays) -> None:
-        """Write the records and the swaps."""
+        """Write the records and the boxes."""
         records, recipe = self._templates.take(plans, lie), self.recipe
         words = records.view(np.int64).reshape(*records.shape, -1)
         if plans.matrices is None or plans.offsets is None:
@@ -100,19 +111,19 @@ class Pairs:
             out["swaps"][...] = 0
             out["swaps"][..., 2, :] = 1
 
-    def finish(self, inputs: Arrays, arena: Any = None) -> tuple[Any, Any]:
-        """Decode a batch into target and input, and swap or erase in the input."""
+    def finish(self, inputs: Arrays, arena: Any = None) -> tuple[Any, ...]:
+        """Decode a batch into target and input, and swap, erase or mask in the input."""
         return finish_batch(inputs, recipe=self.recipe, seed=self.planner.seed, arena=arena)
 
 
-def finish_batch(inputs: Arrays, *, recipe: Restoration, seed: int, arena: Any = None) -> tuple[Any, Any]:
+def finish_batch(inputs: Arrays, *, recipe: Restoration, seed: int, arena: Any = None) -> tuple[Any, ...]:
     """Make a batch of pairs on a GPU from what `Pairs.describe` wrote; two launches, and a copy where resampled.
 
     Parameters
     ----------
     inputs : dict
         "raw" (B, bytes) uint8, "records" (B, C, 16) int64, with a spacing (B, C, 32), "swaps" (B, T, 3, 3) int32; or
-        in place of the swaps, to draw them, "sample" (B,) int64.
+        in place of the swaps (or blocks), to draw them, "sample" (B,) int64.
     recipe : Restoration
     seed : int
         Of the swaps.
@@ -122,6 +133,8 @@ def finish_batch(inputs: Arrays, *, recipe: Restoration, seed: int, arena: Any =
     Returns
     -------
     input, target : (B, C, D, H, W)
+    mask : (B, 1, D, H, W) uint8
+        Of masked ones only.
     """
     raw, records, dtype = inputs["raw"], inputs["records"], recipe.dtype
     if recipe.spacing:
@@ -129,12 +142,23 @@ def finish_batch(inputs: Arrays, *, recipe: Restoration, seed: int, arena: Any =
         input = target.copy()
     else:
         target, input = decode_volume(raw, records, recipe.crop, dtype, arena=arena, twice=True)
-    swaps = swaps_of(inputs, seed, recipe.crop, recipe.swap)[:, 0]
+    swaps = inputs["swaps"] if "swaps" in inputs else make_sampler(recipe, seed).draw_on_gpu(inputs["sample"])[:, 0]
+    if recipe.pretext == "mae":
+        return input, target, _mask(input, swaps, recipe.mask_value)
     if recipe.pretext == "inpaint":
         erase_in_place(input, swaps, fill_values(records, dtype))
     else:
         swap_in_place(input, swaps)
     return input, target
+
+
+def _mask(input: Any, blocks: Any, value: float) -> Any:
+    """Fill blocks of a batch with a value, on a GPU; return the mask (B, 1, D, H, W) uint8."""
+    xp = launch.array_module()
+    mask = xp.zeros((len(input), 1, *input.shape[2:]), np.uint8)
+    erase_in_place(mask, blocks, xp.ones((len(input), 1), np.uint8))
+    erase_in_place(input, blocks, xp.full(input.shape[:2], value, input.dtype))
+    return mask
 
 
 @compiled

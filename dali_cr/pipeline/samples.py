@@ -1,7 +1,8 @@
 """`Samples`: what a recipe's samples are made of, how the CPU finishes one, and how a GPU finishes a batch.
 
 Sources know devices and no recipe, samples know a recipe and no thread, file or pipeline. A new recipe is a plan file
-in `dali_cr.plan` and a class like those in `pairs` and `multiview`.
+in `dali_cr.plan`, a class like those in `pairs` and `multiview`, and an entry in the table of `graph`;
+`tests/pipeline/test_third_recipe.py` has all three.
 """
 
 from __future__ import annotations
@@ -14,15 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.index.cases import Index
-from dali_cr.ops import launch
-from dali_cr.ops.draw import draw_swaps_on_gpu
 from dali_cr.ops.record import IN_ARENA, RECORD, VIEW_RECORD, Affine, describe
 from dali_cr.pipeline.memory import Section
 from dali_cr.plan.plans import Planner, Plans
 from dali_cr.read.normalize import affine_map
 from dali_cr.recipe.checks import Normalize
-from dali_cr.recipe.swap import Swap
-from dali_cr.volume.geometry import Triple
 
 Arrays = dict[str, Any]
 Ints = npt.NDArray[np.int64]
@@ -112,17 +109,6 @@ class Templates:
         records = self._records[plans.cases]
         records["flags"] |= np.where(lie.in_arena, IN_ARENA, 0).astype(np.uint8)
         return records
-
-
-def swaps_of(inputs: Arrays, seed: int, shape: Triple, swap: Swap, groups: int = 1) -> Any:
-    """Return the swaps (B, groups, T, 3, 3) of a batch on a GPU, drawn there if they were not brought."""
-    if "swaps" in inputs:
-        swaps = inputs["swaps"]
-    else:
-        numbers = inputs["sample"]
-        swaps = launch.array_module().empty((len(numbers), groups * swap.iterations, 3, 3), np.int32)
-        draw_swaps_on_gpu(seed, numbers, shape, swap.edges(shape), swaps)
-    return swaps.reshape(len(swaps), groups, swap.iterations, 3, 3)
 
 
 MakeSamples = Callable[[Planner], Samples]

@@ -27,6 +27,9 @@ from dali_cr.volume.geometry import VolumeError
 _log = logging.getLogger(__name__)
 
 
+_MOST_AHEAD = 8
+
+
 class Progress:
     """Groups of samples that several threads work off, each taking the next one.
 
@@ -114,8 +117,9 @@ class Source(ABC, Generic[AnyBatch]):
         Which sample numbers batch k has.
     threads : int, optional
         As many as this process may use cores, without it.
-    lookahead : int
-        Batches that are being made beyond the one asked for.
+    lookahead : int, optional
+        Batches that are being made beyond the one asked for; without it 2, or more where two batches have fewer
+        samples than keep all threads busy.
     on_error : "raise" or "skip"
         What follows when a file cannot be read: the error, or the sample numbers are drawn again from other cases.
     cache : Cache, optional
@@ -142,7 +146,7 @@ class Source(ABC, Generic[AnyBatch]):
         stream: Stream,
         *,
         threads: int | None = None,
-        lookahead: int = 2,
+        lookahead: int | None = None,
         on_error: str = "raise",
         cache: Cache | None = None,
         timeout: float = 600.0,
@@ -152,6 +156,8 @@ class Source(ABC, Generic[AnyBatch]):
             raise ValueError(f"timeout: expected a number of seconds above 0, got {timeout!r}")
         if isinstance(self.threads, bool) or not isinstance(self.threads, int) or self.threads < 1:
             raise ValueError(f"threads: expected an integer of at least 1, got {threads!r}")
+        if lookahead is None:
+            lookahead = min(max(2, -(-2 * self.threads // stream.batch_size)), _MOST_AHEAD)
         if lookahead < 0:
             raise ValueError(f"lookahead: expected at least 0, got {lookahead}")
         if on_error not in ("raise", "skip"):
@@ -161,7 +167,8 @@ class Source(ABC, Generic[AnyBatch]):
         self.broken: dict[int, str] = {}
         self.cache, self._timeout = cache or Cache(()), timeout
         self._skip, self._lookahead = on_error == "skip", lookahead
-        self._pool = Threads(self.threads, "dali_cr")
+        # One thread plans: where nothing has to be read, many would only wait for one another's interpreter lock.
+        self._planning, self._pool = Threads(1, "dali_cr-plan"), Threads(self.threads, "dali_cr")
         self._begun: dict[int, Begun[AnyBatch]] = {}
 
     def batch(self, k: int) -> Arrays:
@@ -180,7 +187,7 @@ class Source(ABC, Generic[AnyBatch]):
         for ahead in range(k, k + self._lookahead + 1):
             numbers = self.stream.numbers(ahead)
             if ahead not in self._begun and numbers.size:
-                self._begun[ahead] = Begun(ahead, numbers, self._pool.submit(self._start, numbers))
+                self._begun[ahead] = Begun(ahead, numbers, self._planning.submit(self._start, numbers))
         return self._begun.pop(k, None)
 
     def finish(self, begun: Begun[AnyBatch]) -> AnyBatch:
@@ -199,7 +206,7 @@ class Source(ABC, Generic[AnyBatch]):
                 if not self._skip:
                     raise error.cause from error.cause.__cause__
                 self.broken[error.case] = str(error.cause)
-                future = self._pool.submit(self._start, begun.numbers)
+                future = self._planning.submit(self._start, begun.numbers)
 
     def seek(self, number: int, asked: int) -> int:
         """Go on from another sample number, with the first batch that is not begun yet.
@@ -221,7 +228,7 @@ class Source(ABC, Generic[AnyBatch]):
 
     def close(self) -> None:
         """Stop the threads; one that hangs is left behind."""
-        if not self._pool.close():
+        if not (self._planning.close() & self._pool.close()):
             _log.warning("a thread that reads hangs and is left behind")
 
     def _start(self, numbers: npt.NDArray[np.int64]) -> AnyBatch:

@@ -13,9 +13,9 @@ from dali_cr.index.cases import Index, refuse_empty
 from dali_cr.ops.cpu.philox import draw_pair, fill_words
 from dali_cr.plan.boxes import Flags, Floats, Ints, find_reach
 from dali_cr.plan.foreground import EDGES, LENGTHS, ORIGIN_WORDS, SHAPE, Foreground, Sums, draw_origin, table_of
+from dali_cr.plan.masks import make_sampler
 from dali_cr.plan.order import Order
-from dali_cr.plan.plans import Plans
-from dali_cr.plan.swaps import SwapSampler
+from dali_cr.plan.plans import Plans, Sampler
 from dali_cr.plan.window import shape_at
 from dali_cr.recipe.checks import AXES
 from dali_cr.recipe.restoration import Restoration
@@ -63,7 +63,7 @@ class CropPlanner:
         refuse_empty(index)
         rng.check_seed(seed)
         self.recipe, self.seed = recipe, seed
-        self.sampler = SwapSampler(seed, recipe.crop, recipe.swap)
+        self.sampler: Sampler = make_sampler(recipe, seed)
         self._order = Order(index, seed, recipe.crops_per_volume, recipe.slices)
         self.index = recipe.slices.turn(index) if recipe.slices else index
         self._foreground = Foreground(self.index)

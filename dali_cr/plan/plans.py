@@ -12,8 +12,29 @@ import numpy.typing as npt
 from dali_cr.index.cases import Index
 from dali_cr.plan.boxes import Flags, Floats, Ints
 from dali_cr.plan.sample import AffineView, SamplePlan, View
-from dali_cr.plan.swaps import Swaps, SwapSampler
+from dali_cr.plan.swaps import Swaps
 from dali_cr.volume.geometry import Triple
+
+
+class Sampler(Protocol):
+    """Draws the boxes of samples.
+
+    Attributes
+    ----------
+    boxes : int
+        Of an array.
+    masks : bool
+        Whether they are to be filled, the second origin of each without a meaning; else to be swapped.
+    """
+
+    boxes: int
+    masks: bool
+
+    def draw(self, numbers: npt.NDArray[Any]) -> Swaps:
+        """Draw (B, groups, boxes, 3, 3) int32, read-only."""
+
+    def draw_on_gpu(self, numbers: Any) -> Any:
+        """Draw the same on the GPU, of CuPy arrays."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +45,7 @@ class Plans:
     ----------
     index : Index
         Whose cases the plans name.
-    sampler : SwapSampler
+    sampler : Sampler
         Draws the swaps.
     numbers : (B,) int64
         Sample numbers.
@@ -38,7 +59,7 @@ class Plans:
         As `View.origin`.
     flips : (B, V, 3) bool
     swaps : (B, G, T, 3, 3) int32 or None
-        Of the first G views; read-only; None where they were not drawn.
+        Of the first G views, or their masked blocks; read-only; None where they were not drawn.
     matrices : (B, V, 3, 3) float64 or None
         ``matrix @ place + offset`` is where in the canonical volume a view's voxel `place` is taken; None where crops
         are of the volume's own voxels.
@@ -46,7 +67,7 @@ class Plans:
     """
 
     index: Index
-    sampler: SwapSampler
+    sampler: Sampler
     numbers: Ints
     cases: Ints
     attempts: Ints
@@ -76,7 +97,10 @@ class Plans:
 
     def _views(self, i: int, swaps: Swaps) -> tuple[View, ...]:
         """Return the views of a sample."""
-        return (View(_triple(self.origins[i, 0]), _triple(self.flips[i, 0]), swaps[0]),)
+        where = _triple(self.origins[i, 0]), _triple(self.flips[i, 0])
+        if self.sampler.masks:
+            return (View(*where, np.empty((0, 3, 3), np.int32), mask=swaps[0][:, ::2]),)
+        return (View(*where, swaps[0]),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,11 +161,13 @@ class Planner(Protocol):
         Whose cases the plans name.
     recipe : Restoration or Views
     seed : int
+    sampler : Sampler
     """
 
     index: Index
     recipe: Any
     seed: int
+    sampler: Sampler
 
     @property
     def epoch_length(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
@@ -25,12 +25,15 @@ class View:
     flips : (3,) bool
         Which of the crop's axes are flipped after cropping.
     swaps : (T, 3, 3) int32
-        In the crop, after the flips.
+        In the crop, after the flips; none where it is masked.
+    mask : (M, 2, 3) int32
+        Origin and size of each masked block, likewise; none where patches are swapped.
     """
 
     origin: Triple
     flips: tuple[bool, bool, bool]
     swaps: npt.NDArray[np.int32]
+    mask: npt.NDArray[np.int32] = field(default_factory=lambda: np.empty((0, 2, 3), np.int32), kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +109,11 @@ class SamplePlan:
     def swaps(self) -> npt.NDArray[np.int32]:
         """The first view's."""
         return self.views[0].swaps
+
+    @property
+    def mask(self) -> npt.NDArray[np.int32]:
+        """The first view's."""
+        return self.views[0].mask
 
 
 def views_of(plan: SamplePlan) -> tuple[AffineView, ...]:

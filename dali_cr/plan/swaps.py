@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr import rng
-from dali_cr.ops.draw import draw_swaps_ref
+from dali_cr.ops import launch
+from dali_cr.ops.draw import draw_disjoint_on_gpu, draw_disjoint_ref, draw_swaps_on_gpu, draw_swaps_ref
 from dali_cr.recipe.swap import Swap
 from dali_cr.volume.geometry import Triple
 
@@ -35,7 +36,7 @@ def draw_swaps(seed: int, sample: int, shape: Triple, swap: Swap) -> npt.NDArray
     Raises
     ------
     ValueError
-        If two disjoint patches do not fit into the crop.
+        If the patches do not fit into the crop; see `Swap.check`.
 
     Examples
     --------
@@ -77,17 +78,26 @@ class SwapSampler:
     groups : int
         Arrays of a sample, each with swaps of its own.
 
+    Attributes
+    ----------
+    boxes : int
+        Swaps of an array.
+    masks : bool
+        False: what is drawn are boxes to swap.
+
     Raises
     ------
     ValueError
-        If the seed is no 64-bit unsigned integer, or two disjoint patches do not fit into the shape.
+        If the seed is no 64-bit unsigned integer, or the patches do not fit into the shape.
     """
+
+    masks = False
 
     def __init__(self, seed: int, shape: Triple, swap: Swap, groups: int = 1) -> None:
         swap.check(shape)
         rng.check_seed(seed)
         self._seed, self._shape, self._edges = seed, shape, swap.edges(shape)
-        self._groups, self._iterations = groups, swap.iterations
+        self._groups, self.boxes, self._overlap = groups, swap.iterations, swap.overlap
 
     def draw(self, numbers: npt.NDArray[Any]) -> Swaps:
         """Draw the swaps of samples.
@@ -102,7 +112,34 @@ class SwapSampler:
         swaps : (B, groups, T, 3, 3) int32
             Read-only.
         """
-        out = np.empty((len(numbers), self._groups * self._iterations, 3, 3), np.int32)
-        draw_swaps_ref(self._seed, numbers, self._shape, self._edges, out)
+        out = np.empty((len(numbers), self._groups, self.boxes, 3, 3), np.int32)
+        if self._overlap:
+            draw_swaps_ref(self._seed, numbers, self._shape, self._edges, _as_one(out))
+        elif self.boxes:
+            draw_disjoint_ref(self._seed, numbers, self._shape, self._edges, out)
         out.flags.writeable = False
-        return out.reshape(len(numbers), self._groups, self._iterations, 3, 3)
+        return out
+
+    def draw_on_gpu(self, numbers: Any) -> Any:
+        """Draw the swaps of samples on the GPU; as `draw`, of CuPy arrays.
+
+        Parameters
+        ----------
+        numbers : (B,) int64 CuPy array
+
+        Returns
+        -------
+        swaps : (B, groups, T, 3, 3) int32 CuPy array
+        """
+        out = launch.array_module().empty((len(numbers), self._groups, self.boxes, 3, 3), np.int32)
+        if self._overlap:
+            draw_swaps_on_gpu(self._seed, numbers, self._shape, self._edges, _as_one(out))
+        else:
+            draw_disjoint_on_gpu(self._seed, numbers, self._shape, self._edges, out)
+        return out
+
+
+def _as_one(swaps: Any) -> Any:
+    """Return the swaps (B, G * T, 3, 3) of all arrays of a sample in one row; no copy."""
+    batch, groups, iterations = swaps.shape[:3]
+    return swaps.reshape(batch, groups * iterations, 3, 3)

@@ -25,7 +25,7 @@ from dali_cr.plan.boxes import (
 )
 from dali_cr.plan.foreground import LENGTHS, ORIGIN_WORDS, SHAPE, Foreground, Sums, draw_origin, table_of
 from dali_cr.plan.order import Order
-from dali_cr.plan.plans import ViewPlans
+from dali_cr.plan.plans import Sampler, ViewPlans
 from dali_cr.plan.swaps import SwapSampler
 from dali_cr.plan.window import shape_at
 from dali_cr.recipe.checks import AXES
@@ -108,7 +108,7 @@ class ViewPlanner:
         rng.check_seed(seed)
         self.index, self.recipe, self.seed = index, recipe, seed
         # Swaps of their own for each global view.
-        self.sampler = SwapSampler(seed, recipe.shape, recipe.swap, GLOBALS)
+        self.sampler: Sampler = SwapSampler(seed, recipe.shape, recipe.swap, GLOBALS)
         self._order, self._foreground = Order(index, seed, recipe.crops_per_volume), Foreground(index)
         self._spacing = np.array([case.volumes[0].spacing for case in index.cases], np.float64)
         self._units = self._spacing if recipe.spacing is None else np.array([recipe.spacing] * len(index), np.float64)

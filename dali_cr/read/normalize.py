@@ -8,7 +8,7 @@ from dali_cr.index.cases import Index
 from dali_cr.index.volumes import Volume
 from dali_cr.ops.record import Affine
 from dali_cr.recipe.checks import ZSCORE_LIMIT, Normalize
-from dali_cr.recipe.restoration import Restoration
+from dali_cr.recipe.recipe import Recipe
 
 
 def affine_map(volume: Volume, normalize: Normalize) -> Affine:
@@ -46,7 +46,7 @@ def affine_map(volume: Volume, normalize: Normalize) -> Affine:
     return Affine(geometry.slope / width, shift, low, high, 0.0)
 
 
-def check_range(index: Index, recipe: Restoration) -> None:
+def check_range(index: Index, recipe: Recipe) -> None:
     """Refuse volumes that the recipe cannot bring into its dtype.
 
     Raises
@@ -66,7 +66,7 @@ def check_range(index: Index, recipe: Restoration) -> None:
         raise ValueError(wrong[0][1] + (more if others else ""))
 
 
-def _check_volume(volume: Volume, recipe: Restoration) -> None:
+def _check_volume(volume: Volume, recipe: Recipe) -> None:
     """Refuse a volume that the recipe cannot bring into its dtype."""
     affine_map(volume, recipe.normalize)
     limit = float(np.finfo(recipe.dtype).max)

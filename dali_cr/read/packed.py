@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def read_box(volume: Volume, root: Path, start: Triple, stop: Triple, out: npt.N
     ValueError
         If the box is not inside the volume, or `out` has another size.
     """
-    store = open_store(root / volume.data, volume.size, volume.mtime_ns)
+    store = open_store(_path_of(root, volume.data), volume.size, volume.mtime_ns)
     if _lies_straight(volume.geometry):
         store.read_box(volume.frame, start, stop, out)
     else:
@@ -63,10 +64,16 @@ def view_box(volume: Volume, root: Path, start: Triple, stop: Triple) -> npt.NDA
     VolumeError, ValueError
         As for `read_box`.
     """
-    store = open_store(root / volume.data, volume.size, volume.mtime_ns)
+    store = open_store(_path_of(root, volume.data), volume.size, volume.mtime_ns)
     if _lies_straight(volume.geometry):
         return _read_straight(store, volume, start, stop)
     return _read_turned(store, volume, start, stop)
+
+
+@lru_cache(1 << 16)
+def _path_of(root: Path, data: str) -> Path:
+    """Return a store's path, the same object each time: to make and hash one takes as long as all other Python here."""
+    return root / data
 
 
 def is_direct(volume: Volume) -> bool:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import Any
 
 from dali_cr.recipe.checks import is_int, tuples
+from dali_cr.recipe.fingerprint import SINCE
 from dali_cr.volume.geometry import Triple
 
 Edges = int | tuple[int, int]
+
+MOST_CELLS = 2**24
+"""Of a lattice; the CPU keeps a number for each while it draws."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +27,29 @@ class Swap:
     patch : int, (low, high), or one of these per axis
         A cube's edge in voxels; a range from which each edge is drawn by itself, both ends included; or three of
         these for D, H, W. Where a crop is one voxel thick, an edge given for all axes is 1 on that axis.
+    overlap : bool
+        True: the patches of a pair are disjoint, those of different swaps may overlap (Chen et al. 2019). False: all
+        2T patches are disjoint, so that every voxel moves at most once (as in Dominic et al. 2023).
 
     Raises
     ------
     ValueError
-        If the numbers make no patch.
+        If a field is not as above.
+
+    Notes
+    -----
+    With `overlap` a pair is uniform over all pairs of disjoint boxes of its size.
+
+    Without it a crop is divided into a lattice of n = L // h cells along each axis, for L voxels and the highest edge
+    h: cell i has the voxels from i L // n to (i + 1) L // n, so that cells of an axis differ by one voxel at most. 2T
+    different cells are drawn, every sequence as likely as any other; pair t gets the cells 2t and 2t + 1, and a size as
+    above. Each of its patches is uniform over the positions in its cell, independently of the other. This is not
+    uniform over all sets of disjoint boxes: no patch crosses a border of the lattice.
+
+    References
+    ----------
+    Dominic et al.: Improving data-efficiency and robustness of medical imaging segmentation using inpainting-based
+    self-supervised learning. Bioengineering 10 (2023) 207.
 
     Examples
     --------
@@ -34,10 +57,13 @@ class Swap:
     ((4, 16), (4, 16), (4, 16))
     >>> Swap(patch=(4, 4, (2, 8))).edges((64, 64, 64))
     ((4, 4), (4, 4), (2, 8))
+    >>> Swap(iterations=32, patch=(4, 16), overlap=False).cells((64, 64, 70))
+    (4, 4, 4)
     """
 
     iterations: int = 100
     patch: Edges | tuple[Edges, Edges, Edges] = (4, 16)
+    overlap: bool = field(default=True, metadata={SINCE: "0.2.0"})
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "patch", tuples(self.patch))
@@ -50,6 +76,8 @@ class Swap:
                 raise ValueError(
                     f"patch: wanted an edge of at least 1, (low, high), or one of these per axis, got {self.patch!r}"
                 )
+        if not isinstance(self.overlap, bool):
+            raise ValueError(f"overlap: expected True or False, got {self.overlap!r}")
 
     def edges(self, shape: Triple) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
         """Return the lowest and highest edge along each axis of a crop of `shape`."""
@@ -59,8 +87,13 @@ class Swap:
         thin = [(1, 1) if common and length == 1 else pair for length, pair in zip(shape, pairs, strict=True)]
         return tuple(thin)  # type: ignore[return-value]
 
+    def cells(self, shape: Triple) -> Triple:
+        """Return how many cells each axis of a crop of `shape` is divided into where patches do not overlap."""
+        d, h, w = (length // high for length, (_, high) in zip(shape, self.edges(shape), strict=True))
+        return d, h, w
+
     def check(self, shape: Triple) -> None:
-        """Refuse a crop in which two disjoint patches of every size that may be drawn cannot lie.
+        """Raise ValueError unless the patches fit into a crop, of whatever size they are drawn.
 
         Parameters
         ----------
@@ -82,4 +115,21 @@ class Swap:
             raise ValueError(
                 f"patch: two disjoint patches of {tuple(high)} do not fit into a crop of {tuple(shape)}: each edge may "
                 f"be at most the crop's, and at least one of them at most half of it {half}"
+            )
+        if not self.overlap:
+            self._check_cells(shape)
+
+    def _check_cells(self, shape: Triple) -> None:
+        """Raise ValueError unless there is a cell for each patch, and not too many of them."""
+        cells = self.cells(shape)
+        number = math.prod(cells)
+        lattice = f"a lattice of {' × '.join(map(str, cells))} cells in a crop of {tuple(shape)}"
+        if number > MOST_CELLS:
+            raise ValueError(
+                f"patch: expected at most {MOST_CELLS} cells without overlap, got {lattice}; take larger ones"
+            )
+        if 2 * self.iterations > number:
+            raise ValueError(
+                f"iterations: expected at most {number // 2} without overlap, got {self.iterations}: {lattice} has one "
+                "for each patch; take fewer iterations, smaller patches or a larger crop"
             )

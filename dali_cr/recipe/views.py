@@ -163,6 +163,11 @@ class Views:
         return "float32"
 
     @property
+    def boxes(self) -> tuple[Triple, ...]:
+        """Those of the global views, before they are turned; the local ones lie within them."""
+        return self.sizes
+
+    @property
     def flat(self) -> bool:
         """Whether views are of one slice."""
         return self.shape[0] == 1

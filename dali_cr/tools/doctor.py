@@ -26,7 +26,7 @@ from dali_cr.system.memory import physical_memory, usable_memory
 State = Literal["ok", "missing", "wrong"]
 
 _REQUIRED = ("numpy", "nibabel", "isal", "numba")
-_TRAINING = ("monai", "scipy", "safetensors", "tyro", "matplotlib", "torch.utils.tensorboard")
+_TRAINING = ("monai", "scipy", "sklearn", "safetensors", "tyro", "matplotlib", "torch.utils.tensorboard")
 """What the training commands import; making samples needs none of it."""
 _LEAST_MEMORY = 4 << 30
 _OLDEST_DALI = (2, 4)

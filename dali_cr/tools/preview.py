@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.index.cases import Index
-from dali_cr.pipeline.advice import warn_of_clipping, warn_of_padding, without_constant
+from dali_cr.pipeline.advice import warn_of_blocks, warn_of_clipping, warn_of_padding, without_constant
 from dali_cr.pipeline.cpu import FinishedSource
 from dali_cr.pipeline.pairs import Pairs
 from dali_cr.plan.crops import CropPlanner
@@ -34,6 +34,7 @@ from dali_cr.volume.images import ORIENTATION
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure
+    from matplotlib.patches import Rectangle
 
 _PANEL = 2.6
 """Inches of a panel's width."""
@@ -48,7 +49,7 @@ _GOLDEN = 0.618034
 def draw_preview(
     index: Index, recipe: Restoration | Views, seed: int, samples: Sequence[int], out: str | os.PathLike[str]
 ) -> None:
-    """Draw the middle slice of samples: the target, the input crop, and the swaps that lie in it.
+    """Draw the middle slice of samples: the target, the input crop, and the swaps that lie in it, or the masked blocks.
 
     Both boxes of a pair have one colour; a dashed box's partner lies in another slice. Of several channels the first
     is drawn. For `Views`: where in the volume they lie, the targets, the corrupted global views and the local ones.
@@ -76,8 +77,8 @@ def draw_preview(
     Warns
     -----
     DataWarning
-        If crops are larger than most volumes, if a window clips most of the foreground, and of cases whose foreground
-        is constant: the samples are of the others then.
+        If crops are larger than most volumes, if a window clips most of the foreground, if a mask has few blocks, and
+        of cases whose foreground is constant: the samples are of the others then.
     """
     figure_class = _figure_class()
     if not samples or min(samples) < 0:
@@ -85,12 +86,14 @@ def draw_preview(
     rows: Sequence[_Row | ViewRow]
     index = without_constant(index, recipe.normalize)
     warn_of_clipping(index, recipe.normalize)
-    warn_of_padding(index, recipe)
+    warn_of_blocks(recipe)
     if isinstance(recipe, Views):
         views = ViewPlanner(index, recipe, seed)
+        warn_of_padding(views.index, recipe)
         rows = [make_row(views, number) for number in samples]
     else:
         planner = CropPlanner(index, recipe, seed)
+        warn_of_padding(planner.index, recipe)
         rows = [_make(planner, number) for number in samples]
     heights = [_CAPTIONS + _PANEL * row.height for row in rows]
     figure = figure_class(figsize=(rows[0].columns * _PANEL, sum(heights)), layout="constrained")
@@ -111,7 +114,7 @@ class _Row:
     target: npt.NDArray[Any]
     input: npt.NDArray[Any]
     span: tuple[float, float]
-    """Lowest and highest value of the whole crop: swaps only move its voxels, so one range fits both."""
+    """Lowest and highest value of the whole target: swaps only move its voxels, so one range fits both."""
     aspect: float
     """Height of a voxel over its width."""
     upwards: bool
@@ -132,7 +135,8 @@ class _Row:
         """Draw the panels."""
         plan = self.plan
         strip.suptitle(f"{plan.path}, sample {plan.number}, origin {plan.origin}", x=0.01, ha="left", fontsize=8)
-        panels = (("target", self.target), ("input", self.input), ("swaps", self.input))
+        drawn = ("masked blocks", self.target) if len(plan.mask) else ("swaps", self.input)
+        panels = (("target", self.target), ("input", self.input), drawn)
         axes = strip.subplots(1, self.columns)
         low, high = self.span
         origin: Literal["lower", "upper"] = "lower" if self.upwards else "upper"
@@ -141,6 +145,7 @@ class _Row:
             axis.set(xticks=[], yticks=[])
             axis.set_xlabel(name, fontsize=8)
         _draw_boxes(axes[-1], plan.swaps, self.middle)
+        _draw_blocks(axes[-1], plan.mask, self.middle)
 
 
 def _figure_class() -> Any:
@@ -159,7 +164,7 @@ def _make(planner: Planner, number: int) -> _Row:
     source = FinishedSource(Pairs(planner), Stream(batch_size=1, start=number), threads=1, lookahead=0)
     try:
         arrays = source.batch(0)
-        input, target = (arrays[name] for name in source.samples.names)
+        input, target = arrays["input"], arrays["target"]
     finally:
         source.close()
     plan, middle = planner.plan(number)[0], planner.recipe.crop[0] // 2
@@ -177,14 +182,33 @@ def _make(planner: Planner, number: int) -> _Row:
 
 
 def _draw_boxes(axis: Axes, swaps: npt.NDArray[np.int32], middle: int) -> None:
-    """Draw the boxes that the slice `middle` of the crop cuts."""
+    """Draw the boxes of swaps that the slice `middle` of the crop cuts."""
     from matplotlib.colors import hsv_to_rgb
-    from matplotlib.patches import Rectangle
 
     for pair, (origin_a, origin_b, size) in enumerate(swaps):
-        cut = [origin for origin in (origin_a, origin_b) if origin[0] <= middle < origin[0] + size[0]]
+        cut = [origin for origin in (origin_a, origin_b) if _cuts(origin, size, middle)]
         for origin in cut:
-            box = Rectangle((origin[2] - 0.5, origin[1] - 0.5), size[2], size[1], fill=False, linewidth=1)
+            box = _rectangle(origin, size)
             box.set_linestyle("-" if len(cut) == 2 else (0, (2, 2)))
             box.set_edgecolor(tuple(hsv_to_rgb((pair * _GOLDEN % 1, 0.9, 1.0))))
             axis.add_patch(box)
+
+
+def _draw_blocks(axis: Axes, blocks: npt.NDArray[np.int32], middle: int) -> None:
+    """Draw the masked blocks that the slice `middle` of the crop cuts."""
+    for origin, size in blocks:
+        if _cuts(origin, size, middle):
+            box = _rectangle(origin, size)
+            box.set_edgecolor("tab:orange")
+            axis.add_patch(box)
+
+
+def _cuts(origin: npt.NDArray[np.int32], size: npt.NDArray[np.int32], middle: int) -> bool:
+    return bool(origin[0] <= middle < origin[0] + size[0])
+
+
+def _rectangle(origin: npt.NDArray[np.int32], size: npt.NDArray[np.int32]) -> Rectangle:
+    """Return the outline of a box in a slice."""
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((origin[2] - 0.5, origin[1] - 0.5), size[2], size[1], fill=False, linewidth=1)

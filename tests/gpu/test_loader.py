@@ -1,77 +1,84 @@
-"""A Loader on a GPU: one buffer a batch, used again; short batches, errors in their order, batches that are kept."""
+"""Loaders on a GPU: the bits that the CPU gives, the order of streams, and memory that is used again.
 
-import shutil
+`tests/test_loader.py` and its neighbours, on short batches, caches, `break`, states and errors, run on a GPU too.
+"""
+
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import dali_cr
-from tests.helpers.recipes import RECIPES
+from tests.helpers.recipes import INDEXES, PAIRS, PAIRS_OF, RECIPES, VIEWS_OF, contents, loader, samples
 
 pytestmark = pytest.mark.gpu
-pytest.importorskip("cupy", reason="the GPU's tests need CuPy", exc_type=ImportError)
-
-CACHES = [(), ("gpu:1GB",), ("gpu:100KB", "host:1GB")]
-
-
-def tensors(batch: dict[str, Any]) -> dict[str, torch.Tensor]:
-    return {name: value.cpu() for name, value in batch.items() if name != "case"}
+cupy: Any = pytest.importorskip("cupy", reason="the GPU's tests need CuPy", exc_type=ImportError)
+ALL: dict[str, Any] = {**PAIRS_OF, **VIEWS_OF, "the authors' sizes": dali_cr.Views(normalize="percentile")}
 
 
-def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+@pytest.mark.parametrize("recipe", ALL.values(), ids=ALL)
+@pytest.mark.parametrize("name", INDEXES)
+def test_the_loaders_bits(name: str, recipe: Any, request: pytest.FixtureRequest) -> None:
+    """Every number of a short epoch, whatever is kept on the GPU."""
+    index = request.getfixturevalue(name)
+    options = {"batch_size": 3, "seed": 7, "epochs": 3, "rank": 0, "world_size": 1}
+    with loader(index, recipe, **options) as stream:
+        wanted = samples(stream)
+    for cache in ((), "gpu:1GB", "gpu:100KB", ("gpu:100KB", "host:1GB")):
+        with loader(index, recipe, device="cuda", cache=cache, **options) as stream:
+            got = samples(stream)
+        assert [n for n in wanted if got[n] != wanted[n]] == [], cache
+        assert len(got) == len(wanted)
 
 
-@pytest.mark.parametrize("cache", CACHES, ids=str)
-@pytest.mark.parametrize("name", RECIPES)
-def test_exact_passes_with_a_short_last_batch(name: str, cache: tuple[str, ...], mixed_index: dali_cr.Index) -> None:
-    options: dict[str, Any] = {"batch_size": 4, "seed": 3, "epochs": 2}
-    with dali_cr.Loader(mixed_index, RECIPES[name], device="cpu", **options) as loader:
-        wanted = [tensors(batch) for batch in loader]
-    with dali_cr.Loader(mixed_index, RECIPES[name], device="cuda", cache=cache, **options) as loader:
-        for _ in range(2):
-            got = [tensors(batch) for batch in loader]
-            assert len(got) == len(wanted)
-            assert len(got[-1]["sample"]) == 2 * len(mixed_index) % 4
-            assert all(map(same, got, wanted))
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_batches_that_are_kept_do_not_change(name: str, mixed_index: dali_cr.Index) -> None:
-    """Many batches are read and drawn into the same page-locked buffers while the first ones are still in use."""
-    side = torch.cuda.Stream()
+@pytest.mark.parametrize("prefetch", [1, 2, 4])
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_batches_that_are_kept_do_not_change(mixed_index: dali_cr.Index, recipe: Any, prefetch: int) -> None:
+    """Large batches and small ones in turn, on a busy GPU: none may be written while it is read."""
+    options = {"batch_size": 8, "seed": 1, "epochs": 2, "rank": 0, "world_size": 1}
+    with loader(mixed_index, recipe, **options) as stream:
+        wanted = samples(stream)
+    kept = []
     with (
-        dali_cr.Loader(mixed_index, RECIPES[name], batch_size=5, device="cuda", seed=2, prefetch=3) as loader,
-        torch.cuda.stream(side),
+        loader(mixed_index, recipe, device="cuda", prefetch=prefetch, **options) as stream,
+        torch.cuda.stream(torch.cuda.Stream()),
     ):
-        kept = [batch for _, batch in zip(range(25), loader.stream(), strict=False)]
+        for _ in range(6):
+            for batch in stream:
+                kept.append(batch)
+                torch.cuda._sleep(3_000_000)
     torch.cuda.synchronize()
-    with dali_cr.Loader(mixed_index, RECIPES[name], batch_size=5, device="cpu", seed=2) as loader:
-        for batch, wanted in zip(kept, loader.stream(), strict=False):
-            assert same(tensors(batch), tensors(wanted))
+    for batch in kept:
+        assert contents(batch).items() <= wanted.items()
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_good_batches_come_before_an_error(name: str, mixed_index: dali_cr.Index, tmp_path: Path) -> None:
-    root = tmp_path / "data"
-    shutil.copytree(mixed_index.root, root, copy_function=shutil.copy2)
-    index = replace(mixed_index, root=root)
-    delivered: dict[str, list[list[int]]] = {}
-    (root / index.cases[4].volumes[0].path).unlink()
-    for device in ("cpu", "cuda"):
-        delivered[device] = []
-        with dali_cr.Loader(index, RECIPES[name], batch_size=2, device=device, seed=8) as loader:
-            with pytest.raises(dali_cr.VolumeError, match=Path(index.cases[4].volumes[0].path).name):
-                for batch in loader.stream():
-                    delivered[device].append(batch["sample"].tolist())
-            state = loader.state_dict()
-        with dali_cr.Loader(mixed_index, RECIPES[name], batch_size=2, device=device, seed=8) as loader:
-            loader.load_state_dict({**state, "index": mixed_index.fingerprint})
-            assert next(iter(loader.stream()))["sample"].tolist() == [
-                2 * len(delivered[device]),
-                2 * len(delivered[device]) + 1,
-            ]
-    assert delivered["cuda"] == delivered["cpu"]
+def test_tensors_on_a_side_stream_dropped_early_and_poisoned(mixed_index: dali_cr.Index) -> None:
+    """The work queued on a tensor must have seen its batch, although DALI goes on to reuse memory."""
+    with dali_cr.Loader(mixed_index, PAIRS, batch_size=4, device="cpu", seed=3) as stream:
+        wanted = [float(b["target"].double().sum()) for b, _ in zip(stream.stream(), range(40), strict=False)]
+    side, got = torch.cuda.Stream(), []
+    with dali_cr.Loader(mixed_index, PAIRS, batch_size=4, device="cuda", seed=3) as stream, torch.cuda.stream(side):
+        for batch, _ in zip(stream.stream(), range(40), strict=False):
+            torch.cuda._sleep(2_000_000)
+            got.append(batch["target"].double().sum())
+            del batch
+            torch.empty(1 << 22, device="cuda").fill_(float("nan"))
+            cupy.empty(1 << 20, "float32").fill(float("nan"))
+    side.synchronize()
+    np.testing.assert_allclose(torch.stack(got).cpu().numpy(), wanted, rtol=1e-12)
+
+
+def test_a_fresh_loader_compiles_before_the_first_batch(mixed_index: dali_cr.Index) -> None:
+    with pytest.raises(ValueError, match=r"expected one of \d+ GPUs, got 'cuda:99'"):
+        dali_cr.Loader(mixed_index, PAIRS, batch_size=2, device="cuda:99")
+
+
+def test_float16_recipes_are_the_float32_ones_rounded(mixed_index: dali_cr.Index) -> None:
+    batches = []
+    for dtype in ("float16", "float32"):
+        recipe = replace(PAIRS, dtype=dtype)  # type: ignore[arg-type]
+        with dali_cr.Loader(mixed_index, recipe, batch_size=8, device="cuda", seed=2) as stream:
+            batches.append(next(iter(stream))["input"].cpu())
+    assert torch.equal(batches[0], batches[1].half())

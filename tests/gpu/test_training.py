@@ -11,7 +11,8 @@ torch = pytest.importorskip("torch")
 
 from tests.helpers.finetuning import classify, segment  # noqa: E402
 from train import finetune, pretrain  # noqa: E402
-from train.run.loop import Losses, take_step  # noqa: E402
+from train.run.loop import take_step  # noqa: E402
+from train.run.record import Losses  # noqa: E402
 
 pytestmark = pytest.mark.gpu
 

@@ -25,6 +25,7 @@ INDEXES = ["mixed_index", "channel_index"]
 
 PAIRS = dali_cr.Restoration(crop=(16, 20, 24), swap=dali_cr.Swap(8, (2, 6)), flips=("D", "H", "W"), foreground=0.5)
 SPACED = replace(PAIRS, spacing=(1.3, 0.8, 0.6))
+MASKED = replace(PAIRS, pretext="mae", mask_block=(2, 3, 4))
 VIEWS = dali_cr.Views(
     shape=(6, 10, 12),
     sizes=((6, 10, 12), (9, 9, 12), (12, 15, 20)),
@@ -45,12 +46,16 @@ PAIRS_OF: dict[str, dali_cr.Restoration] = {
     "window, thick crop": replace(PAIRS, normalize=("window", 0, 100), crop=(45, 8, 41)),
     "plain, thin crop": replace(PAIRS, normalize=None, crop=(1, 33, 7)),
     "no swaps": replace(PAIRS, swap=dali_cr.Swap(0, 2)),
+    "each patch once": replace(PAIRS, swap=dali_cr.Swap(8, (2, 6), overlap=False)),
     "inpaint": replace(PAIRS, pretext="inpaint"),
     "inpaint, plain": replace(PAIRS, pretext="inpaint", normalize=None),
     "inpaint, float16": replace(PAIRS, pretext="inpaint", normalize=("window", 0, 100), dtype="float16"),
     "resampled": SPACED,
     "resampled, float16": replace(PAIRS, spacing=(0.7, 1.0, 1.2), normalize=("window", 0, 100), dtype="float16"),
     "autoencode": replace(PAIRS, pretext="autoencode"),
+    "mae": MASKED,
+    "mae, float16": replace(MASKED, normalize="percentile", dtype="float16", mask_ratio=0.4, mask_value=-0.3),
+    "mae, resampled": replace(MASKED, spacing=(1.3, 0.8, 0.6)),
 }
 VIEWS_OF: dict[str, dali_cr.Views] = {
     "window": VIEWS,
@@ -92,6 +97,11 @@ def by_reference(source: AnySource, arrays: dict[str, Any]) -> dict[str, Any]:
     decode: Any = gather_crops_ref if recipe.spacing else decode_volume_ref
     target = decode(arrays["raw"], records, recipe.crop, recipe.dtype)
     input = target.copy()
+    if recipe.pretext == "mae":
+        erase_in_place_ref(input, swaps, np.full(input.shape[:2], recipe.mask_value, input.dtype))
+        mask = np.zeros((len(input), 1, *recipe.crop), np.uint8)
+        erase_in_place_ref(mask, swaps, np.ones((len(input), 1), np.uint8))
+        return {"input": input, "target": target, "mask": mask} | numbers
     if recipe.pretext == "inpaint":
         erase_in_place_ref(input, swaps, fill_values(records, recipe.dtype))
     else:

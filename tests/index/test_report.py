@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import dali_cr
 from dali_cr.index.report import describe
@@ -131,3 +132,21 @@ def test_one_image_as_two_channels_is_a_warning(tmp_path: Path) -> None:
     index = dali_cr.scan(tmp_path, "{case}/{channel}.nii", progress=False)
     assert lines(index)["warning"] == ["the same content in two files of one case: p1"]
     assert "copies" not in lines(index)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "size", "told"), [(".nii.gz", 2e9, True), (".nii.gz", 2e8, False), (".nii", 2e9, False)]
+)
+def test_packing_is_proposed_where_much_is_to_be_gained(tmp_path: Path, suffix: str, size: float, told: bool) -> None:
+    """One CT of 512 × 512 × 256 int16, 134 MB: half of it and a bit is read for a crop in the middle."""
+    write_nifti(tmp_path / f"a{suffix}", numbers())
+    index = scan(tmp_path)
+    volume = index.cases[0].volumes[0]
+    large = replace(volume, size=int(size), geometry=replace(volume.geometry, shape=(256, 512, 512)))
+    found = lines(replace(index, cases=(replace(index.cases[0], volumes=(large,)),)))
+    assert ("pack" in found) == told
+    if told:
+        assert found["pack"] == [
+            "to read a 64³ crop decompresses 83.9 MB of gzip on average; of brick stores it would be 1.71 MB, "
+            f"49 times less: dali-cr pack {tmp_path} OUT"
+        ]

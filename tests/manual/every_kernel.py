@@ -65,11 +65,21 @@ def try_decode() -> Iterator[Pair]:
 def try_draw() -> Iterator[Pair]:
     """Small numbers, large ones and a placeholder's, in a roomy box and in a tight one."""
     numbers = np.array([0, 7, 2**40 + 3, -1])
-    for shape, edges in (((64, 65, 66), ((1, 4), (2, 2), (3, 9))), ((4, 2, 9), ((2, 2), (1, 2), (9, 9)))):
+    for shape, edges in (((64, 65, 66), ((1, 4), (2, 2), (3, 9))), ((4, 4, 9), ((2, 2), (1, 2), (9, 9)))):
         wanted = np.empty((4, 50, 3, 3), np.int32)
         got = on_device(wanted)
         draw.draw_swaps_on_gpu(2**63 + 5, on_device(numbers), shape, edges, got)
         draw.draw_swaps_ref(2**63 + 5, numbers, shape, edges, wanted)
+        yield got, wanted
+        wanted = np.empty((4, 2, 2, 3, 3), np.int32)
+        got = on_device(wanted)
+        draw.draw_disjoint_on_gpu(2**63 + 5, on_device(numbers), shape, edges, got)
+        draw.draw_disjoint_ref(2**63 + 5, numbers, shape, edges, wanted)
+        yield got, wanted
+        wanted = np.empty((4, 3, 3, 3), np.int32)
+        got = on_device(wanted)
+        draw.draw_blocks_on_gpu(2**63 + 5, on_device(numbers), shape, (2, 2, 7), got)
+        draw.draw_blocks_ref(2**63 + 5, numbers, shape, (2, 2, 7), wanted)
         yield got, wanted
 
 

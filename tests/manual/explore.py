@@ -2,6 +2,7 @@
 
 What is found is kept as an explicit example, to be fixed and committed: arguments that fail a property test become an
 ``@example`` above it, files that are read wrongly go to `tests.manual.fuzz.KEPT`, where a test reads them from then on.
+A damaged brick store that fails is named by its seed and number, from which `tests.manual.fuzz_stores` makes it again.
 """
 
 from __future__ import annotations
@@ -72,9 +73,13 @@ def keep_examples(path: Path, patch: Path) -> None:
     print(f"{path.relative_to(ROOT)}: the failing arguments are kept as @example")
 
 
-def explore_files(seed: int) -> bool:
+FUZZERS = ("tests.manual.fuzz", "tests.manual.fuzz_stores")
+"""Modules that try damaged files."""
+
+
+def explore_files(fuzzer: str, seed: int) -> bool:
     """Try some damaged files; return whether all were read rightly or refused."""
-    done = run("tests.manual.fuzz", "--seed", str(seed), "--count", str(CASES))
+    done = run(fuzzer, "--seed", str(seed), "--count", str(CASES))
     if done.returncode:
         print(done.stdout + done.stderr)
     return done.returncode == 0
@@ -87,7 +92,7 @@ def main() -> int:
     parser.add_argument("modules", nargs="*", type=Path, help="test modules; all with property tests by default")
     chosen = parser.parse_args()
     end = time.monotonic() + chosen.seconds
-    left: list[Path | None] = [path.resolve() for path in chosen.modules] or [*modules(), None]
+    left: list[Path | str] = [path.resolve() for path in chosen.modules] or [*modules(), *FUZZERS]
     random.shuffle(left)
     rounds = found = 0
     for step in itertools.count():
@@ -95,7 +100,8 @@ def main() -> int:
             break
         chosen_step = left[step % len(left)]
         rounds += 1
-        passed = explore_module(chosen_step) if chosen_step else explore_files(random.getrandbits(63))
+        is_module = isinstance(chosen_step, Path)
+        passed = explore_module(chosen_step) if is_module else explore_files(chosen_step, random.getrandbits(63))
         if not passed:
             # The kept example would fail first from now on, and nothing else be tried.
             found += 1

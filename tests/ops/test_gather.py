@@ -282,7 +282,7 @@ def test_refuses(cuda_on_cpu: HostCuda) -> None:
             op.gather_views(rows, words, (2, 2, 2))
     with pytest.raises(ValueError, match="out: wanted"):
         op.gather_box(np.zeros((2, 2, 2), np.float32), (0, 0, 0), 0, np.eye(3), (0, 0, 0), raw)
-    with pytest.raises(ValueError, match="itemsize: wanted 2 for int16, got 4"):
+    with pytest.raises(ValueError, match="itemsize: expected 2 for int16, got 4"):
         make_gather_record(
             dtype="int16", big_endian=False, first_byte=0, itemsize=4, strides=(1, 1, 1), lo=(0, 0, 0), hi=(1, 1, 1),
             affine=Affine(), matrix=np.eye(3), offset=(0, 0, 0),

@@ -12,7 +12,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ NAMES: dict[type, tuple[str, ...]] = {
 """Of a batch's arrays, in the order in which they are hashed."""
 
 SWAP = dali_cr.Swap(iterations=9, patch=(2, 5))
+APART = dali_cr.Swap(iterations=6, patch=(2, 5), overlap=False)
 CROP = {"crop": (12, 14, 16), "swap": SWAP}
 FLAT = {"crop": (1, 14, 12), "swap": dali_cr.Swap(iterations=6, patch=(2, 4))}
 VIEWS = {
@@ -81,6 +82,10 @@ RECIPES: dict[str, tuple[str, dali_cr.Restoration | dali_cr.Views]] = {
     "views, plain": ("single", views(**VIEWS, blur=0.0, noise=0.0, gamma=0.0, scale=0.0, degrees=0.0)),
     "views, one slice": ("single", views(**THIN, degrees=30.0)),
     "views, files as channels": ("channels", views(**VIEWS, foreground=0.5)),
+    "each patch once": ("single", restoration(**CROP | {"swap": APART})),
+    "mae": ("single", restoration(crop=(12, 14, 16), pretext="mae", mask_block=(2, 2, 3))),
+    "mae, slices": ("frames", restoration((1, 14, 12), pretext="mae", mask_block=2, slices=slices(), mask_value=0.5)),
+    "views, each patch once": ("single", views(**VIEWS | {"swap": replace(APART, patch=4)})),
 }
 SWAPS: dict[str, tuple[tuple[int, int, int], dali_cr.Swap]] = {
     "cube": ((32, 32, 32), dali_cr.Swap(iterations=50, patch=(2, 9))),
@@ -90,6 +95,8 @@ SWAPS: dict[str, tuple[tuple[int, int, int], dali_cr.Swap]] = {
     "tight": ((8, 8, 9), dali_cr.Swap(iterations=30, patch=(4, 4, 7))),
     "large": ((512, 512, 512), dali_cr.Swap(iterations=100, patch=(4, 256))),
     "none": ((8, 8, 8), dali_cr.Swap(iterations=0)),
+    "apart": ((65, 64, 63), dali_cr.Swap(iterations=24, patch=(3, 16), overlap=False)),
+    "apart, one slice": ((1, 64, 50), dali_cr.Swap(iterations=30, patch=((1, 1), (2, 8), 5), overlap=False)),
 }
 SEEDS = (0, 7, 2**64 - 1)
 PLANNED = [*range(SAMPLES), 10**6 + 1, 2**32 + 3, 2**40 + 5]
@@ -112,7 +119,8 @@ def hash_samples(indexes: Indexes, name: str, batch_size: int = SAMPLES, threads
     with dali_cr.Loader(index, recipe, seed=SEED, rank=0, world_size=1, **options) as loader:
         batches = [batch for batch, _ in zip(loader.stream(), range(-(-SAMPLES // batch_size)), strict=False)]
     assert np.concatenate([batch["sample"] for batch in batches])[:SAMPLES].tolist() == list(range(SAMPLES))
-    arrays = ([batch[key].cpu().numpy() for batch in batches] for key in NAMES[type(recipe)])
+    names = [*NAMES[type(recipe)], *(["mask"] if getattr(recipe, "pretext", "") == "mae" else [])]
+    arrays = ([batch[key].cpu().numpy() for batch in batches] for key in names)
     return digest(*(np.concatenate(array)[:SAMPLES] for array in arrays))
 
 
@@ -122,6 +130,7 @@ def hash_plans(indexes: Indexes, name: str, broken: tuple[int, ...] = ()) -> str
     values: list[Any] = []
     for plan in planner.plan(PLANNED, broken):
         values += [np.array([plan.number, plan.case, plan.attempt], np.int64), list(plan.path.encode())]
+        values += [plan.mask] if len(plan.mask) else []
         for view in plan.views:
             values += [np.array(view.origin, np.int64), np.array(view.flips), view.swaps]
             for number in ("size", "shape", "angles", "scales", "blur", "noise", "gamma", "matrix", "offset"):

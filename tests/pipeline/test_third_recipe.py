@@ -160,7 +160,7 @@ def test_a_loader_delivers_it(mixed_index: dali_cr.Index, each_device: str) -> N
     with loader(mixed_index, recipe, cache=cache) as stream:
         batch = next(iter(stream))
         got, state = contents(batch) | samples(stream, 3), stream.state_dict()
-        shifts = stream._planner.plan(batch["sample"]).shifts  # type: ignore[attr-defined]
+        shifts = stream._planner.plan(batch["sample"].numpy()).shifts  # type: ignore[attr-defined]
         for i, plan in enumerate(map(stream.plan, batch["sample"].tolist())):
             target, input = (batch[name][i].cpu().numpy() for name in ("target", "input"))
             assert batch["case"][i] == mixed_index.cases[plan.case].name

@@ -133,3 +133,80 @@ def test_a_batch_is_its_samples() -> None:
 
 def test_no_iterations() -> None:
     assert draw_swaps(0, 0, (4, 4, 4), Swap(iterations=0, patch=9)).shape == (0, 3, 3)
+
+
+APART: list[tuple[Triple, object, int]] = [
+    ((64, 64, 64), (4, 16), 32),
+    ((128, 128, 128), 15, 100),
+    ((1, 70, 50), (3, 9), 17),
+    ((9, 8, 31), ((1, 4), (1, 8), (1, 15)), 2),
+    ((7, 5, 6), 2, 9),
+]
+"""Crops, patches, and swaps of which no two patches overlap, of some crops as many as there can be."""
+
+
+@pytest.mark.parametrize(("shape", "patch", "iterations"), APART, ids=str)
+def test_ten_thousand_draws_without_overlap(shape: Triple, patch: object, iterations: int) -> None:
+    """All boxes of a sample are disjoint, inside, and of every size."""
+    swap = Swap(iterations=iterations, patch=patch, overlap=False)  # type: ignore[arg-type]
+    drawn = swaps.draw_batch(5, np.arange(-(-10_000 // iterations)), shape, swap)
+    a, b, size = np.moveaxis(drawn, 2, 0)
+    assert (np.minimum(a, b) >= 0).all()
+    assert (np.maximum(a, b) + size <= shape).all()
+    for number in range(len(drawn)):
+        origins, sizes = np.concatenate([a[number], b[number]]), np.concatenate([size[number]] * 2)
+        apart = (origins[:, None] + sizes[:, None] <= origins).any(-1)
+        assert (apart | apart.T | np.eye(len(origins), dtype=bool)).all()
+    for axis, (low, high) in enumerate(swap.edges(shape)):
+        assert (size[..., axis].min(), size[..., axis].max()) == (low, high)
+        assert np.minimum(a, b)[..., axis].min() == 0
+        assert (np.maximum(a, b) + size)[..., axis].max() == shape[axis]
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "iterations", "turn"),
+    [
+        ((5, 7, 4), (2, 3, 2), 1, 0),
+        ((5, 7, 4), (2, 3, 2), 4, 3),
+        ((1, 8, 11), (1, 3, 4), 2, 1),
+        ((1, 1, 9), (1, 1, 2), 2, 1),
+    ],
+    ids=str,
+)
+def test_distribution_without_overlap(shape: Triple, size: Triple, iterations: int, turn: int) -> None:
+    """Every swap has two different cells, each pair as likely, and its boxes are uniform in them: as `Swap` says."""
+    axes = [
+        [(i, range(i * n // (n // p), (i + 1) * n // (n // p) - p + 1)) for i in range(n // p)]
+        for n, p in zip(shape, size, strict=True)
+    ]
+    cells = [list(itertools.product(*(places for _, places in cell))) for cell in itertools.product(*axes)]
+    pairs = list(itertools.permutations(cells, 2))
+    expected = {(*a, *b): 1 / (len(pairs) * len(one) * len(other)) for one, other in pairs for a in one for b in other}
+    draws = 20 * len(expected)
+    swap = Swap(iterations=iterations, patch=size, overlap=False)
+    drawn = swaps.draw_batch(11, np.arange(draws), shape, swap)[:, turn, :2].reshape(draws, 6)
+    counts = Counter(map(tuple, drawn.tolist()))
+    assert set(counts) <= set(expected)
+    statistic = sum((counts[pair] - draws * share) ** 2 / (draws * share) for pair, share in expected.items())
+    freedom = len(expected) - 1
+    assert statistic <= freedom * (1 - 2 / (9 * freedom) + 3.1 * np.sqrt(2 / (9 * freedom))) ** 3
+
+
+def test_every_sequence_of_cells_is_as_likely() -> None:
+    """Four cells in a row, each one patch wide: the origins of two swaps are one of 24 sequences."""
+    drawn = swaps.draw_batch(3, np.arange(24_000), (1, 1, 8), Swap(iterations=2, patch=2, overlap=False))
+    counts = Counter(map(tuple, drawn[:, :, :2, 2].reshape(-1, 4).tolist()))
+    assert set(counts) == set(itertools.permutations((0, 2, 4, 6)))
+    assert sum((count - 1000) ** 2 / 1000 for count in counts.values()) < 49.7  # 23 degrees of freedom, p = 0.001
+
+
+def test_a_batch_without_overlap_is_its_samples_and_arrays_of_one_sample_differ() -> None:
+    swap, shape = Swap(iterations=9, patch=(2, 4), overlap=False), (12, 13, 14)
+    sampler = swaps.SwapSampler(3, shape, swap, groups=2)
+    together = sampler.draw(np.array([4, 0, 2**40]))
+    for number, drawn in zip([4, 0, 2**40], together, strict=True):
+        np.testing.assert_array_equal(drawn[0], draw_swaps(3, number, shape, swap))
+        np.testing.assert_array_equal(drawn, sampler.draw(np.array([number]))[0])
+        assert (drawn[0] != drawn[1]).any()
+    none = swaps.SwapSampler(3, (4, 4, 4), Swap(iterations=0, patch=9, overlap=False))
+    assert none.draw(np.arange(2)).shape == (2, 1, 0, 3, 3)

@@ -12,11 +12,13 @@ import dali_cr
 from dali_cr.pipeline.graph import build_pipeline
 from dali_cr.read.gpu_cache import Arena, Upload, frame_bytes
 from tests.cuda_on_cpu.host import HostCuda
-from tests.helpers.recipes import INDEXES, PAIRS, RECIPES, SPACED, outputs_of, outputs_of_whole, raw, total
+from tests.helpers.recipes import INDEXES, PAIRS, PAIRS_OF, RECIPES, SPACED, outputs_of, outputs_of_whole, raw, total
+
+CACHED: dict[str, Any] = {**RECIPES, "spaced": SPACED, "half": PAIRS_OF["inpaint, float16"]}
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("recipe", [*RECIPES.values(), SPACED], ids=[*RECIPES, "spaced"])
+@pytest.mark.parametrize("recipe", CACHED.values(), ids=CACHED)
 @pytest.mark.parametrize("name", INDEXES)
 def test_the_same_bytes(
     name: str, recipe: Any, share: float, cuda_on_cpu: HostCuda, request: pytest.FixtureRequest

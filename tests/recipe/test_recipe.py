@@ -1,5 +1,7 @@
 """Recipes are checked when they are made."""
 
+from dataclasses import replace
+
 import pytest
 
 from dali_cr import Restoration, Swap
@@ -38,6 +40,30 @@ def test_refuses_iterations(iterations: object) -> None:
 def test_refuses_a_crop_without_room_and_says_what_fits(patch: object, crop: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="at most half of it"):
         Restoration(crop=crop, swap=Swap(patch=patch))  # type: ignore[arg-type]
+
+
+def test_patches_that_do_not_overlap_need_a_cell_each() -> None:
+    """And the refusal names the largest number of swaps, which is taken."""
+    for crop, patch, cells in (
+        ((64, 64, 70), (4, 16), (4, 4, 4)),
+        ((1, 33, 50), 11, (1, 3, 4)),
+        ((5, 4, 9), 4, (1, 1, 2)),
+    ):
+        swap = Swap(iterations=1, patch=patch, overlap=False)  # type: ignore[arg-type]
+        assert swap.cells(crop) == cells
+        most = cells[0] * cells[1] * cells[2] // 2
+        Restoration(crop=crop, swap=replace(swap, iterations=most))
+        with pytest.raises(ValueError, match=f"iterations: expected at most {most} without overlap, got {most + 1}"):
+            Restoration(crop=crop, swap=replace(swap, iterations=most + 1))
+
+
+def test_refuses_other_overlaps() -> None:
+    with pytest.raises(ValueError, match="overlap: expected True or False"):
+        Swap(overlap=0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="two disjoint patches"):
+        Swap(patch=9, overlap=False).check((16, 16, 16))
+    with pytest.raises(ValueError, match="patch: expected at most 16777216 cells"):
+        Swap(patch=1, overlap=False).check((512, 512, 512))
 
 
 def test_tight_but_possible() -> None:
@@ -79,5 +105,7 @@ def test_fingerprints_tell_recipes_apart_and_lists_are_tuples() -> None:
         Restoration(crop=(8, 8, 9), swap=Swap(patch=(2, 4))),
         Restoration(crop=(8, 8, 8), swap=Swap(patch=(2, 3))),
         Restoration(crop=(8, 8, 8), swap=Swap(patch=(2, 4)), normalize=None),
+        Restoration(crop=(8, 8, 8), swap=Swap(iterations=4, patch=(2, 4), overlap=False)),
+        Restoration(crop=(8, 8, 8), swap=Swap(iterations=4, patch=(2, 4))),
     ]
-    assert len({recipe.fingerprint for recipe in [one, *others]}) == 4
+    assert len({recipe.fingerprint for recipe in [one, *others]}) == 6

@@ -73,7 +73,15 @@ def test_scan_takes_several_folders_channels_and_globs(folder, tmp_path, capsys)
     assert "cases        1\nchannels     2\n             t2 t1\n" in out
 
 
-@pytest.mark.parametrize("more", ["", "--sample 3 1", "--normalize window 0 500 --seed 9"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        "",
+        "--sample 3 1 --each-patch-once",
+        "--pretext mae --mask-block 2 --mask-ratio 0.6",
+        "--normalize window 0 500 --seed 9",
+    ],
+)
 def test_preview_draws(folder, tmp_path, capsys, more):
     out = tmp_path / "new" / "preview.png"
     assert main(["preview", str(folder), "-o", str(out), *SMALL, *more.split()]) == 0

@@ -131,3 +131,25 @@ def test_names_the_extra_where_matplotlib_is_missing(index, monkeypatch, tmp_pat
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ImportError, match=r"\.\[train\]"):
         preview.draw_preview(index, RECIPE, 0, [0], tmp_path / "preview.png")
+
+
+def test_masked_blocks_are_outlined_over_the_target(index, figure, tmp_path):
+    recipe = dali_cr.Restoration(crop=(12, 20, 16), pretext="mae", mask_block=(2, 3, 2))
+    preview.draw_preview(index, recipe, 0, [4], tmp_path / "preview.png")
+    axis = figure().subfigs[0].axes[2]
+    assert axis.get_xlabel() == "masked blocks"
+    plan, middle = CropPlanner(index, recipe, 0).plan(4)[0], 6
+    wanted = [
+        (float(origin[2]), float(origin[1]), int(size[2]), int(size[1]))
+        for origin, size in plan.mask
+        if origin[0] <= middle < origin[0] + size[0]
+    ]
+    boxes = [patch for patch in axis.patches if isinstance(patch, Rectangle)]
+    drawn = [(box.get_x() + 0.5, box.get_y() + 0.5, box.get_width(), box.get_height()) for box in boxes]
+    assert drawn == wanted
+    assert len(wanted) > 20
+    row = preview._make(CropPlanner(index, recipe, 0), 4)
+    masked = np.zeros((20, 16), bool)
+    for column, line, wide, high in wanted:
+        masked[int(line) : int(line) + high, int(column) : int(column) + wide] = True
+    assert np.array_equal(row.input, np.where(masked, 0, row.target))

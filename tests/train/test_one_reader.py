@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import dali_cr
+from dali_cr.index.layout.dataset_json import Pair
 from dali_cr.tools import preview
 from tests.helpers.finetuning import run_pretraining, segment
 from tests.helpers.volumes import write_nifti
 from train import finetune, overlay, predict
-from train.data.labels import read_labels
+from train.data.labels import by_listed_pairs, find_label_files, read_labels
 from train.data.masks import write_mask
 from train.data.volumes import read_case
 
@@ -126,3 +127,43 @@ def test_every_training_command_takes_them(data, tmp_path):
         image = nib.load(data / "images" / path.name)
         np.testing.assert_array_equal(nib.load(path).affine, image.affine)
         assert nib.load(path).shape == image.shape
+
+
+def test_every_training_command_takes_brick_stores(data, tmp_path):
+    """Images and labels packed, and a table of boxes as it is: the masks are those of the originals, byte for byte."""
+    dali_cr.pack(data, tmp_path / "packed", progress=False)
+    for name in ("splits.json", "names.json"):
+        (tmp_path / "packed" / name).write_bytes((data / name).read_bytes())
+    masks, pictures = [], []
+    for folder, out in ((data, tmp_path / "plain out"), (tmp_path / "packed", tmp_path / "packed out")):
+        run_pretraining(folder, out / "pretrained")
+        finetune.main(segment(folder, out / "run", init=str(out / "pretrained")))
+        settings = {"data": (folder / "images",), "split": folder / "splits.json", "device": "cpu"}
+        predict.main(predict.Config(run=out / "run", out=out / "masks", part="pool", **settings))
+        overlay.main(overlay.Config(predictions=out / "masks", out=out / "drawn", part="pool", **settings))
+        masks.append({path.name: gzip.decompress(path.read_bytes()) for path in (out / "masks").glob("*.nii.gz")})
+        pictures.append(sorted(path.name for path in (out / "drawn").glob("*.png")))
+    assert len(masks[0]) == 4
+    assert masks[0] == masks[1]
+    assert pictures[0] == pictures[1]
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "PIR", "LSA"])
+def test_masks_and_labels_of_a_store_are_those_of_its_original(tmp_path, numbers, orientation):
+    options = {"orientation": orientation, "spacing": (0.5, 0.6, 2.0)}
+    write_nifti(tmp_path / "plain" / "images" / "a.nii.gz", numbers, slope=0.5, **options)
+    write_nifti(tmp_path / "plain" / "labels" / "a.nii.gz", numbers % 4, **options)
+    dali_cr.pack(tmp_path / "plain", tmp_path / "packed", progress=False)
+    labels = np.random.default_rng(1).integers(0, 256, SHAPE[::-1]).astype(np.uint8)
+    written = []
+    for name in ("plain", "packed"):
+        index = dali_cr.scan(tmp_path / name / "images", progress=False)
+        (files,) = (find_label_files(tmp_path / name / "labels", ("*.nii.gz",)),)
+        np.testing.assert_array_equal(read_labels(files["a.nii.gz"], index.cases[0]), (numbers % 4).transpose(2, 1, 0))
+        mask = write_mask(labels, index.root, index.cases[0], tmp_path / "out" / name)
+        assert mask.name == "a.nii.gz"
+        written.append(gzip.decompress(mask.read_bytes()))
+    assert written[0] == written[1]
+    index = dali_cr.scan(tmp_path / "packed" / "images", progress=False)
+    pairs = [Pair((tmp_path / "packed/images/a.nii.gz",), tmp_path / "packed/labels/a.nii.gz")]
+    assert list(by_listed_pairs({"other": files["a.nii.gz"]}, index, pairs)) == ["a.nii.gz"]

@@ -37,7 +37,8 @@ FILES = {
     "preview.png",
     "report.json",
 }
-REPORT = ["run", "steps", "restoration_gain", "mse", "psnr", "pairs_per_s", "data_wait_share", "device"]
+REPORT = ["run", "steps", "restoration_gain", "mse", "psnr", "pairs_per_s", "data_wait_share", "samples"]
+REPORT += ["device_hours", "device"]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -98,6 +99,8 @@ def test_the_last_line_is_the_report(whole):
     assert (report["run"], report["steps"], report["device"]) == (str(out), STEPS, "cpu")
     assert report["pairs_per_s"] > 0
     assert 0 <= report["data_wait_share"] < 1
+    assert report["samples"] == 2 * STEPS
+    assert report["device_hours"] > 0
     assert report == json.loads((out / "report.json").read_text())
 
 
@@ -106,6 +109,8 @@ def test_it_says_what_it_found_and_chose(whole, data):
     for text in (f"5 cases under {data}, 1 of them", "channels   1\n", "dynunet", "16 × 16 × 16", "6 a crop"):
         assert text in printed
     assert re.search(r"the swaps changed \d+\.\d% of the voxels", printed)
+    cost = r"^cost       \d+\.\d samples/s: \d+\.\d\d hours for the 10 steps left, without measuring$"
+    assert len(re.findall(cost, printed, re.MULTILINE)) == 1
 
 
 def test_the_folder_holds_every_file(whole):
@@ -185,6 +190,23 @@ def test_stopped_at_a_step_that_measures_it_is_measured_at_the_resume(config, mo
     assert [line["step"] for line in metrics(config.out) if "restoration_gain" in line] == [0]
     pretrain.main(replace(config, resume=True))
     assert [line["step"] for line in metrics(config.out) if "restoration_gain" in line] == [0, 2, 4]
+
+
+def test_what_a_run_took_adds_up_over_its_resumes_and_is_not_guessed(config, monkeypatch):
+    stop_at(monkeypatch, 2)
+    with pytest.raises(pretrain.Stopped) as stopped:
+        pretrain.main(config)
+    monkeypatch.undo()
+    before = stopped.value.report
+    assert before["samples"] == 4
+    after = pretrain.main(replace(config, resume=True))
+    assert after["samples"] == 8
+    assert after["device_hours"] > before["device_hours"] > 0
+    state = checkpoint.load_checkpoint(config.out / "checkpoint.pt")
+    del state["cost"]  # as an earlier version left it
+    checkpoint.save_checkpoint(config.out / "checkpoint.pt", state)
+    unknown = pretrain.main(replace(config, resume=True, steps=5))
+    assert (unknown["samples"], unknown["device_hours"]) == (None, None)
 
 
 def test_resuming_a_finished_run_only_reports(config, capsys):
@@ -295,6 +317,8 @@ def test_refuses_settings_that_make_no_sense(config, change):
 def test_refuses_a_crop_before_looking_at_the_data(config):
     with pytest.raises(ValueError, match="do not fit into a crop"):
         replace(config, patch=(4, 17))
+    with pytest.raises(ValueError, match="iterations: expected at most 32 without overlap, got 33"):
+        replace(config, iterations=33, each_patch_once=True)
     with pytest.raises(ValueError, match="50 along W stops at 25"):
         replace(config, crop=(16, 16, 50))
     with pytest.raises(ValueError, match="halved twice"):
@@ -410,9 +434,9 @@ def test_every_flag_is_understood_as_written(tmp_path):
     line = (
         "--data a b --out r --resume --pattern {case}/{channel}.nii.gz *.nii --channels t1 t2 --include x --exclude y "
         "--fourth-axis cases --index i.json --held-out 0.2 --crop 32 48 32 --iterations 20 --patch 4 8 --flips D W "
-        "--normalize window -160 240 --foreground 0.5 --network dynunet --filters 8 --batch-size 4 --steps 400 "
-        "--lr 1e-3 --warmup 0.1 --weight-decay 0 --clip 2 --seed 3 --device cpu --threads 2 --on-error skip "
-        "--deterministic --checkpoint-every 50 --log-every 5 --evaluate-every 25 --evaluate-samples 64"
+        "--each-patch-once --normalize window -160 240 --foreground 0.5 --network dynunet --filters 8 --batch-size 4 "
+        "--steps 400 --lr 1e-3 --warmup 0.1 --weight-decay 0 --clip 2 --seed 3 --device cpu --threads 2 "
+        "--on-error skip --deterministic --checkpoint-every 50 --log-every 5 --evaluate-every 25 --evaluate-samples 64"
     )
     config = pretrain.read_settings(line.split())
     assert config == RestorationConfig(
@@ -429,6 +453,7 @@ def test_every_flag_is_understood_as_written(tmp_path):
         crop=(32, 48, 32),
         iterations=20,
         patch=(4, 8),
+        each_patch_once=True,
         flips=("D", "W"),
         normalize=("window", -160.0, 240.0),
         foreground=0.5,
@@ -450,6 +475,7 @@ def test_every_flag_is_understood_as_written(tmp_path):
         evaluate_samples=64,
     )
     assert config.samples().normalize == ("window", -160.0, 240.0)
+    assert config.samples().swap == dali_cr.Swap(20, (4, 8), overlap=False)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ class PretrainConfig(RunSettings, ABC):
     iterations: int = 100
     patch: tuple[int, ...]
     """Edges of a patch in voxels: one number, lowest and highest, D H W, or lowest and highest of D, H and W."""
+    each_patch_once: bool = False
+    """No two patches of a sample overlap, so that every voxel moves at most once: few iterations, or small patches."""
     flips: tuple[Axis, ...] = ("W",)
     """Axes that may be flipped; give none where left and right differ."""
     foreground: float = 0.9
@@ -71,7 +73,7 @@ class PretrainConfig(RunSettings, ABC):
         patch: Any = numbers[0] if len(numbers) == 1 else numbers
         if len(numbers) == 6:
             patch = tuple(zip(numbers[::2], numbers[1::2], strict=True))
-        return dali_cr.Swap(iterations=self.iterations, patch=patch)
+        return dali_cr.Swap(iterations=self.iterations, patch=patch, overlap=not self.each_patch_once)
 
     def follow(self, earlier: PretrainConfig) -> PretrainConfig:
         """Return the settings of a resumed run, from its own with what was typed over them."""

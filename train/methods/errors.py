@@ -17,11 +17,16 @@ class Errors:
 
     def __init__(self) -> None:
         self.samples = 0
-        self.voxels = 0
+        self._voxels: int | torch.Tensor = 0
         self._squares: dict[str, torch.Tensor] = {}
         self._slices: dict[str, list[torch.Tensor]] = {}
 
-    def add(self, target: torch.Tensor, answers: Mapping[str, torch.Tensor]) -> None:
+    @property
+    def voxels(self) -> int:
+        """Those whose errors were summed."""
+        return int(self._voxels)
+
+    def add(self, target: torch.Tensor, answers: Mapping[str, torch.Tensor], where: torch.Tensor | None = None) -> None:
         """Add a batch.
 
         Parameters
@@ -29,15 +34,18 @@ class Errors:
         target : (B, C, D, H, W) or (B, C, H, W)
         answers : mapping of str to tensor
             Of the target's shape, or broadcast to it; the same names every time.
+        where : bool tensor, optional
+            Of the target's shape: the voxels that count; all of them without it.
         """
         for name, answer in answers.items():
-            square = (answer - target).double().square().sum()
+            squares = (answer - target).double().square()
+            square = squares.sum() if where is None else squares.where(where, 0.0).sum()
             self._squares[name] = self._squares[name] + square if name in self._squares else square
         for name, volumes in (("target", target), *answers.items()):
-            kept = volumes[: max(0, _PICTURES - self.samples), 0]
+            kept = volumes.expand_as(target)[: max(0, _PICTURES - self.samples), 0]
             self._slices.setdefault(name, []).append(middle_slices(kept))
         self.samples += len(target)
-        self.voxels += target.numel()
+        self._voxels += target.numel() if where is None else where.sum()
 
     def sums(self) -> dict[str, float]:
         """Return the sum of squares of each answer."""

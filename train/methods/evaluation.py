@@ -12,12 +12,13 @@ from dali_cr.recipe.restoration import Pretext
 
 from ..run.device import autocast
 from .errors import Errors
+from .foreground import find_foreground
 from .method import Measured
 
 SEED = 0
 """Of the held-out samples, whatever the training's seed: runs are compared on the same corruption."""
 
-_GIVEN = {"swap": "input", "inpaint": "erased"}
+_GIVEN = {"swap": "input", "inpaint": "erased", "mae": "masked"}
 """What the network's input is called in the picture; an autoencoder's is the target."""
 
 
@@ -42,32 +43,53 @@ def evaluate(module: nn.Module, loader: dali_cr.Loader, samples: int, pretext: P
         ``restoration_gain`` is 1 - MSE(restored, target) / MSE(input, target): 0 is doing nothing, 1 is perfect,
         and None where nothing was changed. ``changed_share`` is the share of voxels whose value was; ``mse`` the error
         that is left; ``psnr`` the same in dB below the squared range of the targets, None where there is none.
+
+        Of masked crops all errors are those of masked voxels of the foreground, and ``r2`` is
+        1 - MSE(restored, target) / MSE(mean, target), where the mean is that of these very voxels in the target of each
+        sample and channel: 0 is no better than a constant, 1 is perfect.
     """
     device = next(module.parameters()).device
-    errors, changed = Errors(), torch.zeros((), dtype=torch.int64, device=device)
+    errors, changed, seen = Errors(), torch.zeros((), dtype=torch.int64, device=device), 0
     range_of = torch.tensor([math.inf, -math.inf], device=device)
     batches = loader.stream()
     module.eval()
     while errors.samples < samples:
-        batch = next(batches)
-        target, input = (batch[name][: samples - errors.samples] for name in ("target", "input"))
+        batch = {name: value[: samples - errors.samples] for name, value in next(batches).items()}
+        target, input = batch["target"], batch["input"]
         with autocast(device):
-            restored = module(input).float()
-        errors.add(target, {"input": input, "restored": restored})
-        changed += (input != target).sum()
+            answers = {"input": input, "restored": module(input).float()}
+        where = batch["mask"] & find_foreground(loader, batch) if pretext == "mae" else None
+        if where is not None:
+            answers["mean"] = mean_where(target, where)
+        errors.add(target, answers, where)
+        changed, seen = changed + (input != target).sum(), seen + target.numel()
         range_of = torch.stack([range_of[0].minimum(target.min()), range_of[1].maximum(target.max())])
     module.train()
-    before, left = errors.sums().values()
-    low, high = range_of.tolist()
-    numbers = {
-        "restoration_gain": 1 - left / before if before else None,
-        "changed_share": changed.item() / errors.voxels,
-        "mse": left / errors.voxels,
-        "psnr": 10 * math.log10((high - low) ** 2 * errors.voxels / left) if high > low and left > 0 else None,
-    }
+    numbers = _numbers(errors, *range_of.tolist())
+    numbers["changed_share"] = changed.item() / seen
     shown = ("target", "input", "restored") if pretext in _GIVEN else ("target", "restored")
     rows = {_GIVEN[pretext] if name == "input" else name: row for name, row in errors.slices(*shown).items()}
     return Measured(numbers, say(numbers, pretext), rows)
+
+
+def mean_where(target: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    """Return the mean of some voxels of each sample and channel, (B, C, 1, ...); 0 where there are none."""
+    axes = tuple(range(2, target.ndim))
+    return target.where(where, 0.0).sum(axes, keepdim=True) / where.sum(axes, keepdim=True).clamp(min=1)
+
+
+def _numbers(errors: Errors, low: float, high: float) -> dict[str, float | None]:
+    """Return what was measured of targets between two values."""
+    sums, voxels = errors.sums(), errors.voxels
+    before, left = sums["input"], sums["restored"]
+    numbers = {
+        "restoration_gain": 1 - left / before if before else None,
+        "mse": left / voxels if voxels else None,
+        "psnr": 10 * math.log10((high - low) ** 2 * voxels / left) if high > low and left > 0 else None,
+    }
+    if "mean" in sums:
+        numbers["r2"] = 1 - left / sums["mean"] if sums["mean"] else None
+    return numbers
 
 
 def say(numbers: dict[str, float | None], pretext: Pretext) -> str:
@@ -75,6 +97,11 @@ def say(numbers: dict[str, float | None], pretext: Pretext) -> str:
     gain, psnr = numbers["restoration_gain"], numbers["psnr"]
     if pretext == "autoencode":
         return f"MSE {numbers['mse']:.4g}, PSNR {'undefined' if psnr is None else f'{psnr:.2f} dB'}; nothing is changed"
+    if pretext == "mae":
+        r2, share = numbers["r2"], numbers["changed_share"]
+        return (
+            f"R² {'undefined' if r2 is None else f'{r2:.3f}'} on masked foreground; {share:.1%} of the voxels changed"
+        )
     done = {"swap": "the swaps", "inpaint": "erasing"}[pretext]
     said = "undefined" if gain is None else f"{gain:.3f}"
     return f"restoration gain {said}; {done} changed {numbers['changed_share']:.1%} of the voxels"

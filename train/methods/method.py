@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +58,7 @@ class Method(ABC):
     recipe: Any
     network: Network
     module: nn.Module
-    reported: ClassVar[tuple[str, ...]] = ("restoration_gain",)
+    reported: tuple[str, ...] = ("restoration_gain",)
 
     def __init__(self, config: PretrainConfig, network: Network, module: nn.Module | None = None) -> None:
         self.config, self.recipe, self.network = config, config.samples(), network

@@ -1,14 +1,17 @@
-"""Context restoration as a method of pre-training, and the two it is compared with.
+"""Context restoration as a method of pre-training, and what it is compared with.
 
 Chen et al. (2019) swap patches and minimise the squared error of undoing it. `--pretext inpaint` erases boxes instead
-(Pathak et al. 2016), `--pretext autoencode` changes nothing. Crops, network and loss are the same for all three.
+(Pathak et al. 2016), `--pretext autoencode` changes nothing. `--pretext mae` masks blocks of a grid, and its loss is
+that of the masked voxels alone (a masked autoencoder: He et al. 2022; in 3-D, with a U-Net: nnssl). Crops and network
+are the same for all.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +38,11 @@ class RestorationConfig(PretrainConfig, PlanSettings):
 
     recipe: RecipeName = field(init=False, default="restoration")
     pretext: Pretext = "swap"
-    """What is to be undone: patches that were swapped, or boxes that were erased; or nothing (an autoencoder)."""
+    """What is to be undone: swap of patches; inpaint, erased boxes; autoencode, nothing; mae, masked blocks."""
+    mask_ratio: float = 0.75
+    """With --pretext mae: share of the blocks of a crop that are masked."""
+    mask_block: tuple[int, ...] = (16,)
+    """With --pretext mae: edge of a block in voxels, or its edges D H W."""
     crop: Triple = (64, 64, 64)
     """Voxels of a crop."""
     spacing: tuple[float, float, float] | None = None
@@ -60,6 +67,8 @@ class RestorationConfig(PretrainConfig, PlanSettings):
 
     def __post_init__(self) -> None:
         """Refuse what can be seen to be wrong without looking at the data."""
+        if len(self.mask_block) not in (1, 3):
+            raise ValueError(f"mask_block: expected 1 or 3 numbers, got {len(self.mask_block)}")
         super().__post_init__()
         if not self.slices and (self.every != 1 or self.empty_slices):
             raise ValueError(f"slices: wanted D, H or W with --every or --empty-slices, got {self.slices}")
@@ -80,11 +89,13 @@ class RestorationConfig(PretrainConfig, PlanSettings):
             pretext=self.pretext,
             slices=slices,
             spacing=self.spacing,
+            mask_ratio=self.mask_ratio,
+            mask_block=self.mask_block[0] if len(self.mask_block) == 1 else self.mask_block,  # type: ignore[arg-type]
         )
 
 
 class Restoration(Method):
-    """Undo what was done to a crop; the loss is the mean squared error over all of it.
+    """Undo what was done to a crop; the loss is the mean squared error over all of it, or over what was masked.
 
     Parameters
     ----------
@@ -95,22 +106,25 @@ class Restoration(Method):
 
     config: RestorationConfig
     recipe: dali_cr.Restoration
-    reported: ClassVar[tuple[str, ...]] = ("restoration_gain", "mse", "psnr")
+    reported: tuple[str, ...] = ("restoration_gain", "mse", "psnr")
 
     def __init__(self, config: RestorationConfig, channels: int) -> None:
         levels = read_levels(config.plans, config.configuration, config.crop, config.dims) if config.plans else None
         network = build_network(config.network, channels, config.crop, config.filters, levels=levels, dims=config.dims)
         super().__init__(config, network)
+        if config.pretext == "mae":
+            self.reported = ("r2", *self.reported)
 
     def losses(self, batch: dict[str, Any], step: int) -> dict[str, torch.Tensor]:
         """Return the loss, and that of returning the input."""
         target, input = batch["target"], batch["input"]
         with autocast(target.device):
             restored = self.module(input)
-        return {"loss": F.mse_loss(restored.float(), target), "loss_of_idling": F.mse_loss(input, target)}
+        errors = (mean_square(answer, target, batch.get("mask")) for answer in (restored.float(), input))
+        return dict(zip(("loss", "loss_of_idling"), errors, strict=True))
 
     def measure(self, loader: dali_cr.Loader) -> Measured:
-        """Measure the restoration gain, the squared error and the signal-to-noise ratio."""
+        """Measure the restoration gain, the squared error and the signal-to-noise ratio, with a mask R² too."""
         return evaluate(self.module, loader, self.config.evaluate_samples, self.recipe.pretext)
 
     def introduce(self) -> Iterator[str]:
@@ -121,9 +135,30 @@ class Restoration(Method):
         if config.slices:
             yield f"slices     across {config.slices}, every {config.every}"
         edges = f"{config.iterations} a crop, edges of {' '.join(map(str, config.patch))} voxels"
+        edges += ", each patch once" * config.each_patch_once
         lines = {
             "swap": f"swaps      {edges}",
             "inpaint": f"erased     {edges}",
             "autoencode": "nothing    is changed: an autoencoder",
         }
+        if grid := self.recipe.mask_grid:
+            block = " × ".join(map(str, grid.block))
+            lines["mae"] = f"masked     {grid.masked} of {math.prod(grid.blocks)} blocks of {block} voxels a crop"
         yield lines[config.pretext]
+
+
+def mean_square(answer: torch.Tensor, target: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Return the mean squared error, of masked voxels where there is a mask.
+
+    That is the mean over samples of each one's own: processes that share a batch get what one would.
+
+    Parameters
+    ----------
+    answer, target : (B, C, D, H, W) or (B, C, H, W)
+    mask : (B, 1, D, H, W) or (B, 1, H, W) bool, optional
+        True for at least one voxel of each sample.
+    """
+    if mask is None:
+        return F.mse_loss(answer, target)
+    sums = (answer - target).square().where(mask, 0.0).flatten(1).sum(1)
+    return (sums / (mask.flatten(1).sum(1) * target.shape[1])).mean()

@@ -10,7 +10,6 @@ import io
 import os
 import pickle
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,9 @@ from torch import nn
 import dali_cr
 
 from ..output.files import write_whole
-from .clock import Lap
 from .config import RunSettings
 from .device import random_state, set_random_state
+from .progress import Progress
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -80,30 +79,28 @@ def resume(
 
 def write_state(
     out: Path,
-    step: int,
+    progress: Progress,
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
     loader: dali_cr.Loader,
-    total: Lap,
     **more: Any,
 ) -> None:
     """Write the checkpoint of a step."""
     state = {
-        "step": step,
+        **progress.state,
         "network": module.state_dict(),
         "optimizer": optimizer.state_dict(),
         "loader": loader.state_dict(),
         "random": random_state(next(module.parameters()).device),
-        "total": asdict(total),
         **more,
     }
     save_checkpoint(out / CHECKPOINT, state)
 
 
-def take_up(state: dict[str, Any] | None, optimizer: torch.optim.Optimizer, device: torch.device) -> tuple[int, Lap]:
-    """Put optimiser and random numbers where they were; return the steps done and the time they took."""
+def take_up(state: dict[str, Any] | None, optimizer: torch.optim.Optimizer, device: torch.device) -> Progress:
+    """Put optimiser and random numbers where they were; return where the run stands."""
     if state is None:
-        return 0, Lap()
+        return Progress()
     optimizer.load_state_dict(state["optimizer"])
     for parameter, kept in optimizer.state.items():
         for name, value in kept.items():
@@ -111,4 +108,4 @@ def take_up(state: dict[str, Any] | None, optimizer: torch.optim.Optimizer, devi
             if value is not None and value.shape == parameter.shape and value.stride() != parameter.stride():
                 kept[name] = torch.empty_like(parameter).copy_(value)
     set_random_state(state["random"], device)
-    return state["step"], Lap(**state["total"])
+    return Progress.of(state)

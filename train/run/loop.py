@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -21,7 +20,11 @@ from .computation import Computation
 from .config import RunSettings
 from .exits import Stop, Stopped
 from .optimizer import update
-from .record import Record
+from .progress import Cost, Progress
+from .record import Losses, Record
+
+_ESTIMATED = 50
+"""The step of a process at which it says what the rest will take."""
 
 
 class TrainingRun(Protocol):
@@ -63,10 +66,10 @@ class TrainingRun(Protocol):
     def measure(self, record: Record, step: int) -> object:
         """Measure on what is not trained on, and write it down; of several processes the first alone does."""
 
-    def save(self, step: int, total: Lap) -> None:
+    def save(self, progress: Progress) -> None:
         """Write the checkpoint; of several processes the first alone does."""
 
-    def report(self, step: int, total: Lap) -> dict[str, Any]:
+    def report(self, progress: Progress) -> dict[str, Any]:
         """Return what a run that is stopped reports."""
 
 
@@ -80,36 +83,43 @@ def take_step(run: TrainingRun, step: int, batch: dict[str, Any]) -> Mapping[str
 @contextmanager
 def open_loop(run: TrainingRun) -> Iterator[Loop]:
     """Put optimiser and random numbers where they were, and open the loader and, in the first process, the curves."""
-    done, total = take_up(run.state, run.optimizer, run.device)
-    record = Record(run.config.out, done if run.state else None) if ranks.is_first() else None
+    progress = take_up(run.state, run.optimizer, run.device)
+    record = Record(run.config.out, progress.step if run.state else None) if ranks.is_first() else None
     with run.loader, record or nullcontext():
-        yield Loop(run, record, done, total)
+        yield Loop(run, record, progress)
     for name, reason in run.loader.skipped.items():
         print(f"skipped    {name}: {reason}")
 
 
-@dataclass(frozen=True)
 class Loop:
     """The steps of a run.
 
-    Attributes
+    Parameters
     ----------
     run : TrainingRun
     record : Record or None
         None in all processes but the first.
-    done : int
-        Steps that an earlier process has taken.
-    total : Lap
-        The time that they took.
+    before : Progress
+        Where the run stood when this process took it up.
     """
 
-    run: TrainingRun
-    record: Record | None
-    done: int
-    total: Lap
+    def __init__(self, run: TrainingRun, record: Record | None, before: Progress) -> None:
+        self.run, self.record, self.before = run, record, before
+        self.step, self.lap = before.step, before.lap
+        self._began = time.perf_counter()
 
-    def take_steps(self) -> Lap:
-        """Take the steps that are left; return the time that all of them took.
+    @property
+    def progress(self) -> Progress:
+        """Where the run stands now."""
+        cost = self.before.cost
+        if cost:
+            samples = (self.step - self.before.step) * self.run.config.batch_size
+            seconds = (time.perf_counter() - self._began) * ranks.count()
+            cost = Cost(cost.samples + samples, cost.device_seconds + seconds)
+        return Progress(self.step, self.lap, cost)
+
+    def take_steps(self) -> None:
+        """Take the steps that are left.
 
         Raises
         ------
@@ -120,51 +130,68 @@ class Loop:
         dali_cr.VolumeError
             When a file broke since it was scanned; the steps before it are saved.
         """
-        run, record, done, total, config = self.run, self.record, self.done, self.total, self.run.config
+        run, record, config = self.run, self.record, self.run.config
         losses, clock, batches = Losses(), Clock(run.device), run.stream()
         quiet = 0.5 if sys.stderr.isatty() else 30
-        bar = tqdm(total=config.steps, initial=done, unit="step", mininterval=quiet, disable=record is None)
+        bar = tqdm(total=config.steps, initial=self.step, unit="step", mininterval=quiet, disable=record is None)
         with bar, Stop() as stop:
             # A run that was told to stop at such a step left without measuring.
-            due = done and done % config.evaluation_interval == 0 and done < config.steps
-            if record and due and done not in record.measured:
-                run.measure(record, done)
+            due = self.step and self.step % config.evaluation_interval == 0 and self.step < config.steps
+            if record and due and self.step not in record.measured:
+                run.measure(record, self.step)
             clock.restart()
-            for step in range(done + 1, config.steps + 1):
+            for step in range(self.step + 1, config.steps + 1):
                 batch, broken = self._fetch(clock, batches)
                 if broken:
                     if losses:
                         losses.drain()
                     if record:
-                        run.save(step - 1, total)
+                        run.save(self.progress)
                     raise broken
                 losses.add(step, batch["sample"], take_step(run, step, batch))
+                self.step = step
                 bar.update()
 
                 signal = ranks.largest(stop.signal or 0)
                 last = step == config.steps or signal != 0
                 saves = last or step % config.checkpoint_every == 0
                 measures = step % config.evaluation_interval == 0 and not last
-                if saves or measures or step == done + 1 or step % config.log_every == 0:
-                    means = losses.drain()
-                    lap = clock.lap()
-                    # The first step of a process pays for starting up.
-                    total += lap if last or step > done + 1 else Lap()
-                    count = len(run.loader.skipped)
-                    lost = {"skipped": count} if count else {}
-                    if record:
-                        record.write(step, **means, lr=run.rate(step), **lap.rates, **lost)
-                    loss = next(iter(means.values()))
-                    bar.set_postfix_str(f"loss {loss:.4f}, {lap}" + "".join(f", {n} skipped" for n in lost.values()))
+                if saves or measures or step - self.before.step in (1, _ESTIMATED) or step % config.log_every == 0:
+                    self._log(losses, clock, bar, counts=last or step > self.before.step + 1)
                 if record and measures:
                     run.measure(record, step)
                 if record and saves:
-                    self._keep(record, step, total, last=last)
+                    self._keep(record, last=last)
                 if measures or saves:
                     clock.restart()
                 if signal and step < config.steps:
-                    raise Stopped(signal, run.report(step, total))
-        return total
+                    raise Stopped(signal, run.report(self.progress))
+
+    def _log(self, losses: Losses, clock: Clock, bar: Any, *, counts: bool) -> None:
+        """Wait for the device, and write down the steps since the last time."""
+        run, step, means, lap = self.run, self.step, losses.drain(), clock.lap()
+        # The first step of a process pays for starting up.
+        self.lap += lap if counts else Lap()
+        count = len(run.loader.skipped)
+        lost = {"skipped": count} if count else {}
+        if self.record:
+            self.record.write(step, **means, lr=run.rate(step), **lap.rates, **lost)
+        loss = next(iter(means.values()))
+        bar.set_postfix_str(f"loss {loss:.4f}, {lap}" + "".join(f", {n} skipped" for n in lost.values()))
+        if self.record and step - self.before.step == _ESTIMATED and step < run.config.steps:
+            tqdm.write(self._estimate())
+
+    def _estimate(self) -> str:
+        """Return in a line what the rest of the run will take."""
+        run, left = self.run, self.run.config.steps - self.step
+        rate = (self.lap.pairs - self.before.lap.pairs) / (self.lap.seconds - self.before.lap.seconds)
+        hours = left * run.config.batch_size / rate / 3600
+        line = f"cost       {rate:.1f} samples/s: {hours:.2f} hours for the {left:,} steps left, without measuring"
+        if run.device.type == "cuda":
+            free, there = torch.cuda.mem_get_info(run.device)
+            peak = torch.cuda.max_memory_allocated(run.device) / 2**30
+            line += f"; peak GPU memory {peak:.1f} GiB in PyTorch, {(there - free) / 2**30:.1f} GiB in use"
+        return line
 
     def _fetch(
         self, clock: Clock, batches: Iterator[dict[str, Any]]
@@ -180,55 +207,12 @@ class Loop:
             broken = dali_cr.VolumeError("another process", "could not read a volume; it says which")
         return batch, broken
 
-    def _keep(self, record: Record, step: int, total: Lap, *, last: bool) -> None:
+    def _keep(self, record: Record, *, last: bool) -> None:
         """Save, curves first; where the disk is full, go on with the checkpoint there was, unless this is the last."""
         try:
             record.sync()
-            self.run.save(step, total)
+            self.run.save(self.progress)
         except OSError as error:
             if last:
                 raise
-            tqdm.write(f"step {step}: not saved, {error}; training goes on, the checkpoint before stays")
-
-
-class Losses:
-    """Keeps the losses of steps on their device until they are asked for."""
-
-    def __init__(self) -> None:
-        self._names: list[str] = []
-        self._steps: list[tuple[int, list[int]]] = []
-        self._values: list[torch.Tensor] = []
-
-    def __len__(self) -> int:
-        """Return how many steps are kept."""
-        return len(self._steps)
-
-    def add(self, step: int, samples: torch.Tensor, numbers: Mapping[str, torch.Tensor]) -> None:
-        """Keep a step's numbers, the loss first, the same ones at every step; `samples` are its samples' numbers."""
-        self._names = list(numbers)
-        self._steps.append((step, samples.tolist()))
-        self._values.append(torch.stack([number.detach().float() for number in numbers.values()]))
-
-    def drain(self) -> dict[str, float]:
-        """Wait for the device and return the means, over all processes, of what was added since the last time.
-
-        Raises
-        ------
-        FloatingPointError
-            When a loss was not finite, naming the samples of the first such batch.
-        """
-        values = torch.stack(self._values).tolist()
-        places = [place for place, (loss, *_) in enumerate(values) if not math.isfinite(loss)]
-        if ranks.largest(bool(places)):
-            raise FloatingPointError(self._blame(places[0], values) if places else "the loss of another process broke")
-        self._steps.clear()
-        self._values.clear()
-        means = ranks.mean([sum(column) / len(values) for column in zip(*values, strict=True)])
-        return dict(zip(self._names, means, strict=True))
-
-    def _blame(self, place: int, values: list[list[float]]) -> str:
-        step, samples = self._steps[place]
-        return (
-            f"the loss became {values[place][0]} at step {step}, with the samples {samples}. Look at them with "
-            "`dali-cr preview`; if they are sound, --resume with a smaller --lr or --clip"
-        )
+            tqdm.write(f"step {self.step}: not saved, {error}; training goes on, the checkpoint before stays")

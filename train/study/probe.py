@@ -30,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import tyro
+from sklearn.linear_model import RidgeCV
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -56,6 +57,8 @@ from .runs import Run, testing, tuning
 from .scores import choose_rates
 
 _BATCH = 32
+_PENALTIES = np.logspace(-6, 2, 17)
+"""Of the ridge regression, to choose from: as shares of the features' sum of squares about their mean."""
 _GROUP = ("task", "init", "budget", "length", "lr")
 _ASKED = ("frozen", "frozen_pool", "moved")
 
@@ -98,6 +101,19 @@ def read_batches(index: dali_cr.Index, view: View) -> list[torch.Tensor]:
     return [torch.stack(volumes[start : start + _BATCH]) for start in range(0, len(volumes), _BATCH)]
 
 
+def fit_ridge(features: npt.NDArray[np.float64], targets: npt.NDArray[np.float64]) -> RidgeCV:
+    """Return the ridge regression of (N, K) targets on (N, C) features, of `_PENALTIES` the best for cases left out.
+
+    Examples
+    --------
+    >>> ridge = fit_ridge(np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([[1.0], [3.0], [5.0], [7.0]]))
+    >>> ridge.coef_.round(3).tolist(), ridge.intercept_.round(3).tolist()
+    ([[2.0]], [1.0])
+    """
+    scatter = float(np.square(features - features.mean(0)).sum())
+    return RidgeCV(alphas=_PENALTIES * (scatter or 1.0)).fit(features, targets)
+
+
 def _truth(task: Task, index: dali_cr.Index) -> npt.NDArray[np.float64]:
     """Return which class each case is of, (N, K) of 0 and 1."""
     task.learn(index)
@@ -137,8 +153,8 @@ class Probe:
         of_pool = _truth(task, pool)
 
         def told(chosen: Any) -> float:
-            slope, offset = fit_ridge(known[chosen], of_pool[chosen])
-            return float(((wanted @ slope + offset).argmax(1) == truth.argmax(1)).mean())
+            predicted = fit_ridge(known[chosen], of_pool[chosen]).predict(wanted)
+            return float((predicted.argmax(1) == truth.argmax(1)).mean())
 
         about = {"task": run.task, "init": run.arm.init, "pretrain_seed": run.pretrain_seed, "seed": run.seed}
         about |= {"budget": run.budget, "length": run.length, "lr": run.options["lr"]}
@@ -198,41 +214,3 @@ def command_line(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     sys.exit(command_line())
-
-
-Numbers = npt.NDArray[np.float64]
-
-_PENALTIES = np.logspace(-6, 2, 17)
-"""To choose from, as shares of the features' whole spread."""
-
-
-def fit_ridge(features: Numbers, targets: Numbers) -> tuple[Numbers, Numbers]:
-    """Return what maps features to targets; of `_PENALTIES` by the best for cases left out.
-
-    Parameters
-    ----------
-    features, targets : (N, C), (N, K) float64
-
-    Returns
-    -------
-    weights, offset : (C, K), (K,) float64
-
-    Examples
-    --------
-    >>> weights, offset = fit_ridge(np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([[1.0], [3.0], [5.0], [7.0]]))
-    >>> weights.round(3).tolist(), offset.round(3).tolist()
-    ([[2.0]], [1.0])
-    """
-    mean, middle = features.mean(0), targets.mean(0)
-    left, sizes, right = np.linalg.svd(features - mean, full_matrices=False)
-    projected = left.T @ (targets - middle)
-    best, weights = math.inf, np.zeros((features.shape[1], targets.shape[1]))
-    for penalty in _PENALTIES * np.square(sizes).sum():
-        shrinkage = sizes**2 / (sizes**2 + penalty)
-        missed = targets - middle - left @ (shrinkage[:, None] * projected)
-        # The share of a fitted value that is due to its own case: without it the case would be missed by so much more.
-        own = left**2 @ shrinkage + 1 / len(features)
-        error = float(np.square(missed / np.maximum(1 - own, 1e-9)[:, None]).sum())
-        if error < best:
-            best, weights = error, right.T @ ((sizes / (sizes**2 + penalty))[:, None] * projected)
-    return weights, middle - mean @ weights

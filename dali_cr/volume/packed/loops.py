@@ -11,7 +11,17 @@ import numpy.typing as npt
 from dali_cr.system.compiled import compiled
 from dali_cr.system.external import External
 from dali_cr.volume.geometry import Triple
-from dali_cr.volume.packed.codec import BIT_SHUFFLED, FORMAT_LZ4, FORMATS, ONE_STREAM, SHUFFLED, STORED, VERSION
+from dali_cr.volume.packed.codec import (
+    BIT_SHUFFLED,
+    FORMAT_LZ4,
+    FORMAT_ZLIB,
+    FORMATS,
+    ONE_STREAM,
+    SHUFFLED,
+    STORED,
+    VERSION,
+)
+from dali_cr.volume.packed.deflate import inflate
 from dali_cr.volume.packed.lz4 import address, decompress
 
 Bytes = npt.NDArray[np.uint8]
@@ -22,8 +32,8 @@ REASONS = {
     READ: "cannot be read",
     ENDED: "the file ends early",
     LENGTHS: "damaged: its lengths do not fit",
-    KIND: "not compressed by LZ4 in one block, shuffled by bytes or not",
-    DAMAGED: "damaged LZ4 block",
+    KIND: "not compressed by LZ4 or zlib in one block, shuffled by bytes or not",
+    DAMAGED: "damaged LZ4 block or zlib stream",
     TOO_LONG: "longer than a brick can be",
 }
 """What the negative numbers that `read_bricks` returns mean."""
@@ -49,6 +59,7 @@ def read_bricks(
     stop: Triple,
     packed: Bytes,
     planes: Bytes,
+    state: Bytes,
     out: Bytes,
 ) -> tuple[int, int]:
     """Read the raw voxels of a box of one channel.
@@ -71,6 +82,8 @@ def read_bricks(
         Scratch memory for at least one compressed brick; neighbours that fit are read at once.
     planes : (voxels of a brick * itemsize,) uint8
         Scratch memory.
+    state : (STATE_BYTES,) uint8
+        Scratch memory for zlib, at first 0.
     out : (voxels of the box * itemsize,) uint8
         Written in C order.
 
@@ -96,7 +109,7 @@ def read_bricks(
             return code, _number(table, wanted[first])
         for i in range(first, last):
             at = wanted[i, 0] - begin
-            code = _decode(packed[at : at + wanted[i, 1] - 4], planes, itemsize)
+            code = _decode(packed[at : at + wanted[i, 1] - 4], planes, itemsize, state)
             if code < 0:
                 return code, _number(table, wanted[i])
             corner = (wanted[i, 2] * brick[0], wanted[i, 3] * brick[1], wanted[i, 4] * brick[2])
@@ -151,7 +164,7 @@ def _int32(source: Bytes, at: int) -> Any:
 
 
 @compiled
-def _decode(chunk: Bytes, planes: Bytes, itemsize: int) -> int:
+def _decode(chunk: Bytes, planes: Bytes, itemsize: int, state: Bytes) -> int:
     """Decompress a Blosc chunk; `SHUFFLED` where byte planes come out, 0 where voxels do, or a key of `REASONS`."""
     size, header = planes.size, 16
     if chunk.size < header + 4 or _int32(chunk, 4) != size or _int32(chunk, 12) != chunk.size:
@@ -164,7 +177,8 @@ def _decode(chunk: Bytes, planes: Bytes, itemsize: int) -> int:
             return LENGTHS
         _memcpy(address(planes, 0), address(chunk, header), size)
         return 0
-    if flags & FORMATS != FORMAT_LZ4 or _int32(chunk, 8) != size:
+    zlib = flags & FORMATS == FORMAT_ZLIB
+    if not zlib and flags & FORMATS != FORMAT_LZ4 or _int32(chunk, 8) != size:
         return KIND
     streams = 1 if flags & ONE_STREAM else itemsize
     length = size // streams
@@ -178,6 +192,9 @@ def _decode(chunk: Bytes, planes: Bytes, itemsize: int) -> int:
             return LENGTHS
         if packed == length:
             _memcpy(address(planes, stream * length), address(chunk, at), length)
+        elif zlib:
+            if inflate(chunk, at, packed, planes, stream * length, length, state) != length:
+                return DAMAGED
         elif decompress(chunk, at, packed, planes, stream * length, length) != length:
             return DAMAGED
         at += packed

@@ -11,6 +11,7 @@ from typing import Any
 
 from dali_cr.volume.geometry import DTYPES, Triple, voxel_sizes
 from dali_cr.volume.packed.bricks import BRICK_VOXELS, brick_counts
+from dali_cr.volume.packed.codec import Coding
 from dali_cr.volume.packed.contents import Description, Original, StoreContents
 
 FORMAT = 1
@@ -86,16 +87,16 @@ def _typed(value: Any, kind: type) -> Any:
     return value
 
 
-def array_document(contents: StoreContents, brick: Triple, level: int, shuffle: bool) -> bytes:
+def array_document(contents: StoreContents, brick: Triple, coding: Coding) -> bytes:
     """Return the array's `zarr.json`: one shard of bricks, each `bytes`, `blosc`, `crc32c`."""
     channels, *shape = contents.voxels.shape
     itemsize = contents.voxels.dtype.itemsize
     whole = [count * edge for count, edge in zip(brick_counts(shape, brick), brick, strict=True)]
     blosc = {
         "typesize": itemsize,
-        "cname": "lz4hc",
-        "clevel": min(level, 9),
-        "shuffle": "shuffle" if shuffle else "noshuffle",
+        "cname": coding.name,
+        "clevel": min(coding.level, 9),
+        "shuffle": "shuffle" if coding.shuffle else "noshuffle",
         "blocksize": itemsize * BRICK_VOXELS,
     }
     sharding = {

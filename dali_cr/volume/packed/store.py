@@ -16,6 +16,7 @@ from dali_cr.volume.access import check_unchanged, fill, open_regular, read_stat
 from dali_cr.volume.geometry import Triple, VolumeError
 from dali_cr.volume.nifti import is_volume
 from dali_cr.volume.packed.bricks import BRICK_VOXELS
+from dali_cr.volume.packed.deflate import STATE_BYTES
 from dali_cr.volume.packed.layout import SUFFIX, has_checksum, is_store, most_bytes, read_layout, read_table
 from dali_cr.volume.packed.loops import REASONS, read_bricks
 
@@ -94,8 +95,9 @@ class Store:
             raise ValueError(f"out: expected uint8 for a box of {box}, got {out.dtype} {out.shape}")
         packed = np.frombuffer(scratch("bricks", max(_AT_ONCE, most_bytes(itemsize))), np.uint8)
         planes = np.frombuffer(scratch("planes", BRICK_VOXELS * itemsize), np.uint8)
+        state = np.frombuffer(scratch("inflate", STATE_BYTES), np.uint8)
         place = (layout.shard, self._table[channel], layout.brick, itemsize)
-        code, number = read_bricks(self._descriptor, *place, tuple(start), tuple(stop), packed, planes, out)
+        code, number = read_bricks(self._descriptor, *place, tuple(start), tuple(stop), packed, planes, state, out)
         if code:
             raise VolumeError(self.path, f"brick {number} of channel {channel}: {REASONS[code]}")
 

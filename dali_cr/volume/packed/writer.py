@@ -7,8 +7,9 @@ import os
 import struct
 import zipfile
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import google_crc32c
 import numpy as np
@@ -17,16 +18,20 @@ import numpy.typing as npt
 from dali_cr.system.scratch import scratch
 from dali_cr.volume.geometry import Triple, VolumeError
 from dali_cr.volume.packed.bricks import brick_counts, brick_shape
-from dali_cr.volume.packed.codec import encode_brick
+from dali_cr.volume.packed.codec import Coding, encode_brick
 from dali_cr.volume.packed.contents import StoreContents
+from dali_cr.volume.packed.deflate import C_FUNCTION
 from dali_cr.volume.packed.metadata import ARRAY, COMMENT, GROUP, SHARD, array_document, group_document
 from dali_cr.volume.packed.store import Store
 
 LEVEL, PLAIN_LEVEL = 5, 12
 """Of LZ4HC: for shuffled bytes; and for those that are not, where a higher one gains much."""
 
-_TRIED = 16
-"""Bricks by which it is decided whether to shuffle."""
+_TRIED, _TRIED_ZLIB, _TRIED_LEVEL = 24, 8, 5
+"""Bricks by which it is decided how to compress, and at what level they are tried."""
+
+_WORTH = 1.25
+"""Where zlib is so much smaller than LZ4 it is taken: it takes three times as long to decompress."""
 
 EMPTY = 2**64 - 1
 """In the table, offset and size of a brick whose bits are all 0: it takes no bytes."""
@@ -102,31 +107,33 @@ def _compare(path: Path, contents: StoreContents) -> None:
 
 def _write_archive(file: Any, contents: StoreContents, level: int) -> None:
     brick = brick_shape(contents.voxels.shape[1:])
-    level, shuffle = _choose(contents.voxels, brick, level)
+    coding = _choose(contents.voxels, brick, level)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         archive.comment = COMMENT
         archive.writestr(zipfile.ZipInfo(GROUP), group_document(contents))
-        archive.writestr(zipfile.ZipInfo(ARRAY), array_document(contents, brick, level, shuffle))
+        archive.writestr(zipfile.ZipInfo(ARRAY), array_document(contents, brick, coding))
         with archive.open(zipfile.ZipInfo(SHARD), "w", force_zip64=True) as shard:
-            for piece in _shard(contents.voxels, brick, level, shuffle):
+            for piece in _shard(contents.voxels, brick, coding):
                 shard.write(piece)
 
 
-def _choose(voxels: npt.NDArray[Any], brick: Triple, level: int) -> tuple[int, bool]:
-    """Return the level, and whether to shuffle: what makes some of the bricks smallest."""
-    plain = max(level, PLAIN_LEVEL)
-    if voxels.dtype.itemsize == 1:
-        return plain, False
+def _choose(voxels: npt.NDArray[Any], brick: Triple, level: int) -> Coding:
+    """Return how to compress a volume: what makes some of its bricks, drawn at random, smallest."""
     places = list(np.ndindex(len(voxels), *brick_counts(voxels.shape[1:], brick)))
-    some = (_cut(voxels[c], brick, index) for c, *index in places[:: -(-len(places) // _TRIED)])
-    tried = [content for content in some if content is not None]
-    shuffled, other = (
-        sum(len(encode_brick(content, *how)) for content in tried) for how in ((level, True), (plain, False))
-    )
-    return (level, True) if shuffled <= other else (plain, False)
+    order = np.random.default_rng(0).permutation(len(places)).tolist()
+    full = (content for i in order if (content := _cut(voxels[places[i][0]], brick, places[i][1:])) is not None)
+    tried = list(islice(full, _TRIED))
+
+    def size(name: Literal["lz4hc", "zlib"], shuffle: bool, most: int = _TRIED) -> int:
+        return sum(len(encode_brick(content, Coding(name, _TRIED_LEVEL, shuffle))) for content in tried[:most])
+
+    shuffle = voxels.dtype.itemsize > 1 and size("lz4hc", True) <= size("lz4hc", False)
+    if C_FUNCTION.exists() and _WORTH * size("zlib", False, _TRIED_ZLIB) < size("lz4hc", shuffle, _TRIED_ZLIB):
+        return Coding("zlib", 9, False)
+    return Coding("lz4hc", level if shuffle else max(level, PLAIN_LEVEL), shuffle)
 
 
-def _shard(voxels: npt.NDArray[Any], brick: Triple, level: int, shuffle: bool) -> Iterator[bytes]:
+def _shard(voxels: npt.NDArray[Any], brick: Triple, coding: Coding) -> Iterator[bytes]:
     """Yield the bricks one after the other, each with its checksum, then the table of where they lie."""
     counts = brick_counts(voxels.shape[1:], brick)
     table = np.full((len(voxels), *counts, 2), EMPTY, "<u8")
@@ -135,7 +142,7 @@ def _shard(voxels: npt.NDArray[Any], brick: Triple, level: int, shuffle: bool) -
         content = _cut(voxels[index[0]], brick, index[1:])
         if content is None:
             continue
-        packed = _with_checksum(encode_brick(content, level, shuffle))
+        packed = _with_checksum(encode_brick(content, coding))
         table[index] = place, len(packed)
         place += len(packed)
         yield packed

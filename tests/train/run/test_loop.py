@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from train.run.clock import Lap
+from train.run.computation import ON_CPU
 from train.run.exits import Stopped
 from train.run.loop import Loop
+from train.run.progress import Progress
 from train.run.record import Record
 
 
@@ -22,8 +23,10 @@ class Run:
 
     def __init__(self, asked: str) -> None:
         self.asked, self.taken, self.saved = asked, [], []
-        self.config: Any = SimpleNamespace(steps=9, checkpoint_every=100, log_every=1, evaluation_interval=2, clip=0.0)
-        self.device, self.state = torch.device("cpu"), None
+        self.config: Any = SimpleNamespace(
+            steps=9, batch_size=1, checkpoint_every=100, log_every=1, evaluation_interval=2, clip=0.0
+        )
+        self.device, self.state, self.computation = torch.device("cpu"), None, ON_CPU
         self.weight = torch.nn.Parameter(torch.tensor(1.0))
         self.optimizer = torch.optim.SGD([self.weight])
         self.loader: Any = SimpleNamespace(skipped={})
@@ -42,11 +45,11 @@ class Run:
     def measure(self, record: Record, step: int) -> None:
         self.ask("measure", step)
 
-    def save(self, step: int, total: Lap) -> None:
-        self.saved.append(step)
+    def save(self, progress: Progress) -> None:
+        self.saved.append(progress.step)
 
-    def report(self, step: int, total: Lap) -> dict[str, Any]:
-        return {"steps": step}
+    def report(self, progress: Progress) -> dict[str, Any]:
+        return {"steps": progress.step}
 
     def ask(self, where: str, step: int) -> None:
         if where == self.asked and step == 2:
@@ -57,6 +60,6 @@ class Run:
 def test_a_stopped_run_was_saved_at_its_last_step(tmp_path: Path, asked: str) -> None:
     run = Run(asked)
     with Record(tmp_path, None) as record, pytest.raises(Stopped) as stopped:
-        Loop(run, record, 0, Lap()).take_steps()
+        Loop(run, record, Progress()).take_steps()
     # A signal that comes while it measures is seen after the next step.
     assert run.taken[-1] == run.saved[-1] == stopped.value.report["steps"] == {"losses": 2, "measure": 3}[asked]

@@ -102,8 +102,9 @@ def test_one_process_needs_no_others():
 PROGRAM = """
 import sys, torch, torch.distributed as dist, dali_cr
 from types import SimpleNamespace
-from train.run.clock import Lap
+from train.run.computation import ON_CPU
 from train.run.loop import Loop
+from train.run.progress import Progress
 
 store, rank, what = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 dist.init_process_group('gloo', init_method='file://' + store, rank=rank, world_size=2)
@@ -114,8 +115,8 @@ class Record:
     def sync(self): pass
 
 class Run:
-    config = SimpleNamespace(steps=9, checkpoint_every=4, log_every=2, evaluation_interval=100, clip=0)
-    device, state, loader = torch.device('cpu'), None, SimpleNamespace(skipped={})
+    config = SimpleNamespace(steps=9, batch_size=2, checkpoint_every=4, log_every=2, evaluation_interval=100, clip=0)
+    device, state, loader, computation = torch.device('cpu'), None, SimpleNamespace(skipped={}), ON_CPU
     weight = torch.nn.Parameter(torch.ones(()))
     optimizer = torch.optim.SGD([weight])
 
@@ -130,10 +131,10 @@ class Run:
 
     def rate(self, step): return 0.0
     def measure(self, *_): pass
-    def save(self, step, _): print('saved', step)
+    def save(self, progress): print('saved', progress.step)
 
 try:
-    Loop(Run(), Record() if rank == 0 else None, 0, Lap()).take_steps()
+    Loop(Run(), Record() if rank == 0 else None, Progress()).take_steps()
 except (dali_cr.VolumeError, FloatingPointError) as error:
     print(str(error).split('. ')[0])
 """

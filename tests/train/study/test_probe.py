@@ -109,10 +109,9 @@ def test_ridge_is_the_best_at_cases_left_out() -> None:
         own = np.diag(hat) + 1 / 12
         errors[penalty] = np.square((goal - hat @ goal) / (1 - own)[:, None]).sum()
     best = min(errors, key=lambda penalty: errors[penalty])
-    weights, offset = fit_ridge(features, targets)
-    wanted = solve(features, targets, best)
-    np.testing.assert_allclose(weights, wanted[0], rtol=1e-9)
-    np.testing.assert_allclose(offset, wanted[1], rtol=1e-9)
+    ridge, wanted = fit_ridge(features, targets), solve(features, targets, best)
+    np.testing.assert_allclose(ridge.coef_.T, wanted[0], rtol=1e-9)
+    np.testing.assert_allclose(ridge.intercept_, wanted[1], rtol=1e-9)
     # Truly left out: the closed form without the case, with an offset of its own.
     left_out = []
     for place in range(12):

@@ -49,9 +49,10 @@ def voxels() -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "blosc", [{"shuffle": "shuffle"}, {"shuffle": "noshuffle"}, {"cname": "lz4", "clevel": 1}, {"clevel": 0}]
+    "blosc",
+    [{"shuffle": "shuffle"}, {"shuffle": "noshuffle"}, {"cname": "lz4", "clevel": 1}, {"clevel": 0}, {"cname": "zlib"}],
 )
-def test_lz4_in_one_block_is_read(tmp_path: Path, voxels: np.ndarray, blosc: dict[str, Any]) -> None:
+def test_lz4_and_zlib_in_one_block_are_read(tmp_path: Path, voxels: np.ndarray, blosc: dict[str, Any]) -> None:
     """Split into byte planes or not, compressed or stored, in any order in the file."""
     path = write(tmp_path / "a.ozx", voxels, {"shuffle": "shuffle", **blosc})
     offsets = Store(path)._table[..., 0].ravel()
@@ -64,7 +65,7 @@ def test_lz4_in_one_block_is_read(tmp_path: Path, voxels: np.ndarray, blosc: dic
 def test_other_bricks_are_refused(tmp_path: Path, voxels: np.ndarray, blosc: dict[str, Any]) -> None:
     voxels = voxels.astype(np.float64) if "blocksize" in blosc else voxels
     path = write(tmp_path / "a.ozx", voxels, {"shuffle": "shuffle", **blosc})
-    with pytest.raises(dali_cr.VolumeError, match="a.ozx: brick 0 of channel 0: not compressed by LZ4 in one block"):
+    with pytest.raises(dali_cr.VolumeError, match="a.ozx: brick 0 of channel 0: not compressed by LZ4 or zlib"):
         stores.read_by_us(path)
 
 

@@ -1,8 +1,10 @@
-"""LZ4 by the C library and by loops: the same bytes, and never one beside the memory that was given."""
+"""LZ4 by the C library and by loops: the same bytes, and never one beside the memory that was given. zlib likewise."""
 
 from __future__ import annotations
 
 import importlib.util
+import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import lz4.block
 import numpy as np
 import pytest
 
-from dali_cr.volume.packed import loops
+from dali_cr.volume.packed import deflate, loops
 from dali_cr.volume.packed import lz4 as own
 from dali_cr.volume.packed.store import Store
 from tests.helpers import stores
@@ -42,10 +44,11 @@ def contents() -> list[np.ndarray]:
     return [runs, *periods, *small, rng.integers(0, 256, 70000).astype(np.uint8), np.zeros(1 << 17, np.uint8)]
 
 
-def test_the_library_is_found() -> None:
+def test_the_libraries_are_found() -> None:
     """Where a later wheel hides the function, loops take its place, six times as slow: then this is to be looked at."""
     assert own.C_FUNCTION.exists()
     assert own.decompress is own.decompress_by_c
+    assert deflate.C_FUNCTION.exists()
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -80,6 +83,25 @@ def test_damaged_blocks_give_the_same_both_ways() -> None:
     assert compared > 3500
 
 
+def test_damaged_zlib_streams_stay_inside_their_memory() -> None:
+    rng = np.random.default_rng(2)
+    content = rng.integers(0, 20, 40_000).astype(np.uint8)
+    sound = np.frombuffer(zlib.compress(content.data, 9), np.uint8)
+    state = np.zeros(deflate.STATE_BYTES, np.uint8)
+
+    def way(source: np.ndarray, at: int, size: int, target: np.ndarray, to: int, capacity: int) -> int:
+        return int(deflate.inflate(source, at, size, target, to, capacity, state))
+
+    assert decompress(way, sound, content.size) == (content.size, content.tobytes())
+    assert decompress(way, sound, content.size - 1)[0] < 0
+    for number in range(2000):
+        block = sound[: rng.integers(1, sound.size + 1)].copy() if number % 3 == 0 else sound.copy()
+        for at in rng.integers(0, min(block.size, 200 if number % 2 else block.size), rng.integers(1, 4)):
+            block[at] = rng.integers(256)
+        decompress(way, block, int(rng.integers(0, 50_000)))
+    assert decompress(way, sound, content.size) == (content.size, content.tobytes())
+
+
 def zero_distance(block: np.ndarray) -> bool:
     """Whether some match of a block is at distance 0."""
     at, content = 0, block.tobytes()
@@ -111,6 +133,8 @@ def test_bricks_are_read_without_the_library(tmp_path: Path, monkeypatch: pytest
     assert spec is not None
     assert spec.loader is not None
     without = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "loops_without", without)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))  # the code names the module that it is of
     spec.loader.exec_module(without)
     assert without.decompress is own.decompress_by_loops
     monkeypatch.setattr("dali_cr.volume.packed.store.read_bricks", without.read_bricks)

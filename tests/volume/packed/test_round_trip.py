@@ -107,6 +107,29 @@ def test_the_documents_say_what_is_there(tmp_path: Path) -> None:
     assert (layout.geometry.slope, layout.geometry.unit, layout.geometry.spacing) == (0.1, "micron", (3.0, 2.0, 0.5))
 
 
+LZ4, ZLIB = "lz4hc shuffle", "zlib noshuffle"
+
+
+@pytest.mark.parametrize(
+    ("coding", "dtype"), [(LZ4, "int16"), ("lz4hc noshuffle", "float32"), (ZLIB, "float32"), (ZLIB, "uint8")]
+)
+def test_a_volume_is_compressed_as_suits_it(tmp_path: Path, coding: str, dtype: str) -> None:
+    """Shuffled bytes where they are smallest; zlib where it is much smaller, as of few grey levels at random."""
+    rng = np.random.default_rng(0)
+    levels = np.random.default_rng(1).integers(0, 20 if dtype == "uint8" else 200, (1, 32, 40, 50))
+    voxels = {
+        LZ4: rng.integers(700, 1000, (1, 32, 40, 50)),
+        "lz4hc noshuffle": np.tile(rng.random((1, 1, 10, 1), np.float32), (1, 32, 4, 50)),
+        ZLIB: levels * (np.float32(0.123) if dtype == "float32" else 1),
+    }[coding].astype(dtype)
+    path = stores.write(tmp_path / "a.ozx", voxels)
+    with zipfile.ZipFile(path) as archive:
+        ((_, blosc, _),) = (codec["configuration"]["codecs"] for codec in json.loads(archive.read(ARRAY))["codecs"])
+    assert f"{blosc['configuration']['cname']} {blosc['configuration']['shuffle']}" == coding
+    wanted = voxels.tobytes()
+    assert stores.read_by_us(path) == stores.read_by_zarr(path) == stores.read_by_tensorstore(path) == wanted
+
+
 def test_empty_bricks_take_no_bytes(tmp_path: Path) -> None:
     voxels = np.zeros((1, 64, 64, 64), np.float32)
     empty = stores.write(tmp_path / "empty.ozx", voxels).stat().st_size

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -57,7 +57,7 @@ class Pcrlv2(Method):
     config: Pcrlv2Config
     recipe: dali_cr.Views
     module: Pyramid
-    reported: ClassVar[tuple[str, ...]] = ("restoration_gain", "explained", "spread")
+    reported: tuple[str, ...] = ("restoration_gain", "explained", "spread")
 
     def __init__(self, config: Pcrlv2Config, channels: int) -> None:
         if ranks.share(config.batch_size) < 2:
@@ -116,7 +116,8 @@ class Pcrlv2(Method):
         """Say what is trained."""
         recipe = self.recipe
         yield f"views      2 of {_by(recipe.shape)} voxels, {recipe.locals} of {_by(recipe.local_shape)}"
-        yield f"swaps      {recipe.swap.iterations} a view, edges of {recipe.swap.patch} voxels"
+        once = ", each patch once" * self.config.each_patch_once
+        yield f"swaps      {recipe.swap.iterations} a view, edges of {recipe.swap.patch} voxels{once}"
         heads = sum(parameter.numel() for parameter in self.module.parameters()) - self.network.parameters
         yield f"heads      {heads:,} parameters beside the network's, {self.config.restoration_head} restoration"
 

@@ -1,0 +1,71 @@
+"""Which voxels of held-out targets are foreground: background and padding are easy to restore, and say nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+import dali_cr
+from dali_cr.index.volumes import Case, Volume
+from dali_cr.plan.sample import SamplePlan
+from dali_cr.plan.window import shape_at
+from dali_cr.read.normalize import affine_map
+
+_NEAR = 1e-5
+"""Values that differ by less, after normalisation, are the background's: voxels of it that were interpolated."""
+
+
+def find_foreground(loader: dali_cr.Loader, batch: dict[str, Any]) -> torch.Tensor:
+    """Return which voxels of a batch's target lie in their volume and are not its background.
+
+    What was clipped to the background's value counts as background.
+
+    Parameters
+    ----------
+    loader : dali_cr.Loader
+        Of `dali_cr.Restoration`.
+    batch : dict
+        From it.
+
+    Returns
+    -------
+    foreground : bool tensor
+        As ``batch["target"]``, (B, C, D, H, W) or (B, C, H, W), on its device.
+    """
+    target, recipe = batch["target"], loader.recipe
+    assert isinstance(recipe, dali_cr.Restoration)
+    index = recipe.slices.turn(loader.index) if recipe.slices else loader.index
+    foreground = torch.empty_like(target, dtype=torch.bool)
+    for own, values, number in zip(foreground, target, batch["sample"].tolist(), strict=True):
+        plan = loader.plan(number)
+        case = index.cases[plan.case]
+        own[:] = torch.from_numpy(_inside(plan, case, recipe)).to(target.device).view(own.shape[1:])
+        for channel, volume in enumerate(case.volumes):
+            background = _background(volume, recipe)
+            if background is not None:
+                own[channel] &= (values[channel] - background).abs() > _NEAR
+    return foreground
+
+
+def _inside(plan: SamplePlan, case: Case, recipe: dali_cr.Restoration) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return which voxels of a crop lie in its volume."""
+    inside = np.zeros(recipe.crop, bool)
+    window = []
+    for start, edge, length, flip in zip(
+        plan.origin, recipe.crop, shape_at(case, recipe.spacing), plan.flips, strict=True
+    ):
+        first, last = max(0, -start), min(edge, length - start)
+        window.append(slice(edge - last, edge - first) if flip else slice(first, last))
+    inside[tuple(window)] = True
+    return inside
+
+
+def _background(volume: Volume, recipe: dali_cr.Restoration) -> float | None:
+    """Return what the background of a volume is after normalisation, None where there is none."""
+    value, geometry, affine = volume.statistics.background, volume.geometry, affine_map(volume, recipe.normalize)
+    if value is None:
+        return None
+    raw = (value - geometry.intercept) / geometry.slope
+    return float(np.clip(raw * affine.scale + affine.shift, affine.low, affine.high))
