@@ -11,8 +11,9 @@ from typing import Any
 from benchmarks.contenders.feed import Job
 from benchmarks.contenders.roster import ROSTER
 from benchmarks.measure.accelerator import shortest_step, utilisation
+from benchmarks.measure.page_cache import read_once
 from benchmarks.measure.process import run
-from benchmarks.workloads.copies import find_copies
+from benchmarks.workloads.copies import copied_files, find_copies
 from benchmarks.workloads.workload import Workload
 from dali_cr.index.cases import Index
 
@@ -51,6 +52,7 @@ def emulate(workload: Workload, index: Index, options: argparse.Namespace, scrat
             if kind := ROSTER[name].copy:
                 copied = find_copies(kind, index, workload, options.folder)
                 copied.save(scratch / f"{kind}.json")
+                read_once(copied_files(kind, copied))
             own = dataclasses.replace(job, index=scratch / (f"{kind}.json" if kind else "index.json"))
             rows.append(emulate_path(name, own, asked, options, scratch))
     return {"batch_size": workload.batch_size, "threads": options.threads, "limits_per_s": limits, "rows": rows}

@@ -82,6 +82,7 @@ def test_nnunet_reads_the_normalised_volume(tmp_path: Path, normalize: Any) -> N
     )
     assert torch.equal(input.flatten().sort().values, target.flatten().sort().values)
     assert not torch.equal(input, target)
+    feed.close()
 
 
 @pytest.mark.filterwarnings("default")  # MONAI's, of what it would like to have
