@@ -68,3 +68,8 @@ class External:
             returns, *arguments = (getattr(ctypes, f"c_{name}") for name in self.types)
             self._function = ctypes.CFUNCTYPE(returns, *arguments)((self.name, self._library()))
         return self._function
+
+
+def libc() -> ctypes.CDLL:
+    """Return the C library."""
+    return ctypes.CDLL(None)

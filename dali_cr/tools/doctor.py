@@ -22,10 +22,11 @@ from dali_cr.extras import GPU_HINT, TRAIN_HINT
 from dali_cr.system.account import user_name
 from dali_cr.system.compiled import cache_folder
 from dali_cr.system.memory import physical_memory, usable_memory
+from dali_cr.volume.packed import deflate, lz4
 
 State = Literal["ok", "missing", "wrong"]
 
-_REQUIRED = ("numpy", "nibabel", "isal", "numba")
+_REQUIRED = ("numpy", "nibabel", "isal", "lz4", "google_crc32c", "numba")
 _TRAINING = ("monai", "scipy", "sklearn", "safetensors", "tyro", "matplotlib", "torch.utils.tensorboard")
 """What the training commands import; making samples needs none of it."""
 _LEAST_MEMORY = 4 << 30
@@ -73,7 +74,7 @@ def report() -> tuple[str, bool]:
     findings += [Finding("dali-cr", "ok", f"{dali_cr.__version__} in {Path(dali_cr.__file__).parent}")]
     findings += [_package(name) for name in _REQUIRED]
     findings += [_torch(driver), _dali(), *_cupy(driver), _gpu(driver)]
-    findings += [_memory(), _shared_memory(), _open_files(), _cores(), _account(), _compiled()]
+    findings += [_memory(), _shared_memory(), _open_files(), _cores(), _account(), _compiled(), _bricks()]
     findings += [_training(name) for name in _TRAINING]
     cpu = _attempt("CPU samples", lambda: _make_batch("cpu"))
     findings.append(cpu)
@@ -204,6 +205,17 @@ def _compiled() -> Finding:
         advice = "set NUMBA_CACHE_DIR to a folder that can be written: without one each process compiles anew"
         return Finding("compiled code", "wrong", f"{there} cannot be written", advice)
     return Finding("compiled code", "ok", f"kept in {folder}")
+
+
+def _bricks() -> Finding:
+    """Look for the C functions that decompress bricks: no public interface of the wheels that hold them."""
+    if not deflate.C_FUNCTION.exists():
+        advice = "install the isal that constraints.txt names; bricks that zlib compressed are refused"
+        return Finding("brick stores", "wrong", f"{deflate.C_FUNCTION.name} is not in isal", advice)
+    if not lz4.C_FUNCTION.exists():
+        advice = "install the lz4 that constraints.txt names"
+        return Finding("brick stores", "wrong", f"{lz4.C_FUNCTION.name} is not in lz4: reading takes longer", advice)
+    return Finding("brick stores", "ok", "decompressed by the C functions of lz4 and isal")
 
 
 def _shared_memory() -> Finding:

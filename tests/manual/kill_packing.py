@@ -27,7 +27,7 @@ def run_and_kill(source: Path, out: Path, seed: int) -> None:
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, **quiet)
     while process.poll() is None and written(out) == before:
         time.sleep(0.002)
-    time.sleep(random.Random(seed).uniform(0, 0.2))
+    time.sleep(random.Random(seed).uniform(0, 0.6))
     process.send_signal(signal.SIGKILL)
     process.wait()
 

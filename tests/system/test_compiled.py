@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import importlib.util
 import os
@@ -20,6 +21,7 @@ from dali_cr.ops import blur, decode, erase, gamma, noise, swap
 from dali_cr.ops.cpu import elementary, interpolate
 from dali_cr.system import compiled
 from dali_cr.system.compiled import Compiled, cache_folder, source_key
+from dali_cr.system.external import External, libc
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES: list[Any] = [
@@ -168,6 +170,26 @@ def test_numba_is_imported_at_the_first_call() -> None:
     """
     done = run(code, cache_folder())
     assert done.stdout == "False\nTrue\n", done.stderr
+
+
+def test_c_functions_are_found_by_code_from_the_cache(tmp_path: Path) -> None:
+    """Each process looks their addresses up: the machine code has names of our own."""
+    code = """
+        import numpy as np
+        from dali_cr.volume.packed.lz4 import decompress_by_c
+        block, target = np.frombuffer(bytes([0x50]) + b"bytes", np.uint8).copy(), np.zeros(9, np.uint8)
+        size = decompress_by_c(block, 0, 6, target, 2, 7)
+        print(size, target.tobytes(), len(decompress_by_c.dispatcher.stats.cache_misses))
+    """
+    runs = [run(code, tmp_path).stdout for _ in range(2)]
+    assert runs == [f"5 {bytes(2) + b'bytes' + bytes(2)} {misses}\n" for misses in (1, 0)]
+
+
+def test_a_c_function_that_is_not_there() -> None:
+    function = External("no_such_function", libc, "int64", "int64")
+    assert not function.exists()
+    assert External("labs", libc, "int64", "int64")(-3) == 3
+    assert not External("labs", lambda: ctypes.CDLL("no such library"), "int64").exists()
 
 
 def test_the_key_sees_all_that_a_function_uses() -> None:

@@ -32,7 +32,9 @@ def fake(monkeypatch: pytest.MonkeyPatch, name: str, module: object) -> None:
 def test_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     found = states(capsys.readouterr().out)
-    assert {found[name] for name in ("python", "dali-cr", "numpy", "nibabel", "isal", "torch", "DALI")} == {"ok"}
+    assert {
+        found[name] for name in ("python", "dali-cr", "numpy", "nibabel", "isal", "brick stores", "torch", "DALI")
+    } == {"ok"}
     assert found["CPU samples"] == "ok"
     assert set(found) >= {"CuPy", "GPU", "/dev/shm", "open files", "cores"}
     assert set(found.values()) <= {"ok", "missing", "wrong"}
@@ -114,3 +116,12 @@ def test_compiled_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("")
     assert doctor._compiled().state == "wrong"
     assert "NUMBA_CACHE_DIR" in doctor._compiled().advice
+
+
+@pytest.mark.parametrize(("library", "says"), [("lz4", "reading takes longer"), ("deflate", "is not in isal")])
+def test_c_functions_that_wheels_no_longer_have(library: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(getattr(doctor, library).C_FUNCTION, "exists", lambda: False)
+    finding = doctor._bricks()
+    assert finding.state == "wrong"
+    assert says in finding.text
+    assert "constraints.txt" in finding.advice

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -311,3 +312,46 @@ def test_stores_are_named_after_what_they_were_made_from(tmp_path: Path) -> None
         "a.ozx": "made from a.nii.gz, which is there as a.nii.gz too",
         "b2.ozx": "made from b.nii, which is there as b.ozx too",
     }
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8", ">f8"])
+def test_bits_of_nan_and_of_minus_zero_come_back(tmp_path: Path, dtype: str) -> None:
+    numbers = np.random.default_rng(0).random((5, 6, 7))
+    path = write_nifti(tmp_path / "in" / "a.nii", numbers, dtype=dtype, orientation="PIR")
+    content = bytearray(path.read_bytes())
+    voxels = np.frombuffer(memoryview(content)[352:], dtype.replace("f", "u"))
+    single = (0x7FA00001, 0x7FC00123, 1 << 31)  # a signalling NaN, a quiet one with a payload, -0.0
+    voxels[:3] = single if "4" in dtype else (0x7FF4 << 48 | 1, 0x7FF8 << 48 | 9, 1 << 63)
+    voxels[-100:] = voxels[2]
+    path.write_bytes(content)
+    pack(tmp_path / "in", tmp_path / "out")
+    dali_cr.unpack(tmp_path / "out", tmp_path / "back", progress=False)
+    assert (tmp_path / "back" / "a.nii").read_bytes() == bytes(content)
+
+
+def test_processes_may_pack(tmp_path: Path) -> None:
+    for number in range(3):
+        write_nifti(tmp_path / "in" / f"{number}.nii.gz", np.arange(60).reshape(3, 4, 5) * number)
+    (tmp_path / "in" / "broken.nii").write_bytes(b"no volume")
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
+        done = pack(tmp_path / "in", tmp_path / "out", executor=executor)
+    assert [file.path for file in done.files] == ["0.nii.gz", "1.nii.gz", "2.nii.gz"]
+    assert [problem.path for problem in done.problems] == ["broken.nii"]
+
+
+def test_verify_reads_what_an_index_knows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in "ab":
+        write_nifti(tmp_path / "in" / f"{name}.nii.gz", np.random.default_rng(ord(name)).integers(0, 99, (9, 8, 7)))
+    pack(tmp_path / "in", tmp_path / "out")
+    words = ["scan", str(tmp_path / "out"), "--save", str(tmp_path / "index.json")]
+    assert main(words) == 0
+    store = tmp_path / "out" / "a.ozx"
+    content, status = bytearray(store.read_bytes()), store.stat()
+    content[len(content) * 3 // 4] ^= 1
+    store.write_bytes(content)
+    os.utime(store, ns=(status.st_atime_ns, status.st_mtime_ns))
+    capsys.readouterr()
+    assert main(words) == 0
+    assert "refused      0" in capsys.readouterr().out
+    assert main([*words, "--verify"]) == 0
+    assert "a.ozx: brick 0 of channel 0: its checksum is wrong" in capsys.readouterr().out

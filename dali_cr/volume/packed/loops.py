@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from ctypes import CDLL  # not the module: compiled functions use an attribute of its name
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dali_cr.system.compiled import compiled
-from dali_cr.system.external import External
+from dali_cr.system.external import External, libc
 from dali_cr.volume.geometry import Triple
 from dali_cr.volume.packed.codec import (
     BIT_SHUFFLED,
@@ -22,9 +21,9 @@ from dali_cr.volume.packed.codec import (
     VERSION,
 )
 from dali_cr.volume.packed.deflate import inflate
-from dali_cr.volume.packed.lz4 import address, decompress
+from dali_cr.volume.packed.lz4 import Bytes, address, decompress
+from dali_cr.volume.packed.placing import memcpy, place_brick
 
-Bytes = npt.NDArray[np.uint8]
 Table = npt.NDArray[np.int64]
 
 READ, ENDED, LENGTHS, KIND, DAMAGED, TOO_LONG = range(-1, -7, -1)
@@ -38,14 +37,7 @@ REASONS = {
 }
 """What the negative numbers that `read_bricks` returns mean."""
 
-
-def _libc() -> CDLL:
-    return CDLL(None)
-
-
-_pread = External("pread", _libc, "int64", "int32", "int64", "int64", "int64")
-_memcpy = External("memcpy", _libc, "int64", "int64", "int64", "int64")
-_memset = External("memset", _libc, "int64", "int64", "int32", "int64")
+_pread = External("pread", libc, "int64", "int32", "int64", "int64", "int64")
 
 
 @compiled
@@ -113,7 +105,7 @@ def read_bricks(
             if code < 0:
                 return code, _number(table, wanted[i])
             corner = (wanted[i, 2] * brick[0], wanted[i, 3] * brick[1], wanted[i, 4] * brick[2])
-            _place(planes, code == SHUFFLED, brick, itemsize, corner, start, stop, out)
+            place_brick(planes, code == SHUFFLED, brick, itemsize, corner, start, stop, out)
         first = last
     return 0, 0
 
@@ -134,7 +126,7 @@ def _list_bricks(table: Table, brick: Triple, itemsize: int, start: Triple, stop
         for h in range(h0, h1):
             for w in range(w0, w1):
                 if table[d, h, w, 0] < 0:
-                    _place(
+                    place_brick(
                         out[:0], False, brick, itemsize, (d * brick[0], h * brick[1], w * brick[2]), start, stop, out
                     )
                     continue
@@ -175,7 +167,7 @@ def _decode(chunk: Bytes, planes: Bytes, itemsize: int, state: Bytes) -> int:
     if flags & STORED:
         if chunk.size != header + size:
             return LENGTHS
-        _memcpy(address(planes, 0), address(chunk, header), size)
+        memcpy(address(planes, 0), address(chunk, header), size)
         return 0
     zlib = flags & FORMATS == FORMAT_ZLIB
     if not zlib and flags & FORMATS != FORMAT_LZ4 or _int32(chunk, 8) != size:
@@ -191,7 +183,7 @@ def _decode(chunk: Bytes, planes: Bytes, itemsize: int, state: Bytes) -> int:
         if packed > chunk.size - at:
             return LENGTHS
         if packed == length:
-            _memcpy(address(planes, stream * length), address(chunk, at), length)
+            memcpy(address(planes, stream * length), address(chunk, at), length)
         elif zlib:
             if inflate(chunk, at, packed, planes, stream * length, length, state) != length:
                 return DAMAGED
@@ -199,74 +191,3 @@ def _decode(chunk: Bytes, planes: Bytes, itemsize: int, state: Bytes) -> int:
             return DAMAGED
         at += packed
     return SHUFFLED if flags & SHUFFLED and itemsize > 1 else 0
-
-
-@compiled
-def _place(
-    planes: Bytes,
-    shuffled: bool,
-    brick: Triple,
-    itemsize: int,
-    corner: Triple,
-    start: Triple,
-    stop: Triple,
-    out: Bytes,
-) -> None:
-    """Copy the part of a brick that lies in a box; without planes, write 0 there."""
-    low = (max(corner[0], start[0]), max(corner[1], start[1]), max(corner[2], start[2]))
-    d1, h1 = min(corner[0] + brick[0], stop[0]), min(corner[1] + brick[1], stop[1])
-    width = min(corner[2] + brick[2], stop[2]) - low[2]
-    voxels = brick[0] * brick[1] * brick[2]
-    words, doubles, quads = _as_words(out)
-    for d in range(low[0], d1):
-        for h in range(low[1], h1):
-            to = ((d - start[0]) * (stop[1] - start[1]) + h - start[1]) * (stop[2] - start[2]) + low[2] - start[2]
-            at = ((d - corner[0]) * brick[1] + h - corner[1]) * brick[2] + low[2] - corner[2]
-            if planes.size == 0:
-                _memset(address(out, to * itemsize), 0, width * itemsize)
-            elif not shuffled:
-                _memcpy(address(out, to * itemsize), address(planes, at * itemsize), width * itemsize)
-            elif itemsize == 2:
-                _interleave2(planes, np.uint64(at), np.uint64(voxels), words, np.uint64(to), np.uint64(width))
-            elif itemsize == 4:
-                _interleave4(planes, np.uint64(at), np.uint64(voxels), doubles, np.uint64(to), np.uint64(width))
-            else:
-                _interleave8(planes, np.uint64(at), np.uint64(voxels), quads, np.uint64(to), np.uint64(width))
-
-
-@compiled
-def _as_words(out: Bytes) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint32], npt.NDArray[np.uint64]]:
-    """Return memory as numbers of 2, 4 and 8 bytes."""
-    return (
-        out[: out.size // 2 * 2].view(np.uint16),
-        out[: out.size // 4 * 4].view(np.uint32),
-        out[: out.size // 8 * 8].view(np.uint64),
-    )
-
-
-@compiled
-def _interleave2(planes: Bytes, at: int, step: int, out: npt.NDArray[np.uint16], to: int, width: int) -> None:
-    """Put the bytes of a row of voxels side by side; unsigned numbers, so that nothing hinders vector instructions."""
-    kind, byte = np.uint16, np.uint16(8)
-    for i in range(width):
-        out[to + i] = kind(planes[at + i]) | kind(planes[at + i + step]) << byte
-
-
-@compiled
-def _interleave4(planes: Bytes, at: int, step: int, out: npt.NDArray[np.uint32], to: int, width: int) -> None:
-    kind, byte = np.uint32, np.uint32(8)
-    second, third, fourth = at + step, at + step + step, at + step + step + step
-    for i in range(width):
-        value = kind(planes[fourth + i]) << byte | kind(planes[third + i])
-        out[to + i] = (value << byte | kind(planes[second + i])) << byte | kind(planes[at + i])
-
-
-@compiled
-def _interleave8(planes: Bytes, at: int, step: int, out: npt.NDArray[np.uint64], to: int, width: int) -> None:
-    for i in range(width):
-        value = np.uint64(0)
-        plane = at + step * np.uint64(7) + i
-        for _ in range(8):
-            value = value << np.uint64(8) | np.uint64(planes[plane])
-            plane -= step
-        out[to + i] = value
