@@ -234,7 +234,9 @@ def _normalize(words: list[str]) -> Any:
     if words[0] == "window" and len(words) == 3:
         return "window", float(words[1]), float(words[2])
     if len(words) > 1:
-        raise ValueError(f"normalize: wanted zscore, percentile, none or window LOW HIGH, got {' '.join(words)}")
+        raise ValueError(
+            f"normalize: wanted zscore, zscore-image, percentile, none or window LOW HIGH, got {' '.join(words)}"
+        )
     return None if words[0] == "none" else words[0]
 
 
@@ -355,7 +357,10 @@ def _add_recipe(command: argparse.ArgumentParser) -> None:
         "--mask-block", type=int, nargs="+", default=[16], metavar="N", help="edge of a block, or D H W"
     )
     command.add_argument(
-        "--normalize", nargs="+", metavar="HOW", help="zscore, percentile, none, or window LOW HIGH; pcrlv2: -1000 1000"
+        "--normalize",
+        nargs="+",
+        metavar="HOW",
+        help="zscore, zscore-image, percentile, none, or window LOW HIGH; pcrlv2: -1000 1000",
     )
     command.add_argument("--foreground", type=float, default=0.9, help="probability of a crop centred on foreground")
 

@@ -19,11 +19,11 @@ from dali_cr.index.connected import connected
 from dali_cr.index.volumes import Case, Problem, Volume, counted, find_change, volume_from_json, volume_to_json
 from dali_cr.system.atomic import write_whole
 
-FORMAT = 4
+FORMAT = 5
 """Of the file that `Index.save` writes."""
 
-_READ = (3, FORMAT)
-"""The formats that `Index.load` reads; 3 has no `Volume.content_sha256`."""
+_READ = (3, 4, FORMAT)
+"""The formats that `Index.load` reads; 3 has no `Volume.content_sha256`, 3 and 4 no `Statistics.image_mean`."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -161,9 +161,9 @@ def _still_known(top: Path, files: Mapping[str, Found], known: Index | None) -> 
     frames: Frames = defaultdict(list)
     for volume in _volumes(known) if known else ():
         # Of a pair, the index does not know when the header was changed.
-        # An index of an earlier version does not know its content.
+        # An index of an earlier version does not know its content, or not all of its statistics.
         about = files.get(volume.path)
-        if about and volume.data == (about.store or volume.path) and volume.content_sha256:
+        if about and volume.data == (about.store or volume.path) and volume.is_complete:
             frames[volume.path].append(volume)
     return {
         path: sorted(volumes, key=lambda volume: volume.frame)

@@ -58,6 +58,11 @@ class Volume:
     content_sha256: str = ""
 
     @property
+    def is_complete(self) -> bool:
+        """Whether all is known that this version measures; of an index of an earlier version it is not."""
+        return bool(self.content_sha256 and self.statistics.image_mean is not None)
+
+    @property
     def identities(self) -> frozenset[str]:
         """What the same image has in common with this one, whether or not its index has the hash of its content."""
         return frozenset({f"{self.sha256}#{self.frame}", self.content_sha256} - {""})

@@ -89,7 +89,7 @@ def warn_of_clipping(index: Index, normalize: Normalize, *, stacklevel: int = 2)
     Parameters
     ----------
     index : Index
-    normalize : "zscore", "percentile", ("window", low, high) or None
+    normalize : "zscore", "zscore-image", "percentile", ("window", low, high) or None
         Only a window is looked at: the others follow the volume's own values.
     stacklevel : int
         As `warnings.warn` takes it.
@@ -134,7 +134,7 @@ def without_constant(index: Index, normalize: Normalize, *, stacklevel: int = 2)
     Parameters
     ----------
     index : Index
-    normalize : "zscore", "percentile", ("window", low, high) or None
+    normalize : "zscore", "zscore-image", "percentile", ("window", low, high) or None
     stacklevel : int
         As `warnings.warn` takes it.
 

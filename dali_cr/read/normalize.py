@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from dali_cr.index.cases import Index
@@ -17,7 +19,7 @@ def affine_map(volume: Volume, normalize: Normalize) -> Affine:
     Parameters
     ----------
     volume : Volume
-    normalize : "zscore", "percentile", ("window", low, high) or None
+    normalize : "zscore", "zscore-image", "percentile", ("window", low, high) or None
 
     Returns
     -------
@@ -26,24 +28,39 @@ def affine_map(volume: Volume, normalize: Normalize) -> Affine:
     Raises
     ------
     ValueError
-        If the volume's foreground is constant, so that nothing can be scaled.
+        If the volume's foreground (or image) is constant, so that nothing can be scaled, or the statistics that are
+        asked for are not known.
     """
     geometry, statistics = volume.geometry, volume.statistics
     if normalize is None:
         return Affine(geometry.slope, geometry.intercept, fill=statistics.minimum)
     if normalize == "zscore":
         centre, width, low, high = statistics.mean, statistics.deviation, -ZSCORE_LIMIT, ZSCORE_LIMIT
+    elif normalize == "zscore-image":
+        (centre, width), low, high = _image_statistics(volume), -math.inf, math.inf
     else:
         first, last = (statistics.low, statistics.high) if normalize == "percentile" else normalize[1:]
         centre, width, low, high = float(first), float(last) - float(first), 0.0, 1.0
     if not width > 0:
+        what = "image, where it is not 0," if normalize == "zscore-image" else "foreground"
         raise ValueError(
-            f"{volume.path}: its foreground is constant, {normalize!r} cannot scale it; "
+            f"{volume.path}: its {what} is constant, {normalize!r} cannot scale it; "
             "leave the file out (exclude=...) or normalize with a window"
         )
     # A negative zero would survive the kernel's addition.
     shift = (geometry.intercept - centre) / width + 0.0
     return Affine(geometry.slope / width, shift, low, high, 0.0)
+
+
+def _image_statistics(volume: Volume) -> tuple[float, float]:
+    """Return the mean and deviation of a whole image."""
+    mean, deviation = volume.statistics.image_mean, volume.statistics.image_deviation
+    if mean is None or deviation is None:
+        raise ValueError(
+            f"{volume.path}: expected the mean of its whole image for 'zscore-image', got an index of an earlier "
+            "version without it; scan the data again, which completes the index"
+        )
+    return mean, deviation
 
 
 def check_range(index: Index, recipe: Recipe) -> None:

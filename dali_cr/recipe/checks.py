@@ -7,7 +7,7 @@ from typing import Literal
 
 from dali_cr.volume.grid import is_spacing
 
-Normalize = Literal["zscore", "percentile"] | tuple[str, float, float] | None
+Normalize = Literal["zscore", "zscore-image", "percentile"] | tuple[str, float, float] | None
 
 AXES = "DHW"
 
@@ -17,14 +17,15 @@ ZSCORE_LIMIT = 5.0
 
 def check_normalize(normalize: object) -> None:
     """Refuse what is no way to normalise."""
-    if normalize is None or (isinstance(normalize, str) and normalize in ("zscore", "percentile")):
+    if normalize is None or (isinstance(normalize, str) and normalize in ("zscore", "zscore-image", "percentile")):
         return
     if isinstance(normalize, tuple) and len(normalize) == 3 and normalize[0] == "window":
         low, high = normalize[1:]
         if all(isinstance(v, (int, float)) and math.isfinite(v) for v in (low, high)) and low < high:
             return
     raise ValueError(
-        f"normalize: wanted 'zscore', 'percentile', ('window', low, high) with low < high, or None, got {normalize!r}"
+        "normalize: wanted 'zscore', 'zscore-image', 'percentile', ('window', low, high) with low < high, or None, "
+        f"got {normalize!r}"
     )
 
 

@@ -28,9 +28,10 @@ class Restoration:
     swap : Swap
     flips : tuple of "D", "H", "W"
         Axes of the volume that are flipped for half of the samples. Leave "W" (left-right) out where sides are classes.
-    normalize : "zscore", "percentile", ("window", low, high) or None
-        z-score of the foreground, clipped to +-5; its 0.5 to 99.5 percentiles to 0...1, clipped; low...high to
-        0...1, clipped (CT); or the values as they are.
+    normalize : "zscore", "zscore-image", "percentile", ("window", low, high) or None
+        z-score of the foreground, clipped to +-5; z-score of the whole image, background too, inside the smallest box
+        around all that is not 0, unclipped (nnssl's); 0.5 to 99.5 percentiles of the foreground to 0...1, clipped;
+        low...high to 0...1, clipped (CT); or the values as they are.
     foreground : float
         Probability with which a crop's centre is drawn from the foreground; else the origin is uniform.
     crops_per_volume : int

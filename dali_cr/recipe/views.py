@@ -115,7 +115,7 @@ class Views:
         if len(set(self.flips)) != len(self.flips) or not set(self.flips) <= set(AXES):
             raise ValueError(f"flips: wanted some of 'D', 'H', 'W', each once, got {self.flips!r}")
         check_normalize(self.normalize)
-        if self.normalize is None or self.normalize == "zscore":
+        if self.normalize in (None, "zscore", "zscore-image"):
             raise ValueError(
                 "normalize: views are restored to targets of 0...1; wanted ('window', low, high) or 'percentile', "
                 f"got {self.normalize!r}"

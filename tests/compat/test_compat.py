@@ -6,7 +6,7 @@ Each folder here was written by the release that it is named after, with `tests.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,8 @@ def test_an_index_is_read_as_it_was_saved(release: Release, tmp_path: Path) -> N
     assert release.index.fingerprint == now.fingerprint
     for one, other in zip(release.index.cases, now.cases, strict=True):
         for was, new in zip(one.volumes, other.volumes, strict=True):
-            assert (was.geometry, was.statistics, was.sha256) == (new.geometry, new.statistics, new.sha256)
+            known = replace(new.statistics, image_mean=None, image_deviation=None)
+            assert (was.geometry, was.statistics, was.sha256) == (new.geometry, known, new.sha256)
             assert was.foreground.tolist() == new.foreground.tolist()
             assert [flags.tolist() for flags in was.occupied] == [flags.tolist() for flags in new.occupied]
 

@@ -154,6 +154,8 @@ def _given(volume: Any) -> Any:
         nonfinite=0,
         distinct=LARGEST + 1,
         classes=False,
+        image_mean=45 * slope + intercept,
+        image_deviation=abs(41 * slope),
     )
     z, y, x = np.indices(volume.foreground.shape)
     foreground = ((5 * z + 3 * y + 2 * x) % 4 * 85).astype(np.uint8)

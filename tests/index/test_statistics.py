@@ -1,5 +1,6 @@
 """Statistics against plain NumPy over the same voxels."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,3 +135,53 @@ def test_refuses_values_without_finite_statistics(tmp_path: Path) -> None:
     write_nifti(tmp_path / "v.nii", numbers, dtype="<f8")
     with pytest.raises(dali_cr.VolumeError, match="too large to take their mean and deviation"):
         read_volumes(tmp_path, "v.nii")
+
+
+def crop_and_measure(values: np.ndarray) -> tuple[float, float]:
+    """Return mean and deviation as nnU-Net and nnssl take them: of the box around all that is not 0."""
+    hits = np.argwhere((values != 0) & np.isfinite(values))
+    box = values[tuple(slice(low, high + 1) for low, high in zip(hits.min(0), hits.max(0), strict=True))]
+    return box[np.isfinite(box)].mean(), box[np.isfinite(box)].std()
+
+
+BOXES = {
+    "zero around": (0, 1.0, 0.0),
+    "another background": (7, 1.0, 0.0),
+    "zero is not 0 in the file": (3, 2.0, -6.0),
+    "falling": (4, -0.5, 2.0),
+    "nothing is 0": (0, 1.0, -1000.5),
+}
+"""The frequent raw number, slope and intercept."""
+
+
+@pytest.mark.parametrize("dtype", ["int16", "uint8", "float32", "float64"])
+@pytest.mark.parametrize(("background", "slope", "intercept"), BOXES.values(), ids=BOXES)
+def test_image_statistics_against_numpy(
+    tmp_path: Path, dtype: str, background: float, slope: float, intercept: float
+) -> None:
+    rng = np.random.default_rng(4)
+    numbers = np.full((21, 20, 19), background, dtype)
+    numbers[3:17, 5:14, 2:9] = rng.integers(0, 12, (14, 9, 7))
+    if np.dtype(dtype).kind == "f":
+        numbers[10, 10, :4], numbers[0, 0, 0] = np.nan, np.inf
+    write_nifti(tmp_path / "v.nii", numbers, dtype=np.dtype(dtype).str, slope=slope, intercept=intercept)
+    got = read_volumes(tmp_path, "v.nii")[0].statistics
+    values = dali_cr.read_volume(tmp_path / "v.nii")[0].astype(np.float64)
+    np.testing.assert_allclose([got.image_mean, got.image_deviation], crop_and_measure(values), rtol=1e-6)
+
+
+def test_a_scan_completes_an_index_of_an_earlier_version(tmp_path: Path) -> None:
+    write_nifti(tmp_path / "v.nii", body("int16"))
+    index = dali_cr.scan(tmp_path, progress=False)
+    (case,) = index.cases
+    (volume,) = case.volumes
+    older = replace(volume, statistics=replace(volume.statistics, image_mean=None, image_deviation=None))
+    old = replace(index, cases=(replace(case, volumes=(older,)),))
+    recipe = dali_cr.Restoration((8, 8, 8), dali_cr.Swap(2, 2), normalize="zscore-image")
+    with pytest.raises(ValueError, match=r"v\.nii: expected the mean of its whole image .* scan the data again"):
+        dali_cr.Loader(old, recipe, batch_size=1, device="cpu")
+    new = dali_cr.scan(tmp_path, known=old, progress=False)
+    assert new.cases[0].volumes[0].statistics == volume.statistics
+    dali_cr.Loader(new, recipe, batch_size=1, device="cpu").close()
+    new.save(tmp_path / "index.json")
+    assert dali_cr.Index.load(tmp_path / "index.json").cases[0].volumes[0].statistics == volume.statistics

@@ -83,6 +83,7 @@ RECIPES: dict[str, tuple[str, dali_cr.Restoration | dali_cr.Views]] = {
     "views, one slice": ("single", views(**THIN, degrees=30.0)),
     "views, files as channels": ("channels", views(**VIEWS, foreground=0.5)),
     "each patch once": ("single", restoration(**CROP | {"swap": APART})),
+    "z-score of the image": ("single", restoration(**CROP, normalize="zscore-image")),
     "mae": ("single", restoration(crop=(12, 14, 16), pretext="mae", mask_block=(2, 2, 3))),
     "mae, slices": ("frames", restoration((1, 14, 12), pretext="mae", mask_block=2, slices=slices(), mask_value=0.5)),
     "views, each patch once": ("single", views(**VIEWS | {"swap": replace(APART, patch=4)})),

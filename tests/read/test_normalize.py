@@ -40,6 +40,18 @@ def test_zscore(index: dali_cr.Index) -> None:
     assert (out[~inner] < -3).all()
 
 
+def test_zscore_of_the_image(tmp_path: Path) -> None:
+    """As nnssl: of the box around what is not 0, its zeros too, and nothing is clipped."""
+    numbers = np.zeros((20, 20, 20), np.int16)
+    numbers[4:15, 3:16, 2:19] = np.random.default_rng(0).integers(0, 100, (11, 13, 17))
+    numbers[8, 8, 8] = 9000
+    write_nifti(tmp_path / "v.nii", numbers)
+    values, out = normalised(dali_cr.scan(tmp_path, progress=False), "zscore-image")
+    box = values[0, 2:19, 3:16, 4:15]
+    np.testing.assert_allclose(out, (values - box.mean()) / box.std(), atol=1e-4)
+    assert out.max() > 30
+
+
 def test_percentile(index: dali_cr.Index) -> None:
     values, out = normalised(index, "percentile")
     low, high = np.percentile(values[values != -10], [0.5, 99.5])

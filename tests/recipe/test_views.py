@@ -39,6 +39,7 @@ def test_defaults_are_the_authors() -> None:
         ({"gamma": float("nan")}, "gamma"),
         ({"foreground": 1.1}, "foreground"),
         ({"normalize": "zscore"}, r"targets of 0\.\.\.1"),
+        ({"normalize": "zscore-image"}, r"targets of 0\.\.\.1"),
         ({"normalize": None}, r"targets of 0\.\.\.1"),
         ({"normalize": ("window", 3, 2)}, "low < high"),
         ({"spacing": (1, 1)}, "spacing: wanted three"),

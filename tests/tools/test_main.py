@@ -84,7 +84,7 @@ def test_scan_takes_several_folders_channels_and_globs(folder, tmp_path, capsys)
     [
         "",
         "--sample 3 1 --each-patch-once",
-        "--pretext mae --mask-block 2 --mask-ratio 0.6",
+        "--pretext mae --mask-block 2 --normalize zscore-image",
         "--normalize window 0 500 --seed 9",
     ],
 )

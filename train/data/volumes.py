@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.index.volumes import Case
+from dali_cr.index.volumes import Volume as Member
 from dali_cr.ops.decode import decode_channel
 from dali_cr.read.normalize import affine_map
 from dali_cr.read.whole import resample
@@ -107,13 +108,10 @@ def content_box(volume: Volume, case: Case, normalize: Normalize) -> Slices:
     inside = np.zeros((depth, height, width), bool)
     everything = slice(0, depth), slice(0, height), slice(0, width)
     for member, channel in zip(case.volumes, volume, strict=True):
-        background = member.statistics.background
+        background = background_value(member, normalize)
         if background is None:
             return everything
-        raw = np.full((1, 1, 1), (background - member.geometry.intercept) / member.geometry.slope)
-        value = np.empty(raw.shape, np.float32)
-        decode_channel(raw, affine_map(member, normalize), value)
-        inside |= np.abs(channel - value) > 1e-6 * max(1.0, abs(float(value.item())))
+        inside |= np.abs(channel - background) > background_tolerance(background)
     if not inside.any():
         return everything
     spans = []
@@ -121,3 +119,27 @@ def content_box(volume: Volume, case: Case, normalize: Normalize) -> Slices:
         hit = np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))
         spans.append(slice(int(hit[0]), int(hit[-1]) + 1))
     return spans[0], spans[1], spans[2]
+
+
+def background_value(member: Member, normalize: Normalize) -> float | None:
+    """Return what the background of a volume is after normalisation, None where it has none.
+
+    Parameters
+    ----------
+    member : Volume
+        Of a case.
+    normalize : str, tuple or None
+        As for `read_case`.
+    """
+    background = member.statistics.background
+    if background is None:
+        return None
+    raw = np.full((1, 1, 1), (background - member.geometry.intercept) / member.geometry.slope)
+    value = np.empty(raw.shape, np.float32)
+    decode_channel(raw, affine_map(member, normalize), value)
+    return float(value.item())
+
+
+def background_tolerance(background: float) -> float:
+    """Return by how much a value may differ from the background's, as after interpolation, and be background."""
+    return 1e-6 * max(1.0, abs(background))

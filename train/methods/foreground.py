@@ -8,13 +8,11 @@ import numpy as np
 import torch
 
 import dali_cr
-from dali_cr.index.volumes import Case, Volume
+from dali_cr.index.volumes import Case
 from dali_cr.plan.sample import SamplePlan
 from dali_cr.plan.window import shape_at
-from dali_cr.read.normalize import affine_map
 
-_NEAR = 1e-5
-"""Values that differ by less, after normalisation, are the background's: voxels of it that were interpolated."""
+from ..data.volumes import background_tolerance, background_value
 
 
 def find_foreground(loader: dali_cr.Loader, batch: dict[str, Any]) -> torch.Tensor:
@@ -43,9 +41,9 @@ def find_foreground(loader: dali_cr.Loader, batch: dict[str, Any]) -> torch.Tens
         case = index.cases[plan.case]
         own[:] = torch.from_numpy(_inside(plan, case, recipe)).to(target.device).view(own.shape[1:])
         for channel, volume in enumerate(case.volumes):
-            background = _background(volume, recipe)
+            background = background_value(volume, recipe.normalize)
             if background is not None:
-                own[channel] &= (values[channel] - background).abs() > _NEAR
+                own[channel] &= (values[channel] - background).abs() > background_tolerance(background)
     return foreground
 
 
@@ -60,12 +58,3 @@ def _inside(plan: SamplePlan, case: Case, recipe: dali_cr.Restoration) -> np.nda
         window.append(slice(edge - last, edge - first) if flip else slice(first, last))
     inside[tuple(window)] = True
     return inside
-
-
-def _background(volume: Volume, recipe: dali_cr.Restoration) -> float | None:
-    """Return what the background of a volume is after normalisation, None where there is none."""
-    value, geometry, affine = volume.statistics.background, volume.geometry, affine_map(volume, recipe.normalize)
-    if value is None:
-        return None
-    raw = (value - geometry.intercept) / geometry.slope
-    return float(np.clip(raw * affine.scale + affine.shift, affine.low, affine.high))

@@ -15,7 +15,7 @@ from .computation import MemoryFormat
 Axis = Literal["D", "H", "W"]
 Dims = Literal[2, 3]
 NetworkName = Literal["dynunet", "sononet64", "locnet", "nsunet", "nsunet-skips"]
-Scaling = Literal["zscore", "percentile", "none"] | tuple[Literal["window"], float, float]
+Scaling = Literal["zscore", "zscore-image", "percentile", "none"] | tuple[Literal["window"], float, float]
 """How intensities are scaled, as words of a command line."""
 
 MAY_CHANGE: Mapping[str, bool] = {"may_change": True}

@@ -76,6 +76,9 @@ class Statistics:
         are).
     percentiles : (27,) float
         Of the foreground at `LEVELS`, rising; empty in an index of an earlier version.
+    image_mean, image_deviation : float or None
+        Of all finite voxels, background or not, in the smallest box of the canonical grid that has all voxels whose
+        value is not 0; what `normalize="zscore-image"` takes. None in an index of an earlier version.
     """
 
     minimum: float
@@ -90,6 +93,8 @@ class Statistics:
     distinct: int
     classes: bool
     percentiles: tuple[float, ...] = ()
+    image_mean: float | None = None
+    image_deviation: float | None = None
 
     def clipped(self, low: float, high: float) -> float | None:
         """Return the share of the foreground that lies outside a window; None where the percentiles are not known.
@@ -173,14 +178,16 @@ def measure(
     background = values[most] if has_background else None
     keep = np.ones(values.size, bool)
     keep[most] = not has_background
-    with np.errstate(over="ignore", invalid="ignore"):
-        statistics = _summarise(values.astype(np.float64), counts, keep, geometry)
-    if not np.isfinite([value for value in statistics.values() if not isinstance(value, tuple)]).all():
-        raise VolumeError(path, "values too large to take their mean and deviation; the header or the data are wrong")
     mask = np.ones(native.size, bool) if background is None else native != background
     if finite is not None:
         mask &= finite
     canonical = canonical_view(mask, geometry)
+    occupied = _occupied(canonical)
+    with np.errstate(over="ignore", invalid="ignore"):
+        statistics = _summarise(values.astype(np.float64), counts, keep, geometry)
+        statistics |= _summarise_box(native, finite, values, counts, occupied if has_background else None, geometry)
+    if not np.isfinite([value for value in statistics.values() if not isinstance(value, tuple)]).all():
+        raise VolumeError(path, "values too large to take their mean and deviation; the header or the data are wrong")
     return (
         Statistics(
             background=None if background is None else float(background) * geometry.slope + geometry.intercept,
@@ -190,7 +197,7 @@ def measure(
             **statistics,
         ),
         _coarse_map(canonical),
-        _occupied(canonical),
+        occupied,
     )
 
 
@@ -287,6 +294,48 @@ def _summarise(
         "foreground": total,
         "percentiles": tuple(sorted(value * slope + intercept for value in curve)),
     }
+
+
+def _summarise_box(
+    native: Array,
+    finite: Flags | None,
+    values: Array,
+    counts: npt.NDArray[np.int64],
+    occupied: tuple[Flags, Flags, Flags] | None,
+    geometry: Geometry,
+) -> dict[str, float]:
+    """Return the mean and deviation of the box around all values but 0: outside of it, all finite ones are 0.
+
+    Parameters
+    ----------
+    native : (voxels,)
+        As they lie in the file.
+    finite : (voxels,) bool, optional
+        Which are; all without it.
+    values, counts : (n,)
+        The histogram of the finite ones.
+    occupied : three (length,) bool, optional
+        Slices with anything but the most frequent value, where that is background.
+    geometry : Geometry
+    """
+    slope, intercept = geometry.slope, geometry.intercept
+    numbers = values.astype(np.float64)
+    # As float32, as everything downstream has them; slope and intercept keep the order, so zeros are neighbours.
+    zeros = np.flatnonzero(np.abs(numbers * slope + intercept) < np.finfo(np.float32).tiny)
+    weights = counts.copy()
+    if zeros.size and zeros.size < values.size:
+        if occupied is None or zeros.tolist() != [int(np.argmax(counts))]:
+            other = (native < values[zeros[0]]) | (native > values[zeros[-1]])
+            occupied = _occupied(canonical_view(other if finite is None else other & finite, geometry))
+        box = tuple(slice(int(flags.argmax()), flags.size - int(flags[::-1].argmax())) for flags in occupied)
+        inside = math.prod(part.stop - part.start for part in box)
+        if finite is not None:
+            inside = int(np.count_nonzero(canonical_view(finite, geometry)[box]))
+        weights[zeros] = 0
+        weights[zeros[0]] = inside - int(weights.sum())
+    mean = float((numbers * weights).sum() / weights.sum())
+    deviation = math.sqrt(float(((numbers - mean) ** 2 * weights).sum() / weights.sum()))
+    return {"image_mean": mean * slope + intercept, "image_deviation": deviation * abs(slope)}
 
 
 def _percentiles(

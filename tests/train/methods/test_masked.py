@@ -51,6 +51,7 @@ def config(phantoms: Path, tmp_path: Path) -> RestorationConfig:
         pretext="mae",
         mask_block=(2, 2, 3),
         crop=(16, 16, 16),
+        normalize="zscore-image",
         batch_size=2,
         steps=4,
         filters=2,
@@ -165,9 +166,10 @@ def test_a_run_measures_reports_and_goes_on_where_it_was_stopped(
 
 
 def test_settings_of_the_mask(config: RestorationConfig) -> None:
-    line = "--data a --out r --pretext mae --mask-ratio 0.6 --mask-block 8 8 4 --crop 96 96 96"
+    line = "--data a --out r --pretext mae --mask-ratio 0.6 --mask-block 8 8 4 --crop 96 96 96 --normalize zscore-image"
     recipe = pretrain.read_settings(line.split()).samples()
-    assert recipe == dali_cr.Restoration((96, 96, 96), pretext="mae", mask_ratio=0.6, mask_block=(8, 8, 4))
+    wanted = dali_cr.Restoration((96, 96, 96), normalize="zscore-image", pretext="mae", mask_ratio=0.6)
+    assert recipe == replace(wanted, mask_block=(8, 8, 4))
     assert replace(config, mask_block=(8,)).samples().mask_block == 8
     with pytest.raises(ValueError, match="mask_block: expected 1 or 3 numbers, got 2"):
         replace(config, mask_block=(4, 4))
