@@ -44,6 +44,9 @@ from dali_cr.index.cases import Index
 
 LAYOUTS = ("contiguous", "channels-last")
 
+_WARM = 5
+"""Steps after which PCRLv2 has drawn each of its levels, so that all of them are compiled."""
+
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options."""
@@ -129,7 +132,7 @@ def time_steps(config: Any, options: argparse.Namespace) -> dict[str, Any]:
     ratios = [a / b for a, b in zip(timings["loader"], timings["kept"], strict=True)]
     return {
         "parameters": run.method.network.parameters,
-        "first_step_s": first,
+        "first_steps_s": first,
         "peak_memory_bytes": torch.cuda.max_memory_allocated() if cuda else None,
         "steps_per_s": timings,
         "ratios": ratios,
@@ -138,7 +141,7 @@ def time_steps(config: Any, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def find_failure(run: Any, batch: dict[str, Any]) -> str:
-    """Compute the losses and gradients of a batch, which compiles the network; return why that cannot be, or nothing.
+    """Compute losses and gradients a few times, which compiles the network; return why that cannot be, or nothing.
 
     The trainer would go on eagerly, and its rate would stand where that of a compiled step is wanted.
     """
@@ -147,7 +150,8 @@ def find_failure(run: Any, batch: dict[str, Any]) -> str:
     from train.run.computation import reason
 
     try:
-        run.losses(1, batch)["loss"].backward()
+        for step in range(1, 1 + (_WARM if run.computation.compiled else 1)):
+            run.losses(step, batch)["loss"].backward()
     except TorchDynamoException as error:
         return reason(error)
     return ""
@@ -161,7 +165,7 @@ def describe_row(row: dict[str, Any]) -> str:
     middle = {name: values["median"] for name, values in row["summary"].items()}
     rates = "steps/s {loader:.3f} with the loader, {kept:.3f} with one batch, ratio {ratio:.3f}".format(**middle)
     peak = f", peak {row['peak_memory_bytes'] / 2**30:.2f} GiB" if row["peak_memory_bytes"] else ""
-    return f"{name} {rates}; first step {row['first_step_s']:.1f} s{peak}"
+    return f"{name} {rates}; first steps {row['first_steps_s']:.1f} s{peak}"
 
 
 def config_of(workload: Workload, index: Index, options: argparse.Namespace, scratch: Path, **computation: str) -> Any:

@@ -21,7 +21,7 @@ from dali_cr.index.layout.listing import EVERY_VOLUME, Layout, Listing, list_fil
 from dali_cr.index.layout.walk import Roots
 from dali_cr.index.values.content import content_hash
 from dali_cr.index.values.statistics import Array, canonical_view, measure, measured_bytes
-from dali_cr.index.volumes import Case, Problem, Volume, is_unchanged
+from dali_cr.index.volumes import Case, Problem, Volume, find_change
 from dali_cr.index.workers import ask_each
 from dali_cr.system.memory import bytes_at_start, usable_memory
 from dali_cr.volume import reader
@@ -168,7 +168,7 @@ def _still_known(top: Path, files: Mapping[str, Found], known: Index | None) -> 
     return {
         path: sorted(volumes, key=lambda volume: volume.frame)
         for path, volumes in frames.items()
-        if is_unchanged(top / volumes[0].data, volumes[0]) and len(volumes) == volumes[0].geometry.frames
+        if not find_change(top / volumes[0].data, volumes[0]) and len(volumes) == volumes[0].geometry.frames
     }
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.index.values.statistics import Flags, Statistics
+from dali_cr.volume.access import describe_change
 from dali_cr.volume.geometry import Geometry
 from dali_cr.volume.packed.layout import is_store
 
@@ -142,20 +143,13 @@ def _times(shape: tuple[int, ...]) -> str:
     return " × ".join(map(str, shape))
 
 
-def is_unchanged(path: Path, volume: Volume) -> bool:
-    """Whether a file has the size and the time of change that it had when it was scanned."""
-    return not find_change(path, volume)
-
-
 def find_change(path: Path, volume: Volume) -> str:
     """Return how a volume's data file differs from what was scanned; empty if it does not."""
     try:
         status = os.stat(path)
     except OSError as error:
         return f"scanned, but now it cannot be found: {error.strerror or error}"
-    if status.st_size != volume.size:
-        return f"changed since the scan: {volume.size} bytes then, {status.st_size} now"
-    return "changed since the scan: its time of change differs" if status.st_mtime_ns != volume.mtime_ns else ""
+    return describe_change(status, volume.size, volume.mtime_ns)
 
 
 _PLAIN = ("path", "data", "frame", "sha256", "content_sha256", "size", "mtime_ns")

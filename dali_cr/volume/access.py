@@ -61,12 +61,19 @@ def opened(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def check_unchanged(path: Path, status: os.stat_result, size: int | None, mtime_ns: int | None) -> None:
-    """Refuse a file that is not the one that was scanned."""
+def describe_change(status: os.stat_result, size: int | None, mtime_ns: int | None) -> str:
+    """Return how a file differs from the size and time of change that were scanned; empty if it does not."""
     if size is not None and status.st_size != size:
-        raise VolumeError(path, f"changed since the scan: {size} bytes then, {status.st_size} now; scan again")
+        return f"changed since the scan: {size} bytes then, {status.st_size} now"
     if mtime_ns is not None and status.st_mtime_ns != mtime_ns:
-        raise VolumeError(path, "changed since the scan: its time of change differs; scan again")
+        return "changed since the scan: its time of change differs"
+    return ""
+
+
+def check_unchanged(path: Path, status: os.stat_result, size: int | None, mtime_ns: int | None) -> None:
+    """Raise VolumeError unless a file is the one that was scanned."""
+    if change := describe_change(status, size, mtime_ns):
+        raise VolumeError(path, f"{change}; scan again")
 
 
 def fill(path: Path, descriptor: int, target: memoryview, start: int = 0) -> None:
