@@ -232,7 +232,8 @@ def voxel_sizes(affine: npt.ArrayLike) -> tuple[float, float, float]:
     >>> voxel_sizes(np.diag([0.5, 1.0, 2.0, 1.0]))
     (2.0, 1.0, 0.5)
     """
-    norms = np.linalg.norm(np.asarray(affine, np.float64)[:3, :3], axis=0)[::-1]
+    with np.errstate(over="ignore"):  # of a damaged file
+        norms = np.linalg.norm(np.asarray(affine, np.float64)[:3, :3], axis=0)[::-1]
     d, h, w = (round(n, 6) if n >= 0.1 else float(f"{n:.6g}") for n in norms.tolist())
     return d, h, w
 

@@ -13,6 +13,7 @@ import io
 import json
 import struct
 import tempfile
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable
@@ -195,6 +196,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
+    warnings.simplefilter("error")
     with tempfile.TemporaryDirectory() as folder:
         outcomes = run(Path(folder), chosen.seed, chosen.first, chosen.count)
     for outcome, times in outcomes.most_common():

@@ -92,6 +92,8 @@ class Description:
         matrix = np.array(self.affine, np.float64)
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
             raise ValueError(f"affine: expected a (4, 4) matrix of finite numbers, got {self.affine}")
+        if not all(0 < length < math.inf for length in voxel_sizes(matrix)):
+            raise ValueError(f"affine: expected voxels with a size, got {self.affine}")
         if not (math.isfinite(self.slope) and math.isfinite(self.intercept) and self.slope):
             raise ValueError(f"scaling: expected finite numbers and no slope 0, got {self.slope, self.intercept}")
         if sorted(self.orientation.translate(_WORLD)) != ["x", "y", "z"]:
