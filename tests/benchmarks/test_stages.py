@@ -101,7 +101,7 @@ def test_the_commands_of_the_stages_exist(command: str, tmp_path: Path) -> None:
 
 def test_the_tests_for_a_gpu_are_found() -> None:
     found = gpu.gpu_tests()
-    assert {"tests/gpu/test_pairs.py", "tests/gpu/test_views.py", "tests/package/test_golden.py"} <= set(found)
+    assert {"tests/gpu/test_loader.py", "tests/gpu/test_kernels.py", "tests/package/test_golden.py"} <= set(found)
     assert "tests/benchmarks/test_stages.py" not in found
 
 
