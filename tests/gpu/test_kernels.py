@@ -12,7 +12,7 @@ from dali_cr.ops.record import Affine, make_gather_record, make_record
 from dali_cr.plan.swaps import draw_batch
 from tests.helpers.decoding import ORDERED, aligned_rows, check_bits
 from tests.helpers.volumes import random_numbers
-from tests.ops.test_draw import NUMBERS, SIZES
+from tests.ops.test_draw import APART, BLOCKS, NUMBERS, SIZES
 
 pytestmark = pytest.mark.gpu
 cupy: Any = pytest.importorskip("cupy", reason="the GPU's tests need CuPy", exc_type=ImportError)
@@ -39,6 +39,24 @@ def test_draw_kernel(shape: tuple[int, int, int], edges: draw.Edges) -> None:
         draw.draw_swaps_ref(seed, numbers, shape, edges, wanted)
         draw.draw_swaps_on_gpu(seed, cupy.asarray(numbers), shape, edges, got)
         np.testing.assert_array_equal(cupy.asnumpy(got), wanted)
+
+
+@pytest.mark.parametrize(("shape", "edges", "iterations"), APART, ids=str)
+def test_draw_disjoint_kernel(shape: tuple[int, int, int], edges: draw.Edges, iterations: int) -> None:
+    wanted = np.empty((len(NUMBERS), 2, iterations, 3, 3), np.int32)
+    got = cupy.full(wanted.shape, -1, np.int32)
+    draw.draw_disjoint_ref(2**63 + 5, NUMBERS, shape, edges, wanted)
+    draw.draw_disjoint_on_gpu(2**63 + 5, cupy.asarray(NUMBERS), shape, edges, got)
+    np.testing.assert_array_equal(cupy.asnumpy(got), wanted)
+
+
+@pytest.mark.parametrize(("shape", "block", "masked"), BLOCKS, ids=str)
+def test_draw_blocks_kernel(shape: tuple[int, int, int], block: tuple[int, int, int], masked: int) -> None:
+    wanted = np.empty((len(NUMBERS), masked, 3, 3), np.int32)
+    got = cupy.full(wanted.shape, -1, np.int32)
+    draw.draw_blocks_ref(2**63 + 5, NUMBERS, shape, block, wanted)
+    draw.draw_blocks_on_gpu(2**63 + 5, cupy.asarray(NUMBERS), shape, block, got)
+    np.testing.assert_array_equal(cupy.asnumpy(got), wanted)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])

@@ -97,12 +97,16 @@ def test_more_swaps_than_threads(cuda_on_cpu: HostCuda) -> None:
     np.testing.assert_array_equal(out, expected)
 
 
+BLOCKS: list[tuple[tuple[int, int, int], tuple[int, int, int], int]] = [
+    ((160, 160, 160), (16, 16, 16), 750),
+    ((1, 70, 33), (1, 16, 16), 9),
+    ((5, 33, 40), (1, 3, 1), 2100),
+]
+"""Crops, edges of blocks, and how many are masked."""
+
+
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize(
-    ("shape", "block", "masked"),
-    [((160, 160, 160), (16, 16, 16), 750), ((1, 70, 33), (1, 16, 16), 9), ((5, 33, 40), (1, 3, 1), 2100)],
-    ids=str,
-)
+@pytest.mark.parametrize(("shape", "block", "masked"), BLOCKS, ids=str)
 def test_blocks_of_the_kernel_equal_the_reference(
     cuda_on_cpu: HostCuda, shape: tuple[int, int, int], block: tuple[int, int, int], masked: int, order: int
 ) -> None:
