@@ -11,9 +11,8 @@ from tests.manual import fuzz
 COUNT = 1000
 
 
-@pytest.mark.parametrize("first", [0, COUNT])
-def test_damaged_files_are_read_rightly_or_refused(tmp_path: Path, first: int) -> None:
-    outcomes = fuzz.run(tmp_path, seed=0, first=first, count=COUNT)
+def test_damaged_files_are_read_rightly_or_refused(tmp_path: Path) -> None:
+    outcomes = fuzz.run(tmp_path, seed=0, first=0, count=COUNT)
     assert outcomes.total() == COUNT
     # Most damage is refused and much does not matter: were it otherwise, nothing would have been tried.
     assert outcomes["read"] > COUNT / 5
