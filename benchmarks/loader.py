@@ -9,7 +9,7 @@
 
 Every number comes from a process of its own, bound to as many cores as it has workers; the contenders take turns, and
 the table has medians with the 20th and 80th percentiles over the repeats. On a GPU, where a start takes longer than a
-run, ours share one process for each number of workers. Files are read once before each run, so that nobody waits for a
+run, ours share one process for each number of workers. Files are read once before each run, so that no row waits for a
 disk but those whose rows say so. One JSON a workload goes to benchmarks/results, written after each run; `python -m
 benchmarks.report` shows them.
 """

@@ -73,7 +73,7 @@ def measure(job: Job, alone: bool = True) -> dict[str, Any]:
 
 
 def _warm(job: Job) -> None:
-    """Read the files that a job reads, so that nobody waits for a disk but those who are to."""
+    """Read the files of a job, so that only the rows of a cold disk wait for one."""
     from benchmarks.contenders.roster import ROSTER
     from benchmarks.measure.page_cache import read_once
     from benchmarks.workloads.copies import copied_files

@@ -99,11 +99,7 @@ def draw_swaps_on_gpu(seed: int, numbers: Any, shape: Triple, edges: Edges, out:
     TypeError, ValueError
         If an array has another dtype, shape or layout, or the seed is out of range.
     """
-    rng.check_seed(seed)
-    launch.check_array(numbers, "numbers", np.uint64 if numbers.dtype == np.uint64 else np.int64, 1)
-    launch.check_array(out, "out", np.int32, 4)
-    if out.shape[0] != len(numbers) or out.shape[2:] != (3, 3):
-        raise ValueError(f"out: wanted ({len(numbers)}, T, 3, 3), got {out.shape}")
+    _check(seed, numbers, out, "T")
     samples, iterations = out.shape[:2]
     if out.size:
         sizes = (samples, iterations, *shape, *(edge for pair in edges for edge in pair))
@@ -166,11 +162,7 @@ def draw_disjoint_on_gpu(seed: int, numbers: Any, shape: Triple, edges: Edges, o
     TypeError, ValueError
         If an array has another dtype, shape or layout, or the seed is out of range.
     """
-    rng.check_seed(seed)
-    launch.check_array(numbers, "numbers", np.uint64 if numbers.dtype == np.uint64 else np.int64, 1)
-    launch.check_array(out, "out", np.int32, 5)
-    if out.shape[0] != len(numbers) or out.shape[3:] != (3, 3):
-        raise ValueError(f"out: expected ({len(numbers)}, G, T, 3, 3), got {out.shape}")
+    _check(seed, numbers, out, "G, T")
     if out.size:
         _, groups, iterations = out.shape[:3]
         sizes = (groups, iterations, *shape, *(edge for pair in edges for edge in pair))
@@ -232,14 +224,19 @@ def draw_blocks_on_gpu(seed: int, numbers: Any, shape: Triple, block: Triple, ou
     TypeError, ValueError
         If an array has another dtype, shape or layout, or the seed is out of range.
     """
-    rng.check_seed(seed)
-    launch.check_array(numbers, "numbers", np.uint64 if numbers.dtype == np.uint64 else np.int64, 1)
-    launch.check_array(out, "out", np.int32, 4)
-    if out.shape[0] != len(numbers) or out.shape[2:] != (3, 3):
-        raise ValueError(f"out: expected ({len(numbers)}, M, 3, 3), got {out.shape}")
+    _check(seed, numbers, out, "M")
     if out.size:
         scalars = (np.uint64(seed), np.int32(_MASK), *(np.int32(n) for n in (out.shape[1], *shape, *block)))
         launch.kernel("draw_blocks", *_SOURCES)((len(numbers),), _threads(out.shape[1]), (out, numbers, *scalars))
+
+
+def _check(seed: int, numbers: Any, out: Any, counts: str) -> None:
+    """Raise unless a kernel can draw what `out`, (B, counts, 3, 3) int32, asks for."""
+    rng.check_seed(seed)
+    launch.check_array(numbers, "numbers", np.uint64 if numbers.dtype == np.uint64 else np.int64, 1)
+    launch.check_array(out, "out", np.int32, 4 + counts.count(","))
+    if out.shape[0] != len(numbers) or out.shape[-2:] != (3, 3):
+        raise ValueError(f"out: expected ({len(numbers)}, {counts}, 3, 3), got {out.shape}")
 
 
 def _threads(boxes: int) -> tuple[int]:

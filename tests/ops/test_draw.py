@@ -137,7 +137,7 @@ def test_wrapper_refuses(cuda_on_cpu: HostCuda) -> None:
     with pytest.raises(TypeError, match="out: wanted"):
         op.draw_swaps_on_gpu(0, numbers, (4, 4, 4), edges, out.astype(np.int64))
     for shape in ((3, 5, 3, 3), (2, 5, 3, 2)):
-        with pytest.raises(ValueError, match="out: wanted"):
+        with pytest.raises(ValueError, match="out: expected"):
             op.draw_swaps_on_gpu(0, numbers, (4, 4, 4), edges, np.empty(shape, np.int32))
     for shape in ((3, 1, 5, 3, 3), (2, 1, 5, 3, 2)):
         with pytest.raises(ValueError, match="out: expected"):
