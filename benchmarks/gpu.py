@@ -157,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stages = stages_of(options.command, options.out)
     unknown = set(options.only or ()) - {stage.name for stage in stages}
     if unknown:
-        parser.error(f"wanted stages among {', '.join(s.name for s in stages)}; got {', '.join(sorted(unknown))}")
+        parser.error(f"expected stages among {', '.join(s.name for s in stages)}; got {', '.join(sorted(unknown))}")
     chosen = [stage for stage in stages if options.only is None or stage.name in options.only]
     if options.command == "check" and (other := other_versions()):
         print(f"other versions than in constraints.txt, so warnings are no errors: {other}")

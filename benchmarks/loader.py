@@ -59,9 +59,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     options.workers = sorted(set(options.workers or default_workers(cores())))
     if options.out and len(options.workload) > 1:
-        parser.error("--out names one file: wanted one --workload")
+        parser.error("--out names one file: expected one --workload")
     if min(options.workers) < 0 or options.repeats < 1:
-        parser.error(f"wanted workers >= 0 and repeats >= 1, got {options.workers} and {options.repeats}")
+        parser.error(f"expected workers >= 0 and repeats >= 1, got {options.workers} and {options.repeats}")
     return options
 
 

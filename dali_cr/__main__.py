@@ -85,16 +85,16 @@ def _find(chosen: argparse.Namespace, known: Index | None = None) -> Index:
 
 def _scan(chosen: argparse.Namespace) -> None:
     if chosen.window and not chosen.window[0] < chosen.window[1]:
-        raise ValueError(f"window: wanted LOW below HIGH, got {chosen.window[0]:g} {chosen.window[1]:g}")
+        raise ValueError(f"window: expected LOW below HIGH, got {chosen.window[0]:g} {chosen.window[1]:g}")
     if chosen.save:  # what cannot be written is said before hours of reading
         chosen.save.parent.mkdir(parents=True, exist_ok=True)
         if not os.access(chosen.save.parent, os.W_OK):
-            raise PermissionError(f"save: wanted a folder to write {chosen.save} to, may not write there")
+            raise PermissionError(f"save: expected a folder to write {chosen.save} to, may not write there")
     with own_file(chosen.save) if chosen.save else nullcontext():
         index = _find(chosen, _known(chosen))
         print(describe(index, tuple(chosen.window) if chosen.window else None))
         if not index.cases:
-            raise ValueError("scan: wanted at least one volume to use, every file was refused for the reasons above")
+            raise ValueError("scan: expected at least one volume to use, every file was refused for the reasons above")
         if chosen.save:
             index.save(chosen.save)
 
@@ -154,7 +154,7 @@ def _slices(chosen: argparse.Namespace) -> Slices | None:
     if chosen.slices_axis:
         return Slices(chosen.slices_axis, chosen.slices_every, skip_empty=not chosen.slices_empty)
     if chosen.slices_every != 1 or chosen.slices_empty:
-        raise ValueError("slices: wanted --slices-axis D, H or W beside the other options of slices, got none")
+        raise ValueError("slices: expected --slices-axis D, H or W beside the other options of slices, got none")
     return None
 
 
@@ -235,7 +235,7 @@ def _normalize(words: list[str]) -> Any:
         return "window", float(words[1]), float(words[2])
     if len(words) > 1:
         raise ValueError(
-            f"normalize: wanted zscore, zscore-image, percentile, none or window LOW HIGH, got {' '.join(words)}"
+            f"normalize: expected zscore, zscore-image, percentile, none or window LOW HIGH, got {' '.join(words)}"
         )
     return None if words[0] == "none" else words[0]
 

@@ -121,7 +121,7 @@ def decode_volume(raw: Node, records: Node, shape: Triple, dtype: str = "float32
         If it is another dtype.
     """
     if dtype not in ("float32", "float16"):
-        raise ValueError(f"dtype: wanted 'float32' or 'float16', got {dtype!r}")
+        raise ValueError(f"dtype: expected 'float32' or 'float16', got {dtype!r}")
     if on_gpu(raw):
         return on_batch(partial(_decode_gpu, shape=shape, dtype=dtype), raw, records.gpu())
     return on_batch(partial(_decode_cpu, shape=shape, dtype=dtype), raw, records)

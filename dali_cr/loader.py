@@ -246,14 +246,14 @@ class Loader:
         self._refuse_other_process()
         if state.get("format") not in range(1, _STATE_FORMAT + 1):
             raise ValueError(
-                f"state: wanted one of format 1 to {_STATE_FORMAT}, got {state.get('format')!r}; "
+                f"state: expected one of format 1 to {_STATE_FORMAT}, got {state.get('format')!r}; "
                 "load it with the version of dali-cr that wrote it"
             )
         own = self.state_dict()
         differing = [name for name in ("seed", "index", "recipe") if state.get(name) != own[name]]
         if differing:
             raise ValueError(
-                f"state: wanted one of the same seed, index and recipe, but {', '.join(differing)} differ; "
+                f"state: expected one of the same seed, index and recipe, but {', '.join(differing)} differ; "
                 "build the loader as it was, or start a new stream"
             )
         self._epochs.move(int(state["next"]), state.get("epoch_start"))
@@ -388,10 +388,10 @@ def _refuse_worker(torch: Any) -> None:
 def _check_dims(dims: int, samples: Samples) -> None:
     """Refuse to drop an axis that is longer than 1."""
     if dims not in (2, 3):
-        raise ValueError(f"dims: wanted 2 or 3, got {dims!r}")
+        raise ValueError(f"dims: expected 2 or 3, got {dims!r}")
     thick = [array.shape[-3:] for array in samples.outputs(1) if array.shape[-3] != 1]
     if dims == 2 and thick:
-        raise ValueError(f"dims: wanted a crop of (1, rows, columns) to drop the axis D, got {thick[0]}")
+        raise ValueError(f"dims: expected a crop of (1, rows, columns) to drop the axis D, got {thick[0]}")
 
 
 def _ranks(torch: Any) -> tuple[int, int]:

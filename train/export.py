@@ -68,11 +68,11 @@ def _write(config: Config) -> dict[str, Any]:
     """Write the file of `main`."""
     path = config.run / "model.safetensors"
     if not path.is_file():
-        raise ValueError(f"run: wanted the folder of a run, {path} is missing")
+        raise ValueError(f"run: expected the folder of a run, {path} is missing")
     tensors, about = read_weights(path)
     levels = Levels.of(about)
     if levels is None or about["network"] != "dynunet":
-        raise ValueError(f"run: wanted one that was made with --plans, the levels of {config.run} are its own")
+        raise ValueError(f"run: expected one that was made with --plans, the levels of {config.run} are its own")
     weights = to_nnunet(tensors, len(levels.widths))
     buffer = io.BytesIO()
     torch.save({"network_weights": weights, "about": json.dumps(about)}, buffer)

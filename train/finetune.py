@@ -180,7 +180,7 @@ def first_cases(pool: dali_cr.Index, count: int | None, seed: int) -> dali_cr.In
     if count is None:
         return pool
     if count > len(pool):
-        raise ValueError(f"cases: wanted at most the {len(pool)} labelled cases of the pool, got {count}")
+        raise ValueError(f"cases: expected at most the {len(pool)} labelled cases of the pool, got {count}")
     words = rng.draw_words(seed, np.arange(len(pool)), rng.Purpose.ORDER, 1)[:, 0]
     first = sorted(np.argsort(words, kind="stable")[:count].tolist())
     return replace(pool, cases=tuple(pool.cases[place] for place in first))
@@ -197,11 +197,11 @@ def size_network(config: Config, init: Init | None, view: View, channels: int, o
     seen: Triple = tuple(edge // k for edge, k in zip(view.crop, view.shrink, strict=True))  # type: ignore[assignment]
     if init and init.about["channels"] != channels:
         raise ValueError(
-            f"init: wanted {channels} channels, as the data have, {init.folder} has {init.about['channels']}; "
+            f"init: expected {channels} channels, as the data have, {init.folder} has {init.about['channels']}; "
             "pre-train on images of as many"
         )
     if init and config.topology not in (None, init.crop):
-        raise ValueError(f"topology: wanted that of {init.folder}, {init.crop}, or none; got {config.topology}")
+        raise ValueError(f"topology: expected that of {init.folder}, {init.crop}, or none; got {config.topology}")
     topology = config.topology or (init.crop if init else seen)
     filters = config.filters or (init.about["filters"] if init else None)
     levels = Levels.of(init.about) if init else None
@@ -212,7 +212,7 @@ def size_network(config: Config, init: Init | None, view: View, channels: int, o
     for axis, edge, step in zip("DHW", view.crop, steps, strict=True):
         if edge % step:
             raise ValueError(
-                f"crop: wanted a multiple of {step} along {axis}, as the network's levels and --shrink make it; got "
+                f"crop: expected a multiple of {step} along {axis}, as the network's levels and --shrink make it; got "
                 f"{edge}. {edge // step * step or step} or {edge // step * step + step} would do"
             )
     return network
@@ -304,10 +304,10 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
 def _refuse_other_network(config: Config, init: Init) -> None:
     known, dims = init.about["network"], init.about.get("dims", 3)
     if known not in (config.network, ENCODER_OF.get(config.network)):
-        raise ValueError(f"init: wanted a {config.network}, {init.folder} is a {known}; --network {known} takes it")
+        raise ValueError(f"init: expected a {config.network}, {init.folder} is a {known}; --network {known} takes it")
     if dims != config.dims:
         raise ValueError(
-            f"init: wanted a network of --dims {config.dims}, {init.folder} is of {dims}; --dims {dims} takes it"
+            f"init: expected a network of --dims {config.dims}, {init.folder} is of {dims}; --dims {dims} takes it"
         )
 
 
@@ -347,7 +347,7 @@ def _refuse_other(config: Config, was: dict[str, Any], now: dict[str, Any]) -> N
     differ = [name for name in now if was.get(name, now[name]) != now[name]]
     if differ:
         raise ValueError(
-            f"resume: wanted the data, labels and split of the run in {config.out}; other {' and '.join(differ)} came. "
+            f"resume: expected the data, labels, split of the run in {config.out}; other {' and '.join(differ)} came. "
             "Another --out starts a new run"
         )
 
@@ -462,7 +462,7 @@ def read_settings(arguments: Sequence[str]) -> Config:
     if about and out:
         was, typed = kind_of(about), arguments[0] if arguments[0] in TASKS else None
         if was not in TASKS or typed not in (None, was):
-            raise Refused(f"resume: wanted a {typed or 'fine-tuning'} run in {out}, a {was} run is there")
+            raise Refused(f"resume: expected a {typed or 'fine-tuning'} run in {out}, a {was} run is there")
         kind = TASKS[was]
         return parse(kind, f"{prog} {was}", arguments[1:] if typed else arguments, settings_of(kind, about, out))
     config: Config = tyro.extras.subcommand_cli_from_dict(

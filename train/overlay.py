@@ -118,7 +118,7 @@ def _draw(config: Config) -> dict[str, Any]:
     boxes = read_predicted_boxes(config.predictions)
     found = [(case, one) for case in index.cases if (one := find_drawing(config.predictions, case, boxes))]
     if not found:
-        raise ValueError(f"predictions: wanted masks or boxes of these cases, {config.predictions} has none")
+        raise ValueError(f"predictions: expected masks or boxes of these cases, {config.predictions} has none")
     places = place_all(((case.name, picture_name(case)) for case, _ in found[: config.most]), config.out)
     for case, drawing in found[: config.most]:
         draw_case(index.root, case, drawing, places[case.name])

@@ -88,10 +88,10 @@ def open_run(folder: Path, batch_size: int = 4) -> tuple[Task, nn.Module, dict[s
     """
     path = folder / "model.safetensors"
     if not path.is_file():
-        raise ValueError(f"run: wanted the folder of a fine-tuning run, {path} is missing")
+        raise ValueError(f"run: expected the folder of a fine-tuning run, {path} is missing")
     tensors, about = read_weights(path)
     if "task" not in about:
-        raise ValueError(f"run: wanted a run of train.finetune, {folder} is one of pre-training")
+        raise ValueError(f"run: expected a run of train.finetune, {folder} is one of pre-training")
     seen: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in about["view"].items()}
     view = View(**{**seen, "batch_size": batch_size})
     kind = dict(about["task"])
@@ -104,7 +104,7 @@ def open_run(folder: Path, batch_size: int = 4) -> tuple[Task, nn.Module, dict[s
     missing = [name for name in answer.missing_keys if not name.startswith("skip_layers.")]
     if missing or answer.unexpected_keys:
         name = (missing + answer.unexpected_keys)[0]
-        raise ValueError(f"run: wanted the weights of its own network in {path}, {name} is missing or too many")
+        raise ValueError(f"run: expected the weights of its own network in {path}, {name} is missing or too many")
     return task, module, about
 
 
@@ -166,10 +166,10 @@ def _check_data(index: dali_cr.Index, task: Task, about: dict[str, Any], trained
     """Refuse what the network cannot be shown."""
     if not index.cases:
         reasons = "".join(f"; {problem.path}: {problem.reason}" for problem in index.problems[:3])
-        raise ValueError(f"data: wanted at least one case, got none under {index.root}{reasons}")
+        raise ValueError(f"data: expected at least one case, got none under {index.root}{reasons}")
     twice = [name for name, count in Counter(case.name for case in index.cases).items() if count > 1]
     if twice:
-        raise ValueError(f"data: wanted cases with names of their own, got two called {twice[0]}")
+        raise ValueError(f"data: expected cases with names of their own, got two called {twice[0]}")
     check_channels(index, trained, about["channels"])
     if task.whole:
         refuse_larger(index, task.view)

@@ -168,7 +168,7 @@ def prepare(config: PretrainConfig, earlier: dict[str, Any] | None = None) -> Ru
     index = find_index(config, earlier, split, config.part)
     if len(index) < 2:
         refused = "".join(f"; refused {problem.path}: {problem.reason}" for problem in index.problems[:3])
-        raise ValueError(f"data: wanted at least two cases, one of them to hold out, got {len(index)}{refused}")
+        raise ValueError(f"data: expected at least two cases, one of them to hold out, got {len(index)}{refused}")
     training, held_out = _hold_out(config, index, split, earlier)
     config = config.with_steps(len(training))
     torch.manual_seed(config.seed)
@@ -358,10 +358,10 @@ def read_settings(arguments: Sequence[str]) -> PretrainConfig:
     known = None
     if about and out:
         if kind_of(about) != "pretrain":
-            raise ValueError(f"resume: wanted a pretrain run in {out}, a {kind_of(about)} run is there")
+            raise ValueError(f"resume: expected a pretrain run in {out}, a {kind_of(about)} run is there")
         was: RecipeName = about["config"]["recipe"]
         if typed.recipe not in (None, was):
-            raise ValueError(f"resume: wanted the settings of the run in {out}: recipe was {was}, {recipe} came")
+            raise ValueError(f"resume: expected the settings of the run in {out}: recipe was {was}, {recipe} came")
         recipe, known = was, settings_of(SETTINGS[was], about, out)
     prog = program("pretrain") + (f" --recipe {recipe}" if recipe != "restoration" else "")
     config = parse(SETTINGS[recipe], prog, others, known)

@@ -94,17 +94,17 @@ def _read_finished(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return config.json and report.json of a finished run."""
     missing = [name for name in ("config.json", "metrics.jsonl", "report.json") if not (folder / name).is_file()]
     if missing:
-        raise ValueError(f"run: wanted the folder of a finished run, {folder} lacks {', '.join(missing)}")
+        raise ValueError(f"run: expected the folder of a finished run, {folder} lacks {', '.join(missing)}")
     about: dict[str, Any] = json.loads((folder / "config.json").read_text())
     report: dict[str, Any] = json.loads((folder / "report.json").read_text())
     if kind_of(about) != "pretrain" and not (folder / "scores.csv").is_file():
-        raise ValueError(f"run: wanted the folder of a finished run, {folder} lacks scores.csv")
+        raise ValueError(f"run: expected the folder of a finished run, {folder} lacks scores.csv")
     # A finished run that was taken up again for more steps has the report of the fewer.
     wanted = about["config"].get("steps") or 0
     if report["steps"] < wanted:
         raise ValueError(
-            f"run: wanted a finished run, {folder} has a report of {report['steps']} of {wanted} steps; --resume goes "
-            "on with it"
+            f"run: expected a finished run, {folder} has a report of {report['steps']} of {wanted} steps; "
+            "continue it with --resume"
         )
     return about, report
 

@@ -86,7 +86,7 @@ def main(config: Config) -> tuple[Split, dali_cr.Index]:
     """
     with own_file(config.out):
         if config.out.exists():
-            raise ValueError(f"out: wanted a new file, {config.out} is there: runs may have been made by it")
+            raise ValueError(f"out: expected a new file, {config.out} is there: runs may have been made by it")
         split, index = _make(config)
         write_json(config.out, split.content())
     return split, index

@@ -73,7 +73,7 @@ def inflate(path: Path, stop: int) -> int:
     while done < stop:
         got = reader.readinto(target[done:])
         if not got:
-            raise EOFError(f"{path}: ends early: {stop} bytes wanted, {done} inflated")
+            raise EOFError(f"{path}: ends early: {stop} bytes expected, {done} inflated")
         done += got
     return done
 

@@ -51,7 +51,7 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
     def __init__(self, index: Index, workload: Workload, seed: int) -> None:
         recipe = workload.recipe
         if not isinstance(recipe, Views):
-            raise ValueError(f"workload: wanted views, got {workload.name}")
+            raise ValueError(f"workload: expected views, got {workload.name}")
         self._planner = ViewPlanner(index, recipe, seed)
         # (x, y, z), as TorchIO has it.
         self._volumes = [_load(index, case, workload).permute(2, 1, 0).contiguous() for case in range(len(index))]

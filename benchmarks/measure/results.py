@@ -64,7 +64,7 @@ def read_result(path: Path) -> dict[str, Any]:
     try:
         result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if result["format"] != FORMAT:
-            raise ValueError(f"format {result['format']}, {FORMAT} wanted")
+            raise ValueError(f"format {result['format']}, {FORMAT} expected")
         _ = result["kind"], result["environment"]["date"], result["environment"]["commit"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: no benchmark result of this version ({error!r}); move it elsewhere") from error

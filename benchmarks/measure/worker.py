@@ -100,13 +100,13 @@ def _check_batch(job: Job, pairs: int, arrays: Arrays) -> None:
         # Some have (x, y, z).
         shape, wanted = (*array.shape[:-3], *sorted(array.shape[-3:])), (*asked[:-3], *sorted(asked[-3:]))
         if shape != wanted or str(array.dtype).removeprefix("torch.") != "float32":
-            raise RuntimeError(f"{job.contender}: wanted float32 {wanted}, got {array.dtype} {tuple(array.shape)}")
+            raise RuntimeError(f"{job.contender}: expected float32 {wanted}, got {array.dtype} {tuple(array.shape)}")
     if arrays:
         input, target = (np.asarray(a.cpu() if hasattr(a, "cpu") else a) for a in arrays[:2])
         if not np.isfinite(target).all() or np.array_equal(input, target):
-            raise RuntimeError(f"{job.contender}: wanted finite targets and inputs that differ from them")
+            raise RuntimeError(f"{job.contender}: expected finite targets and inputs that differ from them")
     if pairs != job.workload.batch_size:
-        raise RuntimeError(f"{job.contender}: wanted batches of {job.workload.batch_size}, got {pairs}")
+        raise RuntimeError(f"{job.contender}: expected batches of {job.workload.batch_size}, got {pairs}")
 
 
 def _gpu_busy(feed: Feed, batches: Any, count: int = 20) -> dict[str, Any]:

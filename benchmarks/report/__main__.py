@@ -256,7 +256,7 @@ def rewrite(readme: Path, text: str) -> bool:
     before, begin, rest = content.partition(_BEGIN)
     _, end, after = rest.partition(_END)
     if not begin or not end:
-        raise ValueError(f"{readme}: wanted {_BEGIN} and, after it, {_END}; got only one of them")
+        raise ValueError(f"{readme}: expected {_BEGIN} and, after it, {_END}; got only one of them")
     readme.write_text(f"{before}{begin}\n\n{text}\n{end}{after}", encoding="utf-8")
     return True
 
@@ -269,7 +269,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     found = newest(results.read_results(options.results))
     if not found:
-        print(f"wanted results in {options.results}, got none: run python -m benchmarks.loader first", file=sys.stderr)
+        print(
+            f"expected results in {options.results}, got none: run python -m benchmarks.loader first", file=sys.stderr
+        )
         return 1
     text = markdown(found)
     print(text)

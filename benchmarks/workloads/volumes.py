@@ -51,7 +51,7 @@ def find_volumes(
     """
     count = workload.volumes if count is None else count
     if count < 1:
-        raise ValueError(f"volumes: wanted at least 1, got {count}")
+        raise ValueError(f"volumes: expected at least 1, got {count}")
     pattern: str | list[str]
     if data:
         root, pattern = data, _PATTERNS[workload.files]
@@ -64,7 +64,7 @@ def find_volumes(
     if not fitting:
         shapes = sorted({case.shape for case in index.cases})
         raise ValueError(
-            f"data: wanted volumes of at least {workload.crop} (D, H, W) for workload {workload.name}, "
+            f"data: expected volumes of at least {workload.crop} (D, H, W) for workload {workload.name}, "
             f"got {len(index)} of shapes {shapes[:5]} in {root}"
         )
     return replace(index, cases=tuple(fitting[:count]))

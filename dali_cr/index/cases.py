@@ -89,7 +89,7 @@ class Index:
             counts.setdefault(len(case.volumes), case.name)
         if len(counts) != 1:
             found = ", ".join(f"{n} in {name}" for n, name in sorted(counts.items())) or "no case at all"
-            raise ValueError(f"index: wanted cases with the same number of channels, got {found}")
+            raise ValueError(f"index: expected cases with the same number of channels, got {found}")
         return next(iter(counts))
 
     @property
@@ -125,11 +125,11 @@ class Index:
         if callable(which):
             return self._of(tuple(case for case in self.cases if which(case)))
         if isinstance(which, str):
-            raise ValueError(f"subset: wanted names of cases, got the string {which!r}; take [{which!r}]")
+            raise ValueError(f"subset: expected names of cases, got the string {which!r}; take [{which!r}]")
         names = set(which)
         if unknown := sorted(names - {case.name for case in self.cases}):
             more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
-            raise ValueError(f"subset: wanted names of cases, got {', '.join(map(repr, unknown[:3]))}{more}")
+            raise ValueError(f"subset: expected names of cases, got {', '.join(map(repr, unknown[:3]))}{more}")
         return self._of(tuple(case for case in self.cases if case.name in names))
 
     def split(
@@ -156,12 +156,12 @@ class Index:
             If the fractions are no such numbers, there are fewer groups of cases than parts, or a name is no case's.
         """
         if not fractions or min(fractions) <= 0 or not math.isclose(sum(fractions), 1, abs_tol=1e-6):
-            raise ValueError(f"fractions: wanted positive numbers with a sum of 1, got {tuple(fractions)}")
+            raise ValueError(f"fractions: expected positive numbers with a sum of 1, got {tuple(fractions)}")
         groups = self._groups(together)
         total = len(groups)
         if total < len(fractions):
             raise ValueError(
-                f"split: wanted at least {len(fractions)} cases for as many parts, got {total}"
+                f"split: expected at least {len(fractions)} cases for as many parts, got {total}"
                 f"{f', as some of the {len(self)} stay together' * (total < len(self))}"
             )
         sizes = np.array([max(1, math.floor(f * total)) for f in fractions])
@@ -185,7 +185,7 @@ class Index:
         for number, names in enumerate(together):
             for name in names:
                 if name not in links:
-                    raise ValueError(f"together: wanted names of cases, got {name!r}")
+                    raise ValueError(f"together: expected names of cases, got {name!r}")
                 links[name].add(number)
         return connected(links[case.name] | _contents(case) for case in self.cases)
 
@@ -241,7 +241,7 @@ class Index:
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             if content["format"] not in _READ:
-                raise ValueError(f"format {content['format']}, {' or '.join(map(str, _READ))} wanted")
+                raise ValueError(f"format {content['format']}, {' or '.join(map(str, _READ))} expected")
             return cls(
                 root=Path(root if root is not None else content["root"]),
                 cases=tuple(Case(c["name"], tuple(map(volume_from_json, c["volumes"]))) for c in content["cases"]),
@@ -270,4 +270,4 @@ def refuse_empty(index: Index) -> None:
     """
     if not index.cases:
         reasons = "".join(f"\n  {p.path}: {p.reason}" for p in index.problems[:5])
-        raise ValueError(f"index: wanted at least one case, got none under {index.root}{reasons}")
+        raise ValueError(f"index: expected at least one case, got none under {index.root}{reasons}")

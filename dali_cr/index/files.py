@@ -58,7 +58,9 @@ class Pattern:
     def __init__(self, text: str, channels: Sequence[str] = ()) -> None:
         known = set(re.findall(r"\{(\w*)\}", text))
         if known - {"case", "channel"} or "channel" in known and "case" not in known:
-            raise ValueError(f"pattern: wanted {{case}}, or {{case}} and {{channel}}, as the only names, got {text!r}")
+            raise ValueError(
+                f"pattern: expected {{case}}, or {{case}} and {{channel}}, as the only names, got {text!r}"
+            )
         self.has_channel = "channel" in known
         self._text = text
         self._channel = "|".join(map(re.escape, sorted(channels, key=len, reverse=True))) or "[^/]+?"

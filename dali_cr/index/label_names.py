@@ -38,14 +38,14 @@ def read_members(named: JsonObject) -> Members:
         If a value is no whole number of at least 0, a name is empty, or a region has the background in it.
     """
     if not isinstance(named, JsonObject):
-        raise ValueError(f"labels: wanted an object, got {named}")
+        raise ValueError(f"labels: expected an object, got {named}")
     by_number = all(_is_number(key) and isinstance(value, str) for key, value in named)
     pairs = [(value, key) if by_number else (key, value) for key, value in named]
     members: Members = []
     for name, values in pairs:
         numbers = [as_number(value) for value in (values if isinstance(values, list) else [values])]
         if not clean_name(name) or not numbers:
-            raise ValueError(f"wanted a name and a number for each label, got {name!r}: {values}")
+            raise ValueError(f"expected a name and a number for each label, got {name!r}: {values}")
         members.append((clean_name(name), tuple(sorted(set(numbers)))))
     for name, region in members:
         if len(region) > 1 and 0 in region:
@@ -71,7 +71,7 @@ def as_number(value: Any) -> int:
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    raise ValueError(f"wanted a label as a whole number of at least 0, got {value!r}")
+    raise ValueError(f"expected a label as a whole number of at least 0, got {value!r}")
 
 
 def merged(members: Members) -> dict[str, tuple[int, ...]]:
@@ -119,5 +119,5 @@ def refuse_lookalikes(names: Iterable[str]) -> None:
     seen: dict[str, str] = {}
     for name in names:
         if (other := seen.get(name.casefold())) is not None:
-            raise ValueError(f"wanted names that cannot be confused, got {other!r} and {name!r}; rename one")
+            raise ValueError(f"expected names that cannot be confused, got {other!r} and {name!r}; rename one")
         seen[name.casefold()] = name

@@ -59,7 +59,7 @@ def scan(
     ----------
     root : path or sequence of paths
         With several, paths are relative to the folder they share. Or one CSV file with a column `path`, and where
-        wanted `case`, or `case` and `channel`. With `files`, where they lie, if not in the present folder.
+        expected `case`, or `case` and `channel`. With `files`, where they lie, if not in the present folder.
     pattern : str or sequence of str
         Globs, relative to each root: `*` and `?` stay within a folder name, `**/` is any number of folders. PNG and
         JPEG images are found by theirs, such as ``"**/*.png"``.
@@ -113,11 +113,11 @@ def scan(
     (1, (25, 41, 33), 'LAS')
     """
     if fourth_axis not in ("channels", "cases"):
-        raise ValueError(f"fourth_axis: wanted 'channels' or 'cases', got {fourth_axis!r}")
+        raise ValueError(f"fourth_axis: expected 'channels' or 'cases', got {fourth_axis!r}")
     if files is not None:
         listing = list_given(root, files, pattern, layout, channels, include, exclude)
     elif root is None:
-        raise ValueError("scan: wanted a root, or files, got neither")
+        raise ValueError("scan: expected a root, or files, got neither")
     else:
         listing = list_files(root, pattern, layout, channels, include, exclude)
     top, found = listing.top, listing.files

@@ -71,7 +71,7 @@ def blur_ref(volumes: Floats, sigmas: Floats, out: Floats | None = None) -> Floa
     array([0.    , 0.0038, 0.9923, 0.0038, 0.    ], dtype=float32)
     """
     if not np.isfinite(sigmas).all():
-        raise ValueError(f"sigmas: wanted finite numbers, got {np.asarray(sigmas).tolist()}")
+        raise ValueError(f"sigmas: expected finite numbers, got {np.asarray(sigmas).tolist()}")
     out = np.empty_like(volumes) if out is None else out
     if out is not volumes:
         out[...] = volumes
@@ -205,9 +205,9 @@ def blur(volumes: Any, sigmas: Any, max_radius: int) -> Any:
     launch.check_array(volumes, "volumes", np.float32, 5)
     launch.check_array(sigmas, "sigmas", np.float32, 2)
     if sigmas.shape != (len(volumes), 3):
-        raise ValueError(f"sigmas: wanted ({len(volumes)}, 3), got {sigmas.shape}")
+        raise ValueError(f"sigmas: expected ({len(volumes)}, 3), got {sigmas.shape}")
     if not 0 <= max_radius <= MOST_RADIUS:
-        raise ValueError(f"max_radius: wanted 0 to {MOST_RADIUS}, a sigma of {MOST_RADIUS // 4}, got {max_radius}")
+        raise ValueError(f"max_radius: expected 0 to {MOST_RADIUS}, a sigma of {MOST_RADIUS // 4}, got {max_radius}")
     xp = launch.array_module()
     source, target, spare = volumes, xp.empty_like(volumes), xp.empty_like(volumes)
     if volumes.size == 0:

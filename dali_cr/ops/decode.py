@@ -74,13 +74,13 @@ def decode_channel(
     twin = out if copy is None else copy
     if out.dtype not in (np.float32, np.float16) or twin.dtype != out.dtype or twin.shape != out.shape:
         raise ValueError(
-            "out, copy: wanted one shape and dtype, float32 or float16, "
+            "out, copy: expected one shape and dtype, float32 or float16, "
             f"got {out.dtype} {out.shape} and {twin.dtype} {twin.shape}"
         )
     if not (out.flags.c_contiguous and twin.flags.c_contiguous):
-        raise ValueError(f"out, copy: wanted contiguous arrays, got strides {out.strides} and {twin.strides}")
+        raise ValueError(f"out, copy: expected contiguous arrays, got strides {out.strides} and {twin.strides}")
     if not all(0 <= start <= edge - n for start, n, edge in zip(first, raw.shape, out.shape, strict=True)):
-        raise ValueError(f"raw: wanted {raw.shape} from {tuple(first)} on to fit into {out.shape}")
+        raise ValueError(f"raw: expected {raw.shape} from {tuple(first)} on to fit into {out.shape}")
     stored = stored_dtype(out.dtype)
     corner = (int(first[0]), int(first[1]), int(first[2]))
     outs = out.reshape(-1).view(stored), twin.reshape(-1).view(stored)
@@ -343,5 +343,5 @@ def _check_packed(raw: Any, records: Any) -> None:
     launch.check_array(records, "records", np.int64, 3)
     if len(raw) != len(records) or records.shape[2] != RECORD_WORDS or raw.shape[1] % 16:
         raise ValueError(
-            f"wanted raw (B, multiple of 16) and records (B, C, {RECORD_WORDS}), got {raw.shape} and {records.shape}"
+            f"expected raw (B, multiple of 16) and records (B, C, {RECORD_WORDS}), got {raw.shape} and {records.shape}"
         )

@@ -48,7 +48,7 @@ def erase_in_place_ref(array: npt.NDArray[Any], swaps: Swaps, fills: npt.NDArray
     """
     if not array.flags.c_contiguous or fills.dtype != array.dtype:
         raise TypeError(
-            f"wanted a contiguous array and fills of its dtype, got {array.dtype} with strides {array.strides} "
+            f"expected a contiguous array and fills of its dtype, got {array.dtype} with strides {array.strides} "
             f"and {fills.dtype}"
         )
     bits = f"u{array.itemsize}"
@@ -90,15 +90,15 @@ def erase_in_place(array: Any, swaps: Any, fills: Any) -> None:
     """
     if not array.flags.c_contiguous or array.itemsize not in ELEMENTS or array.ndim != 5:
         raise TypeError(
-            f"array: wanted contiguous (B, C, D, H, W) of 1, 2, 4 or 8 bytes, got {array.dtype} {array.shape}"
+            f"array: expected contiguous (B, C, D, H, W) of 1, 2, 4 or 8 bytes, got {array.dtype} {array.shape}"
         )
     if swaps.dtype != np.int32 or not swaps.flags.c_contiguous or swaps.ndim != 4 or swaps.shape[2:] != (3, 3):
-        raise TypeError(f"swaps: wanted contiguous int32 (B, T, 3, 3), got {swaps.dtype} {swaps.shape}")
+        raise TypeError(f"swaps: expected contiguous int32 (B, T, 3, 3), got {swaps.dtype} {swaps.shape}")
     if fills.dtype != array.dtype or not fills.flags.c_contiguous:
-        raise TypeError(f"fills: wanted contiguous {array.dtype}, got {fills.dtype}")
+        raise TypeError(f"fills: expected contiguous {array.dtype}, got {fills.dtype}")
     if len(swaps) != len(array) or fills.shape != array.shape[:2] or swaps.shape[1] > _MOST_BOXES:
         raise ValueError(
-            f"wanted swaps ({len(array)}, at most {_MOST_BOXES}, 3, 3) and fills {array.shape[:2]}, "
+            f"expected swaps ({len(array)}, at most {_MOST_BOXES}, 3, 3) and fills {array.shape[:2]}, "
             f"got {swaps.shape} and {fills.shape}"
         )
     if array.size == 0 or swaps.shape[1] == 0:

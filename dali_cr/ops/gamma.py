@@ -90,7 +90,7 @@ def gamma(volumes: Any, exponents: Any) -> Any:
     launch.check_array(volumes, "volumes", np.float32, 5)
     launch.check_array(exponents, "exponents", np.float32, 1)
     if len(exponents) != len(volumes):
-        raise ValueError(f"exponents: wanted one for each of {len(volumes)} volumes, got {len(exponents)}")
+        raise ValueError(f"exponents: expected one for each of {len(volumes)} volumes, got {len(exponents)}")
     if volumes.size:
         voxels = math.prod(volumes.shape[1:])
         grid = (min(-(-voxels // _THREADS), 65535), len(volumes))

@@ -84,7 +84,7 @@ def gather_views(raw: Any, records: Any, shape: Triple, *, arena: Any = None) ->
     launch.check_array(records, "records", np.int64, 4)
     if len(raw) != len(records) or records.shape[3] != VIEW_WORDS or raw.shape[1] % 16:
         raise ValueError(
-            f"gather_views: wanted raw (B, multiple of 16) and records (B, V, C, {VIEW_WORDS}), "
+            f"gather_views: expected raw (B, multiple of 16) and records (B, V, C, {VIEW_WORDS}), "
             f"got {raw.shape} and {records.shape}"
         )
     out = launch.array_module().empty((*records.shape[:3], *shape), np.float32)
@@ -180,9 +180,9 @@ def gather_box(
     array([[[3., 6., 4., 0.]]], dtype=float32)
     """
     if out.dtype != np.float32 or not out.flags.c_contiguous or out.ndim != 3:
-        raise ValueError(f"out: wanted contiguous float32 (D, H, W), got {out.dtype} {out.shape}")
+        raise ValueError(f"out: expected contiguous float32 (D, H, W), got {out.dtype} {out.shape}")
     if nearest and held:
-        raise ValueError("nearest, held: wanted one of them, got both")
+        raise ValueError("nearest, held: expected one of them, got both")
     line, corner = np.ascontiguousarray(box, np.float32).reshape(-1), np.array(lo, np.float64)
     m, start = np.ascontiguousarray(matrix, np.float64), np.ascontiguousarray(offset, np.float64)
     mode = bool(nearest), bool(held)

@@ -71,7 +71,7 @@ def check_array(array: Any, name: str, dtype: type, ndim: int) -> None:
     """
     if array.dtype != dtype or array.ndim != ndim or not array.flags.c_contiguous:
         raise TypeError(
-            f"{name}: wanted a contiguous array of {np.dtype(dtype)} with {ndim} axes, got {array.dtype} {array.shape}"
+            f"{name}: expected a contiguous {np.dtype(dtype)} array with {ndim} axes, got {array.dtype} {array.shape}"
         )
 
 
@@ -173,7 +173,7 @@ def as_batch(samples: Sequence[Any]) -> Any:
     first, xp = samples[0], array_module()
     shapes = {sample.shape for sample in samples}
     if len(shapes) != 1:
-        raise ValueError(f"wanted samples of one shape in a batch, got {sorted(shapes)}")
+        raise ValueError(f"expected samples of one shape in a batch, got {sorted(shapes)}")
     if hasattr(first, "__cuda_array_interface__") and first.nbytes:
         start = first.data.ptr
         if all(s.data.ptr == start + i * first.nbytes and s.flags.c_contiguous for i, s in enumerate(samples)):

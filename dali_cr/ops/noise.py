@@ -168,7 +168,7 @@ def add_noise(volumes: Any, deviations: Any, seed: int, counters: Any) -> Any:
     launch.check_array(counters, "counters", np.uint64 if counters.dtype == np.uint64 else np.int64, 2)
     if len(deviations) != len(volumes) or counters.shape != (len(volumes), 2):
         raise ValueError(
-            f"wanted deviations ({len(volumes)},) and counters ({len(volumes)}, 2), "
+            f"expected deviations ({len(volumes)},) and counters ({len(volumes)}, 2), "
             f"got {deviations.shape} and {counters.shape}"
         )
     if volumes.size:

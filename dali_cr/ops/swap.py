@@ -93,9 +93,9 @@ def _apply(array: Any, swaps: Any, *, inverse: bool) -> Any:
     if kind == "torch":
         return _apply_torch(array, numbers, inverse)
     if kind not in ("numpy", "cupy"):
-        raise TypeError(f"array: wanted a NumPy, CuPy or torch array, got {type(array).__name__}")
+        raise TypeError(f"array: expected a NumPy, CuPy or torch array, got {type(array).__name__}")
     if array.dtype.kind not in "biuf" or array.dtype.itemsize not in ELEMENTS:
-        raise TypeError(f"array: wanted a real dtype of 1, 2, 4 or 8 bytes, got {array.dtype}")
+        raise TypeError(f"array: expected a real dtype of 1, 2, 4 or 8 bytes, got {array.dtype}")
     checked = check_swaps(numbers, array.shape)[..., ::-1, :, :] if inverse else check_swaps(numbers, array.shape)
     if kind == "numpy":
         out = np.array(array, order="C")
@@ -113,14 +113,14 @@ def _apply_torch(array: Any, swaps: npt.NDArray[Any], inverse: bool) -> Any:
 
     width = array.element_size()
     if array.is_complex() or array.is_quantized or width not in ELEMENTS:
-        raise TypeError(f"array: wanted a real dtype of 1, 2, 4 or 8 bytes, got {array.dtype}")
+        raise TypeError(f"array: expected a real dtype of 1, 2, 4 or 8 bytes, got {array.dtype}")
     if array.requires_grad:
         raise ValueError("array: swapping takes no part in autograd; pass array.detach()")
     bits = array.contiguous().view({1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[width])
     if array.device.type == "cpu":
         return torch.from_numpy(_apply(bits.numpy(), swaps, inverse=inverse)).view(array.dtype)
     if array.device.type != "cuda":
-        raise TypeError(f"array: wanted a tensor on the CPU or a CUDA device, got {array.device}")
+        raise TypeError(f"array: expected a tensor on the CPU or a CUDA device, got {array.device}")
     cupy = launch.array_module()
     stream = torch.cuda.current_stream(array.device).cuda_stream
     with cupy.cuda.Device(array.device.index), cupy.cuda.ExternalStream(stream):
@@ -137,14 +137,14 @@ def check_swaps(swaps: npt.NDArray[Any], shape: tuple[int, ...]) -> Swaps:
         Naming the first swap that is wrong.
     """
     if len(shape) < 3:
-        raise ValueError(f"array: wanted (..., D, H, W), got {len(shape)} axes")
+        raise ValueError(f"array: expected (..., D, H, W), got {len(shape)} axes")
     batched = swaps.ndim == 4
     if swaps.ndim not in (3, 4) or swaps.shape[-2:] != (3, 3) or (batched and swaps.shape[0] != shape[0]):
-        raise ValueError(f"swaps: wanted (T, 3, 3), or (B, T, 3, 3) with B = {shape[0]}, got {swaps.shape}")
+        raise ValueError(f"swaps: expected (T, 3, 3), or (B, T, 3, 3) with B = {shape[0]}, got {swaps.shape}")
     if batched and len(shape) < 4:
         raise ValueError(f"swaps: {swaps.shape} have a batch axis, the array {shape} has none")
     if swaps.dtype.kind not in "iu" and swaps.size:
-        raise TypeError(f"swaps: wanted integers, got {swaps.dtype}")
+        raise TypeError(f"swaps: expected integers, got {swaps.dtype}")
     numbers = swaps.astype(np.int64)
     a, b, size = np.moveaxis(numbers, -2, 0)
     leaves = ((np.minimum(a, b) < 0) | (size < 1) | (np.maximum(a, b) + size > np.array(shape[-3:]))).any(-1)
@@ -171,7 +171,7 @@ def swap_in_place_ref(array: npt.NDArray[Any], swaps: Swaps) -> None:
         If the array is not contiguous.
     """
     if not array.flags.c_contiguous:
-        raise TypeError(f"array: wanted a contiguous one, got strides {array.strides} for {array.shape}")
+        raise TypeError(f"array: expected a contiguous one, got strides {array.strides} for {array.shape}")
     sets = np.ascontiguousarray(swaps if swaps.ndim == 4 else swaps[None])
     if array.size and sets.size:
         swap_line(array.reshape(-1).view(f"u{array.itemsize}"), array.shape[-3:], sets)
@@ -217,14 +217,14 @@ def swap_in_place(array: Any, swaps: Any) -> None:
     """
     if not array.flags.c_contiguous or array.itemsize not in ELEMENTS or array.ndim < 3:
         raise TypeError(
-            f"array: wanted contiguous (..., D, H, W) of 1, 2, 4 or 8 bytes, got {array.dtype} {array.shape}"
+            f"array: expected contiguous (..., D, H, W) of 1, 2, 4 or 8 bytes, got {array.dtype} {array.shape}"
         )
     if swaps.dtype != np.int32 or not swaps.flags.c_contiguous or swaps.shape[-2:] != (3, 3):
-        raise TypeError(f"swaps: wanted contiguous int32 (..., T, 3, 3), got {swaps.dtype} {swaps.shape}")
+        raise TypeError(f"swaps: expected contiguous int32 (..., T, 3, 3), got {swaps.dtype} {swaps.shape}")
     count = math.prod(array.shape[:-3])
     per_set = count // swaps.shape[0] if swaps.ndim == 4 and swaps.shape[0] else max(count, 1)
     if swaps.ndim == 4 and swaps.shape[0] != array.shape[0]:
-        raise ValueError(f"swaps: wanted one set for each of {array.shape[0]} samples, got {swaps.shape[0]}")
+        raise ValueError(f"swaps: expected one set for each of {array.shape[0]} samples, got {swaps.shape[0]}")
     iterations = swaps.shape[-3]
     if array.size == 0 or iterations == 0:
         return

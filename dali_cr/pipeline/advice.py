@@ -153,7 +153,7 @@ def without_constant(index: Index, normalize: Normalize, *, stacklevel: int = 2)
     if not reasons:
         return index
     if len(reasons) == len(index):
-        raise ValueError(f"normalize: wanted a case that {normalize!r} can scale; {next(iter(reasons.values()))}")
+        raise ValueError(f"normalize: expected a case that {normalize!r} can scale; {next(iter(reasons.values()))}")
     names = ", ".join(list(reasons)[:_SHOWN]) + (f" and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else "")
     warnings.warn(
         f"{len(reasons)} of {len(index)} cases excluded, as their foreground is constant and {normalize!r} cannot "

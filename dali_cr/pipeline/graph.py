@@ -272,7 +272,7 @@ def device_number(device: str) -> int | None:
     if kind == "cpu" and not number:
         return None
     if kind != "cuda" or (number and not number.isdigit()):
-        raise ValueError(f"device: wanted 'cpu', 'cuda' or 'cuda:N', got {device!r}")
+        raise ValueError(f"device: expected 'cpu', 'cuda' or 'cuda:N', got {device!r}")
     return int(number or 0)
 
 

@@ -59,7 +59,7 @@ class CropPlanner:
 
     def __init__(self, index: Index, recipe: Restoration, seed: int) -> None:
         if not isinstance(recipe, Restoration):
-            raise TypeError(f"recipe: wanted dali_cr.Restoration, got {type(recipe).__name__}")
+            raise TypeError(f"recipe: expected dali_cr.Restoration, got {type(recipe).__name__}")
         refuse_empty(index)
         rng.check_seed(seed)
         self.recipe, self.seed = recipe, seed

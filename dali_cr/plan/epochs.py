@@ -48,7 +48,7 @@ class Epochs:
     def __post_init__(self) -> None:
         self.stream()  # checks batch size and rank
         if self.passes is not None and self.passes < 1:
-            raise ValueError(f"epochs: wanted None or a number of at least 1, got {self.passes}")
+            raise ValueError(f"epochs: expected None or a number of at least 1, got {self.passes}")
         self._check_shares()
         self._unfinished = True
 
@@ -128,6 +128,6 @@ class Epochs:
         """Refuse passes of which one rank would get more samples than another."""
         if self.end is not None and (self.end - self.next) % self.world_size:
             raise ValueError(
-                f"epochs: wanted a number of samples that {self.world_size} ranks can share evenly, got "
+                f"epochs: expected a number of samples that {self.world_size} ranks can share evenly, got "
                 f"{self.end - self.next}; take a multiple as epochs, or evaluate with rank=0, world_size=1"
             )

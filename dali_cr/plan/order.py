@@ -128,7 +128,7 @@ def _slices_of(index: Index, slices: Slices) -> tuple[Ints, Ints]:
     numbers = [slices.of(case) for case in index.cases]
     owners = np.repeat(np.arange(len(index)), [len(own) for own in numbers])
     if not owners.size:
-        raise ValueError(f"slices: wanted at least one slice, {slices} leaves none of {len(index)} cases; take more")
+        raise ValueError(f"slices: expected at least one slice, {slices} leaves none of {len(index)} cases; take more")
     return owners, np.concatenate(numbers)
 
 

@@ -50,9 +50,9 @@ class Stream:
             if isinstance(number, bool) or not isinstance(number, (int, np.integer)):
                 raise ValueError(f"{name}: expected an integer, got {number!r}")
         if self.batch_size < 1:
-            raise ValueError(f"batch_size: wanted at least 1, got {self.batch_size}")
+            raise ValueError(f"batch_size: expected at least 1, got {self.batch_size}")
         if not 0 <= self.rank < self.world_size:
-            raise ValueError(f"rank: wanted 0 <= rank < world_size, got {self.rank} of {self.world_size}")
+            raise ValueError(f"rank: expected 0 <= rank < world_size, got {self.rank} of {self.world_size}")
 
     @property
     def step_size(self) -> int:

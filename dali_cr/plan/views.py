@@ -103,7 +103,7 @@ class ViewPlanner:
 
     def __init__(self, index: Index, recipe: Views, seed: int) -> None:
         if not isinstance(recipe, Views):
-            raise TypeError(f"recipe: wanted dali_cr.Views, got {type(recipe).__name__}")
+            raise TypeError(f"recipe: expected dali_cr.Views, got {type(recipe).__name__}")
         refuse_empty(index)
         rng.check_seed(seed)
         self.index, self.recipe, self.seed = index, recipe, seed

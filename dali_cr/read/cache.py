@@ -59,7 +59,7 @@ def parse_cache(text: str) -> tuple[str, str, float]:
         return kind, "", budget
     if kind == "disk" and rest:
         return (kind, path, budget) if path and budget is not None else (kind, rest, math.inf)
-    raise ValueError(f"cache: wanted 'gpu:40GB', 'host:16GB', 'disk:PATH' or 'disk:PATH:200GB', got {text!r}")
+    raise ValueError(f"cache: expected 'gpu:40GB', 'host:16GB', 'disk:PATH' or 'disk:PATH:200GB', got {text!r}")
 
 
 def _parse_bytes(text: str) -> float | None:
@@ -169,13 +169,13 @@ def _open_host(index: Index, budget: float) -> Level:
     if wanted > usable_memory():
         level.close()
         raise ValueError(
-            f"cache: wanted {wanted / 1e9:.2f} GB of host memory, this process may use {usable_memory() / 1e9:.2f} GB "
+            f"cache: expected {wanted / 1e9:.2f} GB of host memory, got {usable_memory() / 1e9:.2f} GB "
             "in all; take a smaller budget, give the container more, or keep volumes on a disk ('disk:PATH')"
         )
     if wanted > there:
         level.close()
         raise ValueError(
-            f"cache: wanted {wanted / 1e9:.2f} GB of host memory, {SHARED_MEMORY} has {there / 1e9:.2f} GB free; "
+            f"cache: expected {wanted / 1e9:.2f} GB of host memory, {SHARED_MEMORY} has {there / 1e9:.2f} GB free; "
             "take a smaller budget, make it larger (docker run --shm-size), or keep volumes on a disk ('disk:PATH')"
         )
     return level

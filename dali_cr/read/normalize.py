@@ -93,6 +93,6 @@ def _check_volume(volume: Volume, recipe: Recipe) -> None:
     largest = max(abs(volume.statistics.minimum), abs(volume.statistics.maximum))
     if recipe.normalize is None and largest > limit:
         raise ValueError(
-            f"dtype: wanted values within {recipe.dtype}'s {limit:g}, got {largest:g} in {volume.path}; "
+            f"dtype: expected values within {recipe.dtype}'s {limit:g}, got {largest:g} in {volume.path}; "
             "normalize, or take a wider dtype"
         )

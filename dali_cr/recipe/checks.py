@@ -24,7 +24,7 @@ def check_normalize(normalize: object) -> None:
         if all(isinstance(v, (int, float)) and math.isfinite(v) for v in (low, high)) and low < high:
             return
     raise ValueError(
-        "normalize: wanted 'zscore', 'zscore-image', 'percentile', ('window', low, high) with low < high, or None, "
+        "normalize: expected 'zscore', 'zscore-image', 'percentile', ('window', low, high) with low < high, or None, "
         f"got {normalize!r}"
     )
 
@@ -32,7 +32,7 @@ def check_normalize(normalize: object) -> None:
 def check_spacing(spacing: object) -> None:
     """Refuse what is no spacing."""
     if spacing is not None and not is_spacing(spacing):
-        raise ValueError(f"spacing: wanted three positive numbers of mm (D, H, W) or None, got {spacing!r}")
+        raise ValueError(f"spacing: expected three positive numbers of mm (D, H, W) or None, got {spacing!r}")
 
 
 def is_int(value: object) -> bool:

@@ -50,6 +50,6 @@ def _default(one: Field[Any]) -> Any:
     if one.default_factory is not MISSING:
         return one.default_factory()
     raise TypeError(
-        f"{one.name}: wanted a default of a field added in {one.metadata[SINCE]}, got none; give it the one that means "
+        f"{one.name}: expected a default of a field added in {one.metadata[SINCE]}, got none; give the one that means "
         "what was done before"
     )

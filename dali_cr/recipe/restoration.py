@@ -103,25 +103,25 @@ class Restoration:
         for name in ("crop", "flips", "normalize", "spacing", "mask_block"):
             object.__setattr__(self, name, tuples(getattr(self, name)))
         if not isinstance(self.crop, tuple) or len(self.crop) != 3 or not all(is_int(c) and c > 0 for c in self.crop):
-            raise ValueError(f"crop: wanted three positive integers (D, H, W), got {self.crop!r}")
+            raise ValueError(f"crop: expected three positive integers (D, H, W), got {self.crop!r}")
         if len(set(self.flips)) != len(self.flips) or not set(self.flips) <= set(AXES):
-            raise ValueError(f"flips: wanted some of 'D', 'H', 'W', each once, got {self.flips!r}")
+            raise ValueError(f"flips: expected some of 'D', 'H', 'W', each once, got {self.flips!r}")
         if not is_int(self.crops_per_volume) or self.crops_per_volume < 1:
-            raise ValueError(f"crops_per_volume: wanted an integer of at least 1, got {self.crops_per_volume!r}")
+            raise ValueError(f"crops_per_volume: expected an integer of at least 1, got {self.crops_per_volume!r}")
         if not 0 <= self.foreground <= 1:
-            raise ValueError(f"foreground: wanted a probability from 0 to 1, got {self.foreground!r}")
+            raise ValueError(f"foreground: expected a probability from 0 to 1, got {self.foreground!r}")
         if self.dtype not in ("float32", "float16"):
-            raise ValueError(f"dtype: wanted 'float32' or 'float16', got {self.dtype!r}")
+            raise ValueError(f"dtype: expected 'float32' or 'float16', got {self.dtype!r}")
         self._check_pretext()
         if self.slices is not None and not isinstance(self.slices, Slices):
-            raise ValueError(f"slices: wanted dali_cr.Slices or None, got {self.slices!r}")
+            raise ValueError(f"slices: expected dali_cr.Slices or None, got {self.slices!r}")
         if self.slices and self.crop[0] != 1:
-            raise ValueError(f"crop: wanted (1, rows, columns) with slices, got {self.crop}")
+            raise ValueError(f"crop: expected (1, rows, columns) with slices, got {self.crop}")
         check_spacing(self.spacing)
         if self.slices and self.spacing:
             raise ValueError(
-                f"spacing: wanted none with slices, which are those of the files, got {self.spacing}; leave slices out "
-                f"for a crop of {self.crop} anywhere in the resampled volume, or resample the files"
+                f"spacing: expected none with slices, got {self.spacing}: slices keep that of their file; leave slices "
+                f"out for a crop of {self.crop} anywhere in the resampled volume, or resample the files"
             )
         check_normalize(self.normalize)
         self.swap.check(self.crop)
@@ -129,7 +129,7 @@ class Restoration:
     def _check_pretext(self) -> None:
         """Raise ValueError unless it is one, with a mask that can be; set the fields that it has no use for."""
         if self.pretext not in get_args(Pretext):
-            raise ValueError(f"pretext: wanted {', '.join(map(repr, get_args(Pretext)))}, got {self.pretext!r}")
+            raise ValueError(f"pretext: expected {', '.join(map(repr, get_args(Pretext)))}, got {self.pretext!r}")
         if self.pretext in ("autoencode", "mae"):
             object.__setattr__(self, "swap", Swap(iterations=0))
         if self.pretext == "mae":

@@ -52,11 +52,11 @@ class Slices:
 
     def __post_init__(self) -> None:
         if self.axis not in ORDERS:
-            raise ValueError(f"slices: wanted the axis 'D', 'H' or 'W', got {self.axis!r}")
+            raise ValueError(f"slices: expected the axis 'D', 'H' or 'W', got {self.axis!r}")
         if not isinstance(self.every, int) or isinstance(self.every, bool) or self.every < 1:
-            raise ValueError(f"slices: wanted every to be an integer of at least 1, got {self.every!r}")
+            raise ValueError(f"slices: expected every to be an integer of at least 1, got {self.every!r}")
         if not isinstance(self.skip_empty, bool):
-            raise ValueError(f"slices: wanted skip_empty to be True or False, got {self.skip_empty!r}")
+            raise ValueError(f"slices: expected skip_empty to be True or False, got {self.skip_empty!r}")
 
     @property
     def order(self) -> Triple:

@@ -68,13 +68,13 @@ class Swap:
     def __post_init__(self) -> None:
         object.__setattr__(self, "patch", tuples(self.patch))
         if not is_int(self.iterations) or self.iterations < 0:
-            raise ValueError(f"iterations: wanted an integer of at least 0, got {self.iterations!r}")
+            raise ValueError(f"iterations: expected an integer of at least 0, got {self.iterations!r}")
         entries = self.patch if isinstance(self.patch, tuple) and len(self.patch) == 3 else (self.patch,)
         for entry in entries:
             pair = entry if isinstance(entry, tuple) else (entry, entry)
             if len(pair) != 2 or not all(map(is_int, pair)) or not 1 <= pair[0] <= pair[1]:
                 raise ValueError(
-                    f"patch: wanted an edge of at least 1, (low, high), or one of these per axis, got {self.patch!r}"
+                    f"patch: expected an edge of at least 1, (low, high), or one of these per axis, got {self.patch!r}"
                 )
         if not isinstance(self.overlap, bool):
             raise ValueError(f"overlap: expected True or False, got {self.overlap!r}")

@@ -113,11 +113,11 @@ class Views:
         self._check_boxes()
         self._check_numbers()
         if len(set(self.flips)) != len(self.flips) or not set(self.flips) <= set(AXES):
-            raise ValueError(f"flips: wanted some of 'D', 'H', 'W', each once, got {self.flips!r}")
+            raise ValueError(f"flips: expected some of 'D', 'H', 'W', each once, got {self.flips!r}")
         check_normalize(self.normalize)
         if self.normalize in (None, "zscore", "zscore-image"):
             raise ValueError(
-                "normalize: views are restored to targets of 0...1; wanted ('window', low, high) or 'percentile', "
+                "normalize: views are restored to targets of 0...1; expected ('window', low, high) or 'percentile', "
                 f"got {self.normalize!r}"
             )
         self.swap.check(self.shape)
@@ -126,35 +126,35 @@ class Views:
         """Refuse shapes and sizes that are none, and local boxes that leave a global one."""
         for name in ("shape", "local_shape"):
             if not _is_shape(getattr(self, name)):
-                raise ValueError(f"{name}: wanted three positive integers (D, H, W), got {getattr(self, name)!r}")
+                raise ValueError(f"{name}: expected three positive integers (D, H, W), got {getattr(self, name)!r}")
         for name in ("sizes", "local_sizes"):
             sizes = getattr(self, name)
             if not isinstance(sizes, tuple) or not sizes or not all(map(_is_shape, sizes)):
-                raise ValueError(f"{name}: wanted at least one (D, H, W) of positive integers, got {sizes!r}")
+                raise ValueError(f"{name}: expected at least one (D, H, W) of positive integers, got {sizes!r}")
         if self.flat:
             boxes = {"sizes": self.sizes, "local_shape": (self.local_shape,), "local_sizes": self.local_sizes}
             thick = next(((name, box) for name, found in boxes.items() for box in found if box[0] != 1), None)
             if thick:
-                raise ValueError(f"{thick[0]}: wanted 1 along D like the views' shape {self.shape}, got {thick[1]}")
+                raise ValueError(f"{thick[0]}: expected 1 along D like the views' shape {self.shape}, got {thick[1]}")
         least = tuple(map(min, zip(*self.sizes, strict=True)))
         large = [size for size in self.local_sizes if any(a > b for a, b in zip(size, least, strict=True))]
         if large:
             raise ValueError(
-                f"local_sizes: wanted boxes that fit into every global one, at most {least}, got {large[0]}"
+                f"local_sizes: expected boxes that fit into every global one, at most {least}, got {large[0]}"
             )
 
     def _check_numbers(self) -> None:
         """Refuse numbers that are out of range."""
         for name, low in (("locals", 1), ("crops_per_volume", 1)):
             if not is_int(getattr(self, name)) or getattr(self, name) < low:
-                raise ValueError(f"{name}: wanted an integer of at least {low}, got {getattr(self, name)!r}")
+                raise ValueError(f"{name}: expected an integer of at least {low}, got {getattr(self, name)!r}")
         for name, end in (("overlap", 1.0), ("scale", 1.0)):
             if not 0 <= getattr(self, name) < end:
-                raise ValueError(f"{name}: wanted a number from 0 to below {end:g}, got {getattr(self, name)!r}")
+                raise ValueError(f"{name}: expected a number from 0 to below {end:g}, got {getattr(self, name)!r}")
         for name, end in (("foreground", 1.0), ("degrees", 180.0), ("blur", 16.0), ("noise", math.inf), ("gamma", 8.0)):
             value = getattr(self, name)
             if not (0 <= value <= end and math.isfinite(value)):
-                raise ValueError(f"{name}: wanted a number from 0 to {end:g}, got {value!r}")
+                raise ValueError(f"{name}: expected a number from 0 to {end:g}, got {value!r}")
         check_spacing(self.spacing)
 
     @property

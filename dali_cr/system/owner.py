@@ -35,7 +35,7 @@ def own_folder(folder: Path) -> Iterator[None]:
         If another process holds it, or it is a file.
     """
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"out: wanted a folder, {folder} is a file")
+        raise ValueError(f"out: expected a folder, {folder} is a file")
     with _made(folder), _locked(folder / LOCK, folder):
         yield
 
@@ -50,7 +50,7 @@ def own_file(path: Path) -> Iterator[None]:
         If another process holds it, or a folder is there.
     """
     if path.is_dir():
-        raise ValueError(f"out: wanted a file, {path} is a folder")
+        raise ValueError(f"out: expected a file, {path} is a folder")
     with _made(path.parent), _locked(path.with_name(f".{path.name}{LOCK}"), path):
         yield
 
@@ -70,7 +70,7 @@ def refuse_full(folder: Path) -> None:
         Naming the first thing in it.
     """
     if held := entries(folder):
-        raise ValueError(f"out: wanted a new or empty folder, {folder} holds {held[0]}")
+        raise ValueError(f"out: expected a new or empty folder, {folder} holds {held[0]}")
 
 
 def ignores_case(folder: Path) -> bool:

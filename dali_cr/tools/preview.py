@@ -82,7 +82,7 @@ def draw_preview(
     """
     figure_class = _figure_class()
     if not samples or min(samples) < 0:
-        raise ValueError(f"samples: wanted sample numbers of at least 0, got {list(samples)}")
+        raise ValueError(f"samples: expected sample numbers of at least 0, got {list(samples)}")
     rows: Sequence[_Row | ViewRow]
     index = without_constant(index, recipe.normalize)
     warn_of_clipping(index, recipe.normalize)
@@ -153,7 +153,7 @@ def _figure_class() -> Any:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(
-            'pictures: wanted matplotlib, it is not installed; pip install ".[train]" in the checkout of dali-cr'
+            'pictures: expected matplotlib, it is not installed; pip install ".[train]" in the checkout of dali-cr'
         ) from error
     # A Figure made without pyplot draws with Agg and needs no screen.
     return Figure

@@ -55,7 +55,7 @@ def resampled_shape(shape: Triple, spacing: Spacing, wanted: Spacing | None) -> 
     lengths = [n * own / mm for n, own, mm in zip(shape, spacing, wanted, strict=True)]
     if not max(lengths) < 2**31 - 1:
         raise ValueError(
-            f"spacing: wanted one of which a volume has less than 2**31 voxels an axis, got {wanted} for {shape} "
+            f"spacing: expected one of which a volume has less than 2**31 voxels an axis, got {wanted} for {shape} "
             f"voxels of {spacing} mm; correct its header, or leave it out (exclude=...)"
         )
     d, h, w = (max(1, round(length)) for length in lengths)

@@ -130,7 +130,7 @@ def nifti_header(path: Path, head: bytes) -> nib.Nifti1Header:
         If they are no NIfTI header.
     """
     if len(head) < 348:
-        raise VolumeError(path, f"too short for a NIfTI header: {len(head)} bytes, 348 wanted")
+        raise VolumeError(path, f"too short for a NIfTI header: {len(head)} bytes, 348 expected")
     for order in ("<", ">"):
         size = int(np.frombuffer(head, order + "i4", 1)[0])
         if size in _HEADER_SIZES:
@@ -139,7 +139,7 @@ def nifti_header(path: Path, head: bytes) -> nib.Nifti1Header:
         raise VolumeError(path, "no NIfTI header (its first four bytes are neither 348 nor 540)")
     kind = _HEADER_SIZES[size]
     if len(head) < size:
-        raise VolumeError(path, f"too short for a NIfTI-2 header: {len(head)} bytes, 540 wanted")
+        raise VolumeError(path, f"too short for a NIfTI-2 header: {len(head)} bytes, 540 expected")
     header: nib.Nifti1Header = kind(head[:size], endianness=order, check=False)
     magic = bytes(header["magic"].tobytes())
     if magic.rstrip(b"\0\r\n\x1a") not in (b"n+1", b"ni1", b"n+2", b"ni2"):
@@ -169,7 +169,7 @@ def _sizes(path: Path, header: nib.Nifti1Header) -> tuple[Triple, int]:
     dim = [int(d) for d in header["dim"]]
     rank = dim[0]
     if not 1 <= rank <= 7:
-        raise VolumeError(path, f"{rank} axes: 1 to 7 wanted")
+        raise VolumeError(path, f"{rank} axes: 1 to 7 expected")
     shape = dim[1 : rank + 1]
     if min(shape) < 1:
         raise VolumeError(path, f"shape {tuple(shape)}: every axis must be at least 1")

@@ -200,7 +200,9 @@ def test_several_jobs_in_one_process(tmp_path):
         process.run(jobs[1])
 
 
-@pytest.mark.parametrize(("most", "wanted"), [(1, [0, 1]), (2, [0, 1, 2]), (6, [0, 1, 2, 4, 6]), (8, [0, 1, 2, 4, 8])])
+@pytest.mark.parametrize(
+    ("most", "expected"), [(1, [0, 1]), (2, [0, 1, 2]), (6, [0, 1, 2, 4, 6]), (8, [0, 1, 2, 4, 8])]
+)
 def test_workers_double_up_to_the_cores(most, wanted):
     assert loader.default_workers(most) == wanted
 
@@ -214,7 +216,7 @@ def test_volumes_are_made_once(tmp_path):
 
 def test_volumes_that_do_not_fit_are_refused(tmp_path):
     find_volumes(TINY, 1, None, tmp_path)
-    with pytest.raises(ValueError, match=r"wanted volumes of at least \(64, 16, 16\)"):
+    with pytest.raises(ValueError, match=r"expected volumes of at least \(64, 16, 16\)"):
         find_volumes(replace(TINY, crop=(64, 16, 16)), 1, tmp_path)
 
 

@@ -109,7 +109,7 @@ def test_another_release_refuses_a_run_and_names_its_version(
     command = [word for word in resume(release, name, tmp_path) if word != "--any-version"]
     monkeypatch.setattr(dali_cr, "__version__", "99.0")
     assert write.run_command(command) == 2
-    assert f"wanted dali-cr {release.version}, which made the run" in capsys.readouterr().err
+    assert f"expected dali-cr {release.version}, which made the run" in capsys.readouterr().err
     run = write.prepare([*command, "--any-version"])
     assert write.describe(run) == {key: release.runs[name][key] for key in BEGINS}
 
@@ -153,7 +153,7 @@ def test_formats_from_elsewhere_are_refused_by_their_number(release: Release, tm
         dali_cr.Index.load(tmp_path / "index.json")
     with write.open_loader(release.index, write.RECIPES["restoration"]) as loader:
         state = release.loaders["restoration"]["state"]
-        with pytest.raises(ValueError, match="state: wanted one of format 1 to 2, got 99"):
+        with pytest.raises(ValueError, match="state: expected one of format 1 to 2, got 99"):
             loader.load_state_dict(state | {"format": 99})
 
 

@@ -80,7 +80,7 @@ def test_splits_of_other_seeds_differ(folder: Path) -> None:
 def test_refuses_splits(folder: Path) -> None:
     index = dali_cr.scan(folder, progress=False)
     for fractions in ((), (0.5, 0.4), (1.5, -0.5), (1.0, 0.0)):
-        with pytest.raises(ValueError, match="fractions: wanted"):
+        with pytest.raises(ValueError, match="fractions: expected"):
             index.split(fractions)
     with pytest.raises(ValueError, match="at least 2 cases"):
         replace(index, cases=index.cases[:1]).split((0.9, 0.1))
@@ -169,7 +169,7 @@ def test_together_may_leave_too_few(folder: Path) -> None:
     names = [case.name for case in index.cases]
     with pytest.raises(ValueError, match="at least 2 cases .* got 1, as some of the 11 stay together"):
         index.split((0.5, 0.5), together=[names])
-    with pytest.raises(ValueError, match="together: wanted names of cases, got 'x'"):
+    with pytest.raises(ValueError, match="together: expected names of cases, got 'x'"):
         index.split((0.5, 0.5), together=[["x"]])
 
 
@@ -188,7 +188,7 @@ def test_subsets_and_slices(folder: Path) -> None:
     ):
         assert some.cases == tuple(index.cases[i] for i in wanted)
         assert (some.root, some.problems, some.set_aside) == (index.root, (), ())
-    with pytest.raises(ValueError, match="wanted names of cases, got '7', '8', 'a' and 1 more"):
+    with pytest.raises(ValueError, match="expected names of cases, got '7', '8', 'a' and 1 more"):
         index.subset(["8", "7", "07.nii.gz", "a", "b"])
     with pytest.raises(ValueError, match=r"got the string '07.nii.gz'; take \['07.nii.gz'\]"):
         index.subset("07.nii.gz")

@@ -80,11 +80,11 @@ def test_two_rows_of_one_channel_are_refused(folder: Path) -> None:
         ("", "a column path"),
         ("path\n", "and rows"),
         ("file,case\na.nii,1\n", "got columns file, case"),
-        ("path,case\nc.nii\n", "line 2: wanted 2 columns as in the header, got 1"),
-        ("path,case\n,1\n", "line 2: wanted a path"),
-        ("path,case,channel\nc.nii,,t1\n", "line 2: wanted a case and a channel"),
-        ("path,case,channel\nc.nii,a,t1\na/t1.nii,b,\n", "line 3: wanted a case and a channel"),
-        ("path\nc.nii\n./c.nii\n", r"line 3: wanted one row a file, ./c.nii has two"),
+        ("path,case\nc.nii\n", "line 2: expected 2 columns as in the header, got 1"),
+        ("path,case\n,1\n", "line 2: expected a path"),
+        ("path,case,channel\nc.nii,,t1\n", "line 2: expected a case and a channel"),
+        ("path,case,channel\nc.nii,a,t1\na/t1.nii,b,\n", "line 3: expected a case and a channel"),
+        ("path\nc.nii\n./c.nii\n", r"line 3: expected one row a file, ./c.nii has two"),
         ("path\nhttps://example.org/a.nii\n", "got the URL"),
         (b"path\n\xff\n", "cannot be read"),
     ],
@@ -96,11 +96,11 @@ def test_what_is_no_such_table(folder: Path, text: str | bytes, says: str) -> No
 
 
 def test_what_goes_with_no_table(folder: Path) -> None:
-    with pytest.raises(ValueError, match="wanted no pattern"):
+    with pytest.raises(ValueError, match="expected no pattern"):
         scan(folder, "path\nc.nii\n", pattern="*.nii")
-    with pytest.raises(ValueError, match="wanted folders, or one CSV file"):
+    with pytest.raises(ValueError, match="expected folders, or one CSV file"):
         dali_cr.scan([folder / "files.csv", folder], progress=False)
-    with pytest.raises(ValueError, match="wanted a column channel"):
+    with pytest.raises(ValueError, match="expected a column channel"):
         scan(folder, "path\nc.nii\n", channels=["t1"])
     os.remove(folder / "files.csv")
     with pytest.raises(FileNotFoundError, match="nothing is there"):

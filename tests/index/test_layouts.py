@@ -383,8 +383,8 @@ def test_a_url_is_refused_as_one(url: object) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"layout": "brats"}, "layout: wanted one of auto, nnunet, bids, files"),
-        ({"layout": "bids", "pattern": "*.nii"}, "wanted a pattern or a layout"),
+        ({"layout": "brats"}, "layout: expected one of auto, nnunet, bids, files"),
+        ({"layout": "bids", "pattern": "*.nii"}, "expected a pattern or a layout"),
         ({"layout": "files", "channels": ["a"]}, "they are for"),
     ],
     ids=str,

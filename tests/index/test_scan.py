@@ -30,7 +30,7 @@ def test_every_suffix_sorted_and_relative(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "wanted"),
+    ("options", "expected"),
     [
         ({"pattern": "*.nii"}, ["top.nii"]),
         ({"pattern": "**/*.nii"}, ["a/im/1.nii", "a/seg/1.nii", "top.nii"]),
@@ -124,7 +124,7 @@ def test_link_loops_end(tmp_path: Path) -> None:
 
 
 def test_missing_empty_and_foreign(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="wanted a folder"):
+    with pytest.raises(FileNotFoundError, match="expected a folder"):
         dali_cr.scan(tmp_path / "gone", progress=False)
     with pytest.raises(FileNotFoundError, match="a file is there"):
         dali_cr.scan(volume(tmp_path / "v.nii"), progress=False)
@@ -136,7 +136,7 @@ def test_missing_empty_and_foreign(tmp_path: Path) -> None:
         {"fourth_axis": "time"},
         {"channels": ["a"]},
     ):
-        with pytest.raises(ValueError, match="wanted|they are for"):
+        with pytest.raises(ValueError, match="expected|they are for"):
             dali_cr.scan(tmp_path, progress=False, **wrong)  # type: ignore[arg-type]
 
 

@@ -114,18 +114,18 @@ def test_kernel_stops_at_a_sigma_that_reaches_too_far(cuda_on_cpu: HostCuda, sig
 
 @pytest.mark.parametrize("sigma", [np.nan, np.inf])
 def test_refuses_a_sigma_that_is_no_number(sigma: float) -> None:
-    with pytest.raises(ValueError, match="sigmas: wanted finite"):
+    with pytest.raises(ValueError, match="sigmas: expected finite"):
         op.blur_ref(volumes((1, 1, 2, 3, 4)), np.float32([[0, sigma, 0]]))
 
 
 def test_refuses(cuda_on_cpu: HostCuda) -> None:
     array, sigmas = volumes((2, 1, 3, 4, 5)), np.zeros((2, 3), np.float32)
     for wrong in (array.astype(np.float16), array[0], array[..., ::2]):
-        with pytest.raises(TypeError, match="volumes: wanted a contiguous"):
+        with pytest.raises(TypeError, match="volumes: expected a contiguous"):
             op.blur(wrong, sigmas, 8)
-    with pytest.raises(TypeError, match="sigmas: wanted a contiguous"):
+    with pytest.raises(TypeError, match="sigmas: expected a contiguous"):
         op.blur(array, sigmas.astype(float), 8)
-    with pytest.raises(ValueError, match=r"sigmas: wanted \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"sigmas: expected \(2, 3\)"):
         op.blur(array, sigmas[:1], 8)
-    with pytest.raises(ValueError, match="max_radius: wanted 0 to 128"):
+    with pytest.raises(ValueError, match="max_radius: expected 0 to 128"):
         op.blur(array, sigmas, 129)

@@ -248,14 +248,14 @@ def test_fill_is_what_a_record_holds() -> None:
 def test_wrapper_refuses(cuda_on_cpu: HostCuda) -> None:
     raw, records = np.zeros((2, 32), np.uint8), np.zeros((2, 1, RECORD_WORDS), np.int64)
     for wrong in (raw.astype(np.int8), raw[0], np.zeros((2, 64), np.uint8)[:, ::2]):
-        with pytest.raises(TypeError, match="raw: wanted a contiguous"):
+        with pytest.raises(TypeError, match="raw: expected a contiguous"):
             op.decode_volume(wrong, records, (2, 2, 2))
-    with pytest.raises(TypeError, match="records: wanted"):
+    with pytest.raises(TypeError, match="records: expected"):
         op.decode_volume(raw, records.astype(np.int32), (2, 2, 2))
     for rows, words in (
         (raw[:1], records),
         (raw, np.zeros((2, 1, 8), np.int64)),
         (np.zeros((2, 30), np.uint8), records),
     ):
-        with pytest.raises(ValueError, match="wanted raw"):
+        with pytest.raises(ValueError, match="expected raw"):
             op.decode_volume(rows, words, (2, 2, 2))

@@ -129,12 +129,12 @@ def test_no_swap_and_no_sample(cuda_on_cpu: HostCuda) -> None:
 
 def test_wrapper_refuses(cuda_on_cpu: HostCuda) -> None:
     numbers, out, edges = np.zeros(2, np.int64), np.empty((2, 5, 3, 3), np.int32), ((1, 2),) * 3
-    with pytest.raises(ValueError, match="seed: wanted"):
+    with pytest.raises(ValueError, match="seed: expected"):
         op.draw_swaps_on_gpu(-1, numbers, (4, 4, 4), edges, out)
     for wrong in (numbers.astype(np.int32), numbers[None], np.zeros(4, np.int64)[::2]):
-        with pytest.raises(TypeError, match="numbers: wanted"):
+        with pytest.raises(TypeError, match="numbers: expected"):
             op.draw_swaps_on_gpu(0, wrong, (4, 4, 4), edges, out)
-    with pytest.raises(TypeError, match="out: wanted"):
+    with pytest.raises(TypeError, match="out: expected"):
         op.draw_swaps_on_gpu(0, numbers, (4, 4, 4), edges, out.astype(np.int64))
     for shape in ((3, 5, 3, 3), (2, 5, 3, 2)):
         with pytest.raises(ValueError, match="out: expected"):
@@ -142,7 +142,7 @@ def test_wrapper_refuses(cuda_on_cpu: HostCuda) -> None:
     for shape in ((3, 1, 5, 3, 3), (2, 1, 5, 3, 2)):
         with pytest.raises(ValueError, match="out: expected"):
             op.draw_disjoint_on_gpu(0, numbers, (4, 4, 4), edges, np.empty(shape, np.int32))
-    with pytest.raises(TypeError, match="out: wanted"):
+    with pytest.raises(TypeError, match="out: expected"):
         op.draw_disjoint_on_gpu(0, numbers, (4, 4, 4), edges, out)
     with pytest.raises(ValueError, match="out: expected"):
         op.draw_blocks_on_gpu(0, numbers, (4, 4, 4), (2, 2, 2), out[:1])

@@ -64,7 +64,7 @@ def test_kernel_wrapper_refuses(cuda_on_cpu: HostCuda) -> None:
         op.erase_in_place(array, swaps.astype(np.int64), fills)
     with pytest.raises(TypeError, match="fills"):
         op.erase_in_place(array, swaps, fills.astype(np.float64))
-    with pytest.raises(ValueError, match="wanted swaps"):
+    with pytest.raises(ValueError, match="expected swaps"):
         op.erase_in_place(array, swaps, np.zeros((1, 2), np.float32))
 
 
@@ -88,5 +88,5 @@ def test_pretexts_differ_only_in_what_is_done(mixed_index: dali_cr.Index) -> Non
 
 
 def test_refuses_another_pretext() -> None:
-    with pytest.raises(ValueError, match="pretext: wanted"):
+    with pytest.raises(ValueError, match="pretext: expected"):
         replace(RECIPE, pretext="jigsaw")  # type: ignore[arg-type]

@@ -70,9 +70,9 @@ def test_kernel_equals_reference(shape: tuple[int, int, int, int, int], seed: in
 
 def test_refuses(cuda_on_cpu: HostCuda) -> None:
     array = volumes((2, 1, 3, 4, 5))
-    with pytest.raises(TypeError, match="volumes: wanted a contiguous"):
+    with pytest.raises(TypeError, match="volumes: expected a contiguous"):
         op.gamma(array[0], np.ones(2, np.float32))
-    with pytest.raises(TypeError, match="exponents: wanted a contiguous"):
+    with pytest.raises(TypeError, match="exponents: expected a contiguous"):
         op.gamma(array, np.ones(2))
     with pytest.raises(ValueError, match="one for each of 2 volumes, got 3"):
         op.gamma(array, np.ones(3, np.float32))

@@ -273,21 +273,21 @@ def test_held_at_the_edges() -> None:
 def test_refuses(cuda_on_cpu: HostCuda) -> None:
     raw, records = np.zeros((2, 32), np.uint8), np.zeros((2, 3, 1, VIEW_WORDS), np.int64)
     for wrong in (raw.astype(np.int8), raw[0], np.zeros((2, 64), np.uint8)[:, ::2]):
-        with pytest.raises(TypeError, match="raw: wanted a contiguous"):
+        with pytest.raises(TypeError, match="raw: expected a contiguous"):
             op.gather_views(wrong, records, (2, 2, 2))
-    with pytest.raises(TypeError, match="records: wanted"):
+    with pytest.raises(TypeError, match="records: expected"):
         op.gather_views(raw, records[:, 0], (2, 2, 2))
     for rows, words in ((raw[:1], records), (raw, records[..., :16].copy()), (np.zeros((2, 30), np.uint8), records)):
-        with pytest.raises(ValueError, match="gather_views: wanted"):
+        with pytest.raises(ValueError, match="gather_views: expected"):
             op.gather_views(rows, words, (2, 2, 2))
-    with pytest.raises(ValueError, match="out: wanted"):
+    with pytest.raises(ValueError, match="out: expected"):
         op.gather_box(np.zeros((2, 2, 2), np.float32), (0, 0, 0), 0, np.eye(3), (0, 0, 0), raw)
     with pytest.raises(ValueError, match="itemsize: expected 2 for int16, got 4"):
         make_gather_record(
             dtype="int16", big_endian=False, first_byte=0, itemsize=4, strides=(1, 1, 1), lo=(0, 0, 0), hi=(1, 1, 1),
             affine=Affine(), matrix=np.eye(3), offset=(0, 0, 0),
         )  # fmt: skip
-    with pytest.raises(ValueError, match="nearest, held: wanted one of them, got both"):
+    with pytest.raises(ValueError, match="nearest, held: expected one of them, got both"):
         op.gather_box(
             np.zeros((2, 2, 2), np.float32), (0, 0, 0), 0, np.eye(3), (0, 0, 0), np.empty((2, 2, 2), "f4"),
             nearest=True, held=True,

@@ -75,7 +75,7 @@ def test_what_is_added_and_where() -> None:
     own = array.copy()
     assert op.add_noise_ref(own, np.float32([0.5, 0, 0.25]), 9, counters, out=own) is own
     assert_same(own, got)
-    with pytest.raises(ValueError, match="seed: wanted"):
+    with pytest.raises(ValueError, match="seed: expected"):
         op.add_noise_ref(array, np.zeros(3, np.float32), -1, counters)
 
 
@@ -130,13 +130,13 @@ def test_kernel_equals_reference(
 
 def test_refuses(cuda_on_cpu: HostCuda) -> None:
     array, ones, counters = volumes((2, 1, 3, 4, 5)), np.ones(2, np.float32), np.zeros((2, 2), np.int64)
-    with pytest.raises(TypeError, match="volumes: wanted a contiguous"):
+    with pytest.raises(TypeError, match="volumes: expected a contiguous"):
         op.add_noise(array[0], ones, 0, counters)
-    with pytest.raises(TypeError, match="deviations: wanted a contiguous"):
+    with pytest.raises(TypeError, match="deviations: expected a contiguous"):
         op.add_noise(array, ones.astype(float), 0, counters)
-    with pytest.raises(TypeError, match="counters: wanted a contiguous"):
+    with pytest.raises(TypeError, match="counters: expected a contiguous"):
         op.add_noise(array, ones, 0, counters.astype(np.int32))
-    with pytest.raises(ValueError, match=r"wanted deviations \(2,\)"):
+    with pytest.raises(ValueError, match=r"expected deviations \(2,\)"):
         op.add_noise(array, ones[:1], 0, counters)
-    with pytest.raises(ValueError, match="seed: wanted"):
+    with pytest.raises(ValueError, match="seed: expected"):
         op.add_noise(array, ones, 2**64, counters)

@@ -81,5 +81,5 @@ def test_kernel_equals_reference(shape: tuple[int, int, int, int, int], seed: in
 
 def test_refuses(cuda_on_cpu: HostCuda) -> None:
     for wrong in (np.zeros((2, 1, 3, 4), np.float32), np.zeros((2, 1, 3, 4, 5))):
-        with pytest.raises(TypeError, match="volumes: wanted a contiguous"):
+        with pytest.raises(TypeError, match="volumes: expected a contiguous"):
             op.zscore(wrong)

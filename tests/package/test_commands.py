@@ -72,7 +72,7 @@ def test_from_scan_to_overlay(python: Path, elsewhere: Path) -> None:
     assert list((elsewhere / "pictures").iterdir())
     done = run(python, "export runs/first --out exported", elsewhere)
     assert done.returncode == 2
-    assert "wanted one that was made with --plans" in done.stderr
+    assert "expected one that was made with --plans" in done.stderr
     done = run(python, "result runs/first --out kept", elsewhere)
     assert done.returncode == 0, done.stderr
 

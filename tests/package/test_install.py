@@ -44,7 +44,7 @@ def check(target: str) -> None:
     if wanted.url is not None and not re.match(r"[a-z+]+://", wanted.url):
         raise InvalidRequirement(f"{target}: pip wants a URL after the @, got {wanted.url}")
     if canonicalize_name(wanted.name) == PROJECT["name"]:
-        assert local, f"{target}: it is on no index, wanted the path of a checkout"
+        assert local, f"{target}: it is on no index, expected the path of a checkout"
         assert wanted.extras <= set(PROJECT["optional-dependencies"]), target
 
 

@@ -154,11 +154,11 @@ def test_swaps_that_cannot_be_raise_when_the_graph_is_made() -> None:
 
 
 def test_arguments_that_cannot_be_raise_when_the_graph_is_made() -> None:
-    with pytest.raises(ValueError, match="seed: wanted an integer"):
+    with pytest.raises(ValueError, match="seed: expected an integer"):
         dali_cr.fn.draw_swaps((8, 8, 8), dali_cr.Swap(1, 2), batch_size=1, seed=-1)
-    with pytest.raises(ValueError, match="seed: wanted an integer"):
+    with pytest.raises(ValueError, match="seed: expected an integer"):
         dali_cr.fn.finish_views(*[None] * 6, dali_cr.Views(), seed=2**64)
-    with pytest.raises(ValueError, match="dtype: wanted 'float32' or 'float16', got 'float64'"):
+    with pytest.raises(ValueError, match="dtype: expected 'float32' or 'float16', got 'float64'"):
         dali_cr.fn.decode_volume(None, None, (8, 8, 8), dtype="float64")
 
 

@@ -93,9 +93,9 @@ def test_broken_cases_are_drawn_again(mixed_index: dali_cr.Index) -> None:
 
 
 def test_refuses_the_other_kind_of_recipe(mixed_index: dali_cr.Index) -> None:
-    with pytest.raises(TypeError, match=r"recipe: wanted dali_cr.Restoration, got Views"):
+    with pytest.raises(TypeError, match=r"recipe: expected dali_cr.Restoration, got Views"):
         dali_cr.fn.read_samples(mixed_index, dali_cr.Views(normalize="percentile"), batch_size=2)
-    with pytest.raises(TypeError, match=r"recipe: wanted dali_cr.Views, got Restoration"):
+    with pytest.raises(TypeError, match=r"recipe: expected dali_cr.Views, got Restoration"):
         dali_cr.fn.read_views(mixed_index, RECIPE, batch_size=2)
 
 

@@ -126,7 +126,7 @@ def test_a_resume_with_other_sizes_finishes_the_epoch(
 def test_exact_passes(length: int, batch_size: int, world_size: int, passes: int) -> None:
     total = length * passes
     if total % world_size:
-        with pytest.raises(ValueError, match=f"epochs: wanted .* {world_size} ranks can share evenly, got {total}"):
+        with pytest.raises(ValueError, match=f"epochs: expected .* {world_size} ranks can share evenly, got {total}"):
             Ranks(length, batch_size, world_size, passes)
         return
     ranks = Ranks(length, batch_size, world_size, passes)
@@ -165,5 +165,5 @@ def test_a_place_from_which_ranks_cannot_share_what_is_left_is_refused() -> None
     "wrong", [{"batch_size": 0}, {"rank": 2, "world_size": 2}, {"passes": 0}, {"passes": -1}], ids=str
 )
 def test_refuses(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="wanted"):
+    with pytest.raises(ValueError, match="expected"):
         Epochs(**{"length": 4, "batch_size": 2, **wrong})

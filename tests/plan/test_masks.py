@@ -58,7 +58,7 @@ def test_a_batch_is_its_samples_and_seeds_differ() -> None:
     for number, drawn in zip(numbers, together, strict=True):
         np.testing.assert_array_equal(drawn, MaskSampler(3, crop, grid).draw(np.array([number]))[0])
     assert (MaskSampler(4, crop, grid).draw(numbers) != together).any((1, 2, 3, 4)).all()
-    with pytest.raises(ValueError, match="seed: wanted"):
+    with pytest.raises(ValueError, match="seed: expected"):
         MaskSampler(-1, crop, grid)
 
 
@@ -74,7 +74,7 @@ def test_a_batch_is_its_samples_and_seeds_differ() -> None:
         ({"mask_block": 1}, "mask_block: expected at most 65535 masked blocks, got 196608"),
         ({"mask_value": float("nan")}, "mask_value: expected a finite number"),
         ({"mask_value": "0"}, "mask_value: expected a finite number"),
-        ({"pretext": "masked"}, "pretext: wanted 'swap', 'inpaint', 'autoencode', 'mae', got 'masked'"),
+        ({"pretext": "masked"}, "pretext: expected 'swap', 'inpaint', 'autoencode', 'mae', got 'masked'"),
     ],
     ids=str,
 )

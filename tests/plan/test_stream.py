@@ -25,5 +25,5 @@ def test_ranks_take_slices_and_start_anywhere() -> None:
 
 @pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"batch_size": 1, "rank": 2, "world_size": 2}])
 def test_refuses(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="wanted"):
+    with pytest.raises(ValueError, match="expected"):
         Stream(**wrong)

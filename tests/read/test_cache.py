@@ -42,7 +42,7 @@ def test_descriptions(text: str, parsed: tuple[str, str, float]) -> None:
 
 @pytest.mark.parametrize("text", ["", "disk:", "host:", "host:5", "gpu", "ram:5GB", "host:/x:5GB", "host:-5GB"])
 def test_refuses_descriptions(text: str) -> None:
-    with pytest.raises(ValueError, match="cache: wanted 'gpu:40GB'"):
+    with pytest.raises(ValueError, match="cache: expected 'gpu:40GB'"):
         parse_cache(text)
 
 

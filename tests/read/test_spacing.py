@@ -254,12 +254,12 @@ def test_images_count_as_a_millimetre(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (1, 0, 1), (1, 1, -2.0), (1, 1, float("nan")), 1.0, "mm"], ids=str)
 def test_refuses_what_is_no_spacing(spacing: object) -> None:
-    with pytest.raises(ValueError, match="spacing: wanted three positive numbers of mm"):
+    with pytest.raises(ValueError, match="spacing: expected three positive numbers of mm"):
         replace(SPACED, spacing=spacing)
 
 
 def test_refuses_slices_and_numbers_too_large(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="spacing: wanted none with slices"):
+    with pytest.raises(ValueError, match="spacing: expected none with slices"):
         replace(SPACED, crop=(1, 20, 20), swap=dali_cr.Swap(2, (2, 4)), slices=dali_cr.Slices("H"))
     numbers = np.random.default_rng(0).normal(0, 1, (9, 9, 9)).astype(np.float32)
     numbers[0, 0, 0] = 3e38
@@ -267,7 +267,7 @@ def test_refuses_slices_and_numbers_too_large(tmp_path: Path) -> None:
     index = dali_cr.scan(tmp_path, progress=False)
     plain = replace(SPACED, normalize=None)
     finished(index, replace(plain, spacing=None), 0, 1).close()
-    with pytest.raises(ValueError, match="dtype: wanted values within float32's 1.7"):
+    with pytest.raises(ValueError, match="dtype: expected values within float32's 1.7"):
         finished(index, plain, 0, 1)
 
 
@@ -276,7 +276,7 @@ def test_refuses_a_file_whose_own_spacing_makes_no_sense(mixed_index: dali_cr.In
     wild = replace(case.volumes[0], geometry=replace(case.volumes[0].geometry, spacing=(1.0, 1e12, 1.0)))
     index = replace(mixed_index, cases=(*mixed_index.cases[:3], replace(case, volumes=(wild,))))
     CropPlanner(index, replace(SPACED, spacing=None), 0)
-    with pytest.raises(ValueError, match=rf"{case.name}: spacing: wanted one of which a volume has less than 2"):
+    with pytest.raises(ValueError, match=rf"{case.name}: spacing: expected one of which a volume has less than 2"):
         CropPlanner(index, SPACED, 0)
 
 
@@ -296,7 +296,7 @@ def test_a_file_is_read_at_a_spacing(tmp_path: Path, name: str) -> None:
     wanted = torch.nn.functional.interpolate(torch.from_numpy(own)[None], got.shape[1:], mode="trilinear")[0]
     assert got.shape == (2, 4, 13, 4)
     np.testing.assert_allclose(got, wanted.numpy(), atol=1e-4)
-    with pytest.raises(ValueError, match="spacing: wanted three positive numbers"):
+    with pytest.raises(ValueError, match="spacing: expected three positive numbers"):
         dali_cr.read_volume(path, (1.0, 1.0, 0.0))
 
 

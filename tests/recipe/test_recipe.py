@@ -23,13 +23,13 @@ def test_edges(patch: object, shape: tuple[int, int, int], edges: object) -> Non
 
 @pytest.mark.parametrize("patch", [0, -1, (5, 4), (0, 4), (1, 2, 3, 4), (1.5, 2), "4", (4,), True, None])
 def test_refuses_what_is_no_patch(patch: object) -> None:
-    with pytest.raises(ValueError, match="patch: wanted"):
+    with pytest.raises(ValueError, match="patch: expected"):
         Swap(patch=patch)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("iterations", [-1, 1.0, True])
 def test_refuses_iterations(iterations: object) -> None:
-    with pytest.raises(ValueError, match="iterations: wanted"):
+    with pytest.raises(ValueError, match="iterations: expected"):
         Swap(iterations=iterations)  # type: ignore[arg-type]
 
 
@@ -94,7 +94,7 @@ def test_tight_but_possible() -> None:
     ids=str,
 )
 def test_refuses_by_the_fields_name(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(wrong))}: wanted"):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}: expected"):
         Restoration(**{"crop": (8, 8, 8), "swap": Swap(patch=2), **wrong})  # type: ignore[arg-type]
 
 

@@ -62,7 +62,7 @@ def test_an_epoch_has_every_slice_once(holes: dali_cr.Index, axis: str, every: i
         wanted |= {(case, n) for n in numbers if planes[n].any() or not skip_empty}
     recipe = recipe_of(axis, every=every, skip_empty=skip_empty)
     if not wanted:
-        with pytest.raises(ValueError, match="slices: wanted at least one slice"):
+        with pytest.raises(ValueError, match="slices: expected at least one slice"):
             CropPlanner(holes, recipe, 0)
         return
     planner = CropPlanner(holes, recipe, 7)
@@ -282,7 +282,7 @@ def test_turned_geometry_is_another_view(mixed_index: dali_cr.Index) -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"axis": "X"}, "slices: wanted the axis"),
+        ({"axis": "X"}, "slices: expected the axis"),
         ({"every": 0}, "every to be an integer of at least 1"),
         ({"every": 1.5}, "every to be an integer of at least 1"),
         ({"every": True}, "every to be an integer of at least 1"),
@@ -296,7 +296,7 @@ def test_refuses_what_are_no_slices(wrong: dict, says: str) -> None:
 
 
 def test_refuses_a_thick_crop() -> None:
-    with pytest.raises(ValueError, match=r"crop: wanted \(1, rows, columns\) with slices, got \(2, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"crop: expected \(1, rows, columns\) with slices, got \(2, 8, 8\)"):
         dali_cr.Restoration(crop=(2, 8, 8), swap=dali_cr.Swap(1, 1), slices=Slices())
 
 
@@ -321,7 +321,7 @@ def test_two_dimensions_for_the_network(holes: dali_cr.Index) -> None:
     for name in ("input", "target"):
         assert one[name].shape == (4, 1, *CROP[1:])
         assert torch.equal(one[name], other[name][:, :, 0])
-    with pytest.raises(ValueError, match=r"dims: wanted a crop of \(1, rows, columns\)"):
+    with pytest.raises(ValueError, match=r"dims: expected a crop of \(1, rows, columns\)"):
         loader(holes, recipe=dali_cr.Restoration(crop=(8, 8, 8), swap=dali_cr.Swap(1, 2)), dims=2)
-    with pytest.raises(ValueError, match="dims: wanted 2 or 3, got 4"):
+    with pytest.raises(ValueError, match="dims: expected 2 or 3, got 4"):
         loader(holes, dims=4)

@@ -73,9 +73,9 @@ def test_locks_and_parts_are_no_content(tmp_path):
 
 def test_a_file_where_a_folder_is_wanted_and_the_reverse(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match="wanted a folder, .*file is a file"), own_folder(tmp_path / "file"):
+    with pytest.raises(ValueError, match="expected a folder, .*file is a file"), own_folder(tmp_path / "file"):
         pass
-    with pytest.raises(ValueError, match="wanted a file, .* is a folder"), own_file(tmp_path):
+    with pytest.raises(ValueError, match="expected a file, .* is a folder"), own_file(tmp_path):
         pass
 
 

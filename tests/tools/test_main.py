@@ -129,15 +129,24 @@ def test_phantom_writes_volumes(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["scan", "/nowhere"], "/nowhere: wanted a folder"),
-        (["scan", "{folder}", "--pattern", "*.mha"], r"wanted files that match *.mha"),
+        (["scan", "/nowhere"], "/nowhere: expected a folder"),
+        (["scan", "{folder}", "--pattern", "*.mha"], r"expected files that match *.mha"),
         (["preview", "{folder}", "-o", "{tmp}/p.png", "--crop", "4", "4", "4"], "do not fit into a crop of (4, 4, 4)"),
-        (["preview", "{folder}", "-o", "{tmp}/p.png", *SMALL, "--sample", "-1"], "wanted sample numbers of at least 0"),
+        (
+            ["preview", "{folder}", "-o", "{tmp}/p.png", *SMALL, "--sample", "-1"],
+            "expected sample numbers of at least 0",
+        ),
         (["preview", "{folder}", "-o", "{tmp}/p.png", *SMALL, "--normalize", "window", "3"], "window LOW HIGH"),
-        (["preview", "{folder}", "-o", "{tmp}/p.png", *SMALL, "--patch", "1", "2", "3", "4"], "patch: wanted"),
+        (["preview", "{folder}", "-o", "{tmp}/p.png", *SMALL, "--patch", "1", "2", "3", "4"], "patch: expected"),
         (["preview", "{folder}", "-o", "{tmp}/p.nosuch", *SMALL], "nosuch"),
-        (["preview", "{folder}", "-o", "{tmp}/p.png", *SMALL, "--slices-axis", "D"], "wanted (1, rows, columns) with"),
-        (["preview", "{folder}", "-o", "{tmp}/p.png", *SMALL, "--slices-every", "2"], "wanted --slices-axis D, H or W"),
+        (
+            ["preview", "{folder}", "-o", "{tmp}/p.png", *SMALL, "--slices-axis", "D"],
+            "expected (1, rows, columns) with",
+        ),
+        (
+            ["preview", "{folder}", "-o", "{tmp}/p.png", *SMALL, "--slices-every", "2"],
+            "expected --slices-axis D, H or W",
+        ),
         (["phantom", "{tmp}/p", "--shape", "0", "4", "4"], "three positive lengths"),
         (["phantom", "{tmp}/p", "--images", "--shape", "1", "0", "4"], "three positive lengths"),
     ],

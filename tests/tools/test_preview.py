@@ -116,7 +116,7 @@ def test_images_are_drawn_from_the_top(figure, index, tmp_path):
 
 @pytest.mark.parametrize("samples", [[], [3, -1]], ids=str)
 def test_refuses_what_is_no_sample(index, samples, tmp_path):
-    with pytest.raises(ValueError, match="wanted sample numbers of at least 0"):
+    with pytest.raises(ValueError, match="expected sample numbers of at least 0"):
         preview.draw_preview(index, RECIPE, 0, samples, tmp_path / "preview.png")
 
 

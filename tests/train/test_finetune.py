@@ -120,12 +120,14 @@ def test_a_leak_is_refused(data, out):
 
 
 def test_an_init_of_another_network_is_refused_by_name(data, init, out):
-    with pytest.raises(Refused, match=r"input_block.conv1.conv.weight is \(2, 1, 3, 3, 3\), \(4, 1, 3, 3, 3\) wanted"):
+    with pytest.raises(
+        Refused, match=r"input_block.conv1.conv.weight is \(2, 1, 3, 3, 3\), \(4, 1, 3, 3, 3\) expected"
+    ):
         finetune.main(segment(data, out, init=str(init), filters=4))
-    with pytest.raises(Refused, match="wanted 'random' or the folder of a pre-training run"):
+    with pytest.raises(Refused, match="expected 'random' or the folder of a pre-training run"):
         finetune.main(segment(data, out, init=str(data)))
     finetune.main(segment(data, out / "first"))
-    with pytest.raises(Refused, match="wanted a run of train.pretrain, .*first is one of train.finetune segment"):
+    with pytest.raises(Refused, match="expected a run of train.pretrain, .*first is one of train.finetune segment"):
         finetune.main(segment(data, out / "second", init=str(out / "first")))
 
 
@@ -143,7 +145,9 @@ def test_an_init_of_other_channels_is_refused(data, init, tmp_path, out):
         image = nib.load(path)
         stacked = np.stack([image.get_fdata(), image.get_fdata()], -1).astype("f4")
         nib.save(nib.Nifti1Image(stacked, image.affine), tmp_path / "two" / path.name)
-    with pytest.raises(Refused, match="wanted 2 channels, as the data have, .* has 1; pre-train on images of as many"):
+    with pytest.raises(
+        Refused, match="expected 2 channels, as the data have, .* has 1; pre-train on images of as many"
+    ):
         finetune.main(segment(data, out, init=str(init), data=(tmp_path / "two",)))
 
 
@@ -172,13 +176,13 @@ def shifted(values, affine):
     ("change", "says"),
     [
         (lambda values, affine: (None, affine), "{case}: image without a label. --unmatched leave goes on"),
-        (lambda values, affine: (values[1:], affine), "{case}: on another grid: wanted"),
+        (lambda values, affine: (values[1:], affine), "{case}: on another grid: expected"),
         (shifted, "{case} are, got them up to 5 mm away; resample it onto the image's"),
-        (lambda values, affine: (values * 0, affine), "{case}: empty: wanted a labelled voxel. --keep-empty"),
-        (lambda values, affine: (values + 0.5, affine), "{case}: wanted whole numbers as labels"),
+        (lambda values, affine: (values * 0, affine), "{case}: empty: expected a labelled voxel. --keep-empty"),
+        (lambda values, affine: (values + 0.5, affine), "{case}: expected whole numbers as labels"),
         (
             lambda values, affine: (values * 100, affine),
-            "{case}: wanted labels from 0 to 255, got 0 to 300; number",
+            "{case}: expected labels from 0 to 255, got 0 to 300; number",
         ),
     ],
     ids=["missing", "shape", "affine", "empty", "fractions", "large"],
@@ -215,7 +219,7 @@ def test_a_class_that_the_pool_lacks_is_refused(data, tmp_path, out):
 
 
 def test_sides_are_not_mirrored(data, out):
-    with pytest.raises(Refused, match="flips: wanted none along W where a side is a class, got W with right lung"):
+    with pytest.raises(Refused, match="flips: expected none along W where a side is a class, got W with right lung"):
         finetune.main(segment(data, out, flips=("W",)))
     prepared(segment(data, out, flips=("D", "H")))
 
@@ -239,11 +243,11 @@ def write_classes(tmp_path, data, lines):
         (lambda text: text[:-1], {}, "phantom_007.nii.gz: image without a row"),
         (lambda text: [*text, "x.nii,even,1,1"], {}, "x.nii: row without an image"),
         (lambda text: [*text, text[1]], {}, "phantom_000.nii.gz has two"),
-        (lambda text: [*text[:-1], text[-1][:-2]], {}, "wanted 4 columns, got 3 in line 9"),
+        (lambda text: [*text[:-1], text[-1][:-2]], {}, "expected 4 columns, got 3 in line 9"),
         (lambda text: text[:1], {}, "and rows"),
-        (lambda text: text, {"columns": ("age",)}, "wanted some of kind, even, third"),
-        (lambda text: text, {"columns": ()}, "wanted the one that holds the class, got kind, even, third"),
-        (lambda text: text, {"columns": ("kind",), "multilabel": True}, "wanted 0 or 1 for each class"),
+        (lambda text: text, {"columns": ("age",)}, "expected some of kind, even, third"),
+        (lambda text: text, {"columns": ()}, "expected the one that holds the class, got kind, even, third"),
+        (lambda text: text, {"columns": ("kind",), "multilabel": True}, "expected 0 or 1 for each class"),
         (lambda text: [text[0], *(line.replace("odd", "even") for line in text[1:])], {}, "got even alone"),
     ],
     ids=["image", "row", "twice", "short", "nothing", "column", "columns", "flags", "one class"],
@@ -259,7 +263,7 @@ def test_a_class_of_the_table_that_the_pool_lacks_is_refused(data, tmp_path, out
     rare = write_classes(
         tmp_path, data, lambda text: [f"{test}.nii.gz,rare,0,0" if test in line else line for line in text]
     )
-    with pytest.raises(Refused, match="wanted every class in the pool, 'rare' is in no case of it"):
+    with pytest.raises(Refused, match="expected every class in the pool, 'rare' is in no case of it"):
         finetune.main(classify(data, out, labels=rare))
 
 
@@ -284,18 +288,21 @@ def test_a_class_of_the_table_that_the_pool_lacks_is_refused(data, tmp_path, out
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
 def test_refuses_settings_that_make_no_sense(data, out, make, change):
-    with pytest.raises(ValueError, match=f"{next(iter(change))}: wanted"):
+    with pytest.raises(ValueError, match=f"{next(iter(change))}: expected"):
         make(data, out, **change)
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"labels": Path("/nowhere")}, "labels: wanted a folder of label volumes, /nowhere is not there"),
-        ({"labels": Path(__file__)}, "labels: wanted a folder of label volumes, .*py is a file"),
-        ({"split": Path("/nowhere.json")}, "split: wanted a file that dali-cr splits wrote, /nowhere.json is"),
-        ({"plans": Path("/p.json")}, "plans: wanted the nnUNetPlans.json of a preprocessed data set, /p.json is not"),
-        ({"init": "/nowhere"}, "init: wanted 'random' or the folder of a pre-training run, /nowhere/model.safetensors"),
+        ({"labels": Path("/nowhere")}, "labels: expected a folder of label volumes, /nowhere is not there"),
+        ({"labels": Path(__file__)}, "labels: expected a folder of label volumes, .*py is a file"),
+        ({"split": Path("/nowhere.json")}, "split: expected a file that dali-cr splits wrote, /nowhere.json is"),
+        ({"plans": Path("/p.json")}, "plans: expected the nnUNetPlans.json of a preprocessed data set, /p.json is not"),
+        (
+            {"init": "/nowhere"},
+            "init: expected 'random' or the folder of a pre-training run, /nowhere/model.safetensors",
+        ),
     ],
     ids=["labels", "a file", "split", "plans", "init"],
 )
@@ -392,7 +399,7 @@ def test_refuses_to_resume_with_other_labels_or_another_split(data, tmp_path, ou
 
 def test_refuses_to_resume_another_task(data, init, out):
     finetune.main(segment(data, out))
-    with pytest.raises(Refused, match="wanted a localize run in .*, a segment run is there"):
+    with pytest.raises(Refused, match="expected a localize run in .*, a segment run is there"):
         finetune.main(localize(data, out, resume=True))
     with pytest.raises(Refused, match="a pretrain run is there"):
         finetune.main(localize(data, init, resume=True))

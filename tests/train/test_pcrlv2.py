@@ -156,7 +156,7 @@ def test_view_2_is_not_restored():
 
 
 @pytest.mark.parametrize(
-    ("levels", "wanted"), [((0, 0, 0, 0, 0), (3, 1, 1)), ((1, 0, 0, 2, 0), (3, 2, 3)), ((0, 0, 2, 0, 1), (3, 3, 3))]
+    ("levels", "expected"), [((0, 0, 0, 0, 0), (3, 1, 1)), ((1, 0, 0, 2, 0), (3, 2, 3)), ((0, 0, 2, 0, 1), (3, 3, 3))]
 )
 def test_the_decoder_goes_no_deeper_than_is_asked_for(levels, wanted):
     made, sample = model(), batch()
@@ -181,7 +181,7 @@ def test_gradients_reach_all_that_was_asked_for_and_nothing_else():
 
 
 def test_refuses_another_number_of_levels():
-    with pytest.raises(ValueError, match="levels: wanted 1 and two for each of 2 local views, got 3"):
+    with pytest.raises(ValueError, match="levels: expected 1 and two for each of 2 local views, got 3"):
         model()(**batch(), levels=(0, 1, 2))
 
 
@@ -404,16 +404,16 @@ def test_epochs_become_steps_when_the_cases_are_known(config, capsys):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"batch_size": 1}, "batch_size: wanted at least 2"),
-        ({"network": "dynunet"}, "network: wanted nsunet"),
+        ({"batch_size": 1}, "batch_size: expected at least 2"),
+        ({"network": "dynunet"}, "network: expected nsunet"),
         ({"normalize": "zscore"}, "normalize: views are restored to targets of 0...1"),
         ({"crop": (16, 16, 20)}, "multiples of 8, got 20 along W"),
-        ({"local_crop": (8, 8, 12)}, "local_crop: wanted multiples of 8, got 8 8 12"),
-        ({"epochs": 0.0}, "epochs: wanted a number above 0"),
-        ({"clip": -1.0}, "clip: wanted"),
-        ({"comparison_weight": -1.0}, "comparison_weight: wanted a number of at least 0"),
-        ({"dims": 2}, "crop: wanted one voxel along D with --dims 2, as 1 16 16"),
-        ({"dims": 2, "crop": (1, 16, 16)}, "sizes: wanted 1 along D"),
+        ({"local_crop": (8, 8, 12)}, "local_crop: expected multiples of 8, got 8 8 12"),
+        ({"epochs": 0.0}, "epochs: expected a number above 0"),
+        ({"clip": -1.0}, "clip: expected"),
+        ({"comparison_weight": -1.0}, "comparison_weight: expected a number of at least 0"),
+        ({"dims": 2}, "crop: expected one voxel along D with --dims 2, as 1 16 16"),
+        ({"dims": 2, "crop": (1, 16, 16)}, "sizes: expected 1 along D"),
     ],
     ids=str,
 )
@@ -499,12 +499,12 @@ def test_the_decoder_without_skips_can_be_taken_over_and_does_not_fit_one_with(w
     both = {"init": str(whole), "transfer": "encoder+decoder"}
     run = finetuning.prepared(finetuning.segment(data, tmp_path / "a", network="nsunet", **both))
     assert set(run.fit.taken) == set(run.network.tensors) - {"output.weight", "output.bias"}
-    with pytest.raises(ValueError, match=r"up\.0\.convolve.*wanted"):
+    with pytest.raises(ValueError, match=r"up\.0\.convolve.*expected"):
         finetuning.prepared(finetuning.segment(data, tmp_path / "b", network="nsunet-skips", **both))
 
 
 def test_another_network_is_refused(whole, data, tmp_path):
-    with pytest.raises(ValueError, match="wanted a dynunet, .* is a nsunet"):
+    with pytest.raises(ValueError, match="expected a dynunet, .* is a nsunet"):
         finetuning.prepared(finetuning.segment(data, tmp_path / "run", network="dynunet", init=str(whole)))
 
 

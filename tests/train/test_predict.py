@@ -188,7 +188,7 @@ def test_refuses_what_the_network_was_not_made_for(data, runs, tmp_path):
         (tmp_path / name).mkdir()
         image = nib.Nifti1Image(random.integers(0, 999, shape).astype("i2"), np.eye(4))
         nib.save(image, tmp_path / name / "x.nii.gz")
-    with pytest.raises(Refused, match="wanted 1 channels, as in training, got 2"):
+    with pytest.raises(Refused, match="expected 1 channels, as in training, got 2"):
         predict.main(Config(run=runs / "segment", data=(tmp_path / "two",), out=tmp_path / "out"))
     with pytest.raises(Refused, match="holds every volume, up to 20 20 30"):
         predict.main(Config(run=runs / "localize", data=(tmp_path / "big",), out=tmp_path / "out"))
@@ -209,7 +209,7 @@ def test_command(data, runs, tmp_path, capsys):
     assert predict.command_line(words) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["cases"] == 8
     assert predict.command_line(words) == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith("predict: out: wanted a new or empty folder")
+    assert capsys.readouterr().err.splitlines()[-1].startswith("predict: out: expected a new or empty folder")
 
 
 def names(folder):
@@ -263,7 +263,7 @@ def test_probabilities_say_what_the_masks_say(data, runs, tmp_path, name, factor
 
 
 def test_probabilities_are_of_masks_and_classes_not_of_boxes(data, runs, tmp_path):
-    with pytest.raises(Refused, match="probabilities: wanted a run of segment or classify"):
+    with pytest.raises(Refused, match="probabilities: expected a run of segment or classify"):
         predicted(data, runs / "localize", tmp_path / "out", probabilities=True)
     assert not (tmp_path / "out").exists()
     predicted(data, runs / "classify", tmp_path / "out", probabilities=True)
@@ -391,7 +391,7 @@ def test_a_channel_more_in_the_folders_does_not_move_the_others(channels, tmp_pa
 def test_other_channels_are_refused(channels, tmp_path):
     config = Config(run=channels / "run", data=(channels / "data",), out=tmp_path / "out", device="cpu")
     with pytest.raises(
-        Refused, match="wanted t2, t1, in the order of the training; got t1, t2. Give them in this order"
+        Refused, match="expected t2, t1, in the order of the training; got t1, t2. Give them in this order"
     ):
         predict.main(replace(config, channels=("t1", "t2")))
     shutil.copytree(channels / "data", tmp_path / "data")
@@ -399,7 +399,7 @@ def test_other_channels_are_refused(channels, tmp_path):
         (case / "t2.nii.gz").rename(case / "dwi.nii.gz")
     with pytest.raises(Refused, match="channel t2 is missing"):
         predict.main(replace(config, data=(tmp_path / "data",)))
-    with pytest.raises(Refused, match="wanted t2, t1, in the order of the training; got t1, dwi. Name the files"):
+    with pytest.raises(Refused, match="expected t2, t1, in the order of the training; got t1, dwi. Name the files"):
         predict.main(replace(config, data=(tmp_path / "data",), channels=("t1", "dwi")))
     dali_cr.scan(channels / "data", "{case}/{channel}.nii.gz", progress=False).save(tmp_path / "index.json")
     with pytest.raises(Refused, match="got t1, t2"):

@@ -329,7 +329,7 @@ def test_refuses_a_folder_that_holds_no_run(config):
     [
         ({"data": (Path("/nowhere"),)}, "/nowhere"),
         ({"pattern": ("*_000*",)}, "at least two cases"),
-        ({"pattern": ("*.mha",)}, "wanted files that match"),
+        ({"pattern": ("*.mha",)}, "expected files that match"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
@@ -362,7 +362,7 @@ def test_refuses_the_impossible_and_leaves_no_folder(config, change, says):
     ids=str,
 )
 def test_refuses_settings_that_make_no_sense(config, change):
-    with pytest.raises(ValueError, match=f"{next(iter(change))}: wanted"):
+    with pytest.raises(ValueError, match=f"{next(iter(change))}: expected"):
         replace(config, **change)
 
 
@@ -377,7 +377,7 @@ def test_refuses_a_crop_before_looking_at_the_data(config):
         replace(config, crop=(8, 8, 8))
     with pytest.raises(ValueError, match="sononet64 wants multiples of 16, got 24 along H; 16 or 32 would do"):
         replace(config, network="sononet64", crop=(16, 24, 16))
-    with pytest.raises(ValueError, match="wanted one voxel along D with --dims 2, as 1 16 16; got 16 16 16"):
+    with pytest.raises(ValueError, match="expected one voxel along D with --dims 2, as 1 16 16; got 16 16 16"):
         replace(config, dims=2)
 
 

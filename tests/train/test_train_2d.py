@@ -198,8 +198,8 @@ def changed_masks(data, tmp_path, change):
     ("change", "says"),
     [
         (lambda mask: None, "{name}: image without a label"),
-        (lambda mask: mask[1:], "{name}: on another grid: wanted (1, 28, 44)"),
-        (lambda mask: mask * 0, "{name}: empty: wanted a labelled voxel"),
+        (lambda mask: mask[1:], "{name}: on another grid: expected (1, 28, 44)"),
+        (lambda mask: mask * 0, "{name}: empty: expected a labelled voxel"),
     ],
     ids=["missing", "size", "empty"],
 )
@@ -229,11 +229,11 @@ def test_a_class_that_the_pool_lacks_is_refused(data, tmp_path):
 
 def test_an_init_of_another_kind_is_refused(data, inits, tmp_path):
     init = str(inits / "sononet64")
-    with pytest.raises(Refused, match="wanted a dynunet, .* is a sononet64; --network sononet64 takes it"):
+    with pytest.raises(Refused, match="expected a dynunet, .* is a sononet64; --network sononet64 takes it"):
         finetune.main(segment(data, tmp_path / "run", init=init))
-    with pytest.raises(Refused, match="wanted a network of --dims 3, .* is of 2; --dims 2 takes it"):
+    with pytest.raises(Refused, match="expected a network of --dims 3, .* is of 2; --dims 2 takes it"):
         finetune.main(segment(data, tmp_path / "run", init=init, network="sononet64", dims=3))
-    with pytest.raises(Refused, match=r"analysis.0.0.conv.weight is \(2, 1, 3, 3\), \(4, 1, 3, 3\) wanted"):
+    with pytest.raises(Refused, match=r"analysis.0.0.conv.weight is \(2, 1, 3, 3\), \(4, 1, 3, 3\) expected"):
         finetune.main(segment(data, tmp_path / "run", init=init, network="sononet64", filters=4))
 
 
@@ -243,10 +243,10 @@ def test_colours_are_channels_and_other_channels_are_refused(data, inits, tmp_pa
     for path in (data / "images").iterdir():
         with Image.open(path) as file:
             Image.merge("RGB", (file, file.point(lambda value: 255 - value), file)).save(coloured / path.name)
-    with pytest.raises(Refused, match="wanted 3 channels, as the data have, .* has 1"):
+    with pytest.raises(Refused, match="expected 3 channels, as the data have, .* has 1"):
         finetune.main(segment(data, tmp_path / "run", data=(coloured,), init=str(inits / "dynunet")))
     assert finetune.main(segment(data, tmp_path / "rgb", data=(coloured,)))["steps"] == 2
-    with pytest.raises(Refused, match="wanted 3 channels, as in training, got 1"):
+    with pytest.raises(Refused, match="expected 3 channels, as in training, got 1"):
         predicted(data, tmp_path / "rgb", tmp_path / "predicted")
 
 
@@ -261,7 +261,7 @@ def test_a_copy_of_a_test_image_in_the_pool_is_named(data, tmp_path):
     shutil.copytree(data, own)
     ours, theirs = f"{min(split.pool)}.png", f"{min(split.test)}.png"
     shutil.copy(own / "images" / theirs, own / "images" / ours)
-    with pytest.raises(Refused, match="wanted cases that hold the same image in one part"):
+    with pytest.raises(Refused, match="expected cases that hold the same image in one part"):
         pretrain.main(pretraining(own, tmp_path / "init", held_out=0.01))
     pretrain.main(pretraining(own, tmp_path / "init", held_out=0.01, exclude=(theirs,)))
     with pytest.raises(Refused, match=f"trained on {ours}, the same as {theirs}, which is in test. --exclude {theirs}"):
@@ -269,9 +269,9 @@ def test_a_copy_of_a_test_image_in_the_pool_is_named(data, tmp_path):
 
 
 def test_a_thick_crop_is_refused_for_a_network_of_images(data, tmp_path):
-    with pytest.raises(ValueError, match="wanted one voxel along D with --dims 2, as 1 32 32; got 32 32 32"):
+    with pytest.raises(ValueError, match="expected one voxel along D with --dims 2, as 1 32 32; got 32 32 32"):
         segment(data, tmp_path / "run", crop=(32, 32, 32))
-    with pytest.raises(Refused, match="wanted one voxel along D with --dims 2, as 1 64 64; got 64 64 64"):
+    with pytest.raises(Refused, match="expected one voxel along D with --dims 2, as 1 64 64; got 64 64 64"):
         finetune.main(segment(data, tmp_path / "run", crop=None))
 
 
@@ -318,10 +318,10 @@ def test_a_table_says_the_parts(tmp_path):
     assert (split.pool, split.val, split.test) == ({"a"}, {"b"}, {"c"})
     with pytest.raises(ValueError, match="d_1.png has none"):
         split_of_table([*names, "d_1.png"], path, "split")
-    with pytest.raises(ValueError, match="wanted some of split in .*, got part"):
+    with pytest.raises(ValueError, match="expected some of split in .*, got part"):
         split_of_table(names, path, "part")
     write([*lines[:4], ["c_1.png", "holiday"]])
-    with pytest.raises(ValueError, match="wanted train, val or test as the split of c_1.png, got 'holiday'"):
+    with pytest.raises(ValueError, match="expected train, val or test as the split of c_1.png, got 'holiday'"):
         split_of_table(names, path, "split")
     write([*lines[:2], ["a_2.png", "test"], *lines[3:]])
     with pytest.raises(ValueError, match="a is in pool and in test"):
@@ -330,7 +330,7 @@ def test_a_table_says_the_parts(tmp_path):
 
 def test_pictures_of_nothing_are_refused(data, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(Refused, match="wanted masks or boxes of these cases"):
+    with pytest.raises(Refused, match="expected masks or boxes of these cases"):
         drawn(data, tmp_path / "empty", tmp_path / "pictures")
     line = ["overlay", str(tmp_path / "empty"), "--data", str(data / "images"), "--out", str(tmp_path / "pictures")]
     assert overlay.command_line([*line[1:], "--pattern", *IMAGES]) == 2

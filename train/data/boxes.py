@@ -57,18 +57,18 @@ def read_boxes(path: Path, wanted: tuple[str, ...]) -> tuple[list[str], dict[str
     if set(_CORNERS) <= set(columns):
         columns = [_CORNERS.get(column, column) for column in columns]
         if len(set(columns)) < len(columns):
-            raise ValueError(f"labels: wanted x0, y0, x1, y1 or a box of the name box, got both in {path}")
+            raise ValueError(f"labels: expected x0, y0, x1, y1 or a box of the name box, got both in {path}")
         rows = {case: {_CORNERS.get(name, name): text for name, text in row.items()} for case, row in rows.items()}
     named = [found[1] for column in columns if (found := _COLUMN.fullmatch(column))]
     organs = choose_columns(path, list(dict.fromkeys(named)), wanted)
     if not organs:
-        raise ValueError(f"labels: wanted columns NAME_loi to NAME_hik for each organ, got none in {path}")
+        raise ValueError(f"labels: expected columns NAME_loi to NAME_hik for each organ, got none in {path}")
     flat = not any(f"{o}_{end}k" in columns for o in organs for end in ("lo", "hi"))
     corners = [f"{end}{axis}" for end in ("lo", "hi") for axis in ("ij" if flat else "ijk")]
     missing = [f"{o}_{c}" for o in organs for c in corners if f"{o}_{c}" not in columns]
     if missing:
         raise ValueError(
-            f"labels: wanted six columns for each organ (of images four), {missing[0]} is missing in {path}"
+            f"labels: expected six columns for each organ (of images four), {missing[0]} is missing in {path}"
         )
     boxes = {
         case: np.stack([_box(path, case, organ, [row[f"{organ}_{corner}"] for corner in corners]) for organ in organs])
@@ -85,9 +85,9 @@ def _box(path: Path, case: str, organ: str, texts: list[str]) -> npt.NDArray[np.
     try:
         box = np.array([float(text) for text in texts]).reshape(2, 3)
     except ValueError as error:
-        raise ValueError(f"labels: wanted six numbers for {organ} of {case} in {path}, got {texts}") from error
+        raise ValueError(f"labels: expected six numbers for {organ} of {case} in {path}, got {texts}") from error
     if not (box[0] < box[1]).all():
-        raise ValueError(f"labels: wanted a half-open box with lo < hi for {organ} of {case} in {path}, got {texts}")
+        raise ValueError(f"labels: expected a half-open box with lo < hi for {organ} of {case} in {path}, got {texts}")
     return box
 
 

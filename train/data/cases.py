@@ -23,7 +23,7 @@ def open_index(config: DataSettings, known: dali_cr.Index | None = None) -> dali
         if changed := index.changed():
             named = "; ".join(f"{problem.path}: {problem.reason}" for problem in changed[:5])
             raise ValueError(
-                f"index: wanted the files that {config.index} was made of, {len(changed)} of them changed ({named}); "
+                f"index: expected the files that {config.index} was made of, {len(changed)} of them changed ({named}); "
                 "scan them again, or leave --index out"
             )
         return index
@@ -62,8 +62,8 @@ def find_index(
         index = split.take(index, part)
     if earlier and index.fingerprint != earlier["fingerprints"]["index"]:
         raise ValueError(
-            f"resume: wanted the data of the run in {config.out}, {tell_apart(path, index)}. Put the data back as they "
-            f"were, go on with those of then by --index {path}, or start a new run with another --out"
+            f"resume: expected the data of the run in {config.out}, {tell_apart(path, index)}. Restore the data, "
+            f"continue with the index of the run (--index {path}), or start a new run with another --out"
         )
     return index
 

@@ -48,7 +48,7 @@ def find_names(typed: Path | None, labels: Path, data: Sequence[Path]) -> Datase
     except ValueError as error:
         raise ValueError(f"names: {error}" + ("" if typed else "; --names takes another file")) from error
     if typed and named and not named.labels:
-        raise ValueError(f'names: wanted JSON as {{"1": "liver"}}, got {typed}, which names no label')
+        raise ValueError(f'names: expected JSON as {{"1": "liver"}}, got {typed}, which names no label')
     return named
 
 
@@ -69,11 +69,11 @@ def find_classes(found: Found, named: DatasetJson | None, regions: Sequence[str]
     """
     pool = {value for values in found["pool"].values() for value in values} - {0}
     if not pool:
-        raise ValueError("labels: wanted a labelled voxel in some case of the pool, got none")
+        raise ValueError("labels: expected a labelled voxel in some case of the pool, got none")
     everywhere = {value for part in found.values() for values in part.values() for value in values} - {0}
     if named and named.ignore in everywhere:
         raise ValueError(
-            f"labels: wanted every voxel annotated, label {named.ignore} is the ignore label of {named.path}: voxels "
+            f"labels: expected every voxel annotated, label {named.ignore} is the ignore label of {named.path}: voxels "
             "cannot be left out of the loss. Another file as --names makes it a class of its own"
         )
     if regions:
@@ -83,7 +83,7 @@ def find_classes(found: Found, named: DatasetJson | None, regions: Sequence[str]
     unnamed = sorted(everywhere - {value for values in declared.values() for value in values})
     if unnamed and named and named.regions:
         raise ValueError(
-            f"labels: wanted labels that are in a region of {named.path}, got {unnamed[0]}; --names takes another file"
+            f"labels: expected labels of a region of {named.path}, got {unnamed[0]}; --names takes another file"
         )
     wanted = _in_order(declared, unnamed, named)
     refuse_lookalikes(wanted)
@@ -104,7 +104,9 @@ def _in_order(
     wanted = {**declared, **{f"label {value}": [value] for value in unnamed}}
     if len(wanted) < len(declared) + len(unnamed):
         strange = next(value for value in unnamed if f"label {value}" in declared)
-        raise ValueError(f"names: wanted another name for {declared[f'label {strange}']}, label {strange} has no name")
+        raise ValueError(
+            f"names: expected another name for {declared[f'label {strange}']}, label {strange} has no name"
+        )
     if named and named.regions:
         return wanted
     return dict(sorted(wanted.items(), key=lambda item: min(item[1])))
@@ -119,7 +121,7 @@ def _check_pool(found: Found, members: Mapping[str, Sequence[int]]) -> None:
         for case, values in cases.items():
             if strange := sorted((set(values) - {0}) & missing or set(values) - {0} - known):
                 raise ValueError(
-                    f"labels: wanted every class in the pool, label {strange[0]} is in {case} of {part} and in no "
+                    f"labels: expected every class in the pool, label {strange[0]} is in {case} of {part} and in no "
                     "case of the pool"
                 )
 
@@ -162,11 +164,11 @@ def _parse_region(text: str, values: Sequence[int]) -> tuple[str, list[int]]:
     try:
         members = [int(number) for number in numbers.split("+")]
     except ValueError as error:
-        raise ValueError(f"regions: wanted labels as tumour=1+2+4, got {text!r}") from error
+        raise ValueError(f"regions: expected labels as tumour=1+2+4, got {text!r}") from error
     missing = sorted(set(members) - set(values))
     if missing:
         raise ValueError(
-            f"regions: wanted labels among {list(values)}, which the pool has; got {missing[0]} in {text!r}"
+            f"regions: expected labels among {list(values)}, which the pool has; got {missing[0]} in {text!r}"
         )
     return name or numbers, members
 
@@ -184,7 +186,7 @@ def written_values(members: Mapping[str, Sequence[int]]) -> list[int]:
         rest = sorted(set(values) - {value for _, later in rows[place + 1 :] for value in later})
         if not rest:
             raise ValueError(
-                f"regions: wanted the wider region before the narrower, {name} has no label that the regions after it "
+                f"regions: expected wider regions before narrower ones, {name} has no label that the regions after it "
                 "have not"
             )
         own.append(rest[0])

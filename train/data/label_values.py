@@ -42,7 +42,7 @@ def read_values(path: Path, geometry: Geometry | None = None) -> npt.NDArray[np.
     own, data = reader.read_header(path)
     geometry = geometry or own
     if geometry.frames != 1:
-        raise VolumeError(path, f"wanted one label a voxel, got {geometry.frames} frames")
+        raise VolumeError(path, f"expected one label a voxel, got {geometry.frames} frames")
     values = read_voxels(geometry, data)[0]
     if (step := grey_step(path, reader.read_head(path))) > 1:
         values /= np.float32(step)
@@ -51,13 +51,13 @@ def read_values(path: Path, geometry: Geometry | None = None) -> npt.NDArray[np.
         factor = f", scaled by its header ({geometry.slope:g}, offset {geometry.intercept:g})" if scaled else ""
         raise VolumeError(
             path,
-            f"wanted whole numbers as labels (to 1e-3), got {_listed(values)}{factor}; save it with integers, "
+            f"expected whole numbers as labels (to 1e-3), got {_listed(values)}{factor}; save it with integers, "
             "or is it an image?",
         )
     low, high = float(values.min()), float(values.max())
     whole = np.rint(values)
     if whole.min() < 0 or whole.max() > MAX_VALUE:
-        raise VolumeError(path, f"wanted labels from 0 to {MAX_VALUE}, got {low:g} to {high:g}; number them anew")
+        raise VolumeError(path, f"expected labels from 0 to {MAX_VALUE}, got {low:g} to {high:g}; number them anew")
     return np.asarray(whole, np.uint8)
 
 
@@ -96,8 +96,8 @@ def refuse_mixed_depths(found: Mapping[Path, Sequence[int]]) -> None:
         deep = {value for other, its in steps.items() if its == 1 for value in found[other]}
         if spread and step > 1 and any(found[path]) and all(value % step == 0 for value in deep):
             raise ValueError(
-                f"labels: wanted one numbering, {path.name} of fewer than 8 bits has at most {MAX_VALUE // step} where "
-                f"{spread.name} has {MAX_VALUE}; save all masks with 8 bits"
+                f"labels: expected one numbering, {path.name} of fewer than 8 bits has at most {MAX_VALUE // step} "
+                f"where {spread.name} has {MAX_VALUE}; save all masks with 8 bits"
             )
 
 

@@ -70,7 +70,7 @@ def match(
     short: dict[str, str] = {}
     for name in names:
         if (other := short.setdefault(short_name(name), name)) != name and name not in cases:
-            raise ValueError(f"labels: wanted one {what} a case, {other} and {name} both fit {short_name(name)}")
+            raise ValueError(f"labels: expected one {what} a case, {other} and {name} both fit {short_name(name)}")
     found = {case: case if case in names else short.get(short_name(case)) or _of_channel(case, short) for case in cases}
     lonely = sorted(case for case, name in found.items() if not name)
     strangers = sorted(name for name in set(names) - set(found.values()) if name not in optional)
@@ -78,11 +78,11 @@ def match(
     left += [f"{name}: {what} without an image" for name in strangers]
     if left and unmatched == "refuse":
         raise ValueError(
-            f"labels: wanted a {what} for each image and an image for each {what}; {left[0]}"
+            f"labels: expected a {what} for each image and an image for each {what}; {left[0]}"
             f"{f', and {len(left) - 1} more' if len(left) > 1 else ''}. --unmatched leave goes on without them"
         )
     if len(lonely) == len(cases):
-        raise ValueError(f"labels: wanted a {what} for each image, none fits; the first is {lonely[0]}")
+        raise ValueError(f"labels: expected a {what} for each image, none fits; the first is {lonely[0]}")
     return {case: name for case, name in found.items() if name}, left
 
 
@@ -109,7 +109,7 @@ def find_label_files(folder: Path, pattern: Sequence[str]) -> dict[str, Path]:
     """
     if not folder.is_dir():
         there = "is a file" if folder.exists() else "is not there"
-        raise ValueError(f"labels: wanted a folder of label volumes, {folder} {there}")
+        raise ValueError(f"labels: expected a folder of label volumes, {folder} {there}")
     top, files, _ = find_files(folder, as_patterns(list(pattern)), [], [])
     found: dict[str, Path] = {}
     for path, about in files.items():
@@ -117,10 +117,10 @@ def find_label_files(folder: Path, pattern: Sequence[str]) -> dict[str, Path]:
         refuse_lossy(place)
         name = about.case or path
         if name in found:
-            raise ValueError(f"labels: wanted one label a case, {found[name].name} and {path} are both of {name}")
+            raise ValueError(f"labels: expected one label a case, {found[name].name} and {path} are both of {name}")
         found[name] = place
     if not found:
-        raise ValueError(f"labels: wanted label volumes, no file under {folder} matches {', '.join(pattern)}")
+        raise ValueError(f"labels: expected label volumes, no file under {folder} matches {', '.join(pattern)}")
     return found
 
 
@@ -143,12 +143,12 @@ def by_listed_pairs(files: Mapping[str, Path], index: Index, pairs: Sequence[Pai
             continue
         case = listed.setdefault(os.path.realpath(pair.label), min(of))
         if {case} != of:
-            raise ValueError(f"labels: wanted one case a label, {pair.label} is paired with {case} and {min(of)}")
+            raise ValueError(f"labels: expected one case a label, {pair.label} is paired with {case} and {min(of)}")
     named: dict[str, Path] = {}
     for name, path in files.items():
         key = listed.get(os.path.realpath(original_path(path)), name)
         if key in named:
-            raise ValueError(f"labels: wanted one label a case, {named[key]} and {path} are both of {key}")
+            raise ValueError(f"labels: expected one label a case, {named[key]} and {path} are both of {key}")
         named[key] = path
     return named
 
@@ -172,13 +172,13 @@ def _on_grid(path: Path, geometry: Geometry, case: Case) -> Geometry:
         return aligned
     if geometry.shape != image.shape:
         raise VolumeError(
-            path, f"on another grid: wanted {image.shape} as in {case.name}, got {geometry.shape}; {_ANOTHER_GRID}"
+            path, f"on another grid: expected {image.shape} as in {case.name}, got {geometry.shape}; {_ANOTHER_GRID}"
         )
     same = geometry.unit == image.unit or {geometry.unit, image.unit} == {"mm", "unknown"}
     units = "" if same else f" (its header has the unit {geometry.unit}, that has {image.unit})"
     raise VolumeError(
         path,
-        f"on another grid: wanted its voxels where those of {case.name} are, got them up to "
+        f"on another grid: expected its voxels where those of {case.name} are, got them up to "
         f"{geometry.distance(image):.3g} mm away{units}; {_ANOTHER_GRID}",
     )
 

@@ -71,15 +71,15 @@ def read_parts(path: Path) -> dict[str, tuple[npt.NDArray[np.uint8], npt.NDArray
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError) as error:
-        raise ValueError(f"medmnist: wanted an .npz file, {path} cannot be read: {error}") from error
+        raise ValueError(f"medmnist: expected an .npz file, {path} cannot be read: {error}") from error
     parts = {}
     for part in _PARTS:
         images, labels = arrays.get(f"{part}_images"), arrays.get(f"{part}_labels")
         if images is None or labels is None:
-            raise ValueError(f"medmnist: wanted {part}_images and {part}_labels in {path}, got {', '.join(arrays)}")
+            raise ValueError(f"medmnist: expected {part}_images and {part}_labels in {path}, got {', '.join(arrays)}")
         if images.ndim != 4 or images.dtype != np.uint8 or labels.shape not in ((len(images), 1), (len(images),)):
             raise ValueError(
-                f"medmnist: wanted volumes (n, a, b, c) of uint8 with one class each, {part} of {path} has "
+                f"medmnist: expected volumes (n, a, b, c) of uint8 with one class each, {part} of {path} has "
                 f"{images.shape} of {images.dtype} and {labels.shape}"
             )
         parts[part] = (images, labels.reshape(-1).astype(np.int64))
@@ -101,7 +101,7 @@ def make_affine(axes: str, spacing: Sequence[float], shape: tuple[int, int, int]
     """
     opposite = str.maketrans("LPI", "RAS")
     if sorted(axes.translate(opposite)) != ["A", "R", "S"]:
-        raise ValueError(f"axes: wanted three of R or L, A or P, S or I, as RAS; got {axes!r}")
+        raise ValueError(f"axes: expected three of R or L, A or P, S or I, as RAS; got {axes!r}")
     # From voxels of the file to voxels of the canonical grid, and from these to mm.
     order = axcodes2ornt(tuple(axes))
     sizes = np.ones(3)

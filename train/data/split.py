@@ -56,7 +56,7 @@ class Split:
             object.__setattr__(self, part, frozenset(map(composed, getattr(self, part))))
         for one, other in (("pool", "val"), ("pool", "test"), ("val", "test")):
             if shared := getattr(self, one) & getattr(self, other):
-                raise ValueError(f"split: wanted each subject in one part, {min(shared)} is in {one} and in {other}")
+                raise ValueError(f"split: expected each subject in one part, {min(shared)} is in {one} and in {other}")
 
     @property
     def hash(self) -> str:
@@ -96,7 +96,7 @@ class Split:
         if not cases:
             there = f"{len(index)} cases came, the first is {index.cases[0].name}" if index.cases else "no case came"
             wanted = ", ".join(sorted(getattr(self, part))[:3]) or "none at all"
-            raise ValueError(f"split: wanted cases of the part {part} ({wanted} …), {there}")
+            raise ValueError(f"split: expected cases of the part {part} ({wanted} …), {there}")
         return replace(index, cases=cases, problems=(), set_aside=())
 
     def refuse_shared(self, groups: Iterable[Collection[str]], why: str) -> None:
@@ -122,7 +122,7 @@ class Split:
             if len(parts) > 1:
                 (one, first), (other, second) = list(parts.items())[:2]
                 raise ValueError(
-                    f"split: wanted cases that {why} in one part, {first} is in {one} and {second} is in {other}. Make "
+                    f"split: expected cases that {why} in one part, {first} is in {one}, {second} in {other}. Make "
                     f"the split anew, or leave one of them out with --exclude"
                 )
 
@@ -160,7 +160,7 @@ class Split:
                     what = f"{case.name}, the same as {name}"
                     advice = f"--exclude {name} when fine-tuning: the split has copies of one image in two parts"
                 raise ValueError(
-                    f"init: wanted weights that have seen no case of val or test; {init} was trained on {what}, "
+                    f"init: expected weights that have seen no case of val or test; {init} was trained on {what}, "
                     f"which is in {part}. {advice}"
                 )
 
@@ -208,7 +208,7 @@ def make_split(
     subjects = sorted(group_by_subject(cases, rule))
     if len(subjects) < len(fractions):
         raise ValueError(
-            f"split: wanted at least {len(fractions)} subjects, got {len(subjects)} of {len(cases)} cases, the first "
+            f"split: expected at least {len(fractions)} subjects, got {len(subjects)} of {len(cases)} cases, the first "
             f"{', '.join(subjects[:1]) or 'missing'}; --subject with a regular expression tells others apart"
         )
     # An index of nothing but names: the rule by which cases are drawn is the library's.
@@ -243,9 +243,9 @@ def split_of_table(cases: Sequence[str], path: Path, column: str, subject: str |
     for case in cases:
         row = rows.get(case) or short.get(short_name(case))
         if row is None:
-            raise ValueError(f"table: wanted a row for each case, {case} has none in {path}")
+            raise ValueError(f"table: expected a row for each case, {case} has none in {path}")
         if row[column].lower() not in _CALLED:
-            raise ValueError(f"table: wanted train, val or test as the {column} of {case}, got {row[column]!r}")
+            raise ValueError(f"table: expected train, val or test as the {column} of {case}, got {row[column]!r}")
         parts[_CALLED[row[column].lower()]].add(find_subject(case, subject))
     return Split(frozenset(parts["pool"]), frozenset(parts["val"]), frozenset(parts["test"]), subject)
 
@@ -259,7 +259,7 @@ def load_split(path: Path) -> Split:
         If it is none.
     """
     if not path.is_file():
-        raise ValueError(f"split: wanted a file that dali-cr splits wrote, {path} is not there")
+        raise ValueError(f"split: expected a file that dali-cr splits wrote, {path} is not there")
     try:
         content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         parts = [content[part] for part in PARTS]
@@ -269,4 +269,4 @@ def load_split(path: Path) -> Split:
         return Split(pool, val, test, content.get("subject"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
-        raise ValueError(f"split: wanted JSON with pool, val and test, got {path}: {reason}") from error
+        raise ValueError(f"split: expected JSON with pool, val and test, got {path}: {reason}") from error

@@ -71,7 +71,7 @@ def find_subject(case: str, subject: str | None) -> str:
         return short_name(case)
     found = check_subject(subject).search(composed(case))
     if not found or (found.groups() and found[1] is None):
-        raise ValueError(f"subject: wanted a regular expression that finds the subject in {case}, got {subject!r}")
+        raise ValueError(f"subject: expected a regular expression that finds the subject in {case}, got {subject!r}")
     return composed(str(found[1] if found.groups() else found[0]))
 
 
@@ -86,7 +86,7 @@ def check_subject(subject: str) -> re.Pattern[str]:
     try:
         return re.compile(subject)
     except re.error as error:
-        raise ValueError(f"subject: wanted a regular expression, got {subject!r}: {error}") from error
+        raise ValueError(f"subject: expected a regular expression, got {subject!r}: {error}") from error
 
 
 def group_by_subject(cases: Sequence[str], subject: str | None) -> dict[str, list[str]]:
@@ -104,7 +104,7 @@ def group_by_subject(cases: Sequence[str], subject: str | None) -> dict[str, lis
         for name, members in groups.items():
             if len(members) > 1:
                 raise ValueError(
-                    f"split: wanted cases with names of their own, {members[0]} and {members[1]} are both {name}; "
+                    f"split: expected cases with names of their own, {members[0]} and {members[1]} are both {name}; "
                     r"--subject with a regular expression, for example 'sub-(\w+)', says what tells subjects apart"
                 )
     return groups

@@ -67,7 +67,7 @@ def load_table(path: Path) -> Table:
         with open(path, newline="", encoding="utf-8-sig") as file:
             lines = list(_read_lines(file.read()))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"labels: wanted a CSV file, {path} cannot be read: {error}") from error
+        raise ValueError(f"labels: expected a CSV file, {path} cannot be read: {error}") from error
     (_, header), body = lines[0] if lines else (1, []), lines[1:]
     filled = [line for line in body if any(line[1])]
     notes = [_counted(len(body) - len(filled), "row", f"of {path.name} without a value", "skipped")]
@@ -75,7 +75,7 @@ def load_table(path: Path) -> Table:
     header, filled, dropped = _without_row_numbers(header, filled)
     numbered = [f"column {name or '1, without a name,'} of {path.name} numbers the rows: skipped" for name in dropped]
     if not filled or len(header) < 2:
-        raise ValueError(f"labels: wanted a CSV file with a header, a column of cases and one more, and rows; {path}")
+        raise ValueError(f"labels: expected a CSV file with a header, a column of cases and one more, and rows; {path}")
     _check_header(path, header)
     named = [(number, line) for number, line in filled if line[0]]
     notes += [*numbered, _counted(len(filled) - len(named), "row", f"of {path.name} without a case", "skipped")]
@@ -84,7 +84,7 @@ def load_table(path: Path) -> Table:
         if (other := first.setdefault(line[0], number)) != number:
             why = "".join(f"; {note}" for note in numbered)
             raise ValueError(
-                f"labels: wanted one row a case, {line[0]} has two in {path}, lines {other} and {number}{why}"
+                f"labels: expected one row a case, {line[0]} has two in {path}, lines {other} and {number}{why}"
             )
     rows = {line[0]: dict(zip(header[1:], line[1:], strict=True)) for _, line in named}
     return Table(path, header[1:], rows, tuple(filter(None, notes)))
@@ -100,7 +100,7 @@ def choose_columns(path: Path, columns: list[str], wanted: tuple[str, ...]) -> l
     """
     missing = [name for name in wanted if name not in columns]
     if missing:
-        raise ValueError(f"columns: wanted some of {', '.join(columns)} in {path}, got {missing[0]}")
+        raise ValueError(f"columns: expected some of {', '.join(columns)} in {path}, got {missing[0]}")
     return list(wanted) or columns
 
 
@@ -132,7 +132,7 @@ def _same_length(path: Path, header: list[str], lines: list[_Line]) -> tuple[lis
     cut = []
     for number, cells in lines:
         if len(cells) < width or any(cells[width:]):
-            raise ValueError(f"labels: wanted {width} columns, got {len(cells)} in line {number} of {path}")
+            raise ValueError(f"labels: expected {width} columns, got {len(cells)} in line {number} of {path}")
         cut.append((number, cells[:width]))
     return header[:width], cut
 
@@ -158,9 +158,9 @@ def _check_header(path: Path, header: list[str]) -> None:
     """Refuse columns that cannot be told apart; the first may be without a name."""
     for place, name in enumerate(header[1:], start=2):
         if not name:
-            raise ValueError(f"labels: wanted a name for each column, column {place} of {path} has none")
+            raise ValueError(f"labels: expected a name for each column, column {place} of {path} has none")
         if header.index(name) != place - 1:
-            raise ValueError(f"labels: wanted columns of different names, {path} has {name} twice")
+            raise ValueError(f"labels: expected columns of different names, {path} has {name} twice")
 
 
 def _counted(count: int, what: str, where: str, then: str) -> str:

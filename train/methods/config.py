@@ -49,9 +49,9 @@ class PretrainConfig(RunSettings, ABC):
         """Refuse what can be seen to be wrong without looking at the data."""
         super().__post_init__()
         if len(self.patch) not in (1, 2, 3, 6):
-            raise ValueError(f"patch: wanted 1, 2, 3 or 6 numbers, got {len(self.patch)}")
+            raise ValueError(f"patch: expected 1, 2, 3 or 6 numbers, got {len(self.patch)}")
         if not 0 < self.held_out < 1:
-            raise ValueError(f"held_out: wanted a share between 0 and 1, got {self.held_out}")
+            raise ValueError(f"held_out: expected a share between 0 and 1, got {self.held_out}")
         self.check_dims(self.crop)
         # Made now to be checked now: scanning the data may take long.
         self.samples()

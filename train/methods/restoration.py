@@ -71,7 +71,7 @@ class RestorationConfig(PretrainConfig, PlanSettings):
             raise ValueError(f"mask_block: expected 1 or 3 numbers, got {len(self.mask_block)}")
         super().__post_init__()
         if not self.slices and (self.every != 1 or self.empty_slices):
-            raise ValueError(f"slices: wanted D, H or W with --every or --empty-slices, got {self.slices}")
+            raise ValueError(f"slices: expected D, H or W with --every or --empty-slices, got {self.slices}")
         if not self.plans:
             sizes_of(self.network, 1, self.crop, self.filters, dims=self.dims)
 

@@ -40,7 +40,7 @@ def sizes_of(
 ) -> Sizes:
     """Check what `build_network` is asked for, without building it."""
     if name not in NETWORKS:
-        raise ValueError(f"network is wanted as one of {', '.join(sorted(NETWORKS))}; {name!r} came")
+        raise ValueError(f"network: expected one of {', '.join(sorted(NETWORKS))}, got {name!r}")
     filters = FILTERS.get(name, 64) if filters is None else filters
     outputs = channels if outputs is None else outputs
     if channels < 1 or filters < 1 or outputs < 1:

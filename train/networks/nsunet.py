@@ -143,7 +143,7 @@ def _convolution(dims: int, inputs: int, outputs: int) -> nn.Sequential:
 def check(sizes: Sizes) -> None:
     """Refuse filters that cannot be halved, and a crop whose edges cannot be at each level."""
     if sizes.filters % 2:
-        raise ValueError(f"filters: wanted an even number for {sizes.name}, got {sizes.filters}")
+        raise ValueError(f"filters: expected an even number for {sizes.name}, got {sizes.filters}")
     sizes.check_multiple(STRIDE)
 
 

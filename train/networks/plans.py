@@ -38,7 +38,7 @@ def read_levels(path: Path, configuration: str, crop: Triple, dims: int = 3) -> 
         If the plans are of another network, or the crop's edges are no multiples of the strides.
     """
     if not path.is_file():
-        raise ValueError(f"plans: wanted the nnUNetPlans.json of a preprocessed data set, {path} is not there")
+        raise ValueError(f"plans: expected the nnUNetPlans.json of a preprocessed data set, {path} is not there")
     try:
         plans = json.loads(path.read_text(encoding="utf-8"))
         architecture = _find_architecture(plans["configurations"], configuration)
@@ -46,7 +46,7 @@ def read_levels(path: Path, configuration: str, crop: Triple, dims: int = 3) -> 
         _check_kind(architecture["network_class_name"], sizes, dims)
         order = plans.get("transpose_forward", [0, 1, 2])
         if dims == 3 and order != [0, 1, 2]:
-            raise ValueError(f"wanted transpose_forward [0, 1, 2], got {order}: the plans' first axis is not D")
+            raise ValueError(f"expected transpose_forward [0, 1, 2], got {order}: the plans' first axis is not D")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
         raise ValueError(f"plans: {path}: {reason}") from error
@@ -54,7 +54,7 @@ def read_levels(path: Path, configuration: str, crop: Triple, dims: int = 3) -> 
     for axis, edge, step in zip("DHW", crop, torch.tensor(strides).prod(0).tolist(), strict=True):
         if edge % step:
             raise ValueError(
-                f"crop: wanted a multiple of {step} along {axis}, as the strides of {path} are, got {edge}"
+                f"crop: expected a multiple of {step} along {axis}, as the strides of {path} are, got {edge}"
             )
     usual = set(kernels) == {(3 if dims == 3 else 1, 3, 3)}
     return Levels(strides[1:], tuple(sizes["features_per_stage"]), None if usual else kernels)
@@ -65,15 +65,15 @@ def _find_architecture(configurations: Mapping[str, Any], name: str) -> Mapping[
     asked, seen = name, set[str]()
     while True:
         if name not in configurations or name in seen:
-            raise ValueError(f"wanted one of the configurations {', '.join(configurations)}, got {name}")
+            raise ValueError(f"expected one of the configurations {', '.join(configurations)}, got {name}")
         one = configurations[name]
         if one.get("previous_stage"):
-            raise ValueError(f"wanted a configuration that sees images alone, {asked} sees the masks of another too")
+            raise ValueError(f"expected a configuration that sees images alone, {asked} sees the masks of another too")
         if "architecture" in one:
             architecture: Mapping[str, Any] = one["architecture"]
             return architecture
         if "inherits_from" not in one:
-            raise ValueError(f"wanted an architecture of {asked}, as the plans of nnU-Net 2.4 and later have it")
+            raise ValueError(f"expected an architecture of {asked}, as the plans of nnU-Net 2.4 and later have it")
         seen.add(name)
         name = one["inherits_from"]
 
@@ -89,17 +89,17 @@ def _check_kind(kind: str, sizes: Mapping[str, Any], dims: int) -> None:
         "dropout_op": None,
     }
     if not kind.endswith(".PlainConvUNet"):
-        raise ValueError(f"wanted a PlainConvUNet (nnU-Net's default planner makes one), got {kind.split('.')[-1]}")
+        raise ValueError(f"expected a PlainConvUNet (nnU-Net's default planner makes one), got {kind.split('.')[-1]}")
     if stages < 3:
-        raise ValueError(f"wanted three stages or more, got {stages}")
+        raise ValueError(f"expected three stages or more, got {stages}")
     for name, value in wanted.items():
         if sizes[name] != value:
-            raise ValueError(f"wanted {name} {value}, got {sizes[name]}: the network would not be the same")
+            raise ValueError(f"expected {name} {value}, got {sizes[name]}: the network would not be the same")
     for name, known in (("kernel_sizes", {1, 3}), ("strides", {1, 2})):
         if len(sizes[name]) != stages or any(len(one) != dims or not set(one) <= known for one in sizes[name]):
-            raise ValueError(f"wanted {name} of {dims} numbers in {known} for each stage, got {sizes[name]}")
+            raise ValueError(f"expected {name} of {dims} numbers in {known} for each stage, got {sizes[name]}")
     if sizes["strides"][0] != [1] * dims:
-        raise ValueError(f"wanted a first stage without a stride, got {sizes['strides'][0]}")
+        raise ValueError(f"expected a first stage without a stride, got {sizes['strides'][0]}")
 
 
 def _triples(rows: list[list[int]]) -> tuple[Triple, ...]:

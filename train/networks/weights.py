@@ -51,4 +51,4 @@ def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             about = json.loads((file.metadata() or {})["about"])
             return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 - it is no mapping
     except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{path}: wanted weights of this trainer, they cannot be read: {error}") from error
+        raise ValueError(f"{path}: expected weights of this trainer, they cannot be read: {error}") from error

@@ -87,7 +87,7 @@ def place_all(names: Iterable[tuple[str, str]], folder: Path) -> dict[str, Path]
         key = key.casefold() if folds else key
         if key in owners or case in places:
             raise ValueError(
-                f"out: wanted an output of its own for each case, those of {owners.get(key, case)} and {case} would "
+                f"out: expected an output of its own for each case, those of {owners.get(key, case)} and {case} would "
                 f"both be {name}; rename one, or leave one out with --exclude"
             )
         owners[key] = case
@@ -100,7 +100,7 @@ def _check_name(case: str, name: str) -> None:
     path = PurePosixPath(name)
     inside = not path.is_absolute() and not {"", ".", ".."} & set(name.split("/")) and "\0" not in name
     if not inside or any(len(os.fsencode(part)) > _LONGEST for part in path.parts):
-        raise ValueError(f"out: wanted cases with names that can be files of --out, got {case!r}; rename it")
+        raise ValueError(f"out: expected cases with names that can be files of --out, got {case!r}; rename it")
 
 
 def _refuse_files_as_folders(owners: Mapping[str, str]) -> None:
@@ -108,6 +108,6 @@ def _refuse_files_as_folders(owners: Mapping[str, str]) -> None:
         for above in PurePosixPath(key).parents:
             if (other := owners.get(str(above))) is not None:
                 raise ValueError(
-                    f"out: wanted an output of its own for each case, that of {other} would be a file where that of "
+                    f"out: expected an output of its own for each case, that of {other} would be a file where that of "
                     f"{case} needs a folder; rename one, or leave one out with --exclude"
                 )

@@ -68,7 +68,7 @@ def encode_probabilities(shares: npt.NDArray[np.float32], image: Path, geometry:
 
 def _encode(values: npt.NDArray[Any], code: int, image: Path, geometry: Geometry) -> bytes:
     if values.shape[1:] != geometry.shape:
-        raise ValueError(f"labels: wanted shape {geometry.shape}, as {image} has, got {values.shape[1:]}")
+        raise ValueError(f"labels: expected shape {geometry.shape}, as {image} has, got {values.shape[1:]}")
     header, now = read_grid(image)
     if (now.shape, now.orientation, now.affine) != (geometry.shape, geometry.orientation, geometry.affine):
         raise VolumeError(image, "changed since the scan: its voxels lie in another order; scan again")

@@ -59,7 +59,7 @@ def begin_predictions(out: Path, settings: Mapping[str, Any]) -> None:
             )
         ours = {SETTINGS, *(Path(name).parts[0] for files in settings["outputs"].values() for name in files.values())}
         if strange := sorted(set(entries(out)) - ours):
-            raise ValueError(f"out: wanted a folder of unfinished predictions alone, {out} holds {strange[0]}")
+            raise ValueError(f"out: expected a folder of unfinished predictions alone, {out} holds {strange[0]}")
     write_json(out / SETTINGS, {**settings, "finished": False})
 
 

@@ -55,16 +55,16 @@ def paired_difference(scores: Sequence[Mapping[str, float]], baseline: Sequence[
     array([[0.25, 0.25]])
     """
     if not scores or len(scores) != len(baseline):
-        raise ValueError(f"wanted as many seeds on both sides, got {len(scores)} and {len(baseline)}")
+        raise ValueError(f"expected as many seeds on both sides, got {len(scores)} and {len(baseline)}")
     cases = sorted(baseline[0])
     for one in (*scores, *baseline):
         if strange := set(one) ^ set(cases):
-            raise ValueError(f"wanted the same cases scored with every seed, {min(strange)} is not in all of them")
+            raise ValueError(f"expected the same cases scored with every seed, {min(strange)} is not in all of them")
     above, below = (
         np.array([[one[case] for case in cases] for one in side], np.float64) for side in (scores, baseline)
     )
     if not (np.isfinite(above).all() and np.isfinite(below).all()):
-        raise ValueError("wanted finite scores, got NaN or infinity")
+        raise ValueError("expected finite scores, got NaN or infinity")
     return np.asarray(above - below)
 
 
@@ -106,7 +106,7 @@ def bootstrap_interval(
     """
     table = np.asarray(differences, np.float64)
     if table.ndim != 2 or table.size < 2:
-        raise ValueError(f"wanted differences of several cases or seeds, (seeds, cases), got the shape {table.shape}")
+        raise ValueError(f"expected differences of several cases or seeds, (seeds, cases), got the shape {table.shape}")
     mean = float(table.mean())
     parts = [(_mean_variance(table.mean(1 - axis)), n - 1) for axis, n in enumerate(table.shape) if n > 1]
     whole = sum(part for part, _ in parts)

@@ -59,11 +59,11 @@ class DataSettings:
     def __post_init__(self) -> None:
         """Refuse what can be seen to be wrong without looking at the data."""
         if not self.data and self.index is None:
-            raise ValueError("data: wanted a folder of volumes, or --index, got neither")
+            raise ValueError("data: expected a folder of volumes, or --index, got neither")
         for name in self.counts:
             count = getattr(self, name)
             if count is not None and count < 1:
-                raise ValueError(f"{name}: wanted at least 1, got {count}")
+                raise ValueError(f"{name}: expected at least 1, got {count}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,12 +126,12 @@ class RunSettings(DataSettings):
         """Refuse what can be seen to be wrong without looking at the data."""
         super().__post_init__()
         if not 0 <= self.warmup <= 1:
-            raise ValueError(f"warmup: wanted a share from 0 to 1, got {self.warmup}")
+            raise ValueError(f"warmup: expected a share from 0 to 1, got {self.warmup}")
         if not (math.isfinite(self.lr) and self.lr > 0):
-            raise ValueError(f"lr: wanted a number above 0, got {self.lr}")
+            raise ValueError(f"lr: expected a number above 0, got {self.lr}")
         for name in ("clip", "weight_decay"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise ValueError(f"{name}: wanted a number of at least 0, got {getattr(self, name)}")
+                raise ValueError(f"{name}: expected a number of at least 0, got {getattr(self, name)}")
 
     @property
     def fixed(self) -> tuple[str, ...]:
@@ -157,7 +157,9 @@ class RunSettings(DataSettings):
         """
         if self.dims == 2 and crop[0] != 1:
             flat = f"1 {crop[1]} {crop[2]}"
-            raise ValueError(f"crop: wanted one voxel along D with --dims 2, as {flat}; got {' '.join(map(str, crop))}")
+            raise ValueError(
+                f"crop: expected one voxel along D with --dims 2, as {flat}; got {' '.join(map(str, crop))}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,4 +175,4 @@ class PlanSettings(RunSettings):
         """Refuse what can be seen to be wrong without looking at the data."""
         super().__post_init__()
         if self.plans and self.network != "dynunet":
-            raise ValueError(f"plans: wanted --network dynunet, whose levels they are, got {self.network}")
+            raise ValueError(f"plans: expected --network dynunet, whose levels they are, got {self.network}")

@@ -13,7 +13,7 @@ import torch
 def choose_device(name: str, deterministic: bool) -> torch.device:
     """Return the device to train on, set up for speed or for the same bits each time."""
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device: wanted cuda, torch finds no GPU here; --device cpu trains without")
+        raise ValueError("device: expected cuda, torch finds no GPU here; --device cpu trains without")
     device = torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
     if deterministic:
         # cuBLAS reads it once, when it starts.

@@ -79,30 +79,32 @@ def earlier_run(
         another version of this package.
     """
     if out.exists() and not out.is_dir():
-        raise ValueError(f"out: wanted a folder, {out} is a file")
+        raise ValueError(f"out: expected a folder, {out} is a file")
     held = entries(out)
     if not held:
         return None
     if not (begun or holds_run(out)) and ("config.json" in held if resume else all(map(_is_early, held))):
         return None
     if not resume:
-        raise ValueError(f"out: wanted a new or empty folder, {out} holds {held[0]}; --resume goes on with a run in it")
+        raise ValueError(
+            f"out: expected a new or empty folder, {out} holds {held[0]}; --resume goes on with a run in it"
+        )
     if "config.json" not in held:
-        raise ValueError(f"out: wanted the folder of a run to resume, {out} has no config.json; give another folder")
+        raise ValueError(f"out: expected the folder of a run to resume, {out} has no config.json; give another folder")
     earlier: dict[str, Any] = json.loads((out / "config.json").read_text())
     was, version = earlier["config"], earlier["versions"]["dali-cr"]
     if kind_of(earlier) != kind:
-        raise ValueError(f"resume: wanted a {kind} run in {out}, a {kind_of(earlier)} run is there")
+        raise ValueError(f"resume: expected a {kind} run in {out}, a {kind_of(earlier)} run is there")
     if version != dali_cr.__version__ and not now.get("any_version"):
         raise ValueError(
-            f"resume: wanted dali-cr {version}, which made the run in {out}, {dali_cr.__version__} came; its samples "
+            f"resume: expected dali-cr {version}, which made the run in {out}, {dali_cr.__version__} came; its samples "
             "may differ. Install that version, or give --any-version to go on all the same"
         )
     differ = "; ".join(
         f"{name} was {was[name]}, {now[name]} came" for name in fixed if name in was and was[name] != now[name]
     )
     if differ:
-        raise ValueError(f"resume: wanted the settings of the run in {out}: {differ}. Another --out starts a new run")
+        raise ValueError(f"resume: expected the settings of the run in {out}: {differ}. Another --out starts a new run")
     return earlier
 
 

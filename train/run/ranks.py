@@ -68,7 +68,7 @@ def own_device(device: torch.device) -> torch.device:
         return device
     local, found = int(os.environ.get("LOCAL_RANK", dist.get_rank())), torch.cuda.device_count()
     if local >= found:
-        raise ValueError(f"device: wanted a GPU for each process of a machine, got {found}; --nproc-per-node {found}")
+        raise ValueError(f"device: expected a GPU for each process of a machine, got {found}; --nproc-per-node {found}")
     torch.cuda.set_device(local)
     return torch.device("cuda", local)
 
@@ -82,7 +82,7 @@ def share(batch_size: int) -> int:
         If not all processes would get as many.
     """
     if batch_size % count():
-        raise ValueError(f"batch_size: wanted a multiple of the {count()} processes, got {batch_size}")
+        raise ValueError(f"batch_size: expected a multiple of the {count()} processes, got {batch_size}")
     return batch_size // count()
 
 
@@ -123,7 +123,7 @@ def check_same(what: str, value: Any) -> None:
     found: list[Any] = [None] * count()
     dist.all_gather_object(found, value)
     if any(other != found[0] for other in found):
-        raise Refused(f"wanted the same {what} in all processes, got {found}; --data and --out are one place for all")
+        raise Refused(f"expected the same {what} in all processes, got {found}; --data and --out are one place for all")
 
 
 def copy_first(module: nn.Module) -> None:

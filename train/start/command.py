@@ -95,7 +95,7 @@ def refuse_several() -> None:
     """
     count = os.environ.get("WORLD_SIZE", "1")
     if count != "1":
-        raise Refused(f"wanted one process, torchrun started {count}; start it with python -m")
+        raise Refused(f"expected one process, torchrun started {count}; start it with python -m")
 
 
 def asked(work: Callable[[], Answer]) -> Answer:
@@ -168,7 +168,7 @@ def start(
             return None, report
         if earlier and not begun and not (config.out / CHECKPOINT).exists():
             raise ValueError(
-                f"resume: wanted the checkpoint of the run in {config.out}, {CHECKPOINT} is missing; another --out "
+                f"resume: expected the checkpoint of the run in {config.out}, {CHECKPOINT} is missing; another --out "
                 "starts a new run"
             )
         return prepare(earlier), None

@@ -50,7 +50,7 @@ def find_resumed(arguments: Sequence[str]) -> dict[str, Any] | None:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         _ = content["config"], content["network"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"resume: wanted the config.json of a run, {path} is none: {error}") from error
+        raise ValueError(f"resume: expected the config.json of a run, {path} is none: {error}") from error
     return content
 
 

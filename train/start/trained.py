@@ -108,7 +108,7 @@ def check_channels(index: dali_cr.Index, trained: Trained, channels: int) -> Non
         With both lists.
     """
     if index.channels != channels:
-        raise ValueError(f"data: wanted {channels} channels, as in training, got {index.channels}")
+        raise ValueError(f"data: expected {channels} channels, as in training, got {index.channels}")
     wanted, came = trained.channel_names, index.channel_names
     if not wanted or wanted == came:
         return
@@ -121,4 +121,4 @@ def check_channels(index: dali_cr.Index, trained: Trained, channels: int) -> Non
     advice = "Give them in this order with --channels"
     if sorted(wanted) != sorted(came):
         advice = "Name the files with a --pattern whose {channel} stands for these names, and --channels"
-    raise ValueError(f"channels: wanted {', '.join(wanted)}, in the order of the training; got {got}. {advice}")
+    raise ValueError(f"channels: expected {', '.join(wanted)}, in the order of the training; got {got}. {advice}")

@@ -90,7 +90,7 @@ class Config:
         for name in ("jobs", "threads"):
             count = getattr(self, name)
             if count is not None and count < 1:
-                raise ValueError(f"{name}: wanted at least 1, got {count}")
+                raise ValueError(f"{name}: expected at least 1, got {count}")
 
 
 def results_of(config: Config) -> Path:

@@ -28,15 +28,15 @@ def find_folders(study: Study, given: Sequence[str]) -> dict[str, Path]:
     """
     pairs = {name: path for name, _, path in (text.partition("=") for text in given)}
     if strange := set(pairs) - set(study.data):
-        raise ValueError(f"data: wanted NAME=PATH with a name of {', '.join(study.data)}; got {min(strange)}")
+        raise ValueError(f"data: expected NAME=PATH with a name of {', '.join(study.data)}; got {min(strange)}")
     home = os.environ.get(HOME)
     folders = {}
     for name in study.data:
         if name not in pairs and not home:
-            raise ValueError(f"data: wanted --data {name}=PATH, or {HOME} to name a folder that holds {name}")
+            raise ValueError(f"data: expected --data {name}=PATH, or {HOME} to name a folder that holds {name}")
         folders[name] = Path(pairs[name] if name in pairs else Path(home or "") / name).absolute()
         if not folders[name].is_dir():
-            raise ValueError(f"data: wanted a folder for {name}, {folders[name]} is none")
+            raise ValueError(f"data: expected a folder for {name}, {folders[name]} is none")
     return folders
 
 
@@ -58,7 +58,7 @@ def index_data(data: Data, folder: Path, index: Path, split: Path) -> None:
         found = dali_cr.scan(image_folders(data, folder), **data.scan)
         if not len(found):
             refused = "".join(f"; {problem.path}: {problem.reason}" for problem in found.problems[:3])
-            raise ValueError(f"data: wanted images under {folder}, got none{refused}")
+            raise ValueError(f"data: expected images under {folder}, got none{refused}")
         found.save(index)
     kept = dali_cr.Index.load(index)
     if data.fractions:
@@ -67,7 +67,7 @@ def index_data(data: Data, folder: Path, index: Path, split: Path) -> None:
     else:
         wanted = split_by_table(data, folder / str(data.table))
     if split.exists() and load_split(split).hash != wanted.hash:
-        raise ValueError(f"data: wanted the split of the runs so far, {split}; the study's file now makes another")
+        raise ValueError(f"data: expected the split of the runs so far, {split}; the study's file now makes another")
     write_json(split, wanted.content())
 
 
@@ -81,7 +81,7 @@ def split_by_table(data: Data, path: Path) -> Split:
     """
     columns, rows = read_table(path)
     if data.column not in columns:
-        raise ValueError(f"data: wanted the column {data.column} in {path}, which has {', '.join(columns)}")
+        raise ValueError(f"data: expected the column {data.column} in {path}, which has {', '.join(columns)}")
     parts: Mapping[str, frozenset[str]] = {
         part: frozenset(find_subject(case, data.subject) for case, row in rows.items() if row[data.column] in words)
         for part, words in data.parts.items()

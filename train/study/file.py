@@ -39,12 +39,12 @@ def read_study(path: Path) -> Study:
         text = path.read_bytes()
         content = tomllib.loads(text.decode())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ValueError(f"study: wanted a TOML file, {path} cannot be read: {error}") from error
+        raise ValueError(f"study: expected a TOML file, {path} cannot be read: {error}") from error
     if strange := set(content) - {"protocol", "finetune", "data", "tasks", "inits"}:
-        raise ValueError(f"study: wanted protocol, finetune, data, tasks and inits in {path}, got {min(strange)}")
+        raise ValueError(f"study: expected protocol, finetune, data, tasks and inits in {path}, got {min(strange)}")
     for table in ("protocol", "data", "tasks", "inits"):
         if not content.get(table):
-            raise ValueError(f"study: wanted [{table}] in {path}, it is missing")
+            raise ValueError(f"study: expected [{table}] in {path}, it is missing")
     protocol = dict(content["protocol"])
     protocol["tuning"] = _make(Tuning, "protocol.tuning", protocol.get("tuning", {}))
     study = Study(
@@ -63,10 +63,10 @@ def read_study(path: Path) -> Study:
 def _make(kind: type, where: str, content: Any) -> Any:
     """Make a dataclass of a table of the file; lists become tuples."""
     if not isinstance(content, Mapping):
-        raise ValueError(f"{where}: wanted a table, got {content!r}")
+        raise ValueError(f"{where}: expected a table, got {content!r}")
     known = {one.name: one for one in fields(kind)}
     if strange := set(content) - set(known):
-        raise ValueError(f"{where}: wanted some of {', '.join(known)}; got {min(strange)}")
+        raise ValueError(f"{where}: expected some of {', '.join(known)}; got {min(strange)}")
     plain = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
     try:
         return kind(**plain)
@@ -79,12 +79,12 @@ def _check(study: Study) -> None:
     protocol = study.protocol
     for name in (*study.data, *study.tasks, *study.inits, *protocol.steps):
         if not _NAME.fullmatch(name):
-            raise ValueError(f"study: wanted names of letters, digits, dots and underscores, got {name!r}")
+            raise ValueError(f"study: expected names of letters, digits, dots and underscores, got {name!r}")
     _check_lists(protocol)
     if protocol.tuning.seed in protocol.seeds:
-        raise ValueError(f"protocol.tuning: wanted a seed that tests nothing, {protocol.tuning.seed} is in seeds")
+        raise ValueError(f"protocol.tuning: expected a seed that tests nothing, {protocol.tuning.seed} is in seeds")
     if set(protocol.transfers) - {"encoder", "encoder+decoder"}:
-        raise ValueError(f"protocol.transfers: wanted encoder, encoder+decoder; got {', '.join(protocol.transfers)}")
+        raise ValueError(f"protocol.transfers: expected encoder, encoder+decoder; got {', '.join(protocol.transfers)}")
     _check_tasks(study)
     _check_inits(study)
 
@@ -94,14 +94,14 @@ def _check_tasks(study: Study) -> None:
     for name, data in study.data.items():
         whole = all((data.table, data.column, set(data.parts) == {"pool", "val", "test"}))
         if (data.fractions is None) != whole:
-            raise ValueError(f"data.{name}: wanted fractions, or table, column and parts (pool, val, test), not both")
+            raise ValueError(f"data.{name}: expected fractions, or table, column and parts (pool, val, test), not both")
     for name, task in study.tasks.items():
         if task.kind not in METRICS:
-            raise ValueError(f"tasks.{name}: wanted the kind {', '.join(METRICS)}; got {task.kind!r}")
+            raise ValueError(f"tasks.{name}: expected the kind {', '.join(METRICS)}; got {task.kind!r}")
         if task.data not in study.data:
-            raise ValueError(f"tasks.{name}: wanted data of {', '.join(study.data)}; got {task.data!r}")
+            raise ValueError(f"tasks.{name}: expected data of {', '.join(study.data)}; got {task.data!r}")
         if protocol.tuning.steps not in study.steps(name):
-            raise ValueError(f"tasks.{name}: wanted the steps of tuning, {protocol.tuning.steps}, among its own")
+            raise ValueError(f"tasks.{name}: expected the steps of tuning, {protocol.tuning.steps}, among its own")
         _check_budgets(f"tasks.{name}.budgets", study.budgets(name))
 
 
@@ -111,13 +111,13 @@ def _check_inits(study: Study) -> None:
             continue
         baseline = study.inits.get(init.against)
         if baseline is None or baseline.pretrain is not None:
-            raise ValueError(f"inits.{name}: wanted random weights to compare with, {init.against!r} are none")
+            raise ValueError(f"inits.{name}: expected random weights to compare with, {init.against!r} are none")
         for task in study.tasks:
             own, other = _spacing(study, task, name), _spacing(study, task, init.against)
             if own != other:
                 raise ValueError(
-                    f"inits.{name}: wanted the voxels of {init.against} for {task}, spacing {other}; got {own}, of its "
-                    "pre-training. spacing in the options of the task makes them alike"
+                    f"inits.{name}: expected the voxels of {init.against} for {task}, spacing {other}; got {own}, of "
+                    "its pre-training. spacing in the options of the task makes them alike"
                 )
 
 
@@ -135,16 +135,16 @@ def _check_lists(protocol: Protocol) -> None:
     for name in ("seeds", "pretrain_seeds", "transfers", "steps", "rates"):
         values: Sequence[Any] = list(getattr(protocol, name))
         if not values or len(set(values)) < len(values):
-            raise ValueError(f"protocol.{name}: wanted one or more, each once, got {values}")
+            raise ValueError(f"protocol.{name}: expected one or more, each once, got {values}")
     if len({f"{rate:g}" for rate in protocol.rates}) < len(protocol.rates):
-        raise ValueError(f"protocol.rates: wanted rates that differ in six digits, got {list(protocol.rates)}")
+        raise ValueError(f"protocol.rates: expected rates that differ in six digits, got {list(protocol.rates)}")
     _check_budgets("protocol.budgets", protocol.budgets)
     _check_budgets("protocol.tuning.budget", (protocol.tuning.budget,))
     if min(protocol.steps.values()) < 1 or protocol.resamples < 100:
-        raise ValueError("protocol: wanted steps of at least 1 and at least 100 resamples")
+        raise ValueError("protocol: expected steps of at least 1 and at least 100 resamples")
 
 
 def _check_budgets(where: str, budgets: Sequence[Budget]) -> None:
     good = all(one == "all" or (isinstance(one, int) and one > 0) for one in budgets)
     if not budgets or not good or len(set(budgets)) < len(budgets):
-        raise ValueError(f'{where}: wanted counts of labelled cases, or "all", each once; got {list(budgets)}')
+        raise ValueError(f'{where}: expected counts of labelled cases, or "all", each once; got {list(budgets)}')

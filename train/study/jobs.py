@@ -125,8 +125,8 @@ class Workshop:
         for name, value in made.items():
             if known[name] != value:
                 raise ValueError(
-                    f"study: wanted {run.name} as it was begun, with {name} {known[name]}; the file now says {value}. "
-                    "A study is not changed under way: give the changed file another name"
+                    f"study: expected {run.name} as it was begun, with {name} {known[name]}; the file now says "
+                    f"{value}. A study is not changed under way: give the changed file another name"
                 )
         return known
 

@@ -180,7 +180,7 @@ def probe_runs(workshop: Workshop) -> Iterator[dict[str, Any]]:
     for run in testing(study, rates):
         if study.tasks[run.task].kind == "classify" and "multilabel" not in run.options:
             if workshop.report(run) is None:
-                raise ValueError(f"probe: wanted a finished study, {run.name} is not")
+                raise ValueError(f"probe: expected a finished study, {run.name} is not")
             yield probe.ask(run)
 
 

@@ -40,11 +40,11 @@ def case_scores(path: Path, metric: str) -> dict[str, float]:
     with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = list(csv.DictReader(file))
     if not rows:
-        raise ValueError(f"scores: wanted scored cases, {path} has none")
+        raise ValueError(f"scores: expected scored cases, {path} has none")
     known = [name for name in rows[0] if name not in _NAMES and not name.startswith("p ")]
     known += ["correct", "log_score"] if "said" in rows[0] else []
     if metric not in known:
-        raise ValueError(f"metric: wanted one of {', '.join(known)} for {path}, got {metric}")
+        raise ValueError(f"metric: expected one of {', '.join(known)} for {path}, got {metric}")
     values: dict[str, list[float]] = {}
     for row in rows:
         values.setdefault(row["case"], []).append(_score(row, metric))
@@ -87,7 +87,7 @@ def choose_rates(workshop: Workshop, runs: Sequence[Run]) -> tuple[dict[tuple[st
         # Of equal ones the lowest.
         ranked = [(sign * value, -rate) for rate, value in reached.items() if value is not None]
         if not ranked:
-            raise ValueError(f"rates: wanted one with which {task} from {arm.label} does not diverge, got none")
+            raise ValueError(f"rates: expected one with which {task} from {arm.label} does not diverge, got none")
         chosen[task, arm] = -max(ranked)[1]
         told.append({"task": task, "arm": arm.label, "chosen": chosen[task, arm], "metric": metric})
         told[-1]["val"] = {f"{rate:g}": value for rate, value in reached.items()}
@@ -112,9 +112,9 @@ def refuse_other_networks(workshop: Workshop, runs: Sequence[Run]) -> None:
         if differ := [name for name in found.keys() | other.keys() if found.get(name) != other.get(name)]:
             name = min(differ)
             raise ValueError(
-                f"study: wanted one network for all that is compared, {name} is {other.get(name)} in {first.name} and "
-                f"{found.get(name)} in {run.name}. Options of the data or the task make them alike: crop, topology, "
-                "filters, normalize, spacing"
+                f"study: expected one network for all that is compared, {name} is {other.get(name)} in {first.name} "
+                f"and {found.get(name)} in {run.name}. Options of the data or the task make them alike: crop, "
+                "topology, filters, normalize, spacing"
             )
 
 

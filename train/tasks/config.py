@@ -77,9 +77,11 @@ class Config(PlanSettings, ABC):
         if self.spacing != "own":
             check_spacing(self.spacing)
         if self.init != "random" and self.plans:
-            raise ValueError(f"plans: wanted none with --init, whose levels the network gets; got {self.plans}")
+            raise ValueError(f"plans: expected none with --init, whose levels the network gets; got {self.plans}")
         if self.init == "random" and self.transfer != "encoder":
-            raise ValueError(f"transfer: wanted --init with the run to transfer from, got {self.transfer} from random")
+            raise ValueError(
+                f"transfer: expected --init with the run to transfer from, got {self.transfer} from random"
+            )
 
     def view(self, init: Init | None) -> View:
         """Return how the network looks at a case."""
@@ -139,11 +141,11 @@ class Segment(Config):
         """Refuse what can be seen to be wrong without looking at the data."""
         super().__post_init__()
         if self.slices and self.dims != 2:
-            raise ValueError(f"slices: wanted --dims 2 with them, got {self.slices} with --dims {self.dims}")
+            raise ValueError(f"slices: expected --dims 2 with them, got {self.slices} with --dims {self.dims}")
         if self.regions and self.absent == "unlabelled":
-            raise ValueError("absent: wanted empty with --regions, got unlabelled: their labels cannot be told apart")
+            raise ValueError("absent: expected empty with --regions, got unlabelled: their labels cannot be told apart")
         if not 0 <= self.foreground <= 1:
-            raise ValueError(f"foreground: wanted a probability from 0 to 1, got {self.foreground}")
+            raise ValueError(f"foreground: expected a probability from 0 to 1, got {self.foreground}")
 
     @property
     def foreground_share(self) -> float:
@@ -155,7 +157,7 @@ class Segment(Config):
         known = init.about["recipe"].get("slices") if init else None
         view = replace(super().view(init), slices=self.slices or (known["axis"] if known else "D"))
         if view.slices != "D" and view.spacing:
-            raise ValueError(f"spacing: wanted own with slices across {view.slices}, got {view.spacing}")
+            raise ValueError(f"spacing: expected own with slices across {view.slices}, got {view.spacing}")
         return view
 
 
@@ -174,11 +176,11 @@ class Whole(Config):
         """Refuse what can be seen to be wrong without looking at the data."""
         super().__post_init__()
         if self.transfer != "encoder":
-            raise ValueError(f"transfer: wanted encoder, the task has no decoder; got {self.transfer}")
+            raise ValueError(f"transfer: expected encoder, the task has no decoder; got {self.transfer}")
         if self.shift < 0:
-            raise ValueError(f"shift: wanted at least 0, got {self.shift}")
+            raise ValueError(f"shift: expected at least 0, got {self.shift}")
         if min(self.shrink) < 1:
-            raise ValueError(f"shrink: wanted at least 1 along each axis, got {self.shrink}")
+            raise ValueError(f"shrink: expected at least 1 along each axis, got {self.shrink}")
 
     @property
     def moves(self) -> dict[str, Any]:

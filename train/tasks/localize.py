@@ -168,7 +168,7 @@ class Localization(Task):
     def files(self, index: dali_cr.Index, *, probabilities: bool = False) -> dict[str, dict[str, str]]:
         """Return nothing: one file is of all cases."""
         if probabilities:
-            raise ValueError("probabilities: wanted a run of segment or classify, boxes have none")
+            raise ValueError("probabilities: expected a run of segment or classify, boxes have none")
         return {}
 
     def _first(self, case: Case) -> npt.NDArray[np.int64]:

@@ -104,7 +104,7 @@ def join(
     for part, one in parts.items():
         cases = tuple(case for case in one.cases if case.name in found)
         if not cases:
-            raise ValueError(f"labels: wanted a {what} for some case of {part}, got none for {one.cases[0].name}")
+            raise ValueError(f"labels: expected a {what} for some case of {part}, got none for {one.cases[0].name}")
         parts[part] = dali_cr.Index(one.root, cases, channel_names=one.channel_names)
     return Supervised(parts, found, left)
 
@@ -140,11 +140,11 @@ def open_segmentation(config: Segment, index: dali_cr.Index, split: Split, view:
     found = {case.name: np.unique(read_labels(paths[case.name], case)).tolist() for _, case in joined.cases}
     for _, case in joined.cases:
         if found[case.name] == [0] and not config.keep_empty:
-            raise VolumeError(paths[case.name], "empty: wanted a labelled voxel. --keep-empty takes it as it is")
+            raise VolumeError(paths[case.name], "empty: expected a labelled voxel. --keep-empty takes it as it is")
     refuse_mixed_depths({paths[name]: values for name, values in found.items()})
     classes = find_classes(joined.by_part(found), named, config.regions)
     if classes.regions and config.absent == "unlabelled":
-        raise ValueError("absent: wanted empty with regions, got unlabelled: their labels cannot be told apart")
+        raise ValueError("absent: expected empty with regions, got unlabelled: their labels cannot be told apart")
     kind: dict[str, Any] = {"regions": classes.regions, "absent": config.absent}
     members = list(classes.members.values())
     task = Segmentation(list(classes.members), view, members=members, values=classes.values, files=paths, **kind)
@@ -201,7 +201,7 @@ def open_localization(config: Localize, index: dali_cr.Index, split: Split, view
         }
     for place, organ in enumerate(organs):
         if all(np.isnan(walls[case.name][place]).any() for case in joined.parts["pool"].cases):
-            raise ValueError(f"labels: wanted every organ contoured in the pool, {organ} is in no case of it")
+            raise ValueError(f"labels: expected every organ contoured in the pool, {organ} is in no case of it")
     return Localization(organs, view, walls=walls, **config.moves), joined
 
 
@@ -223,7 +223,7 @@ def _check_inside(joined: Supervised, organs: list[str], walls: Mapping[str, Wal
     for _, case in joined.cases:
         for organ, box in zip(organs, walls[case.name], strict=True):
             if (box < 0).any() or (box > np.array(case.shape)).any():
-                raise ValueError(f"labels: wanted boxes inside of their image, that of {organ} leaves {case.name}")
+                raise ValueError(f"labels: expected boxes inside of their image, that of {organ} leaves {case.name}")
 
 
 def open_classification(config: Classify, index: dali_cr.Index, split: Split, view: View) -> tuple[Task, Supervised]:
@@ -246,7 +246,7 @@ def open_classification(config: Classify, index: dali_cr.Index, split: Split, vi
     else:
         if len(chosen) != 1:
             raise ValueError(
-                f"columns: wanted the one that holds the class, got {', '.join(chosen)}. With --multilabel each is a "
+                f"columns: expected the one that holds the class, got {', '.join(chosen)}. With --multilabel each is a "
                 "class of its own, 1 or 0"
             )
         classes = sorted({text[0] for text in texts.values()})
@@ -270,13 +270,13 @@ def _gaps(organs: Sequence[str], boxes: Mapping[str, npt.NDArray[np.float64]]) -
 
 def _read_flags(path: Path, case: str, texts: list[str]) -> npt.NDArray[np.bool_]:
     if strange := [text for text in texts if text not in _FLAGS]:
-        raise ValueError(f"labels: wanted 0 or 1 for each class of {case} in {path}, got {strange[0]!r}")
+        raise ValueError(f"labels: expected 0 or 1 for each class of {case} in {path}, got {strange[0]!r}")
     return np.array([_FLAGS[text] for text in texts])
 
 
 def _check_classes(joined: Supervised, classes: list[str], flags: Mapping[str, npt.NDArray[np.bool_]]) -> None:
     if len(classes) < 2 and flags and all(flag.all() for flag in flags.values()):
-        raise ValueError(f"labels: wanted two classes or more, got {', '.join(classes)} alone")
+        raise ValueError(f"labels: expected two classes or more, got {', '.join(classes)} alone")
     for place, name in enumerate(classes):
         if not any(flags[case.name][place] for case in joined.parts["pool"].cases):
-            raise ValueError(f"labels: wanted every class in the pool, {name!r} is in no case of it")
+            raise ValueError(f"labels: expected every class in the pool, {name!r} is in no case of it")

@@ -204,7 +204,7 @@ class Task(ABC):
         """
         sides = [name for name in self.classes if _SIDES.search(name)]
         if "W" in flips and sides:
-            raise ValueError(f"flips: wanted none along W where a side is a class, got W with {sides[0]}")
+            raise ValueError(f"flips: expected none along W where a side is a class, got W with {sides[0]}")
 
     def whole_volumes(self, module: nn.Module, index: dali_cr.Index) -> Iterator[tuple[Case, Triple, torch.Tensor]]:
         """Yield each case, where its first voxel lies in the crop, and the module's answer to the whole of it."""
@@ -230,7 +230,7 @@ def refuse_larger(index: dali_cr.Index, view: View) -> None:
     for case, shape in zip(index.cases, shapes, strict=True):
         if any(length > edge for length, edge in zip(shape, crop, strict=True)):
             raise ValueError(
-                f"crop: wanted one that holds every volume, up to {' '.join(map(str, largest))}; got "
+                f"crop: expected one that holds every volume, up to {' '.join(map(str, largest))}; got "
                 f"{' '.join(map(str, crop))}, and {case.name} is {' '.join(map(str, shape))}. "
                 "--shrink 2 2 2 averages the voxels of a large crop"
             )

@@ -50,17 +50,19 @@ def read_init(folder: Path) -> Init:
     weights, index = folder / "model.safetensors", folder / "index.json"
     for path in (weights, index):
         if not path.is_file():
-            raise ValueError(f"init: wanted 'random' or the folder of a pre-training run, {path} is missing")
+            raise ValueError(f"init: expected 'random' or the folder of a pre-training run, {path} is missing")
     tensors, about = read_weights(weights)
     if "task" in about:
         raise ValueError(
-            f"init: wanted a run of train.pretrain, {folder} is one of train.finetune {about['task']['name']}"
+            f"init: expected a run of train.pretrain, {folder} is one of train.finetune {about['task']['name']}"
         )
     if "recipe" not in about:
-        raise ValueError(f"init: wanted a run of train.pretrain, {weights} does not say what its samples were made of")
+        raise ValueError(
+            f"init: expected a run of train.pretrain, {weights} does not say what its samples were made of"
+        )
     seen = dali_cr.Index.load(index)
     if about.get("index", seen.fingerprint) != seen.fingerprint:
-        raise ValueError(f"init: wanted the index of the cases that {weights} has seen, {index} is of others")
+        raise ValueError(f"init: expected the index of the cases that {weights} has seen, {index} is of others")
     return Init(folder, tensors, about, seen.cases)
 
 
@@ -90,11 +92,11 @@ def check_fit(init: Init, network: Network, transfer: Transfer) -> Fit:
         if name not in init.tensors:
             odd.append(f"{name} is missing")
         elif init.tensors[name].shape != state[name].shape:
-            odd.append(f"{name} is {tuple(init.tensors[name].shape)}, {tuple(state[name].shape)} wanted")
+            odd.append(f"{name} is {tuple(init.tensors[name].shape)}, {tuple(state[name].shape)} expected")
     if odd:
         more = f", and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else ""
         raise ValueError(
-            f"init: wanted every tensor of the {transfer} to fit, in {init.folder} {'; '.join(odd[:_SHOWN])}{more}. "
+            f"init: expected every tensor of the {transfer} to fit, in {init.folder} {'; '.join(odd[:_SHOWN])}{more}. "
             "Give the network, filters and channels that it was pre-trained with"
         )
     reasons = {name: "the head is always new" for name in network.head}

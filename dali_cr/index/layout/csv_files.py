@@ -46,13 +46,13 @@ def read_csv_files(table: Path) -> tuple[Path, dict[str, Found]]:
     for number, row in rows:
         where = f"{table}, line {number}"
         if not row["path"]:
-            raise ValueError(f"{where}: wanted a path in each row")
+            raise ValueError(f"{where}: expected a path in each row")
         if bool(row["channel"]) != bool(rows[0][1]["channel"]) or row["channel"] and not row["case"]:
-            raise ValueError(f"{where}: wanted a case and a channel in each row, or no channel in any")
+            raise ValueError(f"{where}: expected a case and a channel in each row, or no channel in any")
         refuse_url(row["path"])
         path = Path(os.path.normpath(home / row["path"]))
         if path in found:
-            raise ValueError(f"{where}: wanted one row a file, {row['path']} has two")
+            raise ValueError(f"{where}: expected one row a file, {row['path']} has two")
         found[path] = Found(row["case"] or None, row["channel"] or None, asked_for=True)
     inside = all(path.is_relative_to(home) for path in found)
     top = home if inside else Path(os.path.commonpath([home, *(path.parent for path in found)]))
@@ -72,13 +72,15 @@ def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
             reader = csv.reader(file, delimiter=delimiter or ",")
             lines = [(reader.line_num + told, [text.strip() for text in line]) for line in reader]
     except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise ValueError(f"{table}: wanted a CSV file of paths, it cannot be read: {error}") from error
+        raise ValueError(f"{table}: expected a CSV file of paths, it cannot be read: {error}") from error
     lines = [(number, line) for number, line in lines if any(line)]
     header = lines[0][1] if lines else []
     if header.count("path") != 1 or len(lines) < 2:
-        raise ValueError(f"{table}: wanted a CSV file with a column path, and rows; got columns {', '.join(header)}")
+        raise ValueError(f"{table}: expected a CSV file with a column path, and rows; got columns {', '.join(header)}")
     for number, line in lines[1:]:
         if len(line) != len(header):
-            raise ValueError(f"{table}, line {number}: wanted {len(header)} columns as in the header, got {len(line)}")
+            raise ValueError(
+                f"{table}, line {number}: expected {len(header)} columns as in the header, got {len(line)}"
+            )
     empty = dict.fromkeys(_COLUMNS, "")
     return [(number, {**empty, **dict(zip(header, line, strict=True))}) for number, line in lines[1:]]

@@ -108,7 +108,7 @@ def read_dataset_json(path: Path) -> DatasetJson:
         _check_order(found)
         return found
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f'wanted JSON as {{"1": "liver"}} or {{"liver": 1}}, got {path}: {error}') from error
+        raise ValueError(f'expected JSON as {{"1": "liver"}} or {{"liver": 1}}, got {path}: {error}') from error
 
 
 def _check_order(found: DatasetJson) -> None:
@@ -117,10 +117,10 @@ def _check_order(found: DatasetJson) -> None:
     if not found.order:
         return
     if len(found.order) != len(regions):
-        raise ValueError(f"regions_class_order: wanted {len(regions)} labels, one a region, got {list(found.order)}")
+        raise ValueError(f"regions_class_order: expected {len(regions)} labels, one a region, got {list(found.order)}")
     for place, (value, (name, members)) in enumerate(zip(found.order, regions, strict=True)):
         if value not in members:
-            raise ValueError(f"regions_class_order: wanted {name!r} written as one of {list(members)}, got {value}")
+            raise ValueError(f"regions_class_order: expected {name!r} written as one of {list(members)}, got {value}")
         for later, others in regions[place + 1 :]:
             if value in others:
                 raise ValueError(f"regions_class_order: {name!r} is written as {value}, which is of {later!r} too")
@@ -133,7 +133,7 @@ def _channels(content: JsonObject) -> tuple[str, ...]:
         return tuple(map(clean_name, [named] if isinstance(named, str) else named))
     names = {as_number(key): clean_name(name) for key, name in named}
     if sorted(names) != list(range(len(named))):
-        raise ValueError(f"channel_names: wanted them numbered from 0 on, got {', '.join(key for key, _ in named)}")
+        raise ValueError(f"channel_names: expected them numbered from 0 on, got {', '.join(key for key, _ in named)}")
     return tuple(names[number] for number in range(len(names)))
 
 

@@ -50,7 +50,7 @@ def divide(readings: Mapping[str, Sequence[Names]], max_channels: int) -> Divisi
         found = "none makes" if not alike else "more than one makes"
         shown = "; ".join(_describe(division, voters) for division in (alike or list(options.values()))[:_SHOWN])
         raise ValueError(
-            f"pattern: wanted one way to divide names into {{case}} and {{channel}} that makes all cases alike, "
+            f"pattern: expected one way to divide names into {{case}} and {{channel}} that makes all cases alike, "
             f"{found}: {shown}. Name the channels (channels=, --channels), or write what stands between the two"
         )
     return alike[0]

@@ -39,24 +39,24 @@ def read_given(
         If none is given, one twice, one outside the root, or one is no volume, no image, or matches no pattern.
     """
     if root is not None and not isinstance(root, (str, os.PathLike)):
-        raise ValueError(f"files: wanted one root for them, or none, got {root!r}")
+        raise ValueError(f"files: expected one root for them, or none, got {root!r}")
     base = Path() if root is None else Path(root)
     paths = [Path(os.path.abspath(base / file)) for file in files]
     if not paths:
-        raise ValueError("files: wanted at least one, got none")
+        raise ValueError("files: expected at least one, got none")
     top = Path(os.path.commonpath([path.parent for path in paths])) if root is None else Path(os.path.abspath(base))
     found: dict[str, Found] = {}
     for path in paths:
         if not path.is_relative_to(top):
-            raise ValueError(f"files: wanted files under {top}, got {path}")
+            raise ValueError(f"files: expected files under {top}, got {path}")
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: wanted a file, {'a folder' if path.is_dir() else 'nothing'} is there")
+            raise FileNotFoundError(f"{path}: expected a file, {'a folder' if path.is_dir() else 'nothing'} is there")
         relative = path.relative_to(top).as_posix()
         meant = original_path(path).relative_to(top).as_posix()
         names = next((match for pattern in patterns if (match := pattern.match(meant))), None)
         if names is None or not is_readable(path.name):
-            raise ValueError(f"files: wanted NIfTI volumes or images that match the pattern, got {path}")
+            raise ValueError(f"files: expected NIfTI volumes or images that match the pattern, got {path}")
         if relative in found:
-            raise ValueError(f"files: wanted each file once, got {path} twice")
+            raise ValueError(f"files: expected each file once, got {path} twice")
         found[relative] = Found(*names, asked_for=True)
     return top, dict(sorted(found.items()))

@@ -34,4 +34,4 @@ def nothing_found(top: Path, pattern: Globs, passed: Mapping[str, str], problems
     elif any(kind.startswith(IMPORTED) for kind in passed.values()):
         advice = "; dali-cr import makes volumes of other formats readable"
     why = "".join(f"; {p.path}: {p.reason}" for p in problems[:3])
-    return f"{top}: wanted {wanted} (NIfTI, PNG or JPEG are read), got {there}{advice}{why}"
+    return f"{top}: expected {wanted} (NIfTI, PNG or JPEG are read), got {there}{advice}{why}"

@@ -87,15 +87,15 @@ def list_files(
         If an argument is not as above, or names cannot be divided into case and channel.
     """
     if layout not in get_args(Layout):
-        raise ValueError(f"layout: wanted one of {', '.join(get_args(Layout))}, got {layout!r}")
+        raise ValueError(f"layout: expected one of {', '.join(get_args(Layout))}, got {layout!r}")
     if pattern and layout != "auto":
-        raise ValueError(f"layout: wanted a pattern or a layout, got {pattern!r} and {layout!r}")
+        raise ValueError(f"layout: expected a pattern or a layout, got {pattern!r} and {layout!r}")
     patterns = as_patterns(pattern, channels)
     if channels and not all(p.has_channel for p in patterns):
         raise ValueError(f"channels: they are for a pattern with {{channel}}, got {pattern!r}")
     if table := _table_of(root):
         if pattern or layout != "auto" or include or exclude:
-            raise ValueError(f"root: wanted no pattern, layout, include or exclude beside the CSV file {table}")
+            raise ValueError(f"root: expected no pattern, layout, include or exclude beside the CSV file {table}")
         return _listed(table, channels)
     top, trees, problems = walk_trees(root)
     included, excluded = as_patterns(include), as_patterns(exclude)
@@ -150,7 +150,7 @@ def _listed(table: Path, channels: Sequence[str]) -> Listing:
     """Return the files of a CSV file."""
     top, files = read_csv_files(table)
     if channels and not any(found.channel for found in files.values()):
-        raise ValueError(f"channels: wanted a column channel in {table}, it has none")
+        raise ValueError(f"channels: expected a column channel in {table}, it has none")
     problems = [Problem(path, _UNREAD) for path in files if not is_readable(path)]
     files, taken = under_originals(top, {path: found for path, found in files.items() if is_readable(path)})
     return Listing(top, files, [*problems, *taken], {}, "csv", list(channels))
@@ -189,7 +189,7 @@ def _table_of(root: Roots) -> Path | None:
     given = [root] if isinstance(root, (str, os.PathLike)) else list(root)
     tables = [Path(one) for one in given if is_table(one) and os.path.isfile(one)]
     if tables and len(given) > 1:
-        raise ValueError(f"root: wanted folders, or one CSV file; got {', '.join(map(str, given))}")
+        raise ValueError(f"root: expected folders, or one CSV file; got {', '.join(map(str, given))}")
     return tables[0] if tables else None
 
 
@@ -211,7 +211,7 @@ def _claims(
                 return [_told_apart(one, tree, len(trees)) for one, tree in zip(claims, trees, strict=True)], name
             if layout == name:
                 missing = next(tree.root for tree, one in zip(trees, some, strict=True) if not one)
-                raise FileNotFoundError(f"layout: wanted files as {_WANTED[name]}, {missing} has none")
+                raise FileNotFoundError(f"layout: expected files as {_WANTED[name]}, {missing} has none")
     if channels:
         raise ValueError(f"channels: they are for a pattern with {{channel}} or a layout of channels, got {channels}")
     every = as_patterns(EVERY_VOLUME)

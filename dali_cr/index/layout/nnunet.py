@@ -158,7 +158,7 @@ def _channel_name(channel: str, called: Sequence[str]) -> str:
     if re.fullmatch(r"\d{4}", channel):
         return called[int(channel)] if int(channel) < len(called) else channel
     known = ", ".join(called) or "none, as no dataset.json beside the images names them"
-    raise ValueError(f"channels: wanted numbers such as 0000, or names of dataset.json ({known}), got {channel}")
+    raise ValueError(f"channels: expected numbers such as 0000, or names of dataset.json ({known}), got {channel}")
 
 
 def _case(path: str, name: str) -> str:

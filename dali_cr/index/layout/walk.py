@@ -57,14 +57,14 @@ def find_top(root: Roots) -> tuple[Path, list[Path]]:
     """
     given = [root] if isinstance(root, (str, os.PathLike)) else list(root)
     if not given:
-        raise ValueError("root: wanted at least one folder, got none")
+        raise ValueError("root: expected at least one folder, got none")
     for one in given:
         refuse_url(one)
     roots = [Path(r).absolute() for r in given]
     for folder in roots:
         if not folder.is_dir():
             there = "a file" if folder.exists() else "nothing"
-            raise FileNotFoundError(f"{folder}: wanted a folder of volumes, {there} is there")
+            raise FileNotFoundError(f"{folder}: expected a folder of volumes, {there} is there")
     return Path(os.path.commonpath(roots)), roots
 
 
@@ -77,7 +77,9 @@ def refuse_url(path: str | os.PathLike[str]) -> None:
         If it is a URL.
     """
     if _URL.match(os.fspath(path)) and not os.path.exists(path):
-        raise ValueError(f"root: wanted a path on this machine, got the URL {os.fspath(path)}; download the data first")
+        raise ValueError(
+            f"root: expected a path on this machine, got the URL {os.fspath(path)}; download the data first"
+        )
 
 
 def walk_trees(root: Roots) -> tuple[Path, list[Tree], list[Problem]]:

@@ -56,7 +56,7 @@ def test_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ([str(flat), "--out", str(tmp_path / "o")], "val of"),
         ([str(write_npz(tmp_path / "a.npz")), "--out", str(tmp_path / "o"), "--axes", "RLS"], "got 'RLS'"),
         ([str(tmp_path / "none.npz"), "--out", str(tmp_path / "o")], "cannot be read"),
-        ([str(flat), "--out", str(tmp_path)], "wanted a new or empty folder"),
+        ([str(flat), "--out", str(tmp_path)], "expected a new or empty folder"),
     ):
         assert command_line(line) == 2
         assert message in capsys.readouterr().err

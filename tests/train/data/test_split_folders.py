@@ -78,7 +78,7 @@ def test_no_image_and_no_subject_is_in_two_parts(folder, seed):
         known = write(root, layout, files)
         apart = connected({("subject", subject), ("image", image)} for subject, image in known.values())
         if len(apart) < 3:
-            with pytest.raises(ValueError, match="split: wanted at least 3"):
+            with pytest.raises(ValueError, match="split: expected at least 3"):
                 split_folder(root, seed=seed)
             return
         split = split_folder(root, seed=seed)
@@ -106,7 +106,7 @@ def test_a_split_by_hand_is_taken_only_if_no_image_is_in_two_parts(folder, rando
         index = dali_cr.scan(made, layout="files", progress=False)
         for part in set(drawn.values()):
             if max(map(len, where.values())) > 1:
-                with pytest.raises(ValueError, match="split: wanted cases that hold the same image in one part"):
+                with pytest.raises(ValueError, match="split: expected cases that hold the same image in one part"):
                     split.take(index, part)
             else:
                 split.take(index, part)

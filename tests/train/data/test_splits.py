@@ -84,7 +84,7 @@ def test_two_cases_of_one_name_ask_for_a_rule():
         ({"pool": ["a"], "val": ["b"]}, "'test' is missing"),
         ({"pool": "a", "val": ["b"], "test": ["c"]}, "a list of names"),
         ({"pool": ["a"], "val": ["b"], "test": ["c"], "subject": "("}, "regular expression"),
-        (["a"], "wanted JSON with pool, val and test"),
+        (["a"], "expected JSON with pool, val and test"),
     ],
     ids=str,
 )
@@ -136,7 +136,7 @@ def test_command(data, tmp_path, capsys):
     assert report == {"split": str(out), "pool": 3, "val": 1, "test": 2, "hash": split.hash}
     assert split == make_split([path.name for path in data.iterdir()], (0.5, 0.2, 0.3), seed=4)
     assert splits.command_line([str(data), "-o", str(out)]) == 2
-    assert "wanted a new file" in capsys.readouterr().err
+    assert "expected a new file" in capsys.readouterr().err
 
 
 def test_pretraining_understands_its_flags():

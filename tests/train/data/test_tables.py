@@ -26,7 +26,7 @@ def test_reads(mark: str, tmp_path: Path) -> None:
     assert rows == ROWS
     assert load_table(path).notes == ()
     assert choose_columns(path, columns, ()) == ["plane"]
-    with pytest.raises(ValueError, match="wanted some of plane"):
+    with pytest.raises(ValueError, match="expected some of plane"):
         choose_columns(path, columns, ("organ",))
 
 
@@ -108,8 +108,8 @@ def test_empty_rows_and_cells_are_counted(tmp_path: Path) -> None:
         ("name,plane\nP1,Brain\n\n P1 ,Femur\n", "P1 has two in .*, lines 2 and 4"),
         ("name,plane\nP1\xa0,Brain\nP1,Femur\n", "P1 has two"),
         (",plane,age\n0,Brain,1\n1,Brain,2\n", "Brain has two in .*; column 1, without a name, of .* numbers the rows"),
-        ("name,plane\nP1\n", "wanted 2 columns, got 1 in line 2"),
-        ("name,plane\nP1,Brain,Femur\n", "wanted 2 columns, got 3 in line 2"),
+        ("name,plane\nP1\n", "expected 2 columns, got 1 in line 2"),
+        ("name,plane\nP1,Brain,Femur\n", "expected 2 columns, got 3 in line 2"),
         ("name,plane, plane\nP1,Brain,Femur\n", "has plane twice"),
         ("name,,age\nP1,Brain,3\n", "column 2 of .* has none"),
     ],

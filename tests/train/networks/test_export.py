@@ -170,7 +170,7 @@ def test_into_nnunet(data, tmp_path, monkeypatch, planned_for, configuration, cr
 
 def test_residual_networks_of_nnunet_are_refused(tmp_path, monkeypatch):
     plans = plan_by_nnunet(tmp_path, monkeypatch, *THIN, residual=True)
-    with pytest.raises(ValueError, match=r"wanted a PlainConvUNet .* got ResidualEncoderUNet"):
+    with pytest.raises(ValueError, match=r"expected a PlainConvUNet .* got ResidualEncoderUNet"):
         read_levels(plans, "3d_fullres", (16, 24, 16))
 
 
@@ -189,13 +189,16 @@ def test_a_run_with_plans_is_fine_tuned_and_used(data, tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"kind": "x.ResidualEncoderUNet"}, "wanted a PlainConvUNet"),
-        ({"kernel_sizes": [[5, 3, 3], *[[3, 3, 3]] * 3]}, "wanted kernel_sizes of 3 numbers in {1, 3} for each stage"),
-        ({"n_conv_per_stage": [2, 2, 2, 3]}, "wanted n_conv_per_stage"),
-        ({"strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2], [3, 2, 2]]}, "wanted strides of 3 numbers in {1, 2}"),
-        ({"strides": [[1, 1, 1], [2, 2, 2], [2, 4, 2], [2, 2, 2]]}, "wanted strides"),
-        ({"strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2], [2, 2, 2]]}, "crop: wanted a multiple of 8 along W"),
-        ({"nonlin": "torch.nn.ReLU"}, "wanted nonlin torch.nn.LeakyReLU, got torch.nn.ReLU"),
+        ({"kind": "x.ResidualEncoderUNet"}, "expected a PlainConvUNet"),
+        (
+            {"kernel_sizes": [[5, 3, 3], *[[3, 3, 3]] * 3]},
+            "expected kernel_sizes of 3 numbers in {1, 3} for each stage",
+        ),
+        ({"n_conv_per_stage": [2, 2, 2, 3]}, "expected n_conv_per_stage"),
+        ({"strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2], [3, 2, 2]]}, "expected strides of 3 numbers in {1, 2}"),
+        ({"strides": [[1, 1, 1], [2, 2, 2], [2, 4, 2], [2, 2, 2]]}, "expected strides"),
+        ({"strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2], [2, 2, 2]]}, "crop: expected a multiple of 8 along W"),
+        ({"nonlin": "torch.nn.ReLU"}, "expected nonlin torch.nn.LeakyReLU, got torch.nn.ReLU"),
     ],
     ids=["kind", "kernels", "convolutions", "stride of 3", "stride of 4", "crop", "activation"],
 )
@@ -207,12 +210,12 @@ def test_plans_of_another_network_are_refused(tmp_path, change, says):
 @pytest.mark.parametrize(
     ("change", "configuration", "says"),
     [
-        ({}, "2d", "wanted one of the configurations 3d_fullres, .*, got 2d"),
+        ({}, "2d", "expected one of the configurations 3d_fullres, .*, got 2d"),
         ({}, "3d_cascade_fullres", "3d_cascade_fullres sees the masks of another too"),
-        ({}, "old", "wanted an architecture of old, as the plans of nnU-Net 2.4"),
-        ({}, "ring", "wanted one of the configurations .* got ring"),
-        ({"transpose_forward": [1, 0, 2]}, "3d_fullres", r"wanted transpose_forward \[0, 1, 2\], got \[1, 0, 2\]"),
-        ({"configurations": []}, "3d_fullres", "wanted one of the configurations"),
+        ({}, "old", "expected an architecture of old, as the plans of nnU-Net 2.4"),
+        ({}, "ring", "expected one of the configurations .* got ring"),
+        ({"transpose_forward": [1, 0, 2]}, "3d_fullres", r"expected transpose_forward \[0, 1, 2\], got \[1, 0, 2\]"),
+        ({"configurations": []}, "3d_fullres", "expected one of the configurations"),
         ({"configurations": {"x": 1}}, "x", "plans: .*plans.json: "),
     ],
     ids=["none", "cascade", "old", "ring", "axes", "empty", "number"],
@@ -248,4 +251,4 @@ def test_a_configuration_that_inherits_has_the_network_of_its_parent(tmp_path):
 
 def test_a_run_without_plans_is_not_for_nnunet(run, tmp_path, capsys):
     assert export.command_line([str(run), "-o", str(tmp_path / "x.pth")]) == 2
-    assert "wanted one that was made with --plans" in capsys.readouterr().err
+    assert "expected one that was made with --plans" in capsys.readouterr().err

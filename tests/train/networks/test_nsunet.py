@@ -125,7 +125,7 @@ def test_64_filters_are_the_default():
     [
         ({"crop": (16, 20, 16)}, "multiples of 8, got 20 along H; 16 or 24 would do"),
         ({"crop": (1, 16, 12), "dims": 2}, "multiples of 8, got 12 along W; 8 or 16 would do"),
-        ({"crop": (16, 16, 16), "filters": 3}, "filters: wanted an even number for nsunet, got 3"),
+        ({"crop": (16, 16, 16), "filters": 3}, "filters: expected an even number for nsunet, got 3"),
     ],
     ids=str,
 )

@@ -81,7 +81,7 @@ def test_names_are_the_cases(path, name, mask, picture):
 
 @pytest.mark.parametrize("name", ["..", "../x.nii.gz", "/etc/x.nii.gz", "a//x.nii.gz", "a/./x.nii.gz", "n" * 260])
 def test_a_name_that_leaves_the_folder_is_refused(tmp_path, name):
-    with pytest.raises(ValueError, match="wanted cases with names that can be files"):
+    with pytest.raises(ValueError, match="expected cases with names that can be files"):
         place_all([("case", name)], tmp_path)
 
 

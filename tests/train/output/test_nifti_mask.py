@@ -117,7 +117,7 @@ def test_an_image_that_changed_since_the_scan_is_refused(tmp_path):
 
 def test_labels_of_another_shape_are_refused(tmp_path):
     path = write_nifti(tmp_path / "x.nii", np.arange(120).reshape(4, 5, 6))
-    with pytest.raises(ValueError, match=r"wanted shape \(6, 5, 4\), as .* has, got \(4, 5, 6\)"):
+    with pytest.raises(ValueError, match=r"expected shape \(6, 5, 4\), as .* has, got \(4, 5, 6\)"):
         encode_mask(np.zeros((4, 5, 6), np.uint8), path, read_header(path)[0])
 
 

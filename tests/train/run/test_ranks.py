@@ -76,8 +76,8 @@ def test_two_processes_that_were_stopped_and_resumed_have_the_same_bytes(data, t
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("--filters 4 --batch-size 3", "batch_size: wanted a multiple of the 2 processes, got 3"),
-        (f"{VIEWS} --batch-size 2", "batch_size: wanted at least 2 for each of the 2 processes"),
+        ("--filters 4 --batch-size 3", "batch_size: expected a multiple of the 2 processes, got 3"),
+        (f"{VIEWS} --batch-size 2", "batch_size: expected at least 2 samples for each of the 2 processes"),
     ],
 )
 def test_a_batch_that_cannot_be_shared_is_refused_by_all(data, tmp_path, words, says):

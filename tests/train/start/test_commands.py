@@ -72,7 +72,7 @@ def test_a_command_of_one_process_refuses_torchrun(tmp_path, name, capsys, monke
     monkeypatch.setenv("WORLD_SIZE", "2")
     command, line = (FOLDERS | FILES)[name]
     assert command(words(line, tmp_path, tmp_path / "out")) == 2
-    assert "wanted one process, torchrun started 2" in capsys.readouterr().err
+    assert "expected one process, torchrun started 2" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -81,7 +81,7 @@ def test_torchrun_itself(tmp_path):
     line += [str(tmp_path), "--data", str(tmp_path), "--out", str(tmp_path / "out")]
     done = subprocess.run([sys.executable, *line], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert done.stderr.count("predict: wanted one process, torchrun started 2") >= 1
+    assert done.stderr.count("predict: expected one process, torchrun started 2") >= 1
     assert not (tmp_path / "out").exists()
 
 

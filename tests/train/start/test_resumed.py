@@ -78,9 +78,9 @@ def test_fine_tuning_resumes_alone_too(data, tmp_path, monkeypatch, capsys):
         assert kept(tmp_path / "run")["config"] == {**before, "steps": 3 + number}
     capsys.readouterr()
     assert finetune.command_line(["localize", "--out", "run", "--resume"]) == 2
-    assert "wanted a localize run in run, a segment run is there" in capsys.readouterr().err
+    assert "expected a localize run in run, a segment run is there" in capsys.readouterr().err
     assert pretrain.command_line(["--out", "run", "--resume"]) == 2
-    assert "wanted a pretrain run in run, a segment run is there" in capsys.readouterr().err
+    assert "expected a pretrain run in run, a segment run is there" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("of", ["labels", "images"])
@@ -96,9 +96,9 @@ def test_data_that_changed_are_named(data, tmp_path, of, capsys):
     assert finetune.command_line(["segment", "--out", str(config.out), "--resume", "--steps", "3"]) == 2
     errors = capsys.readouterr().err
     if of == "images":
-        assert f"resume: wanted the data of the run in {config.out}, of 8 cases; 9 came, {new} is new" in errors
+        assert f"resume: expected the data of the run in {config.out}, of 8 cases; 9 came, {new} is new" in errors
     else:
-        assert f"resume: the labels of the run in {config.out} are no longer in order: labels: wanted" in errors
+        assert f"resume: the labels of the run in {config.out} are no longer in order: labels: expected" in errors
         assert f"{new}: label without an image" in errors
     assert errors.count("\n") >= 1
     (tmp_path / of / new).unlink()

@@ -47,7 +47,7 @@ def test_numbers_of_nnunet_stand_for_its_names() -> None:
     check_channels(index_of("nnunet", "0000", "0001"), trained, 2)
     check_channels(index_of("nnunet", "T2", "ADC"), trained, 2)
     for names in (("0001", "0000"), ("ADC", "T2"), ("0000", "0002")):
-        with pytest.raises(ValueError, match="wanted T2, ADC, in the order of the training"):
+        with pytest.raises(ValueError, match="expected T2, ADC, in the order of the training"):
             check_channels(index_of("nnunet", *names), trained, 2)
     for other in (Trained({"layout": "nnunet", "channels": ["ADC", "T2"]}, ("ADC", "T2")), Trained({}, ("T2", "ADC"))):
         with pytest.raises(ValueError, match="got 0000, 0001"):

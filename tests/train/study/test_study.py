@@ -205,16 +205,16 @@ def test_commands_of_the_studies_are_understood(name: str, monkeypatch: pytest.M
     ("old", "new", "message"),
     [
         ("seed = 0, budget", "seed = 3, budget", "3 is in seeds"),
-        ('data = "bodies"', 'data = "minds"', "wanted data of bodies; got 'minds'"),
-        ('kind = "segment"', 'kind = "guess"', "wanted the kind segment"),
+        ('data = "bodies"', 'data = "minds"', "expected data of bodies; got 'minds'"),
+        ('kind = "segment"', 'kind = "guess"', "expected the kind segment"),
         ("seeds = [1, 2, 3]", "seeds = [1, 1, 3]", "each once"),
         ('[1, "all"]', '[0, "all"]', "counts of labelled cases"),
         ("rates =", "rate =", "got rate"),
         ("[inits.random]", "[inits.other]", "random weights to compare with"),
         ('"encoder+decoder"', '"everything"', "got encoder, everything"),
         ("fractions = [0.5, 0.25, 0.25]", 'column = "part"', "fractions, or table"),
-        ('steps = "converged"', 'steps = "forever"', "wanted the steps of tuning, forever"),
-        ("[tasks.parts]", '[tasks."../parts"]', "wanted names of letters"),
+        ('steps = "converged"', 'steps = "forever"', "expected the steps of tuning, forever"),
+        ("[tasks.parts]", '[tasks."../parts"]', "expected names of letters"),
         ("[finetune]", "[finetunes]", "got finetunes"),
         ('labels = "labels"\n', "", "labels"),
         (
@@ -296,7 +296,7 @@ def test_goes_on_where_it_was_cut(file: Path, bodies: Path, monkeypatch: pytest.
     with pytest.raises(ValueError, match="A study is not changed under way"):
         study.main(settings(file, bodies))
     file.write_text(FILE.replace("fractions = [0.5", "split_seed = 1\nfractions = [0.5"))
-    with pytest.raises(ValueError, match="wanted the split of the runs so far"):
+    with pytest.raises(ValueError, match="expected the split of the runs so far"):
         study.main(settings(file, bodies))
     assert runs.done == [cut]
     file.write_text(FILE.replace("seeds = [1, 2, 3]", "seeds = [1, 2, 3, 4]"))
@@ -331,7 +331,7 @@ def test_refuses_to_compare_other_networks(file: Path, bodies: Path, monkeypatch
 
 def test_commands_end_with_their_codes(file: Path, bodies: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert study.command_line([str(file), "--data", f"minds={bodies}"]) == 2
-    assert "wanted NAME=PATH with a name of bodies; got minds" in capsys.readouterr().err
+    assert "expected NAME=PATH with a name of bodies; got minds" in capsys.readouterr().err
     assert study.command_line([str(file.parent / "none.toml")]) == 2
 
 
@@ -356,7 +356,7 @@ def test_a_column_tells_the_split(tmp_path: Path) -> None:
     data = Data(table="cases.csv", column="part", parts=parts, subject=r"\w+/\d+")
     split = split_by_table(data, table)
     assert (split.pool, split.val, split.test) == ({"a/1", "b/1"}, {"a/2"}, {"a/3"})
-    with pytest.raises(ValueError, match="wanted the column part"):
+    with pytest.raises(ValueError, match="expected the column part"):
         split_by_table(data, write_csv(tmp_path / "other.csv", "case,kind\na,b\n"))
 
 
@@ -369,7 +369,7 @@ def test_scores_of_cases(tmp_path: Path) -> None:
     segments = write_csv(tmp_path / "s.csv", "case,class,dice,hd95_mm,missed\na,x,0.5,2,0\na,y,1.0,4,0\nb,x,0.25,1,0\n")
     assert case_scores(segments, "dice") == {"a": 0.75, "b": 0.25}
     assert case_scores(segments, "hd95_mm") == {"a": 3, "b": 1}
-    with pytest.raises(ValueError, match="wanted one of dice, hd95_mm, missed"):
+    with pytest.raises(ValueError, match="expected one of dice, hd95_mm, missed"):
         case_scores(segments, "correct")
     classes = write_csv(tmp_path / "c.csv", "case,class,said,p x,p y\na,x,x,0.75,0.25\nb,y,x,1.0,0.0\n")
     assert case_scores(classes, "correct") == {"a": 1, "b": 0}

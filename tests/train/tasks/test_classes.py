@@ -172,7 +172,7 @@ def test_a_dataset_json_that_cannot_be_used_is_refused(beside: Path, tmp_path: P
         find_names(beside / "dataset.json", beside / "labels", [])
     regions = {"labels": {"all": [1, 2, 3], "lungs": [2, 3]}, "regions_class_order": [1, 2]}
     write_json(beside / "dataset.json", regions)
-    with pytest.raises(ValueError, match="absent: wanted empty with regions"):
+    with pytest.raises(ValueError, match="absent: expected empty with regions"):
         prepared(segment(beside, tmp_path / "run", names=None, absent="unlabelled"))
 
 
@@ -193,11 +193,11 @@ def test_the_decathlons_pairs_tell_which_label_is_whose(beside: Path, tmp_path: 
     assert after.task.fingerprint == before.task.fingerprint
     pairs = [training[0], {**training[1], "image": training[0]["image"]}]
     write_json(beside / "dataset.json", {"labels": labels, "training": pairs})
-    with pytest.raises(ValueError, match="wanted one label a case, .* are both of"):
+    with pytest.raises(ValueError, match="expected one label a case, .* are both of"):
         prepared(segment(beside, tmp_path / "3", names=None))
     pairs = [training[0], {**training[1], "label": training[0]["label"]}]
     write_json(beside / "dataset.json", {"labels": labels, "training": pairs})
-    with pytest.raises(ValueError, match="wanted one case a label, .* is paired with"):
+    with pytest.raises(ValueError, match="expected one case a label, .* is paired with"):
         prepared(segment(beside, tmp_path / "4", names=None))
 
 
@@ -316,5 +316,5 @@ def test_columns_of_pandas_floats_are_flags(beside: Path, tmp_path: Path) -> Non
     before = prepared(classify(beside, tmp_path / "before", columns=("third", "even"), multilabel=True))
     assert run.task.classes == before.task.classes[::-1]
     rewrite(beside / "classes.csv", lambda rows: [rows[0], [*rows[1][:2], "2", rows[1][3]], *rows[2:]])
-    with pytest.raises(ValueError, match="wanted 0 or 1 for each class .* got '2'"):
+    with pytest.raises(ValueError, match="expected 0 or 1 for each class .* got '2'"):
         prepared(classify(beside, tmp_path / "two", columns=("even", "third"), multilabel=True))

@@ -160,7 +160,7 @@ def test_a_box_that_is_none_is_refused(tmp_path, row, says):
 
 def test_columns_that_make_no_box_are_refused(tmp_path):
     path = write_boxes(tmp_path / "b.csv", "a.nii,61,1,2,3,4,5,6")
-    with pytest.raises(ValueError, match="wanted 14 columns, got 8 in line 2"):
+    with pytest.raises(ValueError, match="expected 14 columns, got 8 in line 2"):
         read_boxes(path, ())
     (tmp_path / "c.csv").write_text("file,liver_loi\na.nii,1\n")
     with pytest.raises(ValueError, match="liver_loj is missing"):
@@ -203,5 +203,5 @@ def test_names_of_labels(tmp_path):
         (tmp_path / "n.json").write_text(text)
         assert read_names(tmp_path / "n.json") == {1: "liver"}
     (tmp_path / "n.json").write_text("[1]")
-    with pytest.raises(ValueError, match='names: wanted JSON as {"1": "liver"}'):
+    with pytest.raises(ValueError, match='names: expected JSON as {"1": "liver"}'):
         read_names(tmp_path / "n.json")

@@ -141,10 +141,10 @@ def test_images_are_slices_already(data, tmp_path):
 
 
 def test_refuses(data, tmp_path):
-    with pytest.raises(ValueError, match="slices: wanted --dims 2 with them, got H with --dims 3"):
+    with pytest.raises(ValueError, match="slices: expected --dims 2 with them, got H with --dims 3"):
         segment(data, tmp_path / "run", slices="H")
-    with pytest.raises(Refused, match="spacing: wanted own with slices across W"):
+    with pytest.raises(Refused, match="spacing: expected own with slices across W"):
         finetune.main(segment(data, tmp_path / "run", **FLAT, slices="W", spacing=(1.0, 1.0, 1.0)))
-    with pytest.raises(ValueError, match="wanted one voxel along D with --dims 2"):
+    with pytest.raises(ValueError, match="expected one voxel along D with --dims 2"):
         segment(data, tmp_path / "run", slices="W", dims=2, crop=(16, 1, 16))
     assert not (tmp_path / "run").exists()

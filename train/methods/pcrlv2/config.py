@@ -86,18 +86,18 @@ class Pcrlv2Config(PretrainConfig):
         """Refuse what can be seen to be wrong without looking at the data."""
         super().__post_init__()
         if self.network != "nsunet":
-            raise ValueError(f"network: wanted nsunet with --recipe pcrlv2, got {self.network}")
+            raise ValueError(f"network: expected nsunet with --recipe pcrlv2, got {self.network}")
         sizes_of(self.network, 1, self.crop, self.filters, dims=self.dims)
         if self.batch_size < 2:
-            raise ValueError(f"batch_size: wanted at least 2, to norm a sample by others, got {self.batch_size}")
+            raise ValueError(f"batch_size: expected at least 2, to norm a sample by others, got {self.batch_size}")
         if not (math.isfinite(self.epochs) and self.epochs > 0):
-            raise ValueError(f"epochs: wanted a number above 0, got {self.epochs}")
+            raise ValueError(f"epochs: expected a number above 0, got {self.epochs}")
         if not (math.isfinite(self.comparison_weight) and self.comparison_weight >= 0):
-            raise ValueError(f"comparison_weight: wanted a number of at least 0, got {self.comparison_weight}")
+            raise ValueError(f"comparison_weight: expected a number of at least 0, got {self.comparison_weight}")
         if any(edge % STRIDE for edge in self.local_crop[3 - self.dims :]):
-            raise ValueError(f"local_crop: wanted multiples of {STRIDE}, got {' '.join(map(str, self.local_crop))}")
+            raise ValueError(f"local_crop: expected multiples of {STRIDE}, got {' '.join(map(str, self.local_crop))}")
         if self.dims == 3 and 1 in (self.crop[0], self.local_crop[0]):
-            raise ValueError("dims: wanted 2 for views of one voxel along D, got 3")
+            raise ValueError("dims: expected 2 for views of one voxel along D, got 3")
 
     def samples(self) -> dali_cr.Views:
         """Return what samples are made of."""

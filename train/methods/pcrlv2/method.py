@@ -62,7 +62,7 @@ class Pcrlv2(Method):
     def __init__(self, config: Pcrlv2Config, channels: int) -> None:
         if ranks.share(config.batch_size) < 2:
             raise ValueError(
-                f"batch_size: wanted at least 2 for each of the {ranks.count()} processes, to norm a sample by others, "
+                f"batch_size: expected at least 2 samples for each of the {ranks.count()} processes (batch norm), "
                 f"got {config.batch_size}"
             )
         network = build_network(config.network, channels, config.crop, config.filters, dims=config.dims)

@@ -59,7 +59,7 @@ class Pyramid(nn.Module):
         """
         here, pairs = levels[0], list(zip(levels[1::2], levels[2::2], strict=True))
         if len(pairs) != local.shape[1]:
-            raise ValueError(f"levels: wanted 1 and two for each of {local.shape[1]} local views, got {len(levels)}")
+            raise ValueError(f"levels: expected 1 and two for each of {local.shape[1]} local views, got {len(levels)}")
         first, second = {here, *levels[1::2]}, {here, *levels[2::2]}
         clean = target[:, 0].float()
 
