@@ -43,7 +43,7 @@ from .start.command import asked, end, read_arguments
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class ExportConfig:
     """Make weights for nnU-Net v2 of a pre-training run with --plans."""
 
     run: tyro.conf.Positional[Path]
@@ -52,7 +52,7 @@ class Config:
     """The file to write."""
 
 
-def main(config: Config) -> dict[str, Any]:
+def main(config: ExportConfig) -> dict[str, Any]:
     """Write the file and return the report.
 
     Raises
@@ -64,7 +64,7 @@ def main(config: Config) -> dict[str, Any]:
         return _write(config)
 
 
-def _write(config: Config) -> dict[str, Any]:
+def _write(config: ExportConfig) -> dict[str, Any]:
     """Write the file of `main`."""
     path = config.run / "model.safetensors"
     if not path.is_file():
@@ -82,7 +82,7 @@ def _write(config: Config) -> dict[str, Any]:
 
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
-    config = read_arguments(Config, "export", arguments)
+    config = read_arguments(ExportConfig, "export", arguments)
     return end("export", lambda: asked(lambda: main(config)))
 
 

@@ -81,19 +81,19 @@ from .run.record import Record
 from .start.command import asked, end, own, program, start
 from .start.resumed import find_out, find_resumed, parse, settings_of
 from .start.trained import compare_channels, describe_data, read_trained
-from .tasks.config import Classify, Config, Localize, Segment
+from .tasks.config import Classify, FinetuneConfig, Localize, Segment
 from .tasks.targets import Supervised, find_shared, open_task
 from .tasks.task import Scores, Task, View, refuse_larger
 from .tasks.transfer import Fit, Init, check_fit, load_fit, read_init
 
-TASKS: dict[str, type[Config]] = {kind.task: kind for kind in (Segment, Classify, Localize)}
+TASKS: dict[str, type[FinetuneConfig]] = {kind.task: kind for kind in (Segment, Classify, Localize)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """All that was found and chosen before the first step."""
 
-    config: Config
+    config: FinetuneConfig
     device: torch.device
     computation: Computation
     index: dali_cr.Index
@@ -186,7 +186,7 @@ def first_cases(pool: dali_cr.Index, count: int | None, seed: int) -> dali_cr.In
     return replace(pool, cases=tuple(pool.cases[place] for place in first))
 
 
-def size_network(config: Config, init: Init | None, view: View, channels: int, outputs: int) -> Network:
+def size_network(config: FinetuneConfig, init: Init | None, view: View, channels: int, outputs: int) -> Network:
     """Build the network: of the init's own levels, whatever the crop, or of levels for the crop.
 
     Raises
@@ -218,12 +218,12 @@ def size_network(config: Config, init: Init | None, view: View, channels: int, o
     return network
 
 
-def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
+def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Run:
     """Look at the data, build everything, and refuse what cannot work; then write what is known of the run.
 
     Parameters
     ----------
-    config : Config
+    config : FinetuneConfig
     earlier : dict, optional
         The config.json of the run to go on with.
     """
@@ -301,7 +301,7 @@ def prepare(config: Config, earlier: dict[str, Any] | None = None) -> Run:
     )
 
 
-def _refuse_other_network(config: Config, init: Init) -> None:
+def _refuse_other_network(config: FinetuneConfig, init: Init) -> None:
     known, dims = init.about["network"], init.about.get("dims", 3)
     if known not in (config.network, ENCODER_OF.get(config.network)):
         raise ValueError(f"init: expected a {config.network}, {init.folder} is a {known}; --network {known} takes it")
@@ -311,7 +311,7 @@ def _refuse_other_network(config: Config, init: Init) -> None:
         )
 
 
-def _open_split(config: Config, index: dali_cr.Index, earlier: dict[str, Any] | None) -> Split:
+def _open_split(config: FinetuneConfig, index: dali_cr.Index, earlier: dict[str, Any] | None) -> Split:
     """Return the split of ``--split``, that of the run that is gone on with, or a new one of the images at hand."""
     kept = config.out / "splits.json"
     if config.split or (earlier and kept.exists()):
@@ -321,7 +321,7 @@ def _open_split(config: Config, index: dali_cr.Index, earlier: dict[str, Any] | 
     return make_split(names, config.fractions, config.order_seed, together=together)
 
 
-def _build_loader(config: Config, view: View, training: dali_cr.Index, device: torch.device) -> dali_cr.Loader:
+def _build_loader(config: FinetuneConfig, view: View, training: dali_cr.Index, device: torch.device) -> dali_cr.Loader:
     """Return the stream of crops; nothing is swapped in them."""
     recipe = dali_cr.Restoration(
         crop=view.crop,
@@ -343,7 +343,7 @@ def _build_loader(config: Config, view: View, training: dali_cr.Index, device: t
     )
 
 
-def _refuse_other(config: Config, was: dict[str, Any], now: dict[str, Any]) -> None:
+def _refuse_other(config: FinetuneConfig, was: dict[str, Any], now: dict[str, Any]) -> None:
     differ = [name for name in now if was.get(name, now[name]) != now[name]]
     if differ:
         raise ValueError(
@@ -431,7 +431,7 @@ def train(run: Run) -> dict[str, Any]:
     return report
 
 
-def main(config: Config) -> dict[str, Any]:
+def main(config: FinetuneConfig) -> dict[str, Any]:
     """Run the whole of it and return the report; of a finished run, only report.
 
     Raises
@@ -449,7 +449,7 @@ def main(config: Config) -> dict[str, Any]:
         return train(run)
 
 
-def read_settings(arguments: Sequence[str]) -> Config:
+def read_settings(arguments: Sequence[str]) -> FinetuneConfig:
     """Return the settings of a command line; what a resumed run was given and is not typed is as it was.
 
     Raises
@@ -465,7 +465,7 @@ def read_settings(arguments: Sequence[str]) -> Config:
             raise Refused(f"resume: expected a {typed or 'fine-tuning'} run in {out}, a {was} run is there")
         kind = TASKS[was]
         return parse(kind, f"{prog} {was}", arguments[1:] if typed else arguments, settings_of(kind, about, out))
-    config: Config = tyro.extras.subcommand_cli_from_dict(
+    config: FinetuneConfig = tyro.extras.subcommand_cli_from_dict(
         dict(TASKS), prog=prog, args=arguments, config=(tyro.conf.FlagCreatePairsOff,)
     )
     return config

@@ -58,7 +58,7 @@ _COLOURS: list[Any] = list(matplotlib.color_sequences["tab10"])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(DataSettings):
+class OverlayConfig(DataSettings):
     """Draw predictions over their images."""
 
     predictions: tyro.conf.Positional[Path]
@@ -89,7 +89,7 @@ class Drawing:
         return int(np.clip(np.mean(centres), 0, depth - 1)) if centres else depth // 2
 
 
-def main(config: Config) -> dict[str, Any]:
+def main(config: OverlayConfig) -> dict[str, Any]:
     """Draw every case that has a prediction, and return the report.
 
     Raises
@@ -101,7 +101,7 @@ def main(config: Config) -> dict[str, Any]:
         return asked(lambda: _draw(config))
 
 
-def _draw(config: Config) -> dict[str, Any]:
+def _draw(config: OverlayConfig) -> dict[str, Any]:
     """Draw the cases that `main` asks for.
 
     Raises
@@ -181,7 +181,7 @@ def _draw_box(axes: Axes, name: str, box: Walls, at: int, colour: Any) -> None:
 
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
-    config = read_arguments(Config, "overlay", arguments)
+    config = read_arguments(OverlayConfig, "overlay", arguments)
     return end("overlay", lambda: main(config))
 
 

@@ -59,7 +59,7 @@ TASKS: dict[str, type[Task]] = {task.name: task for task in (Segmentation, Class
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(DataSettings):
+class PredictConfig(DataSettings):
     """Predict with a fine-tuned network."""
 
     run: tyro.conf.Positional[Path]
@@ -108,7 +108,7 @@ def open_run(folder: Path, batch_size: int = 4) -> tuple[Task, nn.Module, dict[s
     return task, module, about
 
 
-def main(config: Config) -> dict[str, Any]:
+def main(config: PredictConfig) -> dict[str, Any]:
     """Predict every case and return the report.
 
     Raises
@@ -128,7 +128,7 @@ def main(config: Config) -> dict[str, Any]:
     return {**report, "cases": len(done), "device": settings["device"]["type"]}
 
 
-def _prepare(config: Config) -> tuple[Task, nn.Module, dali_cr.Index, dict[str, Any]]:
+def _prepare(config: PredictConfig) -> tuple[Task, nn.Module, dali_cr.Index, dict[str, Any]]:
     """Return the task, the module, the cases and the settings, written already; refuse what cannot be done.
 
     Raises
@@ -177,7 +177,7 @@ def _check_data(index: dali_cr.Index, task: Task, about: dict[str, Any], trained
 
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
-    config = read_arguments(Config, "predict", arguments)
+    config = read_arguments(PredictConfig, "predict", arguments)
     return end("predict", lambda: main(config))
 
 

@@ -49,7 +49,7 @@ _GUESS = {"guess_wall_mm": "wall_mm", "guess_f1": "f1", "guess_accuracy": "accur
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class ResultConfig:
     """Keep what a finished run showed."""
 
     run: tyro.conf.Positional[Path]
@@ -147,7 +147,7 @@ def _with(out: Path, suffix: str) -> Path:
     return out.with_name(name + suffix)
 
 
-def main(config: Config) -> int:
+def main(config: ResultConfig) -> int:
     """Read, write, and return the exit code."""
     print_anything()
     raise_interrupts()
@@ -172,7 +172,7 @@ def main(config: Config) -> int:
 
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
-    return main(read_arguments(Config, "result", arguments))
+    return main(read_arguments(ResultConfig, "result", arguments))
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ from .start.interrupt import EXIT_CODE, STARTS_AGAIN, raise_interrupts
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class SplitsConfig:
     """Split the subjects of a folder of volumes into pool, val and test."""
 
     data: tyro.conf.Positional[tuple[Path, ...]]
@@ -76,7 +76,7 @@ class Config:
     """Globs of files to leave out."""
 
 
-def main(config: Config) -> tuple[Split, dali_cr.Index]:
+def main(config: SplitsConfig) -> tuple[Split, dali_cr.Index]:
     """Write the file; return what it holds, and the images.
 
     Raises
@@ -92,7 +92,7 @@ def main(config: Config) -> tuple[Split, dali_cr.Index]:
     return split, index
 
 
-def _make(config: Config) -> tuple[Split, dali_cr.Index]:
+def _make(config: SplitsConfig) -> tuple[Split, dali_cr.Index]:
     """Return the split that the settings ask for, and the images."""
     index = dali_cr.scan(
         config.data, config.pattern, layout=config.layout, channels=config.channels, exclude=config.exclude
@@ -108,7 +108,7 @@ def _make(config: Config) -> tuple[Split, dali_cr.Index]:
     return split, index
 
 
-def _share_labels(config: Config, names: Sequence[str]) -> list[list[str]]:
+def _share_labels(config: SplitsConfig, names: Sequence[str]) -> list[list[str]]:
     """Return the cases of each label file that several have."""
     if config.labels is None:
         return []
@@ -134,7 +134,7 @@ def introduce(split: Split, index: dali_cr.Index) -> Iterator[str]:
 
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
-    config = read_arguments(Config, "splits", arguments)
+    config = read_arguments(SplitsConfig, "splits", arguments)
     print_anything()
     raise_interrupts()
     try:

@@ -22,7 +22,7 @@ from train.methods.pcrlv2.evaluation import best_line, evaluate_views
 from train.methods.pcrlv2.method import Pcrlv2, fading
 from train.methods.pcrlv2.pyramid import Pyramid, enlarge
 from train.networks.nsunet import NsUNet
-from train.predict import Config as Predict
+from train.predict import PredictConfig
 from train.predict import main as predict
 from train.report.curves import draw_views
 
@@ -491,7 +491,7 @@ def test_segmentation_takes_the_encoder_over(whole, data, tmp_path, network):
     assert not torch.equal(state["up.0.enlarge.weight"], fresh)
     report = finetune.main(replace(settings, resume=True))
     assert 0 <= report["dice"] <= 1
-    done = predict(Predict(run=settings.out, data=(data / "images",), out=tmp_path / "masks", device="cpu"))
+    done = predict(PredictConfig(run=settings.out, data=(data / "images",), out=tmp_path / "masks", device="cpu"))
     assert done["cases"] == 8
 
 

@@ -24,7 +24,7 @@ from train.data.masks import write_mask
 from train.data.split import load_split
 from train.data.volumes import pad_evenly, read_case
 from train.networks.weights import export_weights, read_weights
-from train.predict import Config, open_run
+from train.predict import PredictConfig, open_run
 from train.run.exits import Refused
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -44,7 +44,7 @@ def runs(data, tmp_path_factory):
 
 def predicted(data, run, out, **changes):
     settings = {"data": (data / "images",), "split": run / "splits.json", "device": "cpu"}
-    return predict.main(Config(run=run, out=out, **(settings | changes)))
+    return predict.main(PredictConfig(run=run, out=out, **(settings | changes)))
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
@@ -110,7 +110,7 @@ def test_one_checkpoint_scores_the_same_on_padded_volumes(data, runs, tmp_path):
             padded = nib.Nifti1Image(np.pad(np.asarray(image.dataobj), 30), image.affine, image.header)
             (tmp_path / "padded").mkdir(exist_ok=True)
             nib.save(padded, tmp_path / "padded" / path.name)
-    predict.main(Config(run=run, data=(tmp_path / "padded",), out=tmp_path / "out", device="cpu"))
+    predict.main(PredictConfig(run=run, data=(tmp_path / "padded",), out=tmp_path / "out", device="cpu"))
 
     module, index = open_run(run)[1].eval(), dali_cr.scan(tmp_path / "padded", progress=False)
     scored = {row["case"]: float(row["dice"]) for row in read_csv(run / "scores.csv") if row["class"] == "trunk"}
@@ -178,7 +178,7 @@ def test_refuses_the_impossible(data, runs, tmp_path, change, says):
     paths = {name: (Path(value[0]),) if isinstance(value, tuple) else Path(value) for name, value in change.items()}
     run = paths.pop("run", runs / "segment")
     with pytest.raises((Refused, OSError), match=says):
-        predict.main(Config(run=run, out=tmp_path / "out", **({"data": (data / "images",)} | paths)))
+        predict.main(PredictConfig(run=run, out=tmp_path / "out", **({"data": (data / "images",)} | paths)))
     assert not (tmp_path / "out").exists()
 
 
@@ -189,19 +189,19 @@ def test_refuses_what_the_network_was_not_made_for(data, runs, tmp_path):
         image = nib.Nifti1Image(random.integers(0, 999, shape).astype("i2"), np.eye(4))
         nib.save(image, tmp_path / name / "x.nii.gz")
     with pytest.raises(Refused, match="expected 1 channels, as in training, got 2"):
-        predict.main(Config(run=runs / "segment", data=(tmp_path / "two",), out=tmp_path / "out"))
+        predict.main(PredictConfig(run=runs / "segment", data=(tmp_path / "two",), out=tmp_path / "out"))
     with pytest.raises(Refused, match="holds every volume, up to 20 20 30"):
-        predict.main(Config(run=runs / "localize", data=(tmp_path / "big",), out=tmp_path / "out"))
+        predict.main(PredictConfig(run=runs / "localize", data=(tmp_path / "big",), out=tmp_path / "out"))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("")
     with pytest.raises(Refused, match=r"new or empty folder, .* holds thesis\.txt"):
-        predict.main(Config(run=runs / "segment", data=(data / "images",), out=tmp_path / "full"))
+        predict.main(PredictConfig(run=runs / "segment", data=(data / "images",), out=tmp_path / "full"))
 
 
 def test_a_pretraining_run_predicts_nothing(data, tmp_path):
     run = run_pretraining(data, tmp_path / "pre")
     with pytest.raises(Refused, match="pre is one of pre-training"):
-        predict.main(Config(run=run, data=(data / "images",), out=tmp_path / "out"))
+        predict.main(PredictConfig(run=run, data=(data / "images",), out=tmp_path / "out"))
 
 
 def test_command(data, runs, tmp_path, capsys):
@@ -285,7 +285,7 @@ def test_each_case_has_a_mask_of_its_own(data, runs, tmp_path):
     voxels = np.stack([twice.get_fdata(), twice.get_fdata()[::-1]], -1)
     nib.save(nib.Nifti1Image(voxels.astype("f4"), twice.affine), folder / "c.nii.gz")
     report = predict.main(
-        Config(run=runs / "segment", data=(folder,), out=tmp_path / "out", fourth_axis="cases", device="cpu")
+        PredictConfig(run=runs / "segment", data=(folder,), out=tmp_path / "out", fourth_axis="cases", device="cpu")
     )
     masks = ["1.2.840.nii.gz", "a.nii", "a.nii.gz", "b/a.nii.gz", "c#0.nii.gz", "c#1.nii.gz", "c_1.nii.gz", odd]
     assert names(tmp_path / "out") == sorted([*masks, "predict.json"])
@@ -367,7 +367,7 @@ def channels(data, tmp_path_factory):
 
 
 def test_data_are_read_as_the_training_read_them(channels, tmp_path, capsys):
-    predict.main(Config(run=channels / "run", data=(channels / "data",), out=tmp_path / "out", device="cpu"))
+    predict.main(PredictConfig(run=channels / "run", data=(channels / "data",), out=tmp_path / "out", device="cpu"))
     told = capsys.readouterr().out
     assert "as trained pattern {case}/{channel}.nii.gz" in told
     assert "as trained channels t2 t1" in told
@@ -384,12 +384,12 @@ def test_a_channel_more_in_the_folders_does_not_move_the_others(channels, tmp_pa
     shutil.copytree(channels / "data", tmp_path / "data")
     for case in (tmp_path / "data").iterdir():
         shutil.copy(case / "t1.nii.gz", case / "flair.nii.gz")
-    predict.main(Config(run=channels / "run", data=(tmp_path / "data",), out=tmp_path / "out", device="cpu"))
+    predict.main(PredictConfig(run=channels / "run", data=(tmp_path / "data",), out=tmp_path / "out", device="cpu"))
     assert settings(tmp_path / "out")["data"]["channel_names"] == ["t2", "t1"]
 
 
 def test_other_channels_are_refused(channels, tmp_path):
-    config = Config(run=channels / "run", data=(channels / "data",), out=tmp_path / "out", device="cpu")
+    config = PredictConfig(run=channels / "run", data=(channels / "data",), out=tmp_path / "out", device="cpu")
     with pytest.raises(
         Refused, match="expected t2, t1, in the order of the training; got t1, t2. Give them in this order"
     ):
@@ -412,7 +412,7 @@ def test_an_older_run_says_it_in_its_folder(channels, tmp_path):
     tensors, about = read_weights(tmp_path / "run" / "model.safetensors")
     about.pop("data")
     export_weights(tmp_path / "run" / "model.safetensors", tensors, tensors, about)
-    config = Config(run=tmp_path / "run", data=(channels / "data",), out=tmp_path / "out", device="cpu")
+    config = PredictConfig(run=tmp_path / "run", data=(channels / "data",), out=tmp_path / "out", device="cpu")
     with pytest.raises(Refused, match="got t1, t2"):
         predict.main(replace(config, channels=("t1", "t2")))
     assert predict.main(config)["cases"] == 8

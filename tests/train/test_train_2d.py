@@ -44,12 +44,12 @@ def inits(data, tmp_path_factory):
 
 def predicted(data, run, out, **changes):
     settings = {"data": (data / "images",), "pattern": IMAGES, "split": data / "splits.json", "device": "cpu"}
-    return predict.main(predict.Config(run=run, out=out, **(settings | changes)))
+    return predict.main(predict.PredictConfig(run=run, out=out, **(settings | changes)))
 
 
 def drawn(data, predictions, out):
     where = {"data": (data / "images",), "pattern": IMAGES, "split": data / "splits.json"}
-    return overlay.main(overlay.Config(predictions=predictions, out=out, **where))
+    return overlay.main(overlay.OverlayConfig(predictions=predictions, out=out, **where))
 
 
 @pytest.mark.parametrize("make", [segment, localize, classify], ids=lambda make: make.__name__)
@@ -142,7 +142,7 @@ def test_a_network_of_images_goes_through_a_volume_slice_by_slice(tmp_path):
     report = finetune.main(segment_volumes(folder, run, dims=2, crop=(1, 16, 16), filters=4, steps=3))
     assert report["dice"] is not None
     predict.main(
-        predict.Config(
+        predict.PredictConfig(
             run=run, data=(folder / "images",), split=folder / "splits.json", out=tmp_path / "p", device="cpu"
         )
     )

@@ -39,7 +39,7 @@ def lay_out(data: Path, folder: Path, layout: str) -> Path:
 def test_no_pattern_is_typed(data: Path, tmp_path: Path, layout: str, capsys: pytest.CaptureFixture[str]) -> None:
     folder = lay_out(data, tmp_path, layout)
     images, split = folder / "data", folder / "splits.json"
-    splits.main(splits.Config(data=(images,), out=split, fractions=(0.4, 0.2, 0.4)))
+    splits.main(splits.SplitsConfig(data=(images,), out=split, fractions=(0.4, 0.2, 0.4)))
     names = json.loads(split.read_text())
     everyone = {CASES[layout].format(number) for number in range(5)}
     assert {dali_cr.scan(images, progress=False).cases[n].name for n in range(5)} == everyone
@@ -49,7 +49,7 @@ def test_no_pattern_is_typed(data: Path, tmp_path: Path, layout: str, capsys: py
     finetune.main(config)
     shutil.rmtree(folder / "labels")
     done = predict.main(
-        predict.Config(run=folder / "run", data=(images,), split=split, out=folder / "out", device="cpu")
+        predict.PredictConfig(run=folder / "run", data=(images,), split=split, out=folder / "out", device="cpu")
     )
     assert done["cases"] == 2
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("layout ")]
@@ -62,7 +62,7 @@ def test_a_csv_file_is_data_too(data: Path, tmp_path: Path) -> None:
     table = tmp_path / "files.csv"
     table.write_text("\n".join(["path,case", *rows]))
     split = tmp_path / "splits.json"
-    splits.main(splits.Config(data=(table,), out=split, fractions=(0.4, 0.2, 0.4)))
+    splits.main(splits.SplitsConfig(data=(table,), out=split, fractions=(0.4, 0.2, 0.4)))
     run_pretraining(tmp_path, tmp_path / "run", data=(table,), split=split)
     index = dali_cr.Index.load(tmp_path / "run" / "index.json")
     assert {case.name for case in index.cases} <= {f"P_{number}" for number in range(5)}

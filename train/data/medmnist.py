@@ -44,7 +44,7 @@ _PARTS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class MedmnistConfig:
     """Turn a 3-D file of the MedMNIST layout into NIfTI files and a table of classes."""
 
     file: tyro.conf.Positional[Path]
@@ -109,7 +109,7 @@ def make_affine(axes: str, spacing: Sequence[float], shape: tuple[int, int, int]
     return np.asarray(np.diag([*sizes, 1.0]) @ np.linalg.inv(inv_ornt_aff(order, shape)))
 
 
-def main(config: Config) -> dict[str, Any]:
+def main(config: MedmnistConfig) -> dict[str, Any]:
     """Write the folder and return how many volumes each part has.
 
     Raises
@@ -122,7 +122,7 @@ def main(config: Config) -> dict[str, Any]:
         return _write(config)
 
 
-def _write(config: Config) -> dict[str, Any]:
+def _write(config: MedmnistConfig) -> dict[str, Any]:
     """Write the volumes and the table of `main`."""
     parts, called = read_parts(config.file), read_names(config.names)
     affine = make_affine(config.axes, config.spacing, parts["train"][0].shape[1:])
@@ -141,7 +141,7 @@ def _write(config: Config) -> dict[str, Any]:
 
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
-    return end("medmnist", lambda: asked(lambda: main(read_arguments(Config, "data.medmnist", arguments))))
+    return end("medmnist", lambda: asked(lambda: main(read_arguments(MedmnistConfig, "data.medmnist", arguments))))
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ from .scores import choose_rates, refuse_other_networks
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class StudyConfig:
     """Find out what pre-training brings, by the runs that a file declares."""
 
     file: tyro.conf.Positional[Path]
@@ -93,7 +93,7 @@ class Config:
                 raise ValueError(f"{name}: expected at least 1, got {count}")
 
 
-def results_of(config: Config) -> Path:
+def results_of(config: StudyConfig) -> Path:
     """Return the folder for what is kept of a study."""
     home = home_of(config.file)
     return config.results / home.name if config.results else home
@@ -111,7 +111,7 @@ def list_runs(study: Study) -> Iterator[str]:
     yield f"{len(runs)} runs: {', '.join(f'{count} to {phase}' for phase, count in counts.items())}; {steps} steps"
 
 
-def open_workshop(config: Config, study: Study) -> Workshop:
+def open_workshop(config: StudyConfig, study: Study) -> Workshop:
     """Find the data, scan and split them, and return what does the runs.
 
     Raises
@@ -154,7 +154,7 @@ def do_runs(workshop: Workshop) -> tuple[list[Run], list[Run], list[Run], list[d
     return before, tuned, tested, told
 
 
-def main(config: Config) -> Path:
+def main(config: StudyConfig) -> Path:
     """Do the study and return the folder of its results.
 
     Raises
@@ -167,7 +167,7 @@ def main(config: Config) -> Path:
         return _do(config, study)
 
 
-def _do(config: Config, study: Study) -> Path:
+def _do(config: StudyConfig, study: Study) -> Path:
     """Do the study of `main`."""
     workshop = open_workshop(config, study)
     before, tuned, tested, rates = do_runs(workshop)
@@ -192,7 +192,7 @@ def _do(config: Config, study: Study) -> Path:
 
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
-    config = read_arguments(Config, "study", arguments)
+    config = read_arguments(StudyConfig, "study", arguments)
     print_anything()
     raise_interrupts()
     try:

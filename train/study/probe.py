@@ -49,7 +49,7 @@ from ..tasks.config import Classify
 from ..tasks.targets import open_task
 from ..tasks.task import Task, View, ask
 from ..tasks.transfer import check_fit, load_fit, read_init
-from .__main__ import Config, open_workshop, results_of
+from .__main__ import StudyConfig, open_workshop, results_of
 from .file import read_study
 from .jobs import Workshop
 from .report import describe_machine
@@ -197,7 +197,7 @@ def average(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
-    config = read_arguments(Config, "study.probe", arguments)
+    config = read_arguments(StudyConfig, "study.probe", arguments)
     try:
         study = read_study(config.file)
         rows = list(probe_runs(open_workshop(config, study)))

@@ -22,7 +22,7 @@ from .transfer import Init, Transfer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(PlanSettings, ABC):
+class FinetuneConfig(PlanSettings, ABC):
     """Settings of every task. Triples are D H W, that is z y x."""
 
     task: ClassVar[str]
@@ -115,7 +115,7 @@ class Config(PlanSettings, ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Segment(Config):
+class Segment(FinetuneConfig):
     """Segment what the label volumes of a folder show."""
 
     task: ClassVar[str] = "segment"
@@ -162,7 +162,7 @@ class Segment(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Whole(Config):
+class Whole(FinetuneConfig):
     """Settings of tasks that look at a whole volume."""
 
     columns: tuple[str, ...] = ()

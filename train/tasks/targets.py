@@ -25,7 +25,7 @@ from ..data.split import PARTS, Split
 from ..data.subjects import short_name
 from ..data.tables import choose_columns, load_table, read_table, rows_with_values
 from .classify import Classification
-from .config import Classify, Config, Localize, Segment
+from .config import Classify, FinetuneConfig, Localize, Segment
 from .localize import Localization
 from .segment import Segmentation
 from .task import Task, View
@@ -56,7 +56,7 @@ class Supervised:
         return {part: {case.name: values[case.name] for case in one.cases} for part, one in self.parts.items()}
 
 
-def open_task(config: Config, index: dali_cr.Index, split: Split, view: View) -> tuple[Task, Supervised]:
+def open_task(config: FinetuneConfig, index: dali_cr.Index, split: Split, view: View) -> tuple[Task, Supervised]:
     """Return the task that settings ask for, and its cases.
 
     Raises
@@ -109,7 +109,7 @@ def join(
     return Supervised(parts, found, left)
 
 
-def find_shared(config: Config, index: dali_cr.Index) -> list[list[str]]:
+def find_shared(config: FinetuneConfig, index: dali_cr.Index) -> list[list[str]]:
     """Return the cases of each label that several have, before they are split.
 
     Raises

@@ -11,7 +11,7 @@ import pytest
 
 import dali_cr
 from tests.helpers.finetuning import read_csv
-from train.data.medmnist import Config, command_line, main, make_affine
+from train.data.medmnist import MedmnistConfig, command_line, main, make_affine
 
 
 def write_npz(path: Path, **changes: np.ndarray) -> Path:
@@ -28,7 +28,7 @@ def test_converts(tmp_path: Path) -> None:
     file = write_npz(tmp_path / "a.npz")
     names = tmp_path / "labels.json"
     names.write_text(json.dumps({"0": "cord", "1": "larynx"}))
-    told = main(Config(file=file, out=tmp_path / "out", names=names, axes="PLI", spacing=(1.0, 2.0, 3.0)))
+    told = main(MedmnistConfig(file=file, out=tmp_path / "out", names=names, axes="PLI", spacing=(1.0, 2.0, 3.0)))
     assert (told["train"], told["val"], told["test"]) == (3, 1, 2)
     rows = read_csv(tmp_path / "out" / "classes.csv")
     assert [row["label"] for row in rows] == ["cord", "larynx", "cord", "cord", "cord", "larynx"]

@@ -16,7 +16,7 @@ from dali_cr.index.connected import connected
 from tests.helpers.volumes import ORIENTATIONS, write_nifti
 from train.data.split import PARTS, Split, load_split
 from train.data.subjects import short_name
-from train.splits import Config, main
+from train.splits import SplitsConfig, main
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -62,7 +62,7 @@ def write(root, layout, files):
 def split_folder(root, **changes):
     """Run the command; return the split as its file has it."""
     out = root.parent / "splits.json"
-    main(Config(data=(root,), out=out, fractions=(0.5, 0.25, 0.25), layout="files", **changes))
+    main(SplitsConfig(data=(root,), out=out, fractions=(0.5, 0.25, 0.25), layout="files", **changes))
     return load_split(out)
 
 

@@ -12,7 +12,7 @@ import tyro
 from tests.helpers.finetuning import classify, localize, read_csv, run_pretraining, segment, write_data
 from train import finetune, pretrain, result
 from train.report.invocation import command_of
-from train.result import Config, command_line, main, read_run
+from train.result import ResultConfig, command_line, main, read_run
 from train.run.folder import plain
 from train.tasks.config import Classify, Localize, Segment
 
@@ -42,7 +42,7 @@ def write_run(folder: Path) -> Path:
 
 
 def test_keeps_numbers_and_draws_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(Config(run=write_run(tmp_path / "run"), out=tmp_path / "kept" / "first")) == 0
+    assert main(ResultConfig(run=write_run(tmp_path / "run"), out=tmp_path / "kept" / "first")) == 0
     assert capsys.readouterr().out.split() == [str(tmp_path / "kept" / f"first{end}") for end in (".json", ".png")]
     text = (tmp_path / "kept" / "first.json").read_text()
     assert "somebody" not in text
@@ -66,7 +66,7 @@ def test_keeps_what_a_resumed_run_changed_and_draws_pcrlv2(tmp_path: Path) -> No
     (run / "config.json").write_text(json.dumps(about))
     lines = [{"step": 2, "restoration_gain": 0.1, "spread": 0.9}, {"step": 2, "loss": 0.5, "restoration": 0.2}]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert main(Config(run=run, out=tmp_path / "kept")) == 0
+    assert main(ResultConfig(run=run, out=tmp_path / "kept")) == 0
     story = json.loads((tmp_path / "kept.json").read_text())
     assert story["changes"] == [{"steps": [1, 2]}]
     assert "--recipe pcrlv2" in story["command"]
@@ -77,7 +77,7 @@ def test_keeps_what_a_resumed_run_changed_and_draws_pcrlv2(tmp_path: Path) -> No
 def test_refuses_an_unfinished_run(tmp_path: Path, missing: str, capsys: pytest.CaptureFixture[str]) -> None:
     run = write_run(tmp_path / "run")
     (run / missing).unlink()
-    assert main(Config(run=run, out=tmp_path / "first")) == 2
+    assert main(ResultConfig(run=run, out=tmp_path / "first")) == 2
     assert f"lacks {missing}" in capsys.readouterr().err
     assert not (tmp_path / "first.json").exists()
 
@@ -101,7 +101,7 @@ def test_keeps_a_fine_tuning_run(data: Path, tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     init = run_pretraining(data, Path("runs/pre"))
     finetune.main(make(data, Path("runs/fine"), init=str(init)))  # type: ignore[operator]
-    assert main(Config(run=Path("runs/fine"), out=tmp_path / "kept")) == 0
+    assert main(ResultConfig(run=Path("runs/fine"), out=tmp_path / "kept")) == 0
     story = json.loads((tmp_path / "kept.json").read_text())
     report, rows = json.loads(Path("runs/fine/report.json").read_text()), read_csv(Path("runs/fine/scores.csv"))
     assert str(data.parent) not in json.dumps(story)

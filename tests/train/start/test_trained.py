@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import dali_cr
-from train.predict import Config
+from train.predict import PredictConfig
 from train.start.trained import Trained, check_channels, compare_channels, describe_data, fill_in
 
 
@@ -18,8 +18,8 @@ def index_of(layout: str, *names: str) -> dali_cr.Index:
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Config:
-    return Config(run=tmp_path / "run", data=(tmp_path,), out=tmp_path / "out")
+def config(tmp_path: Path) -> PredictConfig:
+    return PredictConfig(run=tmp_path / "run", data=(tmp_path,), out=tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def config(tmp_path: Path) -> Config:
     ],
 )
 def test_a_recognised_layout_of_channels_is_kept(
-    config: Config, layout: str, names: tuple[str, ...], kept: str
+    config: PredictConfig, layout: str, names: tuple[str, ...], kept: str
 ) -> None:
     trained = describe_data(config, index_of(layout, *names))
     assert trained.options["layout"] == kept

@@ -86,10 +86,10 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def settings(file: Path, bodies: Path, **changes: Any) -> study.Config:
+def settings(file: Path, bodies: Path, **changes: Any) -> study.StudyConfig:
     folder = file.parent
     known = {"data": (f"bodies={bodies}",), "runs": folder / "runs", "results": folder / "results", "device": "cpu"}
-    return study.Config(file=file, **(known | changes))
+    return study.StudyConfig(file=file, **(known | changes))
 
 
 class Pretended:

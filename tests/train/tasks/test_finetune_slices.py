@@ -117,7 +117,7 @@ def test_slices_from_pretraining_to_prediction(data, tmp_path, axis):
     report = finetune.train(run)
     assert json.loads((config.out / "config.json").read_text())["network"]["view"]["slices"] == axis
     settings = {"data": (data / "images",), "split": config.out / "splits.json", "device": "cpu"}
-    predict.main(predict.Config(run=config.out, out=tmp_path / "masks", **settings))
+    predict.main(predict.PredictConfig(run=config.out, out=tmp_path / "masks", **settings))
     found = 0
     for row in read_csv(config.out / "scores.csv"):
         mask, truth = (nib.load(folder / row["case"]) for folder in (tmp_path / "masks", data / "labels"))

@@ -17,7 +17,7 @@ from train import finetune, predict
 from train.data.batches import Labelled
 from train.data.boxes import box_of, in_crop
 from train.data.volumes import read_case, resample_labels, shape_at
-from train.predict import Config
+from train.predict import PredictConfig
 from train.tasks.localize import Localization
 from train.tasks.segment import Segmentation
 from train.tasks.task import View
@@ -196,7 +196,7 @@ def test_runs_at_a_spacing(data, tmp_path):
     about = json.loads((tmp_path / "seg" / "config.json").read_text())["network"]
     assert about["view"]["spacing"] == [22.0, 14.0, 19.0]
     settings = {"data": (data / "images",), "split": tmp_path / "seg" / "splits.json", "device": "cpu"}
-    predict.main(Config(run=tmp_path / "seg", out=tmp_path / "out", **settings))
+    predict.main(PredictConfig(run=tmp_path / "seg", out=tmp_path / "out", **settings))
     rows = read_csv(tmp_path / "seg" / "scores.csv")
     assert rows
     for row in rows:
@@ -215,7 +215,7 @@ def test_whole_volumes_at_a_spacing(data, tmp_path, kind):
     config = kind(data, tmp_path / "run", spacing=(20.0, 13.0, 17.0))
     assert finetune.main(config)["steps"] == 2
     settings = {"data": (data / "images",), "device": "cpu"}
-    assert predict.main(Config(run=tmp_path / "run", out=tmp_path / "out", **settings))["cases"] == 8
+    assert predict.main(PredictConfig(run=tmp_path / "run", out=tmp_path / "out", **settings))["cases"] == 8
 
 
 def test_which_spacing(data, tmp_path):
