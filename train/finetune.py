@@ -83,14 +83,14 @@ from .start.resumed import find_out, find_resumed, parse, settings_of
 from .start.trained import compare_channels, describe_data, read_trained
 from .tasks.config import Classify, FinetuneConfig, Localize, Segment
 from .tasks.targets import Supervised, find_shared, open_task
-from .tasks.task import Scores, Task, View, refuse_larger
+from .tasks.task import Scores, Task, TaskInput, refuse_larger
 from .tasks.transfer import Fit, Init, check_fit, load_fit, read_init
 
 TASKS: dict[str, type[FinetuneConfig]] = {kind.task: kind for kind in (Segment, Classify, Localize)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class FinetuneRun:
     """All that was found and chosen before the first step."""
 
     config: FinetuneConfig
@@ -186,7 +186,7 @@ def first_cases(pool: dali_cr.Index, count: int | None, seed: int) -> dali_cr.In
     return replace(pool, cases=tuple(pool.cases[place] for place in first))
 
 
-def size_network(config: FinetuneConfig, init: Init | None, view: View, channels: int, outputs: int) -> Network:
+def size_network(config: FinetuneConfig, init: Init | None, view: TaskInput, channels: int, outputs: int) -> Network:
     """Build the network: of the init's own levels, whatever the crop, or of levels for the crop.
 
     Raises
@@ -218,7 +218,7 @@ def size_network(config: FinetuneConfig, init: Init | None, view: View, channels
     return network
 
 
-def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Run:
+def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> FinetuneRun:
     """Look at the data, build everything, and refuse what cannot work; then write what is known of the run.
 
     Parameters
@@ -279,7 +279,7 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Ru
     )
     index.save(config.out / "index.json")
     write_json(config.out / "splits.json", split.content())
-    return Run(
+    return FinetuneRun(
         config=config,
         device=device,
         computation=computation,
@@ -321,7 +321,9 @@ def _open_split(config: FinetuneConfig, index: dali_cr.Index, earlier: dict[str,
     return make_split(names, config.fractions, config.order_seed, together=together)
 
 
-def _build_loader(config: FinetuneConfig, view: View, training: dali_cr.Index, device: torch.device) -> dali_cr.Loader:
+def _build_loader(
+    config: FinetuneConfig, view: TaskInput, training: dali_cr.Index, device: torch.device
+) -> dali_cr.Loader:
     """Return the stream of crops; nothing is swapped in them."""
     recipe = dali_cr.Restoration(
         crop=view.crop,
@@ -352,7 +354,7 @@ def _refuse_other(config: FinetuneConfig, was: dict[str, Any], now: dict[str, An
         )
 
 
-def introduce(run: Run) -> Iterator[str]:
+def introduce(run: FinetuneRun) -> Iterator[str]:
     """Say what was found and chosen."""
     config, task, view = run.config, run.task, run.task.view
     sizes = ", ".join(f"{len(run.supervised.parts[part])} of {part}" for part in PARTS)
@@ -384,7 +386,7 @@ def introduce(run: Run) -> Iterator[str]:
     yield f"run        {config.out}" + (f", from step {run.state['step']}" if run.state else "")
 
 
-def _warnings(run: Run) -> Iterator[str]:
+def _warnings(run: FinetuneRun) -> Iterator[str]:
     """Return what may be one patient's in two parts, and what the check of --init for a leak cannot see."""
     parts = {case.name: part for part, case in run.supervised.cases}
     seen = {case.name: "--init" for case in run.seen}
@@ -408,7 +410,7 @@ def write_scores(path: Path, scores: Scores) -> None:
     write_text(path, text.getvalue())
 
 
-def train(run: Run) -> dict[str, Any]:
+def train(run: FinetuneRun) -> dict[str, Any]:
     """Train, score, and write all that a run leaves.
 
     Returns

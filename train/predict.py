@@ -53,7 +53,7 @@ from .start.trained import Trained, check_channels, fill_in, read_trained, tell_
 from .tasks.classify import Classification
 from .tasks.localize import Localization
 from .tasks.segment import Segmentation
-from .tasks.task import Task, View, refuse_larger
+from .tasks.task import Task, TaskInput, refuse_larger
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Segmentation, Classification, Localization)}
 
@@ -93,7 +93,7 @@ def open_run(folder: Path, batch_size: int = 4) -> tuple[Task, nn.Module, dict[s
     if "task" not in about:
         raise ValueError(f"run: expected a run of train.finetune, {folder} is one of pre-training")
     seen: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in about["view"].items()}
-    view = View(**{**seen, "batch_size": batch_size})
+    view = TaskInput(**{**seen, "batch_size": batch_size})
     kind = dict(about["task"])
     task = TASKS[kind.pop("name")](view=view, **kind)
     sizes = {name: about[name] for name in ("channels", "crop", "filters", "outputs")}

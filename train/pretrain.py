@@ -83,7 +83,7 @@ from .run.record import Record
 from .start.command import asked, end, own, program, start
 from .start.resumed import find_out, find_resumed, parse, settings_of
 
-__all__ = ["Refused", "RestorationConfig", "Run", "Stopped", "command_line", "main", "prepare", "train"]
+__all__ = ["Refused", "RestorationConfig", "PretrainRun", "Stopped", "command_line", "main", "prepare", "train"]
 
 METHODS: dict[RecipeName, Callable[[Any, int], Method]] = {"restoration": Restoration, "pcrlv2": Pcrlv2}
 """From the name of a recipe to its method, which is made from (config, channels of a case)."""
@@ -93,7 +93,7 @@ SETTINGS: dict[RecipeName, type[PretrainConfig]] = {"restoration": RestorationCo
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class PretrainRun:
     """All that was found and chosen before the first step."""
 
     config: PretrainConfig
@@ -154,7 +154,7 @@ class Run:
         }
 
 
-def prepare(config: PretrainConfig, earlier: dict[str, Any] | None = None) -> Run:
+def prepare(config: PretrainConfig, earlier: dict[str, Any] | None = None) -> PretrainRun:
     """Look at the data, build everything, and refuse what cannot work; then the first process writes what is known.
 
     Parameters
@@ -187,7 +187,7 @@ def prepare(config: PretrainConfig, earlier: dict[str, Any] | None = None) -> Ru
     if ranks.is_first():
         write_config(config, device, earlier, found)
         index.save(config.out / "index.json")
-    return Run(
+    return PretrainRun(
         config=config,
         device=device,
         computation=computation,
@@ -243,7 +243,7 @@ def build_loader(
     )
 
 
-def introduce(run: Run) -> Iterator[str]:
+def introduce(run: PretrainRun) -> Iterator[str]:
     """Say what was found and chosen."""
     config, index, network = run.config, run.index, run.method.network
     names = [case.name for case in index.cases]
@@ -268,7 +268,7 @@ def introduce(run: Run) -> Iterator[str]:
     yield f"run        {config.out}" + (f", from step {run.state['step']}" if run.state else "")
 
 
-def _warnings(run: Run) -> Iterator[str]:
+def _warnings(run: PretrainRun) -> Iterator[str]:
     """Return what may be one patient's in two parts."""
     by_part = [("training", run.training), ("held out", run.held_out)]
     parts = [{case.name: part for part, index in by_part for case in index.cases}]
@@ -277,7 +277,7 @@ def _warnings(run: Run) -> Iterator[str]:
     yield from filter(None, map(find_lookalikes, parts))
 
 
-def train(run: Run) -> dict[str, Any]:
+def train(run: PretrainRun) -> dict[str, Any]:
     """Train, measure, and write all that a run leaves; of several processes the first alone measures and writes.
 
     Returns

@@ -17,14 +17,14 @@ from benchmarks.measure.clock import HostClock
 from benchmarks.workloads.workload import Triple
 from dali_cr import Restoration, Swap
 from dali_cr.ops.decode import decode_channel, decode_volume, decode_volume_ref
-from dali_cr.ops.record import Affine, make_record
+from dali_cr.ops.record import Rescale, make_record
 from dali_cr.ops.swap import swap_in_place, swap_in_place_ref
 from dali_cr.pipeline.pairs import finish_batch
 from dali_cr.plan.swaps import draw_batch
 
 Numbers = npt.NDArray[Any]
 
-AFFINE = Affine(1 / 300, -0.25, -5.0, 5.0)
+RESCALE = Rescale(1 / 300, -0.25, -5.0, 5.0)
 DECODES = {"decode": ("float32", False), "decode_twice": ("float32", True), "decode_half": ("float16", True)}
 """What each row of decoding writes: the dtype, and whether twice, of crops at any place of volumes that are kept."""
 
@@ -146,7 +146,7 @@ def _decode_kept(case: Case, clock: HostClock, rng: np.random.Generator) -> Subj
                 flips=(False, False, bool(flip)),
                 crop=case.crop,
                 shape=volumes.shape[1:],
-                affine=AFFINE,
+                rescale=RESCALE,
                 in_arena=True,
             )
             for i, (origin, flip) in enumerate(zip(origins.tolist(), flips, strict=True))
@@ -160,7 +160,7 @@ def _decode_kept(case: Case, clock: HostClock, rng: np.random.Generator) -> Subj
 
     def on_host() -> Any:
         for i, box in enumerate(boxes):
-            decode_channel(box, AFFINE, outputs[0, i], outputs[1, i])
+            decode_channel(box, RESCALE, outputs[0, i], outputs[1, i])
         return outputs
 
     run: Callable[[], Any] = on_host
@@ -265,7 +265,7 @@ def draw_raw(case: Case, rng: np.random.Generator) -> tuple[npt.NDArray[np.uint8
             flips=(False, False, bool(flip)),
             crop=case.crop,
             shape=case.crop,
-            affine=AFFINE,
+            rescale=RESCALE,
         )
         for flip in rng.integers(0, 2, case.batch)
     ]
@@ -294,7 +294,7 @@ def _decoder(case: Case, raw: Numbers, records: Numbers) -> Callable[[], Numbers
 
     def run() -> Numbers:
         for box, out in zip(boxes, target, strict=True):
-            decode_channel(box, AFFINE, out[0])
+            decode_channel(box, RESCALE, out[0])
         return target
 
     return run

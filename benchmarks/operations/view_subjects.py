@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from benchmarks.measure.clock import HostClock
 from benchmarks.operations import numpy_views as plain_views
-from benchmarks.operations.subjects import AFFINE, Case, Subject, compared, difference, distinct, draw_raw, repeated
+from benchmarks.operations.subjects import RESCALE, Case, Subject, compared, difference, distinct, draw_raw, repeated
 from dali_cr.ops.blur import blur, blur_ref
 from dali_cr.ops.decode import decode_channel
 from dali_cr.ops.gamma import gamma, gamma_ref
@@ -59,7 +59,7 @@ def _gather(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
                 strides=(case.edge**2, case.edge, 1),
                 lo=(0, 0, 0),
                 hi=case.crop,
-                affine=AFFINE,
+                rescale=RESCALE,
                 matrix=matrix,
                 offset=offset,
             )
@@ -71,8 +71,8 @@ def _gather(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
     def on_host(which: Sequence[int] = range(case.batch)) -> Numbers:
         for i in which:
             row = raw[i, : case.edge**3 * stored.itemsize]
-            decode_channel(row.view(case.dtype).reshape(case.crop), AFFINE, box)
-            gather_box(box, (0, 0, 0), AFFINE.fill, matrix, offset, out[i, 0, 0])
+            decode_channel(row.view(case.dtype).reshape(case.crop), RESCALE, box)
+            gather_box(box, (0, 0, 0), RESCALE.fill, matrix, offset, out[i, 0, 0])
         return out
 
     inputs = clock.asarray(raw), clock.asarray(records)

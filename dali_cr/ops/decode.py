@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from dali_cr.ops import launch
 from dali_cr.ops.cpu.elementary import flushed, half_bits
-from dali_cr.ops.record import BIG_ENDIAN, IN_ARENA, KEEP, RECORD, RECORD_WORDS, Affine
+from dali_cr.ops.record import BIG_ENDIAN, IN_ARENA, KEEP, RECORD, RECORD_WORDS, Rescale
 from dali_cr.system.compiled import compiled
 from dali_cr.volume.geometry import DTYPES, Triple
 
@@ -41,7 +41,7 @@ VARIANTS: tuple[launch.Variant, ...] = tuple(("decode_volume", _SOURCES, defines
 
 def decode_channel(
     raw: npt.NDArray[Any],
-    affine: Affine,
+    rescale: Rescale,
     out: npt.NDArray[Any],
     copy: npt.NDArray[Any] | None = None,
     first: Sequence[int] = (0, 0, 0),
@@ -51,9 +51,9 @@ def decode_channel(
     Parameters
     ----------
     raw : (d, h, w) of the file's dtype and byte order, any strides
-    affine : Affine
+    rescale : Rescale
     out : (D, H, W) float32 or float16, contiguous
-        Gets the voxels, and `affine.fill` around them.
+        Gets the voxels, and `rescale.fill` around them.
     copy : (D, H, W) as `out`, optional
         Gets the same.
     first : (3,) int
@@ -67,7 +67,7 @@ def decode_channel(
     Examples
     --------
     >>> out = np.empty((1, 1, 4), np.float32)
-    >>> decode_channel(np.array([[[1, 2]]], ">i2"), Affine(0.5, fill=-1), out, first=(0, 0, 1))
+    >>> decode_channel(np.array([[[1, 2]]], ">i2"), Rescale(0.5, fill=-1), out, first=(0, 0, 1))
     >>> out
     array([[[-1. ,  0.5,  1. , -1. ]]], dtype=float32)
     """
@@ -84,7 +84,7 @@ def decode_channel(
     stored = stored_dtype(out.dtype)
     corner = (int(first[0]), int(first[1]), int(first[2]))
     outs = out.reshape(-1).view(stored), twin.reshape(-1).view(stored)
-    decode_line(*lie_of(raw, affine), corner, out.shape, *outs, copy is not None)
+    decode_line(*lie_of(raw, rescale), corner, out.shape, *outs, copy is not None)
 
 
 def stored_dtype(dtype: npt.DTypeLike) -> Any:
@@ -92,20 +92,20 @@ def stored_dtype(dtype: npt.DTypeLike) -> Any:
     return np.float32 if dtype == np.float32 else np.uint16
 
 
-def lie_of(raw: npt.NDArray[Any], affine: Affine) -> tuple[Any, ...]:
+def lie_of(raw: npt.NDArray[Any], rescale: Rescale) -> tuple[Any, ...]:
     """Return the first arguments of `decode_line`.
 
     Parameters
     ----------
     raw : (d, h, w) of the file's dtype and byte order, any strides
-    affine : Affine
+    rescale : Rescale
     """
     line, start, strides = _as_line(raw)
     kind = np.empty(0, raw.dtype.newbyteorder("="))
     least = float(_TINY) if kind.dtype == np.float32 else 0.0
-    numbers = (float(affine.scale), float(affine.shift), least)
-    limits = (np.float32(affine.low), np.float32(affine.high), np.float32(affine.fill))
-    return line, kind, not raw.dtype.isnative, start, strides, raw.shape, numbers, limits, affine.keep
+    numbers = (float(rescale.scale), float(rescale.shift), least)
+    limits = (np.float32(rescale.low), np.float32(rescale.high), np.float32(rescale.fill))
+    return line, kind, not raw.dtype.isnative, start, strides, raw.shape, numbers, limits, rescale.keep
 
 
 def _as_line(raw: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int, tuple[int, ...]]:
@@ -289,13 +289,13 @@ def _decode_record(row: npt.NDArray[np.uint8], words: npt.NDArray[np.int64], out
     stored = np.dtype(DTYPES[record["code"]]).newbyteorder(">" if record["flags"] & BIG_ENDIAN else "<")
     lo, strides = record["lo"], record["strides"] * stored.itemsize
     scale, shift, low, high, fill = (float(record[name]) for name in ("scale", "shift", "low", "high", "fill"))
-    affine = Affine(scale, shift, low, high, fill, bool(record["flags"] & KEEP))
+    rescale = Rescale(scale, shift, low, high, fill, bool(record["flags"] & KEEP))
     extent = tuple(np.maximum(record["hi"] - lo, 0).tolist())
     if 0 in extent:
-        out[...] = affine.fill
+        out[...] = rescale.fill
         return
     inside = np.ndarray(extent, stored, row.data, int(record["start"] + lo @ strides), tuple(strides.tolist()))
-    decode_channel(inside, affine, out, first=lo.tolist())
+    decode_channel(inside, rescale, out, first=lo.tolist())
 
 
 def decode_volume(

@@ -54,7 +54,7 @@ _TINY = np.finfo(np.float32).tiny
 
 
 @dataclass(frozen=True)
-class Affine:
+class Rescale:
     """What raw numbers become: ``clip(raw * scale + shift, low, high)``; `fill` where there is no finite one.
 
     All but `scale` and `shift` are kept as float32, a subnormal `fill` as 0. `keep` leaves NaN and Inf as they are.
@@ -74,7 +74,7 @@ class Affine:
         object.__setattr__(self, "fill", 0.0 if abs(fill) < _TINY else float(fill))
 
 
-def describe(dtype: str, big_endian: bool, affine: Affine, record: npt.NDArray[Any]) -> None:
+def describe(dtype: str, big_endian: bool, rescale: Rescale, record: npt.NDArray[Any]) -> None:
     """Write into a record what does not depend on where the voxels lie.
 
     Parameters
@@ -82,13 +82,13 @@ def describe(dtype: str, big_endian: bool, affine: Affine, record: npt.NDArray[A
     dtype : str
         One of `DTYPES`.
     big_endian : bool
-    affine : Affine
+    rescale : Rescale
     record : () of `RECORD` or `VIEW_RECORD`
     """
     record["code"] = DTYPES.index(dtype)
-    record["flags"] = BIG_ENDIAN * big_endian | KEEP * affine.keep
+    record["flags"] = BIG_ENDIAN * big_endian | KEEP * rescale.keep
     for name in ("scale", "shift", "low", "high", "fill"):
-        record[name] = getattr(affine, name)
+        record[name] = getattr(rescale, name)
 
 
 def make_record(
@@ -102,7 +102,7 @@ def make_record(
     flips: Sequence[bool],
     crop: Triple,
     shape: Triple,
-    affine: Affine,
+    rescale: Rescale,
     in_arena: bool = False,
 ) -> Words:
     """Return the record of one channel of a crop.
@@ -122,7 +122,7 @@ def make_record(
     flips : (3,) bool
     crop, shape : (3,) int
         Of the crop and of the volume.
-    affine : Affine
+    rescale : Rescale
     in_arena : bool
         Whether `first_byte` counts in the arena and not in the sample's row.
 
@@ -137,7 +137,7 @@ def make_record(
     """
     _check_itemsize(dtype, itemsize)
     record = np.zeros((1, 1), RECORD)
-    describe(dtype, big_endian, affine, record[0, 0])
+    describe(dtype, big_endian, rescale, record[0, 0])
     record["flags"] |= IN_ARENA * in_arena
     words: Words = record.view(np.int64).reshape(1, 1, RECORD_WORDS)
     place_crops(
@@ -163,7 +163,7 @@ def make_gather_record(
     strides: Sequence[int],
     lo: Sequence[int],
     hi: Sequence[int],
-    affine: Affine,
+    rescale: Rescale,
     matrix: npt.ArrayLike,
     offset: npt.ArrayLike,
     nearest: bool = False,
@@ -174,7 +174,7 @@ def make_gather_record(
 
     Parameters
     ----------
-    dtype, big_endian, first_byte, itemsize, strides, affine, in_arena
+    dtype, big_endian, first_byte, itemsize, strides, rescale, in_arena
         As in `make_record`.
     lo, hi : (3,) int
         First canonical voxel that is there, and one past the last.
@@ -199,7 +199,7 @@ def make_gather_record(
     if nearest and held:
         raise ValueError("nearest, held: expected one of them, got both")
     record = np.zeros((), VIEW_RECORD)
-    describe(dtype, big_endian, affine, record)
+    describe(dtype, big_endian, rescale, record)
     record["flags"] |= IN_ARENA * in_arena
     record["start"], record["strides"], record["lo"], record["hi"] = first_byte, strides, lo, hi
     record["mode"] = HELD if held else NEAREST if nearest else TRILINEAR

@@ -18,7 +18,7 @@ from dali_cr.index.cases import Index
 from dali_cr.index.report import printable
 from dali_cr.index.values.intensities import clipped_shares
 from dali_cr.plan.window import shape_at
-from dali_cr.read.normalize import affine_map
+from dali_cr.read.normalize import rescale_of
 from dali_cr.recipe.checks import Normalize
 from dali_cr.recipe.mask import FEW_BLOCKS
 from dali_cr.recipe.recipe import Recipe
@@ -147,7 +147,7 @@ def without_constant(index: Index, normalize: Normalize, *, stacklevel: int = 2)
     for case in index.cases:
         try:
             for volume in case.volumes:
-                affine_map(volume, normalize)
+                rescale_of(volume, normalize)
         except ValueError as error:
             reasons[case.name] = str(error)
     if not reasons:

@@ -13,7 +13,7 @@ from dali_cr.pipeline.source import Batch, Source
 from dali_cr.plan import window
 from dali_cr.plan.stream import Stream
 from dali_cr.read.boxes import read_boxes
-from dali_cr.read.normalize import affine_map
+from dali_cr.read.normalize import rescale_of
 
 
 class FinishedSource(Source[Batch]):
@@ -32,7 +32,7 @@ class FinishedSource(Source[Batch]):
         self.names = (*samples.names, "sample")
         self._buffers = Buffers()
         index, normalize = self.planner.index, self.planner.recipe.normalize
-        self._affines = [[affine_map(volume, normalize) for volume in case.volumes] for case in index.cases]
+        self._rescales = [[rescale_of(volume, normalize) for volume in case.volumes] for case in index.cases]
 
     def placeholder(self) -> Arrays:
         """Return zeros."""
@@ -55,9 +55,9 @@ class FinishedSource(Source[Batch]):
         boxes = {i: window.as_box(plans.boxes[i]) for i in group}
         start, stop = window.around(boxes.values())
         for channel, _, raw in read_boxes(self.cache, index.root, index.cases[place], start, stop):
-            affine = self._affines[place][channel]
+            rescale = self._rescales[place][channel]
             for i, box in boxes.items():
-                self.samples.fill(plans, i, channel, raw[window.slices(box, start)], affine, batch.arrays)
+                self.samples.fill(plans, i, channel, raw[window.slices(box, start)], rescale, batch.arrays)
         for i in group:
             self.samples.complete(plans, i, batch.arrays)
 

@@ -14,7 +14,7 @@ from dali_cr.ops.decode import Floats, decode_line, lie_of
 from dali_cr.ops.gamma import gamma, gamma_ref
 from dali_cr.ops.gather import gather_views, gather_views_ref
 from dali_cr.ops.noise import add_noise, add_noise_ref
-from dali_cr.ops.record import VIEW_WORDS, Affine, place_views
+from dali_cr.ops.record import VIEW_WORDS, Rescale, place_views
 from dali_cr.ops.swap import swap_in_place, swap_in_place_ref
 from dali_cr.ops.zscore import zscore, zscore_ref
 from dali_cr.pipeline.memory import Section
@@ -66,7 +66,7 @@ class MultiView:
             Section("counters", (count, recipe.count, 2), np.int64),
         )
 
-    def fill(self, plans: Plans, i: int, channel: int, raw: npt.NDArray[Any], affine: Affine, out: Arrays) -> None:
+    def fill(self, plans: Plans, i: int, channel: int, raw: npt.NDArray[Any], rescale: Rescale, out: Arrays) -> None:
         """Decode the box of sample i once and gather all its views, in one compiled call."""
         assert isinstance(plans, ViewPlans)
         recipe = self.recipe
@@ -74,7 +74,7 @@ class MultiView:
         first = plans.boxes[i, 0].astype(np.float64)
         lines = out["target"][i].reshape(-1), out["local"][i].reshape(-1)
         shapes = recipe.shape, recipe.local_shape, self._channels, channel
-        _gather(*lie_of(raw, affine), box, first, plans.matrices[i], plans.offsets[i], *shapes, *lines)
+        _gather(*lie_of(raw, rescale), box, first, plans.matrices[i], plans.offsets[i], *shapes, *lines)
 
     def complete(self, plans: Plans, i: int, out: Arrays) -> None:
         """Corrupt the views of sample i."""

@@ -11,7 +11,7 @@ from dali_cr.ops import launch
 from dali_cr.ops.decode import decode_channel, decode_line, decode_volume, fill_values, lie_of, stored_dtype
 from dali_cr.ops.erase import erase_in_place, erase_line
 from dali_cr.ops.gather import gather_box, gather_crops
-from dali_cr.ops.record import HELD, RECORD_WORDS, VIEW_WORDS, Affine, place_crops, place_views
+from dali_cr.ops.record import HELD, RECORD_WORDS, VIEW_WORDS, Rescale, place_crops, place_views
 from dali_cr.ops.swap import Swaps, swap_in_place, swap_line
 from dali_cr.pipeline.memory import Section
 from dali_cr.pipeline.samples import Arrays, Lie, Templates
@@ -55,7 +55,7 @@ class Pairs:
         drawn = Section("swaps", (count, self.planner.sampler.boxes, 3, 3), np.int32)
         return (records, drawn) if swaps else (records,)
 
-    def fill(self, plans: Plans, i: int, channel: int, raw: npt.NDArray[Any], affine: Affine, out: Arrays) -> None:
+    def fill(self, plans: Plans, i: int, channel: int, raw: npt.NDArray[Any], rescale: Rescale, out: Arrays) -> None:
         """Decode one channel of sample i, resample it where asked for, and swap, erase or mask in the input."""
         assert plans.swaps is not None
         input, target = out["input"][i, channel], out["target"][i, channel]
@@ -63,21 +63,21 @@ class Pairs:
         lines = target.reshape(-1).view(stored), input.reshape(-1).view(stored)
         masked = self.recipe.pretext == "mae"
         erased = masked or self.recipe.pretext == "inpaint"
-        fill = np.full(1, self.recipe.mask_value if masked else affine.fill, self.recipe.dtype).view(stored)
+        fill = np.full(1, self.recipe.mask_value if masked else rescale.fill, self.recipe.dtype).view(stored)
         rest = (self.recipe.crop, *lines, plans.swaps[i], erased, fill)
         if plans.matrices is None or plans.offsets is None:
             flips, origin = plans.flips[i, 0].tolist(), plans.origins[i, 0].tolist()
             flipped = raw[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
             sides = zip(origin, flips, self.recipe.crop, raw.shape, strict=True)
             corner = tuple(edge - n - max(0, -o) if flip else max(0, -o) for o, flip, edge, n in sides)
-            _restore(*lie_of(flipped, affine), corner, *rest)
+            _restore(*lie_of(flipped, rescale), corner, *rest)
             return
         decoded = np.frombuffer(scratch("decoded", 4 * raw.size), np.float32).reshape(raw.shape)
-        decode_channel(raw, affine, decoded)
+        decode_channel(raw, rescale, decoded)
         single = target if target.dtype == np.float32 else np.frombuffer(scratch("single", 4 * target.size), np.float32)
         single = single.reshape(self.recipe.crop)
         first = plans.boxes[i, 0].tolist()
-        gather_box(decoded, first, affine.fill, plans.matrices[i, 0], plans.offsets[i, 0], single, held=True)
+        gather_box(decoded, first, rescale.fill, plans.matrices[i, 0], plans.offsets[i, 0], single, held=True)
         if single is not target:
             target[...] = single
         _corrupt(*rest)

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.index.cases import Index
-from dali_cr.ops.record import IN_ARENA, RECORD, VIEW_RECORD, Affine, describe
+from dali_cr.ops.record import IN_ARENA, RECORD, VIEW_RECORD, Rescale, describe
 from dali_cr.pipeline.memory import Section
 from dali_cr.plan.plans import Planner, Plans
-from dali_cr.read.normalize import affine_map
+from dali_cr.read.normalize import rescale_of
 from dali_cr.recipe.checks import Normalize
 
 Arrays = dict[str, Any]
@@ -68,7 +68,7 @@ class Samples(Protocol):
     def sections(self, count: int, *, swaps: bool = True) -> tuple[Section, ...]:
         """Return what a GPU gets for `count` samples, named as in `inputs`; without the swaps it draws them."""
 
-    def fill(self, plans: Plans, i: int, channel: int, raw: npt.NDArray[Any], affine: Affine, out: Arrays) -> None:
+    def fill(self, plans: Plans, i: int, channel: int, raw: npt.NDArray[Any], rescale: Rescale, out: Arrays) -> None:
         """Make one channel of sample i from the raw voxels of its box, or all of it but what needs every channel."""
 
     def complete(self, plans: Plans, i: int, out: Arrays) -> None:
@@ -100,7 +100,7 @@ class Templates:
         self._records = np.zeros((len(index), index.channels), VIEW_RECORD if views else RECORD)
         for case, row in zip(index.cases, self._records, strict=True):
             for volume, record in zip(case.volumes, row, strict=True):
-                describe(volume.dtype, volume.geometry.big_endian, affine_map(volume, normalize), record)
+                describe(volume.dtype, volume.geometry.big_endian, rescale_of(volume, normalize), record)
         self.itemsizes = np.array([[v.geometry.itemsize for v in case.volumes] for case in index.cases], np.int64)
         self.shapes = np.array([case.shape for case in index.cases], np.int64)
 

@@ -1,4 +1,4 @@
-"""The one affine map from a volume's raw numbers to what the network sees."""
+"""The one linear map from a volume's raw numbers to what the network sees."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 
 from dali_cr.index.cases import Index
 from dali_cr.index.volumes import Volume
-from dali_cr.ops.record import Affine
+from dali_cr.ops.record import Rescale
 from dali_cr.recipe.checks import ZSCORE_LIMIT, Normalize
 from dali_cr.recipe.recipe import Recipe
 
 
-def affine_map(volume: Volume, normalize: Normalize) -> Affine:
+def rescale_of(volume: Volume, normalize: Normalize) -> Rescale:
     """Return the map of one volume: its slope and intercept, then the normalisation.
 
     Parameters
@@ -23,7 +23,7 @@ def affine_map(volume: Volume, normalize: Normalize) -> Affine:
 
     Returns
     -------
-    affine : Affine
+    rescale : Rescale
 
     Raises
     ------
@@ -33,7 +33,7 @@ def affine_map(volume: Volume, normalize: Normalize) -> Affine:
     """
     geometry, statistics = volume.geometry, volume.statistics
     if normalize is None:
-        return Affine(geometry.slope, geometry.intercept, fill=statistics.minimum)
+        return Rescale(geometry.slope, geometry.intercept, fill=statistics.minimum)
     if normalize == "zscore":
         centre, width, low, high = statistics.mean, statistics.deviation, -ZSCORE_LIMIT, ZSCORE_LIMIT
     elif normalize == "zscore-image":
@@ -49,7 +49,7 @@ def affine_map(volume: Volume, normalize: Normalize) -> Affine:
         )
     # A negative zero would survive the kernel's addition.
     shift = (geometry.intercept - centre) / width + 0.0
-    return Affine(geometry.slope / width, shift, low, high, 0.0)
+    return Rescale(geometry.slope / width, shift, low, high, 0.0)
 
 
 def _image_statistics(volume: Volume) -> tuple[float, float]:
@@ -85,7 +85,7 @@ def check_range(index: Index, recipe: Recipe) -> None:
 
 def _check_volume(volume: Volume, recipe: Recipe) -> None:
     """Refuse a volume that the recipe cannot bring into its dtype."""
-    affine_map(volume, recipe.normalize)
+    rescale_of(volume, recipe.normalize)
     limit = float(np.finfo(recipe.dtype).max)
     if recipe.spacing:
         # Two voxels' difference, by which is interpolated in float32, must be finite.

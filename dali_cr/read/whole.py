@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from dali_cr.ops.decode import decode_channel
 from dali_cr.ops.gather import gather_box
-from dali_cr.ops.record import Affine
+from dali_cr.ops.record import Rescale
 from dali_cr.recipe.checks import check_spacing
 from dali_cr.volume import reader
 from dali_cr.volume.geometry import Geometry, Triple
@@ -74,10 +74,10 @@ def read_voxels(geometry: Geometry, data: Path) -> npt.NDArray[np.float32]:
         If the file cannot be read.
     """
     content, _ = reader.read_whole(data, geometry.data_offset + geometry.data_bytes)
-    affine = Affine(geometry.slope, geometry.intercept, keep=True)
+    rescale = Rescale(geometry.slope, geometry.intercept, keep=True)
     out = np.empty((geometry.frames, *geometry.shape), np.float32)
     for frame, channel in enumerate(out):
-        decode_channel(geometry.view(content, frame, (0, 0, 0), geometry.shape), affine, channel)
+        decode_channel(geometry.view(content, frame, (0, 0, 0), geometry.shape), rescale, channel)
     return out
 
 

@@ -25,7 +25,7 @@ from benchmarks.report import __main__ as report
 from benchmarks.workloads import verdict
 from benchmarks.workloads.volumes import find_volumes
 from benchmarks.workloads.workload import WORKLOADS, Workload, intensity
-from dali_cr.read.normalize import affine_map
+from dali_cr.read.normalize import rescale_of
 from train.run import computation
 
 TINY = Workload(
@@ -223,7 +223,7 @@ def test_volumes_that_do_not_fit_are_refused(tmp_path):
 @pytest.mark.parametrize("normalize", ["zscore", ("window", -160.0, 240.0)])
 def test_everybody_normalises_as_the_library_does(tmp_path, normalize):
     volume = find_volumes(TINY, 1, None, tmp_path).cases[0].volumes[0]
-    ours, theirs = affine_map(volume, normalize), intensity(volume, normalize)
+    ours, theirs = rescale_of(volume, normalize), intensity(volume, normalize)
     raw = np.array([-2000.0, 0.0, 37.0, 900.0])
     want = np.clip(raw * ours.scale + ours.shift, ours.low, ours.high)
     stored = raw * volume.geometry.slope + volume.geometry.intercept
@@ -352,9 +352,9 @@ def test_gate_refuses_a_wrong_kernel(cuda_on_cpu, monkeypatch):
 @pytest.mark.parametrize("op", ["swap", "decode", "restore"])
 def test_wrong_kernel_gets_no_number_and_fails_the_command(monkeypatch, tmp_path, op):
     name, wrong = {
-        "decode": ("decode_channel", lambda raw, affine, out: out.fill(0)),
+        "decode": ("decode_channel", lambda raw, rescale, out: out.fill(0)),
         "swap": ("swap_in_place_ref", lambda array, swaps: array.fill(0)),
-        "restore": ("decode_channel", lambda raw, affine, out: out.fill(0)),
+        "restore": ("decode_channel", lambda raw, rescale, out: out.fill(0)),
     }[op]
     monkeypatch.setattr(subjects, name, wrong)
     out = tmp_path / "kernels.json"

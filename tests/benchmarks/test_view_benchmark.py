@@ -14,7 +14,7 @@ from benchmarks.workloads.volumes import find_volumes
 from benchmarks.workloads.workload import WORKLOADS, intensity
 from dali_cr.ops.decode import decode_channel
 from dali_cr.plan.sample import views_of
-from dali_cr.read.normalize import affine_map
+from dali_cr.read.normalize import rescale_of
 from tests.helpers.recipes import finished
 
 TINY = replace(WORKLOADS["v"], shape=(60, 80, 70), iterations=5, batch_size=2)
@@ -65,7 +65,7 @@ def test_torchio_cuts_the_boxes_that_we_do(tmp_path: Path) -> None:
 
 def test_percentiles_are_the_loaders(tmp_path: Path) -> None:
     volume = find_volumes(TINY, 1, folder=tmp_path).cases[0].volumes[0]
-    scale, ours = intensity(volume, "percentile"), affine_map(volume, "percentile")
+    scale, ours = intensity(volume, "percentile"), rescale_of(volume, "percentile")
     raw = np.arange(-50, 900).astype(np.int16)
     wanted = np.empty((1, 1, raw.size), np.float32)
     decode_channel(raw[None, None], ours, wanted)

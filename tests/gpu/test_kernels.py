@@ -8,7 +8,7 @@ import torch
 
 import dali_cr
 from dali_cr.ops import blur, decode, draw, erase, gamma, gather, noise, swap, zscore
-from dali_cr.ops.record import Affine, make_gather_record, make_record
+from dali_cr.ops.record import Rescale, make_gather_record, make_record
 from dali_cr.plan.swaps import draw_batch
 from tests.helpers.decoding import ORDERED, aligned_rows, check_bits
 from tests.helpers.volumes import random_numbers
@@ -84,12 +84,12 @@ def test_decode_kernel(stored: str, dtype: str) -> None:
         make_record(
             dtype=volume.dtype.newbyteorder("=").name, big_endian=stored[0] == ">", first_byte=0,
             itemsize=volume.itemsize, strides=(shape[1] * shape[2], shape[2], 1), origin=origin, flips=flips,
-            crop=(33, 45, 70), shape=shape, affine=affine,
+            crop=(33, 45, 70), shape=shape, rescale=rescale,
         )
-        for origin, flips, affine in (
-            ((0, 0, 0), (False, False, False), Affine(1 / 3, -0.1, -5, 5, 0)),
-            ((3, -2, -3), (True, False, True), Affine(1e-40, 0.0, fill=-7)),
-            ((-1, 5, 0), (False, True, False), Affine(2e-3, 0.25, 0, 1, 0.5)),
+        for origin, flips, rescale in (
+            ((0, 0, 0), (False, False, False), Rescale(1 / 3, -0.1, -5, 5, 0)),
+            ((3, -2, -3), (True, False, True), Rescale(1e-40, 0.0, fill=-7)),
+            ((-1, 5, 0), (False, True, False), Rescale(2e-3, 0.25, 0, 1, 0.5)),
         )
     ]  # fmt: skip
     batch = np.stack(records)[None]
@@ -128,11 +128,11 @@ def test_gather_kernel(stored: str, mode: str) -> None:
         make_gather_record(
             dtype=volume.dtype.newbyteorder("=").name, big_endian=stored[0] == ">", first_byte=0,
             itemsize=volume.itemsize, strides=(shape[1] * shape[2], shape[2], 1), lo=(1, 0, 2), hi=(37, 40, 64),
-            affine=affine, matrix=matrix, offset=rng.uniform(0, 40, 3), nearest=mode == "nearest",
+            rescale=rescale, matrix=matrix, offset=rng.uniform(0, 40, 3), nearest=mode == "nearest",
             held=mode == "held",
         )
         for matrix in matrices
-        for affine in (Affine(1 / 3, -0.1, -5, 5, 0), Affine(1e-40, 0.0, fill=-7))
+        for rescale in (Rescale(1 / 3, -0.1, -5, 5, 0), Rescale(1e-40, 0.0, fill=-7))
     ]  # fmt: skip
     batch = np.stack(records).reshape(1, 3, 2, -1)
     with np.errstate(over="ignore"):

@@ -7,18 +7,18 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.ops.record import Affine, make_record
+from dali_cr.ops.record import Rescale, make_record
 from dali_cr.volume.geometry import DTYPES
 from tests.helpers.volumes import random_numbers
 
 ORDERED = [order + np.dtype(name).str[1:] for name in DTYPES for order in "<>"]
-AFFINES = [
-    Affine(),
-    Affine(0.1, -3.5, -5, 5, 0),
-    Affine(-1 / 3, 1e3, 0, 1, 0),
-    Affine(1e-40, 0, fill=-7),
-    Affine(keep=True, scale=2),
-    Affine(1e30, 0, -1e38, 1e38, 3),
+RESCALES = [
+    Rescale(),
+    Rescale(0.1, -3.5, -5, 5, 0),
+    Rescale(-1 / 3, 1e3, 0, 1, 0),
+    Rescale(1e-40, 0, fill=-7),
+    Rescale(keep=True, scale=2),
+    Rescale(1e30, 0, -1e38, 1e38, 3),
 ]
 SPECIAL = [np.nan, np.inf, -np.inf, -0.0, 0.0, 1e-45, -1e-40, 1.17549435e-38, 65504, 65520, 1e-7, 6e-8, 3e-8]
 
@@ -57,7 +57,7 @@ def aligned_rows(
                     flips=(i % 5 == 0, i % 7 == 0, flip),
                     crop=crop,
                     shape=shape,
-                    affine=AFFINES[i % len(AFFINES)],
+                    rescale=RESCALES[i % len(RESCALES)],
                 )
                 for i, (x, flip) in enumerate(places)
             ]

@@ -94,7 +94,7 @@ def dice(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
     return 2 * int((one & other).sum()) / size if size else 1.0
 
 
-def prepared(config: Any) -> finetune.Run:
+def prepared(config: Any) -> finetune.FinetuneRun:
     """Return a run before its first step, its threads ended."""
     run = finetune.prepare(config)
     run.batches.loader.close()

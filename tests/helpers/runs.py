@@ -47,11 +47,11 @@ def steps_done(out: Path) -> int:
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, last: int) -> None:
     """Have a pre-training run in this process send itself SIGTERM at a step."""
-    losses = pretrain.Run.losses
+    losses = pretrain.PretrainRun.losses
 
-    def stop(run: pretrain.Run, step: int, batch: dict[str, Any]) -> Any:
+    def stop(run: pretrain.PretrainRun, step: int, batch: dict[str, Any]) -> Any:
         if step == last:
             os.kill(os.getpid(), signal.SIGTERM)
         return losses(run, step, batch)
 
-    monkeypatch.setattr(pretrain.Run, "losses", stop)
+    monkeypatch.setattr(pretrain.PretrainRun, "losses", stop)

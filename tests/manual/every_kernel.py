@@ -16,7 +16,7 @@ import numpy as np
 
 from dali_cr import Swap
 from dali_cr.ops import blur, decode, draw, erase, gamma, gather, launch, noise, swap, zscore
-from dali_cr.ops.record import Affine, make_gather_record, make_record
+from dali_cr.ops.record import Rescale, make_gather_record, make_record
 from dali_cr.plan.swaps import draw_batch
 
 Pair = tuple[Any, np.ndarray]
@@ -54,7 +54,7 @@ def try_decode() -> Iterator[Pair]:
             flips=(True, False, stored[0] != ">"),
             crop=crop,
             shape=volume.shape,
-            affine=Affine(1 / 3, -0.1, -5, 25, 0.5),
+            rescale=Rescale(1 / 3, -0.1, -5, 25, 0.5),
         )
         for dtype in ("float32", "float16"):
             wanted = decode.decode_volume_ref(row, record[None, None], crop, dtype)
@@ -118,7 +118,7 @@ def try_gather() -> Iterator[Pair]:
             strides=(91, 13, 1),
             lo=(0, 0, 0),
             hi=volume.shape,
-            affine=Affine(1 / 3, -0.1, -5, 25, 0.5),
+            rescale=Rescale(1 / 3, -0.1, -5, 25, 0.5),
             matrix=np.array([[0.8, 0.1, 0], [-0.1, 0.7, 0.2], [0, 0.1, -1.3]]),
             offset=np.array([-0.5, 1.25, 12.0]),
             nearest=nearest,

@@ -10,28 +10,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dali_cr.ops import decode as op
-from dali_cr.ops.record import RECORD_WORDS, Affine, make_record
+from dali_cr.ops.record import RECORD_WORDS, Rescale, make_record
 from tests.cuda_on_cpu.host import ORDERS, HostCuda
-from tests.helpers.decoding import AFFINES, ORDERED, aligned_rows, check_bits, numbers
+from tests.helpers.decoding import ORDERED, RESCALES, aligned_rows, check_bits, numbers
 
 
-@pytest.mark.parametrize("affine", AFFINES, ids=repr)
+@pytest.mark.parametrize("rescale", RESCALES, ids=repr)
 @pytest.mark.parametrize("dtype", ORDERED)
-def test_by_hand(dtype: str, affine: Affine) -> None:
+def test_by_hand(dtype: str, rescale: Rescale) -> None:
     """One voxel after the other in Python floats, which are float64."""
     raw = numbers(dtype, (4, 5, 6))
     out = np.empty(raw.shape, np.float32)
-    op.decode_channel(raw, affine, out)
+    op.decode_channel(raw, rescale, out)
     tiny = np.finfo(np.float32).tiny
     for got, value in zip(out.ravel(), raw.ravel(), strict=True):
         x = float(value)
         if dtype[1:] == "f4" and abs(x) < tiny:
             x = 0.0
         with np.errstate(over="ignore"):
-            wanted = np.float32(x * affine.scale + affine.shift)
+            wanted = np.float32(x * rescale.scale + rescale.shift)
         wanted = np.float32(0) if abs(wanted) < tiny else wanted
-        wanted = min(max(wanted, np.float32(affine.low)), np.float32(affine.high)) if wanted == wanted else wanted
-        wanted = wanted if affine.keep or np.isfinite(x) else np.float32(affine.fill)
+        wanted = min(max(wanted, np.float32(rescale.low)), np.float32(rescale.high)) if wanted == wanted else wanted
+        wanted = wanted if rescale.keep or np.isfinite(x) else np.float32(rescale.fill)
         assert got.tobytes() == np.float32(wanted).tobytes() or (got != got and wanted != wanted), (value, got, wanted)
 
 
@@ -41,26 +41,26 @@ def test_any_strides_and_a_copy_in_the_same_pass(dtype: str, stored: str) -> Non
     raw = numbers(dtype, (7, 9, 11))
     wide = numbers(dtype, (7, 9, 22))
     views = (raw, raw[::-1, :, ::-1], raw[:, ::-1], raw.transpose(2, 0, 1), raw.T[::-1], wide[..., ::2], raw[2:3, 1:4])
-    for affine in AFFINES:
+    for rescale in RESCALES:
         for view in views:
-            assert decoded(view, affine, stored).tobytes() == decoded(view.copy(order="C"), affine, stored).tobytes()
+            assert decoded(view, rescale, stored).tobytes() == decoded(view.copy(order="C"), rescale, stored).tobytes()
             around = np.full((view.shape[0] + 1, view.shape[1] + 3, view.shape[2] + 2), np.float16(3), stored)
             copy = around.copy()
-            op.decode_channel(view, affine, around, copy, first=(1, 1, 2))
-            wanted = np.full_like(around, np.float32(affine.fill))
-            wanted[1:, 1 : 1 + view.shape[1], 2:] = decoded(view, affine, stored)
+            op.decode_channel(view, rescale, around, copy, first=(1, 1, 2))
+            wanted = np.full_like(around, np.float32(rescale.fill))
+            wanted[1:, 1 : 1 + view.shape[1], 2:] = decoded(view, rescale, stored)
             assert around.tobytes() == copy.tobytes() == wanted.tobytes()
 
 
-def decoded(raw: np.ndarray, affine: Affine, dtype: str = "float32") -> np.ndarray:
+def decoded(raw: np.ndarray, rescale: Rescale, dtype: str = "float32") -> np.ndarray:
     out = np.empty(raw.shape, dtype)
-    op.decode_channel(raw, affine, out)
+    op.decode_channel(raw, rescale, out)
     return out
 
 
 def test_nothing_inside_is_fill() -> None:
     out = np.empty((2, 2, 2), np.float32)
-    op.decode_channel(np.empty((2, 0, 2), ">f4"), Affine(fill=7), out, first=(0, 1, 0))
+    op.decode_channel(np.empty((2, 0, 2), ">f4"), Rescale(fill=7), out, first=(0, 1, 0))
     assert (out == 7).all()
 
 
@@ -75,12 +75,12 @@ def test_channel_refuses() -> None:
         (out, None, (-1, 0, 0), "fit into"),
     ):
         with pytest.raises(ValueError, match=message):
-            op.decode_channel(raw, Affine(), wrong, copy, first)
+            op.decode_channel(raw, Rescale(), wrong, copy, first)
 
 
 def test_a_signalling_nan_is_a_nan() -> None:
     raw = np.array([[[0x7F800001, 0xFFA00000]]], np.uint32).view(np.float32)
-    assert decoded(raw, Affine(fill=3)).tolist() == [[[3, 3]]]
+    assert decoded(raw, Rescale(fill=3)).tolist() == [[[3, 3]]]
 
 
 @pytest.mark.parametrize("shift", [0.0, 1e-21, -1e-30, 1e-19, -0.5, 3.0])
@@ -88,7 +88,7 @@ def test_a_signalling_nan_is_a_nan() -> None:
 def test_no_subnormal_comes_of_integers(scale: float, shift: float) -> None:
     """Also where the sum all but cancels."""
     raw = np.append(np.arange(-32768, 32768), round(-shift / scale) if abs(shift / scale) < 2**31 else 0).astype("<i4")
-    out = decoded(raw.reshape(1, 1, -1), Affine(scale, shift))
+    out = decoded(raw.reshape(1, 1, -1), Rescale(scale, shift))
     assert ((np.abs(out) >= np.finfo(np.float32).tiny) | (out.view(np.uint32) == 0)).all()
 
 
@@ -120,7 +120,7 @@ def packed_batch(seed: int, samples: int, channels: int, crop: tuple[int, int, i
                 flips=[bool(f) for f in rng.integers(0, 2, 3)],
                 crop=crop,
                 shape=shape,
-                affine=AFFINES[rng.integers(len(AFFINES))],
+                rescale=RESCALES[rng.integers(len(RESCALES))],
             )
             row += stored.tobytes() + bytes(-stored.nbytes % 16)
         rows.append(np.frombuffer(row, np.uint8))
@@ -222,7 +222,7 @@ def test_half_is_rounded_as_numpy_does(cuda_on_cpu: HostCuda) -> None:
     values = np.append(values, np.zeros(-values.size % 4, np.float32)).reshape(1, 1, -1)
     record = make_record(
         dtype="float32", big_endian=False, first_byte=0, itemsize=4, strides=(0, 0, 1), origin=(0, 0, 0),
-        flips=(False,) * 3, crop=values.shape, shape=values.shape, affine=Affine(),
+        flips=(False,) * 3, crop=values.shape, shape=values.shape, rescale=Rescale(),
     )  # fmt: skip
     raw = aligned(values.view(np.uint8).reshape(1, -1))
     got = op.decode_volume(raw, record[None, None], values.shape, "float16")
@@ -234,12 +234,12 @@ def test_half_is_rounded_as_numpy_does(cuda_on_cpu: HostCuda) -> None:
 def test_fill_is_what_a_record_holds() -> None:
     """Straight to float16, the first of these would be rounded up, and by way of float32 to even."""
     for fill, wanted in ((1 + 2**-11 + 2**-40, 1.0), (1e-42, 0.0), (-1e-42, 0.0), (0.1, np.float16(0.1))):
-        affine = Affine(fill=fill)
+        rescale = Rescale(fill=fill)
         out = np.empty((1, 1, 1), np.float16)
-        out[...] = affine.fill
+        out[...] = rescale.fill
         record = make_record(
             dtype="uint8", big_endian=False, first_byte=0, itemsize=1, strides=(1, 1, 1), origin=(5, 5, 5),
-            flips=(False,) * 3, crop=(1, 1, 1), shape=(2, 2, 2), affine=affine,
+            flips=(False,) * 3, crop=(1, 1, 1), shape=(2, 2, 2), rescale=rescale,
         )  # fmt: skip
         decoded = op.decode_volume_ref(np.zeros((1, 16), np.uint8), record[None, None], (1, 1, 1), "float16")
         assert out.tobytes() == decoded.tobytes() == np.float16(wanted).tobytes()

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from dali_cr.ops import gather as op
 from dali_cr.ops.decode import decode_volume_ref
-from dali_cr.ops.record import VIEW_WORDS, Affine, make_gather_record, make_record
+from dali_cr.ops.record import VIEW_WORDS, Rescale, make_gather_record, make_record
 from tests.cuda_on_cpu.host import ORDERS, HostCuda, compiler
-from tests.ops.test_decode import AFFINES, ORDERED, aligned, numbers
+from tests.ops.test_decode import ORDERED, RESCALES, aligned, numbers
 
 Triple = tuple[int, int, int]
 MODES = ["trilinear", "nearest", "held"]
@@ -70,7 +70,7 @@ def packed_views(seed: int, counts: Triple, mode: str, in_arena: bool) -> tuple[
                     strides=strides.tolist(),
                     lo=lo,
                     hi=shape - rng.integers(0, 2, 3) * (shape > 3),
-                    affine=AFFINES[rng.integers(len(AFFINES))],
+                    rescale=RESCALES[rng.integers(len(RESCALES))],
                     matrix=matrix,
                     offset=offset,
                     nearest=mode == "nearest",
@@ -115,7 +115,7 @@ def test_kernel_reads_the_arena(cuda_on_cpu: HostCuda) -> None:
     volume = aligned(np.arange(-30, 30, dtype="<i2").view(np.uint8)).view("<i2").reshape(3, 4, 5)
     record = make_gather_record(
         dtype="int16", big_endian=False, first_byte=0, itemsize=2, strides=(20, 5, 1), lo=(0, 0, 0), hi=(3, 4, 5),
-        affine=Affine(), matrix=np.eye(3), offset=(0.25, -1, 0), in_arena=True,
+        rescale=Rescale(), matrix=np.eye(3), offset=(0.25, -1, 0), in_arena=True,
     )  # fmt: skip
     row, arena = aligned(np.full((1, 16), 99, np.uint8)), volume.view(np.uint8).reshape(-1)
     got = op.gather_views(row, record[None, None, None], (2, 4, 5), arena=arena)
@@ -142,7 +142,7 @@ def test_box_equals_reference(seed: int, kind: str, out_shape: Triple, mode: str
     strides = (shape[1] * shape[2], shape[2], 1)
     record = make_gather_record(
         dtype="float32", big_endian=False, first_byte=-4 * int(lo @ strides), itemsize=4, strides=strides,
-        lo=lo, hi=lo + shape, affine=Affine(fill=fill), matrix=matrix, offset=offset, nearest=nearest, held=held,
+        lo=lo, hi=lo + shape, rescale=Rescale(fill=fill), matrix=matrix, offset=offset, nearest=nearest, held=held,
     )  # fmt: skip
     wanted = op.gather_views_ref(np.frombuffer(box.tobytes(), np.uint8)[None], record[None, None, None], out_shape)
     got = np.full(out_shape, np.nan, np.float32)
@@ -202,7 +202,7 @@ def test_whole_steps_are_a_crop(seed: int) -> None:
     row = np.frombuffer(volume.tobytes() + bytes(16), np.uint8)[None]
     where: dict[str, Any] = {
         "dtype": "int16", "big_endian": False, "first_byte": 0, "itemsize": 2,
-        "strides": (shape[1] * shape[2], shape[2], 1), "affine": Affine(0.1, 2, -5, 900, fill=7),
+        "strides": (shape[1] * shape[2], shape[2], 1), "rescale": Rescale(0.1, 2, -5, 900, fill=7),
     }  # fmt: skip
     wanted = make_record(origin=origin.tolist(), flips=flips.astype(bool).tolist(), crop=crop, shape=shape, **where)
     offset = np.where(flips, origin + np.array(crop) - 1, origin)
@@ -285,7 +285,7 @@ def test_refuses(cuda_on_cpu: HostCuda) -> None:
     with pytest.raises(ValueError, match="itemsize: expected 2 for int16, got 4"):
         make_gather_record(
             dtype="int16", big_endian=False, first_byte=0, itemsize=4, strides=(1, 1, 1), lo=(0, 0, 0), hi=(1, 1, 1),
-            affine=Affine(), matrix=np.eye(3), offset=(0, 0, 0),
+            rescale=Rescale(), matrix=np.eye(3), offset=(0, 0, 0),
         )  # fmt: skip
     with pytest.raises(ValueError, match="nearest, held: expected one of them, got both"):
         op.gather_box(

@@ -7,7 +7,7 @@ import pytest
 
 from dali_cr.ops import record as op
 from dali_cr.ops.launch import cuda_source
-from dali_cr.ops.record import BIG_ENDIAN, HELD, IN_ARENA, KEEP, NEAREST, RECORD, TRILINEAR, VIEW_RECORD, Affine
+from dali_cr.ops.record import BIG_ENDIAN, HELD, IN_ARENA, KEEP, NEAREST, RECORD, TRILINEAR, VIEW_RECORD, Rescale
 from dali_cr.volume.geometry import DTYPES
 
 COMMON = {
@@ -25,7 +25,7 @@ COMMON = {
     "mode": 15,
 }
 WORDS = {"matrix": 16, "offset": 25}
-AFFINE = Affine(1 / 3, -0.1, -5, 25, 0.5)
+RESCALE = Rescale(1 / 3, -0.1, -5, 25, 0.5)
 
 
 @pytest.mark.parametrize(("dtype", "fields", "words"), [(RECORD, COMMON, 16), (VIEW_RECORD, COMMON | WORDS, 32)])
@@ -68,7 +68,7 @@ def test_a_crops_words() -> None:
     """Flips are in the strides and in the first voxel; indices are the crop's."""
     words = op.make_record(
         dtype="int16", big_endian=True, first_byte=1000, itemsize=2, strides=(-60, 6, 1), origin=(-2, 3, 1),
-        flips=(True, False, True), crop=(8, 9, 4), shape=(5, 10, 6), affine=AFFINE, in_arena=True,
+        flips=(True, False, True), crop=(8, 9, 4), shape=(5, 10, 6), rescale=RESCALE, in_arena=True,
     )  # fmt: skip
     assert words.dtype == np.int64
     assert words.shape == (16,)
@@ -88,7 +88,7 @@ def test_a_views_words(mode: str) -> None:
     matrix, offset = np.arange(9.0).reshape(3, 3) / 7, np.array([0.5, -1.5, 1e300])
     words = op.make_gather_record(
         dtype="float64", big_endian=False, first_byte=-16, itemsize=8, strides=(30, -6, 1), lo=(0, 1, 2),
-        hi=(5, 6, 7), affine=Affine(keep=True), matrix=matrix, offset=offset, nearest=mode == "nearest",
+        hi=(5, 6, 7), rescale=Rescale(keep=True), matrix=matrix, offset=offset, nearest=mode == "nearest",
         held=mode == "held",
     )  # fmt: skip
     assert words.shape == (32,)
@@ -112,20 +112,20 @@ def test_a_batch_is_its_records() -> None:
     itemsizes = np.broadcast_to(np.array([1, 4]), (samples, channels)).copy()
     for c, dtype in enumerate(dtypes):
         for record in words.view(RECORD)[:, c, 0]:
-            op.describe(dtype, c == 1, AFFINE, record)
+            op.describe(dtype, c == 1, RESCALE, record)
     op.place_crops(words, firsts, strides, itemsizes, origins, flips, crop, shapes)
     for i in range(samples):
         for c, dtype in enumerate(dtypes):
             alone = op.make_record(
                 dtype=dtype, big_endian=c == 1, first_byte=int(firsts[i, c]), itemsize=int(itemsizes[i, c]),
                 strides=strides[i, c].tolist(), origin=origins[i].tolist(), flips=flips[i].tolist(), crop=crop,
-                shape=tuple(shapes[i].tolist()), affine=AFFINE,
+                shape=tuple(shapes[i].tolist()), rescale=RESCALE,
             )  # fmt: skip
             assert words[i, c].tolist() == alone.tolist()
 
 
 def test_refuses_another_item_size_and_two_modes() -> None:
-    crop = {"first_byte": 0, "strides": (1, 1, 1), "affine": AFFINE, "big_endian": False}
+    crop = {"first_byte": 0, "strides": (1, 1, 1), "rescale": RESCALE, "big_endian": False}
     rest = {"origin": (0, 0, 0), "flips": (False,) * 3, "crop": (1, 1, 1), "shape": (1, 1, 1)}
     with pytest.raises(ValueError, match="itemsize: expected 2 for int16, got 4"):
         op.make_record(dtype="int16", itemsize=4, **crop, **rest)  # type: ignore[arg-type]

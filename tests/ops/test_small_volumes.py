@@ -8,7 +8,7 @@ import pytest
 
 from dali_cr import Swap
 from dali_cr.ops import blur, decode, erase, gamma, gather, noise, swap, zscore
-from dali_cr.ops.record import Affine, make_gather_record, make_record
+from dali_cr.ops.record import Rescale, make_gather_record, make_record
 from dali_cr.plan.swaps import draw_batch
 from tests.cuda_on_cpu.host import HostCuda
 from tests.ops.test_blur import volumes
@@ -80,13 +80,13 @@ def test_crops_beside_the_volume(cuda_on_cpu: HostCuda, flipped: bool) -> None:
         wanted = np.where((places >= 0) & (places < length), places + 1, 0).astype(np.float32).reshape(1, 1, 1, 1, edge)
         record = make_record(
             origin=(0, 0, origin), flips=(False, False, flipped), crop=(1, 1, edge), shape=(1, 1, length),
-            affine=Affine(), **where,
+            rescale=Rescale(), **where,
         )[None, None]  # fmt: skip
         assert_same(decode.decode_volume_ref(raw, record, (1, 1, edge)), wanted)
         assert_same(decode.decode_volume(raw, record, (1, 1, edge)), wanted)
         matrix, offset = np.diag([1, 1, -1 if flipped else 1]), (0, 0, int(places[0]))
         look = make_gather_record(
-            lo=(0, 0, 0), hi=(1, 1, length), affine=Affine(), matrix=matrix, offset=offset, **where
+            lo=(0, 0, 0), hi=(1, 1, length), rescale=Rescale(), matrix=matrix, offset=offset, **where
         )[None, None, None]
         assert_same(gather.gather_views_ref(raw, look, (1, 1, edge)), wanted[None])
         assert_same(gather.gather_views(raw, look, (1, 1, edge)), wanted[None])

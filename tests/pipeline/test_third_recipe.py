@@ -12,7 +12,7 @@ import dali_cr
 from dali_cr import rng
 from dali_cr.index.cases import Index
 from dali_cr.ops.decode import decode_channel, decode_volume
-from dali_cr.ops.record import RECORD_WORDS, Affine, place_crops
+from dali_cr.ops.record import RECORD_WORDS, Rescale, place_crops
 from dali_cr.pipeline import graph as graphs
 from dali_cr.pipeline.memory import Section
 from dali_cr.pipeline.samples import Arrays, Lie, Templates
@@ -105,10 +105,10 @@ class Shifts:
         records = Section("records", (count, self._channels, RECORD_WORDS), np.int64)
         return records, Section("shifts", (count,), np.float32)
 
-    def fill(self, plans: Plans, i: int, channel: int, raw: npt.NDArray[Any], affine: Affine, out: Arrays) -> None:
+    def fill(self, plans: Plans, i: int, channel: int, raw: npt.NDArray[Any], rescale: Rescale, out: Arrays) -> None:
         assert isinstance(plans, ShiftPlans)
         target = out["target"][i, channel]
-        decode_channel(raw, affine, target, first=np.maximum(-plans.origins[i, 0], 0).tolist())
+        decode_channel(raw, rescale, target, first=np.maximum(-plans.origins[i, 0], 0).tolist())
         np.add(target, plans.shifts[i], out=out["input"][i, channel])
 
     def complete(self, plans: Plans, i: int, out: Arrays) -> None:

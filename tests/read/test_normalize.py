@@ -1,4 +1,4 @@
-"""The affine map of every normalisation, and what cannot be normalised."""
+"""The rescale map of every normalisation, and what cannot be normalised."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 
 import dali_cr
 from dali_cr.ops.decode import decode_channel
-from dali_cr.read.normalize import affine_map, check_range
+from dali_cr.read.normalize import check_range, rescale_of
 from tests.helpers.volumes import write_nifti
 
 
@@ -18,7 +18,7 @@ def normalised(index: dali_cr.Index, normalize: object) -> tuple[np.ndarray, np.
     raw = (values - volume.geometry.intercept) / volume.geometry.slope
     out = np.empty(raw.shape, np.float32)
     for channel, decoded in zip(raw, out, strict=True):
-        decode_channel(channel, affine_map(volume, normalize), decoded)  # type: ignore[arg-type]
+        decode_channel(channel, rescale_of(volume, normalize), decoded)  # type: ignore[arg-type]
     return values, out
 
 
@@ -66,7 +66,7 @@ def test_window_and_none(index: dali_cr.Index) -> None:
 
 @pytest.mark.parametrize(("normalize", "fill"), [("zscore", 0), ("percentile", 0), (("window", -5, 5), 0), (None, -10)])
 def test_fill(index: dali_cr.Index, normalize: object, fill: float) -> None:
-    assert affine_map(index.cases[0].volumes[0], normalize).fill == fill  # type: ignore[arg-type]
+    assert rescale_of(index.cases[0].volumes[0], normalize).fill == fill  # type: ignore[arg-type]
 
 
 def test_refuses_a_constant_foreground(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from dali_cr.index.volumes import Case
 from dali_cr.index.volumes import Volume as Member
 from dali_cr.ops.decode import decode_channel
-from dali_cr.read.normalize import affine_map
+from dali_cr.read.normalize import rescale_of
 from dali_cr.read.whole import resample
 from dali_cr.recipe.checks import Normalize
 from dali_cr.volume import reader
@@ -45,7 +45,7 @@ def read_case(root: Path, case: Case, normalize: Normalize, spacing: Spacing | N
         end = geometry.end(volume.frame, start, case.shape)
         content = reader.read_data(root / volume.data, end, size=volume.size, mtime_ns=volume.mtime_ns)
         decoded = channel if there == case.shape else np.empty(case.shape, np.float32)
-        decode_channel(geometry.view(content, volume.frame, start, case.shape), affine_map(volume, normalize), decoded)
+        decode_channel(geometry.view(content, volume.frame, start, case.shape), rescale_of(volume, normalize), decoded)
         if decoded is not channel:
             channel[...] = resample(decoded, there)
     return out
@@ -66,7 +66,7 @@ def resample_labels(labels: Labels, shape: Triple) -> Labels:
 
 def outside(case: Case, normalize: Normalize) -> list[float]:
     """Return what stands outside of each channel's volume, where a crop sticks out of it."""
-    return [affine_map(volume, normalize).fill for volume in case.volumes]
+    return [rescale_of(volume, normalize).fill for volume in case.volumes]
 
 
 def pad_evenly(volume: Volume, crop: Triple, fill: list[float]) -> tuple[Volume, Triple]:
@@ -136,7 +136,7 @@ def background_value(member: Member, normalize: Normalize) -> float | None:
         return None
     raw = np.full((1, 1, 1), (background - member.geometry.intercept) / member.geometry.slope)
     value = np.empty(raw.shape, np.float32)
-    decode_channel(raw, affine_map(member, normalize), value)
+    decode_channel(raw, rescale_of(member, normalize), value)
     return float(value.item())
 
 

@@ -56,11 +56,11 @@ from .data import find_folders, index_data
 from .declared import Study
 from .effects import compare, gather
 from .file import home_of, read_study
-from .jobs import Failed, Workshop
+from .jobs import Failed, RunQueue
 from .markdown import write_tables
 from .plot import draw_scores
 from .report import describe_pretraining, describe_runs, write_runs, write_summary
-from .runs import Run, arms_of, pretraining, testing, tuning
+from .runs import StudyRun, arms_of, pretraining, testing, tuning
 from .scores import choose_rates, refuse_other_networks
 
 
@@ -111,7 +111,7 @@ def list_runs(study: Study) -> Iterator[str]:
     yield f"{len(runs)} runs: {', '.join(f'{count} to {phase}' for phase, count in counts.items())}; {steps} steps"
 
 
-def open_workshop(config: StudyConfig, study: Study) -> Workshop:
+def open_queue(config: StudyConfig, study: Study) -> RunQueue:
     """Find the data, scan and split them, and return what does the runs.
 
     Raises
@@ -121,18 +121,18 @@ def open_workshop(config: StudyConfig, study: Study) -> Workshop:
     """
     threads = config.threads or max(1, (os.cpu_count() or 1) // config.jobs)
     folder, folders = (config.runs / study.name).absolute(), find_folders(study, config.data)
-    workshop = Workshop(
+    queue = RunQueue(
         study=study, folder=folder, folders=folders, jobs=config.jobs, threads=threads, device=config.device
     )
     for name, data in study.data.items():
-        index_data(data, folders[name], workshop.index(name), workshop.split(name))
+        index_data(data, folders[name], queue.index(name), queue.split(name))
     # Which files a study was done by shows whether its protocol was changed under way.
     (folder / "files").mkdir(exist_ok=True)
     write_whole(folder / "files" / f"{study.digest[:16]}.toml", config.file.read_bytes())
-    return workshop
+    return queue
 
 
-def do_runs(workshop: Workshop) -> tuple[list[Run], list[Run], list[Run], list[dict[str, object]]]:
+def do_runs(queue: RunQueue) -> tuple[list[StudyRun], list[StudyRun], list[StudyRun], list[dict[str, object]]]:
     """Do what is left of all runs; return those of each phase, and what was found of the rates.
 
     Raises
@@ -142,15 +142,15 @@ def do_runs(workshop: Workshop) -> tuple[list[Run], list[Run], list[Run], list[d
     ValueError
         When runs cannot be compared.
     """
-    study = workshop.study
+    study = queue.study
     before, tuned = pretraining(study), tuning(study)
-    workshop.do_all(before)
-    workshop.do_all(tuned)
-    refuse_other_networks(workshop, tuned)
-    rates, told = choose_rates(workshop, tuned)
+    queue.do_all(before)
+    queue.do_all(tuned)
+    refuse_other_networks(queue, tuned)
+    rates, told = choose_rates(queue, tuned)
     tested = testing(study, rates)
-    workshop.do_all(tested)
-    refuse_other_networks(workshop, [*tuned, *tested])
+    queue.do_all(tested)
+    refuse_other_networks(queue, [*tuned, *tested])
     return before, tuned, tested, told
 
 
@@ -160,7 +160,7 @@ def main(config: StudyConfig) -> Path:
     Raises
     ------
     Failed, ValueError, OSError
-        See `do_runs` and `open_workshop`.
+        See `do_runs` and `open_queue`.
     """
     study = read_study(config.file)
     with own_folder(config.runs / study.name), own_folder(results_of(config)):
@@ -169,21 +169,21 @@ def main(config: StudyConfig) -> Path:
 
 def _do(config: StudyConfig, study: Study) -> Path:
     """Do the study of `main`."""
-    workshop = open_workshop(config, study)
-    before, tuned, tested, rates = do_runs(workshop)
-    groups = gather(workshop, tested)
+    queue = open_queue(config, study)
+    before, tuned, tested, rates = do_runs(queue)
+    groups = gather(queue, tested)
     effects = compare(study, groups)
     told = {
-        "ran": describe_runs(workshop, [*before, *tuned, *tested]),
-        "files": sorted(path.stem for path in (workshop.folder / "files").glob("*.toml")),
-        "pretraining": describe_pretraining(workshop, before),
+        "ran": describe_runs(queue, [*before, *tuned, *tested]),
+        "files": sorted(path.stem for path in (queue.folder / "files").glob("*.toml")),
+        "pretraining": describe_pretraining(queue, before),
         "rates": rates,
     }
     out = results_of(config)
     out.mkdir(parents=True, exist_ok=True)
     if not (out / "study.toml").exists() or not config.file.samefile(out / "study.toml"):
         write_whole(out / "study.toml", config.file.read_bytes())
-    write_runs(out / "runs.csv", workshop, [*tuned, *tested])
+    write_runs(out / "runs.csv", queue, [*tuned, *tested])
     write_summary(out / "summary.json", study, groups, effects, **told)
     write_tables(out / "table.md", study, groups, effects, told)
     draw_scores(out / "scores.svg", study, groups)

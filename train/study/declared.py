@@ -75,7 +75,7 @@ class Data:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class StudyTask:
     """What is learnt from labelled cases."""
 
     kind: Literal["segment", "localize", "classify"]
@@ -118,7 +118,7 @@ class Study:
     finetune: Options
     """Of every fine-tuning run."""
     data: dict[str, Data]
-    tasks: dict[str, Task]
+    tasks: dict[str, StudyTask]
     inits: dict[str, Init]
 
     def budgets(self, task: str) -> tuple[Budget, ...]:

@@ -12,8 +12,8 @@ import numpy as np
 
 from ..report.intervals import Interval, bootstrap_interval, holm, paired_difference
 from .declared import Budget, Study, lower_is_better
-from .jobs import Workshop
-from .runs import Arm, Run, arms_of
+from .jobs import RunQueue
+from .runs import Arm, StudyRun, arms_of
 from .scores import case_scores
 
 
@@ -25,7 +25,7 @@ class Group:
     arm: Arm
     length: str
     budget: Budget
-    runs: tuple[Run, ...]
+    runs: tuple[StudyRun, ...]
     scores: tuple[dict[str, float], ...]
     reports: tuple[dict[str, Any], ...]
 
@@ -70,14 +70,14 @@ class Effect:
         return "better" if self.interval.mean > 0 else "worse"
 
 
-def gather(workshop: Workshop, runs: Sequence[Run]) -> list[Group]:
+def gather(queue: RunQueue, runs: Sequence[StudyRun]) -> list[Group]:
     """Return what the test runs reached, in the order of the study's file."""
-    study, groups = workshop.study, []
+    study, groups = queue.study, []
     for task in study.tasks:
         for length, budget, arm in product(study.steps(task), study.budgets(task), arms_of(study, task)):
             own = [r for r in runs if (r.task, r.length, r.budget, r.arm) == (task, length, budget, arm)]
-            scores = [case_scores(workshop.out(run) / "scores.csv", study.metric(task)) for run in own]
-            reports = [json.loads((workshop.out(run) / "report.json").read_text()) for run in own]
+            scores = [case_scores(queue.out(run) / "scores.csv", study.metric(task)) for run in own]
+            reports = [json.loads((queue.out(run) / "report.json").read_text()) for run in own]
             group = Group(
                 task=task,
                 arm=arm,

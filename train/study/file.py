@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from .declared import METRICS, Budget, Data, Init, Protocol, Study, Task, Tuning
+from .declared import METRICS, Budget, Data, Init, Protocol, Study, StudyTask, Tuning
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -53,7 +53,7 @@ def read_study(path: Path) -> Study:
         protocol=_make(Protocol, "protocol", protocol),
         finetune=content.get("finetune", {}),
         data={name: _make(Data, f"data.{name}", one) for name, one in content["data"].items()},
-        tasks={name: _make(Task, f"tasks.{name}", one) for name, one in content["tasks"].items()},
+        tasks={name: _make(StudyTask, f"tasks.{name}", one) for name, one in content["tasks"].items()},
         inits={name: _make(Init, f"inits.{name}", one) for name, one in content["inits"].items()},
     )
     _check(study)

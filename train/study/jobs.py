@@ -22,7 +22,7 @@ from ..output.files import write_json
 from ..run.exits import Stop
 from .data import image_folders
 from .declared import Study
-from .runs import Run, arguments
+from .runs import StudyRun, arguments
 
 _PACKAGE = __package__.rpartition(".")[0]
 """`train` in a checkout, `dali_cr.train` in an installation."""
@@ -54,7 +54,7 @@ def _wait(process: subprocess.Popen[bytes]) -> tuple[int, float]:
 
 
 @dataclass(kw_only=True)
-class Workshop:
+class RunQueue:
     """Where and how runs are done.
 
     Attributes
@@ -88,19 +88,19 @@ class Workshop:
         """Return the split of the images."""
         return self.folder / "data" / f"{data}.split.json"
 
-    def out(self, run: Run) -> Path:
+    def out(self, run: StudyRun) -> Path:
         """Return the folder of a run."""
         return self.folder / run.name
 
-    def note(self, run: Run) -> Path:
+    def note(self, run: StudyRun) -> Path:
         """Return the file that says how a run is made and how long it took."""
         return self.folder / f"{run.name}.json"
 
-    def log(self, run: Run) -> Path:
+    def log(self, run: StudyRun) -> Path:
         """Return the file of all that a run has said."""
         return self.folder / f"{run.name}.log"
 
-    def report(self, run: Run) -> dict[str, Any] | None:
+    def report(self, run: StudyRun) -> dict[str, Any] | None:
         """Return the report of a finished run, None if it is not."""
         path = self.out(run) / "report.json"
         if not path.exists() or not self.note(run).exists():
@@ -108,7 +108,7 @@ class Workshop:
         report: dict[str, Any] = json.loads(path.read_text())
         return report if report["steps"] >= run.options["steps"] else None
 
-    def read_note(self, run: Run) -> dict[str, Any]:
+    def read_note(self, run: StudyRun) -> dict[str, Any]:
         """Return how a run is made, and the seconds and attempts it took so far.
 
         Raises
@@ -130,12 +130,12 @@ class Workshop:
                 )
         return known
 
-    def command(self, run: Run) -> list[str]:
+    def command(self, run: StudyRun) -> list[str]:
         """Return the command line of a run."""
         module = ["dali_cr", run.command[0]] if _PACKAGE.startswith("dali_cr.") else [f"{_PACKAGE}.{run.command[0]}"]
         return [sys.executable, "-m", *module, *run.command[1:], *self.options(run)]
 
-    def options(self, run: Run) -> list[str]:
+    def options(self, run: StudyRun) -> list[str]:
         """Return the options of a run's command line."""
         data = self.study.data[run.data]
         line = list(arguments(run.options, self.folders[run.data]))
@@ -144,7 +144,7 @@ class Workshop:
         line += ["--out", str(self.out(run)), "--device", self.device, "--threads", str(self.threads), "--resume"]
         return [*line, "--init", str(self.folder / run.uses)] if run.uses else line
 
-    def launch(self, run: Run) -> tuple[int, float]:
+    def launch(self, run: StudyRun) -> tuple[int, float]:
         """Run a command to its end; return its exit code, and the seconds that processors worked for it.
 
         Raises
@@ -172,7 +172,7 @@ class Workshop:
             self._processes.remove(process)
         return ended
 
-    def do(self, run: Run) -> str | None:
+    def do(self, run: StudyRun) -> str | None:
         """Do a run, or what is left of it; return what went wrong, None if nothing did."""
         if self._stop.is_set():
             return "stopped before it began"
@@ -192,12 +192,12 @@ class Workshop:
             return None
         return f"exit code {code}: {''.join(said)[-500:]}"
 
-    def is_done(self, run: Run) -> bool:
+    def is_done(self, run: StudyRun) -> bool:
         """Tell whether nothing is left to do."""
         note = self.read_note(run)
         return self.report(run) is not None or (bool(note["diverged"]) and run.phase == "tune")
 
-    def do_all(self, runs: Sequence[Run]) -> None:
+    def do_all(self, runs: Sequence[StudyRun]) -> None:
         """Do what is left of all runs, several at a time; the others go on where one fails.
 
         Raises

@@ -47,13 +47,13 @@ from ..run.folder import commit, versions
 from ..start.command import read_arguments
 from ..tasks.config import Classify
 from ..tasks.targets import open_task
-from ..tasks.task import Task, View, ask
+from ..tasks.task import Task, TaskInput, ask
 from ..tasks.transfer import check_fit, load_fit, read_init
-from .__main__ import StudyConfig, open_workshop, results_of
+from .__main__ import StudyConfig, open_queue, results_of
 from .file import read_study
-from .jobs import Workshop
+from .jobs import RunQueue
 from .report import describe_machine
-from .runs import Run, testing, tuning
+from .runs import StudyRun, testing, tuning
 from .scores import choose_rates
 
 _BATCH = 32
@@ -66,7 +66,7 @@ _ASKED = ("frozen", "frozen_pool", "moved")
 class Pooled(nn.Module):
     """An encoder that answers with the averages of its features."""
 
-    def __init__(self, network: Network, view: View) -> None:
+    def __init__(self, network: Network, view: TaskInput) -> None:
         super().__init__()
         self.features, self.view = network.features, view
 
@@ -92,7 +92,7 @@ class Pooled(nn.Module):
             ask(self, batch, self.view.dims)
 
 
-def read_batches(index: dali_cr.Index, view: View) -> list[torch.Tensor]:
+def read_batches(index: dali_cr.Index, view: TaskInput) -> list[torch.Tensor]:
     """Return whole volumes as fine-tuning scores them, (B, C, D, H, W) each."""
     volumes = []
     for case in index.cases:
@@ -123,14 +123,14 @@ def _truth(task: Task, index: dali_cr.Index) -> npt.NDArray[np.float64]:
 class Probe:
     """What is asked of each run; images are read once for all that look at them alike."""
 
-    def __init__(self, workshop: Workshop) -> None:
-        self.workshop = workshop
-        self._read: dict[tuple[str, View], tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
+    def __init__(self, queue: RunQueue) -> None:
+        self.queue = queue
+        self._read: dict[tuple[str, TaskInput], tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
 
-    def ask(self, run: Run) -> dict[str, Any]:
+    def ask(self, run: StudyRun) -> dict[str, Any]:
         """Return the row of a run."""
-        out = self.workshop.out(run)
-        config = tyro.cli(Classify, args=self.workshop.options(run), config=(tyro.conf.FlagCreatePairsOff,))
+        out = self.queue.out(run)
+        config = tyro.cli(Classify, args=self.queue.options(run), config=(tyro.conf.FlagCreatePairsOff,))
         init = read_init(Path(config.init)) if run.uses else None
         view, index = config.view(init), dali_cr.Index.load(out / "index.json")
         task, supervised = open_task(config, index, load_split(out / "splits.json"), view)
@@ -172,14 +172,14 @@ def _way(before: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor]) -> f
     return math.sqrt(float(sum(gone for gone, _ in squares)) / float(sum(own for _, own in squares)))
 
 
-def probe_runs(workshop: Workshop) -> Iterator[dict[str, Any]]:
+def probe_runs(queue: RunQueue) -> Iterator[dict[str, Any]]:
     """Yield a row for each test run of the study's classifications with one class a case."""
-    study = workshop.study
-    rates, _ = choose_rates(workshop, tuning(study))
-    probe = Probe(workshop)
+    study = queue.study
+    rates, _ = choose_rates(queue, tuning(study))
+    probe = Probe(queue)
     for run in testing(study, rates):
         if study.tasks[run.task].kind == "classify" and "multilabel" not in run.options:
-            if workshop.report(run) is None:
+            if queue.report(run) is None:
                 raise ValueError(f"probe: expected a finished study, {run.name} is not")
             yield probe.ask(run)
 
@@ -200,7 +200,7 @@ def command_line(arguments: Sequence[str] | None = None) -> int:
     config = read_arguments(StudyConfig, "study.probe", arguments)
     try:
         study = read_study(config.file)
-        rows = list(probe_runs(open_workshop(config, study)))
+        rows = list(probe_runs(open_queue(config, study)))
         out = results_of(config) / "features.json"
         out.parent.mkdir(parents=True, exist_ok=True)
         about = {"study": study.name, "file_sha256": study.digest, "machine": describe_machine()}

@@ -18,50 +18,50 @@ from ..output.files import write_json, write_text
 from ..run.folder import commit, versions
 from .declared import Study
 from .effects import Effect, Group
-from .jobs import Workshop
-from .runs import Run
+from .jobs import RunQueue
+from .runs import StudyRun
 from .scores import case_scores
 
 _COLUMNS = ("phase", "task", "init", "transfer", "pretrain_seed", "budget", "cases", "length", "steps", "lr", "seed")
 
 
-def write_runs(path: Path, workshop: Workshop, runs: Sequence[Run]) -> None:
+def write_runs(path: Path, queue: RunQueue, runs: Sequence[StudyRun]) -> None:
     """Write the score of every case of every run, on val where rates were chosen, on test where they were tested."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow([*_COLUMNS, "metric", "case", "score"])
     for run in runs:
-        report = workshop.report(run)
+        report = queue.report(run)
         if report is None:
             continue
-        metric = workshop.study.metric(run.task)
+        metric = queue.study.metric(run.task)
         about = [run.phase, run.task, run.arm.init, run.arm.transfer or "", run.pretrain_seed, run.budget]
         about += [report["cases"], run.length, run.options["steps"], f"{run.options['lr']:g}", run.seed, metric]
-        for case, score in sorted(case_scores(workshop.out(run) / "scores.csv", metric).items()):
+        for case, score in sorted(case_scores(queue.out(run) / "scores.csv", metric).items()):
             table.writerow([*about, case, f"{score:.6g}"])
     write_text(path, text.getvalue())
 
 
-def describe_pretraining(workshop: Workshop, runs: Sequence[Run]) -> list[dict[str, Any]]:
+def describe_pretraining(queue: RunQueue, runs: Sequence[StudyRun]) -> list[dict[str, Any]]:
     """Return how far each pre-training came, the gain on its held-out cases on the way, and the time it took."""
     told = []
     for run in runs:
-        report = workshop.report(run) or {}
-        lines = [json.loads(line) for line in (workshop.out(run) / "metrics.jsonl").read_text().splitlines()]
+        report = queue.report(run) or {}
+        lines = [json.loads(line) for line in (queue.out(run) / "metrics.jsonl").read_text().splitlines()]
         gains = [[line["step"], line["restoration_gain"]] for line in lines if line.get("restoration_gain") is not None]
         changed = next((line["changed_share"] for line in lines if "changed_share" in line), None)
         kept = {name: value for name, value in report.items() if name != "run"}
         about = {"run": run.name, "data": run.data, "init": run.arm.init, "seed": run.seed, "report": kept}
-        note = workshop.read_note(run)
+        note = queue.read_note(run)
         times = {name: note[name] for name in ("seconds", "cpu_seconds")}
         told.append({**about, "changed_share": changed, "restoration_gain": gains, **times})
     return told
 
 
-def describe_runs(workshop: Workshop, runs: Sequence[Run]) -> dict[str, Any]:
+def describe_runs(queue: RunQueue, runs: Sequence[StudyRun]) -> dict[str, Any]:
     """Return on what and for how long the runs were done, and by which versions and commits."""
-    abouts = [json.loads((workshop.out(run) / "config.json").read_text()) for run in runs if workshop.report(run)]
-    notes = [workshop.read_note(run) for run in runs]
+    abouts = [json.loads((queue.out(run) / "config.json").read_text()) for run in runs if queue.report(run)]
+    notes = [queue.read_note(run) for run in runs]
     phases = list(dict.fromkeys(run.phase for run in runs))
     times = {
         name: {
@@ -76,7 +76,7 @@ def describe_runs(workshop: Workshop, runs: Sequence[Run]) -> dict[str, Any]:
         "diverged": [run.name for run, note in zip(runs, notes, strict=True) if note["diverged"]],
         **times,
         "longest_seconds": max(note["seconds"] for note in notes),
-        "jobs": workshop.jobs,
+        "jobs": queue.jobs,
         "machine": describe_machine(),
         "devices": _each([about["device"] for about in abouts]),
         "versions": _each([about["versions"] for about in abouts]),

@@ -36,7 +36,7 @@ class Arm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class StudyRun:
     """One run."""
 
     name: str
@@ -73,7 +73,7 @@ def arms_of(study: Study, task: str) -> list[Arm]:
     ]
 
 
-def pretraining(study: Study) -> list[Run]:
+def pretraining(study: Study) -> list[StudyRun]:
     """Return the pre-training runs: one for each beginning, data and seed."""
     used = [name for name in study.data if any(task.data == name for task in study.tasks.values())]
     runs = []
@@ -82,7 +82,7 @@ def pretraining(study: Study) -> list[Run]:
             own = study.data[data]
             options = merge(own.options, own.pretrain, init.options, init.pretrain, {"part": "pool", "seed": seed})
             runs.append(
-                Run(
+                StudyRun(
                     name=_pretrained(data, name, seed),
                     phase="pretrain",
                     command=("pretrain",),
@@ -95,7 +95,7 @@ def pretraining(study: Study) -> list[Run]:
     return runs
 
 
-def tuning(study: Study) -> list[Run]:
+def tuning(study: Study) -> list[StudyRun]:
     """Return the runs by which learning rates are chosen; none where there is no choice."""
     protocol = study.protocol
     if len(protocol.rates) == 1:
@@ -111,7 +111,7 @@ def tuning(study: Study) -> list[Run]:
     return runs
 
 
-def testing(study: Study, rates: Mapping[tuple[str, Arm], float]) -> list[Run]:
+def testing(study: Study, rates: Mapping[tuple[str, Arm], float]) -> list[StudyRun]:
     """Return the runs that are tested, each with the learning rate of its task and beginning."""
     runs = []
     for task in study.tasks:
@@ -128,8 +128,8 @@ def _pretrained(data: str, init: str, seed: int) -> str:
     return f"pretrain/{data}/{init}-p{seed}"
 
 
-def _finetuning(study: Study, name: str, phase: Phase, rate: float, **what: Any) -> Run:
-    """Return a fine-tuning run; `what` are fields of `Run`."""
+def _finetuning(study: Study, name: str, phase: Phase, rate: float, **what: Any) -> StudyRun:
+    """Return a fine-tuning run; `what` are fields of `StudyRun`."""
     task, arm = study.tasks[what["task"]], what["arm"]
     init = study.inits[arm.init]
     if init.pretrain is None:
@@ -145,7 +145,7 @@ def _finetuning(study: Study, name: str, phase: Phase, rate: float, **what: Any)
         fixed["transfer"] = arm.transfer
     uses = _pretrained(task.data, arm.init, what["pretrain_seed"]) if arm.transfer else None
     options = merge(study.finetune, study.data[task.data].options, task.options, init.options, init.finetune, fixed)
-    return Run(
+    return StudyRun(
         name=name,
         phase=phase,
         command=("finetune", task.kind),

@@ -13,8 +13,8 @@ import numpy as np
 import safetensors
 
 from .declared import lower_is_better
-from .jobs import Workshop
-from .runs import Arm, Run, arms_of
+from .jobs import RunQueue
+from .runs import Arm, StudyRun, arms_of
 
 _LEAST = 1e-6
 """A probability below it counts as it: the logarithm of 0 would outweigh all other cases (project choice)."""
@@ -63,7 +63,9 @@ def _score(row: Mapping[str, str], metric: str) -> float:
     return sum(math.log(max(_LEAST, share if name in true else 1 - share)) for name, share in shares.items())
 
 
-def choose_rates(workshop: Workshop, runs: Sequence[Run]) -> tuple[dict[tuple[str, Arm], float], list[dict[str, Any]]]:
+def choose_rates(
+    queue: RunQueue, runs: Sequence[StudyRun]
+) -> tuple[dict[tuple[str, Arm], float], list[dict[str, Any]]]:
     """Return the learning rate of each task and beginning that does best on val, and what each of them reached.
 
     Raises
@@ -71,7 +73,7 @@ def choose_rates(workshop: Workshop, runs: Sequence[Run]) -> tuple[dict[tuple[st
     ValueError
         If none reached anything.
     """
-    study = workshop.study
+    study = queue.study
     arms = [(task, arm) for task in study.tasks for arm in arms_of(study, task)]
     if not runs:
         return dict.fromkeys(arms, study.protocol.rates[0]), []
@@ -80,8 +82,8 @@ def choose_rates(workshop: Workshop, runs: Sequence[Run]) -> tuple[dict[tuple[st
         metric, reached = study.metric(task), {}
         for run in runs:
             if (run.task, run.arm) == (task, arm):
-                rate, finished = run.options["lr"], workshop.report(run) is not None
-                scores = case_scores(workshop.out(run) / "scores.csv", metric) if finished else {}
+                rate, finished = run.options["lr"], queue.report(run) is not None
+                scores = case_scores(queue.out(run) / "scores.csv", metric) if finished else {}
                 reached[rate] = float(np.mean(list(scores.values()))) if finished else None
         sign = -1 if lower_is_better(metric) else 1
         # Of equal ones the lowest.
@@ -94,7 +96,7 @@ def choose_rates(workshop: Workshop, runs: Sequence[Run]) -> tuple[dict[tuple[st
     return chosen, told
 
 
-def refuse_other_networks(workshop: Workshop, runs: Sequence[Run]) -> None:
+def refuse_other_networks(queue: RunQueue, runs: Sequence[StudyRun]) -> None:
     """Refuse to compare runs whose networks, or their views of a case, are not the same.
 
     Raises
@@ -102,11 +104,11 @@ def refuse_other_networks(workshop: Workshop, runs: Sequence[Run]) -> None:
     ValueError
         Naming what differs.
     """
-    seen: dict[tuple[str, str], tuple[Run, dict[str, Any]]] = {}
+    seen: dict[tuple[str, str], tuple[StudyRun, dict[str, Any]]] = {}
     for run in runs:
-        if workshop.report(run) is None:
+        if queue.report(run) is None:
             continue
-        init, found = workshop.study.inits[run.arm.init], _describe_network(workshop.out(run))
+        init, found = queue.study.inits[run.arm.init], _describe_network(queue.out(run))
         baseline = run.arm.init if init.pretrain is None else init.against
         first, other = seen.setdefault((run.task, baseline), (run, found))
         if differ := [name for name in found.keys() | other.keys() if found.get(name) != other.get(name)]:

@@ -22,7 +22,7 @@ from ..networks.heads import build_classifier
 from ..networks.network import Network
 from ..output.files import write_text
 from ..run.device import upload
-from .task import Batch, Scores, Task, View, ask, mean_of
+from .task import Batch, Scores, Task, TaskInput, ask, mean_of
 
 Flags = npt.NDArray[np.bool_]
 
@@ -33,7 +33,7 @@ class Classification(Task):
     Parameters
     ----------
     classes : sequence of str
-    view : View
+    view : TaskInput
     multilabel : bool
         Whether a case may be of several classes, or of none.
     shift, seed
@@ -48,7 +48,7 @@ class Classification(Task):
     def __init__(
         self,
         classes: Sequence[str],
-        view: View,
+        view: TaskInput,
         *,
         multilabel: bool = False,
         shift: int = 0,

@@ -17,7 +17,7 @@ from dali_cr.volume.grid import Spacing
 from ..data.labels import Unmatched
 from ..run.config import MAY_CHANGE, Axis, PlanSettings, Scaling
 from .segment import Absent
-from .task import View
+from .task import TaskInput
 from .transfer import Init, Transfer
 
 
@@ -83,7 +83,7 @@ class FinetuneConfig(PlanSettings, ABC):
                 f"transfer: expected --init with the run to transfer from, got {self.transfer} from random"
             )
 
-    def view(self, init: Init | None) -> View:
+    def view(self, init: Init | None) -> TaskInput:
         """Return how the network looks at a case."""
         kept = init.about["recipe"]["normalize"] if init else "zscore"
         normalize: Any = tuple(kept) if isinstance(kept, list) else kept
@@ -92,7 +92,7 @@ class FinetuneConfig(PlanSettings, ABC):
         crop = self.crop or (init.crop if init else (64, 64, 64))
         self.check_dims(crop)
         shrink = getattr(self, "shrink", (1, 1, 1))
-        return View(
+        return TaskInput(
             crop=crop,
             normalize=normalize,
             shrink=shrink,
@@ -152,7 +152,7 @@ class Segment(FinetuneConfig):
         """Probability that a crop is centred on what is to be found."""
         return self.foreground
 
-    def view(self, init: Init | None) -> View:
+    def view(self, init: Init | None) -> TaskInput:
         """Return how the network looks at a case."""
         known = init.about["recipe"].get("slices") if init else None
         view = replace(super().view(init), slices=self.slices or (known["axis"] if known else "D"))

@@ -25,7 +25,7 @@ from ..data.volumes import shape_at
 from ..networks.heads import Locator
 from ..networks.network import Network
 from ..output.files import write_json
-from .task import Batch, Scores, Task, View, ask, mean_of
+from .task import Batch, Scores, Task, TaskInput, ask, mean_of
 
 _BETA = 0.05
 """Share of half a crop below which an error counts squared, above which as it is (project choice)."""
@@ -38,7 +38,7 @@ class Localization(Task):
     ----------
     classes : sequence of str
         Organs.
-    view : View
+    view : TaskInput
     shift : int
         Voxels by which a training sample is moved, at most, along each axis.
     seed : int
@@ -55,7 +55,7 @@ class Localization(Task):
     def __init__(
         self,
         classes: Sequence[str],
-        view: View,
+        view: TaskInput,
         *,
         shift: int = 0,
         seed: int = 0,

@@ -18,7 +18,7 @@ from torch import nn
 from dali_cr.index.volumes import Case
 
 from ..data.volumes import Volume, content_box, outside, pad_evenly
-from .task import View, ask
+from .task import TaskInput, ask
 
 OVERLAP = 0.5
 """Of neighbouring windows along each axis."""
@@ -37,7 +37,9 @@ class MaskScore:
 
 
 @torch.no_grad()
-def slide(module: nn.Module, volume: Volume, case: Case, view: View) -> tuple[torch.Tensor, tuple[slice, slice, slice]]:
+def slide(
+    module: nn.Module, volume: Volume, case: Case, view: TaskInput
+) -> tuple[torch.Tensor, tuple[slice, slice, slice]]:
     """Return a network's answer on the content of a volume, and the box that the content fills.
 
     A network of images goes through a volume slice by slice.
@@ -49,7 +51,7 @@ def slide(module: nn.Module, volume: Volume, case: Case, view: View) -> tuple[to
     volume : (C, D, H, W) float32
         From `train.data.volumes.read_case`.
     case : Case
-    view : View
+    view : TaskInput
         With the training crop.
 
     Returns

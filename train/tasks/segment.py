@@ -26,7 +26,7 @@ from ..networks.network import Network
 from ..output.names import mask_name, probabilities_name
 from ..run.device import upload
 from .scoring import score_masks, slide
-from .task import Batch, Scores, Task, View, ask, mean_of
+from .task import Batch, Scores, Task, TaskInput, ask, mean_of
 
 Absent = Literal["empty", "unlabelled"]
 Box = tuple[slice, ...]
@@ -40,7 +40,7 @@ class Segmentation(Task):
     Parameters
     ----------
     classes : sequence of str
-    view : View
+    view : TaskInput
     members : sequence of sequence of int
         The label values that make up each class. Classes share none; regions may.
     values : sequence of int
@@ -58,7 +58,7 @@ class Segmentation(Task):
     def __init__(
         self,
         classes: Sequence[str],
-        view: View,
+        view: TaskInput,
         *,
         members: Sequence[Sequence[int]],
         values: Sequence[int],

@@ -28,7 +28,7 @@ from .classify import Classification
 from .config import Classify, FinetuneConfig, Localize, Segment
 from .localize import Localization
 from .segment import Segmentation
-from .task import Task, View
+from .task import Task, TaskInput
 
 _FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True}
 """Cells of one class of several; pandas writes whole numbers with a point where its column has an empty cell."""
@@ -56,7 +56,7 @@ class Supervised:
         return {part: {case.name: values[case.name] for case in one.cases} for part, one in self.parts.items()}
 
 
-def open_task(config: FinetuneConfig, index: dali_cr.Index, split: Split, view: View) -> tuple[Task, Supervised]:
+def open_task(config: FinetuneConfig, index: dali_cr.Index, split: Split, view: TaskInput) -> tuple[Task, Supervised]:
     """Return the task that settings ask for, and its cases.
 
     Raises
@@ -125,7 +125,7 @@ def find_shared(config: FinetuneConfig, index: dali_cr.Index) -> list[list[str]]
     return share_labels(match([case.name for case in index.cases], names, "label", "leave")[0])
 
 
-def open_segmentation(config: Segment, index: dali_cr.Index, split: Split, view: View) -> tuple[Task, Supervised]:
+def open_segmentation(config: Segment, index: dali_cr.Index, split: Split, view: TaskInput) -> tuple[Task, Supervised]:
     """Return the task of segmenting what the label volumes of a folder show.
 
     Raises
@@ -166,7 +166,7 @@ def _label_files(config: Segment | Localize, index: dali_cr.Index, named: Datase
     return by_listed_pairs(files, index, named.pairs) if named else files
 
 
-def open_localization(config: Localize, index: dali_cr.Index, split: Split, view: View) -> tuple[Task, Supervised]:
+def open_localization(config: Localize, index: dali_cr.Index, split: Split, view: TaskInput) -> tuple[Task, Supervised]:
     """Return the task of finding the boxes of a CSV file, or those of what the label volumes of a folder show.
 
     Raises
@@ -226,7 +226,9 @@ def _check_inside(joined: Supervised, organs: list[str], walls: Mapping[str, Wal
                 raise ValueError(f"labels: expected boxes inside of their image, that of {organ} leaves {case.name}")
 
 
-def open_classification(config: Classify, index: dali_cr.Index, split: Split, view: View) -> tuple[Task, Supervised]:
+def open_classification(
+    config: Classify, index: dali_cr.Index, split: Split, view: TaskInput
+) -> tuple[Task, Supervised]:
     """Return the task of telling the classes of a CSV file.
 
     Raises

@@ -44,7 +44,7 @@ class Scores:
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class TaskInput:
     """How a task's network looks at a case."""
 
     crop: Triple
@@ -111,14 +111,14 @@ class Task(ABC):
         Of the command.
     classes : list of str
         What it tells apart or finds.
-    view : View
+    view : TaskInput
     """
 
     name: str
     whole = False
     """Whether a crop must hold all of a volume."""
 
-    def __init__(self, classes: Sequence[str], view: View) -> None:
+    def __init__(self, classes: Sequence[str], view: TaskInput) -> None:
         self.classes, self.view = list(classes), view
 
     @property
@@ -217,7 +217,7 @@ class Task(ABC):
             yield case, first, answer[0].cpu()
 
 
-def refuse_larger(index: dali_cr.Index, view: View) -> None:
+def refuse_larger(index: dali_cr.Index, view: TaskInput) -> None:
     """Refuse volumes that a crop does not hold, at its spacing.
 
     Raises

@@ -155,7 +155,7 @@ def interrupt(*_, **__):
 def test_ctrl_c_in_the_first_evaluation_and_the_same_command_again(data, tmp_path, monkeypatch, capsys):
     words = started(data, tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr(pretrain.Run, "measure", interrupt)
+        patch.setattr(pretrain.PretrainRun, "measure", interrupt)
         assert pretrain.command_line(words) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "pretrain: stopped by SIGINT; the same command starts again"
     assert "config.json" in os.listdir(tmp_path / "run")
@@ -167,7 +167,7 @@ def test_ctrl_c_in_the_first_evaluation_and_the_same_command_again(data, tmp_pat
 def test_a_run_without_a_checkpoint_is_none_and_other_files_are_not_touched(data, tmp_path, monkeypatch, capsys):
     words = started(data, tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr(pretrain.Run, "measure", interrupt)
+        patch.setattr(pretrain.PretrainRun, "measure", interrupt)
         pretrain.command_line(words)
     (tmp_path / "run" / "thesis.txt").write_text("all of it")
     capsys.readouterr()

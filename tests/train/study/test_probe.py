@@ -13,9 +13,9 @@ from tests.helpers.finetuning import write_data
 from train import finetune, pretrain
 from train.study import __main__ as study
 from train.study import probe as study_probe
-from train.study.jobs import Workshop
+from train.study.jobs import RunQueue
 from train.study.probe import fit_ridge
-from train.study.runs import Run
+from train.study.runs import StudyRun
 
 FILE = """
 [protocol]
@@ -52,16 +52,16 @@ pretrain = { iterations = 4 }
 
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    def launch(workshop: Workshop, run: Run) -> tuple[int, float]:
+    def launch(queue: RunQueue, run: StudyRun) -> tuple[int, float]:
         module = pretrain if run.phase == "pretrain" else finetune
-        return module.command_line(workshop.command(run)[3:]), 0.0
+        return module.command_line(queue.command(run)[3:]), 0.0
 
-    def do_all(workshop: Workshop, runs: Sequence[Run]) -> None:
-        assert [wrong for run in runs if (wrong := workshop.do(run))] == []
+    def do_all(queue: RunQueue, runs: Sequence[StudyRun]) -> None:
+        assert [wrong for run in runs if (wrong := queue.do(run))] == []
 
-    monkeypatch.setattr(Workshop, "launch", launch)
+    monkeypatch.setattr(RunQueue, "launch", launch)
     # Not in threads of a pool: a run in this process minds its signals, which only the main thread may.
-    monkeypatch.setattr(Workshop, "do_all", do_all)
+    monkeypatch.setattr(RunQueue, "do_all", do_all)
 
 
 @pytest.mark.usefixtures("in_process")

@@ -28,8 +28,8 @@ from train.study import runs as study_runs
 from train.study.data import split_by_table
 from train.study.declared import Data
 from train.study.file import read_study
-from train.study.jobs import Failed, Workshop
-from train.study.runs import Arm, Run, arguments, arms_of
+from train.study.jobs import Failed, RunQueue
+from train.study.runs import Arm, StudyRun, arguments, arms_of
 from train.study.scores import case_scores
 
 FILE = """
@@ -100,15 +100,15 @@ class Pretended:
         self.code: dict[str, int] = {}
         self.width: dict[str, int] = {}
         self._lock = threading.Lock()
-        monkeypatch.setattr(Workshop, "launch", lambda workshop, run: self.launch(workshop, run))
+        monkeypatch.setattr(RunQueue, "launch", lambda queue, run: self.launch(queue, run))
 
-    def launch(self, workshop: Workshop, run: Run) -> tuple[int, float]:
+    def launch(self, queue: RunQueue, run: StudyRun) -> tuple[int, float]:
         with self._lock:
             self.done.append(run.name)
         if self.code.get(run.name):
-            workshop.log(run).write_text("finetune: the loss became nan at step 1, with the samples [0]\n")
+            queue.log(run).write_text("finetune: the loss became nan at step 1, with the samples [0]\n")
             return self.code[run.name], 0.0
-        out = workshop.out(run)
+        out = queue.out(run)
         out.mkdir(parents=True, exist_ok=True)
         # As of a run on the CPU, whose weights do not matter here.
         view = {"crop": [16, 16, 16], "batch_size": 2}
@@ -126,7 +126,7 @@ class Pretended:
         (out / "report.json").write_text(json.dumps(report | {"dice": 0.5, "f1": None}))
         return 0, 90.0
 
-    def write_scores(self, path: Path, run: Run) -> None:
+    def write_scores(self, path: Path, run: StudyRun) -> None:
         with open(path, "w", newline="") as text:
             table = csv.writer(text)
             if run.task == "kinds":
@@ -186,12 +186,12 @@ def test_commands_of_the_studies_are_understood(name: str, monkeypatch: pytest.M
         monkeypatch.setattr(command, "main", lambda config: taken.append(config) or {})
     declared = read_study(Path(study.__file__).parents[1] / "studies" / name / "study.toml")
     folders = {data: Path("/d") / data for data in declared.data}
-    workshop = Workshop(study=declared, folder=Path("/r"), folders=folders)
+    queue = RunQueue(study=declared, folder=Path("/r"), folders=folders)
     rates = {(task, arm): 1e-3 for task in declared.tasks for arm in arms_of(declared, task)}
     runs = [*study_runs.pretraining(declared), *study_runs.testing(declared, rates)]
     kinds = {(run.command, run.data, run.task, run.arm, run.length, run.budget == "all"): run for run in runs}
     for run in kinds.values():
-        line = workshop.command(run)[2:]
+        line = queue.command(run)[2:]
         assert (pretrain if run.phase == "pretrain" else finetune).command_line(line[1:]) == 0
         config, wanted = taken.pop(), run.options
         assert (config.steps, config.seed, config.resume) == (wanted["steps"], wanted["seed"], True)
@@ -381,7 +381,7 @@ def test_scores_of_cases(tmp_path: Path) -> None:
 
 def test_a_signal_is_passed_on(file: Path, bodies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A real process that waits is told to end; runs that had not begun are not."""
-    monkeypatch.setattr(Workshop, "command", lambda self, run: ["sh", "-c", f"kill -TERM {os.getpid()}; exec sleep 60"])
+    monkeypatch.setattr(RunQueue, "command", lambda self, run: ["sh", "-c", f"kill -TERM {os.getpid()}; exec sleep 60"])
     with pytest.raises(Failed, match="2 of 2 runs") as error:
         study.main(settings(file, bodies))
     assert error.value.exit_code == 143
@@ -390,7 +390,7 @@ def test_a_signal_is_passed_on(file: Path, bodies: Path, monkeypatch: pytest.Mon
 def test_a_run_that_outlived_its_study_is_not_begun_twice(
     file: Path, bodies: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Workshop, "command", lambda self, run: ["true"])
+    monkeypatch.setattr(RunQueue, "command", lambda self, run: ["true"])
     log = file.parent / "runs" / "tiny" / "pretrain" / "bodies" / "swap-p0.log"
     log.parent.mkdir(parents=True)
     with open(log, "ab") as held:
@@ -409,7 +409,7 @@ def test_a_run_that_outlived_its_study_is_not_begun_twice(
 
 def test_counts_what_a_run_uses_of_a_processor(file: Path, bodies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     work = "import time\nwhile time.process_time() < 0.3: pass\nraise SystemExit(3)"
-    monkeypatch.setattr(Workshop, "command", lambda self, run: [sys.executable, "-c", work])
+    monkeypatch.setattr(RunQueue, "command", lambda self, run: [sys.executable, "-c", work])
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     for times in (1, 2):
         with pytest.raises(Failed, match="exit code 3"):

@@ -23,7 +23,7 @@ from train import finetune
 from train.data.classes import find_classes, find_names
 from train.finetune import Refused, introduce
 from train.tasks.segment import Segmentation
-from train.tasks.task import View
+from train.tasks.task import TaskInput
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 REGIONS = {
@@ -115,7 +115,7 @@ def test_regions_are_written_as_nnunet_does(order: list[int], seed: int) -> None
     members = list(classes.members.values())
     task = Segmentation(
         list(classes.members),
-        View(crop=(4, 4, 4), normalize=None),
+        TaskInput(crop=(4, 4, 4), normalize=None),
         members=members,
         values=classes.values,
         regions=True,

@@ -18,7 +18,7 @@ from train.data.labels import class_map, match, read_names
 from train.data.split import Split
 from train.finetune import _build_loader
 from train.tasks.targets import join
-from train.tasks.task import View
+from train.tasks.task import TaskInput
 
 
 def batches(config, task, training, count):
@@ -83,7 +83,7 @@ def test_walls_are_where_the_image_shows_them(tmp_path, flips, shift):
         normalize="none",
     )
     run = prepared(replace(config, filters=1))
-    assert isinstance(run.task.view, View)
+    assert isinstance(run.task.view, TaskInput)
     for batch in batches(config, run.task, run.training, 12):
         moved = shift_images(batch["image"], batch["shift"].numpy())
         walls = batch["walls"].double().numpy() * 18 + 18

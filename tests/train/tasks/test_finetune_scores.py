@@ -12,9 +12,9 @@ from train.data.volumes import content_box, pad_evenly, read_case
 from train.tasks.classify import Classification, score_classes
 from train.tasks.scoring import OVERLAP, score_masks, slide
 from train.tasks.segment import Segmentation, hide_unlabelled
-from train.tasks.task import View
+from train.tasks.task import TaskInput
 
-VIEW = View(crop=(16, 16, 16), normalize="zscore", batch_size=4)
+VIEW = TaskInput(crop=(16, 16, 16), normalize="zscore", batch_size=4)
 
 
 def cube(shape, low, high):
@@ -142,7 +142,7 @@ def test_windows_cover_a_volume_and_pad_no_further_than_one(padded_and_not):
 
     for window, count in (((16, 16, 16), 2 * 2 * 2), ((32, 32, 32), 1), ((8, 32, 16), 5 * 2)):
         sizes.clear()
-        answer, box = slide(Identity(), volume, case, View(crop=window, normalize="zscore", batch_size=4))
+        answer, box = slide(Identity(), volume, case, TaskInput(crop=window, normalize="zscore", batch_size=4))
         assert box == tuple(slice(0, length) for length in case.shape)
         np.testing.assert_allclose(answer.numpy(), volume, atol=1e-5)
         assert sizes == [window] * count

@@ -19,7 +19,7 @@ from train.data.batches import Labelled
 from train.finetune import _build_loader, introduce
 from train.run.exits import Refused
 from train.tasks.segment import Segmentation
-from train.tasks.task import View
+from train.tasks.task import TaskInput
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -75,7 +75,7 @@ def test_a_volume_is_put_together_again(tmp_path, axis, orientation):
     path = write_nifti(tmp_path / "images" / "x.nii.gz", canonical, **layout)
     index = dali_cr.scan(tmp_path / "images", progress=False)
     file = write_nifti(tmp_path / "labels" / "x.nii.gz", (canonical > 50) * 3, dtype="|u1", **layout)
-    view = View(crop=(1, 14, 14), normalize=None, dims=2, slices=axis)
+    view = TaskInput(crop=(1, 14, 14), normalize=None, dims=2, slices=axis)
     task = Segmentation(["body"], view, members=[[3]], values=[3], files={"x.nii.gz": file})
     module = Bright()
     list(task.predict(module, index, tmp_path / "out"))
@@ -101,7 +101,7 @@ def test_distances_are_in_mm_whatever_the_axis(tmp_path):
     index = dali_cr.scan(tmp_path / "images", progress=False)
     file = write_nifti(tmp_path / "labels" / "x.nii", truth, dtype="|u1", **layout)
     for axis in "DHW":
-        view = View(crop=(1, 14, 14), normalize=None, dims=2, slices=axis)
+        view = TaskInput(crop=(1, 14, 14), normalize=None, dims=2, slices=axis)
         task = Segmentation(["body"], view, members=[[1]], values=[1], files={"x.nii": file})
         (row,) = task.score(Bright(), index).rows
         assert (row["dice"], row["hd95_mm"]) == (pytest.approx(0.5), pytest.approx(6))

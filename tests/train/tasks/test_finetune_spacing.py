@@ -20,7 +20,7 @@ from train.data.volumes import read_case, resample_labels, shape_at
 from train.predict import PredictConfig
 from train.tasks.localize import Localization
 from train.tasks.segment import Segmentation
-from train.tasks.task import View
+from train.tasks.task import TaskInput
 
 SPACINGS = [(1.0, 1.0, 1.0), (2.4, 1.5, 0.8), (0.7, 0.9, 3.1)]
 ORIENTATIONS = ["RAS", "LPI", "SAL"]
@@ -57,7 +57,7 @@ def bodies(tmp_path_factory: pytest.TempPathFactory) -> tuple[dali_cr.Index, dic
 
 
 def task_of(files: dict[str, Path], crop: tuple[int, int, int], *, regions: bool = False) -> Segmentation:
-    view = View(crop=crop, normalize=WINDOW, batch_size=2, spacing=AT)
+    view = TaskInput(crop=crop, normalize=WINDOW, batch_size=2, spacing=AT)
     return Segmentation(["body"], view, members=[[3]], values=[3], regions=regions, files=files)
 
 
@@ -151,7 +151,7 @@ def test_a_whole_case_is_what_crops_are_cut_from(bodies):
 def test_boxes_go_to_the_crop_and_back(bodies, flips):
     index, _ = bodies
     walls = {case.name: box_of(body(spacing)[None]) for case, spacing in zip(index.cases, SPACINGS, strict=True)}
-    task = Localization(["body"], View(crop=(30, 44, 40), normalize=WINDOW, spacing=AT), walls=walls)
+    task = Localization(["body"], TaskInput(crop=(30, 44, 40), normalize=WINDOW, spacing=AT), walls=walls)
     task.learn(index)
     recipe = dali_cr.Restoration((30, 44, 40), dali_cr.Swap(0), flips, WINDOW, foreground=0, spacing=AT)
     with dali_cr.Loader(index, recipe, batch_size=6, device="cpu", seed=0) as loader:
