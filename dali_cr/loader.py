@@ -54,16 +54,16 @@ class Loader:
     rank, world_size : int, optional
         From `torch.distributed` where it runs, else 0 and 1.
     threads : int, optional
-        That read, inflate and (on a CPU) finish samples; as many as this process may use cores without it.
+        That read, decompress and (on a CPU) finish samples; as many as this process may use cores without it.
     prefetch : int
         Batches that DALI keeps ready.
     on_error : "raise" or "skip"
         When a file cannot be read in mid-training: raise `VolumeError` after the batches before it were delivered, or
         draw the sample numbers again from other cases; `skipped` then names the file.
     cache : str or sequence of str
-        Where inflated volumes are kept after the first read, the fastest first: "gpu:40GB", "host:16GB" (one for all
-        ranks of a node), "disk:PATH" or "disk:PATH:500GB" (kept for the next run). Each fills and never evicts. The
-        samples are the same bytes with and without.
+        Where decompressed volumes are kept after the first read, the fastest level first: "gpu:40GB", "host:16GB"
+        (shared by all ranks of a node), "disk:PATH" or "disk:PATH:500GB" (kept for the next run). A level fills up and
+        never evicts. Samples have the same bits with and without a cache.
     timeout : float
         Seconds to wait for one case's files before `VolumeError` says that they hang.
     dims : 3 or 2

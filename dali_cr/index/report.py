@@ -122,7 +122,7 @@ def _properties(index: Index) -> list[tuple[str, str]]:
         ("orientation", _count(volume.orientation for volume in volumes)),
         ("spacing", _span([volume.spacing for volume in volumes], "mm")),
         *_units(volumes),
-        ("inflated", _bytes(sum(data.values()))),
+        ("decompressed", _bytes(sum(data.values()))),
     ]
 
 

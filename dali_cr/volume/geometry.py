@@ -43,7 +43,7 @@ class Geometry:
         One of `DTYPES`, without byte order.
     big_endian : bool
     data_offset : int
-        Bytes before the first voxel in the (inflated) data file.
+        Bytes before the first voxel in the (decompressed) data file.
     shape : (3,) int
         Canonical (D, H, W).
     base : int
@@ -172,7 +172,7 @@ class Geometry:
         Parameters
         ----------
         data : (bytes,) uint8
-            The data file's inflated content, at least up to `end(frame, start, stop)`.
+            The data file's decompressed content, at least up to `end(frame, start, stop)`.
         frame : int
         start, stop : (3,) int
             Canonical (D, H, W).

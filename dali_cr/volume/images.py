@@ -1,4 +1,4 @@
-"""PNG and JPEG files as volumes one voxel thick: to decode one is to inflate it.
+"""PNG and JPEG files as volumes one voxel thick: to decode one is to decompress it.
 
 What comes out lies like the content of a NIfTI file without a header: the channels one after the other, each row by
 row. A `Geometry` says so, and all that follows (crops, caches, the GPU's decoding of raw numbers) knows no images.

@@ -62,7 +62,7 @@ def parse_header(path: Path, head: bytes) -> tuple[Geometry, Path]:
     path : Path
         The file's name, for messages and to find the .img of a pair.
     head : bytes
-        The first `HEADER_BYTES` bytes, inflated (fewer where the file ends).
+        The first `HEADER_BYTES` bytes, decompressed (fewer where the file ends).
 
     Returns
     -------

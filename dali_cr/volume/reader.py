@@ -1,8 +1,8 @@
-"""Bytes: read a file, inflate or decode it, check it is the file that was scanned.
+"""Read a file's bytes: decompress or decode them, and check that the file is the one that was scanned.
 
-One gzip stream is sequential and igzip the fastest inflater; `isal_zlib._GzipReader` inflates straight into memory we
-own. That memory is kept per thread: a fresh allocation of a volume's size costs as much in page faults as inflating
-into it. What is returned is therefore valid only until the same thread reads again.
+A gzip stream can only be read from its start, and igzip is the fastest decompressor. `isal_zlib._GzipReader`
+decompresses directly into memory that each thread keeps and reuses: a new allocation of a volume's size costs as much
+in page faults as the decompression. Returned arrays are therefore valid only until the same thread reads again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _MAX_REST = 1 << 20
 _HEAD_BYTES = 1 << 16
 
 # isal's own stubs know them only as a reader of files, and as no exception.
-_Inflater: Any = isal_zlib._GzipReader
+_Decompressor: Any = isal_zlib._GzipReader
 _IsalError: Any = isal_zlib.error
 
 
@@ -94,14 +94,14 @@ def read_nifti_head(path: Path) -> bytes:
     if not head:
         raise VolumeError(path, "empty file")
     if is_gzip(head):
-        inflated = bytearray(HEADER_BYTES)
-        got = _inflate(path, _Inflater(head), memoryview(inflated))
-        head = bytes(inflated[:got])
+        decompressed = bytearray(HEADER_BYTES)
+        got = _decompress(path, _Decompressor(head), memoryview(decompressed))
+        head = bytes(decompressed[:got])
     return head[:HEADER_BYTES]
 
 
 def read_data(path: Path, stop: int, *, size: int | None = None, mtime_ns: int | None = None) -> Bytes:
-    """Read the first `stop` bytes of a file's inflated content, or a few more.
+    """Read the first `stop` bytes of a file's decompressed content, or a few more.
 
     Parameters
     ----------
@@ -225,27 +225,27 @@ def _decode(path: Path, descriptor: int, stop: int, *, to_end: bool = False) -> 
         if size < stop:
             raise VolumeError(path, f"changed since its header was read: {stop} bytes then, {size} now")
         check_plausible(path, size, file_size)
-        return scratch("inflated", size)
+        return scratch("decompressed", size)
 
     pixels = decode_image(path, packed, memory, None if to_end else stop)
     return np.frombuffer(pixels, np.uint8), hashlib.sha256(packed).hexdigest() if to_end else ""
 
 
 def _unpack(path: Path, packed: memoryview, stop: int, *, to_end: bool = False) -> Bytes:
-    """Inflate the first `stop` bytes; with `to_end`, check the rest of the stream and its CRC too."""
-    target = scratch("inflated", stop)
-    reader = _Inflater(packed)
-    got = _inflate(path, reader, target)
+    """Decompress the first `stop` bytes; with `to_end`, check the rest of the stream and its CRC too."""
+    target = scratch("decompressed", stop)
+    reader = _Decompressor(packed)
+    got = _decompress(path, reader, target)
     if got < stop:
         raise VolumeError(path, f"ends early: its header promises {stop} bytes, the stream holds {got}")
-    rest = _inflate(path, reader, scratch("rest", _MAX_REST + 1)) if to_end else 0
+    rest = _decompress(path, reader, scratch("rest", _MAX_REST + 1)) if to_end else 0
     if rest > _MAX_REST:
         raise VolumeError(path, f"goes on after the {stop} bytes that its header promises, for more than {_MAX_REST}")
     return np.frombuffer(target, np.uint8)
 
 
-def _inflate(path: Path, reader: Any, target: memoryview) -> int:
-    """Inflate until `target` is full or the stream ends; return the bytes written."""
+def _decompress(path: Path, reader: Any, target: memoryview) -> int:
+    """Decompress until `target` is full or the stream ends; return the bytes written."""
     done = 0
     try:
         while done < len(target):

@@ -37,7 +37,7 @@ def test_nothing_to_beware_of(tmp_path: Path) -> None:
     assert "warning" not in table
     assert "labels" not in table
     assert table["spacing"] == ["1 to 1.4 × 1 × 1 mm"]
-    assert table["inflated"] == ["0.0154 MB"]
+    assert table["decompressed"] == ["0.0154 MB"]
     assert table["refused"] == ["0"]
 
 

@@ -35,8 +35,8 @@ C_FUNCTION = External("isal_inflate_stateless", _library, "int32", "int64")
 
 
 @compiled
-def _inflate_by_c(source: Bytes, at: int, size: int, target: Bytes, to: int, capacity: int, state: Bytes) -> Any:
-    """Do what `inflate` does, by the C function."""
+def _decompress_by_c(source: Bytes, at: int, size: int, target: Bytes, to: int, capacity: int, state: Bytes) -> Any:
+    """Do what `decompress_zlib` does, by the C function."""
     if size < _HEADER + _CHECKSUM or source[at] & 15 != 8 or source[at + 1] & 32:
         return np.int64(-1)
     words, halves = state.view(np.int64), state.view(np.uint32)
@@ -49,11 +49,11 @@ def _inflate_by_c(source: Bytes, at: int, size: int, target: Bytes, to: int, cap
 
 
 @compiled
-def _refuse(source: Bytes, at: int, size: int, target: Bytes, to: int, capacity: int, state: Bytes) -> Any:
+def _unavailable(source: Bytes, at: int, size: int, target: Bytes, to: int, capacity: int, state: Bytes) -> Any:
     return np.int64(-1)
 
 
-inflate: Compiled[Any] = _inflate_by_c if C_FUNCTION.exists() else _refuse
+decompress_zlib: Compiled[Any] = _decompress_by_c if C_FUNCTION.exists() else _unavailable
 """Decompress a zlib stream of `size` bytes at `source[at]` to at most `capacity` bytes at `target[to]`.
 
 `state` is `STATE_BYTES` of memory, at first 0. Returns the number of bytes, or a negative one where it is no such

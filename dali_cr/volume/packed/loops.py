@@ -20,7 +20,7 @@ from dali_cr.volume.packed.codec import (
     STORED,
     VERSION,
 )
-from dali_cr.volume.packed.deflate import inflate
+from dali_cr.volume.packed.deflate import decompress_zlib
 from dali_cr.volume.packed.lz4 import Bytes, address, decompress
 from dali_cr.volume.packed.placing import memcpy, place_brick
 
@@ -185,7 +185,7 @@ def _decode(chunk: Bytes, planes: Bytes, itemsize: int, state: Bytes) -> int:
         if packed == length:
             memcpy(address(planes, stream * length), address(chunk, at), length)
         elif zlib:
-            if inflate(chunk, at, packed, planes, stream * length, length, state) != length:
+            if decompress_zlib(chunk, at, packed, planes, stream * length, length, state) != length:
                 return DAMAGED
         elif decompress(chunk, at, packed, planes, stream * length, length) != length:
             return DAMAGED

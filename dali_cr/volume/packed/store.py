@@ -95,7 +95,7 @@ class Store:
             raise ValueError(f"out: expected uint8 for a box of {box}, got {out.dtype} {out.shape}")
         packed = np.frombuffer(scratch("bricks", max(_AT_ONCE, most_bytes(itemsize))), np.uint8)
         planes = np.frombuffer(scratch("planes", BRICK_VOXELS * itemsize), np.uint8)
-        state = np.frombuffer(scratch("inflate", STATE_BYTES), np.uint8)
+        state = np.frombuffer(scratch("zlib_state", STATE_BYTES), np.uint8)
         place = (layout.shard, self._table[channel], layout.brick, itemsize)
         code, number = read_bricks(self._descriptor, *place, tuple(start), tuple(stop), packed, planes, state, out)
         if code:
@@ -139,7 +139,7 @@ class Store:
         depth, height, width = geometry.shape
         slice_bytes = height * width * geometry.itemsize
         slices = min(-(-stop // slice_bytes), geometry.frames * depth)
-        out = np.frombuffer(scratch("inflated", slices * slice_bytes), np.uint8)
+        out = np.frombuffer(scratch("decompressed", slices * slice_bytes), np.uint8)
         for channel in range(-(-slices // depth)):
             last = min(depth, slices - channel * depth)
             part = out[channel * depth * slice_bytes :][: last * slice_bytes]
