@@ -30,7 +30,7 @@ _FIELDS: dict[str, tuple[Any, int]] = {
     "low": ("f4", 104),  # values are clipped to [low, high]
     "high": ("f4", 108),
     "fill": ("f4", 112),  # padding value, also for NaN and Inf
-    "mode": ("i8", 120),  # TRILINEAR, NEAREST or HELD
+    "mode": ("i8", 120),  # TRILINEAR, NEAREST or CLAMPED
 }
 _AFFINE: dict[str, tuple[Any, int]] = {"matrix": (("f8", (3, 3)), 128), "offset": (("f8", 3), 200)}
 
@@ -48,7 +48,7 @@ VIEW_RECORD = _dtype({**_FIELDS, **_AFFINE}, 32)
 
 RECORD_WORDS, VIEW_WORDS = 16, 32
 BIG_ENDIAN, KEEP, IN_ARENA = 1, 2, 4
-TRILINEAR, NEAREST, HELD = 0, 1, 2
+TRILINEAR, NEAREST, CLAMPED = 0, 1, 2
 
 _TINY = np.finfo(np.float32).tiny
 
@@ -167,7 +167,7 @@ def make_gather_record(
     matrix: npt.ArrayLike,
     offset: npt.ArrayLike,
     nearest: bool = False,
-    held: bool = False,
+    clamped: bool = False,
     in_arena: bool = False,
 ) -> Words:
     """Return the record of one channel of one view.
@@ -183,7 +183,7 @@ def make_gather_record(
         ``matrix @ (d, h, w) + offset`` is the canonical voxel that output voxel (d, h, w) shows.
     nearest : bool
         Take the nearest voxel (a half goes up) and do not interpolate.
-    held : bool
+    clamped : bool
         Clamp sources at the edges; then [lo, hi) must reach to the volume's own wherever a source leaves it.
 
     Returns
@@ -193,16 +193,16 @@ def make_gather_record(
     Raises
     ------
     ValueError
-        If the item size is not the dtype's, or both `nearest` and `held` are asked for.
+        If the item size is not the dtype's, or both `nearest` and `clamped` are asked for.
     """
     _check_itemsize(dtype, itemsize)
-    if nearest and held:
-        raise ValueError("nearest, held: expected one of them, got both")
+    if nearest and clamped:
+        raise ValueError("nearest, clamped: expected one of them, got both")
     record = np.zeros((), VIEW_RECORD)
     describe(dtype, big_endian, rescale, record)
     record["flags"] |= IN_ARENA * in_arena
     record["start"], record["strides"], record["lo"], record["hi"] = first_byte, strides, lo, hi
-    record["mode"] = HELD if held else NEAREST if nearest else TRILINEAR
+    record["mode"] = CLAMPED if clamped else NEAREST if nearest else TRILINEAR
     record["matrix"], record["offset"] = matrix, offset
     return record.reshape(1).view(np.int64)
 
@@ -275,7 +275,7 @@ def place_views(
         First canonical voxel that is there, and one past the last.
     matrices : (B, V, 3, 3) float64
     offsets : (B, V, 3) float64
-    mode : TRILINEAR, NEAREST or HELD
+    mode : TRILINEAR, NEAREST or CLAMPED
     """
     records = words.view(VIEW_RECORD)[..., 0]
     records["start"], records["strides"] = firsts[:, None], strides[:, None]

@@ -11,7 +11,7 @@ from dali_cr.ops import launch
 from dali_cr.ops.decode import decode_channel, decode_line, decode_volume, fill_values, lie_of, stored_dtype
 from dali_cr.ops.erase import erase_in_place, erase_line
 from dali_cr.ops.gather import gather_box, gather_crops
-from dali_cr.ops.record import HELD, RECORD_WORDS, VIEW_WORDS, Rescale, place_crops, place_views
+from dali_cr.ops.record import CLAMPED, RECORD_WORDS, VIEW_WORDS, Rescale, place_crops, place_views
 from dali_cr.ops.swap import Swaps, swap_in_place, swap_line
 from dali_cr.pipeline.memory import Section
 from dali_cr.pipeline.samples import Arrays, Lie, Templates
@@ -77,7 +77,7 @@ class Pairs:
         single = target if target.dtype == np.float32 else np.frombuffer(scratch("single", 4 * target.size), np.float32)
         single = single.reshape(self.recipe.crop)
         first = plans.boxes[i, 0].tolist()
-        gather_box(decoded, first, rescale.fill, plans.matrices[i, 0], plans.offsets[i, 0], single, held=True)
+        gather_box(decoded, first, rescale.fill, plans.matrices[i, 0], plans.offsets[i, 0], single, clamped=True)
         if single is not target:
             target[...] = single
         _corrupt(*rest)
@@ -99,7 +99,7 @@ class Pairs:
             where = plans.origins[:, 0], plans.flips[:, 0], recipe.crop
             place_crops(words, lie.firsts, lie.strides, itemsizes, *where, shapes)
         else:
-            place_views(words[:, None], lie.firsts, lie.strides, plans.boxes, plans.matrices, plans.offsets, HELD)
+            place_views(words[:, None], lie.firsts, lie.strides, plans.boxes, plans.matrices, plans.offsets, CLAMPED)
         out["records"][...] = words
         if "swaps" in out and plans.swaps is not None:
             out["swaps"][...] = plans.swaps[:, 0]

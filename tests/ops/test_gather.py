@@ -15,7 +15,7 @@ from tests.cuda_on_cpu.host import ORDERS, HostCuda, compiler
 from tests.ops.test_decode import ORDERED, RESCALES, aligned, numbers
 
 Triple = tuple[int, int, int]
-MODES = ["trilinear", "nearest", "held"]
+MODES = ["trilinear", "nearest", "clamped"]
 MAPS = ["turned", "straight", "whole", "any", "odd"]
 
 ODD = [np.nan, np.inf, -np.inf, 1e300, -1e17, 2.0**31, -(2.0**40), 1e-300]
@@ -74,7 +74,7 @@ def packed_views(seed: int, counts: Triple, mode: str, in_arena: bool) -> tuple[
                     matrix=matrix,
                     offset=offset,
                     nearest=mode == "nearest",
-                    held=mode == "held",
+                    clamped=mode == "clamped",
                     in_arena=in_arena,
                 )
             row += stored.tobytes() + bytes(-stored.nbytes % 16)
@@ -133,7 +133,7 @@ def test_kernel_reads_the_arena(cuda_on_cpu: HostCuda) -> None:
 )
 @settings(max_examples=150, deadline=None)
 def test_box_equals_reference(seed: int, kind: str, out_shape: Triple, mode: str, scale: float) -> None:
-    nearest, held = mode == "nearest", mode == "held"
+    nearest, clamped = mode == "nearest", mode == "clamped"
     rng = np.random.default_rng(seed)
     shape = tuple(int(n) for n in rng.integers(1, 12, 3))
     box = (rng.normal(0, scale, shape) * rng.choice([0, 1e-6, 1], shape)).astype("<f4")
@@ -142,14 +142,14 @@ def test_box_equals_reference(seed: int, kind: str, out_shape: Triple, mode: str
     strides = (shape[1] * shape[2], shape[2], 1)
     record = make_gather_record(
         dtype="float32", big_endian=False, first_byte=-4 * int(lo @ strides), itemsize=4, strides=strides,
-        lo=lo, hi=lo + shape, rescale=Rescale(fill=fill), matrix=matrix, offset=offset, nearest=nearest, held=held,
+        lo=lo, hi=lo + shape, rescale=Rescale(fill=fill), matrix=matrix, offset=offset, nearest=nearest, clamped=clamped,
     )  # fmt: skip
     wanted = op.gather_views_ref(np.frombuffer(box.tobytes(), np.uint8)[None], record[None, None, None], out_shape)
     got = np.full(out_shape, np.nan, np.float32)
-    op.gather_box(box, lo, fill, matrix, offset, got, nearest, held)
+    op.gather_box(box, lo, fill, matrix, offset, got, nearest, clamped)
     assert_same(got, wanted[0, 0, 0])
     turned_box = np.ascontiguousarray(box.T).T
-    op.gather_box(turned_box, lo, fill, matrix, offset, got, nearest, held)
+    op.gather_box(turned_box, lo, fill, matrix, offset, got, nearest, clamped)
     assert_same(got, wanted[0, 0, 0])
     assert_same(by_hand(box, lo, fill, (matrix, offset), out_shape, mode), got)
 
@@ -163,7 +163,7 @@ def by_hand(
     out, ends = [], zip(lo, lo + box.shape, strict=True)
     with np.errstate(over="ignore", invalid="ignore"):
         sources = [(offset[i] + matrix[i, 0] * d) + (matrix[i, 1] * h + matrix[i, 2] * w) for i in range(3)]
-        if mode == "held":
+        if mode == "clamped":
             sources = [
                 np.where(s >= a - 0.5, np.where(s > b - 0.5, float(b), np.clip(s, a, b - 1)), a - 2.0)
                 for s, (a, b) in zip(sources, ends, strict=True)
@@ -206,7 +206,7 @@ def test_whole_steps_are_a_crop(seed: int) -> None:
     }  # fmt: skip
     wanted = make_record(origin=origin.tolist(), flips=flips.astype(bool).tolist(), crop=crop, shape=shape, **where)
     offset = np.where(flips, origin + np.array(crop) - 1, origin)
-    for mode in ({}, {"nearest": True}, {"held": True}):
+    for mode in ({}, {"nearest": True}, {"clamped": True}):
         record = make_gather_record(
             lo=(0, 0, 0), hi=shape, matrix=np.diag(1 - 2 * flips), offset=offset, **mode, **where
         )
@@ -260,13 +260,13 @@ def test_outside_is_fill_and_its_neighbours_blend() -> None:
     np.testing.assert_array_equal(got, -1)
 
 
-def test_held_at_the_edges() -> None:
+def test_clamped_at_the_edges() -> None:
     """Half a voxel outside there is the edge's value, beyond it only fill."""
     box, got = np.float32([[[1, 2, 4]]]), np.empty((1, 1, 9), np.float32)
-    op.gather_box(box, (0, 0, 5), 9.0, np.diag([1, 1, 0.5]), (0, 0, 4.25), got, held=True)
+    op.gather_box(box, (0, 0, 5), 9.0, np.diag([1, 1, 0.5]), (0, 0, 4.25), got, clamped=True)
     np.testing.assert_array_equal(got, [[[9, 1, 1.25, 1.75, 2.5, 3.5, 4, 9, 9]]])
     got = np.empty((1, 1, 4), np.float32)
-    op.gather_box(box, (0, 0, 5), 9.0, np.diag([1, 1, -1]), (-0.5, 0.5, 7.5), got, held=True)
+    op.gather_box(box, (0, 0, 5), 9.0, np.diag([1, 1, -1]), (-0.5, 0.5, 7.5), got, clamped=True)
     np.testing.assert_array_equal(got, [[[4, 3, 1.5, 1]]])
 
 
@@ -287,8 +287,8 @@ def test_refuses(cuda_on_cpu: HostCuda) -> None:
             dtype="int16", big_endian=False, first_byte=0, itemsize=4, strides=(1, 1, 1), lo=(0, 0, 0), hi=(1, 1, 1),
             rescale=Rescale(), matrix=np.eye(3), offset=(0, 0, 0),
         )  # fmt: skip
-    with pytest.raises(ValueError, match="nearest, held: expected one of them, got both"):
+    with pytest.raises(ValueError, match="nearest, clamped: expected one of them, got both"):
         op.gather_box(
             np.zeros((2, 2, 2), np.float32), (0, 0, 0), 0, np.eye(3), (0, 0, 0), np.empty((2, 2, 2), "f4"),
-            nearest=True, held=True,
+            nearest=True, clamped=True,
         )  # fmt: skip

@@ -31,7 +31,7 @@ def interpolate(
     out: Floats,
     shape: Triple,
     nearest: bool,
-    held: bool,
+    clamped: bool,
 ) -> None:
     """Gather a view, row by row, from a box that lies in a line, into another line.
 
@@ -52,7 +52,7 @@ def interpolate(
         Gets the view.
     shape : (3,) int
         The view's (d, h, w).
-    nearest, held : bool
+    nearest, clamped : bool
     """
     starts, across, steps = np.empty(3), np.empty(3), matrix[:, 2].copy()
     places, work = np.empty(_TOGETHER, np.int64), np.empty(11 * _TOGETHER, np.float32)
@@ -74,7 +74,7 @@ def interpolate(
                     _collect(line, extent, places, count, work)
                     _between(work, count, out, at + begin)
             else:
-                _row(line, extent, lo, fill, row, nearest, held, out, at, shape[2])
+                _row(line, extent, lo, fill, row, nearest, clamped, out, at, shape[2])
 
 
 # Of voxels whose corners are all in the box, many go through each of three short loops: without branches, and with all
@@ -144,7 +144,7 @@ def _row(
     fill: np.float32,
     row: tuple[Doubles, Doubles, Doubles],
     nearest: bool,
-    held: bool,
+    clamped: bool,
     out: Floats,
     first: int,
     width: int,
@@ -156,7 +156,7 @@ def _row(
         for axis in range(3):
             source = starts[axis] + (across[axis] + steps[axis] * w)
             high = lo[axis] + extent[axis]
-            source = hold(source, lo[axis], high) if held else source
+            source = clamp_source(source, lo[axis], high) if clamped else source
             source = source + 0.5 if nearest else source
             below = np.floor(source)
             seen = lo[axis] - 2 <= below <= high  # beyond, both corners are outside; so they are of a NaN
@@ -200,8 +200,11 @@ def fraction_of(part: np.float64) -> np.float32:
 
 
 @compiled
-def hold(source: float, lo: float, hi: float) -> float:
-    """Return a source along one axis, held at the edges of [lo, hi): half a voxel outside, or quite outside."""
+def clamp_source(source: float, lo: float, hi: float) -> float:
+    """Return a source coordinate: clamped to the outermost centres of [lo, hi) if it is up to 0.5 outside of them.
+
+    A source farther outside is moved so far away that it gets the padding value.
+    """
     if not source >= lo - 0.5:
         return lo - 2.0
     if source > hi - 0.5:
