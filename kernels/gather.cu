@@ -3,8 +3,8 @@
 //   source = (offset + m0 d) + (m1 h + m2 w)                    float64, each product and sum rounded
 //   views[b, v, c, d, h, w] = the volume's decoded voxels around it, interpolated, or the nearest one
 //
-// A corner outside lo <= voxel < hi is `fill`. In clamped mode, a source up to half a voxel outside of the outermost
-// centres is moved to them, and one farther outside becomes `fill`.
+// A corner outside lo <= voxel < hi has the padding value. In clamped mode, a source up to half a voxel outside of the
+// outermost centres is moved to them, and one farther outside gets the padding value.
 // Fractions are float32 in steps of 2**-23; interpolation runs along W, then H, then D, each time as a + f * (b - a),
 // never fused: the CPU reference (dali_cr/ops/gather.py) gives the same bits. A source that is not finite, or far away,
 // is outside.
@@ -57,7 +57,7 @@ __device__ __forceinline__ float lerp(float a, float b, float fraction) {
 template <typename T>
 __device__ __forceinline__ float corner(const Record& r, const unsigned char* raw, int z, int y, int x) {
   const bool inside = z >= r.lo[0] && z < r.hi[0] && y >= r.lo[1] && y < r.hi[1] && x >= r.lo[2] && x < r.hi[2];
-  return inside ? decode_voxel<T>(r, raw, z * r.stride[0] + y * r.stride[1] + x * r.stride[2]) : r.fill;
+  return inside ? decode_voxel<T>(r, raw, z * r.stride[0] + y * r.stride[1] + x * r.stride[2]) : r.padding;
 }
 
 template <typename T>

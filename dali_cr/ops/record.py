@@ -29,7 +29,7 @@ _FIELDS: dict[str, tuple[Any, int]] = {
     "shift": ("f8", 96),
     "low": ("f4", 104),  # values are clipped to [low, high]
     "high": ("f4", 108),
-    "fill": ("f4", 112),  # padding value, also for NaN and Inf
+    "padding": ("f4", 112),  # padding value, also for NaN and Inf
     "mode": ("i8", 120),  # TRILINEAR, NEAREST or CLAMPED
 }
 _AFFINE: dict[str, tuple[Any, int]] = {"matrix": (("f8", (3, 3)), 128), "offset": (("f8", 3), 200)}
@@ -55,23 +55,24 @@ _TINY = np.finfo(np.float32).tiny
 
 @dataclass(frozen=True)
 class Rescale:
-    """What raw numbers become: ``clip(raw * scale + shift, low, high)``; `fill` where there is no finite one.
+    """The map from raw numbers to values: ``clip(raw * scale + shift, low, high)``, and the padding value.
 
-    All but `scale` and `shift` are kept as float32, a subnormal `fill` as 0. `keep` leaves NaN and Inf as they are.
+    The padding value also replaces NaN and Inf, unless `keep` is true. Limits and padding value are stored as float32;
+    a subnormal padding value becomes 0.
     """
 
     scale: float = 1.0
     shift: float = 0.0
     low: float = -np.inf
     high: float = np.inf
-    fill: float = 0.0
+    padding: float = 0.0
     keep: bool = False
 
     def __post_init__(self) -> None:
         # As in a record: rounded to float16 straight from a float64, it could be another number.
         with np.errstate(over="ignore"):
-            fill = np.float32(self.fill)
-        object.__setattr__(self, "fill", 0.0 if abs(fill) < _TINY else float(fill))
+            padding = np.float32(self.padding)
+        object.__setattr__(self, "padding", 0.0 if abs(padding) < _TINY else float(padding))
 
 
 def describe(dtype: str, big_endian: bool, rescale: Rescale, record: npt.NDArray[Any]) -> None:
@@ -87,7 +88,7 @@ def describe(dtype: str, big_endian: bool, rescale: Rescale, record: npt.NDArray
     """
     record["code"] = DTYPES.index(dtype)
     record["flags"] = BIG_ENDIAN * big_endian | KEEP * rescale.keep
-    for name in ("scale", "shift", "low", "high", "fill"):
+    for name in ("scale", "shift", "low", "high", "padding"):
         record[name] = getattr(rescale, name)
 
 

@@ -33,7 +33,7 @@ def rescale_of(volume: Volume, normalize: Normalize) -> Rescale:
     """
     geometry, statistics = volume.geometry, volume.statistics
     if normalize is None:
-        return Rescale(geometry.slope, geometry.intercept, fill=statistics.minimum)
+        return Rescale(geometry.slope, geometry.intercept, padding=statistics.minimum)
     if normalize == "zscore":
         centre, width, low, high = statistics.mean, statistics.deviation, -ZSCORE_LIMIT, ZSCORE_LIMIT
     elif normalize == "zscore-image":

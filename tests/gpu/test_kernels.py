@@ -88,7 +88,7 @@ def test_decode_kernel(stored: str, dtype: str) -> None:
         )
         for origin, flips, rescale in (
             ((0, 0, 0), (False, False, False), Rescale(1 / 3, -0.1, -5, 5, 0)),
-            ((3, -2, -3), (True, False, True), Rescale(1e-40, 0.0, fill=-7)),
+            ((3, -2, -3), (True, False, True), Rescale(1e-40, 0.0, padding=-7)),
             ((-1, 5, 0), (False, True, False), Rescale(2e-3, 0.25, 0, 1, 0.5)),
         )
     ]  # fmt: skip
@@ -132,7 +132,7 @@ def test_gather_kernel(stored: str, mode: str) -> None:
             clamped=mode == "clamped",
         )
         for matrix in matrices
-        for rescale in (Rescale(1 / 3, -0.1, -5, 5, 0), Rescale(1e-40, 0.0, fill=-7))
+        for rescale in (Rescale(1 / 3, -0.1, -5, 5, 0), Rescale(1e-40, 0.0, padding=-7))
     ]  # fmt: skip
     batch = np.stack(records).reshape(1, 3, 2, -1)
     with np.errstate(over="ignore"):

@@ -21,7 +21,7 @@ COMMON = {
     "shift": 12,
     "low": 13,
     "high": 13,
-    "fill": 14,
+    "padding": 14,
     "mode": 15,
 }
 WORDS = {"matrix": 16, "offset": 25}
@@ -52,7 +52,7 @@ def test_the_kernels_read_the_same_words() -> None:
         "shift": r"r\.shift = __longlong_as_double\(words\[(\d+)\]\)",
         "low": r"r\.low = __uint_as_float\(\(unsigned int\)\(words\[(\d+)\] & 0xffffffff",
         "high": r"r\.high = __uint_as_float\(\(unsigned int\)\(\(unsigned long long\)words\[(\d+)\] >> 32\)\)",
-        "fill": r"r\.fill = __uint_as_float\(\(unsigned int\)\(words\[(\d+)\] & 0xffffffff",
+        "padding": r"r\.padding = __uint_as_float\(\(unsigned int\)\(words\[(\d+)\] & 0xffffffff",
     }
     for name, pattern in taken.items():
         assert re.findall(pattern, voxel) == [str(COMMON[name])], name
