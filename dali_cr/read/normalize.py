@@ -53,14 +53,14 @@ def rescale_of(volume: Volume, normalize: Normalize) -> Rescale:
 
 
 def _image_statistics(volume: Volume) -> tuple[float, float]:
-    """Return the mean and deviation of a whole image."""
-    mean, deviation = volume.statistics.image_mean, volume.statistics.image_deviation
-    if mean is None or deviation is None:
+    """Return the mean and standard deviation of a whole image."""
+    mean, std = volume.statistics.image_mean, volume.statistics.image_deviation
+    if mean is None or std is None:
         raise ValueError(
             f"{volume.path}: expected the mean of its whole image for 'zscore-image', got an index of an earlier "
             "version without it; scan the data again, which completes the index"
         )
-    return mean, deviation
+    return mean, std
 
 
 def check_range(index: Index, recipe: Recipe) -> None:

@@ -12,7 +12,7 @@ Normalize = Literal["zscore", "zscore-image", "percentile"] | tuple[str, float, 
 AXES = "DHW"
 
 ZSCORE_LIMIT = 5.0
-"""z-scores are clipped to plus and minus this many deviations."""
+"""z-scores are clipped to plus and minus this many standard deviations."""
 
 
 def check_normalize(normalize: object) -> None:

@@ -49,9 +49,9 @@ class Views:
     degrees : float
         Each view is turned about each axis by an angle from -degrees to degrees, in mm and not in voxels.
     blur : float
-        Deviations of the Gaussian blur are drawn from 0 to this, one an axis, in voxels of the view.
+        Standard deviations of the Gaussian blur are drawn from 0 to this, one per axis, in voxels of the view.
     noise : float
-        The deviation of the noise is drawn from 0 to this.
+        The standard deviation of the noise is drawn from 0 to this.
     gamma : float
         The natural logarithm of the exponent is drawn from -gamma to gamma.
     normalize : ("window", low, high) or "percentile"

@@ -59,7 +59,7 @@ class Statistics:
     minimum, maximum : float
         Of all finite voxels.
     mean, deviation : float
-        Of the foreground.
+        Mean and standard deviation of the foreground.
     low, high : float
         `PERCENTILES` of the foreground.
     background : float or None
@@ -77,8 +77,9 @@ class Statistics:
     percentiles : (27,) float
         Of the foreground at `LEVELS`, rising; empty in an index of an earlier version.
     image_mean, image_deviation : float or None
-        Of all finite voxels, background or not, in the smallest box of the canonical grid that has all voxels whose
-        value is not 0; what `normalize="zscore-image"` takes. None in an index of an earlier version.
+        Mean and standard deviation of all finite voxels, background included, in the smallest box of the canonical grid
+        that contains every value other than 0; used by `normalize="zscore-image"`. None in an index of an earlier
+        version.
     """
 
     minimum: float
@@ -187,7 +188,7 @@ def measure(
         statistics = _summarise(values.astype(np.float64), counts, keep, geometry)
         statistics |= _summarise_box(native, finite, values, counts, occupied if has_background else None, geometry)
     if not np.isfinite([value for value in statistics.values() if not isinstance(value, tuple)]).all():
-        raise VolumeError(path, "values too large to take their mean and deviation; the header or the data are wrong")
+        raise VolumeError(path, "values too large for a mean and standard deviation; the header or the data are wrong")
     return (
         Statistics(
             background=None if background is None else float(background) * geometry.slope + geometry.intercept,
@@ -279,7 +280,7 @@ def _summarise(
     inner, weight = values[keep], counts[keep]
     total = int(weight.sum())
     mean = float((inner * weight).sum() / total)
-    deviation = math.sqrt(float(((inner - mean) ** 2 * weight).sum() / total))
+    std = math.sqrt(float(((inner - mean) ** 2 * weight).sum() / total))
     curve = _percentiles(inner, weight, LEVELS)
     low, high = (curve[LEVELS.index(q)] for q in PERCENTILES)
     ends = sorted((float(values[0]) * slope + intercept, float(values[-1]) * slope + intercept))
@@ -288,7 +289,7 @@ def _summarise(
         "minimum": ends[0],
         "maximum": ends[1],
         "mean": mean * slope + intercept,
-        "deviation": deviation * abs(slope),
+        "deviation": std * abs(slope),
         "low": bounds[0],
         "high": bounds[1],
         "foreground": total,
@@ -304,7 +305,7 @@ def _summarise_box(
     occupied: tuple[Flags, Flags, Flags] | None,
     geometry: Geometry,
 ) -> dict[str, float]:
-    """Return the mean and deviation of the box around all values but 0: outside of it, all finite ones are 0.
+    """Return the mean and standard deviation in the smallest box that contains every value other than 0.
 
     Parameters
     ----------
@@ -334,8 +335,8 @@ def _summarise_box(
         weights[zeros] = 0
         weights[zeros[0]] = inside - int(weights.sum())
     mean = float((numbers * weights).sum() / weights.sum())
-    deviation = math.sqrt(float(((numbers - mean) ** 2 * weights).sum() / weights.sum()))
-    return {"image_mean": mean * slope + intercept, "image_deviation": deviation * abs(slope)}
+    std = math.sqrt(float(((numbers - mean) ** 2 * weights).sum() / weights.sum()))
+    return {"image_mean": mean * slope + intercept, "image_deviation": std * abs(slope)}
 
 
 def _percentiles(
