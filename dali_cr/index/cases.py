@@ -261,12 +261,12 @@ def _contents(case: Case) -> set[str]:
 
 
 def refuse_empty(index: Index) -> None:
-    """Refuse an index without cases.
+    """Raise ValueError if an index has no cases.
 
     Raises
     ------
     ValueError
-        With the first reasons why files were refused.
+        The message gives the reasons for the first refused files.
     """
     if not index.cases:
         reasons = "".join(f"\n  {p.path}: {p.reason}" for p in index.problems[:5])

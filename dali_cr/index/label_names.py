@@ -109,12 +109,12 @@ def distinct(members: Members) -> dict[str, tuple[int, ...]]:
 
 
 def refuse_lookalikes(names: Iterable[str]) -> None:
-    """Refuse two names that are equal, or that differ in case alone.
+    """Raise ValueError if two names are equal, or differ only in upper and lower case.
 
     Raises
     ------
     ValueError
-        Showing both.
+        The message shows both names.
     """
     seen: dict[str, str] = {}
     for name in names:

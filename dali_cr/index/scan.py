@@ -242,14 +242,14 @@ def _in_file_order(voxels: Array, geometry: Geometry) -> tuple[Array, Geometry]:
 
 
 def _refuse_beyond_memory(path: Path, geometry: Geometry, content: int) -> None:
-    """Refuse a volume that this process cannot measure, before it is killed for the memory that this takes.
+    """Raise VolumeError if measuring a volume needs more memory than this process may use.
 
     Parameters
     ----------
     path : Path
     geometry : Geometry
     content : int
-        Bytes of memory that the file's content takes; none where it is mapped.
+        Bytes of memory for the file's content; 0 if the file is memory-mapped.
 
     Raises
     ------

@@ -64,12 +64,12 @@ def _image_statistics(volume: Volume) -> tuple[float, float]:
 
 
 def check_range(index: Index, recipe: Recipe) -> None:
-    """Refuse volumes that the recipe cannot bring into its dtype.
+    """Raise ValueError unless every volume can be normalised and stored in the recipe's dtype.
 
     Raises
     ------
     ValueError
-        Naming them and the reason for the first.
+        The message names the volumes and gives the reason for the first one.
     """
     wrong: list[tuple[str, str]] = []
     for volume in (volume for case in index.cases for volume in case.volumes):
@@ -84,11 +84,11 @@ def check_range(index: Index, recipe: Recipe) -> None:
 
 
 def _check_volume(volume: Volume, recipe: Recipe) -> None:
-    """Refuse a volume that the recipe cannot bring into its dtype."""
+    """Raise ValueError unless a volume can be normalised and stored in the recipe's dtype."""
     rescale_of(volume, recipe.normalize)
     limit = float(np.finfo(recipe.dtype).max)
     if recipe.spacing:
-        # Two voxels' difference, by which is interpolated in float32, must be finite.
+        # Interpolation computes the difference of two voxels in float32, which must be finite.
         limit = min(limit, float(np.finfo(np.float32).max) / 2)
     largest = max(abs(volume.statistics.minimum), abs(volume.statistics.maximum))
     if recipe.normalize is None and largest > limit:

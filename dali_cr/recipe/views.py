@@ -123,7 +123,7 @@ class Views:
         self.swap.check(self.shape)
 
     def _check_boxes(self) -> None:
-        """Refuse shapes and sizes that are none, and local boxes that leave a global one."""
+        """Raise ValueError unless shapes and sizes are valid and local boxes fit into every global box."""
         for name in ("shape", "local_shape"):
             if not _is_shape(getattr(self, name)):
                 raise ValueError(f"{name}: expected three positive integers (D, H, W), got {getattr(self, name)!r}")
@@ -144,7 +144,7 @@ class Views:
             )
 
     def _check_numbers(self) -> None:
-        """Refuse numbers that are out of range."""
+        """Raise ValueError unless numbers are in range."""
         for name, low in (("locals", 1), ("crops_per_volume", 1)):
             if not is_int(getattr(self, name)) or getattr(self, name) < low:
                 raise ValueError(f"{name}: expected an integer of at least {low}, got {getattr(self, name)!r}")

@@ -136,14 +136,14 @@ def read_data(path: Path, stop: int, *, size: int | None = None, mtime_ns: int |
 
 
 def check_plausible(path: Path, promised: int, file_size: int) -> None:
-    """Refuse a header that promises more than a packed file or this machine can hold, before memory is asked for."""
+    """Raise VolumeError if a header promises more bytes than its compressed file or the memory can hold."""
     if promised > _MAX_RATIO * file_size + HEADER_BYTES:
         raise VolumeError(path, f"its header promises {promised} bytes, more than {file_size} packed bytes can hold")
     _check_memory(path, promised)
 
 
 def _check_memory(path: Path, promised: int) -> None:
-    """Refuse a header that promises more than this machine can hold."""
+    """Raise VolumeError if a header promises more bytes than the memory can hold."""
     memory = usable_memory()
     if promised > memory:
         there = "this machine has" if memory == physical_memory() else "the container has"

@@ -112,7 +112,7 @@ def read_dataset_json(path: Path) -> DatasetJson:
 
 
 def _check_order(found: DatasetJson) -> None:
-    """Refuse an order in which a mask would not say which regions a voxel is of."""
+    """Raise ValueError unless each value of a mask stands for one set of regions."""
     regions = list(found.classes.items())
     if not found.order:
         return

@@ -69,12 +69,7 @@ def find_top(root: Roots) -> tuple[Path, list[Path]]:
 
 
 def refuse_url(path: str | os.PathLike[str]) -> None:
-    """Refuse what is no path of this machine.
-
-    Raises
-    ------
-    ValueError
-        If it is a URL.
+    """Raise ValueError if a path is a URL.
     """
     if _URL.match(os.fspath(path)) and not os.path.exists(path):
         raise ValueError(

@@ -58,11 +58,7 @@ class Store:
         self._table = read_table(path, self._descriptor, self.layout)
 
     def check(self) -> os.stat_result:
-        """Refuse a file that is not the one that was scanned; return what the file system knows of it.
-
-        Raises
-        ------
-        VolumeError
+        """Raise VolumeError if the file changed since the scan; return its status.
         """
         status = os.fstat(self._descriptor)
         check_unchanged(self.path, status, self._size, self._mtime_ns)
