@@ -134,7 +134,7 @@ def swap_patches(data: Node, swaps: Node) -> Node:
     ----------
     data : (..., D, H, W) of a real dtype
     swaps : (T, 3, 3) int32
-        On the CPU. On a GPU nothing can look at them without waiting: a box that leaves the data stops the kernel.
+        On the CPU. With `data` on a GPU they must be valid; not checked: a box that leaves the data traps the kernel.
 
     Returns
     -------

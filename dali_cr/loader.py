@@ -315,7 +315,7 @@ class Loader:
             self._refuse_replaced(turn)
 
     def _refuse_late_ranks(self) -> None:
-        """Raise RuntimeError if the process group was made after the loader: all ranks would deliver the same samples."""
+        """Raise RuntimeError if the process group was made after the loader: all ranks would get the same samples."""
         if self._ranks and self._ranks[1] < _ranks(self._torch)[1]:
             raise RuntimeError(
                 f"this Loader was made before torch.distributed had its {_ranks(self._torch)[1]} ranks, which would "

@@ -188,8 +188,8 @@ def blur(volumes: Any, sigmas: Any, max_radius: int) -> Any:
     volumes : (N, C, D, H, W) float32 CuPy array, contiguous
         Not changed.
     sigmas : (N, 3) float32 CuPy array, contiguous
-        Known to be good: one that reaches further than `max_radius`, or a NaN, stops the kernel, and with it the
-        process's use of the GPU.
+        Must be valid; not checked: a sigma whose radius is above `max_radius`, or a NaN, traps the kernel, after which
+        the process cannot use the GPU.
     max_radius : int
         Of any sigma, int(4 sigma + 0.5); at most `MOST_RADIUS`.
 

@@ -31,7 +31,7 @@ def erase_in_place_ref(array: npt.NDArray[Any], swaps: Swaps, values: npt.NDArra
     ----------
     array : (C, D, H, W) or (B, C, D, H, W), contiguous, of 1, 2, 4 or 8 bytes an element
     swaps : (T, 3, 3) or (B, T, 3, 3) int32
-        Known to be good. The second boxes are not touched.
+        Must be valid; not checked. The second box of each swap is ignored.
     values : (C,) or (B, C) of the array's dtype
 
     Raises
@@ -80,7 +80,8 @@ def erase_in_place(array: Any, swaps: Any, values: Any) -> None:
     ----------
     array : (B, C, D, H, W) CuPy array, contiguous, of 1, 2, 4 or 8 bytes an element
     swaps : (B, T, 3, 3) int32 CuPy array, contiguous
-        Known to be good: a box that leaves the array stops the kernel, and with it the process's use of the GPU.
+        Must be valid; not checked: a box that leaves the array traps the kernel, after which the process cannot use the
+        GPU.
     values : (B, C) CuPy array of the array's dtype, contiguous
 
     Raises

@@ -69,8 +69,7 @@ def find_top(root: Roots) -> tuple[Path, list[Path]]:
 
 
 def refuse_url(path: str | os.PathLike[str]) -> None:
-    """Raise ValueError if a path is a URL.
-    """
+    """Raise ValueError if a path is a URL."""
     if _URL.match(os.fspath(path)) and not os.path.exists(path):
         raise ValueError(
             f"root: expected a path on this machine, got the URL {os.fspath(path)}; download the data first"

@@ -58,8 +58,7 @@ class Store:
         self._table = read_table(path, self._descriptor, self.layout)
 
     def check(self) -> os.stat_result:
-        """Raise VolumeError if the file changed since the scan; return its status.
-        """
+        """Raise VolumeError if the file changed since the scan; return its status."""
         status = os.fstat(self._descriptor)
         check_unchanged(self.path, status, self._size, self._mtime_ns)
         return status
