@@ -175,7 +175,7 @@ class Loader:
         """
         self._refuse_other_process()
         if self._epochs.passes:
-            raise ValueError("stream: a Loader with epochs= has an end; leave epochs out for an endless stream")
+            raise ValueError("stream: expected a Loader without epochs=, which would end; make one without it")
         return self._endless()
 
     def __repr__(self) -> str:

@@ -69,7 +69,7 @@ def _claimed_twice(paths: list[str], name: str) -> Iterator[Problem]:
     for path in paths:
         other = next(p for p in paths if p != path)
         more = f" and {len(paths) - 2} more" if len(paths) > 2 else ""
-        yield Problem(path, f"two files for one channel of a case: {other}{more} is the same of {name}; leave one out")
+        yield Problem(path, f"two files for one channel of a case: {other}{more} is the same of {name}; exclude one")
 
 
 def _of_one_name(cases: list[Case]) -> tuple[list[Case], list[Problem]]:
@@ -83,7 +83,7 @@ def _of_one_name(cases: list[Case]) -> tuple[list[Case], list[Problem]]:
     for case in cases:
         if other := refused.get(id(case)):
             reason = f"two cases of one name: {other.volumes[0].path} is {case.name} too"
-            problems |= {volume.path: f"{reason}; leave one out, or name a {{channel}}" for volume in case.volumes}
+            problems |= {volume.path: f"{reason}; exclude one, or name a {{channel}}" for volume in case.volumes}
     # A file of several frames goes as a whole.
     kept = [case for case in cases if not any(volume.path in problems for volume in case.volumes)]
     return kept, [Problem(path, reason) for path, reason in problems.items()]

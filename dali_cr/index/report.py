@@ -34,7 +34,7 @@ _LABEL = "looks like a label"
 
 
 def describe(index: Index, window: tuple[float, float] | None = None) -> str:
-    """Return a table of what an index holds: one property a line, then warnings, then files left out and why.
+    """Return a table of an index: one property per line, then warnings, then excluded files with the reasons.
 
     Parameters
     ----------

@@ -81,7 +81,7 @@ def scan(
     include : str or sequence of str
         Globs of files that are taken as well, and even if they look like labels.
     exclude : str or sequence of str
-        Globs of files that are left out.
+        Globs of files to exclude.
     fourth_axis : "channels" or "cases"
         What a fourth axis means. More than 16 channels are refused.
     known : Index, optional

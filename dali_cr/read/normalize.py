@@ -45,7 +45,7 @@ def rescale_of(volume: Volume, normalize: Normalize) -> Rescale:
         what = "image, where it is not 0," if normalize == "zscore-image" else "foreground"
         raise ValueError(
             f"{volume.path}: its {what} is constant, {normalize!r} cannot scale it; "
-            "leave the file out (exclude=...) or normalize with a window"
+            "exclude the file (exclude=...) or normalize with a window"
         )
     # A negative zero would survive the kernel's addition.
     shift = (geometry.intercept - centre) / width + 0.0

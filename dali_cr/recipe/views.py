@@ -43,7 +43,7 @@ class Views:
     swap : Swap
         Of a global view.
     flips : tuple of "D", "H", "W"
-        Axes that are flipped in half of the views. Leave "W" (left-right) out where sides are classes.
+        Axes that are flipped in half of the views. Exclude "W" (left-right) if the side matters.
     scale : float
         Each axis is stretched by a factor from 1 - scale to 1 + scale.
     degrees : float

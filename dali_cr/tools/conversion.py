@@ -36,7 +36,7 @@ class Converted:
     before, after : int
         Bytes of both files.
     extensions : int
-        Header extensions that were left out.
+        Header extensions that were dropped.
     """
 
     path: str
@@ -83,7 +83,7 @@ class Conversion:
         dropped = [file.extensions for file in self.files if file.extensions]
         notes = [f"kept        {counted(kept, 'file')} of an earlier run"] if kept else []
         if dropped:
-            notes.append(f"left out    {counted(sum(dropped), 'header extension')} of {counted(len(dropped), 'file')}")
+            notes.append(f"dropped     {counted(sum(dropped), 'header extension')} of {counted(len(dropped), 'file')}")
         if self.ignored:
             notes.append("ignored     " + ", ".join(f"{count} {kind}" for kind, count in self.ignored.items()))
         notes += [f"refused     {problem.path}: {problem.reason}" for problem in self.problems[:_SHOWN]]

@@ -56,7 +56,7 @@ def resampled_shape(shape: Triple, spacing: Spacing, wanted: Spacing | None) -> 
     if not max(lengths) < 2**31 - 1:
         raise ValueError(
             f"spacing: expected one of which a volume has less than 2**31 voxels an axis, got {wanted} for {shape} "
-            f"voxels of {spacing} mm; correct its header, or leave it out (exclude=...)"
+            f"voxels of {spacing} mm; correct its header, or exclude it (exclude=...)"
         )
     d, h, w = (max(1, round(length)) for length in lengths)
     return d, h, w

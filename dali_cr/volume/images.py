@@ -37,7 +37,7 @@ _KINDS = {
 }
 _SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 _CHANNELS = {"1": 1, "L": 1, "I;16": 1, "LA": 1, "RGB": 3, "RGBA": 3}
-"""Channels of Pillow's modes; a plane of opacity is checked and left out."""
+"""Channels of Pillow's modes; an alpha channel is checked and dropped."""
 
 _REFUSED = {"P": "a palette", "PA": "a palette", "CMYK": "CMYK colours", "I": "32-bit numbers"}
 _EXIF_ORIENTATION = 0x0112

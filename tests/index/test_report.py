@@ -1,4 +1,4 @@
-"""The table of a folder: what it holds, what to beware of, and what was left out."""
+"""The table of a folder: its properties, warnings, and excluded files."""
 
 import os
 from dataclasses import replace

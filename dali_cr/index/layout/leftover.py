@@ -15,7 +15,7 @@ IMPORTED = (".dcm", ".ima", ".mha", ".mhd", ".nrrd", ".nhdr", ".npy", ".b2nd")
 
 
 def kind_of(path: str, why: str) -> str:
-    """Return the kind of a file that is left out: its suffix, and why if it could be read."""
+    """Return the kind of an ignored file: its suffix, and the reason if the file could be read."""
     # DICOM files may be called by numbers with dots: the last is no suffix.
     found = re.search(r"\.[a-z]\w{0,9}(\.gz)?$", PurePosixPath(path).name, re.IGNORECASE)
     suffix = found[0].lower() if found else "without a suffix"

@@ -1,4 +1,4 @@
-"""Which files of a folder make which case, and how many of what kind are left out: by layout, pattern or CSV file."""
+"""Map the files of a folder to cases and channels, by layout, pattern or CSV file, and count the ignored files."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def list_given(
         If an argument is not as `dali_cr.scan` takes it beside `files`.
     """
     if layout != "auto" or include or exclude:
-        raise ValueError("files: they are taken as they are listed; leave layout, include and exclude out")
+        raise ValueError("files: expected no layout, include or exclude, which are for folders; give only the files")
     patterns = as_patterns(pattern, channels) if pattern else as_patterns("**/*")
     if channels and not all(p.has_channel for p in patterns):
         raise ValueError(f"channels: they are for a pattern with {{channel}}, got {pattern!r}")

@@ -71,7 +71,7 @@ class Description:
     header : bytes
         The original's NIfTI header (348 or 540 bytes, in its byte order); b"" if it has none.
     extensions : int
-        How many header extensions of the original are left out.
+        Number of header extensions of the original, which are dropped.
 
     Raises
     ------
