@@ -73,7 +73,7 @@ def test_many_problems_of_one_kind_are_told_once(tmp_path: Path) -> None:
     assert table["labels"][-1].startswith("and 28 more of this kind")
     assert table["refused"][0] == "31"
     assert sum("empty file" in line for line in table["refused"]) == 8
-    assert "text.nii: no NIfTI header (its first four bytes are neither 348 nor 540)" in table["refused"]
+    assert "text.nii: not a NIfTI file: its first four bytes are neither 348 nor 540" in table["refused"]
 
 
 def test_names_cannot_act_on_the_terminal(tmp_path: Path) -> None:
