@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from dali_cr.index.report import printable
 from dali_cr.index.volumes import Problem, counted
-from dali_cr.index.workers import ask_each
+from dali_cr.index.workers import map_files
 from dali_cr.volume.geometry import VolumeError
 
 Asked = TypeVar("Asked")
@@ -124,7 +124,7 @@ def convert(
     done: list[Converted] = []
     own = executor or ThreadPoolExecutor(len(os.sched_getaffinity(0)), what)
     try:
-        for path, answer in tqdm(ask_each(ask, names, own), what, len(names), disable=not progress, unit="file"):
+        for path, answer in tqdm(map_files(ask, names, own), what, len(names), disable=not progress, unit="file"):
             if isinstance(answer, VolumeError):
                 refused.append(Problem(str(path), answer.reason))
             else:

@@ -309,8 +309,8 @@ def test_stores_are_named_after_what_they_were_made_from(tmp_path: Path) -> None
     index = dali_cr.scan(tmp_path / "out", progress=False)
     assert [case.volumes[0].data for case in index] == ["a.nii.gz", "b.ozx"]
     assert {problem.path: problem.reason for problem in index.problems} == {
-        "a.ozx": "made from a.nii.gz, which is there as a.nii.gz too",
-        "b2.ozx": "made from b.nii, which is there as b.ozx too",
+        "a.ozx": "made from a.nii.gz, which also exists as a.nii.gz",
+        "b2.ozx": "made from b.nii, which also exists as b.ozx",
     }
 
 

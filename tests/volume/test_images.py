@@ -145,7 +145,7 @@ def test_the_stream_is_the_same_from_caches(pictures: dali_cr.Index, tmp_path: P
 
 def test_the_default_pattern_leaves_images_alone(tmp_path: Path) -> None:
     write(tmp_path / "p.png", pixels())
-    with pytest.raises(FileNotFoundError, match=r"got 1 .png; images are taken by a pattern"):
+    with pytest.raises(FileNotFoundError, match=r"got 1 .png; for images give a pattern"):
         dali_cr.scan(tmp_path, progress=False)
     assert len(dali_cr.scan(tmp_path, "**/*.png", progress=False)) == 1
 
