@@ -1,4 +1,4 @@
-"""What recipes share: the names of axes, ways to normalise, and checks of fields."""
+"""Shared definitions of recipes: names of axes, normalisations, and checks of fields."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def check_spacing(spacing: object) -> None:
 
 
 def is_int(value: object) -> bool:
-    """Whether a value is an integer, and no bool."""
+    """Whether a value is an integer and not a bool."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def tuples(value: object) -> object:
-    """Return lists as tuples, at every depth."""
+    """Convert nested lists to tuples."""
     return tuple(map(tuples, value)) if isinstance(value, (list, tuple)) else value
