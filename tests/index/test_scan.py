@@ -30,7 +30,7 @@ def test_every_suffix_sorted_and_relative(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"),
+    ("options", "wanted"),
     [
         ({"pattern": "*.nii"}, ["top.nii"]),
         ({"pattern": "**/*.nii"}, ["a/im/1.nii", "a/seg/1.nii", "top.nii"]),
