@@ -119,8 +119,7 @@ class Views:
         check_normalize(self.normalize)
         if self.normalize in (None, "zscore", "zscore-image"):
             raise ValueError(
-                "normalize: expected ('window', low, high) or 'percentile', which give targets of 0...1, "
-                f"got {self.normalize!r}"
+                f"normalize: expected percentile or a window, with targets of 0...1, got {self.normalize!r}"
             )
         self.swap.check(self.shape)
 
