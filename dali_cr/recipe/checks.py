@@ -31,7 +31,7 @@ def check_normalize(normalize: object) -> None:
 def check_spacing(spacing: object) -> None:
     """Raise ValueError unless a value is a valid spacing or None."""
     if spacing is not None and not is_spacing(spacing):
-        raise ValueError(f"spacing: expected none, or three positive numbers in mm (D, H, W), got {spacing!r}")
+        raise ValueError(f"spacing: expected three positive numbers in mm (D, H, W), got {spacing!r}")
 
 
 def is_int(value: object) -> bool:
