@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from dali_cr.ops.blur import blur, blur_ref
 from dali_cr.ops.cpu.interpolate import interpolate
-from dali_cr.ops.decode import Floats, decode_line, lie_of
+from dali_cr.ops.decode import Floats, decode_arguments, decode_line
 from dali_cr.ops.gamma import gamma, gamma_ref
 from dali_cr.ops.gather import gather_views, gather_views_ref
 from dali_cr.ops.noise import add_noise, add_noise_ref
@@ -74,7 +74,7 @@ class MultiView:
         first = plans.boxes[i, 0].astype(np.float64)
         lines = out["target"][i].reshape(-1), out["local"][i].reshape(-1)
         shapes = recipe.shape, recipe.local_shape, self._channels, channel
-        _gather(*lie_of(raw, rescale), box, first, plans.matrices[i], plans.offsets[i], *shapes, *lines)
+        _gather(*decode_arguments(raw, rescale), box, first, plans.matrices[i], plans.offsets[i], *shapes, *lines)
 
     def complete(self, plans: Plans, i: int, out: Arrays) -> None:
         """Corrupt the views of sample i."""

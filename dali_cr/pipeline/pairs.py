@@ -8,7 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops import launch
-from dali_cr.ops.decode import decode_channel, decode_line, decode_volume, lie_of, padding_values, stored_dtype
+from dali_cr.ops.decode import (
+    decode_arguments,
+    decode_channel,
+    decode_line,
+    decode_volume,
+    padding_values,
+    stored_dtype,
+)
 from dali_cr.ops.erase import erase_in_place, erase_line
 from dali_cr.ops.gather import gather_box, gather_crops
 from dali_cr.ops.record import CLAMPED, RECORD_WORDS, VIEW_WORDS, Rescale, place_crops, place_views
@@ -70,7 +77,7 @@ class Pairs:
             flipped = raw[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
             sides = zip(origin, flips, self.recipe.crop, raw.shape, strict=True)
             corner = tuple(edge - n - max(0, -o) if flip else max(0, -o) for o, flip, edge, n in sides)
-            _restore(*lie_of(flipped, rescale), corner, *rest)
+            _restore(*decode_arguments(flipped, rescale), corner, *rest)
             return
         decoded = np.frombuffer(scratch("decoded", 4 * raw.size), np.float32).reshape(raw.shape)
         decode_channel(raw, rescale, decoded)
