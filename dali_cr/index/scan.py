@@ -52,7 +52,7 @@ def scan(
 ) -> Index:
     """Read every volume under a folder and index the valid ones.
 
-    Volumes that look like labels are set aside, with an entry in `problems`: few values, or integers in patches, in a
+    Volumes that look like labels are excluded, with an entry in `problems`: few values, or integers in patches, in a
     file whose path contains a word such as "mask", or that has the grid of an image of the same case.
 
     Parameters

@@ -69,7 +69,7 @@ def test_many_problems_of_one_kind_are_told_once(tmp_path: Path) -> None:
     (tmp_path / "text.nii").write_text("no volume" * 99)
     table = lines(scan(tmp_path))
     assert len(table["labels"]) == 4
-    assert table["labels"][0] == "30 set aside"
+    assert table["labels"][0] == "30 excluded"
     assert table["labels"][-1].startswith("and 28 more of this kind")
     assert table["refused"][0] == "31"
     assert sum("empty file" in line for line in table["refused"]) == 8

@@ -114,7 +114,7 @@ def test_images_from_beginning_to_end(tmp_path, capsys):
     assert main(["scan", *arguments]) == 0
     out = capsys.readouterr().out
     assert "shape        1 × 30 × 40\n" in out
-    assert "labels       2 set aside" in out
+    assert "labels       2 excluded" in out
     crop = ["--crop", "1", "24", "32", "--patch", "2", "6", "--sample", "0"]
     assert main(["preview", *arguments, "-o", str(tmp_path / "p.png"), *crop]) == 0
 

@@ -138,17 +138,17 @@ def _labels_of(images: str) -> str:
 
 def _by_channel(groups: Groups, known_names: Sequence[str], channels: Sequence[str], paths: Sequence[str]) -> Claims:
     """Return the claims with one file per channel."""
-    wanted = tuple(_channel_name(channel, known_names) for channel in channels)
+    selected = tuple(_channel_name(channel, known_names) for channel in channels)
     names, numbers = {}, set()
     for path in (path for some in groups.values() for path in some):
         if found := _NUMBERED.fullmatch(stem_of(path)):
             case, number = found.groups()
             name = known_names[int(number)] if int(number) < len(known_names) else number
-            if not wanted or name in wanted:
+            if not selected or name in selected:
                 names[path] = (_case(path, case), name)
                 numbers.add(number)
-    order = wanted or tuple(known_names) or tuple(sorted(numbers))
-    return Claims(names, order, _skipped(paths, names, "of other channels" if wanted else "outside the layout"))
+    order = selected or tuple(known_names) or tuple(sorted(numbers))
+    return Claims(names, order, _skipped(paths, names, "of other channels" if selected else "outside the layout"))
 
 
 def _channel_name(channel: str, known_names: Sequence[str]) -> str:

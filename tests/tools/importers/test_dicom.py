@@ -14,7 +14,7 @@ import pytest
 import SimpleITK as sitk
 
 from dali_cr.tools.importers.dicom.headers import Header, read_header
-from dali_cr.tools.importers.discover import Wanted, discover
+from dali_cr.tools.importers.discover import Request, discover
 from dali_cr.tools.importers.item import Findings
 from dali_cr.volume.geometry import VolumeError
 from dali_cr.volume.packed.contents import StoreContents
@@ -40,7 +40,7 @@ def find(folder: Path) -> Findings:
             except VolumeError as error:
                 yield path, error
 
-    return discover(folder, folder / "out", Wanted(("dicom",)), lambda top: read).findings
+    return discover(folder, folder / "out", Request(("dicom",)), lambda top: read).findings
 
 
 def contents(folder: Path) -> list[StoreContents]:
@@ -126,7 +126,7 @@ def test_a_patient_keeps_the_folder_that_is_there(tmp_path: Path) -> None:
 def test_a_tilted_gantry_is_refused(tmp_path: Path) -> None:
     places = [[x, y + n * 0.6, z] for n, (x, y, z) in enumerate(positions(4))]
     write_series(tmp_path, ramp((4, 4, 5)), places)
-    assert reason(tmp_path) == "gantry tilt of 13.5 degrees: resample it, as dcm2niix does (series of 4 files)"
+    assert reason(tmp_path) == "gantry tilt of 13.5 degrees: resample it, for example with dcm2niix (series of 4 files)"
 
 
 def test_a_missing_slice_is_refused(tmp_path: Path) -> None:
@@ -155,7 +155,9 @@ def test_orientations_and_sizes_of_one_series_are_volumes_of_their_own(tmp_path:
     write_series(tmp_path, ramp((2, 6, 5)), positions(2), first=5)
     found = find(tmp_path)
     assert not found.problems
-    assert [remark.reason[:34] for remark in found.remarks] == ["7 files of one series hold 3 volume"[:34]]
+    assert [remark.reason for remark in found.remarks] == [
+        "7 files of one series contain 3 volumes, by size, orientation or acquisition"
+    ]
     names = sorted(Path(item.store).stem for item in found.items)
     assert len({name.partition("-")[0] for name in names}) == 1
     volumes = sorted((item.read(tmp_path, item) for item in found.items), key=lambda one: one.voxels.size)
@@ -191,7 +193,7 @@ def test_slopes_of_their_own_make_float32(tmp_path: Path) -> None:
     values = sitk.GetArrayFromImage(read_dicom(files))[:, ::-1, ::-1]
     np.testing.assert_allclose(found.voxels[0], values, rtol=1e-6)
     assert [remark.reason for remark in find(tmp_path).remarks] == [
-        "slices have slopes of their own: values stored as float32"
+        "slices with different slopes: values stored as float32"
     ]
 
 
@@ -267,13 +269,13 @@ def test_compressed_files_hold_the_same_voxels(tmp_path: Path) -> None:
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"BurnedInAnnotation": "YES"}, "BurnedInAnnotation is YES: its pixels may show a name or a date"),
-    ({"Modality": "SEG"}, "a segmentation, no image"),
-    ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, "a mosaic: slices as tiles of one picture"),
+    ({"Modality": "SEG"}, "a segmentation, not an image"),
+    ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, "a mosaic: slices as tiles of one image"),
     ({"HighBit": 11}, "BitsStored 16 of 16 with HighBit 11"),
     ({"PhotometricInterpretation": "MONOCHROME1"}, "MONOCHROME1 with modality CT"),
     ({"PhotometricInterpretation": "PALETTE COLOR"}, "color: PhotometricInterpretation PALETTE COLOR"),
-    ({"RescaleSlope": 0}, "RescaleSlope is 0"),
-    ({"NumberOfFrames": 3}, "3 frames without a position of each"),
+    ({"RescaleSlope": 0}, "RescaleSlope: expected a number other than 0, got 0"),
+    ({"NumberOfFrames": 3}, "3 frames without positions"),
     ({"PixelSpacing": [0.5, 0]}, "PixelSpacing: expected two positive numbers in mm"),
 ]
 
@@ -325,10 +327,10 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     (item,) = find(tmp_path).items
     with pytest.raises(VolumeError, match="its pixels cannot be decoded"):
         item.read(tmp_path, item)
-    (tmp_path / "scan.dcm").write_bytes(b"no DICOM")
+    (tmp_path / "scan.dcm").write_bytes(b"not DICOM")
     (tmp_path / "cut.dcm").write_bytes(content[:400])
     problems = {problem.path: problem.reason for problem in find(tmp_path).problems}
-    assert problems["scan.dcm"] == "no DICOM file: DICM is missing at byte 128"
+    assert problems["scan.dcm"] == "not a DICOM file: DICM is missing at byte 128"
     assert "cut.dcm" in problems
 
 

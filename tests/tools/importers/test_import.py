@@ -141,7 +141,7 @@ def test_problems_are_named_and_cost_no_other(mixed: Path, tmp_path: Path) -> No
     problems = {problem.path: problem.reason for problem in imported.problems}
     assert problems.pop("gone").startswith("cannot be opened: No such file or directory (it is a link to ")
     assert problems.pop("pipe") == problems.pop("pipe.npy") == "cannot be opened: it is a pipe, not a file"
-    assert problems.pop("odd.dcm") == "no DICOM file: DICM is missing at byte 128"
+    assert problems.pop("odd.dcm") == "not a DICOM file: DICM is missing at byte 128"
     assert problems.pop("cut.nrrd").startswith("SimpleITK cannot read it: ")
     assert not problems
     assert len(imported.files) == 5
@@ -180,7 +180,7 @@ def test_the_command(mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     text = capsys.readouterr().out
     assert "int16              5" in text
     assert "ignored     1 hidden, 1 DICOMDIR, 1 .txt" in text
-    assert "odd.dcm: no DICOM file" in text
+    assert "odd.dcm: not a DICOM file" in text
     content = json.loads(report.read_text())
     assert {"path": "array.npy", "target": "array.ozx"}.items() <= content["files"][0].items()
     assert sorted(file["target"] for file in content["files"]) == sorted(stores(out))
@@ -212,7 +212,7 @@ def test_what_cannot_be_imported(
 
 def test_a_scan_tells_of_the_command(tmp_path: Path) -> None:
     (tmp_path / "a.dcm").write_bytes(b"")
-    with pytest.raises(FileNotFoundError, match="got 1 .dcm; dali-cr import makes volumes of other formats readable"):
+    with pytest.raises(FileNotFoundError, match="got 1 .dcm; dali-cr import converts volumes of other formats"):
         dali_cr.scan(tmp_path, progress=False)
 
 

@@ -96,10 +96,10 @@ def test_nnunets_files_that_are_refused(tmp_path: Path) -> None:
     ):
         read_b2nd(path, tmp_path)
     plans = write_plans(tmp_path / "nnUNetPlans.json", [0, 1, 2], **{"2d": [1.0, 1.0]})
-    with pytest.raises(VolumeError, match="a 2-D configuration: its plans have no spacing between slices"):
+    with pytest.raises(VolumeError, match="2-D configuration: its plans have no spacing between slices"):
         read_b2nd(path, tmp_path)
     assert read_b2nd(path, tmp_path, spacing=SPACING).voxels.shape == (1, 5, 6, 7)
-    with pytest.raises(VolumeError, match="labels of nnU-Net, set aside"):
+    with pytest.raises(VolumeError, match="labels of nnU-Net"):
         read_b2nd(path.with_name("a_seg.b2nd"), tmp_path)
     plans.write_text("{")
     with pytest.raises(VolumeError, match="plans that cannot be read"):
@@ -122,5 +122,5 @@ def test_what_blosc2_could_run_is_refused(tmp_path: Path) -> None:
 def test_a_blosc2_that_could_run_what_is_in_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_b2nd(tmp_path / "a" / "a.b2nd", np.zeros((1, 5, 6, 7), np.float32))
     monkeypatch.delattr(blosc2, "UnsafeDeserializationError")
-    with pytest.raises(ImportError, match=r'is too old, 4\.14\.1 is needed; pip install "\.\[formats\]"'):
+    with pytest.raises(ImportError, match=r'expected 4\.14\.1 or newer, got .*; pip install "\.\[formats\]"'):
         read_b2nd(path, tmp_path, spacing=SPACING)

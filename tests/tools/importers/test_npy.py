@@ -36,7 +36,7 @@ def test_numpy_arrays(shape: tuple[int, ...], dtype: str, tmp_path: Path) -> Non
 
 def test_numpy_files_that_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((3, 4, 5), np.int16))
-    with pytest.raises(VolumeError, match="a NumPy array has no spacing: give it with --spacing D H W, in mm"):
+    with pytest.raises(VolumeError, match="a NumPy array has no spacing; give --spacing D H W in mm"):
         find_npy(tmp_path, "a.npy", None)
     content = (tmp_path / "a.npy").read_bytes()
     (tmp_path / "cut.npy").write_bytes(content[:-10])
