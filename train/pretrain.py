@@ -140,7 +140,7 @@ class PretrainRun:
         with loader, self.computation.eagerly():
             measured = self.method.measure(loader)
         record.write(step, **measured.numbers)
-        tqdm.write(f"step {step:<6} {measured.said}")
+        tqdm.write(f"step {step:<6} {measured.text}")
         return measured
 
     def report(self, progress: Progress, numbers: Mapping[str, float | None] | None = None) -> dict[str, Any]:

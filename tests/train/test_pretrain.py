@@ -75,7 +75,7 @@ RECIPES = {
         steps=16,
         batch_size=3,
         measured=(0, 8, 16),
-        reports=("restoration_gain", "explained", "spread"),
+        reports=("restoration_gain", "r2", "collapse_metric"),
         says=("nsunet", "2 of 16 × 16 × 16 voxels, 2 of 8 × 8 × 8", "6 a view", "code restoration"),
         falls="restoration",
         to=0.8,
@@ -438,7 +438,7 @@ def test_what_it_is_compared_with_runs_measures_and_draws(config, capsys, pretex
     assert [line["step"] for line in lines] == [0, 2]
     assert all((line["changed_share"] == 0) == (pretext == "autoencode") for line in lines)
     assert all(
-        (line["loss_of_idling"] == 0) == (pretext == "autoencode") for line in metrics(config.out) if "lr" in line
+        (line["identity_loss"] == 0) == (pretext == "autoencode") for line in metrics(config.out) if "lr" in line
     )
     assert matplotlib.image.imread(config.out / "preview.png").ndim == 3
 

@@ -82,7 +82,7 @@ def share(batch_size: int) -> int:
         If not all processes would get as many.
     """
     if batch_size % count():
-        raise ValueError(f"batch_size: expected a multiple of the {count()} processes, got {batch_size}")
+        raise ValueError(f"--batch-size: expected a multiple of the {count()} processes, got {batch_size}")
     return batch_size // count()
 
 
