@@ -53,7 +53,7 @@ from .start.trained import Trained, check_channels, fill_in, read_trained, tell_
 from .tasks.classify import Classification
 from .tasks.localize import Localization
 from .tasks.segment import Segmentation
-from .tasks.task import Task, TaskInput, refuse_larger
+from .tasks.task import Task, TaskInput, check_crop_holds
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Segmentation, Classification, Localization)}
 
@@ -172,7 +172,7 @@ def _check_data(index: dali_cr.Index, task: Task, about: dict[str, Any], trained
         raise ValueError(f"data: expected cases with names of their own, got two called {twice[0]}")
     check_channels(index, trained, about["channels"])
     if task.whole:
-        refuse_larger(index, task.view)
+        check_crop_holds(index, task.view)
 
 
 def command_line(arguments: Sequence[str] | None = None) -> int:

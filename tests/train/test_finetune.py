@@ -68,14 +68,14 @@ def test_the_encoder_is_taken_over_and_the_head_is_new(data, init, out):
     said = "\n".join(introduce(run))
     assert set(run.fit.skipped) == set(before) - set(run.network.encoder)
     for name, reason in run.fit.skipped.items():
-        assert f"skipped    {name}: {reason}" in said
+        assert f"excluded   {name}: {reason}" in said
 
 
 def test_the_decoder_is_taken_over_when_asked_for(data, init, out):
     run = prepared(segment(data, out, init=str(init), transfer="encoder+decoder"))
     before, after = load_file(init / "model.safetensors"), run.module.state_dict()
-    assert set(run.fit.taken) == set(run.network.tensors) - set(run.network.head)
-    assert all(torch.equal(before[name], after[name]) for name in run.fit.taken)
+    assert set(run.fit.transferred) == set(run.network.tensors) - set(run.network.head)
+    assert all(torch.equal(before[name], after[name]) for name in run.fit.transferred)
     assert set(run.fit.skipped) == {"output_block.conv.conv.weight", "output_block.conv.conv.bias"}
 
 
@@ -121,7 +121,7 @@ def test_a_leak_is_refused(data, out):
 
 def test_an_init_of_another_network_is_refused_by_name(data, init, out):
     with pytest.raises(
-        Refused, match=r"input_block.conv1.conv.weight is \(2, 1, 3, 3, 3\), \(4, 1, 3, 3, 3\) expected"
+        Refused, match=r"input_block.conv1.conv.weight: expected shape \(4, 1, 3, 3, 3\), got \(2, 1, 3, 3, 3\)"
     ):
         finetune.main(segment(data, out, init=str(init), filters=4))
     with pytest.raises(Refused, match="expected 'random' or the folder of a pre-training run"):
@@ -199,7 +199,7 @@ def test_cases_without_a_label_are_left_out_when_asked(data, tmp_path, out):
     labels, changed = change_label(data, tmp_path, lambda values, affine: (None, affine))
     run = prepared(segment(data, out, labels=labels, unmatched="leave"))
     assert len(run.training) == 3
-    assert f"left out   {changed.name}: image without a label" in "\n".join(introduce(run))
+    assert f"excluded   {changed.name}: image without a label" in "\n".join(introduce(run))
 
 
 def test_a_label_without_an_image_is_refused(data, tmp_path, out):
@@ -219,13 +219,15 @@ def test_a_class_that_the_pool_lacks_is_refused(data, tmp_path, out):
 
 
 def test_sides_are_not_mirrored(data, out):
-    with pytest.raises(Refused, match="flips: expected none along W where a side is a class, got W with right lung"):
+    with pytest.raises(
+        Refused, match="flips: expected no W with classes that name a side, got W with class right lung"
+    ):
         finetune.main(segment(data, out, flips=("W",)))
     prepared(segment(data, out, flips=("D", "H")))
 
 
 def test_a_crop_must_hold_what_is_looked_at_as_a_whole(data, out):
-    with pytest.raises(Refused, match="holds every volume, up to 20 24 22; got 16 16 16"):
+    with pytest.raises(Refused, match="contains every volume, 20 24 22 or more; got 16 16 16"):
         finetune.main(classify(data, out, crop=(16, 16, 16)))
     run = prepared(localize(data, out, crop=(32, 32, 32), shrink=(2, 2, 2)))
     assert run.network.about["crop"] == [16, 16, 16]

@@ -467,7 +467,7 @@ def test_views_of_slices_train_a_network_of_images(config, data, tmp_path):
     run = finetuning.prepared(settings)
     encoder = load_file(flat.out / "encoder.safetensors")
     state = run.network.module.state_dict()
-    assert set(run.fit.taken) == set(encoder)
+    assert set(run.fit.transferred) == set(encoder)
     assert all(torch.equal(state[name], tensor) for name, tensor in encoder.items())
 
 
@@ -488,7 +488,7 @@ def test_segmentation_takes_the_encoder_over(whole, data, tmp_path, network):
     run = finetuning.prepared(settings)
     encoder = load_file(whole / "encoder.safetensors")
     state = run.network.module.state_dict()
-    assert set(run.fit.taken) == set(encoder)
+    assert set(run.fit.transferred) == set(encoder)
     assert all(torch.equal(state[name], tensor) for name, tensor in encoder.items())
     fresh = load_file(whole / "model.safetensors")["up.0.enlarge.weight"]
     assert not torch.equal(state["up.0.enlarge.weight"], fresh)
@@ -501,7 +501,7 @@ def test_segmentation_takes_the_encoder_over(whole, data, tmp_path, network):
 def test_the_decoder_without_skips_can_be_taken_over_and_does_not_fit_one_with(whole, data, tmp_path):
     both = {"init": str(whole), "transfer": "encoder+decoder"}
     run = finetuning.prepared(finetuning.segment(data, tmp_path / "a", network="nsunet", **both))
-    assert set(run.fit.taken) == set(run.network.tensors) - {"output.weight", "output.bias"}
+    assert set(run.fit.transferred) == set(run.network.tensors) - {"output.weight", "output.bias"}
     with pytest.raises(ValueError, match=r"up\.0\.convolve.*expected"):
         finetuning.prepared(finetuning.segment(data, tmp_path / "b", network="nsunet-skips", **both))
 

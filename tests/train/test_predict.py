@@ -140,7 +140,7 @@ def test_boxes_are_what_was_scored(data, runs, tmp_path):
         label = {"trunk": 1, "right lung": 2, "left lung": 3}[row["class"]]
         truth = box_of(dali_cr.read_volume(data / "labels" / row["case"]) == label)[0]
         off = np.abs((box - truth) * geometry.spacing).mean()
-        assert off == pytest.approx(float(row["wall_mm"]), abs=1e-4)
+        assert off == pytest.approx(float(row["face_mm"]), abs=1e-4)
         affine = nib.load(data / "images" / row["case"]).affine
         centre = affine[:3, :3] @ ((np.array(found["lo"]) + found["hi"]) / 2 - 0.5) + affine[:3, 3]
         np.testing.assert_allclose(centre, found["centroid_mm"], atol=1e-3)
@@ -152,7 +152,7 @@ def test_classes_are_what_was_scored(data, runs, tmp_path, name):
     with open(tmp_path / "out" / "classes.csv", newline="") as file:
         found = {row["case"]: row for row in csv.DictReader(file)}
     for row in read_csv(runs / name / "scores.csv"):
-        assert found[row["case"]]["class"] == row["said"]
+        assert found[row["case"]]["class"] == row["predicted"]
         for column in row:
             if column.startswith("p "):
                 assert float(found[row["case"]][column]) == pytest.approx(float(row[column]), abs=1e-6)
@@ -190,7 +190,7 @@ def test_refuses_what_the_network_was_not_made_for(data, runs, tmp_path):
         nib.save(image, tmp_path / name / "x.nii.gz")
     with pytest.raises(Refused, match="expected 1 channels, as in training, got 2"):
         predict.main(PredictConfig(run=runs / "segment", data=(tmp_path / "two",), out=tmp_path / "out"))
-    with pytest.raises(Refused, match="holds every volume, up to 20 20 30"):
+    with pytest.raises(Refused, match="contains every volume, 20 20 30 or more"):
         predict.main(PredictConfig(run=runs / "localize", data=(tmp_path / "big",), out=tmp_path / "out"))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("")

@@ -23,7 +23,7 @@ from train.data.boxes import read_boxes
 from train.data.split import load_split, split_of_table
 from train.networks.build import build_network
 from train.run.exits import Refused
-from train.tasks.task import ask
+from train.tasks.task import run_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -107,7 +107,7 @@ def test_boxes_are_what_was_scored(data, tmp_path):
         assert (box["lo"][2], box["hi"][2]) == (0, 1)
         off = [box["lo"][0] - float(true["x0"]), box["lo"][1] - float(true["y0"])]
         off += [box["hi"][0] - float(true["x1"]), box["hi"][1] - float(true["y1"])]
-        assert np.abs(off).mean() == pytest.approx(float(row["wall_mm"]), abs=1e-4)
+        assert np.abs(off).mean() == pytest.approx(float(row["face_mm"]), abs=1e-4)
         assert np.hypot(off[0] + off[2], off[1] + off[3]) / 2 == pytest.approx(float(row["centroid_mm"]), abs=1e-4)
     assert drawn(data, tmp_path / "predicted", tmp_path / "pictures")["pictures"] == 2
 
@@ -115,24 +115,24 @@ def test_boxes_are_what_was_scored(data, tmp_path):
 def test_a_network_learns_where_things_are_in_images(data, tmp_path):
     report = finetune.main(localize(data, tmp_path / "run", filters=4, steps=120, lr=1e-2, shift=0, score="val"))
     trained = finetune.main(localize(data, tmp_path / "short", filters=4, steps=1, shift=0, score="val"))
-    assert report["wall_mm"] < 0.9 * trained["guess_wall_mm"]
-    assert trained["wall_mm"] == pytest.approx(trained["guess_wall_mm"], rel=0.1)
+    assert report["face_mm"] < 0.9 * trained["baseline_face_mm"]
+    assert trained["face_mm"] == pytest.approx(trained["baseline_face_mm"], rel=0.1)
 
 
 def test_moves_stay_in_the_plane(data, tmp_path):
     run = prepared(localize(data, tmp_path / "run", shift=3))
     plans = list(run.batches.loader._planner.plan(np.arange(50)))
-    shifts = np.stack([run.task.truth(plan)["shift"] for plan in plans])
+    shifts = np.stack([run.task.target(plan)["shift"] for plan in plans])
     assert not shifts[:, 0].any()
     assert shifts[:, 1:].min() == -3
-    assert run.task.truth(plans[0])["walls"].shape == (1, 2, 2)
+    assert run.task.target(plans[0])["boxes"].shape == (1, 2, 2)
 
 
 def test_a_network_of_images_goes_through_a_volume_slice_by_slice(tmp_path):
     module = build_network("dynunet", 2, (1, 16, 16), filters=2, outputs=3, dims=2).module.eval()
     volumes = torch.randn(2, 2, 5, 16, 16)
     with torch.no_grad():
-        answer = ask(module, volumes, 2)
+        answer = run_network(module, volumes, 2)
         assert answer.shape == (2, 3, 5, 16, 16)
         for place in range(5):
             torch.testing.assert_close(answer[:, :, place], module(volumes[:, :, place]))
@@ -233,7 +233,7 @@ def test_an_init_of_another_kind_is_refused(data, inits, tmp_path):
         finetune.main(segment(data, tmp_path / "run", init=init))
     with pytest.raises(Refused, match="expected a network of --dims 3, .* is of 2; --dims 2 takes it"):
         finetune.main(segment(data, tmp_path / "run", init=init, network="sononet64", dims=3))
-    with pytest.raises(Refused, match=r"analysis.0.0.conv.weight is \(2, 1, 3, 3\), \(4, 1, 3, 3\) expected"):
+    with pytest.raises(Refused, match=r"analysis.0.0.conv.weight: expected shape \(4, 1, 3, 3\), got \(2, 1, 3, 3\)"):
         finetune.main(segment(data, tmp_path / "run", init=init, network="sononet64", filters=4))
 
 

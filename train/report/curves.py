@@ -13,7 +13,7 @@ from ..output.figure import write_figure
 
 _SCORES = {
     "dice": "Dice",
-    "wall_mm": "wall error, mm",
+    "face_mm": "error of box faces, mm",
     "f1": "F1, mean over classes",
 }
 """Axis label of each task's main score."""

@@ -9,7 +9,7 @@ Budget = int | Literal["all"]
 Options = dict[str, Any]
 """Options of a command by name (with dashes or underscores), with values as in the file."""
 
-METRICS = {"segment": "dice", "localize": "wall_mm", "classify": "correct"}
+METRICS = {"segment": "dice", "localize": "face_mm", "classify": "correct"}
 """Default metric of each kind of task."""
 
 

@@ -47,7 +47,7 @@ from ..run.folder import commit, versions
 from ..start.command import read_arguments
 from ..tasks.config import Classify
 from ..tasks.targets import open_task
-from ..tasks.task import Task, TaskInput, ask
+from ..tasks.task import Task, TaskInput, run_network
 from ..tasks.transfer import check_fit, load_fit, read_init
 from .__main__ import StudyConfig, open_queue, results_of
 from .file import read_study
@@ -79,7 +79,7 @@ class Pooled(nn.Module):
     def features_of(self, batches: Sequence[torch.Tensor]) -> npt.NDArray[np.float64]:
         """Return the pooled features (N, C) of all batches."""
         self.eval()
-        return torch.cat([ask(self, batch, self.view.dims) for batch in batches]).double().numpy()
+        return torch.cat([run_network(self, batch, self.view.dims) for batch in batches]).double().numpy()
 
     @torch.no_grad()
     def measure_norms(self, batches: Sequence[torch.Tensor]) -> None:
@@ -89,7 +89,7 @@ class Pooled(nn.Module):
             norm.momentum = None
         self.train()
         for batch in batches:
-            ask(self, batch, self.view.dims)
+            run_network(self, batch, self.view.dims)
 
 
 def read_batches(index: dali_cr.Index, view: TaskInput) -> list[torch.Tensor]:
@@ -114,10 +114,10 @@ def fit_ridge(features: npt.NDArray[np.float64], targets: npt.NDArray[np.float64
     return RidgeCV(alphas=_PENALTIES * (scatter or 1.0)).fit(features, targets)
 
 
-def _truth(task: Task, index: dali_cr.Index) -> npt.NDArray[np.float64]:
-    """Return which class each case is of, (N, K) of 0 and 1."""
-    task.learn(index)
-    return np.stack(task.learnt).astype(np.float64)
+def _one_hot(task: Task, index: dali_cr.Index) -> npt.NDArray[np.float64]:
+    """Return the classes of the cases, one-hot (N, K)."""
+    task.load_targets(index)
+    return np.stack(task.targets).astype(np.float64)
 
 
 class Probe:
@@ -127,7 +127,7 @@ class Probe:
         self.queue = queue
         self._read: dict[tuple[str, TaskInput], tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
 
-    def ask(self, run: StudyRun) -> dict[str, Any]:
+    def measure(self, run: StudyRun) -> dict[str, Any]:
         """Return the row of features.json for a run."""
         out = self.queue.out(run)
         config = tyro.cli(Classify, args=self.queue.options(run), config=(tyro.conf.FlagCreatePairsOff,))
@@ -139,7 +139,7 @@ class Probe:
         torch.manual_seed(config.seed)
         network = size_network(config, init, view, index.channels, 1)
         if init:
-            load_fit(network, check_fit(init, network, config.transfer).taken)
+            load_fit(network, check_fit(init, network, config.transfer).transferred)
         weights = [name for name, value in network.features.named_parameters() if value.ndim > 1]
         before = {name: network.features.get_parameter(name).detach().clone() for name in weights}
         if (run.data, view) not in self._read:
@@ -147,10 +147,10 @@ class Probe:
         train_batches, test_batches = self._read[run.data, view]
         module = Pooled(network, view)
         module.measure_norms(train_batches)
-        known, wanted, truth = module.features_of(train_batches), module.features_of(test_batches), _truth(task, test)
+        known, wanted, truth = module.features_of(train_batches), module.features_of(test_batches), _one_hot(task, test)
         labelled = first_cases(pool, config.cases, config.order_seed)
         places = [place for place, case in enumerate(pool.cases) if case in labelled.cases]
-        of_pool = _truth(task, pool)
+        of_pool = _one_hot(task, pool)
 
         def accuracy(chosen: Any) -> float:
             predicted = fit_ridge(known[chosen], of_pool[chosen]).predict(wanted)
@@ -181,7 +181,7 @@ def probe_runs(queue: RunQueue) -> Iterator[dict[str, Any]]:
         if study.tasks[run.task].kind == "classify" and "multilabel" not in run.options:
             if queue.report(run) is None:
                 raise ValueError(f"probe: expected a finished study, {run.name} is not finished; run the study first")
-            yield probe.ask(run)
+            yield probe.measure(run)
 
 
 def average(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import safetensors
 
+from ..report.keys import current_name, current_names
 from .declared import lower_is_better
 from .jobs import RunQueue
 from .runs import Arm, StudyRun, arms_of
@@ -19,7 +20,7 @@ from .runs import Arm, StudyRun, arms_of
 _LEAST = 1e-6
 """Lower bound of probabilities: the logarithm of 0 would outweigh all other cases (project choice)."""
 
-_NAMES = ("case", "class", "said")
+_NAMES = ("case", "class", "predicted")
 
 
 def case_scores(path: Path, metric: str) -> dict[str, float]:
@@ -38,11 +39,11 @@ def case_scores(path: Path, metric: str) -> dict[str, float]:
         If the file has no scores, or not this metric.
     """
     with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
-        rows = list(csv.DictReader(file))
+        rows, metric = [current_names(row) for row in csv.DictReader(file)], current_name(metric)
     if not rows:
         raise ValueError(f"scores: expected scored cases, {path} has none")
     known = [name for name in rows[0] if name not in _NAMES and not name.startswith("p ")]
-    known += ["correct", "log_score"] if "said" in rows[0] else []
+    known += ["correct", "log_score"] if "predicted" in rows[0] else []
     if metric not in known:
         raise ValueError(f"metric: expected one of {', '.join(known)} for {path}, got {metric}")
     values: dict[str, list[float]] = {}
@@ -53,7 +54,7 @@ def case_scores(path: Path, metric: str) -> dict[str, float]:
 
 def _score(row: Mapping[str, str], metric: str) -> float:
     if metric == "correct":
-        return float(row["class"] == row["said"])
+        return float(row["class"] == row["predicted"])
     if metric != "log_score":
         return float(row[metric])
     true = set(row["class"].split("|"))

@@ -130,7 +130,7 @@ class Pretended:
         with open(path, "w", newline="") as text:
             table = csv.writer(text)
             if run.task == "kinds":
-                table.writerow(["case", "class", "said", "p even", "p odd"])
+                table.writerow(["case", "class", "predicted", "p even", "p odd"])
                 table.writerows(
                     [[f"case{n}", "even", ("even", "odd")[(n + run.seed) % 3 == 0], 0.75, 0.25] for n in range(9)]
                 )
@@ -374,7 +374,7 @@ def test_scores_of_cases(tmp_path: Path) -> None:
     classes = write_csv(tmp_path / "c.csv", "case,class,said,p x,p y\na,x,x,0.75,0.25\nb,y,x,1.0,0.0\n")
     assert case_scores(classes, "correct") == {"a": 1, "b": 0}
     assert case_scores(classes, "log_score") == pytest.approx({"a": np.log(0.75), "b": np.log(1e-6)})
-    several = write_csv(tmp_path / "m.csv", "case,class,said,p x,p y\na,x|y,x,0.5,0.25\nb,,y,0.5,0.75\n")
+    several = write_csv(tmp_path / "m.csv", "case,class,predicted,p x,p y\na,x|y,x,0.5,0.25\nb,,y,0.5,0.75\n")
     assert case_scores(several, "log_score") == pytest.approx({"a": np.log(0.125), "b": np.log(0.125)})
     assert case_scores(several, "correct") == {"a": 0, "b": 0}
 

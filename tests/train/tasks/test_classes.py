@@ -205,10 +205,10 @@ def test_boxes_of_regions_are_around_all_of_them(beside: Path, tmp_path: Path) -
     write_json(beside / "dataset.json", {"labels": {"1": "trunk", "2": "lung", "3": "lung"}})
     run = prepared(localize(beside, tmp_path / "run", names=None))
     assert run.task.classes == ["trunk", "lung"]
-    for case, walls in zip(run.training.cases, run.task._training, strict=True):
+    for case, boxes in zip(run.training.cases, run.task._training, strict=True):
         labels = nib.as_closest_canonical(nib.load(beside / "labels" / case.name)).get_fdata().transpose(2, 1, 0)
         hit = np.argwhere(labels > 1)
-        np.testing.assert_array_equal(walls[1], [hit.min(0), hit.max(0) + 1])
+        np.testing.assert_array_equal(boxes[1], [hit.min(0), hit.max(0) + 1])
 
 
 def test_masks_of_few_bits_are_classes_by_their_numbers(tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ def test_boxes_that_are_missing_are_counted(beside: Path, tmp_path: Path) -> Non
     run = prepared(localize(beside, tmp_path / "run", labels=beside / "boxes.csv", names=None, **split))
     assert len(run.supervised.cases) == 7
     assert [line for line in introduce(run) if line.startswith(("labels ", "left out"))] == [
-        f"left out   {names[0]}: image of an empty row of boxes",
+        f"excluded   {names[0]}: image of an empty row of boxes",
         "labels     column 1, without a name, of boxes.csv numbers the rows: skipped",
         "labels     not contoured, of 7 rows: liver in 1",
         "labels     1 row of boxes.csv with a missing value: skipped",

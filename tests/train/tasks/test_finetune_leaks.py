@@ -156,6 +156,6 @@ def test_weights_with_the_index_of_others_are_refused(data, tmp_path):
     assert len(read_init(init).cases) == 4
     dali_cr.scan(data / "images", progress=False).save(init / "index.json")
     with pytest.raises(
-        ValueError, match="expected the index of the cases that .*model.safetensors has seen, .* of others"
+        ValueError, match="expected the index of the cases that .*model.safetensors was trained on, .* of other cases"
     ):
         read_init(init)

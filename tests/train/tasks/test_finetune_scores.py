@@ -73,13 +73,13 @@ def test_rare_classes_weigh_more():
     assert (task.weights * counts).sum() == pytest.approx(4)
 
 
-@pytest.mark.parametrize(("multilabel", "guess"), [(False, [False, True, False]), (True, [False, True, True])])
-def test_what_is_said_without_looking(multilabel, guess):
+@pytest.mark.parametrize(("multilabel", "baseline"), [(False, [False, True, False]), (True, [False, True, True])])
+def test_the_baseline_ignores_the_image(multilabel, baseline):
     task = Classification(["a", "b", "c"], VIEW, multilabel=multilabel)
     several = [[1, 0, 1], [0, 1, 1], [0, 1, 1]]
     single = [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
     task._training = [np.array(row, bool) for row in (several if multilabel else single)]
-    assert task.guess.tolist() == guess
+    assert task.baseline.tolist() == baseline
 
 
 class Bright(nn.Module):
