@@ -169,21 +169,21 @@ class FinetuneRun:
         }
 
 
-def first_cases(pool: dali_cr.Index, count: int | None, seed: int) -> dali_cr.Index:
-    """Return the first cases of the pool in an order drawn from the seed: a smaller budget is part of a larger one.
+def first_cases(labelled: dali_cr.Index, count: int | None, seed: int) -> dali_cr.Index:
+    """Return the first cases in an order drawn from the seed, so that a smaller budget is part of a larger one.
 
     Raises
     ------
     ValueError
-        If there are not so many.
+        If there are fewer cases.
     """
     if count is None:
-        return pool
-    if count > len(pool):
-        raise ValueError(f"cases: expected at most the {len(pool)} labelled cases of the pool, got {count}")
-    words = rng.draw_words(seed, np.arange(len(pool)), rng.Purpose.ORDER, 1)[:, 0]
+        return labelled
+    if count > len(labelled):
+        raise ValueError(f"cases: expected at most the {len(labelled)} labelled cases of train, got {count}")
+    words = rng.draw_words(seed, np.arange(len(labelled)), rng.Purpose.ORDER, 1)[:, 0]
     first = sorted(np.argsort(words, kind="stable")[:count].tolist())
-    return replace(pool, cases=tuple(pool.cases[place] for place in first))
+    return replace(labelled, cases=tuple(labelled.cases[place] for place in first))
 
 
 def size_network(config: FinetuneConfig, init: Init | None, view: TaskInput, channels: int, outputs: int) -> Network:
@@ -235,7 +235,7 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
     index = find_index(config, earlier)
     split = _open_split(config, index, earlier)
     if init:
-        split.refuse_leak(init.cases, index, init.folder)
+        split.check_leak(init.cases, index, init.folder)
     other_channels = compare_channels(index, read_trained(init.folder, init.about)) if init else ""
     try:
         task, supervised = open_task(config, index, split, view)
@@ -246,7 +246,7 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
     task.check_sides(config.flips)
     if task.whole:
         check_crop_holds(dali_cr.Index(index.root, tuple(case for _, case in supervised.cases)), view)
-    training = first_cases(supervised.parts["pool"], config.cases, config.order_seed)
+    training = first_cases(supervised.parts["train"], config.cases, config.order_seed)
     task.load_targets(training)
     torch.manual_seed(config.seed)
     view = task.view
@@ -266,7 +266,7 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
         "task": {"name": task.name, **task.about},
         "view": asdict(view),
         "init": config.init if init is None else {"steps": init.about["step"], "transfer": config.transfer},
-        "split": {"hash": split.hash, "part": "pool", "cases": len(training)},
+        "split": {"hash": split.hash, "part": "train", "cases": len(training)},
         "data": describe_data(config, index).about,
     }
     classes = hashlib.sha256(json.dumps(task.about).encode()).hexdigest()
@@ -391,7 +391,7 @@ def _warnings(run: FinetuneRun) -> Iterator[str]:
     """Return what may be one patient's in two parts, and what the check of --init for a leak cannot see."""
     parts = {case.name: part for part, case in run.supervised.cases}
     seen = {case.name: "--init" for case in run.seen}
-    apart = {name: part for name, part in parts.items() if part != "pool"}
+    apart = {name: part for name, part in parts.items() if part != "train"}
     yield from filter(None, map(find_lookalikes, [parts, seen | apart] if seen else [parts]))
     if run.other_channels:
         yield run.other_channels

@@ -43,7 +43,7 @@ from .data.boxes import Boxes, to_canonical
 from .data.cases import open_index
 from .data.labels import Labels, read_labels
 from .data.masks import mask_path
-from .data.split import Part, load_split
+from .data.split import PartOption, current_part, load_split
 from .data.volumes import read_case
 from .methods.preview import Origin
 from .output.figure import write_figure
@@ -65,7 +65,7 @@ class OverlayConfig(DataSettings):
     """The folder that `dali-cr predict` wrote."""
     out: Path
     """Folder for the pictures: new or empty."""
-    part: Part = "test"
+    part: PartOption = "test"
     """The part of --split to take; all of the data without a split."""
     most: int = 16
     """Draw so many cases at most, the first by name."""
@@ -114,7 +114,7 @@ def _draw(config: OverlayConfig) -> dict[str, Any]:
         config = fill_in(config, Trained(made["config"], tuple(made["data"]["channel_names"])))
     index = open_index(config)
     if config.split:
-        index = load_split(config.split).take(index, config.part)
+        index = load_split(config.split).take(index, current_part(config.part))
     boxes = read_predicted_boxes(config.predictions)
     found = [(case, one) for case in index.cases if (one := find_drawing(config.predictions, case, boxes))]
     if not found:

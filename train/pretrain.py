@@ -60,7 +60,7 @@ from dali_cr.index.report import describe_copies
 from dali_cr.volume.images import is_image
 
 from .data.cases import find_index, refused_files
-from .data.split import PARTS, Split, load_split
+from .data.split import PARTS, Split, current_part, load_split
 from .data.subjects import count_subjects, find_lookalikes, subjects_of
 from .methods.config import PretrainConfig, RecipeName
 from .methods.evaluation import SEED
@@ -165,7 +165,7 @@ def prepare(config: PretrainConfig, earlier: dict[str, Any] | None = None) -> Pr
     """
     device = ranks.own_device(choose_device(config.device, config.deterministic))
     split = load_split(config.split) if config.split else None
-    index = find_index(config, earlier, split, config.part)
+    index = find_index(config, earlier, split, current_part(config.part))
     if len(index) < 2:
         refused = "".join(f"; refused {problem.path}: {problem.reason}" for problem in index.problems[:3])
         raise ValueError(f"data: expected at least two cases, one of them to hold out, got {len(index)}{refused}")

@@ -106,11 +106,11 @@ def test_a_network_keeps_the_levels_of_its_init_whatever_the_crop(data, init, ou
 
 
 def test_a_smaller_budget_is_part_of_a_larger_one(data, out):
-    pool = prepared(segment(data, out)).supervised.parts["pool"]
-    budgets = [{case.name for case in first_cases(pool, count, 3).cases} for count in (1, 2, 3, None)]
+    train = prepared(segment(data, out)).supervised.parts["train"]
+    budgets = [{case.name for case in first_cases(train, count, 3).cases} for count in (1, 2, 3, None)]
     assert [len(budget) for budget in budgets] == [1, 2, 3, 4]
     assert budgets[0] < budgets[1] < budgets[2] < budgets[3]
-    assert len({min(case.name for case in first_cases(pool, 1, seed).cases) for seed in range(12)}) > 1
+    assert len({min(case.name for case in first_cases(train, 1, seed).cases) for seed in range(12)}) > 1
 
 
 def test_a_leak_is_refused(data, out):
@@ -152,12 +152,12 @@ def test_an_init_of_other_channels_is_refused(data, init, tmp_path, out):
 
 
 def change_label(data, tmp_path, change):
-    """Copy the labels and change the first of the pool; return the folder and the file."""
+    """Copy the labels and change the first of train; return the folder and the file."""
     labels = tmp_path / "labels"
     labels.mkdir()
     for path in (data / "labels").iterdir():
         (labels / path.name).write_bytes(path.read_bytes())
-    changed = labels / f"{min(load_split(data / 'splits.json').pool)}.nii.gz"
+    changed = labels / f"{min(load_split(data / 'splits.json').train)}.nii.gz"
     image = nib.load(changed)
     values, affine = change(image.get_fdata(), image.affine.copy())
     if values is None:
@@ -178,7 +178,7 @@ def shifted(values, affine):
         (lambda values, affine: (None, affine), "{case}: image without a label. --unmatched leave goes on"),
         (lambda values, affine: (values[1:], affine), "{case}: on another grid: expected"),
         (shifted, "{case} are, got them up to 5 mm away; resample it onto the image's"),
-        (lambda values, affine: (values * 0, affine), "{case}: empty: expected a labelled voxel. --keep-empty"),
+        (lambda values, affine: (values * 0, affine), "{case}: empty: expected a labelled voxel; --keep-empty"),
         (lambda values, affine: (values + 0.5, affine), "{case}: expected whole numbers as labels"),
         (
             lambda values, affine: (values * 100, affine),
@@ -209,19 +209,17 @@ def test_a_label_without_an_image_is_refused(data, tmp_path, out):
         finetune.main(segment(data, out, labels=labels))
 
 
-def test_a_class_that_the_pool_lacks_is_refused(data, tmp_path, out):
+def test_a_class_that_train_lacks_is_refused(data, tmp_path, out):
     labels, _ = change_label(data, tmp_path, lambda values, affine: (values, affine))
     path = labels / f"{min(load_split(data / 'splits.json').test)}.nii.gz"
     image = nib.load(path)
     nib.save(nib.Nifti1Image((image.get_fdata() * 7).astype("u1"), image.affine), path)
-    with pytest.raises(Refused, match=f"label 7 is in {path.name} of test and in no case of the pool"):
+    with pytest.raises(Refused, match=f"label 7 is in {path.name} of test and in no case of train"):
         finetune.main(segment(data, out, labels=labels))
 
 
 def test_sides_are_not_mirrored(data, out):
-    with pytest.raises(
-        Refused, match="flips: expected no W with classes that name a side, got W with class right lung"
-    ):
+    with pytest.raises(Refused, match="flips: expected no W .*, got W with class right lung"):
         finetune.main(segment(data, out, flips=("W",)))
     prepared(segment(data, out, flips=("D", "H")))
 
@@ -248,7 +246,7 @@ def write_classes(tmp_path, data, lines):
         (lambda text: [*text[:-1], text[-1][:-2]], {}, "expected 4 columns, got 3 in line 9"),
         (lambda text: text[:1], {}, "and rows"),
         (lambda text: text, {"columns": ("age",)}, "expected some of kind, even, third"),
-        (lambda text: text, {"columns": ()}, "expected the one that holds the class, got kind, even, third"),
+        (lambda text: text, {"columns": ()}, "expected one column with the class, got kind, even, third"),
         (lambda text: text, {"columns": ("kind",), "multilabel": True}, "expected 0 or 1 for each class"),
         (lambda text: [text[0], *(line.replace("odd", "even") for line in text[1:])], {}, "got even alone"),
     ],
@@ -260,12 +258,12 @@ def test_tables_that_do_not_fit_are_refused(data, tmp_path, out, lines, changes,
     assert says in str(refusal.value)
 
 
-def test_a_class_of_the_table_that_the_pool_lacks_is_refused(data, tmp_path, out):
+def test_a_class_of_the_table_that_train_lacks_is_refused(data, tmp_path, out):
     test = min(load_split(data / "splits.json").test)
     rare = write_classes(
         tmp_path, data, lambda text: [f"{test}.nii.gz,rare,0,0" if test in line else line for line in text]
     )
-    with pytest.raises(Refused, match="expected every class in the pool, 'rare' is in no case of it"):
+    with pytest.raises(Refused, match="expected every class in train, 'rare' is in no case of it"):
         finetune.main(classify(data, out, labels=rare))
 
 
@@ -315,7 +313,7 @@ def test_what_is_not_there_is_named(data, out, change, says):
 
 
 def test_too_large_a_budget_is_refused(data, out):
-    with pytest.raises(Refused, match="at most the 4 labelled cases of the pool, got 5"):
+    with pytest.raises(Refused, match="at most the 4 labelled cases of train, got 5"):
         finetune.main(segment(data, out, cases=5))
 
 

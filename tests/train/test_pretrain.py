@@ -300,7 +300,7 @@ def test_the_same_data_may_lie_elsewhere_at_a_resume(config, data, tmp_path):
         ({"patch": (2, 3), "crop": (16, 16, 24)}, "crop was [16, 16, 16], [16, 16, 24] came; patch was [2, 4]"),
         ({"normalize": "percentile"}, "normalize was zscore, percentile came"),
         ({"filters": 4}, "filters was 2, 4 came"),
-        ({"part": "val"}, "part was pool, val came"),
+        ({"part": "val"}, "part was train, val came"),
         ({"seed": 1, "held_out": 0.5}, "seed was 0, 1 came; held_out was 0.1, 0.5 came"),
         ({"exclude": ("*_004*",)}, "of 5 cases; 4 came, phantom_004.nii.gz is gone"),
         ({"resume": False}, "--resume goes on"),

@@ -181,10 +181,10 @@ def test_a_resumed_run_on_images_has_the_same_bytes(data, tmp_path, monkeypatch,
 
 
 def changed_masks(data, tmp_path, change):
-    """Copy the masks and change the first of the pool; return the folder and the file's name."""
+    """Copy the masks and change the first of train; return the folder and the file's name."""
     masks = tmp_path / "masks"
     shutil.copytree(data / "masks", masks)
-    path = masks / f"{min(load_split(data / 'splits.json').pool)}.png"
+    path = masks / f"{min(load_split(data / 'splits.json').train)}.png"
     with Image.open(path) as file:
         values = change(np.asarray(file).copy())
     if values is None:
@@ -217,13 +217,13 @@ def test_a_mask_without_an_image_is_refused(data, tmp_path):
         finetune.main(segment(data, tmp_path / "run", labels=masks))
 
 
-def test_a_class_that_the_pool_lacks_is_refused(data, tmp_path):
+def test_a_class_that_train_lacks_is_refused(data, tmp_path):
     masks, _ = changed_masks(data, tmp_path, lambda mask: mask)
     name = f"{min(load_split(data / 'splits.json').test)}.png"
     with Image.open(masks / name) as file:
         other = np.asarray(file) // 255 * 7
     Image.fromarray(other).save(masks / name)
-    with pytest.raises(Refused, match=f"label 7 is in {name} of test and in no case of the pool"):
+    with pytest.raises(Refused, match=f"label 7 is in {name} of test and in no case of train"):
         finetune.main(segment(data, tmp_path / "run", labels=masks))
 
 
@@ -259,12 +259,12 @@ def test_weights_that_saw_a_test_image_are_refused(data, tmp_path):
 def test_a_copy_of_a_test_image_in_the_pool_is_named(data, tmp_path):
     own, split = tmp_path / "own", load_split(data / "splits.json")
     shutil.copytree(data, own)
-    ours, theirs = f"{min(split.pool)}.png", f"{min(split.test)}.png"
+    ours, theirs = f"{min(split.train)}.png", f"{min(split.test)}.png"
     shutil.copy(own / "images" / theirs, own / "images" / ours)
     with pytest.raises(Refused, match="expected cases that hold the same image in one part"):
         pretrain.main(pretraining(own, tmp_path / "init", held_out=0.01))
     pretrain.main(pretraining(own, tmp_path / "init", held_out=0.01, exclude=(theirs,)))
-    with pytest.raises(Refused, match=f"trained on {ours}, the same as {theirs}, which is in test. --exclude {theirs}"):
+    with pytest.raises(Refused, match=f"trained on {ours}, the same as {theirs}, which is in test. Give --exclude {theirs}"):
         finetune.main(segment(own, tmp_path / "run", init=str(tmp_path / "init")))
 
 
@@ -315,7 +315,7 @@ def test_a_table_says_the_parts(tmp_path):
     write(lines)
     names = ["x/a_1.png", "a_2.png", "b_1.png", "c_1.png"]
     split = split_of_table(names, path, "split", r"^(?:x/)?(\w)_")
-    assert (split.pool, split.val, split.test) == ({"a"}, {"b"}, {"c"})
+    assert (split.train, split.val, split.test) == ({"a"}, {"b"}, {"c"})
     with pytest.raises(ValueError, match="d_1.png has none"):
         split_of_table([*names, "d_1.png"], path, "split")
     with pytest.raises(ValueError, match="expected some of split in .*, got part"):
@@ -324,7 +324,7 @@ def test_a_table_says_the_parts(tmp_path):
     with pytest.raises(ValueError, match="expected train, val or test as the split of c_1.png, got 'holiday'"):
         split_of_table(names, path, "split")
     write([*lines[:2], ["a_2.png", "test"], *lines[3:]])
-    with pytest.raises(ValueError, match="a is in pool and in test"):
+    with pytest.raises(ValueError, match="a is in train and in test"):
         split_of_table(names, path, "split", r"^(?:x/)?(\w)_")
 
 

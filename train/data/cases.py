@@ -40,7 +40,7 @@ def open_index(config: DataSettings, known: dali_cr.Index | None = None) -> dali
 
 
 def find_index(
-    config: DataSettings, earlier: dict[str, Any] | None, split: Split | None = None, part: Part = "pool"
+    config: DataSettings, earlier: dict[str, Any] | None, split: Split | None = None, part: Part = "train"
 ) -> dali_cr.Index:
     """Return the cases: as a resumed run left them, from ``--index``, or by scanning; of one part of a split, if any.
 

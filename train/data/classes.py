@@ -65,11 +65,11 @@ def find_classes(found: Found, named: DatasetJson | None, regions: Sequence[str]
     Raises
     ------
     ValueError
-        If a class of val or test is not in the pool, a region cannot be written, or voxels are to be ignored.
+        If a class of val or test is not in train, a region cannot be written, or labels have an ignore value.
     """
-    pool = {value for values in found["pool"].values() for value in values} - {0}
-    if not pool:
-        raise ValueError("labels: expected a labelled voxel in some case of the pool, got none")
+    train = {value for values in found["train"].values() for value in values} - {0}
+    if not train:
+        raise ValueError("labels: expected a labelled voxel in some case of train, got none")
     everywhere = {value for part in found.values() for values in part.values() for value in values} - {0}
     if named and named.ignore in everywhere:
         raise ValueError(
@@ -77,8 +77,8 @@ def find_classes(found: Found, named: DatasetJson | None, regions: Sequence[str]
             "cannot be left out of the loss. Another file as --names makes it a class of its own"
         )
     if regions:
-        _check_pool(found, {str(value): [value] for value in pool})
-        return typed_regions(regions, sorted(pool))
+        _check_train(found, {str(value): [value] for value in train})
+        return typed_regions(regions, sorted(train))
     declared = {name: list(values) for name, values in named.classes.items()} if named else {}
     unnamed = sorted(everywhere - {value for values in declared.values() for value in values})
     if unnamed and named and named.regions:
@@ -88,7 +88,7 @@ def find_classes(found: Found, named: DatasetJson | None, regions: Sequence[str]
     wanted = _in_order(declared, unnamed, named)
     refuse_lookalikes(wanted)
     members = {name: values for name, values in wanted.items() if not everywhere.isdisjoint(values)}
-    _check_pool(found, members)
+    _check_train(found, members)
     order = dict(zip(declared, named.order, strict=False)) if named else {}
     if named and named.regions:
         written = [order[name] for name in members] if order else written_values(members)
@@ -112,17 +112,17 @@ def _in_order(
     return dict(sorted(wanted.items(), key=lambda item: min(item[1])))
 
 
-def _check_pool(found: Found, members: Mapping[str, Sequence[int]]) -> None:
-    """Refuse a class that is in val or test, but not in the pool."""
-    pool = {value for values in found["pool"].values() for value in values}
-    missing = {value for values in members.values() if pool.isdisjoint(values) for value in values}
+def _check_train(found: Found, members: Mapping[str, Sequence[int]]) -> None:
+    """Check that every class of val and test is in train."""
+    train = {value for values in found["train"].values() for value in values}
+    missing = {value for values in members.values() if train.isdisjoint(values) for value in values}
     known = {value for values in members.values() for value in values}
     for part, cases in found.items():
         for case, values in cases.items():
             if strange := sorted((set(values) - {0}) & missing or set(values) - {0} - known):
                 raise ValueError(
-                    f"labels: expected every class in the pool, label {strange[0]} is in {case} of {part} and in no "
-                    "case of the pool"
+                    f"labels: expected every class in train, label {strange[0]} is in {case} of {part} and in no case "
+                    "of train"
                 )
 
 
@@ -150,7 +150,7 @@ def typed_regions(texts: Sequence[str], values: Sequence[int]) -> Classes:
     Raises
     ------
     ValueError
-        If one is none, has labels that the pool has not, two have one name, or the narrower come first.
+        If a region is invalid or has labels that are not in train, two have one name, or narrower ones come first.
     """
     parsed = [_parse_region(text, values) for text in texts]
     refuse_lookalikes([name for name, _ in parsed])
@@ -167,9 +167,7 @@ def _parse_region(text: str, values: Sequence[int]) -> tuple[str, list[int]]:
         raise ValueError(f"regions: expected labels as tumour=1+2+4, got {text!r}") from error
     missing = sorted(set(members) - set(values))
     if missing:
-        raise ValueError(
-            f"regions: expected labels among {list(values)}, which the pool has; got {missing[0]} in {text!r}"
-        )
+        raise ValueError(f"regions: expected labels of train, {list(values)}; got {missing[0]} in {text!r}")
     return name or numbers, members
 
 

@@ -174,9 +174,9 @@ def find_lookalikes(parts: Mapping[str, str]) -> str:
 
     Examples
     --------
-    >>> find_lookalikes({"p1_visit1": "pool", "p1_visit2": "test", "p2_visit1": "pool"})[:57]
-    'p1_visit1 (pool) and p1_visit2 (test) differ only by a se'
-    >>> find_lookalikes({"p1": "pool", "p2": "test"})
+    >>> find_lookalikes({"p1_visit1": "train", "p1_visit2": "test", "p2_visit1": "train"})[:58]
+    'p1_visit1 (train) and p1_visit2 (test) differ only by a se'
+    >>> find_lookalikes({"p1": "train", "p2": "test"})
     ''
     """
     numbered = _channels(parts)

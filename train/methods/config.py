@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import dali_cr
 from dali_cr.volume.geometry import Triple
 
-from ..data.split import Part
+from ..data.split import PartOption
 from ..run.config import MAY_CHANGE, Axis, RunSettings
 
 RecipeName = Literal["restoration", "pcrlv2"]
@@ -21,7 +21,7 @@ class PretrainConfig(RunSettings, ABC):
 
     recipe: RecipeName = field(init=False)
     """Set by the subclass, which ``--recipe`` selects."""
-    part: Part = "pool"
+    part: PartOption = "train"
     """Data: the part of --split to train on. Fine-tuning rejects weights that were trained on cases of val or test."""
     held_out: float = 0.1
     """Evaluation: fraction of the cases that is held out for evaluation; at least one case."""

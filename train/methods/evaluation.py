@@ -62,7 +62,7 @@ def evaluate(module: nn.Module, loader: dali_cr.Loader, samples: int, pretext: P
         where = batch["mask"] & find_foreground(loader, batch) if pretext == "mae" else None
         if where is not None:
             predictions["mean"] = mean_where(target, where)
-            errors.add(target, predictions, where)
+        errors.add(target, predictions, where)
         changed, seen = changed + (input != target).sum(), seen + target.numel()
         range_of = torch.stack([range_of[0].minimum(target.min()), range_of[1].maximum(target.max())])
     module.train()

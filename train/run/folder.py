@@ -101,11 +101,18 @@ def earlier_run(
             "may differ. Install that version, or give --any-version to go on all the same"
         )
     differ = "; ".join(
-        f"{name} was {was[name]}, {now[name]} came" for name in fixed if name in was and was[name] != now[name]
+        f"{name} was {was[name]}, {now[name]} came"
+        for name in fixed
+        if name in was and _current(name, was[name]) != _current(name, now[name])
     )
     if differ:
         raise ValueError(f"resume: expected the settings of the run in {out}: {differ}. Another --out starts a new run")
     return earlier
+
+
+def _current(name: str, value: Any) -> Any:
+    """Return the current name of a setting's value: version 0.1.0 called the part train pool."""
+    return "train" if (name, value) == ("part", "pool") else value
 
 
 def kind_of(about: Mapping[str, Any]) -> str:

@@ -92,4 +92,5 @@ def split_by_table(data: Data, path: Path) -> Split:
         part: frozenset(find_subject(case, data.subject) for case, row in rows.items() if row[data.column] in words)
         for part, words in data.parts.items()
     }
-    return Split(parts["pool"], parts["val"], parts["test"], data.subject)
+    train = parts["train"] if "train" in parts else parts["pool"]
+    return Split(train, parts["val"], parts["test"], data.subject)

@@ -60,14 +60,14 @@ class Data:
     subject: str | None = None
     """Regular expression that finds the subject in a case's name."""
     fractions: tuple[float, float, float] | None = None
-    """Of a split drawn at random: pool, val, test."""
+    """Fractions of a random split: train, val, test."""
     split_seed: int = 0
     table: str | None = None
     """CSV file with the split, in place of `fractions`; its first column names the case."""
     column: str | None = None
     """Column of `table` with the part of each case."""
     parts: dict[str, list[str]] = field(default_factory=dict)
-    """by these words for pool, val and test."""
+    """Values of `column` for train (in earlier files: pool), val and test."""
     options: Options = field(default_factory=dict)
     """Options of pre-training and fine-tuning, such as the network's sizes and the intensity normalisation."""
     pretrain: Options = field(default_factory=dict)

@@ -94,9 +94,12 @@ def _check(study: Study) -> None:
 def _check_tasks(study: Study) -> None:
     protocol = study.protocol
     for name, data in study.data.items():
-        whole = all((data.table, data.column, set(data.parts) == {"pool", "val", "test"}))
+        parts = {"train" if name == "pool" else name for name in data.parts}
+        whole = all((data.table, data.column, len(data.parts) == 3, parts == {"train", "val", "test"}))
         if (data.fractions is None) != whole:
-            raise ValueError(f"data.{name}: expected fractions, or table, column and parts (pool, val, test), not both")
+            raise ValueError(
+                f"data.{name}: expected fractions, or table, column and parts (train, val, test), not both"
+            )
     for name, task in study.tasks.items():
         if task.kind not in METRICS:
             raise ValueError(f"tasks.{name}: expected kind to be one of {', '.join(METRICS)}; got {task.kind!r}")

@@ -7,7 +7,7 @@
 For every test run, the network is rebuilt as it was before the first step. Features are the spatial averages of the
 encoder's last layer; batch norm statistics are measured on the training part, since untrained networks have none. A
 ridge regression predicts the classes from them. It is fitted to the run's labelled cases (``frozen``) or to the whole
-training part (``frozen_pool``), and scored by its accuracy on the test cases. ``moved`` is the distance of the
+training part (``frozen_train``), and scored by its accuracy on the test cases. ``moved`` is the distance of the
 encoder's weights before and after fine-tuning, divided by their norm before. ``features.json``, written beside the
 study's results, has a row per run and the means over seeds.
 
@@ -60,7 +60,7 @@ _BATCH = 32
 _PENALTIES = np.logspace(-6, 2, 17)
 """Ridge penalties to choose from, relative to the sum of squared deviations of the features from their mean."""
 _GROUP = ("task", "init", "budget", "length", "lr")
-_MEASURES = ("frozen", "frozen_pool", "moved")
+_MEASURES = ("frozen", "frozen_train", "moved")
 
 
 class Pooled(nn.Module):
@@ -134,7 +134,7 @@ class Probe:
         init = read_init(Path(config.init)) if run.uses else None
         view, index = config.view(init), dali_cr.Index.load(out / "index.json")
         task, supervised = open_task(config, index, load_split(out / "splits.json"), view)
-        pool, test = supervised.parts["pool"], supervised.parts["test"]
+        train, test = supervised.parts["train"], supervised.parts["test"]
         # As in `train.finetune.prepare`: the same seed gives the same weights.
         torch.manual_seed(config.seed)
         network = size_network(config, init, view, index.channels, 1)
@@ -143,17 +143,17 @@ class Probe:
         weights = [name for name, value in network.features.named_parameters() if value.ndim > 1]
         before = {name: network.features.get_parameter(name).detach().clone() for name in weights}
         if (run.data, view) not in self._read:
-            self._read[run.data, view] = read_batches(pool, view), read_batches(test, view)
+            self._read[run.data, view] = read_batches(train, view), read_batches(test, view)
         train_batches, test_batches = self._read[run.data, view]
         module = Pooled(network, view)
         module.measure_norms(train_batches)
         known, wanted, truth = module.features_of(train_batches), module.features_of(test_batches), _one_hot(task, test)
-        labelled = first_cases(pool, config.cases, config.order_seed)
-        places = [place for place, case in enumerate(pool.cases) if case in labelled.cases]
-        of_pool = _one_hot(task, pool)
+        labelled = first_cases(train, config.cases, config.order_seed)
+        places = [place for place, case in enumerate(train.cases) if case in labelled.cases]
+        of_train = _one_hot(task, train)
 
         def accuracy(chosen: Any) -> float:
-            predicted = fit_ridge(known[chosen], of_pool[chosen]).predict(wanted)
+            predicted = fit_ridge(known[chosen], of_train[chosen]).predict(wanted)
             return float((predicted.argmax(1) == truth.argmax(1)).mean())
 
         about = {"task": run.task, "init": run.arm.init, "pretrain_seed": run.pretrain_seed, "seed": run.seed}
@@ -161,7 +161,7 @@ class Probe:
         return {
             **about,
             "frozen": accuracy(places),
-            "frozen_pool": accuracy(slice(None)),
+            "frozen_train": accuracy(slice(None)),
             "moved": _distance(before, read_weights(out / "model.safetensors")[0]),
         }
 

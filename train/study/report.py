@@ -55,7 +55,7 @@ def describe_pretraining(queue: RunQueue, runs: Sequence[StudyRun]) -> list[dict
         note = queue.read_note(run)
         times = {name: note[name] for name in ("seconds", "cpu_seconds")}
         found.append({**about, "changed_share": changed, "restoration_gain": gains, **times})
-        return found
+    return found
 
 
 def describe_runs(queue: RunQueue, runs: Sequence[StudyRun]) -> dict[str, Any]:

@@ -80,6 +80,7 @@ def pretraining(study: Study) -> list[StudyRun]:
     for data, (name, init), seed in product(used, study.inits.items(), study.protocol.pretrain_seeds):
         if init.pretrain is not None:
             own = study.data[data]
+            # "pool" is an earlier name of train; stored notes of runs in progress have it.
             options = merge(own.options, own.pretrain, init.options, init.pretrain, {"part": "pool", "seed": seed})
             runs.append(
                 StudyRun(

@@ -103,8 +103,8 @@ class Classification(Task):
         logits = run_network(module, image, self.view.dims)
         if self.multilabel:
             return F.binary_cross_entropy_with_logits(logits, batch["flags"])
-            weights = upload(self.weights, logits.device)
-            return F.cross_entropy(logits, batch["flags"].argmax(1), weight=weights)
+        weights = upload(self.weights, logits.device)
+        return F.cross_entropy(logits, batch["flags"].argmax(1), weight=weights)
 
     def infer(self, module: nn.Module, index: dali_cr.Index) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
         """Yield the name, the class probabilities and the predicted classes of each case."""
@@ -115,7 +115,7 @@ class Classification(Task):
             else:
                 probabilities, predicted = logits.softmax(0), torch.zeros_like(logits, dtype=torch.bool)
                 predicted[logits.argmax()] = True
-                yield case.name, probabilities, predicted
+            yield case.name, probabilities, predicted
         module.train()
 
     def score(self, module: nn.Module, index: dali_cr.Index) -> Scores:

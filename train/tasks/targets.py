@@ -100,7 +100,7 @@ def join(
     found, lonely = match(inside, known, what, unmatched, empty)
     lonely += [f"{case}: image of an empty {what}" for case, name in found.items() if name in empty]
     found = {case: name for case, name in found.items() if name not in empty}
-    split.refuse_shared(share_labels(found), f"share a {what}")
+    split.check_together(share_labels(found), f"share a {what}")
     for part, one in parts.items():
         cases = tuple(case for case in one.cases if case.name in found)
         if not cases:
@@ -200,8 +200,8 @@ def open_localization(config: Localize, index: dali_cr.Index, split: Split, view
             for name, boxes in found.items()
         }
     for place, organ in enumerate(organs):
-        if all(np.isnan(canonical[case.name][place]).any() for case in joined.parts["pool"].cases):
-            raise ValueError(f"labels: expected every organ contoured in the pool, {organ} is in no case of it")
+        if all(np.isnan(canonical[case.name][place]).any() for case in joined.parts["train"].cases):
+            raise ValueError(f"labels: expected every organ contoured in train, {organ} is in no case of it")
     return Localization(organs, view, boxes=canonical, **config.moves), joined
 
 
@@ -282,5 +282,5 @@ def _check_classes(joined: Supervised, classes: list[str], flags: Mapping[str, n
     if len(classes) < 2 and flags and all(flag.all() for flag in flags.values()):
         raise ValueError(f"labels: expected two classes or more, got {', '.join(classes)} alone")
     for place, name in enumerate(classes):
-        if not any(flags[case.name][place] for case in joined.parts["pool"].cases):
-            raise ValueError(f"labels: expected every class in the pool, {name!r} is in no case of it")
+        if not any(flags[case.name][place] for case in joined.parts["train"].cases):
+            raise ValueError(f"labels: expected every class in train, {name!r} is in no case of it")

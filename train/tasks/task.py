@@ -97,9 +97,9 @@ def run_network(module: nn.Module, images: torch.Tensor, dims: int) -> torch.Ten
             return whole.float()
         depth = images.shape[2]
         output: torch.Tensor = module(images.transpose(1, 2).flatten(0, 1))
-        if output.ndim == 4:
-            output = output.reshape(-1, depth, *output.shape[1:]).transpose(1, 2)
-        return output.float()
+    if output.ndim == 4:
+        output = output.reshape(-1, depth, *output.shape[1:]).transpose(1, 2)
+    return output.float()
 
 
 class Task(ABC):
@@ -214,7 +214,7 @@ class Task(ABC):
             padded, first = pad_evenly(volume, self.view.crop, outside(case, self.view.normalize))
             with torch.no_grad():
                 output = run_network(module, torch.from_numpy(padded)[None].to(device), self.view.dims)
-                yield case, first, output[0].cpu()
+            yield case, first, output[0].cpu()
 
 
 def check_crop_holds(index: dali_cr.Index, view: TaskInput) -> None:

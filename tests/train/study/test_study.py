@@ -331,14 +331,14 @@ def test_refuses_to_compare_other_networks(file: Path, bodies: Path, monkeypatch
 
 def test_commands_end_with_their_codes(file: Path, bodies: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert study.command_line([str(file), "--data", f"minds={bodies}"]) == 2
-    assert "expected NAME=PATH with a name of bodies; got minds" in capsys.readouterr().err
+    assert "expected NAME=PATH with NAME one of bodies; got minds" in capsys.readouterr().err
     assert study.command_line([str(file.parent / "none.toml")]) == 2
 
 
 def test_data_are_found_by_a_variable(file: Path, bodies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     declared = read_study(file)
     monkeypatch.delenv("DALI_CR_DATA", raising=False)
-    with pytest.raises(ValueError, match="--data bodies=PATH, or DALI_CR_DATA"):
+    with pytest.raises(ValueError, match="--data bodies=PATH, or set DALI_CR_DATA"):
         study.find_folders(declared, ())
     link = file.parent / "home" / "bodies"
     link.parent.mkdir()
@@ -352,10 +352,12 @@ def test_a_column_tells_the_split(tmp_path: Path) -> None:
     table.write_text(
         "file,side,part\na/1.nii,l,train\nb/1.nii,r,train\na/2.nii,l,validation\na/3.nii,r,test\na/4.nii,r,\n"
     )
-    parts = {"pool": ["train"], "val": ["validation"], "test": ["test"]}
-    data = Data(table="cases.csv", column="part", parts=parts, subject=r"\w+/\d+")
-    split = split_by_table(data, table)
-    assert (split.pool, split.val, split.test) == ({"a/1", "b/1"}, {"a/2"}, {"a/3"})
+    words = {"train": ["train"], "val": ["validation"], "test": ["test"]}
+    earlier = {"pool": words["train"], "val": words["val"], "test": words["test"]}
+    for parts in (earlier, words):
+        data = Data(table="cases.csv", column="part", parts=parts, subject=r"\w+/\d+")
+        split = split_by_table(data, table)
+        assert (split.train, split.val, split.test) == ({"a/1", "b/1"}, {"a/2"}, {"a/3"})
     with pytest.raises(ValueError, match="expected the column part"):
         split_by_table(data, write_csv(tmp_path / "other.csv", "case,kind\na,b\n"))
 

@@ -37,14 +37,14 @@ def named(regions: bool = False, order: tuple[int, ...] = (), **labels: tuple[in
     return DatasetJson(Path("names.json"), labels=labels, regions=regions, order=order)
 
 
-def found(pool: list[int], val: list[int] | None = None) -> dict[str, dict[str, list[int]]]:
-    return {"pool": {"a": [0, *pool]}, "val": {"b": [0, *(val or [])]}, "test": {}}
+def found(train: list[int], val: list[int] | None = None) -> dict[str, dict[str, list[int]]]:
+    return {"train": {"a": [0, *train]}, "val": {"b": [0, *(val or [])]}, "test": {}}
 
 
 def test_two_labels_of_one_name_are_one_class() -> None:
     classes = find_classes(found([1, 2, 3]), named(kidney=(1, 2), liver=(3,)))
     assert (classes.members, classes.values) == ({"kidney": [1, 2], "liver": [3]}, [1, 3])
-    # One of them in the pool is enough.
+    # One of them in train is enough.
     assert find_classes(found([2], [1]), named(kidney=(1, 2))).members == {"kidney": [1, 2]}
 
 
@@ -79,20 +79,20 @@ def test_regions_keep_their_order_and_what_they_are_written_as() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pool", "val", "names", "says"),
+    ("train", "val", "names", "says"),
     [
-        ([], [1], None, "some case of the pool, got none"),
-        ([1], [2], None, "label 2 is in b of val and in no case of the pool"),
-        ([1], [2], named(a=(1,), b=(2,)), "label 2 is in b of val and in no case of the pool"),
+        ([], [1], None, "some case of train, got none"),
+        ([1], [2], None, "label 2 is in b of val and in no case of train"),
+        ([1], [2], named(a=(1,), b=(2,)), "label 2 is in b of val and in no case of train"),
         ([1], [2], named(True, (1, 2), a=(1, 2), b=(2,)), "label 2 is in b of val"),
         ([1, 5], [], named(True, (1, 2), a=(1, 2), b=(2,)), "in a region of names.json, got 5"),
         ([1, 2], [], named(a=(1,), ignore=(2,)), "label 2 is the ignore label of names.json"),
         ([1, 2], [], named(True, core=(2,), whole=(1, 2)), "the wider region before the narrower"),
     ],
 )
-def test_refuses(pool: list[int], val: list[int], names: DatasetJson | None, says: str) -> None:
+def test_refuses(train: list[int], val: list[int], names: DatasetJson | None, says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        find_classes(found(pool, val), names)
+        find_classes(found(train, val), names)
 
 
 def test_typed_regions_go_first() -> None:
@@ -281,7 +281,7 @@ def test_cases_without_a_class_are_left_out_and_counted(beside: Path, tmp_path: 
         return [*rows, ["no image.nii.gz", "", "0", "1"], ["", "", "", ""]]
 
     rewrite(beside / "classes.csv", blank)
-    write_json(beside / "splits.json", {"pool": [f"case{n}" for n in range(9)], "val": [], "test": []})
+    write_json(beside / "splits.json", {"train": [f"case{n}" for n in range(9)], "val": [], "test": []})
     run = prepared(classify(beside, tmp_path / "run", split=None, fractions=(0.4, 0.3, 0.3)))
     assert run.task.classes == ["even", "odd"]
     assert len(run.supervised.cases) == 6

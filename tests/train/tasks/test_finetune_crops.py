@@ -1,4 +1,4 @@
-"""Image and target are cropped alike: a label's voxels and a box's faces are flipped, padded and shifted with the image."""
+"""Image and target are cropped alike: label voxels and box faces are flipped, padded and shifted with the image."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -176,7 +176,7 @@ def test_labels_of_images_outside_of_the_split_are_nobodys_concern(data):
     short = [name.split(".")[0] for name in names]
     split = Split(frozenset(short[:2]), frozenset(short[2:3]), frozenset(short[3:4]))
     joined = join(index, split, dict.fromkeys(names), "label", "refuse")
-    assert {part: len(one) for part, one in joined.parts.items()} == {"pool": 2, "val": 1, "test": 1}
+    assert {part: len(one) for part, one in joined.parts.items()} == {"train": 2, "val": 1, "test": 1}
     with pytest.raises(ValueError, match=f"{names[1]}: image without a label"):
         join(index, split, dict.fromkeys(names[:1] + names[2:]), "label", "refuse")
     with pytest.raises(ValueError, match="for some case of val, got none"):
