@@ -175,7 +175,7 @@ def shifted(values, affine):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda values, affine: (None, affine), "{case}: image without a label. --unmatched leave goes on"),
+        (lambda values, affine: (None, affine), "{case}: image without a label. --unmatched leave excludes"),
         (lambda values, affine: (values[1:], affine), "{case}: on another grid: expected"),
         (shifted, "{case} are, got them up to 5 mm away; resample it onto the image's"),
         (lambda values, affine: (values * 0, affine), "{case}: empty: expected a labelled voxel; --keep-empty"),
@@ -295,7 +295,7 @@ def test_refuses_settings_that_make_no_sense(data, out, make, change):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"labels": Path("/nowhere")}, "labels: expected a folder of label volumes, /nowhere is not there"),
+        ({"labels": Path("/nowhere")}, "labels: expected a folder of label volumes, /nowhere does not exist"),
         ({"labels": Path(__file__)}, "labels: expected a folder of label volumes, .*py is a file"),
         ({"split": Path("/nowhere.json")}, "split: expected a file that dali-cr splits wrote, /nowhere.json is"),
         ({"plans": Path("/p.json")}, "plans: expected the nnUNetPlans.json of a preprocessed data set, /p.json is not"),

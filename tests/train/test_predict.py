@@ -313,7 +313,7 @@ def test_cut_predictions_begin_again_by_the_same_command_alone(data, runs, tmp_p
     with monkeypatch.context() as patch:
         patch.setattr(masks_module, "write_nifti", interrupt_third)
         assert predict.command_line(words) == 130
-    assert capsys.readouterr().err.splitlines()[-1] == "predict: stopped by SIGINT; the same command starts again"
+    assert capsys.readouterr().err.splitlines()[-1] == "predict: stopped by SIGINT; run the same command to start again"
     assert len(names(out)) == 3
     assert not settings(out)["finished"]
     for change, says in ((["--batch-size", "3"], "another config"), (["--probabilities"], "another config")):
@@ -391,7 +391,7 @@ def test_a_channel_more_in_the_folders_does_not_move_the_others(channels, tmp_pa
 def test_other_channels_are_refused(channels, tmp_path):
     config = PredictConfig(run=channels / "run", data=(channels / "data",), out=tmp_path / "out", device="cpu")
     with pytest.raises(
-        Refused, match="expected t2, t1, in the order of the training; got t1, t2. Give them in this order"
+        Refused, match="expected t2, t1, in the order of the training; got t1, t2. Give --channels in this order"
     ):
         predict.main(replace(config, channels=("t1", "t2")))
     shutil.copytree(channels / "data", tmp_path / "data")
@@ -399,7 +399,7 @@ def test_other_channels_are_refused(channels, tmp_path):
         (case / "t2.nii.gz").rename(case / "dwi.nii.gz")
     with pytest.raises(Refused, match="channel t2 is missing"):
         predict.main(replace(config, data=(tmp_path / "data",)))
-    with pytest.raises(Refused, match="expected t2, t1, in the order of the training; got t1, dwi. Name the files"):
+    with pytest.raises(Refused, match="expected t2, t1, in the order of the training; got t1, dwi. Give a --pattern"):
         predict.main(replace(config, data=(tmp_path / "data",), channels=("t1", "dwi")))
     dali_cr.scan(channels / "data", "{case}/{channel}.nii.gz", progress=False).save(tmp_path / "index.json")
     with pytest.raises(Refused, match="got t1, t2"):

@@ -264,7 +264,7 @@ def test_a_copy_of_a_test_image_in_the_pool_is_named(data, tmp_path):
     with pytest.raises(Refused, match="expected cases that hold the same image in one part"):
         pretrain.main(pretraining(own, tmp_path / "init", held_out=0.01))
     pretrain.main(pretraining(own, tmp_path / "init", held_out=0.01, exclude=(theirs,)))
-    with pytest.raises(Refused, match=f"trained on {ours}, the same as {theirs}, which is in test. Give --exclude {theirs}"):
+    with pytest.raises(Refused, match=f"trained on {ours}, the same as {theirs}, which is in test. Give --exclude "):
         finetune.main(segment(own, tmp_path / "run", init=str(tmp_path / "init")))
 
 

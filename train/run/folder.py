@@ -169,7 +169,7 @@ def finished_report(out: Path, steps: int) -> dict[str, Any] | None:
     return report if report["steps"] >= steps else None
 
 
-def tell_apart(kept: Path, index: dali_cr.Index) -> str:
+def describe_changes(kept: Path, index: dali_cr.Index) -> str:
     """Return in words how the cases of an index differ from those of the file `kept`."""
     if not kept.exists():
         return "other data came"

@@ -19,7 +19,7 @@ from dali_cr.volume.geometry import VolumeError
 
 from ..data.boxes import Boxes, box_of, read_boxes, to_canonical
 from ..data.classes import find_classes, find_names
-from ..data.label_values import refuse_mixed_depths
+from ..data.label_values import check_depths
 from ..data.labels import Unmatched, by_listed_pairs, find_label_files, match, read_labels, share_labels
 from ..data.split import PARTS, Split
 from ..data.subjects import short_name
@@ -141,7 +141,7 @@ def open_segmentation(config: Segment, index: dali_cr.Index, split: Split, view:
     for _, case in joined.cases:
         if found[case.name] == [0] and not config.keep_empty:
             raise VolumeError(paths[case.name], "empty: expected a labelled voxel; --keep-empty keeps empty labels")
-    refuse_mixed_depths({paths[name]: values for name, values in found.items()})
+    check_depths({paths[name]: values for name, values in found.items()})
     classes = find_classes(joined.by_part(found), named, config.regions)
     if classes.regions and config.absent == "unlabelled":
         raise ValueError("absent: expected empty with regions, got unlabelled, which needs disjoint classes")
@@ -191,7 +191,7 @@ def open_localization(config: Localize, index: dali_cr.Index, split: Split, view
         named = find_names(config.names, config.labels, config.data)
         joined, paths = _join_files(config, index, split, named)
         found = {case.name: _boxes_by_value(paths[case.name], case) for _, case in joined.cases}
-        refuse_mixed_depths({paths[name]: list(boxes) for name, boxes in found.items()})
+        check_depths({paths[name]: list(boxes) for name, boxes in found.items()})
         classes = find_classes(joined.by_part({name: list(boxes) for name, boxes in found.items()}), named)
         joined = replace(joined, notes=(*joined.notes, *classes.notes))
         organs = choose_columns(config.labels, list(classes.members), config.columns)

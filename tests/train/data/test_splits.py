@@ -231,7 +231,9 @@ def load_split_of(split):
 
 
 def test_too_few_subjects_are_refused():
-    with pytest.raises(ValueError, match=r"at least 3 subjects, got 2 of 4 cases, the first sub-1; give another .* as --subject"):
+    with pytest.raises(
+        ValueError, match=r"at least 3 subjects, got 2 of 4 cases, the first sub-1; give another .* as --subject"
+    ):
         make_split([f"sub-{s}_ses-{n}.nii" for s in (1, 2) for n in (1, 2)], (0.6, 0.2, 0.2), seed=0)
 
 
@@ -256,7 +258,7 @@ def test_the_command_says_what_it_found(data, tmp_path, capsys):
         assert "data       7 subjects, 7 cases" in said
         split = load_split(tmp_path / f"{seed}.json")
         apart = [n for n in range(3) if split.part_of(f"p{n}_visit0") != split.part_of(f"p{n}_visit1")]
-        assert ("differ only by a session" in said) == bool(apart)
+        assert ("differ only in a session" in said) == bool(apart)
         warned.append(bool(apart))
     assert any(warned)
 
@@ -314,4 +316,4 @@ def test_a_split_by_hand_with_sessions_in_two_parts_is_warned_of(data, tmp_path)
     run = prepare(RestorationConfig(data=(data,), out=tmp_path / "run", split=tmp_path / "s.json", **SMALL))
     run.loader.close()
     (warning,) = (line for line in introduce(run) if line.startswith("warning"))
-    assert f"{first} (train) and {first}_ses-2 (test) differ only by a session" in warning
+    assert f"{first} (train) and {first}_ses-2 (test) differ only in a session" in warning

@@ -50,7 +50,8 @@ def test_keeps_numbers_and_draws_them(tmp_path: Path, capsys: pytest.CaptureFixt
     result = json.loads(text)
     assert result["settings"]["data"] == ["msd/images", "ct"]
     assert (
-        result["command"] == "python -m train.pretrain --data msd/images ct --lr 0.01 --steps 2 --batch-size 4 --out run"
+        result["command"]
+        == "python -m train.pretrain --data msd/images ct --lr 0.01 --steps 2 --batch-size 4 --out run"
     )
     assert len(result["measurements"]) == 4
     assert result["report"]["restoration_gain"] == 0.4

@@ -52,7 +52,7 @@ def test_labels_without_a_name_are_called_by_their_number() -> None:
     classes = find_classes(found([1, 4, 2]), named(tumour=(4,), liver=(1,)))
     assert classes.members == {"liver": [1], "label 2": [2], "tumour": [4]}
     assert find_classes(found([2]), None).members == {"label 2": [2]}
-    with pytest.raises(ValueError, match=r"another name for \[1\], label 2 has no name"):
+    with pytest.raises(ValueError, match=r"another name for \[1\]: label 2, which has no name"):
         find_classes(found([1, 2]), named(**{"label 2": (1,)}))
     with pytest.raises(ValueError, match="'Label 2' and 'label 2'"):
         find_classes(found([1, 2]), named(**{"Label 2": (1,)}))
@@ -165,7 +165,7 @@ def test_what_is_typed_goes_before_what_lies_beside(beside: Path, tmp_path: Path
 
 def test_a_dataset_json_that_cannot_be_used_is_refused(beside: Path, tmp_path: Path) -> None:
     write_json(beside / "dataset.json", REGIONS)
-    with pytest.raises(ValueError, match="'lungs' is written as 2, which is of 'all' too; --names takes another"):
+    with pytest.raises(ValueError, match="'lungs' is written as 2, which is of 'all' too; give another file"):
         find_names(None, beside / "labels", [])
     write_json(beside / "dataset.json", {"labels": {}})
     with pytest.raises(ValueError, match="names no label"):
@@ -193,11 +193,11 @@ def test_the_decathlons_pairs_tell_which_label_is_whose(beside: Path, tmp_path: 
     assert after.task.fingerprint == before.task.fingerprint
     pairs = [training[0], {**training[1], "image": training[0]["image"]}]
     write_json(beside / "dataset.json", {"labels": labels, "training": pairs})
-    with pytest.raises(ValueError, match="expected one label a case, .* are both of"):
+    with pytest.raises(ValueError, match="expected one label per case, .* both belong to"):
         prepared(segment(beside, tmp_path / "3", names=None))
     pairs = [training[0], {**training[1], "label": training[0]["label"]}]
     write_json(beside / "dataset.json", {"labels": labels, "training": pairs})
-    with pytest.raises(ValueError, match="expected one case a label, .* is paired with"):
+    with pytest.raises(ValueError, match="expected one case per label, .* is paired with"):
         prepared(segment(beside, tmp_path / "4", names=None))
 
 

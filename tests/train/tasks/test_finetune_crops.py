@@ -184,7 +184,7 @@ def test_labels_of_images_outside_of_the_split_are_nobodys_concern(data):
 
 
 def test_two_labels_of_one_case_are_refused():
-    with pytest.raises(ValueError, match="x/a.nii and y/a.nii both fit a"):
+    with pytest.raises(ValueError, match="x/a.nii and y/a.nii both match a"):
         match(["a.nii"], {"x/a.nii": 0, "y/a.nii": 0}, "label", "refuse")
     assert match(["x/a.nii"], {"a.csv": 0, "a": 0}, "row", "leave")[0] == {"x/a.nii": "a"}
 

@@ -123,7 +123,7 @@ def test_sessions_in_two_parts_are_warned_of(folder, tmp_path):
     (folder / "splits.json").write_text(json.dumps(content))
     said = list(introduce(prepared(segment(folder, tmp_path / "run"))))
     (warning,) = (line for line in said if line.startswith("warning"))
-    assert "p7_visit1.nii.gz (train) and p7_visit2.nii.gz (test) differ only by a session" in warning
+    assert "p7_visit1.nii.gz (train) and p7_visit2.nii.gz (test) differ only in a session" in warning
 
 
 def test_weights_that_saw_a_test_case_in_another_format_are_refused(data, tmp_path):

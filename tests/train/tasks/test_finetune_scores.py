@@ -209,5 +209,5 @@ def test_the_loss_is_least_for_the_truth(regions):
 
 def test_regions_are_written_with_a_label_of_their_own():
     assert written_values({"whole": [1, 2, 4], "core": [1, 4], "enhancing": [4]}) == [2, 1, 4]
-    with pytest.raises(ValueError, match="core has no label that the regions after it have not"):
+    with pytest.raises(ValueError, match="every label of core is also in a later region"):
         written_values({"core": [1, 4], "whole": [1, 2, 4]})
