@@ -349,8 +349,8 @@ def _refuse_other(config: FinetuneConfig, was: dict[str, Any], now: dict[str, An
     differ = [name for name in now if was.get(name, now[name]) != now[name]]
     if differ:
         raise ValueError(
-            f"resume: expected the data, labels, split of the run in {config.out}; other {' and '.join(differ)} came. "
-            "Another --out starts a new run"
+            f"resume: expected the data, labels and split of the run in {config.out}, got other "
+            f"{' and '.join(differ)}; give another --out to start a new run"
         )
 
 

@@ -361,7 +361,7 @@ def read_settings(arguments: Sequence[str]) -> PretrainConfig:
             raise ValueError(f"resume: expected a pretrain run in {out}, a {kind_of(about)} run is there")
         was: RecipeName = about["config"]["recipe"]
         if typed.recipe not in (None, was):
-            raise ValueError(f"resume: expected the settings of the run in {out}: recipe was {was}, {recipe} came")
+            raise ValueError(f"resume: expected the settings of the run in {out}: --recipe was {was}, got {recipe}")
         recipe, known = was, settings_of(SETTINGS[was], about, out)
     prog = program("pretrain") + (f" --recipe {recipe}" if recipe != "restoration" else "")
     config = parse(SETTINGS[recipe], prog, others, known)

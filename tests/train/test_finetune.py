@@ -369,10 +369,10 @@ def test_a_finished_run_only_reports_and_more_steps_go_on(data, out, capsys):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"cases": 2}, "cases was None, 2 came"),
-        ({"seed": 1}, "seed was 0, 1 came"),
-        ({"foreground": 0.1}, "foreground was 0.5, 0.1 came"),
-        ({"resume": False}, "--resume goes on"),
+        ({"cases": 2}, "--cases was not set, got 2"),
+        ({"seed": 1}, "--seed was 0, got 1"),
+        ({"foreground": 0.1}, "--foreground was 0.5, got 0.1"),
+        ({"resume": False}, "--resume to continue"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
@@ -388,12 +388,12 @@ def test_refuses_to_resume_with_other_labels_or_another_split(data, tmp_path, ou
     config = segment(data, out)
     finetune.main(config)
     labels, _ = change_label(data, tmp_path, lambda values, affine: (np.where(values == 1, 2, values), affine))
-    with pytest.raises(Refused, match="other labels came"):
+    with pytest.raises(Refused, match="got other labels"):
         finetune.main(replace(config, resume=True, steps=9, labels=labels))
     split = load_split(data / "splits.json").content()
     swapped = {**split, "val": split["test"], "test": split["val"]}
     (tmp_path / "other.json").write_text(json.dumps(swapped))
-    with pytest.raises(Refused, match="other split came"):
+    with pytest.raises(Refused, match="got other split"):
         finetune.main(replace(config, resume=True, steps=9, split=tmp_path / "other.json"))
 
 

@@ -296,14 +296,14 @@ def test_the_same_data_may_lie_elsewhere_at_a_resume(config, data, tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"iterations": 5}, "iterations was 4, 5 came"),
-        ({"patch": (2, 3), "crop": (16, 16, 24)}, "crop was [16, 16, 16], [16, 16, 24] came; patch was [2, 4]"),
-        ({"normalize": "percentile"}, "normalize was zscore, percentile came"),
-        ({"filters": 4}, "filters was 2, 4 came"),
-        ({"part": "val"}, "part was train, val came"),
-        ({"seed": 1, "held_out": 0.5}, "seed was 0, 1 came; held_out was 0.1, 0.5 came"),
-        ({"exclude": ("*_004*",)}, "of 5 cases; 4 came, phantom_004.nii.gz is gone"),
-        ({"resume": False}, "--resume goes on"),
+        ({"iterations": 5}, "--iterations was 4, got 5"),
+        ({"patch": (2, 3), "crop": (16, 16, 24)}, "--crop was 16 16 16, got 16 16 24; --patch was 2 4"),
+        ({"normalize": "percentile"}, "--normalize was zscore, got percentile"),
+        ({"filters": 4}, "--filters was 2, got 4"),
+        ({"part": "val"}, "--part was train, got val"),
+        ({"seed": 1, "held_out": 0.5}, "--held-out was 0.1, got 0.5"),
+        ({"exclude": ("*_004*",)}, "of 5 cases; got 4, phantom_004.nii.gz is gone"),
+        ({"resume": False}, "--resume to continue"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
@@ -445,7 +445,7 @@ def test_what_it_is_compared_with_runs_measures_and_draws(config, capsys, pretex
 
 def test_the_pretext_is_part_of_what_a_run_is(config):
     pretrain.main(replace(config, steps=1))
-    with pytest.raises(Refused, match="pretext was swap, inpaint came"):
+    with pytest.raises(Refused, match="--pretext was swap, got inpaint"):
         pretrain.main(replace(config, steps=2, resume=True, pretext="inpaint"))
 
 
@@ -586,7 +586,7 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_run(config, monkeypatch, cap
 def test_another_version_goes_on_only_if_told_to(config, monkeypatch):
     pretrain.main(config)
     monkeypatch.setattr(dali_cr, "__version__", "99.0")
-    with pytest.raises(Refused, match="made the run in .*, 99.0 came"):
+    with pytest.raises(Refused, match="made the run in .*, got 99.0"):
         pretrain.main(replace(config, resume=True, steps=5))
     assert pretrain.main(replace(config, resume=True, steps=5, any_version=True))["steps"] == 5
 

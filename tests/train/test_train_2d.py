@@ -159,7 +159,7 @@ def test_slices_of_volumes_pretrain_a_network_of_images(tmp_path):
     assert run.method.recipe.slices == dali_cr.Slices("H", every=3)
     report = pretrain.train(run)
     assert report["restoration_gain"] is not None
-    with pytest.raises(Refused, match="every was 3, 2 came"):
+    with pytest.raises(Refused, match="--every was 3, got 2"):
         pretrain.main(replace(config, every=2, resume=True, steps=9))
     assert load_file(tmp_path / "run" / "model.safetensors")["input_block.conv1.conv.weight"].ndim == 4
 

@@ -16,8 +16,7 @@ from .split import Part, Split
 
 
 def open_index(config: DataSettings, known: dali_cr.Index | None = None) -> dali_cr.Index:
-    """Load the index from ``--index``, or scan the data; files that are unchanged since the index `known` are not "
-    "read."""
+    """Load the index from ``--index``, or scan the data; files unchanged since the index `known` are not read again."""
     if config.index:
         root = find_root(config.data) if config.data else None
         index = dali_cr.Index.load(config.index, root)

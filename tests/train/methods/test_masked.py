@@ -161,7 +161,7 @@ def test_a_run_measures_reports_and_goes_on_where_it_was_stopped(
     assert timeless(again.out) == timeless(config.out)
     weights = [(run.out / "model.safetensors").read_bytes() for run in (config, again)]
     assert weights[0] == weights[1]
-    with pytest.raises(Refused, match=r"mask_ratio was 0\.75, 0\.5 came"):
+    with pytest.raises(Refused, match=r"--mask-ratio was 0\.75, got 0\.5"):
         pretrain.main(replace(again, resume=True, mask_ratio=0.5))
 
 

@@ -257,7 +257,7 @@ def test_other_regions_are_another_run(beside: Path, tmp_path: Path) -> None:
     write_json(beside / "dataset.json", regions)
     finetune.main(segment(beside, tmp_path / "run", names=None, steps=1))
     write_json(beside / "dataset.json", regions | {"labels": {"all": [1, 2], "lungs": [2, 3]}})
-    with pytest.raises(Refused, match="other classes came"):
+    with pytest.raises(Refused, match="got other classes"):
         finetune.main(segment(beside, tmp_path / "run", names=None, steps=2, resume=True))
     # What earlier versions did not write down is not compared.
     config = json.loads((tmp_path / "run" / "config.json").read_text())

@@ -128,7 +128,7 @@ def test_slices_from_pretraining_to_prediction(data, tmp_path, axis):
         found += one.sum()
     assert found
     assert report["dice"] > 0
-    with pytest.raises(Refused, match=f"slices was None, {'HW'.replace(axis, '')} came"):
+    with pytest.raises(Refused, match=f"--slices was not set, got {'HW'.replace(axis, '')}"):
         finetune.main(replace(config, resume=True, steps=30, slices="HW".replace(axis, "")))
 
 
