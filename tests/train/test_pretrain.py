@@ -79,7 +79,7 @@ RECIPES = {
         steps=16,
         batch_size=3,
         measured=(0, 8, 16),
-        reports=("restoration_gain", "explained", "spread"),
+        reports=("restoration_gain", "r2", "collapse_metric"),
         says=("nsunet", "2 of 16 × 16 × 16 voxels, 2 of 8 × 8 × 8", "6 a view", "code restoration"),
         falls="restoration",
         to=0.8,
@@ -297,14 +297,14 @@ def test_the_same_data_may_lie_elsewhere_at_a_resume(config, data, tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"iterations": 5}, "iterations was 4, 5 came"),
-        ({"patch": (2, 3), "crop": (16, 16, 24)}, "crop was [16, 16, 16], [16, 16, 24] came; patch was [2, 4]"),
-        ({"normalize": "percentile"}, "normalize was zscore, percentile came"),
-        ({"filters": 4}, "filters was 2, 4 came"),
-        ({"part": "val"}, "part was pool, val came"),
-        ({"seed": 1, "held_out": 0.5}, "seed was 0, 1 came; held_out was 0.1, 0.5 came"),
-        ({"exclude": ("*_004*",)}, "of 5 cases; 4 came, phantom_004.nii.gz is gone"),
-        ({"resume": False}, "--resume goes on"),
+        ({"iterations": 5}, "--iterations was 4, got 5"),
+        ({"patch": (2, 3), "crop": (16, 16, 24)}, "--crop was 16 16 16, got 16 16 24; --patch was 2 4"),
+        ({"normalize": "percentile"}, "--normalize was zscore, got percentile"),
+        ({"filters": 4}, "--filters was 2, got 4"),
+        ({"part": "val"}, "--part was train, got val"),
+        ({"seed": 1, "held_out": 0.5}, "--held-out was 0.1, got 0.5"),
+        ({"exclude": ("*_004*",)}, "of 5 cases; got 4, phantom_004.nii.gz is gone"),
+        ({"resume": False}, "--resume to continue"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
@@ -439,14 +439,14 @@ def test_what_it_is_compared_with_runs_measures_and_draws(config, capsys, pretex
     assert [line["step"] for line in lines] == [0, 2]
     assert all((line["changed_share"] == 0) == (pretext == "autoencode") for line in lines)
     assert all(
-        (line["loss_of_idling"] == 0) == (pretext == "autoencode") for line in metrics(config.out) if "lr" in line
+        (line["identity_loss"] == 0) == (pretext == "autoencode") for line in metrics(config.out) if "lr" in line
     )
     assert matplotlib.image.imread(config.out / "preview.png").ndim == 3
 
 
 def test_the_pretext_is_part_of_what_a_run_is(config):
     pretrain.main(replace(config, steps=1))
-    with pytest.raises(Refused, match="pretext was swap, inpaint came"):
+    with pytest.raises(Refused, match="--pretext was swap, got inpaint"):
         pretrain.main(replace(config, steps=2, resume=True, pretext="inpaint"))
 
 
@@ -587,7 +587,7 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_run(config, monkeypatch, cap
 def test_another_version_goes_on_only_if_told_to(config, monkeypatch):
     pretrain.main(config)
     monkeypatch.setattr(dali_cr, "__version__", "99.0")
-    with pytest.raises(Refused, match="made the run in .*, 99.0 came"):
+    with pytest.raises(Refused, match="made the run in .*, got 99.0"):
         pretrain.main(replace(config, resume=True, steps=5))
     assert pretrain.main(replace(config, resume=True, steps=5, any_version=True))["steps"] == 5
 
