@@ -1,4 +1,4 @@
-"""`dataset.json`: the forms of nnU-Net and the Decathlon, regions and their order, and what is refused."""
+"""Test `dataset.json`: the forms of nnU-Net and the Decathlon, regions and their order, errors."""
 
 import json
 from pathlib import Path
@@ -110,7 +110,7 @@ def test_refuses(content: object, says: str, tmp_path: Path) -> None:
     assert str(path) in str(error.value)
 
 
-def test_is_found_beside_a_folder(tmp_path: Path) -> None:
+def test_is_found_next_to_a_folder(tmp_path: Path) -> None:
     (tmp_path / "labelsTr").mkdir()
     assert find_dataset_json([tmp_path / "labelsTr"]) is None
     path = write(tmp_path, {})

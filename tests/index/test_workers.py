@@ -1,4 +1,4 @@
-"""One file that kills its worker, or raises what nobody expects, costs none of the others."""
+"""Test that a file that kills its worker or raises an unexpected error does not affect other files."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Bytes are read rightly or refused by name, and no header makes us ask for memory that no file can fill."""
+"""Test reading bytes of files: right or refused, without allocating memory that the file cannot fill."""
 
 import gzip
 import os
@@ -95,7 +95,7 @@ def test_missing_and_unreadable(tmp_path: Path) -> None:
             read(tmp_path)
 
 
-def test_promises_more_than_gzip_can_hold(packed: Path) -> None:
+def test_a_header_of_more_voxels_than_gzip_can_contain(packed: Path) -> None:
     with pytest.raises(VolumeError, match="more than"):
         reader.read_data(packed, 10**13)
     assert "decompressed" not in vars(scratch._scratch) or len(scratch._scratch.decompressed) < 10**9
@@ -114,7 +114,7 @@ def test_pairs(tmp_path: Path) -> None:
 
 
 def header_of(shape: tuple[int, ...]) -> bytes:
-    """Return a NIfTI-1 header of uint8 voxels, with its flag."""
+    """Return a NIfTI-1 header of uint8 voxels, with the extension flag."""
     import nibabel as nib
 
     header = nib.Nifti1Header()
@@ -134,7 +134,7 @@ def test_a_header_that_promises_ten_terabytes(tmp_path: Path, suffix: str) -> No
 
 
 def test_a_gzip_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred voxels are promised, a gibibyte of zeros follows: 1 MiB of it is looked at."""
+    """Test a header of a hundred voxels before a gibibyte of zeros, of which only 1 MiB is read."""
     decompress, sizes = reader._decompress, []
     monkeypatch.setattr(scratch, "_scratch", threading.local())
     monkeypatch.setattr(reader, "_decompress", lambda *about: sizes.append(decompress(*about)) or sizes[-1])

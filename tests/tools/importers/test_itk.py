@@ -1,4 +1,4 @@
-"""MetaImage and NRRD files: values and places as SimpleITK has them, in every layout that it writes."""
+"""Test imports of MetaImage and NRRD files: values and positions as in SimpleITK, in every layout that it writes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def read(top: Path, name: str) -> StoreContents:
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("name", ["scan.mha", "scan.mhd", "scan.nrrd", "scan.nhdr"])
 @pytest.mark.parametrize("direction", [OBLIQUE, FLIPPED])
-def test_values_and_places(name: str, compressed: bool, direction: tuple[float, ...], tmp_path: Path) -> None:
+def test_values_and_positions(name: str, compressed: bool, direction: tuple[float, ...], tmp_path: Path) -> None:
     sitk.WriteImage(image(direction=direction), str(tmp_path / name), compressed)
     found = read(tmp_path, name)
     assert_same(found, sitk.ReadImage(str(tmp_path / name)), mm=1e-9)

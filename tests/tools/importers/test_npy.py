@@ -1,4 +1,4 @@
-"""NumPy arrays: no anatomical axes, a spacing that is given, nothing unpickled."""
+"""Test imports of NumPy arrays: no anatomical axes, a given spacing, no pickles."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_numpy_files_that_are_refused(tmp_path: Path) -> None:
 
 
 class Planted:
-    """Tells whether it was unpickled."""
+    """Object that records whether it was unpickled."""
 
     unpickled = False
 
