@@ -75,7 +75,7 @@ def test_two_rows_of_one_channel_are_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("", "a column path"),
         ("path\n", "and rows"),
@@ -90,8 +90,8 @@ def test_two_rows_of_one_channel_are_refused(folder: Path) -> None:
     ],
     ids=str,
 )
-def test_files_that_are_not_such_tables(folder: Path, text: str | bytes, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_files_that_are_not_such_tables(folder: Path, text: str | bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         scan(folder, text)
 
 

@@ -379,7 +379,7 @@ def test_a_url_is_refused_as_one(url: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         ({"layout": "brats"}, "layout: expected one of auto, nnunet, bids, files"),
         ({"layout": "bids", "pattern": "*.nii"}, "expected a pattern or a layout"),
@@ -387,8 +387,8 @@ def test_a_url_is_refused_as_one(url: object) -> None:
     ],
     ids=str,
 )
-def test_options_that_exclude_each_other(tmp_path: Path, options: dict, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_options_that_exclude_each_other(tmp_path: Path, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         scan(make(tmp_path, "a.nii"), **options)
 
 
@@ -464,15 +464,15 @@ def test_layouts_of_phantoms_without_a_pattern(tmp_path: Path, capsys: pytest.Ca
             path = tmp_path / f"{place}.nii.gz"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(image.read_bytes())
-    told = {}
+    layouts = {}
     for name in ("nnunet", "msd", "bids", "brats"):
         assert main(["scan", str(tmp_path / name), "--save", str(tmp_path / f"{name}.json")]) == 0
-        told[name] = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("layout"))
-    assert {name: len(dali_cr.Index.load(tmp_path / f"{name}.json")) for name in told} == {
+        layouts[name] = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("layout"))
+    assert {name: len(dali_cr.Index.load(tmp_path / f"{name}.json")) for name in layouts} == {
         "nnunet": 2, "msd": 2, "bids": 2, "brats": 4,
     }  # fmt: skip
-    assert told["nnunet"].split()[1:6] == ["nnunet:", "one", "file", "per", "channel;"]
-    assert told["bids"].split()[1] == "bids:"
-    assert "--channels t1 t2" in told["brats"]
+    assert layouts["nnunet"].split()[1:6] == ["nnunet:", "one", "file", "per", "channel;"]
+    assert layouts["bids"].split()[1] == "bids:"
+    assert "--channels t1 t2" in layouts["brats"]
     assert main(["scan", str(tmp_path / "nnunet"), "--layout", "files"]) == 0
     assert "cases        4\n" in capsys.readouterr().out

@@ -135,17 +135,17 @@ def test_one_image_as_two_channels_is_a_warning(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("suffix", "size", "told"), [(".nii.gz", 2e9, True), (".nii.gz", 2e8, False), (".nii", 2e9, False)]
+    ("suffix", "size", "proposed"), [(".nii.gz", 2e9, True), (".nii.gz", 2e8, False), (".nii", 2e9, False)]
 )
-def test_packing_is_proposed_if_it_saves_much(tmp_path: Path, suffix: str, size: float, told: bool) -> None:
+def test_packing_is_proposed_if_it_saves_much(tmp_path: Path, suffix: str, size: float, proposed: bool) -> None:
     """Test a CT of 512 × 512 × 256 int16, 134 MB, of which slightly more than half is read for a central crop."""
     write_nifti(tmp_path / f"a{suffix}", numbers())
     index = scan(tmp_path)
     volume = index.cases[0].volumes[0]
     large = replace(volume, size=int(size), geometry=replace(volume.geometry, shape=(256, 512, 512)))
     found = lines(replace(index, cases=(replace(index.cases[0], volumes=(large,)),)))
-    assert ("pack" in found) == told
-    if told:
+    assert ("pack" in found) == proposed
+    if proposed:
         assert found["pack"] == [
             "reading a 64³ crop decompresses 83.9 MB of gzip on average, with brick stores 1.71 MB, "
             f"49 times less: dali-cr pack {tmp_path} OUT"

@@ -18,7 +18,7 @@ from tests.ops.test_gather import assert_same
 Array = np.ndarray
 SIZES = range(1, 41)
 COUNTERS = np.array([[7, 0], [8, 1], [2**40, 2**24 - 1]])
-DEVIATIONS = np.float32([0.5, 0, 1e-20])
+STDS = np.float32([0.5, 0, 1e-20])
 SIGMAS = np.float32([[0.3, 0.5, 0.7], [0, 1.5, 2], [2, 0, 0.2]])
 EXPONENTS = np.float32([0.7, 1, 1.4])
 
@@ -26,8 +26,8 @@ OPS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
     "blur": (lambda array: blur.blur_ref(array, SIGMAS), lambda array: blur.blur(array, SIGMAS, 8)),
     "gamma": (lambda array: gamma.gamma_ref(array, EXPONENTS), lambda array: gamma.gamma(array, EXPONENTS)),
     "noise": (
-        lambda array: noise.add_noise_ref(array, DEVIATIONS, 3, COUNTERS),
-        lambda array: noise.add_noise(array, DEVIATIONS, 3, COUNTERS),
+        lambda array: noise.add_noise_ref(array, STDS, 3, COUNTERS),
+        lambda array: noise.add_noise(array, STDS, 3, COUNTERS),
     ),
     "zscore": (zscore.zscore_ref, zscore.zscore),
 }

@@ -280,7 +280,7 @@ def test_reordered_geometry_is_another_view(mixed_index: dali_cr.Index) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "says"),
+    ("wrong", "message"),
     [
         ({"axis": "X"}, "slices: expected the axis"),
         ({"every": 0}, "every to be an integer of at least 1"),
@@ -290,8 +290,8 @@ def test_reordered_geometry_is_another_view(mixed_index: dali_cr.Index) -> None:
     ],
     ids=str,
 )
-def test_refuses_invalid_slices(wrong: dict, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_refuses_invalid_slices(wrong: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Slices(**wrong)
 
 

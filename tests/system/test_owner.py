@@ -28,8 +28,8 @@ def holder(tmp_path):
 
 
 def test_a_second_process_is_refused_and_the_first_one_named(tmp_path, holder):
-    says = rf"out is in use by another process \(process {holder.pid} on "
-    with pytest.raises(ValueError, match=says), own_folder(tmp_path / "out"):
+    message = rf"out is in use by another process \(process {holder.pid} on "
+    with pytest.raises(ValueError, match=message), own_folder(tmp_path / "out"):
         pass
     assert (tmp_path / "out").is_dir()
 

@@ -118,10 +118,10 @@ def test_compiled_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert "NUMBA_CACHE_DIR" in doctor._compiled().advice
 
 
-@pytest.mark.parametrize(("library", "says"), [("lz4", "reading is slower"), ("deflate", "is not in isal")])
-def test_c_functions_that_wheels_no_longer_have(library: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("library", "message"), [("lz4", "reading is slower"), ("deflate", "is not in isal")])
+def test_c_functions_that_wheels_no_longer_have(library: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(getattr(doctor, library).C_FUNCTION, "exists", lambda: False)
     finding = doctor._bricks()
     assert finding.state == "wrong"
-    assert says in finding.text
+    assert message in finding.text
     assert "constraints.txt" in finding.advice

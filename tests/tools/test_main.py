@@ -127,7 +127,7 @@ def test_phantom_writes_volumes(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["scan", "/nowhere"], "/nowhere: expected a folder"),
         (["scan", "{folder}", "--pattern", "*.mha"], r"expected files that match *.mha"),
@@ -152,11 +152,11 @@ def test_phantom_writes_volumes(tmp_path, capsys):
     ],
     ids=lambda value: " ".join(value[:1] + value[-2:]) if isinstance(value, list) else "",
 )
-def test_a_users_error_is_one_line_and_exit_code_2(folder, tmp_path, capsys, arguments, says):
+def test_a_users_error_is_one_line_and_exit_code_2(folder, tmp_path, capsys, arguments, message):
     assert main([word.format(folder=folder, tmp=tmp_path) for word in arguments]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("dali_cr: ")
-    assert says in last
+    assert message in last
 
 
 def test_runs_as_a_module_without_a_traceback(tmp_path):

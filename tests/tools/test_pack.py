@@ -236,22 +236,22 @@ def test_refused_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     (tmp_path / "in" / "broken.nii").write_bytes(b"no volume")
     (tmp_path / "in" / "b.png").touch()
     assert main(["pack", str(tmp_path / "in"), str(tmp_path / "out")]) == 2
-    told = capsys.readouterr()
-    assert "refused     broken.nii: too short for a NIfTI header" in told.out
-    assert "ignored     1 .png" in told.out
-    assert "int16              1" in told.out
-    assert told.err.endswith("dali_cr: pack: 1 file refused, for the reasons above\n")
+    captured = capsys.readouterr()
+    assert "refused     broken.nii: too short for a NIfTI header" in captured.out
+    assert "ignored     1 .png" in captured.out
+    assert "int16              1" in captured.out
+    assert captured.err.endswith("dali_cr: pack: 1 file refused, for the reasons above\n")
     index = dali_cr.scan(tmp_path / "in", progress=False)
     index.save(tmp_path / "index.json")
     write_nifti(tmp_path / "in" / "a.nii.gz", np.arange(120).reshape(6, 4, 5))
     with pytest.raises(FileNotFoundError, match=r"a.nii.gz: changed since the scan"):
         pack(tmp_path / "index.json", tmp_path / "other")
-    for source, out, says in (
+    for source, out, message in (
         (tmp_path / "in", tmp_path / "in" / "packed", "out: expected a folder outside"),
         (tmp_path / "nothing", tmp_path / "x", "No such file"),
         (tmp_path / "out", tmp_path / "x", "expected NIfTI volumes to pack, got none"),
     ):
-        with pytest.raises((ValueError, FileNotFoundError), match=says):
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
             pack(source, out)
     with pytest.raises(ValueError, match="level: expected 1 to 12, got 13"):
         pack(tmp_path / "in", tmp_path / "x", level=13)

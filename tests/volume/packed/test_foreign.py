@@ -70,7 +70,7 @@ def test_other_bricks_are_refused(tmp_path: Path, voxels: np.ndarray, blosc: dic
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         ({"fill_value": 7}, "fill value"),
         ({"endian": "big"}, "codecs"),
@@ -79,9 +79,9 @@ def test_other_bricks_are_refused(tmp_path: Path, voxels: np.ndarray, blosc: dic
         ({"shards": (1, 96, 128, 64)}, "grid"),
     ],
 )
-def test_other_layouts_are_refused(tmp_path: Path, voxels: np.ndarray, options: dict[str, Any], says: str) -> None:
+def test_other_layouts_are_refused(tmp_path: Path, voxels: np.ndarray, options: dict[str, Any], message: str) -> None:
     path = write(tmp_path / "a.ozx", voxels, {}, **options)
-    with pytest.raises(dali_cr.VolumeError, match=f"a.ozx: brick store that cannot.*got another one in: .*{says}"):
+    with pytest.raises(dali_cr.VolumeError, match=f"a.ozx: brick store that cannot.*got another one in: .*{message}"):
         Store(path)
 
 
