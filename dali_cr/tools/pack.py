@@ -125,7 +125,7 @@ def pack(
     job = _Job(root, out, level, keep_text, _with_equal_stores(paths))
     with own_folder(out):
         done = convert(partial(_pack_file, job), paths, "pack", executor, progress)
-        more = [*problems, *done.problems, *_strangers(job, paths)]
+        more = [*problems, *done.problems, *_unmatched_stores(job, paths)]
         done = replace(done, problems=tuple(more), ignored=dict(ignored.most_common()))
         if index:
             _packed_index(index, out, done).save(out / INDEX)
@@ -203,7 +203,7 @@ def _finished(job: _Job, path: str, place: Path) -> Store | None:
     return store if (original.path, original.size, original.mtime_ns) == now else None
 
 
-def _strangers(job: _Job, paths: Sequence[str]) -> list[Problem]:
+def _unmatched_stores(job: _Job, paths: Sequence[str]) -> list[Problem]:
     """Return a problem for each store in the output folder that does not belong to a file of the source."""
     targets = {job.target(path) for path in paths}
     found = sorted(place.relative_to(job.out).as_posix() for place in job.out.rglob(f"*{SUFFIX}"))

@@ -92,7 +92,7 @@ def damage(rng: np.random.Generator, sound: bytes) -> tuple[str, bytes]:
     """Return a damaged file and its suffix."""
     content = bytearray(sound)
     for _ in range(rng.integers(0, 4)):
-        [set_field, set_field, set_field, flip_bits, cut_or_grow, promise][rng.integers(6)](rng, content)
+        [set_field, set_field, set_field, flip_bits, cut_or_grow, declare_shape][rng.integers(6)](rng, content)
     if rng.random() < 0.5:
         return ".nii", bytes(content)
     if rng.random() < 0.05:
@@ -158,7 +158,7 @@ def cut_or_grow(rng: np.random.Generator, content: bytearray) -> None:
         content += bytes(more) if rng.random() < 0.5 else rng.bytes(more)
 
 
-def promise(rng: np.random.Generator, content: bytearray) -> None:
+def declare_shape(rng: np.random.Generator, content: bytearray) -> None:
     """Set the shape in the header to anything from a few voxels to more than any file can contain."""
     if len(content) >= 348 and int.from_bytes(content[:4], "little") == 348:
         axes = int(rng.integers(1, 8))

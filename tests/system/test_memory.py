@@ -70,7 +70,7 @@ def test_no_control_groups_at_all(monkeypatch, tmp_path):
 def test_a_volume_beyond_the_containers_memory_is_refused_by_name(groups, tmp_path):
     groups(["0::/"], {"memory.max": 500000})
     check_plausible(tmp_path / "x.nii.gz", 500000, 500000)
-    with pytest.raises(VolumeError, match=r"x\.nii\.gz: .* promises 500001 bytes, the container has 500000 bytes of"):
+    with pytest.raises(VolumeError, match=r"x\.nii\.gz: .* declares 500001 bytes, the container has 500000 bytes of"):
         check_plausible(tmp_path / "x.nii.gz", 500001, 500000)
 
 

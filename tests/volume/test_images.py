@@ -225,7 +225,7 @@ def test_a_bomb_is_refused_before_memory_is_allocated(tmp_path: Path, monkeypatc
     path.write_bytes(png(8000, 8000, 8, 0, bytes(8001 * 8000)))
     pages = {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}
     monkeypatch.setattr(reader.os, "sysconf", pages.__getitem__)
-    with pytest.raises(dali_cr.VolumeError, match="promises 64000000 bytes, this machine has 4096000 bytes of memory"):
+    with pytest.raises(dali_cr.VolumeError, match="declares 64000000 bytes, this machine has 4096000 bytes of memory"):
         reader.read_whole(path, 64_000_000)
 
 
