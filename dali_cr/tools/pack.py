@@ -68,8 +68,8 @@ def pack(
     Parameters
     ----------
     source : path
-        Folder whose volumes are packed, labels too; or an index from `Index.save`, of which the cases and the excluded
-        volumes are packed.
+        Folder whose volumes are packed, labels too; or an index saved by `Index.save`, whose cases and excluded volumes
+        are packed.
     out : path
         Folder for the stores, with the same subfolders as the source, and outside of it. If the source is an index, an
         ``index.json`` of the stores with the same cases and statistics is also written.
