@@ -132,7 +132,7 @@ def scan(
 
 
 def _make_index(listing: Listing, volumes: Frames, refused: list[Problem], fourth_axis: FourthAxis) -> Index:
-    """Set labels aside and group the other volumes into cases."""
+    """Exclude labels and group the other volumes into cases."""
     files, channels = listing.files, listing.channels
     candidates = {p: v for p, v in volumes.items() if not files[p].explicit and files[p].channel not in channels}
     labels = find_labels(volumes, {path: found.case for path, found in files.items()})
