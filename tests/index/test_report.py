@@ -123,7 +123,7 @@ def test_an_index_without_hashes_of_content_is_reported(tmp_path: Path) -> None:
     index = scan(tmp_path)
     volume = replace(index.cases[0].volumes[0], content_sha256="")
     old = replace(index, cases=(replace(index.cases[0], volumes=(volume,)),))
-    assert lines(old)["copies"] == ["not known of 1 volume, indexed by an earlier version; scan the data again"]
+    assert lines(old)["copies"] == ["unknown for 1 volume indexed by an earlier version; scan the data again"]
 
 
 def test_one_image_as_two_channels_is_a_warning(tmp_path: Path) -> None:
