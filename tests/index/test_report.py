@@ -130,7 +130,7 @@ def test_one_image_as_two_channels_is_a_warning(tmp_path: Path) -> None:
     for name, seed in (("p1/t1", 5), ("p1/t2", 5), ("p2/t1", 6), ("p2/t2", 7)):
         write_nifti(tmp_path / f"{name}.nii", numbers(seed))
     index = dali_cr.scan(tmp_path, "{case}/{channel}.nii", progress=False)
-    assert lines(index)["warning"] == ["the same content in two files of one case: p1"]
+    assert lines(index)["warning"] == ["two files of one case have the same content: p1"]
     assert "copies" not in lines(index)
 
 

@@ -86,7 +86,7 @@ def test_a_label_may_be_in_another_unit_than_its_image(tmp_path):
         got = read_labels(write(tmp_path / "label.nii", code, (0.004, 0.005, 0.01), numbers), case)
         np.testing.assert_array_equal(got, numbers.transpose(2, 1, 0))
     wrong = with_unit(write(tmp_path / "label.nii", 3, (0.004, 0.005, 0.01), numbers), 0)
-    with pytest.raises(dali_cr.VolumeError, match=r"another grid.*the unit unknown, that has micron"):
+    with pytest.raises(dali_cr.VolumeError, match=r"another grid.*the unit unknown, the image.s has micron"):
         read_labels(wrong, case)
 
 
