@@ -291,7 +291,7 @@ def test_torchio_swap_is_no_permutation(tmp_path):
 def test_kernel_rows_have_numbers(result_folder):
     found, rows = rows_of(result_folder / "kernels.json")
     assert len(rows) == 36
-    assert found["left_out"] == []
+    assert found["not_run"] == []
     for row in rows:
         assert row["gate"] == "passed"
         assert row["summary"]["seconds"]["median"] > 0
@@ -345,7 +345,7 @@ def test_gate_refuses_a_wrong_kernel(cuda_on_cpu, monkeypatch):
 
     monkeypatch.setattr(subjects, "swap_in_place", wrong)
     row = kernels.measure(Case("swap", "<f4", 8, 1, 3, 2), clock, seed=0)
-    assert row["gate"].startswith("refused: ")
+    assert row["gate"].startswith("wrong: ")
     assert "seconds" not in row
 
 
@@ -362,7 +362,7 @@ def test_wrong_kernel_gets_no_number_and_fails_the_command(monkeypatch, tmp_path
     _, rows = rows_of(out)
     assert rows
     for row in rows:
-        assert row["gate"].startswith("refused: ")
+        assert row["gate"].startswith("wrong: ")
         assert not {"seconds", "summary", "times_copy"} & set(row)
 
 
@@ -371,8 +371,8 @@ def test_kernels_end_with_their_budget(tmp_path, capsys):
     assert kernels.main(["--edges", "16", "--batches", "1", "--budget", "0", "--out", str(out)]) == 0
     found, rows = rows_of(out)
     assert rows == []
-    assert len(found["left_out"]) > 10
-    assert "are left out" in capsys.readouterr().err
+    assert len(found["not_run"]) > 10
+    assert "were not run" in capsys.readouterr().err
 
 
 def test_training_compares_computations_and_a_kept_batch(tiny, tmp_path, monkeypatch, capsys):
@@ -456,7 +456,7 @@ def test_report_of_nothing_says_what_to_do(tmp_path, capsys):
 
 def test_report_refuses_what_is_no_result(tmp_path):
     (tmp_path / "other.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"other\.json: no benchmark result"):
+    with pytest.raises(ValueError, match=r"other\.json: expected a benchmark result"):
         results.read_results(tmp_path)
 
 
