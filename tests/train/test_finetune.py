@@ -1,9 +1,7 @@
 """Whole small fine-tuning runs: what they take over, leave and refuse, and that killing one changes nothing."""
 
 import json
-import os
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,15 +16,14 @@ from safetensors.torch import load_file
 import dali_cr
 from tests.helpers import signalled
 from tests.helpers.finetuning import WHOLE, classify, localize, prepared, read_csv, run_pretraining, segment
+from tests.helpers.runs import run_to_its_end
 from train import finetune
 from train.data.split import load_split
 from train.finetune import Refused, first_cases, introduce
 from train.tasks.config import Classify, Localize, Segment
 from train.tasks.transfer import check_fit, read_init
 
-ROOT = Path(__file__).parents[2]
 FILES = {"checkpoint.pt", "config.json", "index.json", "metrics.jsonl", "model.safetensors", "report.json"}
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -324,10 +321,6 @@ def command(data):
     words = "--crop 16 16 16 --filters 2 --batch-size 2 --steps 40 --lr 3e-3 --flips D H --regions all=1+2+3 2 3"
     every = "--threads 2 --checkpoint-every 6 --log-every 1 --evaluate-every 20 --device cpu"
     return [sys.executable, "-m", "train.finetune", "segment", *paths.split(), *words.split(), *every.split()]
-
-
-def run_to_its_end(command):
-    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
 
 
 def losses(out):

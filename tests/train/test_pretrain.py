@@ -53,6 +53,8 @@ class Recipe:
     """Of the numbers of a step, the one that gets smaller."""
     to: float
     network: tuple[str, int]
+    ends: tuple[tuple[signal.Signals, int], ...]
+    """Signals that end a run, and the step at which they come."""
 
 
 RECIPES = {
@@ -67,6 +69,8 @@ RECIPES = {
         falls="loss",
         to=0.7,
         network=("dynunet", 4),
+        # The first checkpoint is that of step 7.
+        ends=((signal.SIGKILL, 3), (signal.SIGKILL, 23), (signal.SIGINT, 12)),
     ),
     "pcrlv2": Recipe(
         words="--recipe pcrlv2 --crop 16 16 16 --sizes 16 16 16 16 20 20 --local-crop 8 8 8 --local-sizes 8 8 8 "
@@ -80,6 +84,8 @@ RECIPES = {
         falls="restoration",
         to=0.8,
         network=("nsunet", 2),
+        # The first checkpoint is that of step 3; step 8 measures.
+        ends=((signal.SIGKILL, 5), (signal.SIGTERM, 4)),
     ),
 }
 
@@ -198,19 +204,20 @@ def test_the_weights_load_into_a_fresh_network(whole, recipe):
     assert not torch.equal(state[network.head[0]], trained[network.head[0]])
 
 
-@pytest.mark.parametrize(
-    ("recipe", "number", "when"),
-    # The first checkpoint is that of step 7, or 3; step 30, or 8, is one that measures.
-    [
-        *(("restoration", number, when) for number, when in ((signal.SIGKILL, 3), (signal.SIGKILL, 23))),
-        ("restoration", signal.SIGINT, 12),
-        *(("pcrlv2", number, when) for number, when in ((signal.SIGKILL, 5), (signal.SIGTERM, 4))),
-    ],
-    indirect=["recipe"],
-    ids=lambda value: value.name if isinstance(value, signal.Signals) else str(value),
-)
-def test_a_run_that_was_ended_and_resumed_has_the_same_bytes(whole, recipe, command, tmp_path, number, when):
-    out = tmp_path / "run"
+def test_a_run_that_was_ended_and_resumed_has_the_same_bytes(whole, recipe, command, tmp_path):
+    for number, when in recipe.ends:
+        out = tmp_path / f"{number.name}-{when}"
+        end_and_resume(recipe, command, out, number, when)
+        for name in ("model.safetensors", "encoder.safetensors"):
+            assert (out / name).read_bytes() == (whole[0] / name).read_bytes(), f"{number.name} after step {when}"
+        # A network that is trained beside heads: these too.
+        one, other = (torch.load(folder / "checkpoint.pt", weights_only=True)["network"] for folder in (out, whole[0]))
+        assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+        assert timeless(out) == timeless(whole[0])
+
+
+def end_and_resume(recipe, command, out, number, when):
+    """Have a run end by a signal as soon as it has written down a step, and resume it to its end."""
     ended = run_to_its_end(signalled.command([*command, "--out", str(out)], number, when))
     assert steps_done(out) == (when if number == signal.SIGKILL else when + 1), ended.stderr
     if number == signal.SIGKILL:
@@ -224,12 +231,6 @@ def test_a_run_that_was_ended_and_resumed_has_the_same_bytes(whole, recipe, comm
         assert f"stopped by {number.name}" in ended.stderr
     resumed = run_to_its_end([*command, "--out", out, "--resume"])
     assert resumed.returncode == 0, resumed.stderr
-    for name in ("model.safetensors", "encoder.safetensors"):
-        assert (out / name).read_bytes() == (whole[0] / name).read_bytes(), f"{number.name} after step {when}"
-    # A network that is trained beside heads: these too.
-    one, other = (torch.load(folder / "checkpoint.pt", weights_only=True)["network"] for folder in (out, whole[0]))
-    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
-    assert timeless(out) == timeless(whole[0])
     assert json.loads(resumed.stdout.splitlines()[-1])["steps"] == recipe.steps
 
 

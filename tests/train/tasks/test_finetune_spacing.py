@@ -229,7 +229,7 @@ def test_which_spacing(data, tmp_path):
 def test_refuses(data, tmp_path):
     with pytest.raises(ValueError, match="contains every volume, .* or more; got 24 24 24"):
         prepared(localize(data, tmp_path / "out", spacing=(4.0, 4.0, 4.0), crop=WHOLE))
-    with pytest.raises(ValueError, match="spacing: expected three positive numbers of mm"):
+    with pytest.raises(ValueError, match="spacing: expected three positive numbers in mm"):
         segment(data, tmp_path / "out", spacing=(1.0, 0.0, 1.0))
     with pytest.raises(ValueError, match="spacing: expected none with slices"):
         run_pretraining(data, tmp_path / "out", spacing=(1.0, 1.0, 1.0), slices="D", crop=(1, 16, 16))
