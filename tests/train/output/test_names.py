@@ -81,13 +81,13 @@ def test_names_are_the_cases(path, name, mask, picture):
 
 @pytest.mark.parametrize("name", ["..", "../x.nii.gz", "/etc/x.nii.gz", "a//x.nii.gz", "a/./x.nii.gz", "n" * 260])
 def test_a_name_that_leaves_the_folder_is_refused(tmp_path, name):
-    with pytest.raises(ValueError, match="expected cases with names that can be files"):
+    with pytest.raises(ValueError, match="expected case names that are valid file names"):
         place_all([("case", name)], tmp_path)
 
 
 def test_names_that_are_one_file_are_refused_and_both_named(tmp_path):
     forms = [unicodedata.normalize(form, "gr\u00fcn.nii.gz") for form in ("NFC", "NFD")]
-    with pytest.raises(ValueError, match="those of first and second"):
+    with pytest.raises(ValueError, match="first and second both have"):
         place_all(zip(("first", "second"), forms, strict=True), tmp_path)
     with pytest.raises(ValueError, match="the file of one has the path of the folder of two"):
         place_all([("one", "a.nii.gz"), ("two", "a.nii.gz/b.nii.gz")], tmp_path)
