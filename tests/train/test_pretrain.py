@@ -363,7 +363,7 @@ def test_refuses_the_impossible_and_leaves_no_folder(config, change, says):
     ids=str,
 )
 def test_refuses_settings_that_make_no_sense(config, change):
-    with pytest.raises(ValueError, match=f"{next(iter(change))}: expected"):
+    with pytest.raises(ValueError, match=f"{next(iter(change)).replace('_', '-')}: expected"):
         replace(config, **change)
 
 
@@ -376,7 +376,7 @@ def test_refuses_a_crop_before_looking_at_the_data(config):
         replace(config, crop=(16, 16, 50))
     with pytest.raises(ValueError, match="halved twice"):
         replace(config, crop=(8, 8, 8))
-    with pytest.raises(ValueError, match="sononet64 wants multiples of 16, got 24 along H; 16 or 32 would do"):
+    with pytest.raises(ValueError, match="multiples of 16 for sononet64, got 24 along H; use 16 or 32"):
         replace(config, network="sononet64", crop=(16, 24, 16))
     with pytest.raises(ValueError, match="expected one voxel along D with --dims 2, as 1 16 16; got 16 16 16"):
         replace(config, dims=2)
@@ -578,7 +578,7 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_run(config, monkeypatch, cap
     monkeypatch.setattr(checkpoint, "write_whole", fill)
     with pytest.raises(OSError, match="No space left"):
         pretrain.main(replace(config, steps=4, checkpoint_every=1))
-    assert capsys.readouterr().out.count("training goes on, the checkpoint before stays") == 2
+    assert capsys.readouterr().out.count("training continues, the previous checkpoint is kept") == 2
     assert checkpoint.load_checkpoint(config.out / "checkpoint.pt")["step"] == 1
     monkeypatch.setattr(checkpoint, "write_whole", write)
     assert pretrain.main(replace(config, steps=4, resume=True))["steps"] == 4

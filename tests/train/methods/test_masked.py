@@ -171,7 +171,7 @@ def test_settings_of_the_mask(config: RestorationConfig) -> None:
     wanted = dali_cr.Restoration((96, 96, 96), normalize="zscore-image", pretext="mae", mask_ratio=0.6)
     assert recipe == replace(wanted, mask_block=(8, 8, 4))
     assert replace(config, mask_block=(8,)).samples().mask_block == 8
-    with pytest.raises(ValueError, match="mask_block: expected 1 or 3 numbers, got 2"):
+    with pytest.raises(ValueError, match="--mask-block: expected 1 or 3 numbers, got 2"):
         replace(config, mask_block=(4, 4))
     with pytest.raises(ValueError, match="mask_ratio: expected a number between 0 and 1"):
         replace(config, mask_ratio=1.5)

@@ -211,8 +211,8 @@ def test_plans_of_another_network_are_refused(tmp_path, change, says):
     ("change", "configuration", "says"),
     [
         ({}, "2d", "expected one of the configurations 3d_fullres, .*, got 2d"),
-        ({}, "3d_cascade_fullres", "3d_cascade_fullres sees the masks of another too"),
-        ({}, "old", "expected an architecture of old, as the plans of nnU-Net 2.4"),
+        ({}, "3d_cascade_fullres", "3d_cascade_fullres is part of a cascade"),
+        ({}, "old", "expected an architecture for old, as in plans of nnU-Net 2.4"),
         ({}, "ring", "expected one of the configurations .* got ring"),
         ({"transpose_forward": [1, 0, 2]}, "3d_fullres", r"expected transpose_forward \[0, 1, 2\], got \[1, 0, 2\]"),
         ({"configurations": []}, "3d_fullres", "expected one of the configurations"),

@@ -123,8 +123,8 @@ def test_64_filters_are_the_default():
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"crop": (16, 20, 16)}, "multiples of 8, got 20 along H; 16 or 24 would do"),
-        ({"crop": (1, 16, 12), "dims": 2}, "multiples of 8, got 12 along W; 8 or 16 would do"),
+        ({"crop": (16, 20, 16)}, "multiples of 8 for nsunet, got 20 along H; use 16 or 24"),
+        ({"crop": (1, 16, 12), "dims": 2}, "multiples of 8 for nsunet, got 12 along W; use 8 or 16"),
         ({"crop": (16, 16, 16), "filters": 3}, "filters: expected an even number for nsunet, got 3"),
     ],
     ids=str,

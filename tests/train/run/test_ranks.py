@@ -147,7 +147,7 @@ except (dali_cr.VolumeError, FloatingPointError) as error:
         ("file", ["saved 2", "another process: could not read a volume; it says which"], ["b.nii: gone"]),
         (
             "loss",
-            ["saved 4", "the loss of another process broke"],
+            ["saved 4", "the loss of another process is not finite"],
             ["the loss became nan at step 6, with the samples [5]"],
         ),
     ],
