@@ -1,4 +1,4 @@
-"""Whole small fine-tuning runs: what they take over, leave and refuse, and that killing one changes nothing."""
+"""Small fine-tuning runs: transfer, results, errors, and identical results after a kill and resume."""
 
 import json
 import signal
@@ -316,7 +316,7 @@ def test_too_large_a_budget_is_refused(data, out):
 
 @pytest.fixture(scope="module")
 def command(data):
-    """The command of a run that is killed and resumed, without its --out."""
+    """The command of a run to kill and resume, without --out."""
     paths = f"--data {data / 'images'} --labels {data / 'labels'} --split {data / 'splits.json'}"
     words = "--crop 16 16 16 --filters 2 --batch-size 2 --steps 40 --lr 3e-3 --flips D H --regions all=1+2+3 2 3"
     every = "--threads 2 --checkpoint-every 6 --log-every 1 --evaluate-every 20 --device cpu"
@@ -324,7 +324,7 @@ def command(data):
 
 
 def losses(out):
-    """The loss of each step that was written down."""
+    """Return the recorded loss of each step."""
     try:
         lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     except (FileNotFoundError, json.JSONDecodeError):

@@ -1,4 +1,4 @@
-"""Predictions: on the grid of the input, what was scored, and nothing where it cannot be."""
+"""Predictions: on the grid of the input, equal to what was scored, and errors for unsuitable data."""
 
 import csv
 import errno
@@ -271,7 +271,7 @@ def test_probabilities_are_of_masks_and_classes_not_of_boxes(data, runs, tmp_pat
 
 
 def test_each_case_has_a_mask_of_its_own(data, runs, tmp_path):
-    """Names that differ in their suffix, in a frame, after a dot, or by bytes that are no UTF-8."""
+    """Names that differ in their suffix, in a frame, after a dot, or in bytes that are not UTF-8."""
     images = sorted((data / "images").iterdir())
     folder = tmp_path / "in"
     (folder / "b").mkdir(parents=True)
@@ -344,7 +344,7 @@ def test_a_full_disk_leaves_no_half_mask_and_names_the_file(data, runs, tmp_path
 
 @pytest.fixture(scope="module")
 def channels(data, tmp_path_factory):
-    """Cases of two files, each channel of its own values; labels; and a run that was trained on them."""
+    """Cases with two channels of different values, their labels, and a run trained on them."""
     folder = tmp_path_factory.mktemp("channels")
     for path in sorted((data / "images").iterdir()):
         case = folder / "data" / path.name.split(".")[0]

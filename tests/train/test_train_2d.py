@@ -1,4 +1,4 @@
-"""Images through the whole of it: pre-training, three tasks, prediction, pictures, and what is refused on the way."""
+"""2-D images: pre-training, three tasks, prediction, overlays, and errors."""
 
 import csv
 import json

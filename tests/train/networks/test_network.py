@@ -1,4 +1,4 @@
-"""Networks: sized by the crop, and honest about which tensors are the encoder."""
+"""Networks: sizes from the crop, and the list of the encoder's tensors."""
 
 import pytest
 import torch
@@ -101,7 +101,7 @@ def test_every_network_keeps_its_promises_in_2d_and_3d(name, crop):
 
 
 def sononet_parameters(dims, widths, channels=1, classes=14):
-    """SonoNet's numbers by hand: convolutions of 3 along each axis, no biases, two numbers a channel for batch norm."""
+    """SonoNet's parameters: kernels of 3 along each axis, no biases, two parameters per channel for batch norm."""
     count = 0
     for width in widths:
         count += channels * width * 3**dims + 2 * width

@@ -1,4 +1,4 @@
-"""Names of predictions: one a case, whatever the cases are called, or a refusal that names two of them."""
+"""Names of predictions: one file per case for any case names, or an error that names two cases."""
 
 import os
 import unicodedata
@@ -45,7 +45,7 @@ def test_files_that_differ_have_outputs_that_differ(found):
 
 @given(st.lists(st.text(st.characters(exclude_characters="/\0", codec=None), min_size=1), unique=True, max_size=12))
 def test_no_output_is_lost_or_lies_elsewhere(tmp_path_factory, names):
-    """Cases that a pattern or a table names: with any characters."""
+    """Cases named by a pattern or a table, with any characters."""
     folder = tmp_path_factory.getbasetemp()
     cases = [case("x/t1.nii.gz", name=name) for name in names]
     composed = {unicodedata.normalize("NFC", mask_name(one)) for one in cases}

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and weights with the same bytes from every process."""
+"""Atomic files, and weights with the same bytes from every process."""
 
 import errno
 import json

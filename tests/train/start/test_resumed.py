@@ -1,4 +1,4 @@
-"""`--resume` alone reads the run's own settings; what was ended before its first checkpoint starts again."""
+"""`--resume` alone uses the settings of the run; a run that ended before its first checkpoint starts again."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Classes and regions of label volumes: named by a file that was typed, or by a dataset.json beside the data."""
+"""Classes and regions of label volumes, named by a given file or by a dataset.json beside the data."""
 
 import csv
 import json
@@ -127,7 +127,7 @@ def test_regions_are_written_as_nnunet_does(order: list[int], seed: int) -> None
 
 @pytest.fixture
 def beside(data: Path, tmp_path: Path) -> Path:
-    """The data, to be changed."""
+    """A copy of the data that a test may change."""
     return Path(shutil.copytree(data, tmp_path / "data"))
 
 
@@ -268,7 +268,7 @@ def test_other_regions_are_another_run(beside: Path, tmp_path: Path) -> None:
 
 
 def rewrite(path: Path, change: Any) -> None:
-    """Change the rows of a table."""
+    """Rewrite the rows of a CSV file."""
     with open(path, newline="") as file:
         rows = list(csv.reader(file))
     with open(path, "w", newline="") as file:
