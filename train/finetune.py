@@ -201,7 +201,7 @@ def size_network(config: FinetuneConfig, init: Init | None, view: TaskInput, cha
             "pre-train on images with the same number of channels"
         )
     if init and config.topology not in (None, init.crop):
-        wanted, got = (" ".join(map(str, crop)) for crop in (init.crop, config.topology or ()))
+        wanted, got = (" ".join(map(str, crop)) for crop in (init.crop, config.topology))
         raise ValueError(f"topology: expected no --topology with --init, or {wanted} as in {init.folder}; got {got}")
     topology = config.topology or (init.crop if init else seen)
     filters = config.filters or (init.about["filters"] if init else None)

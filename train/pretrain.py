@@ -309,10 +309,10 @@ def train(run: PretrainRun) -> dict[str, Any]:
     return report
 
 
-def begin(config: PretrainConfig, *, begun: bool = False) -> tuple[Any, dict[str, Any] | None]:
+def begin(config: PretrainConfig, *, started: bool = False) -> tuple[Any, dict[str, Any] | None]:
     """Prepare a run, or return the report of a finished one; see `train.start.command.start`."""
-    config = replace(config, resume=config.resume or begun)
-    return start(config, "pretrain", lambda earlier: prepare(config, earlier), begun=begun)
+    config = replace(config, resume=config.resume or started)
+    return start(config, "pretrain", lambda earlier: prepare(config, earlier), started=started)
 
 
 def main(config: PretrainConfig) -> dict[str, Any]:
@@ -330,7 +330,7 @@ def main(config: PretrainConfig) -> dict[str, Any]:
         def take_turn(other: bool) -> tuple[Any, dict[str, Any] | None]:
             if not other:
                 held.enter_context(own(config.out))
-            return begin(config, begun=other)
+            return begin(config, started=other)
 
         run, report = ranks.first_then_others(take_turn)
         if report is not None:

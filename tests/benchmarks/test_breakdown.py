@@ -38,7 +38,7 @@ def test_stages(device: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ca
         assert row["interpreter"]["late"]["p95_s"] >= row["interpreter"]["late"]["median_s"]
     table = report.markdown(report.newest([found]))
     assert "|  | 16³, B 2 | 16³, B 3 |" in table
-    assert "| run: Pipeline.run in all | " in table
+    assert "| run: Pipeline.run in total | " in table
     text = capsys.readouterr().out
     assert f"16^3, B 2, {device.replace(' --', ', ').replace('no-', 'no ')}" in text
     assert "absent: not called" in text

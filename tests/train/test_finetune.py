@@ -174,12 +174,12 @@ def shifted(values, affine):
     [
         (lambda values, affine: (None, affine), "{case}: image without a label. --unmatched leave excludes"),
         (lambda values, affine: (values[1:], affine), "{case}: on another grid: expected"),
-        (shifted, "{case} are, got them up to 5 mm away; resample it onto the image's"),
+        (shifted, "those of {case}, got them up to 5 mm away; resample it onto the image's"),
         (lambda values, affine: (values * 0, affine), "{case}: empty: expected a labelled voxel; --keep-empty"),
-        (lambda values, affine: (values + 0.5, affine), "{case}: expected whole numbers as labels"),
+        (lambda values, affine: (values + 0.5, affine), "{case}: expected integers as labels"),
         (
             lambda values, affine: (values * 100, affine),
-            "{case}: expected labels from 0 to 255, got 0 to 300; number",
+            "{case}: expected labels from 0 to 255, got 0 to 300; renumber",
         ),
     ],
     ids=["missing", "shape", "affine", "empty", "fractions", "large"],
@@ -294,7 +294,10 @@ def test_refuses_settings_that_make_no_sense(data, out, make, change):
     [
         ({"labels": Path("/nowhere")}, "labels: expected a folder of label volumes, /nowhere does not exist"),
         ({"labels": Path(__file__)}, "labels: expected a folder of label volumes, .*py is a file"),
-        ({"split": Path("/nowhere.json")}, "split: expected a file that dali-cr splits wrote, /nowhere.json is"),
+        (
+            {"split": Path("/nowhere.json")},
+            "split: expected a file written by dali-cr splits, /nowhere.json does not exist",
+        ),
         ({"plans": Path("/p.json")}, "plans: expected the nnUNetPlans.json of a preprocessed data set, /p.json is not"),
         (
             {"init": "/nowhere"},
@@ -355,7 +358,7 @@ def test_a_finished_run_only_reports_and_more_steps_go_on(data, out, capsys):
     config = segment(data, out)
     report = finetune.main(config)
     assert finetune.main(replace(config, resume=True)) == report
-    assert "finished: nothing to do" in capsys.readouterr().out
+    assert "finished; give more --steps" in capsys.readouterr().out
     assert finetune.main(replace(config, resume=True, steps=3))["steps"] == 3
 
 

@@ -194,7 +194,7 @@ def test_refuses_what_the_network_was_not_made_for(data, runs, tmp_path):
         predict.main(PredictConfig(run=runs / "localize", data=(tmp_path / "big",), out=tmp_path / "out"))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("")
-    with pytest.raises(Refused, match=r"new or empty folder, .* holds thesis\.txt"):
+    with pytest.raises(Refused, match=r"new or empty folder, got .* with thesis\.txt"):
         predict.main(PredictConfig(run=runs / "segment", data=(data / "images",), out=tmp_path / "full"))
 
 
@@ -316,12 +316,12 @@ def test_cut_predictions_begin_again_by_the_same_command_alone(data, runs, tmp_p
     assert capsys.readouterr().err.splitlines()[-1] == "predict: stopped by SIGINT; run the same command to start again"
     assert len(names(out)) == 3
     assert not settings(out)["finished"]
-    for change, says in ((["--batch-size", "3"], "another config"), (["--probabilities"], "another config")):
+    for change, says in ((["--batch-size", "3"], "expected the config"), (["--probabilities"], "expected the config")):
         assert predict.command_line([*words, *change]) == 2
-        assert f"begun in {out} with {says}" in capsys.readouterr().err
+        assert f"{says} of the unfinished predictions in {out}" in capsys.readouterr().err
     (out / "mine.txt").touch()
     assert predict.command_line(words) == 2
-    assert "holds mine.txt" in capsys.readouterr().err
+    assert "also has mine.txt" in capsys.readouterr().err
     (out / "mine.txt").unlink()
     assert predict.command_line(words) == 0
     assert (len(names(out)), settings(out)["finished"]) == (9, True)

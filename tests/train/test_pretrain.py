@@ -266,7 +266,7 @@ def test_resuming_a_finished_run_only_reports(config, capsys):
     report = pretrain.main(config)
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in config.out.iterdir()}
     assert pretrain.main(replace(config, resume=True)) == report
-    assert "finished: nothing to do" in capsys.readouterr().out
+    assert "finished; give more --steps" in capsys.readouterr().out
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in config.out.iterdir()} == before
 
 

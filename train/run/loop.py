@@ -28,31 +28,31 @@ _ESTIMATED = 50
 
 
 class TrainingRun(Protocol):
-    """What the loop needs of a run: its parts, and what it does at a step and between steps."""
+    """Interface of a run for the loop."""
 
     @property
     def config(self) -> RunSettings:
-        """How many steps, and how often to log, measure and save."""
+        """The settings, with the number of steps and the intervals."""
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
 
     @property
     def computation(self) -> Computation:
-        """How the losses are computed."""
+        """The computation of the losses."""
 
     @property
     def loader(self) -> dali_cr.Loader:
-        """What reads the samples."""
+        """The loader of the samples."""
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
-        """What changes the weights."""
+        """The optimiser."""
 
     @property
     def state(self) -> dict[str, Any] | None:
-        """The checkpoint to go on from."""
+        """The checkpoint to continue from."""
 
     def stream(self) -> Iterator[dict[str, Any]]:
         """Return the batches, without end, with the samples' numbers under "sample"."""

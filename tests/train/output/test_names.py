@@ -95,5 +95,5 @@ def test_names_that_are_one_file_are_refused_and_both_named(tmp_path):
     assert len(place_all(pair, tmp_path)) == 2
     # As on a file system that takes both for one: the lock is found by its name in capitals.
     (tmp_path / ".LOCK").touch()
-    with pytest.raises(ValueError, match="those of one and two"):
+    with pytest.raises(ValueError, match="one and two both have"):
         place_all(pair, tmp_path)

@@ -44,7 +44,7 @@ def test_resume_alone_goes_on_with_every_setting_of_the_run(run, tmp_path, monke
     before = kept(run)["config"]
     monkeypatch.chdir(tmp_path)
     assert pretrain.command_line(["--resume", "--out", "run"]) == 0
-    assert "finished: nothing to do" in capsys.readouterr().out
+    assert "finished; give more --steps" in capsys.readouterr().out
     assert pretrain.command_line(["--resume", "--out=run", "--steps", "3"]) == 0
     assert kept(run)["config"] == {**before, "steps": 3}
     assert kept(run)["changes"] == [{"steps": [2, 3]}]
