@@ -1,5 +1,6 @@
 """The documents: links lead somewhere, commands can be parsed, the README's table is that of the results."""
 
+import importlib
 import re
 import shlex
 from collections.abc import Iterator
@@ -9,11 +10,12 @@ from urllib.parse import unquote
 import pytest
 
 import dali_cr
-from benchmarks import kernels, loader, training
+from benchmarks import breakdown, kernels, loader, training
 from benchmarks.measure.results import read_results
 from benchmarks.report import __main__ as report
 from benchmarks.report.summary import summary
 from dali_cr.__main__ import _parser
+from docs import build
 from tests.package.test_packaging import PROJECT, ROOT
 from train import export, finetune, overlay, predict, pretrain, result, splits
 from train.data import medmnist
@@ -36,7 +38,11 @@ SETTINGS = {
     "study.probe": study.StudyConfig,
     "data.medmnist": medmnist.MedmnistConfig,
 }
-PARSERS = {"loader": loader.parse, "kernels": kernels.parse, "training": training.parse}
+PARSERS = {
+    "loader": lambda rest: breakdown.parse(rest[1:]) if rest[:1] == ["--breakdown"] else loader.parse(rest),
+    "kernels": kernels.parse,
+    "training": training.parse,
+}
 
 
 def prose(text: str) -> str:
@@ -132,3 +138,10 @@ def test_the_citation_is_of_this_version() -> None:
     text = (ROOT / "CITATION.cff").read_text()
     assert f"\nversion: {dali_cr.__version__}\n" in text
     assert [f"\n  - name: {author['name']}\n" in text for author in PROJECT["authors"]] == [True]
+
+
+def test_the_reference_is_of_modules_that_there_are() -> None:
+    assert all(importlib.import_module(name).__doc__ for name in build.MODULES)
+    assert build.as_markdown("A.\n\n::\n\n    b\n\n=== ==\nc   d\n=== ==\n") == (
+        "A.\n\n\n    b\n\n```\n=== ==\nc   d\n=== ==\n```\n"
+    )
