@@ -11,9 +11,11 @@ import torch
 
 import dali_cr
 from dali_cr import rng
+from dali_cr.ops.gather import gather_box
 from dali_cr.plan import window
+from dali_cr.plan.boxes import reach
 from dali_cr.plan.crops import CropPlanner
-from dali_cr.plan.sample import SamplePlan
+from dali_cr.plan.sample import AffineView, SamplePlan
 from dali_cr.volume.geometry import Triple
 
 from ..run.device import upload
@@ -35,7 +37,7 @@ class Labelled:
     Parameters
     ----------
     loader : dali_cr.Loader
-        Its recipe has no swaps, so that what it calls the target is the image.
+        Its recipe has no swaps: what it calls the input is the image.
     truth : Truth
     """
 
@@ -47,7 +49,7 @@ class Labelled:
     def stream(self) -> Iterator[dict[str, Any]]:
         """Go on with the loader's first batch that was not delivered yet, without end."""
         for batch in self.loader.stream():
-            image = batch["target"]
+            image = batch["input"]
             truths = [self._truth(plan) for plan in self._planner.plan(batch["sample"].numpy())]
             stacked = {name: np.stack([truth[name] for truth in truths]) for name in truths[0]}
             found = {
@@ -57,21 +59,37 @@ class Labelled:
             yield {"image": image, "sample": batch["sample"], **found}
 
 
-def cut_labels(labels: Labels, plan: SamplePlan, edges: Triple) -> Labels:
+def cut_labels(labels: Labels, plan: SamplePlan, edges: Triple, own: Triple) -> Labels:
     """Cut from a label volume what the plan cuts from the image; 0 where the crop sticks out.
 
     Parameters
     ----------
     labels : (D, H, W) uint8
-        Canonical.
+        Canonical, at the recipe's spacing.
     plan : SamplePlan
     edges : (D, H, W) int
         The crop.
+    own : (D, H, W) int
+        Voxels that the file has.
     """
     view, shape = plan.views[0], (labels.shape[0], labels.shape[1], labels.shape[2])
+    if isinstance(view, AffineView) and view.moved:
+        return _sample_labels(labels, view, edges, own)
     out = np.zeros(edges, labels.dtype)
     out[window.window(view, edges, shape)] = window.flip(labels[window.slices(window.box(view, edges, shape))], view)
     return out
+
+
+def _sample_labels(labels: Labels, view: AffineView, edges: Triple, own: Triple) -> Labels:
+    """Return the nearest label of each voxel of a crop that is rotated or scaled."""
+    matrix, offset, shape = view.matrix, view.offset, (labels.shape[0], labels.shape[1], labels.shape[2])
+    if shape != own:
+        steps = np.array(shape) / np.array(own)
+        matrix, offset = matrix * steps[:, None], (offset + 0.5) * steps - 0.5
+    start, stop = reach(matrix, offset, edges, shape)
+    out = np.empty(edges, np.float32)
+    gather_box(labels[window.slices((start, stop))], start, 0.0, matrix, offset, out, nearest=True)
+    return out.astype(labels.dtype)
 
 
 def draw_shifts(seed: int, samples: npt.ArrayLike, most: int | Triple) -> npt.NDArray[np.int64]:

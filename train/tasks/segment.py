@@ -16,6 +16,7 @@ from torch import nn
 import dali_cr
 from dali_cr.index.volumes import Case
 from dali_cr.plan.sample import SamplePlan
+from dali_cr.volume.geometry import Triple
 
 from ..data.batches import cut_labels
 from ..data.label_values import MAX_VALUE
@@ -73,6 +74,7 @@ class Segmentation(Task):
         for row, member in zip(self._table, self.members, strict=True):
             row[member] = True
         self._labels: list[Labels] = []
+        self._shapes: list[Triple] = []
         self._maps: list[npt.NDArray[np.uint32]] = []
         self._present: list[npt.NDArray[np.bool_]] = []
 
@@ -106,10 +108,11 @@ class Segmentation(Task):
 
     def learn(self, training: dali_cr.Index) -> None:
         """Keep the label volumes, a byte a voxel, and of each which classes it has, and where."""
-        self._labels, self._present, self._maps = [], [], []
+        self._labels, self._shapes, self._present, self._maps = [], [], [], []
         for case in training.cases:
-            labels = self.read(case).transpose(self.view.order)
-            self._labels.append(resample_labels(labels, shape_at(self.view.turn(case), self.view.spacing)))
+            labels, turned = self.read(case).transpose(self.view.order), self.view.turn(case)
+            self._labels.append(resample_labels(labels, shape_at(turned, self.view.spacing)))
+            self._shapes.append(turned.shape)
             self._present.append(np.asarray(self._table[:, np.unique(labels)].any(1)))
             self._maps.append(class_map(labels, self.masks))
 
@@ -127,7 +130,7 @@ class Segmentation(Task):
     def truth(self, plan: SamplePlan) -> dict[str, npt.NDArray[Any]]:
         """Return the labels of the crop, and which classes the case has."""
         return {
-            "labels": cut_labels(self._labels[plan.case], plan, self.view.crop),
+            "labels": cut_labels(self._labels[plan.case], plan, self.view.crop, self._shapes[plan.case]),
             "present": self._present[plan.case],
         }
 
