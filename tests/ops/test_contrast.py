@@ -1,4 +1,4 @@
-"""Contrast: MONAI's `AdjustContrast`, and the same bits from the kernel."""
+"""Contrast: near the exact power, and the same bits from the kernel."""
 
 import numpy as np
 import pytest
@@ -12,13 +12,12 @@ from tests.ops.test_gather import assert_same
 
 
 @pytest.mark.parametrize("exponent", [0.4, 0.74, 1.35, 3.0])
-def test_agrees_with_monai(exponent: float) -> None:
-    from monai.transforms.intensity.array import AdjustContrast
-
+def test_near_the_exact_power_within_the_range_of_each_channel(exponent: float) -> None:
     array = np.random.default_rng(0).normal(-0.3, 1.5, (1, 2, 9, 16, 21)).astype(np.float32)
-    got = op.adjust_contrast_ref(array, np.float32([exponent]))
-    for channel, wanted in zip(got[0], array[0].astype(np.float64), strict=True):
-        np.testing.assert_allclose(channel, AdjustContrast(gamma=exponent)(wanted[None])[0], atol=3e-6)
+    values = array.astype(np.float64)
+    low, high = (end((2, 3, 4), keepdims=True) for end in (values.min, values.max))
+    wanted = low + (high - low) * ((values - low) / (high - low)) ** float(np.float32(exponent))
+    np.testing.assert_allclose(op.adjust_contrast_ref(array, np.float32([exponent])), wanted, atol=3e-6)
 
 
 def test_ends_stay_and_an_exponent_of_1_and_constants_change_nothing() -> None:
@@ -39,7 +38,7 @@ def test_ends_stay_and_an_exponent_of_1_and_constants_change_nothing() -> None:
     scale=st.sampled_from([0.0, 1e-30, 1.0, 1e30]),
     order=st.sampled_from(ORDERS),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_kernel_equals_reference(shape: tuple[int, int, int, int, int], seed: int, scale: float, order: int) -> None:
     cuda = HostCuda()
     cuda.order = order

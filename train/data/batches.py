@@ -88,7 +88,8 @@ def _sample_labels(labels: Labels, view: AffineView, edges: Triple, own: Triple)
         matrix, offset = matrix * steps[:, None], (offset + 0.5) * steps - 0.5
     start, stop = reach(matrix, offset, edges, shape)
     out = np.empty(edges, np.float32)
-    gather_box(labels[window.slices((start, stop))], start, 0.0, matrix, offset, out, nearest=True)
+    box = labels[window.slices((start, stop))].astype(np.float32)
+    gather_box(box, start, 0.0, matrix, offset, out, nearest=True)
     return out.astype(labels.dtype)
 
 
