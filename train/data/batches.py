@@ -59,7 +59,7 @@ class Labelled:
             yield {"image": image, "sample": batch["sample"], **found}
 
 
-def cut_labels(labels: Labels, plan: SamplePlan, edges: Triple, own: Triple) -> Labels:
+def cut_labels(labels: Labels, plan: SamplePlan, edges: Triple) -> Labels:
     """Cut from a label volume what the plan cuts from the image; 0 where the crop sticks out.
 
     Parameters
@@ -69,27 +69,27 @@ def cut_labels(labels: Labels, plan: SamplePlan, edges: Triple, own: Triple) -> 
     plan : SamplePlan
     edges : (D, H, W) int
         The crop.
-    own : (D, H, W) int
-        Voxels that the file has.
     """
     view, shape = plan.views[0], (labels.shape[0], labels.shape[1], labels.shape[2])
-    if isinstance(view, AffineView) and view.moved:
-        return _sample_labels(labels, view, edges, own)
     out = np.zeros(edges, labels.dtype)
     out[window.window(view, edges, shape)] = window.flip(labels[window.slices(window.box(view, edges, shape))], view)
     return out
 
 
-def _sample_labels(labels: Labels, view: AffineView, edges: Triple, own: Triple) -> Labels:
-    """Return the nearest label of each voxel of a crop that is rotated or scaled."""
-    matrix, offset, shape = view.matrix, view.offset, (labels.shape[0], labels.shape[1], labels.shape[2])
-    if shape != own:
-        steps = np.array(shape) / np.array(own)
-        matrix, offset = matrix * steps[:, None], (offset + 0.5) * steps - 0.5
-    start, stop = reach(matrix, offset, edges, shape)
-    out = np.empty(edges, np.float32)
-    box = labels[window.slices((start, stop))].astype(np.float32)
-    gather_box(box, start, 0.0, matrix, offset, out, nearest=True)
+def sample_labels(labels: Labels, view: AffineView, edges: Triple) -> Labels:
+    """Return the nearest label of each voxel of a crop that is rotated or scaled; 0 where it leaves the volume.
+
+    Parameters
+    ----------
+    labels : (D, H, W) uint8
+        Canonical, on the grid of the file.
+    view : AffineView
+    edges : (D, H, W) int
+        The crop.
+    """
+    start, stop = reach(view.matrix, view.offset, edges, (labels.shape[0], labels.shape[1], labels.shape[2]))
+    box, out = labels[window.slices((start, stop))].astype(np.float32), np.empty(edges, np.float32)
+    gather_box(box, start, 0.0, view.matrix, view.offset, out, nearest=True)
     return out.astype(labels.dtype)
 
 

@@ -190,6 +190,11 @@ class AffineSettings(RunSettings):
         return {"degrees": self.rotate, "scale": self.scale, "affine_probability": self.augment_probability}
 
     @property
+    def affine(self) -> bool:
+        """Whether crops may be rotated or scaled."""
+        return self.rotate > 0 or self.scale != NO_SCALE
+
+    @property
     def augments(self) -> list[str]:
         """What crops are augmented by, in words."""
         rotated = [f"rotated by up to {self.rotate:g}°"] * (self.rotate > 0)
