@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from dali_cr.ops import launch
 from dali_cr.ops.contrast import adjust_contrast, adjust_contrast_ref
-from dali_cr.ops.decode import decode_channel, decode_line, decode_volume, fill_values, lie_of, stored_dtype
+from dali_cr.ops.decode import decode_channel, decode_line, decode_volume, lie_of, padding_values, stored_dtype
 from dali_cr.ops.erase import erase_in_place, erase_line
 from dali_cr.ops.gather import gather_box, gather_crops
 from dali_cr.ops.noise import add_noise, add_noise_ref
-from dali_cr.ops.record import HELD, RECORD_WORDS, VIEW_WORDS, Rescale, place_crops, place_views
+from dali_cr.ops.record import CLAMPED, RECORD_WORDS, VIEW_WORDS, Rescale, place_crops, place_views
 from dali_cr.ops.swap import Swaps, swap_in_place, swap_line
 from dali_cr.pipeline.memory import Section
 from dali_cr.pipeline.samples import Arrays, Lie, Templates
@@ -26,7 +26,7 @@ from dali_cr.volume.geometry import Triple
 
 Floats = npt.NDArray[np.float32]
 
-INTENSITIES = ("deviations", "exponents", "counters")
+INTENSITIES = ("stds", "exponents", "counters")
 """What a GPU gets to add noise and to apply gammas."""
 
 
@@ -65,7 +65,7 @@ class Pairs:
         if swaps:
             sections.append(Section("swaps", (count, self.planner.sampler.boxes, 3, 3), np.int32))
         if self.recipe.intensity:
-            sections.append(Section("deviations", (count, self._channels), np.float32))
+            sections.append(Section("stds", (count, self._channels), np.float32))
             sections.append(Section("exponents", (count,), np.float32))
             sections.append(Section("counters", (count, self._channels, 2), np.int64))
         return tuple(sections)
@@ -78,7 +78,7 @@ class Pairs:
         lines = target.reshape(-1).view(stored), input.reshape(-1).view(stored)
         masked = self.recipe.pretext == "mae"
         erased = masked or self.recipe.pretext == "inpaint"
-        fill = np.full(1, self.recipe.mask_value if masked else rescale.fill, self.recipe.dtype).view(stored)
+        fill = np.full(1, self.recipe.mask_value if masked else rescale.padding, self.recipe.dtype).view(stored)
         rest = (self.recipe.crop, *lines, plans.swaps[i], erased, fill)
         drawn = plans.augmentation
         moved = bool(drawn and drawn.moved[i]) or self.recipe.spacing is not None
@@ -113,14 +113,14 @@ class Pairs:
         decoded = np.frombuffer(scratch("decoded", 4 * raw.size), np.float32).reshape(raw.shape)
         decode_channel(raw, rescale, decoded)
         first = plans.boxes[i, 0].tolist()
-        gather_box(decoded, first, rescale.fill, plans.matrices[i, 0], plans.offsets[i, 0], out, held=True)
+        gather_box(decoded, first, rescale.padding, plans.matrices[i, 0], plans.offsets[i, 0], out, clamped=True)
 
     def _change(self, plans: Plans, i: int, channel: int, clean: Floats, out: npt.NDArray[Any]) -> None:
         """Write a crop with noise and a gamma."""
         assert plans.augmentation is not None
         single, drawn = self._single("changed", out), plans.augmentation
         volumes, counter = single[None, None], np.array([[plans.numbers[i], channel]])
-        add_noise_ref(clean[None, None], drawn.deviations[i : i + 1], self.planner.seed, counter, volumes)
+        add_noise_ref(clean[None, None], drawn.stds[i : i + 1], self.planner.seed, counter, volumes)
         adjust_contrast_ref(volumes, drawn.exponents[i : i + 1], volumes)
         if single is not out:
             out[...] = single
@@ -148,10 +148,10 @@ class Pairs:
             where = plans.origins[:, 0], plans.flips[:, 0], recipe.crop
             place_crops(words, lie.firsts, lie.strides, itemsizes, *where, shapes)
         else:
-            place_views(words[:, None], lie.firsts, lie.strides, plans.boxes, plans.matrices, plans.offsets, HELD)
+            place_views(words[:, None], lie.firsts, lie.strides, plans.boxes, plans.matrices, plans.offsets, CLAMPED)
         out["records"][...] = words
         if plans.augmentation and "counters" in out:
-            out["deviations"][...] = plans.augmentation.deviations[:, None]
+            out["stds"][...] = plans.augmentation.stds[:, None]
             out["exponents"][...] = plans.augmentation.exponents
             out["counters"][..., 0], out["counters"][..., 1] = plans.numbers[:, None], np.arange(self._channels)
         if "swaps" in out and plans.swaps is not None:
@@ -178,7 +178,7 @@ def finish_batch(inputs: Arrays, *, recipe: Restoration, seed: int, arena: Any =
     ----------
     inputs : dict
         "raw" (B, bytes) uint8, "records" (B, C, 16) int64, interpolated (B, C, 32), "swaps" (B, T, 3, 3) int32; or in
-        place of the swaps (or blocks), to draw them, "sample" (B,) int64. With noise or gamma also "deviations" (B, C)
+        place of the swaps (or blocks), to draw them, "sample" (B,) int64. With noise or gamma also "stds" (B, C)
         and "exponents" (B,) float32 and "counters" (B, C, 2) int64.
     recipe : Restoration
     seed : int
@@ -206,7 +206,7 @@ def finish_batch(inputs: Arrays, *, recipe: Restoration, seed: int, arena: Any =
     if recipe.pretext == "mae":
         return input, target, _mask(input, swaps, recipe.mask_value)
     if recipe.pretext == "inpaint":
-        erase_in_place(input, swaps, fill_values(records, dtype))
+        erase_in_place(input, swaps, padding_values(records, dtype))
     else:
         swap_in_place(input, swaps)
     return input, target
@@ -214,8 +214,8 @@ def finish_batch(inputs: Arrays, *, recipe: Restoration, seed: int, arena: Any =
 
 def _change(input: Any, inputs: Arrays, seed: int) -> None:
     """Add noise to a batch and apply gammas, on a GPU; each channel by itself."""
-    counters, deviations = inputs["counters"].reshape(-1, 2), inputs["deviations"].reshape(-1)
-    add_noise(input.reshape(-1, 1, *input.shape[2:]), deviations, seed, counters)
+    counters, stds = inputs["counters"].reshape(-1, 2), inputs["stds"].reshape(-1)
+    add_noise(input.reshape(-1, 1, *input.shape[2:]), stds, seed, counters)
     adjust_contrast(input, inputs["exponents"])
 
 

@@ -122,7 +122,7 @@ class Plans:
             angles=_triple(drawn.angles[i]),
             scales=_triple(drawn.scales[i]),
             blur=(0.0, 0.0, 0.0),
-            noise=float(drawn.deviations[i]),
+            noise=float(drawn.stds[i]),
             gamma=float(drawn.exponents[i]),
             matrix=matrix,
             offset=offset,
@@ -144,7 +144,7 @@ class ViewPlans(Plans):
     scales : (B, V, 3) float64
         By which D, H and W are stretched.
     intensities : (B, V, 5) float32
-        Standard deviations of the blur along D, H and W, in voxels of the view, and of the noise; the exponent.
+        Standard stds of the blur along D, H and W, in voxels of the view, and of the noise; the exponent.
     """
 
     matrices: Floats

@@ -9,7 +9,7 @@ import numpy as np
 
 import dali_cr
 from dali_cr.ops.contrast import adjust_contrast_ref
-from dali_cr.ops.decode import decode_volume_ref, fill_values
+from dali_cr.ops.decode import decode_volume_ref, padding_values
 from dali_cr.ops.erase import erase_in_place_ref
 from dali_cr.ops.gather import gather_crops_ref
 from dali_cr.ops.noise import add_noise_ref
@@ -108,7 +108,7 @@ def by_reference(source: AnySource, arrays: dict[str, Any]) -> dict[str, Any]:
     input = target.copy()
     if recipe.intensity:
         each, counters = input.reshape(-1, 1, *recipe.crop), arrays["counters"].reshape(-1, 2)
-        add_noise_ref(each, arrays["deviations"].reshape(-1), seed, counters, each)
+        add_noise_ref(each, arrays["stds"].reshape(-1), seed, counters, each)
         adjust_contrast_ref(input, arrays["exponents"], input)
         target, input = target.astype(recipe.dtype), input.astype(recipe.dtype)
     if recipe.pretext == "mae":
@@ -117,7 +117,7 @@ def by_reference(source: AnySource, arrays: dict[str, Any]) -> dict[str, Any]:
         erase_in_place_ref(mask, swaps, np.ones((len(input), 1), np.uint8))
         return {"input": input, "target": target, "mask": mask} | numbers
     if recipe.pretext == "inpaint":
-        erase_in_place_ref(input, swaps, fill_values(records, recipe.dtype))
+        erase_in_place_ref(input, swaps, padding_values(records, recipe.dtype))
     else:
         swap_in_place_ref(input, swaps)
     return {"input": input, "target": target} | numbers

@@ -52,7 +52,7 @@ def test_crops_are_what_scipy_makes_of_the_whole_volume(
             wanted = ndimage.affine_transform(channel, view.matrix, view.offset, recipe.crop, order=1)
             np.testing.assert_allclose(got[inside], wanted[inside], atol=2e-6)
             from_whole = np.empty(recipe.crop, np.float32)
-            gather_box(channel, (0, 0, 0), 0.0, view.matrix, view.offset, from_whole, held=True)
+            gather_box(channel, (0, 0, 0), 0.0, view.matrix, view.offset, from_whole, clamped=True)
             np.testing.assert_allclose(got, from_whole, atol=2e-6)
         interior += inside.sum()
         assert input[i].tobytes() == dali_cr.swap_patches(target[i], plan.swaps).tobytes()

@@ -35,7 +35,7 @@ class Augmentation(NamedTuple):
         By which they are rotated about D, H and W, in degrees; 0 where they are not.
     scales : (B, 3) float64
         By which D, H and W are scaled; 1 where they are not.
-    deviations : (B,) float32
+    stds : (B,) float32
         Standard deviations of the noise; 0 where there is none.
     exponents : (B,) float32
         1 where there is no gamma.
@@ -44,7 +44,7 @@ class Augmentation(NamedTuple):
     crop: Triple
     angles: Floats
     scales: Floats
-    deviations: Singles
+    stds: Singles
     exponents: Singles
 
     @property
@@ -55,7 +55,7 @@ class Augmentation(NamedTuple):
     @property
     def changed(self) -> Flags:
         """Which inputs get noise or a gamma, (B,)."""
-        return np.asarray((self.deviations != 0) | (self.exponents != 1))
+        return np.asarray((self.stds != 0) | (self.exponents != 1))
 
 
 def draw_augmentation(recipe: Restoration, seed: int, numbers: npt.NDArray[np.int64]) -> Augmentation:
@@ -80,7 +80,7 @@ def draw_augmentation(recipe: Restoration, seed: int, numbers: npt.NDArray[np.in
     # About an axis only where both others are thick: nothing leaves the slice of a crop that is one.
     free = [all(thick[other] for other in range(3) if other != axis) for axis in range(3)]
     degrees = np.where(free, recipe.degrees, 0.0)
-    angles, scales, deviations, logs = np.empty((count, 3)), np.empty((count, 3)), np.empty(count), np.empty(count)
+    angles, scales, stds, logs = np.empty((count, 3)), np.empty((count, 3)), np.empty(count), np.empty(count)
     _draw(
         np.uint64(seed),
         np.ascontiguousarray(numbers, np.int64),
@@ -91,11 +91,11 @@ def draw_augmentation(recipe: Restoration, seed: int, numbers: npt.NDArray[np.in
         (recipe.noise, recipe.gamma),
         recipe.intensity_probability,
         np.empty(WORDS, np.uint64),
-        (angles, scales, deviations, logs),
+        (angles, scales, stds, logs),
     )
     # By the C library, one at a time: the results of NumPy's loops depend on the length of the array.
     exponents = np.array([math.exp(log) for log in logs.tolist()], np.float32)
-    return Augmentation(recipe.crop, angles, scales, deviations.astype(np.float32), exponents)
+    return Augmentation(recipe.crop, angles, scales, stds.astype(np.float32), exponents)
 
 
 @compiled
@@ -112,7 +112,7 @@ def _draw(
     out: tuple[Any, Any, Any, Any],
 ) -> None:
     """Draw the numbers of a batch; `affine` and `intensity` are probabilities."""
-    angles, scales, deviations, logs = out
+    angles, scales, stds, logs = out
     for i in range(numbers.size):
         number = np.uint64(numbers[i])
         fill_words(seed, number, 0, _AFFINE, words)
@@ -123,5 +123,5 @@ def _draw(
             angles[i, axis] = degrees[axis] * (2 * unit(words[1 + axis]) - 1) if turned else 0.0
             scales[i, axis] = factor if thick[axis] else 1.0
         fill_words(seed, number, 0, _INTENSITY, words)
-        deviations[i] = most[0] * unit(words[1]) if unit(words[0]) < intensity else 0.0
+        stds[i] = most[0] * unit(words[1]) if unit(words[0]) < intensity else 0.0
         logs[i] = most[1] * (2 * unit(words[3]) - 1) if unit(words[2]) < intensity else 0.0
