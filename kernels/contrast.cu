@@ -1,4 +1,4 @@
-// adjust_contrast: data = low + span * ((data - low) / span) ** exponent, in place, where low is the smallest value of
+// contrast_power: data = low + span * ((data - low) / span) ** exponent, in place, where low is the smallest value of
 // an array and span the distance to its largest.
 //
 // Smallest and largest values are exact in any order. An exponent of exactly 1 leaves an array as it is, and so does a
@@ -6,9 +6,9 @@
 //
 //   data       (arrays, voxels) float, contiguous; no NaN
 //   exponents  (arrays / channels) float, above 0
-//   ranges     (arrays, parts, 2) float: smallest and largest value of each part of an array, from find_ranges
+//   ranges     (arrays, parts, 2) float: smallest and largest value of each part of an array, from contrast_ranges
 //
-// Grid of find_ranges: x = parts, y over arrays; of adjust_contrast: x over the voxels of an array, y over arrays.
+// Grid of contrast_ranges: x = parts, y over arrays; of contrast_power: x over the voxels of an array, y over arrays.
 // Blocks of THREADS; neighbouring threads take neighbouring voxels.
 // Bytes that must move, a voxel: 4 read, 4 written; read once more.
 // Defines: THREADS (a power of 2, and no fewer than parts).
@@ -29,8 +29,8 @@ __device__ __forceinline__ void reduce(float* lows, float* highs, float& low, fl
   high = highs[0];
 }
 
-extern "C" __global__ void find_ranges(float* ranges, const float* data, const float* exponents, long long voxels,
-                                       int channels) {
+extern "C" __global__ void contrast_ranges(float* ranges, const float* data, const float* exponents, long long voxels,
+                                           int channels) {
   __shared__ float lows[THREADS], highs[THREADS];
   if (exponents[blockIdx.y / channels] == 1.0f) return;
   data += blockIdx.y * voxels;
@@ -47,8 +47,8 @@ extern "C" __global__ void find_ranges(float* ranges, const float* data, const f
   }
 }
 
-extern "C" __global__ void adjust_contrast(float* data, const float* ranges, const float* exponents, long long voxels,
-                                           int channels, int parts) {
+extern "C" __global__ void contrast_power(float* data, const float* ranges, const float* exponents, long long voxels,
+                                          int channels, int parts) {
   __shared__ float lows[THREADS], highs[THREADS];
   const float exponent = exponents[blockIdx.y / channels];
   if (exponent == 1.0f) return;

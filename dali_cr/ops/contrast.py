@@ -23,8 +23,8 @@ _MOST_PARTS = 64
 _SOURCES = ("common.cuh", "elementary.cuh", "contrast.cu")
 _DEFINES: launch.Defines = (("THREADS", str(_THREADS)),)
 VARIANTS: tuple[launch.Variant, ...] = (
-    ("find_ranges", _SOURCES, _DEFINES),
-    ("adjust_contrast", _SOURCES, _DEFINES),
+    ("contrast_ranges", _SOURCES, _DEFINES),
+    ("contrast_power", _SOURCES, _DEFINES),
 )
 
 _ZERO, _ONE, _INF = np.float32(0), np.float32(1), np.float32(np.inf)
