@@ -158,7 +158,7 @@ def test_what_changes_nothing_is_the_plain_recipe() -> None:
 
 
 def test_operators_rotate_and_refuse_noise(mixed_index: dali_cr.Index) -> None:
-    with pytest.raises(ValueError, match=r"noise, gamma: expected 0, got 0.5, 0.7; dali_cr.restoration_pipeline"):
+    with pytest.raises(ValueError, match=r"noise, gamma: expected 0, got 0.5, 0.7; use dali_cr.restoration_pipeline"):
         dali_cr.fn.read_samples(mixed_index, CHANGED, batch_size=2)
     for recipe in (TURNED, replace(SPACED, noise=0.5)):
         pipe = dali_cr.restoration_pipeline(mixed_index, recipe, 4, "cpu", 5)

@@ -39,9 +39,9 @@ def test_runs_of_before_are_read_without_augmentation() -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"rotate": -1.0}, r"rotate: expected a number from 0 to 180, got -1.0"),
-        ({"scale": (1.4, 0.7)}, r"scale: expected \(low, high\) with 0.1 <= low <= high <= 10, got \(1.4, 0.7\)"),
-        ({"augment_probability": 1.5}, r"augment_probability: expected a number from 0 to 1, got 1.5"),
+        ({"rotate": -1.0}, r"--rotate: expected a number from 0 to 180, got -1.0"),
+        ({"scale": (1.4, 0.7)}, r"--scale: expected \(low, high\) with 0.1 <= low <= high <= 10, got \(1.4, 0.7\)"),
+        ({"augment_probability": 1.5}, r"--augment-probability: expected a number from 0 to 1, got 1.5"),
     ],
 )
 def test_refuses_by_the_settings_name(wrong: dict[str, object], says: str) -> None:
