@@ -56,6 +56,7 @@ import torch
 from tqdm import tqdm
 
 import dali_cr
+from dali_cr.index.corpus.about import dataset_lines, describe_datasets
 from dali_cr.index.report import describe_copies
 from dali_cr.volume.images import is_image
 
@@ -128,9 +129,11 @@ class PretrainRun:
         tensors = network.module.state_dict()
         about = {**network.about, "recipe": asdict(self.method.recipe), "step": progress.step, **self.split}
         about["index"] = self.index.fingerprint
+        datasets = {"datasets": found} if (found := describe_datasets(self.index)) else {}
+        about |= datasets
         export_weights(out / "model.safetensors", tensors, network.tensors, about)
         export_weights(out / "encoder.safetensors", tensors, network.encoder, about)
-        write_state(out, progress, self.method.module, self.optimizer, self.loader, **self.split)
+        write_state(out, progress, self.method.module, self.optimizer, self.loader, **self.split, **datasets)
 
     def measure(self, record: Record, step: int) -> Measured:
         """Measure on the held-out cases, on the same samples every time; record it and say it."""
@@ -249,6 +252,7 @@ def introduce(run: PretrainRun) -> Iterator[str]:
     names = [case.name for case in index.cases]
     subjects = count_subjects(names, run.parts.subject if run.parts else None)
     yield f"data       {subjects} under {index.root}, {len(run.held_out)} of them held out to measure on"
+    yield from (f"data set   {line}" for line in dataset_lines(index))
     if copies := describe_copies(index):
         yield f"copies     {copies}"
     yield f"channels   {index.channels}" + "".join(f" {name}" for name in index.channel_names)

@@ -32,12 +32,16 @@ class Found:
         Whether it was named in `include`.
     store : str
         The brick store that is read in its place, relative like its path; empty if the file itself is.
+    modality, licence : str
+        As a CSV file has them; free text.
     """
 
     case: str | None
     channel: str | None
     asked_for: bool
     store: str = ""
+    modality: str = ""
+    licence: str = ""
 
 
 class Pattern:

@@ -7,6 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -59,7 +60,8 @@ def scan(
     ----------
     root : path or sequence of paths
         With several, paths are relative to the folder they share. Or one CSV file with a column `path`, and where
-        expected `case`, or `case` and `channel`. With `files`, where they lie, if not in the present folder.
+        wanted `case`, or `case` and `channel`, and `modality` and `licence`, free text that cases keep. With `files`,
+        where they lie, if not in the present folder.
     pattern : str or sequence of str
         Globs, relative to each root: `*` and `?` stay within a folder name, `**/` is any number of folders. PNG and
         JPEG images are found by theirs, such as ``"**/*.png"``.
@@ -148,7 +150,18 @@ def _make_index(listing: Listing, volumes: Frames, refused: list[Problem], fourt
     used = {path for case in cases for volume in case.volumes for path in (volume.path, volume.data)}
     rest = tuple(volume for path, frames in volumes.items() if path not in used for volume in frames)
     ignored = listing.ignored(used)
-    return Index(listing.top, tuple(cases), tuple(problems), tuple(names), rest, ignored=ignored, layout=layout)
+    described = tuple(_described(case, files) for case in cases)
+    return Index(listing.top, described, tuple(problems), tuple(names), rest, ignored=ignored, layout=layout)
+
+
+def _described(case: Case, files: Mapping[str, Found]) -> Case:
+    """Return the case with the modality and licence of its files, different ones one after the other."""
+    of_case = [files[volume.path] for volume in case.volumes]
+    modalities, licences = ([getattr(f, name) for f in of_case] for name in ("modality", "licence"))
+    if not any((*modalities, *licences)):
+        return case
+    modality, licence = (", ".join(dict.fromkeys(filter(None, texts))) for texts in (modalities, licences))
+    return replace(case, modality=modality, licence=licence)
 
 
 def _few_whole(cases: Sequence[Case], images: Frames, files: Mapping[str, Found]) -> bool:

@@ -112,10 +112,24 @@ class Volume:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One subject: its channels, all on one grid."""
+    """One subject: its channels, all on one grid.
+
+    Attributes
+    ----------
+    name : str
+        With data sets, ``"dataset/name"``.
+    volumes : tuple of Volume
+    dataset : str
+        The data set it is of, one of `Index.datasets`; empty without data sets.
+    modality, licence : str
+        Free text; empty where it is not known.
+    """
 
     name: str
     volumes: tuple[Volume, ...]
+    dataset: str = ""
+    modality: str = ""
+    licence: str = ""
 
     def __repr__(self) -> str:
         return f"Case({self.name!r}, {counted(len(self.volumes), 'channel')}, {_times(self.shape)})"
@@ -190,3 +204,19 @@ def _unpack_flags(digits: str, length: int) -> Flags:
 def _tuples(value: Any) -> Any:
     """Return lists as tuples, at every depth."""
     return tuple(map(_tuples, value)) if isinstance(value, Iterable) and not isinstance(value, str) else value
+
+
+_TEXTS = ("dataset", "modality", "licence")
+"""Of a case; saved where they are not empty."""
+
+
+def case_to_json(case: Case) -> dict[str, Any]:
+    """Return a case as JSON values."""
+    texts = {name: getattr(case, name) for name in _TEXTS if getattr(case, name)}
+    return {"name": case.name, "volumes": [volume_to_json(volume) for volume in case.volumes], **texts}
+
+
+def case_from_json(content: dict[str, Any]) -> Case:
+    """Return the case of the values that `case_to_json` returned."""
+    texts = {name: content[name] for name in _TEXTS if name in content}
+    return Case(content["name"], tuple(map(volume_from_json, content["volumes"])), **texts)

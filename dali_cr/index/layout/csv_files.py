@@ -1,4 +1,4 @@
-"""Files named in a CSV file: a column `path`, and where a case has a name, or several files, `case` and `channel`."""
+"""Files named in a CSV file: a column `path`, and where wanted `case`, `channel`, `modality` and `licence`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from dali_cr.index.files import Found
 from dali_cr.index.layout.walk import refuse_url
 
-_COLUMNS = ("path", "case", "channel")
+_COLUMNS = ("path", "case", "channel", "modality", "licence", "license")
 _DELIMITERS = ",;\t"
 
 
@@ -53,7 +53,8 @@ def read_csv_files(table: Path) -> tuple[Path, dict[str, Found]]:
         path = Path(os.path.normpath(home / row["path"]))
         if path in found:
             raise ValueError(f"{where}: expected one row a file, {row['path']} has two")
-        found[path] = Found(row["case"] or None, row["channel"] or None, asked_for=True)
+        texts = {"modality": row["modality"], "licence": row["licence"] or row["license"]}
+        found[path] = Found(row["case"] or None, row["channel"] or None, asked_for=True, **texts)
     inside = all(path.is_relative_to(home) for path in found)
     top = home if inside else Path(os.path.commonpath([home, *(path.parent for path in found)]))
     files = {path.relative_to(top).as_posix(): about for path, about in found.items()}
