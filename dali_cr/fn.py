@@ -26,6 +26,7 @@ from dali_cr.pipeline.pairs import Pairs
 from dali_cr.pipeline.raw import RawSource
 from dali_cr.pipeline.samples import Samples
 from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.order.mixture import Weights
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.swaps import draw_batch
 from dali_cr.plan.views import ViewPlanner
@@ -36,7 +37,13 @@ from dali_cr.volume.geometry import Triple
 
 
 def read_samples(
-    index: Index, recipe: Restoration, *, batch_size: int, seed: int = 0, threads: int | None = None
+    index: Index,
+    recipe: Restoration,
+    *,
+    batch_size: int,
+    seed: int = 0,
+    threads: int | None = None,
+    weights: Weights | None = None,
 ) -> tuple[Node, Node, Node, Node]:
     """Read and inflate the planned samples of an index; nothing is decoded yet.
 
@@ -49,6 +56,8 @@ def read_samples(
     seed : int
     threads : int, optional
         That read and inflate; as many as there are cores without it.
+    weights : mapping of str to float, optional
+        Of the data sets, as `dali_cr.Loader` takes them.
 
     Returns
     -------
@@ -66,7 +75,7 @@ def read_samples(
     ValueError
         If the recipe masks blocks: no operator here fills them.
     """
-    samples = Pairs(CropPlanner(index, recipe, seed))
+    samples = Pairs(CropPlanner(index, recipe, seed, weights))
     if recipe.pretext == "mae":
         raise ValueError("pretext: expected one with swaps, got 'mae'; dali_cr.restoration_pipeline masks")
     raw, records, swaps, sample = _read(samples, batch_size, threads)
@@ -146,7 +155,13 @@ def swap_patches(data: Node, swaps: Node) -> Node:
 
 
 def read_views(
-    index: Index, recipe: Views, *, batch_size: int, seed: int = 0, threads: int | None = None
+    index: Index,
+    recipe: Views,
+    *,
+    batch_size: int,
+    seed: int = 0,
+    threads: int | None = None,
+    weights: Weights | None = None,
 ) -> tuple[Node, ...]:
     """Read and inflate the planned multi-view samples of an index; nothing is decoded yet.
 
@@ -159,6 +174,8 @@ def read_views(
     seed : int
     threads : int, optional
         That read and inflate; as many as there are cores without it.
+    weights : mapping of str to float, optional
+        Of the data sets, as `dali_cr.Loader` takes them.
 
     Returns
     -------
@@ -173,7 +190,7 @@ def read_views(
     sample : int64
         The sample number.
     """
-    return _read(MultiView(ViewPlanner(index, recipe, seed)), batch_size, threads)
+    return _read(MultiView(ViewPlanner(index, recipe, seed, weights)), batch_size, threads)
 
 
 def finish_views(

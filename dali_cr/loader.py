@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,8 @@ from dali_cr.read.cache import Cache, open_cache
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.views import Views
 
-_STATE_FORMAT = 2
-"""Format 1 did not say where its epoch began; it can still be loaded."""
+_STATE_FORMAT = 3
+"""Of a state with weights; without them it is 2. Format 1 did not say where its epoch began; it can still be loaded."""
 
 
 class Loader:
@@ -71,11 +71,18 @@ class Loader:
     transform : callable, optional
         From the batch to what is delivered in its place: more augmentation, other names. It is called when a batch is
         asked for, in the caller's thread, and on a GPU on the current stream.
+    weights : mapping of str to float, optional
+        One for each data set of an index that `Index.concat` made: the shares of samples that are of it, 0 for none.
+        Of samples 256 k to 256 k + 255 a data set with share s has 256 s, rounded down or up, in random order; its own
+        cases come in a new permutation each time that all of them were seen. An epoch then has as many samples as one
+        pass over the cases of all data sets with a weight: the cases of one are seen several times, those of another
+        not all. With `crops_per_volume` c, runs are of 256 c samples.
 
     Raises
     ------
     ValueError
         If the recipe cannot be applied to the index, or an argument is not as above.
+        Or there are both weights, by which cases are not seen alike, and epochs, in which they are.
     ImportError
         If an extra is missing.
     RuntimeError
@@ -120,18 +127,21 @@ class Loader:
         timeout: float = 600.0,
         dims: int = 3,
         transform: Callable[[dict[str, Any]], Any] | None = None,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
         if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 1:
             raise ValueError(f"prefetch: expected an integer of at least 1, got {prefetch!r}")
         if transform is not None and not callable(transform):
             raise ValueError(f"transform: expected a function of a batch or None, got {transform!r}")
+        if weights is not None and epochs is not None:
+            raise ValueError("weights: expected none with epochs=, which has each case as often; leave one of them out")
         self._torch = extras.load("torch")
         _refuse_worker(self._torch)
         self._process = os.getpid()
         here, everyone = _ranks(self._torch)
         self._ranks = (here, everyone) if rank is None and world_size is None else None
         self.index, self.recipe, self.seed, self.device = index, recipe, seed, str(device)
-        self._samples = make_samples(index, recipe, seed)
+        self._samples = make_samples(index, recipe, seed, weights)
         self._planner = self._samples.planner
         _check_dims(dims, self._samples)
         self._epochs = Epochs(
@@ -217,15 +227,16 @@ class Loader:
 
         Batches that were made ahead but not delivered are not counted.
         """
-        broken = self._known_broken()
+        broken, weights = self._known_broken(), self._planner.weights
         return {
-            "format": _STATE_FORMAT,
+            "format": _STATE_FORMAT if weights else _STATE_FORMAT - 1,
             "seed": self.seed,
             "next": self.next_sample,
             "epoch_start": self._epochs.first,
             "index": self.index.fingerprint,
             "recipe": self.recipe.fingerprint,
             "broken": {str(case): reason for case, reason in broken.items()},
+            **({"weights": weights} if weights else {}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -241,7 +252,8 @@ class Loader:
         Raises
         ------
         ValueError
-            If it is of other data, another recipe, another seed or a later version; the message says which.
+            If it is of other data, another recipe, other weights, another seed or a later version; the message says
+            which.
         """
         self._refuse_other_process()
         if state.get("format") not in range(1, _STATE_FORMAT + 1):
@@ -250,10 +262,10 @@ class Loader:
                 "load it with the version of dali-cr that wrote it"
             )
         own = self.state_dict()
-        differing = [name for name in ("seed", "index", "recipe") if state.get(name) != own[name]]
+        differing = [name for name in ("seed", "index", "recipe", "weights") if state.get(name) != own.get(name)]
         if differing:
             raise ValueError(
-                f"state: expected one of the same seed, index and recipe, but {', '.join(differing)} differ; "
+                f"state: expected one of the same seed, index, recipe and weights, but {', '.join(differing)} differ; "
                 "build the loader as it was, or start a new stream"
             )
         self._epochs.move(int(state["next"]), state.get("epoch_start"))

@@ -37,6 +37,7 @@ class Purpose(IntEnum):
     LEVEL = 9
     CELL = 10
     MASK = 11
+    DATASET = 14
 
 
 def philox(counter: npt.ArrayLike, key: npt.ArrayLike) -> npt.NDArray[np.uint32]:

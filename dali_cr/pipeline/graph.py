@@ -24,6 +24,7 @@ from dali_cr.pipeline.pairs import Pairs
 from dali_cr.pipeline.raw import RawSource
 from dali_cr.pipeline.samples import Arrays, MakeSamples, Samples
 from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.order.mixture import Weights
 from dali_cr.plan.plans import Planner
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.views import ViewPlanner
@@ -39,7 +40,7 @@ Node = Any
 
 AnySource = FinishedSource | RawSource
 
-MakePlanner = Callable[[Index, Any, int], Planner]
+MakePlanner = Callable[[Index, Any, int, Weights | None], Planner]
 
 RECIPES: dict[type, tuple[MakePlanner, MakeSamples]] = {
     Restoration: (CropPlanner, Pairs),
@@ -59,6 +60,7 @@ def restoration_pipeline(
     prefetch: int = 2,
     on_error: str = "raise",
     cache: str | Sequence[str] = (),
+    weights: Weights | None = None,
 ) -> Any:
     """Build the pipeline that gives (input, target, sample number), batch after batch, without end.
 
@@ -77,6 +79,8 @@ def restoration_pipeline(
         What follows when a file cannot be read.
     cache : str or sequence of str
         Where inflated volumes are kept, the fastest first; as `Loader` takes it.
+    weights : mapping of str to float, optional
+        Shares of the samples that are of each data set; as `Loader` takes them.
 
     Returns
     -------
@@ -98,7 +102,7 @@ def restoration_pipeline(
         If crops are larger than most volumes, a window clips most of the foreground, or a mask has few blocks.
     """
     levels = [cache] if isinstance(cache, str) else list(cache)
-    samples = make_samples(index, recipe, seed)
+    samples = make_samples(index, recipe, seed, weights)
     warn_of_padding(samples.planner.index, recipe)
     warn_of_clipping(index, recipe.normalize)
     warn_of_blocks(recipe)
@@ -106,7 +110,7 @@ def restoration_pipeline(
     return build_pipeline(source, device, prefetch=prefetch)
 
 
-def make_samples(index: Index, recipe: Recipe, seed: int) -> Samples:
+def make_samples(index: Index, recipe: Recipe, seed: int, weights: Weights | None = None) -> Samples:
     """Make the planner and the samples of a recipe.
 
     Raises
@@ -119,7 +123,7 @@ def make_samples(index: Index, recipe: Recipe, seed: int) -> Samples:
         names = ", ".join(kind.__name__ for kind in RECIPES)
         raise TypeError(f"recipe: expected one of {names}, got {type(recipe).__name__}")
     make_planner, samples = found
-    return samples(make_planner(index, recipe, seed))
+    return samples(make_planner(index, recipe, seed, weights))
 
 
 def make_source(

@@ -14,7 +14,8 @@ from dali_cr.ops.cpu.philox import draw_pair, fill_words
 from dali_cr.plan.boxes import Flags, Floats, Ints, find_reach
 from dali_cr.plan.foreground import EDGES, LENGTHS, ORIGIN_WORDS, SHAPE, Foreground, Sums, draw_origin, table_of
 from dali_cr.plan.masks import make_sampler
-from dali_cr.plan.order import Order
+from dali_cr.plan.order.cases import Order
+from dali_cr.plan.order.mixture import Weights
 from dali_cr.plan.plans import Plans, Sampler
 from dali_cr.plan.window import shape_at
 from dali_cr.recipe.checks import AXES
@@ -42,6 +43,8 @@ class CropPlanner:
     index : Index
     recipe : Restoration
     seed : int
+    weights : mapping of str to float, optional
+        Shares of the samples that are of each data set; see `dali_cr.plan.order`.
 
     Attributes
     ----------
@@ -53,18 +56,18 @@ class CropPlanner:
     TypeError
         If the recipe is of another kind.
     ValueError
-        If the index is empty, no slice is left, the seed is no 64-bit unsigned integer, or a volume's own spacing makes
-        no sense where it is to be resampled.
+        If the index is empty, no slice is left, the seed is no 64-bit unsigned integer, the weights are none, or a
+        volume's own spacing makes no sense where it is to be resampled.
     """
 
-    def __init__(self, index: Index, recipe: Restoration, seed: int) -> None:
+    def __init__(self, index: Index, recipe: Restoration, seed: int, weights: Weights | None = None) -> None:
         if not isinstance(recipe, Restoration):
             raise TypeError(f"recipe: expected dali_cr.Restoration, got {type(recipe).__name__}")
         refuse_empty(index)
         rng.check_seed(seed)
         self.recipe, self.seed = recipe, seed
         self.sampler: Sampler = make_sampler(recipe, seed)
-        self._order = Order(index, seed, recipe.crops_per_volume, recipe.slices)
+        self._order = Order(index, seed, recipe.crops_per_volume, recipe.slices, weights)
         self.index = recipe.slices.turn(index) if recipe.slices else index
         self._foreground = Foreground(self.index)
         lengths = np.array([shape_at(case, recipe.spacing) for case in self.index.cases], np.int64)
@@ -78,6 +81,11 @@ class CropPlanner:
     def epoch_length(self) -> int:
         """Samples in an epoch."""
         return self._order.epoch_length
+
+    @property
+    def weights(self) -> dict[str, float] | None:
+        """Of the data sets."""
+        return self._order.weights
 
     def plan(self, numbers: npt.ArrayLike, broken: Collection[int] = (), *, swaps: bool = True) -> Plans:
         """Plan samples.

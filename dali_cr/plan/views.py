@@ -24,7 +24,8 @@ from dali_cr.plan.boxes import (
     partners,
 )
 from dali_cr.plan.foreground import LENGTHS, ORIGIN_WORDS, SHAPE, Foreground, Sums, draw_origin, table_of
-from dali_cr.plan.order import Order
+from dali_cr.plan.order.cases import Order
+from dali_cr.plan.order.mixture import Weights
 from dali_cr.plan.plans import Sampler, ViewPlans
 from dali_cr.plan.swaps import SwapSampler
 from dali_cr.plan.window import shape_at
@@ -92,16 +93,18 @@ class ViewPlanner:
     index : Index
     recipe : Views
     seed : int
+    weights : mapping of str to float, optional
+        As `CropPlanner` takes them.
 
     Raises
     ------
     TypeError
         If the recipe is of another kind.
     ValueError
-        If the index is empty or the seed no 64-bit unsigned integer.
+        If the index is empty, the seed no 64-bit unsigned integer, or the weights are none.
     """
 
-    def __init__(self, index: Index, recipe: Views, seed: int) -> None:
+    def __init__(self, index: Index, recipe: Views, seed: int, weights: Weights | None = None) -> None:
         if not isinstance(recipe, Views):
             raise TypeError(f"recipe: expected dali_cr.Views, got {type(recipe).__name__}")
         refuse_empty(index)
@@ -109,7 +112,8 @@ class ViewPlanner:
         self.index, self.recipe, self.seed = index, recipe, seed
         # Swaps of their own for each global view.
         self.sampler: Sampler = SwapSampler(seed, recipe.shape, recipe.swap, GLOBALS)
-        self._order, self._foreground = Order(index, seed, recipe.crops_per_volume), Foreground(index)
+        self._order = Order(index, seed, recipe.crops_per_volume, weights=weights)
+        self._foreground = Foreground(index)
         self._spacing = np.array([case.volumes[0].spacing for case in index.cases], np.float64)
         self._units = self._spacing if recipe.spacing is None else np.array([recipe.spacing] * len(index), np.float64)
         lengths = np.array([shape_at(case, recipe.spacing) for case in index.cases], np.int64)
@@ -121,6 +125,11 @@ class ViewPlanner:
     def epoch_length(self) -> int:
         """Samples in an epoch."""
         return self._order.epoch_length
+
+    @property
+    def weights(self) -> dict[str, float] | None:
+        """Of the data sets."""
+        return self._order.weights
 
     def plan(self, numbers: npt.ArrayLike, broken: Collection[int] = (), *, swaps: bool = True) -> ViewPlans:
         """Plan samples; as `CropPlanner.plan`."""
