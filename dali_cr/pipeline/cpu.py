@@ -14,6 +14,7 @@ from dali_cr.plan import window
 from dali_cr.plan.stream import Stream
 from dali_cr.read.boxes import read_boxes
 from dali_cr.read.normalize import rescale_of
+from dali_cr.recipe.per_dataset import normalize_of
 
 
 class FinishedSource(Source[Batch]):
@@ -32,7 +33,10 @@ class FinishedSource(Source[Batch]):
         self.names = (*samples.names, "sample")
         self._buffers = Buffers()
         index, normalize = self.planner.index, self.planner.recipe.normalize
-        self._rescales = [[rescale_of(volume, normalize) for volume in case.volumes] for case in index.cases]
+        self._rescales = [
+            [rescale_of(volume, normalize_of(normalize, case.dataset)) for volume in case.volumes]
+            for case in index.cases
+        ]
 
     def placeholder(self) -> Arrays:
         """Return zeros."""

@@ -40,7 +40,7 @@ class Pairs:
         if self.recipe.pretext == "mae":
             self.names = (*self.names, "mask")
         self._channels = planner.index.channels
-        self._templates = Templates(planner.index, self.recipe.normalize, views=self.recipe.spacing is not None)
+        self._templates = Templates(planner.index, self.recipe.normalize, views=self.recipe.resampled)
 
     def outputs(self, count: int) -> tuple[Section, ...]:
         """Return input and target, and the mask where there is one."""
@@ -50,7 +50,7 @@ class Pairs:
 
     def sections(self, count: int, *, swaps: bool = True) -> tuple[Section, ...]:
         """Return records (B, C, 16), with a spacing (B, C, 32), and swaps or blocks (B, T, 3, 3)."""
-        words = VIEW_WORDS if self.recipe.spacing else RECORD_WORDS
+        words = VIEW_WORDS if self.recipe.resampled else RECORD_WORDS
         records = Section("records", (count, self._channels, words), np.int64)
         drawn = Section("swaps", (count, self.planner.sampler.boxes, 3, 3), np.int32)
         return (records, drawn) if swaps else (records,)
@@ -137,7 +137,7 @@ def finish_batch(inputs: Arrays, *, recipe: Restoration, seed: int, arena: Any =
         Of masked ones only.
     """
     raw, records, dtype = inputs["raw"], inputs["records"], recipe.dtype
-    if recipe.spacing:
+    if recipe.resampled:
         target = gather_crops(raw, records, recipe.crop, dtype, arena=arena)
         input = target.copy()
     else:

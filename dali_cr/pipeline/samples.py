@@ -19,7 +19,7 @@ from dali_cr.ops.record import IN_ARENA, RECORD, VIEW_RECORD, Rescale, describe
 from dali_cr.pipeline.memory import Section
 from dali_cr.plan.plans import Planner, Plans
 from dali_cr.read.normalize import rescale_of
-from dali_cr.recipe.checks import Normalize
+from dali_cr.recipe.per_dataset import Normalizes, normalize_of
 
 Arrays = dict[str, Any]
 Ints = npt.NDArray[np.int64]
@@ -90,17 +90,18 @@ class Templates:
     Parameters
     ----------
     index : Index
-    normalize : str, tuple or None
+    normalize : str, tuple, None or mapping
         As `Restoration` takes it.
     views : bool
         Make records of views, with an affine map.
     """
 
-    def __init__(self, index: Index, normalize: Normalize, *, views: bool) -> None:
+    def __init__(self, index: Index, normalize: Normalizes, *, views: bool) -> None:
         self._records = np.zeros((len(index), index.channels), VIEW_RECORD if views else RECORD)
         for case, row in zip(index.cases, self._records, strict=True):
+            own = normalize_of(normalize, case.dataset)
             for volume, record in zip(case.volumes, row, strict=True):
-                describe(volume.dtype, volume.geometry.big_endian, rescale_of(volume, normalize), record)
+                describe(volume.dtype, volume.geometry.big_endian, rescale_of(volume, own), record)
         self.itemsizes = np.array([[v.geometry.itemsize for v in case.volumes] for case in index.cases], np.int64)
         self.shapes = np.array([case.shape for case in index.cases], np.int64)
 

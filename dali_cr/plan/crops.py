@@ -19,6 +19,7 @@ from dali_cr.plan.order.mixture import Weights
 from dali_cr.plan.plans import Plans, Sampler
 from dali_cr.plan.window import shape_at
 from dali_cr.recipe.checks import AXES
+from dali_cr.recipe.per_dataset import check_datasets, spacing_of
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.system.compiled import compiled
 
@@ -64,13 +65,15 @@ class CropPlanner:
         if not isinstance(recipe, Restoration):
             raise TypeError(f"recipe: expected dali_cr.Restoration, got {type(recipe).__name__}")
         refuse_empty(index)
+        check_datasets(recipe, index)
         rng.check_seed(seed)
         self.recipe, self.seed = recipe, seed
         self.sampler: Sampler = make_sampler(recipe, seed)
         self._order = Order(index, seed, recipe.crops_per_volume, recipe.slices, weights)
         self.index = recipe.slices.turn(index) if recipe.slices else index
         self._foreground = Foreground(self.index)
-        lengths = np.array([shape_at(case, recipe.spacing) for case in self.index.cases], np.int64)
+        spacings = (spacing_of(recipe.spacing, case.dataset) for case in self.index.cases)
+        lengths = np.array([shape_at(*each) for each in zip(self.index.cases, spacings, strict=True)], np.int64)
         shapes = np.array([case.shape for case in self.index.cases], np.int64)
         self._table, self._factors = table_of(self.index, lengths), lengths / shapes
         self._crop = np.array(recipe.crop, np.int64)
@@ -110,7 +113,7 @@ class CropPlanner:
         """
         n = np.array(numbers, np.int64, ndmin=1)
         entries, attempts = self._order.choose(n, broken)
-        cases, resampled = self._order.owners[entries], self.recipe.spacing is not None
+        cases, resampled = self._order.owners[entries], self.recipe.resampled
         drawn = _empty(len(n), resampled)
         _draw(
             np.uint64(self.seed),

@@ -30,6 +30,7 @@ from dali_cr.plan.plans import Sampler, ViewPlans
 from dali_cr.plan.swaps import SwapSampler
 from dali_cr.plan.window import shape_at
 from dali_cr.recipe.checks import AXES
+from dali_cr.recipe.per_dataset import check_datasets, spacing_of
 from dali_cr.recipe.views import GLOBALS, Views
 from dali_cr.system.compiled import compiled
 
@@ -108,6 +109,7 @@ class ViewPlanner:
         if not isinstance(recipe, Views):
             raise TypeError(f"recipe: expected dali_cr.Views, got {type(recipe).__name__}")
         refuse_empty(index)
+        check_datasets(recipe, index)
         rng.check_seed(seed)
         self.index, self.recipe, self.seed = index, recipe, seed
         # Swaps of their own for each global view.
@@ -115,8 +117,10 @@ class ViewPlanner:
         self._order = Order(index, seed, recipe.crops_per_volume, weights=weights)
         self._foreground = Foreground(index)
         self._spacing = np.array([case.volumes[0].spacing for case in index.cases], np.float64)
-        self._units = self._spacing if recipe.spacing is None else np.array([recipe.spacing] * len(index), np.float64)
-        lengths = np.array([shape_at(case, recipe.spacing) for case in index.cases], np.int64)
+        spacings = [spacing_of(recipe.spacing, case.dataset) for case in index.cases]
+        units = [wanted or case.volumes[0].spacing for case, wanted in zip(index.cases, spacings, strict=True)]
+        self._units = np.array(units, np.float64)
+        lengths = np.array([shape_at(*each) for each in zip(index.cases, spacings, strict=True)], np.int64)
         self._table, self._factors = table_of(index, lengths), self._spacing / self._units
         self._shapes = (recipe.shape,) * GLOBALS + (recipe.local_shape,) * recipe.locals
         self._choices, self._views = _choices(recipe), np.array(self._shapes, np.int64)

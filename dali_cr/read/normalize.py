@@ -10,6 +10,7 @@ from dali_cr.index.cases import Index
 from dali_cr.index.volumes import Volume
 from dali_cr.ops.record import Rescale
 from dali_cr.recipe.checks import ZSCORE_LIMIT, Normalize
+from dali_cr.recipe.per_dataset import normalize_of, spacing_of
 from dali_cr.recipe.recipe import Recipe
 
 
@@ -72,27 +73,29 @@ def check_range(index: Index, recipe: Recipe) -> None:
         Naming them and the reason for the first.
     """
     wrong: list[tuple[str, str]] = []
-    for volume in (volume for case in index.cases for volume in case.volumes):
-        try:
-            _check_volume(volume, recipe)
-        except ValueError as error:
-            wrong.append((volume.path, str(error)))
+    for case in index.cases:
+        normalize, resampled = normalize_of(recipe.normalize, case.dataset), spacing_of(recipe.spacing, case.dataset)
+        for volume in case.volumes:
+            try:
+                _check_volume(volume, normalize, recipe.dtype, interpolated=resampled is not None)
+            except ValueError as error:
+                wrong.append((volume.path, str(error)))
     if wrong:
         others = [path for path, _ in wrong[1:]]
         more = f"; likewise {', '.join(others[:10])}" + (f" and {len(others) - 10} more" if len(others) > 10 else "")
         raise ValueError(wrong[0][1] + (more if others else ""))
 
 
-def _check_volume(volume: Volume, recipe: Recipe) -> None:
-    """Refuse a volume that the recipe cannot bring into its dtype."""
-    rescale_of(volume, recipe.normalize)
-    limit = float(np.finfo(recipe.dtype).max)
-    if recipe.spacing:
+def _check_volume(volume: Volume, normalize: Normalize, dtype: str, *, interpolated: bool) -> None:
+    """Refuse a volume that a recipe cannot bring into its dtype."""
+    rescale_of(volume, normalize)
+    limit = float(np.finfo(dtype).max)
+    if interpolated:
         # Two voxels' difference, by which is interpolated in float32, must be finite.
         limit = min(limit, float(np.finfo(np.float32).max) / 2)
     largest = max(abs(volume.statistics.minimum), abs(volume.statistics.maximum))
-    if recipe.normalize is None and largest > limit:
+    if normalize is None and largest > limit:
         raise ValueError(
-            f"dtype: expected values within {recipe.dtype}'s {limit:g}, got {largest:g} in {volume.path}; "
+            f"dtype: expected values within {dtype}'s {limit:g}, got {largest:g} in {volume.path}; "
             "normalize, or take a wider dtype"
         )

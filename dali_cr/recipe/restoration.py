@@ -6,13 +6,13 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from dali_cr.recipe.checks import AXES, Normalize, check_normalize, check_spacing, is_int, tuples
+from dali_cr.recipe.checks import AXES, is_int, tuples
 from dali_cr.recipe.fingerprint import SINCE, fingerprint
 from dali_cr.recipe.mask import Block, MaskGrid, divide_into_blocks
+from dali_cr.recipe.per_dataset import Normalizes, Spacings, check_field, is_resampled
 from dali_cr.recipe.slices import Slices
 from dali_cr.recipe.swap import Swap
 from dali_cr.volume.geometry import Triple
-from dali_cr.volume.grid import Spacing
 
 Pretext = Literal["swap", "inpaint", "autoencode", "mae"]
 
@@ -28,10 +28,11 @@ class Restoration:
     swap : Swap
     flips : tuple of "D", "H", "W"
         Axes of the volume that are flipped for half of the samples. Leave "W" (left-right) out where sides are classes.
-    normalize : "zscore", "zscore-image", "percentile", ("window", low, high) or None
+    normalize : "zscore", "zscore-image", "percentile", ("window", low, high) or None; or a mapping
         z-score of the foreground, clipped to +-5; z-score of the whole image, background too, inside the smallest box
         around all that is not 0, unclipped (nnssl's); 0.5 to 99.5 percentiles of the foreground to 0...1, clipped;
-        low...high to 0...1, clipped (CT); or the values as they are.
+        low...high to 0...1, clipped (CT); or the values as they are. For an index of several data sets also one of
+        these by the name of each: ``{"brains": "zscore", "cts": ("window", -160, 240)}``.
     foreground : float
         Probability with which a crop's centre is drawn from the foreground; else the origin is uniform.
     crops_per_volume : int
@@ -46,13 +47,14 @@ class Restoration:
     slices : Slices, optional
         Samples are crops of one slice each; `crop` is (1, rows, columns), `swap` counts in it, and `crops_per_volume`
         becomes the number of consecutive samples that are different slices of one volume.
-    spacing : (3,) float, optional
+    spacing : (3,) float, optional, or a mapping
         Of the voxels that a crop is made of, in mm along (D, H, W); the volume's own without it. A volume then has
         max(1, round(length * own spacing / spacing)) voxels an axis, and voxel i of these lies at
         (i + 0.5) * length / resampled length - 0.5 of its own, so that the outer edges of both grids coincide. Values
         are interpolated trilinearly after they were normalised and clipped, without a filter before; up to the edge of
         the volume its outermost voxels go on. Where the lengths are equal, nothing changes, to the bit. An image's
-        pixels count as 1 mm.
+        pixels count as 1 mm. For an index of several data sets also one by the name of each, or None for the volume's
+        own: ``{"brains": (1, 1, 1), "cts": None}``.
     mask_ratio : float
         With "mae": exactly ``round(mask_ratio * blocks)`` blocks are masked, every set of so many as likely as any
         other. Without "mae", this field and the next two become their defaults.
@@ -88,20 +90,22 @@ class Restoration:
     crop: Triple
     swap: Swap = field(default_factory=Swap)
     flips: tuple[str, ...] = ("W",)
-    normalize: Normalize = "zscore"
+    normalize: Normalizes = "zscore"
     foreground: float = 0.9
     crops_per_volume: int = 1
     dtype: Literal["float32", "float16"] = "float32"
     pretext: Pretext = "swap"
     slices: Slices | None = None
-    spacing: Spacing | None = None
+    spacing: Spacings = None
     mask_ratio: float = field(default=0.75, metadata={SINCE: "0.2.0"})
     mask_block: Block = field(default=16, metadata={SINCE: "0.2.0"})
     mask_value: float = field(default=0.0, metadata={SINCE: "0.2.0"})
 
     def __post_init__(self) -> None:
-        for name in ("crop", "flips", "normalize", "spacing", "mask_block"):
+        for name in ("crop", "flips", "mask_block"):
             object.__setattr__(self, name, tuples(getattr(self, name)))
+        for name in ("normalize", "spacing"):
+            object.__setattr__(self, name, check_field(name, getattr(self, name)))
         if not isinstance(self.crop, tuple) or len(self.crop) != 3 or not all(is_int(c) and c > 0 for c in self.crop):
             raise ValueError(f"crop: expected three positive integers (D, H, W), got {self.crop!r}")
         if len(set(self.flips)) != len(self.flips) or not set(self.flips) <= set(AXES):
@@ -117,13 +121,11 @@ class Restoration:
             raise ValueError(f"slices: expected dali_cr.Slices or None, got {self.slices!r}")
         if self.slices and self.crop[0] != 1:
             raise ValueError(f"crop: expected (1, rows, columns) with slices, got {self.crop}")
-        check_spacing(self.spacing)
-        if self.slices and self.spacing:
+        if self.slices and self.resampled:
             raise ValueError(
                 f"spacing: expected none with slices, got {self.spacing}: slices keep that of their file; leave slices "
                 f"out for a crop of {self.crop} anywhere in the resampled volume, or resample the files"
             )
-        check_normalize(self.normalize)
         self.swap.check(self.crop)
 
     def _check_pretext(self) -> None:
@@ -146,6 +148,11 @@ class Restoration:
     def mask_grid(self) -> MaskGrid | None:
         """The blocks of the crop of which some are masked; None with a pretext that masks none."""
         return divide_into_blocks(self.crop, self.mask_block, self.mask_ratio) if self.pretext == "mae" else None
+
+    @property
+    def resampled(self) -> bool:
+        """Whether volumes of any data set are resampled."""
+        return is_resampled(self.spacing)
 
     @property
     def boxes(self) -> tuple[Triple, ...]:

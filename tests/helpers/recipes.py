@@ -94,7 +94,7 @@ def by_reference(source: AnySource, arrays: dict[str, Any]) -> dict[str, Any]:
         made = finish_batch_ref(arrays, recipe=recipe, seed=seed)
         return dict(zip(source.samples.names, made, strict=True)) | numbers
     records, swaps = arrays["records"], arrays["swaps"]
-    decode: Any = gather_crops_ref if recipe.spacing else decode_volume_ref
+    decode: Any = gather_crops_ref if recipe.resampled else decode_volume_ref
     target = decode(arrays["raw"], records, recipe.crop, recipe.dtype)
     input = target.copy()
     if recipe.pretext == "mae":

@@ -84,11 +84,11 @@ class RestorationConfig(PretrainConfig, PlanSettings):
             crop=self.crop,
             swap=self.swap,
             flips=self.flips,
-            normalize=None if self.normalize == "none" else self.normalize,
+            normalize=self.per_dataset("normalize", None if self.normalize == "none" else self.normalize),
             foreground=self.foreground,
             pretext=self.pretext,
             slices=slices,
-            spacing=self.spacing,
+            spacing=self.per_dataset("spacing", self.spacing),
             mask_ratio=self.mask_ratio,
             mask_block=self.mask_block[0] if len(self.mask_block) == 1 else self.mask_block,  # type: ignore[arg-type]
         )
@@ -130,8 +130,12 @@ class Restoration(Method):
     def introduce(self) -> Iterator[str]:
         """Say what is trained."""
         config = self.config
-        size = f" of {' × '.join(f'{mm:g}' for mm in config.spacing)} mm" if config.spacing else ""
-        yield f"crop       {' × '.join(map(str, config.crop))} voxels{size}, normalize {config.normalize}"
+        crop = f"crop       {' × '.join(map(str, config.crop))} voxels"
+        if config.datasets:
+            yield crop  # the data sets' lines have the rest
+        else:
+            size = f" of {' × '.join(f'{mm:g}' for mm in config.spacing)} mm" if config.spacing else ""
+            yield f"{crop}{size}, normalize {config.normalize}"
         if config.slices:
             yield f"slices     across {config.slices}, every {config.every}"
         edges = f"{config.iterations} a crop, edges of {' '.join(map(str, config.patch))} voxels"

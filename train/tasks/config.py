@@ -42,6 +42,8 @@ class FinetuneConfig(PlanSettings, ABC):
     """The folder of a pre-training run, or random."""
     transfer: Transfer = "encoder"
     """What is taken over from it. The head is always new."""
+    like: str | None = None
+    """With --init of a run of several data sets: the one whose normalisation and spacing these data get."""
     filters: int | None = None
     """Channels of the network's first level: those of --init; without one, 16 of a dynunet, 64 of the others."""
     topology: tuple[int, int, int] | None = None
@@ -85,10 +87,12 @@ class FinetuneConfig(PlanSettings, ABC):
 
     def view(self, init: Init | None) -> TaskInput:
         """Return how the network looks at a case."""
-        kept = init.about["recipe"]["normalize"] if init else "zscore"
-        normalize: Any = tuple(kept) if isinstance(kept, list) else kept
+        self._check_like(init)
+        normalize: Any = "zscore"
         if self.normalize is not None:
             normalize = None if self.normalize == "none" else self.normalize
+        elif init:
+            normalize = self._of_dataset(init, "normalize")
         crop = self.crop or (init.crop if init else (64, 64, 64))
         self.check_dims(crop)
         shrink = getattr(self, "shrink", (1, 1, 1))
@@ -105,8 +109,35 @@ class FinetuneConfig(PlanSettings, ABC):
         """Return what cases are resampled to."""
         if self.spacing == "own":
             return None
-        known = init.about["recipe"].get("spacing") if init else None
-        return self.spacing or (tuple(known) if known else None)
+        found: Spacing | None = self.spacing or (self._of_dataset(init, "spacing") if init else None)
+        return found
+
+    def _of_dataset(self, init: Init, name: str) -> Any:
+        """Return a field of the recipe of a pre-training run, of the data set to follow where it had several.
+
+        Raises
+        ------
+        ValueError
+            If it had several, and none is named.
+        """
+        kept = init.about["recipe"].get(name)
+        if isinstance(kept, dict):
+            if self.like is None:
+                raise ValueError(
+                    f"{name}: expected --like with one of the data sets {', '.join(kept)}, each of which had its own "
+                    f"{name} in {init.folder}; or --{name}"
+                )
+            kept = kept[self.like]
+        return tuple(kept) if isinstance(kept, list) else kept
+
+    def _check_like(self, init: Init | None) -> None:
+        """Raise ValueError if the data set to follow is none of the pre-training run."""
+        if self.like is None:
+            return
+        known = [one["name"] for one in init.about.get("datasets", []) if one["name"]] if init else []
+        if self.like not in known:
+            there = f"one of its data sets {', '.join(known)}" if known else "--init of a run of several data sets"
+            raise ValueError(f"like: expected {there}, got {self.like}")
 
     @property
     def foreground_share(self) -> float:
