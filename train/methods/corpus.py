@@ -113,6 +113,8 @@ class Corpus:
     def refuse_other(self, earlier: Mapping[str, Any]) -> None:
         """Raise ValueError if a run that is gone on with had other data sets, or another weight or scale of one."""
         now: dict[str, Any] = self.content
+        if not earlier:
+            raise ValueError("resume: expected a run of several data sets to go on with by --corpus, got one of --data")
         for name in {**earlier, **now}:
             if name not in now or name not in earlier:
                 raise ValueError(f"resume: expected the data sets {', '.join(earlier)}, got {', '.join(now)}")

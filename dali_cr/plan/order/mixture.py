@@ -4,7 +4,7 @@ Draws are numbered like samples (with several samples of a volume in a row, like
 i = 256 floor(n / 256) + p(n mod 256), p a random permutation of each run of 256, drawn from (seed, run). Points lie at
 x(i), van der Corput's sequence in base 2, and the data set is the one whose share of [0, 1) holds x(i). So
 
-* of each run of 256 draws, a data set with share s has floor(256 s) or ceil(256 s), and of 2**32 exactly its share;
+* of each run of 256 draws, a data set with share s has floor(256 s) or ceil(256 s); shares are rounded to 2**-32;
 * within a run, data sets follow one another at random: ranks that take every other sample see the same mixture;
 * how many earlier points are of a data set is known in closed form, so sample n needs none of the samples before it.
 
@@ -115,7 +115,8 @@ def _count_below(point: int, end: int) -> int:
     True
     """
     whole, rest = divmod(point, 2**BITS)
-    count, before = whole * end, 0
+    count: int = whole * end
+    before = 0
     for bit in reversed(range(BITS)):
         if rest >> bit & 1:
             first = int(_reverse(np.array([before]))[0])
