@@ -158,6 +158,30 @@ class Index:
             raise ValueError(f"subset: expected names of cases, got {', '.join(map(repr, unknown[:3]))}{more}")
         return self._of(tuple(case for case in self.cases if case.name in names))
 
+    def exclude(self, reasons: Mapping[str, str]) -> Index:
+        """Return an index without some cases, which `problems` names with the reason and `set_aside` keeps.
+
+        Parameters
+        ----------
+        reasons : mapping of str to str
+            From the name of a case to why it is left out; see `dali_cr.index.corpus.quality`.
+
+        Raises
+        ------
+        ValueError
+            If a name is not that of a case.
+        """
+        left_out = self.subset(reasons)
+        cases = tuple(case for case in self.cases if case.name not in reasons)
+        problems = [
+            Problem(path, f"{case.name} excluded: {reasons[case.name]}")
+            for case in left_out.cases
+            for path in dict.fromkeys(volume.path for volume in case.volumes)
+        ]
+        volumes = tuple(volume for case in left_out.cases for volume in case.volumes)
+        every = tuple(sorted([*self.problems, *problems], key=lambda problem: problem.path))
+        return replace(self, cases=cases, problems=every, set_aside=(*self.set_aside, *volumes))
+
     def split(
         self, fractions: Sequence[float], seed: int = 0, together: Iterable[Iterable[str]] = ()
     ) -> tuple[Index, ...]:

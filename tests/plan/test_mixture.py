@@ -38,7 +38,8 @@ def test_each_run_has_the_shares(start: int) -> None:
     for dataset, share in enumerate(SHARES.values()):
         of_it = np.sort(own[datasets == dataset])
         assert (np.diff(of_it) == 1).all()  # the data set's own numbers have no gaps
-        assert not of_it.size or abs(int(of_it[0]) - start * share) < 24 + start / 2**32  # shares are whole multiples of 2**-32
+        rounded = start / 2**32  # by shares that are multiples of 2**-32
+        assert not of_it.size or abs(int(of_it[0]) - start * share) < 24 + rounded
     assert not (datasets == 2).any()
 
 
