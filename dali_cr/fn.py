@@ -45,7 +45,7 @@ def read_samples(
     threads: int | None = None,
     weights: Weights | None = None,
 ) -> tuple[Node, Node, Node, Node]:
-    """Read and inflate the planned samples of an index; nothing is decoded yet.
+    """Read and decompress the planned samples of an index; nothing is decoded yet.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def read_samples(
         The pipeline's.
     seed : int
     threads : int, optional
-        That read and inflate; as many as there are cores without it.
+        That read and decompress; as many as there are cores without it.
     weights : mapping of str to float, optional
         Of the data sets, as `dali_cr.Loader` takes them.
 
@@ -143,7 +143,7 @@ def swap_patches(data: Node, swaps: Node) -> Node:
     ----------
     data : (..., D, H, W) of a real dtype
     swaps : (T, 3, 3) int32
-        On the CPU. On a GPU nothing can look at them without waiting: a box that leaves the data stops the kernel.
+        On the CPU. With `data` on a GPU they must be valid; not checked: a box that leaves the data traps the kernel.
 
     Returns
     -------
@@ -163,7 +163,7 @@ def read_views(
     threads: int | None = None,
     weights: Weights | None = None,
 ) -> tuple[Node, ...]:
-    """Read and inflate the planned multi-view samples of an index; nothing is decoded yet.
+    """Read and decompress the planned multi-view samples of an index; nothing is decoded yet.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def read_views(
         The pipeline's.
     seed : int
     threads : int, optional
-        That read and inflate; as many as there are cores without it.
+        That read and decompress; as many as there are cores without it.
     weights : mapping of str to float, optional
         Of the data sets, as `dali_cr.Loader` takes them.
 
