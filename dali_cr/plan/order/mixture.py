@@ -110,9 +110,10 @@ def _count_below(point: int, end: int) -> int:
 
     Examples
     --------
-    >>> places = _reverse(np.arange(1000))
-    >>> _count_below(1000, 2**31 + 5) == np.count_nonzero(places < 2**31 + 5)
+    >>> _reverse(np.arange(4)).tolist() == [0, 2**31, 2**30, 2**31 + 2**30]
     True
+    >>> _count_below(4, 2**31 + 1)
+    3
     """
     whole, rest = divmod(point, 2**BITS)
     count: int = whole * end
