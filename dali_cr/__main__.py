@@ -34,6 +34,7 @@ from typing import Any, get_args
 
 import dali_cr
 from dali_cr.index.cases import Index
+from dali_cr.index.corpus.nnssl import write_collection
 from dali_cr.index.corpus.quality import (
     EMPTY,
     Z,
@@ -111,6 +112,8 @@ def _scan(chosen: argparse.Namespace) -> None:
             raise ValueError("scan: expected at least one volume to use, every file was refused for the reasons above")
         if chosen.save:
             index.save(chosen.save)
+        if chosen.save_nnssl:
+            write_collection(index, chosen.save_nnssl, chosen.save_nnssl.absolute().parent.name)
         if chosen.qc:
             _check_quality(index, chosen)
 
@@ -289,6 +292,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--qc-empty", type=float, default=EMPTY, metavar="SHARE", help="of foreground, below which is empty"
     )
+    command.add_argument(
+        "--save-nnssl", type=Path, metavar="FILE", help="write a pretrain_data.json, called after its folder"
+    )
     command.set_defaults(command=_scan)
 
     command = commands.add_parser("preview", help="draw samples: target, input, and the swaps")
@@ -349,7 +355,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_data(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "data", type=Path, nargs="+", metavar="DIR", help="folders of volumes, or a CSV file: path, case, channel"
+        "data",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="folders, a CSV file (path, case, channel) or pretrain_data.json",
     )
     command.add_argument(
         "--pattern", nargs="+", default=(), metavar="GLOB", help="which files; {case} and {channel} are names"

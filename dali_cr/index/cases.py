@@ -115,11 +115,9 @@ class Index:
 
     def _identity(self, case: Case) -> tuple[object, ...]:
         """Return what is hashed of a case."""
-        if not case.dataset:
-            return case.name, [(v.path, v.frame, v.sha256) for v in case.volumes]
-        folder = self.datasets[case.dataset]
-        files = [(joining.split_path(folder, v.path), v.frame, v.sha256) for v in case.volumes]
-        return case.dataset, case.name, files
+        folder = self.datasets[case.dataset] if case.dataset else "."
+        files = [(joining.split_path(folder, v.path), v.frame, v.sha256) for v in case.files]
+        return (case.dataset, case.name, files) if case.dataset else (case.name, files)
 
     @property
     def copies(self) -> tuple[tuple[str, ...], ...]:
@@ -175,7 +173,7 @@ class Index:
             for case in left_out.cases
             for path in dict.fromkeys(volume.path for volume in case.volumes)
         ]
-        volumes = tuple(volume for case in left_out.cases for volume in case.volumes)
+        volumes = tuple(volume for case in left_out.cases for volume in case.files)
         every = tuple(sorted([*self.problems, *problems], key=lambda problem: problem.path))
         return replace(self, cases=cases, problems=every, set_aside=(*self.set_aside, *volumes))
 
@@ -247,7 +245,11 @@ class Index:
         Raises
         ------
         ValueError
-            If there is no data set, one has no case or data sets of its own, or their channels differ.
+            If there is no data set, one has no case, or their channels differ.
+
+        Notes
+        -----
+        Data sets that an index has already, as of nnssl's lists, remain a part of the cases' names alone.
 
         Examples
         --------
@@ -294,7 +296,7 @@ class Index:
         changes : tuple of Problem
             Sorted by path; empty if no file changed.
         """
-        files = {volume.data: volume for case in self.cases for volume in case.volumes}
+        files = {volume.data: volume for case in self.cases for volume in case.files}
         with ThreadPoolExecutor(16) as pool:  # each request to a network drive is slow
             changes = pool.map(lambda volume: find_change(self.root / volume.data, volume), files.values())
             reasons = sorted(zip(files, changes, strict=True))

@@ -33,7 +33,11 @@ class Found:
     store : str
         Relative path of the brick store that is read instead; empty if the file itself is read.
     modality, licence : str
-        Free text from a CSV file.
+        Free text from a CSV file, or from nnssl's list.
+    dataset : str
+        Name of its data set; empty without one.
+    mask : str
+        Relative path of the anonymisation mask; empty without one.
     """
 
     case: str | None
@@ -42,6 +46,8 @@ class Found:
     store: str = ""
     modality: str = ""
     licence: str = ""
+    dataset: str = ""
+    mask: str = ""
 
 
 class Pattern:

@@ -94,8 +94,6 @@ def join(indexes: Mapping[str, Parts], modality: Texts, licence: Texts) -> dict[
 def _check(name: str, index: Parts) -> None:
     """Raise ValueError unless an index can be joined to others under a name."""
     check_name(name)
-    if index.datasets:
-        raise ValueError(f"concat: expected an index of one data set, {name} has {', '.join(index.datasets)}")
     if not index.cases:
         reasons = "".join(f"; {problem.path}: {problem.reason}" for problem in index.problems[:3])
         raise ValueError(f"concat: expected at least one case in each data set, {name} has none{reasons}")
@@ -129,7 +127,8 @@ def separate(index: Parts, name: str) -> dict[str, Any]:
 def _separate_case(case: Case, folder: str) -> Case:
     """Return the case of a data set as it was before it was joined."""
     volumes = tuple(move_volume(volume, folder, ".") for volume in case.volumes)
-    return replace(case, name=case.name.removeprefix(f"{case.dataset}/"), volumes=volumes, dataset="")
+    mask = move_volume(case.mask, folder, ".") if case.mask else None
+    return replace(case, name=case.name.removeprefix(f"{case.dataset}/"), volumes=volumes, mask=mask, dataset="")
 
 
 def check_name(name: object) -> None:
@@ -185,6 +184,7 @@ def join_case(case: Case, dataset: str, folder: str, modality: str, licence: str
     return Case(
         f"{dataset}/{case.name}",
         tuple(move_volume(volume, ".", folder) for volume in case.volumes),
+        mask=move_volume(case.mask, ".", folder) if case.mask else None,
         dataset=dataset,
         modality=case.modality or modality,
         licence=case.licence or licence,
