@@ -39,11 +39,11 @@ from dali_cr.index.volumes import Case
 from dali_cr.system.owner import refuse_full
 from dali_cr.volume.images import is_image
 
-from .data.boxes import Walls, to_canonical
+from .data.boxes import Boxes, to_canonical
 from .data.cases import open_index
 from .data.labels import Labels, read_labels
 from .data.masks import mask_path
-from .data.split import Part, load_split
+from .data.split import PartOption, current_part, load_split
 from .data.volumes import read_case
 from .methods.preview import Origin
 from .output.figure import write_figure
@@ -65,7 +65,7 @@ class OverlayConfig(DataSettings):
     """The folder that `dali-cr predict` wrote."""
     out: Path
     """Folder for the pictures: new or empty."""
-    part: Part = "test"
+    part: PartOption = "test"
     """The part of --split to take; all of the data without a split."""
     most: int = 16
     """Draw so many cases at most, the first by name."""
@@ -78,7 +78,7 @@ class Drawing:
     """What is to be drawn over a case."""
 
     labels: Labels | None
-    boxes: Mapping[str, Walls]
+    boxes: Mapping[str, Boxes]
     """From a name to its canonical box (2, 3)."""
 
     def slice_of(self, depth: int) -> int:
@@ -114,7 +114,7 @@ def _draw(config: OverlayConfig) -> dict[str, Any]:
         config = fill_in(config, Trained(made["config"], tuple(made["data"]["channel_names"])))
     index = open_index(config)
     if config.split:
-        index = load_split(config.split).take(index, config.part)
+        index = load_split(config.split).take(index, current_part(config.part))
     boxes = read_predicted_boxes(config.predictions)
     found = [(case, one) for case in index.cases if (one := find_drawing(config.predictions, case, boxes))]
     if not found:
@@ -137,8 +137,8 @@ def find_drawing(folder: Path, case: Case, boxes: Mapping[str, Mapping[str, Any]
     path = mask_path(case, folder)
     labels = read_labels(path, case) if path.exists() else None
     own = boxes.get(case.name, {})
-    walls = {name: np.array([[box["lo"], box["hi"]]], np.float64) for name, box in own.items()}
-    canonical = {name: to_canonical(box, case.volumes[0].geometry)[0] for name, box in walls.items()}
+    stored = {name: np.array([[box["lo"], box["hi"]]], np.float64) for name, box in own.items()}
+    canonical = {name: to_canonical(box, case.volumes[0].geometry)[0] for name, box in stored.items()}
     return Drawing(labels, canonical) if labels is not None or canonical else None
 
 
@@ -170,7 +170,7 @@ def _draw_mask(axes: Axes, labels: npt.NDArray[np.uint8], origin: Origin, aspect
     axes.imshow(tint, origin=origin, aspect=aspect, interpolation="nearest")
 
 
-def _draw_box(axes: Axes, name: str, box: Walls, at: int, colour: Any) -> None:
+def _draw_box(axes: Axes, name: str, box: Boxes, at: int, colour: Any) -> None:
     # Voxel n is drawn around n, and in a box it fills the space from n to n + 1.
     (first, top, left), (last, bottom, right) = box - 0.5
     style = "solid" if first <= at <= last else "dashed"

@@ -1,4 +1,4 @@
-"""`Order`: which case, or which slice of a case, sample n is of."""
+"""`Order`: the order of cases, or of their slices, with weights in shares of their data sets."""
 
 from __future__ import annotations
 
@@ -104,9 +104,9 @@ class Order:
     index : Index
     seed : int
     repeats : int
-        Consecutive samples of one case; with slices, consecutive slices of one case.
+        Number of consecutive samples of one case; with slices, of consecutive slices of one case.
     slices : Slices, optional
-        A pass then has each slice once.
+        If given, a pass has each slice once.
     weights : mapping of str to float, optional
         Shares of the samples that are of each data set: `Mixture` says which samples these are, and each data set is
         passed over by itself. Without them, all cases are passed over together.
@@ -114,9 +114,9 @@ class Order:
     Attributes
     ----------
     owners : (n,) int64
-        The case of each entry: of each case, or of each slice.
+        Index of the case of each entry; entries are cases or slices.
     planes : (n,) int64
-        The number of each slice in its case; 0 without slices.
+        Slice number of each entry; 0 without slices.
     weights : dict of str to float, or None
 
     Raises
@@ -157,7 +157,7 @@ class Order:
         return sum(passes.length for passes, weight in zip(self._passes, weights, strict=True) if weight)
 
     def choose(self, numbers: Ints, broken: Collection[int] = ()) -> tuple[Ints, Ints]:
-        """Return which entries samples are of, and how many entries before these were of broken cases.
+        """Return the entry of each sample, and the number of entries drawn before it that belong to broken cases.
 
         Parameters
         ----------
@@ -205,29 +205,29 @@ def _draw_words(seed: np.uint64, number: np.uint64, purpose: int, places: Ints, 
 
 
 def _slices_of(index: Index, slices: Slices) -> tuple[Ints, Ints]:
-    """Return for each slice of an index its case and its number there.
+    """Return the case and the slice number of each slice of an index.
 
     Raises
     ------
     ValueError
-        If there is none.
+        If there is no slice.
     """
     numbers = [slices.of(case) for case in index.cases]
     owners = np.repeat(np.arange(len(index)), [len(own) for own in numbers])
     if not owners.size:
-        raise ValueError(f"slices: expected at least one slice, {slices} leaves none of {len(index)} cases; take more")
+        raise ValueError(f"slices: expected at least one slice, got none by {slices} in {len(index)} cases")
     return owners, np.concatenate(numbers)
 
 
 def _order_in_runs(words: npt.NDArray[np.uint64], owners: Ints, length: int) -> Ints:
-    """Draw a permutation in which neighbours are of one case, `length` in a row or as many as are left of it.
+    """Return a permutation with runs of `length` entries of the same case; the last run of a case may be shorter.
 
     Parameters
     ----------
     words : (n, 2) uint64
-        The first orders what is of one case, the second the runs.
+        Random words; the first orders entries within a case, the second the runs.
     owners : (n,) int64
-        The case of each, rising.
+        Case of each entry, ascending.
     length : int
     """
     shuffled = np.lexsort((words[:, 0], owners))
