@@ -10,6 +10,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -159,15 +160,23 @@ def _make_index(listing: Listing, volumes: Frames, refused: list[Problem], fourt
     rest = tuple(volume for path, frames in volumes.items() if path not in used for volume in frames)
     ignored = listing.ignored(used)
     described = tuple(_described(case, files) for case in cases)
-    how = {"layout": layout, "datasets": dict.fromkeys((case.dataset for case in described if case.dataset), ".")}
-    return Index(listing.top, described, tuple(problems), tuple(names), rest, ignored=ignored, **how)
+    return Index(
+        root=listing.top,
+        cases=described,
+        problems=tuple(problems),
+        channel_names=tuple(names),
+        set_aside=rest,
+        ignored=ignored,
+        layout=layout,
+        datasets=dict.fromkeys((case.dataset for case in described if case.dataset), "."),
+    )
 
 
 def _described(case: Case, files: Mapping[str, Found]) -> Case:
     """Return the case with the data set of its files, and their modality and licence, different ones joined."""
     of_case = [files[volume.path] for volume in case.volumes]
     texts = {name: [getattr(file, name) for file in of_case] for name in ("modality", "licence", "dataset")}
-    joined = {name: ", ".join(dict.fromkeys(filter(None, some))) for name, some in texts.items()}
+    joined: dict[str, Any] = {name: ", ".join(dict.fromkeys(filter(None, some))) for name, some in texts.items()}
     return replace(case, **joined) if any(joined.values()) else case
 
 

@@ -127,7 +127,7 @@ def test_equal_values_are_one(tmp_path: Path) -> None:
         ("[datasets.a]\n", "a in .*: expected path or index, got neither"),
         ("[datasets.a]\npath = 'x'\nweigth = 1", "expected the keys path, .*, got 'weigth'"),
         ("[datasets.a]\npath = 'x'\nweight = 1\n[datasets.b]\npath = 'y'", "b in .* has none"),
-        ("[datasets.a]\npath = 'x'\nnormalize = 'z'", "a in .*: normalize: expected 'zscore'"),
+        ("[datasets.a]\npath = 'x'\nnormalize = 'z'", "a in .*: normalize: expected zscore"),
         ("[datasets.a]\npath = 3", "a in .*"),
         ("[datasets.'a/b']\npath = 'x'", "without '/'"),
         ("datasets = ", "cannot be read"),
@@ -143,5 +143,5 @@ def test_what_does_not_go_with_a_corpus(folder: Path) -> None:
     with pytest.raises(ValueError, match="corpus: expected it alone, got --pattern too"):
         settings(folder, pattern=("*.nii",))
     (folder / "views.toml").write_text(CORPUS.replace('["window", 0, 400]', '"zscore"'))
-    with pytest.raises(ValueError, match="views are restored to targets"):
+    with pytest.raises(ValueError, match="expected percentile or a window"):
         pretrain.SETTINGS["pcrlv2"](corpus=folder / "views.toml", out=folder / "v")
