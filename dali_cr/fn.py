@@ -21,6 +21,7 @@ from dali_cr.ops.gather import gather_crops, gather_crops_ref
 from dali_cr.ops.launch import as_batch
 from dali_cr.ops.record import VIEW_WORDS
 from dali_cr.ops.swap import check_swaps, swap_in_place, swap_in_place_ref
+from dali_cr.pipeline.advice import warn_of_masks
 from dali_cr.pipeline.graph import Node, batches_of, external, on_batch, on_gpu
 from dali_cr.pipeline.multiview import MultiView, finish_batch, finish_batch_ref
 from dali_cr.pipeline.pairs import Pairs
@@ -76,7 +77,8 @@ def read_samples(
     ValueError
         If the recipe masks blocks, for which there is no operator.
     """
-    samples = Pairs(CropPlanner(index, recipe, seed, weights))
+    samples = Pairs(CropPlanner(index, recipe, seed, weights), masks=False)
+    warn_of_masks(index, samples.names)
     if recipe.pretext == "mae":
         raise ValueError("pretext: expected one with swaps, got 'mae'; use dali_cr.restoration_pipeline")
     raw, records, swaps, sample = _read(samples, batch_size, threads)
@@ -191,7 +193,9 @@ def read_views(
     sample : int64
         The sample number.
     """
-    return _read(MultiView(ViewPlanner(index, recipe, seed, weights)), batch_size, threads)
+    samples = MultiView(ViewPlanner(index, recipe, seed, weights))
+    warn_of_masks(index, samples.names)
+    return _read(samples, batch_size, threads)
 
 
 def finish_views(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from dali_cr import extras
 from dali_cr.index.cases import Index
-from dali_cr.pipeline.advice import warn_of_blocks, warn_of_clipping, warn_of_padding
+from dali_cr.pipeline.advice import warn_of_blocks, warn_of_clipping, warn_of_masks, warn_of_padding
 from dali_cr.pipeline.graph import device_number, make_samples, make_source
 from dali_cr.pipeline.prefetch import Made, Running
 from dali_cr.pipeline.raw import RawSource
@@ -156,6 +156,7 @@ class Loader:
         if self._epochs.rank == 0:
             warn_of_padding(self._planner.index, recipe)
             warn_of_clipping(index, recipe.normalize)
+            warn_of_masks(index, self._samples.names)
             warn_of_blocks(recipe)
         self._options: dict[str, Any] = {"threads": threads, "on_error": on_error, "timeout": timeout}
         self._levels = [cache] if isinstance(cache, str) else list(cache)
@@ -300,7 +301,7 @@ class Loader:
         """Return the running pipeline; start one if there is none."""
         self._refuse_other_process()
         if self._running is None:
-            self._cache = self._cache or open_cache(self._levels, self.index)
+            self._cache = self._cache or open_cache(self._levels, self._samples.templates.index)
             stream = self._epochs.stream()
             source = make_source(
                 self._samples, stream, self.device, self._levels, self._cache, whole=True, **self._options
@@ -367,8 +368,8 @@ class Loader:
     def _name(self, made: Made, numbers: npt.NDArray[np.int64]) -> Any:
         """Return a batch in the form that is delivered."""
         tensors = made.tensors
-        if "mask" in tensors:
-            tensors["mask"] = tensors["mask"].view(self._torch.bool)
+        for name in {"mask", "valid"} & tensors.keys():
+            tensors[name] = tensors[name].view(self._torch.bool)
         if self._dims == 2:
             tensors = {name: tensor.squeeze(-3) for name, tensor in tensors.items()}
         # A copy, because NumPy would free its memory under the GIL, for which the reader threads wait.

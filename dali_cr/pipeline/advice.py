@@ -110,6 +110,27 @@ def warn_of_clipping(index: Index, normalize: Normalizes, *, stacklevel: int = 2
             )
 
 
+def warn_of_masks(index: Index, names: Sequence[str], *, stacklevel: int = 2) -> None:
+    """Warn if cases have anonymisation masks that samples do not use.
+
+    Parameters
+    ----------
+    index : Index
+    names : sequence of str
+        Names of the arrays of a batch; "valid" is made from masks.
+    stacklevel : int
+        As in `warnings.warn`.
+    """
+    masked = sum(case.mask is not None for case in index.cases)
+    if masked and "valid" not in names:
+        warnings.warn(
+            f"masks: {masked} of {len(index)} cases have an anonymisation mask, which samples of this kind do not use: "
+            "blurred and removed voxels count like others",
+            DataWarning,
+            stacklevel=stacklevel + 1,
+        )
+
+
 def warn_of_blocks(recipe: Restoration | Views, *, stacklevel: int = 2) -> None:
     """Warn if a mask has fewer than `FEW_BLOCKS` blocks along an axis.
 

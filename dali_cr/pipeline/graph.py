@@ -16,7 +16,7 @@ from typing import Any
 from dali_cr import extras
 from dali_cr.index.cases import Index
 from dali_cr.ops import launch
-from dali_cr.pipeline.advice import warn_of_blocks, warn_of_clipping, warn_of_padding
+from dali_cr.pipeline.advice import warn_of_blocks, warn_of_clipping, warn_of_masks, warn_of_padding
 from dali_cr.pipeline.cpu import FinishedSource
 from dali_cr.pipeline.multiview import MultiView
 from dali_cr.pipeline.pairs import Pairs
@@ -103,6 +103,7 @@ def restoration_pipeline(
     samples = make_samples(index, recipe, seed, weights)
     warn_of_padding(samples.planner.index, recipe)
     warn_of_clipping(index, recipe.normalize)
+    warn_of_masks(index, samples.names)
     warn_of_blocks(recipe)
     source = make_source(samples, Stream(batch_size), device, levels, threads=threads, on_error=on_error)
     return build_pipeline(source, device, prefetch=prefetch)
@@ -156,7 +157,7 @@ def make_source(
         If a level is invalid, or is a GPU level and the device is the CPU.
     """
     budgets = [budget for kind, _, budget in map(parse_cache, levels) if kind == "gpu"]
-    number, index = device_number(device), samples.planner.index
+    number, index = device_number(device), samples.templates.index
     if budgets and number is None:
         raise ValueError(f"cache: a 'gpu' level needs a GPU, got the device {device!r}; use 'host:...' or 'disk:...'")
     options["cache"] = cache or open_cache(levels, index)

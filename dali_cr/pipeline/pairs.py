@@ -18,7 +18,7 @@ from dali_cr.ops.decode import (
 )
 from dali_cr.ops.erase import erase_in_place, erase_line
 from dali_cr.ops.gather import gather_box, gather_crops
-from dali_cr.ops.record import CLAMPED, RECORD_WORDS, VIEW_WORDS, Rescale, place_crops, place_views
+from dali_cr.ops.record import CLAMPED, NEAREST, RECORD_WORDS, VIEW_WORDS, Rescale, place_crops, place_views
 from dali_cr.ops.swap import Swaps, swap_in_place, swap_line
 from dali_cr.pipeline.memory import Section
 from dali_cr.pipeline.samples import Arrays, Templates, VoxelLayout
@@ -36,34 +36,42 @@ class Pairs:
     Parameters
     ----------
     planner : CropPlanner
+    masks : bool
+        Whether to use the anonymisation masks of cases, if there are any: "valid" (B, 1, D, H, W) uint8 is then 0 where
+        the mask is not 0 in the target, and 1 elsewhere, also outside of the volume.
     """
 
     names: tuple[str, ...] = ("input", "target")
     inputs: tuple[str, ...] = ("records", "swaps")
     arrays = 1
 
-    def __init__(self, planner: Planner) -> None:
+    def __init__(self, planner: Planner, *, masks: bool = True) -> None:
         self.planner, self.recipe = planner, planner.recipe
         if self.recipe.pretext == "mae":
             self.names = (*self.names, "mask")
         self._channels = planner.index.channels
-        self._templates = Templates(planner.index, self.recipe.normalize, views=self.recipe.resampled)
+        self.templates = Templates(planner.index, self.recipe.normalize, views=self.recipe.resampled, masks=masks)
+        if self.templates.masks:
+            self.names = (*self.names, "valid")
 
     def outputs(self, count: int) -> tuple[Section, ...]:
-        """Return the sections of input and target, and of the mask for masked samples."""
+        """Return the sections of input and target, of the mask for masked samples, and of valid voxels."""
         crop, dtype = self.recipe.crop, self.recipe.dtype
         pair = tuple(Section(name, (count, self._channels, *crop), dtype) for name in Pairs.names)
-        return (*pair, Section("mask", (count, 1, *crop), np.uint8)) if "mask" in self.names else pair
+        return (*pair, *(Section(name, (count, 1, *crop), np.uint8) for name in self.names[len(pair) :]))
 
     def sections(self, count: int, *, swaps: bool = True) -> tuple[Section, ...]:
         """Return the sections of records (B, C, 16), or (B, C, 32) with a spacing, and of boxes (B, T, 3, 3)."""
         words = VIEW_WORDS if self.recipe.resampled else RECORD_WORDS
-        records = Section("records", (count, self._channels, words), np.int64)
+        records = Section("records", (count, self.templates.index.channels, words), np.int64)
         drawn = Section("swaps", (count, self.planner.sampler.boxes, 3, 3), np.int32)
         return (records, drawn) if swaps else (records,)
 
     def fill(self, plans: Plans, i: int, channel: int, raw: npt.NDArray[Any], rescale: Rescale, out: Arrays) -> None:
         """Decode one channel of sample i, resample it if required, and swap, erase or mask patches in the input."""
+        if channel == self._channels:
+            self._fill_valid(plans, i, raw, rescale, out["valid"][i, 0])
+            return
         assert plans.swaps is not None
         input, target = out["input"][i, channel], out["target"][i, channel]
         stored = stored_dtype(target.dtype)
@@ -89,6 +97,24 @@ class Pairs:
             target[...] = single
         _corrupt(*rest)
 
+    def _fill_valid(
+        self, plans: Plans, i: int, raw: npt.NDArray[Any], rescale: Rescale, out: npt.NDArray[np.uint8]
+    ) -> None:
+        """Write which voxels of sample i are valid, from the raw voxels of the mask in its box; nearest ones."""
+        first, box = plans.boxes[i, 0], np.frombuffer(scratch("decoded", 4 * raw.size), np.float32).reshape(raw.shape)
+        decode_channel(raw, rescale, box)
+        mask = np.frombuffer(scratch("single", 4 * out.size), np.float32).reshape(self.recipe.crop)
+        if plans.matrices is not None and plans.offsets is not None:
+            gather_box(box, first.tolist(), 0.0, plans.matrices[i, 0], plans.offsets[i, 0], mask, nearest=True)
+        else:
+            mask[...] = 0
+            inside = tuple(
+                slice(a, a + n) for a, n in zip((first - plans.origins[i, 0]).tolist(), raw.shape, strict=True)
+            )
+            mask[inside] = box
+            mask = mask[tuple(slice(None, None, -1 if flip else 1) for flip in plans.flips[i, 0].tolist())]
+        out[...] = mask == 0
+
     def complete(self, plans: Plans, i: int, out: Arrays) -> None:
         """Write the mask of sample i."""
         if "mask" in self.names:
@@ -99,16 +125,18 @@ class Pairs:
 
     def describe(self, plans: Plans, layout: VoxelLayout, out: Arrays) -> None:
         """Write the records and boxes of a batch."""
-        records, recipe = self._templates.take(plans, layout), self.recipe
+        records, recipe = self.templates.take(plans, layout), self.recipe
         words = records.view(np.int64).reshape(*records.shape, -1)
         if plans.matrices is None or plans.offsets is None:
-            itemsizes, shapes = self._templates.itemsizes[plans.cases], self._templates.shapes[plans.cases]
+            itemsizes, shapes = self.templates.itemsizes[plans.cases], self.templates.shapes[plans.cases]
             where = plans.origins[:, 0], plans.flips[:, 0], recipe.crop
             place_crops(words, layout.firsts, layout.strides, itemsizes, *where, shapes)
         else:
-            place_views(
-                words[:, None], layout.firsts, layout.strides, plans.boxes, plans.matrices, plans.offsets, CLAMPED
-            )
+            modes = np.full(records.shape[1], CLAMPED, np.int64)
+            if self.templates.masks:
+                modes[-1] = NEAREST
+            maps = plans.boxes, plans.matrices, plans.offsets
+            place_views(words[:, None], layout.firsts, layout.strides, *maps, modes)
         out["records"][...] = words
         if "swaps" in out and plans.swaps is not None:
             out["swaps"][...] = plans.swaps[:, 0]
@@ -122,7 +150,12 @@ class Pairs:
 
     def finish(self, inputs: Arrays, arena: Any = None) -> tuple[Any, ...]:
         """Decode a batch into target and input, and swap, erase or mask patches in the input."""
-        return finish_batch(inputs, recipe=self.recipe, seed=self.planner.seed, arena=arena)
+        valid: tuple[Any, ...] = ()
+        if self.templates.masks:
+            records = inputs["records"]
+            valid = (find_valid(inputs["raw"], records[:, -1:].copy(), self.recipe, arena=arena),)
+            inputs = inputs | {"records": records[:, :-1].copy()}
+        return *finish_batch(inputs, recipe=self.recipe, seed=self.planner.seed, arena=arena), *valid
 
 
 def finish_batch(inputs: Arrays, *, recipe: Restoration, seed: int, arena: Any = None) -> tuple[Any, ...]:
@@ -159,6 +192,25 @@ def finish_batch(inputs: Arrays, *, recipe: Restoration, seed: int, arena: Any =
     else:
         swap_in_place(input, swaps)
     return input, target
+
+
+def find_valid(raw: Any, records: Any, recipe: Restoration, *, arena: Any = None) -> Any:
+    """Return where the mask of a batch is 0, on a GPU.
+
+    Parameters
+    ----------
+    raw : (B, bytes) uint8
+    records : (B, 1, 16) or (B, 1, 32) int64
+        Records of the masks.
+    recipe : Restoration
+    arena : (bytes,) uint8, optional
+
+    Returns
+    -------
+    valid : (B, 1, D, H, W) uint8
+    """
+    sample = gather_crops if recipe.resampled else decode_volume
+    return (sample(raw, records, recipe.crop, "float32", arena=arena) == 0).astype(np.uint8)
 
 
 def _mask(input: Any, blocks: Any, value: float) -> Any:

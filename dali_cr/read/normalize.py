@@ -10,7 +10,7 @@ from dali_cr.index.cases import Index
 from dali_cr.index.volumes import Volume
 from dali_cr.ops.record import Rescale
 from dali_cr.recipe.checks import ZSCORE_LIMIT, Normalize
-from dali_cr.recipe.per_dataset import normalize_of, spacing_of
+from dali_cr.recipe.per_dataset import Normalizes, normalize_of, spacing_of
 from dali_cr.recipe.recipe import Recipe
 
 
@@ -50,6 +50,30 @@ def rescale_of(volume: Volume, normalize: Normalize) -> Rescale:
     # Adding 0.0 turns -0.0 into 0.0, because the kernel's addition keeps -0.0.
     shift = (geometry.intercept - centre) / width + 0.0
     return Rescale(geometry.slope / width, shift, low, high, 0.0)
+
+
+def rescales_of(index: Index, normalize: Normalizes, *, masks: bool = False) -> list[list[Rescale]]:
+    """Return the intensity mapping of each volume of each case.
+
+    Parameters
+    ----------
+    index : Index
+    normalize : str, tuple, None or mapping
+        As in `Restoration`.
+    masks : bool
+        Whether the last channel is a mask, as `dali_cr.index.corpus.masks.with_masks` adds it: values as stored, and 0
+        everywhere for cases without one.
+    """
+    found = []
+    for case in index.cases:
+        own = normalize_of(normalize, case.dataset)
+        volumes = case.volumes[:-1] if masks else case.volumes
+        row = [rescale_of(volume, own) for volume in volumes]
+        if masks:
+            last = case.volumes[-1]
+            row.append(Rescale(0.0) if last is volumes[0] else Rescale(last.geometry.slope, last.geometry.intercept))
+        found.append(row)
+    return found
 
 
 def _image_statistics(volume: Volume) -> tuple[float, float]:

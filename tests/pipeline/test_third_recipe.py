@@ -101,7 +101,7 @@ class Shifts:
 
     def __init__(self, planner: Any) -> None:
         self.planner, self.recipe, self._channels = planner, planner.recipe, planner.index.channels
-        self._templates = Templates(planner.index, self.recipe.normalize, views=False)
+        self.templates = Templates(planner.index, self.recipe.normalize, views=False)
 
     def outputs(self, count: int) -> tuple[Section, ...]:
         return tuple(Section(name, (count, self._channels, *self.recipe.crop), np.float32) for name in self.names)
@@ -121,9 +121,9 @@ class Shifts:
 
     def describe(self, plans: Plans, layout: VoxelLayout, out: Arrays) -> None:
         assert isinstance(plans, ShiftPlans)
-        records = self._templates.take(plans, layout)
+        records = self.templates.take(plans, layout)
         words = records.view(np.int64).reshape(*records.shape, -1)
-        itemsizes, shapes = self._templates.itemsizes[plans.cases], self._templates.shapes[plans.cases]
+        itemsizes, shapes = self.templates.itemsizes[plans.cases], self.templates.shapes[plans.cases]
         where = plans.origins[:, 0], plans.flips[:, 0], self.recipe.crop, shapes
         place_crops(words, layout.firsts, layout.strides, itemsizes, *where)
         out["records"][...], out["shifts"][...] = words, plans.shifts

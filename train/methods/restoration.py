@@ -9,7 +9,7 @@ are the same for all.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,7 +120,8 @@ class Restoration(Method):
         target, input = batch["target"], batch["input"]
         with autocast(target.device):
             restored = self.module(input)
-        errors = (mean_square(answer, target, batch.get("mask")) for answer in (restored.float(), input))
+        where = counted_voxels(batch)
+        errors = (mean_square(answer, target, where) for answer in (restored.float(), input))
         return dict(zip(("loss", "identity_loss"), errors, strict=True))
 
     def measure(self, loader: dali_cr.Loader) -> Measured:
@@ -151,8 +152,14 @@ class Restoration(Method):
         yield lines[config.pretext]
 
 
+def counted_voxels(batch: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
+    """Return the voxels that count in the loss: masked and not anonymised ones; None if all do."""
+    mask, valid = batch.get("mask"), batch.get("valid")
+    return mask & valid if mask is not None and valid is not None else valid if mask is None else mask
+
+
 def mean_square(answer: torch.Tensor, target: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Return the mean squared error, of masked voxels where there is a mask.
+    """Return the mean squared error, of some voxels if there is a mask.
 
     That is the mean over samples of each one's own: processes that share a batch get what one would.
 
@@ -160,9 +167,9 @@ def mean_square(answer: torch.Tensor, target: torch.Tensor, mask: torch.Tensor |
     ----------
     answer, target : (B, C, D, H, W) or (B, C, H, W)
     mask : (B, 1, D, H, W) or (B, 1, H, W) bool, optional
-        True for at least one voxel of each sample.
+        Voxels that count; a sample without any has no error.
     """
     if mask is None:
         return F.mse_loss(answer, target)
     sums = (answer - target).square().where(mask, 0.0).flatten(1).sum(1)
-    return (sums / (mask.flatten(1).sum(1) * target.shape[1])).mean()
+    return (sums / (mask.flatten(1).sum(1).clamp(min=1) * target.shape[1])).mean()

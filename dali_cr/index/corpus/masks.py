@@ -1,10 +1,11 @@
-"""Anonymisation masks of cases: volumes that are not 0 where the image was blurred or cut away."""
+"""Anonymisation masks of cases: volumes that are not 0 where the image was blurred or removed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from dali_cr.index.cases import Index
 from dali_cr.index.files import Found
 from dali_cr.index.reorder import align
 from dali_cr.index.volumes import Case, Problem, Volume
@@ -52,3 +53,21 @@ def attach_masks(
         reason = f"expected a usable anonymisation mask, {path}: {why}"
         problems += [Problem(volume.path, reason) for volume in case.volumes]
     return kept, problems
+
+
+def with_masks(index: Index) -> Index:
+    """Return an index whose cases have their mask as last channel, and cases without one their first channel again.
+
+    Parameters
+    ----------
+    index : Index
+
+    Returns
+    -------
+    index : Index
+        The same object if no case has a mask.
+    """
+    if not any(case.mask for case in index.cases):
+        return index
+    cases = (replace(case, volumes=(*case.volumes, case.mask or case.volumes[0])) for case in index.cases)
+    return replace(index, cases=tuple(cases))
