@@ -36,7 +36,8 @@ class Loader:
     interrupted epoch. All iterators share one position in the stream: a new iterator ends the earlier ones.
 
     Batches of `Restoration` have "input" and "target" (B, C, D, H, W); masked ones also "mask" (B, 1, D, H, W) bool,
-    true if masked. Batches of `Views` have "view" and "target" (B, 2, C, D, H, W), corrupted and clean, and "local" (B,
+    true if masked, and with anonymisation masks in the index "valid" (B, 1, D, H, W) bool, false where one is not 0.
+    Batches of `Views` have "view" and "target" (B, 2, C, D, H, W), corrupted and clean, and "local" (B,
     locals, C, d, h, w). All batches have "sample" (B,) int64 on the CPU, and "case", a list of B names.
 
     Parameters

@@ -84,8 +84,9 @@ def restoration_pipeline(
     Returns
     -------
     pipeline : nvidia.dali.Pipeline
-        Outputs input and target (B, C, D, H, W), for masked samples mask (B, 1, D, H, W) uint8, and sample (B,) int64
-        on the CPU. For `Views`: view and target (B, 2, C, D, H, W), local (B, locals, C, d, h, w), and sample.
+        Outputs input and target (B, C, D, H, W), for masked samples mask (B, 1, D, H, W) uint8, with anonymisation
+        masks valid (B, 1, D, H, W) uint8, and sample (B,) int64 on the CPU. For `Views`: view and target (B, 2, C, D,
+        H, W), local (B, locals, C, d, h, w), and sample.
 
     Raises
     ------

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import dali_cr
 from dali_cr.tools.phantom_files import write_phantoms
 from train import pretrain
 from train.methods.corpus import read_corpus
@@ -27,8 +28,7 @@ modality = "MR"
 licence = "CC-BY-4.0"
 
 [datasets.cts]
-path = ["b/images"]
-pattern = "*.nii.gz"
+path = ["b/pretrain_data.json"]
 weight = 1
 normalize = ["window", 0, 400]
 spacing = [2, 1, 1]
@@ -41,6 +41,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("corpus")
     write_phantoms(folder / "a", count=4, shape=(20, 24, 22), seed=1)
     write_phantoms(folder / "b", count=3, shape=(20, 24, 22), seed=2)
+    names = sorted(path.name for path in (folder / "b" / "images").iterdir())
+    images = [
+        {
+            "name": name,
+            "modality": "",
+            "image_path": f"images/{name}",
+            "associated_masks": {"anonymization_mask": f"labels/{name}", "anatomy_mask": None},
+        }
+        for name in names
+    ]
+    subjects = {"p": {"sessions": {"s": {"images": images}}}}
+    (folder / "b" / "pretrain_data.json").write_text(json.dumps({"datasets": {"ds": {"subjects": subjects}}}))
     (folder / "corpus.toml").write_text(CORPUS)
     return folder
 
@@ -69,6 +81,12 @@ def test_a_run_keeps_what_its_data_sets_are(run: Path) -> None:
     checkpoint = load_checkpoint(run / "checkpoint.pt")
     assert checkpoint["datasets"][1]["licences"] == {"not stated": 3}
     assert checkpoint["loader"]["weights"] == {"brains": 3.0, "cts": 1.0}
+
+
+def test_anonymised_voxels_are_left_out(run: Path) -> None:
+    index = dali_cr.Index.load(run / "index.json")
+    assert [case.mask is not None for case in index] == [False] * 4 + [True] * 3
+    assert index[4].name.startswith("cts/ds/p/s/")
 
 
 def test_a_run_is_resumed_with_its_data_sets(run: Path, folder: Path) -> None:
