@@ -1,12 +1,12 @@
-"""Draw what was predicted over the images it was predicted of: masks and boxes, one PNG a case.
+"""Draw predicted masks and boxes over their images, one PNG file per case.
 
 ::
 
     python -m train.predict runs/seg --data new/ --out predictions/
     python -m train.overlay predictions/ --data new/ --out pictures/
 
-Of a volume the slice across D is drawn that has most of the mask, or that goes through the middle of the boxes; a box
-that the slice does not cut is dashed. The last line of the output is one JSON object.
+For a volume, the slice across D with the largest mask is drawn, or the slice through the centre of the boxes; boxes
+that the slice does not intersect are dashed. The last line of the output is a JSON report.
 """
 
 from __future__ import annotations
@@ -62,27 +62,27 @@ class OverlayConfig(DataSettings):
     """Draw predictions over their images."""
 
     predictions: tyro.conf.Positional[Path]
-    """The folder that `dali-cr predict` wrote."""
+    """Data: folder written by `dali-cr predict`."""
     out: Path
-    """Folder for the pictures: new or empty."""
+    """Output: folder for the pictures, new or empty."""
     part: PartOption = "test"
-    """The part of --split to take; all of the data without a split."""
+    """Data: part of --split to draw; without a split, all data."""
     most: int = 16
-    """Draw so many cases at most, the first by name."""
+    """Output: maximum number of cases to draw, the first by name."""
 
     counts: ClassVar[tuple[str, ...]] = ("most",)
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """What is to be drawn over a case."""
+    """The predictions to draw over a case."""
 
     labels: Labels | None
     boxes: Mapping[str, Boxes]
-    """From a name to its canonical box (2, 3)."""
+    """Canonical boxes (2, 3) by name."""
 
     def slice_of(self, depth: int) -> int:
-        """Return which slice across D shows most of it."""
+        """Return the slice across D to draw."""
         if self.labels is not None and self.labels.any():
             return int((self.labels > 0).sum((1, 2)).argmax())
         centres = [box[:, 0].mean() for box in self.boxes.values()]
@@ -90,24 +90,24 @@ class Drawing:
 
 
 def main(config: OverlayConfig) -> dict[str, Any]:
-    """Draw every case that has a prediction, and return the report.
+    """Draw the cases that have a prediction, and return the report.
 
     Raises
     ------
     Refused
-        When it cannot be done as asked.
+        If it cannot be done with these settings.
     """
     with own(config.out):
         return asked(lambda: _draw(config))
 
 
 def _draw(config: OverlayConfig) -> dict[str, Any]:
-    """Draw the cases that `main` asks for.
+    """Draw the cases into the locked output folder.
 
     Raises
     ------
     ValueError, OSError
-        If there is nothing to draw, or nowhere to draw it.
+        If there is nothing to draw, or the output folder cannot be used.
     """
     refuse_full(config.out)
     if made := read_predictions(config.predictions):
@@ -126,14 +126,14 @@ def _draw(config: OverlayConfig) -> dict[str, Any]:
 
 
 def read_predicted_boxes(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return the content of boxes.json: for each case its boxes by name; nothing where it is not there."""
+    """Return the boxes of boxes.json by case and name; empty if there is no such file."""
     path = folder / "boxes.json"
     found: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
     return found
 
 
 def find_drawing(folder: Path, case: Case, boxes: Mapping[str, Mapping[str, Any]]) -> Drawing | None:
-    """Return what was predicted of a case, None for nothing."""
+    """Return the predictions of a case, None if there are none."""
     path = mask_path(case, folder)
     labels = read_labels(path, case) if path.exists() else None
     own = boxes.get(case.name, {})
@@ -143,7 +143,7 @@ def find_drawing(folder: Path, case: Case, boxes: Mapping[str, Mapping[str, Any]
 
 
 def draw_case(root: Path, case: Case, drawing: Drawing, path: Path) -> None:
-    """Draw a slice of a case's first channel and what lies over it, as a PNG."""
+    """Draw a slice of a case's first channel with its predictions as a PNG file."""
     volume = case.volumes[0]
     image = read_case(root, case, "percentile")[0]
     at = drawing.slice_of(len(image))
@@ -151,7 +151,7 @@ def draw_case(root: Path, case: Case, drawing: Drawing, path: Path) -> None:
     height, width = image.shape[1] * row_mm, image.shape[2] * column_mm
     figure = Figure(figsize=(_INCHES, _INCHES * height / width))
     axes = figure.add_axes((0, 0, 1, 1))
-    # A volume's rows run towards the front or the head, an image's downwards.
+    # The rows of a volume run to anterior or superior, those of an image downwards.
     origin: Origin = "upper" if is_image(volume.path) else "lower"
     axes.imshow(image[at], cmap="gray", vmin=0, vmax=1, origin=origin, aspect=row_mm / column_mm)
     axes.set_axis_off()
@@ -171,7 +171,7 @@ def _draw_mask(axes: Axes, labels: npt.NDArray[np.uint8], origin: Origin, aspect
 
 
 def _draw_box(axes: Axes, name: str, box: Boxes, at: int, colour: Any) -> None:
-    # Voxel n is drawn around n, and in a box it fills the space from n to n + 1.
+    # imshow centres voxel n at n, while in boxes voxel n extends from n to n + 1.
     (first, top, left), (last, bottom, right) = box - 0.5
     style = "solid" if first <= at <= last else "dashed"
     edge: dict[str, Any] = {"fill": False, "edgecolor": colour, "linewidth": 2, "linestyle": style}

@@ -55,7 +55,7 @@ def scan(
 ) -> Index:
     """Read every volume under a folder and index the valid ones.
 
-    Volumes that look like labels are set aside, with an entry in `problems`: few values, or integers in patches, in a
+    Volumes that look like labels are excluded, with an entry in `problems`: few values, or integers in patches, in a
     file whose path contains a word such as "mask", or that has the grid of an image of the same case.
 
     Parameters
@@ -137,7 +137,7 @@ def scan(
 
 
 def _make_index(listing: Listing, volumes: Frames, refused: list[Problem], fourth_axis: FourthAxis) -> Index:
-    """Set labels aside and group the other volumes into cases."""
+    """Exclude labels and group the other volumes into cases."""
     files, channels = listing.files, listing.channels
     masks = {path: frames for path, frames in volumes.items() if path not in files}
     volumes = {path: frames for path, frames in volumes.items() if path in files}

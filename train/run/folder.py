@@ -48,7 +48,7 @@ def holds_run(out: Path) -> bool:
 
 
 def earlier_run(
-    out: Path, resume: bool, kind: str, now: dict[str, Any], fixed: Sequence[str], *, begun: bool = False
+    out: Path, resume: bool, kind: str, now: dict[str, Any], fixed: Sequence[str], *, started: bool = False
 ) -> dict[str, Any] | None:
     """Return the config.json of the run to resume, after checking that it can be resumed.
 
@@ -64,7 +64,7 @@ def earlier_run(
         The new settings, from `plain`.
     fixed : sequence of str
         Settings that must not change.
-    begun : bool
+    started : bool
         Whether another process of the same run wrote the content of the folder.
 
     Returns
@@ -83,7 +83,7 @@ def earlier_run(
     held = entries(out)
     if not held:
         return None
-    if not (begun or holds_run(out)) and ("config.json" in held if resume else all(map(_is_early, held))):
+    if not (started or holds_run(out)) and ("config.json" in held if resume else all(map(_is_early, held))):
         return None
     if not resume:
         raise ValueError(

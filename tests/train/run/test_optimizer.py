@@ -1,4 +1,4 @@
-"""The learning rate's shape, and what is decayed."""
+"""The learning rate schedule, and the parameters with weight decay."""
 
 import pytest
 from torch import nn
