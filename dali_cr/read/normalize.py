@@ -12,6 +12,7 @@ from dali_cr.ops.record import Rescale
 from dali_cr.recipe.checks import ZSCORE_LIMIT, Normalize
 from dali_cr.recipe.per_dataset import Normalizes, normalize_of, spacing_of
 from dali_cr.recipe.recipe import Recipe
+from dali_cr.recipe.restoration import Restoration
 
 
 def rescale_of(volume: Volume, normalize: Normalize) -> Rescale:
@@ -96,11 +97,13 @@ def check_range(index: Index, recipe: Recipe) -> None:
         The message names the volumes and gives the reason for the first one.
     """
     wrong: list[tuple[str, str]] = []
+    augmented = isinstance(recipe, Restoration) and recipe.augmented
     for case in index.cases:
-        normalize, resampled = normalize_of(recipe.normalize, case.dataset), spacing_of(recipe.spacing, case.dataset)
+        normalize = normalize_of(recipe.normalize, case.dataset)
+        interpolated = augmented or spacing_of(recipe.spacing, case.dataset) is not None
         for volume in case.volumes:
             try:
-                _check_volume(volume, normalize, recipe.dtype, interpolated=resampled is not None)
+                _check_volume(volume, normalize, recipe.dtype, interpolated=interpolated)
             except ValueError as error:
                 wrong.append((volume.path, str(error)))
     if wrong:
@@ -114,7 +117,7 @@ def _check_volume(volume: Volume, normalize: Normalize, dtype: str, *, interpola
     rescale_of(volume, normalize)
     limit = float(np.finfo(dtype).max)
     if interpolated:
-        # Interpolation computes the difference of two voxels in float32, which must be finite.
+        # Interpolation and contrast compute the difference of two voxels in float32, which must be finite.
         limit = min(limit, float(np.finfo(np.float32).max) / 2)
     largest = max(abs(volume.statistics.minimum), abs(volume.statistics.maximum))
     if normalize is None and largest > limit:

@@ -16,7 +16,7 @@ from train.methods.restoration import counted_voxels, mean_square
 
 RECIPES: dict[str, Any] = {
     "pairs": PAIRS,
-    "mae, float16, resampled": replace(MASKED, dtype="float16", spacing=(1.4, 0.8, 1.0)),
+    "mae, float16, resampled, rotated": replace(MASKED, dtype="float16", spacing=(1.4, 0.8, 1.0), degrees=20),
 }
 
 
