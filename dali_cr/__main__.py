@@ -4,6 +4,8 @@
 
     python -m dali_cr scan scans/ --save scans.json
     python -m dali_cr scan bids/ --layout bids --channels T1w
+    python -m dali_cr scan scans/ --qc exclude.csv
+    python -m dali_cr scan scans/ --exclude-from exclude.csv --save scans.json
     python -m dali_cr preview scans/ -o preview.png --crop 32 64 64 --patch 4 8
     python -m dali_cr preview scans/ -o preview.png --recipe pcrlv2 --normalize percentile
     python -m dali_cr preview scans/ -o preview.png --crop 1 224 224 --slices-axis D --slices-every 3
@@ -32,6 +34,15 @@ from typing import Any, get_args
 
 import dali_cr
 from dali_cr.index.cases import Index
+from dali_cr.index.corpus.nnssl import write_collection
+from dali_cr.index.corpus.quality import (
+    EMPTY,
+    Z,
+    describe_exclusions,
+    find_exclusions,
+    read_exclusions,
+    write_exclusions,
+)
 from dali_cr.index.layout.listing import Layout
 from dali_cr.index.report import describe
 from dali_cr.index.scan import scan
@@ -71,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _find(chosen: argparse.Namespace, known: Index | None = None) -> Index:
-    return scan(
+    reasons = [read_exclusions(path) for path in chosen.exclude_from]
+    index = scan(
         chosen.data,
         chosen.pattern,
         layout=chosen.layout,
@@ -81,6 +93,7 @@ def _find(chosen: argparse.Namespace, known: Index | None = None) -> Index:
         fourth_axis=chosen.fourth_axis,
         known=known,
     )
+    return index.exclude({name: reason for some in reasons for name, reason in some.items()}) if reasons else index
 
 
 def _scan(chosen: argparse.Namespace) -> None:
@@ -90,6 +103,8 @@ def _scan(chosen: argparse.Namespace) -> None:
         chosen.save.parent.mkdir(parents=True, exist_ok=True)
         if not os.access(chosen.save.parent, os.W_OK):
             raise PermissionError(f"save: expected a writable folder, got {chosen.save.parent}")
+    if chosen.qc and chosen.qc.exists():
+        raise FileExistsError(f"qc: expected a new file, {chosen.qc} is there and may have been edited; remove it")
     with own_file(chosen.save) if chosen.save else nullcontext():
         index = _find(chosen, _known(chosen))
         print(describe(index, tuple(chosen.window) if chosen.window else None))
@@ -97,6 +112,20 @@ def _scan(chosen: argparse.Namespace) -> None:
             raise ValueError("scan: expected at least one valid volume, every file was refused for the reasons above")
         if chosen.save:
             index.save(chosen.save)
+        if chosen.save_nnssl:
+            write_collection(index, chosen.save_nnssl, chosen.save_nnssl.absolute().parent.name)
+        if chosen.qc:
+            _check_quality(index, chosen)
+
+
+def _check_quality(index: Index, chosen: argparse.Namespace) -> None:
+    """Write which cases may be better left out, and say how many."""
+    found = find_exclusions(index, z=chosen.qc_z, empty=chosen.qc_empty)
+    write_exclusions(chosen.qc, found)
+    for number, line in enumerate(describe_exclusions(index, found)):
+        print(f"{'quality' * (not number):<12} {line}")
+    if found:
+        print(f"{'':<12} all of them in {chosen.qc}; remove rows to keep, then scan with --exclude-from {chosen.qc}")
 
 
 def _known(chosen: argparse.Namespace) -> Index | None:
@@ -266,6 +295,16 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--fresh", "--verify", action="store_true", help="read every file again and verify its checksums"
     )
+    command.add_argument(
+        "--qc", type=Path, metavar="OUT.csv", help="list duplicates, outliers of intensity and spacing, empty volumes"
+    )
+    command.add_argument("--qc-z", type=float, default=Z, metavar="Z", help="robust z-score of an outlier")
+    command.add_argument(
+        "--qc-empty", type=float, default=EMPTY, metavar="SHARE", help="of foreground, below which is empty"
+    )
+    command.add_argument(
+        "--save-nnssl", type=Path, metavar="FILE", help="write a pretrain_data.json, called after its folder"
+    )
     command.set_defaults(command=_scan)
 
     command = commands.add_parser("preview", help="draw samples: target, input and swaps")
@@ -335,7 +374,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_data(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "data", type=Path, nargs="+", metavar="DIR", help="folders of volumes, or a CSV file (path, case, channel)"
+        "data",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="folders of volumes, a CSV file (path, case, channel) or a pretrain_data.json of nnssl",
     )
     command.add_argument(
         "--pattern", nargs="+", default=(), metavar="GLOB", help="globs of files, with {case} and {channel} as names"
@@ -346,6 +389,9 @@ def _add_data(command: argparse.ArgumentParser) -> None:
     command.add_argument("--channels", nargs="+", default=(), metavar="NAME", help="channels of a case, in order")
     command.add_argument("--include", nargs="+", default=(), metavar="GLOB", help="additional files, also labels")
     command.add_argument("--exclude", nargs="+", default=(), metavar="GLOB", help="files to exclude")
+    command.add_argument(
+        "--exclude-from", type=Path, nargs="+", default=(), metavar="CSV", help="cases to exclude, as --qc wrote them"
+    )
     command.add_argument(
         "--fourth-axis", choices=("channels", "cases"), default="channels", help="meaning of the 4th axis of files"
     )

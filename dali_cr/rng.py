@@ -39,6 +39,7 @@ class Purpose(IntEnum):
     MASK = 11
     AFFINE = 12
     INTENSITY = 13
+    DATASET = 14
 
 
 def philox(counter: npt.ArrayLike, key: npt.ArrayLike) -> npt.NDArray[np.uint32]:

@@ -6,6 +6,7 @@
     python -m train.pretrain --data scans/ --out runs/first --resume
     python -m train.pretrain --data images/ --pattern "**/*.png" --dims 2 --crop 1 224 288 --out runs/us
     python -m train.pretrain --recipe pcrlv2 --data scans/ --spacing 1 1 1 --out runs/pcrlv2
+    python -m train.pretrain --corpus corpus.toml --out runs/several
     torchrun --nproc-per-node 4 -m train.pretrain --data scans/ --out runs/fourfold
 
 The network learns to restore crops in which pairs of patches were swapped (Chen et al. 2019); `--pretext inpaint`,
@@ -56,10 +57,11 @@ import torch
 from tqdm import tqdm
 
 import dali_cr
+from dali_cr.index.corpus.about import dataset_lines, describe_datasets
 from dali_cr.index.report import describe_copies
 from dali_cr.volume.images import is_image
 
-from .data.cases import find_index, refused_files
+from .data.cases import find_index, open_index, refused_files
 from .data.split import PARTS, Split, current_part, load_split
 from .data.subjects import count_subjects, find_lookalikes, subjects_of
 from .methods.config import PretrainConfig, RecipeName
@@ -128,9 +130,11 @@ class PretrainRun:
         tensors = network.module.state_dict()
         about = {**network.about, "recipe": asdict(self.method.recipe), "step": progress.step, **self.split}
         about["index"] = self.index.fingerprint
+        datasets = {"datasets": found} if (found := describe_datasets(self.index)) else {}
+        about |= datasets
         export_weights(out / "model.safetensors", tensors, network.tensors, about)
         export_weights(out / "encoder.safetensors", tensors, network.encoder, about)
-        write_state(out, progress, self.method.module, self.optimizer, self.loader, **self.split)
+        write_state(out, progress, self.method.module, self.optimizer, self.loader, **self.split, **datasets)
 
     def measure(self, record: Record, step: int) -> Measured:
         """Evaluate on the same held-out samples every time; record and print the metrics."""
@@ -165,11 +169,16 @@ def prepare(config: PretrainConfig, earlier: dict[str, Any] | None = None) -> Pr
     """
     device = ranks.own_device(choose_device(config.device, config.deterministic))
     split = load_split(config.split) if config.split else None
-    index = find_index(config, earlier, split, current_part(config.part))
+    corpus = config.datasets
+    if corpus and earlier:
+        corpus.refuse_other(earlier.get("corpus", {}))
+    open_data = (lambda _, known: corpus.open(known)) if corpus else open_index
+    index = find_index(config, earlier, split, current_part(config.part), open_data)
     if len(index) < 2:
         refused = "".join(f"; rejected {problem.path}: {problem.reason}" for problem in index.problems[:3])
         raise ValueError(f"data: expected at least two cases, one of which is held out, got {len(index)}{refused}")
     training, held_out = _hold_out(config, index, split, earlier)
+    _refuse_untrained(config, training)
     config = config.with_steps(len(training))
     torch.manual_seed(config.seed)
     method = METHODS[config.recipe](config, index.channels)
@@ -183,6 +192,7 @@ def prepare(config: PretrainConfig, earlier: dict[str, Any] | None = None) -> Pr
         "computation": asdict(computation),
         "network": {**method.network.about, "parameters": method.network.parameters},
         **({"held_out_by": "subject"} if _by_subject(earlier) else {}),
+        **({"corpus": corpus.content} if corpus else {}),
     }
     if ranks.is_first():
         write_config(config, device, earlier, found)
@@ -212,10 +222,21 @@ def _by_subject(earlier: dict[str, Any] | None) -> bool:
 def _hold_out(
     config: PretrainConfig, index: dali_cr.Index, split: Split | None, earlier: dict[str, Any] | None
 ) -> tuple[dali_cr.Index, ...]:
-    """Split the cases into training and held-out cases, by subject."""
-    subjects = subjects_of([case.name for case in index.cases], split.subject if split else None)
-    together = subjects.values() if _by_subject(earlier) and len(subjects) > 1 else ()
+    """Split the cases into training and held-out cases, by subject of each data set."""
+    rule = split.subject if split else None
+    names = ([case.name for case in index.cases if case.dataset == name] for name in index.datasets or ("",))
+    subjects = [group for some in names for group in subjects_of(some, rule).values()]
+    together = subjects if _by_subject(earlier) and len(subjects) > 1 else ()
     return index.split((1 - config.held_out, config.held_out), config.seed, together)
+
+
+def _refuse_untrained(config: PretrainConfig, training: dali_cr.Index) -> None:
+    """Raise ValueError if all cases of a data set are held out that is to be trained on."""
+    weights = config.datasets.weights if config.datasets else None
+    there = {case.dataset for case in training.cases}
+    for name, weight in (weights or {}).items():
+        if weight and name not in there:
+            raise ValueError(f"held_out: expected a case of {name} to train on, all are held out; lower it")
 
 
 def build_loader(
@@ -227,7 +248,7 @@ def build_loader(
     *,
     alone: bool = False,
 ) -> dali_cr.Loader:
-    """Return the loader for the samples of this process, or with `alone` for all samples."""
+    """Return the loader for the samples of this process, or with `alone` for all samples, without weights."""
     return dali_cr.Loader(
         index,
         method.held_out_recipe if alone else method.recipe,
@@ -240,6 +261,7 @@ def build_loader(
         on_error=config.on_error,
         cache=config.cache,
         dims=config.dims,
+        weights=config.datasets.weights if config.datasets and not alone else None,
     )
 
 
@@ -249,6 +271,9 @@ def introduce(run: PretrainRun) -> Iterator[str]:
     names = [case.name for case in index.cases]
     subjects = count_subjects(names, run.parts.subject if run.parts else None)
     yield f"data       {subjects} under {index.root}, {len(run.held_out)} of them held out for evaluation"
+    corpus = config.datasets
+    described = corpus.describe(index, run.method.recipe) if corpus else dataset_lines(index)
+    yield from (f"data set   {line}" for line in described)
     if copies := describe_copies(index):
         yield f"copies     {copies}"
     yield f"channels   {index.channels}" + "".join(f" {name}" for name in index.channel_names)
@@ -264,7 +289,8 @@ def introduce(run: PretrainRun) -> Iterator[str]:
     yield f"network    {network.about['network']}, {network.parameters:,} parameters, {encoder:,} of them the encoder"
     yield from run.method.introduce()
     epochs = config.steps * config.batch_size / len(run.training)
-    yield f"training   {config.steps} steps of {config.batch_size} samples: each case {epochs:.1f} times"
+    average = " on average" * bool(corpus and corpus.weights)
+    yield f"training   {config.steps} steps of {config.batch_size} samples: each case {epochs:.1f} times{average}"
     yield f"run        {config.out}" + (f", from step {run.state['step']}" if run.state else "")
 
 

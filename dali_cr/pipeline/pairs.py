@@ -20,7 +20,7 @@ from dali_cr.ops.decode import (
 from dali_cr.ops.erase import erase_in_place, erase_line
 from dali_cr.ops.gather import gather_box, gather_crops
 from dali_cr.ops.noise import add_noise, add_noise_ref
-from dali_cr.ops.record import CLAMPED, RECORD_WORDS, VIEW_WORDS, Rescale, place_crops, place_views
+from dali_cr.ops.record import CLAMPED, NEAREST, RECORD_WORDS, VIEW_WORDS, Rescale, place_crops, place_views
 from dali_cr.ops.swap import Swaps, swap_in_place, swap_line
 from dali_cr.pipeline.memory import Section
 from dali_cr.pipeline.samples import Arrays, Templates, VoxelLayout
@@ -43,6 +43,9 @@ class Pairs:
     Parameters
     ----------
     planner : CropPlanner
+    masks : bool
+        Whether to use the anonymisation masks of cases, if there are any: "valid" (B, 1, D, H, W) uint8 is then 0 where
+        the mask is not 0 in the target, and 1 elsewhere, also outside of the volume.
     """
 
     names: tuple[str, ...] = ("input", "target")
@@ -50,25 +53,27 @@ class Pairs:
     """And with noise or gamma `INTENSITIES`."""
     arrays = 1
 
-    def __init__(self, planner: Planner) -> None:
+    def __init__(self, planner: Planner, *, masks: bool = True) -> None:
         self.planner, self.recipe = planner, planner.recipe
         if self.recipe.pretext == "mae":
             self.names = (*self.names, "mask")
         if self.recipe.intensity:
             self.inputs = (*self.inputs, *INTENSITIES)
         self._channels = planner.index.channels
-        self._templates = Templates(planner.index, self.recipe.normalize, views=self.recipe.interpolated)
+        self.templates = Templates(planner.index, self.recipe.normalize, views=self.recipe.interpolated, masks=masks)
+        if self.templates.masks:
+            self.names = (*self.names, "valid")
 
     def outputs(self, count: int) -> tuple[Section, ...]:
-        """Return the sections of input and target, and of the mask for masked samples."""
+        """Return the sections of input and target, of the mask for masked samples, and of valid voxels."""
         crop, dtype = self.recipe.crop, self.recipe.dtype
         pair = tuple(Section(name, (count, self._channels, *crop), dtype) for name in Pairs.names)
-        return (*pair, Section("mask", (count, 1, *crop), np.uint8)) if "mask" in self.names else pair
+        return (*pair, *(Section(name, (count, 1, *crop), np.uint8) for name in self.names[len(pair) :]))
 
     def sections(self, count: int, *, swaps: bool = True) -> tuple[Section, ...]:
         """Return the sections of records (B, C, 16), or (B, C, 32) if interpolated, of boxes, and of intensities."""
         words = VIEW_WORDS if self.recipe.interpolated else RECORD_WORDS
-        sections = [Section("records", (count, self._channels, words), np.int64)]
+        sections = [Section("records", (count, self.templates.index.channels, words), np.int64)]
         if swaps:
             sections.append(Section("swaps", (count, self.planner.sampler.boxes, 3, 3), np.int32))
         if self.recipe.intensity:
@@ -79,6 +84,9 @@ class Pairs:
 
     def fill(self, plans: Plans, i: int, channel: int, raw: npt.NDArray[Any], rescale: Rescale, out: Arrays) -> None:
         """Decode one channel of sample i, resample it if required, and corrupt the input: intensities, then patches."""
+        if channel == self._channels:
+            self._fill_valid(plans, i, raw, rescale, out["valid"][i, 0])
+            return
         assert plans.swaps is not None
         input, target = out["input"][i, channel], out["target"][i, channel]
         stored = stored_dtype(target.dtype)
@@ -88,7 +96,7 @@ class Pairs:
         fill = np.full(1, self.recipe.mask_value if masked else rescale.padding, self.recipe.dtype).view(stored)
         rest = (self.recipe.crop, *lines, plans.swaps[i], erased, fill)
         drawn = plans.augmentation
-        moved = bool(drawn and drawn.moved[i]) or self.recipe.spacing is not None
+        moved = bool(drawn and drawn.moved[i]) or self.recipe.resampled
         changed = bool(drawn and drawn.changed[i])
         if not moved and not changed:
             _restore(*self._crop_of(plans, i, raw, rescale), *rest)
@@ -138,6 +146,24 @@ class Pairs:
             return out
         return np.frombuffer(scratch(name, 4 * out.size), np.float32).reshape(out.shape)
 
+    def _fill_valid(
+        self, plans: Plans, i: int, raw: npt.NDArray[Any], rescale: Rescale, out: npt.NDArray[np.uint8]
+    ) -> None:
+        """Write which voxels of sample i are valid, from the raw voxels of the mask in its box; nearest ones."""
+        first, box = plans.boxes[i, 0], np.frombuffer(scratch("decoded", 4 * raw.size), np.float32).reshape(raw.shape)
+        decode_channel(raw, rescale, box)
+        mask = np.frombuffer(scratch("single", 4 * out.size), np.float32).reshape(self.recipe.crop)
+        if plans.matrices is not None and plans.offsets is not None:
+            gather_box(box, first.tolist(), 0.0, plans.matrices[i, 0], plans.offsets[i, 0], mask, nearest=True)
+        else:
+            mask[...] = 0
+            inside = tuple(
+                slice(a, a + n) for a, n in zip((first - plans.origins[i, 0]).tolist(), raw.shape, strict=True)
+            )
+            mask[inside] = box
+            mask = mask[tuple(slice(None, None, -1 if flip else 1) for flip in plans.flips[i, 0].tolist())]
+        out[...] = mask == 0
+
     def complete(self, plans: Plans, i: int, out: Arrays) -> None:
         """Write the mask of sample i."""
         if "mask" in self.names:
@@ -148,16 +174,18 @@ class Pairs:
 
     def describe(self, plans: Plans, layout: VoxelLayout, out: Arrays) -> None:
         """Write the records and boxes of a batch."""
-        records, recipe = self._templates.take(plans, layout), self.recipe
+        records, recipe = self.templates.take(plans, layout), self.recipe
         words = records.view(np.int64).reshape(*records.shape, -1)
         if plans.matrices is None or plans.offsets is None:
-            itemsizes, shapes = self._templates.itemsizes[plans.cases], self._templates.shapes[plans.cases]
+            itemsizes, shapes = self.templates.itemsizes[plans.cases], self.templates.shapes[plans.cases]
             where = plans.origins[:, 0], plans.flips[:, 0], recipe.crop
             place_crops(words, layout.firsts, layout.strides, itemsizes, *where, shapes)
         else:
-            place_views(
-                words[:, None], layout.firsts, layout.strides, plans.boxes, plans.matrices, plans.offsets, CLAMPED
-            )
+            modes = np.full(records.shape[1], CLAMPED, np.int64)
+            if self.templates.masks:
+                modes[-1] = NEAREST
+            maps = plans.boxes, plans.matrices, plans.offsets
+            place_views(words[:, None], layout.firsts, layout.strides, *maps, modes)
         out["records"][...] = words
         if plans.augmentation and "counters" in out:
             out["stds"][...] = plans.augmentation.stds[:, None]
@@ -177,7 +205,12 @@ class Pairs:
 
     def finish(self, inputs: Arrays, arena: Any = None) -> tuple[Any, ...]:
         """Decode and sample a batch into target and input, and corrupt the input: intensities, then patches."""
-        return finish_batch(inputs, recipe=self.recipe, seed=self.planner.seed, arena=arena)
+        valid: tuple[Any, ...] = ()
+        if self.templates.masks:
+            records = inputs["records"]
+            valid = (find_valid(inputs["raw"], records[:, -1:].copy(), self.recipe, arena=arena),)
+            inputs = inputs | {"records": records[:, :-1].copy()}
+        return *finish_batch(inputs, recipe=self.recipe, seed=self.planner.seed, arena=arena), *valid
 
 
 def finish_batch(inputs: Arrays, *, recipe: Restoration, seed: int, arena: Any = None) -> tuple[Any, ...]:
@@ -219,6 +252,25 @@ def finish_batch(inputs: Arrays, *, recipe: Restoration, seed: int, arena: Any =
     else:
         swap_in_place(input, swaps)
     return input, target
+
+
+def find_valid(raw: Any, records: Any, recipe: Restoration, *, arena: Any = None) -> Any:
+    """Return where the mask of a batch is 0, on a GPU.
+
+    Parameters
+    ----------
+    raw : (B, bytes) uint8
+    records : (B, 1, 16) or (B, 1, 32) int64
+        Records of the masks.
+    recipe : Restoration
+    arena : (bytes,) uint8, optional
+
+    Returns
+    -------
+    valid : (B, 1, D, H, W) uint8
+    """
+    sample = gather_crops if recipe.interpolated else decode_volume
+    return (sample(raw, records, recipe.crop, "float32", arena=arena) == 0).astype(np.uint8)
 
 
 def _change(input: Any, inputs: Arrays, seed: int) -> None:

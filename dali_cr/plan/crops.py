@@ -16,10 +16,12 @@ from dali_cr.plan.augment.maps import CropMaps
 from dali_cr.plan.boxes import Flags, Floats, Ints, find_reach
 from dali_cr.plan.foreground import EDGES, LENGTHS, ORIGIN_WORDS, SHAPE, Foreground, Sums, draw_origin, table_of
 from dali_cr.plan.masks import make_sampler
-from dali_cr.plan.order import Order
+from dali_cr.plan.order.cases import Order
+from dali_cr.plan.order.mixture import Weights
 from dali_cr.plan.plans import Plans, Sampler
 from dali_cr.plan.window import shape_at
 from dali_cr.recipe.checks import AXES
+from dali_cr.recipe.per_dataset import check_datasets, spacing_of
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.system.compiled import compiled
 
@@ -44,6 +46,8 @@ class CropPlanner:
     index : Index
     recipe : Restoration
     seed : int
+    weights : mapping of str to float, optional
+        Shares of the samples that are of each data set; see `dali_cr.plan.order`.
 
     Attributes
     ----------
@@ -55,21 +59,23 @@ class CropPlanner:
     TypeError
         If the recipe is not `Restoration`.
     ValueError
-        If the index is empty, there is no slice, the seed is not an unsigned 64-bit integer, or a volume is resampled,
-        rotated or scaled and its spacing is invalid.
+        If the index is empty, there is no slice, the seed is not an unsigned 64-bit integer, the weights or values by
+        data set are invalid, or a volume is resampled, rotated or scaled and its spacing is invalid.
     """
 
-    def __init__(self, index: Index, recipe: Restoration, seed: int) -> None:
+    def __init__(self, index: Index, recipe: Restoration, seed: int, weights: Weights | None = None) -> None:
         if not isinstance(recipe, Restoration):
             raise TypeError(f"recipe: expected dali_cr.Restoration, got {type(recipe).__name__}")
         refuse_empty(index)
+        check_datasets(recipe, index)
         rng.check_seed(seed)
         self.recipe, self.seed = recipe, seed
         self.sampler: Sampler = make_sampler(recipe, seed)
-        self._order = Order(index, seed, recipe.crops_per_volume, recipe.slices)
+        self._order = Order(index, seed, recipe.crops_per_volume, recipe.slices, weights)
         self.index = recipe.slices.turn(index) if recipe.slices else index
         self._foreground = Foreground(self.index)
-        lengths = np.array([shape_at(case, recipe.spacing) for case in self.index.cases], np.int64)
+        spacings = (spacing_of(recipe.spacing, case.dataset) for case in self.index.cases)
+        lengths = np.array([shape_at(*each) for each in zip(self.index.cases, spacings, strict=True)], np.int64)
         shapes = np.array([case.shape for case in self.index.cases], np.int64)
         self._table, self._factors = table_of(self.index, lengths), lengths / shapes
         self._crop = np.array(recipe.crop, np.int64)
@@ -81,6 +87,11 @@ class CropPlanner:
     def epoch_length(self) -> int:
         """Samples in an epoch."""
         return self._order.epoch_length
+
+    @property
+    def weights(self) -> dict[str, float] | None:
+        """Of the data sets."""
+        return self._order.weights
 
     def plan(self, numbers: npt.ArrayLike, broken: Collection[int] = (), *, swaps: bool = True) -> Plans:
         """Plan samples.

@@ -200,6 +200,10 @@ class Planner(Protocol):
     def epoch_length(self) -> int:
         """Samples in an epoch."""
 
+    @property
+    def weights(self) -> dict[str, float] | None:
+        """Of the data sets, None where all cases are passed over together."""
+
     def plan(self, numbers: npt.ArrayLike, broken: Collection[int] = (), *, swaps: bool = True) -> Plans:
         """Plan samples; samples of broken cases are redrawn from other cases."""
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from dali_cr.recipe.augment import NO_SCALE, Range, check_augmentation
-from dali_cr.recipe.checks import AXES, Normalize, check_normalize, check_spacing, is_int, tuples
+from dali_cr.recipe.checks import AXES, is_int, tuples
 from dali_cr.recipe.fingerprint import SINCE, fingerprint
 from dali_cr.recipe.mask import Block, MaskGrid, divide_into_blocks
+from dali_cr.recipe.per_dataset import Normalizes, Spacings, check_field, is_resampled
 from dali_cr.recipe.slices import Slices
 from dali_cr.recipe.swap import Swap
 from dali_cr.volume.geometry import Triple
-from dali_cr.volume.grid import Spacing
 
 Pretext = Literal["swap", "inpaint", "autoencode", "mae"]
 
@@ -29,11 +29,12 @@ class Restoration:
     swap : Swap
     flips : tuple of "D", "H", "W"
         Axes of the volume that are flipped for half of the samples. Exclude "W" (left-right) if the side matters.
-    normalize : "zscore", "zscore-image", "percentile", ("window", low, high) or None
+    normalize : "zscore", "zscore-image", "percentile", ("window", low, high) or None; or a mapping
         "zscore": z-score of the foreground, clipped to +-5. "zscore-image": z-score of the whole image with background,
         in the smallest box around all values other than 0, unclipped (as in nnssl). "percentile": 0.5 to 99.5
         percentiles of the foreground to 0...1, clipped. ("window", low, high): low...high to 0...1, clipped (CT). None:
-        no normalisation.
+        no normalisation. For an index of several data sets also one of these by the name of each data set:
+        ``{"brains": "zscore", "cts": ("window", -160, 240)}``.
     foreground : float
         Probability that the centre of a crop is drawn from the foreground; otherwise the origin is uniform.
     crops_per_volume : int
@@ -48,12 +49,13 @@ class Restoration:
     slices : Slices, optional
         Use crops of single slices as samples. `crop` is then (1, rows, columns), and `crops_per_volume` the number of
         consecutive samples that are different slices of one volume.
-    spacing : (3,) float, optional
+    spacing : (3,) float, optional, or a mapping
         Spacing in mm along (D, H, W) to which volumes are resampled. Default: no resampling. An axis then has max(1,
         round(length * old spacing / spacing)) voxels, and voxel i lies at (i + 0.5) * length / new length - 0.5 of the
         original grid, so that the outer edges of both grids coincide. Values are interpolated trilinearly after
         normalisation and clipping, without a filter, and clamped at the edges of the volume. If the lengths are equal,
-        the bits do not change. Pixels of images count as 1 mm.
+        the bits do not change. Pixels of images count as 1 mm. For an index of several data sets also one spacing or
+        None by the name of each data set: ``{"brains": (1, 1, 1), "cts": None}``.
     mask_ratio : float
         With "mae": exactly ``round(mask_ratio * blocks)`` blocks are masked, with equal probability for all sets of
         blocks. Without "mae", this field and the next two are reset to their defaults.
@@ -113,13 +115,13 @@ class Restoration:
     crop: Triple
     swap: Swap = field(default_factory=Swap)
     flips: tuple[str, ...] = ("W",)
-    normalize: Normalize = "zscore"
+    normalize: Normalizes = "zscore"
     foreground: float = 0.9
     crops_per_volume: int = 1
     dtype: Literal["float32", "float16"] = "float32"
     pretext: Pretext = "swap"
     slices: Slices | None = None
-    spacing: Spacing | None = None
+    spacing: Spacings = None
     mask_ratio: float = field(default=0.75, metadata={SINCE: "0.2.0"})
     mask_block: Block = field(default=16, metadata={SINCE: "0.2.0"})
     mask_value: float = field(default=0.0, metadata={SINCE: "0.2.0"})
@@ -131,8 +133,10 @@ class Restoration:
     intensity_probability: float = field(default=1.0, metadata={SINCE: "0.2.0"})
 
     def __post_init__(self) -> None:
-        for name in ("crop", "flips", "normalize", "spacing", "mask_block", "scale"):
+        for name in ("crop", "flips", "mask_block", "scale"):
             object.__setattr__(self, name, tuples(getattr(self, name)))
+        for name in ("normalize", "spacing"):
+            object.__setattr__(self, name, check_field(name, getattr(self, name)))
         if not isinstance(self.crop, tuple) or len(self.crop) != 3 or not all(is_int(c) and c > 0 for c in self.crop):
             raise ValueError(f"crop: expected three positive integers (D, H, W), got {self.crop!r}")
         if len(set(self.flips)) != len(self.flips) or not set(self.flips) <= set(AXES):
@@ -150,13 +154,11 @@ class Restoration:
             raise ValueError(f"slices: expected dali_cr.Slices or None, got {self.slices!r}")
         if self.slices and self.crop[0] != 1:
             raise ValueError(f"crop: expected (1, rows, columns) with slices, got {self.crop}")
-        check_spacing(self.spacing)
-        if self.slices and self.spacing:
+        if self.slices and self.resampled:
             raise ValueError(
                 f"spacing: expected none with slices, got {self.spacing}: slices keep that of their file; drop slices "
                 f"for a crop of {self.crop} anywhere in the resampled volume, or resample the files"
             )
-        check_normalize(self.normalize)
         self.swap.check(self.crop)
 
     def _check_pretext(self) -> None:
@@ -181,6 +183,11 @@ class Restoration:
         return divide_into_blocks(self.crop, self.mask_block, self.mask_ratio) if self.pretext == "mae" else None
 
     @property
+    def resampled(self) -> bool:
+        """Whether volumes of any data set are resampled."""
+        return is_resampled(self.spacing)
+
+    @property
     def affine(self) -> bool:
         """Whether crops may be rotated or scaled."""
         return self.degrees > 0 or self.scale != NO_SCALE
@@ -198,7 +205,7 @@ class Restoration:
     @property
     def interpolated(self) -> bool:
         """Whether crops are sampled through an affine map."""
-        return self.affine or self.spacing is not None
+        return self.affine or self.resampled
 
     @property
     def boxes(self) -> tuple[Triple, ...]:

@@ -25,6 +25,7 @@ from dali_cr.plan.plans import Planner
 from dali_cr.plan.sample import AffineView, SamplePlan
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.views import ViewPlanner
+from dali_cr.recipe.per_dataset import check_datasets, spacing_of
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.views import Views
 from dali_cr.system.atomic import write_whole
@@ -84,6 +85,7 @@ def draw_preview(
     if not samples or min(samples) < 0:
         raise ValueError(f"samples: expected sample numbers of at least 0, got {list(samples)}")
     rows: Sequence[_Row | ViewRow]
+    check_datasets(recipe, index)
     index = without_constant(index, recipe.normalize)
     warn_of_clipping(index, recipe.normalize)
     warn_of_blocks(recipe)
@@ -169,8 +171,9 @@ def _make(planner: Planner, number: int) -> _Row:
     finally:
         source.close()
     plan, middle = planner.plan(number)[0], planner.recipe.crop[0] // 2
-    volume = planner.index.cases[plan.case].volumes[0]
-    _, high, wide = planner.recipe.spacing or volume.spacing
+    case = planner.index.cases[plan.case]
+    volume = case.volumes[0]
+    _, high, wide = spacing_of(planner.recipe.spacing, case.dataset) or volume.spacing
     return _Row(
         plan=plan,
         middle=middle,

@@ -148,7 +148,7 @@ def emulated_source(
 ) -> RawSource:
     """Return the source of the GPU graph for a loader on a CPU; replaces `dali_cr.pipeline.graph.make_source`."""
     budgets = [budget for kind, _, budget in map(parse_cache, levels) if kind == "gpu"]
-    arena = Arena(sum(budgets), samples.planner.index) if budgets else None
+    arena = Arena(sum(budgets), samples.templates.index) if budgets else None
     return RawSource(samples, stream, arena=arena, whole=whole, cache=cache, **options)
 
 

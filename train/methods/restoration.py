@@ -9,7 +9,7 @@ network are the same for all.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -87,11 +87,11 @@ class RestorationConfig(AffineSettings, PretrainConfig, PlanSettings):
             crop=self.crop,
             swap=self.swap,
             flips=self.flips,
-            normalize=None if self.normalize == "none" else self.normalize,
+            normalize=self.per_dataset("normalize", None if self.normalize == "none" else self.normalize),
             foreground=self.foreground,
             pretext=self.pretext,
             slices=slices,
-            spacing=self.spacing,
+            spacing=self.per_dataset("spacing", self.spacing),
             mask_ratio=self.mask_ratio,
             **self.augmentation,
             mask_block=self.mask_block[0] if len(self.mask_block) == 1 else self.mask_block,  # type: ignore[arg-type]
@@ -129,7 +129,8 @@ class Restoration(Method):
         target, input = batch["target"], batch["input"]
         with autocast(target.device):
             restored = self.module(input)
-        errors = (mean_square(answer, target, batch.get("mask")) for answer in (restored.float(), input))
+        where = counted_voxels(batch)
+        errors = (mean_square(answer, target, where) for answer in (restored.float(), input))
         return dict(zip(("loss", "identity_loss"), errors, strict=True))
 
     def measure(self, loader: dali_cr.Loader) -> Measured:
@@ -139,8 +140,12 @@ class Restoration(Method):
     def introduce(self) -> Iterator[str]:
         """Yield lines about the crops and the pretext."""
         config = self.config
-        size = f" of {' × '.join(f'{mm:g}' for mm in config.spacing)} mm" if config.spacing else ""
-        yield f"crop       {' × '.join(map(str, config.crop))} voxels{size}, normalize {config.normalize}"
+        crop = f"crop       {' × '.join(map(str, config.crop))} voxels"
+        if config.datasets:
+            yield crop  # the data sets' lines have the rest
+        else:
+            size = f" of {' × '.join(f'{mm:g}' for mm in config.spacing)} mm" if config.spacing else ""
+            yield f"{crop}{size}, normalize {config.normalize}"
         if config.slices:
             yield f"slices     across {config.slices}, every {config.every}"
         if config.augments:
@@ -158,8 +163,14 @@ class Restoration(Method):
         yield lines[config.pretext]
 
 
+def counted_voxels(batch: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
+    """Return the voxels that count in the loss: masked and not anonymised ones; None if all do."""
+    mask, valid = batch.get("mask"), batch.get("valid")
+    return mask & valid if mask is not None and valid is not None else valid if mask is None else mask
+
+
 def mean_square(answer: torch.Tensor, target: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Return the mean squared error, over masked voxels if there is a mask.
+    """Return the mean squared error, over some voxels if there is a mask.
 
     With a mask it is the mean over samples of each sample's error, so that it does not depend on the number of
     processes.
@@ -168,9 +179,9 @@ def mean_square(answer: torch.Tensor, target: torch.Tensor, mask: torch.Tensor |
     ----------
     answer, target : (B, C, D, H, W) or (B, C, H, W)
     mask : (B, 1, D, H, W) or (B, 1, H, W) bool, optional
-        True for at least one voxel of each sample.
+        Voxels that count; a sample without any has no error.
     """
     if mask is None:
         return F.mse_loss(answer, target)
     sums = (answer - target).square().where(mask, 0.0).flatten(1).sum(1)
-    return (sums / (mask.flatten(1).sum(1) * target.shape[1])).mean()
+    return (sums / (mask.flatten(1).sum(1).clamp(min=1) * target.shape[1])).mean()

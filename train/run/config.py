@@ -60,12 +60,16 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         """Check the settings, without the data."""
-        if not self.data and self.index is None:
-            raise ValueError("data: expected --data with a folder of volumes, or --index; got neither")
+        self.check_data()
         for name in self.counts:
             count = getattr(self, name)
             if count is not None and count < 1:
                 raise ValueError(f"--{name.replace('_', '-')}: expected at least 1, got {count}")
+
+    def check_data(self) -> None:
+        """Raise ValueError unless the settings say where the data are."""
+        if not self.data and self.index is None:
+            raise ValueError("data: expected --data with a folder of volumes, or --index; got neither")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,7 +43,7 @@ def find_resumed(arguments: Sequence[str]) -> dict[str, Any] | None:
     if path is None:
         return None
     if not path.is_file():
-        if not {word.partition("=")[0] for word in arguments} & {"--data", "--index"}:
+        if not {word.partition("=")[0] for word in arguments} & {"--data", "--index", "--corpus"}:
             raise ValueError(f"resume: expected a run in {out}, it has no config.json; give --data to start a new run")
         return None
     try:

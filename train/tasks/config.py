@@ -44,6 +44,8 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
     """Initialisation: folder of a pre-training run, or random."""
     transfer: Transfer = "encoder"
     """Initialisation: weights to transfer from --init. The head is always new."""
+    like: str | None = None
+    """Initialisation: data set of the --init run whose normalisation and spacing to use, if it had several."""
     filters: int | None = None
     """Network: channels of the first level; by default those of --init, or 16 for dynunet and 64 for the others."""
     topology: tuple[int, int, int] | None = None
@@ -101,10 +103,12 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
 
     def view(self, init: Init | None) -> TaskInput:
         """Return the input settings of the network."""
-        kept = init.about["recipe"]["normalize"] if init else "zscore"
-        normalize: Any = tuple(kept) if isinstance(kept, list) else kept
+        self._check_like(init)
+        normalize: Any = "zscore"
         if self.normalize is not None:
             normalize = None if self.normalize == "none" else self.normalize
+        elif init:
+            normalize = self._of_dataset(init, "normalize")
         crop = self.crop or (init.crop if init else (64, 64, 64))
         self.check_dims(crop)
         shrink = getattr(self, "shrink", (1, 1, 1))
@@ -121,8 +125,35 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
         """Return the spacing to resample cases to."""
         if self.spacing == "own":
             return None
-        known = init.about["recipe"].get("spacing") if init else None
-        return self.spacing or (tuple(known) if known else None)
+        found: Spacing | None = self.spacing or (self._of_dataset(init, "spacing") if init else None)
+        return found
+
+    def _of_dataset(self, init: Init, name: str) -> Any:
+        """Return a field of the recipe of a pre-training run, of the data set to follow where it had several.
+
+        Raises
+        ------
+        ValueError
+            If it had several, and none is named.
+        """
+        kept = init.about["recipe"].get(name)
+        if isinstance(kept, dict):
+            if self.like is None:
+                raise ValueError(
+                    f"{name}: expected --like with one of the data sets {', '.join(kept)}, each of which had its own "
+                    f"{name} in {init.folder}; or --{name}"
+                )
+            kept = kept[self.like]
+        return tuple(kept) if isinstance(kept, list) else kept
+
+    def _check_like(self, init: Init | None) -> None:
+        """Raise ValueError if the data set to follow is none of the pre-training run."""
+        if self.like is None:
+            return
+        known = [one["name"] for one in init.about.get("datasets", []) if one["name"]] if init else []
+        if self.like not in known:
+            there = f"one of its data sets {', '.join(known)}" if known else "--init of a run of several data sets"
+            raise ValueError(f"like: expected {there}, got {self.like}")
 
     @property
     def foreground_share(self) -> float:

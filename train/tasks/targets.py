@@ -105,7 +105,7 @@ def join(
         cases = tuple(case for case in one.cases if case.name in found)
         if not cases:
             raise ValueError(f"labels: expected a {what} for some case of {part}, got none for {one.cases[0].name}")
-        parts[part] = dali_cr.Index(one.root, cases, channel_names=one.channel_names)
+        parts[part] = replace(one, cases=cases)
     return Supervised(parts, found, lonely)
 
 

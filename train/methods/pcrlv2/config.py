@@ -117,9 +117,9 @@ class Pcrlv2Config(PretrainConfig):
             blur=self.blur,
             noise=self.noise,
             gamma=self.gamma,
-            normalize=self.normalize,
+            normalize=self.per_dataset("normalize", self.normalize),
             foreground=self.foreground,
-            spacing=self.spacing,
+            spacing=self.per_dataset("spacing", self.spacing),
         )
 
     def with_steps(self, cases: int) -> Pcrlv2Config:
