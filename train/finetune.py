@@ -68,6 +68,9 @@ from .networks.build import ENCODER_OF, build_network
 from .networks.network import Levels, Network
 from .networks.plans import read_levels
 from .networks.weights import export_weights
+from .optim.average import Average, averaged
+from .optim.freeze import FrozenEncoder
+from .optim.optimizer import build_optimizer
 from .output.files import write_json, write_text
 from .run.checkpoint import resume, write_state
 from .run.computation import Computation, choose_computation
@@ -75,7 +78,6 @@ from .run.device import choose_device, device_name
 from .run.exits import Refused
 from .run.folder import kind_of, last_step_learns, write_config
 from .run.loop import open_loop
-from .run.optimizer import build_optimizer
 from .run.progress import Progress
 from .run.record import Record
 from .start.command import asked, end, own, program, start
@@ -109,6 +111,8 @@ class FinetuneRun:
     """A warning where the channels of --init have other names; empty otherwise."""
     module: nn.Module
     optimizer: torch.optim.Optimizer
+    average: Average | None
+    frozen: FrozenEncoder | None
     batches: Labelled
     about: dict[str, Any]
     """What the weights' file says of them."""
@@ -131,11 +135,13 @@ class FinetuneRun:
         return {"loss": self.task.loss(self.module, batch)}
 
     def save(self, progress: Progress) -> None:
-        """Write the weights as they are now, and the checkpoint."""
-        out, tensors, split = self.config.out, self.module.state_dict(), self.about["split"]
-        names = tuple(tensors) if self.task.whole else self.network.tensors
-        export_weights(out / "model.safetensors", tensors, names, {**self.about, "step": progress.step})
-        write_state(out, progress, self.module, self.optimizer, self.loader, split=split)
+        """Write the weights as they are now, of --ema their average, and the checkpoint."""
+        out, split = self.config.out, self.about["split"]
+        with averaged(self.average):
+            tensors = self.module.state_dict()
+            names = tuple(tensors) if self.task.whole else self.network.tensors
+            export_weights(out / "model.safetensors", tensors, names, {**self.about, "step": progress.step})
+        write_state(out, progress, self.module, self.optimizer, self.average, self.loader, split=split)
 
     def measure(self, record: Record, step: int) -> None:
         """Measure on the first cases of val; record it and say it."""
@@ -149,7 +155,7 @@ class FinetuneRun:
 
     def score(self, index: dali_cr.Index) -> Scores:
         """Score cases that have labels."""
-        with self.computation.eagerly():
+        with self.computation.eagerly(), averaged(self.average):
             return self.task.score(self.module, index)
 
     def report(self, progress: Progress, summary: Mapping[str, float | None] | None = None) -> dict[str, Any]:
@@ -218,6 +224,26 @@ def size_network(config: FinetuneConfig, init: Init | None, view: TaskInput, cha
     return network
 
 
+def find_encoder(config: FinetuneConfig, network: Network, module: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters of the encoder, where it is to be frozen or to have a learning rate of its own.
+
+    Raises
+    ------
+    ValueError
+        If the module that is trained has no such part.
+    """
+    if not config.freeze_encoder and config.encoder_lr_scale == 1:
+        return []
+    setting = "freeze_encoder" if config.freeze_encoder else "encoder_lr_scale"
+    encoder, trained = list(network.features.parameters()), {id(parameter) for parameter in module.parameters()}
+    if not encoder or not all(id(parameter) in trained for parameter in encoder):
+        raise ValueError(
+            f"{setting}: expected a network whose encoder is a part of it, {config.network} has none; leave "
+            "--freeze-encoder and --encoder-lr-scale out"
+        )
+    return encoder
+
+
 def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> FinetuneRun:
     """Look at the data, build everything, and refuse what cannot work; then write what is known of the run.
 
@@ -257,6 +283,7 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
     computation = choose_computation(device, config.compile, config.memory_format)
     module = computation.place(task.build(network), device, config.dims)
     computation.compile([module])
+    encoder = find_encoder(config, network, module)
     with warnings.catch_warnings():
         if task.whole:  # its crop must hold the largest volume: padding of the others is wanted
             warnings.simplefilter("ignore", dali_cr.DataWarning)
@@ -293,7 +320,11 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
         seen=init.cases if init else (),
         other_channels=other_channels,
         module=module,
-        optimizer=build_optimizer(module, config.lr, config.weight_decay),
+        optimizer=build_optimizer(
+            module, **config.optimizer_options, encoder=encoder, encoder_lr_scale=config.encoder_lr_scale
+        ),
+        average=Average(module, config.ema) if config.ema else None,
+        frozen=FrozenEncoder(network.features, config.freeze_encoder) if config.freeze_encoder else None,
         batches=Labelled(loader, task.truth),
         about=about,
         last_step_learns=last_step_learns(earlier),
@@ -369,7 +400,8 @@ def introduce(run: FinetuneRun) -> Iterator[str]:
     for note in run.supervised.notes:
         yield f"labels     {note}"
     yield f"task       {task.name}: {', '.join(task.classes)}"
-    yield f"training   on {len(run.training)} cases, {config.steps} steps of {config.batch_size} crops"
+    yield f"training   on {len(run.training)} cases, {config.steps} steps of {config.describe_step()} crops"
+    yield f"optimizer  {config.describe_optimizer()}"
     size = f" of {' × '.join(f'{mm:g}' for mm in view.spacing)} mm" if view.spacing else ""
     yield f"crop       {' × '.join(map(str, view.crop))} voxels{size}, normalize {view.normalize}"
     if view.slices != "D":
