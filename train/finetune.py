@@ -16,6 +16,7 @@ Weights that were pre-trained on a case of val or test are refused. The folder g
 ``checkpoint.pt``           all that ``--resume`` needs
 ``model.safetensors``       the weights, and all that ``dali-cr predict`` needs to use them
 ``scores.csv``              every scored case
+``preview.png``             of segmentation: slices of the first scored cases, what was predicted and the target
 ``report.json``             the last line of the output, when the run is finished
 ==========================  =========================================================================================
 
@@ -37,9 +38,7 @@ from .start import needs  # noqa: F401 - before all that may be missing
 
 # isort: split
 
-import csv
 import hashlib
-import io
 import json
 import sys
 import warnings
@@ -71,7 +70,9 @@ from .networks.weights import export_weights
 from .optim.average import Average, averaged
 from .optim.freeze import FrozenEncoder
 from .optim.optimizer import build_optimizer
-from .output.files import write_json, write_text
+from .output.figure import origin_of, write_png
+from .output.files import write_json, write_table
+from .output.mosaic import join
 from .run.checkpoint import resume, write_state
 from .run.computation import Computation, choose_computation
 from .run.device import choose_device, device_name
@@ -86,7 +87,7 @@ from .start.trained import compare_channels, describe_data, read_trained
 from .tasks.config import Classify, FinetuneConfig, Localize, Segment
 from .tasks.targets import Supervised, find_shared, open_task
 from .tasks.task import Scores, Task, TaskInput, refuse_larger
-from .tasks.transfer import Fit, Init, check_fit, load_fit, read_init
+from .tasks.transfer import Fit, Init, check_fit, find_encoder, load_fit, read_init
 
 TASKS: dict[str, type[FinetuneConfig]] = {kind.task: kind for kind in (Segment, Classify, Localize)}
 
@@ -147,8 +148,11 @@ class FinetuneRun:
         """Measure on the first cases of val; record it and say it."""
         val = self.supervised.parts["val"]
         few = replace(val, cases=val.cases[: self.config.evaluate_cases])
-        summary = self.score(few).summary
+        scores = self.score(few)
+        summary = scores.summary
         record.write(step, **{f"val_{name}": value for name, value in summary.items() if " " not in name})
+        if scores.pictures:
+            record.show(step, self.task.name, join(scores.pictures, origin_of(few.cases[0])))
         name, value = next(iter(summary.items()))
         found = "undefined" if value is None else f"{value:.3f}"
         tqdm.write(f"step {step:<6} {name} on {len(few)} cases of val {found}")
@@ -224,26 +228,6 @@ def size_network(config: FinetuneConfig, init: Init | None, view: TaskInput, cha
     return network
 
 
-def find_encoder(config: FinetuneConfig, network: Network, module: nn.Module) -> list[nn.Parameter]:
-    """Return the parameters of the encoder, where it is to be frozen or to have a learning rate of its own.
-
-    Raises
-    ------
-    ValueError
-        If the module that is trained has no such part.
-    """
-    if not config.freeze_encoder and config.encoder_lr_scale == 1:
-        return []
-    setting = "freeze_encoder" if config.freeze_encoder else "encoder_lr_scale"
-    encoder, trained = list(network.features.parameters()), {id(parameter) for parameter in module.parameters()}
-    if not encoder or not all(id(parameter) in trained for parameter in encoder):
-        raise ValueError(
-            f"{setting}: expected a network whose encoder is a part of it, {config.network} has none; leave "
-            "--freeze-encoder and --encoder-lr-scale out"
-        )
-    return encoder
-
-
 def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> FinetuneRun:
     """Look at the data, build everything, and refuse what cannot work; then write what is known of the run.
 
@@ -283,7 +267,8 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
     computation = choose_computation(device, config.compile, config.memory_format)
     module = computation.place(task.build(network), device, config.dims)
     computation.compile([module])
-    encoder = find_encoder(config, network, module)
+    apart = {"freeze_encoder": config.freeze_encoder > 0, "encoder_lr_scale": config.encoder_lr_scale != 1}
+    encoder = find_encoder(network, module, next(name for name in apart if apart[name])) if any(apart.values()) else []
     with warnings.catch_warnings():
         if task.whole:  # its crop must hold the largest volume: padding of the others is wanted
             warnings.simplefilter("ignore", dali_cr.DataWarning)
@@ -433,15 +418,6 @@ def _warnings(run: FinetuneRun) -> Iterator[str]:
         )
 
 
-def write_scores(path: Path, scores: Scores) -> None:
-    """Write the scored cases as CSV."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(scores.rows[0]) if scores.rows else ["case"], lineterminator="\n")
-    table.writeheader()
-    table.writerows(scores.rows)
-    write_text(path, text.getvalue())
-
-
 def train(run: FinetuneRun) -> dict[str, Any]:
     """Train, score, and write all that a run leaves.
 
@@ -459,7 +435,13 @@ def train(run: FinetuneRun) -> dict[str, Any]:
     with open_loop(run) as loop:
         loop.take_steps()
     scores = run.score(run.supervised.parts[config.score])
-    write_scores(config.out / "scores.csv", scores)
+    write_table(config.out / "scores.csv", scores.rows, empty=["case"])
+    print(f"scores     {config.out / 'scores.csv'}")
+    if scores.pictures:
+        write_png(join(scores.pictures, origin_of(run.index.cases[0])), config.out / "preview.png")
+        print(f"pictures   {config.out / 'preview.png'}; dali-cr predict and dali-cr overlay draw every case")
+    if loop.record:
+        print(f"logs       {loop.record.place}", flush=True)
     report = run.report(loop.progress, scores.summary)
     write_json(config.out / "report.json", report)
     return report

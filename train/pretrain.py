@@ -57,7 +57,6 @@ from tqdm import tqdm
 
 import dali_cr
 from dali_cr.index.report import describe_copies
-from dali_cr.volume.images import is_image
 
 from .data.cases import find_index, refused_files
 from .data.split import PARTS, Split, load_split
@@ -67,12 +66,14 @@ from .methods.evaluation import SEED
 from .methods.method import Measured, Method
 from .methods.pcrlv2.config import Pcrlv2Config
 from .methods.pcrlv2.method import Pcrlv2
-from .methods.preview import Origin, draw_restored
+from .methods.preview import draw_restored
 from .methods.restoration import Restoration, RestorationConfig
 from .networks.weights import export_weights
 from .optim.average import Average, averaged
 from .optim.optimizer import build_optimizer
+from .output.figure import origin_of
 from .output.files import write_json
+from .output.mosaic import grey_columns, join
 from .run import ranks
 from .run.checkpoint import resume, write_state
 from .run.computation import Computation, choose_computation
@@ -146,6 +147,7 @@ class PretrainRun:
         with loader, self.computation.eagerly(), averaged(self.average):
             measured = self.method.measure(loader)
         record.write(step, **measured.numbers)
+        record.show(step, "restored", join(grey_columns(measured.slices), origin_of(self.index.cases[0])))
         tqdm.write(f"step {step:<6} {measured.said}")
         return measured
 
@@ -311,8 +313,9 @@ def train(run: PretrainRun) -> dict[str, Any]:
         if not loop.record:
             return run.report(loop.progress)
         result = run.measure(loop.record, config.steps)
-    origin: Origin = "upper" if is_image(run.index.cases[0].volumes[0].path) else "lower"
-    draw_restored(result.slices, config.out / "preview.png", origin)
+    draw_restored(result.slices, config.out / "preview.png", origin_of(run.index.cases[0]))
+    print(f"pictures   {config.out / 'preview.png'}")
+    print(f"logs       {loop.record.place}", flush=True)
     report = run.report(loop.progress, result.numbers)
     write_json(config.out / "report.json", report)
     return report

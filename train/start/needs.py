@@ -6,8 +6,6 @@ import sys
 
 from dali_cr.extras import find_missing
 
-if _line := find_missing(
-    *("torch", "nvidia.dali", "tyro", "safetensors", "matplotlib", "scipy", "sklearn", "monai", "tensorboard")
-):
+if _line := find_missing(*("torch", "nvidia.dali", "tyro", "safetensors", "matplotlib", "scipy", "sklearn", "monai")):
     print(f"dali-cr: {_line}", file=sys.stderr)
     sys.exit(2)

@@ -40,7 +40,10 @@ def test_accumulated_batches_are_one_large_batch(clip: float) -> None:
     whole, parts = Run(1, clip), Run(4, clip)
     for run, size in ((whole, 8), (parts, 2)):
         batches = iter(
-            [{"x": a, "y": b, "sample": n} for a, b, n in zip(x.split(size), y.split(size), numbers.split(size))]
+            [
+                {"x": a, "y": b, "sample": n}
+                for a, b, n in zip(x.split(size), y.split(size), numbers.split(size), strict=True)
+            ]
         )
         run.taken = [take_step(run, step, batches) for step in (1, 2)]  # type: ignore[attr-defined]
         assert next(batches, None) is None
