@@ -22,7 +22,7 @@ Weights that were pre-trained on a case of val or test are refused. The folder g
 
 Masks are scored in sliding windows of the training crop, half overlapping: Dice by case, then its mean (both masks
 empty: 1), and HD95 in mm (a missed organ: the image's diagonal). Boxes are scored in mm by the mean error of their six
-walls and by that of their centroid, classes by precision, recall, F1 and AUROC.
+faces and by that of their centroid, classes by precision, recall, F1 and AUROC.
 
 A run may be killed at any moment and goes on with ``--resume``, as pre-training does; the exit codes are its too.
 """
@@ -59,7 +59,7 @@ from dali_cr.index.report import describe_copies
 from dali_cr.index.volumes import Case
 from dali_cr.volume.geometry import Triple
 
-from .data.batches import Labelled
+from .data.batches import LabelledBatches
 from .data.cases import find_index, refused_files
 from .data.split import PARTS, Split, load_split, make_split
 from .data.subjects import count_subjects, find_lookalikes
@@ -85,8 +85,8 @@ from .start.command import asked, end, own, program, start
 from .start.resumed import find_out, find_resumed, parse, settings_of
 from .start.trained import compare_channels, describe_data, read_trained
 from .tasks.config import Classify, FinetuneConfig, Localize, Segment
-from .tasks.targets import Supervised, find_shared, open_task
-from .tasks.task import Scores, Task, TaskInput, refuse_larger
+from .tasks.targets import Supervised, cases_sharing_labels, open_task
+from .tasks.task import Scores, Task, TaskInput, check_crop_holds
 from .tasks.transfer import Fit, Init, check_fit, find_encoder, load_fit, read_init
 
 TASKS: dict[str, type[FinetuneConfig]] = {kind.task: kind for kind in (Segment, Classify, Localize)}
@@ -114,7 +114,7 @@ class FinetuneRun:
     optimizer: torch.optim.Optimizer
     average: Average | None
     frozen: FrozenEncoder | None
-    batches: Labelled
+    batches: LabelledBatches
     about: dict[str, Any]
     """What the weights' file says of them."""
     last_step_learns: bool
@@ -179,21 +179,21 @@ class FinetuneRun:
         }
 
 
-def first_cases(pool: dali_cr.Index, count: int | None, seed: int) -> dali_cr.Index:
-    """Return the first cases of the pool in an order drawn from the seed: a smaller budget is part of a larger one.
+def first_cases(labelled: dali_cr.Index, count: int | None, seed: int) -> dali_cr.Index:
+    """Return the first cases in an order drawn from the seed, so that a smaller budget is part of a larger one.
 
     Raises
     ------
     ValueError
-        If there are not so many.
+        If there are fewer cases.
     """
     if count is None:
-        return pool
-    if count > len(pool):
-        raise ValueError(f"cases: expected at most the {len(pool)} labelled cases of the pool, got {count}")
-    words = rng.draw_words(seed, np.arange(len(pool)), rng.Purpose.ORDER, 1)[:, 0]
+        return labelled
+    if count > len(labelled):
+        raise ValueError(f"cases: expected at most the {len(labelled)} labelled cases of train, got {count}")
+    words = rng.draw_words(seed, np.arange(len(labelled)), rng.Purpose.ORDER, 1)[:, 0]
     first = sorted(np.argsort(words, kind="stable")[:count].tolist())
-    return replace(pool, cases=tuple(pool.cases[place] for place in first))
+    return replace(labelled, cases=tuple(labelled.cases[place] for place in first))
 
 
 def size_network(config: FinetuneConfig, init: Init | None, view: TaskInput, channels: int, outputs: int) -> Network:
@@ -245,7 +245,7 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
     index = find_index(config, earlier)
     split = _open_split(config, index, earlier)
     if init:
-        split.refuse_leak(init.cases, index, init.folder)
+        split.check_leak(init.cases, index, init.folder)
     other_channels = compare_channels(index, read_trained(init.folder, init.about)) if init else ""
     try:
         task, supervised = open_task(config, index, split, view)
@@ -255,15 +255,15 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
         raise ValueError(f"resume: the labels of the run in {config.out} are no longer in order: {error}") from error
     task.check_sides(config.flips)
     if task.whole:
-        refuse_larger(dali_cr.Index(index.root, tuple(case for _, case in supervised.cases)), view)
-    training = first_cases(supervised.parts["pool"], config.cases, config.order_seed)
-    task.learn(training)
+        check_crop_holds(dali_cr.Index(index.root, tuple(case for _, case in supervised.cases)), view)
+    training = first_cases(supervised.parts["train"], config.cases, config.order_seed)
+    task.load_targets(training)
     torch.manual_seed(config.seed)
     view = task.view
     network = size_network(config, init, view, index.channels, task.outputs if not task.whole else 1)
     fit = check_fit(init, network, config.transfer) if init else None
     if fit:
-        load_fit(network, fit.taken)
+        load_fit(network, fit.transferred)
     computation = choose_computation(device, config.compile, config.memory_format)
     module = computation.place(task.build(network), device, config.dims)
     computation.compile([module])
@@ -278,7 +278,7 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
         "task": {"name": task.name, **task.about},
         "view": asdict(view),
         "init": config.init if init is None else {"steps": init.about["step"], "transfer": config.transfer},
-        "split": {"hash": split.hash, "part": "pool", "cases": len(training)},
+        "split": {"hash": split.hash, "part": "train", "cases": len(training)},
         "data": describe_data(config, index).about,
     }
     classes = hashlib.sha256(json.dumps(task.about).encode()).hexdigest()
@@ -310,7 +310,7 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
         ),
         average=Average(module, config.ema) if config.ema else None,
         frozen=FrozenEncoder(network.features, config.freeze_encoder) if config.freeze_encoder else None,
-        batches=Labelled(loader, task.truth),
+        batches=LabelledBatches(loader, task.target),
         about=about,
         last_step_learns=last_step_learns(earlier),
         state=state,
@@ -333,7 +333,7 @@ def _open_split(config: FinetuneConfig, index: dali_cr.Index, earlier: dict[str,
     if config.split or (earlier and kept.exists()):
         return load_split(config.split or kept)
     names = [case.name for case in index.cases]
-    together = [*index.copies, *find_shared(config, index)]
+    together = [*index.copies, *cases_sharing_labels(config, index)]
     return make_split(names, config.fractions, config.order_seed, together=together)
 
 
@@ -365,8 +365,8 @@ def _refuse_other(config: FinetuneConfig, was: dict[str, Any], now: dict[str, An
     differ = [name for name in now if was.get(name, now[name]) != now[name]]
     if differ:
         raise ValueError(
-            f"resume: expected the data, labels, split of the run in {config.out}; other {' and '.join(differ)} came. "
-            "Another --out starts a new run"
+            f"resume: expected the data, labels and split of the run in {config.out}, got other "
+            f"{' and '.join(differ)}; give another --out to start a new run"
         )
 
 
@@ -380,8 +380,8 @@ def introduce(run: FinetuneRun) -> Iterator[str]:
         yield f"copies     {copies}"
     yield from (f"warning    {warning}" for warning in _warnings(run))
     yield from refused_files(run.index)
-    for line in run.supervised.left[:20]:
-        yield f"left out   {line}"
+    for line in run.supervised.unmatched[:20]:
+        yield f"excluded   {line}"
     for note in run.supervised.notes:
         yield f"labels     {note}"
     yield f"task       {task.name}: {', '.join(task.classes)}"
@@ -395,9 +395,10 @@ def introduce(run: FinetuneRun) -> Iterator[str]:
     trained = sum(parameter.numel() for parameter in run.module.parameters())
     yield f"network    {config.network}, {config.dims}-D, {trained:,} parameters"
     if run.fit:
-        yield f"init       {config.init}: {len(run.fit.taken)} tensors taken over, {len(run.fit.skipped)} skipped"
+        count, skipped = len(run.fit.transferred), len(run.fit.skipped)
+        yield f"init       {config.init}: {count} tensors transferred, {skipped} excluded"
         for name, reason in run.fit.skipped.items():
-            yield f"skipped    {name}: {reason}"
+            yield f"excluded   {name}: {reason}"
     else:
         yield "init       random"
     yield f"run        {config.out}" + (f", from step {run.state['step']}" if run.state else "")
@@ -407,7 +408,7 @@ def _warnings(run: FinetuneRun) -> Iterator[str]:
     """Return what may be one patient's in two parts, and what the check of --init for a leak cannot see."""
     parts = {case.name: part for part, case in run.supervised.cases}
     seen = {case.name: "--init" for case in run.seen}
-    apart = {name: part for name, part in parts.items() if part != "pool"}
+    apart = {name: part for name, part in parts.items() if part != "train"}
     yield from filter(None, map(find_lookalikes, [parts, seen | apart] if seen else [parts]))
     if run.other_channels:
         yield run.other_channels

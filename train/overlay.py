@@ -43,7 +43,7 @@ from .data.cases import open_index
 from .data.classes import find_names
 from .data.labels import Labels, by_listed_pairs, find_label_files, match, read_labels
 from .data.masks import mask_path
-from .data.split import Part, load_split
+from .data.split import PartOption, current_part, load_split
 from .data.volumes import read_case
 from .output.figure import origin_of, write_figure
 from .output.names import picture_name, place_all
@@ -66,7 +66,7 @@ class OverlayConfig(DataSettings):
     """The folder that `dali-cr predict` wrote."""
     out: Path
     """Folder for the pictures: new or empty."""
-    part: Part = "test"
+    part: PartOption = "test"
     """The part of --split to take; all of the data without a split."""
     labels: Path | None = None
     """The target, to draw beside the prediction: a folder of label volumes, or a CSV file of boxes."""
@@ -108,7 +108,7 @@ def _draw(config: OverlayConfig) -> dict[str, Any]:
         task = made["network"]["task"]
     index = open_index(config)
     if config.split:
-        index = load_split(config.split).take(index, config.part)
+        index = load_split(config.split).take(index, current_part(config.part))
     boxes = read_predicted_boxes(config.predictions)
     found = [(case, one) for case in index.cases if (one := find_drawing(config.predictions, case, boxes)) is not None]
     if not found:
@@ -144,8 +144,8 @@ def find_drawing(folder: Path, case: Case, boxes: Mapping[str, Mapping[str, Any]
     path = mask_path(case, folder)
     labels = read_labels(path, case) if path.exists() else None
     own = boxes.get(case.name, {})
-    walls = {name: np.array([[box["lo"], box["hi"]]], np.float64) for name, box in own.items()}
-    canonical = {name: to_canonical(box, case.volumes[0].geometry)[0] for name, box in walls.items()}
+    stored = {name: np.array([[box["lo"], box["hi"]]], np.float64) for name, box in own.items()}
+    canonical = {name: to_canonical(box, case.volumes[0].geometry)[0] for name, box in stored.items()}
     return Drawing(labels, canonical) if labels is not None or canonical else None
 
 
@@ -172,8 +172,8 @@ class Targets:
         labels = read_labels(self.files[case.name], case)
         if not self.members:
             return Drawing(_as_written(labels, self.task))
-        walls = box_of(np.stack([np.isin(labels, values) for values in self.members.values()]))
-        return Drawing(boxes=_known(dict(zip(self.members, walls, strict=True))))
+        boxes = box_of(np.stack([np.isin(labels, values) for values in self.members.values()]))
+        return Drawing(boxes=_known(dict(zip(self.members, boxes, strict=True))))
 
 
 def find_targets(

@@ -39,7 +39,7 @@ from tqdm import tqdm
 import dali_cr
 
 from .data.cases import open_index, refused_files
-from .data.split import Part, load_split
+from .data.split import PartOption, current_part, load_split
 from .networks.build import build_network
 from .networks.network import Levels
 from .networks.weights import read_weights
@@ -53,7 +53,7 @@ from .start.trained import Trained, check_channels, fill_in, read_trained, tell_
 from .tasks.classify import Classification
 from .tasks.localize import Localization
 from .tasks.segment import Segmentation
-from .tasks.task import Task, TaskInput, refuse_larger
+from .tasks.task import Task, TaskInput, check_crop_holds
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Segmentation, Classification, Localization)}
 
@@ -66,7 +66,7 @@ class PredictConfig(DataSettings):
     """The folder of a fine-tuning run."""
     out: Path
     """Folder for what is predicted: new or empty."""
-    part: Part = "test"
+    part: PartOption = "test"
     """The part of --split to take; all of the data without a split."""
 
     probabilities: bool = False
@@ -142,7 +142,7 @@ def _prepare(config: PredictConfig) -> tuple[Task, nn.Module, dali_cr.Index, dic
     filled = fill_in(config, trained)
     index = open_index(filled)
     if config.split:
-        index = load_split(config.split).take(index, config.part)
+        index = load_split(config.split).take(index, current_part(config.part))
     _check_data(index, task, about, trained)
     files = task.files(index, probabilities=config.probabilities)
     place_all([(f"{case} ({kind})", name) for kind in files for case, name in files[kind].items()], config.out)
@@ -172,7 +172,7 @@ def _check_data(index: dali_cr.Index, task: Task, about: dict[str, Any], trained
         raise ValueError(f"data: expected cases with names of their own, got two called {twice[0]}")
     check_channels(index, trained, about["channels"])
     if task.whole:
-        refuse_larger(index, task.view)
+        check_crop_holds(index, task.view)
 
 
 def command_line(arguments: Sequence[str] | None = None) -> int:

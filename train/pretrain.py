@@ -59,7 +59,7 @@ import dali_cr
 from dali_cr.index.report import describe_copies
 
 from .data.cases import find_index, refused_files
-from .data.split import PARTS, Split, load_split
+from .data.split import PARTS, Split, current_part, load_split
 from .data.subjects import count_subjects, find_lookalikes, subjects_of
 from .methods.config import PretrainConfig, RecipeName
 from .methods.evaluation import SEED
@@ -148,7 +148,7 @@ class PretrainRun:
             measured = self.method.measure(loader)
         record.write(step, **measured.numbers)
         record.show(step, "restored", join(grey_columns(measured.slices), origin_of(self.index.cases[0])))
-        tqdm.write(f"step {step:<6} {measured.said}")
+        tqdm.write(f"step {step:<6} {measured.text}")
         return measured
 
     def report(self, progress: Progress, numbers: Mapping[str, float | None] | None = None) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def prepare(config: PretrainConfig, earlier: dict[str, Any] | None = None) -> Pr
     """
     device = ranks.own_device(choose_device(config.device, config.deterministic))
     split = load_split(config.split) if config.split else None
-    index = find_index(config, earlier, split, config.part)
+    index = find_index(config, earlier, split, current_part(config.part))
     if len(index) < 2:
         refused = "".join(f"; refused {problem.path}: {problem.reason}" for problem in index.problems[:3])
         raise ValueError(f"data: expected at least two cases, one of them to hold out, got {len(index)}{refused}")
@@ -372,7 +372,7 @@ def read_settings(arguments: Sequence[str]) -> PretrainConfig:
             raise ValueError(f"resume: expected a pretrain run in {out}, a {kind_of(about)} run is there")
         was: RecipeName = about["config"]["recipe"]
         if typed.recipe not in (None, was):
-            raise ValueError(f"resume: expected the settings of the run in {out}: recipe was {was}, {recipe} came")
+            raise ValueError(f"resume: expected the settings of the run in {out}: --recipe was {was}, got {recipe}")
         recipe, known = was, settings_of(SETTINGS[was], about, out)
     prog = program("pretrain") + (f" --recipe {recipe}" if recipe != "restoration" else "")
     config = parse(SETTINGS[recipe], prog, others, known)

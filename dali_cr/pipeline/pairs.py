@@ -1,4 +1,4 @@
-"""`Pairs`: samples of `Restoration`, a crop and the same crop with patches swapped, erased or masked."""
+"""`Pairs`: samples of `Restoration`, with a crop as target and a copy with swapped, erased or masked patches."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops import launch
-from dali_cr.ops.decode import decode_channel, decode_line, decode_volume, lie_of, padding_values, stored_dtype
+from dali_cr.ops.decode import (
+    decode_arguments,
+    decode_channel,
+    decode_line,
+    decode_volume,
+    padding_values,
+    stored_dtype,
+)
 from dali_cr.ops.erase import erase_in_place, erase_line
 from dali_cr.ops.gather import gather_box, gather_crops
 from dali_cr.ops.record import CLAMPED, RECORD_WORDS, VIEW_WORDS, Rescale, place_crops, place_views
 from dali_cr.ops.swap import Swaps, swap_in_place, swap_line
 from dali_cr.pipeline.memory import Section
-from dali_cr.pipeline.samples import Arrays, Lie, Templates
+from dali_cr.pipeline.samples import Arrays, Templates, VoxelLayout
 from dali_cr.plan.masks import make_sampler
 from dali_cr.plan.plans import Planner, Plans
 from dali_cr.recipe.restoration import Restoration
@@ -24,7 +31,7 @@ from dali_cr.volume.geometry import Triple
 
 
 class Pairs:
-    """Input and target (B, C, D, H, W); of masked ones also the mask (B, 1, D, H, W) uint8, 1 where it was masked.
+    """Samples with input and target (B, C, D, H, W), and for masked samples a mask (B, 1, D, H, W) uint8, 1 if masked.
 
     Parameters
     ----------
@@ -43,20 +50,20 @@ class Pairs:
         self._templates = Templates(planner.index, self.recipe.normalize, views=self.recipe.spacing is not None)
 
     def outputs(self, count: int) -> tuple[Section, ...]:
-        """Return input and target, and the mask where there is one."""
+        """Return the sections of input and target, and of the mask for masked samples."""
         crop, dtype = self.recipe.crop, self.recipe.dtype
         pair = tuple(Section(name, (count, self._channels, *crop), dtype) for name in Pairs.names)
         return (*pair, Section("mask", (count, 1, *crop), np.uint8)) if "mask" in self.names else pair
 
     def sections(self, count: int, *, swaps: bool = True) -> tuple[Section, ...]:
-        """Return records (B, C, 16), with a spacing (B, C, 32), and swaps or blocks (B, T, 3, 3)."""
+        """Return the sections of records (B, C, 16), or (B, C, 32) with a spacing, and of boxes (B, T, 3, 3)."""
         words = VIEW_WORDS if self.recipe.spacing else RECORD_WORDS
         records = Section("records", (count, self._channels, words), np.int64)
         drawn = Section("swaps", (count, self.planner.sampler.boxes, 3, 3), np.int32)
         return (records, drawn) if swaps else (records,)
 
     def fill(self, plans: Plans, i: int, channel: int, raw: npt.NDArray[Any], rescale: Rescale, out: Arrays) -> None:
-        """Decode one channel of sample i, resample it where asked for, and swap, erase or mask in the input."""
+        """Decode one channel of sample i, resample it if required, and swap, erase or mask patches in the input."""
         assert plans.swaps is not None
         input, target = out["input"][i, channel], out["target"][i, channel]
         stored = stored_dtype(target.dtype)
@@ -70,7 +77,7 @@ class Pairs:
             flipped = raw[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
             sides = zip(origin, flips, self.recipe.crop, raw.shape, strict=True)
             corner = tuple(edge - n - max(0, -o) if flip else max(0, -o) for o, flip, edge, n in sides)
-            _restore(*lie_of(flipped, rescale), corner, *rest)
+            _restore(*decode_arguments(flipped, rescale), corner, *rest)
             return
         decoded = np.frombuffer(scratch("decoded", 4 * raw.size), np.float32).reshape(raw.shape)
         decode_channel(raw, rescale, decoded)
@@ -83,58 +90,60 @@ class Pairs:
         _corrupt(*rest)
 
     def complete(self, plans: Plans, i: int, out: Arrays) -> None:
-        """Fill the mask of sample i; each channel is finished by itself."""
+        """Write the mask of sample i."""
         if "mask" in self.names:
             assert plans.swaps is not None
             mask = out["mask"][i]
             mask[...] = 0
             erase_line(mask.reshape(-1), self.recipe.crop, plans.swaps[i], np.ones(1, np.uint8))
 
-    def describe(self, plans: Plans, lie: Lie, out: Arrays) -> None:
-        """Write the records and the boxes."""
-        records, recipe = self._templates.take(plans, lie), self.recipe
+    def describe(self, plans: Plans, layout: VoxelLayout, out: Arrays) -> None:
+        """Write the records and boxes of a batch."""
+        records, recipe = self._templates.take(plans, layout), self.recipe
         words = records.view(np.int64).reshape(*records.shape, -1)
         if plans.matrices is None or plans.offsets is None:
             itemsizes, shapes = self._templates.itemsizes[plans.cases], self._templates.shapes[plans.cases]
             where = plans.origins[:, 0], plans.flips[:, 0], recipe.crop
-            place_crops(words, lie.firsts, lie.strides, itemsizes, *where, shapes)
+            place_crops(words, layout.firsts, layout.strides, itemsizes, *where, shapes)
         else:
-            place_views(words[:, None], lie.firsts, lie.strides, plans.boxes, plans.matrices, plans.offsets, CLAMPED)
+            place_views(
+                words[:, None], layout.firsts, layout.strides, plans.boxes, plans.matrices, plans.offsets, CLAMPED
+            )
         out["records"][...] = words
         if "swaps" in out and plans.swaps is not None:
             out["swaps"][...] = plans.swaps[:, 0]
 
     def blank(self, out: Arrays) -> None:
-        """Write records without a window, and swaps that move nothing."""
+        """Write records without voxels, and swaps without effect."""
         out["records"][...] = 0
         if "swaps" in out:
             out["swaps"][...] = 0
             out["swaps"][..., 2, :] = 1
 
     def finish(self, inputs: Arrays, arena: Any = None) -> tuple[Any, ...]:
-        """Decode a batch into target and input, and swap, erase or mask in the input."""
+        """Decode a batch into target and input, and swap, erase or mask patches in the input."""
         return finish_batch(inputs, recipe=self.recipe, seed=self.planner.seed, arena=arena)
 
 
 def finish_batch(inputs: Arrays, *, recipe: Restoration, seed: int, arena: Any = None) -> tuple[Any, ...]:
-    """Make a batch of pairs on a GPU from what `Pairs.describe` wrote; two launches, and a copy where resampled.
+    """Make a batch of pairs on a GPU from the output of `Pairs.describe`.
 
     Parameters
     ----------
     inputs : dict
-        "raw" (B, bytes) uint8, "records" (B, C, 16) int64, with a spacing (B, C, 32), "swaps" (B, T, 3, 3) int32; or
-        in place of the swaps (or blocks), to draw them, "sample" (B,) int64.
+        "raw" (B, bytes) uint8, "records" (B, C, 16) int64, or (B, C, 32) with a spacing, "swaps" (B, T, 3, 3) int32;
+        without "swaps" the boxes are drawn from "sample" (B,) int64.
     recipe : Restoration
     seed : int
-        Of the swaps.
+        Seed of swaps or blocks.
     arena : (bytes,) uint8, optional
-        Volumes kept, which records may point into.
+        Memory with cached volumes that records may refer to.
 
     Returns
     -------
     input, target : (B, C, D, H, W)
     mask : (B, 1, D, H, W) uint8
-        Of masked ones only.
+        Only for masked samples.
     """
     raw, records, dtype = inputs["raw"], inputs["records"], recipe.dtype
     if recipe.spacing:
@@ -153,7 +162,7 @@ def finish_batch(inputs: Arrays, *, recipe: Restoration, seed: int, arena: Any =
 
 
 def _mask(input: Any, blocks: Any, value: float) -> Any:
-    """Fill blocks of a batch with a value, on a GPU; return the mask (B, 1, D, H, W) uint8."""
+    """Set blocks of a batch to a value on a GPU; return the mask (B, 1, D, H, W) uint8."""
     xp = launch.array_module()
     mask = xp.zeros((len(input), 1, *input.shape[2:]), np.uint8)
     erase_in_place(mask, blocks, xp.ones((len(input), 1), np.uint8))
@@ -180,7 +189,7 @@ def _restore(
     erased: bool,
     fill: Any,
 ) -> None:
-    """Decode a crop into target and input, and swap or erase in the input; the first arguments are `decode_line`'s."""
+    """Decode a crop into target and input, and swap or erase in the input; first arguments as in `decode_line`."""
     decode_line(line, kind, swapped, start, strides, extent, numbers, limits, keep, corner, shape, target, input, True)
     if erased:
         erase_line(input, shape, swaps, fill)
@@ -190,7 +199,7 @@ def _restore(
 
 @compiled
 def _corrupt(shape: Triple, target: Any, input: Any, swaps: Swaps, erased: bool, fill: Any) -> None:
-    """Copy a target to its input, and swap or erase there."""
+    """Copy a target to its input, and swap or erase in the input."""
     input[:] = target
     if erased:
         erase_line(input, shape, swaps, fill)

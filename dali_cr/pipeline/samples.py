@@ -1,8 +1,8 @@
-"""`Samples`: what a recipe's samples are made of, how the CPU finishes one, and how a GPU finishes a batch.
+"""`Samples`: the protocol for making samples of a recipe, one by one on the CPU or in batches on a GPU.
 
-Sources know devices and no recipe, samples know a recipe and no thread, file or pipeline. A new recipe is a plan file
-in `dali_cr.plan`, a class like those in `pairs` and `multiview`, and an entry in the table of `graph`;
-`tests/pipeline/test_third_recipe.py` has all three.
+Sources depend on the device but not on the recipe; samples depend on the recipe but not on threads, files or the
+pipeline. A new recipe needs a planner in `dali_cr.plan`, a class like those in `pairs` and `multiview`, and an entry in
+the table of `graph`; see `tests/pipeline/test_third_recipe.py`.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Lie:
-    """Where the raw voxels of a batch's channels lie for the kernels.
+class VoxelLayout:
+    """Memory layout of the raw voxels of a batch, for the kernels.
 
     Attributes
     ----------
     firsts : (B, C) int64
-        Byte at which the canonical voxel (0, 0, 0) lies, or would lie: in the sample's row or in the arena.
+        Byte offset of canonical voxel (0, 0, 0) in the sample's row or in the arena; may be virtual.
     strides : (B, C, 3) int64
         Signed, in elements, along canonical (D, H, W).
     in_arena : (B, C) bool
+        Whether the offset is in the arena.
     """
 
     firsts: Ints
@@ -44,17 +45,17 @@ class Lie:
 
 
 class Samples(Protocol):
-    """Samples of one recipe.
+    """Makes the samples of one recipe.
 
     Attributes
     ----------
     planner : Planner
     names : tuple of str
-        Of the arrays that the network gets.
+        Names of the output arrays.
     inputs : tuple of str
-        Of the arrays that a GPU gets beside the raw voxels and the sample numbers.
+        Names of the inputs of a GPU, in addition to raw voxels and sample numbers.
     arrays : int
-        Arrays of one sample and channel that one launch makes, at most.
+        Largest number of arrays that one launch makes per sample and channel.
     """
 
     planner: Planner
@@ -63,37 +64,37 @@ class Samples(Protocol):
     arrays: int
 
     def outputs(self, count: int) -> tuple[Section, ...]:
-        """Return the finished arrays of `count` samples, named as in `names`."""
+        """Return the sections of the outputs of `count` samples, named as in `names`."""
 
     def sections(self, count: int, *, swaps: bool = True) -> tuple[Section, ...]:
-        """Return what a GPU gets for `count` samples, named as in `inputs`; without the swaps it draws them."""
+        """Return the sections of the GPU's inputs for `count` samples; without `swaps` the GPU draws them."""
 
     def fill(self, plans: Plans, i: int, channel: int, raw: npt.NDArray[Any], rescale: Rescale, out: Arrays) -> None:
-        """Make one channel of sample i from the raw voxels of its box, or all of it but what needs every channel."""
+        """Make one channel of sample i from the raw voxels of its box."""
 
     def complete(self, plans: Plans, i: int, out: Arrays) -> None:
-        """Finish sample i, whose channels are all there."""
+        """Finish sample i after all its channels were made."""
 
-    def describe(self, plans: Plans, lie: Lie, out: Arrays) -> None:
-        """Write the records, and what was drawn, into the arrays of `sections`."""
+    def describe(self, plans: Plans, layout: VoxelLayout, out: Arrays) -> None:
+        """Write the records and draws of a batch into the arrays of `sections`."""
 
     def blank(self, out: Arrays) -> None:
-        """Write a placeholder, never delivered: records without voxels, and numbers that change nothing."""
+        """Write a placeholder, never delivered: records without voxels, and inputs without effect."""
 
     def finish(self, inputs: Arrays, arena: Any = None) -> tuple[Any, ...]:
-        """Make a batch on the device where `inputs` lie: "raw" (B, bytes), "sample" (B,), and what `describe` wrote."""
+        """Make a batch on the device of `inputs`: "raw" (B, bytes), "sample" (B,), and the output of `describe`."""
 
 
 class Templates:
-    """The records of an index's volumes, but for where the voxels of a sample lie.
+    """The records of all volumes of an index, without the positions of the voxels.
 
     Parameters
     ----------
     index : Index
     normalize : str, tuple or None
-        As `Restoration` takes it.
+        As in `Restoration`.
     views : bool
-        Make records of views, with an affine map.
+        Whether to make records of views, with an affine map.
     """
 
     def __init__(self, index: Index, normalize: Normalize, *, views: bool) -> None:
@@ -104,10 +105,10 @@ class Templates:
         self.itemsizes = np.array([[v.geometry.itemsize for v in case.volumes] for case in index.cases], np.int64)
         self.shapes = np.array([case.shape for case in index.cases], np.int64)
 
-    def take(self, plans: Plans, lie: Lie) -> npt.NDArray[Any]:
-        """Return the records (B, C) of the samples' volumes."""
+    def take(self, plans: Plans, layout: VoxelLayout) -> npt.NDArray[Any]:
+        """Return copies of the records (B, C) of the volumes of a batch."""
         records = self._records[plans.cases]
-        records["flags"] |= np.where(lie.in_arena, IN_ARENA, 0).astype(np.uint8)
+        records["flags"] |= np.where(layout.in_arena, IN_ARENA, 0).astype(np.uint8)
         return records
 
 

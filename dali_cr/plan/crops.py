@@ -1,4 +1,4 @@
-"""What the crop of sample n is: a pure function of (seed, n), the index and the recipe."""
+"""`CropPlanner`: plan crops as a pure function of (seed, n), the index and the recipe."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ORIGIN, _FLIP = int(rng.Purpose.ORIGIN), int(rng.Purpose.FLIP)
 
 
 class Crops(NamedTuple):
-    """What is drawn of a batch; see `Plans`. The last two are empty where crops are not resampled."""
+    """Draws of a batch; see `Plans`. The last two are empty if crops are not resampled."""
 
     origins: Ints
     flips: Flags
@@ -35,7 +35,7 @@ class Crops(NamedTuple):
 
 
 class CropPlanner:
-    """Plans samples of one index by one recipe from one seed.
+    """Plans crops of an index with a recipe and a seed.
 
     Parameters
     ----------
@@ -46,15 +46,15 @@ class CropPlanner:
     Attributes
     ----------
     index : Index
-        With slices, its volumes are turned so that a slice is one voxel thick along D.
+        The index; with slices, its volumes are reordered so that slices lie across D.
 
     Raises
     ------
     TypeError
-        If the recipe is of another kind.
+        If the recipe is not `Restoration`.
     ValueError
-        If the index is empty, no slice is left, the seed is no 64-bit unsigned integer, or a volume's own spacing makes
-        no sense where it is to be resampled.
+        If the index is empty, there is no slice, the seed is not an unsigned 64-bit integer, or a volume is resampled
+        and its spacing is invalid.
     """
 
     def __init__(self, index: Index, recipe: Restoration, seed: int) -> None:
@@ -87,9 +87,9 @@ class CropPlanner:
         numbers : (B,) int
             Sample numbers.
         broken : collection of int
-            Places in the index of cases that cannot be read; their samples are drawn again from other cases.
+            Positions of unreadable cases in the index; their samples are redrawn from other cases.
         swaps : bool
-            Draw the swaps now; without it, `Plans.swaps` is None.
+            Draw the swaps now; if false, `Plans.swaps` is None.
 
         Returns
         -------
@@ -134,11 +134,11 @@ class CropPlanner:
 
 
 _NOWHERE = np.empty(0, np.int64)
-"""The slices of samples that are of none."""
+"""Empty slice numbers, for recipes without slices."""
 
 
 def _empty(count: int, resampled: bool) -> Crops:
-    """Return memory for a batch."""
+    """Return uninitialised memory for a batch."""
     return Crops(
         np.empty((count, 1, 3), np.int64),
         np.empty((count, 1, 3), np.bool_),
@@ -163,7 +163,7 @@ def _draw(
     words: npt.NDArray[np.uint64],
     out: Crops,
 ) -> None:
-    """Draw the crops of a batch into `out`; each lies in its slice if it has one."""
+    """Draw the crops of a batch into `out`, within their slices if the recipe has slices."""
     for i in range(numbers.size):
         number, case = np.uint64(numbers[i]), table[cases[i]]
         origin, flips, box = out.origins[i, 0], out.flips[i, 0], out.boxes[i]
@@ -188,7 +188,7 @@ def _draw(
 
 @compiled
 def _map(origin: Ints, flips: Flags, crop: Ints, case: Ints, matrix: Floats, offset: Floats) -> None:
-    """Write the map from a resampled crop's voxels to the volume's; see `dali_cr.volume.grid.crop_map`."""
+    """Write the map from voxels of a resampled crop to voxels of the volume; see `dali_cr.volume.grid.crop_map`."""
     for axis in range(3):
         for column in range(3):
             matrix[axis, column] = 0.0

@@ -1,4 +1,4 @@
-"""Which case, or which slice of a case, sample n is of."""
+"""`Order`: the order of cases, or of their slices, in each epoch."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ _HALF = np.uint64(32)
 
 
 class Order:
-    """The cases of an index, or their slices, in a new permutation each epoch.
+    """Permutes the cases of an index, or their slices, anew in each epoch.
 
     Parameters
     ----------
     index : Index
     seed : int
     repeats : int
-        Consecutive samples of one case; with slices, consecutive slices of one case.
+        Number of consecutive samples of one case; with slices, of consecutive slices of one case.
     slices : Slices, optional
-        An epoch then has each slice once.
+        If given, an epoch has each slice once.
 
     Attributes
     ----------
     owners : (n,) int64
-        The case of each entry: of each case, or of each slice.
+        Index of the case of each entry; entries are cases or slices.
     planes : (n,) int64
-        The number of each slice in its case; 0 without slices.
+        Slice number of each entry; 0 without slices.
 
     Raises
     ------
     ValueError
-        If no slice is left.
+        If there is no slice.
     """
 
     def __init__(self, index: Index, seed: int, repeats: int, slices: Slices | None = None) -> None:
@@ -62,7 +62,7 @@ class Order:
         return len(self.owners) * self._repeats
 
     def choose(self, numbers: Ints, broken: Collection[int] = ()) -> tuple[Ints, Ints]:
-        """Return which entries samples are of, and how many entries before these were of broken cases.
+        """Return the entry of each sample, and the number of entries drawn before it that belong to broken cases.
 
         Parameters
         ----------
@@ -81,15 +81,15 @@ class Order:
         epochs, places = np.divmod(numbers, self.epoch_length)
         entries = np.empty_like(numbers)
         for epoch in set(epochs.tolist()):
-            own = epochs == epoch
-            entries[own] = self._permutation(epoch)[places[own] // self._repeats]
+            members = epochs == epoch
+            entries[members] = self._permutation(epoch)[places[members] // self._repeats]
         attempts = np.zeros_like(entries)
         if broken:
             self._redraw(numbers, broken, entries, attempts)
         return entries, attempts
 
     def _redraw(self, numbers: Ints, broken: Collection[int], entries: Ints, attempts: Ints) -> None:
-        """Draw entries of broken cases again, until they are of others."""
+        """Redraw entries of broken cases until they belong to other cases."""
         if len(broken) >= len(self._visited) and self._visited.issubset(broken):
             raise VolumeError(self._root, f"none of its {self._cases} cases can be read")
         cases = np.array(list(broken), np.int64)
@@ -102,7 +102,7 @@ class Order:
             waiting = waiting[np.isin(self.owners[entries[waiting]], cases)]
 
     def _draw_permutation(self, epoch: int) -> Ints:
-        """Return the epoch's permutation of the entries."""
+        """Return the permutation of the entries in an epoch."""
         words = np.empty((len(self.owners), 2), np.uint64)
         _draw_words(np.uint64(self._seed), np.uint64(epoch), int(rng.Purpose.ORDER), words)
         if self._run:
@@ -112,35 +112,35 @@ class Order:
 
 @compiled
 def _draw_words(seed: np.uint64, epoch: np.uint64, purpose: int, words: npt.NDArray[np.uint64]) -> None:
-    """Draw two words for each entry of an epoch."""
+    """Draw two random words per entry of an epoch."""
     for place in range(words.shape[0]):
         words[place, 0], words[place, 1] = draw_pair(seed, np.uint64(place) | epoch << _HALF, 0, purpose)
 
 
 def _slices_of(index: Index, slices: Slices) -> tuple[Ints, Ints]:
-    """Return for each slice of an index its case and its number there.
+    """Return the case and the slice number of each slice of an index.
 
     Raises
     ------
     ValueError
-        If there is none.
+        If there is no slice.
     """
     numbers = [slices.of(case) for case in index.cases]
     owners = np.repeat(np.arange(len(index)), [len(own) for own in numbers])
     if not owners.size:
-        raise ValueError(f"slices: expected at least one slice, {slices} leaves none of {len(index)} cases; take more")
+        raise ValueError(f"slices: expected at least one slice, got none by {slices} in {len(index)} cases")
     return owners, np.concatenate(numbers)
 
 
 def _order_in_runs(words: npt.NDArray[np.uint64], owners: Ints, length: int) -> Ints:
-    """Draw a permutation in which neighbours are of one case, `length` in a row or as many as are left of it.
+    """Return a permutation with runs of `length` entries of the same case; the last run of a case may be shorter.
 
     Parameters
     ----------
     words : (n, 2) uint64
-        The first orders what is of one case, the second the runs.
+        Random words; the first orders entries within a case, the second the runs.
     owners : (n,) int64
-        The case of each, rising.
+        Case of each entry, ascending.
     length : int
     """
     shuffled = np.lexsort((words[:, 0], owners))

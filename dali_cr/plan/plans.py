@@ -1,4 +1,4 @@
-"""What the samples of a batch are made of, as arrays, and as one `SamplePlan` each."""
+"""`Plans`: the plans of a batch as arrays, and single plans as `SamplePlan`."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Sampler(Protocol):
     Attributes
     ----------
     boxes : int
-        Of an array.
+        Number of boxes per array.
     masks : bool
-        Whether they are to be filled, the second origin of each without a meaning; else to be swapped.
+        Whether boxes are masked instead of swapped; the second origin of a box is then unused.
     """
 
     boxes: int
@@ -34,7 +34,7 @@ class Sampler(Protocol):
         """Draw (B, groups, boxes, 3, 3) int32, read-only."""
 
     def draw_on_gpu(self, numbers: Any) -> Any:
-        """Draw the same on the GPU, of CuPy arrays."""
+        """Draw the same boxes on the GPU, as CuPy arrays."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,25 +44,25 @@ class Plans:
     Attributes
     ----------
     index : Index
-        Whose cases the plans name.
+        Index with the cases.
     sampler : Sampler
-        Draws the swaps.
+        Sampler of the swaps.
     numbers : (B,) int64
         Sample numbers.
     cases : (B,) int64
-        Places of their cases in the index.
+        Positions of the cases in the index.
     attempts : (B,) int64
-        How many cases before these could not be read.
+        Number of unreadable cases that were drawn before.
     boxes : (B, 2, 3) int64
-        Start and stop of the canonical box of the volume that a sample is made from.
+        Start and stop of the canonical box of the volume from which a sample is made.
     origins : (B, V, 3) int64
         As `View.origin`.
     flips : (B, V, 3) bool
     swaps : (B, G, T, 3, 3) int32 or None
-        Of the first G views, or their masked blocks; read-only; None where they were not drawn.
+        Swaps or masked blocks of the first G views, read-only; None if not drawn.
     matrices : (B, V, 3, 3) float64 or None
-        ``matrix @ place + offset`` is where in the canonical volume a view's voxel `place` is taken; None where crops
-        are of the volume's own voxels.
+        ``matrix @ voxel + offset`` is the position of a voxel of a view in the canonical volume; None without
+        resampling.
     offsets : (B, V, 3) float64 or None
     """
 
@@ -110,15 +110,16 @@ class ViewPlans(Plans):
     Attributes
     ----------
     shapes : tuple of V (3,) int
-        Of the arrays that the views become.
+        Shapes of the views.
     sizes : (B, V, 3) int64
-        Of their boxes.
+        Sizes of their boxes.
     angles : (B, V, 3) float64
-        By which they are turned about D, H and W, in degrees.
+        Rotation angles about D, H and W, in degrees.
     scales : (B, V, 3) float64
-        By which D, H and W are stretched.
+        Scale factors of D, H and W.
     intensities : (B, V, 5) float32
-        Standard deviations of the blur along D, H and W, in voxels of the view, and of the noise; the exponent.
+        Standard deviations of the blur along D, H and W in voxels of the view, standard deviation of the noise, and
+        exponent.
     """
 
     matrices: Floats
@@ -153,12 +154,12 @@ class ViewPlans(Plans):
 
 
 class Planner(Protocol):
-    """Plans samples of one index by one recipe from one seed.
+    """Plans samples of an index with a recipe and a seed.
 
     Attributes
     ----------
     index : Index
-        Whose cases the plans name.
+        Index with the cases of the plans.
     recipe : Restoration or Views
     seed : int
     sampler : Sampler
@@ -174,10 +175,10 @@ class Planner(Protocol):
         """Samples in an epoch."""
 
     def plan(self, numbers: npt.ArrayLike, broken: Collection[int] = (), *, swaps: bool = True) -> Plans:
-        """Plan samples; those of broken cases are drawn again from other cases."""
+        """Plan samples; samples of broken cases are redrawn from other cases."""
 
 
 def _triple(row: npt.NDArray[Any]) -> tuple[Any, Any, Any]:
-    """Return three numbers as Python's."""
+    """Return three numbers as Python numbers."""
     d, h, w = row.tolist()
     return d, h, w

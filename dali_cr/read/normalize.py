@@ -1,4 +1,4 @@
-"""The one linear map from a volume's raw numbers to what the network sees."""
+"""Combine the scaling of a file and the normalisation into one linear map from raw numbers to network inputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dali_cr.recipe.recipe import Recipe
 
 
 def rescale_of(volume: Volume, normalize: Normalize) -> Rescale:
-    """Return the map of one volume: its slope and intercept, then the normalisation.
+    """Return the linear map of a volume: slope and intercept, then normalisation.
 
     Parameters
     ----------
@@ -28,8 +28,7 @@ def rescale_of(volume: Volume, normalize: Normalize) -> Rescale:
     Raises
     ------
     ValueError
-        If the volume's foreground (or image) is constant, so that nothing can be scaled, or the statistics that are
-        asked for are not known.
+        If the foreground (or image) is constant and cannot be scaled, or required statistics are missing.
     """
     geometry, statistics = volume.geometry, volume.statistics
     if normalize is None:
@@ -42,12 +41,12 @@ def rescale_of(volume: Volume, normalize: Normalize) -> Rescale:
         first, last = (statistics.low, statistics.high) if normalize == "percentile" else normalize[1:]
         centre, width, low, high = float(first), float(last) - float(first), 0.0, 1.0
     if not width > 0:
-        what = "image, where it is not 0," if normalize == "zscore-image" else "foreground"
+        region = "image, where it is not 0," if normalize == "zscore-image" else "foreground"
         raise ValueError(
-            f"{volume.path}: its {what} is constant, {normalize!r} cannot scale it; "
+            f"{volume.path}: its {region} is constant, {normalize!r} cannot scale it; "
             "exclude the file (exclude=...) or normalize with a window"
         )
-    # A negative zero would survive the kernel's addition.
+    # Adding 0.0 turns -0.0 into 0.0, because the kernel's addition keeps -0.0.
     shift = (geometry.intercept - centre) / width + 0.0
     return Rescale(geometry.slope / width, shift, low, high, 0.0)
 
@@ -58,7 +57,7 @@ def _image_statistics(volume: Volume) -> tuple[float, float]:
     if mean is None or std is None:
         raise ValueError(
             f"{volume.path}: expected the mean of its whole image for 'zscore-image', got an index of an earlier "
-            "version without it; scan the data again, which completes the index"
+            "version without it; scan the data again"
         )
     return mean, std
 
@@ -94,5 +93,5 @@ def _check_volume(volume: Volume, recipe: Recipe) -> None:
     if recipe.normalize is None and largest > limit:
         raise ValueError(
             f"dtype: expected values within {recipe.dtype}'s {limit:g}, got {largest:g} in {volume.path}; "
-            "normalize, or take a wider dtype"
+            "use a normalisation or a wider dtype"
         )

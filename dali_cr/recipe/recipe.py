@@ -1,4 +1,4 @@
-"""`Recipe`: what every kind of recipe has, beside the fields of its own."""
+"""`Recipe`: the protocol of all recipes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dali_cr.volume.grid import Spacing
 
 
 class Recipe(Protocol):
-    """What a loader must know of a recipe; `dali_cr.pipeline.graph.RECIPES` says what plans and makes its samples."""
+    """Properties of a recipe that a loader uses; `dali_cr.pipeline.graph.RECIPES` maps recipes to their classes."""
 
     @property
     def normalize(self) -> Normalize:
@@ -18,7 +18,7 @@ class Recipe(Protocol):
 
     @property
     def dtype(self) -> Any:
-        """Of the samples: "float32" or "float16"."""
+        """Dtype of the samples: "float32" or "float16"."""
 
     @property
     def spacing(self) -> Spacing | None:
@@ -26,7 +26,7 @@ class Recipe(Protocol):
 
     @property
     def boxes(self) -> tuple[Triple, ...]:
-        """Shapes (D, H, W) of the boxes that are cut from volumes, in voxels of `spacing`."""
+        """Shapes (D, H, W) of the boxes that samples are cut from, in voxels of `spacing`."""
 
     @property
     def fingerprint(self) -> str:

@@ -1,4 +1,4 @@
-"""`Restoration`: what a context-restoration sample is made of, checked when it is made."""
+"""`Restoration`: the settings of context-restoration samples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Pretext = Literal["swap", "inpaint", "autoencode", "mae"]
 
 @dataclass(frozen=True)
 class Restoration:
-    """Context restoration: a clean crop, and the same crop after T swaps of patches (or what is compared with it).
+    """Context restoration: a clean crop as target, and the crop after T swaps of patches, or another pretext, as input.
 
     Attributes
     ----------
@@ -29,44 +29,43 @@ class Restoration:
     flips : tuple of "D", "H", "W"
         Axes of the volume that are flipped for half of the samples. Exclude "W" (left-right) if the side matters.
     normalize : "zscore", "zscore-image", "percentile", ("window", low, high) or None
-        z-score of the foreground, clipped to +-5; z-score of the whole image, background too, inside the smallest box
-        around all that is not 0, unclipped (nnssl's); 0.5 to 99.5 percentiles of the foreground to 0...1, clipped;
-        low...high to 0...1, clipped (CT); or the values as they are.
+        "zscore": z-score of the foreground, clipped to +-5. "zscore-image": z-score of the whole image with background,
+        in the smallest box around all values other than 0, unclipped (as in nnssl). "percentile": 0.5 to 99.5
+        percentiles of the foreground to 0...1, clipped. ("window", low, high): low...high to 0...1, clipped (CT). None:
+        no normalisation.
     foreground : float
-        Probability with which a crop's centre is drawn from the foreground; else the origin is uniform.
+        Probability that the centre of a crop is drawn from the foreground; otherwise the origin is uniform.
     crops_per_volume : int
-        Consecutive samples that are crops of one volume, which is read once for those in the same batch. Above 1 it
-        saves reading where nothing can be cached, and makes batches less varied.
+        Number of consecutive samples of one volume, which is read once per batch. Values above 1 save reading without a
+        cache, but make batches less varied.
     dtype : "float32" or "float16"
     pretext : "swap", "inpaint", "autoencode" or "mae"
-        What is done to the crop: the patches are swapped; or the first patch of each pair is erased, with what stands
-        outside of a volume (Pathak et al. 2016, with many boxes); or nothing; or blocks of a grid are masked (a masked
-        autoencoder, He et al. 2022), and the batch has a "mask" beside input and target. For the last two `swap`
-        becomes one of no iterations. The crops are the same for all four.
+        How the input is made from the crop. "swap": patches are swapped. "inpaint": the first patch of each pair is set
+        to the padding value (Pathak et al. 2016, with many boxes). "autoencode": unchanged. "mae": blocks of a grid are
+        masked (masked autoencoder, He et al. 2022), and batches have a "mask". For the last two, `swap` becomes a swap
+        without iterations. The crops are the same for all four.
     slices : Slices, optional
-        Samples are crops of one slice each; `crop` is (1, rows, columns), `swap` counts in it, and `crops_per_volume`
-        becomes the number of consecutive samples that are different slices of one volume.
+        Use crops of single slices as samples. `crop` is then (1, rows, columns), and `crops_per_volume` the number of
+        consecutive samples that are different slices of one volume.
     spacing : (3,) float, optional
-        Of the voxels that a crop is made of, in mm along (D, H, W); the volume's own without it. A volume then has
-        max(1, round(length * own spacing / spacing)) voxels an axis, and voxel i of these lies at
-        (i + 0.5) * length / resampled length - 0.5 of its own, so that the outer edges of both grids coincide. Values
-        are interpolated trilinearly after they were normalised and clipped, without a filter before; up to the edge of
-        the volume its outermost voxels go on. Where the lengths are equal, nothing changes, to the bit. An image's
-        pixels count as 1 mm.
+        Spacing in mm along (D, H, W) to which volumes are resampled. Default: no resampling. An axis then has max(1,
+        round(length * old spacing / spacing)) voxels, and voxel i lies at (i + 0.5) * length / new length - 0.5 of the
+        original grid, so that the outer edges of both grids coincide. Values are interpolated trilinearly after
+        normalisation and clipping, without a filter, and clamped at the edges of the volume. If the lengths are equal,
+        the bits do not change. Pixels of images count as 1 mm.
     mask_ratio : float
-        With "mae": exactly ``round(mask_ratio * blocks)`` blocks are masked, every set of so many as likely as any
-        other. Without "mae", this field and the next two become their defaults.
+        With "mae": exactly ``round(mask_ratio * blocks)`` blocks are masked, with equal probability for all sets of
+        blocks. Without "mae", this field and the next two are reset to their defaults.
     mask_block : int or (3,) int
-        Edges of a block in voxels, in the crop after its flips, from its first voxel on; the last block of an axis is
-        cut short where they do not divide the crop. Where a crop is one voxel thick, an edge given for all axes is 1
-        on that axis.
+        Edges of a block in voxels. Blocks start at the first voxel of the flipped crop; the last block of an axis may
+        be shorter. A single number becomes 1 along an axis on which the crop is one voxel thick.
     mask_value : float
-        What masked voxels of the input hold, after normalisation.
+        Value of masked voxels of the input, after normalisation.
 
     Raises
     ------
     ValueError
-        If a field is not as above, or the swaps cannot lie in the crop.
+        If a field is invalid, or the swaps do not fit into the crop.
 
     References
     ----------
@@ -127,7 +126,7 @@ class Restoration:
         self.swap.check(self.crop)
 
     def _check_pretext(self) -> None:
-        """Raise ValueError unless it is one, with a mask that can be; set the fields that it has no use for."""
+        """Raise ValueError unless pretext and mask are valid; reset the fields that the pretext does not use."""
         if self.pretext not in get_args(Pretext):
             raise ValueError(f"pretext: expected {', '.join(map(repr, get_args(Pretext)))}, got {self.pretext!r}")
         if self.pretext in ("autoencode", "mae"):
@@ -144,12 +143,12 @@ class Restoration:
 
     @property
     def mask_grid(self) -> MaskGrid | None:
-        """The blocks of the crop of which some are masked; None with a pretext that masks none."""
+        """The blocks of the crop with the "mae" pretext, otherwise None."""
         return divide_into_blocks(self.crop, self.mask_block, self.mask_ratio) if self.pretext == "mae" else None
 
     @property
     def boxes(self) -> tuple[Triple, ...]:
-        """The crop."""
+        """The crop, as the only box."""
         return (self.crop,)
 
     @property

@@ -43,7 +43,7 @@ def write_data(folder: Path, count: int = 8) -> Path:
 
 
 def run_pretraining(folder: Path, out: Path, **changes: Any) -> Path:
-    """Pre-train for a step on the pool, or on what `changes` say."""
+    """Pre-train for a step on train, or on what `changes` say."""
     settings: dict[str, Any] = {"data": (folder / "images",), "split": folder / "splits.json", "crop": CROP}
     settings |= {"patch": (2, 4), "iterations": 4}
     settings |= {"filters": 2, "steps": 1, "batch_size": 1, "evaluate_samples": 1, "device": "cpu"}

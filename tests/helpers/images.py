@@ -56,7 +56,7 @@ def _common(folder: Path) -> dict[str, Any]:
 
 
 def pretraining(folder: Path, out: Path, **changes: Any) -> pretrain.RestorationConfig:
-    """Return the settings of a short run on the pool."""
+    """Return the settings of a short run on train."""
     own = {"patch": (2, 6), "iterations": 4, "foreground": 0.0, "evaluate_samples": 1}
     return pretrain.RestorationConfig(out=out, **(_common(folder) | own | changes))
 

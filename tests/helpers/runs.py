@@ -6,12 +6,15 @@ import json
 import os
 import signal
 import subprocess
+import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.helpers.prefork import start_parent
 from train import pretrain
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +26,10 @@ _BY_THE_CLOCK = ("pairs_per_s", "data_wait_share")
 
 
 def run_to_its_end(command: Sequence[Any]) -> subprocess.CompletedProcess[str]:
-    """Run a command from the project's root; it may fail."""
+    """Run a command from the project's root; it may fail. A Python module is run in a fork, without its imports."""
+    if list(command[:2]) == [sys.executable, "-m"] and not str(command[2]).startswith("torch"):
+        with tempfile.TemporaryDirectory() as folder:
+            return start_parent(ROOT, *sorted(ENVIRONMENT.items())).run(command, Path(folder))
     return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=900)
 
 

@@ -288,7 +288,7 @@ def test_refuses(cuda_on_cpu: HostCuda) -> None:
             dtype="int16", big_endian=False, first_byte=0, itemsize=4, strides=(1, 1, 1), lo=(0, 0, 0), hi=(1, 1, 1),
             rescale=Rescale(), matrix=np.eye(3), offset=(0, 0, 0),
         )  # fmt: skip
-    with pytest.raises(ValueError, match="nearest, clamped: expected one of them, got both"):
+    with pytest.raises(ValueError, match="nearest, clamped: expected at most one of them, got both"):
         op.gather_box(
             np.zeros((2, 2, 2), np.float32), (0, 0, 0), 0, np.eye(3), (0, 0, 0), np.empty((2, 2, 2), "f4"),
             nearest=True, clamped=True,

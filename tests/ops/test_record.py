@@ -132,5 +132,5 @@ def test_refuses_another_item_size_and_two_modes() -> None:
     view = {"lo": (0, 0, 0), "hi": (1, 1, 1), "matrix": np.eye(3), "offset": np.zeros(3)}
     with pytest.raises(ValueError, match="itemsize: expected 2 for int16, got 4"):
         op.make_gather_record(dtype="int16", itemsize=4, **crop, **view)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="nearest, clamped: expected one of them, got both"):
+    with pytest.raises(ValueError, match="nearest, clamped: expected at most one of them, got both"):
         op.make_gather_record(dtype="int16", itemsize=2, nearest=True, clamped=True, **crop, **view)  # type: ignore[arg-type]

@@ -59,7 +59,7 @@ def test_a_loader_warns_once_of_crops_larger_than_most_volumes(tmp_path):
     assert build((35, 50, 36)) == []
     assert build((64, 64, 64)) == [
         "crop: 64 × 64 × 64 voxels exceed 3 of 4 volumes (median 35 × 50 × 36): 57 % of a crop is padding; "
-        "take a smaller one"
+        "use a smaller crop"
     ]
     assert build((64, 64, 64), spacing=(0.5, 0.5, 0.5)) == []
     assert build((1, 64, 64), slices=dali_cr.Slices("H"))[0].startswith("crop: 1 × 64 × 64 voxels exceed 3 of 4")
@@ -163,8 +163,8 @@ def test_a_preview_excludes_constant_volumes(with_constant, tmp_path, capsys):
     assert out.exists()
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == (
-        "warning    1 of 3 cases excluded, as their foreground is constant and 'zscore' cannot scale it: constant.nii. "
-        "A loader refuses them: exclude them, or normalize with a window"
+        "warning    1 of 3 cases excluded, because their foreground is constant and 'zscore' cannot scale it: "
+        "constant.nii; for a loader, exclude them or normalize with a window"
     )
     assert printed[1:] == [str(out)]
     # A window scales anything: nothing is excluded, but most of the noise is clipped.

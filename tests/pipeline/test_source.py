@@ -153,13 +153,11 @@ def test_refuses(mixed_index: dali_cr.Index, make: Any, wrong: dict) -> None:
 
 def test_refuses_more_arrays_than_a_grid_is_long(channel_index: dali_cr.Index) -> None:
     """Two channels: 2 * 32768 is one too many; of views, the more numerous ones count."""
-    with pytest.raises(
-        ValueError, match="batch_size: expected at most 32767 on a GPU, of 2 channels and up to 1 views"
-    ):
+    with pytest.raises(ValueError, match="batch_size: expected at most 32767 on a GPU with 2 channels and 1 views"):
         raw(channel_index, PAIRS, 0, 32768)
     raw(channel_index, PAIRS, 0, 32767).close()
     views = replace(VIEWS, locals=5)
-    with pytest.raises(ValueError, match="expected at most 6553 on a GPU, of 2 channels and up to 5 views"):
+    with pytest.raises(ValueError, match="expected at most 6553 on a GPU with 2 channels and 5 views"):
         raw(channel_index, views, 0, 6554)
 
 

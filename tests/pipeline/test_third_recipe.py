@@ -15,7 +15,7 @@ from dali_cr.ops.decode import decode_channel, decode_volume
 from dali_cr.ops.record import RECORD_WORDS, Rescale, place_crops
 from dali_cr.pipeline import graph as graphs
 from dali_cr.pipeline.memory import Section
-from dali_cr.pipeline.samples import Arrays, Lie, Templates
+from dali_cr.pipeline.samples import Arrays, Templates, VoxelLayout
 from dali_cr.plan.order import Order
 from dali_cr.plan.plans import Plans
 from dali_cr.plan.swaps import SwapSampler
@@ -114,13 +114,13 @@ class Shifts:
     def complete(self, plans: Plans, i: int, out: Arrays) -> None:
         pass
 
-    def describe(self, plans: Plans, lie: Lie, out: Arrays) -> None:
+    def describe(self, plans: Plans, layout: VoxelLayout, out: Arrays) -> None:
         assert isinstance(plans, ShiftPlans)
-        records = self._templates.take(plans, lie)
+        records = self._templates.take(plans, layout)
         words = records.view(np.int64).reshape(*records.shape, -1)
         itemsizes, shapes = self._templates.itemsizes[plans.cases], self._templates.shapes[plans.cases]
         where = plans.origins[:, 0], plans.flips[:, 0], self.recipe.crop, shapes
-        place_crops(words, lie.firsts, lie.strides, itemsizes, *where)
+        place_crops(words, layout.firsts, layout.strides, itemsizes, *where)
         out["records"][...], out["shifts"][...] = words, plans.shifts
 
     def blank(self, out: Arrays) -> None:

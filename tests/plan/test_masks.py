@@ -67,8 +67,8 @@ def test_a_batch_is_its_samples_and_seeds_differ() -> None:
     [
         ({"mask_ratio": 0.0}, "mask_ratio: expected a number between 0 and 1, got 0.0"),
         ({"mask_ratio": True}, "mask_ratio: expected a number"),
-        ({"mask_ratio": 0.001}, "mask_ratio: expected some of 64 blocks and not all of them, got 0"),
-        ({"mask_block": 100}, "mask_ratio: expected some of 1 blocks"),
+        ({"mask_ratio": 0.001}, "mask_ratio: expected masked and visible blocks, got 0 of 64 masked"),
+        ({"mask_block": 100}, "mask_ratio: expected masked and visible blocks, got . of 1 masked"),
         ({"mask_block": 0}, "mask_block: expected a positive integer, or three"),
         ({"mask_block": (4, 4)}, "mask_block: expected a positive integer, or three"),
         ({"mask_block": 1}, "mask_block: expected at most 65535 masked blocks, got 196608"),

@@ -161,7 +161,7 @@ def test_a_file_of_another_size_is_not_served(tmp_path: Path) -> None:
 def test_refuses_more_host_memory_than_there_is(mixed_index: dali_cr.Index, monkeypatch: pytest.MonkeyPatch) -> None:
     small = os.statvfs_result((4096, 4096, 10, 2, 2, 10, 10, 10, 0, 255))
     monkeypatch.setattr(levels.os, "statvfs", lambda _: small)
-    with pytest.raises(ValueError, match=r"has 0\.00 GB free; .*--shm-size"):
+    with pytest.raises(ValueError, match=r"got 0\.00 GB; .*--shm-size"):
         loader(mixed_index, cache="host:1GB")
 
 

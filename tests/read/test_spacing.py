@@ -254,7 +254,7 @@ def test_images_count_as_a_millimetre(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (1, 0, 1), (1, 1, -2.0), (1, 1, float("nan")), 1.0, "mm"], ids=str)
 def test_refuses_what_is_no_spacing(spacing: object) -> None:
-    with pytest.raises(ValueError, match="spacing: expected three positive numbers of mm"):
+    with pytest.raises(ValueError, match="spacing: expected three positive numbers in mm"):
         replace(SPACED, spacing=spacing)
 
 
@@ -276,7 +276,7 @@ def test_refuses_a_file_whose_own_spacing_makes_no_sense(mixed_index: dali_cr.In
     wild = replace(case.volumes[0], geometry=replace(case.volumes[0].geometry, spacing=(1.0, 1e12, 1.0)))
     index = replace(mixed_index, cases=(*mixed_index.cases[:3], replace(case, volumes=(wild,))))
     CropPlanner(index, replace(SPACED, spacing=None), 0)
-    with pytest.raises(ValueError, match=rf"{case.name}: spacing: expected one of which a volume has less than 2"):
+    with pytest.raises(ValueError, match=rf"{case.name}: spacing: expected fewer than 2"):
         CropPlanner(index, SPACED, 0)
 
 

@@ -305,7 +305,7 @@ def test_refuses_an_index_without_slices(tmp_path: Path) -> None:
     numbers[1, 1:3, 1] = 1, 2
     write_nifti(tmp_path / "v.nii", numbers)
     index = dali_cr.scan(tmp_path, include="*", progress=False)
-    with pytest.raises(ValueError, match="at least one slice, .*every=9.* leaves none of 1 cases"):
+    with pytest.raises(ValueError, match="at least one slice, got none by .*every=9.* in 1 cases"):
         loader(index, recipe=recipe_of(every=9))
     assert CropPlanner(index, recipe_of(), 0).epoch_length == 1
 

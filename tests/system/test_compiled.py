@@ -134,7 +134,7 @@ def test_without_a_folder_that_can_be_written(
     (cache if made else cache.parent).write_text("")
     assert [move(tmp_path), move(tmp_path)] == [(1.0, False)] * 2
     (record,) = (record for record in caplog.records if record.name == "dali_cr.system.compiled")
-    assert "machine code cannot be kept" in record.getMessage()
+    assert "machine code cannot be cached" in record.getMessage()
     assert str(cache) in record.getMessage()
 
 

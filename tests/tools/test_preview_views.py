@@ -113,4 +113,4 @@ def test_on_the_command_line(index: dali_cr.Index, tmp_path: Path, capsys: pytes
     assert main(["preview", data, "-o", str(out), "--recipe", "pcrlv2", "--normalize", "zscore"]) == 2
     assert "targets of 0...1" in capsys.readouterr().err
     assert main(["preview", data, "-o", str(out), "--spacing", "1", "1", "-1"]) == 2
-    assert "spacing: expected three positive numbers of mm" in capsys.readouterr().err
+    assert "spacing: expected three positive numbers in mm" in capsys.readouterr().err

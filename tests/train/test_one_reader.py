@@ -117,9 +117,9 @@ def test_every_training_command_takes_them(data, tmp_path):
     run_pretraining(folder, tmp_path / "pretrained")
     finetune.main(segment(folder, tmp_path / "run", init=str(tmp_path / "pretrained")))
     settings = {"data": (folder / "images",), "split": folder / "splits.json", "device": "cpu"}
-    report = predict.main(predict.PredictConfig(run=tmp_path / "run", out=tmp_path / "masks", part="pool", **settings))
+    report = predict.main(predict.PredictConfig(run=tmp_path / "run", out=tmp_path / "masks", part="train", **settings))
     where = {"predictions": tmp_path / "masks", "out": tmp_path / "drawn", "labels": folder / "labels"}
-    drawn = overlay.main(overlay.OverlayConfig(part="pool", **where, **settings))
+    drawn = overlay.main(overlay.OverlayConfig(part="train", **where, **settings))
     masks = sorted((tmp_path / "masks").glob("*.nii.gz"))
     assert report["cases"] == drawn["pictures"] == drawn["targets"] == len(masks) == 4
     for path in masks:
@@ -138,8 +138,8 @@ def test_every_training_command_takes_brick_stores(data, tmp_path):
         run_pretraining(folder, out / "pretrained")
         finetune.main(segment(folder, out / "run", init=str(out / "pretrained")))
         settings = {"data": (folder / "images",), "split": folder / "splits.json", "device": "cpu"}
-        predict.main(predict.PredictConfig(run=out / "run", out=out / "masks", part="pool", **settings))
-        overlay.main(overlay.OverlayConfig(predictions=out / "masks", out=out / "drawn", part="pool", **settings))
+        predict.main(predict.PredictConfig(run=out / "run", out=out / "masks", part="train", **settings))
+        overlay.main(overlay.OverlayConfig(predictions=out / "masks", out=out / "drawn", part="train", **settings))
         masks.append({path.name: gzip.decompress(path.read_bytes()) for path in (out / "masks").glob("*.nii.gz")})
         pictures.append(sorted(path.name for path in (out / "drawn").glob("*.png")))
     assert len(masks[0]) == 4

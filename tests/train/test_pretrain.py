@@ -53,6 +53,8 @@ class Recipe:
     """Of the numbers of a step, the one that gets smaller."""
     to: float
     network: tuple[str, int]
+    ends: tuple[tuple[signal.Signals, int], ...]
+    """Signals that end a run, and the step at which they come."""
 
 
 RECIPES = {
@@ -67,6 +69,8 @@ RECIPES = {
         falls="loss",
         to=0.7,
         network=("dynunet", 4),
+        # The first checkpoint is that of step 7.
+        ends=((signal.SIGKILL, 3), (signal.SIGKILL, 23), (signal.SIGINT, 12)),
     ),
     "pcrlv2": Recipe(
         words="--recipe pcrlv2 --crop 16 16 16 --sizes 16 16 16 16 20 20 --local-crop 8 8 8 --local-sizes 8 8 8 "
@@ -75,11 +79,13 @@ RECIPES = {
         steps=16,
         batch_size=3,
         measured=(0, 8, 16),
-        reports=("restoration_gain", "explained", "spread"),
+        reports=("restoration_gain", "r2", "collapse_metric"),
         says=("nsunet", "2 of 16 × 16 × 16 voxels, 2 of 8 × 8 × 8", "6 a view", "code restoration"),
         falls="restoration",
         to=0.8,
         network=("nsunet", 2),
+        # The first checkpoint is that of step 3; step 8 measures.
+        ends=((signal.SIGKILL, 5), (signal.SIGTERM, 4)),
     ),
 }
 
@@ -198,19 +204,20 @@ def test_the_weights_load_into_a_fresh_network(whole, recipe):
     assert not torch.equal(state[network.head[0]], trained[network.head[0]])
 
 
-@pytest.mark.parametrize(
-    ("recipe", "number", "when"),
-    # The first checkpoint is that of step 7, or 3; step 30, or 8, is one that measures.
-    [
-        *(("restoration", number, when) for number, when in ((signal.SIGKILL, 3), (signal.SIGKILL, 23))),
-        ("restoration", signal.SIGINT, 12),
-        *(("pcrlv2", number, when) for number, when in ((signal.SIGKILL, 5), (signal.SIGTERM, 4))),
-    ],
-    indirect=["recipe"],
-    ids=lambda value: value.name if isinstance(value, signal.Signals) else str(value),
-)
-def test_a_run_that_was_ended_and_resumed_has_the_same_bytes(whole, recipe, command, tmp_path, number, when):
-    out = tmp_path / "run"
+def test_a_run_that_was_ended_and_resumed_has_the_same_bytes(whole, recipe, command, tmp_path):
+    for number, when in recipe.ends:
+        out = tmp_path / f"{number.name}-{when}"
+        end_and_resume(recipe, command, out, number, when)
+        for name in ("model.safetensors", "encoder.safetensors"):
+            assert (out / name).read_bytes() == (whole[0] / name).read_bytes(), f"{number.name} after step {when}"
+        # A network that is trained beside heads: these too.
+        one, other = (torch.load(folder / "checkpoint.pt", weights_only=True)["network"] for folder in (out, whole[0]))
+        assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+        assert timeless(out) == timeless(whole[0])
+
+
+def end_and_resume(recipe, command, out, number, when):
+    """Have a run end by a signal as soon as it has written down a step, and resume it to its end."""
     ended = run_to_its_end(signalled.command([*command, "--out", str(out)], number, when))
     assert steps_done(out) == (when if number == signal.SIGKILL else when + 1), ended.stderr
     if number == signal.SIGKILL:
@@ -224,12 +231,6 @@ def test_a_run_that_was_ended_and_resumed_has_the_same_bytes(whole, recipe, comm
         assert f"stopped by {number.name}" in ended.stderr
     resumed = run_to_its_end([*command, "--out", out, "--resume"])
     assert resumed.returncode == 0, resumed.stderr
-    for name in ("model.safetensors", "encoder.safetensors"):
-        assert (out / name).read_bytes() == (whole[0] / name).read_bytes(), f"{number.name} after step {when}"
-    # A network that is trained beside heads: these too.
-    one, other = (torch.load(folder / "checkpoint.pt", weights_only=True)["network"] for folder in (out, whole[0]))
-    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
-    assert timeless(out) == timeless(whole[0])
     assert json.loads(resumed.stdout.splitlines()[-1])["steps"] == recipe.steps
 
 
@@ -296,14 +297,14 @@ def test_the_same_data_may_lie_elsewhere_at_a_resume(config, data, tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"iterations": 5}, "iterations was 4, 5 came"),
-        ({"patch": (2, 3), "crop": (16, 16, 24)}, "crop was [16, 16, 16], [16, 16, 24] came; patch was [2, 4]"),
-        ({"normalize": "percentile"}, "normalize was zscore, percentile came"),
-        ({"filters": 4}, "filters was 2, 4 came"),
-        ({"part": "val"}, "part was pool, val came"),
-        ({"seed": 1, "held_out": 0.5}, "seed was 0, 1 came; held_out was 0.1, 0.5 came"),
-        ({"exclude": ("*_004*",)}, "of 5 cases; 4 came, phantom_004.nii.gz is gone"),
-        ({"resume": False}, "--resume goes on"),
+        ({"iterations": 5}, "--iterations was 4, got 5"),
+        ({"patch": (2, 3), "crop": (16, 16, 24)}, "--crop was 16 16 16, got 16 16 24; --patch was 2 4"),
+        ({"normalize": "percentile"}, "--normalize was zscore, got percentile"),
+        ({"filters": 4}, "--filters was 2, got 4"),
+        ({"part": "val"}, "--part was train, got val"),
+        ({"seed": 1, "held_out": 0.5}, "--held-out was 0.1, got 0.5"),
+        ({"exclude": ("*_004*",)}, "of 5 cases; got 4, phantom_004.nii.gz is gone"),
+        ({"resume": False}, "--resume to continue"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
@@ -438,14 +439,14 @@ def test_what_it_is_compared_with_runs_measures_and_draws(config, capsys, pretex
     assert [line["step"] for line in lines] == [0, 2]
     assert all((line["changed_share"] == 0) == (pretext == "autoencode") for line in lines)
     assert all(
-        (line["loss_of_idling"] == 0) == (pretext == "autoencode") for line in metrics(config.out) if "lr" in line
+        (line["identity_loss"] == 0) == (pretext == "autoencode") for line in metrics(config.out) if "lr" in line
     )
     assert matplotlib.image.imread(config.out / "preview.png").ndim == 3
 
 
 def test_the_pretext_is_part_of_what_a_run_is(config):
     pretrain.main(replace(config, steps=1))
-    with pytest.raises(Refused, match="pretext was swap, inpaint came"):
+    with pytest.raises(Refused, match="--pretext was swap, got inpaint"):
         pretrain.main(replace(config, steps=2, resume=True, pretext="inpaint"))
 
 
@@ -586,7 +587,7 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_run(config, monkeypatch, cap
 def test_another_version_goes_on_only_if_told_to(config, monkeypatch):
     pretrain.main(config)
     monkeypatch.setattr(dali_cr, "__version__", "99.0")
-    with pytest.raises(Refused, match="made the run in .*, 99.0 came"):
+    with pytest.raises(Refused, match="made the run in .*, got 99.0"):
         pretrain.main(replace(config, resume=True, steps=5))
     assert pretrain.main(replace(config, resume=True, steps=5, any_version=True))["steps"] == 5
 

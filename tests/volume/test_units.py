@@ -125,7 +125,7 @@ def test_an_index_of_an_earlier_version_has_no_unit_and_no_percentiles(tmp_path)
     index = dali_cr.Index.load(tmp_path / "index.json")
     assert index.cases[0].volumes[0].geometry.unit == "mm"
     assert "foreground" not in describe(index)
-    assert "not known: scan again" in describe(index, (0, 100))
+    assert "index is of an earlier version; scan again" in describe(index, (0, 100))
     with_unit(write(tmp_path / "c" / "v.nii", 2, (1e-3, 1e-3, 1e-3)), 3)
     table = describe(dali_cr.scan(tmp_path / "c", progress=False))
     assert (

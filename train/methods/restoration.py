@@ -116,12 +116,12 @@ class Restoration(Method):
             self.reported = ("r2", *self.reported)
 
     def losses(self, batch: dict[str, Any], step: int) -> dict[str, torch.Tensor]:
-        """Return the loss, and that of returning the input."""
+        """Return the loss, and the loss of the identity (returning the input) for comparison."""
         target, input = batch["target"], batch["input"]
         with autocast(target.device):
             restored = self.module(input)
         errors = (mean_square(answer, target, batch.get("mask")) for answer in (restored.float(), input))
-        return dict(zip(("loss", "loss_of_idling"), errors, strict=True))
+        return dict(zip(("loss", "identity_loss"), errors, strict=True))
 
     def measure(self, loader: dali_cr.Loader) -> Measured:
         """Measure the restoration gain, the squared error and the signal-to-noise ratio, with a mask R² too."""

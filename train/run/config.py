@@ -87,24 +87,24 @@ class RunSettings(DataSettings):
     batch_size: int = field(metadata=MAY_CHANGE)
     """Crops a step."""
     accumulate: int = field(default=1, metadata=MAY_CHANGE)
-    """Batches whose gradients are averaged to one step: the samples of a step are so many times --batch-size."""
+    """Training: batches whose gradients are averaged to one step, which then has --accumulate x --batch-size samples."""
     optimizer: OptimizerName = "adamw"
-    """adamw; or sgd, with Nesterov's momentum as in nnU-Net (without Nesterov's in PCRLv2, as published)."""
+    """Optimiser: adamw, or sgd with Nesterov momentum as in nnU-Net (in PCRLv2 not Nesterov's, as published)."""
     momentum: float | None = field(default=None, metadata=MAY_CHANGE)
-    """Of --optimizer sgd: 0.99 without it, 0.9 in PCRLv2."""
+    """Optimiser: momentum of sgd; by default 0.99, in PCRLv2 0.9."""
     lr: float = field(default=1e-3, metadata=MAY_CHANGE)
-    """Highest learning rate: reached by a linear warm-up, left along --schedule."""
+    """Optimiser: peak learning rate, after a linear warm-up and before the decay of --schedule."""
     warmup: float = field(default=0.05, metadata=MAY_CHANGE)
-    """Share of the steps that warm up."""
+    """Optimiser: fraction of the steps that warm up."""
     schedule: ScheduleName = field(default="cosine", metadata=MAY_CHANGE)
-    """How the learning rate decays after the warm-up: half a cosine, or poly, (1 - part of the steps) ** 0.9."""
+    """Optimiser: decay of the learning rate: cosine, or poly with exponent 0.9 as in nnU-Net."""
     weight_decay: float = field(default=1e-2, metadata=MAY_CHANGE)
-    """Of adamw on all but norms and biases, of sgd on every parameter."""
+    """Optimiser: weight decay, of adamw on all but norms and biases, of sgd on every parameter."""
     clip: float = field(default=1.0, metadata=MAY_CHANGE)
-    """Largest norm of a step's gradient; 0 for no clipping."""
+    """Optimiser: gradient clipping norm; 0 for no clipping."""
     ema: float = 0.0
-    """Decay of an exponential moving average of the weights, 0.999 say, which is then evaluated and exported; 0 for
-    the weights of the last step."""
+    """Optimiser: decay of an exponential moving average of the weights, such as 0.999, which is then evaluated and
+    exported; 0 for the weights of the last step."""
     seed: int = 0
     """Of the weights and the samples."""
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 import dali_cr
 
 from . import ranks
-from .checkpoint import take_up
+from .checkpoint import restore_state
 from .clock import Clock, Lap
 from .exits import Stop, Stopped
 from .progress import Cost, Progress
@@ -28,7 +28,7 @@ _ESTIMATED = 50
 @contextmanager
 def open_loop(run: TrainingRun) -> Iterator[Loop]:
     """Put optimiser and random numbers where they were, and open the loader and, in the first process, the curves."""
-    progress = take_up(run.state, run.optimizer, run.average, run.device)
+    progress = restore_state(run.state, run.optimizer, run.average, run.device)
     record = Record(run.config.out, progress.step if run.state else None) if ranks.is_first() else None
     with run.loader, record or nullcontext():
         yield Loop(run, record, progress)

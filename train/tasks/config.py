@@ -59,13 +59,13 @@ class FinetuneConfig(PlanSettings, ABC):
     """How intensities are scaled: as for --init, zscore without one."""
 
     freeze_encoder: int = field(default=0, metadata=MAY_CHANGE)
-    """Steps, from the first, in which the encoder stays as it is, its norms included. The learning rate runs
-    through its schedule in them, and anew in the steps after them, with a warm-up of all weights."""
+    """Optimiser: first steps in which the encoder is frozen, its norms included. They have a learning-rate schedule of
+    their own; the next one warms up all weights."""
     encoder_lr_scale: float = 1.0
-    """The encoder's learning rate, as a multiple of that of the other weights."""
+    """Optimiser: factor of the encoder's learning rate."""
 
     batch_size: int = field(default=4, metadata=MAY_CHANGE)
-    """Crops a batch; a step is --accumulate of them."""
+    """Training: crops of a batch; a step is --accumulate batches."""
     steps: int = field(default=1000, metadata=MAY_CHANGE)
     """Steps to train."""
     evaluate_cases: int = field(default=8, metadata=MAY_CHANGE)

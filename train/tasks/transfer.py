@@ -1,4 +1,4 @@
-"""What a fine-tuning run takes over from a pre-training run, and what it does not."""
+"""Transfer of pre-trained weights into a network for fine-tuning."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ class Init:
     folder: Path
     tensors: dict[str, torch.Tensor]
     about: dict[str, Any]
-    """What builds their network again, and the recipe of its samples."""
+    """Arguments that rebuild their network, and the recipe of their samples."""
     cases: tuple[Case, ...]
-    """What they were trained on or chosen by."""
+    """The cases of their pre-training run, held-out cases included."""
 
     @property
     def crop(self) -> tuple[int, int, int]:
-        """The crop that the network was sized for."""
+        """The crop that the network was built for."""
         depth, height, width = self.about["crop"]
         return depth, height, width
 
 
 def read_init(folder: Path) -> Init:
-    """Read what a pre-training run left.
+    """Read the weights and the cases of a pre-training run.
 
     Raises
     ------
     ValueError
-        If the folder holds no such run, or its index is not that of the weights.
+        If the folder holds no pre-training run, or its index does not belong to the weights.
     """
     weights, index = folder / "model.safetensors", folder / "index.json"
     for path in (weights, index):
@@ -57,31 +57,31 @@ def read_init(folder: Path) -> Init:
             f"init: expected a run of train.pretrain, {folder} is one of train.finetune {about['task']['name']}"
         )
     if "recipe" not in about:
-        raise ValueError(
-            f"init: expected a run of train.pretrain, {weights} does not say what its samples were made of"
-        )
+        raise ValueError(f"init: expected a run of train.pretrain, {weights} has no recipe of samples")
     seen = dali_cr.Index.load(index)
     if about.get("index", seen.fingerprint) != seen.fingerprint:
-        raise ValueError(f"init: expected the index of the cases that {weights} has seen, {index} is of others")
+        raise ValueError(
+            f"init: expected the index of the cases that {weights} was trained on, {index} is of other cases"
+        )
     return Init(folder, tensors, about, seen.cases)
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Which tensors are taken over, and why the others are not."""
+    """The tensors to transfer, and reasons for excluding the others."""
 
-    taken: dict[str, torch.Tensor]
+    transferred: dict[str, torch.Tensor]
     skipped: dict[str, str]
-    """From a tensor of the pre-training run to the reason."""
+    """Reasons by tensor of the pre-training run."""
 
 
 def check_fit(init: Init, network: Network, transfer: Transfer) -> Fit:
-    """Tell which tensors go over.
+    """Select the tensors to transfer and check that they fit.
 
     Raises
     ------
     ValueError
-        If one that should is not there, or has another shape.
+        If a tensor to transfer is missing or has another shape.
     """
     wanted = network.encoder
     if transfer == "encoder+decoder":
@@ -92,7 +92,7 @@ def check_fit(init: Init, network: Network, transfer: Transfer) -> Fit:
         if name not in init.tensors:
             odd.append(f"{name} is missing")
         elif init.tensors[name].shape != state[name].shape:
-            odd.append(f"{name} is {tuple(init.tensors[name].shape)}, {tuple(state[name].shape)} expected")
+            odd.append(f"{name}: expected shape {tuple(state[name].shape)}, got {tuple(init.tensors[name].shape)}")
     if odd:
         more = f", and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else ""
         raise ValueError(
@@ -100,16 +100,16 @@ def check_fit(init: Init, network: Network, transfer: Transfer) -> Fit:
             "Give the network, filters and channels that it was pre-trained with"
         )
     reasons = {name: "the head is always new" for name in network.head}
-    left = f"--transfer {transfer} leaves the decoder"
-    skipped = {name: reasons.get(name, left) for name in init.tensors if name not in wanted}
+    decoder = f"--transfer {transfer} excludes the decoder"
+    skipped = {name: reasons.get(name, decoder) for name in init.tensors if name not in wanted}
     return Fit({name: init.tensors[name] for name in wanted}, skipped)
 
 
-def load_fit(network: Network, taken: Mapping[str, torch.Tensor]) -> nn.Module:
-    """Put the tensors in their places, and return the module."""
-    answer = network.module.load_state_dict(dict(taken), strict=False)
-    if answer.unexpected_keys:
-        raise ValueError(f"init: the network has no {answer.unexpected_keys[0]}")
+def load_fit(network: Network, transferred: Mapping[str, torch.Tensor]) -> nn.Module:
+    """Load the transferred tensors into a network and return its module."""
+    keys = network.module.load_state_dict(dict(transferred), strict=False)
+    if keys.unexpected_keys:
+        raise ValueError(f"init: expected tensors of the network, got {keys.unexpected_keys[0]}, which it has not")
     return network.module
 
 

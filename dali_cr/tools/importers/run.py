@@ -95,7 +95,7 @@ def import_volumes(
         raise ValueError(f"level: expected 1 to 12, got {level}")
     spacing = None if spacing is None else tuple(spacing)  # type: ignore[assignment]  # three numbers, or refused
     if spacing is not None and not is_spacing(spacing):
-        raise ValueError(f"spacing: expected three positive numbers of mm, got {spacing!r}")
+        raise ValueError(f"spacing: expected three positive numbers in mm, got {spacing!r}")
     source, out = Path(source).absolute(), Path(out).absolute()
     if out == source or source in out.parents:
         raise ValueError(f"out: expected a folder outside of {source}, got {out}; a scan would find both")

@@ -274,7 +274,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"PhotometricInterpretation": "PALETTE COLOR"}, "color: PhotometricInterpretation PALETTE COLOR"),
     ({"RescaleSlope": 0}, "RescaleSlope is 0"),
     ({"NumberOfFrames": 3}, "3 frames without a position of each"),
-    ({"PixelSpacing": [0.5, 0]}, "PixelSpacing: expected two positive numbers of mm"),
+    ({"PixelSpacing": [0.5, 0]}, "PixelSpacing: expected two positive numbers in mm"),
 ]
 
 

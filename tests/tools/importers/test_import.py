@@ -194,7 +194,7 @@ def test_the_command(mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
         (["gone", "out"], "gone: expected a folder of volumes, nothing is there"),
         (["empty", "out"], "empty: expected files of dicom, mha, nrrd, npy, b2nd, nifti, got no file"),
         (["refused", "out"], "import: expected at least one volume, all were refused for the reasons above"),
-        (["refused", "out", "--spacing", "1", "0", "1"], "spacing: expected three positive numbers of mm"),
+        (["refused", "out", "--spacing", "1", "0", "1"], "spacing: expected three positive numbers in mm"),
         (["refused", "refused/out"], "out: expected a folder outside of "),
         (["refused", "out", "--jobs", "0"], "jobs: expected at least 1, got 0"),
     ],

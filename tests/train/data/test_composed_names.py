@@ -34,7 +34,7 @@ def test_a_split_of_one_form_has_the_cases_of_the_other(names):
 
 def test_a_subject_in_two_forms_is_in_two_parts():
     one, other = forms("gr\u00fcn")
-    with pytest.raises(ValueError, match="is in pool and in test"):
+    with pytest.raises(ValueError, match="is in train and in test"):
         Split(frozenset([one]), frozenset(["a"]), frozenset([other]))
 
 

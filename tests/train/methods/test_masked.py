@@ -139,7 +139,7 @@ def test_gain_and_r2_are_measured_by_hand(mixed_index: dali_cr.Index) -> None:
     assert numbers["mse"] == pytest.approx((left**2).mean(), rel=1e-5)
     assert numbers["changed_share"] == pytest.approx((input != target).mean(), rel=1e-6)
     assert list(measured.slices) == ["target", "masked", "restored"]
-    assert measured.said.startswith(f"R² {numbers['r2']:.3f} on masked foreground")
+    assert measured.text.startswith(f"R² {numbers['r2']:.3f} on masked foreground")
 
 
 def test_a_run_measures_reports_and_goes_on_where_it_was_stopped(
@@ -161,7 +161,7 @@ def test_a_run_measures_reports_and_goes_on_where_it_was_stopped(
     assert timeless(again.out) == timeless(config.out)
     weights = [(run.out / "model.safetensors").read_bytes() for run in (config, again)]
     assert weights[0] == weights[1]
-    with pytest.raises(Refused, match=r"mask_ratio was 0\.75, 0\.5 came"):
+    with pytest.raises(Refused, match=r"--mask-ratio was 0\.75, got 0\.5"):
         pretrain.main(replace(again, resume=True, mask_ratio=0.5))
 
 

@@ -89,7 +89,7 @@ def test_names_that_are_one_file_are_refused_and_both_named(tmp_path):
     forms = [unicodedata.normalize(form, "gr\u00fcn.nii.gz") for form in ("NFC", "NFD")]
     with pytest.raises(ValueError, match="those of first and second"):
         place_all(zip(("first", "second"), forms, strict=True), tmp_path)
-    with pytest.raises(ValueError, match="that of one would be a file where that of two needs a folder"):
+    with pytest.raises(ValueError, match="the file of one has the path of the folder of two"):
         place_all([("one", "a.nii.gz"), ("two", "a.nii.gz/b.nii.gz")], tmp_path)
     pair = [("one", "A.nii.gz"), ("two", "a.nii.gz")]
     assert len(place_all(pair, tmp_path)) == 2

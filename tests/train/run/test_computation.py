@@ -19,7 +19,7 @@ from train.methods.pcrlv2.config import Pcrlv2Config
 from train.methods.pcrlv2.method import Pcrlv2
 from train.networks.build import build_network
 from train.run import computation
-from train.run.checkpoint import take_up
+from train.run.checkpoint import restore_state
 from train.run.computation import ON_CPU, ON_GPU, Computation, choose_computation
 
 pytestmark = pytest.mark.usefixtures("one_thread", "fresh_compiler")
@@ -140,7 +140,7 @@ def test_where_compiling_fails_one_line_says_so_and_the_bits_are_those_of_an_eag
         words = f"{line} --recipe {recipe} --evaluate-samples 2 --compile {name} --out {tmp_path / name}".split()
         assert pretrain.command_line([*words, "--data", str(data / "images")]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("compile ")]
-    assert lines == ["compile    failed, training goes on eagerly: RuntimeError: no compiler here"]
+    assert lines == ["compile    failed, training continues eagerly: RuntimeError: no compiler here"]
     assert (tmp_path / "on/model.safetensors").read_bytes() == (tmp_path / "off/model.safetensors").read_bytes()
 
 
@@ -161,7 +161,7 @@ def test_an_optimizers_state_takes_the_layout_of_the_weights() -> None:
     kept = {**state, "optimizer": optimizer.state_dict()}
     COMPILED.place(module, CPU, 3)
     other = torch.optim.AdamW(module.parameters())
-    take_up(kept, other, None, CPU)
+    restore_state(kept, other, None, CPU)
     average, wanted = other.state[module.weight]["exp_avg"], optimizer.state_dict()["state"][0]["exp_avg"]
     assert average.stride() == module.weight.stride() != wanted.stride()
     assert torch.equal(average, wanted)

@@ -47,7 +47,7 @@ def test_two_processes_train_what_one_does(data, tmp_path):
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("1", "2"))
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-5)
-    for name in ("loss", "loss_of_idling", "restoration_gain"):
+    for name in ("loss", "identity_loss", "restoration_gain"):
         wanted, got = ([line[name] for line in metrics(tmp_path / folder) if name in line] for folder in ("1", "2"))
         assert got == pytest.approx(wanted, rel=1e-3)
 
@@ -76,8 +76,8 @@ def test_two_processes_that_were_stopped_and_resumed_have_the_same_bytes(data, t
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("--filters 4 --batch-size 3", "batch_size: expected a multiple of the 2 processes, got 3"),
-        (f"{VIEWS} --batch-size 2", "batch_size: expected at least 2 samples for each of the 2 processes"),
+        ("--filters 4 --batch-size 3", "--batch-size: expected a multiple of the 2 processes, got 3"),
+        (f"{VIEWS} --batch-size 2", "--batch-size: expected at least 2 samples for each of the 2 processes"),
     ],
 )
 def test_a_batch_that_cannot_be_shared_is_refused_by_all(data, tmp_path, words, says):

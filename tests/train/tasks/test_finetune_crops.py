@@ -1,4 +1,4 @@
-"""Image and truth are cut alike: a label's voxels and a box's walls are flipped, padded and moved with the image."""
+"""Image and target are cropped alike: label voxels and box faces are flipped, padded and shifted with the image."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ import dali_cr
 from dali_cr.index.values.statistics import cell_edge
 from tests.helpers.finetuning import localize, prepared, segment
 from tests.helpers.volumes import ORIENTATIONS, write_nifti
-from train.data.batches import Labelled, draw_shifts, shift_images
+from train.data.batches import LabelledBatches, draw_shifts, shift_images
 from train.data.boxes import box_of, centroid_mm, read_boxes, to_canonical, to_file
 from train.data.labels import class_map, match, read_names
 from train.data.split import Split
@@ -25,7 +25,7 @@ def batches(config, task, training, count):
     """Yield batches of a run, whatever its images are."""
     loader = _build_loader(config, task.view, training, torch.device("cpu"))
     with loader:
-        stream = Labelled(loader, task.truth).stream()
+        stream = LabelledBatches(loader, task.target).stream()
         for _ in range(count):
             yield next(stream)
 
@@ -60,7 +60,7 @@ def test_crops_are_centred_on_rare_classes_as_often_as_on_large_ones():
 
 
 @pytest.mark.parametrize(("flips", "shift"), [((), 0), (("D", "H", "W"), 0), (("H",), 5), (("D", "W"), 3)], ids=str)
-def test_walls_are_where_the_image_shows_them(tmp_path, flips, shift):
+def test_boxes_are_where_the_image_shows_them(tmp_path, flips, shift):
     random = np.random.default_rng(0)
     for number in range(6):
         shape = tuple(int(n) for n in random.integers(14, 25, 3))
@@ -86,8 +86,8 @@ def test_walls_are_where_the_image_shows_them(tmp_path, flips, shift):
     assert isinstance(run.task.view, TaskInput)
     for batch in batches(config, run.task, run.training, 12):
         moved = shift_images(batch["image"], batch["shift"].numpy())
-        walls = batch["walls"].double().numpy() * 18 + 18
-        for image, truth in zip(moved.numpy(), walls, strict=True):
+        boxes = batch["boxes"].double().numpy() * 18 + 18
+        for image, truth in zip(moved.numpy(), boxes, strict=True):
             np.testing.assert_allclose(box_of(image > 50), truth, atol=1e-4)
 
 
@@ -122,12 +122,12 @@ def test_boxes_of_a_file_and_of_its_canonical_grid_are_one(tmp_path, orientation
     hit = np.argwhere(raw)
     box = np.stack([hit.min(0), hit.max(0) + 1]).astype(float)[None]
     geometry, _ = dali_cr.volume.reader.read_header(path)
-    walls = to_canonical(box, geometry)
-    np.testing.assert_array_equal(walls, box_of(dali_cr.read_volume(path) > 0))
-    np.testing.assert_array_equal(to_file(walls, geometry), box)
+    canonical = to_canonical(box, geometry)
+    np.testing.assert_array_equal(canonical, box_of(dali_cr.read_volume(path) > 0))
+    np.testing.assert_array_equal(to_file(canonical, geometry), box)
     centre = nib.affines.apply_affine(image.affine, hit).mean(0)
     np.testing.assert_allclose(centroid_mm(box, image.affine)[0], centre, atol=1e-5)
-    np.testing.assert_allclose(centroid_mm(walls[:, :, ::-1], geometry.affine)[0], centre, atol=1e-5)
+    np.testing.assert_allclose(centroid_mm(canonical[:, :, ::-1], geometry.affine)[0], centre, atol=1e-5)
 
 
 def write_boxes(path: Path, *rows: str, organs=("liver", "spleen")) -> Path:
@@ -176,7 +176,7 @@ def test_labels_of_images_outside_of_the_split_are_nobodys_concern(data):
     short = [name.split(".")[0] for name in names]
     split = Split(frozenset(short[:2]), frozenset(short[2:3]), frozenset(short[3:4]))
     joined = join(index, split, dict.fromkeys(names), "label", "refuse")
-    assert {part: len(one) for part, one in joined.parts.items()} == {"pool": 2, "val": 1, "test": 1}
+    assert {part: len(one) for part, one in joined.parts.items()} == {"train": 2, "val": 1, "test": 1}
     with pytest.raises(ValueError, match=f"{names[1]}: image without a label"):
         join(index, split, dict.fromkeys(names[:1] + names[2:]), "label", "refuse")
     with pytest.raises(ValueError, match="for some case of val, got none"):
@@ -184,7 +184,7 @@ def test_labels_of_images_outside_of_the_split_are_nobodys_concern(data):
 
 
 def test_two_labels_of_one_case_are_refused():
-    with pytest.raises(ValueError, match="x/a.nii and y/a.nii both fit a"):
+    with pytest.raises(ValueError, match="x/a.nii and y/a.nii both match a"):
         match(["a.nii"], {"x/a.nii": 0, "y/a.nii": 0}, "label", "refuse")
     assert match(["x/a.nii"], {"a.csv": 0, "a": 0}, "row", "leave")[0] == {"x/a.nii": "a"}
 

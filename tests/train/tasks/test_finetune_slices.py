@@ -15,7 +15,7 @@ from tests.helpers import images as pictures
 from tests.helpers.finetuning import dice, prepared, read_csv, run_pretraining, segment
 from tests.helpers.volumes import ORIENTATIONS, write_nifti
 from train import finetune, predict
-from train.data.batches import Labelled
+from train.data.batches import LabelledBatches
 from train.finetune import _build_loader, introduce
 from train.run.exits import Refused
 from train.tasks.segment import Segmentation
@@ -38,7 +38,7 @@ def test_labels_are_cut_where_the_image_is(data, tmp_path, axis, flips):
     loader = _build_loader(config, run.task.view, run.task.centre_crops(images), torch.device("cpu"))
     order, flipped = ORDERS[axis], np.zeros(3, bool)
     with loader:
-        for _, batch in zip(range(15), Labelled(loader, run.task.truth).stream(), strict=False):
+        for _, batch in zip(range(15), LabelledBatches(loader, run.task.target).stream(), strict=False):
             assert torch.equal(batch["image"][:, 0], batch["labels"].float())
             for number, crop in zip(batch["sample"].tolist(), batch["labels"].numpy(), strict=True):
                 plan = loader.plan(number)
@@ -128,7 +128,7 @@ def test_slices_from_pretraining_to_prediction(data, tmp_path, axis):
         found += one.sum()
     assert found
     assert report["dice"] > 0
-    with pytest.raises(Refused, match=f"slices was None, {'HW'.replace(axis, '')} came"):
+    with pytest.raises(Refused, match=f"--slices was not set, got {'HW'.replace(axis, '')}"):
         finetune.main(replace(config, resume=True, steps=30, slices="HW".replace(axis, "")))
 
 

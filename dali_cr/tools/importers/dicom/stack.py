@@ -46,7 +46,7 @@ def stack_slices(slices: Sequence[Slice]) -> tuple[list[Slice], npt.NDArray[np.f
             first.file, "no ImagePositionPatient or ImageOrientationPatient: the slices' place is unknown"
         )
     if not first.spacing or min(first.spacing) <= 0:
-        raise VolumeError(first.file, f"PixelSpacing: expected two positive numbers of mm, got {first.spacing}")
+        raise VolumeError(first.file, f"PixelSpacing: expected two positive numbers in mm, got {first.spacing}")
     row, column = _unit_vectors(first)
     normal = np.cross(row, column)
     heights = np.array([one.position for one in slices]) @ normal
