@@ -87,7 +87,7 @@ class RunSettings(DataSettings):
     batch_size: int = field(metadata=MAY_CHANGE)
     """Crops a step."""
     accumulate: int = field(default=1, metadata=MAY_CHANGE)
-    """Training: batches whose gradients are averaged to one step, which then has --accumulate x --batch-size samples."""
+    """Training: batches whose gradients are averaged to one step of --accumulate x --batch-size samples."""
     optimizer: OptimizerName = "adamw"
     """Optimiser: adamw, or sgd with Nesterov momentum as in nnU-Net (in PCRLv2 not Nesterov's, as published)."""
     momentum: float | None = field(default=None, metadata=MAY_CHANGE)
