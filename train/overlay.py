@@ -241,7 +241,7 @@ def draw_case(root: Path, case: Case, drawing: Drawing, target: Drawing | None, 
     image = read_case(root, case, "percentile")[0]
     at = (drawing or target or drawing).slice_of(len(image))
     panels = {"predicted": drawing, **({"target": target} if target is not None else {})}
-    title = case.name + (f", slice {at} of 0 to {len(image) - 1} across D" if len(image) > 1 else "")
+    title = case.name + (f", slice {at} across D (0 to {len(image) - 1})" if len(image) > 1 else "")
     shown = Slice(image[at], at, volume.spacing[1:], origin_of(case))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_figure(draw_overlay(shown, panels, palette, title), path, dpi=120)

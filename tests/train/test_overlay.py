@@ -37,9 +37,9 @@ def test_the_target_lies_beside_the_prediction_and_a_legend_names_the_classes():
     palette = Palette({2: "liver"}, ["heart"])
     panels = {"predicted": Drawing(labels), "target": Drawing(other, {"heart": BOXES["low"]})}
     shown = Slice(np.zeros((8, 8), np.float32), 1, (1.0, 2.0), "lower")
-    figure = draw_overlay(shown, panels, palette, "case, slice 1 of 0 to 2 across D")
+    figure = draw_overlay(shown, panels, palette, "case, slice 1 across D (0 to 2)")
     assert [axes.get_title() for axes in figure.axes] == ["predicted", "target"]
-    assert figure.get_suptitle() == "case, slice 1 of 0 to 2 across D"
+    assert figure.get_suptitle() == "case, slice 1 across D (0 to 2)"
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["liver", "label 7", "heart"]
     assert [patch.get_facecolor()[:3] for patch in legend.get_patches()] == [

@@ -38,8 +38,9 @@ def run(*arguments, **options):
 
 
 def test_two_processes_train_what_one_does(data, tmp_path):
-    for processes in (1, 2):
-        done = run(data, tmp_path / str(processes), "--filters 4", processes=processes)
+    # Two batches of two samples make the step that one of four does.
+    for processes, words in ((1, "--filters 4"), (2, "--filters 4 --batch-size 2 --accumulate 2")):
+        done = run(data, tmp_path / str(processes), words, processes=processes)
         assert done.returncode == 0, done.stderr
         # The first speaks for all.
         assert json.loads(done.stdout.splitlines()[-1])["steps"] == STEPS
