@@ -176,7 +176,7 @@ class Loader:
         """
         self._refuse_other_process()
         if self._epochs.passes:
-            raise ValueError("stream: expected a Loader without epochs=, which would end; make one without it")
+            raise ValueError("stream: expected a Loader without epochs=; create one without epochs=")
         return self._endless()
 
     def __repr__(self) -> str:
@@ -193,8 +193,8 @@ class Loader:
 
     def __reduce__(self) -> Any:
         raise TypeError(
-            "a Loader cannot be pickled, as for a worker of a torch DataLoader: it reads with threads of its own; "
-            "iterate over the Loader itself, or make one in each process"
+            "a Loader cannot be pickled or sent to workers of a torch DataLoader, because it reads with its own "
+            "threads; iterate over the Loader itself, or create one in each process"
         )
 
     @property
@@ -335,9 +335,9 @@ class Loader:
     def _refuse_other_process(self) -> None:
         if os.getpid() != self._process:
             raise RuntimeError(
-                f"this Loader was made in process {self._process} and is used in {os.getpid()}, a forked child such as "
-                "a worker of a torch DataLoader, where its threads do not exist; iterate over the Loader itself, in "
-                "the process that made it"
+                f"this Loader was created in process {self._process} and cannot be used in {os.getpid()}, a forked "
+                "process such as a worker of a torch DataLoader, because its threads do not exist there; iterate over "
+                "the Loader in the process that created it"
             )
 
     def _next(self) -> Any:
@@ -381,7 +381,7 @@ def _refuse_worker(torch: Any) -> None:
     """
     if torch.utils.data.get_worker_info() is not None:
         raise RuntimeError(
-            "a Loader is not for a worker of a torch DataLoader: it reads with threads of its own, and each worker "
+            "a Loader cannot be used in workers of a torch DataLoader: it reads with its own threads, and each worker "
             "would deliver the same samples; iterate over the Loader itself"
         )
 

@@ -42,7 +42,7 @@ struct WordFor<4> {
   typedef unsigned int Type;
 };
 
-// PER_STORE consecutive items, of which [begin, end) are valid, stored as words from the preceding word boundary.
+// PER_STORE consecutive items, valid in [begin, end), stored as words from the preceding word boundary.
 template <typename T>
 struct Piece {
   typedef typename T::Bits Bits;

@@ -1,4 +1,4 @@
-"""Make a file that nnU-Net v2 takes as ``-pretrained_weights``, of a network that was pre-trained with its plans.
+"""Export a network that was pre-trained with nnU-Net plans as ``-pretrained_weights`` for nnU-Net v2.
 
 ::
 
@@ -6,9 +6,10 @@
     python -m train.export runs/first -o first.pth
     nnUNetv2_train DATASET 3d_fullres FOLD -pretrained_weights first.pth
 
-The plans are those of nnU-Net's default planner; for their configuration ``2d``, add ``--configuration 2d --dims 2
---slices D --crop 1 64 64`` and leave ``--spacing`` out. nnU-Net keeps its own output layers and takes over all others.
-Pre-train on what its training will see: volumes on the plans' spacing, z-scored, with as many channels.
+The plans must come from nnU-Net's default planner. For the configuration ``2d``, add ``--configuration 2d --dims 2
+--slices D --crop 1 64 64`` and omit ``--spacing``. nnU-Net loads all layers except its output layers. Pre-train with
+  the
+input of its training: volumes with the plans' spacing, z-scored, with the same number of channels.
 """
 
 from __future__ import annotations
@@ -44,12 +45,12 @@ from .start.command import asked, end, read_arguments
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """Make weights for nnU-Net v2 of a pre-training run with --plans."""
+    """Export a pre-training run with --plans as weights for nnU-Net v2."""
 
     run: tyro.conf.Positional[Path]
-    """The folder of the run."""
+    """Data: folder of the run."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """The file to write."""
+    """Output: file to write."""
 
 
 def main(config: ExportConfig) -> dict[str, Any]:
@@ -58,21 +59,21 @@ def main(config: ExportConfig) -> dict[str, Any]:
     Raises
     ------
     ValueError, OSError
-        When it cannot be made.
+        If the run cannot be exported or the file cannot be written.
     """
     with own_file(config.out):
         return _write(config)
 
 
 def _write(config: ExportConfig) -> dict[str, Any]:
-    """Write the file of `main`."""
+    """Write the file, which this process has locked."""
     path = config.run / "model.safetensors"
     if not path.is_file():
         raise ValueError(f"run: expected the folder of a run, {path} is missing")
     tensors, about = read_weights(path)
     levels = Levels.of(about)
     if levels is None or about["network"] != "dynunet":
-        raise ValueError(f"run: expected one that was made with --plans, the levels of {config.run} are its own")
+        raise ValueError(f"run: expected a run with --plans, {config.run} was made without")
     weights = to_nnunet(tensors, len(levels.widths))
     buffer = io.BytesIO()
     torch.save({"network_weights": weights, "about": json.dumps(about)}, buffer)

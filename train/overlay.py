@@ -1,13 +1,13 @@
-"""Draw what was predicted over the images it was predicted of: masks and boxes, one PNG a case.
+"""Draw predicted masks and boxes over their images, one PNG file per case.
 
 ::
 
     python -m train.predict runs/seg --data new/ --out predictions/
     python -m train.overlay predictions/ --data new/ --out pictures/
 
-Of a volume the slice across D is drawn that has most of the mask, or that goes through the middle of the boxes; a box
-that the slice does not cut is dashed. A legend names the classes, the title the case and the slice; ``--labels`` draws
-the target beside the prediction. The last line of the output is one JSON object.
+For a volume, the slice across D with the largest mask is drawn, or the slice through the centre of the boxes; boxes
+that the slice does not intersect are dashed. The legend names the classes, the title the case and the slice;
+``--labels`` draws the target beside the prediction. The last line of the output is a JSON report.
 """
 
 from __future__ import annotations
@@ -63,43 +63,43 @@ class OverlayConfig(DataSettings):
     """Draw predictions over their images."""
 
     predictions: tyro.conf.Positional[Path]
-    """The folder that `dali-cr predict` wrote."""
+    """Data: folder written by `dali-cr predict`."""
     out: Path
-    """Folder for the pictures: new or empty."""
+    """Output: folder for the pictures, new or empty."""
     part: PartOption = "test"
-    """The part of --split to take; all of the data without a split."""
+    """Data: part of --split to draw; without a split, all data."""
     labels: Path | None = None
-    """The target, to draw beside the prediction: a folder of label volumes, or a CSV file of boxes."""
+    """Labels: the target to draw beside the prediction, a folder of label volumes or a CSV file of boxes."""
     label_pattern: tuple[str, ...] = EVERY_VOLUME
-    """Which files of a folder --labels: globs, in which {case} may stand for the case's name."""
+    """Labels: glob patterns of the files of a folder --labels, in which {case} stands for the case's name."""
     names: Path | None = None
-    """JSON with the names of the labels, as {"1": "liver"}, for boxes beside label volumes; without it, those of a
+    """Labels: JSON file of label names, such as {"1": "liver"}, for boxes of label volumes; by default those of a
     dataset.json beside labels or images."""
     most: int = 16
-    """Draw so many cases at most, the first by name."""
+    """Output: maximum number of cases to draw, the first by name."""
 
     counts: ClassVar[tuple[str, ...]] = ("most",)
 
 
 def main(config: OverlayConfig) -> dict[str, Any]:
-    """Draw every case that has a prediction, and return the report.
+    """Draw the cases that have a prediction, and return the report.
 
     Raises
     ------
     Refused
-        When it cannot be done as asked.
+        If it cannot be done with these settings.
     """
     with own(config.out):
         return asked(lambda: _draw(config))
 
 
 def _draw(config: OverlayConfig) -> dict[str, Any]:
-    """Draw the cases that `main` asks for.
+    """Draw the cases into the locked output folder.
 
     Raises
     ------
     ValueError, OSError
-        If there is nothing to draw, or nowhere to draw it.
+        If there is nothing to draw, or the output folder cannot be used.
     """
     refuse_full(config.out)
     task: dict[str, Any] = {}
@@ -133,14 +133,14 @@ def read_palette(task: Mapping[str, Any]) -> Palette:
 
 
 def read_predicted_boxes(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return the content of boxes.json: for each case its boxes by name; nothing where it is not there."""
+    """Return the boxes of boxes.json by case and name; empty if there is no such file."""
     path = folder / "boxes.json"
     found: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
     return found
 
 
 def find_drawing(folder: Path, case: Case, boxes: Mapping[str, Mapping[str, Any]]) -> Drawing | None:
-    """Return what was predicted of a case, None for nothing."""
+    """Return the predictions of a case, None if there are none."""
     path = mask_path(case, folder)
     labels = read_labels(path, case) if path.exists() else None
     own = boxes.get(case.name, {})
@@ -220,7 +220,9 @@ def _members(task: Mapping[str, Any], named: Mapping[str, Sequence[int]]) -> dic
     for organ in task["classes"]:
         number = _UNNAMED.fullmatch(organ)
         if organ not in named and not number:
-            raise ValueError(f"names: expected a label for each organ, none is called {organ}; give --names")
+            raise ValueError(
+                f"--names: expected a label for each organ, none is called {organ}; give a file that names it"
+            )
         members[organ] = list(named[organ]) if organ in named else [int(number[1])] if number else []
     return members
 

@@ -1,4 +1,4 @@
-"""The short table of the front page: one row a workload, everybody at the most workers measured."""
+"""Short table for the README: one row per workload, with the highest number of workers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CACHED = counterparts("monai-cache")
 
 
 def summary(found: Sequence[Result]) -> str:
-    """Return the loader's results as one table a machine; empty where there are none."""
+    """Return the results of the loader benchmark as one table per machine; "" if there are none."""
     machines: dict[tuple[str, int], list[Result]] = {}
     for result in found:
         if result["kind"] == "loader":
@@ -28,7 +28,7 @@ def _machine(result: Result) -> str:
 
 
 def _table(where: str, workers: int, found: Sequence[Result]) -> str:
-    """Return the rows of one machine."""
+    """Return the table of one machine."""
     rates = f"{where}, {workers} worker{'s' * (workers != 1)}; samples a second, medians"
     lines = [
         f"| {rates} | decoder alone | dali-cr | cached | packed | others (ours ÷ it; packed ÷ it) |",
@@ -44,12 +44,12 @@ def _table(where: str, workers: int, found: Sequence[Result]) -> str:
 
 
 def _fastest(rows: dict[str, Result], names: Sequence[str]) -> float | None:
-    """Return the highest rate of those that ran."""
+    """Return the highest rate among contenders, None if none ran."""
     return max((_rate(rows[name]) for name in names if name in rows), default=None)
 
 
 def _peers(rows: dict[str, Result]) -> Iterator[str]:
-    """Yield each peer's rate, and how many times as fast we are: as its kind, and on packed volumes."""
+    """Yield each peer's rate, and our speed relative to it, with the same caching and packed."""
     packed = _fastest(rows, ("ours-packed",))
     for name, row in rows.items():
         if row["role"] != "peer":

@@ -54,7 +54,7 @@ def describe(index: Index, window: tuple[float, float] | None = None) -> str:
     labels = [problem for problem in index.problems if problem.reason.startswith(_LABEL)]
     refused = [problem for problem in index.problems if not problem.reason.startswith(_LABEL)]
     if labels:
-        lines += [("labels", f"{len(labels)} set aside"), *_problems(labels, 2)]
+        lines += [("labels", f"{len(labels)} excluded"), *_problems(labels, 2)]
     lines += [("refused", str(len(refused))), *_problems(refused, _SHOWN)]
     if index.ignored:
         lines.append(("ignored", describe_ignored(index)))

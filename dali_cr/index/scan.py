@@ -52,7 +52,7 @@ def scan(
 ) -> Index:
     """Read every volume under a folder and index the valid ones.
 
-    Volumes that look like labels are set aside, with an entry in `problems`: few values, or integers in patches, in a
+    Volumes that look like labels are excluded, with an entry in `problems`: few values, or integers in patches, in a
     file whose path contains a word such as "mask", or that has the grid of an image of the same case.
 
     Parameters
@@ -132,7 +132,7 @@ def scan(
 
 
 def _make_index(listing: Listing, volumes: Frames, refused: list[Problem], fourth_axis: FourthAxis) -> Index:
-    """Set labels aside and group the other volumes into cases."""
+    """Exclude labels and group the other volumes into cases."""
     files, channels = listing.files, listing.channels
     candidates = {p: v for p, v in volumes.items() if not files[p].explicit and files[p].channel not in channels}
     labels = find_labels(volumes, {path: found.case for path, found in files.items()})

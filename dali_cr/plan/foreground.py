@@ -111,7 +111,7 @@ def draw_origin(
     first: int,
     origin: Ints,
 ) -> None:
-    """Draw the origin of a box: centred on the foreground with a given probability, otherwise uniform.
+    """Draw the origin of a box: centred on the foreground with probability `chance`, otherwise uniform.
 
     A box larger than the volume is centred. Without foreground the origin is uniform.
 

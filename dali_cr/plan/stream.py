@@ -12,8 +12,8 @@ import numpy.typing as npt
 class Stream:
     """Sample numbers of one rank's batches.
 
-    A step has `world_size * batch_size` consecutive numbers, of which rank r gets the r-th slice. With an end, the last
-    step is short and shared evenly.
+    A step has `world_size * batch_size` consecutive numbers; rank r gets the r-th slice. With an end, the last step is
+    short and shared evenly.
 
     Attributes
     ----------

@@ -41,9 +41,9 @@ def rescale_of(volume: Volume, normalize: Normalize) -> Rescale:
         first, last = (statistics.low, statistics.high) if normalize == "percentile" else normalize[1:]
         centre, width, low, high = float(first), float(last) - float(first), 0.0, 1.0
     if not width > 0:
-        region = "image, where it is not 0," if normalize == "zscore-image" else "foreground"
+        region = "non-zero part" if normalize == "zscore-image" else "foreground"
         raise ValueError(
-            f"{volume.path}: its {region} is constant, {normalize!r} cannot scale it; "
+            f"{volume.path}: its {region} is constant and {normalize!r} cannot scale it; "
             "exclude the file (exclude=...) or normalize with a window"
         )
     # Adding 0.0 turns -0.0 into 0.0, because the kernel's addition keeps -0.0.

@@ -25,7 +25,7 @@ def keep_from_children(resource: Any) -> None:
     _owned.add(resource)
 
 
-def _let_go() -> None:
+def _leak_all() -> None:
     """Leak the registered objects in a child, with a reference that is never released."""
     for resource in list(_owned):
         _leak(resource)
@@ -40,4 +40,4 @@ def _leak(resource: Any) -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(resource))
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_leak_all)

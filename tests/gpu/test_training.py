@@ -1,4 +1,4 @@
-"""A training step on a GPU: nothing in it waits for the device, in whichever memory format."""
+"""Test that a training step on a GPU does not wait for the device, in either memory format."""
 
 from __future__ import annotations
 

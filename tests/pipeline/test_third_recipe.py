@@ -1,4 +1,4 @@
-"""A recipe of one's own: a planner and its samples, entered in one table, are all that a loader and a GPU need."""
+"""Test a user-defined recipe: a planner and samples, added to one table, work in loaders and on a GPU."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from tests.helpers.recipes import INDEXES, contents, finished, loader, outputs_o
 
 @dataclass(frozen=True)
 class Shift:
-    """The crop in the volume's middle, and the same crop with a number added, uniform over [0, most)."""
+    """Recipe of the central crop, and the same crop plus a number uniform over [0, most)."""
 
     crop: Triple = (9, 10, 11)
     most: float = 2.0
@@ -47,13 +47,13 @@ class Shift:
 
 @dataclass(frozen=True, eq=False)
 class ShiftPlans(Plans):
-    """What a batch is made of; shifts (B,) float32."""
+    """Plans of a batch; shifts (B,) float32."""
 
     shifts: npt.NDArray[np.float32]
 
 
 class ShiftPlanner:
-    """The planner: what would be a file in `dali_cr.plan`."""
+    """Planner, which would be a module in `dali_cr.plan`."""
 
     def __init__(self, index: Index, recipe: Shift, seed: int) -> None:
         self.index, self.recipe, self.seed = index, recipe, seed
@@ -88,7 +88,7 @@ class ShiftPlanner:
 
 
 class Shifts:
-    """The samples: what would be a file in `dali_cr.pipeline`."""
+    """Samples, which would be a module in `dali_cr.pipeline`."""
 
     names: tuple[str, ...] = ("input", "target")
     inputs: tuple[str, ...] = ("records", "shifts")
@@ -176,7 +176,7 @@ def test_a_loader_delivers_it(mixed_index: dali_cr.Index, each_device: str) -> N
     assert got == {n: known[n] for n in range(31)}
 
 
-def test_what_is_said_of_recipes_is_said_of_it(mixed_index: dali_cr.Index) -> None:
+def test_messages_on_recipes_include_it(mixed_index: dali_cr.Index) -> None:
     thin: Any = Shift((1, 8, 9))
     with loader(mixed_index, thin, dims=2) as flat, loader(mixed_index, thin) as thick:
         assert next(iter(flat))["input"].shape == (4, 1, 8, 9)
@@ -192,6 +192,6 @@ def test_what_is_said_of_recipes_is_said_of_it(mixed_index: dali_cr.Index) -> No
         other.load_state_dict(state)
 
 
-def test_what_is_in_no_table_is_no_recipe(mixed_index: dali_cr.Index) -> None:
+def test_other_objects_are_not_recipes(mixed_index: dali_cr.Index) -> None:
     with pytest.raises(TypeError, match="recipe: expected one of Restoration, Views, Shift, got str"):
         graphs.make_samples(mixed_index, "swap", 0)  # type: ignore[arg-type]

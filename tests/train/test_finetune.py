@@ -1,4 +1,4 @@
-"""Whole small fine-tuning runs: what they take over, leave and refuse, and that killing one changes nothing."""
+"""Small fine-tuning runs: transfer, results, errors, and identical results after a kill and resume."""
 
 import json
 import signal
@@ -98,7 +98,7 @@ def test_random_and_pretrained_differ_in_what_is_taken_over_alone(data, init, ou
 def test_a_network_keeps_the_levels_of_its_init_whatever_the_crop(data, init, out):
     run = prepared(localize(data, out, init=str(init)))
     assert run.network.about["crop"] == [16, 16, 16]
-    with pytest.raises(Refused, match="multiple of 4 along D, as the network's levels and --shrink make it; got 26"):
+    with pytest.raises(Refused, match="multiple of 4 along D, for the network's strides and --shrink; got 26"):
         finetune.main(localize(data, out / "other", init=str(init), crop=(26, 24, 24)))
 
 
@@ -143,7 +143,7 @@ def test_an_init_of_other_channels_is_refused(data, init, tmp_path, out):
         stacked = np.stack([image.get_fdata(), image.get_fdata()], -1).astype("f4")
         nib.save(nib.Nifti1Image(stacked, image.affine), tmp_path / "two" / path.name)
     with pytest.raises(
-        Refused, match="expected 2 channels, as the data have, .* has 1; pre-train on images of as many"
+        Refused, match="expected 2 channels, as the data have, .* has 1; pre-train on images with the same number"
     ):
         finetune.main(segment(data, out, init=str(init), data=(tmp_path / "two",)))
 
@@ -174,12 +174,12 @@ def shifted(values, affine):
     [
         (lambda values, affine: (None, affine), "{case}: image without a label. --unmatched leave excludes"),
         (lambda values, affine: (values[1:], affine), "{case}: on another grid: expected"),
-        (shifted, "{case} are, got them up to 5 mm away; resample it onto the image's"),
+        (shifted, "those of {case}, got them up to 5 mm away; resample it onto the image's"),
         (lambda values, affine: (values * 0, affine), "{case}: empty: expected a labelled voxel; --keep-empty"),
-        (lambda values, affine: (values + 0.5, affine), "{case}: expected whole numbers as labels"),
+        (lambda values, affine: (values + 0.5, affine), "{case}: expected integers as labels"),
         (
             lambda values, affine: (values * 100, affine),
-            "{case}: expected labels from 0 to 255, got 0 to 300; number",
+            "{case}: expected labels from 0 to 255, got 0 to 300; renumber",
         ),
     ],
     ids=["missing", "shape", "affine", "empty", "fractions", "large"],
@@ -292,7 +292,7 @@ def test_a_class_of_the_table_that_train_lacks_is_refused(data, tmp_path, out):
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
 def test_refuses_settings_that_make_no_sense(data, out, make, change):
-    with pytest.raises(ValueError, match=f"{next(iter(change))}: expected"):
+    with pytest.raises(ValueError, match=f"{next(iter(change)).replace('_', '-')}: expected"):
         make(data, out, **change)
 
 
@@ -301,8 +301,14 @@ def test_refuses_settings_that_make_no_sense(data, out, make, change):
     [
         ({"labels": Path("/nowhere")}, "labels: expected a folder of label volumes, /nowhere does not exist"),
         ({"labels": Path(__file__)}, "labels: expected a folder of label volumes, .*py is a file"),
-        ({"split": Path("/nowhere.json")}, "split: expected a file that dali-cr splits wrote, /nowhere.json is"),
-        ({"plans": Path("/p.json")}, "plans: expected the nnUNetPlans.json of a preprocessed data set, /p.json is not"),
+        (
+            {"split": Path("/nowhere.json")},
+            "split: expected a file written by dali-cr splits, /nowhere.json does not exist",
+        ),
+        (
+            {"plans": Path("/p.json")},
+            "plans: expected the nnUNetPlans.json of a preprocessed data set, /p.json does not",
+        ),
         (
             {"init": "/nowhere"},
             "init: expected 'random' or the folder of a pre-training run, /nowhere/model.safetensors",
@@ -323,7 +329,7 @@ def test_too_large_a_budget_is_refused(data, out):
 
 @pytest.fixture(scope="module")
 def command(data):
-    """The command of a run that is killed and resumed, without its --out."""
+    """The command of a run to kill and resume, without --out."""
     paths = f"--data {data / 'images'} --labels {data / 'labels'} --split {data / 'splits.json'}"
     words = "--crop 16 16 16 --filters 2 --batch-size 1 --steps 40 --lr 3e-2 --flips D H --regions all=1+2+3 2 3"
     words += " --optimizer sgd --momentum 0.9 --schedule poly --ema 0.9 --accumulate 2"
@@ -333,7 +339,7 @@ def command(data):
 
 
 def losses(out):
-    """The loss of each step that was written down."""
+    """Return the recorded loss of each step."""
     try:
         lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     except (FileNotFoundError, json.JSONDecodeError):
@@ -364,7 +370,7 @@ def test_a_finished_run_only_reports_and_more_steps_go_on(data, out, capsys):
     config = segment(data, out)
     report = finetune.main(config)
     assert finetune.main(replace(config, resume=True)) == report
-    assert "finished: nothing to do" in capsys.readouterr().out
+    assert "finished; give more --steps" in capsys.readouterr().out
     assert finetune.main(replace(config, resume=True, steps=3))["steps"] == 3
 
 

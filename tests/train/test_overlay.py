@@ -1,4 +1,4 @@
-"""What is drawn over an image lies where it was predicted, and says whether the slice cuts it."""
+"""Overlays: drawn at the predicted position, with boxes dashed where the slice does not intersect them."""
 
 import numpy as np
 import pytest

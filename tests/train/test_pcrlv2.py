@@ -1,4 +1,4 @@
-"""PCRLv2's loss against NumPy in float64, what is computed for it and what is not, and whole small runs."""
+"""PCRLv2: the loss against NumPy in float64, the parts that are computed, and small runs."""
 
 import doctest
 import importlib
@@ -120,7 +120,7 @@ def test_the_whole_has_the_published_size():
 @pytest.mark.parametrize("head", ["code", "paper"])
 @pytest.mark.parametrize("levels", [(0, 1, 2, 2, 0), (1, 0, 0, 1, 1), (2, 2, 1, 0, 2)], ids=str)
 def test_every_term_by_hand(levels, head, channels, dims):
-    """From the pyramids on: those are convolutions of torch."""
+    """Computed by hand from the pyramids, which are PyTorch convolutions."""
     made, sample = model(channels, head, dims), batch(channels, dims=dims)
     terms = made(**sample, levels=levels)
     assert list(terms) == TERMS
@@ -200,7 +200,7 @@ def test_enlarging_is_trilinear_interpolation(factor):
 
 @pytest.mark.parametrize("steps", [1, 2, 241])
 def test_the_weight_of_a_level_fades_over_the_run(steps):
-    """With 241 steps as the public code's with 241 epochs."""
+    """With 241 steps, beta equals that of the public code over 241 epochs."""
     weights = [fading(step, steps) for step in range(1, steps + 1)]
     wanted = [0.5 * (1 + np.cos(np.pi * epoch / 240)) for epoch in range(241)] if steps == 241 else [1.0, 0.0][:steps]
     np.testing.assert_allclose(weights, wanted, atol=1e-12)
@@ -298,13 +298,13 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def config(data, tmp_path):
-    """A run of a few steps, for `main`."""
+    """Settings of a run with a few steps."""
     return Pcrlv2Config(data=(data / "images",), split=data / "splits.json", out=tmp_path / "run", steps=4, **SMALL)
 
 
 @pytest.fixture(scope="module")
 def whole(data, tmp_path_factory):
-    """The folder of a run that others are compared with."""
+    """The folder of an uninterrupted run to compare with."""
     out, often = tmp_path_factory.mktemp("runs") / "whole", {"log_every": 1, "evaluate_every": 8}
     where = {"data": (data / "images",), "split": data / "splits.json", "out": out}
     pretrain.main(Pcrlv2Config(**where, steps=STEPS, lr=0.1, **often, **SMALL))

@@ -1,4 +1,4 @@
-"""Predictions: on the grid of the input, what was scored, and nothing where it cannot be."""
+"""Predictions: on the grid of the input, equal to what was scored, and errors for unsuitable data."""
 
 import csv
 import errno
@@ -194,7 +194,7 @@ def test_refuses_what_the_network_was_not_made_for(data, runs, tmp_path):
         predict.main(PredictConfig(run=runs / "localize", data=(tmp_path / "big",), out=tmp_path / "out"))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("")
-    with pytest.raises(Refused, match=r"new or empty folder, .* holds thesis\.txt"):
+    with pytest.raises(Refused, match=r"new or empty folder, got .* with thesis\.txt"):
         predict.main(PredictConfig(run=runs / "segment", data=(data / "images",), out=tmp_path / "full"))
 
 
@@ -271,7 +271,7 @@ def test_probabilities_are_of_masks_and_classes_not_of_boxes(data, runs, tmp_pat
 
 
 def test_each_case_has_a_mask_of_its_own(data, runs, tmp_path):
-    """Names that differ in their suffix, in a frame, after a dot, or by bytes that are no UTF-8."""
+    """Names that differ in their suffix, in a frame, after a dot, or in bytes that are not UTF-8."""
     images = sorted((data / "images").iterdir())
     folder = tmp_path / "in"
     (folder / "b").mkdir(parents=True)
@@ -316,12 +316,12 @@ def test_cut_predictions_begin_again_by_the_same_command_alone(data, runs, tmp_p
     assert capsys.readouterr().err.splitlines()[-1] == "predict: stopped by SIGINT; run the same command to start again"
     assert len(names(out)) == 3
     assert not settings(out)["finished"]
-    for change, says in ((["--batch-size", "3"], "another config"), (["--probabilities"], "another config")):
+    for change, says in ((["--batch-size", "3"], "expected the config"), (["--probabilities"], "expected the config")):
         assert predict.command_line([*words, *change]) == 2
-        assert f"begun in {out} with {says}" in capsys.readouterr().err
+        assert f"{says} of the unfinished predictions in {out}" in capsys.readouterr().err
     (out / "mine.txt").touch()
     assert predict.command_line(words) == 2
-    assert "holds mine.txt" in capsys.readouterr().err
+    assert "also has mine.txt" in capsys.readouterr().err
     (out / "mine.txt").unlink()
     assert predict.command_line(words) == 0
     assert (len(names(out)), settings(out)["finished"]) == (9, True)
@@ -344,7 +344,7 @@ def test_a_full_disk_leaves_no_half_mask_and_names_the_file(data, runs, tmp_path
 
 @pytest.fixture(scope="module")
 def channels(data, tmp_path_factory):
-    """Cases of two files, each channel of its own values; labels; and a run that was trained on them."""
+    """Cases with two channels of different values, their labels, and a run trained on them."""
     folder = tmp_path_factory.mktemp("channels")
     for path in sorted((data / "images").iterdir()):
         case = folder / "data" / path.name.split(".")[0]

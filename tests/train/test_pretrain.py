@@ -1,4 +1,4 @@
-"""Whole small runs on the CPU: what they leave, what they refuse, and that killing one changes nothing."""
+"""Small pre-training runs on the CPU: results, errors, and identical results after a kill and resume."""
 
 import errno
 import json
@@ -41,7 +41,7 @@ COSTS = ["pairs_per_s", "data_wait_share", "samples", "device_hours", "device"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """A small run of a recipe, and what it is to say and reach."""
+    """A small run of a recipe, and its expected output and metrics."""
 
     words: str
     steps: int
@@ -50,11 +50,11 @@ class Recipe:
     reports: tuple[str, ...]
     says: tuple[str, ...]
     falls: str
-    """Of the numbers of a step, the one that gets smaller."""
+    """Name of the number that decreases."""
     to: float
     network: tuple[str, int]
     ends: tuple[tuple[signal.Signals, int], ...]
-    """Signals that end a run, and the step at which they come."""
+    """Signals to end a run, and the step at which they are sent."""
 
 
 RECIPES = {
@@ -92,7 +92,7 @@ RECIPES = {
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    """Keep the runs of this process to one thread as well."""
+    """Limit the runs of this process to one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -113,14 +113,14 @@ def recipe(request):
 
 @pytest.fixture(scope="module")
 def command(data, recipe):
-    """The command of the run that all others are compared with, without its --out."""
+    """The command of the run to compare with, without --out."""
     always = ["--data", str(data), "--threads", "2", "--log-every", "1", "--device", "cpu"]
     return [sys.executable, "-m", "train.pretrain", *recipe.words.split(), *always]
 
 
 @pytest.fixture(scope="module")
 def whole(command, tmp_path_factory):
-    """A run that nobody disturbed: its folder and what it printed."""
+    """The folder and the output of an uninterrupted run."""
     out = tmp_path_factory.mktemp("runs") / "whole"
     done = run_to_its_end([*command, "--out", out])
     assert done.returncode == 0, done.stderr
@@ -129,7 +129,7 @@ def whole(command, tmp_path_factory):
 
 @pytest.fixture
 def config(data, tmp_path):
-    """A run of a few steps, for `main`."""
+    """Settings of a run with a few steps."""
     return RestorationConfig(
         data=(data,),
         out=tmp_path / "run",
@@ -217,7 +217,7 @@ def test_a_run_that_was_ended_and_resumed_has_the_same_bytes(whole, recipe, comm
 
 
 def end_and_resume(recipe, command, out, number, when):
-    """Have a run end by a signal as soon as it has written down a step, and resume it to its end."""
+    """End a run by a signal once a step is recorded, and resume it to its end."""
     ended = run_to_its_end(signalled.command([*command, "--out", str(out)], number, when))
     assert steps_done(out) == (when if number == signal.SIGKILL else when + 1), ended.stderr
     if number == signal.SIGKILL:
@@ -266,7 +266,7 @@ def test_resuming_a_finished_run_only_reports(config, capsys):
     report = pretrain.main(config)
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in config.out.iterdir()}
     assert pretrain.main(replace(config, resume=True)) == report
-    assert "finished: nothing to do" in capsys.readouterr().out
+    assert "finished; give more --steps" in capsys.readouterr().out
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in config.out.iterdir()} == before
 
 
@@ -363,7 +363,7 @@ def test_refuses_the_impossible_and_leaves_no_folder(config, change, says):
     ids=str,
 )
 def test_refuses_settings_that_make_no_sense(config, change):
-    with pytest.raises(ValueError, match=f"{next(iter(change))}: expected"):
+    with pytest.raises(ValueError, match=f"{next(iter(change)).replace('_', '-')}: expected"):
         replace(config, **change)
 
 
@@ -376,7 +376,7 @@ def test_refuses_a_crop_before_looking_at_the_data(config):
         replace(config, crop=(16, 16, 50))
     with pytest.raises(ValueError, match="halved twice"):
         replace(config, crop=(8, 8, 8))
-    with pytest.raises(ValueError, match="sononet64 wants multiples of 16, got 24 along H; 16 or 32 would do"):
+    with pytest.raises(ValueError, match="multiples of 16 for sononet64, got 24 along H; use 16 or 32"):
         replace(config, network="sononet64", crop=(16, 24, 16))
     with pytest.raises(ValueError, match="expected one voxel along D with --dims 2, as 1 16 16; got 16 16 16"):
         replace(config, dims=2)
@@ -451,7 +451,7 @@ def test_the_pretext_is_part_of_what_a_run_is(config):
 
 
 def test_noise_and_error_are_measured_by_hand(config):
-    """A network that answers with its input plus a constant has that error, whatever the samples are."""
+    """A network that adds a constant to its input has that error on any samples."""
 
     class Off(torch.nn.Module):
         def __init__(self):
@@ -566,7 +566,7 @@ def test_environment_of_cublas_is_set_for_deterministic_runs(monkeypatch):
 
 
 def test_a_full_disk_costs_a_checkpoint_and_not_the_run(config, monkeypatch, capsys):
-    """The checkpoint there was stays whole; the one at the end must be written."""
+    """The previous checkpoint is kept; the last one must be written."""
     write, full = checkpoint.write_whole, []
 
     def fill(path, content):
@@ -578,7 +578,7 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_run(config, monkeypatch, cap
     monkeypatch.setattr(checkpoint, "write_whole", fill)
     with pytest.raises(OSError, match="No space left"):
         pretrain.main(replace(config, steps=4, checkpoint_every=1))
-    assert capsys.readouterr().out.count("training goes on, the checkpoint before stays") == 2
+    assert capsys.readouterr().out.count("training continues, the previous checkpoint is kept") == 2
     assert checkpoint.load_checkpoint(config.out / "checkpoint.pt")["step"] == 1
     monkeypatch.setattr(checkpoint, "write_whole", write)
     assert pretrain.main(replace(config, steps=4, resume=True))["steps"] == 4

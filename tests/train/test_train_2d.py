@@ -1,4 +1,4 @@
-"""Images through the whole of it: pre-training, three tasks, prediction, pictures, and what is refused on the way."""
+"""2-D images: pre-training, three tasks, prediction, overlays, and errors."""
 
 import csv
 import json
@@ -233,9 +233,9 @@ def test_a_class_that_train_lacks_is_refused(data, tmp_path):
 
 def test_an_init_of_another_kind_is_refused(data, inits, tmp_path):
     init = str(inits / "sononet64")
-    with pytest.raises(Refused, match="expected a dynunet, .* is a sononet64; --network sononet64 takes it"):
+    with pytest.raises(Refused, match="expected a dynunet, .* has a sononet64; use --network sononet64"):
         finetune.main(segment(data, tmp_path / "run", init=init))
-    with pytest.raises(Refused, match="expected a network of --dims 3, .* is of 2; --dims 2 takes it"):
+    with pytest.raises(Refused, match="expected a network of --dims 3, .* has --dims 2; use --dims 2"):
         finetune.main(segment(data, tmp_path / "run", init=init, network="sononet64", dims=3))
     with pytest.raises(Refused, match=r"analysis.0.0.conv.weight: expected shape \(4, 1, 3, 3\), got \(2, 1, 3, 3\)"):
         finetune.main(segment(data, tmp_path / "run", init=init, network="sononet64", filters=4))

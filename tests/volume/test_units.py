@@ -1,4 +1,4 @@
-"""Lengths are in mm, whatever unit a header gives them in; values in mm keep their bits."""
+"""Test units of length: converted to mm; values in mm keep their bits."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ MM = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}
 
 
 def with_unit(path: Path, code: int) -> Path:
-    """Set a plain file's code of units; its upper bits, those of time, say seconds."""
+    """Set the unit code of a plain file; its upper bits, the unit of time, mean seconds."""
     content = bytearray(path.read_bytes())
     content[123] = code | 8
     path.write_bytes(content)
@@ -27,7 +27,7 @@ def with_unit(path: Path, code: int) -> Path:
 
 
 def write(path: Path, code: int, spacing: tuple[float, float, float], numbers: np.ndarray | None = None) -> Path:
-    """Write voxels of so many mm along x, y, z, in the unit of a code."""
+    """Write voxels of these sizes in mm along x, y, z, in the unit of a code."""
     numbers = np.random.default_rng(0).integers(0, 900, (20, 16, 12)) if numbers is None else numbers
     x, y, z = (edge / MM[code] for edge in spacing)
     return with_unit(write_nifti(path, numbers, orientation="LPS", spacing=(x, y, z)), code)
@@ -42,7 +42,7 @@ def test_spacing_and_affine_are_in_mm(tmp_path, code):
     affine = nib.as_closest_canonical(nib.load(path)).affine
     np.testing.assert_allclose(np.array(geometry.affine)[:3], affine[:3] * MM[code], rtol=1e-12)
     assert geometry.affine[3] == (0.0, 0.0, 0.0, 1.0)
-    # 0.4 mm become 0.8: half as many voxels along x, whatever the unit.
+    # 0.4 mm become 0.8: half as many voxels along x, for any unit.
     assert dali_cr.read_volume(path, spacing=(1.25, 0.5, 0.8)).shape == (1, 12, 16, 10)
 
 
@@ -60,7 +60,7 @@ def test_mm_and_unknown_units_keep_their_bits(tmp_path, code):
     st.booleans(),
 )  # fmt: skip
 def test_every_kind_of_affine_is_converted(spacing, code, kind, second):
-    """sform, qform and zooms alone; NIfTI-1 and -2: the lengths of what nibabel gives, times the unit."""
+    """Test sform, qform and zooms alone, in NIfTI-1 and -2: nibabel's lengths times the unit."""
     header = (nib.Nifti2Header if second else nib.Nifti1Header)()
     header.set_data_shape((5, 4, 3))
     header.set_data_dtype(np.int16)

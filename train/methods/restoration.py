@@ -1,9 +1,9 @@
-"""Context restoration as a method of pre-training, and what it is compared with.
+"""Pre-training by context restoration, and pretexts to compare it with.
 
-Chen et al. (2019) swap patches and minimise the squared error of undoing it. `--pretext inpaint` erases boxes instead
-(Pathak et al. 2016), `--pretext autoencode` changes nothing. `--pretext mae` masks blocks of a grid, and its loss is
-that of the masked voxels alone (a masked autoencoder: He et al. 2022; in 3-D, with a U-Net: nnssl). Crops and network
-are the same for all.
+Chen et al. (2019) swap patches and minimise the mean squared error of the restoration. `--pretext inpaint` erases boxes
+(Pathak et al. 2016), and `--pretext autoencode` changes nothing. `--pretext mae` is a masked autoencoder: it masks
+blocks of a grid, and the loss is that of masked voxels only (He et al. 2022; in 3-D with a U-Net: nnssl). Crops and
+network are the same for all.
 """
 
 from __future__ import annotations
@@ -31,52 +31,54 @@ from .method import Measured, Method
 
 @dataclass(frozen=True, kw_only=True)
 class RestorationConfig(PretrainConfig, PlanSettings):
-    """Pre-train a network by context restoration, on a folder of volumes. Triples are D H W, that is z y x.
+    """Pre-train a network by context restoration on a folder of volumes. Triples are D H W, that is z y x.
 
-    PCRLv2 has other settings: --recipe pcrlv2 --help lists them.
+    For the settings of PCRLv2 see --recipe pcrlv2 --help.
     """
 
     recipe: RecipeName = field(init=False, default="restoration")
     pretext: Pretext = "swap"
-    """What is to be undone: swap of patches; inpaint, erased boxes; autoencode, nothing; mae, masked blocks."""
+    """Pretext: corruption to undo: swap (swapped patches), inpaint (erased boxes), mae (masked blocks), autoencode
+    (none)."""
     mask_ratio: float = 0.75
-    """With --pretext mae: share of the blocks of a crop that are masked."""
+    """Pretext: with --pretext mae, fraction of the blocks of a crop that is masked."""
     mask_block: tuple[int, ...] = (16,)
-    """With --pretext mae: edge of a block in voxels, or its edges D H W."""
+    """Pretext: with --pretext mae, edge of a block in voxels, or its edges D H W."""
     crop: Triple = (64, 64, 64)
-    """Voxels of a crop."""
+    """Sampling: voxels of a crop."""
     spacing: tuple[float, float, float] | None = None
-    """Resample to voxels of so many mm; each file keeps its own if not given."""
+    """Sampling: resample to this voxel size in mm; by default each file keeps its own."""
     iterations: int = 100
-    """Swaps of two patches in a crop, or boxes erased."""
+    """Pretext: number of swaps of two patches, or of erased boxes, in a crop."""
     patch: tuple[int, ...] = (4, 16)
-    """Edges of a patch in voxels: one number, lowest and highest, D H W, or lowest and highest of D, H and W."""
+    """Pretext: edges of a patch in voxels: one number, minimum and maximum, D H W, or minimum and maximum of D, H and
+    W."""
     slices: Axis | None = None
-    """Crops are of slices across this axis, each visited once an epoch; --crop is 1 and the edges within a slice."""
+    """Sampling: crop slices across this axis, each visited once per epoch; --crop is 1 and the edges within a slice."""
     every: int = 1
-    """With --slices: take every so many slices."""
+    """Sampling: with --slices, use every N-th slice."""
     empty_slices: bool = False
-    """With --slices: take those without any foreground too."""
+    """Sampling: with --slices, also use slices without foreground."""
     normalize: Scaling = "zscore"
-    """How intensities are scaled; for CT for example: window -160 240."""
+    """Intensities: normalisation; for CT for example window -160 240."""
 
     batch_size: int = field(default=8, metadata=MAY_CHANGE)
-    """Crops a step."""
+    """Training: crops per step."""
     steps: int = field(default=10_000, metadata=MAY_CHANGE)
-    """Steps to train."""
+    """Training: number of steps."""
 
     def __post_init__(self) -> None:
-        """Refuse what can be seen to be wrong without looking at the data."""
+        """Check the settings, without the data."""
         if len(self.mask_block) not in (1, 3):
-            raise ValueError(f"mask_block: expected 1 or 3 numbers, got {len(self.mask_block)}")
+            raise ValueError(f"--mask-block: expected 1 or 3 numbers, got {len(self.mask_block)}")
         super().__post_init__()
         if not self.slices and (self.every != 1 or self.empty_slices):
-            raise ValueError(f"slices: expected D, H or W with --every or --empty-slices, got {self.slices}")
+            raise ValueError("slices: expected --slices D, H or W with --every or --empty-slices, got none")
         if not self.plans:
             sizes_of(self.network, 1, self.crop, self.filters, dims=self.dims)
 
     def samples(self) -> dali_cr.Restoration:
-        """Return what samples are made of."""
+        """Return the recipe of samples."""
         slices = None
         if self.slices:
             slices = dali_cr.Slices(self.slices, every=self.every, skip_empty=not self.empty_slices)
@@ -95,13 +97,13 @@ class RestorationConfig(PretrainConfig, PlanSettings):
 
 
 class Restoration(Method):
-    """Undo what was done to a crop; the loss is the mean squared error over all of it, or over what was masked.
+    """Restoration of a corrupted crop; the loss is the mean squared error over all voxels or over masked voxels.
 
     Parameters
     ----------
     config : RestorationConfig
     channels : int
-        Of a case.
+        Channels of a case.
     """
 
     config: RestorationConfig
@@ -124,11 +126,11 @@ class Restoration(Method):
         return dict(zip(("loss", "identity_loss"), errors, strict=True))
 
     def measure(self, loader: dali_cr.Loader) -> Measured:
-        """Measure the restoration gain, the squared error and the signal-to-noise ratio, with a mask R² too."""
+        """Measure restoration gain, MSE and PSNR, and with a mask R²."""
         return evaluate(self.module, loader, self.config.evaluate_samples, self.recipe.pretext)
 
     def introduce(self) -> Iterator[str]:
-        """Say what is trained."""
+        """Yield lines about the crops and the pretext."""
         config = self.config
         size = f" of {' × '.join(f'{mm:g}' for mm in config.spacing)} mm" if config.spacing else ""
         yield f"crop       {' × '.join(map(str, config.crop))} voxels{size}, normalize {config.normalize}"
@@ -148,9 +150,10 @@ class Restoration(Method):
 
 
 def mean_square(answer: torch.Tensor, target: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Return the mean squared error, of masked voxels where there is a mask.
+    """Return the mean squared error, over masked voxels if there is a mask.
 
-    That is the mean over samples of each one's own: processes that share a batch get what one would.
+    With a mask it is the mean over samples of each sample's error, so that it does not depend on the number of
+    processes.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Networks by name."""
+"""Registry and creation of networks by name."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ NETWORKS: dict[str, ModuleType] = {
     "nsunet": nsunet,
     "nsunet-skips": nsunet,
 }
-"""From a network's name to the module that has
+"""The module of each network, with
 
-* ``check(sizes)``, which raises a `ValueError` where the network cannot be built for a crop, and is quick, and
+* ``check(sizes)``, which is fast and raises ValueError if the network cannot be built for a crop, and
 * ``build(sizes) -> Network``.
 """
 
 ENCODER_OF = {"nsunet-skips": "nsunet"}
-"""From a network to another one that has the same encoder, whose weights it takes over."""
+"""Networks that can be initialised from another network with the same encoder."""
 
 FILTERS = {"dynunet": 16}
-"""Channels of a network's first level where none are asked for; 64 of all others, as published."""
+"""Default channels of the first level; 64 for all others, as published."""
 
 
 def sizes_of(
@@ -38,19 +38,19 @@ def sizes_of(
     levels: Levels | None = None,
     dims: int = 3,
 ) -> Sizes:
-    """Check what `build_network` is asked for, without building it."""
+    """Check the arguments of `build_network` and return the sizes, without building the network."""
     if name not in NETWORKS:
         raise ValueError(f"network: expected one of {', '.join(sorted(NETWORKS))}, got {name!r}")
     filters = FILTERS.get(name, 64) if filters is None else filters
     outputs = channels if outputs is None else outputs
     if channels < 1 or filters < 1 or outputs < 1:
         raise ValueError(
-            f"at least one channel, one filter and one output are wanted; {channels}, {filters} and {outputs} came"
+            f"network: expected at least one channel, filter and output, got {channels}, {filters} and {outputs}"
         )
     if dims not in (2, 3) or (dims == 2 and crop[0] != 1):
-        raise ValueError(f"dims is wanted as 3, or as 2 with a crop of one voxel along D; {dims} came, for {crop}")
+        raise ValueError(f"dims: expected 3, or 2 with a crop of one voxel along D; got {dims} with {crop}")
     if levels and name != "dynunet":
-        raise ValueError(f"levels are wanted for a dynunet only; they came for {name}")
+        raise ValueError(f"levels: expected them with dynunet only, got {name}")
     sizes = Sizes(name=name, channels=channels, crop=crop, filters=filters, outputs=outputs, levels=levels, dims=dims)
     NETWORKS[name].check(sizes)
     return sizes
@@ -72,27 +72,27 @@ def build_network(
     name : str
         A key of `NETWORKS`.
     channels : int
-        Channels of a case, which go in.
+        Input channels, those of a case.
     crop : (D, H, W) int
-        Voxels of a crop; D is 1 where dims is 2.
+        Crop in voxels; D is 1 if dims is 2.
     filters : int, optional
         Channels of the first level; those of `FILTERS` if not given.
     outputs : int, optional
-        Channels that come out; as many as go in, to restore, if not given.
+        Output channels; by default the input channels, for restoration.
     levels : Levels, optional
-        In place of those that crop and filters would make.
+        Levels, in place of those derived from crop and filters.
     dims : 2 or 3
-        Whether it takes (B, C, H, W) or (B, C, D, H, W).
+        2 for input (B, C, H, W), 3 for (B, C, D, H, W).
 
     Returns
     -------
     Network
-        With freshly drawn weights, from torch's global random state.
+        With new weights, drawn from torch's global random state.
 
     Raises
     ------
     ValueError
-        When there is no network of this name, or it cannot be sized to the crop.
+        If there is no network of this name, or it cannot be built for the crop.
 
     Examples
     --------

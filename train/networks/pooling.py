@@ -1,4 +1,4 @@
-"""Max-pooling that is deterministic on a GPU too, where that is asked for."""
+"""Max-pooling with a deterministic implementation for GPUs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import torch.nn.functional as F
 
 
 def halve(features: torch.Tensor) -> torch.Tensor:
-    """Return the largest of each 2 × 2 (× 2) voxels.
+    """Max-pool by 2 along each axis.
 
-    CUDA's max-pooling in 3-D has no deterministic backward pass; where one is asked for, blocks are reduced instead.
-    The two differ in how a gradient is shared among equal largest voxels, which behind a ReLU are zeros and get none.
+    CUDA's 3-D max-pooling has no deterministic backward pass; in deterministic mode, `amax` over blocks is used. The
+    two differ in how the gradient is shared among equal maxima, which after a ReLU are zeros without a gradient.
     """
     if features.ndim == 4:
         return F.max_pool2d(features, 2)
@@ -20,6 +20,6 @@ def halve(features: torch.Tensor) -> torch.Tensor:
 
 
 def largest_of_blocks(features: torch.Tensor) -> torch.Tensor:
-    """Return what max-pooling of (B, C, D, H, W) by 2 does, as a reduction."""
+    """Max-pool (B, C, D, H, W) by 2 as a reduction over blocks."""
     depth, height, width = (edge // 2 for edge in features.shape[2:])
     return features.reshape(*features.shape[:2], depth, 2, height, 2, width, 2).amax((3, 5, 7))

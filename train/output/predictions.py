@@ -31,8 +31,8 @@ def check_folder(out: Path) -> None:
     ------
     ValueError
     """
-    begun = read_predictions(out)
-    if begun is None or begun["finished"]:
+    unfinished = read_predictions(out)
+    if unfinished is None or unfinished["finished"]:
         refuse_full(out)
 
 
@@ -51,9 +51,9 @@ def begin_predictions(out: Path, settings: Mapping[str, Any]) -> None:
         If the folder has unfinished predictions with other settings, or other files, which could be mistaken for
         predictions.
     """
-    begun = read_predictions(out)
-    if begun is not None:
-        other = [name for name in settings if name not in _OF_A_MACHINE and begun.get(name) != settings[name]]
+    unfinished = read_predictions(out)
+    if unfinished is not None:
+        other = [name for name in settings if name not in _OF_A_MACHINE and unfinished.get(name) != settings[name]]
         if other:
             raise ValueError(
                 f"out: expected the {other[0]} of the unfinished predictions in {out}, got another; give another folder"

@@ -67,7 +67,7 @@ def earlier_run(
     fixed: Sequence[str],
     *,
     defaults: Mapping[str, Any] | None = None,
-    begun: bool = False,
+    started: bool = False,
 ) -> dict[str, Any] | None:
     """Return the config.json of the run to resume, after checking that it can be resumed.
 
@@ -85,7 +85,7 @@ def earlier_run(
         Settings that must not change.
     defaults : mapping, optional
         From `defaults_of`: values of settings that the version which began the run did not have.
-    begun : bool
+    started : bool
         Whether another process of the same run wrote the content of the folder.
 
     Returns
@@ -104,7 +104,7 @@ def earlier_run(
     held = entries(out)
     if not held:
         return None
-    if not (begun or holds_run(out)) and ("config.json" in held if resume else all(map(_is_early, held))):
+    if not (started or holds_run(out)) and ("config.json" in held if resume else all(map(_is_early, held))):
         return None
     if not resume:
         raise ValueError(

@@ -133,7 +133,7 @@ def start(
     kind: str,
     prepare: Callable[[dict[str, Any] | None], Any],
     *,
-    begun: bool = False,
+    started: bool = False,
 ) -> tuple[Any, dict[str, Any] | None]:
     """Prepare a run, or return the report of a finished one.
 
@@ -144,7 +144,7 @@ def start(
         Kind of run: pretrain, or a task.
     prepare : function
         Creates the run from the config.json of the run to resume, or from None for a new one.
-    begun : bool
+    started : bool
         Whether another process of this run has already prepared it.
 
     Returns
@@ -161,13 +161,13 @@ def start(
     """
     try:
         now, defaults = plain(config), defaults_of(config)
-        earlier = earlier_run(config.out, config.resume, kind, now, config.fixed, defaults=defaults, begun=begun)
+        earlier = earlier_run(config.out, config.resume, kind, now, config.fixed, defaults=defaults, started=started)
         steps = config.steps_known(earlier) if earlier else None
         report = finished_report(config.out, steps) if steps else None
         if report is not None:
             print(f"run        {config.out} is finished; give more --steps to continue it")
             return None, report
-        if earlier and not begun and not (config.out / CHECKPOINT).exists():
+        if earlier and not started and not (config.out / CHECKPOINT).exists():
             raise ValueError(
                 f"resume: expected the checkpoint of the run in {config.out}, {CHECKPOINT} is missing; give another "
                 "--out to start a new run"

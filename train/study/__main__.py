@@ -149,11 +149,11 @@ def do_runs(queue: RunQueue) -> tuple[list[StudyRun], list[StudyRun], list[Study
     queue.do_all(before)
     queue.do_all(tuned)
     check_networks(queue, tuned)
-    rates, told = choose_rates(queue, tuned)
+    rates, table = choose_rates(queue, tuned)
     tested = testing(study, rates)
     queue.do_all(tested)
     check_networks(queue, [*tuned, *tested])
-    return before, tuned, tested, told
+    return before, tuned, tested, table
 
 
 def main(config: StudyConfig) -> Path:
@@ -175,7 +175,7 @@ def _do(config: StudyConfig, study: Study) -> Path:
     before, tuned, tested, rates = do_runs(queue)
     groups = gather(queue, tested)
     effects = compare(study, groups)
-    told = {
+    found = {
         "ran": describe_runs(queue, [*before, *tuned, *tested]),
         "files": sorted(path.stem for path in (queue.folder / "files").glob("*.toml")),
         "pretraining": describe_pretraining(queue, before),
@@ -186,8 +186,8 @@ def _do(config: StudyConfig, study: Study) -> Path:
     if not (out / "study.toml").exists() or not config.file.samefile(out / "study.toml"):
         write_whole(out / "study.toml", config.file.read_bytes())
     write_runs(out / "runs.csv", queue, [*tuned, *tested])
-    write_summary(out / "summary.json", study, groups, effects, **told)
-    write_tables(out / "table.md", study, groups, effects, told)
+    write_summary(out / "summary.json", study, groups, effects, **found)
+    write_tables(out / "table.md", study, groups, effects, found)
     draw_scores(out / "scores.svg", study, groups)
     return out
 

@@ -40,7 +40,7 @@ class Protocol:
     pretrain_seeds: tuple[int, ...] = (0,)
     """Runs of the i-th of `seeds` are initialised from pre-training with the i-th of these, cyclically."""
     transfers: tuple[str, ...] = ("encoder",)
-    """What segmentation transfers; other tasks transfer the encoder."""
+    """Weights that segmentation transfers; other tasks transfer the encoder."""
     steps: dict[str, int]
     """Numbers of steps by name, the same for every budget and initialisation."""
     rates: tuple[float, ...]
@@ -71,7 +71,7 @@ class Data:
     options: Options = field(default_factory=dict)
     """Options of pre-training and fine-tuning, such as the network's sizes and the intensity normalisation."""
     pretrain: Options = field(default_factory=dict)
-    """Of pre-training."""
+    """Options of pre-training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class StudyTask:
     metric: str = ""
     """A column of scores.csv, or correct or log_score; `METRICS` has the defaults."""
     options: Options = field(default_factory=dict)
-    """Of fine-tuning."""
+    """Options of fine-tuning."""
     budgets: tuple[Budget, ...] = ()
     """In place of the protocol's."""
     steps: dict[str, int] = field(default_factory=dict)

@@ -131,12 +131,12 @@ def _check_inits(study: Study) -> None:
 
 def _spacing(study: Study, task: str, init: str) -> Any:
     """Return the spacing of fine-tuning: from the options, or else that of its pre-training."""
-    entry, begun = study.tasks[task], study.inits[init]
+    entry, chosen = study.tasks[task], study.inits[init]
     data = study.data[entry.data]
-    for options in (begun.finetune, begun.options, entry.options, data.options, study.finetune):
+    for options in (chosen.finetune, chosen.options, entry.options, data.options, study.finetune):
         if "spacing" in options:
             return options["spacing"]
-    return (data.pretrain | begun.pretrain).get("spacing", "own") if begun.pretrain is not None else "own"
+    return (data.pretrain | chosen.pretrain).get("spacing", "own") if chosen.pretrain is not None else "own"
 
 
 def _check_lists(protocol: Protocol) -> None:

@@ -128,5 +128,5 @@ def _describe_network(folder: Path) -> dict[str, Any]:
     """Return a network's input settings and the shapes of its tensors, since different settings may give the same."""
     view: dict[str, Any] = json.loads((folder / "config.json").read_text())["network"]["view"]
     with safetensors.safe_open(str(folder / "model.safetensors"), framework="np") as file:
-        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - not a mapping
     return view | shapes

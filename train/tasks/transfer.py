@@ -132,7 +132,7 @@ def find_encoder(network: Network, module: nn.Module, setting: str) -> list[nn.P
     encoder, trained = list(network.features.parameters()), {id(parameter) for parameter in module.parameters()}
     if not encoder or not all(id(parameter) in trained for parameter in encoder):
         raise ValueError(
-            f"{setting}: expected a network whose encoder is a part of what is trained, {network.about['network']} has "
-            "none; leave --freeze-encoder and --encoder-lr-scale out"
+            f"--{setting}: expected a network whose encoder is trained, {network.about['network']} has none; leave "
+            "--freeze-encoder and --encoder-lr-scale out"
         )
     return encoder

@@ -1,4 +1,4 @@
-"""Names in Unicode's two forms are one name: a split or a label of macOS fits images of Linux."""
+"""Both Unicode forms of a name are the same name: splits and labels from macOS match images on Linux."""
 
 import unicodedata
 

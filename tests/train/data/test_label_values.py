@@ -1,4 +1,4 @@
-"""Numbers of label volumes: as stored, whole to a thousandth, never from a lossy format."""
+"""Label values: as stored, integers up to 1e-3, never from a lossy format."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Splits: by subject, told by one file, and nothing that was pre-trained on may be tested on."""
+"""Splits by subject, and the check that no case of val or test was used for pre-training."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ NAMES = [f"sub-{subject:02}_ses-{session}.nii.gz" for subject in range(10) for s
 
 
 SMALL = {"crop": (16, 16, 16), "patch": (2, 4), "filters": 2, "device": "cpu", "cache": ("host:1GB",)}
-"""A run that is prepared quickly."""
+"""Settings of a run that is prepared quickly."""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def three():
 
 
 def named(*names):
-    """An index of nothing but names."""
+    """Return an index with names only."""
     return dali_cr.Index(Path(), tuple(dali_cr.index.cases.Case(name, ()) for name in names))
 
 
@@ -174,7 +174,7 @@ def write_turned(source, target):
 
 
 def without_content(index):
-    """Return an index as an earlier version made it."""
+    """Return an index as from an earlier version, without hashes of content."""
     old = [replace(case, volumes=tuple(replace(v, content_sha256="") for v in case.volumes)) for case in index.cases]
     return replace(index, cases=tuple(old))
 
@@ -225,7 +225,7 @@ def test_two_channels_of_a_case_are_one_subject_by_default():
 
 
 def load_split_of(split):
-    """Return a split as its file gives it back."""
+    """Write a split and return it as read from its file."""
     content = json.loads(json.dumps(split.content()))
     return Split(*(frozenset(content[part]) for part in PARTS), content["subject"])
 

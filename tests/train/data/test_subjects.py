@@ -1,4 +1,4 @@
-"""Whose image a case is, by its name."""
+"""Subjects found in the names of cases."""
 
 import pytest
 

@@ -19,12 +19,12 @@ def cosine(a, b):
 
 
 def by_hand(q_a, p_a, q_b, p_b):
-    """D as in the paper's formula: (B, C) each."""
+    """The loss D by the paper's formula, from arrays (B, C)."""
     return -(cosine(q_a, p_b).mean() + cosine(q_b, p_a).mean()) / 2
 
 
 def normed(x, module):
-    """Batch norm of (B, C) in training: by the mean and the biased variance of the batch."""
+    """Batch norm of (B, C) in training mode, with the biased variance."""
     scaled = (x - x.mean(0)) / np.sqrt(x.var(0) + module.eps)
     return scaled * module.weight.detach().double().numpy() + module.bias.detach().double().numpy()
 

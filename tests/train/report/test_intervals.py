@@ -1,4 +1,4 @@
-"""Differences, intervals and p against hand calculations and against what chance alone does."""
+"""Differences, intervals and p-values against hand calculations and simulations under the null hypothesis."""
 
 import numpy as np
 import pytest

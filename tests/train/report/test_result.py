@@ -1,4 +1,4 @@
-"""What is kept of a run names no place on a machine, gives its command, and needs the run to be finished."""
+"""Saved results: no machine paths, the command of the run, and only finished runs."""
 
 import json
 import shlex

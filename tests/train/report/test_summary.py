@@ -1,4 +1,4 @@
-"""Sums over cases, against values worked out by hand."""
+"""Summaries over cases against values computed by hand."""
 
 import numpy as np
 import pytest

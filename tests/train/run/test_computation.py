@@ -1,4 +1,4 @@
-"""Compiled steps and channels-last tensors: the same training up to rounding, and eager where compiling fails."""
+"""Compiled steps and channels-last tensors: the same training up to rounding, and eager if compiling fails."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def fresh_compiler() -> Iterator[None]:
 
 @pytest.fixture
 def graphs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Compile by AOTAutograd alone, and keep a name for each graph."""
+    """Compile with AOTAutograd only, and record a name for each graph."""
     from torch._dynamo.backends.debugging import aot_eager
 
     found: list[str] = []
@@ -99,7 +99,7 @@ def test_fine_tuning_is_compiled_too(data: Path, tmp_path: Path, graphs: list[st
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # of what torch reads itself, where it is silent
 def test_levels_of_pcrlv2_are_compiled_once_for_each_size(tmp_path: Path, graphs: list[str]) -> None:
-    """Whichever of them a step draws: the encoder and three levels of the decoder, for global and for local views."""
+    """Modules are compiled once for any drawn levels: encoder and three decoder levels, global and local views."""
     small: dict[str, Any] = {"crop": (16, 16, 16), "sizes": ((16, 16, 16),), "local_sizes": ((8, 8, 8),), "filters": 2}
     config = Pcrlv2Config(data=(tmp_path,), out=tmp_path, local_crop=(8, 8, 8), locals=2, steps=30, patch=(2,), **small)
     method = Pcrlv2(config, 1)

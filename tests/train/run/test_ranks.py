@@ -1,4 +1,4 @@
-"""Several processes that train one network: the same weights as one, the same bytes when resumed, refusals in all."""
+"""Several processes: the same weights as with one, the same bytes when resumed, and errors in all processes."""
 
 import json
 import signal
@@ -54,7 +54,7 @@ def test_two_processes_train_what_one_does(data, tmp_path):
 
 
 def test_two_processes_that_were_stopped_and_resumed_have_the_same_bytes(data, tmp_path):
-    """With heads that rest in turn: PCRLv2 draws its levels anew at each step."""
+    """With unused heads: PCRLv2 draws other levels in each step."""
     whole = run(data, tmp_path / "whole", VIEWS)
     assert whole.returncode == 0, whole.stderr
     out = tmp_path / "stopped"
@@ -149,7 +149,7 @@ except (dali_cr.VolumeError, FloatingPointError) as error:
         ("file", ["saved 2", "another process: could not read a volume; it says which"], ["b.nii: gone"]),
         (
             "loss",
-            ["saved 4", "the loss of another process broke"],
+            ["saved 4", "the loss of another process is not finite"],
             ["the loss became nan at step 6, with the samples [5]"],
         ),
     ],

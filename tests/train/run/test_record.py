@@ -1,4 +1,4 @@
-"""Curves that forget the steps which a killed run will do again."""
+"""Curves of a resumed run: lines after the checkpoint are removed."""
 
 import json
 import sys

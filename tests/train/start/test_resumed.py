@@ -1,4 +1,4 @@
-"""`--resume` alone reads the run's own settings; what was ended before its first checkpoint starts again."""
+"""`--resume` alone uses the settings of the run; a run that ended before its first checkpoint starts again."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def test_resume_alone_goes_on_with_every_setting_of_the_run(run, tmp_path, monke
     before = kept(run)["config"]
     monkeypatch.chdir(tmp_path)
     assert pretrain.command_line(["--resume", "--out", "run"]) == 0
-    assert "finished: nothing to do" in capsys.readouterr().out
+    assert "finished; give more --steps" in capsys.readouterr().out
     assert pretrain.command_line(["--resume", "--out=run", "--steps", "3"]) == 0
     assert kept(run)["config"] == {**before, "steps": 3}
     assert kept(run)["changes"] == [{"steps": [2, 3]}]

@@ -1,4 +1,4 @@
-"""A study does what its file says, once; its numbers are those of its runs; and what cannot be compared is refused."""
+"""Studies: declared runs are done once, results match their runs, and invalid comparisons raise errors."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def settings(file: Path, bodies: Path, **changes: Any) -> study.StudyConfig:
 
 
 class Pretended:
-    """Runs that only write what a run would leave: scores by a rule, so that what a study makes of them is known."""
+    """A queue whose runs only write their results, with scores by a rule, so that the study's results are known."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.done: list[str] = []
@@ -382,7 +382,7 @@ def test_scores_of_cases(tmp_path: Path) -> None:
 
 
 def test_a_signal_is_passed_on(file: Path, bodies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A real process that waits is told to end; runs that had not begun are not."""
+    """A waiting process gets the signal; runs that were not started stay so."""
     monkeypatch.setattr(RunQueue, "command", lambda self, run: ["sh", "-c", f"kill -TERM {os.getpid()}; exec sleep 60"])
     with pytest.raises(Failed, match="2 of 2 runs") as error:
         study.main(settings(file, bodies))
@@ -450,7 +450,7 @@ E2E = {
 
 
 def test_end_to_end(file: Path, bodies: Path) -> None:
-    """Three true runs in processes of their own: pre-training, and a test from it and from random weights."""
+    """Three real runs in separate processes: pre-training, and tests from it and from random weights."""
     text = FILE
     for old, new in E2E.items():
         text = text.replace(old, new)

@@ -1,4 +1,4 @@
-"""Classes and regions of label volumes: named by a file that was typed, or by a dataset.json beside the data."""
+"""Classes and regions of label volumes, named by a given file or by a dataset.json beside the data."""
 
 import csv
 import json
@@ -85,9 +85,9 @@ def test_regions_keep_their_order_and_what_they_are_written_as() -> None:
         ([1], [2], None, "label 2 is in b of val and in no case of train"),
         ([1], [2], named(a=(1,), b=(2,)), "label 2 is in b of val and in no case of train"),
         ([1], [2], named(True, (1, 2), a=(1, 2), b=(2,)), "label 2 is in b of val"),
-        ([1, 5], [], named(True, (1, 2), a=(1, 2), b=(2,)), "in a region of names.json, got 5"),
+        ([1, 5], [], named(True, (1, 2), a=(1, 2), b=(2,)), "labels of a region of names.json, got 5"),
         ([1, 2], [], named(a=(1,), ignore=(2,)), "label 2 is the ignore label of names.json"),
-        ([1, 2], [], named(True, core=(2,), whole=(1, 2)), "the wider region before the narrower"),
+        ([1, 2], [], named(True, core=(2,), whole=(1, 2)), "every label of core is also in a later region"),
     ],
 )
 def test_refuses(train: list[int], val: list[int], names: DatasetJson | None, says: str) -> None:
@@ -127,7 +127,7 @@ def test_regions_are_written_as_nnunet_does(order: list[int], seed: int) -> None
 
 @pytest.fixture
 def beside(data: Path, tmp_path: Path) -> Path:
-    """The data, to be changed."""
+    """A copy of the data that a test may change."""
     return Path(shutil.copytree(data, tmp_path / "data"))
 
 
@@ -165,7 +165,7 @@ def test_what_is_typed_goes_before_what_lies_beside(beside: Path, tmp_path: Path
 
 def test_a_dataset_json_that_cannot_be_used_is_refused(beside: Path, tmp_path: Path) -> None:
     write_json(beside / "dataset.json", REGIONS)
-    with pytest.raises(ValueError, match="'lungs' is written as 2, which is of 'all' too; give another file"):
+    with pytest.raises(ValueError, match="expected a label of 'lungs' only, got 2, of 'all' too; give another file"):
         find_names(None, beside / "labels", [])
     write_json(beside / "dataset.json", {"labels": {}})
     with pytest.raises(ValueError, match="names no label"):
@@ -268,7 +268,7 @@ def test_other_regions_are_another_run(beside: Path, tmp_path: Path) -> None:
 
 
 def rewrite(path: Path, change: Any) -> None:
-    """Change the rows of a table."""
+    """Rewrite the rows of a CSV file."""
     with open(path, newline="") as file:
         rows = list(csv.reader(file))
     with open(path, "w", newline="") as file:
@@ -302,7 +302,7 @@ def test_boxes_that_are_missing_are_counted(beside: Path, tmp_path: Path) -> Non
     split = {"split": None, "fractions": (0.4, 0.3, 0.3)}
     run = prepared(localize(beside, tmp_path / "run", labels=beside / "boxes.csv", names=None, **split))
     assert len(run.supervised.cases) == 7
-    assert [line for line in introduce(run) if line.startswith(("labels ", "left out"))] == [
+    assert [line for line in introduce(run) if line.startswith(("labels ", "excluded"))] == [
         f"excluded   {names[0]}: image of an empty row of boxes",
         "labels     column 1, without a name, of boxes.csv numbers the rows: skipped",
         "labels     not contoured, of 7 rows: liver in 1",

@@ -22,7 +22,7 @@ from train.tasks.task import TaskInput
 
 
 def batches(config, task, training, count):
-    """Yield batches of a run, whatever its images are."""
+    """Yield the batches of a run."""
     loader = _build_loader(config, task.view, training, torch.device("cpu"))
     with loader:
         stream = LabelledBatches(loader, task.target).stream()

@@ -1,4 +1,4 @@
-"""No image and no label is learnt from and tested on, under whatever name and in whatever format."""
+"""No image or label is both trained on and tested on, under any name and in any format."""
 
 import json
 import shutil
@@ -38,7 +38,7 @@ def folder(data, tmp_path):
 
 @pytest.fixture
 def copied(folder):
-    """Data in which every image is there a second time, in another format, under another name and with a label."""
+    """Data with a copy of every image in another format, under another name and with a label."""
     for path in sorted((folder / "images").iterdir()):
         other = f"site{path.name.split('.')[0]}.nii"
         write_as_float(path, folder / "images" / other)
@@ -72,7 +72,7 @@ def test_a_given_split_with_copies_in_two_parts_is_refused(copied, tmp_path):
 
 @pytest.fixture
 def channels(folder):
-    """Data with two images for each label, by numbers that no channels have: only the label tells that they are one."""
+    """Data with two images per label, with numbers too large for channels, so that only the label links them."""
     for path in sorted((folder / "images").iterdir()):
         name = path.name.removesuffix(".nii.gz")
         image = nib.load(path)
@@ -141,7 +141,7 @@ def test_weights_that_saw_a_test_case_in_another_format_are_refused(data, tmp_pa
 
 
 def make_old(run):
-    """Make a run's index what an earlier version left: without hashes of content."""
+    """Rewrite a run's index as from an earlier version, without hashes of content."""
     content = json.loads((run / "index.json").read_text())
     for case in content["cases"]:
         for volume in case["volumes"]:

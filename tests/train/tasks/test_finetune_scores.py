@@ -1,4 +1,4 @@
-"""Scores against values worked out by hand, and a scorer that padding does not move."""
+"""Scores against values computed by hand, and independence of padding."""
 
 import numpy as np
 import pytest
@@ -83,7 +83,7 @@ def test_the_baseline_ignores_the_image(multilabel, baseline):
 
 
 class Bright(nn.Module):
-    """Calls what is brighter than its window's mean a class: with instance norm, a network sees the window."""
+    """Predicts the class where a voxel is brighter than the mean of its window, as instance norm would allow."""
 
     def __init__(self):
         super().__init__()
@@ -97,7 +97,7 @@ class Bright(nn.Module):
 
 @pytest.fixture
 def padded_and_not(tmp_path):
-    """One volume twice, the second time in the middle of a lot of padding, and its labels."""
+    """A volume and a heavily padded copy, with their labels."""
     random = np.random.default_rng(0)
     grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in (24, 20, 22)), indexing="ij"))
     truth = ((grid**2).sum(0) < 0.6).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Slices across any axis: labels are cut like images, and whole volumes come out on the grids that went in."""
+"""Slices across any axis: labels are sliced like images, and predictions are volumes on the original grids."""
 
 import json
 from dataclasses import replace
@@ -53,7 +53,7 @@ def test_labels_are_cut_where_the_image_is(data, tmp_path, axis, flips):
 
 
 class Bright(nn.Module):
-    """Calls what is brighter than 50 a body, and remembers the slices that it saw."""
+    """Predicts a body where a voxel is brighter than 50, and records its input slices."""
 
     def __init__(self):
         super().__init__()
@@ -109,7 +109,7 @@ def test_distances_are_in_mm_whatever_the_axis(tmp_path):
 
 @pytest.mark.parametrize("axis", ["H", "W"])
 def test_slices_from_pretraining_to_prediction(data, tmp_path, axis):
-    """The axis is that of --init, and what is predicted is what was scored."""
+    """The axis is that of --init, and predictions equal what was scored."""
     init = run_pretraining(data, tmp_path / "init", **FLAT, slices=axis, foreground=0.0)
     config = segment(data, tmp_path / "run", init=str(init), dims=2, crop=None, steps=25, lr=1e-2, foreground=0.9)
     run = finetune.prepare(config)

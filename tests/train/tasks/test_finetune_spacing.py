@@ -1,4 +1,4 @@
-"""Fine-tuning and prediction at a spacing: image and labels on one grid, answers on the file's own."""
+"""Fine-tuning and prediction at a spacing: image and labels on one grid, predictions on the file's grid."""
 
 import json
 from dataclasses import replace
@@ -25,7 +25,7 @@ from train.tasks.task import TaskInput
 SPACINGS = [(1.0, 1.0, 1.0), (2.4, 1.5, 0.8), (0.7, 0.9, 3.1)]
 ORIENTATIONS = ["RAS", "LPI", "SAL"]
 SIZE, CENTRE, RADII = np.array([42.0, 48.0, 45.0]), np.array([20.0, 26.0, 21.0]), np.array([13.0, 9.0, 16.0])
-"""In mm along D, H, W."""
+"""Voxel sizes in mm along D, H, W."""
 
 AT = (1.5, 1.2, 1.3)
 WINDOW = ("window", 0.0, 100.0)
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def body(spacing: tuple[float, float, float]) -> np.ndarray:
-    """Return one and the same ellipsoid in voxels of some size: whether each voxel's centre is inside, (D, H, W)."""
+    """Return a mask (D, H, W) of a fixed ellipsoid for a voxel size."""
     counts = np.rint(SIZE / spacing).astype(int)
     places = [(np.arange(n) + 0.5) * mm for n, mm in zip(counts, spacing, strict=True)]
     distance = [((p - c) / r) ** 2 for p, c, r in zip(places, CENTRE, RADII, strict=True)]
@@ -62,7 +62,7 @@ def task_of(files: dict[str, Path], crop: tuple[int, int, int], *, regions: bool
 
 
 class Threshold(nn.Module):
-    """Says that whatever is brighter than the middle is the body."""
+    """Predicts the body where a voxel is brighter than a threshold."""
 
     def __init__(self, regions: bool) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class Threshold(nn.Module):
 @pytest.mark.parametrize("flips", [(), ("D", "H", "W")], ids=str)
 @pytest.mark.parametrize("crop", [(16, 16, 16), (30, 44, 16)], ids=str)
 def test_labels_lie_on_their_images(bodies, crop, flips):
-    """Also where a crop sticks out, and for each of the spacings of the files."""
+    """Also for crops that extend beyond the volume, and for each spacing of the files."""
     index, files = bodies
     task = task_of(files, crop)
     task.load_targets(index)
@@ -98,7 +98,7 @@ def test_labels_lie_on_their_images(bodies, crop, flips):
 @pytest.mark.parametrize("case", range(3))
 @pytest.mark.parametrize("regions", [False, True])
 def test_a_mask_lies_on_the_files_own_grid(bodies, regions, case):
-    """One network sees all spacings as one, and says the same of one body."""
+    """The network gets all files at one spacing, and predicts the same body for each."""
     index, files = bodies
     task, module = task_of(files, (16, 24, 20), regions=regions), Threshold(regions)
     mask = task.segment(module, index.root, index.cases[case])
@@ -171,7 +171,7 @@ def test_boxes_go_to_the_crop_and_back(bodies, flips):
 
 
 class _Says(nn.Module):
-    """Says the same of every image."""
+    """Has the same output for every image."""
 
     def __init__(self, boxes: np.ndarray) -> None:
         super().__init__()
@@ -190,7 +190,7 @@ def test_labels_of_the_nearest_voxels():
 
 
 def test_runs_at_a_spacing(data, tmp_path):
-    """Pre-trained, fine-tuned with what --init says, and predicted."""
+    """Pre-training, fine-tuning with the spacing of --init, and prediction."""
     init = run_pretraining(data, tmp_path / "pre", spacing=(22.0, 14.0, 19.0))
     finetune.main(segment(data, tmp_path / "seg", init=str(init), steps=20, lr=1e-2))
     about = json.loads((tmp_path / "seg" / "config.json").read_text())["network"]
