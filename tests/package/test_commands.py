@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from tests.helpers.environments import all_packages, build, link_required, make_
 from tests.helpers.finetuning import write_data
 from tests.package.test_packaging import PROJECT, ROOT
 
+README = (ROOT / "README.md").read_text()
 SMALL = "--crop 16 16 16 --patch 2 4 --iterations 4 --filters 2 --steps 10 --batch-size 1 --device cpu"
 
 
@@ -56,18 +59,23 @@ def report(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
     return found
 
 
-def test_from_scan_to_overlay(python: Path, elsewhere: Path) -> None:
-    done = run(python, "scan images --save index.json", elsewhere)
+def test_the_commands_of_the_readme_then_overlay(python: Path, elsewhere: Path) -> None:
+    lines = re.findall(r"^dali-cr (\w+ .*?)(?: +#.*)?$", README.partition("## Commands")[2], re.MULTILINE)
+    assert [line.split()[0] for line in lines] == ["scan", "splits", "pretrain", "finetune", "predict"]
+    scan, splits, pretrain, finetune, predict = lines
+    (elsewhere / "images").rename(elsewhere / "data")
+    (elsewhere / "labels").rename(elsewhere / "masks")
+    shutil.copytree(elsewhere / "data", elsewhere / "new")
+    done = run(python, scan, elsewhere)
     assert done.returncode == 0, done.stderr
-    assert report(run(python, "splits images -o own.json", elsewhere))["test"]
-    data = "--data images --split own.json --evaluate-samples 1"
-    done = run(python, f"pretrain {data} --out runs/first {SMALL}", elsewhere)
-    assert report(done)["steps"] == 10
-    labelled = "segment --data images --labels labels --split own.json --init runs/first --out runs/organs"
+    assert (elsewhere / "index.json").is_file()
+    (elsewhere / "splits.json").unlink()
+    assert report(run(python, splits, elsewhere))["test"]
+    assert report(run(python, f"{pretrain} --evaluate-samples 1 {SMALL}", elsewhere))["steps"] == 10
     settings = "--steps 2 --batch-size 2 --evaluate-cases 1 --device cpu"
-    assert report(run(python, f"finetune {labelled} {settings}", elsewhere))["steps"] == 2
-    assert report(run(python, "predict runs/organs --data images --out masks --device cpu", elsewhere))["cases"] == 8
-    done = run(python, "overlay masks --data images --out pictures", elsewhere)
+    assert report(run(python, f"{finetune} {settings}", elsewhere))["steps"] == 2
+    assert report(run(python, f"{predict} --device cpu", elsewhere))["cases"] == 8
+    done = run(python, "overlay predictions --data new --out pictures", elsewhere)
     assert done.returncode == 0, done.stderr
     assert list((elsewhere / "pictures").iterdir())
     done = run(python, "export runs/first --out exported", elsewhere)

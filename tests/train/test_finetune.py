@@ -305,10 +305,7 @@ def test_refuses_settings_that_make_no_sense(data, out, make, change):
             {"split": Path("/nowhere.json")},
             "split: expected a file written by dali-cr splits, /nowhere.json does not exist",
         ),
-        (
-            {"plans": Path("/p.json")},
-            "plans: expected the nnUNetPlans.json of a preprocessed data set, /p.json does not",
-        ),
+        ({"plans": Path("/p.json")}, "plans: expected the nnUNetPlans.json of a preprocessed data set, /p.json does"),
         (
             {"init": "/nowhere"},
             "init: expected 'random' or the folder of a pre-training run, /nowhere/model.safetensors",
