@@ -55,7 +55,7 @@ def read_samples(
     -------
     raw : (bytes,) uint8
         Raw voxels of the crop in the order of the file.
-    records : (C, 16) int64, or (C, 32) with a spacing
+    records : (C, 16) int64, or (C, 32) with a spacing, rotation or scaling
         For `decode_volume`.
     swaps : (T, 3, 3) int32
         For `swap_patches`.
@@ -65,11 +65,15 @@ def read_samples(
     Raises
     ------
     ValueError
-        If the recipe masks blocks, for which there is no operator.
+        If the recipe masks blocks, or adds noise or a gamma, for which there is no operator.
     """
     samples = Pairs(CropPlanner(index, recipe, seed))
     if recipe.pretext == "mae":
         raise ValueError("pretext: expected one with swaps, got 'mae'; use dali_cr.restoration_pipeline")
+    if recipe.intensity:
+        raise ValueError(
+            f"noise, gamma: expected 0, got {recipe.noise:g}, {recipe.gamma:g}; use dali_cr.restoration_pipeline"
+        )
     raw, records, swaps, sample = _read(samples, batch_size, threads)
     return raw, records, swaps, sample
 
@@ -102,7 +106,7 @@ def draw_swaps(shape: Triple, swap: Swap, *, batch_size: int, seed: int = 0) -> 
 
 
 def decode_volume(raw: Node, records: Node, shape: Triple, dtype: str = "float32") -> Node:
-    """Decode the output of `read_samples`, and resample it if the recipe has a spacing.
+    """Decode the output of `read_samples`, and resample it if the recipe has a spacing, rotation or scaling.
 
     Parameters
     ----------

@@ -239,7 +239,7 @@ def build_loader(
     """Return the loader for the samples of this process, or with `alone` for all samples."""
     return dali_cr.Loader(
         index,
-        method.recipe,
+        method.held_out_recipe if alone else method.recipe,
         batch_size=ranks.share(config.batch_size),
         device=str(device),
         seed=seed,

@@ -63,6 +63,11 @@ class Method(ABC):
         self.config, self.recipe, self.network = config, config.samples(), network
         self.module = network.module if module is None else module
 
+    @property
+    def held_out_recipe(self) -> Any:
+        """What held-out samples are made of."""
+        return self.recipe
+
     @abstractmethod
     def losses(self, batch: dict[str, Any], step: int) -> dict[str, torch.Tensor]:
         """Return the loss of a batch and its terms.
@@ -91,7 +96,7 @@ class Method(ABC):
         Parameters
         ----------
         loader : dali_cr.Loader
-            A new loader over the held-out cases with `recipe` and the batch size of training.
+            A new loader over the held-out cases with `held_out_recipe` and the batch size of training.
         """
 
     def compiled(self) -> Iterable[nn.Module]:

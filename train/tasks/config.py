@@ -11,19 +11,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import dali_cr
 from dali_cr.index.scan import EVERY_VOLUME
+from dali_cr.recipe.augment import NO_SCALE
 from dali_cr.recipe.checks import check_spacing
 from dali_cr.volume.grid import Spacing
 
 from ..data.labels import Unmatched
-from ..run.config import MAY_CHANGE, Axis, PlanSettings, Scaling
+from ..run.config import MAY_CHANGE, AffineSettings, Axis, PlanSettings, Scaling
 from .segment import Absent
 from .task import TaskInput
 from .transfer import Init, Transfer
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneConfig(PlanSettings, ABC):
+class FinetuneConfig(AffineSettings, PlanSettings, ABC):
     """Settings of all tasks. Triples are D H W, that is z y x."""
 
     task: ClassVar[str]
@@ -57,6 +59,20 @@ class FinetuneConfig(PlanSettings, ABC):
     """Augmentation: axes along which images and labels are flipped at random; not W if left and right are classes."""
     normalize: Scaling | None = None
     """Intensities: normalisation; by default as for --init, or zscore."""
+    rotate: float = 0.0
+    """Augmentation: rotate images and labels about each axis by up to this angle in degrees; 0 is off, nnU-Net uses 30.
+    Not for localize."""
+    scale: tuple[float, float] = NO_SCALE
+    """Augmentation: scale images and labels by a factor from LOW to HIGH; 1 1 is off, nnU-Net uses 0.7 1.4. Not for
+    localize."""
+    gamma: float = 0.0
+    """Augmentation: apply a gamma to images within their range of values, with the logarithm of the exponent up to this
+    value; 0 is off, 0.4 is close to nnU-Net's exponents of 0.7 to 1.5."""
+    noise: float = 0.0
+    """Augmentation: add Gaussian noise to normalised images, with a standard deviation up to this value; 0 is off,
+    nnU-Net uses up to 0.3 for z-scores."""
+    augment_probability: float = 0.2
+    """Augmentation: probability of each of rotation, scaling, gamma and noise, independently."""
 
     freeze_encoder: int = field(default=0, metadata=MAY_CHANGE)
     """Optimiser: first steps in which the encoder is frozen, its norms included. They have a learning-rate schedule of
@@ -147,6 +163,30 @@ class FinetuneConfig(PlanSettings, ABC):
     def foreground_share(self) -> float:
         """Probability that a crop is centred on a labelled voxel."""
         return 0.0
+
+    @property
+    def augmentation(self) -> dict[str, Any]:
+        """Fields of `dali_cr.Restoration` that say how crops are augmented."""
+        own = {"noise": self.noise, "gamma": self.gamma, "intensity_probability": self.augment_probability}
+        return super().augmentation | own
+
+    @property
+    def augments(self) -> list[str]:
+        """What crops are augmented by, in words."""
+        gamma = [f"gamma of e^±{self.gamma:g}"] * (self.gamma > 0)
+        return [*super().augments, *gamma, *[f"noise of up to {self.noise:g}"] * (self.noise > 0)]
+
+    def samples(self, view: TaskInput) -> dali_cr.Restoration:
+        """Return what crops are made of: nothing is swapped in them."""
+        return dali_cr.Restoration(
+            crop=view.crop,
+            swap=dali_cr.Swap(iterations=0),
+            flips=view.flips(self.flips),
+            normalize=view.normalize,
+            foreground=self.foreground_share,
+            spacing=view.spacing,
+            **self.augmentation,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,3 +288,13 @@ class Localize(Whole):
     names: Path | None = field(default=None, metadata=MAY_CHANGE)
     """Labels: JSON file with the names of the labels, such as {"1": "liver"}; by default a dataset.json, as for
     segment."""
+
+    def __post_init__(self) -> None:
+        """Check the settings, without the data."""
+        super().__post_init__()
+        for name, off in (("rotate", 0.0), ("scale", NO_SCALE)):
+            if getattr(self, name) != off:
+                raise ValueError(
+                    f"--{name}: not supported for localize, whose boxes are not those of rotated or scaled organs; "
+                    f"expected {off}, got {getattr(self, name)}. --shift moves samples"
+                )
