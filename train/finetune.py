@@ -311,8 +311,8 @@ def _refuse_other_network(config: FinetuneConfig, init: Init) -> None:
         )
     if config.transfer != "encoder" and init.about.get("skips") is False:
         raise ValueError(
-            f"transfer: expected encoder, got {config.transfer}: {init.folder} was pre-trained with --no-skips, and the "
-            "decoder of a segmentation has skips"
+            f"transfer: expected encoder, got {config.transfer}: the decoder of {init.folder} has no skips, that of a "
+            "segmentation has"
         )
 
 

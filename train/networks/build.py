@@ -42,6 +42,8 @@ SKIPS: dict[str, tuple[bool, ...]] = {
 """Whether a network's decoder gets the encoder's features of each level, or can do with and without; the first is
 what it does where nothing is asked for."""
 
+_WITH = {True: "with skips", False: "without skips"}
+
 
 def sizes_of(
     name: str,
@@ -93,9 +95,6 @@ def _choose_skips(name: str, skips: bool | None) -> bool | None:
         others = ", ".join(other for other, can in SKIPS.items() if skips in can)
         raise ValueError(f"skips: expected {name} {_WITH[not skips]}, its only way, got {_WITH[skips]}; use {others}")
     return None if len(ways) == 1 else ways[0] if skips is None else skips
-
-
-_WITH = {True: "with skips", False: "without skips"}
 
 
 def build_network(

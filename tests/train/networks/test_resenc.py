@@ -72,20 +72,21 @@ def test_tensors_and_architecture_are_those_of_the_package():
 def test_without_skips_no_path_leads_past_the_coarsest_features(skips):
     module = build_network("resenc-s", 1, (16, 16, 16), skips=skips, **SMALL).module.eval()
     image = torch.randn(1, 1, 16, 16, 16)
+    kept = []
+
+    def hide(stage, seen, features):
+        kept.append(features)
+        return torch.zeros_like(features)
+
+    def give_back(stage, seen):
+        return (kept[-1],)
+
     with torch.no_grad():
         wanted = module(image)
-        finer = list(module.encoder.stages)[:-1]
-        for stage in finer:  # the next stage gets what it got, the list of skips does not
-
-            def zero(stage, seen, features):
-                kept.append(features)
-                return torch.zeros_like(features)
-
-            stage.register_forward_hook(zero)
-        kept: list[torch.Tensor] = []
-        following = [*finer[1:], module.encoder.stages[-1]]
-        for stage in following:
-            stage.register_forward_pre_hook(lambda stage, seen: (kept[-1],))
+        *finer, coarsest = module.encoder.stages
+        for stage, following in zip(finer, [*finer[1:], coarsest], strict=True):
+            stage.register_forward_hook(hide)
+            following.register_forward_pre_hook(give_back)
         answer = module(image)
     assert len(kept) == len(finer)
     assert torch.equal(answer, wanted) == (not skips)
