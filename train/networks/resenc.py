@@ -9,6 +9,7 @@ convolution.
 from __future__ import annotations
 
 import pydoc
+from itertools import islice
 from typing import Any
 
 import torch
@@ -90,15 +91,36 @@ class NoSkipUNet(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.decoder = NoSkipDecoder(encoder, outputs)
+        self.dims = len(encoder.strides[0])
+        self.level_widths = tuple(encoder.output_channels[-2::-1])
+        """Channels of the decoder's levels, the coarsest first."""
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Return (B, outputs, ...) from (B, C, ...), of the same edges."""
-        restored: torch.Tensor = self.decoder(self.encoder(image)[-1])
+        return self.output(self.pyramid(image)[-1])
+
+    def pyramid(self, image: torch.Tensor, levels: int | None = None) -> list[torch.Tensor]:
+        """Return the decoder's first levels, the coarsest first; those after them are not computed."""
+        features, pyramid = self.encoder(image)[-1], []
+        stages = zip(self.decoder.transpconvs, self.decoder.stages, strict=True)
+        for enlarge, convolve in islice(stages, levels):
+            features = convolve(enlarge(features))
+            pyramid.append(features)
+        return pyramid
+
+    def output(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the output from the finest level."""
+        restored: torch.Tensor = self.decoder.seg_layer(features)
         return restored
+
+    @property
+    def parts(self) -> list[nn.Module]:
+        """The modules of which `pyramid` computes the first ones."""
+        return [self.encoder, *self.decoder.transpconvs, *self.decoder.stages]
 
 
 class NoSkipDecoder(nn.Module):
-    """A transposed convolution and a convolution for each stage of an encoder but its first, the coarsest first."""
+    """A transposed convolution and a convolution for each stage of an encoder but its first, and the output layer."""
 
     def __init__(self, encoder: Any, outputs: int) -> None:
         super().__init__()
@@ -126,17 +148,15 @@ class NoSkipDecoder(nn.Module):
             )
         self.seg_layer = encoder.conv_op(widths[0], outputs, 1)
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Return the output from the coarsest features."""
-        for enlarge, convolve in zip(self.transpconvs, self.stages, strict=True):
-            features = convolve(enlarge(features))
-        restored: torch.Tensor = self.seg_layer(features)
-        return restored
+
+def stride_of(name: str) -> int:
+    """Return how many voxels along each axis are one of the coarsest features."""
+    return int(2 ** (len(BLOCKS[name]) - 1))
 
 
 def check(sizes: Sizes) -> None:
     """Refuse a crop whose edges cannot be halved at each stage, or that leaves one voxel to the coarsest."""
-    step = 2 ** (len(BLOCKS[sizes.name]) - 1)
+    step = stride_of(sizes.name)
     sizes.check_multiple(step)
     seen = sizes.crop[3 - sizes.dims :]
     if all(edge == step for edge in seen):
@@ -163,7 +183,7 @@ def build(sizes: Sizes) -> Network:
             part[0] = HalvingMean()
     # The package's modules hold each layer twice, and its decoder the encoder.
     tensors = tuple(name for name in module.state_dict() if not _is_second(name))
-    step = 2 ** (len(BLOCKS[sizes.name]) - 1)
+    step = stride_of(sizes.name)
     return Network(
         module=module,
         tensors=tensors,
