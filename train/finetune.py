@@ -66,7 +66,7 @@ from .data.subjects import count_subjects, find_lookalikes
 from .networks.build import ENCODER_OF, build_network
 from .networks.network import Levels, Network
 from .networks.plans import read_levels
-from .networks.weights import export_weights
+from .networks.weights import export_weights, first_names
 from .optim.average import Average, averaged
 from .optim.freeze import FrozenEncoder
 from .optim.optimizer import build_optimizer
@@ -140,7 +140,7 @@ class FinetuneRun:
         out, split = self.config.out, self.about["split"]
         with averaged(self.average):
             tensors = self.module.state_dict()
-            names = tuple(tensors) if self.task.whole else self.network.tensors
+            names = first_names(self.module) if self.task.whole else self.network.tensors
             export_weights(out / "model.safetensors", tensors, names, {**self.about, "step": progress.step})
         write_state(out, progress, self.module, self.optimizer, self.average, self.loader, split=split)
 

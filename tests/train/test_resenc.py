@@ -12,6 +12,7 @@ from tests.helpers.finetuning import run_pretraining, write_data
 from train import finetune, predict, pretrain
 from train.methods.pcrlv2.config import Pcrlv2Config
 from train.networks.weights import read_weights
+from train.run.progress import Progress
 
 
 @pytest.fixture(scope="module")
@@ -45,16 +46,19 @@ def test_a_masked_autoencoder_without_skips_becomes_a_segmentation_with_skips(
     assert (about["skips"], about["architecture"]["class"].rpartition(".")[2]) == (True, "ResidualEncoderUNet")
     images = (data / "images",)
     predict.main(predict.PredictConfig(run=tmp_path / "run", data=images, out=tmp_path / "out", device="cpu"))
-    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == len(list(images[0].iterdir()))
+    assert len(list((tmp_path / "out").rglob("*.nii.gz"))) == len(list(images[0].iterdir()))
 
 
 @pytest.mark.parametrize("task", ["classify", "localize"])
 def test_its_encoder_goes_into_the_other_tasks(data: Path, init: Path, tmp_path: Path, task: str) -> None:
     run = finetuning.prepared(getattr(finetuning, task)(data, tmp_path / "run", network="resenc-s", init=str(init)))
-    batch = {"input": torch.zeros(2, 1, *finetuning.WHOLE)}
-    assert run.module(batch["input"]).shape[0] == 2
     assert run.fit is not None
     assert set(run.fit.taken) == set(run.network.encoder)
+    run.save(Progress(0))
+    image = torch.randn(2, 1, *finetuning.WHOLE)
+    again = predict.open_run(tmp_path / "run")[1]
+    with torch.no_grad():
+        assert torch.equal(again(image), run.module(image))
 
 
 def test_pcrlv2_pre_trains_it_without_skips(data: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from torch import nn
 from dali_cr.volume.geometry import Triple
 
 from .network import Network, Sizes
+from .weights import first_names
 
 SMALLEST_EDGE = 4
 """An axis is halved as long as at least so many voxels of it remain."""
@@ -122,8 +123,7 @@ def build(sizes: Sizes) -> Network:
         upsample_kernel_size=steps,
         filters=widths,
     )
-    # `skip_layers` holds the other modules a second time.
-    tensors = tuple(name for name in module.state_dict() if not name.startswith("skip_layers."))
+    tensors = first_names(module)  # `skip_layers` holds the other modules a second time
     blocks = ["input_block", *(f"downsamples.{level}" for level in range(len(widths) - 2)), "bottleneck"]
     return Network(
         module=module,
