@@ -130,7 +130,8 @@ class NoSkipDecoder(nn.Module):
         transposed, widths = _TRANSPOSED[encoder.conv_op], encoder.output_channels
         self.stages, self.transpconvs = nn.ModuleList(), nn.ModuleList()
         for stage in range(len(widths) - 1, 0, -1):
-            stride, width = tuple(encoder.strides[stage]), widths[stage - 1]
+            width = widths[stage - 1]
+            stride: Any = tuple(encoder.strides[stage])
             self.transpconvs.append(transposed(widths[stage], width, stride, stride, bias=encoder.conv_bias))
             self.stages.append(
                 StackedConvBlocks(

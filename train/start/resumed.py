@@ -83,7 +83,7 @@ def parse(
     how: Any = {"prog": prog, "args": arguments, "config": (tyro.conf.FlagCreatePairsOff,)}
     config: Settings
     if known is None:
-        config = tyro.cli(kind, **how, **({"default": _defaults(kind, preset)} if preset else {}))
+        config = tyro.cli(kind, default=_defaults(kind, preset or {}), **how)
         return config
     # A flag that is set by default could not be typed any more: those of the run are set afterwards.
     names = [field.name for field in dataclasses.fields(known) if getattr(known, field.name) is True]
