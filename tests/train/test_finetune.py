@@ -46,7 +46,7 @@ def out(tmp_path):
 def test_a_run_leaves_its_files_and_a_report(data, init, out, make):
     report = finetune.main(make(data, out, init=str(init), crop=None if make is segment else WHOLE))
     names = {path.name for path in out.iterdir() if not path.name.startswith("events")}
-    assert names == FILES | {"scores.csv", "splits.json"}
+    assert names == FILES | {"scores.csv", "splits.json"} | ({"preview.png"} if make is segment else set())
     assert report == json.loads((out / "report.json").read_text())
     json.dumps(report, allow_nan=False)
     assert (report["task"], report["steps"], report["cases"]) == (make.__name__, 2, 4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -94,30 +94,22 @@ class Record:
     def write(self, step: int, **numbers: float | None) -> None:
         """Add the numbers measured at a step; None says that one was not."""
         self._file.write(json.dumps({"step": step, **numbers}) + "\n")
-
-        def write_events(events: Any) -> None:
+        try:
+            # What a full disk refuses stays in the buffer and is written with the next line.
             self._file.flush()
             for name, number in numbers.items():
-                if events and number is not None:
-                    events.add_scalar(tag_of(name, measured="lr" not in numbers), number, step)
-
-        # What a full disk refuses stays in the buffer and is written with the next line.
-        self._try(step, "curves", write_events)
+                if self._events and number is not None:
+                    self._events.add_scalar(tag_of(name, measured="lr" not in numbers), number, step)
+        except OSError as error:
+            tqdm.write(f"step {step}: curves not written, {error}; trying again with the next ones")
 
     def show(self, step: int, name: str, picture: npt.NDArray[np.uint8]) -> None:
         """Have TensorBoard show a picture (height, width, 3) of held-out cases at a step."""
-
-        def write_events(events: Any) -> None:
-            if events:
-                events.add_image(f"val/{name}", picture, step, dataformats="HWC")
-
-        self._try(step, "pictures", write_events)
-
-    def _try(self, step: int, what: str, write: Callable[[Any], None]) -> None:
         try:
-            write(self._events)
+            if self._events:
+                self._events.add_image(f"val/{name}", picture, step, dataformats="HWC")
         except OSError as error:
-            tqdm.write(f"step {step}: {what} not written, {error}; trying again with the next ones")
+            tqdm.write(f"step {step}: picture not written, {error}")
 
     @property
     def place(self) -> str:

@@ -60,8 +60,8 @@ class FinetuneConfig(PlanSettings, ABC):
     """How intensities are scaled: as for --init, zscore without one."""
 
     freeze_encoder: int = field(default=0, metadata=MAY_CHANGE)
-    """Steps, from the first, in which the encoder is not trained, nor the statistics of its norms; then the learning
-    rate warms up again, for all weights."""
+    """Steps, from the first, in which the encoder stays as it is, its norms included. The learning rate runs
+    through its schedule in them, and anew in the steps after them, with a warm-up of all weights."""
     encoder_lr_scale: float = 1.0
     """The encoder's learning rate, as a multiple of that of the other weights."""
 
