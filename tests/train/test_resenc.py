@@ -70,7 +70,7 @@ def test_pcrlv2_pre_trains_it_without_skips(tmp_path: Path) -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[2] < losses[0]
     with pytest.raises(ValueError, match="local_crop: expected more than 8 along some axis, got 8 8 8"):
         replace(config, local_crop=(8, 8, 8))
