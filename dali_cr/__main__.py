@@ -141,6 +141,12 @@ def _recipe(chosen: argparse.Namespace) -> Restoration | Views:
         pretext=chosen.pretext,
         mask_ratio=chosen.mask_ratio,
         mask_block=_block(chosen.mask_block),
+        degrees=chosen.rotate,
+        scale=tuple(chosen.scale),
+        affine_probability=chosen.augment_probability,
+        noise=chosen.noise,
+        gamma=chosen.gamma,
+        intensity_probability=chosen.augment_probability,
     )
 
 
@@ -363,6 +369,13 @@ def _add_recipe(command: argparse.ArgumentParser) -> None:
         help="zscore, zscore-image, percentile, none, or window LOW HIGH; pcrlv2: -1000 1000",
     )
     command.add_argument("--foreground", type=float, default=0.9, help="probability of a crop centred on foreground")
+    command.add_argument("--rotate", type=float, default=0.0, metavar="DEGREES", help="about each axis, at most")
+    command.add_argument("--scale", type=float, nargs=2, default=[1.0, 1.0], metavar=("LOW", "HIGH"), help="of content")
+    command.add_argument("--noise", type=float, default=0.0, help="standard deviation of noise in the input, at most")
+    command.add_argument("--gamma", type=float, default=0.0, help="logarithm of the input's gamma, at most")
+    command.add_argument(
+        "--augment-probability", type=float, default=0.2, help="of each of rotation, scaling, noise and gamma"
+    )
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def read_samples(
     -------
     raw : (bytes,) uint8
         The voxels that the crop is made of, as they lie in the file.
-    records : (C, 16) int64, with a spacing (C, 32)
+    records : (C, 16) int64, with a spacing, rotation or scaling (C, 32)
         For `decode_volume`.
     swaps : (T, 3, 3) int32
         For `swap_patches`.
@@ -64,11 +64,15 @@ def read_samples(
     Raises
     ------
     ValueError
-        If the recipe masks blocks: no operator here fills them.
+        If the recipe masks blocks, or adds noise or a gamma: no operator here does.
     """
     samples = Pairs(CropPlanner(index, recipe, seed))
     if recipe.pretext == "mae":
         raise ValueError("pretext: expected one with swaps, got 'mae'; dali_cr.restoration_pipeline masks")
+    if recipe.intensity:
+        raise ValueError(
+            f"noise, gamma: expected 0, got {recipe.noise:g}, {recipe.gamma:g}; dali_cr.restoration_pipeline has both"
+        )
     raw, records, swaps, sample = _read(samples, batch_size, threads)
     return raw, records, swaps, sample
 
@@ -101,7 +105,7 @@ def draw_swaps(shape: Triple, swap: Swap, *, batch_size: int, seed: int = 0) -> 
 
 
 def decode_volume(raw: Node, records: Node, shape: Triple, dtype: str = "float32") -> Node:
-    """Decode what `read_samples` read, and resample it where the recipe has a spacing.
+    """Decode what `read_samples` read, and sample it where the recipe has a spacing, a rotation or a scaling.
 
     Parameters
     ----------

@@ -340,18 +340,10 @@ def _open_split(config: FinetuneConfig, index: dali_cr.Index, earlier: dict[str,
 def _build_loader(
     config: FinetuneConfig, view: TaskInput, training: dali_cr.Index, device: torch.device
 ) -> dali_cr.Loader:
-    """Return the stream of crops; nothing is swapped in them."""
-    recipe = dali_cr.Restoration(
-        crop=view.crop,
-        swap=dali_cr.Swap(iterations=0),
-        flips=view.flips(config.flips),
-        normalize=view.normalize,
-        foreground=config.foreground_share,
-        spacing=view.spacing,
-    )
+    """Return the stream of crops."""
     return dali_cr.Loader(
         training,
-        recipe,
+        config.samples(view),
         batch_size=config.batch_size,
         device=device.type,
         seed=config.seed,
@@ -391,6 +383,8 @@ def introduce(run: FinetuneRun) -> Iterator[str]:
     yield f"crop       {' × '.join(map(str, view.crop))} voxels{size}, normalize {view.normalize}"
     if view.slices != "D":
         yield f"slices     across {view.slices}"
+    if config.augments:
+        yield f"augment    {', '.join(config.augments)}, each with probability {config.augment_probability:g}"
     yield f"device     {device_name(run.device)}, {run.computation}"
     trained = sum(parameter.numel() for parameter in run.module.parameters())
     yield f"network    {config.network}, {config.dims}-D, {trained:,} parameters"

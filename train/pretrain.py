@@ -241,7 +241,7 @@ def build_loader(
     """Return the loader of this process's samples of an index, or of all samples for a process that is alone."""
     return dali_cr.Loader(
         index,
-        method.recipe,
+        method.held_out_recipe if alone else method.recipe,
         batch_size=ranks.share(config.batch_size),
         device=str(device),
         seed=seed,

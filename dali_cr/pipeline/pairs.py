@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops import launch
+from dali_cr.ops.contrast import adjust_contrast, adjust_contrast_ref
 from dali_cr.ops.decode import decode_channel, decode_line, decode_volume, lie_of, padding_values, stored_dtype
 from dali_cr.ops.erase import erase_in_place, erase_line
 from dali_cr.ops.gather import gather_box, gather_crops
+from dali_cr.ops.noise import add_noise, add_noise_ref
 from dali_cr.ops.record import CLAMPED, RECORD_WORDS, VIEW_WORDS, Rescale, place_crops, place_views
 from dali_cr.ops.swap import Swaps, swap_in_place, swap_line
 from dali_cr.pipeline.memory import Section
@@ -21,6 +23,11 @@ from dali_cr.recipe.restoration import Restoration
 from dali_cr.system.compiled import compiled
 from dali_cr.system.scratch import scratch
 from dali_cr.volume.geometry import Triple
+
+Floats = npt.NDArray[np.float32]
+
+INTENSITIES = ("stds", "exponents", "counters")
+"""What a GPU gets to add noise and to apply gammas."""
 
 
 class Pairs:
@@ -33,14 +40,17 @@ class Pairs:
 
     names: tuple[str, ...] = ("input", "target")
     inputs: tuple[str, ...] = ("records", "swaps")
+    """And with noise or gamma `INTENSITIES`."""
     arrays = 1
 
     def __init__(self, planner: Planner) -> None:
         self.planner, self.recipe = planner, planner.recipe
         if self.recipe.pretext == "mae":
             self.names = (*self.names, "mask")
+        if self.recipe.intensity:
+            self.inputs = (*self.inputs, *INTENSITIES)
         self._channels = planner.index.channels
-        self._templates = Templates(planner.index, self.recipe.normalize, views=self.recipe.spacing is not None)
+        self._templates = Templates(planner.index, self.recipe.normalize, views=self.recipe.interpolated)
 
     def outputs(self, count: int) -> tuple[Section, ...]:
         """Return input and target, and the mask where there is one."""
@@ -49,14 +59,19 @@ class Pairs:
         return (*pair, Section("mask", (count, 1, *crop), np.uint8)) if "mask" in self.names else pair
 
     def sections(self, count: int, *, swaps: bool = True) -> tuple[Section, ...]:
-        """Return records (B, C, 16), with a spacing (B, C, 32), and swaps or blocks (B, T, 3, 3)."""
-        words = VIEW_WORDS if self.recipe.spacing else RECORD_WORDS
-        records = Section("records", (count, self._channels, words), np.int64)
-        drawn = Section("swaps", (count, self.planner.sampler.boxes, 3, 3), np.int32)
-        return (records, drawn) if swaps else (records,)
+        """Return records (B, C, 16), interpolated (B, C, 32), and what was drawn: swaps or blocks, and intensities."""
+        words = VIEW_WORDS if self.recipe.interpolated else RECORD_WORDS
+        sections = [Section("records", (count, self._channels, words), np.int64)]
+        if swaps:
+            sections.append(Section("swaps", (count, self.planner.sampler.boxes, 3, 3), np.int32))
+        if self.recipe.intensity:
+            sections.append(Section("stds", (count, self._channels), np.float32))
+            sections.append(Section("exponents", (count,), np.float32))
+            sections.append(Section("counters", (count, self._channels, 2), np.int64))
+        return tuple(sections)
 
     def fill(self, plans: Plans, i: int, channel: int, raw: npt.NDArray[Any], rescale: Rescale, out: Arrays) -> None:
-        """Decode one channel of sample i, resample it where asked for, and swap, erase or mask in the input."""
+        """Decode and sample one channel of sample i; in the input, change intensities, and swap, erase or mask."""
         assert plans.swaps is not None
         input, target = out["input"][i, channel], out["target"][i, channel]
         stored = stored_dtype(target.dtype)
@@ -65,22 +80,56 @@ class Pairs:
         erased = masked or self.recipe.pretext == "inpaint"
         fill = np.full(1, self.recipe.mask_value if masked else rescale.padding, self.recipe.dtype).view(stored)
         rest = (self.recipe.crop, *lines, plans.swaps[i], erased, fill)
-        if plans.matrices is None or plans.offsets is None:
-            flips, origin = plans.flips[i, 0].tolist(), plans.origins[i, 0].tolist()
-            flipped = raw[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
-            sides = zip(origin, flips, self.recipe.crop, raw.shape, strict=True)
-            corner = tuple(edge - n - max(0, -o) if flip else max(0, -o) for o, flip, edge, n in sides)
-            _restore(*lie_of(flipped, rescale), corner, *rest)
+        drawn = plans.augmentation
+        moved = bool(drawn and drawn.moved[i]) or self.recipe.spacing is not None
+        changed = bool(drawn and drawn.changed[i])
+        if not moved and not changed:
+            _restore(*self._crop_of(plans, i, raw, rescale), *rest)
             return
-        decoded = np.frombuffer(scratch("decoded", 4 * raw.size), np.float32).reshape(raw.shape)
-        decode_channel(raw, rescale, decoded)
-        single = target if target.dtype == np.float32 else np.frombuffer(scratch("single", 4 * target.size), np.float32)
-        single = single.reshape(self.recipe.crop)
-        first = plans.boxes[i, 0].tolist()
-        gather_box(decoded, first, rescale.padding, plans.matrices[i, 0], plans.offsets[i, 0], single, clamped=True)
+        single = self._single("single", target)
+        if moved:
+            self._sample(plans, i, raw, rescale, single)
+        else:
+            line = single.reshape(-1)
+            decode_line(*self._crop_of(plans, i, raw, rescale), self.recipe.crop, line, line, False)
         if single is not target:
             target[...] = single
-        _corrupt(*rest)
+        if changed:
+            self._change(plans, i, channel, single, input)
+        _corrupt(*rest, not changed)
+
+    def _crop_of(self, plans: Plans, i: int, raw: npt.NDArray[Any], rescale: Rescale) -> tuple[Any, ...]:
+        """Return how a crop of the volume's own voxels lies in those of its box: the first arguments of `_restore`."""
+        flips, origin = plans.flips[i, 0].tolist(), plans.origins[i, 0].tolist()
+        flipped = raw[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
+        sides = zip(origin, flips, self.recipe.crop, raw.shape, strict=True)
+        corner = tuple(edge - n - max(0, -o) if flip else max(0, -o) for o, flip, edge, n in sides)
+        return *lie_of(flipped, rescale), corner
+
+    def _sample(self, plans: Plans, i: int, raw: npt.NDArray[Any], rescale: Rescale, out: Floats) -> None:
+        """Decode a box and sample the crop from it through its affine map."""
+        assert plans.matrices is not None
+        assert plans.offsets is not None
+        decoded = np.frombuffer(scratch("decoded", 4 * raw.size), np.float32).reshape(raw.shape)
+        decode_channel(raw, rescale, decoded)
+        first = plans.boxes[i, 0].tolist()
+        gather_box(decoded, first, rescale.padding, plans.matrices[i, 0], plans.offsets[i, 0], out, clamped=True)
+
+    def _change(self, plans: Plans, i: int, channel: int, clean: Floats, out: npt.NDArray[Any]) -> None:
+        """Write a crop with noise and a gamma."""
+        assert plans.augmentation is not None
+        single, drawn = self._single("changed", out), plans.augmentation
+        volumes, counter = single[None, None], np.array([[plans.numbers[i], channel]])
+        add_noise_ref(clean[None, None], drawn.stds[i : i + 1], self.planner.seed, counter, volumes)
+        adjust_contrast_ref(volumes, drawn.exponents[i : i + 1], volumes)
+        if single is not out:
+            out[...] = single
+
+    def _single(self, name: str, out: npt.NDArray[Any]) -> Floats:
+        """Return an output, or memory for it as float32 where it is float16."""
+        if out.dtype == np.float32:
+            return out
+        return np.frombuffer(scratch(name, 4 * out.size), np.float32).reshape(out.shape)
 
     def complete(self, plans: Plans, i: int, out: Arrays) -> None:
         """Fill the mask of sample i; each channel is finished by itself."""
@@ -101,32 +150,39 @@ class Pairs:
         else:
             place_views(words[:, None], lie.firsts, lie.strides, plans.boxes, plans.matrices, plans.offsets, CLAMPED)
         out["records"][...] = words
+        if plans.augmentation and "counters" in out:
+            out["stds"][...] = plans.augmentation.stds[:, None]
+            out["exponents"][...] = plans.augmentation.exponents
+            out["counters"][..., 0], out["counters"][..., 1] = plans.numbers[:, None], np.arange(self._channels)
         if "swaps" in out and plans.swaps is not None:
             out["swaps"][...] = plans.swaps[:, 0]
 
     def blank(self, out: Arrays) -> None:
-        """Write records without a window, and swaps that move nothing."""
-        out["records"][...] = 0
+        """Write records without a window, swaps that move nothing, and intensities that change nothing."""
+        for array in out.values():
+            array[...] = 0
         if "swaps" in out:
-            out["swaps"][...] = 0
             out["swaps"][..., 2, :] = 1
+        if "exponents" in out:
+            out["exponents"][...] = 1
 
     def finish(self, inputs: Arrays, arena: Any = None) -> tuple[Any, ...]:
-        """Decode a batch into target and input, and swap, erase or mask in the input."""
+        """Decode and sample a batch into target and input; change intensities, and swap, erase or mask in the input."""
         return finish_batch(inputs, recipe=self.recipe, seed=self.planner.seed, arena=arena)
 
 
 def finish_batch(inputs: Arrays, *, recipe: Restoration, seed: int, arena: Any = None) -> tuple[Any, ...]:
-    """Make a batch of pairs on a GPU from what `Pairs.describe` wrote; two launches, and a copy where resampled.
+    """Make a batch of pairs on a GPU from what `Pairs.describe` wrote; two launches, and a copy where interpolated.
 
     Parameters
     ----------
     inputs : dict
-        "raw" (B, bytes) uint8, "records" (B, C, 16) int64, with a spacing (B, C, 32), "swaps" (B, T, 3, 3) int32; or
-        in place of the swaps (or blocks), to draw them, "sample" (B,) int64.
+        "raw" (B, bytes) uint8, "records" (B, C, 16) int64, interpolated (B, C, 32), "swaps" (B, T, 3, 3) int32; or in
+        place of the swaps (or blocks), to draw them, "sample" (B,) int64. With noise or gamma also "stds" (B, C)
+        and "exponents" (B,) float32 and "counters" (B, C, 2) int64.
     recipe : Restoration
     seed : int
-        Of the swaps.
+        Of the swaps and the noise.
     arena : (bytes,) uint8, optional
         Volumes kept, which records may point into.
 
@@ -137,11 +193,15 @@ def finish_batch(inputs: Arrays, *, recipe: Restoration, seed: int, arena: Any =
         Of masked ones only.
     """
     raw, records, dtype = inputs["raw"], inputs["records"], recipe.dtype
-    if recipe.spacing:
-        target = gather_crops(raw, records, recipe.crop, dtype, arena=arena)
+    decoded = "float32" if recipe.intensity else dtype
+    if recipe.interpolated:
+        target = gather_crops(raw, records, recipe.crop, decoded, arena=arena)
         input = target.copy()
     else:
-        target, input = decode_volume(raw, records, recipe.crop, dtype, arena=arena, twice=True)
+        target, input = decode_volume(raw, records, recipe.crop, decoded, arena=arena, twice=True)
+    if recipe.intensity:
+        _change(input, inputs, seed)
+        target, input = target.astype(dtype, copy=False), input.astype(dtype, copy=False)
     swaps = inputs["swaps"] if "swaps" in inputs else make_sampler(recipe, seed).draw_on_gpu(inputs["sample"])[:, 0]
     if recipe.pretext == "mae":
         return input, target, _mask(input, swaps, recipe.mask_value)
@@ -150,6 +210,13 @@ def finish_batch(inputs: Arrays, *, recipe: Restoration, seed: int, arena: Any =
     else:
         swap_in_place(input, swaps)
     return input, target
+
+
+def _change(input: Any, inputs: Arrays, seed: int) -> None:
+    """Add noise to a batch and apply gammas, on a GPU; each channel by itself."""
+    counters, stds = inputs["counters"].reshape(-1, 2), inputs["stds"].reshape(-1)
+    add_noise(input.reshape(-1, 1, *input.shape[2:]), stds, seed, counters)
+    adjust_contrast(input, inputs["exponents"])
 
 
 def _mask(input: Any, blocks: Any, value: float) -> Any:
@@ -189,9 +256,10 @@ def _restore(
 
 
 @compiled
-def _corrupt(shape: Triple, target: Any, input: Any, swaps: Swaps, erased: bool, fill: Any) -> None:
-    """Copy a target to its input, and swap or erase there."""
-    input[:] = target
+def _corrupt(shape: Triple, target: Any, input: Any, swaps: Swaps, erased: bool, fill: Any, copy: bool) -> None:
+    """Copy a target to its input, unless that is made already, and swap or erase there."""
+    if copy:
+        input[:] = target
     if erased:
         erase_line(input, shape, swaps, fill)
     else:

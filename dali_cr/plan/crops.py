@@ -11,6 +11,8 @@ import numpy.typing as npt
 from dali_cr import rng
 from dali_cr.index.cases import Index, refuse_empty
 from dali_cr.ops.cpu.philox import draw_pair, fill_words
+from dali_cr.plan.augment.drawn import draw_augmentation
+from dali_cr.plan.augment.maps import CropMaps
 from dali_cr.plan.boxes import Flags, Floats, Ints, find_reach
 from dali_cr.plan.foreground import EDGES, LENGTHS, ORIGIN_WORDS, SHAPE, Foreground, Sums, draw_origin, table_of
 from dali_cr.plan.masks import make_sampler
@@ -25,7 +27,7 @@ _ORIGIN, _FLIP = int(rng.Purpose.ORIGIN), int(rng.Purpose.FLIP)
 
 
 class Crops(NamedTuple):
-    """What is drawn of a batch; see `Plans`. The last two are empty where crops are not resampled."""
+    """What is drawn of a batch; see `Plans`. The last two are empty where crops are not interpolated."""
 
     origins: Ints
     flips: Flags
@@ -54,7 +56,7 @@ class CropPlanner:
         If the recipe is of another kind.
     ValueError
         If the index is empty, no slice is left, the seed is no 64-bit unsigned integer, or a volume's own spacing makes
-        no sense where it is to be resampled.
+        no sense where it is to be resampled, rotated or scaled.
     """
 
     def __init__(self, index: Index, recipe: Restoration, seed: int) -> None:
@@ -71,6 +73,7 @@ class CropPlanner:
         shapes = np.array([case.shape for case in self.index.cases], np.int64)
         self._table, self._factors = table_of(self.index, lengths), lengths / shapes
         self._crop = np.array(recipe.crop, np.int64)
+        self._maps = CropMaps(self.index, self._table) if recipe.affine else None
         axes = [AXES[axis] for axis in recipe.slices.order] if recipe.slices else AXES
         self._flips = np.array([axis in recipe.flips for axis in axes])
 
@@ -102,8 +105,8 @@ class CropPlanner:
         """
         n = np.array(numbers, np.int64, ndmin=1)
         entries, attempts = self._order.choose(n, broken)
-        cases, resampled = self._order.owners[entries], self.recipe.spacing is not None
-        drawn = _empty(len(n), resampled)
+        cases, interpolated = self._order.owners[entries], self.recipe.interpolated
+        drawn = _empty(len(n), interpolated)
         _draw(
             np.uint64(self.seed),
             n,
@@ -118,6 +121,10 @@ class CropPlanner:
             np.empty(ORIGIN_WORDS, np.uint64),
             drawn,
         )
+        augmentation = draw_augmentation(self.recipe, self.seed, n) if self.recipe.augmented else None
+        if self._maps and augmentation:
+            where = drawn.matrices, drawn.offsets, drawn.boxes
+            self._maps.apply(cases, drawn.origins, drawn.flips, augmentation, *where)
         return Plans(
             index=self.index,
             sampler=self.sampler,
@@ -128,8 +135,9 @@ class CropPlanner:
             origins=drawn.origins,
             flips=drawn.flips,
             swaps=self.sampler.draw(n) if swaps else None,
-            matrices=drawn.matrices if resampled else None,
-            offsets=drawn.offsets if resampled else None,
+            matrices=drawn.matrices if interpolated else None,
+            offsets=drawn.offsets if interpolated else None,
+            augmentation=augmentation,
         )
 
 
@@ -137,14 +145,14 @@ _NOWHERE = np.empty(0, np.int64)
 """The slices of samples that are of none."""
 
 
-def _empty(count: int, resampled: bool) -> Crops:
+def _empty(count: int, interpolated: bool) -> Crops:
     """Return memory for a batch."""
     return Crops(
         np.empty((count, 1, 3), np.int64),
         np.empty((count, 1, 3), np.bool_),
         np.empty((count, 2, 3), np.int64),
-        np.empty((count * resampled, 1, 3, 3)),
-        np.empty((count * resampled, 1, 3)),
+        np.empty((count * interpolated, 1, 3, 3)),
+        np.empty((count * interpolated, 1, 3)),
     )
 
 
@@ -188,7 +196,7 @@ def _draw(
 
 @compiled
 def _map(origin: Ints, flips: Flags, crop: Ints, case: Ints, matrix: Floats, offset: Floats) -> None:
-    """Write the map from a resampled crop's voxels to the volume's; see `dali_cr.volume.grid.crop_map`."""
+    """Write the map from an unrotated crop's voxels to the volume's; see `dali_cr.volume.grid.crop_map`."""
     for axis in range(3):
         for column in range(3):
             matrix[axis, column] = 0.0

@@ -11,6 +11,7 @@ from dali_cr.index.volumes import Volume
 from dali_cr.ops.record import Rescale
 from dali_cr.recipe.checks import ZSCORE_LIMIT, Normalize
 from dali_cr.recipe.recipe import Recipe
+from dali_cr.recipe.restoration import Restoration
 
 
 def rescale_of(volume: Volume, normalize: Normalize) -> Rescale:
@@ -87,8 +88,8 @@ def _check_volume(volume: Volume, recipe: Recipe) -> None:
     """Raise ValueError unless a volume can be normalised and stored in the recipe's dtype."""
     rescale_of(volume, recipe.normalize)
     limit = float(np.finfo(recipe.dtype).max)
-    if recipe.spacing:
-        # Interpolation computes the difference of two voxels in float32, which must be finite.
+    if recipe.spacing or (isinstance(recipe, Restoration) and recipe.augmented):
+        # Interpolation and contrast compute the difference of two voxels in float32, which must be finite.
         limit = min(limit, float(np.finfo(np.float32).max) / 2)
     largest = max(abs(volume.statistics.minimum), abs(volume.statistics.maximum))
     if recipe.normalize is None and largest > limit:

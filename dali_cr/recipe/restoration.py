@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from dali_cr.recipe.augment import NO_SCALE, Range, check_augmentation
 from dali_cr.recipe.checks import AXES, Normalize, check_normalize, check_spacing, is_int, tuples
 from dali_cr.recipe.fingerprint import SINCE, fingerprint
 from dali_cr.recipe.mask import Block, MaskGrid, divide_into_blocks
@@ -62,11 +63,36 @@ class Restoration:
         on that axis.
     mask_value : float
         What masked voxels of the input hold, after normalisation.
+    degrees : float
+        A crop is rotated about each of its axes, through its centre, by an angle from -degrees to degrees, uniform; in
+        mm and not in voxels. A crop that is one voxel thick is rotated within its slice.
+    scale : (low, high) float
+        The content of a crop is scaled by one factor for all axes, uniform in this range: above 1 it looks larger, and
+        the crop shows less of the volume. A crop that is one voxel thick is scaled within its slice.
+    affine_probability : float
+        Of a rotation, and, independently, of a scaling.
+    noise : float
+        Gaussian noise is added to the input, with a standard deviation from 0 to this, uniform; after normalisation.
+    gamma : float
+        Each channel of the input is raised to a power within its own range: from its smallest value in the crop, which
+        is taken as 0, to its largest, which is taken as 1. The natural logarithm of the exponent is uniform from -gamma
+        to gamma.
+    intensity_probability : float
+        Of noise, and, independently, of a gamma.
 
     Raises
     ------
     ValueError
         If a field is not as above, or the swaps cannot lie in the crop.
+
+    Notes
+    -----
+    Augmentation: a crop is sampled once, trilinearly and without a filter before, where its place, `spacing`, flips,
+    rotation and scaling take it; as with `spacing` the outermost voxels of a volume go on up to its edge, and beyond is
+    the padding value. Samples that are neither rotated nor scaled have the bits that they would have without
+    augmentation. Rotation and scaling change target and input alike; then the input alone gets noise, then gamma, and
+    then it is swapped, erased or masked. nnU-Net and nnssl rotate by up to 30 degrees and multiply coordinates, not the
+    content, by 0.7 to 1.4, each with a probability of 0.2.
 
     References
     ----------
@@ -98,9 +124,15 @@ class Restoration:
     mask_ratio: float = field(default=0.75, metadata={SINCE: "0.2.0"})
     mask_block: Block = field(default=16, metadata={SINCE: "0.2.0"})
     mask_value: float = field(default=0.0, metadata={SINCE: "0.2.0"})
+    degrees: float = field(default=0.0, metadata={SINCE: "0.2.0"})
+    scale: Range = field(default=NO_SCALE, metadata={SINCE: "0.2.0"})
+    affine_probability: float = field(default=1.0, metadata={SINCE: "0.2.0"})
+    noise: float = field(default=0.0, metadata={SINCE: "0.2.0"})
+    gamma: float = field(default=0.0, metadata={SINCE: "0.2.0"})
+    intensity_probability: float = field(default=1.0, metadata={SINCE: "0.2.0"})
 
     def __post_init__(self) -> None:
-        for name in ("crop", "flips", "normalize", "spacing", "mask_block"):
+        for name in ("crop", "flips", "normalize", "spacing", "mask_block", "scale"):
             object.__setattr__(self, name, tuples(getattr(self, name)))
         if not isinstance(self.crop, tuple) or len(self.crop) != 3 or not all(is_int(c) and c > 0 for c in self.crop):
             raise ValueError(f"crop: expected three positive integers (D, H, W), got {self.crop!r}")
@@ -113,6 +145,8 @@ class Restoration:
         if self.dtype not in ("float32", "float16"):
             raise ValueError(f"dtype: expected 'float32' or 'float16', got {self.dtype!r}")
         self._check_pretext()
+        for name, value in check_augmentation(vars(self)).items():
+            object.__setattr__(self, name, value)
         if self.slices is not None and not isinstance(self.slices, Slices):
             raise ValueError(f"slices: expected dali_cr.Slices or None, got {self.slices!r}")
         if self.slices and self.crop[0] != 1:
@@ -146,6 +180,26 @@ class Restoration:
     def mask_grid(self) -> MaskGrid | None:
         """The blocks of the crop of which some are masked; None with a pretext that masks none."""
         return divide_into_blocks(self.crop, self.mask_block, self.mask_ratio) if self.pretext == "mae" else None
+
+    @property
+    def affine(self) -> bool:
+        """Whether crops may be rotated or scaled."""
+        return self.degrees > 0 or self.scale != NO_SCALE
+
+    @property
+    def intensity(self) -> bool:
+        """Whether inputs may get noise or a gamma."""
+        return self.noise > 0 or self.gamma > 0
+
+    @property
+    def augmented(self) -> bool:
+        """Whether crops may be rotated or scaled, or inputs may get noise or a gamma."""
+        return self.affine or self.intensity
+
+    @property
+    def interpolated(self) -> bool:
+        """Whether crops are sampled through an affine map."""
+        return self.affine or self.spacing is not None
 
     @property
     def boxes(self) -> tuple[Triple, ...]:

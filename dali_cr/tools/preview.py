@@ -22,7 +22,7 @@ from dali_cr.pipeline.cpu import FinishedSource
 from dali_cr.pipeline.pairs import Pairs
 from dali_cr.plan.crops import CropPlanner
 from dali_cr.plan.plans import Planner
-from dali_cr.plan.sample import SamplePlan
+from dali_cr.plan.sample import AffineView, SamplePlan
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.views import ViewPlanner
 from dali_cr.recipe.restoration import Restoration
@@ -114,7 +114,7 @@ class _Row:
     target: npt.NDArray[Any]
     input: npt.NDArray[Any]
     span: tuple[float, float]
-    """Lowest and highest value of the whole target: swaps only move its voxels, so one range fits both."""
+    """Lowest and highest value of the whole target: swaps only move its voxels, and the same range shows noise."""
     aspect: float
     """Height of a voxel over its width."""
     upwards: bool
@@ -134,7 +134,8 @@ class _Row:
     def draw(self, strip: SubFigure) -> None:
         """Draw the panels."""
         plan = self.plan
-        strip.suptitle(f"{plan.path}, sample {plan.number}, origin {plan.origin}", x=0.01, ha="left", fontsize=8)
+        title = f"{plan.path}, sample {plan.number}, origin {plan.origin}{_describe(plan)}"
+        strip.suptitle(title, x=0.01, ha="left", fontsize=8)
         drawn = ("masked blocks", self.target) if len(plan.mask) else ("swaps", self.input)
         panels = (("target", self.target), ("input", self.input), drawn)
         axes = strip.subplots(1, self.columns)
@@ -179,6 +180,21 @@ def _make(planner: Planner, number: int) -> _Row:
         aspect=high / wide,
         upwards=volume.orientation != ORIENTATION,
     )
+
+
+def _describe(plan: SamplePlan) -> str:
+    """Return in words how a crop is augmented; empty where it is not."""
+    view = plan.views[0]
+    if not isinstance(view, AffineView):
+        return ""
+    angles = " ".join(f"{angle:.0f}°" for angle in view.angles)
+    parts = (
+        (any(view.angles), f"rotated {angles}"),
+        (view.scales != (1, 1, 1), f"scaled {view.scales[2]:.2f}"),
+        (view.noise > 0, f"noise {view.noise:.2f}"),
+        (view.gamma != 1, f"gamma {view.gamma:.2f}"),
+    )
+    return "".join(f", {text}" for given, text in parts if given)
 
 
 def _draw_boxes(axis: Axes, swaps: npt.NDArray[np.int32], middle: int) -> None:

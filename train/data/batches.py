@@ -11,9 +11,11 @@ import torch
 
 import dali_cr
 from dali_cr import rng
+from dali_cr.ops.gather import gather_box
 from dali_cr.plan import window
+from dali_cr.plan.boxes import reach
 from dali_cr.plan.crops import CropPlanner
-from dali_cr.plan.sample import SamplePlan
+from dali_cr.plan.sample import AffineView, SamplePlan
 from dali_cr.volume.geometry import Triple
 
 from ..run.device import upload
@@ -35,7 +37,7 @@ class Labelled:
     Parameters
     ----------
     loader : dali_cr.Loader
-        Its recipe has no swaps, so that what it calls the target is the image.
+        Its recipe has no swaps: what it calls the input is the image.
     truth : Truth
     """
 
@@ -47,7 +49,7 @@ class Labelled:
     def stream(self) -> Iterator[dict[str, Any]]:
         """Go on with the loader's first batch that was not delivered yet, without end."""
         for batch in self.loader.stream():
-            image = batch["target"]
+            image = batch["input"]
             truths = [self._truth(plan) for plan in self._planner.plan(batch["sample"].numpy())]
             stacked = {name: np.stack([truth[name] for truth in truths]) for name in truths[0]}
             found = {
@@ -63,7 +65,7 @@ def cut_labels(labels: Labels, plan: SamplePlan, edges: Triple) -> Labels:
     Parameters
     ----------
     labels : (D, H, W) uint8
-        Canonical.
+        Canonical, at the recipe's spacing.
     plan : SamplePlan
     edges : (D, H, W) int
         The crop.
@@ -72,6 +74,23 @@ def cut_labels(labels: Labels, plan: SamplePlan, edges: Triple) -> Labels:
     out = np.zeros(edges, labels.dtype)
     out[window.window(view, edges, shape)] = window.flip(labels[window.slices(window.box(view, edges, shape))], view)
     return out
+
+
+def sample_labels(labels: Labels, view: AffineView, edges: Triple) -> Labels:
+    """Return the nearest label of each voxel of a crop that is rotated or scaled; 0 where it leaves the volume.
+
+    Parameters
+    ----------
+    labels : (D, H, W) uint8
+        Canonical, on the grid of the file.
+    view : AffineView
+    edges : (D, H, W) int
+        The crop.
+    """
+    start, stop = reach(view.matrix, view.offset, edges, (labels.shape[0], labels.shape[1], labels.shape[2]))
+    box, out = labels[window.slices((start, stop))].astype(np.float32), np.empty(edges, np.float32)
+    gather_box(box, start, 0.0, view.matrix, view.offset, out, nearest=True)
+    return out.astype(labels.dtype)
 
 
 def draw_shifts(seed: int, samples: npt.ArrayLike, most: int | Triple) -> npt.NDArray[np.int64]:

@@ -63,6 +63,11 @@ class Method(ABC):
         self.config, self.recipe, self.network = config, config.samples(), network
         self.module = network.module if module is None else module
 
+    @property
+    def held_out_recipe(self) -> Any:
+        """What held-out samples are made of."""
+        return self.recipe
+
     @abstractmethod
     def losses(self, batch: dict[str, Any], step: int) -> dict[str, torch.Tensor]:
         """Return the loss of a batch, and its parts.
@@ -92,7 +97,7 @@ class Method(ABC):
         Parameters
         ----------
         loader : dali_cr.Loader
-            Over the held-out cases with `recipe`, at its beginning; of the training's batch size.
+            Over the held-out cases with `held_out_recipe`, at its beginning; of the training's batch size.
         """
 
     def compiled(self) -> Iterable[nn.Module]:

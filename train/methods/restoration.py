@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 import dali_cr
+from dali_cr.recipe.augment import NO_SCALE
 from dali_cr.recipe.restoration import Pretext
 from dali_cr.volume.geometry import Triple
 
 from ..networks.build import build_network, sizes_of
 from ..networks.plans import read_levels
-from ..run.config import MAY_CHANGE, Axis, PlanSettings, Scaling
+from ..run.config import MAY_CHANGE, AffineSettings, Axis, PlanSettings, Scaling
 from ..run.device import autocast
 from .config import PretrainConfig, RecipeName
 from .evaluation import evaluate
@@ -31,7 +32,7 @@ from .presets import PresetName, describe
 
 
 @dataclass(frozen=True, kw_only=True)
-class RestorationConfig(PretrainConfig, PlanSettings):
+class RestorationConfig(AffineSettings, PretrainConfig, PlanSettings):
     """Pre-train a network by context restoration, on a folder of volumes. Triples are D H W, that is z y x.
 
     PCRLv2 has other settings: --recipe pcrlv2 --help lists them.
@@ -108,6 +109,7 @@ class RestorationConfig(PretrainConfig, PlanSettings):
             slices=slices,
             spacing=self.spacing,
             mask_ratio=self.mask_ratio,
+            **self.augmentation,
             mask_block=self.mask_block[0] if len(self.mask_block) == 1 else self.mask_block,  # type: ignore[arg-type]
         )
 
@@ -141,6 +143,11 @@ class Restoration(Method):
         if config.pretext == "mae":
             self.reported = ("r2", *self.reported)
 
+    @property
+    def held_out_recipe(self) -> dali_cr.Restoration:
+        """What held-out samples are made of: crops as they are, by which runs can be compared."""
+        return replace(self.recipe, degrees=0.0, scale=NO_SCALE, noise=0.0, gamma=0.0)
+
     def losses(self, batch: dict[str, Any], step: int) -> dict[str, torch.Tensor]:
         """Return the loss, and that of returning the input."""
         target, input = batch["target"], batch["input"]
@@ -162,6 +169,8 @@ class Restoration(Method):
         yield f"crop       {' × '.join(map(str, config.crop))} voxels{size}, normalize {config.normalize}"
         if config.slices:
             yield f"slices     across {config.slices}, every {config.every}"
+        if config.augments:
+            yield f"augment    {', '.join(config.augments)}, each with probability {config.augment_probability:g}"
         edges = f"{config.iterations} a crop, edges of {' '.join(map(str, config.patch))} voxels"
         edges += ", each patch once" * config.each_patch_once
         lines = {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from dali_cr.index.layout.listing import Layout
+from dali_cr.recipe.augment import NO_SCALE, check_augmentation
 
 from ..optim.optimizer import MOMENTUM, OptimizerName
 from ..optim.schedule import ScheduleName
@@ -209,6 +210,45 @@ class RunSettings(DataSettings):
             raise ValueError(
                 f"crop: expected one voxel along D with --dims 2, as {flat}; got {' '.join(map(str, crop))}"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AffineSettings(RunSettings):
+    """How a run that may rotate and scale its crops does so."""
+
+    rotate: float = 0.0
+    """Rotate crops about each axis by up to so many degrees; 0 is off, nnU-Net and nnssl take 30."""
+    scale: tuple[float, float] = NO_SCALE
+    """Scale the content of crops by a factor from LOW to HIGH; 1 1 is off, nnU-Net and nnssl take 0.7 1.4."""
+    augment_probability: float = 0.2
+    """Probability of a rotation, and, independently, of a scaling."""
+
+    def __post_init__(self) -> None:
+        """Refuse what can be seen to be wrong without looking at the data."""
+        own = {"degrees": "rotate", "affine_probability": "augment_probability"}
+        try:
+            check_augmentation({"noise": 0.0, "gamma": 0.0, "intensity_probability": 1.0, **self.augmentation})
+        except ValueError as error:
+            name, said = str(error).split(":", 1)
+            raise ValueError(f"{own.get(name, name)}:{said}") from None
+        super().__post_init__()
+
+    @property
+    def augmentation(self) -> dict[str, Any]:
+        """Fields of `dali_cr.Restoration` that say how crops are augmented."""
+        return {"degrees": self.rotate, "scale": self.scale, "affine_probability": self.augment_probability}
+
+    @property
+    def affine(self) -> bool:
+        """Whether crops may be rotated or scaled."""
+        return self.rotate > 0 or self.scale != NO_SCALE
+
+    @property
+    def augments(self) -> list[str]:
+        """What crops are augmented by, in words."""
+        rotated = [f"rotated by up to {self.rotate:g}°"] * (self.rotate > 0)
+        scaled = [f"scaled by {self.scale[0]:g} to {self.scale[1]:g}"] * (self.scale != NO_SCALE)
+        return [*rotated, *scaled]
 
 
 @dataclass(frozen=True, kw_only=True)

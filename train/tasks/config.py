@@ -11,19 +11,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import dali_cr
 from dali_cr.index.scan import EVERY_VOLUME
+from dali_cr.recipe.augment import NO_SCALE
 from dali_cr.recipe.checks import check_spacing
 from dali_cr.volume.grid import Spacing
 
 from ..data.labels import Unmatched
-from ..run.config import MAY_CHANGE, Axis, PlanSettings, Scaling
+from ..run.config import MAY_CHANGE, AffineSettings, Axis, PlanSettings, Scaling
 from .segment import Absent
 from .task import TaskInput
 from .transfer import Init, Transfer
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneConfig(PlanSettings, ABC):
+class FinetuneConfig(AffineSettings, PlanSettings, ABC):
     """Settings of every task. Triples are D H W, that is z y x."""
 
     task: ClassVar[str]
@@ -58,6 +60,20 @@ class FinetuneConfig(PlanSettings, ABC):
     """Axes that may be flipped, image and labels alike; never W where left and right are classes."""
     normalize: Scaling | None = None
     """How intensities are scaled: as for --init, zscore without one."""
+    rotate: float = 0.0
+    """Rotate crops, image and labels alike, about each axis by up to so many degrees; 0 is off, nnU-Net takes 30. Not
+    of localize."""
+    scale: tuple[float, float] = NO_SCALE
+    """Scale the content of crops, image and labels alike, by a factor from LOW to HIGH; 1 1 is off, nnU-Net takes
+    0.7 1.4. Not of localize."""
+    gamma: float = 0.0
+    """Raise images to a power within their own range, the logarithm of its exponent up to so much; 0 is off, 0.4 is
+    near nnU-Net's exponents of 0.7 to 1.5."""
+    noise: float = 0.0
+    """Add Gaussian noise to normalised images, of a standard deviation up to so much; 0 is off, nnU-Net's is up to
+    0.3 of z-scores."""
+    augment_probability: float = 0.2
+    """Of each of rotation, scaling, gamma and noise, independently."""
 
     freeze_encoder: int = field(default=0, metadata=MAY_CHANGE)
     """Steps, from the first, in which the encoder stays as it is, its norms included. The learning rate runs
@@ -148,6 +164,30 @@ class FinetuneConfig(PlanSettings, ABC):
     def foreground_share(self) -> float:
         """Probability that a crop is centred on what is to be found."""
         return 0.0
+
+    @property
+    def augmentation(self) -> dict[str, Any]:
+        """Fields of `dali_cr.Restoration` that say how crops are augmented."""
+        own = {"noise": self.noise, "gamma": self.gamma, "intensity_probability": self.augment_probability}
+        return super().augmentation | own
+
+    @property
+    def augments(self) -> list[str]:
+        """What crops are augmented by, in words."""
+        gamma = [f"gamma of e^±{self.gamma:g}"] * (self.gamma > 0)
+        return [*super().augments, *gamma, *[f"noise of up to {self.noise:g}"] * (self.noise > 0)]
+
+    def samples(self, view: TaskInput) -> dali_cr.Restoration:
+        """Return what crops are made of: nothing is swapped in them."""
+        return dali_cr.Restoration(
+            crop=view.crop,
+            swap=dali_cr.Swap(iterations=0),
+            flips=view.flips(self.flips),
+            normalize=view.normalize,
+            foreground=self.foreground_share,
+            spacing=view.spacing,
+            **self.augmentation,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,3 +286,13 @@ class Localize(Whole):
     """Which files of a folder --labels: globs, in which {case} may stand for the case's name."""
     names: Path | None = field(default=None, metadata=MAY_CHANGE)
     """JSON with the names of the labels, as {"1": "liver"}. Without it, those of a dataset.json, as of segment."""
+
+    def __post_init__(self) -> None:
+        """Refuse what can be seen to be wrong without looking at the data."""
+        super().__post_init__()
+        for name, off in (("rotate", 0.0), ("scale", NO_SCALE)):
+            if getattr(self, name) != off:
+                raise ValueError(
+                    f"{name}: expected none with localize, got {getattr(self, name)}: a rotated or scaled organ has "
+                    "another box than its rotated or scaled box; --shift moves samples"
+                )

@@ -15,9 +15,9 @@ from torch import nn
 
 import dali_cr
 from dali_cr.index.volumes import Case
-from dali_cr.plan.sample import SamplePlan
+from dali_cr.plan.sample import AffineView, SamplePlan
 
-from ..data.batches import cut_labels
+from ..data.batches import cut_labels, sample_labels
 from ..data.label_values import MAX_VALUE
 from ..data.labels import Labels, class_map, read_labels
 from ..data.masks import write_mask, write_probabilities
@@ -54,6 +54,8 @@ class Segmentation(Task):
         Whether each output is a sigmoid of its own.
     absent : "empty" or "unlabelled"
         What it means that a class has no voxel in a case: that there is none, or that nobody has drawn it.
+    affine : bool
+        Whether training crops may be rotated or scaled: labels are then kept on the grids of their files too.
     files : mapping of str to Path
         From a case to its label volume.
     """
@@ -69,15 +71,17 @@ class Segmentation(Task):
         values: Sequence[int],
         regions: bool = False,
         absent: Absent = "empty",
+        affine: bool = False,
         files: Mapping[str, Path] | None = None,
     ) -> None:
         super().__init__(classes, view)
         self.members, self.values = [list(member) for member in members], list(values)
-        self.regions, self.absent, self._files = regions, absent, dict(files or {})
+        self.regions, self.absent, self._affine, self._files = regions, absent, affine, dict(files or {})
         self._table = np.zeros((len(self.members), MAX_VALUE + 1), bool)
         for row, member in zip(self._table, self.members, strict=True):
             row[member] = True
         self._labels: list[Labels] = []
+        self._own: list[Labels] = []
         self._maps: list[npt.NDArray[np.uint32]] = []
         self._present: list[npt.NDArray[np.bool_]] = []
 
@@ -111,10 +115,12 @@ class Segmentation(Task):
 
     def learn(self, training: dali_cr.Index) -> None:
         """Keep the label volumes, a byte a voxel, and of each which classes it has, and where."""
-        self._labels, self._present, self._maps = [], [], []
+        self._labels, self._own, self._present, self._maps = [], [], [], []
         for case in training.cases:
-            labels = self.read(case).transpose(self.view.order)
-            self._labels.append(resample_labels(labels, shape_at(self.view.turn(case), self.view.spacing)))
+            labels, turned = self.read(case).transpose(self.view.order), self.view.turn(case)
+            self._labels.append(resample_labels(labels, shape_at(turned, self.view.spacing)))
+            if self._affine:
+                self._own.append(labels)
             self._present.append(np.asarray(self._table[:, np.unique(labels)].any(1)))
             self._maps.append(class_map(labels, self.masks))
 
@@ -131,10 +137,12 @@ class Segmentation(Task):
 
     def truth(self, plan: SamplePlan) -> dict[str, npt.NDArray[Any]]:
         """Return the labels of the crop, and which classes the case has."""
-        return {
-            "labels": cut_labels(self._labels[plan.case], plan, self.view.crop),
-            "present": self._present[plan.case],
-        }
+        view, crop = plan.views[0], self.view.crop
+        if isinstance(view, AffineView) and view.moved:
+            labels = sample_labels(self._own[plan.case], view, crop)
+        else:
+            labels = cut_labels(self._labels[plan.case], plan, crop)
+        return {"labels": labels, "present": self._present[plan.case]}
 
     def loss(self, module: nn.Module, batch: Batch) -> torch.Tensor:
         """Return Dice + cross-entropy, the background in the latter only."""

@@ -145,7 +145,7 @@ def open_segmentation(config: Segment, index: dali_cr.Index, split: Split, view:
     classes = find_classes(joined.by_part(found), named, config.regions)
     if classes.regions and config.absent == "unlabelled":
         raise ValueError("absent: expected empty with regions, got unlabelled: their labels cannot be told apart")
-    kind: dict[str, Any] = {"regions": classes.regions, "absent": config.absent}
+    kind: dict[str, Any] = {"regions": classes.regions, "absent": config.absent, "affine": config.affine}
     members = list(classes.members.values())
     task = Segmentation(list(classes.members), view, members=members, values=classes.values, files=paths, **kind)
     return task, replace(joined, notes=(*joined.notes, *classes.notes))
