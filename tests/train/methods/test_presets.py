@@ -2,7 +2,9 @@
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,13 +103,14 @@ def test_an_unknown_preset_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize(
-    ("words", "error"),
+    ("change", "error"),
     [
-        (["--skips", "--no-skips", "--network", "resenc-s"], "expected one of --skips and --no-skips, got both"),
-        (["--no-skips", "--network", "dynunet"], "expected dynunet with skips, its only way"),
-        (["--skips", "--network", "sononet64"], "expected sononet64 without skips, its only way"),
+        ({"skips": True, "no_skips": True}, "expected one of --skips and --no-skips, got both"),
+        ({"no_skips": True, "network": "dynunet"}, "expected dynunet with skips, its only way"),
+        ({"skips": True, "network": "sononet64"}, "expected sononet64 without skips, its only way"),
     ],
+    ids=str,
 )
-def test_skips_that_a_network_has_not_are_refused(tmp_path: Path, words: list[str], error: str) -> None:
+def test_skips_that_a_network_has_not_are_refused(tmp_path: Path, change: dict[str, Any], error: str) -> None:
     with pytest.raises(ValueError, match=error):
-        read(tmp_path, *words)
+        replace(read(tmp_path), **change)
