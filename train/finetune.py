@@ -40,6 +40,7 @@ from .start import needs  # noqa: F401 - before all that may be missing
 
 import hashlib
 import json
+import math
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -225,6 +226,12 @@ def size_network(config: FinetuneConfig, init: Init | None, view: TaskInput, cha
                 f"crop: expected a multiple of {step} along {axis}, as the network's levels and --shrink make it; got "
                 f"{edge}. {edge // step * step or step} or {edge // step * step + step} would do"
             )
+    if math.prod(edge // step for edge, step in zip(view.crop, steps, strict=True)) < network.least_cells:
+        got, would = (" ".join(map(str, edges)) for edges in (view.crop, (*view.crop[:2], 2 * view.crop[2])))
+        raise ValueError(
+            f"crop: expected {network.least_cells} voxels or more at the coarsest level, for its instance norm; "
+            f"got {got}. {would} would do"
+        )
     return network
 
 

@@ -55,6 +55,12 @@ def test_a_decoder_without_skips_is_not_transferred(data: Path, init: Path, tmp_
         finetuning.prepared(config)
 
 
+def test_a_crop_of_one_voxel_at_the_coarsest_level_is_refused(data: Path, init: Path, tmp_path: Path) -> None:
+    config = finetuning.segment(data, tmp_path / "run", network="resenc-s", init=str(init), crop=(8, 8, 8))
+    with pytest.raises(ValueError, match="crop: expected 2 voxels or more at the coarsest level, .* 8 8 16 would do"):
+        finetuning.prepared(config)
+
+
 def test_pcrlv2_pre_trains_it_without_skips(tmp_path: Path) -> None:
     sizes = {"crop": (16, 16, 16), "sizes": ((16, 16, 16),), "local_crop": (16, 8, 8), "local_sizes": ((8, 8, 8),)}
     swaps = {"patch": (2, 4), "iterations": 4, "locals": 2, "batch_size": 2, "steps": 3}

@@ -48,7 +48,8 @@ PRESETS: dict[PresetName, Preset] = {
         differs=(
             "weights begin as nnU-Net's do (He, the last norm of a block at 0); nnssl: as PyTorch's layers do",
             "each case is taken once an epoch; nnssl: images drawn with replacement",
-            "crops are drawn from whole volumes in RAS+; nnssl: cropped to their non-zero box, axes as in the file",
+            "the channels of a case are restored together; nnssl: each image by itself",
+            "crops are drawn from whole volumes in RAS+; nnssl: from their non-zero box, in the file's orientation",
             "voxels keep their size without --spacing and are interpolated linearly; nnssl: 1 mm, the median or their "
             "own, as its plan says, by cubic splines",
             "rotated and scaled crops are interpolated linearly; nnssl: by cubic splines",
@@ -75,9 +76,10 @@ def describe(name: PresetName, settings: Mapping[str, Any]) -> Iterator[str]:
     yield f"preset     {name}: {preset.source}"
     changed = {name: settings[name] for name, value in preset.settings.items() if settings[name] != value}
     if changed:
-        yield f"changed    {', '.join(f'{name} {_words(value)}' for name, value in changed.items())}"
+        yield f"changed    {' '.join(map(_option, changed.items()))}"
     yield from (f"differs    {line}" for line in preset.differs)
 
 
-def _words(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def _option(setting: tuple[str, Any]) -> str:
+    name, value = setting
+    return f"--{name.replace('_', '-')} {' '.join(map(str, value)) if isinstance(value, tuple) else value}"

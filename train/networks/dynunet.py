@@ -132,6 +132,7 @@ def build(sizes: Sizes) -> Network:
         head=tuple(name for name in tensors if name.startswith("output_block.")),
         features=DynUNetEncoder(module),
         width=widths[-1],
+        least_cells=2,
         strides=tuple(math.prod(stride[axis] for stride in strides) for axis in range(3)),  # type: ignore[arg-type]
         dims=sizes.dims,
         about=sizes.about,

@@ -102,6 +102,8 @@ class Network:
     """Channels of these features."""
     strides: Triple
     """Voxels along D, H and W that are one of these features; a crop's edges are multiples of them."""
+    least_cells: int = 1
+    """Fewest of these features that a crop may have; 2 where an instance norm takes their standard deviation."""
     classifier: Callable[[int], nn.Module] | None = None
     """From a number of classes to the network's own head, which maps features to (B, classes); None where it has none
     and `train.networks.heads.Classifier` is put on top."""

@@ -192,6 +192,7 @@ def build(sizes: Sizes) -> Network:
         head=tuple(name for name in tensors if name.startswith("decoder.seg_layer")),
         features=ResidualEncoder(module),
         width=arguments["features_per_stage"][-1],
+        least_cells=2,
         strides=(step if sizes.dims == 3 else 1, step, step),
         dims=sizes.dims,
         about={**sizes.about, "architecture": about},

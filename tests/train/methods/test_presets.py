@@ -77,7 +77,9 @@ def test_an_option_comes_before_the_preset(tmp_path: Path) -> None:
     assert {name: getattr(config, name) for name in PUBLISHED} == PUBLISHED | changed
     lines = list(describe("mae-nnssl", vars(config)))
     assert lines[0].startswith("preset     mae-nnssl: BaseMAETrainer_BS8 of MIC-DKFZ/nnssl")
-    assert lines[1].startswith("changed    mask_block 4, network resenc-s, crop 32 32 32, optimizer adamw, lr 0.001, ")
+    assert lines[1].startswith(
+        "changed    --mask-block 4 --network resenc-s --crop 32 32 32 --optimizer adamw --lr 0.001 "
+    )
     assert {line.split()[0] for line in lines[2:]} == {"differs"}
 
 

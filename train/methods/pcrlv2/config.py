@@ -3,7 +3,8 @@
 Defaults are those of the public code (RL4M/PCRLv2) for LUNA, which has resampled its volumes to 1 mm: with others give
 `--spacing 1 1 1`, or sizes that suit. Project choices: intensities between percentiles, where there it is a window of
 CT, and 16 drawn samples a case as an epoch, where there it is 16 kept ones. With `--dims 2` sizes are to be given, of
-one voxel along D: there is no published counterpart.
+one voxel along D: there is no published counterpart. Nor is there of the residual encoders, whose decoder has five
+levels (`resenc-l`) or three.
 """
 
 from __future__ import annotations
