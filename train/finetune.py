@@ -40,6 +40,7 @@ from .start import needs  # noqa: F401 - before all that may be missing
 
 import hashlib
 import json
+import math
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -66,7 +67,7 @@ from .data.subjects import count_subjects, find_lookalikes
 from .networks.build import ENCODER_OF, build_network
 from .networks.network import Levels, Network
 from .networks.plans import read_levels
-from .networks.weights import export_weights
+from .networks.weights import export_weights, first_names
 from .optim.average import Average, averaged
 from .optim.freeze import FrozenEncoder
 from .optim.optimizer import build_optimizer
@@ -140,7 +141,7 @@ class FinetuneRun:
         out, split = self.config.out, self.about["split"]
         with averaged(self.average):
             tensors = self.module.state_dict()
-            names = tuple(tensors) if self.task.whole else self.network.tensors
+            names = first_names(self.module) if self.task.whole else self.network.tensors
             export_weights(out / "model.safetensors", tensors, names, {**self.about, "step": progress.step})
         write_state(out, progress, self.module, self.optimizer, self.average, self.loader, split=split)
 
@@ -226,6 +227,12 @@ def size_network(config: FinetuneConfig, init: Init | None, view: TaskInput, cha
                 f"crop: expected a multiple of {step} along {axis}, for the network's strides and --shrink; got "
                 f"{edge}. Use {edge // step * step or step} or {edge // step * step + step}"
             )
+    if math.prod(edge // step for edge, step in zip(view.crop, steps, strict=True)) < network.least_cells:
+        got, would = (" ".join(map(str, edges)) for edges in (view.crop, (*view.crop[:2], 2 * view.crop[2])))
+        raise ValueError(
+            f"crop: expected {network.least_cells} voxels or more at the coarsest level, for its instance norm; "
+            f"got {got}. {would} would do"
+        )
     return network
 
 

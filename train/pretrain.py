@@ -6,6 +6,7 @@
     python -m train.pretrain --data scans/ --out runs/first --resume
     python -m train.pretrain --data images/ --pattern "**/*.png" --dims 2 --crop 1 224 288 --out runs/us
     python -m train.pretrain --recipe pcrlv2 --data scans/ --spacing 1 1 1 --out runs/pcrlv2
+    python -m train.pretrain --preset mae-nnssl --data scans/ --spacing 1 1 1 --out runs/mae
     torchrun --nproc-per-node 4 -m train.pretrain --data scans/ --out runs/fourfold
 
 The network learns to restore crops in which pairs of patches were swapped (Chen et al. 2019); `--pretext inpaint`,
@@ -66,6 +67,7 @@ from .methods.evaluation import SEED
 from .methods.method import Measured, Method
 from .methods.pcrlv2.config import Pcrlv2Config
 from .methods.pcrlv2.method import Pcrlv2
+from .methods.presets import PRESETS
 from .methods.preview import draw_restored
 from .methods.restoration import Restoration, RestorationConfig
 from .networks.weights import export_weights
@@ -362,6 +364,7 @@ def read_settings(arguments: Sequence[str]) -> PretrainConfig:
     """
     words = argparse.ArgumentParser(program("pretrain"), add_help=False, allow_abbrev=False)
     words.add_argument("--recipe", choices=SETTINGS)
+    words.add_argument("--preset", choices=PRESETS)
     typed, others = words.parse_known_args(arguments)
     recipe: RecipeName = typed.recipe or "restoration"
     about, out = find_resumed(arguments), find_out(arguments)[0]
@@ -374,7 +377,9 @@ def read_settings(arguments: Sequence[str]) -> PretrainConfig:
             raise ValueError(f"resume: expected the settings of the run in {out}: --recipe was {was}, got {recipe}")
         recipe, known = was, settings_of(SETTINGS[was], about, out)
     prog = program("pretrain") + (f" --recipe {recipe}" if recipe != "restoration" else "")
-    config = parse(SETTINGS[recipe], prog, others, known)
+    others += ["--preset", typed.preset] if typed.preset else []
+    preset = PRESETS[typed.preset].settings if typed.preset and not known else None
+    config = parse(SETTINGS[recipe], prog, others, known, preset)
     return config.follow(known) if known else config
 
 

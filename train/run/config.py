@@ -17,7 +17,7 @@ from .computation import MemoryFormat
 
 Axis = Literal["D", "H", "W"]
 Dims = Literal[2, 3]
-NetworkName = Literal["dynunet", "sononet64", "locnet", "nsunet", "nsunet-skips"]
+NetworkName = Literal["dynunet", "sononet64", "locnet", "nsunet", "nsunet-skips", "resenc-l", "resenc-s"]
 Scaling = Literal["zscore", "zscore-image", "percentile", "none"] | tuple[Literal["window"], float, float]
 """Intensity normalisation, as the words of an option."""
 

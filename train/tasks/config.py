@@ -46,7 +46,8 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
     transfer: Transfer = "encoder"
     """Initialisation: weights to transfer from --init. The head is always new."""
     filters: int | None = None
-    """Network: channels of the first level; by default those of --init, or 16 for dynunet and 64 for the others."""
+    """Network: channels of the first level; by default those of --init, or 16 for dynunet, 32 for resenc-l, 8 for
+    resenc-s and 64 for the others."""
     topology: tuple[int, int, int] | None = None
     """Network: crop that determines the number of levels; by default that of --init, or --crop."""
 

@@ -85,6 +85,10 @@ def check_fit(init: Init, network: Network, transfer: Transfer) -> Fit:
     """
     wanted = network.encoder
     if transfer == "encoder+decoder":
+        if network.about.get("skips") and init.about.get("skips") is False:
+            raise ValueError(
+                f"transfer: expected encoder, got {transfer}: the decoder of {init.folder} has no skips, this one has"
+            )
         wanted = tuple(name for name in network.tensors if name not in network.head)
     state = network.module.state_dict()
     odd = []
