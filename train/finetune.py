@@ -16,6 +16,7 @@ that were pre-trained on a case of val or test are rejected. The folder ``--out`
 ``checkpoint.pt``           the state for ``--resume``
 ``model.safetensors``       the weights, with all that ``dali-cr predict`` needs
 ``scores.csv``              the scores of each case
+``preview.png``             for segmentation: slices of the first scored cases with prediction and target
 ``report.json``             the report of a finished run, also the last line of the output
 ==========================  =========================================================================================
 
@@ -37,10 +38,9 @@ from .start import needs  # noqa: F401 - before all that may be missing
 
 # isort: split
 
-import csv
 import hashlib
-import io
 import json
+import math
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -67,15 +67,19 @@ from .data.subjects import count_subjects, find_lookalikes
 from .networks.build import ENCODER_OF, build_network
 from .networks.network import Levels, Network
 from .networks.plans import read_levels
-from .networks.weights import export_weights
-from .output.files import write_json, write_text
+from .networks.weights import export_weights, first_names
+from .optim.average import Average, averaged
+from .optim.freeze import FrozenEncoder
+from .optim.optimizer import build_optimizer
+from .output.figure import origin_of, write_png
+from .output.files import write_json, write_table
+from .output.mosaic import join
 from .run.checkpoint import resume, write_state
 from .run.computation import Computation, choose_computation
 from .run.device import choose_device, device_name
 from .run.exits import Refused
 from .run.folder import kind_of, last_step_learns, write_config
 from .run.loop import open_loop
-from .run.optimizer import build_optimizer
 from .run.progress import Progress
 from .run.record import Record
 from .start.command import asked, end, own, program, start
@@ -84,7 +88,7 @@ from .start.trained import compare_channels, describe_data, read_trained
 from .tasks.config import Classify, FinetuneConfig, Localize, Segment
 from .tasks.targets import Supervised, cases_sharing_labels, open_task
 from .tasks.task import Scores, Task, TaskInput, check_crop_holds
-from .tasks.transfer import Fit, Init, check_fit, load_fit, read_init
+from .tasks.transfer import Fit, Init, check_fit, find_encoder, load_fit, read_init
 
 TASKS: dict[str, type[FinetuneConfig]] = {kind.task: kind for kind in (Segment, Classify, Localize)}
 
@@ -109,6 +113,8 @@ class FinetuneRun:
     """A warning if the channels of --init have other names; "" otherwise."""
     module: nn.Module
     optimizer: torch.optim.Optimizer
+    average: Average | None
+    frozen: FrozenEncoder | None
     batches: LabelledBatches
     about: dict[str, Any]
     """Metadata of the weights' file."""
@@ -131,25 +137,30 @@ class FinetuneRun:
         return {"loss": self.task.loss(self.module, batch)}
 
     def save(self, progress: Progress) -> None:
-        """Write the current weights and the checkpoint."""
-        out, tensors, split = self.config.out, self.module.state_dict(), self.about["split"]
-        names = tuple(tensors) if self.task.whole else self.network.tensors
-        export_weights(out / "model.safetensors", tensors, names, {**self.about, "step": progress.step})
-        write_state(out, progress, self.module, self.optimizer, self.loader, split=split)
+        """Write the current weights, with --ema their average, and the checkpoint."""
+        out, split = self.config.out, self.about["split"]
+        with averaged(self.average):
+            tensors = self.module.state_dict()
+            names = first_names(self.module) if self.task.whole else self.network.tensors
+            export_weights(out / "model.safetensors", tensors, names, {**self.about, "step": progress.step})
+        write_state(out, progress, self.module, self.optimizer, self.average, self.loader, split=split)
 
     def measure(self, record: Record, step: int) -> None:
         """Evaluate on the first cases of val; record and print the scores."""
         val = self.supervised.parts["val"]
         few = replace(val, cases=val.cases[: self.config.evaluate_cases])
-        summary = self.score(few).summary
+        scores = self.score(few)
+        summary = scores.summary
         record.write(step, **{f"val_{name}": value for name, value in summary.items() if " " not in name})
+        if scores.pictures:
+            record.show(step, self.task.name, join(scores.pictures, origin_of(few.cases[0])))
         name, value = next(iter(summary.items()))
         found = "undefined" if value is None else f"{value:.3f}"
         tqdm.write(f"step {step:<6} {name} on {len(few)} cases of val {found}")
 
     def score(self, index: dali_cr.Index) -> Scores:
         """Score labelled cases."""
-        with self.computation.eagerly():
+        with self.computation.eagerly(), averaged(self.average):
             return self.task.score(self.module, index)
 
     def report(self, progress: Progress, summary: Mapping[str, float | None] | None = None) -> dict[str, Any]:
@@ -216,6 +227,12 @@ def size_network(config: FinetuneConfig, init: Init | None, view: TaskInput, cha
                 f"crop: expected a multiple of {step} along {axis}, for the network's strides and --shrink; got "
                 f"{edge}. Use {edge // step * step or step} or {edge // step * step + step}"
             )
+    if math.prod(edge // step for edge, step in zip(view.crop, steps, strict=True)) < network.least_cells:
+        got, would = (" ".join(map(str, edges)) for edges in (view.crop, (*view.crop[:2], 2 * view.crop[2])))
+        raise ValueError(
+            f"crop: expected {network.least_cells} voxels or more at the coarsest level, for its instance norm; "
+            f"got {got}. {would} would do"
+        )
     return network
 
 
@@ -258,6 +275,8 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
     computation = choose_computation(device, config.compile, config.memory_format)
     module = computation.place(task.build(network), device, config.dims)
     computation.compile([module])
+    apart = {"freeze-encoder": config.freeze_encoder > 0, "encoder-lr-scale": config.encoder_lr_scale != 1}
+    encoder = find_encoder(network, module, next(name for name in apart if apart[name])) if any(apart.values()) else []
     with warnings.catch_warnings():
         if task.whole:  # the crop must contain the largest volume, so others are padded
             warnings.simplefilter("ignore", dali_cr.DataWarning)
@@ -294,7 +313,11 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
         seen=init.cases if init else (),
         other_channels=other_channels,
         module=module,
-        optimizer=build_optimizer(module, config.lr, config.weight_decay),
+        optimizer=build_optimizer(
+            module, **config.optimizer_options, encoder=encoder, encoder_lr_scale=config.encoder_lr_scale
+        ),
+        average=Average(module, config.ema) if config.ema else None,
+        frozen=FrozenEncoder(network.features, config.freeze_encoder) if config.freeze_encoder else None,
         batches=LabelledBatches(loader, task.target),
         about=about,
         last_step_learns=last_step_learns(earlier),
@@ -362,7 +385,8 @@ def introduce(run: FinetuneRun) -> Iterator[str]:
     for note in run.supervised.notes:
         yield f"labels     {note}"
     yield f"task       {task.name}: {', '.join(task.classes)}"
-    yield f"training   on {len(run.training)} cases, {config.steps} steps of {config.batch_size} crops"
+    yield f"training   on {len(run.training)} cases, {config.steps} steps of {config.describe_step()} crops"
+    yield f"optimizer  {config.describe_optimizer()}"
     size = f" of {' × '.join(f'{mm:g}' for mm in view.spacing)} mm" if view.spacing else ""
     yield f"crop       {' × '.join(map(str, view.crop))} voxels{size}, normalize {view.normalize}"
     if view.slices != "D":
@@ -397,15 +421,6 @@ def _warnings(run: FinetuneRun) -> Iterator[str]:
         )
 
 
-def write_scores(path: Path, scores: Scores) -> None:
-    """Write the scores as CSV."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(scores.rows[0]) if scores.rows else ["case"], lineterminator="\n")
-    table.writeheader()
-    table.writerows(scores.rows)
-    write_text(path, text.getvalue())
-
-
 def train(run: FinetuneRun) -> dict[str, Any]:
     """Train, score, and write the results.
 
@@ -423,7 +438,13 @@ def train(run: FinetuneRun) -> dict[str, Any]:
     with open_loop(run) as loop:
         loop.take_steps()
     scores = run.score(run.supervised.parts[config.score])
-    write_scores(config.out / "scores.csv", scores)
+    write_table(config.out / "scores.csv", scores.rows, empty=["case"])
+    print(f"scores     {config.out / 'scores.csv'}")
+    if scores.pictures:
+        write_png(join(scores.pictures, origin_of(run.index.cases[0])), config.out / "preview.png")
+        print(f"pictures   {config.out / 'preview.png'}; dali-cr predict and dali-cr overlay draw every case")
+    if loop.record:
+        print(f"logs       {loop.record.place}", flush=True)
     report = run.report(loop.progress, scores.summary)
     write_json(config.out / "report.json", report)
     return report

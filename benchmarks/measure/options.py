@@ -9,8 +9,11 @@ class _WithDefaults(argparse.ArgumentDefaultsHelpFormatter):
     """Formatter that shows defaults, except flags and those that the help text describes."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        shown = action.default is None or isinstance(action.default, bool) or "default:" in (action.help or "")
-        return action.help if shown else super()._get_help_string(action)
+        if action.default is None or isinstance(action.default, bool) or "default:" in (action.help or ""):
+            return action.help
+        if isinstance(action.default, list):
+            return f"{action.help} (default: {' '.join(map(str, action.default))})"
+        return super()._get_help_string(action)
 
 
 def make_parser(program: str, description: str | None) -> argparse.ArgumentParser:

@@ -484,3 +484,14 @@ def test_usage_counts_children():
         child.communicate(b"")
     assert usage.cpu_seconds() > before
     assert child.pid not in usage.family()
+
+
+def test_help_has_groups_and_defaults(capsys):
+    for command in (loader, kernels, training):
+        with pytest.raises(SystemExit):
+            command.main(["--help"])
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "duration and output:" in shown
+        assert "default: in benchmarks/results" in shown
+        assert "None" not in shown
+    assert "workload (default: d)" in shown

@@ -60,7 +60,7 @@ def test_what_does_not_fit_in_the_budget_is_named(tmp_path: Path) -> None:
     found = run_stages("gpu-try", stages, tmp_path, budget=2)["stages"]
     statuses = {"large": "not run", "small": "passed", "endless": "over time", "late": "not run"}
     assert {name: stage["status"] for name, stage in found.items()} == statuses
-    assert found["large"]["output"] == "needs about 1000 s, of the budget 2 s are left"
+    assert found["large"]["output"] == "needs about 1000 s, 2 s of the budget are left"
 
 
 def test_a_stage_is_ended_with_what_it_started(tmp_path: Path) -> None:

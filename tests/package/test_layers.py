@@ -30,6 +30,7 @@ LAYERS = {
         ("data", "networks"),
         ("start",),
         ("run",),
+        ("optim",),
         ("output",),
     ),
 }

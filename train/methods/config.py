@@ -48,7 +48,8 @@ class PretrainConfig(RunSettings, ABC):
     """Sampling: probability that a crop is centred on a foreground voxel."""
 
     filters: int | None = None
-    """Network: channels of the first level; by default 16 for dynunet and 64 for the others."""
+    """Network: channels of the first level; by default 16 for dynunet, 32 for resenc-l, 8 for resenc-s and 64 for the
+    others."""
     evaluate_samples: int = field(default=32, metadata=MAY_CHANGE)
     """Evaluation: number of held-out samples."""
 

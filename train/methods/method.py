@@ -19,7 +19,6 @@ from torch import nn
 import dali_cr
 
 from ..networks.network import Network
-from ..run.optimizer import build_optimizer
 from .config import PretrainConfig
 
 
@@ -103,10 +102,6 @@ class Method(ABC):
     def compiled(self) -> Iterable[nn.Module]:
         """Return the modules to compile with ``--compile``: all of `module`, or its parts that see few input sizes."""
         return [self.module]
-
-    def optimizer(self) -> torch.optim.Optimizer:
-        """Return the optimiser, created after the module was moved to its device."""
-        return build_optimizer(self.module, self.config.lr, self.config.weight_decay)
 
     def introduce(self) -> Iterator[str]:
         """Yield lines about the settings, such as `crop       64 × 64 × 64 voxels`."""

@@ -28,6 +28,7 @@ from ..run.device import autocast
 from .config import PretrainConfig, RecipeName
 from .evaluation import evaluate
 from .method import Measured, Method
+from .presets import PresetName, describe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,9 @@ class RestorationConfig(AffineSettings, PretrainConfig, PlanSettings):
     """
 
     recipe: RecipeName = field(init=False, default="restoration")
+    preset: PresetName | None = None
+    """Preset: use the defaults of a published recipe; other options override them. The remaining differences to the
+    published recipe are printed at the start."""
     pretext: Pretext = "swap"
     """Pretext: corruption to undo: swap (swapped patches), inpaint (erased boxes), mae (masked blocks), autoencode
     (none)."""
@@ -63,6 +67,13 @@ class RestorationConfig(AffineSettings, PretrainConfig, PlanSettings):
     normalize: Scaling = "zscore"
     """Intensities: normalisation; for CT for example window -160 240."""
 
+    skips: bool = False
+    """Network: pass the encoder's features of each level to the decoder, the default of resenc-l and resenc-s and best
+    before segmentation; refused for a network without skips."""
+    no_skips: bool = False
+    """Network: pass only the coarsest features to the decoder, best before classification; for resenc-l and resenc-s,
+    refused for a network that always has skips."""
+
     batch_size: int = field(default=8, metadata=MAY_CHANGE)
     """Training: crops per step."""
     steps: int = field(default=10_000, metadata=MAY_CHANGE)
@@ -75,8 +86,15 @@ class RestorationConfig(AffineSettings, PretrainConfig, PlanSettings):
         super().__post_init__()
         if not self.slices and (self.every != 1 or self.empty_slices):
             raise ValueError("slices: expected --slices D, H or W with --every or --empty-slices, got none")
+        if self.skips and self.no_skips:
+            raise ValueError("--skips: expected one of --skips and --no-skips, got both")
         if not self.plans:
-            sizes_of(self.network, 1, self.crop, self.filters, dims=self.dims)
+            sizes_of(self.network, 1, self.crop, self.filters, dims=self.dims, skips=self.with_skips)
+
+    @property
+    def with_skips(self) -> bool | None:
+        """Whether the network has skips; None for its default."""
+        return True if self.skips else False if self.no_skips else None
 
     def samples(self) -> dali_cr.Restoration:
         """Return the recipe of samples."""
@@ -114,7 +132,15 @@ class Restoration(Method):
 
     def __init__(self, config: RestorationConfig, channels: int) -> None:
         levels = read_levels(config.plans, config.configuration, config.crop, config.dims) if config.plans else None
-        network = build_network(config.network, channels, config.crop, config.filters, levels=levels, dims=config.dims)
+        network = build_network(
+            config.network,
+            channels,
+            config.crop,
+            config.filters,
+            levels=levels,
+            dims=config.dims,
+            skips=config.with_skips,
+        )
         super().__init__(config, network)
         if config.pretext == "mae":
             self.reported = ("r2", *self.reported)
@@ -140,6 +166,8 @@ class Restoration(Method):
     def introduce(self) -> Iterator[str]:
         """Yield lines about the crops and the pretext."""
         config = self.config
+        if config.preset:
+            yield from describe(config.preset, vars(config))
         crop = f"crop       {' × '.join(map(str, config.crop))} voxels"
         if config.datasets:
             yield crop  # the data sets' lines have the rest

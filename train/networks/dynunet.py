@@ -15,6 +15,7 @@ from torch import nn
 from dali_cr.volume.geometry import Triple
 
 from .network import Network, Sizes
+from .weights import first_names
 
 SMALLEST_EDGE = 4
 """Minimum number of voxels of an axis after halving."""
@@ -122,8 +123,7 @@ def build(sizes: Sizes) -> Network:
         upsample_kernel_size=steps,
         filters=widths,
     )
-    # `skip_layers` holds the other modules a second time.
-    tensors = tuple(name for name in module.state_dict() if not name.startswith("skip_layers."))
+    tensors = first_names(module)  # `skip_layers` holds the other modules a second time
     blocks = ["input_block", *(f"downsamples.{level}" for level in range(len(widths) - 2)), "bottleneck"]
     return Network(
         module=module,
@@ -132,6 +132,7 @@ def build(sizes: Sizes) -> Network:
         head=tuple(name for name in tensors if name.startswith("output_block.")),
         features=DynUNetEncoder(module),
         width=widths[-1],
+        least_cells=2,
         strides=tuple(math.prod(stride[axis] for stride in strides) for axis in range(3)),  # type: ignore[arg-type]
         dims=sizes.dims,
         about=sizes.about,

@@ -5,6 +5,7 @@ The settings of Chen et al. (2019) are not published; all defaults are project c
 
 from __future__ import annotations
 
+import math
 from abc import ABC
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -47,7 +48,8 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
     like: str | None = None
     """Initialisation: data set of the --init run whose normalisation and spacing to use, if it had several."""
     filters: int | None = None
-    """Network: channels of the first level; by default those of --init, or 16 for dynunet and 64 for the others."""
+    """Network: channels of the first level; by default those of --init, or 16 for dynunet, 32 for resenc-l, 8 for
+    resenc-s and 64 for the others."""
     topology: tuple[int, int, int] | None = None
     """Network: crop that determines the number of levels; by default that of --init, or --crop."""
 
@@ -75,8 +77,14 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
     augment_probability: float = 0.2
     """Augmentation: probability of each of rotation, scaling, gamma and noise, independently."""
 
+    freeze_encoder: int = field(default=0, metadata=MAY_CHANGE)
+    """Optimiser: first steps in which the encoder is frozen, its norms included. They have a learning-rate schedule of
+    their own; the next one warms up all weights."""
+    encoder_lr_scale: float = 1.0
+    """Optimiser: factor of the encoder's learning rate."""
+
     batch_size: int = field(default=4, metadata=MAY_CHANGE)
-    """Training: crops per step."""
+    """Training: crops of a batch; a step is --accumulate batches."""
     steps: int = field(default=1000, metadata=MAY_CHANGE)
     """Training: number of steps."""
     evaluate_cases: int = field(default=8, metadata=MAY_CHANGE)
@@ -90,6 +98,7 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
     def __post_init__(self) -> None:
         """Check the settings, without the data."""
         super().__post_init__()
+        self._check_encoder()
         if self.crop:
             self.check_dims(self.crop)
         if self.spacing != "own":
@@ -100,6 +109,33 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
             raise ValueError(
                 f"transfer: expected --init with the run to transfer from, got {self.transfer} from random"
             )
+
+    def _check_encoder(self) -> None:
+        """Raise ValueError where the encoder's settings contradict each other."""
+        scale = self.encoder_lr_scale
+        if not 0 <= self.freeze_encoder <= self.steps:
+            raise ValueError(
+                f"--freeze-encoder: expected from 0 to the {self.steps} steps of the run, got {self.freeze_encoder}"
+            )
+        if not (math.isfinite(scale) and scale > 0):
+            raise ValueError(
+                f"--encoder-lr-scale: expected a number above 0, got {scale}; --freeze-encoder {self.steps} keeps the "
+                "encoder as it is"
+            )
+        if self.freeze_encoder == self.steps and scale != 1:
+            raise ValueError(
+                f"--encoder-lr-scale: expected none with an encoder that is frozen for all {self.steps} steps, got "
+                f"{scale}; give fewer steps to --freeze-encoder"
+            )
+
+    def describe_optimizer(self) -> str:
+        """Return in words how weights change."""
+        parts = [super().describe_optimizer()]
+        if self.freeze_encoder:
+            parts.append(f"encoder frozen for {self.freeze_encoder} steps")
+        if self.encoder_lr_scale != 1:
+            parts.append(f"{self.encoder_lr_scale:g} × the learning rate in the encoder")
+        return ", ".join(parts)
 
     def view(self, init: Init | None) -> TaskInput:
         """Return the input settings of the network."""
