@@ -28,30 +28,16 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import nullcontext
 from pathlib import Path
 from typing import get_args
 
 import dali_cr
-from dali_cr.index.cases import Index
-from dali_cr.index.corpus.nnssl import write_collection
-from dali_cr.index.corpus.quality import (
-    EMPTY,
-    Z,
-    describe_exclusions,
-    find_exclusions,
-    read_exclusions,
-    write_exclusions,
-)
-from dali_cr.index.layout.listing import Layout
-from dali_cr.index.report import describe
-from dali_cr.index.scan import scan
 from dali_cr.index.volumes import counted
 from dali_cr.pipeline.advice import warnings_as_lines
 from dali_cr.system.account import complete_account
 from dali_cr.system.console import print_anything
 from dali_cr.system.owner import own_file, own_folder
-from dali_cr.tools import training
+from dali_cr.tools import scanning, training
 from dali_cr.tools.conversion import Conversion
 from dali_cr.tools.importers.formats import Format
 from dali_cr.tools.recipe_options import add_recipe, recipe_of
@@ -78,63 +64,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _find(chosen: argparse.Namespace, known: Index | None = None) -> Index:
-    reasons = [read_exclusions(path) for path in chosen.exclude_from]
-    index = scan(
-        chosen.data,
-        chosen.pattern,
-        layout=chosen.layout,
-        channels=chosen.channels,
-        include=chosen.include,
-        exclude=chosen.exclude,
-        fourth_axis=chosen.fourth_axis,
-        known=known,
-    )
-    return index.exclude({name: reason for some in reasons for name, reason in some.items()}) if reasons else index
-
-
-def _scan(chosen: argparse.Namespace) -> None:
-    if chosen.window and not chosen.window[0] < chosen.window[1]:
-        raise ValueError(f"window: expected LOW below HIGH, got {chosen.window[0]:g} {chosen.window[1]:g}")
-    if chosen.save:  # fail before hours of reading
-        chosen.save.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(chosen.save.parent, os.W_OK):
-            raise PermissionError(f"save: expected a writable folder, got {chosen.save.parent}")
-    if chosen.qc and chosen.qc.exists():
-        raise FileExistsError(f"qc: expected a new file, {chosen.qc} is there and may have been edited; remove it")
-    with own_file(chosen.save) if chosen.save else nullcontext():
-        index = _find(chosen, _known(chosen))
-        print(describe(index, tuple(chosen.window) if chosen.window else None))
-        if not index.cases:
-            raise ValueError("scan: expected at least one valid volume, every file was refused for the reasons above")
-        if chosen.save:
-            index.save(chosen.save)
-        if chosen.save_nnssl:
-            write_collection(index, chosen.save_nnssl, chosen.save_nnssl.absolute().parent.name)
-        if chosen.qc:
-            _check_quality(index, chosen)
-
-
-def _check_quality(index: Index, chosen: argparse.Namespace) -> None:
-    """Write which cases may be better left out, and say how many."""
-    found = find_exclusions(index, z=chosen.qc_z, empty=chosen.qc_empty)
-    write_exclusions(chosen.qc, found)
-    for number, line in enumerate(describe_exclusions(index, found)):
-        print(f"{'quality' * (not number):<12} {line}")
-    if found:
-        print(f"{'':<12} all of them in {chosen.qc}; remove rows to keep, then scan with --exclude-from {chosen.qc}")
-
-
-def _known(chosen: argparse.Namespace) -> Index | None:
-    """Return the index of an earlier scan in the file to save to, or None."""
-    if chosen.fresh or not chosen.save or not chosen.save.exists():
-        return None
-    try:
-        return Index.load(chosen.save)
-    except ValueError as error:
-        raise ValueError(f"{error}; give --fresh to replace the file") from error
-
-
 def _doctor(chosen: argparse.Namespace) -> None:
     from dali_cr.tools.doctor import report
 
@@ -148,7 +77,7 @@ def _preview(chosen: argparse.Namespace) -> None:
     from dali_cr.tools.preview import draw_preview
 
     with own_file(chosen.out):
-        draw_preview(_find(chosen), recipe_of(chosen), chosen.seed, chosen.sample, chosen.out)
+        draw_preview(scanning.find(chosen), recipe_of(chosen), chosen.seed, chosen.sample, chosen.out)
     print(chosen.out)
 
 
@@ -222,34 +151,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("scan", help="read every volume of a folder and print a summary")
-    _add_data(command)
-    command.add_argument(
-        "--save", type=Path, metavar="FILE", help="save the index; unchanged files in it are not read again"
-    )
-    command.add_argument(
-        "--window",
-        type=float,
-        nargs=2,
-        metavar=("LOW", "HIGH"),
-        help="print the share of the foreground that this window clips",
-    )
-    command.add_argument(
-        "--fresh", "--verify", action="store_true", help="read every file again and verify its checksums"
-    )
-    command.add_argument(
-        "--qc", type=Path, metavar="OUT.csv", help="list duplicates, outliers of intensity and spacing, empty volumes"
-    )
-    command.add_argument("--qc-z", type=float, default=Z, metavar="Z", help="robust z-score of an outlier")
-    command.add_argument(
-        "--qc-empty", type=float, default=EMPTY, metavar="SHARE", help="of foreground, below which is empty"
-    )
-    command.add_argument(
-        "--save-nnssl", type=Path, metavar="FILE", help="write a pretrain_data.json, called after its folder"
-    )
-    command.set_defaults(command=_scan)
+    scanning.add_options(command)
+    command.set_defaults(command=scanning.run_scan)
 
     command = commands.add_parser("preview", help="draw samples: target, input and swaps")
-    _add_data(command)
+    scanning.add_data(command)
     command.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="image file to write")
     command.add_argument("--sample", type=int, nargs="+", default=[0, 1, 2, 3], metavar="N", help="sample numbers")
     command.add_argument("--seed", type=int, default=0, help="seed of the samples")
@@ -312,30 +218,6 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser(name, help=help_)  # parsed by the command itself
     return parser
 
-
-def _add_data(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "data",
-        type=Path,
-        nargs="+",
-        metavar="DIR",
-        help="folders of volumes, a CSV file (path, case, channel) or a pretrain_data.json of nnssl",
-    )
-    command.add_argument(
-        "--pattern", nargs="+", default=(), metavar="GLOB", help="globs of files, with {case} and {channel} as names"
-    )
-    command.add_argument(
-        "--layout", choices=get_args(Layout), default="auto", help="how files become cases without a pattern"
-    )
-    command.add_argument("--channels", nargs="+", default=(), metavar="NAME", help="channels of a case, in order")
-    command.add_argument("--include", nargs="+", default=(), metavar="GLOB", help="additional files, also labels")
-    command.add_argument("--exclude", nargs="+", default=(), metavar="GLOB", help="files to exclude")
-    command.add_argument(
-        "--exclude-from", type=Path, nargs="+", default=(), metavar="CSV", help="cases to exclude, as --qc wrote them"
-    )
-    command.add_argument(
-        "--fourth-axis", choices=("channels", "cases"), default="channels", help="meaning of the 4th axis of files"
-    )
 
 
 if __name__ == "__main__":
