@@ -231,7 +231,7 @@ def size_network(config: FinetuneConfig, init: Init | None, view: TaskInput, cha
         got, would = (" ".join(map(str, edges)) for edges in (view.crop, (*view.crop[:2], 2 * view.crop[2])))
         raise ValueError(
             f"crop: expected {network.least_cells} voxels or more at the coarsest level, for its instance norm; "
-            f"got {got}. {would} would do"
+            f"got {got}; use {would}"
         )
     return network
 
