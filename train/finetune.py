@@ -57,7 +57,6 @@ from tqdm import tqdm
 import dali_cr
 from dali_cr import rng
 from dali_cr.index.report import describe_copies
-from dali_cr.index.volumes import Case
 from dali_cr.volume.geometry import Triple
 
 from .data.batches import Labelled
@@ -103,8 +102,7 @@ class FinetuneRun:
     task: Task
     network: Network
     fit: Fit | None
-    seen: tuple[Case, ...]
-    """What the weights of --init were trained on."""
+    init: Init | None
     other_channels: str
     """A warning where the channels of --init have other names; empty otherwise."""
     module: nn.Module
@@ -195,15 +193,15 @@ def size_network(config: FinetuneConfig, init: Init | None, view: TaskInput, cha
         If the crop does not go through it, or the init is of other channels.
     """
     seen: Triple = tuple(edge // k for edge, k in zip(view.crop, view.shrink, strict=True))  # type: ignore[assignment]
-    if init and init.about["channels"] != channels:
+    if init and init.about.get("channels", channels) != channels:
         raise ValueError(
-            f"init: expected {channels} channels, as the data have, {init.folder} has {init.about['channels']}; "
+            f"init: expected {channels} channels, as the data have, {init.path} has {init.about['channels']}; "
             "pre-train on images of as many"
         )
-    if init and config.topology not in (None, init.crop):
-        raise ValueError(f"topology: expected that of {init.folder}, {init.crop}, or none; got {config.topology}")
-    topology = config.topology or (init.crop if init else seen)
-    filters = config.filters or (init.about["filters"] if init else None)
+    if init and init.crop and config.topology not in (None, init.crop):
+        raise ValueError(f"topology: expected that of {init.path}, {init.crop}, or none; got {config.topology}")
+    topology = config.topology or (init.crop if init else None) or seen
+    filters = config.filters or (init.about.get("filters") if init else None)
     levels = Levels.of(init.about) if init else None
     if config.plans:
         levels = read_levels(config.plans, config.configuration, seen, config.dims)
@@ -228,15 +226,15 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
         The config.json of the run to go on with.
     """
     device = choose_device(config.device, config.deterministic)
-    init = None if config.init == "random" else read_init(Path(config.init))
+    init = None if config.init == "random" else read_init(Path(config.init), config.prefix)
     if init:
         _refuse_other_network(config, init)
     view = config.view(init)
     index = find_index(config, earlier)
     split = _open_split(config, index, earlier)
-    if init:
-        split.refuse_leak(init.cases, index, init.folder)
-    other_channels = compare_channels(index, read_trained(init.folder, init.about)) if init else ""
+    if init and init.cases:
+        split.refuse_leak(init.cases, index, init.path)
+    other_channels = compare_channels(index, read_trained(init.folder, init.about)) if init and init.folder else ""
     try:
         task, supervised = open_task(config, index, split, view)
     except ValueError as error:
@@ -265,7 +263,7 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
         **network.about,
         "task": {"name": task.name, **task.about},
         "view": asdict(view),
-        "init": config.init if init is None else {"steps": init.about["step"], "transfer": config.transfer},
+        "init": config.init if init is None else init.origin(config.transfer),
         "split": {"hash": split.hash, "part": "pool", "cases": len(training)},
         "data": describe_data(config, index).about,
     }
@@ -290,7 +288,7 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
         task=task,
         network=network,
         fit=fit,
-        seen=init.cases if init else (),
+        init=init,
         other_channels=other_channels,
         module=module,
         optimizer=build_optimizer(module, config.lr, config.weight_decay),
@@ -302,12 +300,16 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
 
 
 def _refuse_other_network(config: FinetuneConfig, init: Init) -> None:
+    if "network" not in init.about:
+        return
+    if config.plans:
+        raise ValueError(f"plans: expected none with --init, whose levels the network gets; got {config.plans}")
     known, dims = init.about["network"], init.about.get("dims", 3)
     if known not in (config.network, ENCODER_OF.get(config.network)):
-        raise ValueError(f"init: expected a {config.network}, {init.folder} is a {known}; --network {known} takes it")
+        raise ValueError(f"init: expected a {config.network}, {init.path} is a {known}; --network {known} takes it")
     if dims != config.dims:
         raise ValueError(
-            f"init: expected a network of --dims {config.dims}, {init.folder} is of {dims}; --dims {dims} takes it"
+            f"init: expected a network of --dims {config.dims}, {init.path} is of {dims}; --dims {dims} takes it"
         )
 
 
@@ -377,24 +379,22 @@ def introduce(run: FinetuneRun) -> Iterator[str]:
     yield f"device     {device_name(run.device)}, {run.computation}"
     trained = sum(parameter.numel() for parameter in run.module.parameters())
     yield f"network    {config.network}, {config.dims}-D, {trained:,} parameters"
-    if run.fit:
-        yield f"init       {config.init}: {len(run.fit.taken)} tensors taken over, {len(run.fit.skipped)} skipped"
-        for name, reason in run.fit.skipped.items():
-            yield f"skipped    {name}: {reason}"
-    else:
-        yield "init       random"
+    yield from run.fit.lines(run.init) if run.fit and run.init else ["init       random"]
     yield f"run        {config.out}" + (f", from step {run.state['step']}" if run.state else "")
 
 
 def _warnings(run: FinetuneRun) -> Iterator[str]:
     """Return what may be one patient's in two parts, and what the check of --init for a leak cannot see."""
     parts = {case.name: part for part, case in run.supervised.cases}
-    seen = {case.name: "--init" for case in run.seen}
+    cases = (run.init.cases if run.init else None) or ()
+    seen = {case.name: "--init" for case in cases}
     apart = {name: part for name, part in parts.items() if part != "pool"}
     yield from filter(None, map(find_lookalikes, [parts, seen | apart] if seen else [parts]))
     if run.other_channels:
         yield run.other_channels
-    if not all(volume.content_sha256 for case in run.seen for volume in case.volumes):
+    if run.init and run.init.cases is None:
+        yield f"{run.init.path} does not say which images it was trained on: whether any is of val or test is unknown"
+    if not all(volume.content_sha256 for case in cases for volume in case.volumes):
         yield (
             f"{run.config.init} is of an earlier version, which did not keep the content of its images: one of val or "
             "test is found among them by its file or its name, not as a copy in another format"

@@ -85,7 +85,7 @@ def read_run(folder: Path) -> dict[str, Any]:
         story["scores"] = {**report["scored"], **summarise(kind_of(about), rows, about["network"]["task"]["classes"])}
         if guess := {name: report[key] for key, name in _GUESS.items() if key in report}:
             story["without_looking"] = guess
-        story["pretraining"] = _read_pretraining(about["config"]["init"])
+        story["pretraining"] = _read_pretraining(about)
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     return {**story, "measurements": [json.loads(line) for line in lines]}
 
@@ -109,10 +109,13 @@ def _read_finished(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return about, report
 
 
-def _read_pretraining(init: str) -> dict[str, Any] | None:
-    """Return what is kept of the run that a fine-tuning run began with; None where it began with random weights."""
+def _read_pretraining(finetuned: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what is kept of the weights that a fine-tuning run began with; None where they were random."""
+    init, known = finetuned["config"]["init"], finetuned["network"].get("init")
     if init == "random":
         return None
+    if isinstance(known, dict) and "file" in known:
+        return {"file": known["file"], "sha256": known["sha256"]}
     about, report = _read_finished(Path(init))
     told: dict[str, Any] = {name: report[name] for name in ("steps", "restoration_gain") if name in report}
     return {

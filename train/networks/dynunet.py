@@ -14,7 +14,7 @@ from torch import nn
 
 from dali_cr.volume.geometry import Triple
 
-from .network import Network, Sizes
+from .network import Levels, Network, Sizes
 
 SMALLEST_EDGE = 4
 """An axis is halved as long as at least so many voxels of it remain."""
@@ -99,40 +99,42 @@ def check(sizes: Sizes) -> None:
         )
 
 
+def levels_of(sizes: Sizes) -> Levels:
+    """Return the levels that a network gets: those that were asked for, or those of its crop and filters."""
+    given = sizes.levels
+    strides = given.strides if given else tuple((one[0], one[1], one[2]) for one in halvings(sizes.crop))
+    widths = tuple(min(sizes.filters * 2**level, max(WIDEST, sizes.filters)) for level in range(len(strides) + 1))
+    depth, height, width = (1 if edge == 1 else 3 for edge in sizes.crop)
+    kernels = given.kernels if given and given.kernels else ((depth, height, width),) * (len(strides) + 1)
+    return Levels(strides, given.widths if given else widths, kernels)
+
+
 def build(sizes: Sizes) -> Network:
     """Build one: sized by its crop, or by levels."""
     # Imported here: it takes seconds, and --help or a typing error should not.
     from .planned import PlannedUNet
 
-    first = 3 - sizes.dims
-    strides = list(sizes.levels.strides) if sizes.levels else halvings(sizes.crop)
-    widths = [min(sizes.filters * 2**level, max(WIDEST, sizes.filters)) for level in range(len(strides) + 1)]
-    if sizes.levels:
-        widths = list(sizes.levels.widths)
-    kernels = [tuple(1 if edge == 1 else 3 for edge in sizes.crop)] * len(widths)
-    if sizes.levels and sizes.levels.kernels:
-        kernels = list(sizes.levels.kernels)
-    steps = [stride[first:] for stride in strides]
-    module = PlannedUNet(
-        spatial_dims=sizes.dims,
-        in_channels=sizes.channels,
-        out_channels=sizes.outputs,
-        kernel_size=[kernel[first:] for kernel in kernels],
-        strides=[(1,) * sizes.dims, *steps],
-        upsample_kernel_size=steps,
-        filters=widths,
-    )
+    first, levels = 3 - sizes.dims, levels_of(sizes)
+    assert levels.kernels
+    steps = [stride[first:] for stride in levels.strides]
+    shape = {
+        "kernel_size": [list(kernel[first:]) for kernel in levels.kernels],
+        "strides": [[1] * sizes.dims, *map(list, steps)],
+        "upsample_kernel_size": [list(step) for step in steps],
+        "filters": list(levels.widths),
+    }
+    module = PlannedUNet(sizes.dims, sizes.channels, sizes.outputs, **shape)
     # `skip_layers` holds the other modules a second time.
     tensors = tuple(name for name in module.state_dict() if not name.startswith("skip_layers."))
-    blocks = ["input_block", *(f"downsamples.{level}" for level in range(len(widths) - 2)), "bottleneck"]
+    blocks = ["input_block", *(f"downsamples.{level}" for level in range(len(steps) - 1)), "bottleneck"]
     return Network(
         module=module,
         tensors=tensors,
         encoder=tuple(f"{block}.{tensor}" for block in blocks for tensor in _BLOCK),
         head=tuple(name for name in tensors if name.startswith("output_block.")),
         features=DynUNetEncoder(module),
-        width=widths[-1],
-        strides=tuple(math.prod(stride[axis] for stride in strides) for axis in range(3)),  # type: ignore[arg-type]
+        width=levels.widths[-1],
+        strides=tuple(math.prod(stride[axis] for stride in levels.strides) for axis in range(3)),  # type: ignore[arg-type]
         dims=sizes.dims,
-        about=sizes.about,
+        about=sizes.about | {"architecture": shape},
     )

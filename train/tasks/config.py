@@ -39,7 +39,11 @@ class FinetuneConfig(PlanSettings, ABC):
     """Of that order, and of a split that is drawn."""
 
     init: str = field(default="random", metadata=MAY_CHANGE)
-    """The folder of a pre-training run, or random."""
+    """The folder of a pre-training run, a file of weights (.safetensors, or a state dict of torch.save), or random. A
+    file of another package does not say how it was trained: give --network, --filters, --topology, --normalize and
+    --spacing as they were, else the defaults of random weights hold."""
+    prefix: str = field(default="", metadata=MAY_CHANGE)
+    """With --init FILE: take only tensors whose names begin with this, and cut it off."""
     transfer: Transfer = "encoder"
     """What is taken over from it. The head is always new."""
     filters: int | None = None
@@ -76,20 +80,20 @@ class FinetuneConfig(PlanSettings, ABC):
             self.check_dims(self.crop)
         if self.spacing != "own":
             check_spacing(self.spacing)
-        if self.init != "random" and self.plans:
-            raise ValueError(f"plans: expected none with --init, whose levels the network gets; got {self.plans}")
         if self.init == "random" and self.transfer != "encoder":
             raise ValueError(
                 f"transfer: expected --init with the run to transfer from, got {self.transfer} from random"
             )
+        if self.init == "random" and self.prefix:
+            raise ValueError(f"prefix: expected --init with a file of weights, got {self.prefix!r} with random")
 
     def view(self, init: Init | None) -> TaskInput:
         """Return how the network looks at a case."""
-        kept = init.about["recipe"]["normalize"] if init else "zscore"
+        kept = init.recipe.get("normalize", "zscore") if init else "zscore"
         normalize: Any = tuple(kept) if isinstance(kept, list) else kept
         if self.normalize is not None:
             normalize = None if self.normalize == "none" else self.normalize
-        crop = self.crop or (init.crop if init else (64, 64, 64))
+        crop = self.crop or (init.crop if init else None) or (64, 64, 64)
         self.check_dims(crop)
         shrink = getattr(self, "shrink", (1, 1, 1))
         return TaskInput(
@@ -105,7 +109,7 @@ class FinetuneConfig(PlanSettings, ABC):
         """Return what cases are resampled to."""
         if self.spacing == "own":
             return None
-        known = init.about["recipe"].get("spacing") if init else None
+        known = init.recipe.get("spacing") if init else None
         return self.spacing or (tuple(known) if known else None)
 
     @property
@@ -154,7 +158,7 @@ class Segment(FinetuneConfig):
 
     def view(self, init: Init | None) -> TaskInput:
         """Return how the network looks at a case."""
-        known = init.about["recipe"].get("slices") if init else None
+        known = init.recipe.get("slices") if init else None
         view = replace(super().view(init), slices=self.slices or (known["axis"] if known else "D"))
         if view.slices != "D" and view.spacing:
             raise ValueError(f"spacing: expected own with slices across {view.slices}, got {view.spacing}")

@@ -1,9 +1,10 @@
-"""What a fine-tuning run takes over from a pre-training run, and what it does not."""
+"""What a fine-tuning run takes over from a pre-training run or a file of weights, and what it does not."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,8 @@ import dali_cr
 from dali_cr.index.volumes import Case
 
 from ..networks.network import Network
-from ..networks.weights import read_weights
+from ..networks.weights import read_state_dict, read_weights
+from .partial import cut_prefix, describe_misfits, refuse_little
 
 Transfer = Literal["encoder", "encoder+decoder"]
 
@@ -25,37 +27,75 @@ _SHOWN = 3
 class Init:
     """Pre-trained weights."""
 
-    folder: Path
+    path: Path
+    """The folder of a run, or a file of weights."""
     tensors: dict[str, torch.Tensor]
     about: dict[str, Any]
-    """What builds their network again, and the recipe of its samples."""
-    cases: tuple[Case, ...]
-    """What they were trained on or chosen by."""
+    """What builds their network again, and the recipe of its samples; empty for a file of others."""
+    cases: tuple[Case, ...] | None
+    """What they were trained on or chosen by; None where that is not known."""
+    folder: Path | None
+    """The folder of their run; None for a file that does not lie in it."""
+    key: str = ""
+    """Under which the file has them; empty where it has nothing else."""
+    prefix: str = ""
+    """What was cut off in front of their names."""
 
     @property
-    def crop(self) -> tuple[int, int, int]:
-        """The crop that the network was sized for."""
+    def is_file(self) -> bool:
+        """Whether part of the encoder is enough, and what is transferred is said by name."""
+        return self.path != self.folder
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """What their samples were made of; empty where that is not known."""
+        recipe: Mapping[str, Any] = self.about.get("recipe", {})
+        return recipe
+
+    @property
+    def crop(self) -> tuple[int, int, int] | None:
+        """The crop that the network was sized for; None where that is not known."""
+        if "crop" not in self.about:
+            return None
         depth, height, width = self.about["crop"]
         return depth, height, width
 
+    def origin(self, transfer: Transfer) -> dict[str, Any]:
+        """Return what the weights' file of a fine-tuning run says of them."""
+        known = {"steps": self.about["step"]} if "step" in self.about else {}
+        if self.is_file:
+            known |= {"file": self.path.name, "sha256": hashlib.sha256(self.path.read_bytes()).hexdigest()}
+            known |= {"key": self.key, "prefix": self.prefix}
+        return {**known, "transfer": transfer}
 
-def read_init(folder: Path) -> Init:
-    """Read what a pre-training run left.
+
+def read_init(path: Path, prefix: str = "") -> Init:
+    """Read what a pre-training run left, or a file of weights.
+
+    Parameters
+    ----------
+    path : Path
+        The folder of a run; or a file: safetensors, or a state dict that was saved by `torch.save`.
+    prefix : str
+        Of a file's names: only those that begin with it are taken, without it.
 
     Raises
     ------
     ValueError
-        If the folder holds no such run, or its index is not that of the weights.
+        If the folder holds no such run, or its index is not that of the weights; if the file cannot be read.
     """
-    weights, index = folder / "model.safetensors", folder / "index.json"
-    for path in (weights, index):
-        if not path.is_file():
-            raise ValueError(f"init: expected 'random' or the folder of a pre-training run, {path} is missing")
+    if path.is_file():
+        return _read_file(path, prefix)
+    if prefix:
+        raise ValueError(f"prefix: expected --init with a file of weights, got the folder {path}")
+    weights, index = path / "model.safetensors", path / "index.json"
+    for needed in (weights, index):
+        if not needed.is_file():
+            raise ValueError(
+                f"init: expected 'random', the folder of a pre-training run or a file of weights, {needed} is missing"
+            )
     tensors, about = read_weights(weights)
-    if "task" in about:
-        raise ValueError(
-            f"init: expected a run of train.pretrain, {folder} is one of train.finetune {about['task']['name']}"
-        )
+    _refuse_finetuned(about, path)
     if "recipe" not in about:
         raise ValueError(
             f"init: expected a run of train.pretrain, {weights} does not say what its samples were made of"
@@ -63,7 +103,27 @@ def read_init(folder: Path) -> Init:
     seen = dali_cr.Index.load(index)
     if about.get("index", seen.fingerprint) != seen.fingerprint:
         raise ValueError(f"init: expected the index of the cases that {weights} has seen, {index} is of others")
-    return Init(folder, tensors, about, seen.cases)
+    return Init(path, tensors, about, seen.cases, path)
+
+
+def _read_file(path: Path, prefix: str) -> Init:
+    """Read a file of weights; one that lies in the folder of its run has that run's cases."""
+    read = read_state_dict(path)
+    _refuse_finetuned(read.about, path)
+    tensors = cut_prefix(read.tensors, prefix, path)
+    index, cases, folder = path.with_name("index.json"), None, None
+    if "index" in read.about and index.is_file():
+        seen = dali_cr.Index.load(index)
+        if seen.fingerprint == read.about["index"]:
+            cases, folder = seen.cases, path.parent
+    return Init(path, tensors, read.about, cases, folder, read.key, prefix)
+
+
+def _refuse_finetuned(about: Mapping[str, Any], path: Path) -> None:
+    if "task" in about:
+        raise ValueError(
+            f"init: expected a run of train.pretrain, {path} is one of train.finetune {about['task']['name']}"
+        )
 
 
 @dataclass(frozen=True)
@@ -72,7 +132,19 @@ class Fit:
 
     taken: dict[str, torch.Tensor]
     skipped: dict[str, str]
-    """From a tensor of the pre-training run to the reason."""
+    """From a tensor of the pre-training run, or of the file, to the reason."""
+    random: dict[str, str] = field(default_factory=dict)
+    """From a tensor of the network that should have come, and keeps its random weights, to the reason."""
+
+    def lines(self, init: Init) -> Iterator[str]:
+        """Yield what was transferred and what was not; of a file, all that was by name."""
+        where = f", under {init.key}" if init.key else ""
+        where += f", names without {init.prefix}" if init.prefix else ""
+        yield f"init       {init.path}{where}: {len(self.taken)} tensors taken over, {len(self.skipped)} skipped"
+        if init.is_file:
+            yield from (f"taken over {name}" for name in self.taken)
+        yield from (f"random     {name}: {reason}" for name, reason in self.random.items())
+        yield from (f"skipped    {name}: {reason}" for name, reason in self.skipped.items())
 
 
 def check_fit(init: Init, network: Network, transfer: Transfer) -> Fit:
@@ -81,28 +153,27 @@ def check_fit(init: Init, network: Network, transfer: Transfer) -> Fit:
     Raises
     ------
     ValueError
-        If one that should is not there, or has another shape.
+        If one that should is not there, or has another shape; of a file, if there is too little of the encoder.
     """
     wanted = network.encoder
     if transfer == "encoder+decoder":
         wanted = tuple(name for name in network.tensors if name not in network.head)
     state = network.module.state_dict()
-    odd = []
-    for name in wanted:
-        if name not in init.tensors:
-            odd.append(f"{name} is missing")
-        elif init.tensors[name].shape != state[name].shape:
-            odd.append(f"{name} is {tuple(init.tensors[name].shape)}, {tuple(state[name].shape)} expected")
-    if odd:
+    odd = describe_misfits(init.tensors, wanted, state)
+    if init.is_file:
+        refuse_little(init.tensors, network.encoder, state, init.path)
+    elif odd:
+        told = [f"{name} {reason}" for name, reason in odd.items()]
         more = f", and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else ""
         raise ValueError(
-            f"init: expected every tensor of the {transfer} to fit, in {init.folder} {'; '.join(odd[:_SHOWN])}{more}. "
+            f"init: expected every tensor of the {transfer} to fit, in {init.path} {'; '.join(told[:_SHOWN])}{more}. "
             "Give the network, filters and channels that it was pre-trained with"
         )
-    reasons = {name: "the head is always new" for name in network.head}
-    left = f"--transfer {transfer} leaves the decoder"
-    skipped = {name: reasons.get(name, left) for name in init.tensors if name not in wanted}
-    return Fit({name: init.tensors[name] for name in wanted}, skipped)
+    taken = {name: init.tensors[name] for name in wanted if name not in odd}
+    reasons = dict.fromkeys(network.tensors, f"--transfer {transfer} leaves the decoder")
+    reasons |= dict.fromkeys(network.head, "the head is always new") | odd
+    skipped = {name: reasons.get(name, "the network has no such tensor") for name in init.tensors if name not in taken}
+    return Fit(taken, skipped, odd)
 
 
 def load_fit(network: Network, taken: Mapping[str, torch.Tensor]) -> nn.Module:
