@@ -311,6 +311,11 @@ def _refuse_other_network(config: FinetuneConfig, init: Init) -> None:
         raise ValueError(
             f"init: expected a network of --dims {config.dims}, {init.path} is of {dims}; --dims {dims} takes it"
         )
+    if config.transfer != "encoder" and init.about.get("skips") is False:
+        raise ValueError(
+            f"transfer: expected encoder, got {config.transfer}: the decoder of {init.folder} has no skips, that of a "
+            "segmentation has"
+        )
 
 
 def _open_split(config: FinetuneConfig, index: dali_cr.Index, earlier: dict[str, Any] | None) -> Split:

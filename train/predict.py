@@ -97,7 +97,8 @@ def open_run(folder: Path, batch_size: int = 4) -> tuple[Task, nn.Module, dict[s
     kind = dict(about["task"])
     task = TASKS[kind.pop("name")](view=view, **kind)
     sizes = {name: about[name] for name in ("channels", "crop", "filters", "outputs")}
-    network = build_network(about["network"], **sizes, levels=Levels.of(about), dims=about.get("dims", 3))
+    dims, skips = about.get("dims", 3), about.get("skips")
+    network = build_network(about["network"], **sizes, levels=Levels.of(about), dims=dims, skips=skips)
     module = task.build(network)
     answer = module.load_state_dict(tensors, strict=False)
     # DynUNet's tree gives second names to its tensors, which the file leaves out.

@@ -39,7 +39,8 @@ class PretrainConfig(RunSettings, ABC):
     """Probability that a crop is centred on foreground."""
 
     filters: int | None = None
-    """Channels of the network's first level; 16 of a dynunet and 64 of the others if not given."""
+    """Channels of the network's first level; if not given 16 of a dynunet, 32 of resenc-l, 8 of resenc-s and 64 of the
+    others."""
     evaluate_samples: int = field(default=32, metadata=MAY_CHANGE)
     """Held-out samples to measure on."""
 

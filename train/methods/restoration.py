@@ -60,6 +60,13 @@ class RestorationConfig(PretrainConfig, PlanSettings):
     normalize: Scaling = "zscore"
     """How intensities are scaled; for CT for example: window -160 240."""
 
+    skips: bool = False
+    """Give the decoder the encoder's features of each level: what resenc-l and resenc-s do unless told otherwise, best
+    before segmentation. Refused for a network that has no skips."""
+    no_skips: bool = False
+    """Give the decoder the coarsest features alone, so that the encoder must carry everything: best before
+    classification. For resenc-l and resenc-s; refused for a network that has skips always."""
+
     batch_size: int = field(default=8, metadata=MAY_CHANGE)
     """Crops a step."""
     steps: int = field(default=10_000, metadata=MAY_CHANGE)
@@ -72,8 +79,15 @@ class RestorationConfig(PretrainConfig, PlanSettings):
         super().__post_init__()
         if not self.slices and (self.every != 1 or self.empty_slices):
             raise ValueError(f"slices: expected D, H or W with --every or --empty-slices, got {self.slices}")
+        if self.skips and self.no_skips:
+            raise ValueError("skips: expected one of --skips and --no-skips, got both")
         if not self.plans:
-            sizes_of(self.network, 1, self.crop, self.filters, dims=self.dims)
+            sizes_of(self.network, 1, self.crop, self.filters, dims=self.dims, skips=self.with_skips)
+
+    @property
+    def with_skips(self) -> bool | None:
+        """Whether the network is to have skips; None for its own way."""
+        return True if self.skips else False if self.no_skips else None
 
     def samples(self) -> dali_cr.Restoration:
         """Return what samples are made of."""
@@ -110,7 +124,15 @@ class Restoration(Method):
 
     def __init__(self, config: RestorationConfig, channels: int) -> None:
         levels = read_levels(config.plans, config.configuration, config.crop, config.dims) if config.plans else None
-        network = build_network(config.network, channels, config.crop, config.filters, levels=levels, dims=config.dims)
+        network = build_network(
+            config.network,
+            channels,
+            config.crop,
+            config.filters,
+            levels=levels,
+            dims=config.dims,
+            skips=config.with_skips,
+        )
         super().__init__(config, network)
         if config.pretext == "mae":
             self.reported = ("r2", *self.reported)

@@ -55,12 +55,15 @@ class Sizes:
     """In place of those that crop and filters would make; for a dynunet."""
     dims: int = 3
     """2 for (B, C, H, W), 3 for (B, C, D, H, W)."""
+    skips: bool | None = None
+    """Whether the decoder gets the encoder's features of each level; None for a network that leaves no choice."""
 
     @property
     def about(self) -> dict[str, Any]:
         """What to call `build_network` with to build it again, JSON-able."""
         about = {"network": self.name, "channels": self.channels, "crop": list(self.crop), "filters": self.filters}
         about |= {"outputs": self.outputs, "dims": self.dims}
+        about |= {} if self.skips is None else {"skips": self.skips}
         return about | ({"levels": asdict(self.levels)} if self.levels else {})
 
     def check_multiple(self, step: int) -> None:

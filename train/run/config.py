@@ -14,7 +14,7 @@ from .computation import MemoryFormat
 
 Axis = Literal["D", "H", "W"]
 Dims = Literal[2, 3]
-NetworkName = Literal["dynunet", "sononet64", "locnet", "nsunet", "nsunet-skips"]
+NetworkName = Literal["dynunet", "sononet64", "locnet", "nsunet", "nsunet-skips", "resenc-l", "resenc-s"]
 Scaling = Literal["zscore", "zscore-image", "percentile", "none"] | tuple[Literal["window"], float, float]
 """How intensities are scaled, as words of a command line."""
 

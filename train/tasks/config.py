@@ -47,7 +47,8 @@ class FinetuneConfig(PlanSettings, ABC):
     transfer: Transfer = "encoder"
     """What is taken over from it. The head is always new."""
     filters: int | None = None
-    """Channels of the network's first level: those of --init; without one, 16 of a dynunet, 64 of the others."""
+    """Channels of the network's first level: those of --init; without one, 16 of a dynunet, 32 of resenc-l, 8 of
+    resenc-s and 64 of the others."""
     topology: tuple[int, int, int] | None = None
     """The crop that the network's levels are made for: that of --init, or --crop without one."""
 

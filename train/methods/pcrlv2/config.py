@@ -17,9 +17,13 @@ from dali_cr.volume.geometry import Triple
 
 from ...networks.build import sizes_of
 from ...networks.nsunet import STRIDE
+from ...networks.resenc import BLOCKS, stride_of
 from ...run.config import MAY_CHANGE
 from ..config import PretrainConfig, RecipeName
 from .pyramid import RestorationHead
+
+_STRIDES = {"nsunet": STRIDE, **{name: stride_of(name) for name in BLOCKS}}
+"""From a network without skips to the voxels along each axis that are one of its coarsest features."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +31,8 @@ class Pcrlv2Config(PretrainConfig):
     """Pre-train a network by PCRLv2, on a folder of volumes. Triples are D H W, that is z y x."""
 
     recipe: RecipeName = field(init=False, default="pcrlv2")
-    network: Literal["nsunet"] = "nsunet"
-    """Which network: the non-skip U-Net."""
+    network: Literal["nsunet", "resenc-l", "resenc-s"] = "nsunet"
+    """Which network: the non-skip U-Net as published, or nnU-Net's residual encoder with a decoder without skips."""
     restoration_head: RestorationHead = "code"
     """What restores a level: as in the public 3-D code, or as in the paper."""
 
@@ -85,19 +89,27 @@ class Pcrlv2Config(PretrainConfig):
     def __post_init__(self) -> None:
         """Refuse what can be seen to be wrong without looking at the data."""
         super().__post_init__()
-        if self.network != "nsunet":
-            raise ValueError(f"network: expected nsunet with --recipe pcrlv2, got {self.network}")
-        sizes_of(self.network, 1, self.crop, self.filters, dims=self.dims)
+        if self.network not in _STRIDES:
+            raise ValueError(f"network: expected {', '.join(_STRIDES)} with --recipe pcrlv2, got {self.network}")
+        sizes_of(self.network, 1, self.crop, self.filters, dims=self.dims, skips=False)
         if self.batch_size < 2:
             raise ValueError(f"batch_size: expected at least 2, to norm a sample by others, got {self.batch_size}")
         if not (math.isfinite(self.epochs) and self.epochs > 0):
             raise ValueError(f"epochs: expected a number above 0, got {self.epochs}")
         if not (math.isfinite(self.comparison_weight) and self.comparison_weight >= 0):
             raise ValueError(f"comparison_weight: expected a number of at least 0, got {self.comparison_weight}")
-        if any(edge % STRIDE for edge in self.local_crop[3 - self.dims :]):
-            raise ValueError(f"local_crop: expected multiples of {STRIDE}, got {' '.join(map(str, self.local_crop))}")
+        self._check_local_crop()
         if self.dims == 3 and 1 in (self.crop[0], self.local_crop[0]):
             raise ValueError("dims: expected 2 for views of one voxel along D, got 3")
+
+    def _check_local_crop(self) -> None:
+        """Raise ValueError unless the network's levels can be made of a local view."""
+        stride, edges = _STRIDES[self.network], self.local_crop[3 - self.dims :]
+        got = " ".join(map(str, self.local_crop))
+        if any(edge % stride for edge in edges):
+            raise ValueError(f"local_crop: expected multiples of {stride}, got {got}")
+        if self.network in BLOCKS and all(edge == stride for edge in edges):
+            raise ValueError(f"local_crop: expected more than {stride} along some axis, got {got}")
 
     def samples(self) -> dali_cr.Views:
         """Return what samples are made of."""

@@ -39,7 +39,6 @@ from torch import nn
 import dali_cr
 
 from ...networks.build import build_network
-from ...networks.nsunet import LEVELS, NsUNet
 from ...run import ranks
 from ...run.device import autocast
 from ..method import Measured, Method
@@ -65,8 +64,7 @@ class Pcrlv2(Method):
                 f"batch_size: expected at least 2 samples for each of the {ranks.count()} processes (batch norm), "
                 f"got {config.batch_size}"
             )
-        network = build_network(config.network, channels, config.crop, config.filters, dims=config.dims)
-        assert isinstance(network.module, NsUNet)
+        network = build_network(config.network, channels, config.crop, config.filters, dims=config.dims, skips=False)
         module = Pyramid(network.module, channels, config.restoration_head)
         super().__init__(config, network, module)
 
@@ -75,7 +73,7 @@ class Pcrlv2(Method):
         view, target, local = (batch[name] for name in ("view", "target", "local"))
         steps = self.config.steps
         assert steps is not None  # `with_steps` has set it
-        levels = draw_levels(self.config.seed, step, 1 + 2 * local.shape[1], LEVELS)
+        levels = draw_levels(self.config.seed, step, 1 + 2 * local.shape[1], self.module.levels)
         with autocast(view.device):
             terms = self.module(view, target, local, levels)
         weights = {
@@ -105,7 +103,8 @@ class Pcrlv2(Method):
 
     def compiled(self) -> Iterable[nn.Module]:
         """Return the levels of the U-Net: which of them are computed changes from step to step."""
-        return [self.module.unet.down, *self.module.unet.up]
+        parts: list[nn.Module] = self.module.unet.parts
+        return parts
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Return SGD with momentum; every parameter decays."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ...networks.nsunet import CONVOLUTION, LEVELS, NORM, NsUNet
+from ...networks.nsunet import CONVOLUTION, NORM
 from .comparison import Comparer, Said, compare_locals, disagreement
 
 RestorationHead = Literal["code", "paper"]
@@ -22,7 +22,8 @@ class Pyramid(nn.Module):
 
     Parameters
     ----------
-    unet : NsUNet
+    unet : NsUNet or NoSkipUNet
+        Of `train.networks`: has `pyramid`, `output`, `level_widths` and `dims`.
     outputs : int
         Channels that it restores.
     restoration_head : "code" or "paper"
@@ -33,10 +34,10 @@ class Pyramid(nn.Module):
     analysis. TPAMI 45(7), 2023.
     """
 
-    def __init__(self, unet: NsUNet, outputs: int, restoration_head: RestorationHead = "code") -> None:
+    def __init__(self, unet: Any, outputs: int, restoration_head: RestorationHead = "code") -> None:
         super().__init__()
-        widths = unet.widths[LEVELS - 1 :: -1]
-        self.unet = unet
+        widths = unet.level_widths
+        self.unet, self.levels = unet, len(widths)
         self.comparers = nn.ModuleList(Comparer(width) for width in widths)
         self.restorers = nn.ModuleList(_restorer(unet.dims, width, outputs, restoration_head) for width in widths)
 
@@ -84,7 +85,7 @@ class Pyramid(nn.Module):
         The answer is enlarged to the edges of the view, not the target made smaller, and that behind the sigmoid: as in
         the public code.
         """
-        return enlarge(self.restorers[level](features), 2 ** (LEVELS - 1 - level))
+        return enlarge(self.restorers[level](features), 2 ** (self.levels - 1 - level))
 
     def _compared(self, pyramid: Sequence[torch.Tensor], levels: set[int]) -> dict[int, Said]:
         return {level: self.comparers[level](pyramid[level]) for level in sorted(levels)}
