@@ -1,14 +1,29 @@
-"""Make a file that nnU-Net v2 takes as ``-pretrained_weights``, of a network that was pre-trained with its plans.
+"""Write the weights of a pre-training run for nnU-Net v2.
 
 ::
 
-    python -m train.pretrain --data scans/ --plans nnUNetPlans.json --crop 64 64 64 --spacing 1 1 1 --out runs/first
-    python -m train.export runs/first -o first.pth
-    nnUNetv2_train DATASET 3d_fullres FOLD -pretrained_weights first.pth
+    dali-cr export nnssl runs/first first/                      # a folder for nnU-Net's commands for pre-trained weights
+    dali-cr export pretrained-weights runs/first -o first.pth   # a file for nnUNetv2_train -pretrained_weights
+    dali-cr export runs/first -o first.pth                      # the same
 
-The plans are those of nnU-Net's default planner; for their configuration ``2d``, add ``--configuration 2d --dims 2
---slices D --crop 1 64 64`` and leave ``--spacing`` out. nnU-Net keeps its own output layers and takes over all others.
-Pre-train on what its training will see: volumes on the plans' spacing, z-scored, with as many channels.
+The commands of the first are ``nnUNetv2_preprocess_like_nnssl`` and ``nnUNetv2_train_pretrained``, of nnU-Net's master
+branch; the network is a `dynunet`, `resenc-l` or `resenc-s` in 3-D. Its plan says what network it is, and nnU-Net builds that
+network for its data; it takes over the encoder. The folder gets
+
+=========================  ==========================================================================================
+``checkpoint_final.pth``   the weights under nnU-Net's names, the plan and the citations
+``adaptation_plan.json``   the plan alone: network, spacing, patch, where encoder and stem stand
+``config.json``            what the weights' file says of them
+``README.md``              a model card: data, settings, three commands, limits, what to cite
+=========================  ==========================================================================================
+
+nnU-Net's fine-tuning z-scores every channel over its whole image: pre-train with ``--normalize zscore-image`` and a
+``--spacing``. What differs is said in a warning.
+
+The second is of a `dynunet` that was pre-trained with ``--plans nnUNetPlans.json``: plans of nnU-Net's default planner;
+for their configuration ``2d``, add ``--configuration 2d --dims 2 --slices D --crop 1 64 64`` and leave ``--spacing``
+out. nnU-Net keeps its own output layers and takes over all others. Pre-train on what its training will see: volumes on
+the plans' spacing, z-scored, with as many channels.
 """
 
 from __future__ import annotations
@@ -22,29 +37,28 @@ from .start import needs  # noqa: F401 - before all that may be missing
 
 # isort: split
 
-import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import tyro
 
-from dali_cr.system.owner import own_file
+from dali_cr.system.owner import own_file, own_folder
 
 from .networks.network import Levels
 from .networks.plans import to_nnunet
 from .networks.weights import read_weights
-from .output.files import write_whole
-from .start.command import asked, end, read_arguments
+from .nnunet.folder import save_checkpoint, write_folder
+from .nnunet.run import Run
+from .start.command import asked, end, program
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """Make weights for nnU-Net v2 of a pre-training run with --plans."""
+    """Write a file for nnUNetv2_train -pretrained_weights, of a run with --plans."""
 
     run: tyro.conf.Positional[Path]
     """The folder of the run."""
@@ -52,37 +66,75 @@ class ExportConfig:
     """The file to write."""
 
 
-def main(config: ExportConfig) -> dict[str, Any]:
-    """Write the file and return the report.
+@dataclass(frozen=True, kw_only=True)
+class NnsslConfig:
+    """Write a folder for nnUNetv2_preprocess_like_nnssl and nnUNetv2_train_pretrained."""
+
+    run: tyro.conf.Positional[Path]
+    """The folder of the run."""
+    out: tyro.conf.Positional[Path]
+    """The folder to write: new or empty."""
+    licence: str | None = None
+    """Of the weights, for the model card."""
+
+
+FORMATS: dict[str, type[ExportConfig] | type[NnsslConfig]] = {
+    "nnssl": NnsslConfig,
+    "pretrained-weights": ExportConfig,
+}
+
+
+def main(config: ExportConfig | NnsslConfig) -> dict[str, Any]:
+    """Write what was asked for and return the report.
 
     Raises
     ------
     ValueError, OSError
         When it cannot be made.
     """
+    if isinstance(config, NnsslConfig):
+        with own_folder(config.out):
+            return _write_folder(config)
     with own_file(config.out):
-        return _write(config)
+        return _write_file(config)
 
 
-def _write(config: ExportConfig) -> dict[str, Any]:
-    """Write the file of `main`."""
+def _write_folder(config: NnsslConfig) -> dict[str, Any]:
+    differences = write_folder(Run.read(config.run), config.out, config.licence)
+    print("".join(f"warning    {one}\n" for one in differences), end="")
+    return {"run": str(config.run), "out": str(config.out), "warnings": differences}
+
+
+def _write_file(config: ExportConfig) -> dict[str, Any]:
     path = config.run / "model.safetensors"
     if not path.is_file():
         raise ValueError(f"run: expected the folder of a run, {path} is missing")
     tensors, about = read_weights(path)
     levels = Levels.of(about)
     if levels is None or about["network"] != "dynunet":
-        raise ValueError(f"run: expected one that was made with --plans, the levels of {config.run} are its own")
+        raise ValueError(
+            f"run: expected one that was made with --plans, the levels of {config.run} are its own; dali-cr export "
+            "nnssl writes a plan beside its weights"
+        )
     weights = to_nnunet(tensors, len(levels.widths))
-    buffer = io.BytesIO()
-    torch.save({"network_weights": weights, "about": json.dumps(about)}, buffer)
-    write_whole(config.out, buffer.getvalue())
+    save_checkpoint(config.out, {"network_weights": weights, "about": json.dumps(about)})
     return {"run": str(config.run), "out": str(config.out), "tensors": len(weights)}
+
+
+def read_config(arguments: Sequence[str]) -> ExportConfig | NnsslConfig:
+    """Return the settings of a command line; without a format they are those of ``pretrained-weights``."""
+    prog, how = program("export"), (tyro.conf.FlagCreatePairsOff,)
+    if not arguments or arguments[0] in (*FORMATS, "-h", "--help"):
+        chosen: Callable[..., Any] = tyro.extras.subcommand_cli_from_dict
+        config: ExportConfig | NnsslConfig = chosen(dict(FORMATS), prog=prog, args=arguments, config=how)
+        return config
+    return tyro.cli(ExportConfig, prog=prog, args=arguments, config=how)
 
 
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
-    config = read_arguments(ExportConfig, "export", arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    config = read_config(words)
     return end("export", lambda: asked(lambda: main(config)))
 
 

@@ -313,7 +313,7 @@ def _refuse_other_network(config: FinetuneConfig, init: Init) -> None:
         )
     if config.transfer != "encoder" and init.about.get("skips") is False:
         raise ValueError(
-            f"transfer: expected encoder, got {config.transfer}: the decoder of {init.folder} has no skips, that of a "
+            f"transfer: expected encoder, got {config.transfer}: the decoder of {init.path} has no skips, that of a "
             "segmentation has"
         )
 

@@ -19,6 +19,9 @@ from .network import Levels, Network, Sizes
 SMALLEST_EDGE = 4
 """An axis is halved as long as at least so many voxels of it remain."""
 
+ARCHITECTURE = "monai.networks.nets.DynUNet"
+"""The class that weights say they are of."""
+
 WIDEST = 320
 """Most channels of a level, as in nnU-Net: doubled further, they cost memory and bring nothing in 3-D."""
 
@@ -109,24 +112,40 @@ def levels_of(sizes: Sizes) -> Levels:
     return Levels(strides, given.widths if given else widths, kernels)
 
 
+def describe(sizes: Sizes) -> dict[str, Any]:
+    """Return the class and the arguments that make the network, JSON-able.
+
+    Where all levels have one kernel; where they differ, MONAI's own has other kernels on the way up (see `planned`).
+
+    Returns
+    -------
+    dict
+        `class`, a dotted name; `arguments`, beside ``in_channels`` and ``out_channels``; `imported`, those of the
+        arguments that are dotted names of classes: none.
+    """
+    first, levels = 3 - sizes.dims, levels_of(sizes)
+    assert levels.kernels
+    steps = [list(stride[first:]) for stride in levels.strides]
+    arguments = {
+        "spatial_dims": sizes.dims,
+        "kernel_size": [list(kernel[first:]) for kernel in levels.kernels],
+        "strides": [[1] * sizes.dims, *steps],
+        "upsample_kernel_size": steps,
+        "filters": list(levels.widths),
+    }
+    return {"class": ARCHITECTURE, "arguments": arguments, "imported": []}
+
+
 def build(sizes: Sizes) -> Network:
     """Build one: sized by its crop, or by levels."""
     # Imported here: it takes seconds, and --help or a typing error should not.
     from .planned import PlannedUNet
 
-    first, levels = 3 - sizes.dims, levels_of(sizes)
-    assert levels.kernels
-    steps = [stride[first:] for stride in levels.strides]
-    shape = {
-        "kernel_size": [list(kernel[first:]) for kernel in levels.kernels],
-        "strides": [[1] * sizes.dims, *map(list, steps)],
-        "upsample_kernel_size": [list(step) for step in steps],
-        "filters": list(levels.widths),
-    }
-    module = PlannedUNet(sizes.dims, sizes.channels, sizes.outputs, **shape)
+    about, levels = describe(sizes), levels_of(sizes)
+    module = PlannedUNet(in_channels=sizes.channels, out_channels=sizes.outputs, **about["arguments"])
     # `skip_layers` holds the other modules a second time.
     tensors = tuple(name for name in module.state_dict() if not name.startswith("skip_layers."))
-    blocks = ["input_block", *(f"downsamples.{level}" for level in range(len(steps) - 1)), "bottleneck"]
+    blocks = ["input_block", *(f"downsamples.{level}" for level in range(len(levels.strides) - 1)), "bottleneck"]
     return Network(
         module=module,
         tensors=tensors,
@@ -136,5 +155,5 @@ def build(sizes: Sizes) -> Network:
         width=levels.widths[-1],
         strides=tuple(math.prod(stride[axis] for stride in levels.strides) for axis in range(3)),  # type: ignore[arg-type]
         dims=sizes.dims,
-        about=sizes.about | {"architecture": shape},
+        about=sizes.about | {"architecture": about},
     )

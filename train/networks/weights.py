@@ -16,7 +16,7 @@ import torch
 from ..output.files import write_whole
 
 NESTED = ("state_dict", "network_weights", "model", "network")
-"""Keys under which files hold a state dict: PyTorch Lightning's, nnU-Net's and nnssl's, a common one, our checkpoint's."""
+"""Keys under which files hold a state dict: those of PyTorch Lightning, of nnU-Net and nnssl, of others, of ours."""
 
 
 def export_weights(

@@ -1,25 +1,35 @@
 """A network of ours as one of nnU-Net's: its class, the class's arguments, and the weights under its names.
 
-Classes and names are those of `dynamic_network_architectures` (0.4), which nnU-Net and nnssl build their networks of.
+Classes and names are those of `dynamic_network_architectures`, of which nnU-Net and nnssl build their networks.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from ..networks import dynunet
-from ..networks.build import sizes_of
+from ..networks import dynunet, resenc
+from ..networks.build import FILTERS, sizes_of
 from ..networks.network import Levels, Sizes
 from ..networks.plans import to_nnunet
 
-_ROOM = "dynamic_network_architectures.architectures.unet"
+_PLAIN = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
 
-_IMPORTED = ("conv_op", "norm_op", "dropout_op", "nonlin")
-"""Arguments that are dotted names of classes, or None."""
+_LAYERS: dict[str, Any] = {
+    "conv_op": "torch.nn.modules.conv.Conv3d",
+    "conv_bias": True,
+    "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+    "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+    "dropout_op": None,
+    "dropout_op_kwargs": None,
+    "nonlin": "torch.nn.LeakyReLU",
+    "nonlin_kwargs": {"inplace": True},
+}
+"""The layers of a PlainConvUNet that computes what a dynunet does, as nnU-Net's plans have them."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +37,11 @@ class Architecture:
     """A network as nnU-Net builds it."""
 
     class_name: str
-    """Dotted."""
-    arguments: dict[str, Any]
-    """Of the class, but for channels and classes; classes among them as dotted names."""
+    """Dotted, or the name of a network that nnU-Net knows."""
+    arguments: dict[str, Any] | None
+    """Of the class, beside channels; classes among them as dotted names. None for a network that nnU-Net knows."""
+    imported: list[str] | None
+    """Which of the arguments are dotted names."""
     weights: dict[str, torch.Tensor]
     """Under the names of the class, each layer under both; without the layers that make its output."""
     encoder: str
@@ -42,11 +54,13 @@ class Architecture:
     @property
     def plan(self) -> dict[str, Any]:
         """As a plan has it."""
-        return {
-            "arch_class_name": self.class_name,
-            "arch_kwargs": self.arguments,
-            "arch_kwargs_requiring_import": list(_IMPORTED),
-        }
+        names = ("arch_class_name", "arch_kwargs", "arch_kwargs_requiring_import")
+        return dict(zip(names, (self.class_name, self.arguments, self.imported), strict=True))
+
+    @property
+    def has_decoder(self) -> bool:
+        """Whether the weights are of a whole U-Net, as -pretrained_weights wants them."""
+        return any(name.startswith("decoder.stages") for name in self.weights)
 
 
 def express(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Architecture:
@@ -67,21 +81,22 @@ def express(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Ar
     name, dims = about["network"], about.get("dims", 3)
     if name not in _NETWORKS:
         raise ValueError(
-            f"network: expected {' or '.join(_NETWORKS)}, whose layers nnU-Net's networks have, got {name}; pre-train "
-            f"with --network {next(iter(_NETWORKS))}"
+            f"network: expected one of {', '.join(_NETWORKS)}, whose layers nnU-Net has too; got {name}. Pre-train "
+            "with --network resenc-l or dynunet"
         )
     if dims != 3:
         raise ValueError(
             f"dims: expected 3, nnU-Net takes pre-trained weights into 3d_fullres alone; got {dims}. Pre-train with "
-            "--plans, --configuration 2d, and dali-cr export RUN -o FILE writes weights for -pretrained_weights"
+            "--plans and --configuration 2d, and dali-cr export RUN -o FILE writes weights for -pretrained_weights"
         )
     crop = tuple(about["crop"])
-    sizes = sizes_of(name, about["channels"], crop, about["filters"], about["outputs"], Levels.of(about), dims)
+    known = {"levels": Levels.of(about), "dims": dims, "skips": about.get("skips")}
+    sizes = sizes_of(name, about["channels"], crop, about["filters"], about["outputs"], **known)
     return _NETWORKS[name](sizes, tensors)
 
 
 def _plain(sizes: Sizes, tensors: Mapping[str, torch.Tensor]) -> Architecture:
-    """Return a dynunet as a PlainConvUNet: its first stage is the stem."""
+    """Return a dynunet as a PlainConvUNet, whose first stage is the stem."""
     levels = dynunet.levels_of(sizes)
     assert levels.kernels
     stages = len(levels.widths)
@@ -92,11 +107,12 @@ def _plain(sizes: Sizes, tensors: Mapping[str, torch.Tensor]) -> Architecture:
         "strides": [[1, 1, 1], *map(list, levels.strides)],
         "n_conv_per_stage": [2] * stages,
         "n_conv_per_stage_decoder": [2] * (stages - 1),
-        **LAYERS,
+        **_LAYERS,
     }
     return Architecture(
-        f"{_ROOM}.PlainConvUNet",
+        _PLAIN,
         arguments,
+        ["conv_op", "norm_op", "dropout_op", "nonlin"],
         to_nnunet(tensors, stages),
         encoder="encoder.stages",
         stem="encoder.stages.0",
@@ -104,16 +120,45 @@ def _plain(sizes: Sizes, tensors: Mapping[str, torch.Tensor]) -> Architecture:
     )
 
 
-LAYERS: dict[str, Any] = {
-    "conv_op": "torch.nn.modules.conv.Conv3d",
-    "conv_bias": True,
-    "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
-    "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-    "dropout_op": None,
-    "dropout_op_kwargs": None,
-    "nonlin": "torch.nn.LeakyReLU",
-    "nonlin_kwargs": {"inplace": True},
-}
-"""The layers of all of them, as nnU-Net's planners write them."""
+def _residual(sizes: Sizes, tensors: Mapping[str, torch.Tensor]) -> Architecture:
+    """Return a ResEnc under its own names; of one without skips, whose decoder nnU-Net does not have, the encoder."""
+    described = resenc.describe(sizes)
+    known = sizes.name == "resenc-l" and sizes.filters == FILTERS["resenc-l"]
+    kept = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if name.startswith("encoder.") or (sizes.skips and not name.startswith("decoder.seg_layer"))
+    }
+    return Architecture(
+        "ResEncL" if known else described["class"],
+        None if known else described["arguments"],
+        None if known else [*described["imported"], "dropout_op"],
+        _under_every_name(kept, decoder=bool(sizes.skips)),
+        encoder="encoder.stages",
+        stem="encoder.stem",
+        projections=("encoder.stem.convs.0.conv", "encoder.stem.convs.0.all_modules.0"),
+    )
 
-_NETWORKS: dict[str, Callable[[Sizes, Mapping[str, torch.Tensor]], Architecture]] = {"dynunet": _plain}
+
+def _under_every_name(tensors: Mapping[str, torch.Tensor], *, decoder: bool) -> dict[str, torch.Tensor]:
+    """Return tensors under the second names too: each layer has one, and a decoder holds its encoder.
+
+    Examples
+    --------
+    >>> list(_under_every_name({"encoder.stem.convs.0.norm.bias": torch.zeros(1)}, decoder=False))
+    ['encoder.stem.convs.0.norm.bias', 'encoder.stem.convs.0.all_modules.1.bias']
+    """
+    named: dict[str, torch.Tensor] = {}
+    for name, tensor in tensors.items():
+        named[name] = tensor
+        named[re.sub(r"\.(conv|norm)\.(\w+)$", lambda found: _SECOND[found[1]] + found[2], name)] = tensor
+    held = {f"decoder.{name}": tensor for name, tensor in named.items() if name.startswith("encoder.")}
+    return named | (held if decoder else {})
+
+
+_SECOND = {"conv": ".all_modules.0.", "norm": ".all_modules.1."}
+
+_NETWORKS: dict[str, Callable[[Sizes, Mapping[str, torch.Tensor]], Architecture]] = {
+    "dynunet": _plain,
+    **dict.fromkeys(resenc.BLOCKS, _residual),
+}

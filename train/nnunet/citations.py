@@ -34,7 +34,8 @@ PATHAK = Paper(
     "Pathak, D., Krähenbühl, P., Donahue, J., Darrell, T., & Efros, A. A. (2016). Context encoders: Feature learning "
     "by inpainting. CVPR, 2536-2544.",
     """@inproceedings{pathak2016context,
-  author = {Pathak, Deepak and Kr{\\"a}henb{\\"u}hl, Philipp and Donahue, Jeff and Darrell, Trevor and Efros, Alexei A.},
+  author = {Pathak, Deepak and Kr{\\"a}henb{\\"u}hl, Philipp and Donahue, Jeff and Darrell, Trevor and
+            Efros, Alexei A.},
   title = {Context Encoders: Feature Learning by Inpainting},
   booktitle = {Proceedings of the IEEE Conference on Computer Vision and Pattern Recognition (CVPR)},
   pages = {2536--2544},

@@ -74,8 +74,6 @@ def list_differences(run: Run) -> list[str]:
         )
     if run.about["channels"] > 1:
         found.append(f"of {run.about['channels']} channels: nnU-Net takes the weights for data of as many alone")
-    elif run.about["network"] == "dynunet":
-        found.append("of 1 channel: nnU-Net takes a PlainConvUNet's weights for data of as many alone")
     if run.crop[0] == 1:
         found.append("pre-trained on single slices, nnU-Net's 3d_fullres would train on patches one voxel thick")
     steps = run.settings.get("steps")

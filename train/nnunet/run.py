@@ -18,7 +18,7 @@ from dali_cr.volume.geometry import Triple
 from ..networks.weights import read_weights
 
 _LICENCES = {"dataset.json": ("name", "licence", "license"), "dataset_description.json": ("Name", "License")}
-"""Files beside images that name a data set and its licence (nnU-Net, Decathlon, BIDS): the name's key, the licence's."""
+"""Files beside images (nnU-Net, Decathlon, BIDS): the key of the data set's name, and those of its licence."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class Run:
         tensors, about = read_weights(weights)
         if "task" in about:
             raise ValueError(f"run: expected a pre-training run, {folder} is one of finetune {about['task']['name']}")
+        if "recipe" not in about:
+            raise ValueError(f"run: expected a run that keeps its recipe, {weights} is of an earlier version")
         report = folder / "report.json"
         known = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
         return cls(folder, tensors, about, json.loads(config.read_text(encoding="utf-8")), known)

@@ -15,6 +15,7 @@ import dali_cr
 from dali_cr.index.volumes import Case
 
 from ..networks.network import Network
+from ..networks.plans import nnunet_names
 from ..networks.weights import read_state_dict, read_weights
 from .partial import cut_prefix, describe_misfits, refuse_little
 
@@ -158,10 +159,13 @@ def check_fit(init: Init, network: Network, transfer: Transfer) -> Fit:
     wanted = network.encoder
     if transfer == "encoder+decoder":
         wanted = tuple(name for name in network.tensors if name not in network.head)
-    state = network.module.state_dict()
-    odd = describe_misfits(init.tensors, wanted, state)
+    state, tensors = network.module.state_dict(), dict(init.tensors)
+    if init.is_file and network.about["network"] == "dynunet":
+        for own, theirs in nnunet_names(init.tensors).items():
+            tensors[own] = tensors.pop(theirs)
+    odd = describe_misfits(tensors, wanted, state)
     if init.is_file:
-        refuse_little(init.tensors, network.encoder, state, init.path)
+        refuse_little(tensors, network.encoder, state, init.path)
     elif odd:
         told = [f"{name} {reason}" for name, reason in odd.items()]
         more = f", and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else ""
@@ -169,11 +173,13 @@ def check_fit(init: Init, network: Network, transfer: Transfer) -> Fit:
             f"init: expected every tensor of the {transfer} to fit, in {init.path} {'; '.join(told[:_SHOWN])}{more}. "
             "Give the network, filters and channels that it was pre-trained with"
         )
-    taken = {name: init.tensors[name] for name in wanted if name not in odd}
+    taken = {name: tensors[name] for name in wanted if name not in odd}
     reasons = dict.fromkeys(network.tensors, f"--transfer {transfer} leaves the decoder")
     reasons |= dict.fromkeys(network.head, "the head is always new") | odd
-    skipped = {name: reasons.get(name, "the network has no such tensor") for name in init.tensors if name not in taken}
-    return Fit(taken, skipped, odd)
+    # nnU-Net's and nnssl's files have each layer under several names.
+    places = {tensor.data_ptr() for tensor in taken.values()}
+    left = [name for name, tensor in tensors.items() if name not in taken and tensor.data_ptr() not in places]
+    return Fit(taken, {name: reasons.get(name, "the network has no such tensor") for name in left}, odd)
 
 
 def load_fit(network: Network, taken: Mapping[str, torch.Tensor]) -> nn.Module:
