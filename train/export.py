@@ -2,13 +2,13 @@
 
 ::
 
-    dali-cr export nnssl runs/first first/                      # a folder for nnU-Net's commands for pre-trained weights
-    dali-cr export pretrained-weights runs/first -o first.pth   # a file for nnUNetv2_train -pretrained_weights
+    dali-cr export nnssl runs/first first/                      # for nnU-Net's training from pre-trained weights
+    dali-cr export pretrained-weights runs/first -o first.pth   # for nnUNetv2_train -pretrained_weights
     dali-cr export runs/first -o first.pth                      # the same
 
-The commands of the first are ``nnUNetv2_preprocess_like_nnssl`` and ``nnUNetv2_train_pretrained``, of nnU-Net's master
-branch; the network is a `dynunet`, `resenc-l` or `resenc-s` in 3-D. Its plan says what network it is, and nnU-Net builds that
-network for its data; it takes over the encoder. The folder gets
+The first is for ``nnUNetv2_preprocess_like_nnssl`` and ``nnUNetv2_train_pretrained`` of nnU-Net's master branch, of a
+`dynunet`, `resenc-l` or `resenc-s` in 3-D. A plan says what network it is; nnU-Net builds that network and takes over
+its encoder. The folder gets
 
 =========================  ==========================================================================================
 ``checkpoint_final.pth``   the weights under nnU-Net's names, the plan and the citations

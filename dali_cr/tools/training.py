@@ -18,7 +18,7 @@ COMMANDS = {
     "finetune": "fine-tune a network on labelled cases",
     "predict": "predict masks, boxes or classes of new cases",
     "overlay": "draw predictions over their images",
-    "export": "write weights for nnU-Net",
+    "export": "write weights, a plan and a model card for nnU-Net",
     "result": "keep the numbers and curves of a finished run",
     "study": "compare many runs, declared in one file",
 }
