@@ -81,6 +81,8 @@ class FinetuneConfig(PlanSettings, ABC):
             self.check_dims(self.crop)
         if self.spacing != "own":
             check_spacing(self.spacing)
+        if self.plans and self.init != "random" and not Path(self.init).is_file():
+            raise ValueError(f"plans: expected none with --init, whose levels the network gets; got {self.plans}")
         if self.init == "random" and self.transfer != "encoder":
             raise ValueError(
                 f"transfer: expected --init with the run to transfer from, got {self.transfer} from random"
