@@ -77,10 +77,8 @@ def test_a_run_from_a_file_says_by_name_what_it_took(data, tmp_path, network):
     assert set(run.fit.taken) == set(network.encoder[:-1])
     assert all(torch.equal(after[name], tensors[f"module.{name}"]) for name in network.encoder[:-1])
     said = list(introduce(run))
-    where = "under state_dict, names without module."
-    assert (
-        f"init       {path}, {where}: {len(run.fit.taken)} tensors taken over, {len(run.fit.skipped)} skipped" in said
-    )
+    counts = f"{len(run.fit.taken)} tensors taken over, {len(run.fit.skipped)} skipped"
+    assert f"init       {path}, under state_dict, names without module.: {counts}" in said
     assert f"taken over {network.encoder[0]}" in said
     assert any(line.startswith(f"random     {last}: is (3,), ") for line in said)
     assert "skipped    extra: the network has no such tensor" in said
