@@ -7,8 +7,9 @@
     python -m benchmarks.loader --breakdown --device cuda --quick
 
 "emulated" is the GPU's graph on a CPU: threads that write raw boxes and records, DALI's copies, one function for the
-batch. Its kernels are the CUDA text built for the host, which is slow; with --no-kernels they do nothing, and what is
-left is the host's work for a GPU.
+batch. Its kernels are the CUDA text built for the host, which is slow. With --no-kernels they do nothing and the
+outputs are cut to one voxel each, since DALI copies a CPU function's outputs under the interpreter's lock, and a GPU's
+on the device: the host's work for a GPU is left.
 
 Stages are timed from outside, see `benchmarks.measure.breakdown`. A stage that waits has more wall time than CPU time.
 A batch's own wall and CPU time (all threads) come from repeats without timers, in turns with those that have them.
@@ -22,8 +23,9 @@ import importlib
 import itertools
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -39,6 +41,7 @@ from benchmarks.workloads.workload import WORKLOADS, Workload
 from dali_cr import extras
 from dali_cr.index.cases import Index
 from dali_cr.ops import launch
+from dali_cr.pipeline import graph
 
 _WARM = 8
 """Batches taken before anything is timed, beyond those that fill the cache: more than are made ahead."""
@@ -81,11 +84,23 @@ def emulated_kernels(kernels: bool) -> Iterator[None]:
     """Put NumPy in CuPy's place, and for kernels host builds of their text, or functions that do nothing."""
     if kernels:
         host = importlib.import_module("tests.cuda_on_cpu.host").HostCuda()
-        arrays, kernel = host.arrays, host.kernel
-    else:
-        arrays, kernel = np, lambda *_, **__: lambda *_: None
-    with mock.patch.multiple(launch, array_module=lambda: arrays, kernel=kernel):
+        with mock.patch.multiple(launch, array_module=lambda: host.arrays, kernel=host.kernel):
+            yield
+        return
+    with (
+        mock.patch.multiple(launch, array_module=lambda: np, kernel=lambda *_, **__: lambda *_: None),
+        mock.patch.object(graph, "on_batch", partial(_on_batch_cut, graph.on_batch)),
+    ):
         yield
+
+
+def _on_batch_cut(on_batch: Callable[..., Any], function: Callable[..., Any], *inputs: Any, outputs: int) -> Any:
+    """Return the outputs of a function of whole batches, cut to the first voxel of each image."""
+
+    def cut(*lists: Any) -> Any:
+        return tuple([np.ascontiguousarray(array[..., :1, :1, :1]) for array in arrays] for arrays in function(*lists))
+
+    return on_batch(cut, *inputs, outputs=outputs)
 
 
 @contextmanager

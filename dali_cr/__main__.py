@@ -271,7 +271,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("source", type=Path, help="a folder, or an index that scan saved")
     command.add_argument("out", type=Path, help="folder for the stores; what an earlier run packed is kept")
-    command.add_argument("--exclude", nargs="+", default=[], metavar="GLOB", help="files that are left out")
+    command.add_argument("--exclude", nargs="+", default=[], metavar="GLOB", help="files to exclude")
     command.add_argument("--level", type=int, default=5, metavar="N", help="of the compression, 1 to 12")
     command.add_argument("--keep-text", action="store_true", help="keep the free text of headers: it may name patients")
     command.add_argument("--jobs", type=int, metavar="N", help="files at a time; one a core without it")
@@ -326,7 +326,7 @@ def _add_data(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--channels", nargs="+", default=(), metavar="NAME", help="what {channel} must be, in order")
     command.add_argument("--include", nargs="+", default=(), metavar="GLOB", help="files to take as well")
-    command.add_argument("--exclude", nargs="+", default=(), metavar="GLOB", help="files to leave out")
+    command.add_argument("--exclude", nargs="+", default=(), metavar="GLOB", help="files to exclude")
     command.add_argument("--fourth-axis", choices=("channels", "cases"), default="channels", help="what it is")
 
 

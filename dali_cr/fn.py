@@ -38,7 +38,7 @@ from dali_cr.volume.geometry import Triple
 def read_samples(
     index: Index, recipe: Restoration, *, batch_size: int, seed: int = 0, threads: int | None = None
 ) -> tuple[Node, Node, Node, Node]:
-    """Read and inflate the planned samples of an index; nothing is decoded yet.
+    """Read and decompress the planned samples of an index; nothing is decoded yet.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def read_samples(
         The pipeline's.
     seed : int
     threads : int, optional
-        That read and inflate; as many as there are cores without it.
+        That read and decompress; as many as there are cores without it.
 
     Returns
     -------
@@ -134,7 +134,7 @@ def swap_patches(data: Node, swaps: Node) -> Node:
     ----------
     data : (..., D, H, W) of a real dtype
     swaps : (T, 3, 3) int32
-        On the CPU. On a GPU nothing can look at them without waiting: a box that leaves the data stops the kernel.
+        On the CPU. With `data` on a GPU they must be valid; not checked: a box that leaves the data traps the kernel.
 
     Returns
     -------
@@ -148,7 +148,7 @@ def swap_patches(data: Node, swaps: Node) -> Node:
 def read_views(
     index: Index, recipe: Views, *, batch_size: int, seed: int = 0, threads: int | None = None
 ) -> tuple[Node, ...]:
-    """Read and inflate the planned multi-view samples of an index; nothing is decoded yet.
+    """Read and decompress the planned multi-view samples of an index; nothing is decoded yet.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def read_views(
         The pipeline's.
     seed : int
     threads : int, optional
-        That read and inflate; as many as there are cores without it.
+        That read and decompress; as many as there are cores without it.
 
     Returns
     -------

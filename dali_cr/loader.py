@@ -54,16 +54,16 @@ class Loader:
     rank, world_size : int, optional
         From `torch.distributed` where it runs, else 0 and 1.
     threads : int, optional
-        That read, inflate and (on a CPU) finish samples; as many as this process may use cores without it.
+        That read, decompress and (on a CPU) finish samples; as many as this process may use cores without it.
     prefetch : int
         Batches that DALI keeps ready.
     on_error : "raise" or "skip"
         When a file cannot be read in mid-training: raise `VolumeError` after the batches before it were delivered, or
         draw the sample numbers again from other cases; `skipped` then names the file.
     cache : str or sequence of str
-        Where inflated volumes are kept after the first read, the fastest first: "gpu:40GB", "host:16GB" (one for all
-        ranks of a node), "disk:PATH" or "disk:PATH:500GB" (kept for the next run). Each fills and never evicts. The
-        samples are the same bytes with and without.
+        Where decompressed volumes are kept after the first read, the fastest level first: "gpu:40GB", "host:16GB"
+        (shared by all ranks of a node), "disk:PATH" or "disk:PATH:500GB" (kept for the next run). A level fills up and
+        never evicts. Samples have the same bits with and without a cache.
     timeout : float
         Seconds to wait for one case's files before `VolumeError` says that they hang.
     dims : 3 or 2
@@ -175,7 +175,7 @@ class Loader:
         """
         self._refuse_other_process()
         if self._epochs.passes:
-            raise ValueError("stream: a Loader with epochs= has an end; leave epochs out for an endless stream")
+            raise ValueError("stream: expected a Loader without epochs=, which would end; make one without it")
         return self._endless()
 
     def __repr__(self) -> str:
@@ -315,7 +315,7 @@ class Loader:
             self._refuse_replaced(turn)
 
     def _refuse_late_ranks(self) -> None:
-        """Refuse ranks of which the loader did not know when it was made: each would deliver the same samples."""
+        """Raise RuntimeError if the process group was made after the loader: all ranks would get the same samples."""
         if self._ranks and self._ranks[1] < _ranks(self._torch)[1]:
             raise RuntimeError(
                 f"this Loader was made before torch.distributed had its {_ranks(self._torch)[1]} ranks, which would "
@@ -324,7 +324,7 @@ class Loader:
             )
 
     def _refuse_replaced(self, turn: int) -> None:
-        """Refuse to go on with an iterator that another one, or a state, has replaced."""
+        """Raise RuntimeError if a newer iterator or a loaded state has replaced this iterator."""
         if turn != self._turn:
             raise RuntimeError(
                 "this iterator has ended: a newer one over the same Loader was begun, or a state was loaded, and a "
@@ -372,7 +372,7 @@ def _close(running: Running, cache: Cache, process: int) -> None:
 
 
 def _refuse_worker(torch: Any) -> None:
-    """Refuse to make a Loader in a DataLoader's worker: each worker would deliver the same samples.
+    """Raise RuntimeError in a DataLoader's worker: each worker would deliver the same samples.
 
     Raises
     ------
@@ -386,7 +386,7 @@ def _refuse_worker(torch: Any) -> None:
 
 
 def _check_dims(dims: int, samples: Samples) -> None:
-    """Refuse to drop an axis that is longer than 1."""
+    """Raise ValueError unless dims is 3, or 2 with arrays whose axis D has length 1."""
     if dims not in (2, 3):
         raise ValueError(f"dims: expected 2 or 3, got {dims!r}")
     thick = [array.shape[-3:] for array in samples.outputs(1) if array.shape[-3] != 1]

@@ -110,7 +110,7 @@ def draw_words(
 
 
 def check_seed(seed: int) -> None:
-    """Refuse a seed that is no 64-bit unsigned integer."""
+    """Raise ValueError unless a seed is an unsigned 64-bit integer."""
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
         raise ValueError(f"seed: expected an integer from 0 to 2**64 - 1, got {seed!r}")
 

@@ -2,9 +2,9 @@
 //
 //   target[b, c, z, y, x] = clip(round32(scale * raw[start + itemsize * (z sz + y sy + x sx)] + shift), low, high)
 //
-// inside the window lo <= (z, y, x) < hi, and `fill` outside of it and where the raw value is not finite. Orientation,
-// crop and flip are all in (start, strides). scale * raw + shift is one float64 multiplication and one addition,
-// never fused, rounded once to float32: the CPU reference (dali_cr/ops/decode.py) gives the same bits.
+// inside the window lo <= (z, y, x) < hi; the padding value outside of it and where the raw value is not finite.
+// Orientation, crop and flip are all in (start, strides). scale * raw + shift is one float64 multiplication and one
+// addition, never fused, rounded once to float32: the CPU reference (dali_cr/ops/decode.py) gives the same bits.
 //
 //   target   (samples, channels, depth, height, width) OUTPUT, contiguous, 16-byte aligned
 //   copy     the same again, or null: what the swaps will then be made in
@@ -127,7 +127,7 @@ __device__ __forceinline__ void decode_piece(Piece<T>& piece, const Record& r, b
   if (piece.begin > 0 || piece.end < PER_STORE) {
 #pragma unroll
     for (int i = 0; i < PER_STORE; ++i)
-      if (i < piece.begin || i >= piece.end) values[i] = r.fill;
+      if (i < piece.begin || i >= piece.end) values[i] = r.padding;
   }
   if (reversed) {
 #pragma unroll
@@ -186,7 +186,7 @@ __device__ __forceinline__ void decode_voxels(OUTPUT* __restrict__ target, OUTPU
     const bool inside = z >= r.lo[0] && z < r.hi[0] && y >= r.lo[1] && y < r.hi[1];
     const long long first = z * r.stride[0] + y * r.stride[1];
     for (int x = threadIdx.x; x < width; x += blockDim.x) {
-      float value = r.fill;
+      float value = r.padding;
       if (inside && x >= r.lo[2] && x < r.hi[2]) value = decode_voxel<T>(r, raw, first + x * r.stride[2]);
       const long long at = (long long)row * width + x;
       const OUTPUT stored = STORE(value);

@@ -3,11 +3,11 @@
 //   source = (offset + m0 d) + (m1 h + m2 w)                    float64, each product and sum rounded
 //   views[b, v, c, d, h, w] = the volume's decoded voxels around it, interpolated, or the nearest one
 //
-// A corner outside lo <= voxel < hi is `fill`. Held, a source up to half a voxel outside is moved to the edge, and one
-// farther outside is `fill`.
-// Fractions are float32 in steps of 2**-23; interpolation runs along W,
-// then H, then D, each time as a + f * (b - a), never fused: the CPU reference (dali_cr/ops/gather.py) gives the same
-// bits. A source that is not finite, or far away, is outside.
+// A corner outside lo <= voxel < hi has the padding value. In clamped mode, a source up to half a voxel outside of the
+// outermost centres is moved to them, and one farther outside gets the padding value.
+// Fractions are float32 in steps of 2**-23; interpolation runs along W, then H, then D, each time as a + f * (b - a),
+// never fused: the CPU reference (dali_cr/ops/gather.py) gives the same bits. A source that is not finite, or far away,
+// is outside.
 //
 //   out      (samples, views, channels, depth, height, width) float, contiguous
 //   raw      (samples, row_bytes) bytes
@@ -20,7 +20,7 @@
 
 #define RECORD_WORDS 32
 #define NEAREST 1
-#define HELD 2
+#define CLAMPED 2
 
 // Where a view looks: its matrix row by row, and its offset.
 struct View {
@@ -43,9 +43,9 @@ __device__ __forceinline__ int lower_corner(double source, int lo, int hi, float
   return (int)below;
 }
 
-// A source along one axis, held at the edges: as far as the outermost voxels reach, their centres; beyond, outside.
-__device__ __forceinline__ double hold(double source, int lo, int hi) {
-  if (!(source >= lo - 0.5)) return lo - 2.0;  // so is a NaN
+// A source along one axis: clamped to the outermost centres if it is up to 0.5 outside of them, else outside.
+__device__ __forceinline__ double clamp_source(double source, int lo, int hi) {
+  if (!(source >= lo - 0.5)) return lo - 2.0;  // also for NaN
   if (source > hi - 0.5) return hi;
   return source < lo ? lo : source > hi - 1.0 ? hi - 1.0 : source;
 }
@@ -57,7 +57,7 @@ __device__ __forceinline__ float lerp(float a, float b, float fraction) {
 template <typename T>
 __device__ __forceinline__ float corner(const Record& r, const unsigned char* raw, int z, int y, int x) {
   const bool inside = z >= r.lo[0] && z < r.hi[0] && y >= r.lo[1] && y < r.hi[1] && x >= r.lo[2] && x < r.hi[2];
-  return inside ? decode_voxel<T>(r, raw, z * r.stride[0] + y * r.stride[1] + x * r.stride[2]) : r.fill;
+  return inside ? decode_voxel<T>(r, raw, z * r.stride[0] + y * r.stride[1] + x * r.stride[2]) : r.padding;
 }
 
 template <typename T>
@@ -96,7 +96,7 @@ __device__ __forceinline__ void gather_rows(float* out, const unsigned char* raw
         const double along = __dadd_rn(view.offset[i], __dmul_rn(view.matrix[3 * i], d));
         const double across = __dadd_rn(__dmul_rn(view.matrix[3 * i + 1], h), __dmul_rn(view.matrix[3 * i + 2], w));
         source[i] = __dadd_rn(along, across);
-        if (mode == HELD) source[i] = hold(source[i], r.lo[i], r.hi[i]);
+        if (mode == CLAMPED) source[i] = clamp_source(source[i], r.lo[i], r.hi[i]);
       }
       const float value = mode == NEAREST ? nearest_voxel<T>(r, raw, source) : interpolate<T>(r, raw, source);
       out[(long long)row * width + w] = value;

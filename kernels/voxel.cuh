@@ -9,7 +9,7 @@ struct Record {
   long long stride[3];
   int lo[3], hi[3];
   double scale, shift;
-  float low, high, fill;
+  float low, high, padding;
 };
 
 __device__ __forceinline__ Record read_record(const long long* words) {
@@ -28,7 +28,7 @@ __device__ __forceinline__ Record read_record(const long long* words) {
   r.shift = __longlong_as_double(words[12]);
   r.low = __uint_as_float((unsigned int)(words[13] & 0xffffffffLL));
   r.high = __uint_as_float((unsigned int)((unsigned long long)words[13] >> 32));
-  r.fill = __uint_as_float((unsigned int)(words[14] & 0xffffffffLL));
+  r.padding = __uint_as_float((unsigned int)(words[14] & 0xffffffffLL));
   return r;
 }
 
@@ -94,7 +94,7 @@ template <typename T>
 __device__ __forceinline__ float decode_bits(const Record& r, typename T::Bits bits) {
   bool finite = true;
   const double value = T::value(bits, finite);
-  if (!finite && !r.keep) return r.fill;
+  if (!finite && !r.keep) return r.padding;
   const float x = flush(__double2float_rn(__dadd_rn(__dmul_rn(value, r.scale), r.shift)));
   return x < r.low ? r.low : x > r.high ? r.high : x;
 }

@@ -1,7 +1,7 @@
-// zscore: data = (data - mean) / deviation, in place, for each array by itself.
+// zscore: data = (data - mean) / std, in place, for each array by itself.
 //
 // Sums are float64 in one order: voxel i in lane i mod LANES, one after the other; then the upper half of the lanes to
-// the lower half, and so on. The deviation is over voxels - 1; where it is 0, so is the result.
+// the lower half, and so on. The standard deviation has the divisor voxels - 1; where it is 0, the result is 0.
 //
 //   data  (arrays, voxels) float, contiguous
 //
@@ -31,8 +31,8 @@ extern "C" __global__ void zscore(float* data, long long voxels) {
     const double distance = __dsub_rn((double)data[i], mean);
     own = __dadd_rn(own, __dmul_rn(distance, distance));
   }
-  const double deviation = __dsqrt_rn(__ddiv_rn(sum_lanes(lanes, own), (double)(voxels > 1 ? voxels - 1 : 1)));
-  const double scale = deviation == 0.0 ? 0.0 : __ddiv_rn(1.0, deviation);
+  const double std = __dsqrt_rn(__ddiv_rn(sum_lanes(lanes, own), (double)(voxels > 1 ? voxels - 1 : 1)));
+  const double scale = std == 0.0 ? 0.0 : __ddiv_rn(1.0, std);
   for (long long i = threadIdx.x; i < voxels; i += LANES)
     data[i] = flush(__double2float_rn(__dmul_rn(__dsub_rn((double)data[i], mean), scale)));
 }

@@ -72,7 +72,7 @@ def _gather(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
         for i in which:
             row = raw[i, : case.edge**3 * stored.itemsize]
             decode_channel(row.view(case.dtype).reshape(case.crop), RESCALE, box)
-            gather_box(box, (0, 0, 0), RESCALE.fill, matrix, offset, out[i, 0, 0])
+            gather_box(box, (0, 0, 0), RESCALE.padding, matrix, offset, out[i, 0, 0])
         return out
 
     inputs = clock.asarray(raw), clock.asarray(records)

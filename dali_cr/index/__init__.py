@@ -1,1 +1,1 @@
-"""One folder: cases, statistics, refused files. Knows no recipe."""
+"""Index a folder: its cases, their statistics, and the refused files; independent of recipes."""

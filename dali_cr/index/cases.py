@@ -1,4 +1,4 @@
-"""An `Index`: the cases of a folder, each with what a loader must know before it reads the voxels."""
+"""`Index`: the cases of a folder, with the metadata that a loader needs before it reads voxels."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from dali_cr.index.volumes import Case, Problem, Volume, counted, find_change, v
 from dali_cr.system.atomic import write_whole
 
 FORMAT = 5
-"""Of the file that `Index.save` writes."""
+"""Format version of the file that `Index.save` writes."""
 
 _READ = (3, 4, FORMAT)
-"""The formats that `Index.load` reads; 3 has no `Volume.content_sha256`, 3 and 4 no `Statistics.image_mean`."""
+"""Formats that `Index.load` reads; 3 has no `Volume.content_sha256`, 3 and 4 have no `Statistics.image_mean`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """Cases under one root, sorted, and the files that are in none.
+    """Cases under one root, sorted, and the files that are not part of a case.
 
     Attributes
     ----------
@@ -36,15 +36,15 @@ class Index:
         The folder that paths are relative to.
     cases : tuple of Case
     problems : tuple of Problem
-        One for each file that was refused.
+        One for each refused file.
     channel_names : tuple of str
-        Empty where channels have no names.
+        Empty if channels have no names.
     set_aside : tuple of Volume
-        Sound volumes that are in no case, for a reason that `problems` gives: labels, channels of incomplete cases.
+        Valid volumes that are not in a case, such as labels and channels of incomplete cases; see `problems`.
     ignored : mapping of str to int
-        How many other files there are of each kind, such as ".dcm".
+        Number of other files by kind, such as ".dcm".
     layout : str
-        What made cases of the files: "nnunet", "bids", "files", "pattern" or "csv"; empty where it is not known.
+        How files became cases: "nnunet", "bids", "files", "pattern" or "csv"; empty if unknown.
     """
 
     root: Path
@@ -77,30 +77,30 @@ class Index:
 
     @property
     def channels(self) -> int:
-        """Channels of every case.
+        """Number of channels of every case.
 
         Raises
         ------
         ValueError
-            If the index is empty or its cases differ.
+            If the index is empty or its cases have different numbers of channels.
         """
         counts: dict[int, str] = {}
         for case in self.cases:
             counts.setdefault(len(case.volumes), case.name)
         if len(counts) != 1:
-            found = ", ".join(f"{n} in {name}" for n, name in sorted(counts.items())) or "no case at all"
+            found = ", ".join(f"{n} in {name}" for n, name in sorted(counts.items())) or "no case"
             raise ValueError(f"index: expected cases with the same number of channels, got {found}")
         return next(iter(counts))
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the cases' names and contents; the root and times of change are no part of it."""
+        """Hash of the names and contents of cases; root and modification times are not hashed."""
         content = [(c.name, [(v.path, v.frame, v.sha256) for v in c.volumes]) for c in self.cases]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     @property
     def copies(self) -> tuple[tuple[str, ...], ...]:
-        """Names of cases that have a channel of equal content, in groups of two or more."""
+        """Names of cases with a channel of equal content, in groups of two or more."""
         names = [[self.cases[place].name for place in group] for group in connected(map(_contents, self.cases))]
         return tuple(tuple(group) for group in names if len(group) > 1)
 
@@ -110,22 +110,22 @@ class Index:
         Parameters
         ----------
         which : iterable of str, or callable
-            Names of cases; or a function of a `Case` that says whether it is taken.
+            Names of cases, or a function that returns whether to keep a `Case`.
 
         Returns
         -------
         subset : Index
-            Without the problems, which are those of the whole.
+            Index without `problems`, `set_aside` and `ignored`.
 
         Raises
         ------
         ValueError
-            If a name is not that of a case.
+            If a name is not the name of a case.
         """
         if callable(which):
             return self._of(tuple(case for case in self.cases if which(case)))
         if isinstance(which, str):
-            raise ValueError(f"subset: expected names of cases, got the string {which!r}; take [{which!r}]")
+            raise ValueError(f"subset: expected a list of names, got the string {which!r}; use [{which!r}]")
         names = set(which)
         if unknown := sorted(names - {case.name for case in self.cases}):
             more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
@@ -140,20 +140,22 @@ class Index:
         Parameters
         ----------
         fractions : sequence of float
-            One a part, above 0, with a sum of 1.
+            One per part, above 0, with a sum of 1.
         seed : int
         together : iterable of iterable of str
-            Names of cases that stay in one part, such as those of one patient. `copies` do in any case.
+            Groups of names of cases that stay in one part, such as cases of one patient. Cases in `copies` always stay
+            together.
 
         Returns
         -------
         parts : tuple of Index
-            Each with at least one case; sizes by largest remainder, counted in groups of cases that stay together.
+            Parts with at least one case each. Sizes by largest remainder, counted in groups of cases that stay
+            together.
 
         Raises
         ------
         ValueError
-            If the fractions are no such numbers, there are fewer groups of cases than parts, or a name is no case's.
+            If the fractions are invalid, there are fewer groups of cases than parts, or a name is unknown.
         """
         if not fractions or min(fractions) <= 0 or not math.isclose(sum(fractions), 1, abs_tol=1e-6):
             raise ValueError(f"fractions: expected positive numbers with a sum of 1, got {tuple(fractions)}")
@@ -180,7 +182,7 @@ class Index:
         return replace(self, cases=cases, problems=(), set_aside=(), ignored={})
 
     def _groups(self, together: Iterable[Iterable[str]]) -> list[list[int]]:
-        """Return the places of cases that stay in one part of a split."""
+        """Return the indices of cases, in groups that stay in one part of a split."""
         links: dict[str, set[object]] = {case.name: set() for case in self.cases}
         for number, names in enumerate(together):
             for name in names:
@@ -190,26 +192,26 @@ class Index:
         return connected(links[case.name] | _contents(case) for case in self.cases)
 
     def changed(self) -> tuple[Problem, ...]:
-        """Return the files of the cases that are not what they were when they were scanned, by size and time of change.
+        """Return the files that changed since the scan, by size or modification time.
 
         Returns
         -------
         changes : tuple of Problem
-            Sorted by path; empty if every file is as it was.
+            Sorted by path; empty if no file changed.
         """
         files = {volume.data: volume for case in self.cases for volume in case.volumes}
-        with ThreadPoolExecutor(16) as pool:  # on a network drive each answer takes its time
+        with ThreadPoolExecutor(16) as pool:  # each request to a network drive is slow
             changes = pool.map(lambda volume: find_change(self.root / volume.data, volume), files.values())
             reasons = sorted(zip(files, changes, strict=True))
         return tuple(Problem(path, reason) for path, reason in reasons if reason)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the index as JSON, whole or not at all.
+        """Write the index as JSON, atomically.
 
         Raises
         ------
         OSError
-            Naming the file, which is then as it was.
+            If the file cannot be written; an existing file stays unchanged.
         """
         content = {
             "format": FORMAT,
@@ -231,42 +233,42 @@ class Index:
         ----------
         path : path
         root : path, optional
-            Where the data lie now, if they were moved.
+            New location of the data, if they were moved.
 
         Raises
         ------
         ValueError
-            If the file is no such index.
+            If the file is not an index of a supported format.
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             if content["format"] not in _READ:
-                raise ValueError(f"format {content['format']}, {' or '.join(map(str, _READ))} expected")
+                raise ValueError(f"expected format {' or '.join(map(str, _READ))}, got {content['format']}")
             return cls(
                 root=Path(root if root is not None else content["root"]),
                 cases=tuple(Case(c["name"], tuple(map(volume_from_json, c["volumes"]))) for c in content["cases"]),
                 problems=tuple(Problem(**p) for p in content["problems"]),
                 channel_names=tuple(content["channel_names"]),
                 set_aside=tuple(map(volume_from_json, content["set_aside"])),
-                ignored=dict(content.get("ignored", {})),  # neither is in indexes of earlier versions
+                ignored=dict(content.get("ignored", {})),  # missing in indexes of earlier versions, as is layout
                 layout=str(content.get("layout", "")),
             )
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}: no index of this version ({error}); scan the data again") from error
+            raise ValueError(f"{path}: expected an index of this version ({error}); scan the data again") from error
 
 
 def _contents(case: Case) -> set[str]:
-    """Return the hashes of the content of a case's channels, as far as they are known."""
+    """Return the known hashes of the content of a case's channels."""
     return {volume.content_sha256 for volume in case.volumes} - {""}
 
 
 def refuse_empty(index: Index) -> None:
-    """Refuse an index without cases.
+    """Raise ValueError if an index has no cases.
 
     Raises
     ------
     ValueError
-        With the first reasons why files were refused.
+        The message gives the reasons for the first refused files.
     """
     if not index.cases:
         reasons = "".join(f"\n  {p.path}: {p.reason}" for p in index.problems[:5])

@@ -1,4 +1,4 @@
-"""Groups of things that have something in common."""
+"""Connected components of items that share keys."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def connected(keys: Iterable[Iterable[Hashable]]) -> list[list[int]]:
     Returns
     -------
     groups : list of list of int
-        Places of items, rising in each group; groups in the order of their first items. An item that shares no key is
-        a group of its own.
+        Indices of items, ascending in each group; groups are sorted by their first item. An item that shares no key
+        forms a group alone.
 
     Examples
     --------
@@ -33,12 +33,12 @@ def connected(keys: Iterable[Iterable[Hashable]]) -> list[list[int]]:
             item = parents[item]
         return item
 
-    for place, own in enumerate(keys):
-        parents.append(place)
-        for key in own:
-            one, other = sorted((root(first_with.setdefault(key, place)), root(place)))
+    for item, item_keys in enumerate(keys):
+        parents.append(item)
+        for key in item_keys:
+            one, other = sorted((root(first_with.setdefault(key, item)), root(item)))
             parents[other] = one  # the first item of a group is its root
     groups: dict[int, list[int]] = {}
-    for place in range(len(parents)):
-        groups.setdefault(root(place), []).append(place)
+    for item in range(len(parents)):
+        groups.setdefault(root(item), []).append(item)
     return list(groups.values())

@@ -1,4 +1,4 @@
-"""Which files of a folder are meant: globs with names in them."""
+"""Find the files of a folder with globs that name the case and the channel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dali_cr.volume.reader import is_volume
 
 Globs = str | Sequence[str]
 Names = tuple[str | None, str | None]
-"""The case and the channel that a file's path names; None where it names none."""
+"""Case and channel that are part of a path; None if the pattern has no such part."""
 
 _TOKEN = re.compile(r"\*\*/|\*\*|\{\w+\}|\[[^\]]+\]|.", re.DOTALL)
 _LAST_SUFFIX = re.compile(r"(\.\w+)+$")
@@ -27,39 +27,39 @@ class Found:
     Attributes
     ----------
     case, channel : str or None
-        What the pattern's `{case}` and `{channel}` stand for in its path.
-    asked_for : bool
-        Whether it was named in `include`.
+        The parts of its path that match `{case}` and `{channel}`.
+    explicit : bool
+        Whether the file was named by `include` or in a list, so that it is used even if it looks like a label.
     store : str
-        The brick store that is read in its place, relative like its path; empty if the file itself is.
+        Relative path of the brick store that is read instead; empty if the file itself is read.
     """
 
     case: str | None
     channel: str | None
-    asked_for: bool
+    explicit: bool
     store: str = ""
 
 
 class Pattern:
-    """A glob with `**`, and with `{case}` and `{channel}` as named parts. The suffix matches in any case of letters.
+    """A glob with `**`, `{case}` and `{channel}`; the suffix is matched in upper and lower case.
 
     Parameters
     ----------
     text : str
     channels : sequence of str
-        What `{channel}` may be; anything without a `/` if there are none.
+        Allowed values of `{channel}`. Default: any text without a `/`.
 
     Raises
     ------
     ValueError
-        If it has other names, or `{channel}` without `{case}`.
+        If the glob has other names, or `{channel}` without `{case}`.
     """
 
     def __init__(self, text: str, channels: Sequence[str] = ()) -> None:
         known = set(re.findall(r"\{(\w*)\}", text))
         if known - {"case", "channel"} or "channel" in known and "case" not in known:
             raise ValueError(
-                f"pattern: expected {{case}}, or {{case}} and {{channel}}, as the only names, got {text!r}"
+                f"pattern: expected {{case}}, or {{case}} and {{channel}}, as the only names in braces, got {text!r}"
             )
         self.has_channel = "channel" in known
         self._text = text
@@ -69,7 +69,7 @@ class Pattern:
         self._of_length: dict[int, re.Pattern[str]] = {}
 
     def _compile(self, case: str) -> re.Pattern[str]:
-        """Compile the glob with an expression for the case."""
+        """Compile the glob with the given regular expression for the case."""
         names = {"case": case, "channel": self._channel}
         last = _LAST_SUFFIX.search(self._text)
         suffix = last[0] if last else ""
@@ -93,12 +93,12 @@ class Pattern:
         return re.escape(token)
 
     def match(self, path: str) -> Names | None:
-        """Return the names of case and channel, the shortest for the case, or None if the path does not match."""
+        """Return case and channel of a path, with the shortest possible case; None if the path does not match."""
         found = self._regex.fullmatch(path)
         return _names(found) if found else None
 
     def readings(self, path: str) -> list[Names]:
-        """Return every case and channel that the path may name, the shortest case first; none if it does not match."""
+        """Return all possible pairs of case and channel of a path, shortest case first; empty if it does not match."""
         shortest, longest = self._regex.fullmatch(path), self._longest.fullmatch(path)
         if not shortest or not longest:
             return []
@@ -119,19 +119,19 @@ def _names(found: re.Match[str]) -> Names:
 
 
 def as_patterns(globs: Globs, channels: Sequence[str] = ()) -> list[Pattern]:
-    """Return one glob or several as patterns, whose `{channel}` is one of `channels` if there are any."""
+    """Return one or several globs as patterns; `{channel}` matches only `channels`, if given."""
     return [Pattern(glob, channels) for glob in ([globs] if isinstance(globs, str) else globs)]
 
 
 def find_files(
     root: Roots, patterns: list[Pattern], include: list[Pattern], exclude: list[Pattern]
 ) -> tuple[Path, dict[str, Found], list[Problem]]:
-    """Find the volumes and images under one folder or several.
+    """Find the volumes and images under one or several folders.
 
     Returns
     -------
     top : Path
-        The folder, or the one that several share.
+        The folder, or the common parent of several folders.
     files : dict of str to Found
         By path relative to `top`, sorted.
     problems : list of Problem
@@ -140,7 +140,7 @@ def find_files(
     Raises
     ------
     FileNotFoundError
-        If a root is no folder.
+        If a root is not a folder.
     ValueError
         If there is no root, or one is a URL.
     """
@@ -148,20 +148,20 @@ def find_files(
     files: dict[str, Found] = {}
     for tree in trees:
         for path in tree.paths:
-            taken, asked = (next((m for p in some if (m := p.match(path))), None) for some in (patterns, include))
-            names = taken or asked
+            matched, explicit = (next((m for p in some if (m := p.match(path))), None) for some in (patterns, include))
+            names = matched or explicit
             if names and is_readable(path) and not any(p.match(path) for p in exclude):
                 case = case_of(tree, names[0], len(trees))
-                found = Found(case, names[1], asked is not None, tree.store_of(path))
+                found = Found(case, names[1], explicit is not None, tree.store_of(path))
                 files[(tree.prefix / path).as_posix()] = found
     return top, dict(sorted(files.items())), problems
 
 
 def is_readable(path: str) -> bool:
-    """Whether the file's name is that of a volume, a brick store or an image."""
+    """Whether a file name has the suffix of a volume, a brick store or an image."""
     return is_volume(path) or is_image(path)
 
 
 def case_of(tree: Tree, case: str | None, trees: int) -> str | None:
-    """Return the name of a case, told apart from those under other roots."""
+    """Return the name of a case, prefixed with its folder if there are several roots."""
     return case if trees == 1 or case is None else (tree.prefix / case).as_posix()

@@ -1,4 +1,4 @@
-"""Names of labels in JSON: from a name to its values or from a value to its name, and what of them is no class."""
+"""Parse names of labels in JSON: from name to values or from value to name, with background and ignore label."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from collections.abc import Iterable
 from typing import Any
 
 IGNORE = "ignore"
-"""nnU-Net's name for the label of voxels that are not annotated."""
+"""nnU-Net's name of the label for voxels without annotation."""
 
 Members = list[tuple[str, tuple[int, ...]]]
-"""Names with their label values, in the file's order."""
+"""Names with their label values, in the order of the file."""
 
 
 class JsonObject(list[tuple[str, Any]]):
-    """A JSON object as its pairs: a `dict` would keep only the last of two keys alike."""
+    """A JSON object as a list of pairs, because a `dict` drops all but the last of equal keys."""
 
     def get(self, key: str) -> Any:
-        """Return the value of a key, None without it."""
+        """Return the value of a key, or None if it is missing."""
         values = [value for name, value in self if name == key]
         if len(values) > 1:
-            raise ValueError(f"{key!r} stands there twice")
+            raise ValueError(f"{key!r}: expected it once, got it twice")
         return values[0] if values else None
 
 
 def clean_name(text: object) -> str:
-    """Return a name without blanks around it, in Unicode's composed form, so that names that look alike are equal."""
+    """Return a name stripped and in Unicode's composed form, so that names that look alike are equal."""
     return unicodedata.normalize("NFC", str(text)).strip()
 
 
 def read_members(named: JsonObject) -> Members:
-    """Return names with their label values, whichever of the two is the key.
+    """Return names with their label values, from an object with either of the two as keys.
 
     Raises
     ------
     ValueError
-        If a value is no whole number of at least 0, a name is empty, or a region has the background in it.
+        If a value is not an integer of at least 0, a name is empty, or a region contains the background.
     """
     if not isinstance(named, JsonObject):
         raise ValueError(f"labels: expected an object, got {named}")
@@ -49,9 +49,9 @@ def read_members(named: JsonObject) -> Members:
         members.append((clean_name(name), tuple(sorted(set(numbers)))))
     for name, region in members:
         if len(region) > 1 and 0 in region:
-            raise ValueError(f"0 is the background, it cannot be in the region {name!r}")
+            raise ValueError(f"region {name!r}: expected labels of at least 1, got 0, which is the background")
         if len(region) > 1 and name == IGNORE:
-            raise ValueError(f"the ignore label is one number, got {list(region)}")
+            raise ValueError(f"ignore: expected one label, got {list(region)}")
     return members
 
 
@@ -60,27 +60,28 @@ def _is_number(text: str) -> bool:
 
 
 def as_number(value: Any) -> int:
-    """Return a label's number, which JSON may have as text.
+    """Return the number of a label, which JSON may store as text.
 
     Raises
     ------
     ValueError
-        If it is none.
+        If it is not an integer of at least 0.
     """
     if isinstance(value, str) and _is_number(value):
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    raise ValueError(f"expected a label as a whole number of at least 0, got {value!r}")
+    raise ValueError(f"expected a label as an integer of at least 0, got {value!r}")
 
 
 def merged(members: Members) -> dict[str, tuple[int, ...]]:
-    """Return classes, of which no two share a label; labels of one name are one class.
+    """Merge labels with the same name into one class; classes do not share labels.
 
     Raises
     ------
     ValueError
-        If a label has two names, two names differ in case alone, or the background has the name of a class.
+        If a label has two names, two names differ only in upper and lower case, or the background has the name of a
+        class.
     """
     names: dict[int, str] = {}
     for name, (number,) in members:
@@ -91,7 +92,7 @@ def merged(members: Members) -> dict[str, tuple[int, ...]]:
         labels[name] = tuple(sorted((*labels.get(name, ()), number)))
     background = next((name for name, numbers in labels.items() if 0 in numbers and len(numbers) > 1), None)
     if background:
-        raise ValueError(f"labels {list(labels[background])} are all called {background!r}, of which 0 is no class")
+        raise ValueError(f"labels {list(labels[background])} are all called {background!r}, also the background 0")
     refuse_lookalikes(labels)
     return labels
 
@@ -102,19 +103,19 @@ def distinct(members: Members) -> dict[str, tuple[int, ...]]:
     Raises
     ------
     ValueError
-        If two have one name.
+        If two regions have the same name.
     """
     refuse_lookalikes([name for name, _ in members])
     return dict(members)
 
 
 def refuse_lookalikes(names: Iterable[str]) -> None:
-    """Refuse two names that are equal, or that differ in case alone.
+    """Raise ValueError if two names are equal, or differ only in upper and lower case.
 
     Raises
     ------
     ValueError
-        Showing both.
+        The message shows both names.
     """
     seen: dict[str, str] = {}
     for name in names:

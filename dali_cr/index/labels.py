@@ -1,7 +1,8 @@
-"""Labels are not images: which volumes of a folder are segmentations, and must not be trained on.
+"""Detect label volumes (segmentations), which must not be used as images.
 
-A volume is a label if its values are like classes (`Statistics.classes`) and either its path says so or an image of
-the same case lies beside it on the same grid. Values alone are not enough: an 8-bit image has few of them too.
+A volume is a label if its values look like classes (`Statistics.classes`) and either its path contains a word such as
+"mask", or there is an image of the same case on the same grid. Values alone are not enough: an 8-bit image has few
+values too.
 """
 
 from __future__ import annotations
@@ -22,35 +23,35 @@ _WORDS_OF_A_NAME = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
 def find_labels(files: Mapping[str, Sequence[Volume]], names: Mapping[str, str | None]) -> dict[str, str]:
-    """Tell labels from images.
+    """Find the label volumes.
 
     Parameters
     ----------
     files : mapping of str to sequence of Volume
         The frames of each file, by path.
     names : mapping of str to str or None
-        The case that the pattern says a file belongs to, by path; None where the pattern does not say.
+        The case of each file according to the pattern, by path; None if the pattern has no case.
 
     Returns
     -------
     labels : dict of str to str
-        For the path of each label, why it is taken for one.
+        The reason for each label, by path.
     """
     labels = {}
-    beside = _Neighbours({path: frames[0] for path, frames in files.items() if not _has_classes(frames)}, names)
+    neighbours = _Neighbours({path: frames[0] for path, frames in files.items() if not _has_classes(frames)}, names)
     for path, frames in files.items():
         if _has_classes(frames):
             word = label_word(path)
-            image = None if word else beside.find(path, frames[0])
-            why = f'its path says "{word}"' if word else f"{image} is an image of the same case" if image else None
-            if why:
+            image = None if word else neighbours.find(path, frames[0])
+            reason = f'its path says "{word}"' if word else f"{image} is an image of the same case" if image else None
+            if reason:
                 count = max(volume.statistics.distinct for volume in frames)
-                labels[path] = f"looks like a label: {count} distinct values, and {why}; include= takes it all the same"
+                labels[path] = f"looks like a label: {count} distinct values, and {reason}; use include to add it"
     return labels
 
 
 def label_word(path: str) -> str | None:
-    """Return the word in a path by which it calls itself a label, or None.
+    """Return the word in a path that marks a label, or None.
 
     Examples
     --------
@@ -69,7 +70,7 @@ def _has_classes(frames: Sequence[Volume]) -> bool:
 
 
 class _Neighbours:
-    """Images by the case they belong to: the pattern's, else the folder's or that of the file's name."""
+    """Images by case: the case of the pattern, else of the folder or of the file name."""
 
     def __init__(self, images: Mapping[str, Volume], names: Mapping[str, str | None]) -> None:
         self._names = names
@@ -79,7 +80,7 @@ class _Neighbours:
                 self._images[key].append(volume)
 
     def find(self, path: str, volume: Volume) -> str | None:
-        """Return the path of an image of the same case, on the same grid."""
+        """Return the path of an image of the same case on the same grid, or None."""
         for key in self._keys(path):
             for image in self._images.get(key, ()):
                 if image.geometry.same_grid(volume.geometry):
@@ -87,14 +88,14 @@ class _Neighbours:
         return None
 
     def _keys(self, path: str) -> list[tuple[str, ...]]:
-        """Return what files of one case have in common."""
+        """Return keys that files of the same case share."""
         case = self._names.get(path)
         if case is not None:
             return [("case", case)]
-        place = PurePosixPath(path)
-        stem = place.name.split(".")[0]
-        # "007_ct" and "007_heart" are one case in a folder of many, "ct" and "heart" in a folder of their own.
-        within = ("folder", str(place.parent), *re.findall(r"\d\d+", stem))
-        # nnU-Net's images have their channel's number behind the case's name.
-        across = ("name", str(place.parent.parent), re.sub(r"_\d{4}$", "", stem))
+        file = PurePosixPath(path)
+        stem = file.name.split(".")[0]
+        # "007_ct" and "007_heart" are one case in a folder of many cases, "ct" and "heart" in a folder of one case.
+        within = ("folder", str(file.parent), *re.findall(r"\d\d+", stem))
+        # nnU-Net's images end with the number of the channel.
+        across = ("name", str(file.parent.parent), re.sub(r"_\d{4}$", "", stem))
         return [within, across]

@@ -1,4 +1,4 @@
-"""A volume with its axes in another order or direction: what an index knows of it follows; its file is the same."""
+"""Reorder and flip the axes of an indexed volume, with its foreground map; its file does not change."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from dali_cr.volume.geometry import Triple
 
 
 def reorder(volume: Volume, order: Triple, flips: tuple[bool, bool, bool] = (False, False, False)) -> Volume:
-    """Return a volume with its axes in another order, some of them flipped.
+    """Return a volume with its axes reordered and flipped.
 
     Parameters
     ----------
     volume : Volume
     order : (3,) int
-        Which of the present axes 0, 1, 2 (D, H, W) each of the new ones is.
+        The current axis 0, 1 or 2 (D, H, W) that becomes each new axis.
     flips : (3,) bool
-        Which of the new axes run the other way.
+        Which of the new axes are flipped.
     """
     geometry = volume.geometry.turned(order)
     foreground: npt.NDArray[np.integer] = volume.foreground.transpose(order)
@@ -35,9 +35,9 @@ def reorder(volume: Volume, order: Triple, flips: tuple[bool, bool, bool] = (Fal
 
 
 def align(volume: Volume, grid: Volume) -> Volume | None:
-    """Return a volume with its axes as those of another on the same grid; None if its voxels lie at other positions."""
-    own, other = volume.geometry, grid.geometry
-    found = match_axes(own.shape, own.affine, other.shape, other.affine)
+    """Return a volume with its axes reordered to those of another volume on the same grid; None on another grid."""
+    geometry, target = volume.geometry, grid.geometry
+    found = match_axes(geometry.shape, geometry.affine, target.shape, target.affine)
     if found is None or found == ((0, 1, 2), (False, False, False)):
         return volume if found else None
     return reorder(volume, *found)
@@ -46,13 +46,13 @@ def align(volume: Volume, grid: Volume) -> Volume | None:
 def _flip_cells(cells: npt.NDArray[np.integer], axis: int, length: int) -> npt.NDArray[np.integer]:
     """Return the coarse foreground map of a volume that is flipped along an axis of `length` voxels.
 
-    The last cell may be shorter than the others. Flipped, all cells have other bounds then: the foreground is taken as
-    spread evenly over each.
+    The last cell may be shorter than the others, so the flipped cells have other bounds. The foreground is assumed to
+    be distributed evenly within each cell.
     """
     edge = cell_edge(length)
     starts = np.arange(0, length, edge)
     stops = np.minimum(starts + edge, length)
-    first, last = length - stops, length - starts  # of the present cells, after the flip
+    first, last = length - stops, length - starts  # bounds of the current cells after the flip
     shared = np.minimum(stops[:, None], last) - np.maximum(starts[:, None], first)
     shares = np.maximum(shared, 0) / (stops - starts)
     moved = np.moveaxis(np.tensordot(shares, cells, (1, axis)), 0, axis)

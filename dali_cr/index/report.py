@@ -1,4 +1,4 @@
-"""What a folder holds, told to a person: a table, what to beware of, and which files were refused."""
+"""Format an index as a table, with warnings and the refused files."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from dali_cr.index.values.intensities import foreground_lines, format_range, win
 from dali_cr.index.volumes import Case, Problem, Volume
 
 MIXED_SPACING = 1.5
-"""From this ratio of the largest voxels to the smallest along an axis, a warning."""
+"""Ratio of the largest to the smallest voxel size along an axis above which there is a warning."""
 
 NEARLY_EMPTY = 0.01
-"""Below this share of foreground, a warning."""
+"""Share of foreground below which there is a warning."""
 
 _NARROWEST, _WIDEST = 0.0001, 100.0
-"""Wider voxels, in mm, are more likely a wrong unit of length."""
+"""Voxel sizes in mm outside of this range probably have a wrong unit of length."""
 
 _SHOWN = 8
-"""Most values of one property, or files of one kind, that are listed."""
+"""Largest number of values of a property, or of files of a kind, that are listed."""
 
 _LARGE, _WORTH = 1e9, 3.0
-"""From so many bytes of gzip files on, and so many times less to decompress, brick stores are proposed."""
+"""Brick stores are proposed from this size of gzip files in bytes, and this factor of bytes to decompress."""
 
 _CROP, _EDGE = 64, 32
-"""Of the crop that is told about, and of bricks."""
+"""Edges of the crop in the proposal, and of bricks."""
 
 _LABEL = "looks like a label"
 
 
 def describe(index: Index, window: tuple[float, float] | None = None) -> str:
-    """Return a table of what an index holds: one property a line, then warnings, then files left out and why.
+    """Return a table of an index: one property per line, then warnings, then excluded files with the reasons.
 
     Parameters
     ----------
     index : Index
     window : (low, high), optional
-        Of intensities: how much of the foreground it clips is added.
+        Adds the share of the foreground that an intensity window clips.
 
     Returns
     -------
     table : str
-        Without control characters, whatever the files are called.
+        The table, with control characters of file names escaped.
     """
     lines = [*_properties(index), *foreground_lines(index), *window_lines(index, window)]
     lines += [("warning", text) for text in _warnings(index)]
@@ -64,7 +64,7 @@ def describe(index: Index, window: tuple[float, float] | None = None) -> str:
 
 
 def describe_packing(index: Index) -> str:
-    """Return one line on what brick stores would gain; empty where the gzip files are small or the gain is.
+    """Return a line on the gain by brick stores; empty if the gzip files or the gain are small.
 
     Parameters
     ----------
@@ -78,26 +78,26 @@ def describe_packing(index: Index) -> str:
     if before < _WORTH * after:
         return ""
     return (
-        f"to read a 64³ crop decompresses {_bytes(before)} of gzip on average; of brick stores it would be "
-        f"{_bytes(after)}, {before / after:.0f} times less: dali-cr pack {index.root} OUT"
+        f"reading a 64³ crop decompresses {_bytes(before)} of gzip on average, with brick stores {_bytes(after)}, "
+        f"{before / after:.0f} times less: dali-cr pack {index.root} OUT"
     )
 
 
 def _read_of_gzip(volume: Volume) -> float:
-    """Return how many bytes are decompressed, on average, up to the end of a crop."""
+    """Return the average number of bytes that are decompressed up to the end of a crop."""
     depth = volume.shape[0]
     share = min(1.0, (depth + _CROP) / (2 * depth))
     return (volume.frame + share) * volume.geometry.voxels * volume.geometry.itemsize
 
 
 def _read_of_store(volume: Volume) -> float:
-    """Return how many bytes the bricks of a crop hold, on average."""
+    """Return the average number of bytes in the bricks of a crop."""
     edges = [min(length, _CROP + _EDGE - 1) for length in volume.shape]
     return math.prod(edges) * volume.geometry.itemsize
 
 
 def describe_ignored(index: Index) -> str:
-    """Return how many files of each kind are neither cases nor problems, such as "8 .dcm, 2 hidden"."""
+    """Return the number of ignored files by kind, such as "8 .dcm, 2 hidden"."""
     kinds = [f"{count} {kind}" for kind, count in index.ignored.items()]
     rest = sum(list(index.ignored.values())[_SHOWN:])
     return ", ".join(kinds[:_SHOWN]) + (f", and {rest} of other kinds" if rest else "")
@@ -122,36 +122,36 @@ def _properties(index: Index) -> list[tuple[str, str]]:
         ("orientation", _count(volume.orientation for volume in volumes)),
         ("spacing", _span([volume.spacing for volume in volumes], "mm")),
         *_units(volumes),
-        ("inflated", _bytes(sum(data.values()))),
+        ("decompressed", _bytes(sum(data.values()))),
     ]
 
 
 def _units(volumes: Sequence[Volume]) -> list[tuple[str, str]]:
-    """Return in which units lengths are given, where it is not mm throughout."""
+    """Return a line on the units of length, unless all are mm."""
     counts = Counter(volume.geometry.unit for volume in volumes)
-    done = {"unknown": "taken as mm", "mm": ""}
+    handling = {"unknown": "taken as mm", "mm": ""}
     texts = [
-        f"{unit} in {count} of {len(volumes)} headers, {done.get(unit, 'converted to mm')}".rstrip(", ")
+        f"{unit} in {count} of {len(volumes)} headers, {handling.get(unit, 'converted to mm')}".rstrip(", ")
         for unit, count in counts.most_common()
     ]
     return [("units", "; ".join(texts))] if set(counts) - {"mm"} else []
 
 
 def _warnings(index: Index) -> list[str]:
-    """Return what will surprise whoever trains on these volumes."""
+    """Return warnings about properties that can harm training."""
     volumes = [volume for case in index.cases for volume in case.volumes]
     warnings = []
     if len({len(case.volumes) for case in index.cases}) > 1:
-        warnings.append("cases have different numbers of channels: no loader takes them together")
+        warnings.append("cases have different numbers of channels: a loader needs the same number in all cases")
     doubled = [case.name for case in index.cases if _has_double(case)]
     if doubled:
-        warnings.append(f"the same content in two files of one case: {', '.join(_few(doubled))}")
+        warnings.append(f"two files of one case have the same content: {', '.join(_few(doubled))}")
     for axis, lengths in zip("DHW", zip(*(volume.spacing for volume in volumes), strict=True), strict=False):
         ratio = max(lengths) / min(lengths)
         if ratio > MIXED_SPACING:
             warnings.append(
-                f"spacing along {axis} differs by a factor of {ratio:.2g}: volumes mixed in voxels differ in mm; "
-                "resample them, or train on one kind"
+                f"spacing along {axis} differs by a factor of {ratio:.2g}: equal crops in voxels differ in mm; "
+                "resample the volumes"
             )
     for odd, how in (
         ({v: -max(v.spacing) for v in volumes if max(v.spacing) > _WIDEST}, f"wider than {_WIDEST:g}"),
@@ -160,20 +160,20 @@ def _warnings(index: Index) -> list[str]:
         if odd:
             units = ", ".join(sorted({volume.geometry.unit for volume in odd}))
             warnings.append(
-                f"{_volumes(odd)} with voxels {how} mm; is the unit in the header ({units}) right? {_worst(odd)}"
+                f"{_volumes(odd)} with voxels {how} mm; check the unit in the header ({units}): {_worst(odd)}"
             )
     empty = {v: v.statistics.foreground / v.geometry.voxels for v in volumes}
     empty = {volume: share for volume, share in empty.items() if share < NEARLY_EMPTY}
     if empty:
-        warnings.append(f"{_volumes(empty)} nearly empty, by the share of foreground: {_worst(empty)}")
+        warnings.append(f"{_volumes(empty)} nearly empty; share of foreground: {_worst(empty)}")
     broken = {v: -v.statistics.nonfinite / v.geometry.voxels for v in volumes if v.statistics.nonfinite}
     if broken:
-        warnings.append(f"{_volumes(broken)} with NaN or Inf, by their share: {_worst(broken)}")
+        warnings.append(f"{_volumes(broken)} with NaN or Inf; share of voxels: {_worst(broken)}")
     return warnings
 
 
 def describe_copies(index: Index) -> str:
-    """Return one line that names the cases of equal content; empty if there are none.
+    """Return a line that names the cases with equal content; empty if there are none.
 
     Parameters
     ----------
@@ -181,18 +181,18 @@ def describe_copies(index: Index) -> str:
     """
     unknown = [volume for case in index.cases for volume in case.volumes if not volume.content_sha256]
     if unknown:
-        return f"not known of {_volumes(unknown)}, indexed by an earlier version; scan the data again"
+        return f"unknown for {_volumes(unknown)} indexed by an earlier version; scan the data again"
     groups = index.copies
     if not groups:
         return ""
-    named = "; ".join(" = ".join(_few(group)) for group in groups[:_SHOWN])
+    names = "; ".join(" = ".join(_few(group)) for group in groups[:_SHOWN])
     more = f"; and {len(groups) - _SHOWN} more" if len(groups) > _SHOWN else ""
     count = f"{len(groups)} group{'s' * (len(groups) != 1)} of cases"
-    return f"{count} with the same content, which a split keeps in one part: {named}{more}"
+    return f"{count} with the same content, which a split keeps in one part: {names}{more}"
 
 
 def _has_double(case: Case) -> bool:
-    """Whether two files of a case, which are channels, hold the same image."""
+    """Whether two files (channels) of a case contain the same image."""
     files = {(volume.path, volume.content_sha256) for volume in case.volumes if volume.content_sha256}
     return len({content for _, content in files}) < len(files) and len({path for path, _ in files}) == len(files)
 
@@ -213,7 +213,7 @@ def _worst(shares: dict[Volume, float]) -> str:
 
 
 def _problems(problems: Sequence[Problem], shown: int) -> list[tuple[str, str]]:
-    """Return a line for each problem, but of many with one reason only the first."""
+    """Return a line for each problem, but only the first ones of many with the same reason."""
     kinds: dict[str, list[Problem]] = defaultdict(list)
     for problem in problems:
         kinds[re.sub(r"\d+|\(.*|:.*", "", problem.reason, flags=re.DOTALL)].append(problem)
@@ -221,7 +221,7 @@ def _problems(problems: Sequence[Problem], shown: int) -> list[tuple[str, str]]:
     for kind in kinds.values():
         lines += [("", f"{problem.path}: {problem.reason}") for problem in kind[:shown]]
         if len(kind) > shown:
-            lines.append(("", f"and {len(kind) - shown} more of this kind; they are in the saved index (--save)"))
+            lines.append(("", f"and {len(kind) - shown} more of this kind; the saved index (--save) lists all"))
     return lines
 
 
@@ -231,14 +231,14 @@ def _bytes(count: float) -> str:
 
 
 def _count(values: Iterable[object]) -> str:
-    """Return the values with how often they occur, the most frequent first."""
+    """Return the values with their counts, the most frequent first."""
     counts = Counter(map(str, values)).most_common()
     texts = [value if len(counts) == 1 else f"{value} ({times})" for value, times in counts[:_SHOWN]]
     return ", ".join(texts) + (f", and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else "")
 
 
 def _shapes(shapes: list[tuple[int, int, int]]) -> str:
-    """Return the shapes with how often they occur, or where they are many, their range."""
+    """Return the shapes with their counts, or their range if there are many."""
     if len(set(shapes)) > _SHOWN:
         return _span(shapes, "voxels")
     return _count(" × ".join(map(str, shape)) for shape in shapes)
@@ -251,5 +251,5 @@ def _span(triples: Sequence[tuple[float, float, float]], unit: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return the text with escapes for what a terminal would act upon or cannot show."""
+    """Return the text with non-printable characters escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,4 +1,4 @@
-"""`scan`: read every volume or image of a folder once, to its end, and make an `Index` of them."""
+"""`scan`: read every volume and image of a folder once, and build an `Index`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dali_cr.index.layout.walk import Roots
 from dali_cr.index.values.content import content_hash
 from dali_cr.index.values.statistics import Array, canonical_view, measure, measured_bytes
 from dali_cr.index.volumes import Case, Problem, Volume, find_change
-from dali_cr.index.workers import ask_each
+from dali_cr.index.workers import map_files
 from dali_cr.system.memory import bytes_at_start, usable_memory
 from dali_cr.volume import reader
 from dali_cr.volume.access import read_status
@@ -50,59 +50,60 @@ def scan(
     executor: Executor | None = None,
     progress: bool = True,
 ) -> Index:
-    """Read every volume under a folder and index the good ones.
+    """Read every volume under a folder and index the valid ones.
 
-    Volumes that look like labels are set aside, with a line in `problems`: few values, or whole numbers in patches,
-    in a file whose path calls it a label, or which lies on the grid of an image of the same case.
+    Volumes that look like labels are set aside, with an entry in `problems`: few values, or integers in patches, in a
+    file whose path contains a word such as "mask", or that has the grid of an image of the same case.
 
     Parameters
     ----------
     root : path or sequence of paths
-        With several, paths are relative to the folder they share. Or one CSV file with a column `path`, and where
-        expected `case`, or `case` and `channel`. With `files`, where they lie, if not in the present folder.
+        One or several folders; with several, paths are relative to their common parent. Or one CSV file with a column
+        `path`, and optionally `case`, or `case` and `channel`. With `files`, the folder of relative paths (default: the
+        working directory).
     pattern : str or sequence of str
-        Globs, relative to each root: `*` and `?` stay within a folder name, `**/` is any number of folders. PNG and
-        JPEG images are found by theirs, such as ``"**/*.png"``.
-        `{case}` and `{channel}` stand for a part of the name, for cases of several files:
-        ``"{case}/{channel}.nii.gz"``. Where a name can be divided in several ways, the one that makes all cases alike
-        is taken.
+        Globs, relative to each root: `*` and `?` match within a folder name, `**/` any number of folders. PNG and JPEG
+        images need a pattern, such as ``"**/*.png"``. For cases of several files, `{case}` and `{channel}` match a part
+        of the name: ``"{case}/{channel}.nii.gz"``. If names can be divided in several ways, the one with the same
+        channels in all cases is used.
     layout : "auto", "nnunet", "bids" or "files"
-        Without a pattern. "nnunet": `imagesTr/CASE_0000.nii.gz`, a file a channel, with the names of `dataset.json`, or
-        the Decathlon's file a case. "bids": `sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz`, the suffix is the channel,
-        without `derivatives`; where that leaves most subjects without a channel or on several grids, each file is a
-        case. "files": each NIfTI file is a case. "auto" is nnU-Net's or BIDS's where it is recognised, else "files";
-        `index.layout` tells.
+        How files become cases if there is no pattern. "nnunet": `imagesTr/CASE_0000.nii.gz`, one file per channel with
+        the channel names of `dataset.json`, or one file per case as in the Decathlon. "bids":
+        `sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz`, the suffix is the channel, `derivatives` are ignored; if most
+        subjects lack a channel or have several grids, each file is a case. "files": each NIfTI file is a case. "auto":
+        nnU-Net or BIDS if recognised, else "files"; see `index.layout`.
     files : sequence of path, optional
-        Instead of what is found under `root`: these, all of them, even those that look like labels. With a pattern,
-        it says which part of their names is the case and which the channel.
+        Files to use instead of searching `root`, even if they look like labels. A pattern then only defines which part
+        of a name is the case and which the channel.
     channels : sequence of str
-        With `{channel}` or a layout of channels: which ones a case must have, in this order; others are no match.
-        Without it, all that were found, sorted.
+        Channels that a case must have, in this order, with `{channel}` or a layout with channels; other channels are
+        ignored. Default: all channels found, sorted.
     include : str or sequence of str
-        Globs of files that are taken as well, and even if they look like labels.
+        Globs of additional files, used even if they look like labels.
     exclude : str or sequence of str
-        Globs of files that are left out.
+        Globs of files to exclude.
     fourth_axis : "channels" or "cases"
-        What a fourth axis means. More than 16 channels are refused.
+        Meaning of a fourth axis; at most 16 channels.
     known : Index, optional
-        An earlier scan: files whose size and time of change are still those are not read again.
+        Index of an earlier scan: files with the same size and modification time are not read again.
     executor : concurrent.futures.Executor, optional
-        Where files are read; threads of this process, one a core, without it.
+        Executor that reads the files. Default: threads of this process, one per core.
     progress : bool
         Show a progress bar.
 
     Returns
     -------
     index : Index
-        Cases sorted by path; `index.problems` names each refused file and the reason, `index.ignored` counts the other
-        files by kind. Each file is in one of the three. Hidden files and folders are never data.
+        Cases sorted by path. `index.problems` has each refused file with the reason, `index.ignored` counts the other
+        files by kind. Each file is in one of the three. Hidden files and folders are never used.
 
     Raises
     ------
     FileNotFoundError
-        If a root is no folder, nothing under it matches, or a listed file is not there.
+        If a root is not a folder, no file matches, or a listed file does not exist.
     ValueError
-        If an argument is not as above, or no single way to divide names into case and channel makes all cases alike.
+        If an argument is invalid, or not exactly one way to divide names into case and channel gives all cases the same
+        channels.
 
     Examples
     --------
@@ -117,32 +118,32 @@ def scan(
     if files is not None:
         listing = list_given(root, files, pattern, layout, channels, include, exclude)
     elif root is None:
-        raise ValueError("scan: expected a root, or files, got neither")
+        raise ValueError("scan: expected a root or files, got neither")
     else:
         listing = list_files(root, pattern, layout, channels, include, exclude)
     top, found = listing.top, listing.files
     bytes_at_start()  # before anything large is read
-    volumes = _still_known(top, found, known)
-    ask = partial(read_volumes, top, fourth_axis=fourth_axis)
-    actual = {about.store or path: path for path, about in found.items() if path not in volumes}
-    read, refused = _read_all(ask, actual, executor, progress)
+    volumes = _unchanged_volumes(top, found, known)
+    read_file = partial(read_volumes, top, fourth_axis=fourth_axis)
+    names = {file.store or path: path for path, file in found.items() if path not in volumes}
+    read, refused = _read_all(read_file, names, executor, progress)
     volumes = {path: frames for path in found if (frames := volumes.get(path) or read.get(path))}
     return _make_index(listing, volumes, refused, fourth_axis)
 
 
 def _make_index(listing: Listing, volumes: Frames, refused: list[Problem], fourth_axis: FourthAxis) -> Index:
-    """Set labels aside, make cases of the others."""
+    """Set labels aside and group the other volumes into cases."""
     files, channels = listing.files, listing.channels
-    doubtful = {p: v for p, v in volumes.items() if not files[p].asked_for and files[p].channel not in channels}
+    candidates = {p: v for p, v in volumes.items() if not files[p].explicit and files[p].channel not in channels}
     labels = find_labels(volumes, {path: found.case for path, found in files.items()})
-    labels = {path: reason for path, reason in labels.items() if path in doubtful}
+    labels = {path: reason for path, reason in labels.items() if path in candidates}
     images = {path: frames for path, frames in volumes.items() if path not in labels}
     names = channels or sorted({f.channel for path, f in files.items() if f.channel is not None and path not in labels})
     cases, more = gather_cases(images, files, names, fourth_axis)
     layout = listing.layout
-    if listing.otherwise and len(names) > 1 and _few_whole(cases, images, files):
+    if listing.fallback and len(names) > 1 and _mostly_incomplete(cases, images, files):
         names, layout = [], "bids" if layout == "bids" else "files"
-        cases, more = gather_cases(images, listing.otherwise, names, fourth_axis)
+        cases, more = gather_cases(images, listing.fallback, names, fourth_axis)
     problems = [*listing.problems, *refused, *more, *(Problem(path, reason) for path, reason in labels.items())]
     problems.sort(key=lambda problem: problem.path)
     used = {path for case in cases for volume in case.volumes for path in (volume.path, volume.data)}
@@ -151,19 +152,19 @@ def _make_index(listing: Listing, volumes: Frames, refused: list[Problem], fourt
     return Index(listing.top, tuple(cases), tuple(problems), tuple(names), rest, ignored=ignored, layout=layout)
 
 
-def _few_whole(cases: Sequence[Case], images: Frames, files: Mapping[str, Found]) -> bool:
-    """Whether most of the cases that the files name lack a channel, or have several grids."""
+def _mostly_incomplete(cases: Sequence[Case], images: Frames, files: Mapping[str, Found]) -> bool:
+    """Whether most cases lack a channel or have several grids."""
     return 2 * len(cases) < len({files[path].case for path in images})
 
 
-def _still_known(top: Path, files: Mapping[str, Found], known: Index | None) -> Frames:
-    """Return the volumes of an earlier scan whose files are still the same."""
+def _unchanged_volumes(top: Path, files: Mapping[str, Found], known: Index | None) -> Frames:
+    """Return the volumes of an earlier scan whose files have not changed."""
     frames: Frames = defaultdict(list)
     for volume in _volumes(known) if known else ():
-        # Of a pair, the index does not know when the header was changed.
-        # An index of an earlier version does not know its content, or not all of its statistics.
-        about = files.get(volume.path)
-        if about and volume.data == (about.store or volume.path) and volume.is_complete:
+        # Pairs are read again, because the index has no modification time of the header; so are volumes of an index of
+        # an earlier version without all statistics.
+        file = files.get(volume.path)
+        if file and volume.data == (file.store or volume.path) and volume.is_complete:
             frames[volume.path].append(volume)
     return {
         path: sorted(volumes, key=lambda volume: volume.frame)
@@ -179,32 +180,32 @@ def _volumes(index: Index) -> Iterator[Volume]:
 
 
 def _read_all(
-    ask: Callable[[str], list[Volume]], names: Mapping[str, str], executor: Executor | None, progress: bool
+    read_file: Callable[[str], list[Volume]], names: Mapping[str, str], executor: Executor | None, progress: bool
 ) -> tuple[Frames, list[Problem]]:
-    """Read each file; return the volumes of the good ones, by name, and the problems of the others."""
+    """Read each file; return the volumes of valid files, by name, and the problems of the others."""
     volumes: Frames = {}
     problems: list[Problem] = []
-    own = executor or ThreadPoolExecutor(len(os.sched_getaffinity(0)), "scan")
-    answers = ask_each(ask, names, own)
+    pool = executor or ThreadPoolExecutor(len(os.sched_getaffinity(0)), "scan")
+    results = map_files(read_file, names, pool)
     try:
-        for path, answer in tqdm(answers, "scan", len(names), disable=not progress, unit="file"):
-            if isinstance(answer, VolumeError):
-                problems.append(Problem(path, answer.reason))
+        for path, result in tqdm(results, "scan", len(names), disable=not progress, unit="file"):
+            if isinstance(result, VolumeError):
+                problems.append(Problem(path, result.reason))
             else:
-                volumes[names[path]] = answer
+                volumes[names[path]] = result
     finally:
         if executor is None:
-            own.shutdown(cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
     return volumes, problems
 
 
 def read_volumes(top: Path, path: str, fourth_axis: FourthAxis = "cases") -> list[Volume]:
-    """Read one file to its end; return a `Volume` for each of its frames.
+    """Read a whole file; return a `Volume` for each of its frames.
 
     Raises
     ------
     VolumeError
-        If it cannot be read, is damaged, holds nothing to learn from, or frames that are too many for channels.
+        If it cannot be read, is damaged, is constant, or has more frames than channels are allowed.
     """
     geometry, data = reader.read_header(top / path)
     if fourth_axis == "channels" and (reason := too_many_frames(geometry.frames)):
@@ -232,7 +233,7 @@ def read_volumes(top: Path, path: str, fourth_axis: FourthAxis = "cases") -> lis
 
 
 def _in_file_order(voxels: Array, geometry: Geometry) -> tuple[Array, Geometry]:
-    """Return a frame of a brick store as its original stores it: what is measured of both is the same, bit for bit."""
+    """Return a frame of a brick store in the voxel order of its original, so that statistics are equal bit for bit."""
     original = geometry.in_file_order()
     if original.strides == geometry.strides:
         return voxels, geometry
@@ -242,14 +243,14 @@ def _in_file_order(voxels: Array, geometry: Geometry) -> tuple[Array, Geometry]:
 
 
 def _refuse_beyond_memory(path: Path, geometry: Geometry, content: int) -> None:
-    """Refuse a volume that this process cannot measure, before it is killed for the memory that this takes.
+    """Raise VolumeError if measuring a volume needs more memory than this process may use.
 
     Parameters
     ----------
     path : Path
     geometry : Geometry
     content : int
-        Bytes of memory that the file's content takes; none where it is mapped.
+        Bytes of memory for the file's content; 0 if the file is memory-mapped.
 
     Raises
     ------
@@ -257,6 +258,4 @@ def _refuse_beyond_memory(path: Path, geometry: Geometry, content: int) -> None:
     """
     least = bytes_at_start() + measured_bytes(geometry) + content
     if least > usable_memory():
-        raise VolumeError(
-            path, f"measuring it takes at least {least} bytes, {usable_memory()} bytes of memory may be used"
-        )
+        raise VolumeError(path, f"measuring it needs at least {least} bytes of memory, got {usable_memory()}")

@@ -1,4 +1,4 @@
-"""What an index knows of a volume and of a case, and why a file was refused."""
+"""`Volume`, `Case` and `Problem`: the entries of an index, and their JSON format."""
 
 from __future__ import annotations
 
@@ -22,28 +22,29 @@ from dali_cr.volume.packed.layout import is_store
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """One channel of a case: a frame of a file.
+    """One channel of a case: one frame of a file.
 
     Attributes
     ----------
     path : str
-        The header's file, relative to the index's root, with forward slashes; of a brick store that of its original.
+        Header file, relative to the index's root, with forward slashes; for a brick store the path of its original.
     data : str
-        The file that holds the voxels, likewise; the same but for .hdr/.img pairs and brick stores (`.ozx`).
+        File with the voxels, relative to the root; equal to `path` except for .hdr/.img pairs and brick stores
+        (`.ozx`).
     frame : int
     geometry : Geometry
     statistics : Statistics
     foreground : (cells_d, cells_h, cells_w) uint8
         The coarse foreground map.
     occupied : tuple of (D,), (H,) and (W,) bool
-        Whether there is any foreground in each slice across D, H and W.
+        Whether each slice across D, H and W contains foreground.
     sha256 : str
-        Of the data file as it lies on disk (and of the .hdr of a pair); of a brick store that of its original.
+        Hash of the data file as stored on disk (and of the .hdr of a pair); for a brick store the hash of its original.
     size, mtime_ns : int
-        Of the data file.
+        Size and modification time of the data file.
     content_sha256 : str
-        Of the values, however the file stores them (see `dali_cr.index.values.content.content_hash`); empty in an
-        index of an earlier version, until the next scan.
+        Hash of the values, independent of the file format (see `dali_cr.index.values.content.content_hash`); empty in
+        an index of an earlier version, until the next scan.
     """
 
     path: str
@@ -60,12 +61,12 @@ class Volume:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all is known that this version measures; of an index of an earlier version it is not."""
+        """Whether all fields of this version are known; false for volumes of an earlier version's index."""
         return bool(self.content_sha256 and self.statistics.image_mean is not None)
 
     @property
     def identities(self) -> frozenset[str]:
-        """What the same image has in common with this one, whether or not its index has the hash of its content."""
+        """Keys that are equal for the same image, also if one of two indexes lacks the hash of the content."""
         return frozenset({f"{self.sha256}#{self.frame}", self.content_sha256} - {""})
 
     def __repr__(self) -> str:
@@ -78,14 +79,14 @@ class Volume:
 
     @property
     def file(self) -> str:
-        """The file with the header, as it lies on disk: the brick store, or `path`."""
+        """The file on disk with the header: the brick store, or `path`."""
         return self.data if self.packed else self.path
 
     @property
     def cache_key(self) -> str:
-        """64 hexadecimal digits that tell the decompressed content from others.
+        """Key of the decompressed content in caches, 64 hexadecimal digits.
 
-        Of a brick store it lies in another order than that of the original, which has the same `sha256`.
+        It differs between a brick store and its original, which have the same `sha256` but another order of voxels.
         """
         return hashlib.sha256(f"{self.sha256} canonical".encode()).hexdigest() if self.packed else self.sha256
 
@@ -106,7 +107,7 @@ class Volume:
 
     @property
     def orientation(self) -> str:
-        """The file's own axes, e.g. "LPS"; "XYZ" of an image."""
+        """Axes of the file, such as "LPS"; "XYZ" for images."""
         return self.geometry.orientation
 
 
@@ -135,7 +136,7 @@ class Problem:
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, in the plural where it is not 1."""
+    """Return a number with its noun, in the plural unless it is 1."""
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
@@ -144,16 +145,16 @@ def _times(shape: tuple[int, ...]) -> str:
 
 
 def find_change(path: Path, volume: Volume) -> str:
-    """Return how a volume's data file differs from what was scanned; empty if it does not."""
+    """Return how a volume's data file differs from the scanned one; empty if it does not."""
     try:
         status = os.stat(path)
     except OSError as error:
-        return f"scanned, but now it cannot be found: {error.strerror or error}"
+        return f"cannot be found any more: {error.strerror or error}"
     return describe_change(status, volume.size, volume.mtime_ns)
 
 
 _PLAIN = ("path", "data", "frame", "sha256", "content_sha256", "size", "mtime_ns")
-"""The fields of a volume that are JSON values already."""
+"""Fields of a volume that are stored in JSON unchanged."""
 
 
 def volume_to_json(volume: Volume) -> dict[str, Any]:
@@ -168,7 +169,7 @@ def volume_to_json(volume: Volume) -> dict[str, Any]:
 
 
 def volume_from_json(content: dict[str, Any]) -> Volume:
-    """Return the volume of the values that `volume_to_json` returned."""
+    """Return a volume from the JSON values of `volume_to_json`."""
     packed = content.pop("foreground")
     weights = np.frombuffer(zlib.decompress(base64.b64decode(packed["zlib"])), np.uint8)
     geometry = Geometry(**{name: _tuples(value) for name, value in content.pop("geometry").items()})
@@ -183,10 +184,10 @@ def volume_from_json(content: dict[str, Any]) -> Volume:
 
 
 def _unpack_flags(digits: str, length: int) -> Flags:
-    """Return flags of their hexadecimal digits."""
+    """Return flags from their hexadecimal digits."""
     return np.unpackbits(np.frombuffer(bytes.fromhex(digits), np.uint8), count=length).astype(bool)
 
 
 def _tuples(value: Any) -> Any:
-    """Return lists as tuples, at every depth."""
+    """Convert nested lists to tuples."""
     return tuple(map(_tuples, value)) if isinstance(value, Iterable) and not isinstance(value, str) else value

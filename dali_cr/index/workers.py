@@ -1,4 +1,4 @@
-"""Ask the same of many files on any executor, and outlive the workers that a file kills."""
+"""Apply a function to many files on any executor, and survive workers that are killed by a file."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from typing import TypeVar
 
 from dali_cr.volume.geometry import VolumeError
 
-Asked = TypeVar("Asked")
-Answer = TypeVar("Answer")
+File = TypeVar("File")
+Result = TypeVar("Result")
 
 
-def ask_each(
-    ask: Callable[[Asked], Answer], paths: Iterable[Asked], executor: Executor
-) -> Iterator[tuple[Asked, Answer | VolumeError]]:
-    """Ask a question of each file, in any order.
+def map_files(
+    function: Callable[[File], Result], paths: Iterable[File], executor: Executor
+) -> Iterator[tuple[File, Result | VolumeError]]:
+    """Apply a function to each file, and yield the results in any order.
 
     Parameters
     ----------
-    ask : callable
-        Of a path; what it returns, and it, must pickle where the executor needs that.
+    function : callable
+        Takes a path. The function and its result must be picklable if the executor uses processes.
     paths : iterable
-        Paths, or what stands for files and is told as one by `str`.
+        Paths, or objects whose `str` is a path.
     executor : concurrent.futures.Executor
-        One that breaks, since a worker of it was killed, costs none of the other files: those without an answer are
-        asked again, one by one, in a process of their own.
+        If it breaks because a worker was killed, the files without a result are processed again, one by one in a
+        separate process.
 
     Yields
     ------
     path : one of `paths`
-    answer : what `ask` returned, or a VolumeError
-        Whatever else `ask` raised is told as a VolumeError too: one file must not cost the others.
+    result : result of `function`, or a VolumeError
+        Other exceptions are yielded as a VolumeError too, so that one file does not stop the others.
     """
-    waiting: dict[Future[Answer], Asked] = {}
-    lost: list[Asked] = []
+    waiting: dict[Future[Result], File] = {}
+    lost: list[File] = []
     for path in paths:
         try:
-            waiting[executor.submit(ask, path)] = path
+            waiting[executor.submit(function, path)] = path
         except BrokenExecutor:
             lost.append(path)
     for future in as_completed(waiting):
@@ -46,32 +46,32 @@ def ask_each(
         if isinstance(future.exception(), BrokenExecutor):
             lost.append(path)
         else:
-            answer: Answer | VolumeError = _answer(future, path)
-            yield path, answer
-    yield from _ask_alone(ask, sorted(lost, key=str))
+            result: Result | VolumeError = _result(future, path)
+            yield path, result
+    yield from _map_alone(function, sorted(lost, key=str))
 
 
-def _ask_alone(ask: Callable[[Asked], Answer], paths: list[Asked]) -> Iterator[tuple[Asked, Answer | VolumeError]]:
-    """Ask in one process, and in a new one after each death: so it is known which file kills."""
+def _map_alone(function: Callable[[File], Result], paths: list[File]) -> Iterator[tuple[File, Result | VolumeError]]:
+    """Process files one by one in a single process, restarted after a crash, to find the file that crashes it."""
     pool: ProcessPoolExecutor | None = None
     try:
         for path in paths:
-            # Forking a process with threads may lock up.
+            # Forking a process with threads may deadlock.
             pool = pool or ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
-            future = pool.submit(ask, path)
+            future = pool.submit(function, path)
             if isinstance(future.exception(), BrokenExecutor):
                 pool.shutdown()
                 pool = None
-                yield path, VolumeError(path, "the process that reads it dies, by lack of memory or a signal")
+                yield path, VolumeError(path, "the process that reads it was killed, by lack of memory or a signal")
                 continue
-            answer: Answer | VolumeError = _answer(future, path)
-            yield path, answer
+            result: Result | VolumeError = _result(future, path)
+            yield path, result
     finally:
         if pool:
             pool.shutdown()
 
 
-def _answer(future: Future[Answer], path: object) -> Answer | VolumeError:
+def _result(future: Future[Result], path: object) -> Result | VolumeError:
     try:
         return future.result()
     except VolumeError as error:

@@ -95,7 +95,7 @@ def _blur(volumes: Floats, shape: tuple[int, int, int, int], sigmas: Floats) -> 
 
 @compiled
 def gaussian_weights(sigma: float) -> Floats:
-    """Return the middle weight of a deviation, and those to one side of it; 1 alone where nothing is to be done."""
+    """Return the weights of a Gaussian from the middle outwards; only the weight 1 if sigma is too small to blur."""
     radius = max(int(_TRUNCATE * np.float64(sigma) + 0.5), 0)
     terms, scale = np.ones(radius + 1), -0.5 / (np.float64(sigma) * np.float64(sigma))
     for step in range(1, radius + 1):
@@ -188,8 +188,8 @@ def blur(volumes: Any, sigmas: Any, max_radius: int) -> Any:
     volumes : (N, C, D, H, W) float32 CuPy array, contiguous
         Not changed.
     sigmas : (N, 3) float32 CuPy array, contiguous
-        Known to be good: one that reaches further than `max_radius`, or a NaN, stops the kernel, and with it the
-        process's use of the GPU.
+        Must be valid; not checked: a sigma whose radius is above `max_radius`, or a NaN, traps the kernel, after which
+        the process cannot use the GPU.
     max_radius : int
         Of any sigma, int(4 sigma + 0.5); at most `MOST_RADIUS`.
 

@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float32]
 Numbers = tuple[float, float, float]
 """Scale, shift, and what a raw number has to reach not to count as 0."""
 Limits = tuple[np.float32, np.float32, np.float32]
-"""Low, high, fill."""
+"""Lower and upper limit, and the padding value."""
 
 _SOURCES = ("common.cuh", "voxel.cuh", "decode.cu")
 OUTPUTS: dict[str, launch.Defines] = {
@@ -53,7 +53,7 @@ def decode_channel(
     raw : (d, h, w) of the file's dtype and byte order, any strides
     rescale : Rescale
     out : (D, H, W) float32 or float16, contiguous
-        Gets the voxels, and `rescale.fill` around them.
+        Receives the voxels, with `rescale.padding` around them.
     copy : (D, H, W) as `out`, optional
         Gets the same.
     first : (3,) int
@@ -67,7 +67,7 @@ def decode_channel(
     Examples
     --------
     >>> out = np.empty((1, 1, 4), np.float32)
-    >>> decode_channel(np.array([[[1, 2]]], ">i2"), Rescale(0.5, fill=-1), out, first=(0, 0, 1))
+    >>> decode_channel(np.array([[[1, 2]]], ">i2"), Rescale(0.5, padding=-1), out, first=(0, 0, 1))
     >>> out
     array([[[-1. ,  0.5,  1. , -1. ]]], dtype=float32)
     """
@@ -104,7 +104,7 @@ def lie_of(raw: npt.NDArray[Any], rescale: Rescale) -> tuple[Any, ...]:
     kind = np.empty(0, raw.dtype.newbyteorder("="))
     least = float(_TINY) if kind.dtype == np.float32 else 0.0
     numbers = (float(rescale.scale), float(rescale.shift), least)
-    limits = (np.float32(rescale.low), np.float32(rescale.high), np.float32(rescale.fill))
+    limits = (np.float32(rescale.low), np.float32(rescale.high), np.float32(rescale.padding))
     return line, kind, not raw.dtype.isnative, start, strides, raw.shape, numbers, limits, rescale.keep
 
 
@@ -150,7 +150,7 @@ def decode_line(
         Place of the first voxel in `line`.
     strides, extent : (3,) int
     numbers : scale, shift, and the least number that does not count as 0
-    limits : low, high, fill
+    limits : low, high, padding
     keep : bool
         Leave NaN and Inf as they are.
     corner : (3,) int
@@ -211,7 +211,7 @@ def _decode_row(
 ) -> None:
     """Decode voxels in the machine's byte order; without a branch, so that several go at once."""
     scale, shift, least = numbers
-    low, high, fill = limits
+    low, high, padding = limits
     begin, place = np.uint64(first), np.uint64(at)
     for x in range(np.uint64(count)):
         value = np.float64(values[begin + x])
@@ -220,7 +220,7 @@ def _decode_row(
         decoded = flushed(np.float32(value * scale + shift))
         decoded = low if decoded < low else decoded
         decoded = high if decoded > high else decoded
-        row[place + x] = decoded if finite | keep else fill
+        row[place + x] = decoded if finite | keep else padding
 
 
 @compiled
@@ -235,8 +235,8 @@ def store_row(row: Floats, out: npt.NDArray[Any], first: int) -> None:
             out[begin + x] = row[x]
 
 
-def fill_values(records: Any, dtype: str) -> Any:
-    """Return what stands outside of each record's volume, on the records' device.
+def padding_values(records: Any, dtype: str) -> Any:
+    """Return the padding value of each record, on the records' device.
 
     Parameters
     ----------
@@ -245,7 +245,7 @@ def fill_values(records: Any, dtype: str) -> Any:
 
     Returns
     -------
-    fills : (B, C) of `dtype`
+    padding : (B, C) of `dtype`
     """
     halves = records[..., 14].copy(order="C").view(np.float32)
     return halves[..., ::2].astype(dtype, order="C")
@@ -288,11 +288,11 @@ def _decode_record(row: npt.NDArray[np.uint8], words: npt.NDArray[np.int64], out
     record = words.view(RECORD)[0]
     stored = np.dtype(DTYPES[record["code"]]).newbyteorder(">" if record["flags"] & BIG_ENDIAN else "<")
     lo, strides = record["lo"], record["strides"] * stored.itemsize
-    scale, shift, low, high, fill = (float(record[name]) for name in ("scale", "shift", "low", "high", "fill"))
-    rescale = Rescale(scale, shift, low, high, fill, bool(record["flags"] & KEEP))
+    scale, shift, low, high, padding = (float(record[name]) for name in ("scale", "shift", "low", "high", "padding"))
+    rescale = Rescale(scale, shift, low, high, padding, bool(record["flags"] & KEEP))
     extent = tuple(np.maximum(record["hi"] - lo, 0).tolist())
     if 0 in extent:
-        out[...] = rescale.fill
+        out[...] = rescale.padding
         return
     inside = np.ndarray(extent, stored, row.data, int(record["start"] + lo @ strides), tuple(strides.tolist()))
     decode_channel(inside, rescale, out, first=lo.tolist())

@@ -24,20 +24,20 @@ VARIANTS: tuple[launch.Variant, ...] = tuple(
 )
 
 
-def erase_in_place_ref(array: npt.NDArray[Any], swaps: Swaps, fills: npt.NDArray[Any]) -> None:
+def erase_in_place_ref(array: npt.NDArray[Any], swaps: Swaps, values: npt.NDArray[Any]) -> None:
     """Fill the first box of each swap on the CPU; the definition of `erase_in_place`.
 
     Parameters
     ----------
     array : (C, D, H, W) or (B, C, D, H, W), contiguous, of 1, 2, 4 or 8 bytes an element
     swaps : (T, 3, 3) or (B, T, 3, 3) int32
-        Known to be good. The second boxes are not touched.
-    fills : (C,) or (B, C) of the array's dtype
+        Must be valid; not checked. The second box of each swap is ignored.
+    values : (C,) or (B, C) of the array's dtype
 
     Raises
     ------
     TypeError
-        If the array is not contiguous, or the fills have another dtype.
+        If the array is not contiguous, or the values have another dtype.
 
     Examples
     --------
@@ -46,42 +46,43 @@ def erase_in_place_ref(array: npt.NDArray[Any], swaps: Swaps, fills: npt.NDArray
     >>> image
     array([[[[ 0., -1., -1., -1.,  4.,  5.,  6.,  7.]]]])
     """
-    if not array.flags.c_contiguous or fills.dtype != array.dtype:
+    if not array.flags.c_contiguous or values.dtype != array.dtype:
         raise TypeError(
-            f"expected a contiguous array and fills of its dtype, got {array.dtype} with strides {array.strides} "
-            f"and {fills.dtype}"
+            f"expected a contiguous array and values of its dtype, got {array.dtype} with strides {array.strides} "
+            f"and {values.dtype}"
         )
     bits = f"u{array.itemsize}"
     sets = np.ascontiguousarray(swaps if swaps.ndim == 4 else swaps[None], np.int32)
     if array.size:
         erase_line(
-            array.reshape(-1).view(bits), array.shape[-3:], sets, np.ascontiguousarray(fills).reshape(-1).view(bits)
+            array.reshape(-1).view(bits), array.shape[-3:], sets, np.ascontiguousarray(values).reshape(-1).view(bits)
         )
 
 
 @compiled
-def erase_line(line: npt.NDArray[Any], shape: tuple[int, int, int], sets: Swaps, fills: npt.NDArray[Any]) -> None:
+def erase_line(line: npt.NDArray[Any], shape: tuple[int, int, int], sets: Swaps, values: npt.NDArray[Any]) -> None:
     """Fill boxes in volumes (D, H, W) that lie one after the other, each with its own value of (B * C,)."""
-    for number in range(fills.size):
-        fill = fills[number]
-        for swap in sets[number * sets.shape[0] // fills.size]:
+    for number in range(values.size):
+        value = values[number]
+        for swap in sets[number * sets.shape[0] // values.size]:
             first = number * shape[0] * shape[1] * shape[2] + place_of(swap[0], shape)
             for z in range(swap[2, 0]):
                 for y in range(swap[2, 1]):
                     begin = np.uint64(first + (z * shape[1] + y) * shape[2])
                     for x in range(np.uint64(swap[2, 2])):
-                        line[begin + x] = fill
+                        line[begin + x] = value
 
 
-def erase_in_place(array: Any, swaps: Any, fills: Any) -> None:
+def erase_in_place(array: Any, swaps: Any, values: Any) -> None:
     """Fill the first box of each swap on the GPU, in one launch; equivalent to `erase_in_place_ref`.
 
     Parameters
     ----------
     array : (B, C, D, H, W) CuPy array, contiguous, of 1, 2, 4 or 8 bytes an element
     swaps : (B, T, 3, 3) int32 CuPy array, contiguous
-        Known to be good: a box that leaves the array stops the kernel, and with it the process's use of the GPU.
-    fills : (B, C) CuPy array of the array's dtype, contiguous
+        Must be valid; not checked: a box that leaves the array traps the kernel, after which the process cannot use the
+        GPU.
+    values : (B, C) CuPy array of the array's dtype, contiguous
 
     Raises
     ------
@@ -94,12 +95,12 @@ def erase_in_place(array: Any, swaps: Any, fills: Any) -> None:
         )
     if swaps.dtype != np.int32 or not swaps.flags.c_contiguous or swaps.ndim != 4 or swaps.shape[2:] != (3, 3):
         raise TypeError(f"swaps: expected contiguous int32 (B, T, 3, 3), got {swaps.dtype} {swaps.shape}")
-    if fills.dtype != array.dtype or not fills.flags.c_contiguous:
-        raise TypeError(f"fills: expected contiguous {array.dtype}, got {fills.dtype}")
-    if len(swaps) != len(array) or fills.shape != array.shape[:2] or swaps.shape[1] > _MOST_BOXES:
+    if values.dtype != array.dtype or not values.flags.c_contiguous:
+        raise TypeError(f"values: expected contiguous {array.dtype}, got {values.dtype}")
+    if len(swaps) != len(array) or values.shape != array.shape[:2] or swaps.shape[1] > _MOST_BOXES:
         raise ValueError(
-            f"expected swaps ({len(array)}, at most {_MOST_BOXES}, 3, 3) and fills {array.shape[:2]}, "
-            f"got {swaps.shape} and {fills.shape}"
+            f"expected swaps ({len(array)}, at most {_MOST_BOXES}, 3, 3) and values {array.shape[:2]}, "
+            f"got {swaps.shape} and {values.shape}"
         )
     if array.size == 0 or swaps.shape[1] == 0:
         return
@@ -107,4 +108,4 @@ def erase_in_place(array: Any, swaps: Any, fills: Any) -> None:
     defines = (("ELEMENT", ELEMENTS[array.itemsize]), ("INDEX", index))
     erase = launch.kernel("erase_patches", *_SOURCES, defines=defines)
     scalars = tuple(np.int32(n) for n in (swaps.shape[1], array.shape[1], *array.shape[-3:]))
-    erase((math.prod(array.shape[:2]), swaps.shape[1]), (_THREADS,), (array, fills, swaps, *scalars))
+    erase((math.prod(array.shape[:2]), swaps.shape[1]), (_THREADS,), (array, values, swaps, *scalars))

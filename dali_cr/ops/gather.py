@@ -4,10 +4,10 @@ A record (`dali_cr.ops.record.VIEW_RECORD`) says for one channel of one view whe
 view looks.
 
 A source is `(offset + matrix[:, 0] d) + (matrix[:, 1] h + matrix[:, 2] w)` in float64, each product and sum rounded. Of
-its eight corners those outside of the volume are `fill`. Held at the edges, a source up to half a voxel outside is
-moved to the outermost centre, and one farther outside is `fill`: so are the voxels of another grid over the same space.
-Fractions are float32, in steps of 2**-23; interpolation runs
-along W, then H, then D, each time as `a + f * (b - a)` in float32, each step rounded and subnormals flushed.
+its eight corners those outside of the volume have the padding value. In clamped mode, a source up to half a voxel
+outside of the outermost centres is moved to them, and one farther outside gets the padding value; this is how a volume
+is resampled to another grid over the same space. Fractions are float32, in steps of 2**-23; interpolation runs along W,
+then H, then D, each time as `a + f * (b - a)` in float32, each step rounded and subnormals flushed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from dali_cr.ops import decode, launch
 from dali_cr.ops.cpu.interpolate import interpolate
 from dali_cr.ops.decode import Floats
-from dali_cr.ops.record import HELD, NEAREST, RECORD, RECORD_WORDS, VIEW_RECORD, VIEW_WORDS
+from dali_cr.ops.record import CLAMPED, NEAREST, RECORD, RECORD_WORDS, VIEW_RECORD, VIEW_WORDS
 from dali_cr.volume.geometry import DTYPES, Triple
 
 _SOURCES = ("common.cuh", "voxel.cuh", "gather.cu")
@@ -135,19 +135,19 @@ def _gather_record(
     inside["start"] += np.dtype(DTYPES[view["code"]]).itemsize * int(lo @ view["strides"])
     inside["lo"], inside["hi"], inside["mode"] = 0, extent, 0
     box = decode.decode_volume_ref(row[None], whole[None, None], tuple(extent.tolist()), arena=arena)[0, 0]
-    mode = {"nearest": view["mode"] == NEAREST, "held": view["mode"] == HELD}
-    gather_box(box, lo.tolist(), float(view["fill"]), view["matrix"], view["offset"], out, **mode)
+    mode = {"nearest": view["mode"] == NEAREST, "clamped": view["mode"] == CLAMPED}
+    gather_box(box, lo.tolist(), float(view["padding"]), view["matrix"], view["offset"], out, **mode)
 
 
 def gather_box(
     box: Floats,
     lo: Sequence[int],
-    fill: float,
+    padding: float,
     matrix: npt.ArrayLike,
     offset: npt.ArrayLike,
     out: Floats,
     nearest: bool = False,
-    held: bool = False,
+    clamped: bool = False,
 ) -> None:
     """Gather one view on the CPU from a decoded box.
 
@@ -157,20 +157,20 @@ def gather_box(
         All that is there; no subnormals in it.
     lo : (3,) int
         The canonical voxel that is the box's first.
-    fill : float
-        What stands outside of the box.
+    padding : float
+        Padding value, outside of the box.
     matrix : (3, 3) float
     offset : (3,) float
         As in `dali_cr.ops.record.make_gather_record`.
     out : (D, H, W) float32, contiguous
         Gets the view.
-    nearest, held : bool
+    nearest, clamped : bool
         As in `dali_cr.ops.record.make_gather_record`.
 
     Raises
     ------
     ValueError
-        If `out` has another dtype or layout, or both `nearest` and `held` are asked for.
+        If `out` has another dtype or layout, or both `nearest` and `clamped` are asked for.
 
     Examples
     --------
@@ -181,9 +181,9 @@ def gather_box(
     """
     if out.dtype != np.float32 or not out.flags.c_contiguous or out.ndim != 3:
         raise ValueError(f"out: expected contiguous float32 (D, H, W), got {out.dtype} {out.shape}")
-    if nearest and held:
-        raise ValueError("nearest, held: expected one of them, got both")
+    if nearest and clamped:
+        raise ValueError("nearest, clamped: expected one of them, got both")
     line, corner = np.ascontiguousarray(box, np.float32).reshape(-1), np.array(lo, np.float64)
     m, start = np.ascontiguousarray(matrix, np.float64), np.ascontiguousarray(offset, np.float64)
-    mode = bool(nearest), bool(held)
-    interpolate(line, box.shape, corner, np.float32(fill), m, start, out.reshape(-1), out.shape, *mode)
+    mode = bool(nearest), bool(clamped)
+    interpolate(line, box.shape, corner, np.float32(padding), m, start, out.reshape(-1), out.shape, *mode)

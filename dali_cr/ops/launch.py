@@ -62,12 +62,12 @@ def mark() -> Any:
 
 
 def check_array(array: Any, name: str, dtype: type, ndim: int) -> None:
-    """Refuse an array that a kernel would misread.
+    """Raise TypeError unless an array has the dtype, number of axes and layout that a kernel expects.
 
     Raises
     ------
     TypeError
-        If it has another dtype or number of axes, or is not contiguous.
+        If the dtype or number of axes differs, or the array is not contiguous.
     """
     if array.dtype != dtype or array.ndim != ndim or not array.flags.c_contiguous:
         raise TypeError(

@@ -32,7 +32,7 @@ _PARTS = tuple(np.uint64(part * _TOGETHER) for part in range(4))
 
 
 def add_noise_ref(
-    volumes: Floats, deviations: Floats, seed: int, counters: npt.NDArray[np.integer], out: Floats | None = None
+    volumes: Floats, stds: Floats, seed: int, counters: npt.NDArray[np.integer], out: Floats | None = None
 ) -> Floats:
     """Add Gaussian noise on the CPU; the definition of `add_noise`.
 
@@ -44,8 +44,8 @@ def add_noise_ref(
     ----------
     volumes : (N, C, D, H, W) float32, contiguous
         Without subnormals, at most 2**34 voxels each.
-    deviations : (N,) float32
-        0 leaves a volume as it is, and so does a subnormal.
+    stds : (N,) float32
+        Standard deviations; 0 or a subnormal leaves a volume unchanged.
     seed : int
         0 <= seed < 2**64.
     counters : (N, 2) int64 or uint64
@@ -78,18 +78,18 @@ def add_noise_ref(
         out[...] = volumes
     if volumes.size:
         numbers = np.ascontiguousarray(counters).astype(np.uint64)
-        _add(out.reshape(len(out), -1), np.ascontiguousarray(deviations), np.uint64(seed), numbers)
+        _add(out.reshape(len(out), -1), np.ascontiguousarray(stds), np.uint64(seed), numbers)
     return out
 
 
 @compiled
-def _add(volumes: Floats, deviations: Floats, seed: np.uint64, counters: npt.NDArray[np.uint64]) -> None:
+def _add(volumes: Floats, stds: Floats, seed: np.uint64, counters: npt.NDArray[np.uint64]) -> None:
     """Add noise to (volumes, voxels)."""
     words, normals = np.empty(4 * _TOGETHER, np.uint32), np.empty(4 * _TOGETHER, np.float32)
     quarter = (volumes.shape[1] + 3) // 4
     for number in range(volumes.shape[0]):
-        volume, deviation = volumes[number], deviations[number]
-        if flushed(deviation) == _ZERO:
+        volume, std = volumes[number], stds[number]
+        if flushed(std) == _ZERO:
             continue
         stream = counters[number, 1] << _VIEW_BITS | _PURPOSE
         for first in range(0, quarter, _TOGETHER):
@@ -100,7 +100,7 @@ def _add(volumes: Floats, deviations: Floats, seed: np.uint64, counters: npt.NDA
                 begin = part * quarter + first
                 own = volume[begin : min(begin + count, volume.size)]
                 for i in range(own.size):
-                    own[i] = flushed(own[i] + flushed(normals[part * _TOGETHER + i] * deviation))
+                    own[i] = flushed(own[i] + flushed(normals[part * _TOGETHER + i] * std))
 
 
 # Numbers go through short loops, without branches and with what lies between them in arrays at constant distances, so
@@ -140,14 +140,14 @@ def _signed(x: np.float32, sign: np.uint32) -> np.float32:
     return np.uint32(np.float32(x).view(np.uint32) ^ sign).view(np.float32)
 
 
-def add_noise(volumes: Any, deviations: Any, seed: int, counters: Any) -> Any:
+def add_noise(volumes: Any, stds: Any, seed: int, counters: Any) -> Any:
     """Add Gaussian noise on the GPU, in place; the bits are those of `add_noise_ref`.
 
     Parameters
     ----------
     volumes : (N, C, D, H, W) float32 CuPy array, contiguous
         Gets the result.
-    deviations : (N,) float32 CuPy array, contiguous
+    stds : (N,) float32 CuPy array, contiguous
     seed : int
         0 <= seed < 2**64.
     counters : (N, 2) int64 or uint64 CuPy array, contiguous
@@ -164,16 +164,15 @@ def add_noise(volumes: Any, deviations: Any, seed: int, counters: Any) -> Any:
     """
     rng.check_seed(seed)
     launch.check_array(volumes, "volumes", np.float32, 5)
-    launch.check_array(deviations, "deviations", np.float32, 1)
+    launch.check_array(stds, "stds", np.float32, 1)
     launch.check_array(counters, "counters", np.uint64 if counters.dtype == np.uint64 else np.int64, 2)
-    if len(deviations) != len(volumes) or counters.shape != (len(volumes), 2):
+    if len(stds) != len(volumes) or counters.shape != (len(volumes), 2):
         raise ValueError(
-            f"expected deviations ({len(volumes)},) and counters ({len(volumes)}, 2), "
-            f"got {deviations.shape} and {counters.shape}"
+            f"expected stds ({len(volumes)},) and counters ({len(volumes)}, 2), got {stds.shape} and {counters.shape}"
         )
     if volumes.size:
         voxels = math.prod(volumes.shape[1:])
         grid = (min(-(-voxels // (4 * _THREADS)), 65535), len(volumes))
         scalars = (np.int64(voxels), np.uint64(seed), np.int32(rng.Purpose.NOISE))
-        launch.kernel("add_noise", *_SOURCES)(grid, (_THREADS,), (volumes, deviations, counters, *scalars))
+        launch.kernel("add_noise", *_SOURCES)(grid, (_THREADS,), (volumes, stds, counters, *scalars))
     return volumes

@@ -29,8 +29,8 @@ _FIELDS: dict[str, tuple[Any, int]] = {
     "shift": ("f8", 96),
     "low": ("f4", 104),  # values are clipped to [low, high]
     "high": ("f4", 108),
-    "fill": ("f4", 112),  # padding value, also for NaN and Inf
-    "mode": ("i8", 120),  # TRILINEAR, NEAREST or HELD
+    "padding": ("f4", 112),  # padding value, also for NaN and Inf
+    "mode": ("i8", 120),  # TRILINEAR, NEAREST or CLAMPED
 }
 _AFFINE: dict[str, tuple[Any, int]] = {"matrix": (("f8", (3, 3)), 128), "offset": (("f8", 3), 200)}
 
@@ -48,30 +48,31 @@ VIEW_RECORD = _dtype({**_FIELDS, **_AFFINE}, 32)
 
 RECORD_WORDS, VIEW_WORDS = 16, 32
 BIG_ENDIAN, KEEP, IN_ARENA = 1, 2, 4
-TRILINEAR, NEAREST, HELD = 0, 1, 2
+TRILINEAR, NEAREST, CLAMPED = 0, 1, 2
 
 _TINY = np.finfo(np.float32).tiny
 
 
 @dataclass(frozen=True)
 class Rescale:
-    """What raw numbers become: ``clip(raw * scale + shift, low, high)``; `fill` where there is no finite one.
+    """The map from raw numbers to values: ``clip(raw * scale + shift, low, high)``, and the padding value.
 
-    All but `scale` and `shift` are kept as float32, a subnormal `fill` as 0. `keep` leaves NaN and Inf as they are.
+    The padding value also replaces NaN and Inf, unless `keep` is true. Limits and padding value are stored as float32;
+    a subnormal padding value becomes 0.
     """
 
     scale: float = 1.0
     shift: float = 0.0
     low: float = -np.inf
     high: float = np.inf
-    fill: float = 0.0
+    padding: float = 0.0
     keep: bool = False
 
     def __post_init__(self) -> None:
         # As in a record: rounded to float16 straight from a float64, it could be another number.
         with np.errstate(over="ignore"):
-            fill = np.float32(self.fill)
-        object.__setattr__(self, "fill", 0.0 if abs(fill) < _TINY else float(fill))
+            padding = np.float32(self.padding)
+        object.__setattr__(self, "padding", 0.0 if abs(padding) < _TINY else float(padding))
 
 
 def describe(dtype: str, big_endian: bool, rescale: Rescale, record: npt.NDArray[Any]) -> None:
@@ -87,7 +88,7 @@ def describe(dtype: str, big_endian: bool, rescale: Rescale, record: npt.NDArray
     """
     record["code"] = DTYPES.index(dtype)
     record["flags"] = BIG_ENDIAN * big_endian | KEEP * rescale.keep
-    for name in ("scale", "shift", "low", "high", "fill"):
+    for name in ("scale", "shift", "low", "high", "padding"):
         record[name] = getattr(rescale, name)
 
 
@@ -167,7 +168,7 @@ def make_gather_record(
     matrix: npt.ArrayLike,
     offset: npt.ArrayLike,
     nearest: bool = False,
-    held: bool = False,
+    clamped: bool = False,
     in_arena: bool = False,
 ) -> Words:
     """Return the record of one channel of one view.
@@ -183,7 +184,7 @@ def make_gather_record(
         ``matrix @ (d, h, w) + offset`` is the canonical voxel that output voxel (d, h, w) shows.
     nearest : bool
         Take the nearest voxel (a half goes up) and do not interpolate.
-    held : bool
+    clamped : bool
         Clamp sources at the edges; then [lo, hi) must reach to the volume's own wherever a source leaves it.
 
     Returns
@@ -193,16 +194,16 @@ def make_gather_record(
     Raises
     ------
     ValueError
-        If the item size is not the dtype's, or both `nearest` and `held` are asked for.
+        If the item size is not the dtype's, or both `nearest` and `clamped` are asked for.
     """
     _check_itemsize(dtype, itemsize)
-    if nearest and held:
-        raise ValueError("nearest, held: expected one of them, got both")
+    if nearest and clamped:
+        raise ValueError("nearest, clamped: expected one of them, got both")
     record = np.zeros((), VIEW_RECORD)
     describe(dtype, big_endian, rescale, record)
     record["flags"] |= IN_ARENA * in_arena
     record["start"], record["strides"], record["lo"], record["hi"] = first_byte, strides, lo, hi
-    record["mode"] = HELD if held else NEAREST if nearest else TRILINEAR
+    record["mode"] = CLAMPED if clamped else NEAREST if nearest else TRILINEAR
     record["matrix"], record["offset"] = matrix, offset
     return record.reshape(1).view(np.int64)
 
@@ -275,7 +276,7 @@ def place_views(
         First canonical voxel that is there, and one past the last.
     matrices : (B, V, 3, 3) float64
     offsets : (B, V, 3) float64
-    mode : TRILINEAR, NEAREST or HELD
+    mode : TRILINEAR, NEAREST or CLAMPED
     """
     records = words.view(VIEW_RECORD)[..., 0]
     records["start"], records["strides"] = firsts[:, None], strides[:, None]

@@ -163,7 +163,7 @@ def swap_in_place_ref(array: npt.NDArray[Any], swaps: Swaps) -> None:
     ----------
     array : (..., D, H, W), contiguous, of 1, 2, 4 or 8 bytes an element
     swaps : (T, 3, 3) or (B, T, 3, 3) int32
-        Known to be good.
+        Must be valid; not checked.
 
     Raises
     ------
@@ -208,7 +208,8 @@ def swap_in_place(array: Any, swaps: Any) -> None:
     ----------
     array : (..., D, H, W) CuPy array, contiguous, of 1, 2, 4 or 8 bytes an element
     swaps : (T, 3, 3) or (B, T, 3, 3) int32 CuPy array, contiguous
-        Known to be good: a box that leaves the array stops the kernel, and with it the process's use of the GPU.
+        Must be valid; not checked: a box that leaves the array traps the kernel, after which the process cannot use the
+        GPU.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""`zscore`: volumes with mean 0 and deviation 1 (kernels/zscore.cu)."""
+"""`zscore`: normalise volumes to mean 0 and standard deviation 1 (kernels/zscore.cu)."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ VARIANTS: tuple[launch.Variant, ...] = (("zscore", _SOURCES, (("LANES", str(LANE
 
 
 def zscore_ref(volumes: Floats, out: Floats | None = None) -> Floats:
-    """Subtract each channel's mean and divide by its deviation on the CPU; the definition of `zscore`.
+    """Normalise each channel to mean 0 and standard deviation 1 on the CPU; the definition of `zscore`.
 
-    Sums are float64, in one order on both devices; the deviation is that of a sample, over voxels − 1, as torch and
-    TorchIO have it. A constant channel becomes zeros; one with a NaN or Inf becomes NaN.
+    Sums are float64, in the same order on both devices. The standard deviation has the divisor voxels − 1, as in torch
+    and TorchIO. A constant channel becomes zeros; a channel with a NaN or Inf becomes NaN.
 
     Parameters
     ----------
@@ -58,8 +58,8 @@ def _score(volumes: Floats, out: Floats) -> None:
     for number in range(volumes.shape[0]):
         source, target = volumes[number], out[number]
         mean = sum_of(source, 0.0, False, lanes) / count
-        deviation = np.sqrt(sum_of(source, mean, True, lanes) / max(count - 1, 1))
-        scale = 0.0 if deviation == 0.0 else 1.0 / deviation
+        std = np.sqrt(sum_of(source, mean, True, lanes) / max(count - 1, 1))
+        scale = 0.0 if std == 0.0 else 1.0 / std
         for i in range(count):
             target[i] = flushed(np.float32((np.float64(source[i]) - mean) * scale))
 
@@ -82,7 +82,7 @@ def sum_of(volume: Floats, mean: float, squared: bool, lanes: Doubles) -> Any:
 
 
 def zscore(volumes: Any) -> Any:
-    """Subtract each channel's mean and divide by its deviation on the GPU, in place; the bits are `zscore_ref`'s.
+    """Normalise each channel to mean 0 and standard deviation 1 on the GPU, in place; same bits as `zscore_ref`.
 
     Parameters
     ----------

@@ -70,13 +70,13 @@ def restoration_pipeline(
     device : "cuda", "cuda:N" or "cpu"
     seed : int
     threads : int, optional
-        That read and inflate; as many as there are cores without it.
+        That read and decompress; as many as there are cores without it.
     prefetch : int
         Batches that DALI keeps ready.
     on_error : "raise" or "skip"
         What follows when a file cannot be read.
     cache : str or sequence of str
-        Where inflated volumes are kept, the fastest first; as `Loader` takes it.
+        Where decompressed volumes are kept, the fastest first; as `Loader` takes it.
 
     Returns
     -------

@@ -27,7 +27,7 @@ from dali_cr.system.scratch import scratch
 from dali_cr.volume.geometry import Triple
 
 INTENSITIES = 5
-"""Numbers of a view: three standard deviations of the blur, that of the noise, and the exponent."""
+"""Numbers per view: three standard deviations of the blur, the standard deviation of the noise, and the exponent."""
 
 
 class MultiView:
@@ -228,11 +228,11 @@ def corrupt_ref(
 def _corrupt(clean: Any, numbers: Any, seed: int, counters: Any, most: float, swaps: Any = None) -> Any:
     """Return views (B, V, C, D, H, W), corrupted."""
     numbers = numbers.reshape(-1, INTENSITIES)
-    sigmas, deviations, exponents = (numbers[:, part].copy() for part in (slice(3), 3, 4))
-    # The largest that a deviation can be once it is a float32.
+    sigmas, stds, exponents = (numbers[:, part].copy() for part in (slice(3), 3, 4))
+    # The radius of the largest sigma that can be drawn, after it is rounded to float32.
     radius = int(4 * float(np.float32(most)) + 0.5)
     views = blur(clean.reshape(-1, *clean.shape[2:]), sigmas, radius)
-    add_noise(views, deviations, seed, counters.reshape(-1, 2).copy())
+    add_noise(views, stds, seed, counters.reshape(-1, 2).copy())
     gamma(views, exponents)
     if swaps is not None:
         swap_in_place(views, swaps.reshape(len(views), *swaps.shape[2:]))

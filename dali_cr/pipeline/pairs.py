@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops import launch
-from dali_cr.ops.decode import decode_channel, decode_line, decode_volume, fill_values, lie_of, stored_dtype
+from dali_cr.ops.decode import decode_channel, decode_line, decode_volume, lie_of, padding_values, stored_dtype
 from dali_cr.ops.erase import erase_in_place, erase_line
 from dali_cr.ops.gather import gather_box, gather_crops
-from dali_cr.ops.record import HELD, RECORD_WORDS, VIEW_WORDS, Rescale, place_crops, place_views
+from dali_cr.ops.record import CLAMPED, RECORD_WORDS, VIEW_WORDS, Rescale, place_crops, place_views
 from dali_cr.ops.swap import Swaps, swap_in_place, swap_line
 from dali_cr.pipeline.memory import Section
 from dali_cr.pipeline.samples import Arrays, Lie, Templates
@@ -63,7 +63,7 @@ class Pairs:
         lines = target.reshape(-1).view(stored), input.reshape(-1).view(stored)
         masked = self.recipe.pretext == "mae"
         erased = masked or self.recipe.pretext == "inpaint"
-        fill = np.full(1, self.recipe.mask_value if masked else rescale.fill, self.recipe.dtype).view(stored)
+        fill = np.full(1, self.recipe.mask_value if masked else rescale.padding, self.recipe.dtype).view(stored)
         rest = (self.recipe.crop, *lines, plans.swaps[i], erased, fill)
         if plans.matrices is None or plans.offsets is None:
             flips, origin = plans.flips[i, 0].tolist(), plans.origins[i, 0].tolist()
@@ -77,7 +77,7 @@ class Pairs:
         single = target if target.dtype == np.float32 else np.frombuffer(scratch("single", 4 * target.size), np.float32)
         single = single.reshape(self.recipe.crop)
         first = plans.boxes[i, 0].tolist()
-        gather_box(decoded, first, rescale.fill, plans.matrices[i, 0], plans.offsets[i, 0], single, held=True)
+        gather_box(decoded, first, rescale.padding, plans.matrices[i, 0], plans.offsets[i, 0], single, clamped=True)
         if single is not target:
             target[...] = single
         _corrupt(*rest)
@@ -99,7 +99,7 @@ class Pairs:
             where = plans.origins[:, 0], plans.flips[:, 0], recipe.crop
             place_crops(words, lie.firsts, lie.strides, itemsizes, *where, shapes)
         else:
-            place_views(words[:, None], lie.firsts, lie.strides, plans.boxes, plans.matrices, plans.offsets, HELD)
+            place_views(words[:, None], lie.firsts, lie.strides, plans.boxes, plans.matrices, plans.offsets, CLAMPED)
         out["records"][...] = words
         if "swaps" in out and plans.swaps is not None:
             out["swaps"][...] = plans.swaps[:, 0]
@@ -146,7 +146,7 @@ def finish_batch(inputs: Arrays, *, recipe: Restoration, seed: int, arena: Any =
     if recipe.pretext == "mae":
         return input, target, _mask(input, swaps, recipe.mask_value)
     if recipe.pretext == "inpaint":
-        erase_in_place(input, swaps, fill_values(records, dtype))
+        erase_in_place(input, swaps, padding_values(records, dtype))
     else:
         swap_in_place(input, swaps)
     return input, target

@@ -125,7 +125,7 @@ class Epochs:
         return self.batch_size * self.world_size
 
     def _check_shares(self) -> None:
-        """Refuse passes of which one rank would get more samples than another."""
+        """Raise ValueError unless all ranks get the same number of samples of the passes."""
         if self.end is not None and (self.end - self.next) % self.world_size:
             raise ValueError(
                 f"epochs: expected a number of samples that {self.world_size} ranks can share evenly, got "

@@ -51,9 +51,9 @@ class AffineView(View):
     scales : (3,) float
         By which D, H and W are stretched.
     blur : (3,) float
-        Deviations along D, H and W, in voxels of the view.
+        Standard deviations along D, H and W, in voxels of the view.
     noise : float
-        Deviation.
+        Standard deviation.
     gamma : float
         The exponent.
     matrix : (3, 3) float64

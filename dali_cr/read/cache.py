@@ -1,4 +1,4 @@
-"""Inflated volumes kept after the first read: in host memory or on a scratch disk, shared by the ranks of a node.
+"""Decompressed volumes kept after the first read: in host memory or on a scratch disk, shared by the ranks of a node.
 
 Host memory is a folder in /dev/shm that its last user removes. A level fills and never evicts: over a shuffled stream
 the hit rate is then the budget's share of the data.
@@ -69,7 +69,7 @@ def _parse_bytes(text: str) -> float | None:
 
 
 def file_bytes(volume: Volume) -> int:
-    """Return the bytes of a volume's inflated file, header and all frames."""
+    """Return the bytes of a volume's decompressed file, header and all frames."""
     return volume.geometry.data_offset + volume.geometry.data_bytes
 
 
@@ -85,7 +85,7 @@ class Cache:
         self.levels = tuple(levels)
 
     def read(self, root: Path, volume: Volume, upto: int) -> Bytes:
-        """Return at least the first `upto` bytes of a volume's file, inflated.
+        """Return at least the first `upto` bytes of a volume's file, decompressed.
 
         A miss for which there is room reads the whole file and keeps it; one without reads no further than `upto`.
 

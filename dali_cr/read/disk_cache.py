@@ -1,4 +1,4 @@
-"""A folder of inflated volumes with a budget, shared by the processes of a node.
+"""A folder of decompressed volumes with a budget, shared by the processes of a node.
 
 A volume is a plain file, named by the content of the file it came from and put in place by renaming, so that a reader
 sees a whole file or none, whoever writes and whoever is killed.
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 class Level:
-    """A folder of inflated volumes with a budget in bytes.
+    """A folder of decompressed volumes with a budget in bytes.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ def rescale_of(volume: Volume, normalize: Normalize) -> Rescale:
     """
     geometry, statistics = volume.geometry, volume.statistics
     if normalize is None:
-        return Rescale(geometry.slope, geometry.intercept, fill=statistics.minimum)
+        return Rescale(geometry.slope, geometry.intercept, padding=statistics.minimum)
     if normalize == "zscore":
         centre, width, low, high = statistics.mean, statistics.deviation, -ZSCORE_LIMIT, ZSCORE_LIMIT
     elif normalize == "zscore-image":
@@ -45,7 +45,7 @@ def rescale_of(volume: Volume, normalize: Normalize) -> Rescale:
         what = "image, where it is not 0," if normalize == "zscore-image" else "foreground"
         raise ValueError(
             f"{volume.path}: its {what} is constant, {normalize!r} cannot scale it; "
-            "leave the file out (exclude=...) or normalize with a window"
+            "exclude the file (exclude=...) or normalize with a window"
         )
     # A negative zero would survive the kernel's addition.
     shift = (geometry.intercept - centre) / width + 0.0
@@ -53,23 +53,23 @@ def rescale_of(volume: Volume, normalize: Normalize) -> Rescale:
 
 
 def _image_statistics(volume: Volume) -> tuple[float, float]:
-    """Return the mean and deviation of a whole image."""
-    mean, deviation = volume.statistics.image_mean, volume.statistics.image_deviation
-    if mean is None or deviation is None:
+    """Return the mean and standard deviation of a whole image."""
+    mean, std = volume.statistics.image_mean, volume.statistics.image_deviation
+    if mean is None or std is None:
         raise ValueError(
             f"{volume.path}: expected the mean of its whole image for 'zscore-image', got an index of an earlier "
             "version without it; scan the data again, which completes the index"
         )
-    return mean, deviation
+    return mean, std
 
 
 def check_range(index: Index, recipe: Recipe) -> None:
-    """Refuse volumes that the recipe cannot bring into its dtype.
+    """Raise ValueError unless every volume can be normalised and stored in the recipe's dtype.
 
     Raises
     ------
     ValueError
-        Naming them and the reason for the first.
+        The message names the volumes and gives the reason for the first one.
     """
     wrong: list[tuple[str, str]] = []
     for volume in (volume for case in index.cases for volume in case.volumes):
@@ -84,11 +84,11 @@ def check_range(index: Index, recipe: Recipe) -> None:
 
 
 def _check_volume(volume: Volume, recipe: Recipe) -> None:
-    """Refuse a volume that the recipe cannot bring into its dtype."""
+    """Raise ValueError unless a volume can be normalised and stored in the recipe's dtype."""
     rescale_of(volume, recipe.normalize)
     limit = float(np.finfo(recipe.dtype).max)
     if recipe.spacing:
-        # Two voxels' difference, by which is interpolated in float32, must be finite.
+        # Interpolation computes the difference of two voxels in float32, which must be finite.
         limit = min(limit, float(np.finfo(np.float32).max) / 2)
     largest = max(abs(volume.statistics.minimum), abs(volume.statistics.maximum))
     if recipe.normalize is None and largest > limit:

@@ -105,5 +105,5 @@ def resample(volume: npt.NDArray[np.float32], shape: Triple) -> npt.NDArray[np.f
         return volume
     out = np.empty(shape, np.float32)
     matrix, offset = crop_map((0, 0, 0), (False, False, False), shape, own, shape)
-    gather_box(volume, (0, 0, 0), 0.0, matrix, offset, out, held=True)
+    gather_box(volume, (0, 0, 0), 0.0, matrix, offset, out, clamped=True)
     return out

@@ -12,11 +12,11 @@ Normalize = Literal["zscore", "zscore-image", "percentile"] | tuple[str, float, 
 AXES = "DHW"
 
 ZSCORE_LIMIT = 5.0
-"""z-scores are clipped to plus and minus this many deviations."""
+"""z-scores are clipped to plus and minus this many standard deviations."""
 
 
 def check_normalize(normalize: object) -> None:
-    """Refuse what is no way to normalise."""
+    """Raise ValueError unless a value is a valid `normalize`."""
     if normalize is None or (isinstance(normalize, str) and normalize in ("zscore", "zscore-image", "percentile")):
         return
     if isinstance(normalize, tuple) and len(normalize) == 3 and normalize[0] == "window":
@@ -30,7 +30,7 @@ def check_normalize(normalize: object) -> None:
 
 
 def check_spacing(spacing: object) -> None:
-    """Refuse what is no spacing."""
+    """Raise ValueError unless a value is a valid spacing or None."""
     if spacing is not None and not is_spacing(spacing):
         raise ValueError(f"spacing: expected three positive numbers of mm (D, H, W) or None, got {spacing!r}")
 

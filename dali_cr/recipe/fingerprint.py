@@ -14,9 +14,9 @@ SINCE = "since"
 def fingerprint(recipe: Any) -> str:
     """Return the SHA-256 of a recipe's class name and fields.
 
-    A field that a later release added, ``field(default=..., metadata={"since": "0.2.0"})``, is left out where it has
-    its default, also in a dataclass that the recipe holds: recipes that do not use it keep their fingerprint, and
-    checkpoints made before can be resumed. Its default must mean what was done before there was the field.
+    A field that a later release added, ``field(default=..., metadata={"since": "0.2.0"})``, is not hashed while it has
+    its default, also in nested dataclasses. Recipes that do not use it keep their fingerprint, so that older
+    checkpoints can be resumed. The default must stand for the behaviour before the field existed.
 
     Parameters
     ----------

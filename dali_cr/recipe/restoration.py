@@ -27,7 +27,7 @@ class Restoration:
         (D, H, W) in voxels (of `spacing`). A crop larger than its volume is padded evenly, the odd voxel last.
     swap : Swap
     flips : tuple of "D", "H", "W"
-        Axes of the volume that are flipped for half of the samples. Leave "W" (left-right) out where sides are classes.
+        Axes of the volume that are flipped for half of the samples. Exclude "W" (left-right) if the side matters.
     normalize : "zscore", "zscore-image", "percentile", ("window", low, high) or None
         z-score of the foreground, clipped to +-5; z-score of the whole image, background too, inside the smallest box
         around all that is not 0, unclipped (nnssl's); 0.5 to 99.5 percentiles of the foreground to 0...1, clipped;
@@ -120,8 +120,8 @@ class Restoration:
         check_spacing(self.spacing)
         if self.slices and self.spacing:
             raise ValueError(
-                f"spacing: expected none with slices, got {self.spacing}: slices keep that of their file; leave slices "
-                f"out for a crop of {self.crop} anywhere in the resampled volume, or resample the files"
+                f"spacing: expected none with slices, got {self.spacing}: slices keep that of their file; drop slices "
+                f"for a crop of {self.crop} anywhere in the resampled volume, or resample the files"
             )
         check_normalize(self.normalize)
         self.swap.check(self.crop)

@@ -33,7 +33,7 @@ class Slices:
     every : int
         Every so many slices are taken, counted from the middle one, so that no volume is too thin to have one.
     skip_empty : bool
-        Leave out slices in which no channel has a voxel of foreground, as counted by the scan.
+        Exclude slices in which no channel has a foreground voxel, as counted by the scan.
 
     Raises
     ------

@@ -43,15 +43,15 @@ class Views:
     swap : Swap
         Of a global view.
     flips : tuple of "D", "H", "W"
-        Axes that are flipped in half of the views. Leave "W" (left-right) out where sides are classes.
+        Axes that are flipped in half of the views. Exclude "W" (left-right) if the side matters.
     scale : float
         Each axis is stretched by a factor from 1 - scale to 1 + scale.
     degrees : float
         Each view is turned about each axis by an angle from -degrees to degrees, in mm and not in voxels.
     blur : float
-        Deviations of the Gaussian blur are drawn from 0 to this, one an axis, in voxels of the view.
+        Standard deviations of the Gaussian blur are drawn from 0 to this, one per axis, in voxels of the view.
     noise : float
-        The deviation of the noise is drawn from 0 to this.
+        The standard deviation of the noise is drawn from 0 to this.
     gamma : float
         The natural logarithm of the exponent is drawn from -gamma to gamma.
     normalize : ("window", low, high) or "percentile"
@@ -123,7 +123,7 @@ class Views:
         self.swap.check(self.shape)
 
     def _check_boxes(self) -> None:
-        """Refuse shapes and sizes that are none, and local boxes that leave a global one."""
+        """Raise ValueError unless shapes and sizes are valid and local boxes fit into every global box."""
         for name in ("shape", "local_shape"):
             if not _is_shape(getattr(self, name)):
                 raise ValueError(f"{name}: expected three positive integers (D, H, W), got {getattr(self, name)!r}")
@@ -144,7 +144,7 @@ class Views:
             )
 
     def _check_numbers(self) -> None:
-        """Refuse numbers that are out of range."""
+        """Raise ValueError unless numbers are in range."""
         for name, low in (("locals", 1), ("crops_per_volume", 1)):
             if not is_int(getattr(self, name)) or getattr(self, name) < low:
                 raise ValueError(f"{name}: expected an integer of at least {low}, got {getattr(self, name)!r}")

@@ -62,12 +62,12 @@ def entries(folder: Path) -> list[str]:
 
 
 def refuse_full(folder: Path) -> None:
-    """Refuse an output folder that holds something.
+    """Raise ValueError unless an output folder is new or empty.
 
     Raises
     ------
     ValueError
-        Naming the first thing in it.
+        The message names the first file or folder in it.
     """
     if held := entries(folder):
         raise ValueError(f"out: expected a new or empty folder, {folder} holds {held[0]}")

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from dali_cr.index.report import printable
 from dali_cr.index.volumes import Problem, counted
-from dali_cr.index.workers import ask_each
+from dali_cr.index.workers import map_files
 from dali_cr.volume.geometry import VolumeError
 
 Asked = TypeVar("Asked")
@@ -36,7 +36,7 @@ class Converted:
     before, after : int
         Bytes of both files.
     extensions : int
-        Header extensions that were left out.
+        Header extensions that were dropped.
     """
 
     path: str
@@ -83,7 +83,7 @@ class Conversion:
         dropped = [file.extensions for file in self.files if file.extensions]
         notes = [f"kept        {counted(kept, 'file')} of an earlier run"] if kept else []
         if dropped:
-            notes.append(f"left out    {counted(sum(dropped), 'header extension')} of {counted(len(dropped), 'file')}")
+            notes.append(f"dropped     {counted(sum(dropped), 'header extension')} of {counted(len(dropped), 'file')}")
         if self.ignored:
             notes.append("ignored     " + ", ".join(f"{count} {kind}" for kind, count in self.ignored.items()))
         notes += [f"refused     {problem.path}: {problem.reason}" for problem in self.problems[:_SHOWN]]
@@ -124,7 +124,7 @@ def convert(
     done: list[Converted] = []
     own = executor or ThreadPoolExecutor(len(os.sched_getaffinity(0)), what)
     try:
-        for path, answer in tqdm(ask_each(ask, names, own), what, len(names), disable=not progress, unit="file"):
+        for path, answer in tqdm(map_files(ask, names, own), what, len(names), disable=not progress, unit="file"):
             if isinstance(answer, VolumeError):
                 refused.append(Problem(str(path), answer.reason))
             else:

@@ -74,7 +74,7 @@ def pack(
         Folder for the stores, laid out as the source is; outside of it. With an index, ``index.json`` of the stores is
         written there as well: the same cases and statistics, nothing is measured again.
     exclude : str or sequence of str
-        Globs of files that are left out, as `dali_cr.scan` takes them.
+        Globs of files to exclude, as for `dali_cr.scan`.
     level : int
         Of LZ4HC, 1 to 12.
     keep_text : bool

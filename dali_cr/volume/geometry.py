@@ -1,7 +1,7 @@
-"""How the raw voxels of a file lie.
+"""`Geometry`: the memory layout of a file's raw voxels on the canonical (RAS+) grid.
 
-`Geometry` says at which element of the data block the canonical (RAS+) voxel (z, y, x) is found, in which dtype and
-byte order, and which value its raw number stands for.
+It gives the element of the data block that holds the canonical voxel (z, y, x), its dtype and byte order, and the
+scaling from raw number to value.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ Triple = tuple[int, int, int]
 Number = TypeVar("Number", int, float)
 
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
-"""The dtypes read; a dtype's place here is its code in a decode record (kernels/decode.cu has the same order)."""
+"""Supported dtypes; the position of a dtype is its code in a decode record (same order as in kernels/voxel.cuh)."""
 
 
 class VolumeError(ValueError):
-    """A file that cannot be read as a volume; the message names the file and the reason."""
+    """Raised for a file that cannot be read as a volume; the message gives the file and the reason."""
 
     def __init__(self, path: object, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
@@ -35,7 +35,7 @@ class VolumeError(ValueError):
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where the canonical voxels of one file lie.
+    """Layout of the canonical voxels of one file.
 
     Attributes
     ----------
@@ -43,15 +43,15 @@ class Geometry:
         One of `DTYPES`, without byte order.
     big_endian : bool
     data_offset : int
-        Bytes before the first voxel in the (inflated) data file.
+        Bytes before the first voxel in the decompressed data file.
     shape : (3,) int
         Canonical (D, H, W).
     base : int
-        Element at which canonical voxel (0, 0, 0) lies.
+        Element that holds canonical voxel (0, 0, 0).
     strides : (3,) int
         Signed steps in elements along canonical (D, H, W).
     frames : int
-        Length of the fourth axis (1 without one); frame f begins `f * voxels` elements later.
+        Length of the fourth axis, 1 without one; frame f starts `f * voxels` elements later.
     slope, intercept : float
         value = raw * slope + intercept.
     spacing : (3,) float
@@ -59,9 +59,9 @@ class Geometry:
     affine : (4, 4) tuple of float
         Canonical voxel index (x, y, z) to world, mm, RAS+.
     orientation : str
-        The file's own axes, e.g. "LPS"; "XYZ" of an image, which has no anatomical ones.
+        Axes of the file, such as "LPS"; "XYZ" for images, which have no anatomical axes.
     unit : str
-        In which the file gives lengths: one of `dali_cr.volume.nifti.UNITS`. Spacing and affine are in mm all the same.
+        Unit of length in the file, one of `dali_cr.volume.nifti.UNITS`; spacing and affine are converted to mm.
     """
 
     dtype: str
@@ -80,7 +80,7 @@ class Geometry:
 
     @property
     def numpy_dtype(self) -> np.dtype[np.generic]:
-        """The dtype with its byte order, as the bytes lie in the file."""
+        """The dtype with the byte order of the file."""
         return np.dtype(self.dtype).newbyteorder(">" if self.big_endian else "<")
 
     @property
@@ -99,19 +99,19 @@ class Geometry:
         return self.frames * self.voxels * self.numpy_dtype.itemsize
 
     def same_grid(self, other: Geometry) -> bool:
-        """Whether another file's voxels lie at the same positions, in whatever order of the axes; see `corners`."""
+        """Whether another file's voxels lie at the same positions, in any order of the axes; see `corners`."""
         return self.aligned(other) is not None
 
     def aligned(self, grid: Geometry) -> Geometry | None:
-        """Return the same voxels with their axes as those of another file on the same grid.
+        """Return the same voxels with the axes reordered and flipped to those of another file on the same grid.
 
-        Which axes are canonical is decided for each file alone. Near 45 degrees it is decided by rounding, so two files
-        on one grid may differ.
+        The canonical axes are chosen for each file separately. Near 45 degrees the choice depends on rounding, so two
+        files on the same grid may differ.
 
         Parameters
         ----------
         grid : Geometry
-            Of the file that is compared with.
+            Geometry of the other file.
 
         Returns
         -------
@@ -122,7 +122,7 @@ class Geometry:
         return None if found is None else self.turned(found[0]).flipped(found[1])
 
     def distance(self, grid: Geometry) -> float:
-        """Return how far the corners are from those of another grid of the same shape, in mm, where it is most."""
+        """Return the largest distance in mm between corners of this grid and another one of the same shape."""
         return farthest_corner(self.shape, self.affine, grid.affine)
 
     def turned(self, order: Triple) -> Geometry:
@@ -131,9 +131,9 @@ class Geometry:
         Parameters
         ----------
         order : (3,) int
-            Which of the present axes 0, 1, 2 each of the new ones is.
+            The current axis 0, 1 or 2 that becomes each new axis.
         """
-        columns = [2 - axis for axis in reversed(order)]  # of the affine, which has x, y, z
+        columns = [2 - axis for axis in reversed(order)]  # the affine has x, y, z
         return replace(
             self,
             shape=_in_order(self.shape, order),
@@ -143,13 +143,13 @@ class Geometry:
         )
 
     def flipped(self, flips: tuple[bool, bool, bool]) -> Geometry:
-        """Return the same voxels with some of D, H and W running the other way."""
+        """Return the same voxels with some of D, H and W reversed."""
         if not any(flips):
             return self
         lasts = [(n - 1) * flip for n, flip in zip(self.shape, flips, strict=True)]
         base = self.base + sum(step * last for step, last in zip(self.strides, lasts, strict=True))
         d, h, w = (-step if flip else step for step, flip in zip(self.strides, flips, strict=True))
-        signs = [-1.0 if flip else 1.0 for flip in reversed(flips)]  # of the affine's columns x, y, z
+        signs = [-1.0 if flip else 1.0 for flip in reversed(flips)]  # columns x, y, z of the affine
         affine = []
         for row in self.affine:
             origin = row[3] + sum(row[2 - axis] * last for axis, last in enumerate(lasts))
@@ -157,12 +157,12 @@ class Geometry:
         return replace(self, base=base, strides=(d, h, w), affine=tuple(affine))
 
     def in_file_order(self) -> Geometry:
-        """Return the geometry of one frame of the same voxels, alone in memory, along the file's own axes."""
+        """Return the geometry of a single frame in memory, stored along the axes of the file."""
         base, strides = strides_along(self.orientation, self.shape)
         return replace(self, data_offset=0, base=base, strides=strides, frames=1)
 
     def end(self, frame: int, start: Triple, stop: Triple) -> int:
-        """Return how many bytes of the data file must be read to have the box [start, stop) of a frame."""
+        """Return the number of bytes at the start of the data file that contain the box [start, stop) of a frame."""
         last = self.base + sum(s * (b - 1 if s > 0 else a) for s, a, b in zip(self.strides, start, stop, strict=True))
         return self.data_offset + (frame * self.voxels + last + 1) * self.numpy_dtype.itemsize
 
@@ -172,7 +172,7 @@ class Geometry:
         Parameters
         ----------
         data : (bytes,) uint8
-            The data file's inflated content, at least up to `end(frame, start, stop)`.
+            Decompressed content of the data file, at least up to `end(frame, start, stop)`.
         frame : int
         start, stop : (3,) int
             Canonical (D, H, W).
@@ -189,19 +189,19 @@ class Geometry:
 
 
 def strides_along(orientation: str, shape: Triple) -> tuple[int, Triple]:
-    """Return where canonical voxels lie in a frame whose axes run as a file's do.
+    """Return base and strides of the canonical voxels in a frame that is stored along given axes.
 
     Parameters
     ----------
     orientation : str
-        The file's axes, the fastest first: "LPS" for instance, or "XYZ".
+        Axes of the file, fastest first, such as "LPS" or "XYZ".
     shape : (3,) int
         Canonical (D, H, W).
 
     Returns
     -------
     base : int
-        Element of canonical voxel (0, 0, 0).
+        Element that holds canonical voxel (0, 0, 0).
     strides : (3,) int
         Signed steps in elements along canonical (D, H, W).
 
@@ -232,12 +232,12 @@ def voxel_sizes(affine: npt.ArrayLike) -> tuple[float, float, float]:
     >>> voxel_sizes(np.diag([0.5, 1.0, 2.0, 1.0]))
     (2.0, 1.0, 0.5)
     """
-    with np.errstate(over="ignore"):  # of a damaged file
+    with np.errstate(over="ignore"):  # damaged files
         norms = np.linalg.norm(np.asarray(affine, np.float64)[:3, :3], axis=0)[::-1]
     d, h, w = (round(n, 6) if n >= 0.1 else float(f"{n:.6g}") for n in norms.tolist())
     return d, h, w
 
 
 def _in_order(triple: tuple[Number, Number, Number], order: Triple) -> tuple[Number, Number, Number]:
-    """Return three things in another order."""
+    """Return the entries of a triple in another order."""
     return triple[order[0]], triple[order[1]], triple[order[2]]

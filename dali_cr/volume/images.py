@@ -1,15 +1,14 @@
-"""PNG and JPEG files as volumes one voxel thick: to decode one is to inflate it.
+"""Read PNG and JPEG files as volumes that are one voxel thick.
 
-What comes out lies like the content of a NIfTI file without a header: the channels one after the other, each row by
-row. A `Geometry` says so, and all that follows (crops, caches, the GPU's decoding of raw numbers) knows no images.
+Decoded pixels are laid out like the content of a NIfTI file without a header: channel after channel, row by row. They
+are described by a `Geometry`, so crops, caches and the GPU's decoding handle them like any other volume.
 
-D is 1, H runs downwards and W to the right, as a viewer shows the picture: the orientation in a JPEG's EXIF is
-honoured, by strides. There is no anatomical orientation, "XYZ" stands for it, and a voxel counts as 1 mm. Numbers are
-those in the file, of fewer than 8 bits spread over 0...255 (`grey_step` takes that back, for labels): colour
-profiles and gamma are not applied. Names end on
-.png, .jpg or .jpeg.
+D is 1, H runs downwards and W to the right, as a viewer shows the image; the EXIF orientation of a JPEG is applied
+through strides. There is no anatomical orientation ("XYZ"), and the voxel size is 1 mm. Pixel values are those in the
+file, without colour profiles or gamma. Grey levels of 1, 2 or 4 bits are scaled to 0...255 (`grey_step` is the factor,
+which labels undo). The suffix must be .png, .jpg or .jpeg.
 
-Pillow decodes, on the CPU for a GPU too: nvJPEG gives other bits, and a cache on the GPU keeps what was decoded once.
+Pillow decodes on the CPU, also for a GPU: nvJPEG returns other bits, and a cache on the GPU keeps decoded images.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from PIL.ImageFile import ImageFile
 from dali_cr.volume.geometry import Geometry, VolumeError
 
 ORIENTATION = "XYZ"
-"""Of a picture: x to the right, y downwards."""
+"""Orientation of images: x to the right, y downwards."""
 
 _KINDS = {
     "PNG": (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
@@ -37,41 +36,41 @@ _KINDS = {
 }
 _SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 _CHANNELS = {"1": 1, "L": 1, "I;16": 1, "LA": 1, "RGB": 3, "RGBA": 3}
-"""Channels of Pillow's modes; a plane of opacity is checked and left out."""
+"""Channels of Pillow's modes; an alpha channel is checked and dropped."""
 
 _REFUSED = {"P": "a palette", "PA": "a palette", "CMYK": "CMYK colours", "I": "32-bit numbers"}
 _EXIF_ORIENTATION = 0x0112
 _BIT_DEPTH_AT = 24
-"""Where a PNG says how many bits a number has: in IHDR, which is its first chunk."""
+"""Offset of the bit depth in a PNG: in IHDR, its first chunk."""
 
 _ERRORS = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, zlib.error)
-"""What Pillow raises on files that are damaged."""
+"""Exceptions that Pillow raises on damaged files."""
 
 
 def is_image(path: str | Path) -> bool:
-    """Whether the file's name is that of a PNG or JPEG image."""
+    """Whether a file name has the suffix of a PNG or JPEG image."""
     return Path(path).suffix.lower() in _SUFFIXES
 
 
 def is_lossy(path: str | Path) -> bool:
-    """Whether the file's name is that of an image whose compression changes numbers: they are no labels."""
+    """Whether a file name has the suffix of a lossy image format, which cannot store labels."""
     return _SUFFIXES.get(Path(path).suffix.lower()) == "JPEG"
 
 
 def grey_step(path: str | Path, head: bytes) -> int:
-    """Return what a PNG's numbers of 1, 2 or 4 bits are multiplied by when they are spread over 0...255.
+    """Return the factor that scales grey levels of 1, 2 or 4 bits to 0...255.
 
     Parameters
     ----------
     path : path
-        For its suffix.
+        Only its suffix is used.
     head : bytes
-        The file's first bytes.
+        The first bytes of the file.
 
     Returns
     -------
     step : int
-        255, 85 or 17; 1 of other images and of what is no image.
+        255, 85 or 17; 1 for other images and other files.
     """
     if _SUFFIXES.get(Path(path).suffix.lower()) != "PNG" or len(head) <= _BIT_DEPTH_AT:
         return 1
@@ -80,23 +79,23 @@ def grey_step(path: str | Path, head: bytes) -> int:
 
 
 def parse_image(path: Path, file: BinaryIO) -> Geometry:
-    """Read an image's header; no pixel is decoded.
+    """Read the header of an image without decoding pixels.
 
     Parameters
     ----------
     path : Path
-        The file's name, for messages; its suffix says which kind it should be.
+        File name, for messages and for the expected format.
     file : binary file
 
     Returns
     -------
     geometry : Geometry
-        Of what `decode_image` gives.
+        Geometry of the pixels that `decode_image` returns.
 
     Raises
     ------
     VolumeError
-        If it is no such image, or one that this package does not read.
+        If it is not an image of that format, or not a supported one.
     """
     image = _open(path, file)
     width, height = image.size
@@ -128,22 +127,22 @@ def decode_image(
     ----------
     path : Path
     packed : bytes
-        The whole file.
+        Content of the whole file.
     memory : callable of int
-        Returns so many bytes to write to; asked before a pixel is decoded, so that it may refuse.
+        Returns a buffer of the given size; called before pixels are decoded, so it may raise an error.
     stop : int, optional
-        How many bytes of the pixels are wanted: a grey PNG is decoded no further than that row. Without it all are, and
-        the checksums of a PNG are checked. (A JPEG has none.)
+        Number of pixel bytes to decode; a grey PNG is decoded only up to that row. Default: decode the whole image, and
+        check the checksums of a PNG (a JPEG has none).
 
     Returns
     -------
     pixels : (>= stop,) bytes
-        Each channel's, row by row: uint8, or little-endian uint16.
+        Channel after channel, row by row: uint8 or little-endian uint16.
 
     Raises
     ------
     VolumeError
-        If it cannot be decoded, or some of it is transparent.
+        If it cannot be decoded or has transparent pixels.
     """
     image = _open(path, io.BytesIO(packed))
     stored = np.dtype("<u2" if image.mode == "I;16" else "u1")
@@ -159,7 +158,7 @@ def decode_image(
     except _ERRORS as error:
         raise VolumeError(path, f"damaged {image.format}: {error}") from error
     if pixels.shape[2] > channels and pixels[:, :, channels].min() < 255:
-        raise VolumeError(path, "is transparent in places: save it without an alpha channel")
+        raise VolumeError(path, "has transparent pixels: save it without an alpha channel")
     out = out[: channels * height * width * stored.itemsize]
     planes: npt.NDArray[Any] = np.frombuffer(out, stored).reshape(channels, height, width)
     planes[...] = pixels[:, :, :channels].transpose(2, 0, 1)
@@ -167,48 +166,48 @@ def decode_image(
 
 
 def _stop_at_row(image: ImageFile, rows: int) -> None:
-    """Let only the first rows be decoded, as Pillow itself changes the size and the tiles of what it drafts."""
+    """Limit decoding to the first rows, by changing size and tiles as Pillow's own draft mode does."""
     width = image.size[0]
     image._size = (width, rows)
     image.tile = [tile._replace(extents=(0, 0, width, rows)) for tile in image.tile]
 
 
 def _open(path: Path, file: BinaryIO) -> ImageFile:
-    """Open an image of the kind that its suffix says, and refuse what is not read."""
+    """Open an image of the format that its suffix names; raise VolumeError if it is not supported."""
     kind = _SUFFIXES[path.suffix.lower()]
     magic, opener = _KINDS[kind]
     head = file.read(len(magic))
     if head != magic:
         found = next((other for other, (start, _) in _KINDS.items() if (head + file.read(8)).startswith(start)), None)
-        raise VolumeError(path, f"its suffix says {kind}, but it is {f'a {found}' if found else 'none'}")
+        raise VolumeError(path, f"expected {kind}, as its suffix says, got {found or 'another format'}")
     file.seek(0)
     try:
-        # Not PIL.Image.open: it would take other kinds, and its limit of pixels is not ours.
+        # Not PIL.Image.open, which accepts other formats and limits the number of pixels.
         image: ImageFile = opener(file)
     except _ERRORS as error:
-        raise VolumeError(path, f"no {kind} that can be read: {error}") from error
+        raise VolumeError(path, f"{kind} that cannot be read: {error}") from error
     if reason := _refusal(image):
         raise VolumeError(path, reason)
     return image
 
 
 def _refusal(image: ImageFile) -> str:
-    """Return why an image is not read; empty if it is."""
+    """Return the reason why an image is not supported; empty if it is."""
     if image.mode not in _CHANNELS:
-        own = " (labels: save the palette's indices as grey levels)" if image.mode.startswith("P") else ""
-        return f"has {_REFUSED.get(image.mode, image.mode)}: grey and RGB are read; convert it{own}"
+        hint = " (labels: save the palette's indices as grey levels)" if image.mode.startswith("P") else ""
+        return f"has {_REFUSED.get(image.mode, image.mode)}: expected grey or RGB; convert it{hint}"
     if "transparency" in image.info:
         return "has a transparent colour: save it without one"
     if getattr(image, "is_animated", False):
         return "is animated: save its frames one by one"
     # Pillow would drop the lower byte of each number.
     if image.mode != "I;16" and any("16" in str(tile[3]) for tile in image.tile):
-        return "has 16 bits a channel: that is read of grey without an alpha channel only"
+        return "has 16 bits per channel: supported only for grey without an alpha channel"
     return ""
 
 
 def _exif_orientation(path: Path, image: ImageFile) -> int:
-    """Return which of the eight orientations a JPEG is stored in; 1 is as shown."""
+    """Return the EXIF orientation of a JPEG, 1 to 8; 1 means stored as displayed."""
     if image.format != "JPEG":
         return 1
     try:
@@ -219,8 +218,8 @@ def _exif_orientation(path: Path, image: ImageFile) -> int:
 
 
 def _strides(turned: int, height: int, width: int) -> tuple[int, int, int]:
-    """Return where the pixel shown at the top left is stored, and the steps to the one below and to the right."""
+    """Return the element of the top left pixel as displayed, and the steps to the pixels below and to the right."""
     down, right = (-width if turned in (3, 4, 6, 7) else width), (-1 if turned in (2, 3, 7, 8) else 1)
     base = (height - 1) * width * (down < 0) + (width - 1) * (right < 0)
-    # From 5 on, rows are shown as columns: (along H, along W).
+    # Orientations 5 to 8 display stored rows as columns.
     return (base, right, down) if turned > 4 else (base, down, right)

@@ -1,7 +1,7 @@
-"""From a NIfTI header to a `Geometry`.
+"""Parse NIfTI headers to a `Geometry`.
 
-nibabel parses the header and gives the affine; whether the numbers can be true is judged here, so that a hostile header
-is refused before anything is allocated.
+nibabel parses the header and computes the affine. The values are validated here, so that a malformed header raises an
+error before any memory is allocated.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ _SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
 _HEADER_SIZES: dict[int, Any] = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 _QUIET, _NEVER = logging.Logger("nibabel's remarks on headers", logging.CRITICAL + 1), 1000
 _MM = {0: ("unknown", 1.0), 1: ("metre", 1e3), 2: ("mm", 1.0), 3: ("micron", 1e-3)}
-"""What the header's codes of units of length are called, and how many mm one is."""
+"""Unit codes of the header: the name of the unit and its length in mm."""
 
 UNITS = tuple(name for name, _ in _MM.values())
-"""An unknown unit counts as mm, as other programs have it."""
+"""Names of units; an unknown unit is taken as mm, as in other programs."""
 
 HEADER_BYTES = 544
-"""A header and its extension flag fit in this many bytes."""
+"""Bytes that contain any header and its extension flag."""
 
 
 def is_volume(path: str | Path) -> bool:
-    """Whether the file's name is that of a NIfTI volume (a .img is found through its .hdr)."""
+    """Whether a file name has the suffix of a NIfTI volume (an .img file is found through its .hdr)."""
     return str(path).lower().endswith(_SUFFIXES)
 
 
 def data_path(path: Path, magic: bytes) -> Path:
-    """Return the file that holds the voxels: the file itself, or the .img beside a .hdr."""
+    """Return the file with the voxels: the file itself, or the .img next to a .hdr."""
     if magic.rstrip(b"\0\r\n\x1a") in (b"n+1", b"n+2"):
         return path
     stem, suffixes = str(path), (".hdr", ".hdr.gz")
@@ -47,33 +47,33 @@ def data_path(path: Path, magic: bytes) -> Path:
             stem = stem[: -len(suffix)]
             break
     else:
-        raise VolumeError(path, "its header says the voxels are in an .img file, but it is no .hdr")
+        raise VolumeError(path, "its header says the voxels are in an .img file, but it is not a .hdr file")
     for candidate in (stem + ".img", stem + ".img.gz", stem + ".IMG"):
-        if os.path.isfile(candidate):  # false too where the longer name is too long
+        if os.path.isfile(candidate):  # also false if the name is too long for the file system
             return Path(candidate)
-    raise VolumeError(path, f"header without its voxels: {Path(stem).name}.img is missing")
+    raise VolumeError(path, f"header without voxels: {Path(stem).name}.img is missing")
 
 
 def parse_header(path: Path, head: bytes) -> tuple[Geometry, Path]:
-    """Read a header.
+    """Parse the header of a NIfTI file.
 
     Parameters
     ----------
     path : Path
-        The file's name, for messages and to find the .img of a pair.
+        File name, for messages and to find the .img of a pair.
     head : bytes
-        The first `HEADER_BYTES` bytes, inflated (fewer where the file ends).
+        The first `HEADER_BYTES` bytes, decompressed; fewer if the file is shorter.
 
     Returns
     -------
     geometry : Geometry
     data : Path
-        The file that holds the voxels.
+        The file with the voxels.
 
     Raises
     ------
     VolumeError
-        If it is no NIfTI header, or one that this package does not read.
+        If it is not a NIfTI header, or not a supported one.
     """
     header = nifti_header(path, head)
     data = data_path(path, bytes(header["magic"].tobytes()))
@@ -81,10 +81,10 @@ def parse_header(path: Path, head: bytes) -> tuple[Geometry, Path]:
     sizes, frames = _sizes(path, header)
     offset = int(header["vox_offset"]) if np.isfinite(header["vox_offset"]) else -1
     least = int(header.sizeof_hdr) if data == path else 0
-    # A writer that leaves 0 in a single file means "right after the header and its flag".
+    # In a single file, 0 means "directly after the header and its extension flag".
     offset = header.single_vox_offset if offset == 0 and data == path else offset
     if not least <= offset < 2**40:
-        raise VolumeError(path, f"voxels said to begin at byte {header['vox_offset']}: not possible")
+        raise VolumeError(path, f"vox_offset: expected at least {least}, got {header['vox_offset']}")
     unit, millimetres = _MM.get(int(header["xyzt_units"]) & 7, _MM[0])
     affine = _affine(path, header)
     if millimetres != 1:
@@ -115,76 +115,76 @@ def parse_header(path: Path, head: bytes) -> tuple[Geometry, Path]:
 
 
 def nifti_header(path: Path, head: bytes) -> nib.Nifti1Header:
-    """Parse bytes as NIfTI-1 or -2 in either byte order; every field keeps the value that it has in the file.
+    """Parse bytes as a NIfTI-1 or NIfTI-2 header in either byte order, without changing any field.
 
     Parameters
     ----------
     path : Path
-        The file's name, for messages.
+        File name, for messages.
     head : bytes
-        As `parse_header` takes them.
+        As for `parse_header`.
 
     Raises
     ------
     VolumeError
-        If they are no NIfTI header.
+        If the bytes are not a NIfTI header.
     """
     if len(head) < 348:
-        raise VolumeError(path, f"too short for a NIfTI header: {len(head)} bytes, 348 expected")
+        raise VolumeError(path, f"too short for a NIfTI header: expected 348 bytes, got {len(head)}")
     for order in ("<", ">"):
         size = int(np.frombuffer(head, order + "i4", 1)[0])
         if size in _HEADER_SIZES:
             break
     else:
-        raise VolumeError(path, "no NIfTI header (its first four bytes are neither 348 nor 540)")
+        raise VolumeError(path, "not a NIfTI file: its first four bytes are neither 348 nor 540")
     kind = _HEADER_SIZES[size]
     if len(head) < size:
-        raise VolumeError(path, f"too short for a NIfTI-2 header: {len(head)} bytes, 540 expected")
+        raise VolumeError(path, f"too short for a NIfTI-2 header: expected 540 bytes, got {len(head)}")
     header: nib.Nifti1Header = kind(head[:size], endianness=order, check=False)
     magic = bytes(header["magic"].tobytes())
     if magic.rstrip(b"\0\r\n\x1a") not in (b"n+1", b"ni1", b"n+2", b"ni2"):
         what = (
             "an Analyze 7.5 header: its orientation is unknown; convert it to NIfTI" if not magic.strip(b"\0") else ""
         )
-        raise VolumeError(path, what or f"no NIfTI header (magic {magic!r})")
+        raise VolumeError(path, what or f"not a NIfTI file: its magic is {magic!r}")
     return header
 
 
 def _dtype(path: Path, header: nib.Nifti1Header) -> str:
-    """Return the name of the dtype, if it is one of `DTYPES`."""
+    """Return the name of the dtype; raise VolumeError unless it is one of `DTYPES`."""
     code = int(header["datatype"])
     if code in _REFUSED:
-        raise VolumeError(path, f"dtype {_REFUSED[code]} is not read: real integers and float32/64 are")
+        raise VolumeError(path, f"dtype: expected integers, float32 or float64, got {_REFUSED[code]}")
     try:
         name = str(np.dtype(header.get_data_dtype()).newbyteorder("=").name)
     except (nib.spatialimages.HeaderDataError, KeyError, TypeError) as error:
-        raise VolumeError(path, f"unknown dtype code {code}") from error
+        raise VolumeError(path, f"dtype: expected a known code, got {code}") from error
     if name not in DTYPES:
-        raise VolumeError(path, f"dtype {name} (code {code}) is not read: real integers and float32/64 are")
+        raise VolumeError(path, f"dtype: expected integers, float32 or float64, got {name} (code {code})")
     return name
 
 
 def _sizes(path: Path, header: nib.Nifti1Header) -> tuple[Triple, int]:
-    """Return the file's (nx, ny, nz) and its number of frames."""
+    """Return the sizes (nx, ny, nz) and the number of frames."""
     dim = [int(d) for d in header["dim"]]
     rank = dim[0]
     if not 1 <= rank <= 7:
-        raise VolumeError(path, f"{rank} axes: 1 to 7 expected")
+        raise VolumeError(path, f"expected 1 to 7 axes, got {rank}")
     shape = dim[1 : rank + 1]
     if min(shape) < 1:
-        raise VolumeError(path, f"shape {tuple(shape)}: every axis must be at least 1")
+        raise VolumeError(path, f"shape: expected axes of at least 1, got {tuple(shape)}")
     beyond = [d for d in shape[3:] if d != 1]
     if len(beyond) > 1:
-        raise VolumeError(path, f"shape {tuple(shape)}: more than four real axes")
+        raise VolumeError(path, f"shape: expected at most four axes longer than 1, got {tuple(shape)}")
     sizes = [*shape[:3], 1, 1][:3]
     frames = beyond[0] if beyond else 1
     if math.prod(sizes) * frames > 2**46:
-        raise VolumeError(path, f"shape {tuple(shape)}: no file can hold that many voxels")
+        raise VolumeError(path, f"shape: expected at most 2**46 voxels, got {tuple(shape)}")
     return (sizes[0], sizes[1], sizes[2]), frames
 
 
 def _scaling(path: Path, header: nib.Nifti1Header) -> tuple[float, float]:
-    """Return slope and intercept; (1, 0) where the header says there is no scaling."""
+    """Return slope and intercept; (1, 0) if the header has no scaling."""
     try:
         slope, intercept = header.get_slope_inter()
     except nib.spatialimages.HeaderDataError as error:
@@ -193,7 +193,7 @@ def _scaling(path: Path, header: nib.Nifti1Header) -> tuple[float, float]:
 
 
 def _affine(path: Path, header: nib.Nifti1Header) -> np.ndarray:
-    """Return the affine nibabel would use: sform, else qform, else the zooms; unknown codes count as none."""
+    """Return the affine that nibabel uses: sform, else qform, else the zooms; unknown codes are ignored."""
     fixed = header.copy()
     try:
         with np.errstate(all="ignore"):
@@ -202,12 +202,12 @@ def _affine(path: Path, header: nib.Nifti1Header) -> np.ndarray:
     except (nib.spatialimages.HeaderDataError, ValueError, np.linalg.LinAlgError) as error:
         raise VolumeError(path, f"affine: {error}") from error
     if not np.isfinite(affine).all():
-        raise VolumeError(path, "affine: it holds values that are not finite")
+        raise VolumeError(path, "affine: expected finite values")
     return affine
 
 
 def _orientation(path: Path, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each file axis the world axis it runs along and its sign."""
+    """Return the world axis and the sign of each file axis."""
     try:
         with np.errstate(all="ignore"):
             orientation = nib.orientations.io_orientation(affine)

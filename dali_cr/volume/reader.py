@@ -1,8 +1,8 @@
-"""Bytes: read a file, inflate or decode it, check it is the file that was scanned.
+"""Read a file's bytes: decompress or decode them, and check that the file is the one that was scanned.
 
-One gzip stream is sequential and igzip the fastest inflater; `isal_zlib._GzipReader` inflates straight into memory we
-own. That memory is kept per thread: a fresh allocation of a volume's size costs as much in page faults as inflating
-into it. What is returned is therefore valid only until the same thread reads again.
+A gzip stream can only be read from its start, and igzip is the fastest decompressor. `isal_zlib._GzipReader`
+decompresses directly into memory that each thread keeps and reuses: a new allocation of a volume's size costs as much
+in page faults as the decompression. Returned arrays are therefore valid only until the same thread reads again.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ from dali_cr.volume.packed.store import Store
 Bytes = npt.NDArray[np.uint8]
 
 _MAX_RATIO = 1032
-"""Deflate cannot pack more than this many bytes into one, and of a JPEG's pixels hardly more fit into one."""
+"""Largest compression ratio of Deflate; JPEG hardly exceeds it."""
 
 _MAX_REST = 1 << 20
-"""Bytes that may follow the last voxel: some programs write a footer, a gzip bomb writes more."""
+"""Bytes that may follow the last voxel: some programs write a footer, but a gzip bomb is longer."""
 
 _HEAD_BYTES = 1 << 16
 
-# isal's own stubs know them only as a reader of files, and as no exception.
-_Inflater: Any = isal_zlib._GzipReader
+# isal's type stubs do not declare them as they are used here.
+_Decompressor: Any = isal_zlib._GzipReader
 _IsalError: Any = isal_zlib.error
 
 
 def is_volume(path: str | os.PathLike[str]) -> bool:
-    """Whether the file's name is that of a NIfTI volume or a brick store."""
+    """Whether a file name has the suffix of a NIfTI volume or a brick store."""
     return nifti.is_volume(os.fspath(path)) or is_store(path)
 
 
 def is_gzip(head: bytes | memoryview) -> bool:
-    """Whether the bytes begin a gzip stream (the name's suffix is not asked)."""
+    """Whether the bytes are the start of a gzip stream, whatever the suffix of the file."""
     return bytes(head[:2]) == b"\x1f\x8b"
 
 
@@ -64,15 +64,15 @@ def read_header(path: Path) -> tuple[Geometry, Path]:
     -------
     geometry : Geometry
     data : Path
-        The file that holds the voxels.
+        The file with the voxels.
 
     Raises
     ------
     VolumeError
-        If the file cannot be read or is nothing that this package reads.
+        If the file cannot be read or its format is not supported.
     """
     if is_image(path):
-        # More than its head: what a camera or an editor has to say may come first.
+        # The whole file, because long metadata may precede the image header.
         with opened(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
             if not os.fstat(descriptor).st_size:
                 raise VolumeError(path, "empty file")
@@ -83,7 +83,7 @@ def read_header(path: Path) -> tuple[Geometry, Path]:
 
 
 def read_nifti_head(path: Path) -> bytes:
-    """Read the first `nifti.HEADER_BYTES` bytes of a file's decompressed content, or all of a shorter one.
+    """Read the first `nifti.HEADER_BYTES` bytes of a file's decompressed content, or fewer if it is shorter.
 
     Raises
     ------
@@ -94,31 +94,31 @@ def read_nifti_head(path: Path) -> bytes:
     if not head:
         raise VolumeError(path, "empty file")
     if is_gzip(head):
-        inflated = bytearray(HEADER_BYTES)
-        got = _inflate(path, _Inflater(head), memoryview(inflated))
-        head = bytes(inflated[:got])
+        decompressed = bytearray(HEADER_BYTES)
+        got = _decompress(path, _Decompressor(head), memoryview(decompressed))
+        head = bytes(decompressed[:got])
     return head[:HEADER_BYTES]
 
 
 def read_data(path: Path, stop: int, *, size: int | None = None, mtime_ns: int | None = None) -> Bytes:
-    """Read the first `stop` bytes of a file's inflated content, or a few more.
+    """Read at least the first `stop` bytes of a file's decompressed content.
 
     Parameters
     ----------
     path : Path
     stop : int
     size, mtime_ns : int, optional
-        The file's size and time of change when it was scanned; refused if they differ now.
+        Size and modification time of the file at the scan; checked against the current ones.
 
     Returns
     -------
     data : (>= stop,) uint8
-        Valid until this thread reads again; a memory map where the file is not compressed.
+        Valid until this thread reads again; a memory map if the file is not compressed.
 
     Raises
     ------
     VolumeError
-        If the file cannot be read, changed, is damaged, or holds less.
+        If the file cannot be read, has changed, is damaged, or is too short.
     """
     if is_store(path):
         return _open_store(path, stop, size, mtime_ns).read_start(stop)
@@ -136,22 +136,22 @@ def read_data(path: Path, stop: int, *, size: int | None = None, mtime_ns: int |
 
 
 def check_plausible(path: Path, promised: int, file_size: int) -> None:
-    """Refuse a header that promises more than a packed file or this machine can hold, before memory is asked for."""
+    """Raise VolumeError if a header promises more bytes than its compressed file or the memory can hold."""
     if promised > _MAX_RATIO * file_size + HEADER_BYTES:
         raise VolumeError(path, f"its header promises {promised} bytes, more than {file_size} packed bytes can hold")
     _check_memory(path, promised)
 
 
 def _check_memory(path: Path, promised: int) -> None:
-    """Refuse a header that promises more than this machine can hold."""
+    """Raise VolumeError if a header promises more bytes than the memory can hold."""
     memory = usable_memory()
     if promised > memory:
-        there = "this machine has" if memory == physical_memory() else "the container has"
-        raise VolumeError(path, f"its header promises {promised} bytes, {there} {memory} bytes of memory")
+        limit = "this machine has" if memory == physical_memory() else "the container has"
+        raise VolumeError(path, f"its header promises {promised} bytes, {limit} {memory} bytes of memory")
 
 
 def read_whole(path: Path, stop: int) -> tuple[Bytes, str]:
-    """Read a file to its end: the first `stop` bytes of its content, and its SHA-256.
+    """Read a whole file; return the first `stop` bytes of its content and the SHA-256 of the file.
 
     Parameters
     ----------
@@ -163,13 +163,13 @@ def read_whole(path: Path, stop: int) -> tuple[Bytes, str]:
     data : (stop,) uint8
         Valid until this thread reads again.
     digest : str
-        64 hexadecimal digits; of a brick store those of the file that it was made from.
+        64 hexadecimal digits; for a brick store the hash of its original file.
 
     Raises
     ------
     VolumeError
-        If the file cannot be read, is damaged anywhere (the checksums of gzip, PNG and brick stores are checked), or
-        holds less.
+        If the file cannot be read, is damaged anywhere (checksums of gzip, PNG and brick stores are verified), or is
+        too short.
     """
     if is_store(path):
         store = _open_store(path, stop)
@@ -180,7 +180,7 @@ def read_whole(path: Path, stop: int) -> tuple[Bytes, str]:
         if is_image(path):
             return _decode(path, descriptor, stop, to_end=True)
         packed_file = is_gzip(os.pread(descriptor, 2, 0))
-        # What gzip cannot compress it stores, with a few bytes a block; empty blocks without end are an attack.
+        # gzip stores incompressible data with a few bytes per block; a much longer file is an attack of empty blocks.
         if file_size > (2 if packed_file else 1) * stop + _MAX_REST:
             raise VolumeError(path, f"is {file_size} bytes long, but its header promises only {stop} bytes of content")
         if not packed_file:
@@ -193,17 +193,17 @@ def read_whole(path: Path, stop: int) -> tuple[Bytes, str]:
 
 
 def read_head(path: Path) -> bytes:
-    """Read a file's first 64 KiB, or all of a shorter one, as they lie on disk."""
+    """Read the first 64 KiB of a file as stored on disk, or fewer if it is shorter."""
     with opened(path) as descriptor:
         return os.pread(descriptor, _HEAD_BYTES, 0)
 
 
 def _open_store(path: Path, stop: int, size: int | None = None, mtime_ns: int | None = None) -> Store:
-    """Open a brick store of which at least `stop` bytes of content are wanted."""
+    """Open a brick store and check that it has at least `stop` bytes of content."""
     store = Store(path, size, mtime_ns)
-    there = store.layout.geometry.data_bytes
-    if there < stop:
-        raise VolumeError(path, f"changed since its header was read: {stop} bytes then, {there} now")
+    size_now = store.layout.geometry.data_bytes
+    if size_now < stop:
+        raise VolumeError(path, f"changed since its header was read: {stop} bytes then, {size_now} now")
     _check_memory(path, stop)
     return store
 
@@ -216,7 +216,7 @@ def _map(path: Path, descriptor: int, file_size: int, stop: int) -> Bytes:
 
 
 def _decode(path: Path, descriptor: int, stop: int, *, to_end: bool = False) -> tuple[Bytes, str]:
-    """Decode an image as far as it is wanted, or whole; then return the file's SHA-256 too."""
+    """Decode an image up to byte `stop`, or the whole image and return the SHA-256 of the file."""
     file_size = os.fstat(descriptor).st_size
     packed = scratch("packed", file_size)
     fill(path, descriptor, packed)
@@ -225,27 +225,27 @@ def _decode(path: Path, descriptor: int, stop: int, *, to_end: bool = False) -> 
         if size < stop:
             raise VolumeError(path, f"changed since its header was read: {stop} bytes then, {size} now")
         check_plausible(path, size, file_size)
-        return scratch("inflated", size)
+        return scratch("decompressed", size)
 
     pixels = decode_image(path, packed, memory, None if to_end else stop)
     return np.frombuffer(pixels, np.uint8), hashlib.sha256(packed).hexdigest() if to_end else ""
 
 
 def _unpack(path: Path, packed: memoryview, stop: int, *, to_end: bool = False) -> Bytes:
-    """Inflate the first `stop` bytes; with `to_end`, check the rest of the stream and its CRC too."""
-    target = scratch("inflated", stop)
-    reader = _Inflater(packed)
-    got = _inflate(path, reader, target)
+    """Decompress the first `stop` bytes; with `to_end`, also check the rest of the stream and its CRC."""
+    target = scratch("decompressed", stop)
+    reader = _Decompressor(packed)
+    got = _decompress(path, reader, target)
     if got < stop:
         raise VolumeError(path, f"ends early: its header promises {stop} bytes, the stream holds {got}")
-    rest = _inflate(path, reader, scratch("rest", _MAX_REST + 1)) if to_end else 0
+    rest = _decompress(path, reader, scratch("rest", _MAX_REST + 1)) if to_end else 0
     if rest > _MAX_REST:
-        raise VolumeError(path, f"goes on after the {stop} bytes that its header promises, for more than {_MAX_REST}")
+        raise VolumeError(path, f"its header promises {stop} bytes, the stream has over {_MAX_REST} bytes more")
     return np.frombuffer(target, np.uint8)
 
 
-def _inflate(path: Path, reader: Any, target: memoryview) -> int:
-    """Inflate until `target` is full or the stream ends; return the bytes written."""
+def _decompress(path: Path, reader: Any, target: memoryview) -> int:
+    """Decompress until `target` is full or the stream ends; return the number of bytes."""
     done = 0
     try:
         while done < len(target):

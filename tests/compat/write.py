@@ -108,7 +108,7 @@ def describe(run: Any) -> dict[str, Any]:
 
 
 def hash_tensors(tensors: dict[str, Any]) -> str:
-    """Return the hash of named tensors; those that are none are left out."""
+    """Return the hash of named tensors; other values are skipped."""
     found = {name: value for name, value in tensors.items() if isinstance(value, torch.Tensor)}
     return digest(*(part for name in sorted(found) for part in (list(name.encode()), found[name].numpy())))
 

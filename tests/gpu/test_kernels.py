@@ -88,7 +88,7 @@ def test_decode_kernel(stored: str, dtype: str) -> None:
         )
         for origin, flips, rescale in (
             ((0, 0, 0), (False, False, False), Rescale(1 / 3, -0.1, -5, 5, 0)),
-            ((3, -2, -3), (True, False, True), Rescale(1e-40, 0.0, fill=-7)),
+            ((3, -2, -3), (True, False, True), Rescale(1e-40, 0.0, padding=-7)),
             ((-1, 5, 0), (False, True, False), Rescale(2e-3, 0.25, 0, 1, 0.5)),
         )
     ]  # fmt: skip
@@ -114,7 +114,7 @@ def test_decode_kernel_reads_rows_at_any_alignment(crop: tuple[int, int, int], d
         check_bits(cupy.asnumpy(one), wanted)
 
 
-@pytest.mark.parametrize("mode", ["trilinear", "nearest", "held"])
+@pytest.mark.parametrize("mode", ["trilinear", "nearest", "clamped"])
 @pytest.mark.parametrize("stored", ["|u1", "|i1", "<i2", ">u2", "<u4", ">i4", "<i8", ">u8", "<f4", ">f4", "<f8", ">f8"])
 def test_gather_kernel(stored: str, mode: str) -> None:
     rng, shape = np.random.default_rng(0), (37, 41, 64)
@@ -129,10 +129,10 @@ def test_gather_kernel(stored: str, mode: str) -> None:
             dtype=volume.dtype.newbyteorder("=").name, big_endian=stored[0] == ">", first_byte=0,
             itemsize=volume.itemsize, strides=(shape[1] * shape[2], shape[2], 1), lo=(1, 0, 2), hi=(37, 40, 64),
             rescale=rescale, matrix=matrix, offset=rng.uniform(0, 40, 3), nearest=mode == "nearest",
-            held=mode == "held",
+            clamped=mode == "clamped",
         )
         for matrix in matrices
-        for rescale in (Rescale(1 / 3, -0.1, -5, 5, 0), Rescale(1e-40, 0.0, fill=-7))
+        for rescale in (Rescale(1 / 3, -0.1, -5, 5, 0), Rescale(1e-40, 0.0, padding=-7))
     ]  # fmt: skip
     batch = np.stack(records).reshape(1, 3, 2, -1)
     with np.errstate(over="ignore"):

@@ -16,7 +16,7 @@ RESCALES = [
     Rescale(),
     Rescale(0.1, -3.5, -5, 5, 0),
     Rescale(-1 / 3, 1e3, 0, 1, 0),
-    Rescale(1e-40, 0, fill=-7),
+    Rescale(1e-40, 0, padding=-7),
     Rescale(keep=True, scale=2),
     Rescale(1e30, 0, -1e38, 1e38, 3),
 ]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import dali_cr
-from dali_cr.ops.decode import decode_volume_ref, fill_values
+from dali_cr.ops.decode import decode_volume_ref, padding_values
 from dali_cr.ops.erase import erase_in_place_ref
 from dali_cr.ops.gather import gather_crops_ref
 from dali_cr.ops.swap import swap_in_place_ref
@@ -103,7 +103,7 @@ def by_reference(source: AnySource, arrays: dict[str, Any]) -> dict[str, Any]:
         erase_in_place_ref(mask, swaps, np.ones((len(input), 1), np.uint8))
         return {"input": input, "target": target, "mask": mask} | numbers
     if recipe.pretext == "inpaint":
-        erase_in_place_ref(input, swaps, fill_values(records, recipe.dtype))
+        erase_in_place_ref(input, swaps, padding_values(records, recipe.dtype))
     else:
         swap_in_place_ref(input, swaps)
     return {"input": input, "target": target} | numbers

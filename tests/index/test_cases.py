@@ -54,7 +54,7 @@ def test_fingerprint_is_of_the_content(folder: Path) -> None:
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 99}', '{"format": 1, "root": "", "cases": [{}]}'])
 def test_refuses_foreign_files(tmp_path: Path, content: str) -> None:
     (tmp_path / "index.json").write_text(content)
-    with pytest.raises(ValueError, match="index.json: no index of this version"):
+    with pytest.raises(ValueError, match="index.json: expected an index of this version"):
         dali_cr.Index.load(tmp_path / "index.json")
 
 
@@ -190,7 +190,7 @@ def test_subsets_and_slices(folder: Path) -> None:
         assert (some.root, some.problems, some.set_aside) == (index.root, (), ())
     with pytest.raises(ValueError, match="expected names of cases, got '7', '8', 'a' and 1 more"):
         index.subset(["8", "7", "07.nii.gz", "a", "b"])
-    with pytest.raises(ValueError, match=r"got the string '07.nii.gz'; take \['07.nii.gz'\]"):
+    with pytest.raises(ValueError, match=r"got the string '07.nii.gz'; use \['07.nii.gz'\]"):
         index.subset("07.nii.gz")
     with pytest.raises(IndexError):
         index[11]

@@ -114,7 +114,7 @@ def test_a_volume_too_large_for_the_memory(folder: Path, monkeypatch: pytest.Mon
     really = reader.scratch
 
     def limited(name: str, size: int) -> memoryview:
-        if name == "inflated" and size == large:
+        if name == "decompressed" and size == large:
             raise MemoryError
         return really(name, size)
 

@@ -87,7 +87,7 @@ def test_dataset_json_names_channels_in_the_order_of_their_numbers(tmp_path: Pat
         assert chosen.channel_names == ("ADC",)
         assert cases(chosen)["MS_001"] == ["imagesTr/MS_001_0001.nii.gz"]
         assert chosen.ignored == {".nii.gz of other channels": 2, ".nii.gz in labelsTr": 2, ".json": 1}
-    with pytest.raises(ValueError, match=r"names of dataset.json \(T2, ADC\), got FLAIR"):
+    with pytest.raises(ValueError, match=r"names in dataset.json \(T2, ADC\), got FLAIR"):
         scan(tmp_path, channels=["FLAIR"])
 
 
@@ -259,16 +259,14 @@ def test_a_name_is_divided_at_the_channels_that_are_named(tmp_path: Path) -> Non
 
 def test_names_that_can_be_divided_in_two_ways_are_refused_with_both(tmp_path: Path) -> None:
     make(tmp_path, *(f"{site}_{n}_{c}.nii" for site in "ab" for n in "12" for c in ("t1", "t2")))
-    with pytest.raises(
-        ValueError, match=r"more than one makes: 4 cases such as a_1 with t1, t2; 2 cases such as a with 1_t1"
-    ):
+    with pytest.raises(ValueError, match=r"got several: 4 cases such as a_1 with t1, t2; 2 cases such as a with 1_t1"):
         scan(tmp_path, "{case}_{channel}.nii")
     assert len(scan(tmp_path, "{case}_{channel}.nii", channels=["t2", "t1"])) == 4
 
 
 def test_names_that_make_no_cases_alike_are_refused(tmp_path: Path) -> None:
     make(tmp_path, "MS_1_t1.nii", "MS_1_t2.nii", "MS_2_t1.nii")
-    with pytest.raises(ValueError, match="none makes"):
+    with pytest.raises(ValueError, match="got none: "):
         scan(tmp_path, "{case}_{channel}.nii")
 
 
@@ -296,7 +294,7 @@ def test_two_files_of_one_channel_are_refused_and_named(tmp_path: Path) -> None:
     assert list(cases(index)) == ["p2"]
     reasons = {problem.path: problem.reason for problem in index.problems}
     assert list(reasons) == ["p1/t1.nii", "p1/t1.nii.gz", "p1/t2.nii"]
-    assert reasons["p1/t1.nii"].startswith("two files for one channel of a case: p1/t1.nii.gz is the same of p1")
+    assert reasons["p1/t1.nii"].startswith("two files for one channel: p1/t1.nii.gz is the same channel of p1")
     account(tmp_path, index)
 
 
@@ -305,8 +303,8 @@ def test_two_cases_of_one_name_are_refused_and_named(tmp_path: Path) -> None:
     index = scan(tmp_path, "{case}/*.nii")
     assert list(cases(index)) == ["p2"]
     assert [problem.reason.partition(";")[0] for problem in index.problems] == [
-        "two cases of one name: p1/b.nii is p1 too",
-        "two cases of one name: p1/a.nii is p1 too",
+        "two cases of one name: p1/b.nii is also p1",
+        "two cases of one name: p1/a.nii is also p1",
     ]
 
 
@@ -385,7 +383,7 @@ def test_a_url_is_refused_as_one(url: object) -> None:
     [
         ({"layout": "brats"}, "layout: expected one of auto, nnunet, bids, files"),
         ({"layout": "bids", "pattern": "*.nii"}, "expected a pattern or a layout"),
-        ({"layout": "files", "channels": ["a"]}, "they are for"),
+        ({"layout": "files", "channels": ["a"]}, "expected a pattern with {channel} or a layout"),
     ],
     ids=str,
 )

@@ -1,4 +1,4 @@
-"""The table of a folder: what it holds, what to beware of, and what was left out."""
+"""The table of a folder: its properties, warnings, and excluded files."""
 
 import os
 from dataclasses import replace
@@ -37,7 +37,7 @@ def test_nothing_to_beware_of(tmp_path: Path) -> None:
     assert "warning" not in table
     assert "labels" not in table
     assert table["spacing"] == ["1 to 1.4 × 1 × 1 mm"]
-    assert table["inflated"] == ["0.0154 MB"]
+    assert table["decompressed"] == ["0.0154 MB"]
     assert table["refused"] == ["0"]
 
 
@@ -45,7 +45,7 @@ def test_mixed_spacing(tmp_path: Path) -> None:
     write_nifti(tmp_path / "a.nii", numbers(), spacing=(1.0, 1.0, 3.0))
     write_nifti(tmp_path / "b.nii", numbers(1), spacing=(1.2, 1.0, 1.0))
     (warning,) = lines(scan(tmp_path))["warning"]
-    assert warning.startswith("spacing along D differs by a factor of 3: volumes mixed in voxels differ in mm")
+    assert warning.startswith("spacing along D differs by a factor of 3: equal crops in voxels differ in mm")
 
 
 def test_nearly_empty_and_nan(tmp_path: Path) -> None:
@@ -57,8 +57,8 @@ def test_nearly_empty_and_nan(tmp_path: Path) -> None:
     write_nifti(tmp_path / "nan.nii", with_nan, dtype="<f4")
     write_nifti(tmp_path / "sound.nii", numbers())
     empty, broken = lines(scan(tmp_path))["warning"]
-    assert empty == "1 volume nearly empty, by the share of foreground: almost.nii 0.0091"
-    assert broken == "1 volume with NaN or Inf, by their share: nan.nii 0.1"
+    assert empty == "1 volume nearly empty; share of foreground: almost.nii 0.0091"
+    assert broken == "1 volume with NaN or Inf; share of voxels: nan.nii 0.1"
 
 
 def test_many_problems_of_one_kind_are_told_once(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_many_problems_of_one_kind_are_told_once(tmp_path: Path) -> None:
     assert table["labels"][-1].startswith("and 28 more of this kind")
     assert table["refused"][0] == "31"
     assert sum("empty file" in line for line in table["refused"]) == 8
-    assert "text.nii: no NIfTI header (its first four bytes are neither 348 nor 540)" in table["refused"]
+    assert "text.nii: not a NIfTI file: its first four bytes are neither 348 nor 540" in table["refused"]
 
 
 def test_names_cannot_act_on_the_terminal(tmp_path: Path) -> None:
@@ -147,6 +147,6 @@ def test_packing_is_proposed_where_much_is_to_be_gained(tmp_path: Path, suffix: 
     assert ("pack" in found) == told
     if told:
         assert found["pack"] == [
-            "to read a 64³ crop decompresses 83.9 MB of gzip on average; of brick stores it would be 1.71 MB, "
+            "reading a 64³ crop decompresses 83.9 MB of gzip on average, with brick stores 1.71 MB, "
             f"49 times less: dali-cr pack {tmp_path} OUT"
         ]

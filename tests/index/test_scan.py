@@ -30,7 +30,7 @@ def test_every_suffix_sorted_and_relative(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"),
+    ("options", "wanted"),
     [
         ({"pattern": "*.nii"}, ["top.nii"]),
         ({"pattern": "**/*.nii"}, ["a/im/1.nii", "a/seg/1.nii", "top.nii"]),
@@ -98,7 +98,7 @@ def test_fourth_axis(tmp_path: Path) -> None:
     channels = dali_cr.scan(tmp_path, progress=False)
     assert names(channels) == ["four.nii"]
     assert len(channels.cases[0].volumes) == 4
-    assert "17 frames are too many" in channels.problems[0].reason
+    assert "at most 16 channels, got 17 frames" in channels.problems[0].reason
     cases = dali_cr.scan(tmp_path, fourth_axis="cases", progress=False)
     assert len(cases) == 21
     assert names(cases)[:2] == ["four.nii#0", "four.nii#1"]
@@ -136,7 +136,7 @@ def test_missing_empty_and_foreign(tmp_path: Path) -> None:
         {"fourth_axis": "time"},
         {"channels": ["a"]},
     ):
-        with pytest.raises(ValueError, match="expected|they are for"):
+        with pytest.raises(ValueError, match="expected"):
             dali_cr.scan(tmp_path, progress=False, **wrong)  # type: ignore[arg-type]
 
 
@@ -176,8 +176,8 @@ def test_listed_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"files": ["t1.nii.gz", "../b/t1.nii.gz"]}, ValueError, "each file once"),
         ({"files": [tmp_path / "b" / "t1.nii.gz"], "root": tmp_path / "a"}, ValueError, "files under"),
         ({"files": ["t1.nii.gz"], "root": [tmp_path]}, ValueError, "one root"),
-        ({"files": ["t1.nii.gz"], "exclude": "*"}, ValueError, "leave layout, include and exclude out"),
-        ({}, ValueError, "a root, or files"),
+        ({"files": ["t1.nii.gz"], "exclude": "*"}, ValueError, "expected no layout, include or exclude"),
+        ({}, ValueError, "a root or files"),
     ):
         with pytest.raises(error, match=message):
             dali_cr.scan(**options, progress=False)

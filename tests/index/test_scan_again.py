@@ -122,8 +122,8 @@ def test_changed_names_what_changed(folder: Path) -> None:
     os.truncate(folder / "images" / "03.nii.gz", 9)
     (folder / "labels" / "03.nii.gz").unlink()  # of no case
     assert [(p.path, p.reason) for p in index.changed()] == [
-        ("images/00.nii.gz", "scanned, but now it cannot be found: No such file or directory"),
-        ("images/01.nii.gz", "changed since the scan: its time of change differs"),
+        ("images/00.nii.gz", "cannot be found any more: No such file or directory"),
+        ("images/01.nii.gz", "changed since the scan: its modification time differs"),
         ("images/03.nii.gz", f"changed since the scan: {size} bytes then, 9 now"),
     ]
 

@@ -133,12 +133,12 @@ def test_classes(tmp_path: Path, numbers: np.ndarray, dtype: str, classes: bool)
 def test_refuses_values_without_finite_statistics(tmp_path: Path) -> None:
     numbers = np.random.default_rng(0).normal(0, 1e200, (6, 5, 4))
     write_nifti(tmp_path / "v.nii", numbers, dtype="<f8")
-    with pytest.raises(dali_cr.VolumeError, match="too large to take their mean and deviation"):
+    with pytest.raises(dali_cr.VolumeError, match="too large for a mean and standard deviation"):
         read_volumes(tmp_path, "v.nii")
 
 
 def crop_and_measure(values: np.ndarray) -> tuple[float, float]:
-    """Return mean and deviation as nnU-Net and nnssl take them: of the box around all that is not 0."""
+    """Return mean and standard deviation in the smallest box that contains every value other than 0, as nnssl does."""
     hits = np.argwhere((values != 0) & np.isfinite(values))
     box = values[tuple(slice(low, high + 1) for low, high in zip(hits.min(0), hits.max(0), strict=True))]
     return box[np.isfinite(box)].mean(), box[np.isfinite(box)].std()

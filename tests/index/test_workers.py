@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 from dali_cr import VolumeError
-from dali_cr.index.workers import ask_each
+from dali_cr.index.workers import map_files
 
 PATHS = ["a", "b", "deadly", "c", "odd", "refused", "d"]
 
@@ -29,8 +29,8 @@ def texts(answers: dict[str, object]) -> dict[str, str]:
 
 def test_a_worker_that_dies() -> None:
     with ProcessPoolExecutor(2, get_context("spawn")) as executor:
-        got = texts(dict(ask_each(ask, PATHS, executor)))
-    assert got.pop("deadly") == "deadly: the process that reads it dies, by lack of memory or a signal"
+        got = texts(dict(map_files(ask, PATHS, executor)))
+    assert got.pop("deadly") == "deadly: the process that reads it was killed, by lack of memory or a signal"
     assert got.pop("odd") == "odd: cannot be read: RuntimeError: nobody expects this"
     assert got.pop("refused") == "refused: damaged"
     assert got == {path: path.upper() for path in "abcd"}
@@ -39,10 +39,10 @@ def test_a_worker_that_dies() -> None:
 def test_an_executor_that_is_broken_already() -> None:
     with ProcessPoolExecutor(1, get_context("spawn")) as executor:
         assert executor.submit(ask, "deadly").exception()
-        assert dict(ask_each(ask, ["a", "b"], executor)) == {"a": "A", "b": "B"}
+        assert dict(map_files(ask, ["a", "b"], executor)) == {"a": "A", "b": "B"}
 
 
 def test_threads() -> None:
     with ThreadPoolExecutor(2) as executor:
-        got = dict(ask_each(ask, ["a", "odd", "b"], executor))
+        got = dict(map_files(ask, ["a", "odd", "b"], executor))
     assert (got["a"], got["b"], type(got["odd"])) == ("A", "B", VolumeError)

@@ -142,9 +142,9 @@ def try_blur() -> Iterator[Pair]:
 
 def try_add() -> Iterator[Pair]:
     """Noise."""
-    deviations, counters = np.array([0, 0.1, 0.25], np.float32), np.array([[7, 0], [7, 1], [2**40, 1]])
-    got = noise.add_noise(on_device(volumes()), on_device(deviations), 5, on_device(counters))
-    yield got, noise.add_noise_ref(volumes(), deviations, 5, counters)
+    stds, counters = np.array([0, 0.1, 0.25], np.float32), np.array([[7, 0], [7, 1], [2**40, 1]])
+    got = noise.add_noise(on_device(volumes()), on_device(stds), 5, on_device(counters))
+    yield got, noise.add_noise_ref(volumes(), stds, 5, counters)
 
 
 def try_gamma() -> Iterator[Pair]:

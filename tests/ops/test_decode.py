@@ -31,7 +31,7 @@ def test_by_hand(dtype: str, rescale: Rescale) -> None:
             wanted = np.float32(x * rescale.scale + rescale.shift)
         wanted = np.float32(0) if abs(wanted) < tiny else wanted
         wanted = min(max(wanted, np.float32(rescale.low)), np.float32(rescale.high)) if wanted == wanted else wanted
-        wanted = wanted if rescale.keep or np.isfinite(x) else np.float32(rescale.fill)
+        wanted = wanted if rescale.keep or np.isfinite(x) else np.float32(rescale.padding)
         assert got.tobytes() == np.float32(wanted).tobytes() or (got != got and wanted != wanted), (value, got, wanted)
 
 
@@ -47,7 +47,7 @@ def test_any_strides_and_a_copy_in_the_same_pass(dtype: str, stored: str) -> Non
             around = np.full((view.shape[0] + 1, view.shape[1] + 3, view.shape[2] + 2), np.float16(3), stored)
             copy = around.copy()
             op.decode_channel(view, rescale, around, copy, first=(1, 1, 2))
-            wanted = np.full_like(around, np.float32(rescale.fill))
+            wanted = np.full_like(around, np.float32(rescale.padding))
             wanted[1:, 1 : 1 + view.shape[1], 2:] = decoded(view, rescale, stored)
             assert around.tobytes() == copy.tobytes() == wanted.tobytes()
 
@@ -60,7 +60,7 @@ def decoded(raw: np.ndarray, rescale: Rescale, dtype: str = "float32") -> np.nda
 
 def test_nothing_inside_is_fill() -> None:
     out = np.empty((2, 2, 2), np.float32)
-    op.decode_channel(np.empty((2, 0, 2), ">f4"), Rescale(fill=7), out, first=(0, 1, 0))
+    op.decode_channel(np.empty((2, 0, 2), ">f4"), Rescale(padding=7), out, first=(0, 1, 0))
     assert (out == 7).all()
 
 
@@ -80,7 +80,7 @@ def test_channel_refuses() -> None:
 
 def test_a_signalling_nan_is_a_nan() -> None:
     raw = np.array([[[0x7F800001, 0xFFA00000]]], np.uint32).view(np.float32)
-    assert decoded(raw, Rescale(fill=3)).tolist() == [[[3, 3]]]
+    assert decoded(raw, Rescale(padding=3)).tolist() == [[[3, 3]]]
 
 
 @pytest.mark.parametrize("shift", [0.0, 1e-21, -1e-30, 1e-19, -0.5, 3.0])
@@ -233,10 +233,10 @@ def test_half_is_rounded_as_numpy_does(cuda_on_cpu: HostCuda) -> None:
 
 def test_fill_is_what_a_record_holds() -> None:
     """Straight to float16, the first of these would be rounded up, and by way of float32 to even."""
-    for fill, wanted in ((1 + 2**-11 + 2**-40, 1.0), (1e-42, 0.0), (-1e-42, 0.0), (0.1, np.float16(0.1))):
-        rescale = Rescale(fill=fill)
+    for padding, wanted in ((1 + 2**-11 + 2**-40, 1.0), (1e-42, 0.0), (-1e-42, 0.0), (0.1, np.float16(0.1))):
+        rescale = Rescale(padding=padding)
         out = np.empty((1, 1, 1), np.float16)
-        out[...] = rescale.fill
+        out[...] = rescale.padding
         record = make_record(
             dtype="uint8", big_endian=False, first_byte=0, itemsize=1, strides=(1, 1, 1), origin=(5, 5, 5),
             flips=(False,) * 3, crop=(1, 1, 1), shape=(2, 2, 2), rescale=rescale,

@@ -13,23 +13,23 @@ from tests.cuda_on_cpu.host import HostCuda, KernelError
 RECIPE = dali_cr.Restoration(crop=(16, 20, 24), swap=dali_cr.Swap(8, (2, 6)), foreground=0.5)
 
 
-def by_hand(array: np.ndarray, swaps: np.ndarray, fills: np.ndarray) -> np.ndarray:
+def by_hand(array: np.ndarray, swaps: np.ndarray, values: np.ndarray) -> np.ndarray:
     out = array.copy()
     for b, c, *place in np.ndindex(array.shape):
         for origin, _, size in swaps[b]:
             if all(o <= p < o + s for o, p, s in zip(origin, place, size, strict=True)):
-                out[b, c][tuple(place)] = fills[b, c]
+                out[b, c][tuple(place)] = values[b, c]
     return out
 
 
 def test_reference_by_hand() -> None:
     rng = np.random.default_rng(0)
-    array, fills = rng.normal(size=(2, 2, 5, 6, 7)).astype(np.float32), rng.normal(size=(2, 2)).astype(np.float32)
+    array, values = rng.normal(size=(2, 2, 5, 6, 7)).astype(np.float32), rng.normal(size=(2, 2)).astype(np.float32)
     swaps = draw_batch(3, [0, 1], (5, 6, 7), dali_cr.Swap(5, (1, 3)))
     got = array.copy()
-    op.erase_in_place_ref(got, swaps, fills)
+    op.erase_in_place_ref(got, swaps, values)
     assert (got != array).any()
-    np.testing.assert_array_equal(got, by_hand(array, swaps, fills))
+    np.testing.assert_array_equal(got, by_hand(array, swaps, values))
 
 
 @pytest.mark.parametrize("limit", [2**31, 1], ids=["int", "long long"])
@@ -41,10 +41,10 @@ def test_kernel_equals_reference(
     monkeypatch.setattr(op, "INT_LIMIT", limit)
     swaps = draw_batch(0, np.arange(shape[0]), shape[2:], dali_cr.Swap(15, (1, 6)))  # type: ignore[arg-type]
     expected = np.random.default_rng(1).integers(0, 99, shape).astype(dtype)
-    fills = np.arange(100, 100 + shape[0] * shape[1]).reshape(shape[:2]).astype(dtype)
+    values = np.arange(100, 100 + shape[0] * shape[1]).reshape(shape[:2]).astype(dtype)
     got = expected.copy()
-    op.erase_in_place_ref(expected, swaps, fills)
-    op.erase_in_place(got, swaps, fills)
+    op.erase_in_place_ref(expected, swaps, values)
+    op.erase_in_place(got, swaps, values)
     np.testing.assert_array_equal(got, expected)
 
 
@@ -57,13 +57,13 @@ def test_kernel_stops_at_a_box_outside(cuda_on_cpu: HostCuda, box: list[int]) ->
 
 def test_kernel_wrapper_refuses(cuda_on_cpu: HostCuda) -> None:
     swaps, array = draw_swaps(0, 0, (4, 5, 6), dali_cr.Swap(2, 2))[None], np.zeros((1, 1, 4, 5, 6), np.float32)
-    fills = np.zeros((1, 1), np.float32)
+    values = np.zeros((1, 1), np.float32)
     with pytest.raises(TypeError, match="contiguous"):
-        op.erase_in_place(np.zeros((1, 1, 4, 5, 12), np.float32)[..., ::2], swaps, fills)
+        op.erase_in_place(np.zeros((1, 1, 4, 5, 12), np.float32)[..., ::2], swaps, values)
     with pytest.raises(TypeError, match="int32"):
-        op.erase_in_place(array, swaps.astype(np.int64), fills)
-    with pytest.raises(TypeError, match="fills"):
-        op.erase_in_place(array, swaps, fills.astype(np.float64))
+        op.erase_in_place(array, swaps.astype(np.int64), values)
+    with pytest.raises(TypeError, match="values"):
+        op.erase_in_place(array, swaps, values.astype(np.float64))
     with pytest.raises(ValueError, match="expected swaps"):
         op.erase_in_place(array, swaps, np.zeros((1, 2), np.float32))
 

@@ -15,7 +15,7 @@ from tests.cuda_on_cpu.host import ORDERS, HostCuda, compiler
 from tests.ops.test_decode import ORDERED, RESCALES, aligned, numbers
 
 Triple = tuple[int, int, int]
-MODES = ["trilinear", "nearest", "held"]
+MODES = ["trilinear", "nearest", "clamped"]
 MAPS = ["turned", "straight", "whole", "any", "odd"]
 
 ODD = [np.nan, np.inf, -np.inf, 1e300, -1e17, 2.0**31, -(2.0**40), 1e-300]
@@ -74,7 +74,7 @@ def packed_views(seed: int, counts: Triple, mode: str, in_arena: bool) -> tuple[
                     matrix=matrix,
                     offset=offset,
                     nearest=mode == "nearest",
-                    held=mode == "held",
+                    clamped=mode == "clamped",
                     in_arena=in_arena,
                 )
             row += stored.tobytes() + bytes(-stored.nbytes % 16)
@@ -133,29 +133,30 @@ def test_kernel_reads_the_arena(cuda_on_cpu: HostCuda) -> None:
 )
 @settings(max_examples=150, deadline=None)
 def test_box_equals_reference(seed: int, kind: str, out_shape: Triple, mode: str, scale: float) -> None:
-    nearest, held = mode == "nearest", mode == "held"
+    nearest, clamped = mode == "nearest", mode == "clamped"
     rng = np.random.default_rng(seed)
     shape = tuple(int(n) for n in rng.integers(1, 12, 3))
     box = (rng.normal(0, scale, shape) * rng.choice([0, 1e-6, 1], shape)).astype("<f4")
     box[np.abs(box) < np.finfo(np.float32).tiny] = 0
-    (matrix, offset), lo, fill = map_of(rng, kind), rng.integers(0, 3, 3), float(rng.choice([0, -1.5, 3 * scale]))
+    (matrix, offset), lo, padding = map_of(rng, kind), rng.integers(0, 3, 3), float(rng.choice([0, -1.5, 3 * scale]))
     strides = (shape[1] * shape[2], shape[2], 1)
     record = make_gather_record(
         dtype="float32", big_endian=False, first_byte=-4 * int(lo @ strides), itemsize=4, strides=strides,
-        lo=lo, hi=lo + shape, rescale=Rescale(fill=fill), matrix=matrix, offset=offset, nearest=nearest, held=held,
+        lo=lo, hi=lo + shape, rescale=Rescale(padding=padding), matrix=matrix, offset=offset,
+        nearest=nearest, clamped=clamped,
     )  # fmt: skip
     wanted = op.gather_views_ref(np.frombuffer(box.tobytes(), np.uint8)[None], record[None, None, None], out_shape)
     got = np.full(out_shape, np.nan, np.float32)
-    op.gather_box(box, lo, fill, matrix, offset, got, nearest, held)
+    op.gather_box(box, lo, padding, matrix, offset, got, nearest, clamped)
     assert_same(got, wanted[0, 0, 0])
     turned_box = np.ascontiguousarray(box.T).T
-    op.gather_box(turned_box, lo, fill, matrix, offset, got, nearest, held)
+    op.gather_box(turned_box, lo, padding, matrix, offset, got, nearest, clamped)
     assert_same(got, wanted[0, 0, 0])
-    assert_same(by_hand(box, lo, fill, (matrix, offset), out_shape, mode), got)
+    assert_same(by_hand(box, lo, padding, (matrix, offset), out_shape, mode), got)
 
 
 def by_hand(
-    box: np.ndarray, lo: np.ndarray, fill: float, look: tuple[np.ndarray, np.ndarray], shape: Triple, mode: str
+    box: np.ndarray, lo: np.ndarray, padding: float, look: tuple[np.ndarray, np.ndarray], shape: Triple, mode: str
 ) -> np.ndarray:
     """Gather in NumPy, every voxel's corners at once."""
     matrix, offset = look
@@ -163,18 +164,18 @@ def by_hand(
     out, ends = [], zip(lo, lo + box.shape, strict=True)
     with np.errstate(over="ignore", invalid="ignore"):
         sources = [(offset[i] + matrix[i, 0] * d) + (matrix[i, 1] * h + matrix[i, 2] * w) for i in range(3)]
-        if mode == "held":
+        if mode == "clamped":
             sources = [
                 np.where(s >= a - 0.5, np.where(s > b - 0.5, float(b), np.clip(s, a, b - 1)), a - 2.0)
                 for s, (a, b) in zip(sources, ends, strict=True)
             ]
         if mode == "nearest":
-            return voxels_at(box, lo, fill, [np.floor(s + 0.5) for s in sources])
+            return voxels_at(box, lo, padding, [np.floor(s + 0.5) for s in sources])
         below = [np.floor(s) for s in sources]
         parts = [np.where(np.isfinite(s), s - b, 0).astype(np.float32) for s, b in zip(sources, below, strict=True)]
         fractions = [(part + np.float32(1)) - np.float32(1) for part in parts]
         for corner in np.ndindex(2, 2, 2):
-            out.append(voxels_at(box, lo, fill, [b + c for b, c in zip(below, corner, strict=True)]))
+            out.append(voxels_at(box, lo, padding, [b + c for b, c in zip(below, corner, strict=True)]))
         for fraction in fractions[::-1]:
             out = [flushed(a + flushed(fraction * flushed(b - a))) for a, b in zip(out[::2], out[1::2], strict=True)]
     return out[0]
@@ -184,10 +185,10 @@ def flushed(x: np.ndarray) -> np.ndarray:
     return np.where(np.abs(x) < np.finfo(np.float32).tiny, np.float32(0), x)
 
 
-def voxels_at(box: np.ndarray, lo: np.ndarray, fill: float, places: list[np.ndarray]) -> np.ndarray:
+def voxels_at(box: np.ndarray, lo: np.ndarray, padding: float, places: list[np.ndarray]) -> np.ndarray:
     local = [p - first for p, first in zip(places, lo, strict=True)]
     inside = np.logical_and.reduce([(p >= 0) & (p < n) for p, n in zip(local, box.shape, strict=True)])
-    out = np.full(inside.shape, fill, np.float32)
+    out = np.full(inside.shape, padding, np.float32)
     out[inside] = box[tuple(p[inside].astype(np.int64) for p in local)]
     return out
 
@@ -202,11 +203,11 @@ def test_whole_steps_are_a_crop(seed: int) -> None:
     row = np.frombuffer(volume.tobytes() + bytes(16), np.uint8)[None]
     where: dict[str, Any] = {
         "dtype": "int16", "big_endian": False, "first_byte": 0, "itemsize": 2,
-        "strides": (shape[1] * shape[2], shape[2], 1), "rescale": Rescale(0.1, 2, -5, 900, fill=7),
+        "strides": (shape[1] * shape[2], shape[2], 1), "rescale": Rescale(0.1, 2, -5, 900, padding=7),
     }  # fmt: skip
     wanted = make_record(origin=origin.tolist(), flips=flips.astype(bool).tolist(), crop=crop, shape=shape, **where)
     offset = np.where(flips, origin + np.array(crop) - 1, origin)
-    for mode in ({}, {"nearest": True}, {"held": True}):
+    for mode in ({}, {"nearest": True}, {"clamped": True}):
         record = make_gather_record(
             lo=(0, 0, 0), hi=shape, matrix=np.diag(1 - 2 * flips), offset=offset, **mode, **where
         )
@@ -260,13 +261,13 @@ def test_outside_is_fill_and_its_neighbours_blend() -> None:
     np.testing.assert_array_equal(got, -1)
 
 
-def test_held_at_the_edges() -> None:
-    """Half a voxel outside there is the edge's value, beyond it only fill."""
+def test_clamped_at_the_edges() -> None:
+    """Up to half a voxel outside a source gets the value at the edge, farther outside the padding value."""
     box, got = np.float32([[[1, 2, 4]]]), np.empty((1, 1, 9), np.float32)
-    op.gather_box(box, (0, 0, 5), 9.0, np.diag([1, 1, 0.5]), (0, 0, 4.25), got, held=True)
+    op.gather_box(box, (0, 0, 5), 9.0, np.diag([1, 1, 0.5]), (0, 0, 4.25), got, clamped=True)
     np.testing.assert_array_equal(got, [[[9, 1, 1.25, 1.75, 2.5, 3.5, 4, 9, 9]]])
     got = np.empty((1, 1, 4), np.float32)
-    op.gather_box(box, (0, 0, 5), 9.0, np.diag([1, 1, -1]), (-0.5, 0.5, 7.5), got, held=True)
+    op.gather_box(box, (0, 0, 5), 9.0, np.diag([1, 1, -1]), (-0.5, 0.5, 7.5), got, clamped=True)
     np.testing.assert_array_equal(got, [[[4, 3, 1.5, 1]]])
 
 
@@ -287,8 +288,8 @@ def test_refuses(cuda_on_cpu: HostCuda) -> None:
             dtype="int16", big_endian=False, first_byte=0, itemsize=4, strides=(1, 1, 1), lo=(0, 0, 0), hi=(1, 1, 1),
             rescale=Rescale(), matrix=np.eye(3), offset=(0, 0, 0),
         )  # fmt: skip
-    with pytest.raises(ValueError, match="nearest, held: expected one of them, got both"):
+    with pytest.raises(ValueError, match="nearest, clamped: expected one of them, got both"):
         op.gather_box(
             np.zeros((2, 2, 2), np.float32), (0, 0, 0), 0, np.eye(3), (0, 0, 0), np.empty((2, 2, 2), "f4"),
-            nearest=True, held=True,
+            nearest=True, clamped=True,
         )  # fmt: skip

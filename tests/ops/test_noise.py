@@ -118,13 +118,13 @@ def test_kernel_equals_reference(
     cuda.order = order
     random = np.random.default_rng(sample)
     array = volumes(shape, sample, scale)
-    deviations = (random.uniform(0, scale, shape[0]) * random.choice([0, 1e-7, 1], shape[0])).astype(np.float32)
+    stds = (random.uniform(0, scale, shape[0]) * random.choice([0, 1e-7, 1], shape[0])).astype(np.float32)
     counters = np.stack([sample + np.arange(shape[0]), random.integers(0, 2**24, shape[0])], axis=1)
     counters = counters.astype(np.uint64 if unsigned else np.int64)
-    wanted = op.add_noise_ref(array, deviations, seed, counters)
+    wanted = op.add_noise_ref(array, stds, seed, counters)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(op.launch, "kernel", cuda.kernel)
-        assert op.add_noise(array, deviations, seed, counters) is array
+        assert op.add_noise(array, stds, seed, counters) is array
     assert_same(array, wanted)
 
 
@@ -132,11 +132,11 @@ def test_refuses(cuda_on_cpu: HostCuda) -> None:
     array, ones, counters = volumes((2, 1, 3, 4, 5)), np.ones(2, np.float32), np.zeros((2, 2), np.int64)
     with pytest.raises(TypeError, match="volumes: expected a contiguous"):
         op.add_noise(array[0], ones, 0, counters)
-    with pytest.raises(TypeError, match="deviations: expected a contiguous"):
+    with pytest.raises(TypeError, match="stds: expected a contiguous"):
         op.add_noise(array, ones.astype(float), 0, counters)
     with pytest.raises(TypeError, match="counters: expected a contiguous"):
         op.add_noise(array, ones, 0, counters.astype(np.int32))
-    with pytest.raises(ValueError, match=r"expected deviations \(2,\)"):
+    with pytest.raises(ValueError, match=r"expected stds \(2,\)"):
         op.add_noise(array, ones[:1], 0, counters)
     with pytest.raises(ValueError, match="seed: expected"):
         op.add_noise(array, ones, 2**64, counters)

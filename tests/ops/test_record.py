@@ -7,7 +7,7 @@ import pytest
 
 from dali_cr.ops import record as op
 from dali_cr.ops.launch import cuda_source
-from dali_cr.ops.record import BIG_ENDIAN, HELD, IN_ARENA, KEEP, NEAREST, RECORD, TRILINEAR, VIEW_RECORD, Rescale
+from dali_cr.ops.record import BIG_ENDIAN, CLAMPED, IN_ARENA, KEEP, NEAREST, RECORD, TRILINEAR, VIEW_RECORD, Rescale
 from dali_cr.volume.geometry import DTYPES
 
 COMMON = {
@@ -21,7 +21,7 @@ COMMON = {
     "shift": 12,
     "low": 13,
     "high": 13,
-    "fill": 14,
+    "padding": 14,
     "mode": 15,
 }
 WORDS = {"matrix": 16, "offset": 25}
@@ -52,7 +52,7 @@ def test_the_kernels_read_the_same_words() -> None:
         "shift": r"r\.shift = __longlong_as_double\(words\[(\d+)\]\)",
         "low": r"r\.low = __uint_as_float\(\(unsigned int\)\(words\[(\d+)\] & 0xffffffff",
         "high": r"r\.high = __uint_as_float\(\(unsigned int\)\(\(unsigned long long\)words\[(\d+)\] >> 32\)\)",
-        "fill": r"r\.fill = __uint_as_float\(\(unsigned int\)\(words\[(\d+)\] & 0xffffffff",
+        "padding": r"r\.padding = __uint_as_float\(\(unsigned int\)\(words\[(\d+)\] & 0xffffffff",
     }
     for name, pattern in taken.items():
         assert re.findall(pattern, voxel) == [str(COMMON[name])], name
@@ -83,19 +83,19 @@ def test_a_crops_words() -> None:
     assert words[15] == TRILINEAR == 0
 
 
-@pytest.mark.parametrize("mode", ["trilinear", "nearest", "held"])
+@pytest.mark.parametrize("mode", ["trilinear", "nearest", "clamped"])
 def test_a_views_words(mode: str) -> None:
     matrix, offset = np.arange(9.0).reshape(3, 3) / 7, np.array([0.5, -1.5, 1e300])
     words = op.make_gather_record(
         dtype="float64", big_endian=False, first_byte=-16, itemsize=8, strides=(30, -6, 1), lo=(0, 1, 2),
         hi=(5, 6, 7), rescale=Rescale(keep=True), matrix=matrix, offset=offset, nearest=mode == "nearest",
-        held=mode == "held",
+        clamped=mode == "clamped",
     )  # fmt: skip
     assert words.shape == (32,)
     assert words[0] == -16
     assert words[1] == DTYPES.index("float64") | 1 << 9
     assert words[2:11].tolist() == [30, -6, 1, 0, 1, 2, 5, 6, 7]
-    assert words[15] == {"trilinear": TRILINEAR, "nearest": NEAREST, "held": HELD}[mode]
+    assert words[15] == {"trilinear": TRILINEAR, "nearest": NEAREST, "clamped": CLAMPED}[mode]
     assert words[16:25].view(np.float64).tobytes() == matrix.tobytes()
     assert words[25:28].view(np.float64).tobytes() == offset.tobytes()
     assert not words[28:].any()
@@ -132,5 +132,5 @@ def test_refuses_another_item_size_and_two_modes() -> None:
     view = {"lo": (0, 0, 0), "hi": (1, 1, 1), "matrix": np.eye(3), "offset": np.zeros(3)}
     with pytest.raises(ValueError, match="itemsize: expected 2 for int16, got 4"):
         op.make_gather_record(dtype="int16", itemsize=4, **crop, **view)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="nearest, held: expected one of them, got both"):
-        op.make_gather_record(dtype="int16", itemsize=2, nearest=True, held=True, **crop, **view)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="nearest, clamped: expected one of them, got both"):
+        op.make_gather_record(dtype="int16", itemsize=2, nearest=True, clamped=True, **crop, **view)  # type: ignore[arg-type]

@@ -62,10 +62,10 @@ def test_swaps_and_erasures(cuda_on_cpu: HostCuda) -> None:
         swap.swap_in_place_ref(wanted, boxes)
         swap.swap_in_place(swapped, boxes)
         assert_same(swapped, wanted)
-        fills = np.full((2, 1), -1, np.float32)
+        values = np.full((2, 1), -1, np.float32)
         erased, wanted = array.copy(), array.copy()
-        erase.erase_in_place_ref(wanted, boxes, fills)
-        erase.erase_in_place(erased, boxes, fills)
+        erase.erase_in_place_ref(wanted, boxes, values)
+        erase.erase_in_place(erased, boxes, values)
         assert_same(erased, wanted)
 
 

@@ -1,4 +1,4 @@
-"""Z-scores: torch's mean and deviation, and the same bits from the kernel."""
+"""Z-scores: torch's mean and standard deviation, and the same bits from the kernel."""
 
 import numpy as np
 import pytest
@@ -16,8 +16,8 @@ from tests.ops.test_gather import assert_same
 def test_agrees_with_torch(shape: tuple[int, ...]) -> None:
     array = np.random.default_rng(0).normal(1000, 3, shape).astype(np.float32)
     tensor = torch.from_numpy(array).double()
-    mean, deviation = tensor.mean((2, 3, 4), keepdim=True), tensor.std((2, 3, 4), keepdim=True)
-    np.testing.assert_allclose(op.zscore_ref(array), ((tensor - mean) / deviation).numpy(), rtol=1e-6, atol=1e-9)
+    mean, std = tensor.mean((2, 3, 4), keepdim=True), tensor.std((2, 3, 4), keepdim=True)
+    np.testing.assert_allclose(op.zscore_ref(array), ((tensor - mean) / std).numpy(), rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -1e30, 3e-38])

@@ -51,9 +51,9 @@ def test_clean_views_are_the_volume_seen_through_their_maps(
                     np.testing.assert_allclose(got, wanted, atol=2e-5)
                 for got, wanted in zip(local[i, :, channel], clean[2:], strict=True):
                     wanted = wanted - wanted.mean()
-                    deviation = wanted.std(ddof=1)
-                    if deviation > 1e-3:
-                        np.testing.assert_allclose(got, wanted / deviation, atol=5e-5 / deviation)
+                    std = wanted.std(ddof=1)
+                    if std > 1e-3:
+                        np.testing.assert_allclose(got, wanted / std, atol=5e-5 / std)
             for v in range(2):
                 # z-scoring changes no order: every voxel is where the swaps put it.
                 swapped = dali_cr.swap_patches(target[i, v], views[v].swaps)

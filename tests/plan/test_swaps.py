@@ -58,7 +58,7 @@ def chi_square(shape: Triple, size: Triple, draws: int, seed: int) -> tuple[floa
 def test_uniform_over_disjoint_pairs(shape: Triple, size: Triple) -> None:
     statistic, pairs = chi_square(shape, size, draws=max(10_000, 20 * 2000), seed=11)
     freedom = pairs - 1
-    # Wilson-Hilferty: the cube root of chi-square / freedom is near normal; 3.1 deviations is p = 0.001.
+    # Wilson-Hilferty: the cube root of chi-square / freedom is near normal; 3.1 standard deviations is p = 0.001.
     limit = freedom * (1 - 2 / (9 * max(freedom, 1)) + 3.1 * np.sqrt(2 / (9 * max(freedom, 1)))) ** 3
     assert statistic <= limit
 

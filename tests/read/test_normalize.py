@@ -64,9 +64,11 @@ def test_window_and_none(index: dali_cr.Index) -> None:
     np.testing.assert_array_equal(*normalised(index, None))
 
 
-@pytest.mark.parametrize(("normalize", "fill"), [("zscore", 0), ("percentile", 0), (("window", -5, 5), 0), (None, -10)])
-def test_fill(index: dali_cr.Index, normalize: object, fill: float) -> None:
-    assert rescale_of(index.cases[0].volumes[0], normalize).fill == fill  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("normalize", "padding"), [("zscore", 0), ("percentile", 0), (("window", -5, 5), 0), (None, -10)]
+)
+def test_padding(index: dali_cr.Index, normalize: object, padding: float) -> None:
+    assert rescale_of(index.cases[0].volumes[0], normalize).padding == padding  # type: ignore[arg-type]
 
 
 def test_refuses_a_constant_foreground(tmp_path: Path) -> None:

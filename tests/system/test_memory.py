@@ -41,7 +41,7 @@ V1 = ["12:cpu,cpuacct:/", "4:memory:/docker/abc", "1:name=systemd:/memory"]
 
 
 @pytest.mark.parametrize(
-    ("lines", "files", "expected"),
+    ("lines", "files", "wanted"),
     [
         (["0::/"], {"memory.max": "max"}, 4096000),
         (["0::/"], {"memory.max": 700000}, 700000),

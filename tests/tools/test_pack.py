@@ -187,7 +187,7 @@ def test_texts_go_unless_they_are_kept(tmp_path: Path, capsys: pytest.CaptureFix
     (tmp_path / "in").mkdir()
     nib.save(image, tmp_path / "in" / "a.nii.gz")
     assert main(["pack", str(tmp_path / "in"), str(tmp_path / "out")]) == 0
-    assert "left out    1 header extension of 1 file" in capsys.readouterr().out
+    assert "dropped     1 header extension of 1 file" in capsys.readouterr().out
     assert main(["pack", str(tmp_path / "in"), str(tmp_path / "kept"), "--keep-text"]) == 0
     for name, texts in (("out", (b"", b"", b"")), ("kept", (b"Doe, Jane", b"jane.txt", b"ward 3"))):
         dali_cr.unpack(tmp_path / name / "a.ozx", tmp_path / f"{name} again", progress=False)
@@ -309,8 +309,8 @@ def test_stores_are_named_after_what_they_were_made_from(tmp_path: Path) -> None
     index = dali_cr.scan(tmp_path / "out", progress=False)
     assert [case.volumes[0].data for case in index] == ["a.nii.gz", "b.ozx"]
     assert {problem.path: problem.reason for problem in index.problems} == {
-        "a.ozx": "made from a.nii.gz, which is there as a.nii.gz too",
-        "b2.ozx": "made from b.nii, which is there as b.ozx too",
+        "a.ozx": "made from a.nii.gz, which also exists as a.nii.gz",
+        "b2.ozx": "made from b.nii, which also exists as b.ozx",
     }
 
 

@@ -156,7 +156,7 @@ def test_view_2_is_not_restored():
 
 
 @pytest.mark.parametrize(
-    ("levels", "expected"), [((0, 0, 0, 0, 0), (3, 1, 1)), ((1, 0, 0, 2, 0), (3, 2, 3)), ((0, 0, 2, 0, 1), (3, 3, 3))]
+    ("levels", "wanted"), [((0, 0, 0, 0, 0), (3, 1, 1)), ((1, 0, 0, 2, 0), (3, 2, 3)), ((0, 0, 2, 0, 1), (3, 3, 3))]
 )
 def test_the_decoder_goes_no_deeper_than_is_asked_for(levels, wanted):
     made, sample = model(), batch()

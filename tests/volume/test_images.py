@@ -1,4 +1,4 @@
-"""PNG and JPEG: the pixels that Pillow shows, one voxel thick; and what is no such picture is refused by name."""
+"""PNG and JPEG: the pixels that Pillow decodes, one voxel thick; errors for unsupported and damaged files."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_the_stream_is_the_same_from_caches(pictures: dali_cr.Index, tmp_path: P
 
 def test_the_default_pattern_leaves_images_alone(tmp_path: Path) -> None:
     write(tmp_path / "p.png", pixels())
-    with pytest.raises(FileNotFoundError, match=r"got 1 .png; images are taken by a pattern"):
+    with pytest.raises(FileNotFoundError, match=r"got 1 .png; for images give a pattern"):
         dali_cr.scan(tmp_path, progress=False)
     assert len(dali_cr.scan(tmp_path, "**/*.png", progress=False)) == 1
 
@@ -163,7 +163,7 @@ def test_masks_are_set_aside(tmp_path: Path) -> None:
     np.testing.assert_array_equal(one_bit[0, 0], (pixels(0) > 0) * 255.0)
 
 
-def test_opaque_alpha_is_left_out(tmp_path: Path) -> None:
+def test_opaque_alpha_is_dropped(tmp_path: Path) -> None:
     for mode, channels in (("LA", 1), ("RGBA", 3)):
         path = write(tmp_path / "p.png", pixels(), mode)
         assert dali_cr.read_volume(path).shape == (channels, 1, 30, 44)
@@ -183,25 +183,25 @@ def animation(path: Path) -> None:
 
 REFUSED = {
     "p.png": [
-        ("transparent in places", see_through),
+        ("transparent pixels", see_through),
         ("transparent colour", lambda p: write(p, pixels(), transparency=7)),
         ("a palette", lambda p: write(p, pixels(), "P")),
         ("animated", animation),
-        ("16 bits a channel", lambda p: p.write_bytes(png(4, 4, 16, 2, (b"\0" + bytes(range(24))) * 4))),
-        ("16 bits a channel", lambda p: p.write_bytes(png(4, 4, 16, 4, (b"\0" + bytes(range(16))) * 4))),
-        ("its suffix says PNG, but it is a JPEG", lambda p: write(p, pixels(), format="JPEG")),
-        ("its suffix says PNG, but it is none", lambda p: p.write_bytes(b"BM not a picture")),
+        ("16 bits per channel", lambda p: p.write_bytes(png(4, 4, 16, 2, (b"\0" + bytes(range(24))) * 4))),
+        ("16 bits per channel", lambda p: p.write_bytes(png(4, 4, 16, 4, (b"\0" + bytes(range(16))) * 4))),
+        ("expected PNG, as its suffix says, got JPEG", lambda p: write(p, pixels(), format="JPEG")),
+        ("expected PNG, as its suffix says, got another format", lambda p: p.write_bytes(b"BM not a picture")),
         ("empty file", lambda p: p.touch()),
-        ("no PNG that can be read|damaged PNG", lambda p: p.write_bytes(b"\x89PNG\r\n\x1a\n")),
+        ("PNG that cannot be read|damaged PNG", lambda p: p.write_bytes(b"\x89PNG\r\n\x1a\n")),
         ("constant: every finite voxel is 7", lambda p: write(p, np.full((9, 9), 7, np.uint8))),
         ("more than .* packed bytes can hold", lambda p: p.write_bytes(png(100_000, 100_000, 8, 0, b"\0" * 99))),
-        ("damaged PNG|no PNG", lambda p: p.write_bytes(png(0, 5, 8, 0, b"\0" * 9))),
-        ("damaged PNG|no PNG", lambda p: p.write_bytes(png(40, 50, 8, 0, b"\0" * 99))),
+        ("damaged PNG|PNG that cannot be read", lambda p: p.write_bytes(png(0, 5, 8, 0, b"\0" * 9))),
+        ("damaged PNG|PNG that cannot be read", lambda p: p.write_bytes(png(40, 50, 8, 0, b"\0" * 99))),
     ],
     "p.jpg": [
         ("CMYK", lambda p: write(p, pixels(), "CMYK")),
-        ("its suffix says JPEG, but it is a PNG", lambda p: write(p, pixels(), format="PNG")),
-        ("no JPEG that can be read", lambda p: p.write_bytes(b"\xff\xd8\xff\xe0" + bytes(100))),
+        ("expected JPEG, as its suffix says, got PNG", lambda p: write(p, pixels(), format="PNG")),
+        ("JPEG that cannot be read", lambda p: p.write_bytes(b"\xff\xd8\xff\xe0" + bytes(100))),
     ],
 }
 

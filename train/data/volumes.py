@@ -66,7 +66,7 @@ def resample_labels(labels: Labels, shape: Triple) -> Labels:
 
 def outside(case: Case, normalize: Normalize) -> list[float]:
     """Return what stands outside of each channel's volume, where a crop sticks out of it."""
-    return [rescale_of(volume, normalize).fill for volume in case.volumes]
+    return [rescale_of(volume, normalize).padding for volume in case.volumes]
 
 
 def pad_evenly(volume: Volume, crop: Triple, fill: list[float]) -> tuple[Volume, Triple]:

@@ -1,1 +1,1 @@
-"""How files become cases: layouts, patterns and CSV files. Reads names, no voxels."""
+"""Map file names to cases and channels: layouts, patterns and CSV files; no voxel is read."""

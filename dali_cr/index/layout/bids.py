@@ -1,4 +1,4 @@
-"""The layout of BIDS: `sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz`, whose suffix is the channel."""
+"""Read the BIDS layout: `sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz`, where the suffix is the channel."""
 
 from __future__ import annotations
 
@@ -17,50 +17,51 @@ _LEVEL = re.compile(
     r"(?P<subject>sub-[A-Za-z0-9+]+)|(?P<session>ses-[A-Za-z0-9+]+)"
     r"|anat|func|dwi|fmap|perf|pet|meg|eeg|ieeg|beh|micr|nirs|motion|mrs"
 )
-_OUT = ("derivatives", "sourcedata", "code")
-"""Folders beside the subjects, whose files are not the data set's own images."""
+_EXCLUDED = ("derivatives", "sourcedata", "code")
+"""Folders next to the subjects whose files are not original images."""
 
 
-def read_bids(root: Path, paths: Sequence[str], channels: Sequence[str], asked: bool) -> Claims | None:
-    """Read the files of a folder as those of a BIDS data set.
+def read_bids(root: Path, paths: Sequence[str], channels: Sequence[str], requested: bool) -> Claims | None:
+    """Read the files of a folder as a BIDS data set.
 
-    A case is a subject, with the session and all but the suffix: `sub-01_ses-1_run-2`. The suffix is the channel.
+    A case is named by subject, session and other entities, as in `sub-01_ses-1_run-2`. The suffix is the channel.
 
     Parameters
     ----------
     root : Path
     paths : sequence of str
-        The volumes and images under it, relative.
+        Relative paths of the volumes and images.
     channels : sequence of str
-        Suffixes to take, in order; all without them.
-    asked : bool
-        Whether the layout was asked for. Else it must have a `dataset_description.json`, or all volumes such names.
+        Suffixes to use, in order. Default: all.
+    requested : bool
+        Whether the user selected the layout. Otherwise the folder must have a `dataset_description.json`, or all
+        volumes must have BIDS names.
 
     Returns
     -------
     claims : Claims or None
-        None if the folder has no such layout.
+        None if the folder does not have the layout.
     """
-    passed: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     names = {}
     for path in paths:
-        out = next((part for part in PurePosixPath(path).parts[:-1] if part in _OUT), None)
-        if out:
-            passed[path] = f"in {out}"
+        excluded = next((part for part in PurePosixPath(path).parts[:-1] if part in _EXCLUDED), None)
+        if excluded:
+            skipped[path] = f"in {excluded}"
         elif not is_volume(path) or not (found := _parse(path)):
-            passed[path] = "outside the layout"
+            skipped[path] = "outside the layout"
         elif channels and found[1] not in channels:
-            passed[path] = "of other channels"
+            skipped[path] = "of other channels"
         else:
             names[path] = found
-    strangers = any(why == "outside the layout" and is_volume(path) for path, why in passed.items())
-    if not names or strangers and not asked and not (root / "dataset_description.json").is_file():
+    strangers = any(why == "outside the layout" and is_volume(path) for path, why in skipped.items())
+    if not names or strangers and not requested and not (root / "dataset_description.json").is_file():
         return None
-    return Claims(names, tuple(channels), passed)
+    return Claims(names, tuple(channels), skipped)
 
 
 def _parse(path: str) -> tuple[str, str] | None:
-    """Return the case and channel of a path, None if BIDS has no such names."""
+    """Return the case and channel of a path; None if it is not a BIDS name."""
     found = _NAME.fullmatch(stem_of(path))
     if not found:
         return None

@@ -1,4 +1,4 @@
-"""What a layout makes of the files of one folder."""
+"""`Claims`: case and channel of the files of one folder, according to a layout."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from dali_cr.index.files import Names
 
 @dataclass(frozen=True)
 class Claims:
-    """Which case and channel each file is, by a layout.
+    """Case and channel of each file, according to a layout.
 
     Attributes
     ----------
     names : mapping of str to (case, channel)
-        By path, relative to the folder.
+        Case and channel by path, relative to the folder.
     channels : tuple of str
-        In order; empty where channels have no names.
-    passed : mapping of str to str
-        Why a file is in no case, such as "in labelsTr", by path.
+        Names of the channels in order; empty if channels have no names.
+    skipped : mapping of str to str
+        Reasons why files are not in a case, such as "in labelsTr", by path.
     sure : bool
-        Whether more than the names of the files says so.
+        Whether the layout is certain; false if only the names of the files suggest it.
     """
 
     names: Mapping[str, Names]
     channels: tuple[str, ...] = ()
-    passed: Mapping[str, str] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)
     sure: bool = True
 
 
 def stem_of(path: str) -> str:
-    """Return the name of a file without its suffix.
+    """Return the name of a file without its suffixes.
 
     Examples
     --------

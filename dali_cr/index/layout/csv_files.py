@@ -1,4 +1,4 @@
-"""Files named in a CSV file: a column `path`, and where a case has a name, or several files, `case` and `channel`."""
+"""Read a CSV file that lists files: column `path`, and optional columns `case` and `channel`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _DELIMITERS = ",;\t"
 
 
 def is_table(path: str | os.PathLike[str]) -> bool:
-    """Whether the file's name is that of a CSV file."""
+    """Whether a file name has the suffix of a CSV file."""
     return os.fspath(path).lower().endswith(".csv")
 
 
 def read_csv_files(table: Path) -> tuple[Path, dict[str, Found]]:
-    """Read which files a CSV file names.
+    """Read the list of files in a CSV file.
 
-    Empty rows are skipped, spaces around values removed, other columns not looked at. Paths are absolute, or relative
-    to the folder of the CSV file.
+    Empty rows and other columns are ignored, and values are stripped. Paths are absolute, or relative to the folder of
+    the CSV file.
 
     Parameters
     ----------
@@ -31,14 +31,14 @@ def read_csv_files(table: Path) -> tuple[Path, dict[str, Found]]:
     Returns
     -------
     top : Path
-        The folder of the CSV file, or the one that the files share where some lie outside it.
+        The folder of the CSV file, or the common parent if some files are outside of it.
     files : dict of str to Found
         By path relative to `top`, sorted.
 
     Raises
     ------
     ValueError
-        If it is no such CSV file, a row has no path, or a URL for one, or two rows name one file.
+        If the CSV file is invalid, a row has no path or a URL, or two rows have the same path.
     """
     rows = _rows(table)
     home = table.absolute().parent
@@ -52,27 +52,27 @@ def read_csv_files(table: Path) -> tuple[Path, dict[str, Found]]:
         refuse_url(row["path"])
         path = Path(os.path.normpath(home / row["path"]))
         if path in found:
-            raise ValueError(f"{where}: expected one row a file, {row['path']} has two")
-        found[path] = Found(row["case"] or None, row["channel"] or None, asked_for=True)
+            raise ValueError(f"{where}: expected one row per file, got two for {row['path']}")
+        found[path] = Found(row["case"] or None, row["channel"] or None, explicit=True)
     inside = all(path.is_relative_to(home) for path in found)
     top = home if inside else Path(os.path.commonpath([home, *(path.parent for path in found)]))
-    files = {path.relative_to(top).as_posix(): about for path, about in found.items()}
+    files = {path.relative_to(top).as_posix(): file for path, file in found.items()}
     return top, dict(sorted(files.items()))
 
 
 def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
-    """Return the rows with their line numbers, each with all of `_COLUMNS`."""
+    """Return the rows with their line numbers; each row has all of `_COLUMNS`."""
     try:
         with open(table, newline="", encoding="utf-8-sig") as file:
             head = file.readline()
-            told = head.lower().startswith("sep=")
-            delimiter = head.strip()[4:] if told else max(_DELIMITERS, key=head.count)
-            if not told:
+            declared = head.lower().startswith("sep=")
+            delimiter = head.strip()[4:] if declared else max(_DELIMITERS, key=head.count)
+            if not declared:
                 file.seek(0)
             reader = csv.reader(file, delimiter=delimiter or ",")
-            lines = [(reader.line_num + told, [text.strip() for text in line]) for line in reader]
+            lines = [(reader.line_num + declared, [text.strip() for text in line]) for line in reader]
     except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise ValueError(f"{table}: expected a CSV file of paths, it cannot be read: {error}") from error
+        raise ValueError(f"{table}: expected a CSV file of paths, got one that cannot be read: {error}") from error
     lines = [(number, line) for number, line in lines if any(line)]
     header = lines[0][1] if lines else []
     if header.count("path") != 1 or len(lines) < 2:

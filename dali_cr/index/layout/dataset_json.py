@@ -1,8 +1,8 @@
-"""`dataset.json` of nnU-Net and of the Medical Segmentation Decathlon: channels, labels and regions, pairs of files.
+"""Read `dataset.json` of nnU-Net and the Medical Segmentation Decathlon: channels, labels, regions, training cases.
 
-nnU-Net 2 writes ``"labels": {"background": 0, "whole tumor": [1, 2, 3], "core": [2, 3]}``, where a list of several is a
-region, and in ``regions_class_order`` the label that each region is written with. The Decathlon (and nnU-Net 1) writes
-``"labels": {"0": "background", "1": "liver"}``. A file that is such a mapping and nothing else is read too.
+nnU-Net 2 writes ``"labels": {"background": 0, "whole tumor": [1, 2, 3], "core": [2, 3]}``, where a list of several
+labels is a region, and ``regions_class_order``, the label that a mask has for each region. The Decathlon and nnU-Net 1
+write ``"labels": {"0": "background", "1": "liver"}``. A file that contains only such a mapping is also read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FILE_NAME = "dataset.json"
 
 @dataclass(frozen=True)
 class Pair:
-    """A training case: its images, one a channel or one 4-D file, and its label volume."""
+    """A training case: its images (one per channel, or one 4-D file) and its label volume."""
 
     images: tuple[Path, ...]
     label: Path
@@ -34,17 +34,17 @@ class DatasetJson:
     ----------
     path : Path
     channels : tuple of str
-        By the channel's number; empty if the file names none. Two may be alike, as nnU-Net allows.
+        Names by number; empty if the file has none. Names may repeat, as nnU-Net allows.
     labels : dict of str to tuple of int
-        From each name to its label values, in the file's order, with the background (0) and the ignore label.
+        Label values by name, in the order of the file, with the background (0) and the ignore label.
     regions : bool
-        Whether some name has a list of several values: names may share values then.
+        Whether some name has several label values; names may then share values.
     order : tuple of int
-        `regions_class_order`: the label that each of `classes` is written with; empty if the file has none.
+        `regions_class_order`: the label that a mask has for each of `classes`; empty if the file has none.
     pairs : tuple of Pair
         Training cases; empty if the file lists none.
     file_ending : str
-        Suffix of the images, such as ".png"; empty if the file does not say.
+        Suffix of the images, such as ".png"; empty if the file has none.
     """
 
     path: Path
@@ -57,38 +57,38 @@ class DatasetJson:
 
     @property
     def classes(self) -> dict[str, tuple[int, ...]]:
-        """What is to be segmented: `labels` without the background and the ignore label."""
+        """The classes to segment: `labels` without the background and the ignore label."""
         return {name: values for name, values in self.labels.items() if values != (0,) and name != IGNORE}
 
     @property
     def ignore(self) -> int | None:
-        """The label of voxels that are not annotated, if there is one."""
+        """The label of voxels without annotation, if there is one."""
         return self.labels[IGNORE][0] if IGNORE in self.labels else None
 
 
 def find_dataset_json(folders: Iterable[Path]) -> Path | None:
-    """Return the first `dataset.json` that lies in one of the folders or beside it; None if there is none."""
+    """Return the first `dataset.json` in one of the folders or its parent; None if there is none."""
     for folder in folders:
-        for place in (folder, folder.absolute().parent):
-            if (place / FILE_NAME).is_file():
-                return place / FILE_NAME
+        for candidate in (folder, folder.absolute().parent):
+            if (candidate / FILE_NAME).is_file():
+                return candidate / FILE_NAME
     return None
 
 
 def read_dataset_json(path: Path) -> DatasetJson:
-    """Read a `dataset.json`, or a JSON file that only names labels.
+    """Read a `dataset.json`, or a JSON file with only the names of labels.
 
-    Two labels of one name are one class.
+    Labels with the same name are merged into one class.
 
     Raises
     ------
     ValueError
-        If it is no such file, a label has two names, or `regions_class_order` does not fit the regions.
+        If the file is invalid, a label has two names, or `regions_class_order` does not fit the regions.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=JsonObject)
         if not isinstance(content, JsonObject):
-            raise ValueError("it is no object")
+            raise ValueError("expected a JSON object")
         keys = {key for key, _ in content}
         whole = path.name == FILE_NAME or bool(keys & {"labels", "channel_names", "modality", "training"})
         named = (content.get("labels") or JsonObject()) if whole else content
@@ -112,33 +112,35 @@ def read_dataset_json(path: Path) -> DatasetJson:
 
 
 def _check_order(found: DatasetJson) -> None:
-    """Refuse an order in which a mask would not say which regions a voxel is of."""
+    """Raise ValueError unless each value of a mask stands for one set of regions."""
     regions = list(found.classes.items())
     if not found.order:
         return
     if len(found.order) != len(regions):
-        raise ValueError(f"regions_class_order: expected {len(regions)} labels, one a region, got {list(found.order)}")
-    for place, (value, (name, members)) in enumerate(zip(found.order, regions, strict=True)):
+        raise ValueError(f"regions_class_order: expected a label for each of {len(regions)} regions, got {found.order}")
+    for number, (value, (name, members)) in enumerate(zip(found.order, regions, strict=True)):
         if value not in members:
-            raise ValueError(f"regions_class_order: expected {name!r} written as one of {list(members)}, got {value}")
-        for later, others in regions[place + 1 :]:
+            raise ValueError(f"regions_class_order: expected one of {list(members)} for {name!r}, got {value}")
+        for later, others in regions[number + 1 :]:
             if value in others:
-                raise ValueError(f"regions_class_order: {name!r} is written as {value}, which is of {later!r} too")
+                raise ValueError(
+                    f"regions_class_order: expected a label of {name!r} only, got {value}, of {later!r} too"
+                )
 
 
 def _channels(content: JsonObject) -> tuple[str, ...]:
-    """Return the names of the channels by their number."""
+    """Return the names of the channels, sorted by number."""
     named = content.get("channel_names") or content.get("modality") or JsonObject()
     if not isinstance(named, JsonObject):
         return tuple(map(clean_name, [named] if isinstance(named, str) else named))
     names = {as_number(key): clean_name(name) for key, name in named}
     if sorted(names) != list(range(len(named))):
-        raise ValueError(f"channel_names: expected them numbered from 0 on, got {', '.join(key for key, _ in named)}")
+        raise ValueError(f"channel_names: expected numbers from 0 on, got {', '.join(key for key, _ in named)}")
     return tuple(names[number] for number in range(len(names)))
 
 
 def _pairs(content: JsonObject, folder: Path) -> tuple[Pair, ...]:
-    """Return the training cases of the Decathlon's list, or of nnU-Net's "dataset"."""
+    """Return the training cases, from the Decathlon's "training" or nnU-Net's "dataset"."""
     listed = [case for _, case in content.get("dataset") or ()] or content.get("training") or []
     pairs = []
     for case in listed if isinstance(listed, list) else ():
@@ -146,11 +148,11 @@ def _pairs(content: JsonObject, folder: Path) -> tuple[Pair, ...]:
             continue
         images, label = case.get("images") or case.get("image"), case.get("label")
         if isinstance(label, str) and images:
-            every = images if isinstance(images, list) else [images]
-            pairs.append(Pair(tuple(_place(folder, image) for image in every), _place(folder, label)))
+            files = images if isinstance(images, list) else [images]
+            pairs.append(Pair(tuple(_resolve(folder, image) for image in files), _resolve(folder, label)))
     return tuple(pairs)
 
 
-def _place(folder: Path, text: str) -> Path:
-    """Return a file's path, which is relative to the folder of the `dataset.json` or holds environment variables."""
+def _resolve(folder: Path, text: str) -> Path:
+    """Return the path of a file, relative to the folder of the `dataset.json`, with environment variables expanded."""
     return Path(os.path.normpath(folder / os.path.expandvars(text)))

@@ -1,4 +1,4 @@
-"""Where names are divided into case and channel: `MS_001_0000` is channel 0000 of MS_001, not 001_0000 of MS."""
+"""Divide file names into case and channel: `MS_001_0000` is channel 0000 of MS_001, not 001_0000 of MS."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dali_cr.index.files import Names
 from dali_cr.index.labels import label_word
 
 MAX_DEPTH = 12
-"""Places where a name may be divided that are tried from either end."""
+"""Largest number of positions, counted from either end, at which names are divided."""
 
 Division = dict[str, Names]
-"""The case and channel of each file, by path."""
+"""Case and channel of each file, by path."""
 
 _SHOWN = 4
 
@@ -20,15 +20,15 @@ _SHOWN = 4
 def divide(readings: Mapping[str, Sequence[Names]], max_channels: int) -> Division:
     """Choose one case and channel for each file.
 
-    Where a pattern leaves it open, names are divided at the same place, counted from one end, so that at least two
-    cases come out and all of them have the same channels. Files that call themselves labels have no say in it.
+    If a pattern matches a name in several ways, all names are divided at the same position, counted from one end, so
+    that there are at least two cases and all have the same channels. Label files are not considered.
 
     Parameters
     ----------
     readings : mapping of str to sequence of (case, channel)
-        Every way to read each path, the shortest case first.
+        All ways to divide each path, shortest case first.
     max_channels : int
-        A case with more is none.
+        Largest number of channels of a case.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def divide(readings: Mapping[str, Sequence[Names]], max_channels: int) -> Divisi
     Raises
     ------
     ValueError
-        If no division, or more than one, makes all cases alike; it shows them.
+        If not exactly one division gives all cases the same channels; the message shows the candidates.
     """
     voters = [path for path in readings if not label_word(path)] or list(readings)
     options: dict[frozenset[frozenset[str]], Division] = {}
@@ -47,21 +47,20 @@ def divide(readings: Mapping[str, Sequence[Names]], max_channels: int) -> Divisi
         return next(iter(options.values()))
     alike = [division for division in options.values() if _alike(division, voters, max_channels)]
     if len(alike) != 1:
-        found = "none makes" if not alike else "more than one makes"
+        found = "none" if not alike else "several"
         shown = "; ".join(_describe(division, voters) for division in (alike or list(options.values()))[:_SHOWN])
         raise ValueError(
-            f"pattern: expected one way to divide names into {{case}} and {{channel}} that makes all cases alike, "
-            f"{found}: {shown}. Name the channels (channels=, --channels), or write what stands between the two"
+            f"pattern: expected one way to divide names into {{case}} and {{channel}} with the same channels in all "
+            f"cases, got {found}: {shown}. Name the channels (--channels), or write the text between both"
         )
     return alike[0]
 
 
 def _divisions(readings: Mapping[str, Sequence[Names]]) -> list[Division]:
-    """Return one division for each place, first those with the shortest channels."""
+    """Return one division for each position, those with the shortest channels first."""
     depth = min(max(map(len, readings.values()), default=1), MAX_DEPTH)
-    places = range(depth)
-    from_end = [{path: some[max(len(some) - 1 - place, 0)] for path, some in readings.items()} for place in places]
-    from_start = [{path: some[min(place, len(some) - 1)] for path, some in readings.items()} for place in places]
+    from_end = [{path: ways[max(len(ways) - 1 - n, 0)] for path, ways in readings.items()} for n in range(depth)]
+    from_start = [{path: ways[min(n, len(ways) - 1)] for path, ways in readings.items()} for n in range(depth)]
     return from_end + from_start
 
 
@@ -83,13 +82,13 @@ def _channels(division: Division, voters: Sequence[str]) -> dict[str | None, lis
 
 
 def _alike(division: Division, voters: Sequence[str], max_channels: int) -> bool:
-    # Two files of one channel are refused by name later; here they are one.
+    # Two files of the same channel count once here and are refused later.
     channels = [set(names) for names in _channels(division, voters).values()]
     return len(channels) > 1 and len(channels[0]) <= max_channels and all(some == channels[0] for some in channels)
 
 
 def _describe(division: Division, voters: Sequence[str]) -> str:
-    """Return a division as its first case, for a person."""
+    """Return a description of a division with its first case."""
     channels = _channels(division, voters)
     case, names = next(iter(channels.items()))
     listed = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

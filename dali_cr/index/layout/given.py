@@ -1,4 +1,4 @@
-"""Files given one by one, as ``scan(files=[...])`` takes them."""
+"""Check a list of files, as given to ``scan(files=[...])``."""
 
 from __future__ import annotations
 
@@ -14,32 +14,33 @@ from dali_cr.volume.packed.store import original_path
 def read_given(
     root: Roots | None, files: Sequence[str | os.PathLike[str]], patterns: Sequence[Pattern]
 ) -> tuple[Path, dict[str, Found]]:
-    """Take the volumes and images that are given.
+    """Check a list of volumes and images, and name their cases and channels.
 
     Parameters
     ----------
     root : path, optional
-        Where relative files lie; without it they lie in the present folder, and the root is the folder they share.
+        Folder of relative paths. Default: the working directory, with the common parent of the files as the root.
     files : sequence of path
     patterns : list of Pattern
-        What names the case and the channel of each; the first that matches.
+        The first matching pattern names the case and the channel.
 
     Returns
     -------
     top : Path
-        What paths are relative to.
+        The root that paths are relative to.
     files : dict of str to Found
         By path, sorted.
 
     Raises
     ------
     FileNotFoundError
-        If a file is not there.
+        If a file does not exist.
     ValueError
-        If none is given, one twice, one outside the root, or one is no volume, no image, or matches no pattern.
+        If the list is empty, or a file is listed twice, is outside the root, is not a volume or image, or matches no
+        pattern.
     """
     if root is not None and not isinstance(root, (str, os.PathLike)):
-        raise ValueError(f"files: expected one root for them, or none, got {root!r}")
+        raise ValueError(f"files: expected at most one root, got {root!r}")
     base = Path() if root is None else Path(root)
     paths = [Path(os.path.abspath(base / file)) for file in files]
     if not paths:
@@ -52,11 +53,11 @@ def read_given(
         if not path.is_file():
             raise FileNotFoundError(f"{path}: expected a file, {'a folder' if path.is_dir() else 'nothing'} is there")
         relative = path.relative_to(top).as_posix()
-        meant = original_path(path).relative_to(top).as_posix()
-        names = next((match for pattern in patterns if (match := pattern.match(meant))), None)
+        original = original_path(path).relative_to(top).as_posix()
+        names = next((match for pattern in patterns if (match := pattern.match(original))), None)
         if names is None or not is_readable(path.name):
             raise ValueError(f"files: expected NIfTI volumes or images that match the pattern, got {path}")
         if relative in found:
             raise ValueError(f"files: expected each file once, got {path} twice")
-        found[relative] = Found(*names, asked_for=True)
+        found[relative] = Found(*names, explicit=True)
     return top, dict(sorted(found.items()))

@@ -1,4 +1,4 @@
-"""Which files of a folder make which case, and how many of what kind are left out: by layout, pattern or CSV file."""
+"""Map the files of a folder to cases and channels, by layout, pattern or CSV file, and count the ignored files."""
 
 from __future__ import annotations
 
@@ -30,43 +30,43 @@ READERS: dict[str, Callable[[Path, Sequence[str], Sequence[str], bool], Claims |
     "nnunet": read_nnunet,
     "bids": read_bids,
 }
-"""From a folder, its volumes and images, the channels to take and whether the layout was asked for to its claims."""
+"""Layout readers: functions of folder, volumes and images, channels, and whether the user selected the layout."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The files to read.
+    """The files to read, with their cases and channels.
 
     Attributes
     ----------
     top : Path
-        What paths are relative to.
+        The folder that paths are relative to.
     files : dict of str to Found
         By path, sorted.
     problems : list of Problem
         Folders that cannot be read.
-    passed : dict of str to str
-        The kind of each other file, such as ".dcm", by path.
+    skipped : dict of str to str
+        Kind of each ignored file, such as ".dcm", by path.
     layout : str
         "nnunet", "bids", "files", "pattern" or "csv".
     channels : list of str
-        Which channels a case must have, in order; empty for all that are found, sorted.
-    otherwise : dict of str to Found, or None
-        Files of a case each, for a layout that may not be meant: where most of its cases lack a channel, or have
+        Channels that a case must have, in order; empty to use all channels found, sorted.
+    fallback : dict of str to Found, or None
+        The same files with one case per file, for an uncertain layout; used if most of its cases lack a channel or have
         channels on several grids.
     """
 
     top: Path
     files: dict[str, Found]
     problems: list[Problem]
-    passed: dict[str, str]
+    skipped: dict[str, str]
     layout: str
     channels: list[str]
-    otherwise: dict[str, Found] | None = None
+    fallback: dict[str, Found] | None = None
 
     def ignored(self, used: Container[str]) -> dict[str, int]:
-        """Return how many other files there are of each kind, the most frequent first; `used` are voxels of cases."""
-        return dict(Counter(kind for path, kind in self.passed.items() if path not in used).most_common())
+        """Return the number of ignored files by kind, the most frequent first; `used` are files of cases."""
+        return dict(Counter(kind for path, kind in self.skipped.items() if path not in used).most_common())
 
 
 def list_files(
@@ -77,14 +77,14 @@ def list_files(
     Parameters
     ----------
     root, pattern, layout, channels, include, exclude
-        Those of `dali_cr.scan`.
+        As for `dali_cr.scan`.
 
     Raises
     ------
     FileNotFoundError
-        If a root is no folder, or no file under it is to be read.
+        If a root is not a folder, or has no file to read.
     ValueError
-        If an argument is not as above, or names cannot be divided into case and channel.
+        If an argument is invalid, or names cannot be divided into case and channel.
     """
     if layout not in get_args(Layout):
         raise ValueError(f"layout: expected one of {', '.join(get_args(Layout))}, got {layout!r}")
@@ -92,25 +92,25 @@ def list_files(
         raise ValueError(f"layout: expected a pattern or a layout, got {pattern!r} and {layout!r}")
     patterns = as_patterns(pattern, channels)
     if channels and not all(p.has_channel for p in patterns):
-        raise ValueError(f"channels: they are for a pattern with {{channel}}, got {pattern!r}")
+        raise ValueError(f"channels: expected a pattern with {{channel}}, got {pattern or 'none'}")
     if table := _table_of(root):
         if pattern or layout != "auto" or include or exclude:
-            raise ValueError(f"root: expected no pattern, layout, include or exclude beside the CSV file {table}")
+            raise ValueError(f"root: expected no pattern, layout, include or exclude with the CSV file {table}")
         return _listed(table, channels)
     top, trees, problems = walk_trees(root)
     included, excluded = as_patterns(include), as_patterns(exclude)
     kept = [[p for p in t.paths if is_readable(p) and not any(e.match(p) for e in excluded)] for t in trees]
     found, layout_used = _claims(trees, kept, patterns, layout, channels)
-    files, passed = _sort_out(trees, kept, found, included)
+    files, skipped = _sort_out(trees, kept, found, included)
     if not files:
-        raise FileNotFoundError(nothing_found(top, pattern, passed, problems))
+        raise FileNotFoundError(nothing_found(top, pattern, skipped, problems))
     order = list(dict.fromkeys(channel for claims in found for channel in claims.channels))
-    otherwise = None
+    fallback = None
     if layout_used == "bids" and not channels:
-        otherwise = {path: _file_a_case(found) for path, found in files.items()}
+        fallback = {path: _file_per_case(found) for path, found in files.items()}
     elif layout_used == "nnunet" and not channels and not any(claims.sure for claims in found):
-        otherwise = {path: replace(about, case=None, channel=None) for path, about in files.items()}
-    return Listing(top, files, problems, passed, layout_used, order, otherwise)
+        fallback = {path: replace(file, case=None, channel=None) for path, file in files.items()}
+    return Listing(top, files, problems, skipped, layout_used, order, fallback)
 
 
 def list_given(
@@ -122,27 +122,27 @@ def list_given(
     include: Globs,
     exclude: Globs,
 ) -> Listing:
-    """List the files that `dali_cr.scan` was given one by one; each is a case, or what a pattern says.
+    """List the files of ``dali_cr.scan(files=[...])``; one case per file, or as a pattern says.
 
     Raises
     ------
     FileNotFoundError
-        If one is not there.
+        If a file does not exist.
     ValueError
-        If an argument is not as `dali_cr.scan` takes it beside `files`.
+        If an argument is invalid, or cannot be combined with `files`.
     """
     if layout != "auto" or include or exclude:
-        raise ValueError("files: they are taken as they are listed; leave layout, include and exclude out")
+        raise ValueError("files: expected no layout, include or exclude, which are for folders; give only the files")
     patterns = as_patterns(pattern, channels) if pattern else as_patterns("**/*")
     if channels and not all(p.has_channel for p in patterns):
-        raise ValueError(f"channels: they are for a pattern with {{channel}}, got {pattern!r}")
+        raise ValueError(f"channels: expected a pattern with {{channel}}, got {pattern or 'none'}")
     top, given = read_given(root, files, patterns)
     found, problems = under_originals(top, given)
     return Listing(top, found, problems, {}, "pattern" if pattern else "files", list(channels))
 
 
-def _file_a_case(found: Found) -> Found:
-    """Return a file's claim with the channel as a part of the case's name."""
+def _file_per_case(found: Found) -> Found:
+    """Return a file as a case of its own, with the channel as part of the case's name."""
     return replace(found, case=f"{found.case}_{found.channel}", channel=None) if found.channel else found
 
 
@@ -150,34 +150,34 @@ def _listed(table: Path, channels: Sequence[str]) -> Listing:
     """Return the files of a CSV file."""
     top, files = read_csv_files(table)
     if channels and not any(found.channel for found in files.values()):
-        raise ValueError(f"channels: expected a column channel in {table}, it has none")
+        raise ValueError(f"channels: expected a column channel in {table}, got none")
     problems = [Problem(path, _UNREAD) for path in files if not is_readable(path)]
     files, taken = under_originals(top, {path: found for path, found in files.items() if is_readable(path)})
     return Listing(top, files, [*problems, *taken], {}, "csv", list(channels))
 
 
 def under_originals(top: Path, files: Mapping[str, Found]) -> tuple[dict[str, Found], list[Problem]]:
-    """Return listed files under the names of their originals, those that are brick stores; and a problem for each twin.
+    """Return listed files with brick stores under the names of their originals, and a problem for each duplicate.
 
-    A file that is not there, but a brick store of it is, is read from that.
+    A missing file is read from its brick store, if there is one.
     """
     _, named, problems = name_stores(top, files)
     names = {store: name for name, store in named.items()}
     missing = find_stores(top, files)
-    twins = {problem.path for problem in problems}
+    duplicates = {problem.path for problem in problems}
     found = {
-        names.get(path, path): replace(about, store=path if path in names else missing.get(path, ""))
-        for path, about in files.items()
-        if path not in twins
+        names.get(path, path): replace(file, store=path if path in names else missing.get(path, ""))
+        for path, file in files.items()
+        if path not in duplicates
     }
     return dict(sorted(found.items())), problems
 
 
-_UNREAD = "named in the CSV file, but not of a kind that is read: .nii, .nii.gz, .hdr, .ozx, .png, .jpg"
+_UNREAD = "expected .nii, .nii.gz, .hdr, .ozx, .png or .jpg in the CSV file, got another suffix"
 
 
 def find_root(root: Roots) -> Path:
-    """Return what the paths of an index of these folders, or of this CSV file, are relative to."""
+    """Return the root that paths of an index of these folders, or of this CSV file, are relative to."""
     if table := _table_of(root):
         return read_csv_files(table)[0]
     given = [root] if isinstance(root, (str, os.PathLike)) else root
@@ -185,7 +185,7 @@ def find_root(root: Roots) -> Path:
 
 
 def _table_of(root: Roots) -> Path | None:
-    """Return the CSV file that a root is, None if it is none."""
+    """Return the root if it is a CSV file, else None."""
     given = [root] if isinstance(root, (str, os.PathLike)) else list(root)
     tables = [Path(one) for one in given if is_table(one) and os.path.isfile(one)]
     if tables and len(given) > 1:
@@ -200,7 +200,7 @@ def _claims(
     layout: Layout,
     channels: Sequence[str],
 ) -> tuple[list[Claims], str]:
-    """Return which case and channel each file is, for each tree, and by what."""
+    """Return the claims for each tree, and the name of the layout."""
     if patterns:
         return _by_pattern(trees, kept, patterns, channels), "pattern"
     for name, read in READERS.items():
@@ -208,29 +208,29 @@ def _claims(
             some = [read(tree.root, paths, channels, layout == name) for tree, paths in zip(trees, kept, strict=True)]
             claims = [one for one in some if one]
             if len(claims) == len(some):
-                return [_told_apart(one, tree, len(trees)) for one, tree in zip(claims, trees, strict=True)], name
+                return [_with_prefix(one, tree, len(trees)) for one, tree in zip(claims, trees, strict=True)], name
             if layout == name:
                 missing = next(tree.root for tree, one in zip(trees, some, strict=True) if not one)
-                raise FileNotFoundError(f"layout: expected files as {_WANTED[name]}, {missing} has none")
+                raise FileNotFoundError(f"layout: expected files such as {_EXAMPLES[name]}, got none in {missing}")
     if channels:
-        raise ValueError(f"channels: they are for a pattern with {{channel}} or a layout of channels, got {channels}")
+        raise ValueError("channels: expected a pattern with {channel} or a layout with channels, got neither")
     every = as_patterns(EVERY_VOLUME)
     return [Claims({p: (None, None) for p in paths if any(e.match(p) for e in every)}) for paths in kept], "files"
 
 
-def _told_apart(claims: Claims, tree: Tree, trees: int) -> Claims:
-    """Return the claims with names of cases that are told apart from those under other roots."""
+def _with_prefix(claims: Claims, tree: Tree, trees: int) -> Claims:
+    """Return the claims with case names prefixed by their folder, if there are several roots."""
     names = {path: (case_of(tree, case, trees), channel) for path, (case, channel) in claims.names.items()}
     return replace(claims, names=names)
 
 
-_WANTED = {"nnunet": "imagesTr/CASE_0000.nii.gz", "bids": "sub-01/anat/sub-01_T1w.nii.gz"}
+_EXAMPLES = {"nnunet": "imagesTr/CASE_0000.nii.gz", "bids": "sub-01/anat/sub-01_T1w.nii.gz"}
 
 
 def _by_pattern(
     trees: Sequence[Tree], kept: Sequence[Sequence[str]], patterns: Sequence[Pattern], channels: Sequence[str]
 ) -> list[Claims]:
-    """Return what patterns make of the files, names being divided alike under all roots."""
+    """Return the claims of patterns; names are divided in the same way under all roots."""
     readings: dict[str, list[Names]] = {}
     places: dict[str, tuple[int, str]] = {}
     for number, (tree, paths) in enumerate(zip(trees, kept, strict=True)):
@@ -238,35 +238,35 @@ def _by_pattern(
             if found := next((some for p in patterns if (some := p.readings(path))), None):
                 key = f"{number}:{path}"
                 places[key] = number, path
-                # Where two of the named channels fit, the longer is meant: pre_t1, not t1.
+                # If two of the given channels match, use the longer one: pre_t1, not t1.
                 fitting = found[:1] if channels else found
                 readings[key] = [(case_of(tree, case, len(trees)), channel) for case, channel in fitting]
     names: list[dict[str, Names]] = [{} for _ in trees]
     for key, chosen in divide(readings, MAX_CHANNELS).items():
         number, path = places[key]
         names[number][path] = chosen
-    passed = [dict.fromkeys((path for path in paths if path not in some), "outside the pattern")
+    skipped = [dict.fromkeys((path for path in paths if path not in some), "outside the pattern")
               for paths, some in zip(kept, names, strict=True)]  # fmt: skip
-    return [Claims(some, tuple(channels), why) for some, why in zip(names, passed, strict=True)]
+    return [Claims(some, tuple(channels), why) for some, why in zip(names, skipped, strict=True)]
 
 
 def _sort_out(
     trees: Sequence[Tree], kept: Sequence[Sequence[str]], claims: Sequence[Claims], included: Sequence[Pattern]
 ) -> tuple[dict[str, Found], dict[str, str]]:
-    """Return the files to read, by path, and of each other file the kind."""
+    """Return the files to read and the kinds of the other files, by path."""
     files: dict[str, Found] = {}
-    passed: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     for tree, paths, own in zip(trees, kept, claims, strict=True):
         readable = set(paths)
         for path in tree.paths:
             place = (tree.prefix / path).as_posix()
-            asked = next((m for p in included if (m := p.match(path))), None) if path in readable else None
+            explicit = next((m for p in included if (m := p.match(path))), None) if path in readable else None
             if names := own.names.get(path):
-                files[place] = Found(*names, asked is not None, tree.store_of(path))
-            elif asked:
-                files[place] = Found(case_of(tree, asked[0], len(trees)), asked[1], True, tree.store_of(path))
+                files[place] = Found(*names, explicit is not None, tree.store_of(path))
+            elif explicit:
+                files[place] = Found(case_of(tree, explicit[0], len(trees)), explicit[1], True, tree.store_of(path))
             else:
                 excluded = is_readable(path) and path not in readable
-                passed[place] = kind_of(path, "excluded" if excluded else own.passed.get(path, ""))
-        passed.update(((tree.prefix / path).as_posix(), "hidden") for path in tree.hidden)
-    return dict(sorted(files.items())), {path: kind for path, kind in passed.items() if path not in files}
+                skipped[place] = kind_of(path, "excluded" if excluded else own.skipped.get(path, ""))
+        skipped.update(((tree.prefix / path).as_posix(), "hidden") for path in tree.hidden)
+    return dict(sorted(files.items())), {path: kind for path, kind in skipped.items() if path not in files}

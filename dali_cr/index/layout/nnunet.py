@@ -1,4 +1,4 @@
-"""nnU-Net's layout: `imagesTr/CASE_0000.nii.gz`, a file a channel, or a file a case as in the Decathlon."""
+"""Read nnU-Net's layout: `imagesTr/CASE_0000.nii.gz`, one file per channel, or one per case as in the Decathlon."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dali_cr.index.layout.dataset_json import FILE_NAME, DatasetJson, read_datas
 from dali_cr.volume.reader import is_volume
 
 MAX_CHANNELS = 16
-"""Without a dataset.json, more numbers than this are those of cases."""
+"""Without a dataset.json, larger numbers are taken as numbers of cases."""
 
 _IMAGES = re.compile(r"images[A-Z]\w*")
 _LABELS = re.compile(r"labels[A-Z]\w*")
@@ -22,37 +22,37 @@ _NUMBERED = re.compile(r"(.+)_(\d{4})")
 Groups = Mapping[PurePosixPath, Sequence[str]]
 
 
-def read_nnunet(root: Path, paths: Sequence[str], channels: Sequence[str], asked: bool) -> Claims | None:
-    """Read the files of a folder as nnU-Net's.
+def read_nnunet(root: Path, paths: Sequence[str], channels: Sequence[str], requested: bool) -> Claims | None:
+    """Read the files of a folder as an nnU-Net data set.
 
-    It is recognised by folders such as `imagesTr`, or by names on `_0000`, `_0001`, ... in all files, alike in every
-    case. Volumes elsewhere than in folders of images and labels speak against it, unless there is a `dataset.json`.
-    Cases of `imagesTr` are named by their number alone, those of other folders by the folder too.
+    The layout is recognised by folders such as `imagesTr`, or by names that end with `_0000`, `_0001`, ..., with the
+    same channels in every case. It is rejected if there are volumes outside of the folders of images and labels, unless
+    there is a `dataset.json`. Cases in `imagesTr` are named without the folder, cases in other folders with it.
 
     Parameters
     ----------
     root : Path
     paths : sequence of str
-        The volumes and images under it, relative.
+        Relative paths of the volumes and images.
     channels : sequence of str
-        Which to take, in order, by their numbers or their names in `dataset.json`; all without them.
-    asked : bool
-        Whether the layout was asked for: names then decide without further signs.
+        Channels to use, in order, by number or by name in `dataset.json`. Default: all.
+    requested : bool
+        Whether the user selected the layout; then the names of the files suffice.
 
     Returns
     -------
     claims : Claims or None
-        None if the folder has no such layout.
+        None if the folder does not have the layout.
 
     Raises
     ------
     ValueError
-        If `channels` names one that is not known, or `dataset.json` cannot be read.
+        If `channels` has an unknown name, or `dataset.json` cannot be read.
     """
     groups, sure = _images(root, paths)
-    if not (sure or asked or _all_numbered(filter(is_volume, paths))):
+    if not (sure or requested or _all_numbered(filter(is_volume, paths))):
         return None
-    if sure and not asked and _strangers(groups, paths) and not (root / FILE_NAME).is_file():
+    if sure and not requested and _strangers(groups, paths) and not (root / FILE_NAME).is_file():
         return None
     datasets = {group: read_dataset_json(found) for group in groups if (found := _dataset_of(root / group))}
     known = _agreed(datasets.values()) if len(datasets) == len(groups) else None
@@ -62,19 +62,19 @@ def read_nnunet(root: Path, paths: Sequence[str], channels: Sequence[str], asked
     count = len(known.channels) if known else 0
     if not files:
         return None
-    if _are_channels(root, groups, count, sure or asked):
-        # Names that are alike tell no channels apart: their numbers do.
-        called = known.channels if known and len(set(known.channels)) == count else ()
-        claims = _by_channel(groups, called, channels, paths)
-        return replace(claims, sure=sure or asked or known is not None)
+    if _are_channels(root, groups, count, sure or requested):
+        # If names of channels repeat, the numbers are used instead.
+        known_names = known.channels if known and len(set(known.channels)) == count else ()
+        claims = _by_channel(groups, known_names, channels, paths)
+        return replace(claims, sure=sure or requested or known is not None)
     if not sure or channels:
         return None
     names = {path: (_case(path, stem_of(path)), None) for path in files}
-    return Claims(names, (), _passed(paths, names, "outside the layout"))
+    return Claims(names, (), _skipped(paths, names, "outside the layout"))
 
 
 def _images(root: Path, paths: Sequence[str]) -> tuple[dict[PurePosixPath, list[str]], bool]:
-    """Return the files of each folder of images, and whether the folders are called as nnU-Net's are."""
+    """Return the files of each folder of images, and whether the folders have nnU-Net's names."""
     by_folder: dict[PurePosixPath, list[str]] = defaultdict(list)
     for path in paths:
         by_folder[PurePosixPath(path).parent].append(path)
@@ -87,19 +87,19 @@ def _images(root: Path, paths: Sequence[str]) -> tuple[dict[PurePosixPath, list[
 
 
 def _strangers(groups: Groups, paths: Sequence[str]) -> bool:
-    """Whether there are volumes elsewhere than in folders of images and labels."""
+    """Whether there are volumes outside of the folders of images and labels."""
     folders = {PurePosixPath(path).parent for path in paths if is_volume(path)} - set(groups)
     return any(not _LABELS.fullmatch(folder.name) for folder in folders)
 
 
 def _dataset_of(folder: Path) -> Path | None:
-    """Return the `dataset.json` of a folder, or of the one above a folder of images; None without one."""
+    """Return the `dataset.json` of a folder, or of the parent of a folder of images; None without one."""
     places = (folder, folder.parent) if folder.name.startswith("images") else (folder,)
     return next((place / FILE_NAME for place in places if (place / FILE_NAME).is_file()), None)
 
 
 def _agreed(datasets: Iterable[DatasetJson]) -> DatasetJson | None:
-    """Return the first of datasets whose channels are alike, None if they are not."""
+    """Return the first data set if all have the same channels, else None."""
     some = list(datasets)
     return some[0] if some and len({dataset.channels for dataset in some}) == 1 else None
 
@@ -109,7 +109,7 @@ def _all_numbered(paths: Iterable[str]) -> bool:
 
 
 def _are_channels(root: Path, groups: Groups, count: int, sure: bool) -> bool:
-    """Whether the numbers behind names are those of channels, not of cases."""
+    """Whether the numbers at the end of names are channels, not cases."""
     stems = [stem_of(path) for some in groups.values() for path in some]
     parts = [found.groups() for stem in stems if (found := _NUMBERED.fullmatch(stem))]
     if 2 * len(parts) <= len(stems) or _label_stems(root, groups) & set(stems):
@@ -126,7 +126,7 @@ def _are_channels(root: Path, groups: Groups, count: int, sure: bool) -> bool:
 
 
 def _label_stems(root: Path, groups: Groups) -> set[str]:
-    """Return the names of the labels beside folders of images: those of cases."""
+    """Return the names of the label files that belong to folders of images, which are names of cases."""
     folders = {root / group.parent / _labels_of(group.name) if group.name else root.parent / _labels_of(root.name)
                for group in groups}  # fmt: skip
     return {stem_of(file.name) for folder in folders if folder.is_dir() for file in folder.iterdir()}
@@ -136,38 +136,38 @@ def _labels_of(images: str) -> str:
     return images.replace("images", "labels", 1) if images.startswith("images") else "labelsTr"
 
 
-def _by_channel(groups: Groups, called: Sequence[str], channels: Sequence[str], paths: Sequence[str]) -> Claims:
-    """Return claims of a file a channel."""
-    wanted = tuple(_channel_name(channel, called) for channel in channels)
+def _by_channel(groups: Groups, known_names: Sequence[str], channels: Sequence[str], paths: Sequence[str]) -> Claims:
+    """Return the claims with one file per channel."""
+    wanted = tuple(_channel_name(channel, known_names) for channel in channels)
     names, numbers = {}, set()
     for path in (path for some in groups.values() for path in some):
         if found := _NUMBERED.fullmatch(stem_of(path)):
             case, number = found.groups()
-            name = called[int(number)] if int(number) < len(called) else number
+            name = known_names[int(number)] if int(number) < len(known_names) else number
             if not wanted or name in wanted:
                 names[path] = (_case(path, case), name)
                 numbers.add(number)
-    order = wanted or tuple(called) or tuple(sorted(numbers))
-    return Claims(names, order, _passed(paths, names, "of other channels" if wanted else "outside the layout"))
+    order = wanted or tuple(known_names) or tuple(sorted(numbers))
+    return Claims(names, order, _skipped(paths, names, "of other channels" if wanted else "outside the layout"))
 
 
-def _channel_name(channel: str, called: Sequence[str]) -> str:
-    """Return a channel's name in dataset.json, of its name or its number."""
-    if channel in called:
+def _channel_name(channel: str, known_names: Sequence[str]) -> str:
+    """Return a channel's name in dataset.json from its name or its number."""
+    if channel in known_names:
         return channel
     if re.fullmatch(r"\d{4}", channel):
-        return called[int(channel)] if int(channel) < len(called) else channel
-    known = ", ".join(called) or "none, as no dataset.json beside the images names them"
-    raise ValueError(f"channels: expected numbers such as 0000, or names of dataset.json ({known}), got {channel}")
+        return known_names[int(channel)] if int(channel) < len(known_names) else channel
+    known = ", ".join(known_names) or "none, because there is no dataset.json next to the images"
+    raise ValueError(f"channels: expected numbers such as 0000, or names in dataset.json ({known}), got {channel}")
 
 
 def _case(path: str, name: str) -> str:
-    """Return the name of a case: with its folder, but for imagesTr."""
+    """Return the name of a case, prefixed with its folder unless that is imagesTr."""
     folder = PurePosixPath(path).parent
     return ((folder.parent if folder.name == "imagesTr" else folder) / name).as_posix()
 
 
-def _passed(paths: Sequence[str], taken: Mapping[str, object], otherwise: str) -> dict[str, str]:
-    """Return why each of the other files is in no case."""
+def _skipped(paths: Sequence[str], taken: Mapping[str, object], reason: str) -> dict[str, str]:
+    """Return the reasons why the other files are not in a case."""
     folders = {path: PurePosixPath(path).parent.name for path in paths if path not in taken}
-    return {path: f"in {name}" if _LABELS.fullmatch(name) else otherwise for path, name in folders.items()}
+    return {path: f"in {name}" if _LABELS.fullmatch(name) else reason for path, name in folders.items()}

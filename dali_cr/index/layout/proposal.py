@@ -1,4 +1,4 @@
-"""One line about the layout of a folder: what it was taken for, or what it looks like."""
+"""Describe the layout that a scan used, and propose options for a better one."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _SUFFIX = re.compile(r"\.(nii|hdr)(\.gz)?$", re.IGNORECASE)
 
 
 def describe_layout(index: Index) -> str:
-    """Return how files became cases, and what else could be asked for; empty where a pattern or a CSV file says it."""
+    """Return a line on the layout and its alternatives; empty for a pattern or a CSV file."""
     if index.layout == "nnunet":
         how = "one file per channel" if index.channel_names else "one file per case"
-        return f"nnunet: {how}; --layout files makes a case of each volume"
+        return f"nnunet: {how}; --layout files uses one case per volume"
     if index.layout == "bids":
         if index.channel_names:
-            return "bids: the suffix is the channel; --layout files makes a case of each volume"
+            return "bids: the suffix is the channel; --layout files uses one case per volume"
         return (
             "bids: one file per case, as most subjects lack a suffix or have several grids; --channels selects suffixes"
         )
@@ -42,7 +42,7 @@ def describe_layout(index: Index) -> str:
 
 
 def propose_layout(index: Index) -> str:
-    """Return the option for the layout that most files of an index have, though not all; empty for none."""
+    """Return the option for a layout that most, but not all, files of an index have; empty if there is none."""
     volumes = {volume.path: volume for case in index.cases for volume in case.volumes}
     for name, read in READERS.items():
         claims = read(index.root, list(volumes), (), True)
@@ -51,25 +51,25 @@ def propose_layout(index: Index) -> str:
         cases: dict[str | None, list[Volume]] = defaultdict(list)
         for path, (case, _) in claims.names.items():
             cases[case].append(volumes[path])
-        # Of BIDS, files on several grids are taken too, a case each.
+        # BIDS files on several grids are used too, one case per file.
         if len(cases) > 1 and (name == "bids" or all(map(_on_one_grid, cases.values()))):
             return f"--layout {name}"
     return ""
 
 
 def propose_pattern(index: Index) -> str:
-    """Return the options that would make cases of several channels of files that look like them.
+    """Return options for a pattern that would give cases of several channels.
 
     Parameters
     ----------
     index : Index
-        Of a file a case.
+        Index with one file per case.
 
     Returns
     -------
     options : str
-        Such as ``--pattern '**/{case}/{channel}.nii.gz' --channels t1 t2``; empty where at least two cases of the same
-        channels, on one grid each, do not come out.
+        Such as ``--pattern '**/{case}/{channel}.nii.gz' --channels t1 t2``; empty unless it gives at least two cases
+        with the same channels, each on one grid.
     """
     volumes = {case.volumes[0].path: case.volumes[0] for case in index.cases if len(case.volumes) == 1}
     suffixes = {found[0] if (found := _SUFFIX.search(path)) else "" for path in volumes}
@@ -85,7 +85,7 @@ def propose_pattern(index: Index) -> str:
 
 
 def _channels(readings: Mapping[str, list[Names]], volumes: Mapping[str, Volume]) -> list[str]:
-    """Return the channels that each of several cases has on one grid, sorted; empty if there are no such."""
+    """Return the channels that all cases have, each case on one grid, sorted; empty if the cases differ."""
     try:
         division = divide(readings, MAX_CHANNELS)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Brick stores under the names of the files that they were made from: a packed folder is listed as its original was."""
+"""List brick stores under the names of their original files, so that a packed folder is indexed like the original."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from dali_cr.volume.packed.layout import is_store
 from dali_cr.volume.packed.store import original_of, store_beside
 
 _THREADS = 16
-"""On a network drive each file takes its time."""
+"""Number of threads, because opening files on a network drive is slow."""
 
 
 def name_stores(root: Path, paths: Iterable[str]) -> tuple[list[str], dict[str, str], list[Problem]]:
-    """Put the names of originals in place of those of brick stores.
+    """Replace the names of brick stores by those of their originals.
 
     Parameters
     ----------
     root : Path
     paths : iterable of str
-        Files under it, relative.
+        Relative paths of files.
 
     Returns
     -------
     names : list of str
-        Sorted. A store that was made of no NIfTI file, or cannot be read, keeps its own name.
+        Sorted names. A store keeps its name if its original is not a NIfTI file or it cannot be read.
     stores : dict of str to str
-        From an original's name to the path of its store.
+        Path of the store by name of the original.
     problems : list of Problem
-        Stores whose name is taken by another file.
+        Stores whose original exists too, or has another store.
     """
     names: list[str] = []
     packed: list[str] = []
@@ -44,7 +44,7 @@ def name_stores(root: Path, paths: Iterable[str]) -> tuple[list[str], dict[str, 
         for path, original in zip(packed, originals, strict=True):
             name = (PurePosixPath(path).parent / original).as_posix()
             if name in taken:
-                problems.append(Problem(path, f"made from {name}, which is there as {stores.get(name, name)} too"))
+                problems.append(Problem(path, f"made from {name}, which also exists as {stores.get(name, name)}"))
             else:
                 taken.add(name)
                 stores[name] = path
@@ -52,6 +52,6 @@ def name_stores(root: Path, paths: Iterable[str]) -> tuple[list[str], dict[str, 
 
 
 def find_stores(root: Path, paths: Iterable[str]) -> dict[str, str]:
-    """Return the brick stores of files that are not there themselves, by the files' paths."""
+    """Return the brick stores of missing files, by path of the file."""
     found = {path: store_beside(root / path) for path in paths}
     return {path: store.relative_to(root).as_posix() for path, store in found.items() if store}

@@ -1,4 +1,4 @@
-"""Every file under one folder or several: a walk that ends whatever they hold, and passes hidden files by."""
+"""List all files under one or several folders, with protection against loops of links; hidden files are separate."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Tree:
     ----------
     root : Path
     prefix : PurePosixPath
-        Of the folder, relative to the one that several share.
+        Path of the folder, relative to the common parent of all roots.
     paths : tuple of str
-        Relative to `root`, sorted. Brick stores are under the names of the files that they were made from.
+        Paths relative to `root`, sorted; brick stores have the names of their originals.
     hidden : tuple of str
-        Files whose name, or a folder of theirs, begins with a dot: no data.
+        Files whose name or folder starts with a dot; never used as data.
     stores : mapping of str to str
-        From the name of such a file to the brick store that is there for it.
+        Path of the brick store by name of its original.
     """
 
     root: Path
@@ -40,18 +40,18 @@ class Tree:
     stores: Mapping[str, str] = field(default_factory=dict)
 
     def store_of(self, path: str) -> str:
-        """Return the brick store of a file, relative to the shared folder; empty where the file itself is there."""
+        """Return the brick store of a file, relative to the common parent; empty if the file itself exists."""
         store = self.stores.get(path)
         return (self.prefix / store).as_posix() if store else ""
 
 
 def find_top(root: Roots) -> tuple[Path, list[Path]]:
-    """Return the folder that one folder or several share, and each of them, absolute.
+    """Return the common parent of one or several folders, and the absolute folders.
 
     Raises
     ------
     FileNotFoundError
-        If a root is no folder.
+        If a root is not a folder.
     ValueError
         If there is no root, or one is a URL.
     """
@@ -63,19 +63,13 @@ def find_top(root: Roots) -> tuple[Path, list[Path]]:
     roots = [Path(r).absolute() for r in given]
     for folder in roots:
         if not folder.is_dir():
-            there = "a file" if folder.exists() else "nothing"
-            raise FileNotFoundError(f"{folder}: expected a folder of volumes, {there} is there")
+            found = "a file" if folder.exists() else "nothing"
+            raise FileNotFoundError(f"{folder}: expected a folder of volumes, {found} is there")
     return Path(os.path.commonpath(roots)), roots
 
 
 def refuse_url(path: str | os.PathLike[str]) -> None:
-    """Refuse what is no path of this machine.
-
-    Raises
-    ------
-    ValueError
-        If it is a URL.
-    """
+    """Raise ValueError if a path is a URL."""
     if _URL.match(os.fspath(path)) and not os.path.exists(path):
         raise ValueError(
             f"root: expected a path on this machine, got the URL {os.fspath(path)}; download the data first"
@@ -83,21 +77,21 @@ def refuse_url(path: str | os.PathLike[str]) -> None:
 
 
 def walk_trees(root: Roots) -> tuple[Path, list[Tree], list[Problem]]:
-    """List every file under one folder or several.
+    """List all files under one or several folders.
 
     Returns
     -------
     top : Path
-        The folder, or the one that several share.
+        The folder, or the common parent of several folders.
     trees : list of Tree
-        One a root.
+        One per root.
     problems : list of Problem
-        Folders that cannot be read, and brick stores whose originals are there too.
+        Folders that cannot be read, and brick stores whose originals exist too.
 
     Raises
     ------
     FileNotFoundError
-        If a root is no folder.
+        If a root is not a folder.
     ValueError
         If there is no root, or one is a URL.
     """
@@ -115,7 +109,7 @@ def walk_trees(root: Roots) -> tuple[Path, list[Tree], list[Problem]]:
 
 
 def _walk(folder: Path, prefix: Path, problems: list[Problem], hidden: list[str]) -> Iterator[str]:
-    """Yield the files under a folder, relative; links are followed, a loop of them once. Hidden ones go to `hidden`."""
+    """Yield relative paths of files; links are followed, each folder once; hidden files are added to `hidden`."""
 
     def refuse(error: OSError) -> None:
         place = prefix / Path(error.filename or folder).relative_to(folder)
@@ -142,7 +136,7 @@ def _walk(folder: Path, prefix: Path, problems: list[Problem], hidden: list[str]
 
 
 def _files_below(hidden: Path, folder: Path) -> Iterator[str]:
-    """Yield every file of a hidden folder, relative to `folder`; a link counts as one, and is not followed."""
+    """Yield the files of a hidden folder, relative to `folder`; a link is yielded, not followed."""
     if hidden.is_symlink():
         yield hidden.relative_to(folder).as_posix()
         return

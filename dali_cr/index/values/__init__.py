@@ -1,1 +1,1 @@
-"""What the voxels of a volume hold: statistics, percentiles, a hash of the content."""
+"""Measure the voxels of a volume: statistics, percentiles, and a hash of the content."""

@@ -1,4 +1,4 @@
-"""The hash of what a volume shows, however its file stores it."""
+"""Hash the values of a volume, independently of the file format."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from dali_cr.volume.geometry import Geometry
 _TINY = np.finfo(np.float32).tiny
 
 _VOXELS_AT_ONCE = 1 << 18
-"""Converted before they are hashed: their float64 values stay in the processor's cache."""
+"""Voxels that are converted and hashed together; their float64 values fit into the processor's cache."""
 
 
 def content_hash(raw: npt.NDArray[np.generic], geometry: Geometry) -> str:
     """Hash the values of one frame on the canonical grid.
 
     The same image has the same hash as .nii and .nii.gz, as int16 and float32, in either byte order and in any
-    orientation that its affine describes. Voxel size and position are no part of it.
+    orientation that its affine describes. Voxel size and position are not hashed.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def content_hash(raw: npt.NDArray[np.generic], geometry: Geometry) -> str:
 
 
 def _canonical_values(raw: npt.NDArray[Any], geometry: Geometry) -> npt.NDArray[np.float32]:
-    """Return values as contiguous float32 that are equal bit for bit where they are equal."""
+    """Return values as contiguous float32, with one bit pattern for each value (-0 as 0, a single NaN)."""
     kind, size = raw.dtype.kind, raw.dtype.itemsize
     with np.errstate(over="ignore", invalid="ignore"):
         if geometry.slope == 1 and geometry.intercept == 0 and (kind == "f" or size <= 4):

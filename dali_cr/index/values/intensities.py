@@ -1,4 +1,4 @@
-"""Intensities of the foreground, in words: percentiles over the volumes of an index, and what a window clips."""
+"""Format foreground intensities of an index: percentiles, and the share that a window clips."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PERCENTS = (0.5, 5.0, 50.0, 95.0, 99.5)
 
 
 def foreground_lines(index: Index) -> Lines:
-    """Return percentiles of the foreground for each channel: their range over the volumes."""
+    """Return lines with the percentiles of the foreground per channel, as ranges over the volumes."""
     lines: Lines = []
     most = max((len(case.volumes) for case in index.cases), default=0)
     for channel in range(most):
@@ -29,24 +29,24 @@ def foreground_lines(index: Index) -> Lines:
 
 
 def window_lines(index: Index, window: tuple[float, float] | None) -> Lines:
-    """Return how much of the foreground a window clips; no line without a window."""
+    """Return a line with the share of the foreground that a window clips; no line without a window."""
     if window is None:
         return []
     shares = [100 * share for share in clipped_shares(index, *window)]
     if not shares:
-        return [("window", "its share of clipped foreground is not known: scan again, with --fresh")]
+        return [("window", "unknown, because the index is of an earlier version; scan again with --fresh")]
     text = f"{window[0]:g} to {window[1]:g} clips {median(shares):.3g} % of the foreground"
     return [("window", text + (f" (median of the volumes; {format_range(shares)} %)" if len(shares) > 1 else ""))]
 
 
 def clipped_shares(index: Index, low: float, high: float) -> list[float]:
-    """Return the share of the foreground outside a window, of each volume whose percentiles are known."""
+    """Return the share of the foreground outside a window for each volume with known percentiles."""
     shares = [volume.statistics.clipped(low, high) for case in index.cases for volume in case.volumes]
     return [share for share in shares if share is not None]
 
 
 def format_range(numbers: Sequence[float]) -> str:
-    """Return the lowest and the highest number, or one where they look the same.
+    """Return the lowest and the highest number, or one number if both look the same.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""What one volume's voxels are like: range, foreground, and where the foreground lies.
+"""Measure one volume: value range, foreground statistics, and a coarse map of the foreground.
 
-The background is the most frequent raw value if it fills at least a tenth of the volume; the foreground is every other
-finite voxel, or all of them where there is no such value. ("Above the minimum" fails on real files: ringing goes
-below zero, and CT is in HU.)
+The background is the most frequent raw value, if it fills at least a tenth of the volume. The foreground is all other
+finite voxels, or all finite voxels without a background. (A threshold above the minimum fails on real files, because of
+ringing below zero and CT in HU.)
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ BACKGROUND_SHARE = 0.1
 """The most frequent value is background if it fills at least this share of the volume."""
 
 PERCENTILES = (0.5, 99.5)
-"""Of the foreground; what `normalize="percentile"` maps to 0 and 1."""
+"""Percentiles of the foreground that `normalize="percentile"` maps to 0 and 1."""
 
 LEVELS = (0.0, 0.5, 1.0, 2.5, *(5.0 * n for n in range(1, 20)), 97.5, 99.0, 99.5, 100.0)
-"""Percent at which `Statistics.percentiles` are taken: more of them near the ends, where windows cut."""
+"""Levels of `Statistics.percentiles` in percent; denser near the ends, where windows clip."""
 
 MAX_CLASSES = 256
-"""A label volume has at most this many classes."""
+"""Largest number of classes of a label volume."""
 
 WHOLE = 1.01e-3
-"""How far a label may be from a whole number: a thousandth, and what float32 rounds a number below 256 by."""
+"""Largest distance of a label from an integer: 0.001, plus the rounding of a float32 below 256."""
 
 _FEW_CLASSES = 32
-"""No image has so few grey levels; with more of them, they must be whole numbers, and neighbours alike."""
+"""A volume with at most this many values is a label; with more values, they must be integers in patches."""
 
 _FEW_VALUES = 1 << 10
-"""So many of an image's distinct values are looked at first."""
+"""Number of distinct values that are tested first."""
 
 _FEW_VOXELS = 1 << 14
-"""Fewer are sorted faster than counted by value."""
+"""Number of voxels below which sorting is faster than a histogram by value."""
 
 _MAP_CELLS = 16
-"""The coarse foreground map has at most this many cells along an axis."""
+"""Largest number of cells of the coarse foreground map along an axis."""
 
 
 @dataclass(frozen=True)
@@ -57,28 +57,28 @@ class Statistics:
     Attributes
     ----------
     minimum, maximum : float
-        Of all finite voxels.
+        Range of all finite voxels.
     mean, deviation : float
-        Of the foreground.
+        Mean and standard deviation of the foreground.
     low, high : float
         `PERCENTILES` of the foreground.
     background : float or None
-        The background's value.
+        Value of the background.
     foreground : int
-        Voxels of the foreground.
+        Number of foreground voxels.
     nonfinite : int
-        NaN and Inf.
+        Number of NaN and Inf.
     distinct : int
-        Distinct finite values.
+        Number of distinct finite values.
     classes : bool
-        Whether the values are like those of a label volume: very few, or whole numbers (to `WHOLE`), at most
-        `MAX_CLASSES` of them, in patches (most neighbours in the foreground are equal; in 8-bit images at most a third
-        are).
+        Whether the values look like a label volume: very few values, or at most `MAX_CLASSES` integers (within `WHOLE`)
+        in patches, where most neighbours in the foreground are equal (in 8-bit images at most a third are).
     percentiles : (27,) float
-        Of the foreground at `LEVELS`, rising; empty in an index of an earlier version.
+        Percentiles of the foreground at `LEVELS`, ascending; empty in an index of an earlier version.
     image_mean, image_deviation : float or None
-        Of all finite voxels, background or not, in the smallest box of the canonical grid that has all voxels whose
-        value is not 0; what `normalize="zscore-image"` takes. None in an index of an earlier version.
+        Mean and standard deviation of all finite voxels, background included, in the smallest box of the canonical grid
+        that contains every value other than 0; used by `normalize="zscore-image"`. None in an index of an earlier
+        version.
     """
 
     minimum: float
@@ -97,9 +97,9 @@ class Statistics:
     image_deviation: float | None = None
 
     def clipped(self, low: float, high: float) -> float | None:
-        """Return the share of the foreground that lies outside a window; None where the percentiles are not known.
+        """Return the share of the foreground outside of a window; None if the percentiles are unknown.
 
-        Between two percentiles the values are taken as spread evenly.
+        Values are assumed to be distributed evenly between two percentiles.
 
         Parameters
         ----------
@@ -117,7 +117,7 @@ class Statistics:
 
 
 def _share_below(percentiles: Sequence[float], bound: float) -> float:
-    """Return the share of values below a bound, from their percentiles at `LEVELS` (which mirror one another)."""
+    """Return the share of values below a bound, from their percentiles at `LEVELS`, which are symmetric."""
     above = bisect_left(percentiles, bound)
     if above in (0, len(percentiles)):
         return float(above > 0)
@@ -126,14 +126,14 @@ def _share_below(percentiles: Sequence[float], bound: float) -> float:
 
 
 _PIECE = 1 << 22
-"""Voxels that are counted at a time."""
+"""Number of voxels that are counted together."""
 
 
 def measured_bytes(geometry: Geometry) -> int:
-    """Return the least memory in bytes that `measure` takes for one frame, beside the voxels themselves."""
+    """Return the minimum of additional memory in bytes that `measure` needs for one frame."""
     dtype = geometry.numpy_dtype
     sorted_copies = 2 if dtype.kind == "f" else int(dtype.itemsize > 2)
-    # Which voxels are foreground is a byte each.
+    # The foreground mask needs one byte per voxel.
     return geometry.voxels * max(1, sorted_copies * dtype.itemsize)
 
 
@@ -145,7 +145,7 @@ def measure(
     Parameters
     ----------
     path : object
-        The file's name, for the message.
+        File name, for messages.
     raw : (voxels,) of the file's dtype and byte order
     geometry : Geometry
 
@@ -153,16 +153,16 @@ def measure(
     -------
     statistics : Statistics
     foreground : (cells_d, cells_h, cells_w) uint8
-        How much of each cell of the canonical grid is foreground, in 255ths of a full cell, rounded up; a cell's
-        edge is `cell_edge(length)`.
+        Share of foreground in each cell of the canonical grid, in 255ths of a full cell, rounded up; the edge of a cell
+        is `cell_edge(length)`.
     occupied : tuple of (D,), (H,) and (W,) bool
-        Whether there is any foreground in each slice across each axis of the canonical grid.
+        Whether each slice across each axis of the canonical grid contains foreground.
 
     Raises
     ------
     VolumeError
-        If no voxel is finite, or all finite ones are equal: there is nothing to learn from; or if the values are so
-        large that their statistics are not finite.
+        If no voxel is finite, all finite voxels are equal, or the values are so large that their statistics are not
+        finite.
     """
     native = np.ascontiguousarray(raw, raw.dtype.newbyteorder("="))
     finite = np.isfinite(native) if native.dtype.kind == "f" else None
@@ -187,7 +187,7 @@ def measure(
         statistics = _summarise(values.astype(np.float64), counts, keep, geometry)
         statistics |= _summarise_box(native, finite, values, counts, occupied if has_background else None, geometry)
     if not np.isfinite([value for value in statistics.values() if not isinstance(value, tuple)]).all():
-        raise VolumeError(path, "values too large to take their mean and deviation; the header or the data are wrong")
+        raise VolumeError(path, "values too large for a mean and standard deviation; the header or the data are wrong")
     return (
         Statistics(
             background=None if background is None else float(background) * geometry.slope + geometry.intercept,
@@ -202,7 +202,7 @@ def measure(
 
 
 def canonical_view(raw: Array, geometry: Geometry) -> Array:
-    """Return one frame's raw voxels, as they lie in the file, seen as canonical (D, H, W); no copy.
+    """Return a view of the raw voxels of one frame as canonical (D, H, W).
 
     Parameters
     ----------
@@ -215,18 +215,18 @@ def canonical_view(raw: Array, geometry: Geometry) -> Array:
 
 
 def cell_edge(length: Lengths) -> Lengths:
-    """Return the edge in voxels of the coarse map's cells along an axis of `length` voxels."""
+    """Return the edge in voxels of the cells of the coarse map, along an axis of `length` voxels."""
     return -(-length // _MAP_CELLS)
 
 
 def _histogram(finite: Array) -> tuple[Array, npt.NDArray[np.int64]]:
-    """Return the distinct values in rising order and how often each occurs."""
+    """Return the distinct values in ascending order and their counts."""
     if finite.dtype.itemsize > 2 or finite.dtype.kind == "f" or finite.size < _FEW_VOXELS:
         values, counts = np.unique(finite, return_counts=True)
         return values, counts.astype(np.int64)
     low = -(256**finite.dtype.itemsize // 2) if finite.dtype.kind == "i" else 0
     unsigned = finite.view(f"u{finite.dtype.itemsize}")
-    # A piece at a time: bincount makes 8 bytes of each voxel.
+    # In pieces, because bincount converts each voxel to 8 bytes.
     pieces = (unsigned[start : start + _PIECE] for start in range(0, unsigned.size, _PIECE))
     counts = np.zeros(256**finite.dtype.itemsize, np.int64)
     for piece in pieces:
@@ -237,18 +237,18 @@ def _histogram(finite: Array) -> tuple[Array, npt.NDArray[np.int64]]:
 
 
 def are_whole(values: Array) -> bool:
-    """Whether finite values are whole numbers, to `WHOLE`."""
+    """Whether finite values are integers, within `WHOLE`."""
     return values.dtype.kind != "f" or bool((np.abs(values - np.rint(values)) <= WHOLE).all())
 
 
 def _are_classes(
     native: Array, values: Array, foreground: npt.NDArray[np.bool_], slope: float, intercept: float
 ) -> bool:
-    """Whether a volume's values are like classes; `native` and `foreground` are as the voxels lie in the file."""
+    """Whether the values look like classes; `native` and `foreground` are in the voxel order of the file."""
     if values.size <= _FEW_CLASSES:
         return True
     if values.dtype.kind == "f":
-        # Of an image, a few values tell that it is one.
+        # For images, a few values already rule it out.
         few = _whole_scale(values[:: 1 + values.size // _FEW_VALUES], slope, intercept)
         scale = few and _whole_scale(values, slope, intercept)
         if not scale:
@@ -263,7 +263,7 @@ def _are_classes(
 
 
 def _whole_scale(values: Array, slope: float, intercept: float) -> tuple[float, float] | None:
-    """Return the slope and intercept, none or the header's, that make values whole numbers of a label volume."""
+    """Return the scaling, identity or the header's, that maps values to integers of a label volume; else None."""
     for factor, offset in ((1.0, 0.0), (slope, intercept)):
         scaled = values.astype(np.float64) * factor + offset
         if are_whole(scaled) and np.unique(np.rint(scaled)).size <= MAX_CLASSES:
@@ -274,12 +274,12 @@ def _whole_scale(values: Array, slope: float, intercept: float) -> tuple[float, 
 def _summarise(
     values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], keep: npt.NDArray[np.bool_], geometry: Geometry
 ) -> dict[str, Any]:
-    """Return range and foreground statistics, in values."""
+    """Return range and foreground statistics, after scaling by slope and intercept."""
     slope, intercept = geometry.slope, geometry.intercept
     inner, weight = values[keep], counts[keep]
     total = int(weight.sum())
     mean = float((inner * weight).sum() / total)
-    deviation = math.sqrt(float(((inner - mean) ** 2 * weight).sum() / total))
+    std = math.sqrt(float(((inner - mean) ** 2 * weight).sum() / total))
     curve = _percentiles(inner, weight, LEVELS)
     low, high = (curve[LEVELS.index(q)] for q in PERCENTILES)
     ends = sorted((float(values[0]) * slope + intercept, float(values[-1]) * slope + intercept))
@@ -288,7 +288,7 @@ def _summarise(
         "minimum": ends[0],
         "maximum": ends[1],
         "mean": mean * slope + intercept,
-        "deviation": deviation * abs(slope),
+        "deviation": std * abs(slope),
         "low": bounds[0],
         "high": bounds[1],
         "foreground": total,
@@ -304,23 +304,23 @@ def _summarise_box(
     occupied: tuple[Flags, Flags, Flags] | None,
     geometry: Geometry,
 ) -> dict[str, float]:
-    """Return the mean and deviation of the box around all values but 0: outside of it, all finite ones are 0.
+    """Return the mean and standard deviation in the smallest box that contains every value other than 0.
 
     Parameters
     ----------
     native : (voxels,)
-        As they lie in the file.
+        Raw voxels in the order of the file.
     finite : (voxels,) bool, optional
-        Which are; all without it.
+        Finite voxels. Default: all.
     values, counts : (n,)
-        The histogram of the finite ones.
+        Histogram of the finite voxels.
     occupied : three (length,) bool, optional
-        Slices with anything but the most frequent value, where that is background.
+        Slices with foreground, if there is a background.
     geometry : Geometry
     """
     slope, intercept = geometry.slope, geometry.intercept
     numbers = values.astype(np.float64)
-    # As float32, as everything downstream has them; slope and intercept keep the order, so zeros are neighbours.
+    # Values that are 0 as float32; scaling keeps the order, so they are adjacent.
     zeros = np.flatnonzero(np.abs(numbers * slope + intercept) < np.finfo(np.float32).tiny)
     weights = counts.copy()
     if zeros.size and zeros.size < values.size:
@@ -334,8 +334,8 @@ def _summarise_box(
         weights[zeros] = 0
         weights[zeros[0]] = inside - int(weights.sum())
     mean = float((numbers * weights).sum() / weights.sum())
-    deviation = math.sqrt(float(((numbers - mean) ** 2 * weights).sum() / weights.sum()))
-    return {"image_mean": mean * slope + intercept, "image_deviation": deviation * abs(slope)}
+    std = math.sqrt(float(((numbers - mean) ** 2 * weights).sum() / weights.sum()))
+    return {"image_mean": mean * slope + intercept, "image_deviation": std * abs(slope)}
 
 
 def _percentiles(
@@ -355,7 +355,7 @@ def _percentiles(
 
 def _occupied(mask: Array) -> tuple[Flags, Flags, Flags]:
     """Return whether a (D, H, W) mask is true anywhere in each slice across D, H and W."""
-    # The mask itself is passed over twice, whole rows of the file at a time; the rest is asked of what is true of rows.
+    # Reduce the contiguous axis first, to pass over the mask only twice; the other axes need only the reduced rows.
     along = int(np.argmin(np.abs(mask.strides)))
     rows = np.logical_or.reduce(mask, axis=along, keepdims=True)
 
@@ -367,11 +367,11 @@ def _occupied(mask: Array) -> tuple[Flags, Flags, Flags]:
 
 
 def _coarse_map(mask: Array) -> npt.NDArray[np.uint8]:
-    """Return how much of each cell of a (D, H, W) mask is true, in 255ths, rounded up."""
+    """Return the share of each cell of a (D, H, W) mask that is true, in 255ths, rounded up."""
     edges = [cell_edge(length) for length in mask.shape]
     starts = [np.arange(0, length, edge) for length, edge in zip(mask.shape, edges, strict=True)]
     counts = np.empty([len(one) for one in starts], np.int64)
-    # A slab of cells at a time: reduceat makes 8 bytes of each voxel.
+    # In slabs of cells, because reduceat converts each voxel to 8 bytes.
     for cell, start in enumerate(starts[0]):
         slab: npt.NDArray[Any] = mask[start : start + edges[0]].sum(0, dtype=np.int32)
         for axis in (1, 0):

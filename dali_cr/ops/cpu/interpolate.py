@@ -25,13 +25,13 @@ def interpolate(
     line: Floats,
     extent: Triple,
     lo: Doubles,
-    fill: np.float32,
+    padding: np.float32,
     matrix: Doubles,
     offset: Doubles,
     out: Floats,
     shape: Triple,
     nearest: bool,
-    held: bool,
+    clamped: bool,
 ) -> None:
     """Gather a view, row by row, from a box that lies in a line, into another line.
 
@@ -43,8 +43,8 @@ def interpolate(
         The box's (D, H, W).
     lo : (3,) float64
         The canonical voxel that is its first.
-    fill : float32
-        What stands outside of it.
+    padding : float32
+        Padding value, outside of the box.
     matrix : (3, 3) float64
     offset : (3,) float64
         Where the view looks.
@@ -52,7 +52,7 @@ def interpolate(
         Gets the view.
     shape : (3,) int
         The view's (d, h, w).
-    nearest, held : bool
+    nearest, clamped : bool
     """
     starts, across, steps = np.empty(3), np.empty(3), matrix[:, 2].copy()
     places, work = np.empty(_TOGETHER, np.int64), np.empty(11 * _TOGETHER, np.float32)
@@ -74,7 +74,7 @@ def interpolate(
                     _collect(line, extent, places, count, work)
                     _between(work, count, out, at + begin)
             else:
-                _row(line, extent, lo, fill, row, nearest, held, out, at, shape[2])
+                _row(line, extent, lo, padding, row, nearest, clamped, out, at, shape[2])
 
 
 # Of voxels whose corners are all in the box, many go through each of three short loops: without branches, and with all
@@ -141,10 +141,10 @@ def _row(
     line: Floats,
     extent: Triple,
     lo: Doubles,
-    fill: np.float32,
+    padding: np.float32,
     row: tuple[Doubles, Doubles, Doubles],
     nearest: bool,
-    held: bool,
+    clamped: bool,
     out: Floats,
     first: int,
     width: int,
@@ -156,7 +156,7 @@ def _row(
         for axis in range(3):
             source = starts[axis] + (across[axis] + steps[axis] * w)
             high = lo[axis] + extent[axis]
-            source = hold(source, lo[axis], high) if held else source
+            source = clamp_source(source, lo[axis], high) if clamped else source
             source = source + 0.5 if nearest else source
             below = np.floor(source)
             seen = lo[axis] - 2 <= below <= high  # beyond, both corners are outside; so they are of a NaN
@@ -164,27 +164,27 @@ def _row(
             fraction[axis] = fraction_of(source - below) if seen else _ZERO
         z, y, x = corner
         if nearest:
-            out[first + w] = _voxel(line, extent, fill, z, y, x)
+            out[first + w] = _voxel(line, extent, padding, z, y, x)
         else:
-            near = _plane(line, extent, fill, z, y, x, fraction)
-            far = _plane(line, extent, fill, z + 1, y, x, fraction)
+            near = _plane(line, extent, padding, z, y, x, fraction)
+            far = _plane(line, extent, padding, z + 1, y, x, fraction)
             out[first + w] = lerp(near, far, fraction[0])
 
 
 @compiled
-def _plane(line: Floats, extent: Triple, fill: np.float32, z: int, y: int, x: int, fraction: Floats) -> np.float32:
+def _plane(line: Floats, extent: Triple, padding: np.float32, z: int, y: int, x: int, fraction: Floats) -> np.float32:
     """Return what lies between four corners of a plane."""
-    upper = lerp(_voxel(line, extent, fill, z, y, x), _voxel(line, extent, fill, z, y, x + 1), fraction[2])
+    upper = lerp(_voxel(line, extent, padding, z, y, x), _voxel(line, extent, padding, z, y, x + 1), fraction[2])
     y += 1
-    lower = lerp(_voxel(line, extent, fill, z, y, x), _voxel(line, extent, fill, z, y, x + 1), fraction[2])
+    lower = lerp(_voxel(line, extent, padding, z, y, x), _voxel(line, extent, padding, z, y, x + 1), fraction[2])
     return lerp(upper, lower, fraction[1])
 
 
 @compiled
-def _voxel(line: Floats, extent: Triple, fill: np.float32, z: int, y: int, x: int) -> np.float32:
-    """Return a voxel of the box, `fill` outside of it."""
+def _voxel(line: Floats, extent: Triple, padding: np.float32, z: int, y: int, x: int) -> np.float32:
+    """Return a voxel of the box, or the padding value outside of it."""
     inside = 0 <= z < extent[0] and 0 <= y < extent[1] and 0 <= x < extent[2]
-    return line[(z * extent[1] + y) * extent[2] + x] if inside else fill
+    return line[(z * extent[1] + y) * extent[2] + x] if inside else padding
 
 
 @compiled
@@ -200,8 +200,11 @@ def fraction_of(part: np.float64) -> np.float32:
 
 
 @compiled
-def hold(source: float, lo: float, hi: float) -> float:
-    """Return a source along one axis, held at the edges of [lo, hi): half a voxel outside, or quite outside."""
+def clamp_source(source: float, lo: float, hi: float) -> float:
+    """Return a source coordinate: clamped to the outermost centres of [lo, hi) if it is up to 0.5 outside of them.
+
+    A source farther outside is moved so far away that it gets the padding value.
+    """
     if not source >= lo - 0.5:
         return lo - 2.0
     if source > hi - 0.5:

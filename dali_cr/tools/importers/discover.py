@@ -90,8 +90,8 @@ def discover(source: Path, out: Path, wanted: Wanted, read_headers: Callable[[Pa
             found.add(find_series(paths, read_headers(files.top), out))
         else:
             for file in _find_each(found, finders[kind], files.top, paths):
-                files.passed.pop(file, None)
-    ignored = dict(Counter(files.passed.values()).most_common())
+                files.skipped.pop(file, None)
+    ignored = dict(Counter(files.skipped.values()).most_common())
     if not found.items and not found.problems:
         kinds = ", ".join(f"{count} {kind}" for kind, count in ignored.items()) or "no file"
         raise FileNotFoundError(f"{source}: expected files of {', '.join(wanted.formats)}, got {kinds}")

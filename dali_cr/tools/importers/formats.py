@@ -40,7 +40,7 @@ class Files:
     top : Path
         Absolute; paths are relative to it.
     by_format : dict of str to list of str
-    passed : dict of str to str
+    skipped : dict of str to str
         The kind of each other file, such as ".txt", by path.
     problems : list of Problem
         Folders and files that cannot be read.
@@ -48,7 +48,7 @@ class Files:
 
     top: Path
     by_format: dict[Format, list[str]] = field(default_factory=lambda: defaultdict(list))
-    passed: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -59,7 +59,7 @@ def list_formats(source: Path, formats: Sequence[Format]) -> Files:
     ----------
     source : Path
     formats : sequence of str
-        Files of others are passed by.
+        Files of others are skipped by.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def list_formats(source: Path, formats: Sequence[Format]) -> Files:
         If the source is no folder.
     """
     top, (tree,), problems = walk_trees(source)
-    files = Files(top, passed=dict.fromkeys(tree.hidden, "hidden"), problems=list(problems))
+    files = Files(top, skipped=dict.fromkeys(tree.hidden, "hidden"), problems=list(problems))
     for path in tree.paths:
         try:
             kind = _format_of(top, path)
@@ -79,7 +79,7 @@ def list_formats(source: Path, formats: Sequence[Format]) -> Files:
         elif kind is None and "dicom" in formats and path.lower().endswith(_DICOM_SUFFIXES):
             files.problems.append(Problem(path, "no DICOM file: DICM is missing at byte 128"))
         else:
-            files.passed[path] = _DIRECTORY if _is_directory(path) else kind_of(path, "")
+            files.skipped[path] = _DIRECTORY if _is_directory(path) else kind_of(path, "")
     return files
 
 

@@ -25,7 +25,7 @@ def find_nifti(top: Path, path: str) -> tuple[Item, Sequence[str]]:
 
 
 def read_nifti(top: Path, item: Item) -> StoreContents:
-    """Read a NIfTI file; free text of its header is left out.
+    """Read a NIfTI file; the free text of its header is dropped.
 
     Raises
     ------

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from tqdm import tqdm
 
-from dali_cr.index.workers import ask_each
+from dali_cr.index.workers import map_files
 from dali_cr.system.owner import own_folder
 from dali_cr.tools.conversion import convert
 from dali_cr.tools.importers.dicom.headers import Header, read_header
@@ -123,7 +123,7 @@ def _header_reader(pool: Executor, progress: bool, top: Path) -> Reader:
     """Return what reads the headers of DICOM files."""
 
     def read(paths: Sequence[str]) -> Iterator[tuple[str, Header | VolumeError]]:
-        answers = ask_each(partial(read_header, top), paths, pool)
+        answers = map_files(partial(read_header, top), paths, pool)
         return iter(tqdm(answers, "headers", len(paths), disable=not progress, unit="file"))
 
     return read

@@ -1,4 +1,4 @@
-"""How a volume is cut into bricks: 32,768 voxels each, cubes unless the volume is thin."""
+"""Divide a volume into bricks of 32,768 voxels: cubes, unless the volume is thin."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dali_cr.volume.geometry import Triple
 
 BRICK_VOXELS = 32_768
-"""Voxels of every brick; those beyond the volume's edge are 0."""
+"""Voxels per brick; voxels beyond the volume's edge are 0."""
 
 _EDGE = 32
 
 
 def brick_shape(shape: Sequence[int]) -> Triple:
-    """Return the shape of the bricks of a volume: 32 cubed, flatter along D where the volume is thin.
+    """Return the shape of the bricks of a volume: 32 cubed, or flatter along D if the volume is thin.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def brick_shape(shape: Sequence[int]) -> Triple:
 
 
 def brick_counts(shape: Sequence[int], brick: Triple) -> Triple:
-    """Return how many bricks there are along (D, H, W).
+    """Return the number of bricks along (D, H, W).
 
     Examples
     --------

@@ -1,9 +1,9 @@
-"""Bricks as Blosc-1 chunks of one block: byte planes, each an LZ4 block or stored, or one zlib stream.
+"""Encode bricks as Blosc-1 chunks of one block: LZ4-compressed byte planes, or one zlib stream.
 
-Header: ``02 01 flags typesize``, then int32 bytes, block size and compressed bytes, then the int32 offset of the block.
-In the block each stream is an int32 length and as many bytes; a stream as long as its content is stored. Flags: 1 byte
-shuffle, 2 the whole chunk is stored, 4 bit shuffle, 16 one stream in place of one a byte plane, bits 5 to 7 the
-format. Source: https://github.com/Blosc/c-blosc/blob/main/README_CHUNK_FORMAT.rst
+Header: ``02 01 flags typesize``, then three int32 (uncompressed bytes, block size, compressed bytes), then the int32
+offset of the block. Each stream in the block is an int32 length followed by its bytes; a stream as long as its content
+is stored uncompressed. Flags: 1 byte shuffle, 2 the whole chunk is stored, 4 bit shuffle, 16 one stream instead of one
+per byte plane, bits 5 to 7 the format. Source: https://github.com/Blosc/c-blosc/blob/main/README_CHUNK_FORMAT.rst
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _FORMAT_VERSION = 1
 
 
 class Coding(NamedTuple):
-    """How bricks are compressed.
+    """Compression settings of bricks.
 
     Attributes
     ----------
     name : "lz4hc" or "zlib"
-        As Zarr's `blosc` codec calls it.
+        Name in Zarr's `blosc` codec.
     level : int
-        Of LZ4HC 1 to 12, of zlib 1 to 9.
+        1 to 12 for LZ4HC, 1 to 9 for zlib.
     shuffle : bool
-        Whether the first bytes of all voxels come first, then the second bytes, and so on; each is a stream then.
+        Byte shuffle: the first bytes of all voxels, then the second bytes, and so on, each as a separate stream.
     """
 
     name: Literal["lz4hc", "zlib"]
@@ -48,13 +48,13 @@ def encode_brick(brick: npt.NDArray[Any], coding: Coding) -> bytes:
 
     Parameters
     ----------
-    brick : of `BRICK_VOXELS` voxels, little-endian, C-contiguous
+    brick : array of `BRICK_VOXELS` voxels, little-endian, C-contiguous
     coding : Coding
 
     Returns
     -------
     chunk : bytes
-        Not longer than the stored brick and its header.
+        At most as long as the uncompressed brick and a header.
     """
     size, typesize = brick.nbytes, brick.dtype.itemsize
     content = brick.reshape(-1).view(np.uint8)
@@ -71,7 +71,7 @@ def encode_brick(brick: npt.NDArray[Any], coding: Coding) -> bytes:
 
 
 def _stream(content: npt.NDArray[np.uint8], coding: Coding) -> bytes:
-    """Return one stream with its length before it."""
+    """Return one compressed stream, preceded by its length."""
     if coding.name == "zlib":
         packed = zlib.compress(content.data, coding.level)
     else:

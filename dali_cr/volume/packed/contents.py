@@ -1,4 +1,4 @@
-"""What a brick store holds: raw voxels on the canonical grid, their geometry, and which file they came from."""
+"""Contents of a brick store: raw voxels on the canonical grid, their geometry, and the original file."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ Affine = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True)
 class Original:
-    """The file or files that a store was made from.
+    """The file, or pair of files, that a store was made from.
 
     Attributes
     ----------
     path : str
-        Relative to the folder that was packed, with forward slashes. Names of cases are made of it.
+        Relative to the packed folder, with forward slashes; used for names of cases.
     sha256 : str
-        64 hexadecimal digits; of the file's bytes, of a pair as `dali_cr.index.volumes.Volume.sha256` has it.
+        Hash of the file's bytes, 64 hexadecimal digits; for a pair as in `dali_cr.index.volumes.Volume.sha256`.
     size : int
         In bytes.
     mtime_ns : int
-        Time of change.
+        Modification time.
 
     Raises
     ------
     ValueError
-        If path or hash are not as above.
+        If the path or the hash is invalid.
     """
 
     path: str
@@ -55,7 +55,7 @@ class Original:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What a store says of its voxels.
+    """Geometry, scaling and origin of the voxels in a store.
 
     Attributes
     ----------
@@ -65,18 +65,18 @@ class Description:
     slope, intercept : float
         value = raw * slope + intercept.
     orientation : str
-        The original's own axes, such as "LPS": `unpack` writes voxels along them. "XYZ" of what has no anatomical axes.
+        Axes of the original file, such as "LPS": `unpack` writes voxels along them. "XYZ" without anatomical axes.
     unit : str
-        In which the original gives lengths, one of `dali_cr.volume.nifti.UNITS`.
+        Unit of length in the original, one of `dali_cr.volume.nifti.UNITS`.
     header : bytes
-        The original's NIfTI header (348 or 540 bytes, in its byte order); b"" if it has none.
+        NIfTI header of the original (348 or 540 bytes, in its byte order); b"" if it has none.
     extensions : int
-        How many header extensions of the original are left out.
+        Number of header extensions of the original, which are dropped.
 
     Raises
     ------
     ValueError
-        If affine, scaling, orientation, unit or header are not as above.
+        If affine, scaling, orientation, unit or header is invalid.
     """
 
     affine: Affine
@@ -93,18 +93,18 @@ class Description:
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
             raise ValueError(f"affine: expected a (4, 4) matrix of finite numbers, got {self.affine}")
         if not all(0 < length < math.inf for length in voxel_sizes(matrix)):
-            raise ValueError(f"affine: expected voxels with a size, got {self.affine}")
+            raise ValueError(f"affine: expected voxel sizes above 0, got {self.affine}")
         if not (math.isfinite(self.slope) and math.isfinite(self.intercept) and self.slope):
-            raise ValueError(f"scaling: expected finite numbers and no slope 0, got {self.slope, self.intercept}")
+            raise ValueError(f"scaling: expected finite numbers, the slope not 0, got {self.slope, self.intercept}")
         if sorted(self.orientation.translate(_WORLD)) != ["x", "y", "z"]:
-            raise ValueError(f"orientation: expected letters such as 'LPS', or 'XYZ', got {self.orientation!r}")
+            raise ValueError(f"orientation: expected three letters such as 'LPS', or 'XYZ', got {self.orientation!r}")
         if self.unit not in UNITS:
             raise ValueError(f"unit: expected one of {', '.join(UNITS)}, got {self.unit!r}")
         if len(self.header) not in (0, 348, 540):
             raise ValueError(f"header: expected 348 or 540 bytes, or none, got {len(self.header)}")
 
     def geometry(self, dtype: str, shape: tuple[int, int, int, int]) -> Geometry:
-        """Return where voxels (C, D, H, W) lie that are stored channel by channel in C order, little-endian."""
+        """Return the geometry of voxels (C, D, H, W) that are stored in C order, little-endian."""
         channels, d, h, w = shape
         return Geometry(
             dtype=dtype,
@@ -125,17 +125,17 @@ class Description:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class StoreContents(Description):
-    """All that `write_store` writes.
+    """The voxels and the description that `write_store` writes.
 
     Attributes
     ----------
     voxels : (C, D, H, W) of one of `DTYPES`
-        Raw numbers on the canonical (RAS+) grid, in any byte order and with any strides (a view is not copied).
+        Raw numbers on the canonical (RAS+) grid, in any byte order and with any strides.
 
     Raises
     ------
     ValueError
-        If shape or dtype are not as above, or what `Description` refuses.
+        If shape, dtype or a field of `Description` is invalid.
     """
 
     voxels: npt.NDArray[Any]

@@ -1,6 +1,6 @@
-"""zlib streams decompressed from compiled code, by ISA-L in the `isal` wheel.
+"""Decompress zlib streams from compiled code, with ISA-L from the `isal` wheel.
 
-ISA-L's C interface: `isal_inflate_stateless` takes a state that begins with where to write and where to read. Source:
+ISA-L's `isal_inflate_stateless` takes a state whose first fields are the output and input pointers. Source:
 https://github.com/intel/isa-l/blob/master/include/igzip_lib.h, `struct inflate_state`.
 """
 
@@ -16,13 +16,13 @@ from dali_cr.system.external import External
 from dali_cr.volume.packed.lz4 import Bytes, address
 
 STATE_BYTES = 1 << 18
-"""More than the state takes: tables, and a window of the output."""
+"""Upper bound of the size of the state, which holds tables and a window of the output."""
 
 _NEXT_OUT, _AVAILABLE_OUT, _TOTAL_OUT, _NEXT_IN, _READ_IN, _AVAILABLE_IN, _READ_LENGTH = 0, 8, 12, 16, 24, 32, 36
-"""Bytes at which the fields of the state begin."""
+"""Byte offsets of the fields of the state."""
 
 _HEADER, _CHECKSUM = 2, 4
-"""Bytes around the DEFLATE stream; the checksum is not looked at, a brick has one of its own."""
+"""Bytes before and after the DEFLATE stream; the zlib checksum is ignored, because bricks have a CRC32C."""
 
 
 def _library() -> CDLL:
@@ -35,8 +35,8 @@ C_FUNCTION = External("isal_inflate_stateless", _library, "int32", "int64")
 
 
 @compiled
-def _inflate_by_c(source: Bytes, at: int, size: int, target: Bytes, to: int, capacity: int, state: Bytes) -> Any:
-    """Do what `inflate` does, by the C function."""
+def _decompress_by_c(source: Bytes, at: int, size: int, target: Bytes, to: int, capacity: int, state: Bytes) -> Any:
+    """Implement `decompress_zlib` with the C function."""
     if size < _HEADER + _CHECKSUM or source[at] & 15 != 8 or source[at + 1] & 32:
         return np.int64(-1)
     words, halves = state.view(np.int64), state.view(np.uint32)
@@ -49,13 +49,13 @@ def _inflate_by_c(source: Bytes, at: int, size: int, target: Bytes, to: int, cap
 
 
 @compiled
-def _refuse(source: Bytes, at: int, size: int, target: Bytes, to: int, capacity: int, state: Bytes) -> Any:
+def _unavailable(source: Bytes, at: int, size: int, target: Bytes, to: int, capacity: int, state: Bytes) -> Any:
     return np.int64(-1)
 
 
-inflate: Compiled[Any] = _inflate_by_c if C_FUNCTION.exists() else _refuse
+decompress_zlib: Compiled[Any] = _decompress_by_c if C_FUNCTION.exists() else _unavailable
 """Decompress a zlib stream of `size` bytes at `source[at]` to at most `capacity` bytes at `target[to]`.
 
-`state` is `STATE_BYTES` of memory, at first 0. Returns the number of bytes, or a negative one where it is no such
-stream or the library is not there. Never reads or writes beyond.
+`state` is a buffer of `STATE_BYTES`, initially 0. Returns the number of bytes, or a negative number if the stream is
+invalid or the library is missing. Never reads or writes out of bounds.
 """

@@ -1,4 +1,4 @@
-"""Where a brick store's bricks lie in its file, read from the ZIP directory, the JSON documents and the table."""
+"""Read the layout of a brick store from its ZIP directory, JSON documents and table of bricks."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ SUFFIX = ".ozx"
 CHECKSUM_BYTES = 4
 
 _LAYOUTS = 1 << 16
-"""Stores of which the layout is kept in memory."""
+"""Number of stores whose layout is kept in memory."""
 
 _LOCAL_HEADER = 30
 _MOST_TEXT = 1 << 20
-"""No JSON document of a store is longer."""
+"""Largest JSON document that is read, in bytes."""
 
 _ERRORS = (
     zipfile.BadZipFile,
@@ -47,22 +47,22 @@ _ERRORS = (
     TypeError,
     ValueError,
 )
-"""What zipfile, json and what takes their answers apart raise on files that are damaged."""
+"""Exceptions that zipfile, json and the parsers below raise on damaged files."""
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """What a brick store says of its bricks, without where each of them lies.
+    """Layout of a brick store, without the positions of single bricks.
 
     Attributes
     ----------
     description : Description
     geometry : Geometry
-        Of the decompressed content: channel by channel in C order.
+        Geometry of the decompressed content: channel by channel in C order.
     brick : (3,) int
         Shape of the bricks.
     shard, shard_bytes : int
-        Where the bricks begin in the file, and how many bytes they and their table take.
+        Offset of the bricks in the file, and the bytes of the bricks and their table.
     """
 
     description: Description
@@ -73,34 +73,34 @@ class Layout:
 
 
 def is_store(path: str | os.PathLike[str]) -> bool:
-    """Whether the file's name is that of a brick store."""
+    """Whether a file name has the suffix of a brick store."""
     return os.fspath(path).lower().endswith(SUFFIX)
 
 
 @lru_cache(_LAYOUTS)
 def read_layout(path: Path, size: int, mtime_ns: int) -> Layout:
-    """Read what a brick store says of its bricks; what was read once is kept.
+    """Read the layout of a brick store; results are cached.
 
     Parameters
     ----------
     path : Path
     size, mtime_ns : int
-        The file's size and time of change.
+        Expected size and modification time of the file.
 
     Raises
     ------
     VolumeError
-        If it is no brick store, is cut, its documents are damaged, or it changed.
+        If it is not a brick store, is truncated or damaged, or has changed.
     """
     with opened(path) as descriptor:
         check_unchanged(path, os.fstat(descriptor), size, mtime_ns)
-        with damage_told(path), open(descriptor, "rb", closefd=False) as file, zipfile.ZipFile(file) as archive:
+        with damage_as_error(path), open(descriptor, "rb", closefd=False) as file, zipfile.ZipFile(file) as archive:
             description = parse_group(_text(archive, GROUP))
             dtype, shape, brick = parse_array(_text(archive, ARRAY))
             entry = _stored(archive, SHARD)
-            told = os.pread(descriptor, 2, size - len(archive.comment) - 2)
-            if told != len(archive.comment).to_bytes(2, "little"):
-                raise ValueError("it ends early")  # zipfile takes what is left of a comment that was cut
+            length = os.pread(descriptor, 2, size - len(archive.comment) - 2)
+            if length != len(archive.comment).to_bytes(2, "little"):
+                raise ValueError("it ends early")  # zipfile accepts a truncated comment
             shard = entry.header_offset + _LOCAL_HEADER + sum(_lengths(path, descriptor, entry.header_offset))
             if shard + entry.file_size > size:
                 raise ValueError("its bricks go beyond the end of the file")
@@ -108,20 +108,20 @@ def read_layout(path: Path, size: int, mtime_ns: int) -> Layout:
 
 
 @contextmanager
-def damage_told(path: Path) -> Iterator[None]:
-    """Tell as a VolumeError what goes wrong while a store is taken apart."""
+def damage_as_error(path: Path) -> Iterator[None]:
+    """Raise parsing errors of a store as VolumeError."""
     try:
         yield
     except VolumeError:
         raise
     except _ERRORS as error:
-        raise VolumeError(path, f"no brick store that can be read: {error or type(error).__name__}") from error
+        raise VolumeError(path, f"brick store that cannot be read: {error or type(error).__name__}") from error
 
 
 def _stored(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
     entry = archive.getinfo(name)
     if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size or entry.flag_bits & 1:
-        raise ValueError(f"entry {name}: expected it stored as it is, it is compressed or encrypted")
+        raise ValueError(f"entry {name}: expected a stored entry, got a compressed or encrypted one")
     return entry
 
 
@@ -133,7 +133,7 @@ def _text(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def _lengths(path: Path, descriptor: int, offset: int) -> tuple[int, int]:
-    """Return how long an entry's name and its extra field are in front of its content."""
+    """Return the lengths of an entry's name and extra field, which precede its content."""
     header = bytearray(_LOCAL_HEADER)
     fill(path, descriptor, memoryview(header), offset)
     name, extra = struct.unpack_from("<HH", header, _LOCAL_HEADER - 4)
@@ -141,12 +141,12 @@ def _lengths(path: Path, descriptor: int, offset: int) -> tuple[int, int]:
 
 
 def read_table(path: Path, descriptor: int, layout: Layout) -> npt.NDArray[np.int64]:
-    """Read where the bricks lie and check that they can lie there.
+    """Read and validate the table of bricks.
 
     Returns
     -------
     table : (C, bricks_d, bricks_h, bricks_w, 2) int64
-        Offset in the shard and size of each brick, its checksum included; -1 where it is empty.
+        Offset in the shard and size of each brick with its checksum; -1 for an empty brick.
 
     Raises
     ------
@@ -155,9 +155,9 @@ def read_table(path: Path, descriptor: int, layout: Layout) -> npt.NDArray[np.in
     """
     counts = (layout.geometry.frames, *brick_counts(layout.geometry.shape, layout.brick))
     length = 16 * math.prod(counts) + CHECKSUM_BYTES
-    with damage_told(path):
+    with damage_as_error(path):
         if length > layout.shard_bytes:
-            raise ValueError(f"table of bricks: expected {length} bytes, there are {layout.shard_bytes}")
+            raise ValueError(f"table of bricks: expected {length} bytes, got {layout.shard_bytes}")
         content = memoryview(bytearray(length))
         fill(path, descriptor, content, layout.shard + layout.shard_bytes - length)
         if not has_checksum(content):
@@ -167,16 +167,16 @@ def read_table(path: Path, descriptor: int, layout: Layout) -> npt.NDArray[np.in
         empty = (offsets == -1) & (sizes == -1)
         fits = (offsets >= 0) & (sizes > CHECKSUM_BYTES) & (sizes <= most_bytes(layout.geometry.itemsize))
         if not (empty | fits & (offsets <= layout.shard_bytes - length - sizes)).all():
-            raise ValueError("table of bricks: some lie where none can be")
+            raise ValueError("table of bricks: expected offsets inside the shard and valid sizes, got others")
     return table
 
 
 def most_bytes(itemsize: int) -> int:
-    """Return the bytes of the longest brick that can be, its checksum included."""
+    """Return the largest possible size of a compressed brick with its checksum, in bytes."""
     return 20 + itemsize * (BRICK_VOXELS + 4) + CHECKSUM_BYTES
 
 
 def has_checksum(content: memoryview) -> bool:
-    """Whether the last four bytes are the CRC32C of those before."""
+    """Whether the last four bytes are the CRC32C of the bytes before them."""
     (expected,) = struct.unpack("<I", content[-CHECKSUM_BYTES:])
     return bool(google_crc32c.value(bytes(content[:-CHECKSUM_BYTES])) == expected)

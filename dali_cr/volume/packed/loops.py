@@ -1,4 +1,4 @@
-"""The voxels of a box, by one call of compiled code: read bricks, decompress, un-shuffle; the GIL is not held."""
+"""Read the voxels of a box in one compiled call without the GIL: read, decompress and unshuffle its bricks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dali_cr.volume.packed.codec import (
     STORED,
     VERSION,
 )
-from dali_cr.volume.packed.deflate import inflate
+from dali_cr.volume.packed.deflate import decompress_zlib
 from dali_cr.volume.packed.lz4 import Bytes, address, decompress
 from dali_cr.volume.packed.placing import memcpy, place_brick
 
@@ -31,11 +31,11 @@ REASONS = {
     READ: "cannot be read",
     ENDED: "the file ends early",
     LENGTHS: "damaged: its lengths do not fit",
-    KIND: "not compressed by LZ4 or zlib in one block, shuffled by bytes or not",
+    KIND: "expected LZ4 or zlib in one block, without bit shuffle; got another compression",
     DAMAGED: "damaged LZ4 block or zlib stream",
     TOO_LONG: "longer than a brick can be",
 }
-"""What the negative numbers that `read_bricks` returns mean."""
+"""Messages for the negative error codes of `read_bricks`."""
 
 _pread = External("pread", libc, "int64", "int32", "int64", "int64", "int64")
 
@@ -59,11 +59,11 @@ def read_bricks(
     Parameters
     ----------
     descriptor : int
-        Of the open file.
+        Descriptor of the open file.
     shard : int
-        Where the bricks begin in the file, in bytes.
+        Offset of the bricks in the file, in bytes.
     table : (bricks_d, bricks_h, bricks_w, 2) int64
-        Offset in the shard and size of each brick, its checksum included; -1 where it is empty.
+        Offset in the shard and size of each brick with its checksum; -1 for an empty brick.
     brick : (3,) int
         Shape of a brick.
     itemsize : int
@@ -71,40 +71,40 @@ def read_bricks(
     start, stop : (3,) int
         The box, inside the volume.
     packed : (n,) uint8
-        Scratch memory for at least one compressed brick; neighbours that fit are read at once.
+        Scratch memory for at least one compressed brick; adjacent bricks that fit are read together.
     planes : (voxels of a brick * itemsize,) uint8
         Scratch memory.
     state : (STATE_BYTES,) uint8
-        Scratch memory for zlib, at first 0.
+        Scratch memory for zlib, initially 0.
     out : (voxels of the box * itemsize,) uint8
-        Written in C order.
+        Receives the voxels in C order.
 
     Returns
     -------
     code : int
         0, or a key of `REASONS`.
     number : int
-        Of the brick that failed, in C order.
+        Number of the failed brick, in C order.
     """
-    wanted = _list_bricks(table, brick, itemsize, start, stop, out)
+    bricks = _list_bricks(table, brick, itemsize, start, stop, out)
     first = 0
-    while first < len(wanted):
-        begin, end = wanted[first, 0], wanted[first, 0] + wanted[first, 1]
+    while first < len(bricks):
+        begin, end = bricks[first, 0], bricks[first, 0] + bricks[first, 1]
         last = first + 1
-        while last < len(wanted) and wanted[last, 0] == end and end + wanted[last, 1] - begin <= packed.size:
-            end += wanted[last, 1]
+        while last < len(bricks) and bricks[last, 0] == end and end + bricks[last, 1] - begin <= packed.size:
+            end += bricks[last, 1]
             last += 1
         if end - begin > packed.size:
-            return TOO_LONG, _number(table, wanted[first])
+            return TOO_LONG, _number(table, bricks[first])
         code = _read(descriptor, shard + begin, packed[: end - begin])
         if code < 0:
-            return code, _number(table, wanted[first])
+            return code, _number(table, bricks[first])
         for i in range(first, last):
-            at = wanted[i, 0] - begin
-            code = _decode(packed[at : at + wanted[i, 1] - 4], planes, itemsize, state)
+            at = bricks[i, 0] - begin
+            code = _decode(packed[at : at + bricks[i, 1] - 4], planes, itemsize, state)
             if code < 0:
-                return code, _number(table, wanted[i])
-            corner = (wanted[i, 2] * brick[0], wanted[i, 3] * brick[1], wanted[i, 4] * brick[2])
+                return code, _number(table, bricks[i])
+            corner = (bricks[i, 2] * brick[0], bricks[i, 3] * brick[1], bricks[i, 4] * brick[2])
             place_brick(planes, code == SHUFFLED, brick, itemsize, corner, start, stop, out)
         first = last
     return 0, 0
@@ -117,10 +117,10 @@ def _number(table: Table, row: npt.NDArray[np.int64]) -> Any:
 
 @compiled
 def _list_bricks(table: Table, brick: Triple, itemsize: int, start: Triple, stop: Triple, out: Bytes) -> Table:
-    """Return offset, size and place (d, h, w) of the bricks of a box; where bricks are empty, write 0."""
+    """Return offset, size and index (d, h, w) of the non-empty bricks of a box; write 0 for the empty ones."""
     d0, h0, w0 = start[0] // brick[0], start[1] // brick[1], start[2] // brick[2]
     d1, h1, w1 = -(-stop[0] // brick[0]), -(-stop[1] // brick[1]), -(-stop[2] // brick[2])
-    wanted = np.empty(((d1 - d0) * (h1 - h0) * (w1 - w0), 5), np.int64)
+    bricks = np.empty(((d1 - d0) * (h1 - h0) * (w1 - w0), 5), np.int64)
     count = 0
     for d in range(d0, d1):
         for h in range(h0, h1):
@@ -130,15 +130,15 @@ def _list_bricks(table: Table, brick: Triple, itemsize: int, start: Triple, stop
                         out[:0], False, brick, itemsize, (d * brick[0], h * brick[1], w * brick[2]), start, stop, out
                     )
                     continue
-                wanted[count, 0], wanted[count, 1] = table[d, h, w, 0], table[d, h, w, 1]
-                wanted[count, 2], wanted[count, 3], wanted[count, 4] = d, h, w
+                bricks[count, 0], bricks[count, 1] = table[d, h, w, 0], table[d, h, w, 1]
+                bricks[count, 2], bricks[count, 3], bricks[count, 4] = d, h, w
                 count += 1
-    return wanted[:count]
+    return bricks[:count]
 
 
 @compiled
 def _read(descriptor: int, at: int, target: Bytes) -> int:
-    """Fill memory from a file; 0, or a key of `REASONS`."""
+    """Read from a file until `target` is full; return 0 or a key of `REASONS`."""
     done = 0
     while done < target.size:
         got = _pread(descriptor, address(target, done), target.size - done, at + done)
@@ -150,14 +150,14 @@ def _read(descriptor: int, at: int, target: Bytes) -> int:
 
 @compiled
 def _int32(source: Bytes, at: int) -> Any:
-    """Return the little-endian number at a place; one above 2**31 is not taken as negative."""
+    """Return four little-endian bytes as an unsigned number."""
     word = np.int64(source[at]) | np.int64(source[at + 1]) << 8
     return word | np.int64(source[at + 2]) << 16 | np.int64(source[at + 3]) << 24
 
 
 @compiled
 def _decode(chunk: Bytes, planes: Bytes, itemsize: int, state: Bytes) -> int:
-    """Decompress a Blosc chunk; `SHUFFLED` where byte planes come out, 0 where voxels do, or a key of `REASONS`."""
+    """Decompress a Blosc chunk; return `SHUFFLED` for byte planes, 0 for voxels, or a key of `REASONS`."""
     size, header = planes.size, 16
     if chunk.size < header + 4 or _int32(chunk, 4) != size or _int32(chunk, 12) != chunk.size:
         return LENGTHS
@@ -185,7 +185,7 @@ def _decode(chunk: Bytes, planes: Bytes, itemsize: int, state: Bytes) -> int:
         if packed == length:
             memcpy(address(planes, stream * length), address(chunk, at), length)
         elif zlib:
-            if inflate(chunk, at, packed, planes, stream * length, length, state) != length:
+            if decompress_zlib(chunk, at, packed, planes, stream * length, length, state) != length:
                 return DAMAGED
         elif decompress(chunk, at, packed, planes, stream * length, length) != length:
             return DAMAGED

@@ -1,7 +1,7 @@
-"""LZ4 blocks decompressed from compiled code: by the C library in the `lz4` wheel, or by loops where it is not found.
+"""Decompress LZ4 blocks from compiled code: with the C library of the `lz4` wheel, or with loops if it is missing.
 
-`LZ4_decompress_safe` is no public interface of that wheel. Both check every length and offset, and take and refuse the
-same blocks. Source of the format: https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md
+`LZ4_decompress_safe` is not a public interface of that wheel. Both implementations check every length and offset, and
+accept the same blocks. Source of the format: https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from dali_cr.system.external import External
 Bytes = npt.NDArray[np.uint8]
 
 _LAST_LITERALS = 5
-"""The last bytes of a block are always literals."""
+"""Number of bytes at the end of a block that are always literals."""
 
 _MATCH_LIMIT = 12
-"""The last match starts at least so many bytes before the end of the content."""
+"""Smallest distance in bytes from the start of the last match to the end of the content."""
 
 
 def _library() -> CDLL:
@@ -35,19 +35,19 @@ C_FUNCTION = External("LZ4_decompress_safe", _library, "int32", "int64", "int64"
 
 @compiled
 def address(memory: Bytes, at: int) -> Any:
-    """Return the address of a byte; signed, as a sum of signed and unsigned numbers is a float to Numba."""
+    """Return the address of a byte; signed, because Numba adds signed and unsigned integers as floats."""
     return np.int64(memory.ctypes.data) + at
 
 
 @compiled
 def decompress_by_c(source: Bytes, at: int, size: int, target: Bytes, to: int, capacity: int) -> Any:
-    """Do what `decompress` does, by the C function."""
+    """Implement `decompress` with the C function."""
     return C_FUNCTION(address(source, at), address(target, to), size, capacity)
 
 
 @compiled
 def decompress_by_loops(source: Bytes, at: int, size: int, target: Bytes, to: int, capacity: int) -> Any:
-    """Do what `decompress` does, by plain loops."""
+    """Implement `decompress` with plain loops."""
     end, limit, out = at + size, to + capacity, to
     while at < end:
         token = np.int64(source[at])
@@ -76,7 +76,7 @@ def decompress_by_loops(source: Bytes, at: int, size: int, target: Bytes, to: in
 
 @compiled
 def _length(source: Bytes, at: int, end: int, length: Any) -> tuple[Any, Any]:
-    """Return where the bytes of a length end, and the length; one that is too large where the block ends before."""
+    """Return the position after the bytes of a length, and the length; a huge length if the block ends early."""
     more: Any = 255 if length == 15 else 0
     while more == 255:
         if at >= end:
@@ -90,5 +90,5 @@ def _length(source: Bytes, at: int, end: int, length: Any) -> tuple[Any, Any]:
 decompress: Compiled[Any] = decompress_by_c if C_FUNCTION.exists() else decompress_by_loops
 """Decompress an LZ4 block of `size` bytes at `source[at]` to at most `capacity` bytes at `target[to]`.
 
-Returns the number of bytes, or a negative one where it is no such block. Never reads or writes beyond.
+Returns the number of bytes, or a negative number if the block is invalid. Never reads or writes out of bounds.
 """

@@ -1,4 +1,4 @@
-"""The JSON documents of a brick store: Zarr v3 group and array, OME's axes, and what dali-cr adds."""
+"""Write and parse the JSON documents of a brick store: Zarr v3 group and array, OME axes, dali-cr attributes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from dali_cr.volume.packed.codec import Coding
 from dali_cr.volume.packed.contents import Description, Original, StoreContents
 
 FORMAT = 1
-"""Of the attributes `dali_cr`."""
+"""Format version of the attributes `dali_cr`."""
 
 GROUP, ARRAY, SHARD = "zarr.json", "0/zarr.json", "0/c/0/0/0/0"
-"""The entries of a store."""
+"""Names of the entries in the ZIP file."""
 
 COMMENT = b'{"ome":{"version":"0.5","zipFile":{"centralDirectory":{"jsonFirst":true}}}}'
-"""Of the ZIP file, as NGFF's RFC-9 has it."""
+"""Comment of the ZIP file, as in NGFF's RFC-9."""
 
 _LITTLE, _CHECKSUM = {"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}
 
@@ -51,19 +51,19 @@ def group_document(description: Description) -> bytes:
 
 
 def parse_group(text: bytes) -> Description:
-    """Return what a group's `zarr.json` says.
+    """Parse a group's `zarr.json`.
 
     Raises
     ------
     ValueError, TypeError, KeyError
-        If it was not written by `pack`, or by a later version.
+        If it was not written by `pack`, or by a newer version.
     """
     attributes = json.loads(text).get("attributes", {})
     if "dali_cr" not in attributes:
-        raise ValueError("no attributes of dali_cr: written by another program, so its orientation is not known")
+        raise ValueError("expected attributes of dali_cr, got none: a store of another program, of unknown orientation")
     own = attributes["dali_cr"]
     if own["format"] != FORMAT:
-        raise ValueError(f"format {own['format']} of its attributes, {FORMAT} is read; update dali-cr, or pack again")
+        raise ValueError(f"expected attributes of format {FORMAT}, got {own['format']}; update dali-cr, or pack again")
     packed = base64.b64decode(own["header_zlib"], validate=True)
     original = Original(**{name: _typed(own["original"][name], kind) for name, kind in _ORIGINAL.items()})
     return Description(
@@ -122,7 +122,7 @@ def array_document(contents: StoreContents, brick: Triple, coding: Coding) -> by
 
 
 def parse_array(text: bytes) -> tuple[str, tuple[int, int, int, int], Triple]:
-    """Return what an array's `zarr.json` says.
+    """Parse an array's `zarr.json`.
 
     Returns
     -------
@@ -133,7 +133,7 @@ def parse_array(text: bytes) -> tuple[str, tuple[int, int, int, int], Triple]:
     Raises
     ------
     ValueError, TypeError, KeyError
-        If it is laid out in another way than `pack` does it.
+        If the layout is not the one that `pack` writes.
     """
     array = json.loads(text)
     dtype, (c, d, h, w) = array["data_type"], array["shape"]
@@ -142,11 +142,11 @@ def parse_array(text: bytes) -> tuple[str, tuple[int, int, int, int], Triple]:
     one, *brick = layout["chunk_shape"]
     numbers = (c, d, h, w, one, *brick)
     if not all(type(n) is int and 0 < n < 2**31 for n in numbers) or c * d * h * w > 2**46:
-        raise ValueError(f"shape {array['shape']} in bricks of {layout['chunk_shape']}: not possible")
+        raise ValueError(f"expected a valid shape and brick, got {array['shape']} in bricks of {layout['chunk_shape']}")
     counts = brick_counts((d, h, w), (brick[0], brick[1], brick[2]))
     shard = [c, *(count * edge for count, edge in zip(counts, brick, strict=True))]
     fill = array["fill_value"]
-    wanted = {
+    expected = {
         "dtype": dtype in DTYPES,
         "grid": array["chunk_grid"] == {"name": "regular", "configuration": {"chunk_shape": shard}},
         "keys": array["chunk_key_encoding"] in _KEYS,
@@ -156,8 +156,8 @@ def parse_array(text: bytes) -> tuple[str, tuple[int, int, int, int], Triple]:
         "codecs": _names(layout["codecs"]) == ["bytes", "blosc", "crc32c"],
         "index": _names(layout["index_codecs"]) == ["bytes", "crc32c"],
     }
-    if other := ", ".join(name for name, same in wanted.items() if not same):
-        raise ValueError(f"another layout than pack writes: {other}")
+    if other := ", ".join(name for name, same in expected.items() if not same):
+        raise ValueError(f"expected the layout that pack writes, got another one in: {other}")
     return dtype, (c, d, h, w), (brick[0], brick[1], brick[2])
 
 
@@ -165,7 +165,7 @@ _KEYS = ({"name": "default", "configuration": {"separator": "/"}}, {"name": "def
 
 
 def _names(codecs: list[dict[str, Any]]) -> list[str]:
-    """Return the names of codecs; one that stores big-endian numbers has none."""
+    """Return the names of codecs; the empty name for a codec that stores big-endian numbers."""
     return [codec["name"] * (codec.get("configuration", {}).get("endian", "little") == "little") for codec in codecs]
 
 

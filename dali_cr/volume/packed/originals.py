@@ -1,4 +1,4 @@
-"""NIfTI files as what a store holds, and back: voxels, geometry and intensity fields stay, texts and extensions go."""
+"""Convert NIfTI files to the contents of a store, and store headers back to NIfTI headers."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from dali_cr.volume.packed.layout import is_store
 from dali_cr.volume.packed.store import Store
 
 TEXTS = ("data_type", "db_name", "descrip", "aux_file", "intent_name", "unused_str")
-"""Fields of headers that hold free text, which may name a patient; NIfTI-2 has but some of them."""
+"""Header fields with free text, which may name a patient; NIfTI-2 has only some of them."""
 
 _SINGLE = {348: b"n+1", 540: b"n+2\0\r\n\x1a\n"}
-"""Magic of a file that holds header and voxels, by the size of the header."""
+"""Magic of a single-file volume, by the size of its header."""
 
 
 def read_original(path: Path, relative: str, *, keep_text: bool = False) -> StoreContents:
-    """Read a NIfTI file to its end.
+    """Read a whole NIfTI file.
 
     Parameters
     ----------
     path : Path
     relative : str
-        Its path as the store keeps it.
+        Path that is recorded in the store.
     keep_text : bool
-        Whether the `TEXTS` of the header are kept.
+        Keep the `TEXTS` of the header.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def read_original(path: Path, relative: str, *, keep_text: bool = False) -> Stor
     Raises
     ------
     VolumeError
-        If it cannot be read, is damaged, or changes meanwhile.
+        If it cannot be read, is damaged, or changes while it is read.
     """
     geometry, data = reader.read_header(path)
     before = [read_status(file) for file in dict.fromkeys((path, data))]
@@ -57,7 +57,7 @@ def read_original(path: Path, relative: str, *, keep_text: bool = False) -> Stor
     after = [read_status(file) for file in dict.fromkeys((path, data))]
     if [(s.st_size, s.st_mtime_ns) for s in before] != [(s.st_size, s.st_mtime_ns) for s in after]:
         raise VolumeError(path, "changed while it was read")
-    in_front = bytes(content[: geometry.data_offset]) if data == path else _decompressed(path)
+    prefix = bytes(content[: geometry.data_offset]) if data == path else _decompressed(path)
     size, changed = sum(status.st_size for status in after), max(status.st_mtime_ns for status in after)
     return StoreContents(
         voxels=_channels(content, geometry),
@@ -68,7 +68,7 @@ def read_original(path: Path, relative: str, *, keep_text: bool = False) -> Stor
         orientation=geometry.orientation,
         unit=geometry.unit,
         header=_without_texts(header, keep_text),
-        extensions=_count_extensions(in_front, header),
+        extensions=_count_extensions(prefix, header),
     )
 
 
@@ -88,19 +88,19 @@ def _without_texts(header: nib.Nifti1Header, keep_text: bool) -> bytes:
 
 
 def _decompressed(path: Path) -> bytes:
-    """Return all of a pair's header file: extensions are in it, but no voxels."""
+    """Return the decompressed content of a pair's header file."""
     content = path.read_bytes()
     return gzip.decompress(content) if reader.is_gzip(content) else content
 
 
-def _count_extensions(in_front: bytes, header: nib.Nifti1Header) -> int:
-    """Return how many extensions follow a header."""
+def _count_extensions(prefix: bytes, header: nib.Nifti1Header) -> int:
+    """Return the number of extensions after a header."""
     at = int(header.sizeof_hdr) + 4
     count = 0
-    if in_front[at - 4 : at - 3] in (b"", b"\0"):
+    if prefix[at - 4 : at - 3] in (b"", b"\0"):
         return 0
-    while at + 8 <= len(in_front):
-        size = int(np.frombuffer(in_front, f"{header.endianness}i4", 1, at)[0])
+    while at + 8 <= len(prefix):
+        size = int(np.frombuffer(prefix, f"{header.endianness}i4", 1, at)[0])
         if size < 8:
             break
         count += 1
@@ -109,7 +109,7 @@ def _count_extensions(in_front: bytes, header: nib.Nifti1Header) -> int:
 
 
 def read_grid(path: Path) -> tuple[nib.Nifti1Header, Geometry]:
-    """Read the header of a NIfTI file, or the one that a brick store has for its original, and what it says.
+    """Read the NIfTI header of a file, or of a brick store's original, and its geometry.
 
     Parameters
     ----------
@@ -132,12 +132,12 @@ def read_grid(path: Path) -> tuple[nib.Nifti1Header, Geometry]:
 def original_header(
     path: Path, description: Description, dtype: str, shape: tuple[int, int, int, int]
 ) -> tuple[nib.Nifti1Header, Geometry]:
-    """Return the NIfTI header of a store as that of a single file without extensions, and what it says.
+    """Return the NIfTI header of a store as that of a single file without extensions, and its geometry.
 
     Parameters
     ----------
     path : Path
-        Of the store, for messages.
+        Path of the store, for messages.
     description : Description
     dtype : str
     shape : (C, D, H, W) int
@@ -145,10 +145,10 @@ def original_header(
     Returns
     -------
     header : nib.Nifti1Header
-        The original's; where it had none one that stores the canonical grid, of NIfTI-2 if NIfTI-1 would round the
+        Header of the original. Without one, a new header for the canonical grid; NIfTI-2 if NIfTI-1 would round the
         scaling.
     geometry : Geometry
-        Of the voxels behind the header, in the original's order and byte order.
+        Geometry of the voxels after the header, in the axes and byte order of the original.
 
     Raises
     ------
@@ -163,7 +163,7 @@ def original_header(
     geometry, _ = parse_header(Path("header.nii"), header.binaryblock)
     stored = description.geometry(dtype, shape)
     if (geometry.dtype, geometry.frames, geometry.shape) != (stored.dtype, stored.frames, stored.shape):
-        raise VolumeError(path, "its header is of other voxels than it holds")
+        raise VolumeError(path, "damaged: its header does not fit its voxels")
     return header, geometry
 
 

@@ -1,4 +1,4 @@
-"""The part of a brick that lies in a box, copied there by compiled code: bytes are un-shuffled on the way."""
+"""Copy the part of a brick that lies in a box, and unshuffle its bytes, in compiled code."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def place_brick(
     stop: Triple,
     out: Bytes,
 ) -> None:
-    """Copy the part of a brick that lies in a box; without planes, write 0 there."""
+    """Copy the part of a brick that lies in a box; write 0 if `planes` is empty."""
     low = (max(corner[0], start[0]), max(corner[1], start[1]), max(corner[2], start[2]))
     d1, h1 = min(corner[0] + brick[0], stop[0]), min(corner[1] + brick[1], stop[1])
     width = min(corner[2] + brick[2], stop[2]) - low[2]
@@ -49,7 +49,7 @@ def place_brick(
 
 @compiled
 def _as_words(out: Bytes) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint32], npt.NDArray[np.uint64]]:
-    """Return memory as numbers of 2, 4 and 8 bytes."""
+    """Return views of memory as numbers of 2, 4 and 8 bytes."""
     return (
         out[: out.size // 2 * 2].view(np.uint16),
         out[: out.size // 4 * 4].view(np.uint32),
@@ -59,7 +59,7 @@ def _as_words(out: Bytes) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint32
 
 @compiled
 def _interleave2(planes: Bytes, at: int, step: int, out: npt.NDArray[np.uint16], to: int, width: int) -> None:
-    """Put the bytes of a row of voxels side by side; unsigned numbers, so that nothing hinders vector instructions."""
+    """Interleave the byte planes of a row of voxels; indices are unsigned so that the loop is vectorised."""
     kind, byte = np.uint16, np.uint16(8)
     for i in range(width):
         out[to + i] = kind(planes[at + i]) | kind(planes[at + i + step]) << byte

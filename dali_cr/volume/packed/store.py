@@ -1,4 +1,4 @@
-"""Voxels of brick stores: boxes of one that is open, and whole ones with every checksum checked."""
+"""`Store`: read boxes or the whole content of an open brick store, and verify its checksums."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from dali_cr.volume.packed.loops import REASONS, read_bricks
 Bytes = npt.NDArray[np.uint8]
 
 _OPEN_STORES = min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
-"""Stores that are kept open: each holds a file descriptor, of which others need some too."""
+"""Number of stores that are kept open; each needs a file descriptor."""
 
 _AT_ONCE = 1 << 20
-"""Bytes of neighbouring bricks that are read at once."""
+"""Bytes of adjacent bricks that are read together."""
 
 
 class Store:
-    """A brick store that is open for reading, by many threads at a time.
+    """A brick store that is open for reading; may be used by several threads.
 
     Parameters
     ----------
     path : Path
     size, mtime_ns : int, optional
-        The file's size and time of change when it was scanned; refused if they differ now.
+        Size and modification time of the file at the scan; checked against the current ones.
 
     Attributes
     ----------
@@ -45,25 +45,20 @@ class Store:
     Raises
     ------
     VolumeError
-        If it cannot be read, or changed.
+        If the file cannot be read or has changed.
     """
 
     def __init__(self, path: Path, size: int | None = None, mtime_ns: int | None = None) -> None:
         self.path, self._size, self._mtime_ns = path, size, mtime_ns
         self._descriptor = open_regular(path)
-        # Not by a method: readers that still hold the store keep its file open.
+        # A finalizer, not a close method: the file stays open while a reader refers to the store.
         weakref.finalize(self, os.close, self._descriptor)
         status = self.check()
         self.layout = read_layout(path, status.st_size, status.st_mtime_ns)
         self._table = read_table(path, self._descriptor, self.layout)
 
     def check(self) -> os.stat_result:
-        """Refuse a file that is not the one that was scanned; return what the file system knows of it.
-
-        Raises
-        ------
-        VolumeError
-        """
+        """Raise VolumeError if the file changed since the scan; return its status."""
         status = os.fstat(self._descriptor)
         check_unchanged(self.path, status, self._size, self._mtime_ns)
         return status
@@ -77,7 +72,7 @@ class Store:
         start, stop : (3,) int
             Canonical (D, H, W); inside the volume.
         out : (voxels of the box * itemsize,) uint8, contiguous
-            Written.
+            Receives the voxels.
 
         Raises
         ------
@@ -90,12 +85,12 @@ class Store:
         itemsize, shape = layout.geometry.itemsize, layout.geometry.shape
         box = tuple(b - a for a, b in zip(start, stop, strict=True))
         if min(box) < 1 or min(start) < 0 or any(b > n for b, n in zip(stop, shape, strict=True)):
-            raise ValueError(f"box: expected one inside {shape}, got {start} to {stop}")
+            raise ValueError(f"box: expected a box inside {shape}, got {start} to {stop}")
         if out.dtype != np.uint8 or out.shape != (box[0] * box[1] * box[2] * itemsize,):
             raise ValueError(f"out: expected uint8 for a box of {box}, got {out.dtype} {out.shape}")
         packed = np.frombuffer(scratch("bricks", max(_AT_ONCE, most_bytes(itemsize))), np.uint8)
         planes = np.frombuffer(scratch("planes", BRICK_VOXELS * itemsize), np.uint8)
-        state = np.frombuffer(scratch("inflate", STATE_BYTES), np.uint8)
+        state = np.frombuffer(scratch("zlib_state", STATE_BYTES), np.uint8)
         place = (layout.shard, self._table[channel], layout.brick, itemsize)
         code, number = read_bricks(self._descriptor, *place, tuple(start), tuple(stop), packed, planes, state, out)
         if code:
@@ -107,7 +102,7 @@ class Store:
         Raises
         ------
         VolumeError
-            Naming the first brick that is damaged.
+            If a brick is damaged; the message names the first one.
         """
         for channel, table in enumerate(self._table):
             for number, (offset, size) in enumerate(table.reshape(-1, 2).tolist()):
@@ -118,17 +113,17 @@ class Store:
                         raise VolumeError(self.path, f"brick {number} of channel {channel}: its checksum is wrong")
 
     def read_start(self, stop: int) -> Bytes:
-        """Decompress the content from its beginning, all channels one after the other in C order.
+        """Decompress the content from its start, channel after channel in C order.
 
         Parameters
         ----------
         stop : int
-            How many bytes are wanted.
+            Number of bytes to decompress.
 
         Returns
         -------
         data : (>= stop,) uint8
-            Whole slices along D. Valid until this thread reads again.
+            Whole slices across D. Valid until this thread reads again.
 
         Raises
         ------
@@ -139,7 +134,7 @@ class Store:
         depth, height, width = geometry.shape
         slice_bytes = height * width * geometry.itemsize
         slices = min(-(-stop // slice_bytes), geometry.frames * depth)
-        out = np.frombuffer(scratch("inflated", slices * slice_bytes), np.uint8)
+        out = np.frombuffer(scratch("decompressed", slices * slice_bytes), np.uint8)
         for channel in range(-(-slices // depth)):
             last = min(depth, slices - channel * depth)
             part = out[channel * depth * slice_bytes :][: last * slice_bytes]
@@ -151,18 +146,18 @@ _opened = lru_cache(_OPEN_STORES)(Store)
 
 
 def open_store(path: Path, size: int, mtime_ns: int) -> Store:
-    """Open a brick store, or return the one that is open still.
+    """Open a brick store, or return it if it is still open.
 
     Parameters
     ----------
     path : Path
     size, mtime_ns : int
-        The file's size and time of change when it was scanned.
+        Size and modification time of the file at the scan.
 
     Raises
     ------
     VolumeError
-        If it cannot be read, or changed.
+        If the file cannot be read or has changed.
     """
     store = _opened(path, size, mtime_ns)
     if not store.check().st_nlink:  # removed or replaced since it was opened
@@ -174,31 +169,31 @@ def open_store(path: Path, size: int, mtime_ns: int) -> Store:
 def original_of(path: Path) -> str:
     """Return the name of the NIfTI file that a store was made from, without folders.
 
-    Of a store that was made from something else, or cannot be read, it is the store's own.
+    If the store was made from another format or cannot be read, return the name of the store.
     """
     try:
         status = read_status(path)
         original = read_layout(path, status.st_size, status.st_mtime_ns).description.original
-    except VolumeError:  # told when it is read
+    except VolumeError:  # reported when the store is read
         return path.name
     return original.name if is_volume(original.name) else path.name
 
 
 def original_path(path: Path) -> Path:
-    """Return where the original of a brick store would lie beside it; the path itself of any other file."""
+    """Return the path that the original of a brick store would have next to it; other paths are returned unchanged."""
     return path.with_name(original_of(path)) if is_store(path) else path
 
 
 def store_beside(path: Path) -> Path | None:
-    """Return the brick store that was made from a file and lies where it would, None if the file itself is there."""
+    """Return the brick store that replaces a missing file in its folder, or None."""
     if os.path.lexists(path) or not is_volume(path):
         return None
-    places = (path.with_name(name) for name in store_names(path.name))
-    return next((place for place in places if place.is_file() and original_of(place) == path.name), None)
+    stores = (path.with_name(name) for name in store_names(path.name))
+    return next((store for store in stores if store.is_file() and original_of(store) == path.name), None)
 
 
 def store_names(name: str) -> tuple[str, str]:
-    """Return what the store of a NIfTI file may be called, the shorter first.
+    """Return the two possible names of the store of a NIfTI file, the shorter one first.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""`write_store`: voxels cut into bricks, compressed, and written as one file, whole or not at all."""
+"""`write_store`: divide voxels into bricks, compress them, and write one file atomically."""
 
 from __future__ import annotations
 
@@ -25,40 +25,40 @@ from dali_cr.volume.packed.metadata import ARRAY, COMMENT, GROUP, SHARD, array_d
 from dali_cr.volume.packed.store import Store
 
 LEVEL, PLAIN_LEVEL = 5, 12
-"""Of LZ4HC: for shuffled bytes; and for those that are not, where a higher one gains much."""
+"""Levels of LZ4HC: with byte shuffle, and without it, where a higher level gains much."""
 
 _TRIED, _TRIED_ZLIB, _TRIED_LEVEL = 24, 8, 5
-"""Bricks by which it is decided how to compress, and at what level they are tried."""
+"""Numbers of sample bricks (LZ4, zlib) that are compressed to choose the compression, and the LZ4 level for them."""
 
 _WORTH = 1.25
-"""Where zlib is so much smaller than LZ4 it is taken: it takes three times as long to decompress."""
+"""zlib is chosen if LZ4 is larger by this factor; zlib takes three times as long to decompress."""
 
 EMPTY = 2**64 - 1
-"""In the table, offset and size of a brick whose bits are all 0: it takes no bytes."""
+"""Offset and size in the table for a brick whose bits are all 0, which is not stored."""
 
 
 def write_store(path: str | os.PathLike[str], contents: StoreContents, level: int = LEVEL) -> int:
-    """Write a brick store, read it back and compare; a reader sees a whole file or none.
+    """Write a brick store atomically, after reading it back and comparing it.
 
     Parameters
     ----------
     path : path
-        Ends on ".ozx"; its folder must exist. ``NAME.part`` beside it is written first.
+        Path with the suffix ".ozx"; its folder must exist. The temporary file is ``NAME.part`` in the same folder.
     contents : StoreContents
     level : int
-        Of LZ4HC, 1 to 12.
+        Compression level of LZ4HC, 1 to 12.
 
     Returns
     -------
     size : int
-        Bytes of the file.
+        Size of the file in bytes.
 
     Raises
     ------
     OSError
-        If it cannot be written; then the file is as it was.
+        If the file cannot be written; an existing file stays unchanged.
     VolumeError
-        If what is read back is not what was written; likewise.
+        If the file reads back differently; an existing file stays unchanged.
 
     Examples
     --------
@@ -91,18 +91,18 @@ def write_store(path: str | os.PathLike[str], contents: StoreContents, level: in
 
 
 def _compare(path: Path, contents: StoreContents) -> None:
-    """Read a store back, its checksums and its voxels, a slab of bricks at a time."""
+    """Read a store back, one slab of bricks at a time, and compare checksums and voxels."""
     store = Store(path)
     store.verify()
     _, depth, height, width = contents.voxels.shape
     edge = store.layout.brick[0]
     for channel, voxels in enumerate(contents.voxels):
         for first in range(0, depth, edge):
-            wanted = np.ascontiguousarray(voxels[first : first + edge], voxels.dtype.newbyteorder("<"))
-            found = np.frombuffer(scratch("compared", wanted.nbytes), np.uint8)
-            store.read_box(channel, (first, 0, 0), (first + len(wanted), height, width), found)
-            if not np.array_equal(found, wanted.reshape(-1).view(np.uint8)):
-                raise VolumeError(path, "other voxels are read from it than were written; check disk and memory")
+            expected = np.ascontiguousarray(voxels[first : first + edge], voxels.dtype.newbyteorder("<"))
+            found = np.frombuffer(scratch("compared", expected.nbytes), np.uint8)
+            store.read_box(channel, (first, 0, 0), (first + len(expected), height, width), found)
+            if not np.array_equal(found, expected.reshape(-1).view(np.uint8)):
+                raise VolumeError(path, "expected the voxels that were written, read others; check disk and memory")
 
 
 def _write_archive(file: Any, contents: StoreContents, level: int) -> None:
@@ -118,7 +118,7 @@ def _write_archive(file: Any, contents: StoreContents, level: int) -> None:
 
 
 def _choose(voxels: npt.NDArray[Any], brick: Triple, level: int) -> Coding:
-    """Return how to compress a volume: what makes some of its bricks, drawn at random, smallest."""
+    """Choose the compression that makes a random sample of a volume's bricks smallest."""
     places = list(np.ndindex(len(voxels), *brick_counts(voxels.shape[1:], brick)))
     order = np.random.default_rng(0).permutation(len(places)).tolist()
     full = (content for i in order if (content := _cut(voxels[places[i][0]], brick, places[i][1:])) is not None)
@@ -134,7 +134,7 @@ def _choose(voxels: npt.NDArray[Any], brick: Triple, level: int) -> Coding:
 
 
 def _shard(voxels: npt.NDArray[Any], brick: Triple, coding: Coding) -> Iterator[bytes]:
-    """Yield the bricks one after the other, each with its checksum, then the table of where they lie."""
+    """Yield the bricks, each with its checksum, then the table of their offsets and sizes."""
     counts = brick_counts(voxels.shape[1:], brick)
     table = np.full((len(voxels), *counts, 2), EMPTY, "<u8")
     place = 0
@@ -150,7 +150,7 @@ def _shard(voxels: npt.NDArray[Any], brick: Triple, coding: Coding) -> Iterator[
 
 
 def _cut(channel: npt.NDArray[Any], brick: Triple, index: Sequence[int]) -> npt.NDArray[Any] | None:
-    """Return a brick, little-endian and padded with 0; None where all its bits are 0 (-0.0 has one)."""
+    """Return a brick, little-endian and padded with 0; None if all its bits are 0 (-0.0 has a bit set)."""
     inside = channel[tuple(slice(i * edge, (i + 1) * edge) for i, edge in zip(index, brick, strict=True))]
     little = np.ascontiguousarray(inside, inside.dtype.newbyteorder("<"))
     if not little.view(np.uint8).any():

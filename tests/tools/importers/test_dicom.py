@@ -146,7 +146,7 @@ def test_rounded_positions_are_taken(tmp_path: Path) -> None:
 def test_slices_at_one_position_are_refused(tmp_path: Path) -> None:
     places = positions(4)
     write_series(tmp_path, ramp((5, 4, 5)), [*places, places[2]])
-    assert reason(tmp_path).startswith("5 slices at 4 positions, such as IM838 and IM676 at one: leave out copies")
+    assert reason(tmp_path).startswith("5 slices at 4 positions, such as IM838 and IM676: exclude copies")
 
 
 def test_orientations_and_sizes_of_one_series_are_volumes_of_their_own(tmp_path: Path) -> None:

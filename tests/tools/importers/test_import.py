@@ -1,4 +1,4 @@
-"""`dali-cr import`: every format of a folder, resumed, without what names a patient; nothing is left out silently."""
+"""`dali-cr import`: all formats, resuming, no patient names in the stores, and a reason for each file not imported."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def test_lz4_and_zlib_in_one_block_are_read(tmp_path: Path, voxels: np.ndarray, 
 def test_other_bricks_are_refused(tmp_path: Path, voxels: np.ndarray, blosc: dict[str, Any]) -> None:
     voxels = voxels.astype(np.float64) if "blocksize" in blosc else voxels
     path = write(tmp_path / "a.ozx", voxels, {"shuffle": "shuffle", **blosc})
-    with pytest.raises(dali_cr.VolumeError, match="a.ozx: brick 0 of channel 0: not compressed by LZ4 or zlib"):
+    with pytest.raises(dali_cr.VolumeError, match="a.ozx: brick 0 of channel 0: expected LZ4 or zlib"):
         stores.read_by_us(path)
 
 
@@ -81,12 +81,12 @@ def test_other_bricks_are_refused(tmp_path: Path, voxels: np.ndarray, blosc: dic
 )
 def test_other_layouts_are_refused(tmp_path: Path, voxels: np.ndarray, options: dict[str, Any], says: str) -> None:
     path = write(tmp_path / "a.ozx", voxels, {}, **options)
-    with pytest.raises(dali_cr.VolumeError, match=f"a.ozx: no brick store.*another layout than pack writes: .*{says}"):
+    with pytest.raises(dali_cr.VolumeError, match=f"a.ozx: brick store that cannot.*got another one in: .*{says}"):
         Store(path)
 
 
 def test_a_store_of_another_program_has_no_orientation(tmp_path: Path, voxels: np.ndarray) -> None:
     with zarr.storage.ZipStore(tmp_path / "a.ozx", mode="w") as archive:
         zarr.create_group(archive, attributes={"ome": {"version": "0.5"}})
-    with pytest.raises(dali_cr.VolumeError, match=r"a.ozx: .*no attributes of dali_cr: written by another program"):
+    with pytest.raises(dali_cr.VolumeError, match=r"a.ozx: .*expected attributes of dali_cr, got none"):
         dali_cr.read_volume(tmp_path / "a.ozx")

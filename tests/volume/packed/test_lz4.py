@@ -90,7 +90,7 @@ def test_damaged_zlib_streams_stay_inside_their_memory() -> None:
     state = np.zeros(deflate.STATE_BYTES, np.uint8)
 
     def way(source: np.ndarray, at: int, size: int, target: np.ndarray, to: int, capacity: int) -> int:
-        return int(deflate.inflate(source, at, size, target, to, capacity, state))
+        return int(deflate.decompress_zlib(source, at, size, target, to, capacity, state))
 
     assert decompress(way, sound, content.size) == (content.size, content.tobytes())
     assert decompress(way, sound, content.size - 1)[0] < 0

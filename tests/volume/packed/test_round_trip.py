@@ -42,7 +42,7 @@ def voxels_of(dtype: str, shape: tuple[int, ...], kind: str, number: int) -> np.
         bits[0, 0, 0], bits[0, -1, 1] = quiet, signalling
         voxels[-1, 0, 2] = -0.0
         if kind == "sparse":
-            voxels[0] = -0.0  # no brick of these may be left out
+            voxels[0] = -0.0  # these bricks must be stored
     return voxels
 
 

@@ -81,7 +81,7 @@ def _step(
     if gaps[nearest] < SAME_POSITION:
         both = " and ".join(_name(one) for one in slices[nearest : nearest + 2])
         counts = f"{len(slices)} slices at {1 + int((gaps >= SAME_POSITION).sum())} positions"
-        raise VolumeError(slices[0].file, f"{counts}, such as {both} at one: leave out copies, or all volumes but one")
+        raise VolumeError(slices[0].file, f"{counts}, such as {both}: exclude copies, or all volumes but one")
     total = np.subtract(slices[-1].position, slices[0].position)
     tilt = np.degrees(np.arctan2(np.linalg.norm(total - (total @ normal) * normal), total @ normal))
     if tilt > MOST_TILT:
