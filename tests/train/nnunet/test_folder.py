@@ -103,6 +103,7 @@ def test_what_differs_is_a_warning_and_a_limit(data, home, tmp_path, capsys):
     config = json.loads((run / "config.json").read_text())
     config["config"]["data"], config["config"]["steps"] = [str(tmp_path / "imagesTr")], 9
     (run / "config.json").write_text(json.dumps(config))
+    capsys.readouterr()
     assert export.command_line(["nnssl", str(run), str(tmp_path / "out"), "--licence", "CC0"]) == 0
     *warnings, _report = capsys.readouterr().out.splitlines()
     assert [re.sub(r"^warning +", "", line).split(",")[0] for line in warnings] == [
