@@ -16,6 +16,7 @@ Weights that were pre-trained on a case of val or test are refused. The folder g
 ``checkpoint.pt``           all that ``--resume`` needs
 ``model.safetensors``       the weights, and all that ``dali-cr predict`` needs to use them
 ``scores.csv``              every scored case
+``preview.png``             of segmentation: slices of the first scored cases, what was predicted and the target
 ``report.json``             the last line of the output, when the run is finished
 ==========================  =========================================================================================
 
@@ -37,9 +38,7 @@ from .start import needs  # noqa: F401 - before all that may be missing
 
 # isort: split
 
-import csv
 import hashlib
-import io
 import json
 import sys
 import warnings
@@ -66,15 +65,19 @@ from .data.subjects import count_subjects, find_lookalikes
 from .networks.build import ENCODER_OF, build_network
 from .networks.network import Levels, Network
 from .networks.plans import read_levels
-from .networks.weights import export_weights
-from .output.files import write_json, write_text
+from .networks.weights import export_weights, first_names
+from .optim.average import Average, averaged
+from .optim.freeze import FrozenEncoder
+from .optim.optimizer import build_optimizer
+from .output.figure import origin_of, write_png
+from .output.files import write_json, write_table
+from .output.mosaic import join
 from .run.checkpoint import resume, write_state
 from .run.computation import Computation, choose_computation
 from .run.device import choose_device, device_name
 from .run.exits import Refused
 from .run.folder import kind_of, last_step_learns, write_config
 from .run.loop import open_loop
-from .run.optimizer import build_optimizer
 from .run.progress import Progress
 from .run.record import Record
 from .start.command import asked, end, own, program, start
@@ -83,7 +86,7 @@ from .start.trained import compare_channels, describe_data, read_trained
 from .tasks.config import Classify, FinetuneConfig, Localize, Segment
 from .tasks.targets import Supervised, find_shared, open_task
 from .tasks.task import Scores, Task, TaskInput, refuse_larger
-from .tasks.transfer import Fit, Init, check_fit, load_fit, read_init
+from .tasks.transfer import Fit, Init, check_fit, find_encoder, load_fit, read_init
 
 TASKS: dict[str, type[FinetuneConfig]] = {kind.task: kind for kind in (Segment, Classify, Localize)}
 
@@ -107,6 +110,8 @@ class FinetuneRun:
     """A warning where the channels of --init have other names; empty otherwise."""
     module: nn.Module
     optimizer: torch.optim.Optimizer
+    average: Average | None
+    frozen: FrozenEncoder | None
     batches: Labelled
     about: dict[str, Any]
     """What the weights' file says of them."""
@@ -129,25 +134,30 @@ class FinetuneRun:
         return {"loss": self.task.loss(self.module, batch)}
 
     def save(self, progress: Progress) -> None:
-        """Write the weights as they are now, and the checkpoint."""
-        out, tensors, split = self.config.out, self.module.state_dict(), self.about["split"]
-        names = tuple(tensors) if self.task.whole else self.network.tensors
-        export_weights(out / "model.safetensors", tensors, names, {**self.about, "step": progress.step})
-        write_state(out, progress, self.module, self.optimizer, self.loader, split=split)
+        """Write the weights as they are now, of --ema their average, and the checkpoint."""
+        out, split = self.config.out, self.about["split"]
+        with averaged(self.average):
+            tensors = self.module.state_dict()
+            names = first_names(self.module) if self.task.whole else self.network.tensors
+            export_weights(out / "model.safetensors", tensors, names, {**self.about, "step": progress.step})
+        write_state(out, progress, self.module, self.optimizer, self.average, self.loader, split=split)
 
     def measure(self, record: Record, step: int) -> None:
         """Measure on the first cases of val; record it and say it."""
         val = self.supervised.parts["val"]
         few = replace(val, cases=val.cases[: self.config.evaluate_cases])
-        summary = self.score(few).summary
+        scores = self.score(few)
+        summary = scores.summary
         record.write(step, **{f"val_{name}": value for name, value in summary.items() if " " not in name})
+        if scores.pictures:
+            record.show(step, self.task.name, join(scores.pictures, origin_of(few.cases[0])))
         name, value = next(iter(summary.items()))
         found = "undefined" if value is None else f"{value:.3f}"
         tqdm.write(f"step {step:<6} {name} on {len(few)} cases of val {found}")
 
     def score(self, index: dali_cr.Index) -> Scores:
         """Score cases that have labels."""
-        with self.computation.eagerly():
+        with self.computation.eagerly(), averaged(self.average):
             return self.task.score(self.module, index)
 
     def report(self, progress: Progress, summary: Mapping[str, float | None] | None = None) -> dict[str, Any]:
@@ -255,6 +265,8 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
     computation = choose_computation(device, config.compile, config.memory_format)
     module = computation.place(task.build(network), device, config.dims)
     computation.compile([module])
+    apart = {"freeze_encoder": config.freeze_encoder > 0, "encoder_lr_scale": config.encoder_lr_scale != 1}
+    encoder = find_encoder(network, module, next(name for name in apart if apart[name])) if any(apart.values()) else []
     with warnings.catch_warnings():
         if task.whole:  # its crop must hold the largest volume: padding of the others is wanted
             warnings.simplefilter("ignore", dali_cr.DataWarning)
@@ -291,7 +303,11 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
         init=init,
         other_channels=other_channels,
         module=module,
-        optimizer=build_optimizer(module, config.lr, config.weight_decay),
+        optimizer=build_optimizer(
+            module, **config.optimizer_options, encoder=encoder, encoder_lr_scale=config.encoder_lr_scale
+        ),
+        average=Average(module, config.ema) if config.ema else None,
+        frozen=FrozenEncoder(network.features, config.freeze_encoder) if config.freeze_encoder else None,
         batches=Labelled(loader, task.truth),
         about=about,
         last_step_learns=last_step_learns(earlier),
@@ -310,11 +326,6 @@ def _refuse_other_network(config: FinetuneConfig, init: Init) -> None:
     if dims != config.dims:
         raise ValueError(
             f"init: expected a network of --dims {config.dims}, {init.path} is of {dims}; --dims {dims} takes it"
-        )
-    if config.transfer != "encoder" and init.about.get("skips") is False:
-        raise ValueError(
-            f"transfer: expected encoder, got {config.transfer}: the decoder of {init.path} has no skips, that of a "
-            "segmentation has"
         )
 
 
@@ -376,7 +387,8 @@ def introduce(run: FinetuneRun) -> Iterator[str]:
     for note in run.supervised.notes:
         yield f"labels     {note}"
     yield f"task       {task.name}: {', '.join(task.classes)}"
-    yield f"training   on {len(run.training)} cases, {config.steps} steps of {config.batch_size} crops"
+    yield f"training   on {len(run.training)} cases, {config.steps} steps of {config.describe_step()} crops"
+    yield f"optimizer  {config.describe_optimizer()}"
     size = f" of {' × '.join(f'{mm:g}' for mm in view.spacing)} mm" if view.spacing else ""
     yield f"crop       {' × '.join(map(str, view.crop))} voxels{size}, normalize {view.normalize}"
     if view.slices != "D":
@@ -406,15 +418,6 @@ def _warnings(run: FinetuneRun) -> Iterator[str]:
         )
 
 
-def write_scores(path: Path, scores: Scores) -> None:
-    """Write the scored cases as CSV."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(scores.rows[0]) if scores.rows else ["case"], lineterminator="\n")
-    table.writeheader()
-    table.writerows(scores.rows)
-    write_text(path, text.getvalue())
-
-
 def train(run: FinetuneRun) -> dict[str, Any]:
     """Train, score, and write all that a run leaves.
 
@@ -432,7 +435,13 @@ def train(run: FinetuneRun) -> dict[str, Any]:
     with open_loop(run) as loop:
         loop.take_steps()
     scores = run.score(run.supervised.parts[config.score])
-    write_scores(config.out / "scores.csv", scores)
+    write_table(config.out / "scores.csv", scores.rows, empty=["case"])
+    print(f"scores     {config.out / 'scores.csv'}")
+    if scores.pictures:
+        write_png(join(scores.pictures, origin_of(run.index.cases[0])), config.out / "preview.png")
+        print(f"pictures   {config.out / 'preview.png'}; dali-cr predict and dali-cr overlay draw every case")
+    if loop.record:
+        print(f"logs       {loop.record.place}", flush=True)
     report = run.report(loop.progress, scores.summary)
     write_json(config.out / "report.json", report)
     return report

@@ -42,7 +42,7 @@ from .data.cases import open_index, refused_files
 from .data.split import Part, load_split
 from .networks.build import build_network
 from .networks.network import Levels
-from .networks.weights import read_weights
+from .networks.weights import first_names, read_weights
 from .output.names import place_all
 from .output.predictions import begin_predictions, check_folder, finish_predictions
 from .run.config import DataSettings
@@ -101,8 +101,8 @@ def open_run(folder: Path, batch_size: int = 4) -> tuple[Task, nn.Module, dict[s
     network = build_network(about["network"], **sizes, levels=Levels.of(about), dims=dims, skips=skips)
     module = task.build(network)
     answer = module.load_state_dict(tensors, strict=False)
-    # DynUNet's tree gives second names to its tensors, which the file leaves out.
-    missing = [name for name in answer.missing_keys if not name.startswith("skip_layers.")]
+    needed = first_names(module)
+    missing = [name for name in answer.missing_keys if name in needed]
     if missing or answer.unexpected_keys:
         name = (missing + answer.unexpected_keys)[0]
         raise ValueError(f"run: expected the weights of its own network in {path}, {name} is missing or too many")

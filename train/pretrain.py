@@ -6,6 +6,7 @@
     python -m train.pretrain --data scans/ --out runs/first --resume
     python -m train.pretrain --data images/ --pattern "**/*.png" --dims 2 --crop 1 224 288 --out runs/us
     python -m train.pretrain --recipe pcrlv2 --data scans/ --spacing 1 1 1 --out runs/pcrlv2
+    python -m train.pretrain --preset mae-nnssl --data scans/ --spacing 1 1 1 --out runs/mae
     torchrun --nproc-per-node 4 -m train.pretrain --data scans/ --out runs/fourfold
 
 Patches of a crop are swapped in pairs, and the network learns to undo it (Chen et al. 2019); `--pretext inpaint`,
@@ -57,7 +58,6 @@ from tqdm import tqdm
 
 import dali_cr
 from dali_cr.index.report import describe_copies
-from dali_cr.volume.images import is_image
 
 from .data.cases import find_index, refused_files
 from .data.split import PARTS, Split, load_split
@@ -67,10 +67,15 @@ from .methods.evaluation import SEED
 from .methods.method import Measured, Method
 from .methods.pcrlv2.config import Pcrlv2Config
 from .methods.pcrlv2.method import Pcrlv2
-from .methods.preview import Origin, draw_restored
+from .methods.presets import PRESETS
+from .methods.preview import draw_restored
 from .methods.restoration import Restoration, RestorationConfig
 from .networks.weights import export_weights
+from .optim.average import Average, averaged
+from .optim.optimizer import build_optimizer
+from .output.figure import origin_of
 from .output.files import write_json
+from .output.mosaic import grey_columns, join
 from .run import ranks
 from .run.checkpoint import resume, write_state
 from .run.computation import Computation, choose_computation
@@ -104,6 +109,7 @@ class PretrainRun:
     held_out: dali_cr.Index
     method: Method
     optimizer: torch.optim.Optimizer
+    average: Average | None
     loader: dali_cr.Loader
     parts: Split | None
     """The split that the cases are a part of."""
@@ -113,6 +119,8 @@ class PretrainRun:
     """Whether the learning rate of the last step is above 0."""
     state: dict[str, Any] | None
     """The checkpoint to go on from."""
+    frozen: None = None
+    """Pre-training freezes nothing."""
 
     def stream(self) -> Iterator[dict[str, Any]]:
         """Return the batches, without end."""
@@ -123,23 +131,25 @@ class PretrainRun:
         return self.method.losses(batch, step)
 
     def save(self, progress: Progress) -> None:
-        """Write the weights as they are now, and the checkpoint."""
+        """Write the weights as they are now, of --ema their average, and the checkpoint."""
         out, network = self.config.out, self.method.network
-        tensors = network.module.state_dict()
         about = {**network.about, "recipe": asdict(self.method.recipe), "step": progress.step, **self.split}
         about["index"] = self.index.fingerprint
-        export_weights(out / "model.safetensors", tensors, network.tensors, about)
-        export_weights(out / "encoder.safetensors", tensors, network.encoder, about)
-        write_state(out, progress, self.method.module, self.optimizer, self.loader, **self.split)
+        with averaged(self.average):
+            tensors = network.module.state_dict()
+            export_weights(out / "model.safetensors", tensors, network.tensors, about)
+            export_weights(out / "encoder.safetensors", tensors, network.encoder, about)
+        write_state(out, progress, self.method.module, self.optimizer, self.average, self.loader, **self.split)
 
     def measure(self, record: Record, step: int) -> Measured:
         """Measure on the held-out cases, on the same samples every time; record it and say it."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", dali_cr.DataWarning)  # the cases to train on were warned of
             loader = build_loader(self.held_out, self.config, self.method, self.device, SEED, alone=True)
-        with loader, self.computation.eagerly():
+        with loader, self.computation.eagerly(), averaged(self.average):
             measured = self.method.measure(loader)
         record.write(step, **measured.numbers)
+        record.show(step, "restored", join(grey_columns(measured.slices), origin_of(self.index.cases[0])))
         tqdm.write(f"step {step:<6} {measured.said}")
         return measured
 
@@ -195,7 +205,8 @@ def prepare(config: PretrainConfig, earlier: dict[str, Any] | None = None) -> Pr
         training=training,
         held_out=held_out,
         method=method,
-        optimizer=method.optimizer(),
+        optimizer=build_optimizer(method.module, **config.optimizer_options),
+        average=Average(method.module, config.ema) if config.ema else None,
         loader=loader,
         parts=split,
         split={"split": {"hash": split.hash, "part": config.part}} if split else {},
@@ -263,8 +274,9 @@ def introduce(run: PretrainRun) -> Iterator[str]:
     encoder = sum(trained[name].numel() for name in network.encoder if name in trained)
     yield f"network    {network.about['network']}, {network.parameters:,} parameters, {encoder:,} of them the encoder"
     yield from run.method.introduce()
-    epochs = config.steps * config.batch_size / len(run.training)
-    yield f"training   {config.steps} steps of {config.batch_size} samples: each case {epochs:.1f} times"
+    epochs = config.steps * config.step_samples / len(run.training)
+    yield f"training   {config.steps} steps of {config.describe_step()} samples: each case {epochs:.1f} times"
+    yield f"optimizer  {config.describe_optimizer()}"
     yield f"run        {config.out}" + (f", from step {run.state['step']}" if run.state else "")
 
 
@@ -303,8 +315,9 @@ def train(run: PretrainRun) -> dict[str, Any]:
         if not loop.record:
             return run.report(loop.progress)
         result = run.measure(loop.record, config.steps)
-    origin: Origin = "upper" if is_image(run.index.cases[0].volumes[0].path) else "lower"
-    draw_restored(result.slices, config.out / "preview.png", origin)
+    draw_restored(result.slices, config.out / "preview.png", origin_of(run.index.cases[0]))
+    print(f"pictures   {config.out / 'preview.png'}")
+    print(f"logs       {loop.record.place}", flush=True)
     report = run.report(loop.progress, result.numbers)
     write_json(config.out / "report.json", report)
     return report
@@ -352,6 +365,7 @@ def read_settings(arguments: Sequence[str]) -> PretrainConfig:
     """
     words = argparse.ArgumentParser(program("pretrain"), add_help=False, allow_abbrev=False)
     words.add_argument("--recipe", choices=SETTINGS)
+    words.add_argument("--preset", choices=PRESETS)
     typed, others = words.parse_known_args(arguments)
     recipe: RecipeName = typed.recipe or "restoration"
     about, out = find_resumed(arguments), find_out(arguments)[0]
@@ -364,7 +378,9 @@ def read_settings(arguments: Sequence[str]) -> PretrainConfig:
             raise ValueError(f"resume: expected the settings of the run in {out}: recipe was {was}, {recipe} came")
         recipe, known = was, settings_of(SETTINGS[was], about, out)
     prog = program("pretrain") + (f" --recipe {recipe}" if recipe != "restoration" else "")
-    config = parse(SETTINGS[recipe], prog, others, known)
+    others += ["--preset", typed.preset] if typed.preset else []
+    preset = PRESETS[typed.preset].settings if typed.preset and not known else None
+    config = parse(SETTINGS[recipe], prog, others, known, preset)
     return config.follow(known) if known else config
 
 

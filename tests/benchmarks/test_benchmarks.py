@@ -200,9 +200,7 @@ def test_several_jobs_in_one_process(tmp_path):
         process.run(jobs[1])
 
 
-@pytest.mark.parametrize(
-    ("most", "wanted"), [(1, [0, 1]), (2, [0, 1, 2]), (6, [0, 1, 2, 4, 6]), (8, [0, 1, 2, 4, 8])]
-)
+@pytest.mark.parametrize(("most", "wanted"), [(1, [0, 1]), (2, [0, 1, 2]), (6, [0, 1, 2, 4, 6]), (8, [0, 1, 2, 4, 8])])
 def test_workers_double_up_to_the_cores(most, wanted):
     assert loader.default_workers(most) == wanted
 

@@ -31,6 +31,7 @@ LAYERS = {
         ("data", "networks"),
         ("start",),
         ("run",),
+        ("optim",),
         ("output",),
     ),
 }

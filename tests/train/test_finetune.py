@@ -277,6 +277,13 @@ def test_a_class_of_the_table_that_the_pool_lacks_is_refused(data, tmp_path, out
         (segment, {"clip": -1.0}),
         (segment, {"warmup": 2.0}),
         (segment, {"weight_decay": -1.0}),
+        (segment, {"ema": 1.0}),
+        (segment, {"accumulate": 0}),
+        (segment, {"momentum": 0.9}),
+        (segment, {"momentum": 1.0, "optimizer": "sgd"}),
+        (segment, {"freeze_encoder": 3}),
+        (segment, {"encoder_lr_scale": 0.0}),
+        (segment, {"encoder_lr_scale": 0.5, "freeze_encoder": 2}),
         (segment, {"foreground": 1.5}),
         (segment, {"transfer": "encoder+decoder"}),
         (segment, {"absent": "unlabelled", "regions": ("1",)}),
@@ -321,7 +328,9 @@ def test_too_large_a_budget_is_refused(data, out):
 def command(data):
     """The command of a run that is killed and resumed, without its --out."""
     paths = f"--data {data / 'images'} --labels {data / 'labels'} --split {data / 'splits.json'}"
-    words = "--crop 16 16 16 --filters 2 --batch-size 2 --steps 40 --lr 3e-3 --flips D H --regions all=1+2+3 2 3"
+    words = "--crop 16 16 16 --filters 2 --batch-size 1 --steps 40 --lr 3e-2 --flips D H --regions all=1+2+3 2 3"
+    words += " --optimizer sgd --momentum 0.9 --schedule poly --ema 0.9 --accumulate 2"
+    words += " --freeze-encoder 12 --encoder-lr-scale 0.5"
     every = "--threads 2 --checkpoint-every 6 --log-every 1 --evaluate-every 20 --device cpu"
     return [sys.executable, "-m", "train.finetune", "segment", *paths.split(), *words.split(), *every.split()]
 
@@ -372,6 +381,8 @@ def test_a_finished_run_only_reports_and_more_steps_go_on(data, out, capsys):
         ({"cases": 2}, "cases was None, 2 came"),
         ({"seed": 1}, "seed was 0, 1 came"),
         ({"foreground": 0.1}, "foreground was 0.5, 0.1 came"),
+        ({"optimizer": "sgd"}, "optimizer was adamw, sgd came"),
+        ({"ema": 0.9}, "ema was 0.0, 0.9 came"),
         ({"resume": False}, "--resume goes on"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
@@ -410,13 +421,14 @@ def test_a_file_that_breaks_stops_the_run_and_the_steps_before_it_are_kept(data,
     own.mkdir()
     for path in (data / "images").iterdir():
         (own / path.name).write_bytes(path.read_bytes())
-    run = finetune.prepare(segment(data, out, data=(own,), steps=50, batch_size=1))
+    run = finetune.prepare(segment(data, out, data=(own,), steps=50, batch_size=1, accumulate=2))
     broken = run.batches.loader.plan(9).path
     (own / broken).write_bytes(b"")
     with pytest.raises(dali_cr.VolumeError, match=broken):
         finetune.train(run)
     first = next(n for n in range(10) if run.batches.loader.plan(n).path == broken)
-    assert torch.load(out / "checkpoint.pt", weights_only=True)["step"] == first
+    state = torch.load(out / "checkpoint.pt", weights_only=True)
+    assert (state["step"], state["loader"]["next"]) == (first // 2, first // 2 * 2)
 
 
 def test_command_lines_are_understood_as_written():

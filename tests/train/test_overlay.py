@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from train.overlay import Drawing, _draw_box
+from train.output.overlay_figure import Drawing, _draw_box
 
 BOXES = {"low": np.array([[1.0, 2.0, 3.0], [4.0, 6.0, 8.0]]), "high": np.array([[5.2, 0.0, 0.0], [9.0, 5.0, 4.0]])}
 
@@ -13,7 +13,7 @@ BOXES = {"low": np.array([[1.0, 2.0, 3.0], [4.0, 6.0, 8.0]]), "high": np.array([
 def test_a_box_that_the_slice_does_not_cut_is_dashed(at, styles):
     axes = Figure().subplots()
     for name, box in BOXES.items():
-        _draw_box(axes, name, box, at, "red")
+        _draw_box(axes, name, box, at, (1.0, 0.0, 0.0))
     wanted = ["dashed" if style == ":" else "solid" for style in styles]
     assert [{"-": "solid", "--": "dashed"}.get(p.get_linestyle(), p.get_linestyle()) for p in axes.patches] == wanted
     low = axes.patches[0]

@@ -19,7 +19,6 @@ from torch import nn
 import dali_cr
 
 from ..networks.network import Network
-from ..run.optimizer import build_optimizer
 from .config import PretrainConfig
 
 
@@ -99,10 +98,6 @@ class Method(ABC):
     def compiled(self) -> Iterable[nn.Module]:
         """Return the modules to compile where that is asked for: all of `module`, or those whose sizes are few."""
         return [self.module]
-
-    def optimizer(self) -> torch.optim.Optimizer:
-        """Return what changes the weights, after the module was moved to its device: AdamW."""
-        return build_optimizer(self.module, self.config.lr, self.config.weight_decay)
 
     def introduce(self) -> Iterator[str]:
         """Yield lines that say what is trained, as `crop       64 × 64 × 64 voxels`."""

@@ -27,6 +27,7 @@ from ..run.device import autocast
 from .config import PretrainConfig, RecipeName
 from .evaluation import evaluate
 from .method import Measured, Method
+from .presets import PresetName, describe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,9 @@ class RestorationConfig(PretrainConfig, PlanSettings):
     """
 
     recipe: RecipeName = field(init=False, default="restoration")
+    preset: PresetName | None = None
+    """Take the defaults of a published recipe; options that are given come before them. What is then still not as
+    published is printed at the start."""
     pretext: Pretext = "swap"
     """What is to be undone: swap of patches; inpaint, erased boxes; autoencode, nothing; mae, masked blocks."""
     mask_ratio: float = 0.75
@@ -152,6 +156,8 @@ class Restoration(Method):
     def introduce(self) -> Iterator[str]:
         """Say what is trained."""
         config = self.config
+        if config.preset:
+            yield from describe(config.preset, vars(config))
         size = f" of {' × '.join(f'{mm:g}' for mm in config.spacing)} mm" if config.spacing else ""
         yield f"crop       {' × '.join(map(str, config.crop))} voxels{size}, normalize {config.normalize}"
         if config.slices:

@@ -15,6 +15,7 @@ from torch import nn
 from dali_cr.volume.geometry import Triple
 
 from .network import Levels, Network, Sizes
+from .weights import first_names
 
 SMALLEST_EDGE = 4
 """An axis is halved as long as at least so many voxels of it remain."""
@@ -143,8 +144,7 @@ def build(sizes: Sizes) -> Network:
 
     about, levels = describe(sizes), levels_of(sizes)
     module = PlannedUNet(in_channels=sizes.channels, out_channels=sizes.outputs, **about["arguments"])
-    # `skip_layers` holds the other modules a second time.
-    tensors = tuple(name for name in module.state_dict() if not name.startswith("skip_layers."))
+    tensors = first_names(module)  # `skip_layers` holds the other modules a second time
     blocks = ["input_block", *(f"downsamples.{level}" for level in range(len(levels.strides) - 1)), "bottleneck"]
     return Network(
         module=module,

@@ -90,7 +90,7 @@ class Network:
     module: nn.Module
     """What is trained."""
     tensors: tuple[str, ...]
-    """Every tensor of its ``state_dict()`` once, without the second names that MONAI's module tree gives to some."""
+    """Every tensor of its ``state_dict()`` once, without the second names that some module trees give."""
     encoder: tuple[str, ...]
     """Of these, the ones to take over into a network for another task."""
     head: tuple[str, ...]

@@ -17,6 +17,7 @@ from torch import nn
 
 from .network import Network, Sizes
 from .pooling import HalvingMean
+from .weights import first_names
 
 BLOCKS = {"resenc-l": (1, 3, 4, 6, 6, 6), "resenc-s": (1, 2, 2, 2)}
 """Residual blocks of each stage; the first stage keeps the crop's edges, each later one halves them."""
@@ -181,8 +182,7 @@ def build(sizes: Sizes) -> Network:
     for part in module.modules():
         if isinstance(part, nn.Sequential) and len(part) and isinstance(part[0], (nn.AvgPool2d, nn.AvgPool3d)):
             part[0] = HalvingMean()
-    # The package's modules hold each layer twice, and its decoder the encoder.
-    tensors = tuple(name for name in module.state_dict() if not _is_second(name))
+    tensors = first_names(module)  # the package's blocks hold each layer twice, and its decoder the encoder
     step = stride_of(sizes.name)
     return Network(
         module=module,
@@ -195,7 +195,3 @@ def build(sizes: Sizes) -> Network:
         dims=sizes.dims,
         about={**sizes.about, "architecture": about},
     )
-
-
-def _is_second(name: str) -> bool:
-    return ".all_modules." in name or name.startswith("decoder.encoder.")

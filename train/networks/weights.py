@@ -11,11 +11,27 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from torch import nn
 
 from ..output.files import write_whole
 
 NESTED = ("state_dict", "network_weights", "model", "network")
 """Keys under which files hold a state dict: those of PyTorch Lightning, of nnU-Net and nnssl, of others, of ours."""
+
+
+def first_names(module: nn.Module) -> tuple[str, ...]:
+    """Return the names of a module's ``state_dict()`` without second names of the same tensors.
+
+    Examples
+    --------
+    >>> layer = nn.Linear(1, 1)
+    >>> first_names(nn.Sequential(layer, layer))
+    ('0.weight', '0.bias')
+    """
+    found: dict[int, str] = {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        found.setdefault(id(tensor), name)
+    return tuple(found.values())
 
 
 def export_weights(

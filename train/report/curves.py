@@ -20,13 +20,15 @@ _SCORES = {
 
 
 def draw_pretraining(story: Mapping[str, Any], out: Path) -> None:
-    """Draw the gain on held-out cases, and the training loss beside that of returning the input."""
+    """Draw the gain on held-out cases, of masked ones R², and the training loss beside that of returning the input."""
     lines = story["measurements"]
     figure, (gain, loss) = _two_axes()
-    measured = [(line["step"], line["restoration_gain"]) for line in lines if line.get("restoration_gain") is not None]
+    masked = any(line.get("r2") is not None for line in lines)
+    name, label = ("r2", "R² of masked foreground") if masked else ("restoration_gain", "restoration gain")
+    measured = [(line["step"], line[name]) for line in lines if line.get(name) is not None]
     gain.plot(*zip(*measured, strict=True), marker="o", markersize=3)
     gain.axhline(0, color="0.7", linewidth=1)
-    gain.set(xlabel="step", ylabel="restoration gain, held-out cases", ylim=(-0.2, 1))
+    gain.set(xlabel="step", ylabel=f"{label}, held-out cases", ylim=(-0.2, 1))
     for name, label in (("loss", "restored"), ("loss_of_idling", "input")):
         points = [(line["step"], line[name]) for line in lines if name in line]
         loss.plot(*zip(*points, strict=True), label=label)

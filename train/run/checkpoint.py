@@ -18,6 +18,8 @@ from torch import nn
 
 import dali_cr
 
+from ..optim.average import Average
+from ..optim.optimizer import load_optimizer
 from ..output.files import write_whole
 from .config import RunSettings
 from .device import random_state, set_random_state
@@ -82,14 +84,16 @@ def write_state(
     progress: Progress,
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
+    average: Average | None,
     loader: dali_cr.Loader,
     **more: Any,
 ) -> None:
-    """Write the checkpoint of a step."""
+    """Write the checkpoint of a step: the weights of the step itself, and with --ema their average beside them."""
     state = {
         **progress.state,
         "network": module.state_dict(),
         "optimizer": optimizer.state_dict(),
+        **({"ema": average.state_dict()} if average else {}),
         "loader": loader.state_dict(),
         "random": random_state(next(module.parameters()).device),
         **more,
@@ -97,15 +101,14 @@ def write_state(
     save_checkpoint(out / CHECKPOINT, state)
 
 
-def take_up(state: dict[str, Any] | None, optimizer: torch.optim.Optimizer, device: torch.device) -> Progress:
-    """Put optimiser and random numbers where they were; return where the run stands."""
+def take_up(
+    state: dict[str, Any] | None, optimizer: torch.optim.Optimizer, average: Average | None, device: torch.device
+) -> Progress:
+    """Put optimiser, average and random numbers where they were; return where the run stands."""
     if state is None:
         return Progress()
-    optimizer.load_state_dict(state["optimizer"])
-    for parameter, kept in optimizer.state.items():
-        for name, value in kept.items():
-            # The run may have been in another memory format; a fused step wants that of the weights.
-            if value is not None and value.shape == parameter.shape and value.stride() != parameter.stride():
-                kept[name] = torch.empty_like(parameter).copy_(value)
+    load_optimizer(optimizer, state["optimizer"])
+    if average:
+        average.load_state_dict(state["ema"])
     set_random_state(state["random"], device)
     return Progress.of(state)

@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Literal
 
 from dali_cr.index.layout.listing import Layout
 
+from ..optim.optimizer import MOMENTUM, OptimizerName
+from ..optim.schedule import ScheduleName
 from .computation import MemoryFormat
 
 Axis = Literal["D", "H", "W"]
@@ -84,14 +86,25 @@ class RunSettings(DataSettings):
     """Steps to train."""
     batch_size: int = field(metadata=MAY_CHANGE)
     """Crops a step."""
+    accumulate: int = field(default=1, metadata=MAY_CHANGE)
+    """Batches whose gradients are averaged to one step: the samples of a step are so many times --batch-size."""
+    optimizer: OptimizerName = "adamw"
+    """adamw; or sgd, with Nesterov's momentum as in nnU-Net (without Nesterov's in PCRLv2, as published)."""
+    momentum: float | None = field(default=None, metadata=MAY_CHANGE)
+    """Of --optimizer sgd: 0.99 without it, 0.9 in PCRLv2."""
     lr: float = field(default=1e-3, metadata=MAY_CHANGE)
-    """Highest learning rate: reached by a linear warm-up, left along a cosine."""
+    """Highest learning rate: reached by a linear warm-up, left along --schedule."""
     warmup: float = field(default=0.05, metadata=MAY_CHANGE)
     """Share of the steps that warm up."""
+    schedule: ScheduleName = field(default="cosine", metadata=MAY_CHANGE)
+    """How the learning rate decays after the warm-up: half a cosine, or poly, (1 - part of the steps) ** 0.9."""
     weight_decay: float = field(default=1e-2, metadata=MAY_CHANGE)
-    """Of AdamW, on all but norms and biases."""
+    """Of adamw on all but norms and biases, of sgd on every parameter."""
     clip: float = field(default=1.0, metadata=MAY_CHANGE)
-    """Longest gradient; 0 for any."""
+    """Largest norm of a step's gradient; 0 for no clipping."""
+    ema: float = 0.0
+    """Decay of an exponential moving average of the weights, 0.999 say, which is then evaluated and exported; 0 for
+    the weights of the last step."""
     seed: int = 0
     """Of the weights and the samples."""
 
@@ -117,10 +130,12 @@ class RunSettings(DataSettings):
     quarter in fine-tuning, but at least 100."""
 
     counts: ClassVar[tuple[str, ...]] = (
-        *("steps", "batch_size", "threads", "checkpoint_every", "log_every", "evaluate_every"),
+        *("steps", "batch_size", "accumulate", "threads", "checkpoint_every", "log_every", "evaluate_every"),
     )
     measurements: ClassVar[int] = 10
     """Of a run, where no --evaluate-every is given."""
+    sgd: ClassVar[tuple[float, bool]] = (MOMENTUM, True)
+    """Momentum of SGD where none is given, and whether it is Nesterov's."""
 
     def __post_init__(self) -> None:
         """Refuse what can be seen to be wrong without looking at the data."""
@@ -132,11 +147,45 @@ class RunSettings(DataSettings):
         for name in ("clip", "weight_decay"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ValueError(f"{name}: expected a number of at least 0, got {getattr(self, name)}")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema: expected a decay of at least 0 and below 1, got {self.ema}; 0 keeps no average")
+        if self.momentum is not None and self.optimizer != "sgd":
+            raise ValueError(
+                f"momentum: expected none with --optimizer {self.optimizer}, got {self.momentum}; give --optimizer sgd"
+            )
+        if self.momentum is not None and not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum: expected a number of at least 0 and below 1, got {self.momentum}")
 
     @property
     def fixed(self) -> tuple[str, ...]:
         """Settings that a resumed run must not change."""
         return tuple(setting.name for setting in fields(self) if not setting.metadata.get("may_change"))
+
+    @property
+    def step_samples(self) -> int:
+        """Samples of a step."""
+        return self.batch_size * self.accumulate
+
+    @property
+    def optimizer_options(self) -> dict[str, Any]:
+        """What `train.optim.optimizer.build_optimizer` is called with beside the module."""
+        momentum, nesterov = self.sgd
+        options = {"momentum": momentum if self.momentum is None else self.momentum, "nesterov": nesterov}
+        return {"name": self.optimizer, "lr": self.lr, "weight_decay": self.weight_decay, **options}
+
+    def describe_step(self) -> str:
+        """Return in words how many samples a step has."""
+        return f"{self.accumulate} × {self.batch_size}" if self.accumulate > 1 else str(self.batch_size)
+
+    def describe_optimizer(self) -> str:
+        """Return in words how weights change."""
+        options, name = self.optimizer_options, "AdamW"
+        if self.optimizer == "sgd":
+            name = f"SGD, {'Nesterov ' * options['nesterov']}momentum {options['momentum']:g}"
+        average = f", average of the weights {self.ema:g}" if self.ema else ""
+        rate = f"learning rate {self.lr:g}, warm-up {self.warmup:.0%} of the steps, {self.schedule}"
+        clip = f"clip {self.clip:g}" if self.clip else "no clipping"
+        return f"{name}, {rate}, weight decay {self.weight_decay:g}, {clip}{average}"
 
     @property
     def evaluation_interval(self) -> int:

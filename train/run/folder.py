@@ -7,7 +7,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,32 @@ def plain(config: Any) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name != "resume"}
 
 
+def defaults_of(config: Any) -> dict[str, Any]:
+    """Return the defaults of settings as JSON values, those that a run had which a version without them began.
+
+    Parameters
+    ----------
+    config : dataclass instance
+    """
+    known = {setting.name: setting.default for setting in fields(config) if setting.default is not MISSING}
+    defaults: dict[str, Any] = json.loads(json.dumps(known, default=str))
+    return defaults
+
+
 def holds_run(out: Path) -> bool:
     """Whether a run in a folder came as far as a checkpoint, or to its end: before that, nothing of it is lost."""
     return any((out / name).exists() for name in (CHECKPOINT, "report.json"))
 
 
 def earlier_run(
-    out: Path, resume: bool, kind: str, now: dict[str, Any], fixed: Sequence[str], *, begun: bool = False
+    out: Path,
+    resume: bool,
+    kind: str,
+    now: dict[str, Any],
+    fixed: Sequence[str],
+    *,
+    defaults: Mapping[str, Any] | None = None,
+    begun: bool = False,
 ) -> dict[str, Any] | None:
     """Return the config.json of the run to go on with.
 
@@ -64,6 +83,8 @@ def earlier_run(
         The settings asked for, from `plain`.
     fixed : sequence of str
         Those that must be the same as before.
+    defaults : mapping, optional
+        From `defaults_of`: what the run had of settings that the version which began it did not know.
     begun : bool
         Whether another process of this very run wrote what is there.
 
@@ -100,6 +121,7 @@ def earlier_run(
             f"resume: expected dali-cr {version}, which made the run in {out}, {dali_cr.__version__} came; its samples "
             "may differ. Install that version, or give --any-version to go on all the same"
         )
+    was = {**(defaults or {}), **was}
     differ = "; ".join(
         f"{name} was {was[name]}, {now[name]} came" for name in fixed if name in was and was[name] != now[name]
     )

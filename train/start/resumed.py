@@ -60,7 +60,13 @@ def settings_of(kind: type[Settings], about: Mapping[str, Any], out: Path) -> Se
     return kind(**restore(kind, kept), out=out)
 
 
-def parse(kind: type[Settings], prog: str, arguments: Sequence[str], known: Settings | None = None) -> Settings:
+def parse(
+    kind: type[Settings],
+    prog: str,
+    arguments: Sequence[str],
+    known: Settings | None = None,
+    preset: Mapping[str, Any] | None = None,
+) -> Settings:
     """Read the settings of a command line.
 
     Parameters
@@ -71,11 +77,13 @@ def parse(kind: type[Settings], prog: str, arguments: Sequence[str], known: Sett
     arguments : sequence of str
     known : dataclass instance, optional
         Settings that hold where none are typed.
+    preset : mapping, optional
+        Defaults in place of those of the class, without `known`.
     """
     how: Any = {"prog": prog, "args": arguments, "config": (tyro.conf.FlagCreatePairsOff,)}
     config: Settings
     if known is None:
-        config = tyro.cli(kind, **how)
+        config = tyro.cli(kind, **how, **({"default": _defaults(kind, preset)} if preset else {}))
         return config
     # A flag that is set by default could not be typed any more: those of the run are set afterwards.
     names = [field.name for field in dataclasses.fields(known) if getattr(known, field.name) is True]
@@ -83,3 +91,13 @@ def parse(kind: type[Settings], prog: str, arguments: Sequence[str], known: Sett
     off: dict[str, Any] = dict.fromkeys(flags, False)
     config = tyro.cli(kind, default=replace(known, **off), **how)
     return replace(config, **flags)
+
+
+def _defaults(kind: type[Settings], preset: Mapping[str, Any]) -> Settings:
+    """Return an instance whose fields are defaults, tyro.MISSING where something must be typed."""
+    # Not made by its class, which would check settings before all of them are there.
+    defaults = object.__new__(kind)
+    for field in dataclasses.fields(kind):
+        value = tyro.MISSING if field.default is dataclasses.MISSING else field.default
+        object.__setattr__(defaults, field.name, preset.get(field.name, value))
+    return defaults

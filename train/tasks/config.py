@@ -5,6 +5,7 @@ What Chen et al. (2019) trained with is not known to us: every default here is a
 
 from __future__ import annotations
 
+import math
 from abc import ABC
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -62,8 +63,14 @@ class FinetuneConfig(PlanSettings, ABC):
     normalize: Scaling | None = None
     """How intensities are scaled: as for --init, zscore without one."""
 
+    freeze_encoder: int = field(default=0, metadata=MAY_CHANGE)
+    """Steps, from the first, in which the encoder is not trained, nor the statistics of its norms; then the learning
+    rate warms up again, for all weights."""
+    encoder_lr_scale: float = 1.0
+    """The encoder's learning rate, as a multiple of that of the other weights."""
+
     batch_size: int = field(default=4, metadata=MAY_CHANGE)
-    """Crops a step."""
+    """Crops a batch; a step is --accumulate of them."""
     steps: int = field(default=1000, metadata=MAY_CHANGE)
     """Steps to train."""
     evaluate_cases: int = field(default=8, metadata=MAY_CHANGE)
@@ -77,6 +84,7 @@ class FinetuneConfig(PlanSettings, ABC):
     def __post_init__(self) -> None:
         """Refuse what can be seen to be wrong without looking at the data."""
         super().__post_init__()
+        self._check_encoder()
         if self.crop:
             self.check_dims(self.crop)
         if self.spacing != "own":
@@ -89,6 +97,33 @@ class FinetuneConfig(PlanSettings, ABC):
             )
         if self.init == "random" and self.prefix:
             raise ValueError(f"prefix: expected --init with a file of weights, got {self.prefix!r} with random")
+
+    def _check_encoder(self) -> None:
+        """Raise ValueError where the encoder's settings contradict each other."""
+        scale = self.encoder_lr_scale
+        if not 0 <= self.freeze_encoder <= self.steps:
+            raise ValueError(
+                f"freeze_encoder: expected from 0 to the {self.steps} steps of the run, got {self.freeze_encoder}"
+            )
+        if not (math.isfinite(scale) and scale > 0):
+            raise ValueError(
+                f"encoder_lr_scale: expected a number above 0, got {scale}; --freeze-encoder {self.steps} keeps the "
+                "encoder as it is"
+            )
+        if self.freeze_encoder == self.steps and scale != 1:
+            raise ValueError(
+                f"encoder_lr_scale: expected none with an encoder that is frozen for all {self.steps} steps, got "
+                f"{scale}; give fewer steps to --freeze-encoder"
+            )
+
+    def describe_optimizer(self) -> str:
+        """Return in words how weights change."""
+        parts = [super().describe_optimizer()]
+        if self.freeze_encoder:
+            parts.append(f"encoder frozen for {self.freeze_encoder} steps")
+        if self.encoder_lr_scale != 1:
+            parts.append(f"{self.encoder_lr_scale:g} × the learning rate in the encoder")
+        return ", ".join(parts)
 
     def view(self, init: Init | None) -> TaskInput:
         """Return how the network looks at a case."""

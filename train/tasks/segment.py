@@ -23,7 +23,9 @@ from ..data.labels import Labels, class_map, read_labels
 from ..data.masks import write_mask, write_probabilities
 from ..data.volumes import read_case, resample_labels, shape_at
 from ..networks.network import Network
+from ..output.mosaic import Column, to_grey
 from ..output.names import mask_name, probabilities_name
+from ..output.palette import tint
 from ..run.device import upload
 from .scoring import score_masks, slide
 from .task import Batch, Scores, Task, TaskInput, ask, mean_of
@@ -32,6 +34,9 @@ Absent = Literal["empty", "unlabelled"]
 Box = tuple[slice, ...]
 _NEVER = -1e4
 """A logit of nothing."""
+
+_PICTURES = 4
+"""Cases of which a slice is drawn when they are scored."""
 
 
 class Segmentation(Task):
@@ -231,12 +236,15 @@ class Segmentation(Task):
     def score(self, module: nn.Module, index: dali_cr.Index) -> Scores:
         """Score every class of every case: Dice, and HD95 in mm."""
         rows: list[dict[str, Any]] = []
+        pictures: list[Column] = []
         module.eval()
         for case in index.cases:
             truth = self.masks(self.read(case))
             # What is scored is what would be written, where of overlapping regions the last is seen.
             predicted = self.masks(self.segment(module, index.root, case))
             scores = score_masks(predicted, truth, case.volumes[0].spacing)
+            if len(pictures) < _PICTURES:
+                pictures.append(draw_slice(read_case(index.root, case, "percentile")[0], predicted, truth))
             for name, true, score in zip(self.classes, truth, scores, strict=True):
                 if true.any() or self.absent == "empty":
                     row = {"dice": score.dice, "hd95_mm": score.hd95, "missed": int(score.missed)}
@@ -246,7 +254,7 @@ class Segmentation(Task):
         summary["missed"] = sum(row["missed"] for row in rows)
         for name in self.classes:
             summary[f"dice {name}"] = mean_of([row["dice"] for row in rows if row["class"] == name])
-        return Scores(rows, summary)
+        return Scores(rows, summary, pictures)
 
     def predict(
         self, module: nn.Module, index: dali_cr.Index, out: Path, *, probabilities: bool = False
@@ -267,6 +275,26 @@ class Segmentation(Task):
         """Return a mask a case, and a file of probabilities."""
         kinds = {"masks": mask_name} | ({"probabilities": probabilities_name} if probabilities else {})
         return {kind: {case.name: name(case) for case in index.cases} for kind, name in kinds.items()}
+
+
+def draw_slice(
+    image: npt.NDArray[np.float32], predicted: npt.NDArray[np.bool_], target: npt.NDArray[np.bool_]
+) -> Column:
+    """Return the slice across D that has most of the target, with both masks over it.
+
+    Parameters
+    ----------
+    image : (D, H, W) float32
+        From 0 to 1.
+    predicted, target : (K, D, H, W) bool
+        Where regions overlap, the last is drawn.
+    """
+    sizes = target.sum((0, 2, 3))
+    at = int(sizes.argmax()) if sizes.any() else len(image) // 2
+    grey = to_grey(image[at], 0, 1)
+    numbers = np.arange(1, len(target) + 1)[:, None, None]
+    masks = {"predicted": predicted[:, at], "target": target[:, at]}
+    return {"image": grey, **{name: tint(grey, (numbers * mask).max(0)) for name, mask in masks.items()}}
 
 
 def hide_unlabelled(answer: torch.Tensor, present: torch.Tensor) -> torch.Tensor:

@@ -26,6 +26,7 @@ from dali_cr.volume.grid import Spacing
 
 from ..data.volumes import outside, pad_evenly, read_case, shape_at
 from ..networks.network import Network
+from ..output.mosaic import Column
 from ..run.device import autocast
 
 Batch = dict[str, torch.Tensor]
@@ -41,6 +42,8 @@ class Scores:
     """One for each case, or each class of a case."""
     summary: dict[str, float | None]
     """Means over cases; the first is the one to compare runs by."""
+    pictures: Sequence[Column] = ()
+    """Slices of the first cases, where there is something to draw."""
 
 
 @dataclass(frozen=True, kw_only=True)

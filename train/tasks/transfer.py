@@ -158,6 +158,10 @@ def check_fit(init: Init, network: Network, transfer: Transfer) -> Fit:
     """
     wanted = network.encoder
     if transfer == "encoder+decoder":
+        if network.about.get("skips") and init.about.get("skips") is False:
+            raise ValueError(
+                f"transfer: expected encoder, got {transfer}: the decoder of {init.path} has no skips, this one has"
+            )
         wanted = tuple(name for name in network.tensors if name not in network.head)
     state, tensors = network.module.state_dict(), dict(init.tensors)
     if init.is_file and network.about["network"] == "dynunet":
@@ -188,3 +192,28 @@ def load_fit(network: Network, taken: Mapping[str, torch.Tensor]) -> nn.Module:
     if answer.unexpected_keys:
         raise ValueError(f"init: the network has no {answer.unexpected_keys[0]}")
     return network.module
+
+
+def find_encoder(network: Network, module: nn.Module, setting: str) -> list[nn.Parameter]:
+    """Return the parameters of a network's encoder in the module that is trained.
+
+    Parameters
+    ----------
+    network : Network
+    module : nn.Module
+        What a task made of it.
+    setting : str
+        What they are wanted for.
+
+    Raises
+    ------
+    ValueError
+        If the module has no such part.
+    """
+    encoder, trained = list(network.features.parameters()), {id(parameter) for parameter in module.parameters()}
+    if not encoder or not all(id(parameter) in trained for parameter in encoder):
+        raise ValueError(
+            f"{setting}: expected a network whose encoder is a part of what is trained, {network.about['network']} has "
+            "none; leave --freeze-encoder and --encoder-lr-scale out"
+        )
+    return encoder

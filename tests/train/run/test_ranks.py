@@ -115,10 +115,11 @@ class Record:
     def sync(self): pass
 
 class Run:
-    config = SimpleNamespace(steps=9, batch_size=2, lr=0.1, warmup=0, clip=0)
+    config = SimpleNamespace(steps=9, step_samples=2, accumulate=1, lr=0.1, warmup=0, schedule='cosine', clip=0)
     config.checkpoint_every, config.log_every, config.evaluation_interval = 4, 2, 100
-    device, state, loader, computation = torch.device('cpu'), None, SimpleNamespace(skipped={}), ON_CPU
-    last_step_learns = True
+    device, state, computation = torch.device('cpu'), None, ON_CPU
+    loader = SimpleNamespace(skipped={}, next_sample=0)
+    average, frozen, last_step_learns = None, None, True
     weight = torch.nn.Parameter(torch.ones(()))
     optimizer = torch.optim.SGD([weight])
 

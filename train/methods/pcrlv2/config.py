@@ -18,6 +18,7 @@ from dali_cr.volume.geometry import Triple
 from ...networks.build import sizes_of
 from ...networks.nsunet import STRIDE
 from ...networks.resenc import BLOCKS, stride_of
+from ...optim.optimizer import OptimizerName
 from ...run.config import MAY_CHANGE
 from ..config import PretrainConfig, RecipeName
 from .pyramid import RestorationHead
@@ -77,14 +78,17 @@ class Pcrlv2Config(PretrainConfig):
     """Samples of each case in an epoch."""
     steps: int | None = field(default=None, metadata=MAY_CHANGE)  # type: ignore[assignment]  # known when the cases are
     """Steps to train, in place of --epochs."""
+    optimizer: OptimizerName = "sgd"
+    """sgd with momentum 0.9 as published, or adamw."""
     warmup: float = field(default=0.0, metadata=MAY_CHANGE)
     """Share of the steps that warm up."""
     weight_decay: float = field(default=1e-4, metadata=MAY_CHANGE)
-    """Of SGD."""
+    """Of sgd on every parameter, of adamw on all but norms and biases."""
     clip: float = field(default=0.0, metadata=MAY_CHANGE)
-    """Longest gradient; 0 for any."""
+    """Largest norm of a step's gradient; 0 for no clipping."""
 
     counts: ClassVar[tuple[str, ...]] = (*PretrainConfig.counts, "epoch_samples")
+    sgd: ClassVar[tuple[float, bool]] = (0.9, False)
 
     def __post_init__(self) -> None:
         """Refuse what can be seen to be wrong without looking at the data."""
@@ -136,7 +140,7 @@ class Pcrlv2Config(PretrainConfig):
         """Return the settings with the steps that so many cases make of the epochs."""
         if self.steps is not None:
             return self
-        return replace(self, steps=math.ceil(self.epochs * self.epoch_samples * cases / self.batch_size))
+        return replace(self, steps=math.ceil(self.epochs * self.epoch_samples * cases / self.step_samples))
 
     def follow(self, earlier: PretrainConfig) -> PretrainConfig:
         """Return the settings of a resumed run: other epochs make other steps, where none were typed."""
@@ -147,5 +151,6 @@ class Pcrlv2Config(PretrainConfig):
     def steps_known(self, earlier: dict[str, Any]) -> int | None:
         """Return the steps to train, where the settings say so or those of the run to go on with; None elsewhere."""
         was = earlier["config"]
-        same = all(was.get(name) == getattr(self, name) for name in ("epochs", "epoch_samples", "batch_size"))
+        names = ("epochs", "epoch_samples", "batch_size", "accumulate")
+        same = all(was.get(name, 1) == getattr(self, name) for name in names)  # earlier versions did not accumulate
         return self.steps or (was["steps"] if same else None)

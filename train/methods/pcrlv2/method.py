@@ -47,8 +47,6 @@ from .config import Pcrlv2Config
 from .evaluation import evaluate_views
 from .pyramid import Pyramid
 
-MOMENTUM = 0.9
-
 
 class Pcrlv2(Method):
     """Restoration and comparison of views."""
@@ -105,11 +103,6 @@ class Pcrlv2(Method):
         """Return the levels of the U-Net: which of them are computed changes from step to step."""
         parts: list[nn.Module] = self.module.unet.parts
         return parts
-
-    def optimizer(self) -> torch.optim.Optimizer:
-        """Return SGD with momentum; every parameter decays."""
-        parameters, lr = self.module.parameters(), self.config.lr
-        return torch.optim.SGD(parameters, lr=lr, momentum=MOMENTUM, weight_decay=self.config.weight_decay)
 
     def introduce(self) -> Iterator[str]:
         """Say what is trained."""
