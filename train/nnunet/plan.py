@@ -11,7 +11,7 @@ from typing import Any
 from .architecture import Architecture
 from .run import Run
 
-_STYLES = {None: "noresample", (1.0, 1.0, 1.0): "onemmiso"}
+_STYLES: dict[tuple[float, ...] | None, str] = {None: "noresample", (1.0, 1.0, 1.0): "onemmiso"}
 """nnssl's names for spacings; any other is called fixed."""
 
 
