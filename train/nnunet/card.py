@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import dali_cr
+from dali_cr.index.volumes import counted
 
 from .architecture import Architecture
 from .run import Run
@@ -58,7 +59,8 @@ def write_card(
 def _table(run: Run, architecture: Architecture, licence: str | None) -> str:
     """Return what the weights are of, as a table."""
     index, split = run.index, run.about.get("split")
-    images = f"{len(index)} cases, {index.channels} channels" if index else f"{run.about['channels']} channels"
+    channels = counted(run.about["channels"], "channel")
+    images = f"{counted(len(index), 'case')}, {channels}" if index else channels
     names = f" ({', '.join(index.channel_names)})" if index and index.channel_names else ""
     part = f"part {split['part']} of the split `{split['hash']}`" if split else "no split: no case was kept for a test"
     spacing = f"{_by(run.spacing)} mm" if run.spacing else f"each file's own, median {_by(run.median_spacing)} mm"
@@ -120,7 +122,7 @@ def _limits(run: Run, architecture: Architecture) -> list[str]:
     """Return what holds of all such weights."""
     known = "to any number" if architecture.stem == "encoder.stem" and run.about["channels"] == 1 else "to as many"
     return [
-        f"The first layer is of {run.about['channels']} input channels and goes over {known} of yours.",
+        f"The first layer takes {counted(run.about['channels'], 'channel')} and goes over {known} of yours.",
         "Volumes were turned to RAS+ (axes D, H, W = z, y, x). nnU-Net turns them with "
         '`"overwrite_image_reader_writer": "NibabelIOWithReorient"` in dataset.json, else not.',
         "nnU-Net's commands z-score every channel over the whole image, CT too.",

@@ -3,16 +3,20 @@
 import json
 import re
 import shlex
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import dali_cr
 from tests.helpers.finetuning import prepared, run_pretraining, segment
 from train import export
 from train.networks.build import build_network
 from train.nnunet.citations import METHODS
+from train.nnunet.folder import write_folder
+from train.nnunet.plan import list_differences
 from train.nnunet.run import Run
 
 ROOT = Path(__file__).parents[3]
@@ -90,7 +94,7 @@ def test_the_card_says_what_is_known(home):
         "nnUNetv2_preprocess_like_nnssl -d ID -n NAME -pc checkpoint_final.pth -am like_pretrained",
         "-p ptPlans__NAME____Spacing__2.00_2.00_2.00___Norm__Z -tr PretrainedTrainer",
         "@inproceedings{he2022masked",
-        "of 1 input channels and goes over to any number of yours",
+        "takes 1 channel and goes over to any number of yours",
     ):
         assert text in card
     assert str(home) not in card
@@ -119,6 +123,29 @@ def test_what_differs_is_a_warning_and_a_limit(data, home, tmp_path, capsys):
     # Nothing is said of the runs of the page, which were made for it.
     assert "nnU-Net's commands z-score every channel" in (home / "first" / "README.md").read_text()
     assert "Pre-trained with" not in (home / "first" / "README.md").read_text()
+
+
+def test_a_run_by_pcrlv2_keeps_its_encoder_alone(tmp_path):
+    network = build_network("resenc-s", 2, (8, 16, 16), filters=2, skips=False)
+    recipe = json.loads(json.dumps(asdict(dali_cr.Views(normalize=("window", -160.0, 240.0)))))
+    about = {**network.about, "recipe": recipe, "step": 3}
+    run = Run(tmp_path, network.module.state_dict(), about, {"config": {"recipe": "pcrlv2", "steps": 3}}, {})
+    differences = write_folder(run, tmp_path / "out")
+    assert [text.split(",")[0] for text in differences] == [
+        "pre-trained with normalize window -160.0 240.0",
+        "pre-trained on each file's own spacing",
+        "of 2 channels: nnU-Net takes the weights for data of as many alone",
+    ]
+    flat = replace(run, about={**about, "network": "dynunet", "crop": [1, 16, 16]})
+    assert list_differences(flat)[-1].startswith("pre-trained on single slices, ")
+    weights = torch.load(tmp_path / "out" / "checkpoint_final.pth", weights_only=True)["network_weights"]
+    assert {name.split(".")[0] for name in weights} == {"encoder"}
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "pre-trained by PCRLv2" in card
+    assert "@article{zhou2023unified" in card
+    assert "-pretrained_weights" not in card
+    assert "goes over to as many of yours" in card
+    assert "| split | no split: no case was kept for a test |" in card
 
 
 @pytest.mark.parametrize(
