@@ -93,6 +93,20 @@ ISENSEE = Paper(
 }""",
 )
 
+REVISITED = Paper(
+    "Isensee, F., Wald, T., Ulrich, C., Baumgartner, M., Roy, S., Maier-Hein, K., & Jaeger, P. F. (2024). nnU-Net "
+    "revisited: A call for rigorous validation in 3D medical image segmentation. MICCAI. arXiv:2404.09556.",
+    """@inproceedings{isensee2024revisited,
+  author = {Isensee, Fabian and Wald, Tassilo and Ulrich, Constantin and Baumgartner, Michael and Roy, Saikat and
+            Maier-Hein, Klaus and Jaeger, Paul F.},
+  title = {{nnU-Net} Revisited: A Call for Rigorous Validation in {3D} Medical Image Segmentation},
+  booktitle = {Medical Image Computing and Computer Assisted Intervention (MICCAI)},
+  year = {2024},
+  eprint = {2404.09556},
+  archivePrefix = {arXiv}
+}""",
+)
+
 METHODS: dict[str, tuple[str, tuple[Paper, ...]]] = {
     "swap": ("context restoration", (CHEN,)),
     "inpaint": ("context encoder", (PATHAK,)),
@@ -114,7 +128,12 @@ def cite(run: Run) -> list[dict[str, Any]]:
     if run.method not in METHODS:
         raise ValueError(f"citations: expected one of {', '.join(METHODS)}, got the method {run.method}")
     name, papers = METHODS[run.method]
-    entries = [("Pre-training method", name, papers), ("Framework", "nnU-Net", (ISENSEE,))]
+    residual = (REVISITED,) if str(run.about["network"]).startswith("resenc") else ()
+    entries = [
+        ("Pre-training method", name, papers),
+        ("Network", "residual encoder U-Net", residual),
+        ("Framework", "nnU-Net", (ISENSEE,)),
+    ]
     return [
         {
             "type": kind,

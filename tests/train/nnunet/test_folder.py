@@ -94,11 +94,14 @@ def test_the_card_says_what_is_known(home):
         "nnUNetv2_preprocess_like_nnssl -d ID -n NAME -pc checkpoint_final.pth -am like_pretrained",
         "-p ptPlans__NAME____Spacing__2.00_2.00_2.00___Norm__Z -tr PretrainedTrainer",
         "@inproceedings{he2022masked",
+        "@inproceedings{isensee2024revisited",
         "takes 1 channel and goes over to any number of yours",
     ):
         assert text in card
     assert str(home) not in card
-    assert "goes over to as many of yours" in (home / "first" / "README.md").read_text()
+    other = (home / "first" / "README.md").read_text()
+    assert "goes over to as many of yours" in other
+    assert "isensee2024revisited" not in other
 
 
 def test_what_differs_is_a_warning_and_a_limit(data, home, tmp_path, capsys):
