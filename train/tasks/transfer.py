@@ -35,17 +35,19 @@ class Init:
     """What builds their network again, and the recipe of its samples; empty for a file of others."""
     cases: tuple[Case, ...] | None
     """What they were trained on or chosen by; None where that is not known."""
-    folder: Path | None
-    """The folder of their run; None for a file that does not lie in it."""
+    is_file: bool = False
+    """Whether part of the encoder is enough, and what is transferred is reported by name."""
     key: str = ""
     """Under which the file has them; empty where it has nothing else."""
     prefix: str = ""
     """What was cut off in front of their names."""
 
     @property
-    def is_file(self) -> bool:
-        """Whether part of the encoder is enough, and what is transferred is said by name."""
-        return self.path != self.folder
+    def folder(self) -> Path | None:
+        """The folder of their run; None for a file that does not lie in it."""
+        if not self.is_file:
+            return self.path
+        return None if self.cases is None else self.path.parent
 
     @property
     def recipe(self) -> Mapping[str, Any]:
@@ -104,7 +106,7 @@ def read_init(path: Path, prefix: str = "") -> Init:
     seen = dali_cr.Index.load(index)
     if about.get("index", seen.fingerprint) != seen.fingerprint:
         raise ValueError(f"init: expected the index of the cases that {weights} has seen, {index} is of others")
-    return Init(path, tensors, about, seen.cases, path)
+    return Init(path, tensors, about, seen.cases)
 
 
 def _read_file(path: Path, prefix: str) -> Init:
@@ -112,12 +114,12 @@ def _read_file(path: Path, prefix: str) -> Init:
     read = read_state_dict(path)
     _refuse_finetuned(read.about, path)
     tensors = cut_prefix(read.tensors, prefix, path)
-    index, cases, folder = path.with_name("index.json"), None, None
+    index, cases = path.with_name("index.json"), None
     if "index" in read.about and index.is_file():
         seen = dali_cr.Index.load(index)
         if seen.fingerprint == read.about["index"]:
-            cases, folder = seen.cases, path.parent
-    return Init(path, tensors, read.about, cases, folder, read.key, prefix)
+            cases = seen.cases
+    return Init(path, tensors, read.about, cases, True, read.key, prefix)
 
 
 def _refuse_finetuned(about: Mapping[str, Any], path: Path) -> None:
