@@ -1,4 +1,4 @@
-# make demo · make test · make fuzz · make bench · make gpu-check · make gpu-bench · make gpu-study · make lint · make format
+# make demo · make test · make fuzz · make bench · make gpu-check · make gpu-bench · make gpu-study · make docs · make lint · make format
 #
 # Each makes its own .venv first and needs only Python, pip and make; PYTHON=... names another interpreter to make it with.
 # On a machine without a GPU, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu saves a large download.
@@ -28,7 +28,7 @@ INSTALLED_TEST := .venv/installed-test-$(EXTRA)
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(TORCH_INDEX)
 CUDA_TEXT = kernels/*.cu kernels/*.cuh tests/cuda_on_cpu/*.hpp
 
-.PHONY: demo test fuzz bench gpu-check gpu-bench gpu-study lint format
+.PHONY: demo test fuzz bench gpu-check gpu-bench gpu-study docs lint format
 
 demo: $(INSTALLED)
 	@rm -rf runs/demo
@@ -56,6 +56,12 @@ bench: $(INSTALLED_BENCH)
 
 gpu-check gpu-bench gpu-study: $(GPU_NEEDS)
 	@$(GPU_PYTHON) -m benchmarks.gpu $(@:gpu-%=%) --out "$(OUT)" $(if $(BUDGET),--budget $(BUDGET))
+
+# The API reference, from the docstrings.
+docs: $(INSTALLED)
+	@$(PIP_INSTALL) -e ".[docs]"
+	@$(BIN)/python -m docs.build runs/docs
+	@echo runs/docs/index.html
 
 lint: $(INSTALLED_BENCH)
 	@$(BIN)/ruff check

@@ -1,4 +1,4 @@
-"""Where a batch's wall time goes, stage by stage, with the volumes in a cache.
+"""Breakdown of the wall time of a batch into stages, with the volumes in a cache.
 
 ::
 
@@ -6,13 +6,14 @@
     python -m benchmarks.loader --breakdown --device emulated --no-kernels
     python -m benchmarks.loader --breakdown --device cuda --quick
 
-"emulated" is the GPU's graph on a CPU: threads that write raw boxes and records, DALI's copies, one function for the
-batch. Its kernels are the CUDA text built for the host, which is slow. With --no-kernels they do nothing and the
-outputs are cut to one voxel each, since DALI copies a CPU function's outputs under the interpreter's lock, and a GPU's
-on the device: the host's work for a GPU is left.
+"emulated" runs the GPU's graph on a CPU: threads that write raw boxes and records, DALI's copies, one function for the
+batch. Its kernels are the CUDA sources compiled for the host, which is slow. With --no-kernels they do nothing, so that
+the host's work for a GPU is measured; outputs are then cut to one voxel each, since DALI copies the outputs of a CPU
+function under the interpreter's lock, but those of a GPU on the device.
 
-Stages are timed from outside, see `benchmarks.measure.breakdown`. A stage that waits has more wall time than CPU time.
-A batch's own wall and CPU time (all threads) come from repeats without timers, in turns with those that have them.
+Stages are timed by wrappers, see `benchmarks.measure.breakdown`. A stage that waits has more wall time than CPU time.
+The wall and CPU time of a whole batch (all threads) are from repeats without timers, which alternate with timed
+repeats.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ import numpy as np
 
 from benchmarks.measure.breakdown import STAGES, Timers, add_up, installed, interpreter_probe, lateness
 from benchmarks.measure.machine import cores
+from benchmarks.measure.options import make_parser
 from benchmarks.measure.results import new_result, result_path, summarize, write_result
 from benchmarks.measure.worker import synchronize
 from benchmarks.workloads import volumes
@@ -44,36 +46,39 @@ from dali_cr.ops import launch
 from dali_cr.pipeline import graph
 
 _WARM = 8
-"""Batches taken before anything is timed, beyond those that fill the cache: more than are made ahead."""
+"""Untimed warm-up batches after the cache is full; more than are prefetched."""
 
 _LEAST = 3
-"""Batches of a repeat, however slow they are."""
+"""Minimum number of batches of a repeat."""
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Return the options."""
-    parser = argparse.ArgumentParser(
-        "python -m benchmarks.loader --breakdown", description=(__doc__ or "").splitlines()[0]
+    """Parse the command line."""
+    parser = make_parser("python -m benchmarks.loader --breakdown", __doc__)
+    what = parser.add_argument_group("what to measure")
+    what.add_argument("--device", choices=("cpu", "emulated", "cuda"), default="cpu", help="device of the pairs")
+    what.add_argument("--no-kernels", action="store_true", help="with --device emulated: kernels do nothing")
+    what.add_argument("--crops", type=int, nargs="+", default=[64, 128], help="edges of the crops in voxels")
+    what.add_argument("--batches", type=int, nargs="+", default=[8, 64], help="batch sizes")
+    what.add_argument(
+        "--cache", choices=("none", "host", "gpu"), help="cache; default: host with --device cpu, else gpu"
     )
-    parser.add_argument("--device", choices=("cpu", "emulated", "cuda"), default="cpu")
-    parser.add_argument("--crops", type=int, nargs="+", default=[64, 128], help="edges of the crops")
-    parser.add_argument("--batches", type=int, nargs="+", default=[8, 64], help="batch sizes")
-    parser.add_argument("--cache", choices=("none", "host", "gpu"), help="host on a CPU, else gpu, without it")
-    parser.add_argument("--no-kernels", action="store_true", help="emulated kernels do nothing")
-    parser.add_argument("--threads", type=int, default=cores(), help="of the loader; one a core without it")
-    parser.add_argument("--volumes", type=int, default=4, help="synthetic ones of 155×240×240")
-    parser.add_argument("--repeats", type=int, default=5, help="of each kind, with and without timers")
-    parser.add_argument("--count", type=int, default=30, help="batches of a repeat")
-    parser.add_argument(
-        "--seconds", type=float, default=60.0, help="that a row's repeats may take; 3 batches are the least"
+    what.add_argument("--threads", type=int, default=cores(), help="threads of the loader")
+    data = parser.add_argument_group("data")
+    data.add_argument("--volumes", type=int, default=4, help="number of synthetic volumes of 155×240×240")
+    data.add_argument("--folder", type=Path, default=volumes.FOLDER, help="folder of the synthetic volumes")
+    limits = parser.add_argument_group("duration and output")
+    limits.add_argument("--repeats", type=int, default=5, help="repeats with timers, and as many without")
+    limits.add_argument("--count", type=int, default=30, help="batches of a repeat")
+    limits.add_argument(
+        "--seconds", type=float, default=60.0, help="time limit of a row's repeats; each has at least 3 batches"
     )
-    parser.add_argument("--quick", action="store_true", help="3 repeats, 3 s a row")
-    parser.add_argument("--folder", type=Path, default=volumes.FOLDER, help="where synthetic volumes are kept")
-    parser.add_argument("--out", type=Path, help="the result's file")
+    limits.add_argument("--quick", action="store_true", help="at most 3 repeats and 3 s per row")
+    limits.add_argument("--out", type=Path, help="file of the result; default: in benchmarks/results")
     options = parser.parse_args(arguments)
     options.cache = options.cache or ("host" if options.device == "cpu" else "gpu")
     if options.cache == "gpu" and options.device == "cpu":
-        parser.error("--cache: expected none or host with --device cpu, got gpu; take --device emulated")
+        parser.error("--cache: expected none or host with --device cpu, got gpu; use --device emulated")
     if options.quick:
         options.repeats, options.seconds = min(options.repeats, 3), min(options.seconds, 3.0)
     return options
@@ -81,7 +86,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 @contextmanager
 def emulated_kernels(kernels: bool) -> Iterator[None]:
-    """Put NumPy in CuPy's place, and for kernels host builds of their text, or functions that do nothing."""
+    """Replace CuPy by NumPy, and kernels by host builds of their sources or by functions that do nothing."""
     if kernels:
         host = importlib.import_module("tests.cuda_on_cpu.host").HostCuda()
         with mock.patch.multiple(launch, array_module=lambda: host.arrays, kernel=host.kernel):
@@ -95,7 +100,7 @@ def emulated_kernels(kernels: bool) -> Iterator[None]:
 
 
 def _on_batch_cut(on_batch: Callable[..., Any], function: Callable[..., Any], *inputs: Any, outputs: int) -> Any:
-    """Return the outputs of a function of whole batches, cut to the first voxel of each image."""
+    """Call `on_batch` with a function whose outputs are cut to the first voxel of each image."""
 
     def cut(*lists: Any) -> Any:
         return tuple([np.ascontiguousarray(array[..., :1, :1, :1]) for array in arrays] for arrays in function(*lists))
@@ -105,7 +110,7 @@ def _on_batch_cut(on_batch: Callable[..., Any], function: Callable[..., Any], *i
 
 @contextmanager
 def opened(index: Index, workload: Workload, options: argparse.Namespace) -> Iterator[Iterator[Any]]:
-    """Yield an endless iterator over batches of one shape."""
+    """Context with an endless iterator over batches of one shape."""
     voxels = sum(volume.geometry.data_bytes for case in index.cases for volume in case.volumes)
     levels = [] if options.cache == "none" else [f"{options.cache}:{max(1, round(2 * voxels / 1e9))}GB"]
     if options.device == "emulated":
@@ -128,7 +133,7 @@ def opened(index: Index, workload: Workload, options: argparse.Namespace) -> Ite
 
 @contextmanager
 def emulated_graph(index: Index, workload: Workload, levels: list[str], threads: int) -> Iterator[Iterator[Any]]:
-    """Yield the batches of the GPU's graph, run on a CPU by the caller's thread, as a GPU's is."""
+    """Context with the batches of the GPU's graph, run on a CPU in the caller's thread."""
     from dali_cr.pipeline.graph import build_loader_pipeline, make_samples
     from dali_cr.pipeline.raw import RawSource
     from dali_cr.plan.stream import Stream
@@ -155,7 +160,7 @@ def emulated_graph(index: Index, workload: Workload, levels: list[str], threads:
 
 
 def repeat(batches: Iterator[Any], options: argparse.Namespace, seconds: float) -> dict[str, float]:
-    """Take batches; return how many, and the wall and CPU seconds of one."""
+    """Consume batches; return their number, and the wall and CPU seconds per batch."""
     device = options.device if options.device == "cuda" else "cpu"
     synchronize(device)
     cpu, start = time.process_time(), time.perf_counter()
@@ -169,7 +174,7 @@ def repeat(batches: Iterator[Any], options: argparse.Namespace, seconds: float) 
 
 
 def measure(index: Index, workload: Workload, options: argparse.Namespace, timers: Timers) -> dict[str, Any]:
-    """Return one row: a batch's times without timers, with them, and by stage."""
+    """Return one row: the times of a batch without timers, with timers, and by stage."""
     share = options.seconds / (2 * options.repeats + 1)
     bare, timed, stages = [], [], []
     with opened(index, workload, options) as batches:
@@ -201,12 +206,12 @@ def measure(index: Index, workload: Workload, options: argparse.Namespace, timer
 
 
 def over_repeats(found: list[dict[str, float]]) -> dict[str, Any]:
-    """Return each number's median and percentiles over the repeats."""
+    """Return the median and percentiles of each number over the repeats."""
     return {name: summarize([one[name] for one in found]) for name in found[0]}
 
 
 def over_stages(name: str, found: list[dict[str, dict[str, float]]], timers: Timers) -> dict[str, Any]:
-    """Return a stage's numbers over the repeats, or why there are none."""
+    """Return the numbers of a stage over the repeats, or the reason why there are none."""
     if name in timers.absent:
         return {"absent": timers.absent[name]}
     own = [one[name] for one in found if name in one]
@@ -214,7 +219,7 @@ def over_stages(name: str, found: list[dict[str, dict[str, float]]], timers: Tim
 
 
 def table(row: dict[str, Any]) -> str:
-    """Return a row as text."""
+    """Format a row as text."""
     edge, bare, timed = row["crop"][0], row["bare"], row["timed"]
     what = f"{row['device']}{'' if row['kernels'] else ', no kernels'}, {row['cache']} cache"
     lines = [
@@ -249,7 +254,7 @@ def _spread(summary: dict[str, float]) -> str:
 
 
 def command_of(options: argparse.Namespace) -> str:
-    """Return the command that runs this again."""
+    """Return the command that repeats this measurement."""
     words = ["python -m benchmarks.loader --breakdown", f"--device {options.device}", f"--cache {options.cache}"]
     words += [f"--{name} {' '.join(map(str, getattr(options, name)))}" for name in ("crops", "batches")]
     words += [f"--{name} {getattr(options, name):g}" for name in ("threads", "volumes", "repeats", "count", "seconds")]
@@ -257,7 +262,7 @@ def command_of(options: argparse.Namespace) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run as a command."""
+    """Run as a command; return the exit code."""
     options = parse(arguments)
     workload = dataclasses.replace(WORKLOADS["a"], crop=(max(options.crops),) * 3)
     index = volumes.find_volumes(workload, options.volumes, None, options.folder)

@@ -1,4 +1,4 @@
-"""How busy an emulated accelerator is behind each path of the loader: ``python -m benchmarks.training --emulate``."""
+"""Utilisation of an emulated accelerator for each path of the loader: ``python -m benchmarks.training --emulate``."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from benchmarks.workloads.workload import Workload
 from dali_cr.index.cases import Index
 
 PATHS = ("ours-loader", "ours-packed", "ours-host", "ours-disk", "ours-gpu")
-"""The loader without a cache, on the files and on packed volumes, and with each of its caches."""
+"""Paths: the loader without a cache on the original files and on packed volumes, and with each cache."""
 
 _MARGIN = 1.3
-"""The cold path is asked for 0.98 at this many times the limit's time a batch."""
+"""Step time at which the utilisation is measured, as a multiple of the decoder's time per batch."""
 
 
 def emulate(workload: Workload, index: Index, options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
-    """Return, for each path, how busy an emulated accelerator is."""
+    """Return the utilisation of an emulated accelerator for each path."""
     index.save(scratch / "index.json")
     usable = tuple(sorted(os.sched_getaffinity(0)))
     job = Job(
@@ -59,7 +59,7 @@ def emulate(workload: Workload, index: Index, options: argparse.Namespace, scrat
 
 
 def limits_of(workload: Workload) -> list[str]:
-    """Return the contenders that do nothing but decode the workload's files."""
+    """Return the contenders that only decode the workload's files."""
     limits = [one for one in ROSTER.values() if one.role == "limit"]
     return [one.name for one in limits if workload.files in one.files and workload.samples in one.samples]
 
@@ -67,7 +67,7 @@ def limits_of(workload: Workload) -> list[str]:
 def emulate_path(
     name: str, job: Job, asked: dict[str, float], options: argparse.Namespace, scratch: Path
 ) -> dict[str, Any]:
-    """Return how busy an emulated accelerator is behind one path of the loader."""
+    """Return the utilisation of an emulated accelerator for one path of the loader."""
     contender = ROSTER[name]
     row: dict[str, Any] = {"path": name, "label": contender.label}
     if reason := contender.missing(options.device):

@@ -1,19 +1,18 @@
-"""All that a GPU must show, in three commands that go on where they were cut.
+"""Checks, benchmarks and the study on a GPU: three commands that can be interrupted and continued.
 
 ::
 
-    python -m benchmarks.gpu check --out DIR                  # is it right? at most 2 minutes on 16 cores
-    python -m benchmarks.gpu bench --out DIR --budget 300     # how fast is it, and against whom?
-    python -m benchmarks.gpu study --out DIR                  # does pre-training help?
+    python -m benchmarks.gpu check --out DIR                  # correctness; at most 2 minutes on 16 cores
+    python -m benchmarks.gpu bench --out DIR --budget 300     # speed, compared with other loaders
+    python -m benchmarks.gpu study --out DIR                  # the effect of pre-training
 
-Each writes one JSON file (gpu-check.json, …) and a log a stage into DIR, and installs nothing. A stage that passed at
-the same commit is not run again. With a budget in seconds, the most important stages come first, and those that do not
-fit in what is left are named as not run.
+Each writes one JSON file (gpu-check.json, …) and a log per stage into DIR, and installs nothing. Stages that passed at
+the same commit are not repeated. With a budget in seconds, stages run in order of importance, and those that do not fit
+into the remaining time are reported as not run.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import re
 import sys
@@ -24,6 +23,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from benchmarks.measure.machine import cores
+from benchmarks.measure.options import make_parser
 from benchmarks.measure.stages import Stage, run_stages
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -31,29 +31,29 @@ _EVERY_KERNEL = ("python", "-m", "tests.manual.every_kernel")
 _SANITIZER = ("compute-sanitizer", "--error-exitcode", "9", "--print-limit", "20")
 
 _MOST_PROCESSES = 8
-"""Of pytest: each has a CUDA context and DALI's threads."""
+"""Maximum number of pytest processes; each has a CUDA context and DALI's threads."""
 
 _ALONE = "test_memory_stays_flat"
-"""The test that looks at the memory in use on the GPU, by whomever."""
+"""Test of the GPU's total memory use, which must run without other processes on the GPU."""
 
 _OF_A_GPU = re.compile(r"pytest\.mark\.gpu|\beach_device\b")
-"""What a file with tests for a GPU has: their mark, or the fixture that has it."""
+"""Found in files with GPU tests: the mark, or the fixture that applies it."""
 
 _IGNORED = ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning", "UserWarning")
-"""Warnings of packages in other versions than the tests were written with."""
+"""Categories of warnings that are ignored with package versions other than those of constraints.txt."""
 
 _BUDGETS = {"bench": 300.0}
-"""Seconds, without --budget."""
+"""Default budgets in seconds."""
 
 
 def stages_of(command: str, out: Path) -> list[Stage]:
-    """Return the stages of a command, the most important first.
+    """Return the stages of a command in order of importance.
 
     Parameters
     ----------
     command : "check", "bench" or "study"
     out : Path
-        The folder that results go to.
+        Folder of the results.
     """
     if command == "check":
         return _checks(out)
@@ -65,7 +65,7 @@ def stages_of(command: str, out: Path) -> list[Stage]:
 
 
 def _checks(out: Path) -> list[Stage]:
-    """Return the stages of "check": the first compiles what the others, side by side, find in CuPy's cache."""
+    """Return the stages of "check"; the first fills CuPy's kernel cache for the others, which run in parallel."""
     pytest = ("python", "-m", "pytest", "-q", "--durations", "5", "-m", "gpu", *allowances())
     spread = ("-n", str(max(1, min(_MOST_PROCESSES, cores() // 2))), "--dist", "load", "-k", f"not {_ALONE}")
     tests, memory = f"--junitxml={out / 'gpu-tests.xml'}", f"--junitxml={out / 'gpu-memory.xml'}"
@@ -79,18 +79,18 @@ def _checks(out: Path) -> list[Stage]:
 
 
 def gpu_tests() -> list[str]:
-    """Return the files that have tests for a GPU: to collect all others takes longer than to run these."""
+    """Return the files with GPU tests, since collecting all other tests would take longer than running these."""
     files = sorted((_ROOT / "tests").rglob("test_*.py"))
     return [str(path.relative_to(_ROOT)) for path in files if _OF_A_GPU.search(path.read_text(encoding="utf-8"))]
 
 
 def allowances() -> list[str]:
-    """Return pytest's options for warnings: errors with the versions of constraints.txt, else let through."""
+    """Return pytest options that ignore some warnings if package versions differ from constraints.txt."""
     return [word for name in _IGNORED for word in ("-W", f"ignore::{name}")] if other_versions() else []
 
 
 def other_versions() -> dict[str, str]:
-    """Return the installed packages whose versions are not those of constraints.txt."""
+    """Return the installed packages whose versions differ from constraints.txt."""
     found = {}
     for line in (_ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
         text = line.partition("#")[0].strip()
@@ -107,7 +107,7 @@ def other_versions() -> dict[str, str]:
 
 
 def _benchmarks(out: Path) -> list[Stage]:
-    """Return the stages of "bench"; `needs` is what they took, or nearly."""
+    """Return the stages of "bench"; `needs` is about the time that they took."""
     ours, peers = ("ours-gpu", "ours-loader", "ours-host"), ("igzip-needed", "plain", "monai-cache", "torchio")
     sizes = ("--batches", "64", "8", "--budget", "60")
     found = [
@@ -128,7 +128,7 @@ def _benchmarks(out: Path) -> list[Stage]:
 
 
 def _training(name: str, workload: str, out: Path, *computation: str) -> Stage:
-    """Return a stage of `benchmarks.training`, on packed volumes where the workload has volumes."""
+    """Return a stage of `benchmarks.training`, on packed volumes unless the workload has images."""
     packed = () if workload == "e" else ("--packed",)
     arguments = ("--workload", workload, *packed, "--repeats", "2", "--seconds", "3", *computation)
     slow = 60 if name == "compiled" else 0
@@ -137,7 +137,7 @@ def _training(name: str, workload: str, out: Path, *computation: str) -> Stage:
 
 
 def _loader(name: str, workload: str, out: Path, only: Sequence[str], limit: float, needs: float) -> Stage:
-    """Return a stage of `benchmarks.loader` with as many workers as there are cores, 16 at most."""
+    """Return a stage of `benchmarks.loader` with one worker per core, at most 16."""
     arguments = ("--workload", workload, "--workers", str(min(16, cores())), "--repeats", "3", "--seconds", "1.5")
     return Stage(name, _bench("loader", out / f"{name}.json", *arguments, "--only", *only), limit, needs)
 
@@ -148,11 +148,13 @@ def _bench(module: str, out: Path, *arguments: str) -> tuple[str, ...]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code: 0 if no stage failed."""
-    parser = argparse.ArgumentParser("python -m benchmarks.gpu", description=(__doc__ or "").splitlines()[0])
+    parser = make_parser("python -m benchmarks.gpu", __doc__)
     parser.add_argument("command", choices=("check", "bench", "study"))
-    parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="the folder for results and logs")
-    parser.add_argument("--only", nargs="+", help="stages; all without it")
-    parser.add_argument("--budget", type=float, help="seconds for all stages; without it 300 for bench, else no end")
+    parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="folder for results and logs")
+    parser.add_argument("--only", nargs="+", help="names of stages; default: all")
+    parser.add_argument(
+        "--budget", type=float, help="seconds for all stages; default: 300 for bench, unlimited for the others"
+    )
     options = parser.parse_args(arguments)
     stages = stages_of(options.command, options.out)
     unknown = set(options.only or ()) - {stage.name for stage in stages}
@@ -160,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"expected stages among {', '.join(s.name for s in stages)}; got {', '.join(sorted(unknown))}")
     chosen = [stage for stage in stages if options.only is None or stage.name in options.only]
     if options.command == "check" and (other := other_versions()):
-        print(f"other versions than in constraints.txt, so warnings are no errors: {other}")
+        print(f"package versions differ from constraints.txt, so some warnings are ignored: {other}")
     budget = options.budget if options.budget is not None else _BUDGETS.get(options.command, math.inf)
     result = run_stages(f"gpu-{options.command}", chosen, options.out, budget)
     for stage in chosen:

@@ -1,14 +1,14 @@
-"""How fast decoding, swapping and the operations of views are, against a copy of the bytes that must move.
+"""Benchmark of the kernels (decoding, swapping, operations of views), relative to a copy of the bytes that must move.
 
 ::
 
     python -m benchmarks.kernels --device cuda
     python -m benchmarks.kernels --device cpu --budget 120
 
-On a GPU: its own time by events, beside a device copy that moves as many bytes, measured right after; with --reference
-the CPU's reference and TorchIO's swap stand beside it. On a CPU: one thread of the functions that run there, against
-memcpy. Before each row the outputs are compared with the reference on fresh random inputs, on a GPU those of the first
-and the last sample: a wrong kernel gets no number. The result is written after each row.
+On a GPU, kernels are timed by CUDA events and followed by a device copy of as many bytes; with --reference, the CPU
+reference and TorchIO's swap are timed too. On a CPU, one thread runs the CPU functions, compared with memcpy. Before
+each row, outputs on fresh random inputs are compared with the reference (on a GPU those of the first and the last
+sample); a wrong kernel gets no timing. The result is written after each row.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.measure.clock import HostClock, open_clock
+from benchmarks.measure.options import make_parser
 from benchmarks.measure.results import new_result, result_path, summarize, write_result
 from benchmarks.operations.box_subjects import BOX_OPS, list_boxes, prepare_boxes
 from benchmarks.operations.subjects import DECODES, Case, list_cases, prepare
@@ -37,30 +38,34 @@ OPS = (*DECODES, "swap", "restore", *BOX_OPS, *VIEW_OPS)
 _PREPARE = dict.fromkeys(BOX_OPS, prepare_boxes) | dict.fromkeys(VIEW_OPS, prepare_view)
 
 _SHARE = 2.0
-"""Seconds a row may spend on each of its timings at most."""
+"""Maximum seconds of each timing of a row."""
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Return the options."""
-    parser = argparse.ArgumentParser("python -m benchmarks.kernels", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--edges", type=int, nargs="+", default=[128, 64], help="of the crops")
-    parser.add_argument("--batches", type=int, nargs="+", default=[64, 8, 1])
-    parser.add_argument("--ops", nargs="+", choices=OPS, default=list(OPS))
-    parser.add_argument("--budget", type=float, default=480.0, help="seconds after which no further row is begun")
-    parser.add_argument("--reference", action="store_true", help="with cuda: time the CPU's reference too, and TorchIO")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="the result's file")
+    """Parse the command line."""
+    parser = make_parser("python -m benchmarks.kernels", __doc__)
+    what = parser.add_argument_group("what to measure")
+    what.add_argument("--ops", nargs="+", choices=OPS, default=list(OPS), help="operations")
+    what.add_argument("--edges", type=int, nargs="+", default=[128, 64], help="edges of the crops in voxels")
+    what.add_argument("--batches", type=int, nargs="+", default=[64, 8, 1], help="batch sizes")
+    what.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="device of the operations")
+    what.add_argument(
+        "--reference", action="store_true", help="with --device cuda: also time the CPU reference and TorchIO"
+    )
+    what.add_argument("--seed", type=int, default=0, help="seed of the inputs")
+    limits = parser.add_argument_group("duration and output")
+    limits.add_argument("--budget", type=float, default=480.0, help="seconds after which no further row is started")
+    limits.add_argument("--out", type=Path, help="file of the result; default: in benchmarks/results")
     return parser.parse_args(arguments)
 
 
 def measure(case: Case, clock: HostClock, seed: int, reference: bool = True) -> dict[str, Any]:
-    """Return one row: its gate, and its timings if it passed, with those of the CPU's reference where it is wanted."""
+    """Return one row: the outcome of the check against the reference, and the timings if it passed."""
     rng = np.random.default_rng((seed, hash_of(case)))
     subject = _PREPARE.get(case.op, prepare)(case, clock, rng)
     row: dict[str, Any] = {**asdict(case), "must_move_bytes": subject.must_move, "moves_bytes": subject.moves}
     if wrong := subject.wrong():
-        return {**row, "gate": f"refused: {wrong}"}
+        return {**row, "gate": f"wrong: {wrong}"}
     timings = {
         "seconds": clock.time(subject.run, _SHARE),
         "copy_seconds": clock.copy(subject.must_move, _SHARE / 4),
@@ -86,13 +91,13 @@ def measure(case: Case, clock: HostClock, seed: int, reference: bool = True) -> 
 
 
 def hash_of(case: Case) -> int:
-    """Return a number of a case that is the same in every process."""
+    """Return a hash of a case that is the same in every process."""
     return zlib.crc32(repr(case).encode())
 
 
 @cache
 def torchio_seconds(edge: int, patch: int, iterations: int) -> list[float] | None:
-    """Return the timings of TorchIO's swap of one crop on the CPU; None without TorchIO."""
+    """Return the timings of TorchIO's swap of one crop on the CPU; None if TorchIO is not installed."""
     if find_spec("torchio") is None:
         return None
     import torch
@@ -104,7 +109,7 @@ def torchio_seconds(edge: int, patch: int, iterations: int) -> list[float] | Non
 
 
 def cases_of(options: argparse.Namespace) -> list[Case]:
-    """Return every row that is asked for, those first that say most: of the swaps alone there are many."""
+    """Return the requested rows; those of "swap", of which there are many, come last."""
     sizes = tuple(options.edges), tuple(options.batches)
     every = (*list_cases(*sizes), *list_boxes(*sizes), *list_views(*sizes))
     wanted = [case for case in every if case.op in options.ops]
@@ -112,7 +117,7 @@ def cases_of(options: argparse.Namespace) -> list[Case]:
 
 
 def benchmark(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure every row that the budget allows, write the result after each, and return it with its path."""
+    """Measure rows until the budget is used up, write the result after each row, and return it with its path."""
     clock, end = open_clock(options.device), time.perf_counter() + options.budget
     wanted, reference = cases_of(options), options.reference or options.device == "cpu"
     result = head_of(options)
@@ -121,18 +126,18 @@ def benchmark(options: argparse.Namespace) -> dict[str, Any]:
     for number, case in enumerate(tqdm(wanted, unit="row", disable=not sys.stderr.isatty())):
         if time.perf_counter() > end:
             left = len(wanted) - number
-            print(f"stopped: {options.budget:.0f} s are over, {left} rows are left out", file=sys.stderr)
+            print(f"stopped after {options.budget:.0f} s (--budget); {left} rows were not run", file=sys.stderr)
             break
         rows.append(measure(case, clock, options.seed, reference))
         tqdm.write(line_of(rows[-1]))
-        write_result({**result, "left_out": [asdict(case) for case in wanted[len(rows) :]]}, path)
-    result["left_out"] = [asdict(case) for case in wanted[len(rows) :]]
+        write_result({**result, "not_run": [asdict(case) for case in wanted[len(rows) :]]}, path)
+    result["not_run"] = [asdict(case) for case in wanted[len(rows) :]]
     write_result(result, path)
     return {**result, "path": path}
 
 
 def head_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Return a result without rows."""
+    """Return the result without rows."""
     names = ("edges", "batches", "ops", "budget", "seed", "device")
     settings = {name: getattr(options, name) for name in names}
     words = [f"--{name} {' '.join(map(str, v)) if isinstance(v, list) else v}" for name, v in settings.items()]
@@ -143,7 +148,7 @@ def head_of(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def line_of(row: dict[str, Any]) -> str:
-    """Return a row as a line of text."""
+    """Format a row as a line of text."""
     what = f"{row['op']:<13}{row['dtype']:<4} {row['edge']}^3 B={row['batch']:<3}"
     what += f" T={row['iterations']:<4}p={row['patch']:<3}" if row["iterations"] else " " * 11
     if row["gate"] != "passed":
@@ -157,11 +162,11 @@ def line_of(row: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run as a command; 1 where a kernel was wrong."""
+    """Run as a command; return 1 if a kernel was wrong."""
     options = parse(arguments)
     result = benchmark(options)
     refused = sum(row["gate"] != "passed" for row in result["rows"])
-    print(f"{refused} of {len(result['rows'])} rows refused; written to {result['path']}")
+    print(f"{refused} of {len(result['rows'])} rows were wrong; written to {result['path']}")
     return int(refused > 0)
 
 

@@ -1,4 +1,4 @@
-"""Pairs a second from files: this package, the limit, a plain loop, TorchIO, MONAI and nnU-Net, on the same work.
+"""Benchmark of loaders from files, in pairs per second: this package, decoders alone, TorchIO, MONAI and nnU-Net.
 
 ::
 
@@ -7,11 +7,11 @@
     python -m benchmarks.loader --data scans/ --only igzip-needed ours-loader torchio
     python -m benchmarks.loader --breakdown --help          # where a batch's time goes
 
-Every number comes from a process of its own, bound to as many cores as it has workers; the contenders take turns, and
-the table has medians with the 20th and 80th percentiles over the repeats. On a GPU, where a start takes longer than a
-run, ours share one process for each number of workers. Files are read once before each run, so that no row waits for a
-disk but those whose rows say so. One JSON a workload goes to benchmarks/results, written after each run; `python -m
-benchmarks.report` shows them.
+Every run has its own process, bound to as many cores as it has workers. The contenders alternate, and the tables have
+medians with the 20th and 80th percentiles over the repeats. On a GPU, where starting takes longer than a run, our rows
+with the same number of workers share one process. Files are read once before each run, so that only the rows "cold
+disk" wait for a disk. One JSON file per workload is written to benchmarks/results after each run; `python -m
+benchmarks.report` makes tables of them.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from benchmarks import breakdown
 from benchmarks.contenders.feed import Job
 from benchmarks.contenders.roster import ROSTER, Contender
 from benchmarks.measure.machine import cores
+from benchmarks.measure.options import make_parser
 from benchmarks.measure.page_cache import can_drop
 from benchmarks.measure.process import run_each
 from benchmarks.measure.results import new_result, result_path, summarize, write_result
@@ -44,24 +45,31 @@ _SUMMARIZED = (
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Return the options."""
-    parser = argparse.ArgumentParser("python -m benchmarks.loader", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--workload", nargs="+", choices=sorted(WORKLOADS), default=["a", "b", "c"])
-    parser.add_argument("--data", type=Path, help="a folder of volumes; synthetic ones are made without it")
-    parser.add_argument("--volumes", type=int, help="how many to use; 16, of c 4, without it")
-    parser.add_argument("--workers", type=int, nargs="+", help="0, 1, 2, 4 … as many as there are cores without it")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of one timed run, at least")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where the pairs are wanted")
-    parser.add_argument("--only", nargs="+", choices=sorted(ROSTER), help="contenders; all without it")
-    parser.add_argument("--folder", type=Path, default=volumes.FOLDER, help="where synthetic volumes are kept")
-    parser.add_argument("--out", type=Path, help="the result's file, for one workload")
+    """Parse the command line."""
+    parser = make_parser("python -m benchmarks.loader", __doc__)
+    data = parser.add_argument_group("data")
+    data.add_argument("--workload", nargs="+", choices=sorted(WORKLOADS), default=["a", "b", "c"], help="workloads")
+    data.add_argument("--data", type=Path, help="folder of volumes; default: synthetic volumes")
+    data.add_argument("--volumes", type=int, help="number of volumes; default: 16, for c 4")
+    data.add_argument("--folder", type=Path, default=volumes.FOLDER, help="folder of the synthetic volumes")
+    what = parser.add_argument_group("what to measure")
+    what.add_argument("--only", nargs="+", choices=sorted(ROSTER), help="names of contenders; default: all")
+    what.add_argument(
+        "--workers", type=int, nargs="+", help="numbers of workers; default: 0, 1, 2, 4 … up to the number of cores"
+    )
+    what.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="device of the pairs")
+    limits = parser.add_argument_group("duration and output")
+    limits.add_argument("--repeats", type=int, default=5, help="repeats of each run")
+    limits.add_argument("--seconds", type=float, default=5.0, help="minimum duration of a timed run")
+    limits.add_argument(
+        "--out", type=Path, help="file of the result, for a single workload; default: in benchmarks/results"
+    )
     options = parser.parse_args(arguments)
     options.workers = sorted(set(options.workers or default_workers(cores())))
     if options.out and len(options.workload) > 1:
-        parser.error("--out names one file: expected one --workload")
+        parser.error("--out: expected one --workload with it, got several; omit --out")
     if min(options.workers) < 0 or options.repeats < 1:
-        parser.error(f"expected workers >= 0 and repeats >= 1, got {options.workers} and {options.repeats}")
+        parser.error(f"expected --workers >= 0 and --repeats >= 1, got {options.workers} and {options.repeats}")
     return options
 
 
@@ -73,7 +81,7 @@ def default_workers(most: int) -> list[int]:
 def plan(
     index: Index, copies: dict[Kind, Index], workload: Workload, options: argparse.Namespace, scratch: Path
 ) -> list[Job]:
-    """Return every run in the order in which they take place: contenders take turns within a repeat."""
+    """Return all runs in order: within a repeat, contenders alternate."""
     indexes: dict[Kind | None, Index] = {None: index}
     indexes.update(copies.items())
     paths = {kind: scratch / f"index-{kind or 'original'}.json" for kind in indexes}
@@ -103,27 +111,27 @@ def plan(
 
 
 def chosen(options: argparse.Namespace, workload: Workload) -> list[Contender]:
-    """Return the contenders that were asked for, of those that read the workload's files and make its samples."""
+    """Return the requested contenders that support the workload's files and samples."""
     asked = [contender for name, contender in ROSTER.items() if not options.only or name in options.only]
     return [c for c in asked if workload.files in c.files and workload.samples in c.samples]
 
 
 def missing(contender: Contender, index: Index, options: argparse.Namespace) -> str | None:
-    """Return why a contender cannot take part here, or None."""
+    """Return the reason why a contender cannot run here, or None."""
     if contender.cold and not can_drop(volumes.files_of(index)[0]):
-        return "the page cache does not let go of these files"
+        return "the page cache does not drop these files"
     return contender.missing(options.device)
 
 
 def find_every_copy(index: Index, workload: Workload, options: argparse.Namespace) -> dict[Kind, Index]:
-    """Return the volumes in every format that those who take part read."""
+    """Return the volumes in each format that the contenders to run need."""
     able = [one for one in chosen(options, workload) if not missing(one, index, options)]
     kinds = dict.fromkeys(one.copy for one in able if one.copy)
     return {kind: find_copies(kind, index, workload, options.folder) for kind in kinds}
 
 
 def in_processes(jobs: Sequence[Job]) -> list[list[Job]]:
-    """Return the jobs of each process, in turn: one, or on a GPU all of ours with one number of workers."""
+    """Group jobs by process: one job each, but on a GPU all of ours with the same number of workers."""
     groups: dict[tuple[Any, ...], list[Job]] = {}
     for job in jobs:
         shared = job.device == "cuda" and ROSTER[job.contender].role == "ours"
@@ -133,7 +141,7 @@ def in_processes(jobs: Sequence[Job]) -> list[list[Job]]:
 
 
 def benchmark(workload: Workload, options: argparse.Namespace) -> tuple[dict[str, Any], Path]:
-    """Run one workload; return its result and where it was written, run after run."""
+    """Run one workload, writing the result after each run; return the result and its path."""
     index = volumes.find_volumes(workload, options.volumes, options.data, options.folder)
     copies = find_every_copy(index, workload, options)
     runs: dict[tuple[str, int], list[dict[str, Any]]] = {}
@@ -177,7 +185,7 @@ def rows_of(
     index: Index,
     options: argparse.Namespace,
 ) -> list[dict[str, Any]]:
-    """Return a contender's rows, one for each number of workers; one that says why where it did not take part."""
+    """Return a contender's rows, one for each number of workers, or one with the reason why it did not run."""
     about = {"contender": contender.name, "label": contender.label, "role": contender.role}
     if reason := missing(contender, index, options):
         return [{**about, "missing": reason}]
@@ -198,13 +206,13 @@ def rows_of(
 
 
 def settings_of(workload: Workload, options: argparse.Namespace) -> dict[str, Any]:
-    """Return the options, without where anything lies."""
+    """Return the options without paths."""
     names = ("workers", "repeats", "seconds", "device", "only")
     return {"volumes": options.volumes or workload.volumes, **{name: getattr(options, name) for name in names}}
 
 
 def command_of(workload: Workload, options: argparse.Namespace) -> str:
-    """Return the command that runs this workload again."""
+    """Return the command that repeats this workload."""
     words = [
         "python -m benchmarks.loader",
         f"--workload {workload.name}",
@@ -218,7 +226,7 @@ def command_of(workload: Workload, options: argparse.Namespace) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run as a command; 1 where a contender failed."""
+    """Run as a command; return 1 if a contender failed."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if "--breakdown" in arguments:
         return breakdown.main([word for word in arguments if word != "--breakdown"])
@@ -235,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def line_of(row: dict[str, Any]) -> str:
-    """Return a row as a line of text."""
+    """Format a row as a line of text."""
     if "missing" in row:
         return f"{row['label']:<40} missing: {row['missing']}"
     if "summary" not in row:

@@ -1,4 +1,4 @@
-"""Whether training waits for its data.
+"""Benchmark of training steps fed by the loader, compared with steps on one batch that is kept.
 
 ::
 
@@ -8,16 +8,16 @@
     python -m benchmarks.training --emulate
     python -m benchmarks.training --emulate 5 20 80 --workload d
 
-Without --emulate: steps a second of the real trainer's step, fed by the loader and fed one batch that is kept, in
-turns; their ratio is what the data path costs. On a CPU the network and the loader share the cores, so the ratio says
-little there. On a GPU all of it four times: eager and compiled, each with contiguous and channels-last tensors.
+Without --emulate: steps per second of the trainer's own step, alternately fed by the loader and by one batch that is
+kept. Their ratio shows the cost of the data path; on a CPU, where the network and the loader share the cores, it is not
+meaningful. On a GPU there are four rows: eager and compiled, each with contiguous and channels-last tensors.
 
 Workload v is trained by PCRLv2, the others by context restoration, e on 2-D images. With --packed the loader reads
 packed volumes.
 
-With --emulate: an accelerator that needs a fixed time a step and no CPU for it. For the cold path and for each cache,
-its utilisation at the step times given (ms) and at 1.3 times the limit's time a batch, and the shortest step time at
-which it is at least 0.98.
+With --emulate: an accelerator that needs a fixed time per step and no CPU. For the path without a cache and for each
+cache, the result has its utilisation at the given step times (ms) and at 1.3 times the decoder's time per batch, and
+the shortest step time with a utilisation of at least 0.98.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from typing import Any
 
 from benchmarks.emulation import PATHS, emulate
 from benchmarks.measure.machine import cores
+from benchmarks.measure.options import make_parser
 from benchmarks.measure.page_cache import read_once
 from benchmarks.measure.results import new_result, result_path, summarize, write_result
 from benchmarks.measure.worker import synchronize
@@ -45,29 +46,37 @@ from dali_cr.index.cases import Index
 LAYOUTS = ("contiguous", "channels-last")
 
 _WARM = 5
-"""Steps after which PCRLv2 has drawn each of its levels, so that all of them are compiled."""
+"""Steps after which PCRLv2 has used all levels, so that all are compiled."""
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Return the options."""
-    parser = argparse.ArgumentParser("python -m benchmarks.training", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--workload", choices=sorted(WORKLOADS), default="d")
-    parser.add_argument("--data", type=Path, help="a folder of volumes; synthetic ones are made without it")
-    parser.add_argument("--volumes", type=int, help="how many to use; 16, of c 4, without it")
-    parser.add_argument("--packed", action="store_true", help="train on packed volumes")
-    parser.add_argument("--folder", type=Path, default=volumes.FOLDER, help="where synthetic volumes are kept")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--emulate", type=float, nargs="*", metavar="MS", help="emulate a GPU; step times to measure")
-    parser.add_argument("--paths", nargs="+", choices=PATHS, default=list(PATHS), help="to emulate a GPU behind")
-    parser.add_argument("--threads", type=int, help="of the loader; one a core without it")
-    parser.add_argument("--batch", type=int, help="the workload's without it")
-    parser.add_argument("--filters", type=int, help="of the network's first level; the trainer's default without it")
-    parser.add_argument("--compile", nargs="+", choices=("off", "on"), help="eager, compiled; both on a GPU without it")
-    parser.add_argument("--layout", nargs="+", choices=LAYOUTS, help="of tensors in memory; both on a GPU without it")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement, at least")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="the result's file")
+    """Parse the command line."""
+    parser = make_parser("python -m benchmarks.training", __doc__)
+    data = parser.add_argument_group("data")
+    data.add_argument("--workload", choices=sorted(WORKLOADS), default="d", help="workload")
+    data.add_argument("--data", type=Path, help="folder of volumes; default: synthetic volumes")
+    data.add_argument("--volumes", type=int, help="number of volumes; default: 16, for c 4")
+    data.add_argument("--packed", action="store_true", help="train on packed volumes")
+    data.add_argument("--folder", type=Path, default=volumes.FOLDER, help="folder of the synthetic volumes")
+    step = parser.add_argument_group("training step")
+    step.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="device to train on")
+    step.add_argument("--threads", type=int, help="threads of the loader; default: one per core")
+    step.add_argument("--batch", type=int, help="batch size; default: that of the workload")
+    step.add_argument("--filters", type=int, help="channels of the first level; default: that of the trainer")
+    step.add_argument("--compile", nargs="+", choices=("off", "on"), help="torch.compile; default: off, on a GPU both")
+    step.add_argument("--layout", nargs="+", choices=LAYOUTS, help="memory format; default: contiguous, on a GPU both")
+    step.add_argument("--seed", type=int, default=0, help="seed of weights and samples")
+    accelerator = parser.add_argument_group("emulated accelerator")
+    accelerator.add_argument(
+        "--emulate", type=float, nargs="*", metavar="MS", help="emulate an accelerator; further step times to measure"
+    )
+    accelerator.add_argument(
+        "--paths", nargs="+", choices=PATHS, default=list(PATHS), help="with --emulate: paths of the loader to measure"
+    )
+    limits = parser.add_argument_group("duration and output")
+    limits.add_argument("--repeats", type=int, default=3, help="repeats of each measurement")
+    limits.add_argument("--seconds", type=float, default=3.0, help="minimum duration of each measurement")
+    limits.add_argument("--out", type=Path, help="file of the result; default: in benchmarks/results")
     options = parser.parse_args(arguments)
     if options.packed and (options.emulate is not None or WORKLOADS[options.workload].files != "nifti"):
         parser.error("--packed: expected a workload of volumes and no --emulate, which has --paths ours-packed")
@@ -79,7 +88,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def train(workload: Workload, index: Index, options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
-    """Return for each computation steps a second of the trainer's own step, with the loader and with one kept batch."""
+    """Return the steps per second of each computation, with the loader and with one kept batch."""
     rows = []
     for compile, layout in itertools.product(options.compile, options.layout):
         own = scratch / f"{compile}-{layout}"
@@ -92,7 +101,7 @@ def train(workload: Workload, index: Index, options: argparse.Namespace, scratch
 
 
 def time_steps(config: Any, options: argparse.Namespace) -> dict[str, Any]:
-    """Return steps a second of one computation, or why there are none."""
+    """Return the steps per second of one computation, or the reason why it cannot run."""
     import torch
 
     from train.pretrain import prepare
@@ -110,12 +119,12 @@ def time_steps(config: Any, options: argparse.Namespace) -> dict[str, Any]:
         start = time.perf_counter()
         for done in itertools.count(1):
             losses = take_step(run, next(numbers), batches).losses
-            # The host runs ahead of a GPU: as the trainer does, wait now and then.
+            # The host runs ahead of a GPU: synchronise now and then, as the trainer does.
             if done % config.log_every == 0 or time.perf_counter() - start >= options.seconds:
                 losses["loss"].item()
                 if done > 1 and time.perf_counter() - start >= options.seconds:
                     return done / (time.perf_counter() - start)
-        raise AssertionError("count() ends never")
+        raise AssertionError("unreachable")
 
     with run.loader:
         batches = run.loader.stream()
@@ -141,9 +150,9 @@ def time_steps(config: Any, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def find_failure(run: Any, batch: dict[str, Any]) -> str:
-    """Compute losses and gradients a few times, which compiles the network; return why that cannot be, or nothing.
+    """Run a few steps, which compiles the network; return the reason if it cannot be compiled, or "".
 
-    The trainer would go on eagerly, and its rate would stand where that of a compiled step is wanted.
+    The trainer would continue eagerly, and an eager rate would be reported as a compiled one.
     """
     from torch._dynamo.exc import TorchDynamoException
 
@@ -158,7 +167,7 @@ def find_failure(run: Any, batch: dict[str, Any]) -> str:
 
 
 def describe_row(row: dict[str, Any]) -> str:
-    """Return one computation in a line."""
+    """Format the row of a computation as a line of text."""
     name = f"{'compiled' if row['compiled'] else 'eager'}, {row['layout']}:"
     if "missing" in row:
         return f"{name} missing, {row['missing']}"
@@ -186,7 +195,7 @@ def config_of(workload: Workload, index: Index, options: argparse.Namespace, scr
         "held_out": 1 / max(len(index), 2),
         "batch_size": options.batch or workload.batch_size,
         "filters": options.filters,
-        # More than are ever taken: the learning rate needs an end.
+        # The schedule needs a last step, which is never reached.
         "steps": 10**9,
         "device": options.device,
         "threads": options.threads,
@@ -199,7 +208,7 @@ def config_of(workload: Workload, index: Index, options: argparse.Namespace, scr
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run as a command."""
+    """Run as a command; return the exit code."""
     options = parse(arguments)
     kind = "training" if options.emulate is None else "emulation"
     workload = WORKLOADS[options.workload]
@@ -223,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def command_of(options: argparse.Namespace) -> str:
-    """Return the command that runs this again."""
+    """Return the command that repeats this measurement."""
     words = ["python -m benchmarks.training"]
     names = ["workload", "volumes", "device", "threads", *(["filters"] if options.filters else [])]
     words += [f"--{n} {getattr(options, n)}" for n in names]

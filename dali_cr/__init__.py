@@ -48,7 +48,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs DALI, and what is a command too, only when it is asked for: the rest works without."""
+    """Import modules that need DALI, and commands, on first access, so that the rest works without DALI."""
     import importlib
 
     homes = {

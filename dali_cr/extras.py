@@ -1,4 +1,4 @@
-"""What only an extra brings: imported when it is needed, with the extra named when it is missing."""
+"""Import optional dependencies; errors name the extra to install."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import importlib.util
 from typing import Any
 
 GPU_HINT = 'pip install ".[cu13]" in the checkout of dali-cr where the driver is for CUDA 13, else ".[cu12]"'
-"""How to get what a GPU needs."""
+"""How to install the packages for a GPU."""
 
 TRAIN_HINT = 'pip install ".[cu13,train]" in the checkout of dali-cr (cu12 for an older driver or none)'
-"""How to get what the training commands need."""
+"""How to install the packages for the training commands."""
 
 FORMATS_HINT = 'pip install ".[formats]" in the checkout of dali-cr'
-"""How to get what reads other formats than NIfTI."""
+"""How to install the packages for formats other than NIfTI."""
 
 
 def load(module: str) -> Any:
@@ -62,24 +62,24 @@ def _load(module: str, hint: str) -> Any:
 
 
 def find_missing_format(module: str) -> str:
-    """Return what to install where a module of the extra `formats` is missing; empty if it is there."""
+    """Return how to install a missing module of the extra `formats`; empty if it is installed."""
     return "" if _is_installed(module) else f"{module} is missing; {FORMATS_HINT}"
 
 
 def find_missing(*modules: str) -> str:
-    """Return one line that names the modules that are not installed and what to install; empty if all are.
+    """Return a line with the missing modules and how to install them; empty if all are installed.
 
     Parameters
     ----------
     *modules : str
-        Nothing is imported but the packages that hold them.
+        Names of modules; only their parent packages are imported.
     """
     missing = [module for module in modules if not _is_installed(module)]
-    return f"{', '.join(missing)} is missing, of the extra train or cu13; {TRAIN_HINT}" if missing else ""
+    return f"{', '.join(missing)} is missing, part of the extra train or cu13; {TRAIN_HINT}" if missing else ""
 
 
 def _is_installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except (ModuleNotFoundError, ValueError):  # of the package that would hold it; a module that is barred
+    except (ModuleNotFoundError, ValueError):  # the parent package is missing, or the import is blocked
         return False

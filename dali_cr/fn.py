@@ -1,6 +1,7 @@
-"""Operators for anybody's `@pipeline_def`: read samples, decode volumes, draw and swap patches.
+"""DALI operators for use in a `@pipeline_def`: read samples, decode volumes, draw and swap patches.
 
-Each works where its data lie: `data.gpu()` gives the CUDA kernel, CPU data the reference, with the same bits.
+Operators run on the device of their data: the CUDA kernel for `data.gpu()`, the reference for CPU data, with the same
+bits.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from dali_cr.ops.gather import gather_crops, gather_crops_ref
 from dali_cr.ops.launch import as_batch
 from dali_cr.ops.record import VIEW_WORDS
 from dali_cr.ops.swap import check_swaps, swap_in_place, swap_in_place_ref
+from dali_cr.pipeline.advice import warn_of_masks
 from dali_cr.pipeline.graph import Node, batches_of, external, on_batch, on_gpu
 from dali_cr.pipeline.multiview import MultiView, finish_batch, finish_batch_ref
 from dali_cr.pipeline.pairs import Pairs
 from dali_cr.pipeline.raw import RawSource
 from dali_cr.pipeline.samples import Samples
 from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.order.mixture import Weights
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.swaps import draw_batch
 from dali_cr.plan.views import ViewPlanner
@@ -36,7 +39,13 @@ from dali_cr.volume.geometry import Triple
 
 
 def read_samples(
-    index: Index, recipe: Restoration, *, batch_size: int, seed: int = 0, threads: int | None = None
+    index: Index,
+    recipe: Restoration,
+    *,
+    batch_size: int,
+    seed: int = 0,
+    threads: int | None = None,
+    weights: Weights | None = None,
 ) -> tuple[Node, Node, Node, Node]:
     """Read and decompress the planned samples of an index; nothing is decoded yet.
 
@@ -45,16 +54,18 @@ def read_samples(
     index : Index
     recipe : Restoration
     batch_size : int
-        The pipeline's.
+        Batch size of the pipeline.
     seed : int
     threads : int, optional
-        That read and decompress; as many as there are cores without it.
+        Number of threads that read and decompress. Default: one per core.
+    weights : mapping of str to float, optional
+        Weights of the data sets; as for `dali_cr.Loader`.
 
     Returns
     -------
     raw : (bytes,) uint8
-        The voxels that the crop is made of, as they lie in the file.
-    records : (C, 16) int64, with a spacing (C, 32)
+        Raw voxels of the crop in the order of the file.
+    records : (C, 16) int64, or (C, 32) with a spacing, rotation or scaling
         For `decode_volume`.
     swaps : (T, 3, 3) int32
         For `swap_patches`.
@@ -64,25 +75,30 @@ def read_samples(
     Raises
     ------
     ValueError
-        If the recipe masks blocks: no operator here fills them.
+        If the recipe masks blocks, or adds noise or a gamma, for which there is no operator.
     """
-    samples = Pairs(CropPlanner(index, recipe, seed))
+    samples = Pairs(CropPlanner(index, recipe, seed, weights), masks=False)
+    warn_of_masks(index, samples.names)
     if recipe.pretext == "mae":
-        raise ValueError("pretext: expected one with swaps, got 'mae'; dali_cr.restoration_pipeline masks")
+        raise ValueError("pretext: expected one with swaps, got 'mae'; use dali_cr.restoration_pipeline")
+    if recipe.intensity:
+        raise ValueError(
+            f"noise, gamma: expected 0, got {recipe.noise:g}, {recipe.gamma:g}; use dali_cr.restoration_pipeline"
+        )
     raw, records, swaps, sample = _read(samples, batch_size, threads)
     return raw, records, swaps, sample
 
 
 def draw_swaps(shape: Triple, swap: Swap, *, batch_size: int, seed: int = 0) -> Node:
-    """Draw swaps for data that another operator reads: batch k has the sample numbers k * batch_size and on.
+    """Draw swaps for data of other operators; batch k has the sample numbers from k * batch_size.
 
     Parameters
     ----------
     shape : (3,) int
-        (D, H, W) of the data that will be swapped.
+        (D, H, W) of the data.
     swap : Swap
     batch_size : int
-        The pipeline's.
+        Batch size of the pipeline.
     seed : int
 
     Returns
@@ -92,7 +108,7 @@ def draw_swaps(shape: Triple, swap: Swap, *, batch_size: int, seed: int = 0) -> 
     Raises
     ------
     ValueError
-        If two disjoint patches do not fit, or the seed is no 64-bit unsigned integer.
+        If two disjoint patches do not fit, or the seed is not an unsigned 64-bit integer.
     """
     swap.check(shape)
     rng.check_seed(seed)
@@ -101,14 +117,14 @@ def draw_swaps(shape: Triple, swap: Swap, *, batch_size: int, seed: int = 0) -> 
 
 
 def decode_volume(raw: Node, records: Node, shape: Triple, dtype: str = "float32") -> Node:
-    """Decode what `read_samples` read, and resample it where the recipe has a spacing.
+    """Decode the output of `read_samples`, and resample it if the recipe has a spacing, rotation or scaling.
 
     Parameters
     ----------
     raw : (bytes,) uint8
     records : (C, 16) or (C, 32) int64
     shape : (3,) int
-        The recipe's crop.
+        Crop of the recipe.
     dtype : "float32" or "float16"
 
     Returns
@@ -118,7 +134,7 @@ def decode_volume(raw: Node, records: Node, shape: Triple, dtype: str = "float32
     Raises
     ------
     ValueError
-        If it is another dtype.
+        If the dtype is not supported.
     """
     if dtype not in ("float32", "float16"):
         raise ValueError(f"dtype: expected 'float32' or 'float16', got {dtype!r}")
@@ -138,7 +154,7 @@ def swap_patches(data: Node, swaps: Node) -> Node:
 
     Returns
     -------
-    swapped : as `data`
+    swapped : same as `data`
     """
     if on_gpu(data):
         return on_batch(_swap_gpu, data, swaps.gpu())
@@ -146,7 +162,13 @@ def swap_patches(data: Node, swaps: Node) -> Node:
 
 
 def read_views(
-    index: Index, recipe: Views, *, batch_size: int, seed: int = 0, threads: int | None = None
+    index: Index,
+    recipe: Views,
+    *,
+    batch_size: int,
+    seed: int = 0,
+    threads: int | None = None,
+    weights: Weights | None = None,
 ) -> tuple[Node, ...]:
     """Read and decompress the planned multi-view samples of an index; nothing is decoded yet.
 
@@ -155,39 +177,43 @@ def read_views(
     index : Index
     recipe : Views
     batch_size : int
-        The pipeline's.
+        Batch size of the pipeline.
     seed : int
     threads : int, optional
-        That read and decompress; as many as there are cores without it.
+        Number of threads that read and decompress. Default: one per core.
+    weights : mapping of str to float, optional
+        Weights of the data sets; as for `dali_cr.Loader`.
 
     Returns
     -------
     raw : (bytes,) uint8
-        Of the volume, the box that the views reach, as it lies in the file.
+        Raw voxels of the box around all views, in the order of the file.
     globals, locals : (views, C, 32) int64
         Records of the global and of the local views.
     swaps : (2, T, 3, 3) int32
     intensities : (views, 5) float32
     counters : (views, 2) int64
-        All of these for `finish_views`.
+        Inputs of `finish_views`, as are the records and swaps.
     sample : int64
         The sample number.
     """
-    return _read(MultiView(ViewPlanner(index, recipe, seed)), batch_size, threads)
+    samples = MultiView(ViewPlanner(index, recipe, seed, weights))
+    warn_of_masks(index, samples.names)
+    return _read(samples, batch_size, threads)
 
 
 def finish_views(
     raw: Node, globals_: Node, locals_: Node, swaps: Node, intensities: Node, counters: Node, recipe: Views, seed: int
 ) -> tuple[Node, Node, Node]:
-    """Make views of what `read_views` read.
+    """Make views from the outputs of `read_views`.
 
     Parameters
     ----------
     raw, globals_, locals_, swaps, intensities, counters
-        From `read_views`; only `raw` says where the work is done.
+        From `read_views`; the device of `raw` is used.
     recipe : Views
     seed : int
-        The same again.
+        Recipe and seed of `read_views`.
 
     Returns
     -------
@@ -197,7 +223,7 @@ def finish_views(
     Raises
     ------
     ValueError
-        If the seed is no 64-bit unsigned integer.
+        If the seed is not an unsigned 64-bit integer.
     """
     rng.check_seed(seed)
     names = ("raw", *MultiView.inputs)
@@ -217,7 +243,7 @@ def finish_views(
 
 
 def _read(samples: Samples, batch_size: int, threads: int | None) -> tuple[Node, ...]:
-    """Return what a source for a GPU gives, as DALI nodes."""
+    """Return the batches of a `RawSource` as DALI nodes."""
     return batches_of(RawSource(samples, Stream(batch_size), threads=threads))
 
 
@@ -234,19 +260,19 @@ def _decode_cpu(raw: list[Any], records: list[Any], shape: Triple, dtype: str) -
 
 
 def _swap_gpu(data: list[Any], swaps: list[Any]) -> list[Any]:
-    """Swap a batch: one launch where the samples have one shape, else one each."""
+    """Swap a batch in one launch if the samples have equal shapes, otherwise sample by sample."""
     if len({sample.shape for sample in data}) == 1:
         batch = as_batch(data).copy()
         swap_in_place(batch, as_batch(swaps))
         return list(batch)
     copies = [launch.array_module().array(sample, order="C") for sample in data]
-    for sample, own in zip(copies, swaps, strict=True):
-        swap_in_place(sample, own)
+    for sample, sample_swaps in zip(copies, swaps, strict=True):
+        swap_in_place(sample, sample_swaps)
     return copies
 
 
 def _swap_cpu(data: list[Any], swaps: list[Any]) -> list[Any]:
     copies = [np.array(sample, order="C") for sample in data]
-    for sample, own in zip(copies, swaps, strict=True):
-        swap_in_place_ref(sample, check_swaps(own, sample.shape))
+    for sample, sample_swaps in zip(copies, swaps, strict=True):
+        swap_in_place_ref(sample, check_swaps(sample_swaps, sample.shape))
     return copies

@@ -1,10 +1,10 @@
-"""`Loader`: the torch side. Tensors without a copy, epochs of the stream of sample numbers, ranks, and its state."""
+"""`Loader`: batches as torch tensors, in epochs over sharded and resumable sample numbers."""
 
 from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from dali_cr import extras
 from dali_cr.index.cases import Index
-from dali_cr.pipeline.advice import warn_of_blocks, warn_of_clipping, warn_of_padding
+from dali_cr.pipeline.advice import warn_of_blocks, warn_of_clipping, warn_of_masks, warn_of_padding
 from dali_cr.pipeline.graph import device_number, make_samples, make_source
 from dali_cr.pipeline.prefetch import Made, Running
 from dali_cr.pipeline.raw import RawSource
@@ -23,64 +23,72 @@ from dali_cr.read.cache import Cache, open_cache
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.views import Views
 
-_STATE_FORMAT = 2
-"""Format 1 did not say where its epoch began; it can still be loaded."""
+_STATE_FORMAT = 3
+"""Version of a state with weights, else 2; format 1 lacks the start of the epoch and can still be loaded."""
 
 
 class Loader:
-    """Epochs of batches, or an endless stream of them: by name, tensors on the device, and the sample numbers.
+    """Iterates over batches in epochs or as an endless stream; a batch is a dict of tensors, sample numbers and names.
 
-    An epoch is ``len(loader)`` full steps on every rank, as many as the samples of one pass over the data need; its
-    last step may reach into the next pass. Each ``for batch in loader`` is the next epoch, which goes on where the one
-    before ended; `break` skips the rest of one. After `load_state_dict`, and after an error, the first one finishes
-    the epoch that was interrupted. All iterators share one place in the stream: a new one ends those before it.
+    An epoch has ``len(loader)`` full steps on every rank, enough for one pass over the data; its last step may contain
+    samples of the next pass. Each ``for batch in loader`` is the next epoch and continues where the previous one ended;
+    `break` skips the rest of an epoch. After `load_state_dict`, and after an error, the first loop finishes the
+    interrupted epoch. All iterators share one position in the stream: a new iterator ends the earlier ones.
 
-    Of pairs: "input" and "target" (B, C, D, H, W); of masked ones also "mask" (B, 1, D, H, W) bool, true where masked.
-    Of views: "view" and "target" (B, 2, C, D, H, W), corrupted and clean, and "local" (B, locals, C, d, h, w). Of both:
-    "sample" (B,) int64, on the CPU, and "case", the B names.
+    Batches of `Restoration` have "input" and "target" (B, C, D, H, W); masked ones also "mask" (B, 1, D, H, W) bool,
+    true if masked, and with anonymisation masks in the index "valid" (B, 1, D, H, W) bool, false where one is not 0.
+    Batches of `Views` have "view" and "target" (B, 2, C, D, H, W), corrupted and clean, and "local" (B,
+    locals, C, d, h, w). All batches have "sample" (B,) int64 on the CPU, and "case", a list of B names.
 
     Parameters
     ----------
     index : Index
     recipe : Restoration or Views
     batch_size : int
-        Of this rank.
+        Batch size of this rank.
     device : "cuda", "cuda:N" or "cpu"
     seed : int
         Sample n is a pure function of (seed, n), the index and the recipe.
     epochs : int, optional
-        For evaluation: every ``for batch in loader`` is so many exact passes over the data, from sample number 0 on,
-        each sample number once over all ranks, the last step short. The ranks must be able to share them evenly.
+        For evaluation: every ``for batch in loader`` makes exactly this number of passes over the data, from sample
+        number 0, with each sample number once over all ranks and a short last step. The samples must be evenly
+        divisible by the ranks.
     rank, world_size : int, optional
-        From `torch.distributed` where it runs, else 0 and 1.
+        Default: from `torch.distributed` if initialised, else 0 and 1.
     threads : int, optional
-        That read, decompress and (on a CPU) finish samples; as many as this process may use cores without it.
+        Number of threads that read, decompress and (on a CPU) finish samples. Default: one per available core.
     prefetch : int
-        Batches that DALI keeps ready.
+        Number of batches that DALI prefetches.
     on_error : "raise" or "skip"
-        When a file cannot be read in mid-training: raise `VolumeError` after the batches before it were delivered, or
-        draw the sample numbers again from other cases; `skipped` then names the file.
+        If a file cannot be read: raise `VolumeError` after the batches before it were delivered, or redraw the sample
+        numbers from other cases and record the case in `skipped`.
     cache : str or sequence of str
         Where decompressed volumes are kept after the first read, the fastest level first: "gpu:40GB", "host:16GB"
         (shared by all ranks of a node), "disk:PATH" or "disk:PATH:500GB" (kept for the next run). A level fills up and
         never evicts. Samples have the same bits with and without a cache.
     timeout : float
-        Seconds to wait for one case's files before `VolumeError` says that they hang.
+        Seconds to wait for the files of a case before raising `VolumeError`.
     dims : 3 or 2
-        With 2, for crops and views one voxel thick, tensors are without the axis D: (B, C, H, W).
+        With 2, tensors have no axis D: (B, C, H, W); for crops and views that are one voxel thick.
     transform : callable, optional
-        From the batch to what is delivered in its place: more augmentation, other names. It is called when a batch is
-        asked for, in the caller's thread, and on a GPU on the current stream.
+        Function of a batch that returns the batch to deliver, for example for augmentation. Called in the caller's
+        thread, on a GPU on the current stream.
+    weights : mapping of str to float, optional
+        One number per data set of an index from `Index.concat`, 0 for none: the share of its samples. Of every 256
+        consecutive samples (k * 256 and on) a data set with share s has 256 s, rounded down or up, in random order; its
+        cases are permuted anew whenever all of them have been used. An epoch then has as many samples as there are
+        cases in the data sets with a weight, so cases of one data set may be used several times and some of another not
+        at all. With `crops_per_volume` the numbers count volumes. Default: all cases equally often.
 
     Raises
     ------
     ValueError
-        If the recipe cannot be applied to the index, or an argument is not as above.
+        If the recipe cannot be applied to the index, an argument is invalid, or both `weights` and `epochs` are given.
     ImportError
         If an extra is missing.
     RuntimeError
-        If it is made in a worker of a torch DataLoader, or used in another process than the one that made it; or if it
-        was made before the process group, and would give all ranks the same.
+        If it is made in a worker of a torch DataLoader, used in another process, or was made before the process group,
+        so that all ranks would get the same samples.
 
     Warns
     -----
@@ -120,18 +128,23 @@ class Loader:
         timeout: float = 600.0,
         dims: int = 3,
         transform: Callable[[dict[str, Any]], Any] | None = None,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
         if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 1:
             raise ValueError(f"prefetch: expected an integer of at least 1, got {prefetch!r}")
         if transform is not None and not callable(transform):
-            raise ValueError(f"transform: expected a function of a batch or None, got {transform!r}")
+            raise ValueError(f"transform: expected a function of a batch, got {transform!r}")
+        if weights is not None and epochs is not None:
+            raise ValueError(
+                "weights: expected none with epochs=, which uses each case equally often; omit one of them"
+            )
         self._torch = extras.load("torch")
         _refuse_worker(self._torch)
         self._process = os.getpid()
         here, everyone = _ranks(self._torch)
         self._ranks = (here, everyone) if rank is None and world_size is None else None
         self.index, self.recipe, self.seed, self.device = index, recipe, seed, str(device)
-        self._samples = make_samples(index, recipe, seed)
+        self._samples = make_samples(index, recipe, seed, weights)
         self._planner = self._samples.planner
         _check_dims(dims, self._samples)
         self._epochs = Epochs(
@@ -144,6 +157,7 @@ class Loader:
         if self._epochs.rank == 0:
             warn_of_padding(self._planner.index, recipe)
             warn_of_clipping(index, recipe.normalize)
+            warn_of_masks(index, self._samples.names)
             warn_of_blocks(recipe)
         self._options: dict[str, Any] = {"threads": threads, "on_error": on_error, "timeout": timeout}
         self._levels = [cache] if isinstance(cache, str) else list(cache)
@@ -157,25 +171,25 @@ class Loader:
         self._start()
 
     def __len__(self) -> int:
-        """Return the steps of an epoch, the same on every rank."""
+        """Return the number of steps of an epoch, the same on every rank."""
         return self._epochs.steps
 
     def __iter__(self) -> Iterator[Any]:
-        """Return an iterator over the next epoch, which begins when its first batch is asked for."""
+        """Return an iterator over the next epoch, which starts with the first `next`."""
         self._refuse_other_process()
         return self._one_epoch()
 
     def stream(self) -> Iterator[Any]:
-        """Return an iterator that goes on with the first batch that was not delivered yet, and never ends.
+        """Return an endless iterator that continues with the first batch that was not delivered yet.
 
         Raises
         ------
         ValueError
-            If the loader has `epochs`, which end.
+            If the loader was made with `epochs`.
         """
         self._refuse_other_process()
         if self._epochs.passes:
-            raise ValueError("stream: expected a Loader without epochs=, which would end; make one without it")
+            raise ValueError("stream: expected a Loader without epochs=; create one without epochs=")
         return self._endless()
 
     def __repr__(self) -> str:
@@ -192,46 +206,47 @@ class Loader:
 
     def __reduce__(self) -> Any:
         raise TypeError(
-            "a Loader cannot be pickled, as for a worker of a torch DataLoader: it reads with threads of its own; "
-            "iterate over the Loader itself, or make one in each process"
+            "a Loader cannot be pickled or sent to workers of a torch DataLoader, because it reads with its own "
+            "threads; iterate over the Loader itself, or create one in each process"
         )
 
     @property
     def next_sample(self) -> int:
-        """The first sample number that no rank has been given."""
+        """The next sample number that has not been delivered to any rank."""
         return self._epochs.next
 
     @property
     def skipped(self) -> dict[str, str]:
-        """Cases that could not be read (with `on_error="skip"`), and why."""
+        """Cases that could not be read (with `on_error="skip"`), with the reasons."""
         broken = self._known_broken()
         return {self.index.cases[case].name: reason for case, reason in sorted(broken.items())}
 
     def plan(self, number: int) -> SamplePlan:
-        """Return what a sample is: case and path; origin, flips, swaps or masked blocks of its crop, or its views."""
+        """Return the plan of a sample: case, path, and its crop (origin, flips, swaps or masked blocks) or views."""
         broken = self._known_broken()
         return self._planner.plan([number], broken)[0]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the place in the stream and in its epoch: plain numbers and strings.
+        """Return the position in the stream and the epoch, as plain numbers and strings.
 
-        Batches that were made ahead but not delivered are not counted.
+        Prefetched batches that were not delivered are not counted.
         """
-        broken = self._known_broken()
+        broken, weights = self._known_broken(), self._planner.weights
         return {
-            "format": _STATE_FORMAT,
+            "format": _STATE_FORMAT if weights else _STATE_FORMAT - 1,
             "seed": self.seed,
             "next": self.next_sample,
             "epoch_start": self._epochs.first,
             "index": self.index.fingerprint,
             "recipe": self.recipe.fingerprint,
             "broken": {str(case): reason for case, reason in broken.items()},
+            **({"weights": weights} if weights else {}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where another loader was; batch size and world size may differ.
+        """Continue at the position of another loader; batch size and world size may differ.
 
-        The next ``for batch in loader`` finishes the epoch that was interrupted; if it had ended, it begins the next.
+        The next ``for batch in loader`` finishes the interrupted epoch, or starts the next one if that had ended.
 
         Parameters
         ----------
@@ -241,20 +256,20 @@ class Loader:
         Raises
         ------
         ValueError
-            If it is of other data, another recipe, another seed or a later version; the message says which.
+            If data, recipe, weights, seed or format differ; the message says which.
         """
         self._refuse_other_process()
         if state.get("format") not in range(1, _STATE_FORMAT + 1):
             raise ValueError(
-                f"state: expected one of format 1 to {_STATE_FORMAT}, got {state.get('format')!r}; "
+                f"state: expected format 1 to {_STATE_FORMAT}, got {state.get('format')!r}; "
                 "load it with the version of dali-cr that wrote it"
             )
         own = self.state_dict()
-        differing = [name for name in ("seed", "index", "recipe") if state.get(name) != own[name]]
+        differing = [name for name in ("seed", "index", "recipe", "weights") if state.get(name) != own.get(name)]
         if differing:
             raise ValueError(
-                f"state: expected one of the same seed, index and recipe, but {', '.join(differing)} differ; "
-                "build the loader as it was, or start a new stream"
+                f"state: expected the same seed, index, recipe and weights, but {', '.join(differing)} differ; "
+                "make the loader as before, or start a new stream"
             )
         self._epochs.move(int(state["next"]), state.get("epoch_start"))
         self._turn += 1
@@ -264,15 +279,15 @@ class Loader:
         self._broken = broken
 
     def cache_report(self) -> dict[str, dict[str, float]]:
-        """Return the bytes kept, the budget, and this process's hits and misses of each cache level."""
+        """Return bytes, budget, and hits and misses of this process, for each cache level."""
         arena = self._running.source.arena if self._running and isinstance(self._running.source, RawSource) else None
         own = {arena.name: arena.report()} if arena else {}
         return {**own, **(self._cache.report() if self._cache else {})}
 
     def close(self) -> None:
-        """Stop the threads, destroy the pipeline and let go of the caches; iterating again starts them anew.
+        """Stop the threads, destroy the pipeline and close the caches; iterating again starts them again.
 
-        In a forked child it does nothing: all of these belong to the process that made the loader.
+        In a forked child this does nothing, because these resources belong to the parent.
         """
         if self._running and os.getpid() == self._process:
             self._broken = dict(self._running.source.broken)
@@ -280,14 +295,14 @@ class Loader:
             self._finalizer()
 
     def _known_broken(self) -> dict[int, str]:
-        """Return the cases that could not be read so far, and why."""
+        """Return the cases that could not be read so far, with the reasons."""
         return self._running.source.broken if self._running else self._broken
 
     def _start(self) -> Running:
-        """Return the running pipeline, started if there is none."""
+        """Return the running pipeline; start one if there is none."""
         self._refuse_other_process()
         if self._running is None:
-            self._cache = self._cache or open_cache(self._levels, self.index)
+            self._cache = self._cache or open_cache(self._levels, self._samples.templates.index)
             stream = self._epochs.stream()
             source = make_source(
                 self._samples, stream, self.device, self._levels, self._cache, whole=True, **self._options
@@ -319,7 +334,7 @@ class Loader:
         if self._ranks and self._ranks[1] < _ranks(self._torch)[1]:
             raise RuntimeError(
                 f"this Loader was made before torch.distributed had its {_ranks(self._torch)[1]} ranks, which would "
-                "all deliver the same samples; make it after init_process_group (with Lightning, in train_dataloader), "
+                "all get the same samples; make it after init_process_group (with Lightning, in train_dataloader), "
                 "or pass rank and world_size"
             )
 
@@ -327,16 +342,16 @@ class Loader:
         """Raise RuntimeError if a newer iterator or a loaded state has replaced this iterator."""
         if turn != self._turn:
             raise RuntimeError(
-                "this iterator has ended: a newer one over the same Loader was begun, or a state was loaded, and a "
-                "Loader has one place in its stream; make a Loader for each loop"
+                "this iterator has ended, because a newer one over the same Loader was started or a state was loaded; "
+                "make a Loader for each loop"
             )
 
     def _refuse_other_process(self) -> None:
         if os.getpid() != self._process:
             raise RuntimeError(
-                f"this Loader was made in process {self._process} and is used in {os.getpid()}, a forked child such as "
-                "a worker of a torch DataLoader, where its threads do not exist; iterate over the Loader itself, in "
-                "the process that made it"
+                f"this Loader was created in process {self._process} and cannot be used in {os.getpid()}, a forked "
+                "process such as a worker of a torch DataLoader, because its threads do not exist there; iterate over "
+                "the Loader in the process that created it"
             )
 
     def _next(self) -> Any:
@@ -352,20 +367,20 @@ class Loader:
         return batch
 
     def _name(self, made: Made, numbers: npt.NDArray[np.int64]) -> Any:
-        """Return a batch as it is delivered."""
+        """Return a batch in the form that is delivered."""
         tensors = made.tensors
-        if "mask" in tensors:
-            tensors["mask"] = tensors["mask"].view(self._torch.bool)
+        for name in {"mask", "valid"} & tensors.keys():
+            tensors[name] = tensors[name].view(self._torch.bool)
         if self._dims == 2:
             tensors = {name: tensor.squeeze(-3) for name, tensor in tensors.items()}
-        # Copied: NumPy's memory is let go of under the interpreter's lock, for which the readers' threads wait in turn.
+        # A copy, because NumPy would free its memory under the GIL, for which the reader threads wait.
         sample = self._torch.tensor(numbers)
         batch = {**tensors, "sample": sample, "case": [self.index.cases[case].name for case in made.cases]}
         return self._transform(batch) if self._transform else batch
 
 
 def _close(running: Running, cache: Cache, process: int) -> None:
-    """Stop the threads, then let go of what they read through; in a forked child leave both alone."""
+    """Stop the threads, then close the caches; do nothing in a forked child."""
     if os.getpid() == process:
         running.close()
         cache.close()
@@ -380,7 +395,7 @@ def _refuse_worker(torch: Any) -> None:
     """
     if torch.utils.data.get_worker_info() is not None:
         raise RuntimeError(
-            "a Loader is not for a worker of a torch DataLoader: it reads with threads of its own, and each worker "
+            "a Loader cannot be used in workers of a torch DataLoader: it reads with its own threads, and each worker "
             "would deliver the same samples; iterate over the Loader itself"
         )
 
@@ -391,11 +406,11 @@ def _check_dims(dims: int, samples: Samples) -> None:
         raise ValueError(f"dims: expected 2 or 3, got {dims!r}")
     thick = [array.shape[-3:] for array in samples.outputs(1) if array.shape[-3] != 1]
     if dims == 2 and thick:
-        raise ValueError(f"dims: expected a crop of (1, rows, columns) to drop the axis D, got {thick[0]}")
+        raise ValueError(f"dims: expected a crop of (1, rows, columns) for 2, got {thick[0]}")
 
 
 def _ranks(torch: Any) -> tuple[int, int]:
-    """Return this process's rank and how many there are."""
+    """Return the rank of this process and the number of ranks."""
     dist = torch.distributed
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()

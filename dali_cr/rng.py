@@ -1,10 +1,10 @@
 """Philox4x32-10: random numbers as a pure function of a key and a counter.
 
-There is no state to save, seed or share: the number at (key, counter) is the same whoever asks, in whatever order,
-on whatever machine. cuRAND, JAX and Random123 use the same generator, so a kernel can draw the same numbers.
+The generator has no state: the number at (key, counter) does not depend on the order of calls, the thread or the
+machine. cuRAND, JAX and Random123 use the same generator, so a kernel can draw the same numbers.
 
-The counter's four words are used as (sample number low, high, block, purpose); `Purpose` keeps the streams of one
-sample apart.
+The four words of the counter are (sample number low, high, block, purpose); `Purpose` separates the streams of a
+sample.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import numpy.typing as npt
 ROUNDS = 10
 MULTIPLIERS = np.array([0xD2511F53, 0xCD9E8D57], np.uint64)
 WEYL = np.array([0x9E3779B9, 0xBB67AE85], np.uint64)
-"""That a key grows by in each round."""
+"""Increments of the key in each round."""
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 
 
 class Purpose(IntEnum):
-    """What a stream of numbers is drawn for; part of the counter, so streams never share a number."""
+    """Purpose of a stream of random numbers; part of the counter, so that streams never share a number."""
 
     ORDER = 0
     ORIGIN = 1
@@ -37,6 +37,9 @@ class Purpose(IntEnum):
     LEVEL = 9
     CELL = 10
     MASK = 11
+    AFFINE = 12
+    INTENSITY = 13
+    DATASET = 14
 
 
 def philox(counter: npt.ArrayLike, key: npt.ArrayLike) -> npt.NDArray[np.uint32]:
@@ -85,9 +88,9 @@ def draw_words(
         Sample numbers, 0 <= n < 2**64.
     purpose : Purpose
     blocks : int
-        Philox blocks a sample number; each gives two words.
+        Philox blocks per sample number; each block has two words.
     attempt : int
-        Which redraw of the sample number this is (0: the first draw).
+        Number of the redraw of the sample number (0 for the first draw).
 
     Returns
     -------
@@ -118,6 +121,6 @@ def check_seed(seed: int) -> None:
 def below(words: npt.NDArray[np.uint64] | np.uint64, bounds: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Map words to integers uniform over [0, bound).
 
-    The remainder's bias is bound / 2**64 of a probability: below 1e-6 for every bound used here (2**44).
+    The relative bias of the remainder is bound / 2**64, below 1e-6 for all bounds used here (up to 2**44).
     """
     return np.asarray(words % np.asarray(bounds).astype(np.uint64)).astype(np.int64)

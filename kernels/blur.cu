@@ -1,26 +1,26 @@
-// blur_axis: a Gaussian along one axis; three launches blur a volume.
+// blur_axis: Gaussian blur along one axis; three launches blur a volume.
 //
 //   out[i] = w[0] in[i] + w[r] (in[i - r] + in[i + r]) + ... + w[1] (in[i - 1] + in[i + 1])      in this order
 //
-// Cut off at r = int(4 sigma + 0.5), borders reflected (d c b a | a b c d | d c b a), float32, each product and sum
-// rounded. Weights are multiples of 2**-30 and voxels below 2**-70 are 0: no subnormal comes up. Where r is 0, the
+// Truncated at r = int(4 sigma + 0.5), with reflected borders (d c b a | a b c d | d c b a), in float32, each product
+// and sum rounded. Weights are multiples of 2**-30 and voxels below 2**-70 are 0, so no subnormals occur. If r is 0,
 // voxels are copied.
 //
-//   out, in  (volumes, before, length, after) float, contiguous: `length` is the axis
-//   sigmas   (volumes, 3) float, of which column `axis` counts
+//   out, in  (volumes, before, length, after) float, contiguous; `length` is the blurred axis
+//   sigmas   (volumes, 3) float; column `axis` is used
 //
-// Grid: x over the voxels of a volume (all its channels), y over volumes; neighbouring threads take neighbouring
-// voxels, and the 2 r + 1 reads of a voxel hit lines that its neighbours read. A thread reads AT_ONCE pairs before it
-// adds the first. Each block makes the weights anew, so there are not many.
-// Bytes that must move, a voxel: 4 read, 4 written, for each axis.
-// A sigma whose r is above max_radius, or a NaN, stops the kernel (trap).
-// Defines: INDEX (int, or long long from 2**30 voxels on), MOST_RADIUS (of max_radius).
+// Grid: x over the voxels of a volume (all channels), y over volumes; neighbouring threads process neighbouring voxels,
+// so the 2 r + 1 reads per voxel share cache lines. A thread reads AT_ONCE pairs before it adds the first one. Each
+// block computes the weights again, so the number of blocks is limited.
+// Memory traffic per voxel and axis: 4 bytes read, 4 written.
+// A sigma with r above max_radius, or a NaN, traps the kernel.
+// Defines: INDEX (int, or long long from 2**30 voxels), MOST_RADIUS (upper bound of max_radius).
 
 #define AT_ONCE 4
 
 __device__ __forceinline__ float at_least(float x) { return fabsf(x) < 8.470329472543003e-22f ? 0.0f : x; }
 
-// Where a place outside of a line is reflected to; NEAR: it is within a length of it, which needs no branch.
+// Reflect an index outside of a line; NEAR: it is less than one length outside, which needs no modulo.
 template <bool NEAR>
 __device__ __forceinline__ INDEX reflect(INDEX place, INDEX length) {
   if (!NEAR) place %= 2 * length;
@@ -28,7 +28,7 @@ __device__ __forceinline__ INDEX reflect(INDEX place, INDEX length) {
   return place < 0 ? -1 - place : place < length ? place : 2 * length - 1 - place;
 }
 
-// The weights from the middle outwards, by the first thread for all.
+// Compute the weights from the middle outwards, by all threads of the block.
 __device__ __forceinline__ void make_weights(float* weights, double sigma, int radius) {
   __shared__ double terms[MOST_RADIUS + 1];
   const double scale = __ddiv_rn(-0.5, __dmul_rn(sigma, sigma));
@@ -45,7 +45,7 @@ __device__ __forceinline__ void make_weights(float* weights, double sigma, int r
   __syncthreads();
 }
 
-// The weighted sum around a place of a line whose voxels lie `after` apart.
+// Return the weighted sum around an index of a line with stride `after`.
 template <bool NEAR>
 __device__ __forceinline__ float sum_around(const float* line, INDEX place, INDEX length, INDEX after,
                                             const float* weights, int radius) {

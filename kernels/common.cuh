@@ -1,10 +1,10 @@
-// Shared by the kernels; concatenated in front of them, never #included.
+// Shared functions; concatenated in front of the kernels, never #included.
 
-// float32 arithmetic on a GPU runs with subnormals flushed (CuPy compiles with -ftz=true). The kernels flush them
-// themselves, and a negative zero with them, so that a host build gives the same bits.
+// CuPy compiles with -ftz=true, which flushes float32 subnormals. The kernels also flush them explicitly, together with
+// negative zeros, so that a host build gives the same bits.
 __device__ __forceinline__ float flush(float x) { return fabsf(x) < 1.17549435e-38f ? 0.0f : x; }
 
-// float32 to the bits of float16, to nearest even: cuda_fp16.h is in neither CuPy's nor NVRTC's wheel.
+// Convert float32 to the bits of float16, rounded to nearest even; the wheels of CuPy and NVRTC lack cuda_fp16.h.
 __device__ __forceinline__ unsigned short half_bits(float x) {
   const unsigned int bits = __float_as_uint(x), magnitude = bits & 0x7fffffffu;
   // A subnormal float16 is a multiple of 2**-24, the step of float32 above 0.5: the sum rounds to it.

@@ -7,32 +7,32 @@
 // addition, never fused, rounded once to float32: the CPU reference (dali_cr/ops/decode.py) gives the same bits.
 //
 //   target   (samples, channels, depth, height, width) OUTPUT, contiguous, 16-byte aligned
-//   copy     the same again, or null: what the swaps will then be made in
+//   copy     the same as target, or null; patches are swapped in the copy later
 //   raw      (samples, row_bytes) bytes, 16-byte aligned
-//   arena    bytes of volumes kept on the GPU, 16-byte aligned, or null
-//   records  (samples, channels, 16) int64, dali_cr/ops/decode.py says which word is what
+//   arena    bytes of volumes cached on the GPU, 16-byte aligned, or null
+//   records  (samples, channels, 16) int64; dali_cr/ops/record.py defines the words
 //
-// Where sx is 1 or -1 and `width` a multiple of PER_STORE, a thread decodes PER_STORE voxels of a row at a time and
-// stores 16 bytes. It has the voxels of several rows in flight before it decodes the first. A row may start at any
-// item, so it is read in aligned words, which are then shifted; a word is read only if a voxel of the window lies in
-// it. Other rows are decoded one voxel a thread.
+// If sx is 1 or -1 and `width` is a multiple of PER_STORE, a thread decodes PER_STORE voxels of a row and stores 16
+// bytes. It loads voxels of several rows before it decodes the first one. A row may start at any item, so it is read in
+// aligned words, which are then shifted; a word is read only if it contains a voxel of the window. In other cases each
+// thread decodes one voxel.
 //
-// Grid: x over rows of the crop, y over samples * channels. Block: (lanes along a row, rows at a time), 256 threads.
-// Bytes that must move, a voxel: itemsize read, 4 (float16: 2) written, twice with `copy`. float64: one product, one
-// sum and two conversions a voxel; where a GPU has 1/64 of its units for float64, they take as long as the bytes.
+// Grid: x over rows of the crop, y over samples * channels. Block: (lanes along a row, rows), 256 threads.
+// Memory traffic per voxel: itemsize bytes read, 4 (float16: 2) written, twice with `copy`. float64 work per voxel: one
+// product, one sum and two conversions, which take as long as the memory traffic on GPUs with few float64 units (1/64).
 // Defines: OUTPUT (float, or unsigned short for the bits of float16), STORE (how a float becomes an OUTPUT).
 
 #define RECORD_WORDS 16
 #define PER_STORE (16 / (int)sizeof(OUTPUT))
 
-// Volta's compiler spills some bytes to have more blocks, unless it is told that one is enough.
+// For Volta, the compiler spills registers to allow more blocks, unless one block is declared sufficient.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 750
 #define BOUNDS __launch_bounds__(256, 1)
 #else
 #define BOUNDS __launch_bounds__(256)
 #endif
 
-// The words in which raw bytes are read.
+// Type of the words in which raw bytes are read.
 template <int BYTES>
 struct WordFor {
   typedef unsigned long long Type;
@@ -42,7 +42,7 @@ struct WordFor<4> {
   typedef unsigned int Type;
 };
 
-// Items [begin, end) of PER_STORE that lie one after the other, as they were read: from the last word boundary on.
+// PER_STORE consecutive items, valid in [begin, end), stored as words from the preceding word boundary.
 template <typename T>
 struct Piece {
   typedef typename T::Bits Bits;
@@ -51,8 +51,8 @@ struct Piece {
     ITEM = sizeof(Bits),
     WIDTH = sizeof(Word),
     COUNT = PER_STORE * ITEM / WIDTH,
-    SHIFTED = ITEM < WIDTH,   // an item as wide as a word starts at a boundary
-    ROWS = COUNT > 2 ? 1 : 2  // in flight
+    SHIFTED = ITEM < WIDTH,   // items as wide as a word are always aligned
+    ROWS = COUNT > 2 ? 1 : 2  // rows loaded together
   };
 
   Word words[COUNT + SHIFTED];
@@ -116,7 +116,7 @@ __device__ __forceinline__ void store(OUTPUT* target, OUTPUT* copy, const float*
   if (copy) *(uint4*)copy = stored;
 }
 
-// Decode a piece into where its first voxel in the output belongs.
+// Decode a piece and store it at `target`.
 template <typename T>
 __device__ __forceinline__ void decode_piece(Piece<T>& piece, const Record& r, bool reversed, OUTPUT* target,
                                              OUTPUT* copy) {
@@ -140,7 +140,7 @@ __device__ __forceinline__ void decode_piece(Piece<T>& piece, const Record& r, b
   store(target, copy, values);
 }
 
-// Rows whose voxels lie one after the other in the file, in either direction.
+// Decode rows whose voxels are consecutive in the file, in either direction.
 template <typename T>
 __device__ __forceinline__ void decode_pieces(OUTPUT* __restrict__ target, OUTPUT* __restrict__ copy,
                                               const unsigned char* __restrict__ raw, const Record& r, int rows,

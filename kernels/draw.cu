@@ -1,27 +1,27 @@
-// draw_swaps: the swaps of samples, pairs of disjoint boxes uniform over all such pairs.
-// draw_disjoint: the same with all boxes of a sample disjoint, each in a cell of a lattice.
-// draw_blocks: the masked blocks of samples, different ones of a grid.
+// draw_swaps: draw the swaps of samples, uniformly over all pairs of disjoint boxes.
+// draw_disjoint: draw swaps with all boxes of a sample disjoint, each box in a cell of a lattice.
+// draw_blocks: draw the masked blocks of samples, without replacement from a grid.
 //
-// draw_swaps: a swap is a pure function of (seed, sample number, its place t): three Philox blocks give words for the
-// axis that separates the boxes first, for the ranks of the pairs of origins, and for the edges. The same integers, and
-// the same float64 products and sums, each rounded by itself, as the CPU reference (dali_cr/ops/draw.py), which
-// explains them.
+// draw_swaps: a swap is a pure function of (seed, sample number, t). Three Philox blocks give the words for the first
+// axis that separates the boxes, for the ranks of the pairs of origins, and for the edges. Integers and float64
+// products and sums, each rounded separately, are those of the CPU reference (dali_cr/ops/draw.py), which explains the
+// method.
 //
 //   out      (samples, iterations, 3, 3) int32: origin a, origin b, size, each (d, h, w)
-//   numbers  (samples) int64, sample numbers; their bits are an unsigned number
+//   numbers  (samples) int64, sample numbers; the bits are reinterpreted as unsigned
 //
-// Grid: x over swaps of all samples, one thread each. What it costs is latency: 30 rounds of Philox and 7 divisions of
-// 64 bits a swap. Bytes that must move, a swap: 36 written.
-// Two disjoint boxes of every size must fit: the host has checked that.
+// Grid: x over the swaps of all samples, one thread per swap. Bound by latency: 30 rounds of Philox and 7 divisions of
+// 64 bits per swap. Memory traffic per swap: 36 bytes written.
+// Two disjoint boxes of every size must fit; checked by the host.
 //
-// draw_disjoint: four Philox blocks a swap give the exchanges of a Fisher-Yates shuffle of the cells, the edges, and
-// the places in both cells. `out` is (samples, groups, iterations, 3, 3) and holds the exchanges until they are
-// followed. Grid: x over samples * groups, one block each, a thread a swap, which reads all exchanges twice. Bytes that
-// must move, a swap: 36 written. There must be a cell for each box: the host has checked that.
+// draw_disjoint: four Philox blocks per swap give the exchanges of a Fisher-Yates shuffle of the cells, the edges, and
+// the positions in both cells. `out` is (samples, groups, iterations, 3, 3) and stores the exchanges temporarily. Grid:
+// x over samples * groups, one block each, one thread per swap, which reads all exchanges twice. Memory traffic per
+// swap: 36 bytes written. There must be a cell for each box; checked by the host.
 
 //
-// draw_blocks: a word a block gives the exchanges. `out` is (samples, count, 3, 3): origin, zeros, size. Grid: x over
-// samples, one block each, a thread a masked block. Bytes that must move, a masked block: 36 written.
+// draw_blocks: one word per masked block gives the exchanges. `out` is (samples, count, 3, 3): origin, zeros, size.
+// Grid: x over samples, one block each, one thread per masked block. Memory traffic per masked block: 36 bytes written.
 
 #define BLOCKS 3
 #define CELL_BLOCKS 4
@@ -30,7 +30,7 @@ struct Pair {
   int a, b;
 };
 
-// How many pairs of origins in [0, m) are at least p apart, how many closer, and all.
+// Numbers of pairs of origins in [0, m): at least p apart, closer than p, and all.
 struct Counts {
   long long apart, close, all;
 };
@@ -48,7 +48,7 @@ __device__ __forceinline__ unsigned long long join(unsigned int low, unsigned in
   return (unsigned long long)high << 32 | low;
 }
 
-// The first axis along which the boxes are apart, in proportion to the number of such pairs.
+// Choose the first axis along which the boxes are apart, in proportion to the number of pairs.
 __device__ __forceinline__ int first_separated(unsigned long long word, const Counts* counts) {
   const double free1 = __ll2double_rn(counts[1].all), free2 = __ll2double_rn(counts[2].all);
   const double apart0 = __ll2double_rn(counts[0].apart), close0 = __ll2double_rn(counts[0].close);
@@ -58,20 +58,20 @@ __device__ __forceinline__ int first_separated(unsigned long long word, const Co
   const double second = __dadd_rn(first, __dmul_rn(__dmul_rn(close0, apart1), free2));
   const double total = __dadd_rn(second, __dmul_rn(__dmul_rn(close0, close1), apart2));
   const double unit = __dmul_rn(__ull2double_rn(word >> 11), 1.1102230246251565e-16);
-  // The product may round up to the total itself, past an axis that no pair is apart on.
+  // The product may round up to the total, which would choose an axis without pairs.
   const double last = total > 0.0 ? __longlong_as_double(__double_as_longlong(total) - 1) : 0.0;
   const double point = fmin(__dmul_rn(unit, total), last);
   return (point >= first) + (point >= second);
 }
 
-// The rank-th pair that is at least p apart.
+// Return the rank-th pair that is at least p apart.
 __device__ __forceinline__ Pair pair_apart(long long rank, long long m, long long p) {
   const long long k1 = (m > p ? m - p : 0) + 1;
   const long long i = rank / k1, j = rank % k1;
   return j > i ? Pair{(int)i, (int)(j - 1 + p)} : Pair{(int)(i + p), (int)j};
 }
 
-// The rank-th pair that is closer.
+// Return the rank-th pair that is closer than p.
 __device__ __forceinline__ Pair pair_close(long long rank, long long m, long long p) {
   if (rank < m) return {(int)rank, (int)rank};
   const long long q = min(p, m), width = max(2 * m - q, 1LL);
@@ -79,7 +79,7 @@ __device__ __forceinline__ Pair pair_close(long long rank, long long m, long lon
   return s < m - d ? Pair{(int)s, (int)(s + d)} : Pair{(int)(s - (m - d) + q - d), (int)(s - (m - d))};
 }
 
-// The origins along an axis of m positions; `later` is how many axes on the first separated one is.
+// Draw the origins along an axis with m positions; `later` is the first separated axis minus this axis.
 __device__ __forceinline__ Pair draw_axis(unsigned long long word, const Counts& counts, long long m, long long p,
                                           int later) {
   const long long rank = below(word, later == 0 ? counts.apart : later > 0 ? counts.close : counts.all);
@@ -88,19 +88,19 @@ __device__ __forceinline__ Pair draw_axis(unsigned long long word, const Counts&
   return {(int)(rank / m), (int)(rank % m)};
 }
 
-// A block's words as two of 32 bits and one of 64, for D, H and W.
+// Return the words of a Philox block as two of 32 bits and one of 64 bits, for D, H and W.
 __device__ __forceinline__ unsigned long long in_three(const Words& words, int axis) {
   return axis == 0 ? words.b : axis == 1 ? words.a : join(words.c, words.d);
 }
 
-// Where the exchanges of a shuffle wait for all threads: PER of them in the 9 words of a box or a pair of boxes.
+// Return where the exchange of a step is stored: PER exchanges in the 9 words of a box or a pair of boxes.
 template <int PER>
 __device__ __forceinline__ int* slot(int* boxes, int turn) {
   return boxes + 9LL * (turn / PER) + 3 * (turn % PER);
 }
 
-// The element that the turn-th of `turns` exchanges of a Fisher-Yates shuffle puts at its place: exchanges before it
-// that moved something to where it takes its own from are followed back. All threads read the exchanges in one order.
+// Return the element that step `turn` of a Fisher-Yates shuffle with `turns` steps puts at its position, by tracing it
+// back through the earlier exchanges. All threads read the exchanges in the same order.
 template <int PER>
 __device__ __forceinline__ int shuffled(int* boxes, int turn, int turns) {
   int place = *slot<PER>(boxes, turn);
@@ -158,7 +158,7 @@ extern "C" __global__ void __launch_bounds__(1024)
     *slot<2>(swaps, 2 * turn + 1) = 2 * turn + 1 + (int)below(join(words.c, words.d), all - 2 * turn - 1);
   }
   __syncthreads();
-  // The words after those of the exchanges are free: all threads still read the exchanges.
+  // Write to the words after the exchanges, because other threads still read the exchanges.
   for (int turn = threadIdx.x; turn < iterations; turn += blockDim.x)
     for (int box = 0; box < 2; ++box)
       slot<2>(swaps, 2 * turn + box)[1] = shuffled<2>(swaps, 2 * turn + box, 2 * iterations);

@@ -1,12 +1,12 @@
 // Elementary functions with the same bits on CPU and GPU: dali_cr/ops/cpu/elementary.py has the same polynomials.
 //
-// Every product and every sum is rounded by itself. Concatenated in front of the kernels that use them.
+// Every product and sum is rounded separately. Concatenated in front of the kernels that use these functions.
 
 __device__ __forceinline__ float horner(float sum, float y, float coefficient) {
   return __fadd_rn(__fmul_rn(sum, y), coefficient);
 }
 
-// The logarithm to base 2 of a normal number above 0.
+// Base-2 logarithm of a positive normal number.
 __device__ __forceinline__ float log2_of(float x) {
   const int bits = __float_as_int(x);
   const int exponent = (bits - 0x3f3504f3) >> 23;
@@ -23,7 +23,7 @@ __device__ __forceinline__ float log2_of(float x) {
   return __fadd_rn(__fmul_rn(sum, y), __int2float_rn(exponent));
 }
 
-// 2**x; 0 below -126, inf from 128 on.
+// 2**x; 0 below -126, inf from 128.
 __device__ __forceinline__ float exp2_of(float x) {
   x = fminf(fmaxf(x, -127.0f), 128.0f);
   const float whole = floorf(x);

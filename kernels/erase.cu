@@ -1,14 +1,14 @@
-// erase_patches: the first box of each swap is filled with one value, in place.
+// erase_patches: fill the first box of each swap with a value, in place.
 //
 //   for t in 0 ... T - 1:  data[a_t : a_t + size_t] = value
 //
-//   data    (samples, arrays, depth, height, width) ELEMENT, contiguous: any type of 1, 2, 4 or 8 bytes, as bits
+//   data    (samples, arrays, depth, height, width) ELEMENT, contiguous; bits of any type of 1, 2, 4 or 8 bytes
 //   values  (samples, arrays) ELEMENT, the bits of the value
-//   swaps   (samples, T, 3, 3) int32: origin a, origin b (not looked at), size, each (d, h, w)
+//   swaps   (samples, T, 3, 3) int32: origin a, origin b (ignored), size, each (d, h, w)
 //
-// Grid: x = samples * arrays, y = T, one block a box: where boxes meet, all write the same value.
-// Bytes that must move: each voxel of the boxes' union written once.
-// A box that leaves the array stops the kernel (trap).
+// Grid: x = samples * arrays, y = T, one block per box; overlapping boxes write the same value.
+// Memory traffic: each voxel in the union of the boxes written once.
+// A box that leaves the array traps the kernel.
 // Defines: ELEMENT (unsigned char, short, int or long long), INDEX (int, or long long above 2**31 elements).
 
 extern "C" __global__ void erase_patches(ELEMENT* data, const ELEMENT* values, const int* swaps, int iterations,

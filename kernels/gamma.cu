@@ -1,12 +1,12 @@
 // gamma: data = sign(data) * |data| ** exponent, in place, as 2 ** (exponent * log2(|data|)).
 //
-// Zeros stay, NaN stays NaN, infinities count as 2**128. An exponent of exactly 1 leaves a volume as it is.
+// Zeros stay 0, NaN stays NaN, infinities count as 2**128. An exponent of exactly 1 leaves a volume unchanged.
 //
 //   data       (volumes, voxels) float, contiguous
 //   exponents  (volumes) float, above 0
 //
-// Grid: x over the voxels of a volume, y over volumes; neighbouring threads take neighbouring voxels.
-// Bytes that must move, a voxel: 4 read, 4 written.
+// Grid: x over the voxels of a volume, y over volumes; neighbouring threads process neighbouring voxels.
+// Memory traffic per voxel: 4 bytes read, 4 written.
 
 extern "C" __global__ void gamma_power(float* data, const float* exponents, long long voxels) {
   const float exponent = exponents[blockIdx.y];

@@ -1,7 +1,7 @@
-// gather_views: raw file voxels -> views through affine maps, several of each volume.
+// gather_views: raw file voxels -> views through affine maps, several views per volume.
 //
 //   source = (offset + m0 d) + (m1 h + m2 w)                    float64, each product and sum rounded
-//   views[b, v, c, d, h, w] = the volume's decoded voxels around it, interpolated, or the nearest one
+//   views[b, v, c, d, h, w] = trilinear interpolation of the decoded voxels around the source, or the nearest voxel
 //
 // A corner outside lo <= voxel < hi has the padding value. In clamped mode, a source up to half a voxel outside of the
 // outermost centres is moved to them, and one farther outside gets the padding value.
@@ -11,18 +11,18 @@
 //
 //   out      (samples, views, channels, depth, height, width) float, contiguous
 //   raw      (samples, row_bytes) bytes
-//   arena    bytes of volumes kept on the GPU, or null
-//   records  (samples, views, channels, 32) int64, dali_cr/ops/gather.py says which word is what
+//   arena    bytes of volumes cached on the GPU, or null
+//   records  (samples, views, channels, 32) int64; dali_cr/ops/record.py defines the words
 //
-// Grid: x over rows of the views, y over samples * views * channels. Block: (32, rows at a time); a warp walks along a
-// row, so writes are coalesced; neighbouring sources share cache lines where the map turns by little.
-// Bytes that must move, an output voxel: 4 written; each voxel of the file that some source lies next to, read once.
+// Grid: x over rows of the views, y over samples * views * channels. Block: (32, rows). A warp processes a row, so
+// writes are coalesced; neighbouring sources share cache lines if the rotation is small. Memory traffic: 4 bytes
+// written per output voxel; each voxel of the file next to a source read once.
 
 #define RECORD_WORDS 32
 #define NEAREST 1
 #define CLAMPED 2
 
-// Where a view looks: its matrix row by row, and its offset.
+// Affine map of a view: matrix row by row, and offset.
 struct View {
   double matrix[9], offset[3];
 };
@@ -34,16 +34,16 @@ __device__ __forceinline__ View read_view(const long long* words) {
   return view;
 }
 
-// The lower corner of a source along one axis, and how far the source is above it.
+// Return the lower corner of a source along one axis, and the fraction above it.
 __device__ __forceinline__ int lower_corner(double source, int lo, int hi, float& fraction) {
   const double below = floor(source);
   fraction = 0.0f;
-  if (!(below >= lo - 2.0 && below <= (double)hi)) return lo - 2;  // both corners are outside; so is a NaN
+  if (!(below >= lo - 2.0 && below <= (double)hi)) return lo - 2;  // both corners are outside, also for NaN
   fraction = __fadd_rn(__fadd_rn(__double2float_rn(__dsub_rn(source, below)), 1.0f), -1.0f);
   return (int)below;
 }
 
-// A source along one axis: clamped to the outermost centres if it is up to 0.5 outside of them, else outside.
+// Return a source along one axis: clamped to the outermost centres if it is up to 0.5 outside of them, else outside.
 __device__ __forceinline__ double clamp_source(double source, int lo, int hi) {
   if (!(source >= lo - 0.5)) return lo - 2.0;  // also for NaN
   if (source > hi - 0.5) return hi;

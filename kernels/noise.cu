@@ -1,20 +1,20 @@
 // add_noise: data += std * normal numbers, in place.
 //
-// A volume of V voxels, all channels in a row, is four quarters of Q = ceil(V / 4). The Philox block (sample low,
-// sample high, i, purpose | view << 8) under the seed gives the i-th voxel of each quarter, by Box and Muller's
-// transform: two words are a radius, and an angle's quarter and two signs. A standard deviation of 0, or a subnormal
-// one, leaves a volume unchanged.
+// A volume of V voxels, all channels in sequence, is divided into four quarters of Q = ceil(V / 4). The Philox block
+// (sample low, sample high, i, purpose | view << 8) under the seed gives the i-th voxel of each quarter, by the
+// Box-Muller transform: of two words, one is the radius, the other the angle within a quarter and two signs. A standard
+// deviation of 0, or a subnormal one, leaves a volume unchanged.
 //
 //   data      (volumes, V) float, contiguous
 //   stds      (volumes) float, standard deviations
 //   counters  (volumes, 2) int64: sample number, view
 //
-// Grid: x over the voxels of a quarter, y over volumes. A thread writes one voxel of each quarter, its neighbour the
-// next ones: four coalesced streams.
-// Bytes that must move, a voxel: 4 read, 4 written.
+// Grid: x over the voxels of a quarter, y over volumes. A thread writes one voxel of each quarter, in four coalesced
+// streams.
+// Memory traffic per voxel: 4 bytes read, 4 written.
 
-__device__ __forceinline__ void add_pair(float* data, long long first, long long second, long long voxels,
-                                         float std, unsigned int a, unsigned int b) {
+__device__ __forceinline__ void add_pair(float* data, long long first, long long second, long long voxels, float std,
+                                         unsigned int a, unsigned int b) {
   const float u = __fmul_rn(__uint2float_rn((a >> 8) + 1u), 5.9604644775390625e-8f);
   const float radius = __fsqrt_rn(__fmul_rn(log2_of(u), -1.3862944f));
   const float angle = __fmul_rn(__uint2float_rn(b >> 8), 5.9604644775390625e-8f);

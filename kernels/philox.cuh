@@ -1,7 +1,7 @@
-// Philox4x32-10: random words as a pure function of a counter and a key; dali_cr/rng.py has the same.
+// Philox4x32-10: random words as a pure function of a counter and a key, as in dali_cr/rng.py.
 //
 // Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3. SC 2011. Concatenated in front of the
-// kernels that draw numbers.
+// kernels that draw random numbers.
 
 struct Words {
   unsigned int a, b, c, d;

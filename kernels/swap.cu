@@ -1,26 +1,25 @@
-// swap_patches: T swaps of two disjoint boxes, one after the other, in place.
+// swap_patches: T swaps of two disjoint boxes, in sequence and in place.
 //
 //   for t in 0 ... T - 1:  data[a_t : a_t + size_t], data[b_t : b_t + size_t] = the other's voxels
 //
-//   data   (samples, arrays, depth, height, width) ELEMENT, contiguous: any type of 1, 2, 4 or 8 bytes, as bits
+//   data   (samples, arrays, depth, height, width) ELEMENT, contiguous; bits of any type of 1, 2, 4 or 8 bytes
 //   swaps  (samples, T, 3, 3) int32: origin a, origin b, size, each (d, h, w); the boxes of a pair are disjoint
 //
-// What a swap costs is waiting, so a thread reads AT_ONCE voxels of both boxes before it writes any (the compiler must
-// not reorder them: a write could be what is read next). Boxes come from shared memory, where one thread a swap has
-// checked them and divided for all; a thread divides once a swap, to find its first voxel, if it has one.
+// A swap is bound by latency, so a thread reads AT_ONCE voxels of both boxes before it writes (the compiler cannot
+// reorder them, because a write could alias a later read). Boxes are read from shared memory, where one thread per swap
+// has checked them and computed the strides; a thread divides only once per swap, to find its first voxel.
 //
-// Grid: x = samples * arrays, one block each: the swaps of one array are sequential (a barrier after each), arrays are
-// independent. A block touches only the voxels that are swapped.
-// Bytes that must move: T * 2 * |patch| elements read and written for each array.
-// A box that leaves the array stops the kernel (trap): the host cannot look at `swaps` without waiting for the GPU.
+// Grid: x = samples * arrays, one block each. The swaps of one array are sequential, with a barrier after each; arrays
+// are independent. A block accesses only the swapped voxels. Memory traffic per array: T * 2 * |patch| elements read
+// and written. A box that leaves the array traps the kernel; the host cannot check `swaps` without waiting for the GPU.
 // Defines: ELEMENT (unsigned char, short, int or long long), INDEX (int, or long long above 2**31 elements).
 
-#define AT_ONCE (sizeof(ELEMENT) > 4 ? 2 : 4)  // a block of 1024 threads has 64 registers for each
+#define AT_ONCE (sizeof(ELEMENT) > 4 ? 2 : 4)  // 1024 threads have 64 registers each
 #define KEPT_SWAPS 64
 
 struct KeptSwap {
   int a[3], b[3], size[3];
-  int step[3];  // from a thread's voxel to its next one, (d, h, w)
+  int step[3];  // from a voxel of a thread to its next voxel, (d, h, w)
 };
 
 __device__ __forceinline__ void keep_swap(KeptSwap& kept, const int* words, int depth, int height, int width) {
@@ -36,7 +35,7 @@ __device__ __forceinline__ void keep_swap(KeptSwap& kept, const int* words, int 
   kept.step[2] = (int)(threads % plane % kept.size[2]);
 }
 
-// Swap the voxels of two boxes, all threads of the block together.
+// Swap the voxels of two boxes with all threads of the block.
 __device__ __forceinline__ void swap_boxes(ELEMENT* first, ELEMENT* second, const int* size, const int* step,
                                            int height, int width) {
   const INDEX plane = (INDEX)size[1] * size[2], thread = threadIdx.x;

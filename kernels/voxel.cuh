@@ -1,6 +1,6 @@
-// Raw bytes of any dtype and byte order to a decoded voxel; concatenated in front of the kernels that read files.
+// Decode raw bytes of any dtype and byte order; concatenated in front of the kernels that read files.
 //
-// The first 15 words of a record are the same for all of them: dali_cr/ops/decode.py says which is what.
+// The first 15 words of a record are the same for these kernels; dali_cr/ops/record.py defines them.
 
 struct Record {
   long long start;
@@ -41,7 +41,8 @@ __device__ __forceinline__ unsigned long long swap_bytes(unsigned long long v) {
   return ((unsigned long long)swap_bytes((unsigned int)v) << 32) | swap_bytes((unsigned int)(v >> 32));
 }
 
-// Each dtype: the unsigned type of its width, and how its bits become a double. `finite` tells NaN and Inf.
+// Each dtype: the unsigned type of equal width, and the conversion of its bits to double. `finite` is false for NaN and
+// Inf.
 struct Uint8 {
   typedef unsigned char Bits;
   static __device__ double value(Bits b, bool&) { return (double)b; }
@@ -89,7 +90,7 @@ struct Float64 {
   }
 };
 
-// A voxel's bits, in the machine's byte order, decoded.
+// Decode the bits of a voxel, in the byte order of the machine.
 template <typename T>
 __device__ __forceinline__ float decode_bits(const Record& r, typename T::Bits bits) {
   bool finite = true;
@@ -105,7 +106,7 @@ __device__ __forceinline__ float decode_voxel(const Record& r, const unsigned ch
   return decode_bits<T>(r, r.big_endian ? swap_bytes(bits) : bits);
 }
 
-// Call a function template for a record's dtype; the numbers are places in dali_cr.volume.geometry.DTYPES.
+// Call a function template for the dtype of a record; the codes are indices in dali_cr.volume.geometry.DTYPES.
 #define WITH_DTYPE(code, function, ...) \
   switch (code) {                       \
     case 0:                             \

@@ -1,16 +1,16 @@
 // zscore: data = (data - mean) / std, in place, for each array by itself.
 //
-// Sums are float64 in one order: voxel i in lane i mod LANES, one after the other; then the upper half of the lanes to
-// the lower half, and so on. The standard deviation has the divisor voxels - 1; where it is 0, the result is 0.
+// Sums are float64 in a fixed order: voxel i is added to lane i mod LANES; then the upper half of the lanes is added to
+// the lower half, and so on. The standard deviation has the divisor voxels - 1; if it is 0, the result is 0.
 //
 //   data  (arrays, voxels) float, contiguous
 //
-// Grid: x = arrays, one block of LANES threads each. A lane's neighbours read its voxels' neighbours: coalesced.
-// Bytes that must move, a voxel: 4 read, 4 written; read two times more, from L2 where the array fits there.
+// Grid: x = arrays, one block of LANES threads each; reads are coalesced.
+// Memory traffic per voxel: 4 bytes read, 4 written; two more reads come from L2 if the array fits.
 // Defines: LANES (a power of 2).
 
 __device__ __forceinline__ double sum_lanes(double* lanes, double own) {
-  __syncthreads();  // the last sum has been read
+  __syncthreads();  // wait until the last sum has been read
   lanes[threadIdx.x] = own;
   __syncthreads();
   for (int half = LANES / 2; half > 0; half /= 2) {

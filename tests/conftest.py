@@ -1,4 +1,4 @@
-"""Fixtures for all tests, what makes them the same each time, and what `-m gpu` means."""
+"""Define fixtures for all tests, seeds, and the marker `gpu`."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ settings.register_profile(
     derandomize=True,
     database=None,
     deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],  # it goes by the clock
+    suppress_health_check=[HealthCheck.too_slow],  # it depends on time
 )
 settings.register_profile("explore", settings.get_profile("suite"), derandomize=False, print_blob=True)
 settings.load_profile("suite")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let tests have crops larger than their small volumes; those of the warnings themselves expect them."""
+    """Allow crops larger than the small volumes of tests; tests of this warning expect it."""
     config.addinivalue_line("filterwarnings", "ignore::dali_cr.DataWarning")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Seed the global generators before each test, and skip tests that need a GPU where there is none.
+    """Seed the global generators before each test, and skip tests that need a GPU if there is none.
 
-    A test then draws the same numbers whatever ran before it in its process. Tests that need a GPU are run all the same
-    where they were asked for by name of their marker.
+    A test then draws the same numbers, independent of earlier tests in the process. With ``-m gpu``, tests that need a
+    GPU are run in any case.
     """
     random.seed(0)
     np.random.seed(0)
@@ -51,7 +51,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """Keep torch to one thread in a module's tests: the cores are shared by several processes that run tests."""
+    """Limit torch to one thread in a module's tests, because several test processes share the cores."""
     import torch
 
     before = torch.get_num_threads()
@@ -70,7 +70,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cuda_on_cpu(monkeypatch: pytest.MonkeyPatch) -> host.HostCuda:
-    """Run the ops' kernels on the CPU, bit for bit as CUDA text; `cuda_on_cpu.order` sets the threads' order."""
+    """Run the CUDA sources of kernels on the CPU; `cuda_on_cpu.order` sets the order of threads."""
     if host.compiler() is None:
         pytest.skip("needs a C++ compiler")
     emulation = host.HostCuda()
@@ -81,7 +81,7 @@ def cuda_on_cpu(monkeypatch: pytest.MonkeyPatch) -> host.HostCuda:
 
 @pytest.fixture(params=["cpu", "emulated", pytest.param("cuda", marks=pytest.mark.gpu)])
 def each_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Have `tests.helpers.recipes.loader` make loaders for a CPU, for a GPU that is emulated, or for a GPU."""
+    """Make `tests.helpers.recipes.loader` create loaders for a CPU, an emulated GPU or a GPU."""
     kind: str = request.param
     if kind == "emulated":
         request.getfixturevalue("cuda_on_cpu")
@@ -92,7 +92,7 @@ def each_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture(scope="session")
 def mixed_index(tmp_path_factory: pytest.TempPathFactory) -> dali_cr.Index:
-    """Small volumes of many shapes, dtypes, byte orders, orientations and spacings; one of them holds NaN."""
+    """Return an index of small volumes of many shapes, dtypes, byte orders, orientations and spacings, one with NaN."""
     folder = tmp_path_factory.mktemp("mixed")
     rng = np.random.default_rng(0)
     for i, dtype in enumerate(("<i2", ">u2", "|u1", "<f4", ">f8", "<i4", ">i2", "|i1", "<f4", ">u4", "<i8")):
@@ -115,7 +115,7 @@ def mixed_index(tmp_path_factory: pytest.TempPathFactory) -> dali_cr.Index:
 
 @pytest.fixture(scope="session")
 def channel_index(tmp_path_factory: pytest.TempPathFactory) -> dali_cr.Index:
-    """Cases of two channels, each a file of its own dtype, and one 4-D file a case in another folder."""
+    """Return an index of cases of two channels: two files, or one 4-D file in another folder."""
     folder = tmp_path_factory.mktemp("channels")
     rng = np.random.default_rng(1)
     for i in range(4):

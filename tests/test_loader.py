@@ -1,4 +1,4 @@
-"""The stream that a training loop sees: of both recipes, on a CPU, on an emulated GPU and on a GPU the same bytes."""
+"""Test the batches of a Loader: for both recipes the same bytes on a CPU, an emulated GPU and a GPU."""
 
 import gc
 import json
@@ -28,13 +28,13 @@ def recipe(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture(scope="module")
 def known(mixed_index: dali_cr.Index, recipe: Any) -> dict[int, bytes]:
-    """Return the first samples, made one by one on a CPU."""
+    """Return the first samples, created one by one on a CPU."""
     with loader(mixed_index, recipe, batch_size=1, threads=1) as stream:
         return samples(stream, COUNT)
 
 
 @pytest.mark.parametrize("name", INDEXES)
-def test_what_a_batch_is(name: str, recipe: Any, each_device: str, request: pytest.FixtureRequest) -> None:
+def test_contents_of_a_batch(name: str, recipe: Any, each_device: str, request: pytest.FixtureRequest) -> None:
     index = request.getfixturevalue(name)
     channels = index.channels
     shapes = {"input": (4, channels, 16, 20, 24), "target": (4, channels, 16, 20, 24)}
@@ -60,7 +60,7 @@ def test_what_a_batch_is(name: str, recipe: Any, each_device: str, request: pyte
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 @pytest.mark.parametrize(("threads", "prefetch"), [(1, 3), (4, 1)])
-def test_whatever_batch_size_threads_and_prefetch(
+def test_any_batch_size_threads_and_prefetch(
     mixed_index: dali_cr.Index,
     recipe: Any,
     known: dict[int, bytes],
@@ -76,10 +76,10 @@ def test_whatever_batch_size_threads_and_prefetch(
 
 
 @pytest.mark.parametrize(("batch_size", "world_size"), [(4, 1), (8, 1), (4, 2), (4, 3)])
-def test_whatever_world_size_and_each_number_once(
+def test_any_world_size_and_each_number_once(
     mixed_index: dali_cr.Index, recipe: Any, known: dict[int, bytes], each_device: str, batch_size: int, world_size: int
 ) -> None:
-    """The last batch is short: a small one after large ones."""
+    """Check also that the last batch is smaller."""
     got: list[tuple[int, bytes]] = []
     for rank in range(world_size):
         with loader(mixed_index, recipe, epochs=6, batch_size=batch_size, rank=rank, world_size=world_size) as stream:
@@ -105,7 +105,7 @@ def test_resumes_anywhere_with_another_batch_size(
     assert all(known[n] == together[n] for n in together)
 
 
-def test_goes_on_after_break_and_after_close(
+def test_continues_after_break_and_after_close(
     mixed_index: dali_cr.Index, recipe: Any, known: dict[int, bytes], each_device: str
 ) -> None:
     with loader(mixed_index, recipe) as stream:
@@ -116,7 +116,7 @@ def test_goes_on_after_break_and_after_close(
     assert all(known[n] == got[n] for n in got)
 
 
-def test_state_is_plain_and_names_what_differs(
+def test_state_is_plain_and_errors_name_the_difference(
     mixed_index: dali_cr.Index, channel_index: dali_cr.Index, recipe: Any
 ) -> None:
     with loader(mixed_index, recipe) as stream:
@@ -133,7 +133,7 @@ def test_state_is_plain_and_names_what_differs(
 
 
 def test_tensors_outlive_their_batch(mixed_index: dali_cr.Index, recipe: Any, each_device: str) -> None:
-    """No copy is made: what DALI and the sources use again must not be what somebody still holds."""
+    """Check that memory of tensors in use is not reused, because no copy is made."""
     with loader(mixed_index, recipe, batch_size=3) as stream:
         kept = [batch for batch, _ in zip(stream.stream(), range(12), strict=False)]
         copies = [contents(batch) for batch in kept]
@@ -262,12 +262,12 @@ def test_skip_counts_and_is_kept_in_the_state(
     ],
     ids=str,
 )
-def test_refuses_at_once(mixed_index: dali_cr.Index, wrong: dict) -> None:
+def test_refuses_invalid_arguments(mixed_index: dali_cr.Index, wrong: dict) -> None:
     with pytest.raises(ValueError, match="expected"):
         loader(mixed_index, PAIRS, **wrong)
 
 
-def test_a_transform_makes_what_is_delivered(mixed_index: dali_cr.Index, recipe: Any) -> None:
+def test_a_transform_changes_the_batches(mixed_index: dali_cr.Index, recipe: Any) -> None:
     def rename(batch: dict[str, Any]) -> tuple[torch.Tensor, list[str]]:
         return batch["target"] * 2, batch["case"]
 
@@ -293,7 +293,7 @@ def test_a_transform_that_fails_loses_no_batch(mixed_index: dali_cr.Index) -> No
         assert next(iter(stream))["sample"].tolist() == [4, 5, 6, 7]
 
 
-def test_names_of_cases_that_took_the_place_of_broken_ones(breakable: dali_cr.Index) -> None:
+def test_names_of_cases_that_replace_broken_ones(breakable: dali_cr.Index) -> None:
     gone = breakable.cases[3]
     (breakable.root / gone.volumes[0].path).unlink()
     with loader(breakable, PAIRS, on_error="skip") as stream:
@@ -326,7 +326,7 @@ def test_float16(mixed_index: dali_cr.Index) -> None:
         assert torch.equal(one["target"], other["target"].half())
 
 
-def test_images_and_slices_lose_the_axis_they_have_not(mixed_index: dali_cr.Index, tmp_path: Path) -> None:
+def test_images_and_slices_have_no_axis_d(mixed_index: dali_cr.Index, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for number in range(3):
         Image.fromarray(rng.integers(0, 255, (30, 24), np.uint8)).save(tmp_path / f"{number}.png")
@@ -343,7 +343,7 @@ def test_images_and_slices_lose_the_axis_they_have_not(mixed_index: dali_cr.Inde
 
 
 def test_gloo_ranks_share_the_stream(mixed_index: dali_cr.Index, tmp_path: Path) -> None:
-    """Two processes under torch.distributed take their slices without being told."""
+    """Test that two processes under torch.distributed use their ranks without further settings."""
     mixed_index.save(tmp_path / "index.json")
     program = (
         "import sys, torch.distributed as dist, dali_cr\n"
@@ -362,8 +362,8 @@ def test_gloo_ranks_share_the_stream(mixed_index: dali_cr.Index, tmp_path: Path)
     assert printed == [["0", "1", "4", "5"], ["2", "3", "6", "7"]]
 
 
-def test_ranks_that_came_later_are_refused(mixed_index: dali_cr.Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As under Lightning, which makes its process group when a script has made its loader."""
+def test_a_later_process_group_is_refused(mixed_index: dali_cr.Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Test a process group created after the loader, as in Lightning."""
     with loader(mixed_index, PAIRS) as late, loader(mixed_index, PAIRS, rank=0, world_size=1) as alone:
         monkeypatch.setattr("dali_cr.loader._ranks", lambda torch: (1, 2))
         for batches in (iter(late), late.stream()):
@@ -375,7 +375,7 @@ def test_ranks_that_came_later_are_refused(mixed_index: dali_cr.Index, monkeypat
 
 
 def test_scan_read_and_swap_without_any_extra() -> None:
-    """What needs DALI, torch or CuPy says which extra to install; the rest must not even import them."""
+    """Check that functions that need DALI, torch or CuPy name the extra, and that others do not import them."""
     program = (
         "import sys\n"
         "for name in ('nvidia.dali', 'torch', 'cupy'): sys.modules[name] = None\n"

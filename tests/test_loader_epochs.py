@@ -1,4 +1,4 @@
-"""Epochs of a real Loader, of both recipes, against the grid of steps: `break`, streams, states and broken files."""
+"""Test epochs of a Loader for both recipes: `break`, streams, states and broken files."""
 
 import os
 import random
@@ -19,7 +19,7 @@ from tests.helpers.recipes import VIEWS
 
 CASES, BATCH = 5, 2
 STEPS, PER_EPOCH = 3, 6
-"""Of an epoch of 5 cases in batches of 2."""
+"""Steps of an epoch of 5 cases in batches of 2."""
 
 RECIPES = {"pairs": dali_cr.Restoration((8, 10, 12), dali_cr.Swap(4, (2, 4)), foreground=0.5), "views": VIEWS}
 
@@ -41,7 +41,7 @@ def loader(index: dali_cr.Index, recipe: Any, **options: Any) -> dali_cr.Loader:
 
 
 def contents(batches: Iterator[dict[str, Any]]) -> list[tuple[int, int]]:
-    """Return each sample's number, and a hash of its tensors."""
+    """Return the number of each sample, and a hash of its tensors."""
     out = []
     for batch in batches:
         names = sorted(batch.keys() - {"sample", "case"})
@@ -52,7 +52,7 @@ def contents(batches: Iterator[dict[str, Any]]) -> list[tuple[int, int]]:
 
 @pytest.fixture(scope="module")
 def known(index: dali_cr.Index, recipe: Any) -> list[tuple[int, int]]:
-    """Return the first samples, made one by one."""
+    """Return the first samples, created one by one."""
     with loader(index, recipe, batch_size=1, threads=1) as stream:
         return contents(islice(stream.stream(), 60))
 
@@ -65,9 +65,7 @@ def test_every_for_is_the_next_epoch(index: dali_cr.Index, recipe: Any, known: l
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_any_order_of_what_a_user_may_do(
-    index: dali_cr.Index, recipe: Any, known: list[tuple[int, int]], seed: int
-) -> None:
+def test_any_order_of_operations(index: dali_cr.Index, recipe: Any, known: list[tuple[int, int]], seed: int) -> None:
     chance, at, resumed = random.Random(seed), 0, True
     stream = loader(index, recipe)
     for _ in range(12):
@@ -108,7 +106,7 @@ def test_a_state_at_every_step(index: dali_cr.Index, recipe: Any, known: list[tu
 @pytest.mark.parametrize("stop", range(STEPS + 1))
 def test_the_same_number_of_steps_as_a_stateful_dataloader(index: dali_cr.Index, recipe: Any, stop: int) -> None:
     def lengths(first: Any, second: Any) -> list[int]:
-        whole = stop == STEPS  # then the epoch is seen to end
+        whole = stop == STEPS  # then the end of the epoch is detected
         taken = len(list(iter(first) if whole else islice(first, stop)))
         state = first.state_dict()
         second.load_state_dict(state)
@@ -125,13 +123,13 @@ def test_a_state_of_format_1(index: dali_cr.Index, recipe: Any, known: list[tupl
         del state["epoch_start"]
         stream.load_state_dict(state)
         assert contents(iter(stream)) == known[PER_EPOCH + BATCH : 2 * PER_EPOCH]
-        for later in (0, 3, None, "1"):
-            with pytest.raises(ValueError, match=f"expected one of format 1 to 2, got {later!r}"):
+        for later in (0, 4, None, "1"):
+            with pytest.raises(ValueError, match=f"expected format 1 to 3, got {later!r}"):
                 stream.load_state_dict({**state, "format": later})
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
-def test_ranks_take_as_many_steps_each(
+def test_ranks_have_the_same_number_of_steps(
     index: dali_cr.Index, recipe: Any, known: list[tuple[int, int]], world_size: int
 ) -> None:
     got: list[tuple[int, int]] = []
@@ -159,10 +157,10 @@ def test_exact_passes_begin_at_0_every_time(index: dali_cr.Index, recipe: Any, k
 def test_one_iterator_at_a_time(index: dali_cr.Index, recipe: Any, known: list[tuple[int, int]]) -> None:
     with loader(index, recipe) as stream:
         old = iter(stream)
-        new = iter(stream)  # nothing begins before the first batch is asked for
+        new = iter(stream)  # nothing starts before the first batch is requested
         assert contents(islice(old, 1)) == known[:BATCH]
         assert contents(islice(new, 1)) == known[PER_EPOCH : PER_EPOCH + BATCH]
-        with pytest.raises(RuntimeError, match="this iterator has ended: a newer one"):
+        with pytest.raises(RuntimeError, match="this iterator has ended, because a newer one"):
             next(old)
         ended = contents(new)
         assert ended == known[PER_EPOCH + BATCH : 2 * PER_EPOCH]
@@ -208,7 +206,7 @@ def test_a_broken_file_interrupts_the_epoch(
 def test_a_broken_file_that_was_read_ahead_and_skipped_by_break_does_no_harm(
     breakable: dali_cr.Index, recipe: Any, known: list[tuple[int, int]]
 ) -> None:
-    """Its error is of a batch that is not wanted, and the batches after that one are."""
+    """Its error belongs to a skipped batch; later batches are delivered."""
     with loader(breakable, recipe, prefetch=3) as stream:
         path = breakable.root / stream.plan(2 * BATCH).path
         content, status = path.read_bytes(), path.stat()
@@ -216,9 +214,9 @@ def test_a_broken_file_that_was_read_ahead_and_skipped_by_break_does_no_harm(
         path.unlink()
         assert contents(islice(stream, 1)) == known[:BATCH]
         until = time.monotonic() + 20
-        while not stream._running._answers.errors and time.monotonic() < until:  # batch 2 is made ahead
+        while not stream._running._server.errors and time.monotonic() < until:  # batch 2 is read ahead
             time.sleep(0.01)
-        assert stream._running._answers.errors
+        assert stream._running._server.errors
         path.write_bytes(content)
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
         assert contents(iter(stream)) == known[PER_EPOCH : 2 * PER_EPOCH]

@@ -1,4 +1,4 @@
-"""A loader's memory does not grow with the batches it makes; `tests.manual.memory` makes thousands."""
+"""Test that a loader's memory does not grow with the number of batches; `tests.manual.memory` runs thousands."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from tests.manual.memory import MOST_GROWTH, resident, used_at
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_memory_stays_flat(mixed_index: dali_cr.Index, recipe: Any, each_device: str) -> None:
-    """That of the process, while the last two batches are kept, and on a GPU what is used there, by whomever."""
+    """Measure the process, with the last two batches kept, and on a GPU all used memory."""
     looks = {"cpu": (60, 460), "emulated": (30, 80), "cuda": (500, 1500)}[each_device]
     cache = () if each_device == "cpu" else "gpu:1GB"
     measures: list[Callable[[], int]] = [resident]

@@ -1,4 +1,4 @@
-"""Philox against the published vectors, and the numbers made of its words."""
+"""Test Philox against published vectors, and the numbers drawn from its words."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_counters_are_independent_rows() -> None:
     assert together.tolist() == [k[2] for k in KNOWN]
 
 
-def test_words_depend_on_all_that_is_given_and_on_nothing_else() -> None:
+def test_words_depend_on_the_arguments_only() -> None:
     words = rng.draw_words(7, [3, 2**40], rng.Purpose.SWAP, 4)
     assert words.shape == (2, 8)
     pairs = [draw_pair(np.uint64(7), np.uint64(2**40), block, int(rng.Purpose.SWAP)) for block in range(4)]
@@ -49,7 +49,7 @@ def test_words_depend_on_all_that_is_given_and_on_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("seed", [-1, 2**64, 1.5, "0", True])
-def test_refuses_what_is_no_seed(seed: object) -> None:
+def test_refuses_invalid_seeds(seed: object) -> None:
     with pytest.raises(ValueError, match="seed"):
         rng.draw_words(seed, [0], rng.Purpose.SWAP, 1)  # type: ignore[arg-type]
 

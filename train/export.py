@@ -1,4 +1,4 @@
-"""Write the weights of a pre-training run for nnU-Net v2.
+"""Export the weights of a pre-training run for nnU-Net v2.
 
 ::
 
@@ -6,24 +6,24 @@
     dali-cr export pretrained-weights runs/first -o first.pth   # for nnUNetv2_train -pretrained_weights
     dali-cr export runs/first -o first.pth                      # the same
 
-The first is for ``nnUNetv2_preprocess_like_nnssl`` and ``nnUNetv2_train_pretrained`` of nnU-Net's master branch, of a
-`dynunet`, `resenc-l` or `resenc-s` in 3-D. A plan says what network it is; nnU-Net builds that network and takes over
-its encoder. The folder gets
+The first format is for ``nnUNetv2_preprocess_like_nnssl`` and ``nnUNetv2_train_pretrained`` of nnU-Net's master branch.
+It takes a 3-D `dynunet`, `resenc-l` or `resenc-s`. nnU-Net builds the network of the plan and loads its encoder. The
+folder gets
 
 =========================  ==========================================================================================
-``checkpoint_final.pth``   the weights under nnU-Net's names, the plan and the citations
-``adaptation_plan.json``   the plan alone: network, spacing, patch, where encoder and stem stand
-``config.json``            what the weights' file says of them
-``README.md``              a model card: data, settings, three commands, limits, what to cite
+``checkpoint_final.pth``   weights under nnU-Net's names, plan, citations
+``adaptation_plan.json``   the plan: network, spacing, patch size, names of encoder and stem
+``config.json``            metadata of the weights
+``README.md``              model card: data, settings, three commands, limits, citations
 =========================  ==========================================================================================
 
-nnU-Net's fine-tuning z-scores every channel over its whole image: pre-train with ``--normalize zscore-image`` and a
-``--spacing``. What differs is said in a warning.
+nnU-Net's fine-tuning applies a z-score to every channel of the whole image: pre-train with ``--normalize zscore-image``
+and a ``--spacing``. Differences are printed as warnings.
 
-The second is of a `dynunet` that was pre-trained with ``--plans nnUNetPlans.json``: plans of nnU-Net's default planner;
-for their configuration ``2d``, add ``--configuration 2d --dims 2 --slices D --crop 1 64 64`` and leave ``--spacing``
-out. nnU-Net keeps its own output layers and takes over all others. Pre-train on what its training will see: volumes on
-the plans' spacing, z-scored, with as many channels.
+The second format takes a `dynunet` that was pre-trained with ``--plans nnUNetPlans.json`` of nnU-Net's default
+planner. For the configuration ``2d``, add ``--configuration 2d --dims 2 --slices D --crop 1 64 64`` and omit
+``--spacing``. nnU-Net loads all layers except its output layers. Pre-train with the input of its training: volumes with
+the plans' spacing, z-scored, with the same number of channels.
 """
 
 from __future__ import annotations
@@ -58,24 +58,24 @@ from .start.command import asked, end, program
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """Write a file for nnUNetv2_train -pretrained_weights, of a run with --plans."""
+    """Export a pre-training run with --plans as a file for nnUNetv2_train -pretrained_weights."""
 
     run: tyro.conf.Positional[Path]
-    """The folder of the run."""
+    """Data: folder of the run."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """The file to write."""
+    """Output: file to write."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NnsslConfig:
-    """Write a folder for nnUNetv2_preprocess_like_nnssl and nnUNetv2_train_pretrained."""
+    """Export a pre-training run as a folder for nnUNetv2_preprocess_like_nnssl and nnUNetv2_train_pretrained."""
 
     run: tyro.conf.Positional[Path]
-    """The folder of the run."""
+    """Data: folder of the run."""
     out: tyro.conf.Positional[Path]
-    """The folder to write: new or empty."""
+    """Output: folder to write, new or empty."""
     licence: str | None = None
-    """Of the weights, for the model card."""
+    """Output: licence of the weights, for the model card."""
 
 
 FORMATS: dict[str, type[ExportConfig] | type[NnsslConfig]] = {
@@ -85,12 +85,12 @@ FORMATS: dict[str, type[ExportConfig] | type[NnsslConfig]] = {
 
 
 def main(config: ExportConfig | NnsslConfig) -> dict[str, Any]:
-    """Write what was asked for and return the report.
+    """Export a run and return the report.
 
     Raises
     ------
     ValueError, OSError
-        When it cannot be made.
+        If the run cannot be exported or the file cannot be written.
     """
     if isinstance(config, NnsslConfig):
         with own_folder(config.out):
@@ -113,8 +113,7 @@ def _write_file(config: ExportConfig) -> dict[str, Any]:
     levels = Levels.of(about)
     if levels is None or about["network"] != "dynunet":
         raise ValueError(
-            f"run: expected one that was made with --plans, the levels of {config.run} are its own; dali-cr export "
-            "nnssl writes a plan beside its weights"
+            f"run: expected a run with --plans, {config.run} was made without; dali-cr export nnssl needs no plans"
         )
     weights = to_nnunet(tensors, len(levels.widths))
     save_checkpoint(config.out, {"network_weights": weights, "about": json.dumps(about)})
@@ -122,7 +121,7 @@ def _write_file(config: ExportConfig) -> dict[str, Any]:
 
 
 def read_config(arguments: Sequence[str]) -> ExportConfig | NnsslConfig:
-    """Return the settings of a command line; without a format they are those of ``pretrained-weights``."""
+    """Return the settings of a command line; the default format is ``pretrained-weights``."""
     prog, how = program("export"), (tyro.conf.FlagCreatePairsOff,)
     if not arguments or arguments[0] in (*FORMATS, "-h", "--help"):
         chosen: Callable[..., Any] = tyro.extras.subcommand_cli_from_dict

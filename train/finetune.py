@@ -1,4 +1,4 @@
-"""Fine-tune a pre-trained network on a few labelled cases, or train one from random weights to compare with.
+"""Fine-tune a pre-trained network on labelled cases, or train from random weights for comparison.
 
 ::
 
@@ -6,25 +6,25 @@
     python -m train.finetune classify --data images/ --labels table.csv --split splits.json --init random --out runs/cls
     python -m train.finetune localize --data images/ --labels boxes.csv --split splits.json --init random --out runs/loc
 
-The network learns from the pool, is looked at on val while it learns, and its last weights are scored once, on test.
-Weights that were pre-trained on a case of val or test are refused. The folder given as ``--out`` gets
+The network is trained on train, evaluated on val during training, and its last weights are scored once on test. Weights
+that were pre-trained on a case of val or test are rejected. The folder ``--out`` contains
 
 ==========================  =========================================================================================
-``config.json``             every setting, what came of it, the versions, the commit and the device
-``index.json``              the images; ``splits.json`` who is in which part
+``config.json``             settings, network, versions, commit and device
+``index.json``              the images; ``splits.json`` has the split
 ``metrics.jsonl``           the curves; the same as TensorBoard events
-``checkpoint.pt``           all that ``--resume`` needs
-``model.safetensors``       the weights, and all that ``dali-cr predict`` needs to use them
-``scores.csv``              every scored case
-``preview.png``             of segmentation: slices of the first scored cases, what was predicted and the target
-``report.json``             the last line of the output, when the run is finished
+``checkpoint.pt``           the state for ``--resume``
+``model.safetensors``       the weights, with all that ``dali-cr predict`` needs
+``scores.csv``              the scores of each case
+``preview.png``             for segmentation: slices of the first scored cases with prediction and target
+``report.json``             the report of a finished run, also the last line of the output
 ==========================  =========================================================================================
 
-Masks are scored in sliding windows of the training crop, half overlapping: Dice by case, then its mean (both masks
-empty: 1), and HD95 in mm (a missed organ: the image's diagonal). Boxes are scored in mm by the mean error of their six
-walls and by that of their centroid, classes by precision, recall, F1 and AUROC.
+Masks are predicted in sliding windows of the training crop with an overlap of half, and scored by Dice (1 if both masks
+are empty) and HD95 in mm (the image's diagonal for a missed organ), as means over cases. Boxes are scored in mm by the
+mean error of their six faces and by that of their centroid, classes by precision, recall, F1 and AUROC.
 
-A run may be killed at any moment and goes on with ``--resume``, as pre-training does; the exit codes are its too.
+A run may be killed at any moment and continued with ``--resume``; exit codes are those of pre-training.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from .start import needs  # noqa: F401 - before all that may be missing
 
 import hashlib
 import json
+import math
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -58,11 +59,11 @@ from dali_cr import rng
 from dali_cr.index.report import describe_copies
 from dali_cr.volume.geometry import Triple
 
-from .data.batches import Labelled
+from .data.batches import LabelledBatches
 from .data.cases import find_index, refused_files
 from .data.split import PARTS, Split, load_split, make_split
 from .data.subjects import count_subjects, find_lookalikes
-from .networks.build import ENCODER_OF, build_network
+from .networks.build import build_network
 from .networks.network import Levels, Network
 from .networks.plans import read_levels
 from .networks.weights import export_weights, first_names
@@ -84,8 +85,8 @@ from .start.command import asked, end, own, program, start
 from .start.resumed import find_out, find_resumed, parse, settings_of
 from .start.trained import compare_channels, describe_data, read_trained
 from .tasks.config import Classify, FinetuneConfig, Localize, Segment
-from .tasks.targets import Supervised, find_shared, open_task
-from .tasks.task import Scores, Task, TaskInput, refuse_larger
+from .tasks.targets import Supervised, cases_sharing_labels, open_task
+from .tasks.task import Scores, Task, TaskInput, check_crop_holds
 from .tasks.transfer import Fit, Init, check_fit, find_encoder, load_fit, read_init
 
 TASKS: dict[str, type[FinetuneConfig]] = {kind.task: kind for kind in (Segment, Classify, Localize)}
@@ -93,7 +94,7 @@ TASKS: dict[str, type[FinetuneConfig]] = {kind.task: kind for kind in (Segment, 
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneRun:
-    """All that was found and chosen before the first step."""
+    """A prepared run: everything that is determined before the first step."""
 
     config: FinetuneConfig
     device: torch.device
@@ -107,22 +108,22 @@ class FinetuneRun:
     fit: Fit | None
     init: Init | None
     other_channels: str
-    """A warning where the channels of --init have other names; empty otherwise."""
+    """A warning if the channels of --init have other names; "" otherwise."""
     module: nn.Module
     optimizer: torch.optim.Optimizer
     average: Average | None
     frozen: FrozenEncoder | None
-    batches: Labelled
+    batches: LabelledBatches
     about: dict[str, Any]
-    """What the weights' file says of them."""
+    """Metadata of the weights' file."""
     last_step_learns: bool
     """Whether the learning rate of the last step is above 0."""
     state: dict[str, Any] | None
-    """The checkpoint to go on from."""
+    """The checkpoint to continue from."""
 
     @property
     def loader(self) -> dali_cr.Loader:
-        """What reads the crops."""
+        """The loader of the crops."""
         return self.batches.loader
 
     def stream(self) -> Iterator[dict[str, Any]]:
@@ -134,7 +135,7 @@ class FinetuneRun:
         return {"loss": self.task.loss(self.module, batch)}
 
     def save(self, progress: Progress) -> None:
-        """Write the weights as they are now, of --ema their average, and the checkpoint."""
+        """Write the current weights, with --ema their average, and the checkpoint."""
         out, split = self.config.out, self.about["split"]
         with averaged(self.average):
             tensors = self.module.state_dict()
@@ -143,7 +144,7 @@ class FinetuneRun:
         write_state(out, progress, self.module, self.optimizer, self.average, self.loader, split=split)
 
     def measure(self, record: Record, step: int) -> None:
-        """Measure on the first cases of val; record it and say it."""
+        """Evaluate on the first cases of val; record and print the scores."""
         val = self.supervised.parts["val"]
         few = replace(val, cases=val.cases[: self.config.evaluate_cases])
         scores = self.score(few)
@@ -156,12 +157,12 @@ class FinetuneRun:
         tqdm.write(f"step {step:<6} {name} on {len(few)} cases of val {found}")
 
     def score(self, index: dali_cr.Index) -> Scores:
-        """Score cases that have labels."""
+        """Score labelled cases."""
         with self.computation.eagerly(), averaged(self.average):
             return self.task.score(self.module, index)
 
     def report(self, progress: Progress, summary: Mapping[str, float | None] | None = None) -> dict[str, Any]:
-        """Return the object that ends the output."""
+        """Return the report of the run."""
         config = self.config
         return {
             "run": str(config.out),
@@ -177,39 +178,40 @@ class FinetuneRun:
         }
 
 
-def first_cases(pool: dali_cr.Index, count: int | None, seed: int) -> dali_cr.Index:
-    """Return the first cases of the pool in an order drawn from the seed: a smaller budget is part of a larger one.
+def first_cases(labelled: dali_cr.Index, count: int | None, seed: int) -> dali_cr.Index:
+    """Return the first cases in an order drawn from the seed, so that a smaller budget is part of a larger one.
 
     Raises
     ------
     ValueError
-        If there are not so many.
+        If there are fewer cases.
     """
     if count is None:
-        return pool
-    if count > len(pool):
-        raise ValueError(f"cases: expected at most the {len(pool)} labelled cases of the pool, got {count}")
-    words = rng.draw_words(seed, np.arange(len(pool)), rng.Purpose.ORDER, 1)[:, 0]
+        return labelled
+    if count > len(labelled):
+        raise ValueError(f"cases: expected at most the {len(labelled)} labelled cases of train, got {count}")
+    words = rng.draw_words(seed, np.arange(len(labelled)), rng.Purpose.ORDER, 1)[:, 0]
     first = sorted(np.argsort(words, kind="stable")[:count].tolist())
-    return replace(pool, cases=tuple(pool.cases[place] for place in first))
+    return replace(labelled, cases=tuple(labelled.cases[place] for place in first))
 
 
 def size_network(config: FinetuneConfig, init: Init | None, view: TaskInput, channels: int, outputs: int) -> Network:
-    """Build the network: of the init's own levels, whatever the crop, or of levels for the crop.
+    """Build the network, with the levels of the init if there is one, else with levels for the crop.
 
     Raises
     ------
     ValueError
-        If the crop does not go through it, or the init is of other channels.
+        If the crop does not suit the network, or the init has another number of channels.
     """
     seen: Triple = tuple(edge // k for edge, k in zip(view.crop, view.shrink, strict=True))  # type: ignore[assignment]
     if init and init.about.get("channels", channels) != channels:
         raise ValueError(
             f"init: expected {channels} channels, as the data have, {init.path} has {init.about['channels']}; "
-            "pre-train on images of as many"
+            "pre-train on images with the same number of channels"
         )
     if init and init.crop and config.topology not in (None, init.crop):
-        raise ValueError(f"topology: expected that of {init.path}, {init.crop}, or none; got {config.topology}")
+        wanted, got = (" ".join(map(str, crop)) for crop in (init.crop, config.topology))
+        raise ValueError(f"topology: expected no --topology with --init, or {wanted} as in {init.path}; got {got}")
     topology = config.topology or (init.crop if init else None) or seen
     filters = config.filters or (init.about.get("filters") if init else None)
     levels = Levels.of(init.about) if init else None
@@ -220,30 +222,36 @@ def size_network(config: FinetuneConfig, init: Init | None, view: TaskInput, cha
     for axis, edge, step in zip("DHW", view.crop, steps, strict=True):
         if edge % step:
             raise ValueError(
-                f"crop: expected a multiple of {step} along {axis}, as the network's levels and --shrink make it; got "
-                f"{edge}. {edge // step * step or step} or {edge // step * step + step} would do"
+                f"crop: expected a multiple of {step} along {axis}, for the network's strides and --shrink; got "
+                f"{edge}. Use {edge // step * step or step} or {edge // step * step + step}"
             )
+    if math.prod(edge // step for edge, step in zip(view.crop, steps, strict=True)) < network.least_cells:
+        got, would = (" ".join(map(str, edges)) for edges in (view.crop, (*view.crop[:2], 2 * view.crop[2])))
+        raise ValueError(
+            f"crop: expected {network.least_cells} voxels or more at the coarsest level, for its instance norm; "
+            f"got {got}. {would} would do"
+        )
     return network
 
 
 def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> FinetuneRun:
-    """Look at the data, build everything, and refuse what cannot work; then write what is known of the run.
+    """Read and check the data, build the run, and write config.json, index.json and splits.json.
 
     Parameters
     ----------
     config : FinetuneConfig
     earlier : dict, optional
-        The config.json of the run to go on with.
+        The config.json of the run to resume.
     """
     device = choose_device(config.device, config.deterministic)
     init = None if config.init == "random" else read_init(Path(config.init), config.prefix)
     if init:
-        _refuse_other_network(config, init)
+        init.check_network(config.network, config.dims, config.plans)
     view = config.view(init)
     index = find_index(config, earlier)
     split = _open_split(config, index, earlier)
     if init and init.cases:
-        split.refuse_leak(init.cases, index, init.path)
+        split.check_leak(init.cases, index, init.path)
     other_channels = compare_channels(index, read_trained(init.folder, init.about)) if init and init.folder else ""
     try:
         task, supervised = open_task(config, index, split, view)
@@ -253,22 +261,22 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
         raise ValueError(f"resume: the labels of the run in {config.out} are no longer in order: {error}") from error
     task.check_sides(config.flips)
     if task.whole:
-        refuse_larger(dali_cr.Index(index.root, tuple(case for _, case in supervised.cases)), view)
-    training = first_cases(supervised.parts["pool"], config.cases, config.order_seed)
-    task.learn(training)
+        check_crop_holds(dali_cr.Index(index.root, tuple(case for _, case in supervised.cases)), view)
+    training = first_cases(supervised.parts["train"], config.cases, config.order_seed)
+    task.load_targets(training)
     torch.manual_seed(config.seed)
     view = task.view
     network = size_network(config, init, view, index.channels, task.outputs if not task.whole else 1)
     fit = check_fit(init, network, config.transfer) if init else None
     if fit:
-        load_fit(network, fit.taken)
+        load_fit(network, fit.transferred)
     computation = choose_computation(device, config.compile, config.memory_format)
     module = computation.place(task.build(network), device, config.dims)
     computation.compile([module])
-    apart = {"freeze_encoder": config.freeze_encoder > 0, "encoder_lr_scale": config.encoder_lr_scale != 1}
+    apart = {"freeze-encoder": config.freeze_encoder > 0, "encoder-lr-scale": config.encoder_lr_scale != 1}
     encoder = find_encoder(network, module, next(name for name in apart if apart[name])) if any(apart.values()) else []
     with warnings.catch_warnings():
-        if task.whole:  # its crop must hold the largest volume: padding of the others is wanted
+        if task.whole:  # the crop must contain the largest volume, so others are padded
             warnings.simplefilter("ignore", dali_cr.DataWarning)
         loader = _build_loader(config, view, task.centre_crops(training), device)
     about = {
@@ -276,7 +284,7 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
         "task": {"name": task.name, **task.about},
         "view": asdict(view),
         "init": config.init if init is None else init.origin(config.transfer),
-        "split": {"hash": split.hash, "part": "pool", "cases": len(training)},
+        "split": {"hash": split.hash, "part": "train", "cases": len(training)},
         "data": describe_data(config, index).about,
     }
     classes = hashlib.sha256(json.dumps(task.about).encode()).hexdigest()
@@ -308,52 +316,30 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
         ),
         average=Average(module, config.ema) if config.ema else None,
         frozen=FrozenEncoder(network.features, config.freeze_encoder) if config.freeze_encoder else None,
-        batches=Labelled(loader, task.truth),
+        batches=LabelledBatches(loader, task.target),
         about=about,
         last_step_learns=last_step_learns(earlier),
         state=state,
     )
 
 
-def _refuse_other_network(config: FinetuneConfig, init: Init) -> None:
-    if "network" not in init.about:
-        return
-    if config.plans:
-        raise ValueError(f"plans: expected none with --init, whose levels the network gets; got {config.plans}")
-    known, dims = init.about["network"], init.about.get("dims", 3)
-    if known not in (config.network, ENCODER_OF.get(config.network)):
-        raise ValueError(f"init: expected a {config.network}, {init.path} is a {known}; --network {known} takes it")
-    if dims != config.dims:
-        raise ValueError(
-            f"init: expected a network of --dims {config.dims}, {init.path} is of {dims}; --dims {dims} takes it"
-        )
-
-
 def _open_split(config: FinetuneConfig, index: dali_cr.Index, earlier: dict[str, Any] | None) -> Split:
-    """Return the split of ``--split``, that of the run that is gone on with, or a new one of the images at hand."""
+    """Return the split: from ``--split``, from the run to resume, or a new random one."""
     kept = config.out / "splits.json"
     if config.split or (earlier and kept.exists()):
         return load_split(config.split or kept)
     names = [case.name for case in index.cases]
-    together = [*index.copies, *find_shared(config, index)]
+    together = [*index.copies, *cases_sharing_labels(config, index)]
     return make_split(names, config.fractions, config.order_seed, together=together)
 
 
 def _build_loader(
     config: FinetuneConfig, view: TaskInput, training: dali_cr.Index, device: torch.device
 ) -> dali_cr.Loader:
-    """Return the stream of crops; nothing is swapped in them."""
-    recipe = dali_cr.Restoration(
-        crop=view.crop,
-        swap=dali_cr.Swap(iterations=0),
-        flips=view.flips(config.flips),
-        normalize=view.normalize,
-        foreground=config.foreground_share,
-        spacing=view.spacing,
-    )
+    """Return the loader of crops."""
     return dali_cr.Loader(
         training,
-        recipe,
+        config.samples(view),
         batch_size=config.batch_size,
         device=device.type,
         seed=config.seed,
@@ -367,13 +353,13 @@ def _refuse_other(config: FinetuneConfig, was: dict[str, Any], now: dict[str, An
     differ = [name for name in now if was.get(name, now[name]) != now[name]]
     if differ:
         raise ValueError(
-            f"resume: expected the data, labels, split of the run in {config.out}; other {' and '.join(differ)} came. "
-            "Another --out starts a new run"
+            f"resume: expected the data, labels and split of the run in {config.out}, got other "
+            f"{' and '.join(differ)}; give another --out to start a new run"
         )
 
 
 def introduce(run: FinetuneRun) -> Iterator[str]:
-    """Say what was found and chosen."""
+    """Yield lines about the data, the task and the network."""
     config, task, view = run.config, run.task, run.task.view
     sizes = ", ".join(f"{len(run.supervised.parts[part])} of {part}" for part in PARTS)
     subjects = count_subjects([case.name for case in run.index.cases], run.split.subject)
@@ -382,8 +368,8 @@ def introduce(run: FinetuneRun) -> Iterator[str]:
         yield f"copies     {copies}"
     yield from (f"warning    {warning}" for warning in _warnings(run))
     yield from refused_files(run.index)
-    for line in run.supervised.left[:20]:
-        yield f"left out   {line}"
+    for line in run.supervised.unmatched[:20]:
+        yield f"excluded   {line}"
     for note in run.supervised.notes:
         yield f"labels     {note}"
     yield f"task       {task.name}: {', '.join(task.classes)}"
@@ -393,6 +379,8 @@ def introduce(run: FinetuneRun) -> Iterator[str]:
     yield f"crop       {' × '.join(map(str, view.crop))} voxels{size}, normalize {view.normalize}"
     if view.slices != "D":
         yield f"slices     across {view.slices}"
+    if config.augments:
+        yield f"augment    {', '.join(config.augments)}, each with probability {config.augment_probability:g}"
     yield f"device     {device_name(run.device)}, {run.computation}"
     trained = sum(parameter.numel() for parameter in run.module.parameters())
     yield f"network    {config.network}, {config.dims}-D, {trained:,} parameters"
@@ -401,25 +389,25 @@ def introduce(run: FinetuneRun) -> Iterator[str]:
 
 
 def _warnings(run: FinetuneRun) -> Iterator[str]:
-    """Return what may be one patient's in two parts, and what the check of --init for a leak cannot see."""
+    """Yield warnings about patients that may be in two parts, and about leaks of --init that cannot be checked."""
     parts = {case.name: part for part, case in run.supervised.cases}
     cases = (run.init.cases if run.init else None) or ()
     seen = {case.name: "--init" for case in cases}
-    apart = {name: part for name, part in parts.items() if part != "pool"}
+    apart = {name: part for name, part in parts.items() if part != "train"}
     yield from filter(None, map(find_lookalikes, [parts, seen | apart] if seen else [parts]))
     if run.other_channels:
         yield run.other_channels
     if run.init and run.init.cases is None:
-        yield f"{run.init.path} does not say which images it was trained on: whether any is of val or test is unknown"
+        yield f"{run.init.path} does not list its training images: whether they are of val or test cannot be checked"
     if not all(volume.content_sha256 for case in cases for volume in case.volumes):
         yield (
-            f"{run.config.init} is of an earlier version, which did not keep the content of its images: one of val or "
-            "test is found among them by its file or its name, not as a copy in another format"
+            f"{run.config.init} was made by an earlier version, without hashes of image content: cases of val and test "
+            "are found among its images by file and name, but not as copies in another format"
         )
 
 
 def train(run: FinetuneRun) -> dict[str, Any]:
-    """Train, score, and write all that a run leaves.
+    """Train, score, and write the results.
 
     Returns
     -------
@@ -429,7 +417,7 @@ def train(run: FinetuneRun) -> dict[str, Any]:
     Raises
     ------
     Stopped, FloatingPointError, dali_cr.VolumeError
-        See `train.run.loop.Loop.run`.
+        See `train.run.loop.Loop.take_steps`.
     """
     config = run.config
     with open_loop(run) as loop:
@@ -448,12 +436,12 @@ def train(run: FinetuneRun) -> dict[str, Any]:
 
 
 def main(config: FinetuneConfig) -> dict[str, Any]:
-    """Run the whole of it and return the report; of a finished run, only report.
+    """Prepare and train a run and return its report; for a finished run, only return the report.
 
     Raises
     ------
     Refused
-        When it cannot be started as asked.
+        If it cannot be started with these settings.
     Stopped, FloatingPointError, dali_cr.VolumeError
         See `train`.
     """
@@ -466,12 +454,12 @@ def main(config: FinetuneConfig) -> dict[str, Any]:
 
 
 def read_settings(arguments: Sequence[str]) -> FinetuneConfig:
-    """Return the settings of a command line; what a resumed run was given and is not typed is as it was.
+    """Return the settings of a command line, with those of the run to resume as defaults.
 
     Raises
     ------
     ValueError
-        If the run to resume is of another task.
+        If the run to resume has another task.
     """
     about, out = find_resumed(arguments), find_out(arguments)[0]
     prog = program("finetune")

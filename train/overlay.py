@@ -1,13 +1,13 @@
-"""Draw what was predicted over the images it was predicted of: masks and boxes, one PNG a case.
+"""Draw predicted masks and boxes over their images, one PNG file per case.
 
 ::
 
     python -m train.predict runs/seg --data new/ --out predictions/
     python -m train.overlay predictions/ --data new/ --out pictures/
 
-Of a volume the slice across D is drawn that has most of the mask, or that goes through the middle of the boxes; a box
-that the slice does not cut is dashed. A legend names the classes, the title the case and the slice; ``--labels`` draws
-the target beside the prediction. The last line of the output is one JSON object.
+For a volume, the slice across D with the largest mask is drawn, or the slice through the centre of the boxes; boxes
+that the slice does not intersect are dashed. The legend names the classes, the title the case and the slice;
+``--labels`` draws the target beside the prediction. The last line of the output is a JSON report.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from .data.cases import open_index
 from .data.classes import find_names
 from .data.labels import Labels, by_listed_pairs, find_label_files, match, read_labels
 from .data.masks import mask_path
-from .data.split import Part, load_split
+from .data.split import PartOption, current_part, load_split
 from .data.volumes import read_case
 from .output.figure import origin_of, write_figure
 from .output.names import picture_name, place_all
@@ -63,43 +63,43 @@ class OverlayConfig(DataSettings):
     """Draw predictions over their images."""
 
     predictions: tyro.conf.Positional[Path]
-    """The folder that `dali-cr predict` wrote."""
+    """Data: folder written by `dali-cr predict`."""
     out: Path
-    """Folder for the pictures: new or empty."""
-    part: Part = "test"
-    """The part of --split to take; all of the data without a split."""
+    """Output: folder for the pictures, new or empty."""
+    part: PartOption = "test"
+    """Data: part of --split to draw; without a split, all data."""
     labels: Path | None = None
-    """The target, to draw beside the prediction: a folder of label volumes, or a CSV file of boxes."""
+    """Labels: the target to draw beside the prediction, a folder of label volumes or a CSV file of boxes."""
     label_pattern: tuple[str, ...] = EVERY_VOLUME
-    """Which files of a folder --labels: globs, in which {case} may stand for the case's name."""
+    """Labels: glob patterns of the files of a folder --labels, in which {case} stands for the case's name."""
     names: Path | None = None
-    """JSON with the names of the labels, as {"1": "liver"}, for boxes beside label volumes; without it, those of a
+    """Labels: JSON file of label names, such as {"1": "liver"}, for boxes of label volumes; by default those of a
     dataset.json beside labels or images."""
     most: int = 16
-    """Draw so many cases at most, the first by name."""
+    """Output: maximum number of cases to draw, the first by name."""
 
     counts: ClassVar[tuple[str, ...]] = ("most",)
 
 
 def main(config: OverlayConfig) -> dict[str, Any]:
-    """Draw every case that has a prediction, and return the report.
+    """Draw the cases that have a prediction, and return the report.
 
     Raises
     ------
     Refused
-        When it cannot be done as asked.
+        If it cannot be done with these settings.
     """
     with own(config.out):
         return asked(lambda: _draw(config))
 
 
 def _draw(config: OverlayConfig) -> dict[str, Any]:
-    """Draw the cases that `main` asks for.
+    """Draw the cases into the locked output folder.
 
     Raises
     ------
     ValueError, OSError
-        If there is nothing to draw, or nowhere to draw it.
+        If there is nothing to draw, or the output folder cannot be used.
     """
     refuse_full(config.out)
     task: dict[str, Any] = {}
@@ -108,7 +108,7 @@ def _draw(config: OverlayConfig) -> dict[str, Any]:
         task = made["network"]["task"]
     index = open_index(config)
     if config.split:
-        index = load_split(config.split).take(index, config.part)
+        index = load_split(config.split).take(index, current_part(config.part))
     boxes = read_predicted_boxes(config.predictions)
     found = [(case, one) for case in index.cases if (one := find_drawing(config.predictions, case, boxes)) is not None]
     if not found:
@@ -133,19 +133,19 @@ def read_palette(task: Mapping[str, Any]) -> Palette:
 
 
 def read_predicted_boxes(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return the content of boxes.json: for each case its boxes by name; nothing where it is not there."""
+    """Return the boxes of boxes.json by case and name; empty if there is no such file."""
     path = folder / "boxes.json"
     found: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
     return found
 
 
 def find_drawing(folder: Path, case: Case, boxes: Mapping[str, Mapping[str, Any]]) -> Drawing | None:
-    """Return what was predicted of a case, None for nothing."""
+    """Return the predictions of a case, None if there are none."""
     path = mask_path(case, folder)
     labels = read_labels(path, case) if path.exists() else None
     own = boxes.get(case.name, {})
-    walls = {name: np.array([[box["lo"], box["hi"]]], np.float64) for name, box in own.items()}
-    canonical = {name: to_canonical(box, case.volumes[0].geometry)[0] for name, box in walls.items()}
+    stored = {name: np.array([[box["lo"], box["hi"]]], np.float64) for name, box in own.items()}
+    canonical = {name: to_canonical(box, case.volumes[0].geometry)[0] for name, box in stored.items()}
     return Drawing(labels, canonical) if labels is not None or canonical else None
 
 
@@ -172,8 +172,8 @@ class Targets:
         labels = read_labels(self.files[case.name], case)
         if not self.members:
             return Drawing(_as_written(labels, self.task))
-        walls = box_of(np.stack([np.isin(labels, values) for values in self.members.values()]))
-        return Drawing(boxes=_known(dict(zip(self.members, walls, strict=True))))
+        boxes = box_of(np.stack([np.isin(labels, values) for values in self.members.values()]))
+        return Drawing(boxes=_known(dict(zip(self.members, boxes, strict=True))))
 
 
 def find_targets(
@@ -220,7 +220,9 @@ def _members(task: Mapping[str, Any], named: Mapping[str, Sequence[int]]) -> dic
     for organ in task["classes"]:
         number = _UNNAMED.fullmatch(organ)
         if organ not in named and not number:
-            raise ValueError(f"names: expected a label for each organ, none is called {organ}; give --names")
+            raise ValueError(
+                f"--names: expected a label for each organ, none is called {organ}; give a file that names it"
+            )
         members[organ] = list(named[organ]) if organ in named else [int(number[1])] if number else []
     return members
 
@@ -241,7 +243,7 @@ def draw_case(root: Path, case: Case, drawing: Drawing, target: Drawing | None, 
     image = read_case(root, case, "percentile")[0]
     at = (drawing or target or drawing).slice_of(len(image))
     panels = {"predicted": drawing, **({"target": target} if target is not None else {})}
-    title = case.name + (f", slice {at} of 0 to {len(image) - 1} across D" if len(image) > 1 else "")
+    title = case.name + (f", slice {at} across D (0 to {len(image) - 1})" if len(image) > 1 else "")
     shown = Slice(image[at], at, volume.spacing[1:], origin_of(case))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_figure(draw_overlay(shown, panels, palette, title), path, dpi=120)

@@ -1,15 +1,15 @@
-"""Use a fine-tuned network: masks on the grid of each image, boxes as JSON, classes as CSV.
+"""Predict with a fine-tuned network: masks on the grid of each image, boxes as JSON, classes as CSV.
 
 ::
 
     python -m train.predict runs/seg --data new/ --out predictions/
 
-Pattern, layout and channels of the files are those of the training, where no others are given; channels of other names
-or in another order are refused. Masks are called after their case and have the shape, orientation and affine of its
-first file; ``--probabilities`` writes those of every class too (the background and the classes; or the regions), along
-the fourth axis of a file. ``boxes.json`` holds for each case and organ the half-open box in voxels along the file's own
-axes and its centroid in mm (RAS+); ``classes.csv`` a row a case. ``predict.json`` keeps the settings, what the network
-is, and which file is of which case. The last line of the output is one JSON object.
+Pattern, layout and channels of the files are by default those of the training; channels with other names or in another
+order are rejected. Masks are named after their case and have the shape, orientation and affine of its first file.
+``--probabilities`` also writes the probabilities of the background and the classes, or of the regions, along the fourth
+axis of a file. ``boxes.json`` has the half-open box in voxels along the file's axes and its centroid in mm (RAS+) for
+each case and organ; ``classes.csv`` has a row per case. ``predict.json`` has the settings, the network and the files of
+each case. The last line of the output is a JSON report.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from tqdm import tqdm
 import dali_cr
 
 from .data.cases import open_index, refused_files
-from .data.split import Part, load_split
+from .data.split import PartOption, current_part, load_split
 from .networks.build import build_network
 from .networks.network import Levels
 from .networks.weights import first_names, read_weights
@@ -53,7 +53,7 @@ from .start.trained import Trained, check_channels, fill_in, read_trained, tell_
 from .tasks.classify import Classification
 from .tasks.localize import Localization
 from .tasks.segment import Segmentation
-from .tasks.task import Task, TaskInput, refuse_larger
+from .tasks.task import Task, TaskInput, check_crop_holds
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Segmentation, Classification, Localization)}
 
@@ -63,23 +63,23 @@ class PredictConfig(DataSettings):
     """Predict with a fine-tuned network."""
 
     run: tyro.conf.Positional[Path]
-    """The folder of a fine-tuning run."""
+    """Data: folder of a fine-tuning run."""
     out: Path
-    """Folder for what is predicted: new or empty."""
-    part: Part = "test"
-    """The part of --split to take; all of the data without a split."""
+    """Output: folder for the predictions, new or empty."""
+    part: PartOption = "test"
+    """Data: part of --split to predict; without a split, all data."""
 
     probabilities: bool = False
-    """Write the probability of every class in every voxel as well, in the folder probabilities."""
+    """Output: also write the probability of every class in every voxel, in the folder probabilities."""
 
     batch_size: int = 4
-    """Windows at a time."""
+    """Hardware: sliding windows per batch."""
 
     counts: ClassVar[tuple[str, ...]] = ("batch_size",)
 
 
 def open_run(folder: Path, batch_size: int = 4) -> tuple[Task, nn.Module, dict[str, Any]]:
-    """Return the task, the trained module and what its file says of it.
+    """Return the task, the trained module and the metadata of its weights.
 
     Raises
     ------
@@ -101,23 +101,23 @@ def open_run(folder: Path, batch_size: int = 4) -> tuple[Task, nn.Module, dict[s
     network = build_network(about["network"], **sizes, levels=Levels.of(about), dims=dims, skips=skips)
     module = task.build(network)
     answer = module.load_state_dict(tensors, strict=False)
-    needed = first_names(module)
+    needed = first_names(module)  # the file does not contain second names of the same tensors
     missing = [name for name in answer.missing_keys if name in needed]
     if missing or answer.unexpected_keys:
         name = (missing + answer.unexpected_keys)[0]
-        raise ValueError(f"run: expected the weights of its own network in {path}, {name} is missing or too many")
+        raise ValueError(f"run: expected the tensors of its network in {path}, {name} is missing or unexpected")
     return task, module, about
 
 
 def main(config: PredictConfig) -> dict[str, Any]:
-    """Predict every case and return the report.
+    """Predict all cases and return the report.
 
     Raises
     ------
     Refused
-        When it cannot be done as asked.
+        If it cannot be done with these settings.
     dali_cr.VolumeError
-        When a file broke since it was scanned; the masks before it are written.
+        If a file cannot be read; the masks before it are written.
     """
     with own(config.out):
         task, module, index, settings = asked(lambda: _prepare(config))
@@ -130,7 +130,7 @@ def main(config: PredictConfig) -> dict[str, Any]:
 
 
 def _prepare(config: PredictConfig) -> tuple[Task, nn.Module, dali_cr.Index, dict[str, Any]]:
-    """Return the task, the module, the cases and the settings, written already; refuse what cannot be done.
+    """Check everything, write the settings, and return the task, the module, the cases and the settings.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def _prepare(config: PredictConfig) -> tuple[Task, nn.Module, dali_cr.Index, dic
     filled = fill_in(config, trained)
     index = open_index(filled)
     if config.split:
-        index = load_split(config.split).take(index, config.part)
+        index = load_split(config.split).take(index, current_part(config.part))
     _check_data(index, task, about, trained)
     files = task.files(index, probabilities=config.probabilities)
     place_all([(f"{case} ({kind})", name) for kind in files for case, name in files[kind].items()], config.out)
@@ -164,16 +164,16 @@ def _prepare(config: PredictConfig) -> tuple[Task, nn.Module, dali_cr.Index, dic
 
 
 def _check_data(index: dali_cr.Index, task: Task, about: dict[str, Any], trained: Trained) -> None:
-    """Refuse what the network cannot be shown."""
+    """Check that the data suit the network."""
     if not index.cases:
         reasons = "".join(f"; {problem.path}: {problem.reason}" for problem in index.problems[:3])
         raise ValueError(f"data: expected at least one case, got none under {index.root}{reasons}")
     twice = [name for name, count in Counter(case.name for case in index.cases).items() if count > 1]
     if twice:
-        raise ValueError(f"data: expected cases with names of their own, got two called {twice[0]}")
+        raise ValueError(f"data: expected cases with different names, got two named {twice[0]}")
     check_channels(index, trained, about["channels"])
     if task.whole:
-        refuse_larger(index, task.view)
+        check_crop_holds(index, task.view)
 
 
 def command_line(arguments: Sequence[str] | None = None) -> int:

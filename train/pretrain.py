@@ -1,4 +1,4 @@
-"""Pre-train a network without labels: from a folder of volumes to weights.
+"""Pre-train a network without labels on a folder of volumes.
 
 ::
 
@@ -6,32 +6,33 @@
     python -m train.pretrain --data scans/ --out runs/first --resume
     python -m train.pretrain --data images/ --pattern "**/*.png" --dims 2 --crop 1 224 288 --out runs/us
     python -m train.pretrain --recipe pcrlv2 --data scans/ --spacing 1 1 1 --out runs/pcrlv2
+    python -m train.pretrain --corpus corpus.toml --out runs/several
     python -m train.pretrain --preset mae-nnssl --data scans/ --spacing 1 1 1 --out runs/mae
     torchrun --nproc-per-node 4 -m train.pretrain --data scans/ --out runs/fourfold
 
-Patches of a crop are swapped in pairs, and the network learns to undo it (Chen et al. 2019); `--pretext inpaint`,
-`--pretext autoencode` and `--pretext mae` (a masked autoencoder) are there to compare with. A tenth of the cases is
-held out; on them ``restoration_gain = 1 - MSE(restored, target) / MSE(input, target)`` is measured: 0 is doing nothing,
-1 is perfect. `--recipe pcrlv2` restores and compares views instead (Zhou et al. 2023): see `methods/pcrlv2`, and
-`--recipe pcrlv2 --help` for its settings. The folder given as ``--out`` gets
+The network learns to restore crops in which pairs of patches were swapped (Chen et al. 2019); `--pretext inpaint`,
+`--pretext autoencode` and `--pretext mae` (a masked autoencoder) are available for comparison. A tenth of the cases is
+held out for evaluation by ``restoration_gain = 1 - MSE(restored, target) / MSE(input, target)``: 0 is the identity, 1
+is perfect. `--recipe pcrlv2` trains PCRLv2 instead (Zhou et al. 2023): see `methods/pcrlv2`, and `--recipe pcrlv2
+--help` for its settings. The folder ``--out`` contains
 
 ==========================  =========================================================================================
-``config.json``             every setting, the versions, the commit and the device
-``index.json``              what was found in the data
+``config.json``             settings, network, versions, commit and device
+``index.json``              the index of the data
 ``metrics.jsonl``           the curves; the same as TensorBoard events
-``checkpoint.pt``           all that ``--resume`` needs
+``checkpoint.pt``           the state for ``--resume``
 ``model.safetensors``       the weights
-``encoder.safetensors``     of these, the ones to take over into a network for another task
-``preview.png``             held-out targets, what was made of them, restored, and the error
-``report.json``             the last line of the output, when the run is finished
+``encoder.safetensors``     the weights of the encoder, to transfer to another task
+``preview.png``             held-out targets, inputs, restorations and errors
+``report.json``             the report of a finished run, also the last line of the output
 ==========================  =========================================================================================
 
-A run may be killed at any moment: the same command with ``--resume`` goes on from the last checkpoint with the batches
-that would have come next. Ctrl-C and SIGTERM finish the step, save and end; a second one does not wait.
+A run may be killed at any moment: the same command with ``--resume`` continues from the last checkpoint with the same
+batches as an uninterrupted run. On Ctrl-C or SIGTERM the current step is finished and saved; a second signal ends the
+process at once.
 
-Messages go to stdout and its last line is one JSON object; the progress bar goes to stderr. The exit code is 0 for
-a finished run, 130 (Ctrl-C) or 143 (SIGTERM) for one that was saved before its end, 2 where the impossible was asked
-for, and 1 for a run that failed.
+Messages are printed to stdout, with a JSON report as last line, and the progress bar to stderr. Exit codes: 0 if the
+run is finished, 130 (Ctrl-C) or 143 (SIGTERM) if it was stopped and saved, 2 for invalid input, and 1 if it failed.
 """
 
 from __future__ import annotations
@@ -57,10 +58,11 @@ import torch
 from tqdm import tqdm
 
 import dali_cr
+from dali_cr.index.corpus.about import dataset_lines, describe_datasets
 from dali_cr.index.report import describe_copies
 
-from .data.cases import find_index, refused_files
-from .data.split import PARTS, Split, load_split
+from .data.cases import find_index, open_index, refused_files
+from .data.split import PARTS, Split, current_part, load_split
 from .data.subjects import count_subjects, find_lookalikes, subjects_of
 from .methods.config import PretrainConfig, RecipeName
 from .methods.evaluation import SEED
@@ -91,15 +93,15 @@ from .start.resumed import find_out, find_resumed, parse, settings_of
 __all__ = ["Refused", "RestorationConfig", "PretrainRun", "Stopped", "command_line", "main", "prepare", "train"]
 
 METHODS: dict[RecipeName, Callable[[Any, int], Method]] = {"restoration": Restoration, "pcrlv2": Pcrlv2}
-"""From the name of a recipe to its method, which is made from (config, channels of a case)."""
+"""Methods by recipe, created as ``method(config, channels)``."""
 
 SETTINGS: dict[RecipeName, type[PretrainConfig]] = {"restoration": RestorationConfig, "pcrlv2": Pcrlv2Config}
-"""From the name of a recipe to the class of its settings."""
+"""Classes of settings by recipe."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainRun:
-    """All that was found and chosen before the first step."""
+    """A prepared run: everything that is determined before the first step."""
 
     config: PretrainConfig
     device: torch.device
@@ -112,13 +114,13 @@ class PretrainRun:
     average: Average | None
     loader: dali_cr.Loader
     parts: Split | None
-    """The split that the cases are a part of."""
+    """The split that the cases are from, if any."""
     split: dict[str, Any]
-    """What a checkpoint remembers of the split: its hash and the part, where there is one."""
+    """Entry of the checkpoint about the split: its hash and the part; empty without a split."""
     last_step_learns: bool
     """Whether the learning rate of the last step is above 0."""
     state: dict[str, Any] | None
-    """The checkpoint to go on from."""
+    """The checkpoint to continue from."""
     frozen: None = None
     """Pre-training freezes nothing."""
 
@@ -127,34 +129,38 @@ class PretrainRun:
         return self.loader.stream()
 
     def losses(self, step: int, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
-        """Return the loss of a batch and its parts, still on the device."""
+        """Return the loss of a batch and its terms, on the device."""
         return self.method.losses(batch, step)
 
     def save(self, progress: Progress) -> None:
-        """Write the weights as they are now, of --ema their average, and the checkpoint."""
+        """Write the current weights, with --ema their average, and the checkpoint."""
         out, network = self.config.out, self.method.network
         about = {**network.about, "recipe": asdict(self.method.recipe), "step": progress.step, **self.split}
         about["index"] = self.index.fingerprint
+        datasets = {"datasets": found} if (found := describe_datasets(self.index)) else {}
+        about |= datasets
         with averaged(self.average):
             tensors = network.module.state_dict()
             export_weights(out / "model.safetensors", tensors, network.tensors, about)
             export_weights(out / "encoder.safetensors", tensors, network.encoder, about)
-        write_state(out, progress, self.method.module, self.optimizer, self.average, self.loader, **self.split)
+        write_state(
+            out, progress, self.method.module, self.optimizer, self.average, self.loader, **self.split, **datasets
+        )
 
     def measure(self, record: Record, step: int) -> Measured:
-        """Measure on the held-out cases, on the same samples every time; record it and say it."""
+        """Evaluate on the same held-out samples every time; record and print the metrics."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", dali_cr.DataWarning)  # the cases to train on were warned of
+            warnings.simplefilter("ignore", dali_cr.DataWarning)  # already issued for the training cases
             loader = build_loader(self.held_out, self.config, self.method, self.device, SEED, alone=True)
         with loader, self.computation.eagerly(), averaged(self.average):
             measured = self.method.measure(loader)
         record.write(step, **measured.numbers)
         record.show(step, "restored", join(grey_columns(measured.slices), origin_of(self.index.cases[0])))
-        tqdm.write(f"step {step:<6} {measured.said}")
+        tqdm.write(f"step {step:<6} {measured.text}")
         return measured
 
     def report(self, progress: Progress, numbers: Mapping[str, float | None] | None = None) -> dict[str, Any]:
-        """Return the object that ends the output; without what was measured where that is not known."""
+        """Return the report of the run; metrics are None if they are not given."""
         return {
             "run": str(self.config.out),
             "steps": progress.step,
@@ -165,21 +171,26 @@ class PretrainRun:
 
 
 def prepare(config: PretrainConfig, earlier: dict[str, Any] | None = None) -> PretrainRun:
-    """Look at the data, build everything, and refuse what cannot work; then the first process writes what is known.
+    """Read and check the data and build the run; the first process writes config.json and index.json.
 
     Parameters
     ----------
     config : PretrainConfig
     earlier : dict, optional
-        The config.json of the run to go on with.
+        The config.json of the run to resume.
     """
     device = ranks.own_device(choose_device(config.device, config.deterministic))
     split = load_split(config.split) if config.split else None
-    index = find_index(config, earlier, split, config.part)
+    corpus = config.datasets
+    if corpus and earlier:
+        corpus.refuse_other(earlier.get("corpus", {}))
+    open_data = (lambda _, known: corpus.open(known)) if corpus else open_index
+    index = find_index(config, earlier, split, current_part(config.part), open_data)
     if len(index) < 2:
-        refused = "".join(f"; refused {problem.path}: {problem.reason}" for problem in index.problems[:3])
-        raise ValueError(f"data: expected at least two cases, one of them to hold out, got {len(index)}{refused}")
+        refused = "".join(f"; rejected {problem.path}: {problem.reason}" for problem in index.problems[:3])
+        raise ValueError(f"data: expected at least two cases, one of which is held out, got {len(index)}{refused}")
     training, held_out = _hold_out(config, index, split, earlier)
+    _refuse_untrained(config, training)
     config = config.with_steps(len(training))
     torch.manual_seed(config.seed)
     method = METHODS[config.recipe](config, index.channels)
@@ -193,6 +204,7 @@ def prepare(config: PretrainConfig, earlier: dict[str, Any] | None = None) -> Pr
         "computation": asdict(computation),
         "network": {**method.network.about, "parameters": method.network.parameters},
         **({"held_out_by": "subject"} if _by_subject(earlier) else {}),
+        **({"corpus": corpus.content} if corpus else {}),
     }
     if ranks.is_first():
         write_config(config, device, earlier, found)
@@ -216,17 +228,28 @@ def prepare(config: PretrainConfig, earlier: dict[str, Any] | None = None) -> Pr
 
 
 def _by_subject(earlier: dict[str, Any] | None) -> bool:
-    """Whether whole subjects are held out; runs that earlier versions began held out cases."""
+    """Whether whole subjects are held out; runs of earlier versions held out cases."""
     return earlier is None or earlier.get("held_out_by") == "subject"
 
 
 def _hold_out(
     config: PretrainConfig, index: dali_cr.Index, split: Split | None, earlier: dict[str, Any] | None
 ) -> tuple[dali_cr.Index, ...]:
-    """Return the cases to train on and those to measure on, the cases of a subject together."""
-    subjects = subjects_of([case.name for case in index.cases], split.subject if split else None)
-    together = subjects.values() if _by_subject(earlier) and len(subjects) > 1 else ()
+    """Split the cases into training and held-out cases, by subject of each data set."""
+    rule = split.subject if split else None
+    names = ([case.name for case in index.cases if case.dataset == name] for name in index.datasets or ("",))
+    subjects = [group for some in names for group in subjects_of(some, rule).values()]
+    together = subjects if _by_subject(earlier) and len(subjects) > 1 else ()
     return index.split((1 - config.held_out, config.held_out), config.seed, together)
+
+
+def _refuse_untrained(config: PretrainConfig, training: dali_cr.Index) -> None:
+    """Raise ValueError if all cases of a data set are held out that is to be trained on."""
+    weights = config.datasets.weights if config.datasets else None
+    there = {case.dataset for case in training.cases}
+    for name, weight in (weights or {}).items():
+        if weight and name not in there:
+            raise ValueError(f"held_out: expected a case of {name} to train on, all are held out; lower it")
 
 
 def build_loader(
@@ -238,10 +261,10 @@ def build_loader(
     *,
     alone: bool = False,
 ) -> dali_cr.Loader:
-    """Return the loader of this process's samples of an index, or of all samples for a process that is alone."""
+    """Return the loader for the samples of this process, or with `alone` for all samples, without weights."""
     return dali_cr.Loader(
         index,
-        method.recipe,
+        method.held_out_recipe if alone else method.recipe,
         batch_size=ranks.share(config.batch_size),
         device=str(device),
         seed=seed,
@@ -251,15 +274,19 @@ def build_loader(
         on_error=config.on_error,
         cache=config.cache,
         dims=config.dims,
+        weights=config.datasets.weights if config.datasets and not alone else None,
     )
 
 
 def introduce(run: PretrainRun) -> Iterator[str]:
-    """Say what was found and chosen."""
+    """Yield lines about the data, the network and the training."""
     config, index, network = run.config, run.index, run.method.network
     names = [case.name for case in index.cases]
     subjects = count_subjects(names, run.parts.subject if run.parts else None)
-    yield f"data       {subjects} under {index.root}, {len(run.held_out)} of them held out to measure on"
+    yield f"data       {subjects} under {index.root}, {len(run.held_out)} of them held out for evaluation"
+    corpus = config.datasets
+    described = corpus.describe(index, run.method.recipe) if corpus else dataset_lines(index)
+    yield from (f"data set   {line}" for line in described)
     if copies := describe_copies(index):
         yield f"copies     {copies}"
     yield f"channels   {index.channels}" + "".join(f" {name}" for name in index.channel_names)
@@ -267,7 +294,7 @@ def introduce(run: PretrainRun) -> Iterator[str]:
     if run.parts:
         yield f"split      {config.part} of {config.split}"
     else:
-        yield "split      none, so no case is held back for a test; dali-cr splits makes one to give as --split"
+        yield "split      none, so there are no test cases; make a split with dali-cr splits and give it as --split"
     yield from (f"warning    {warning}" for warning in _warnings(run))
     yield f"device     {device_name(run.device)}, {run.computation}"
     trained = dict(network.module.named_parameters())
@@ -275,13 +302,14 @@ def introduce(run: PretrainRun) -> Iterator[str]:
     yield f"network    {network.about['network']}, {network.parameters:,} parameters, {encoder:,} of them the encoder"
     yield from run.method.introduce()
     epochs = config.steps * config.step_samples / len(run.training)
-    yield f"training   {config.steps} steps of {config.describe_step()} samples: each case {epochs:.1f} times"
+    average = " on average" * bool(corpus and corpus.weights)
+    yield f"training   {config.steps} steps of {config.describe_step()} samples: each case {epochs:.1f} times{average}"
     yield f"optimizer  {config.describe_optimizer()}"
     yield f"run        {config.out}" + (f", from step {run.state['step']}" if run.state else "")
 
 
 def _warnings(run: PretrainRun) -> Iterator[str]:
-    """Return what may be one patient's in two parts."""
+    """Yield warnings about patients that may be in two parts."""
     by_part = [("training", run.training), ("held out", run.held_out)]
     parts = [{case.name: part for part, index in by_part for case in index.cases}]
     if run.parts:
@@ -290,22 +318,21 @@ def _warnings(run: PretrainRun) -> Iterator[str]:
 
 
 def train(run: PretrainRun) -> dict[str, Any]:
-    """Train, measure, and write all that a run leaves; of several processes the first alone measures and writes.
+    """Train, evaluate, and write the results; of several processes only the first evaluates and writes.
 
     Returns
     -------
     dict
-        The report: run, steps, what the method measured, pairs_per_s, data_wait_share, samples,
-        device_hours, device.
+        The report: run, steps, metrics of the method, pairs_per_s, data_wait_share, samples, device_hours, device.
 
     Raises
     ------
     Stopped
         After SIGINT or SIGTERM, when the run is saved.
     FloatingPointError
-        When the loss is not finite; the last checkpoint is left as it was.
+        If the loss is not finite; the last checkpoint is kept.
     dali_cr.VolumeError
-        When a file broke since it was scanned; the steps before it are saved.
+        If a file cannot be read; the steps before it are saved.
     """
     config = run.config
     with open_loop(run) as loop:
@@ -323,19 +350,19 @@ def train(run: PretrainRun) -> dict[str, Any]:
     return report
 
 
-def begin(config: PretrainConfig, *, begun: bool = False) -> tuple[Any, dict[str, Any] | None]:
+def begin(config: PretrainConfig, *, started: bool = False) -> tuple[Any, dict[str, Any] | None]:
     """Prepare a run, or return the report of a finished one; see `train.start.command.start`."""
-    config = replace(config, resume=config.resume or begun)
-    return start(config, "pretrain", lambda earlier: prepare(config, earlier), begun=begun)
+    config = replace(config, resume=config.resume or started)
+    return start(config, "pretrain", lambda earlier: prepare(config, earlier), started=started)
 
 
 def main(config: PretrainConfig) -> dict[str, Any]:
-    """Run the whole of it and return the report; of a finished run, only report.
+    """Prepare and train a run and return its report; for a finished run, only return the report.
 
     Raises
     ------
     Refused
-        When it cannot be started as asked.
+        If it cannot be started with these settings.
     Stopped, FloatingPointError, dali_cr.VolumeError
         See `train`.
     """
@@ -344,7 +371,7 @@ def main(config: PretrainConfig) -> dict[str, Any]:
         def take_turn(other: bool) -> tuple[Any, dict[str, Any] | None]:
             if not other:
                 held.enter_context(own(config.out))
-            return begin(config, begun=other)
+            return begin(config, started=other)
 
         run, report = ranks.first_then_others(take_turn)
         if report is not None:
@@ -356,12 +383,12 @@ def main(config: PretrainConfig) -> dict[str, Any]:
 
 
 def read_settings(arguments: Sequence[str]) -> PretrainConfig:
-    """Return the settings of a command line; what a resumed run was given and is not typed is as it was.
+    """Return the settings of a command line, with those of the run to resume as defaults.
 
     Raises
     ------
     ValueError
-        If the run to resume is of another kind.
+        If the run to resume is not a pre-training run.
     """
     words = argparse.ArgumentParser(program("pretrain"), add_help=False, allow_abbrev=False)
     words.add_argument("--recipe", choices=SETTINGS)
@@ -375,7 +402,7 @@ def read_settings(arguments: Sequence[str]) -> PretrainConfig:
             raise ValueError(f"resume: expected a pretrain run in {out}, a {kind_of(about)} run is there")
         was: RecipeName = about["config"]["recipe"]
         if typed.recipe not in (None, was):
-            raise ValueError(f"resume: expected the settings of the run in {out}: recipe was {was}, {recipe} came")
+            raise ValueError(f"resume: expected the settings of the run in {out}: --recipe was {was}, got {recipe}")
         recipe, known = was, settings_of(SETTINGS[was], about, out)
     prog = program("pretrain") + (f" --recipe {recipe}" if recipe != "restoration" else "")
     others += ["--preset", typed.preset] if typed.preset else []

@@ -1,12 +1,13 @@
-"""Keep what a run showed: its numbers as JSON and its curve as a picture.
+"""Save the results of a finished run: its numbers as JSON and its curves as a picture.
 
 ::
 
     python -m train.result runs/first --out train/results/first
 
-writes ``first.json`` (the command, settings, versions, commit, device, every measurement; of the data only the folders'
-names) and ``first.png``. Of a fine-tuning run the file also has its scores, by class and over cases with their spread,
-beside what would be scored without looking at the images, and the pre-training run that it began with.
+writes ``first.json`` and ``first.png``. The JSON has the command, settings, versions, commit, device and all
+measurements; paths are reduced to folder names. For a fine-tuning run it also has the scores by class and over cases
+with standard deviations or intervals, the score of a baseline that ignores the image, and the pre-training run that it
+was initialised from.
 """
 
 from __future__ import annotations
@@ -36,38 +37,39 @@ from dali_cr.system.owner import own_file
 from .output.files import write_json
 from .report.curves import draw_finetuning, draw_pretraining, draw_views
 from .report.invocation import PATHS, command_of, public_path
+from .report.keys import current_names
 from .report.summary import summarise
 from .run.folder import kind_of
 from .start.command import read_arguments, refuse_several
 from .start.interrupt import EXIT_CODE, STARTS_AGAIN, raise_interrupts
 
 _PLACES = ("out", "index")
-"""Settings that say something about a machine and nothing about the result."""
+"""Settings that depend on the machine only and are not saved."""
 
-_GUESS = {"guess_wall_mm": "wall_mm", "guess_f1": "f1", "guess_accuracy": "accuracy"}
-"""Of a report, what would be scored without looking: by the mean box or the most frequent class of the pool."""
+_BASELINE = {f"baseline_{name}": name for name in ("face_mm", "f1", "accuracy")}
+"""Entries of a report with the score of a baseline: the mean box or the most frequent class of the training cases."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResultConfig:
-    """Keep what a finished run showed."""
+    """Save the results of a finished run as JSON and a picture."""
 
     run: tyro.conf.Positional[Path]
-    """The run's folder, of pre-training or fine-tuning."""
+    """Data: folder of a pre-training or fine-tuning run."""
     out: Path
-    """Where to write, without a suffix."""
+    """Output: path of the files, without a suffix."""
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """Return what a finished run's folder tells.
+    """Return the results of a finished run.
 
     Raises
     ------
     ValueError
-        If it holds no finished run, or names one to begin with that is not there.
+        If the folder, or that of the run's initialisation, holds no finished run.
     """
     about, report = _read_finished(folder)
-    story = {
+    result = {
         "command": command_of(about, public_path),
         "settings": _public_settings(about["config"]),
         "network": about["network"],
@@ -81,13 +83,13 @@ def read_run(folder: Path) -> dict[str, Any]:
     }
     if kind_of(about) != "pretrain":
         with open(folder / "scores.csv", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            rows = list(csv.DictReader(file))
-        story["scores"] = {**report["scored"], **summarise(kind_of(about), rows, about["network"]["task"]["classes"])}
-        if guess := {name: report[key] for key, name in _GUESS.items() if key in report}:
-            story["without_looking"] = guess
-        story["pretraining"] = _read_pretraining(about)
+            rows = [current_names(row) for row in csv.DictReader(file)]
+        result["scores"] = {**report["scored"], **summarise(kind_of(about), rows, about["network"]["task"]["classes"])}
+        if baseline := {name: report[key] for key, name in _BASELINE.items() if key in report}:
+            result["baseline"] = baseline
+        result["pretraining"] = _read_pretraining(about)
     lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return {**story, "measurements": [json.loads(line) for line in lines]}
+    return {**result, "measurements": [current_names(json.loads(line)) for line in lines]}
 
 
 def _read_finished(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -96,10 +98,10 @@ def _read_finished(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if missing:
         raise ValueError(f"run: expected the folder of a finished run, {folder} lacks {', '.join(missing)}")
     about: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    report: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    report: dict[str, Any] = current_names(json.loads((folder / "report.json").read_text()))
     if kind_of(about) != "pretrain" and not (folder / "scores.csv").is_file():
         raise ValueError(f"run: expected the folder of a finished run, {folder} lacks scores.csv")
-    # A finished run that was taken up again for more steps has the report of the fewer.
+    # A finished run that was resumed for more steps still has the report of fewer steps.
     wanted = about["config"].get("steps") or 0
     if report["steps"] < wanted:
         raise ValueError(
@@ -110,30 +112,30 @@ def _read_finished(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _read_pretraining(finetuned: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what is kept of the weights that a fine-tuning run began with; None where they were random."""
+    """Return the entry for the weights that a run was initialised from; None for random weights."""
     init, known = finetuned["config"]["init"], finetuned["network"].get("init")
     if init == "random":
         return None
     if isinstance(known, dict) and "file" in known:
         return {"file": known["file"], "sha256": known["sha256"]}
     about, report = _read_finished(Path(init))
-    told: dict[str, Any] = {name: report[name] for name in ("steps", "restoration_gain") if name in report}
+    shown: dict[str, Any] = {name: report[name] for name in ("steps", "restoration_gain") if name in report}
     return {
         "command": command_of(about, public_path),
         "commit": about["commit"],
-        **told,
+        **shown,
         "seconds": _seconds(about, report),
     }
 
 
 def _seconds(about: dict[str, Any], report: dict[str, Any]) -> float | None:
-    """Return the wall time of the training steps, without measuring and scoring."""
+    """Return the wall time of the training steps, without evaluation."""
     rate = report.get("pairs_per_s")
     return round(report["steps"] * about["config"]["batch_size"] / rate, 1) if rate else None
 
 
 def _public_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings, of their paths what they do not say about a machine."""
+    """Return the settings without machine-dependent ones, with paths reduced to names."""
     found = {name: value for name, value in settings.items() if name not in _PLACES}
     for name in PATHS & found.keys():
         value = found[name]
@@ -145,24 +147,24 @@ def _public_settings(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with(out: Path, suffix: str) -> Path:
-    """Return the file that a name and a suffix make; a dot in the name, as in lr0.001, belongs to it."""
+    """Return the output path with a suffix; other dots in the name, as in lr0.001, are kept."""
     name = out.name.removesuffix(".json").removesuffix(".png")
     return out.with_name(name + suffix)
 
 
 def main(config: ResultConfig) -> int:
-    """Read, write, and return the exit code."""
+    """Read the run, write the files and return the exit code."""
     print_anything()
     raise_interrupts()
     try:
         refuse_several()
         with own_file(_with(config.out, ".json")):
-            story = read_run(config.run)
-            draw = draw_finetuning if "scores" in story else draw_pretraining
-            if story["settings"].get("recipe") == "pcrlv2":
+            result = read_run(config.run)
+            draw = draw_finetuning if "scores" in result else draw_pretraining
+            if result["settings"].get("recipe") == "pcrlv2":
                 draw = draw_views
-            write_json(_with(config.out, ".json"), story)
-            draw(story, _with(config.out, ".png"))
+            write_json(_with(config.out, ".json"), result)
+            draw(result, _with(config.out, ".png"))
             print(_with(config.out, ".json"), _with(config.out, ".png"), sep="\n")
     except (ValueError, OSError) as error:
         print(f"result: {error}", file=sys.stderr)

@@ -1,10 +1,10 @@
-"""Write the file that says which subjects are for learning, for choosing and for testing.
+"""Split the subjects of a data set into train, val and test, and write the split to a file.
 
 ::
 
     python -m train.splits scans/ -o splits.json --fractions 0.7 0.1 0.2 --seed 0
     python -m train.splits images/ --pattern "**/*.png" --table labels.csv --column split -o splits.json
-    python -m train.pretrain --data scans/ --split splits.json --part pool --out runs/first
+    python -m train.pretrain --data scans/ --split splits.json --part train --out runs/first
 """
 
 from __future__ import annotations
@@ -45,55 +45,60 @@ from .start.interrupt import EXIT_CODE, STARTS_AGAIN, raise_interrupts
 
 @dataclass(frozen=True, kw_only=True)
 class SplitsConfig:
-    """Split the subjects of a folder of volumes into pool, val and test."""
+    """Split the subjects of a folder of volumes into train, val and test."""
 
     data: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders of volumes (NIfTI), or with a --pattern of theirs of images (PNG, JPEG); or one CSV file of paths."""
+    """Data: folders of volumes (NIfTI), or of images (PNG, JPEG) with a --pattern for them; or one CSV file of
+    paths."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """The file to write; it must not be there yet."""
+    """Output: the file to write; it must not exist."""
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
-    """Shares of the subjects for pool, val and test."""
+    """Split: fractions of the subjects for train, val and test."""
     seed: int = 0
-    """Of the draw."""
+    """Split: seed of the random assignment."""
     subject: str | None = None
-    r"""Regular expression that finds the subject in a case's name, for example 'Patient(\d+)'. Names as BIDS and
-    nnU-Net prescribe them need none."""
+    r"""Split: regular expression that finds the subject in a case's name, for example 'Patient(\d+)'. Not needed for
+    names that follow BIDS or nnU-Net."""
     labels: Path | None = None
-    """Folder of label volumes: images that share one stay in one part."""
+    """Split: folder of label volumes; images that share a label volume stay in one part."""
     label_pattern: tuple[str, ...] = EVERY_VOLUME
-    """Which files of --labels: globs, in which {case} may stand for the case's name."""
+    """Split: globs of the files in --labels; {case} stands for the case's name."""
     table: Path | None = None
-    """A CSV file that says the part of each case (train, val or test): nothing is drawn."""
+    """Split: CSV file with the part of each case (train, val or test), in place of a random split."""
     column: str = "split"
-    """Which column of --table says it."""
+    """Split: column of --table with the part."""
     pattern: tuple[str, ...] = ()
-    """Which files: globs, in which {case} and {channel} may stand for parts of the name; all volumes without it."""
+    """Data: globs of the files; {case} and {channel} stand for parts of the name. By default all volumes."""
     layout: Layout = "auto"
-    """What makes cases of files without a --pattern: nnunet, bids, files (each is a case), or the one recognised."""
+    """Data: layout of the folder without a --pattern: nnunet, bids, files (each file is a case), or auto to detect
+    it."""
     channels: tuple[str, ...] = ()
-    """Names that {channel} must take in every case; all that are found if none is given."""
+    """Data: names of {channel} that every case must have; by default all that are found."""
     exclude: tuple[str, ...] = ()
-    """Globs of files to leave out."""
+    """Data: globs of files to exclude."""
 
 
 def main(config: SplitsConfig) -> tuple[Split, dali_cr.Index]:
-    """Write the file; return what it holds, and the images.
+    """Make the split and write its file; return the split and the index of the images.
 
     Raises
     ------
     ValueError, OSError
-        When it cannot be made.
+        If it cannot be made.
     """
     with own_file(config.out):
         if config.out.exists():
-            raise ValueError(f"out: expected a new file, {config.out} is there: runs may have been made by it")
+            raise ValueError(
+                f"out: expected a new file, {config.out} exists and is not overwritten, since runs may use it; give "
+                "another name"
+            )
         split, index = _make(config)
         write_json(config.out, split.content())
     return split, index
 
 
 def _make(config: SplitsConfig) -> tuple[Split, dali_cr.Index]:
-    """Return the split that the settings ask for, and the images."""
+    """Return the split according to the settings, and the index of the images."""
     index = dali_cr.scan(
         config.data, config.pattern, layout=config.layout, channels=config.channels, exclude=config.exclude
     )
@@ -103,13 +108,13 @@ def _make(config: SplitsConfig) -> tuple[Split, dali_cr.Index]:
         split = split_of_table(names, config.table, config.column, config.subject)
     else:
         split = make_split(names, config.fractions, config.seed, config.subject, [*index.copies, *shared])
-    split.refuse_shared(index.copies, "hold the same image")
-    split.refuse_shared(shared, "share a label")
+    split.check_together(index.copies, "hold the same image")
+    split.check_together(shared, "share a label")
     return split, index
 
 
 def _share_labels(config: SplitsConfig, names: Sequence[str]) -> list[list[str]]:
-    """Return the cases of each label file that several have."""
+    """Return the groups of cases that share a label file."""
     if config.labels is None:
         return []
     files = find_label_files(config.labels, config.label_pattern)
@@ -117,7 +122,7 @@ def _share_labels(config: SplitsConfig, names: Sequence[str]) -> list[list[str]]
 
 
 def introduce(split: Split, index: dali_cr.Index) -> Iterator[str]:
-    """Say what was found and how it was split."""
+    """Yield lines about the data and the parts."""
     names = [case.name for case in index.cases]
     yield f"data       {count_subjects(names, split.subject)} under {index.root}"
     if layout := describe_layout(index):

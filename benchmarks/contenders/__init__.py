@@ -1,1 +1,1 @@
-"""Loaders that are compared."""
+"""Loaders to compare."""

@@ -1,4 +1,4 @@
-"""What a contender is: an endless stream of batches, made in a process of its own."""
+"""Interface of contenders: an endless stream of batches, produced in a separate process."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ Arrays = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Job:
-    """What one process has to measure."""
+    """A measurement of one contender."""
 
     contender: str
     workload: Workload
     index: Path
     workers: int
     cores: tuple[int, ...]
-    """Which cores it may use."""
+    """Cores that the process is bound to."""
     seconds: float
     device: str
     seed: int
     scratch: Path
-    """An empty folder of its own."""
+    """An empty folder for this job."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return every field as JSON has it."""
+        """Return the fields as JSON values."""
         fields = asdict(self)
         return {**fields, "index": str(self.index), "scratch": str(self.scratch), "cores": list(self.cores)}
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Job:
-        """Return the job that `to_json` wrote."""
+        """Return the job from the result of `to_json`."""
         paths = {name: Path(fields[name]) for name in ("index", "scratch")}
         workload = Workload.from_json(fields["workload"])
         return cls(**{**fields, **paths, "workload": workload, "cores": tuple(fields["cores"])})
@@ -52,7 +52,7 @@ class Feed(ABC):
     """An endless stream of batches of (input, target)."""
 
     fills_cache = False
-    """Whether the first epoch is another thing than the ones after it."""
+    """Whether the first epoch fills a cache and is therefore not timed."""
 
     def __init__(self, job: Job) -> None:
         self.job, self.workload = job, job.workload
@@ -60,14 +60,14 @@ class Feed(ABC):
 
     @abstractmethod
     def batches(self) -> Iterator[tuple[int, Arrays]]:
-        """Yield the number of pairs in a batch and its arrays, (B, 1, ...) each; no arrays where there are no pairs."""
+        """Yield the number of pairs of a batch and its arrays, (B, 1, ...) each; decoders alone yield no arrays."""
 
     def corruption(self) -> Corruption | None:
-        """Return what disorders a crop, or None where nothing does."""
+        """Return the function that corrupts a crop, or None if there is none."""
         return None
 
     def report(self) -> dict[str, Any]:
-        """Return what else there is to say."""
+        """Return further entries for the result."""
         return {}
 
     def close(self) -> None:
@@ -75,7 +75,7 @@ class Feed(ABC):
         return
 
     def to_device(self, arrays: Arrays) -> Arrays:
-        """Return tensors where the job wants them."""
+        """Return the arrays as tensors on the job's device."""
         import torch
 
         tensors = tuple(torch.as_tensor(array) for array in arrays)
@@ -83,14 +83,14 @@ class Feed(ABC):
 
 
 def endless(count: int, seed: int) -> Iterator[int]:
-    """Yield one permutation of [0, count) after the other."""
+    """Yield random permutations of [0, count) without end."""
     rng = np.random.default_rng(seed)
     while True:
         yield from rng.permutation(count).tolist()
 
 
 def in_threads(threads: int, work: Callable[..., Any], batches: Iterable[list[tuple[Any, ...]]]) -> Iterator[list[Any]]:
-    """Yield the results of `work` on each batch of arguments, two batches ahead; with 0 threads, in the caller's."""
+    """Yield the results of `work` on each batch of arguments, two batches ahead; 0 threads use the caller's thread."""
     if threads == 0:
         for batch in batches:
             yield [work(*arguments) for arguments in batch]

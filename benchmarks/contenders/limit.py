@@ -1,7 +1,7 @@
-"""The limit of the cold path: igzip inflating the same files into memory that is used again, and nothing else.
+"""Limit without a cache: igzip decompresses the same files into reused memory, and nothing else is done.
 
-`Whole` inflates every file to its end. `Needed` stops where the loader may stop, at the last row of the crop that the
-loader would cut from this file, which is the stricter limit.
+`Whole` decompresses every file to its end. `Needed` stops where the loader stops, at the last row of the crop, which
+makes it the stricter limit.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _kept = threading.local()
 
 
 Asked = list[tuple[Path, int]]
-"""Files, and how many of their bytes are wanted."""
+"""Files with the number of bytes to decompress."""
 
 
 class Whole(Feed):
-    """Files to their ends."""
+    """Decompresses whole files."""
 
     def _asked(self) -> Iterator[Asked]:
-        """Yield what a batch needs."""
+        """Yield the files of each batch."""
         cases = endless(len(self.index), self.job.seed)
         while True:
             volumes = [self.index.cases[next(cases)].volumes[0] for _ in range(self.workload.batch_size)]
@@ -38,16 +38,16 @@ class Whole(Feed):
             yield [(self.index.root / volume.data, end) for volume, end in zip(volumes, ends, strict=True)]
 
     def batches(self) -> Iterator[tuple[int, Arrays]]:
-        """Yield batches of nothing: how many pairs could have been made of the bytes."""
+        """Yield the number of pairs of each batch, without arrays."""
         for _ in in_threads(self.job.workers, inflate, self._asked()):
             yield self.workload.batch_size, ()
 
 
 class Needed(Whole):
-    """Files as far as the loader's crops need them; once for neighbours of one file, as the loader does."""
+    """Decompresses files up to the end of the loader's crops, once for consecutive crops of one file."""
 
     def _asked(self) -> Iterator[Asked]:
-        """Yield what the loader's own plans need."""
+        """Yield the files of each batch according to the loader's plans."""
         planner = make_samples(self.index, self.workload.recipe, self.job.seed).planner
         size = self.workload.batch_size
         for first in count(0, size):
@@ -60,20 +60,20 @@ class Needed(Whole):
 
 
 def inflate(path: Path, stop: int) -> int:
-    """Inflate the first `stop` bytes of a file into this thread's memory; return how many there were."""
+    """Decompress the first `stop` bytes of a file into this thread's memory; return their number."""
     with open(path, "rb", buffering=0) as file:
         packed = _memory("packed", os.fstat(file.fileno()).st_size)
         file.readinto(packed)
     if bytes(packed[:2]) != b"\x1f\x8b":
         return len(packed)
-    # isal's own stubs know it only as a reader of files.
-    inflater: Any = isal_zlib._GzipReader
-    reader = inflater(packed)
-    target, done = _memory("inflated", stop), 0
+    # isal's type stubs declare it for files only.
+    gzip_reader: Any = isal_zlib._GzipReader
+    reader = gzip_reader(packed)
+    target, done = _memory("raw", stop), 0
     while done < stop:
         got = reader.readinto(target[done:])
         if not got:
-            raise EOFError(f"{path}: ends early: {stop} bytes expected, {done} inflated")
+            raise EOFError(f"{path}: expected {stop} bytes, got {done}: the file ends early")
         done += got
     return done
 

@@ -1,6 +1,7 @@
-"""MONAI: dictionary transforms in a DataLoader's worker processes, from files, CacheDataset or PersistentDataset.
+"""MONAI: dictionary transforms in a DataLoader's worker processes, with Dataset, CacheDataset or PersistentDataset.
 
-MONAI has no swap. `RandCoarseShuffled`, which shuffles the voxels inside as many holes of the same size, stands in.
+MONAI has no swap; `RandCoarseShuffled`, which shuffles the voxels inside as many holes of the same size, is used
+instead.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from benchmarks.workloads.workload import intensity
 
 
 class Monai(Feed):
-    """One endless epoch, so that workers are started once."""
+    """MONAI's Dataset, with one endless epoch so that workers are started once."""
 
     def batches(self) -> Iterator[tuple[int, Arrays]]:
         """Yield the loader's batches."""
@@ -58,7 +59,7 @@ class Monai(Feed):
         return chain
 
     def corruption(self) -> Corruption:
-        """Return the shuffle, in MONAI's order of axes."""
+        """Return MONAI's shuffle, in its order of axes."""
         size, holes = self.workload.patch[::-1], self.workload.iterations
         shuffle = mt.RandCoarseShuffle(holes=holes, spatial_size=size, prob=1.0)
 
@@ -71,7 +72,7 @@ class Monai(Feed):
 
 
 class CachedMonai(Monai):
-    """Every volume is read once, before the first batch, and kept as float32."""
+    """MONAI's CacheDataset: every volume is read once, before the first batch, and kept as float32."""
 
     def _dataset(self) -> Any:
         threads = len(self.job.cores)
@@ -79,7 +80,7 @@ class CachedMonai(Monai):
 
 
 class PersistentMonai(Monai):
-    """Every volume is kept as a float32 tensor in a file of its own, which is read whole for each crop."""
+    """MONAI's PersistentDataset: every volume is a float32 tensor in a file, which is read completely for each crop."""
 
     fills_cache = True
 
@@ -88,10 +89,10 @@ class PersistentMonai(Monai):
 
 
 class Scale(mt.Transform):
-    """Normalise by statistics that are known."""
+    """Normalise with the statistics of the index."""
 
     def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Return the item without its statistics, which nobody needs any more."""
+        """Return the normalised item, without its statistics."""
         scale = data["scale"]
         normalize = mt.NormalizeIntensity(subtrahend=scale["centre"], divisor=scale["width"])
         target: Any = normalize(data["target"])

@@ -1,7 +1,7 @@
-"""nnU-Net's reading: preprocessed float32 volumes in Blosc2 files, of which only a crop's blocks are decompressed.
+"""nnU-Net's data loading: preprocessed float32 volumes in Blosc2 files, of which only a crop's blocks are decompressed.
 
-Files are mapped and opened anew for each crop with the options of `nnUNetDatasetBlosc2`. Labels, which it reads too,
-are spared. Threads and the swap are the plain loop's: worker processes, as nnU-Net's own are, took more CPU time.
+Files are memory-mapped and opened for each crop with the options of `nnUNetDatasetBlosc2`. Labels are not read. Threads
+and the swap are those of the plain loop, since worker processes, as nnU-Net uses, took more CPU time.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from benchmarks.workloads.copies import name_of
 
 
 class NnUNet(Plain):
-    """Volumes in (D, H, W), as the files have them."""
+    """nnU-Net's Blosc2 files, whose volumes are (D, H, W)."""
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
-        # It sets Blosc2's threads to one; its list of cases is not asked for.
+        # The constructor sets Blosc2's threads to one; its list of cases is not used.
         options: dict[str, Any] = nnUNetDatasetBlosc2(str(self.index.root), []).mmap_kwargs
         self._options = {"mode": "r", "dparams": {"nthreads": 1}, **options}
 

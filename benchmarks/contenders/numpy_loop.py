@@ -1,4 +1,4 @@
-"""The plain loop: nibabel reads, NumPy crops, normalises and swaps, in threads. No more, but nothing foolish."""
+"""Plain loop in threads: nibabel reads; NumPy crops, normalises and swaps."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from benchmarks.workloads.workload import Triple, intensity
 
 
 class Plain(Feed):
-    """Volumes in file order, (x, y, z): a canonical file needs no more, and no other is turned."""
+    """The plain loop, on volumes in file order (x, y, z); files must be canonical, as none are reoriented."""
 
     def batches(self) -> Iterator[tuple[int, Arrays]]:
-        """Yield batches; each is filled by several threads."""
+        """Yield batches, each made by several threads."""
         cases, size = endless(len(self.index), self.job.seed), self.workload.batch_size
         numbers = count()
         tasks = ([(next(cases), next(numbers)) for _ in range(size)] for _ in iter(int, 1))
@@ -53,7 +53,7 @@ class Plain(Feed):
 def swap(
     volume: npt.NDArray[np.float32], patch: Triple, iterations: int, rng: np.random.Generator
 ) -> npt.NDArray[np.float32]:
-    """Swap pairs of disjoint patches in place, drawn again until they are disjoint."""
+    """Swap pairs of disjoint patches in place; overlapping pairs are drawn again."""
     edges = np.array(patch)
     room = np.array(volume.shape) - edges + 1
     pairs = rng.integers(0, room, (iterations, 2, 3))

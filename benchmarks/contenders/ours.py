@@ -1,4 +1,4 @@
-"""This package: its reader threads alone, and the loader: without a cache, with each kind of it, from a cold disk."""
+"""This package: reader threads alone, and the loader without a cache, with each cache, and from a cold disk."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from dali_cr.pipeline.graph import make_samples, make_source
 from dali_cr.plan.stream import Stream
 
 _ROOM = 1.25
-"""Budget of a cache, as a multiple of the voxels' bytes: all of them fit."""
+"""Budget of a cache as a multiple of the voxels' bytes, so that all fit."""
 
 
 class Reader(Feed):
-    """The reader's threads without DALI: finished pairs on a CPU; for a GPU, raw boxes, records and swaps."""
+    """Reader threads without DALI: finished pairs on a CPU; raw boxes, records and swaps for a GPU."""
 
     def batches(self) -> Iterator[tuple[int, Arrays]]:
         """Yield batches from the source that feeds DALI."""
@@ -49,7 +49,7 @@ class Reader(Feed):
 
 
 class Loader(Reader):
-    """`dali_cr.Loader`, without a cache or with one."""
+    """`dali_cr.Loader`, with or without a cache."""
 
     cache: str | None = None
 
@@ -67,7 +67,7 @@ class Loader(Reader):
         )
 
     def _budget(self, level: str) -> str:
-        """Return what the loader is asked for: room for every voxel."""
+        """Return the option of a cache with room for all voxels."""
         if level == "disk":
             return f"disk:{self.job.scratch}"
         voxels = sum(volume.geometry.data_bytes for case in self.index.cases for volume in case.volumes)
@@ -79,11 +79,11 @@ class Loader(Reader):
             yield len(batch["sample"]), tuple(array for name, array in batch.items() if name not in ("sample", "case"))
 
     def report(self) -> dict[str, Any]:
-        """Return what the caches hold and how often they were of use."""
+        """Return the content and the hit counts of the caches."""
         if not self.cache:
             return {}
         levels = self._loader.cache_report()
-        # A level without a budget has an infinite one, which JSON cannot say.
+        # A level without a budget reports infinity, which JSON does not have.
         return {
             "cache": {
                 level: {name: number if math.isfinite(number) else None for name, number in numbers.items()}
@@ -97,25 +97,25 @@ class Loader(Reader):
 
 
 class HostCache(Loader):
-    """Raw voxels in memory."""
+    """The loader with raw voxels cached in host memory."""
 
     cache, fills_cache = "host", True
 
 
 class DiskCache(Loader):
-    """Raw voxels in files that are mapped."""
+    """The loader with raw voxels cached in memory-mapped files."""
 
     cache, fills_cache = "disk", True
 
 
 class GpuCache(Loader):
-    """Raw voxels on the GPU."""
+    """The loader with raw voxels cached on the GPU."""
 
     cache, fills_cache = "gpu", True
 
 
 class ColdDisk(Loader):
-    """None of its files stays in the page cache: they are dropped before each batch is taken."""
+    """The loader with its files dropped from the page cache before each batch."""
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)

@@ -1,4 +1,4 @@
-"""Images: Pillow alone, which is the limit, and what people write around it for a torch DataLoader."""
+"""2-D images: Pillow alone as the limit, and a PyTorch DataLoader with Pillow and NumPy."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from benchmarks.workloads.workload import Edges, intensity
 
 
 class Decode(Feed):
-    """Files decoded, and nothing else: every image whole, since none can be decoded in part."""
+    """Decodes whole images with Pillow and does nothing else."""
 
     def batches(self) -> Iterator[tuple[int, Arrays]]:
-        """Yield batches of nothing: how many pairs could have been made of the pixels."""
+        """Yield the number of pairs of each batch, without arrays."""
         cases, size = endless(len(self.index), self.job.seed), self.workload.batch_size
         tasks = ([(next(cases),) for _ in range(size)] for _ in iter(int, 1))
         for _ in in_threads(self.job.workers, self._decode, tasks):
@@ -57,7 +57,7 @@ class PilLoader(Feed):
 
 
 class _Pictures(Dataset[tuple[Any, Any]]):
-    """Pairs by number of the case."""
+    """Dataset of pairs, indexed by case."""
 
     def __init__(self, feed: PilLoader) -> None:
         workload, volumes = feed.workload, [case.volumes[0] for case in feed.index.cases]
@@ -71,7 +71,7 @@ class _Pictures(Dataset[tuple[Any, Any]]):
 
     def __getitem__(self, case: int) -> tuple[Any, Any]:
         """Return an input crop and its target, (1, 1, H, W)."""
-        # torch gives each worker a seed of its own, and NumPy's generator takes it from there.
+        # PyTorch seeds each worker differently, and NumPy's generator is seeded from PyTorch's.
         rng = np.random.default_rng(int(torch.randint(2**62, ())))
         with Image.open(self._paths[case]) as picture:
             pixels = np.asarray(picture)
@@ -88,7 +88,7 @@ class _Pictures(Dataset[tuple[Any, Any]]):
 def swap(
     picture: npt.NDArray[np.float32], edges: tuple[Edges, ...], iterations: int, rng: np.random.Generator
 ) -> npt.NDArray[np.float32]:
-    """Swap pairs of disjoint patches of any size within `edges` in place; places are drawn again until disjoint."""
+    """Swap pairs of disjoint patches with sizes within `edges` in place; overlapping pairs are drawn again."""
     sizes = np.stack([rng.integers(low, high + 1, iterations) for low, high in edges], axis=-1)
     room = np.array(picture.shape) - sizes + 1
     first, second = rng.integers(0, room), rng.integers(0, room)

@@ -1,4 +1,4 @@
-"""Who takes part, by name; whoever is missing, and why."""
+"""Registry of the contenders, and the reasons why one cannot run."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from benchmarks.workloads.copies import Kind
 
 @dataclass(frozen=True)
 class Contender:
-    """One row of the benchmark; its module is imported only where it runs."""
+    """A row of the benchmark; its module is imported only in the process that runs it."""
 
     name: str
     label: str
     role: Literal["limit", "ours", "peer"]
     place: str
-    """Module and class."""
+    """Module and class, as "module:Class"."""
     needs: tuple[str, ...] = ()
-    """Packages that must be installed."""
+    """Required packages."""
     alone: bool = False
-    """Whether it can do without workers, in the caller's own thread."""
+    """Whether it can run without workers, in the caller's thread."""
     cache: str | None = None
-    """Which of the loader's caches it is about."""
+    """The loader's cache that it uses."""
     only: str | None = None
-    """The device that it is for, if it is for one."""
+    """The only device that it supports, if any."""
     files: tuple[str, ...] = ("nifti",)
-    """Kinds of files that it reads."""
+    """Supported kinds of files."""
     samples: tuple[str, ...] = ("pairs",)
-    """Kinds of samples that it makes."""
+    """Supported kinds of samples."""
     copy: Kind | None = None
-    """The format of the volumes that it reads, where it is not the original one."""
+    """The format of the volumes that it reads, if not the original one."""
     cold: bool = False
-    """Whether the page cache must hold none of its files."""
+    """Whether its files must be dropped from the page cache."""
 
     def missing(self, device: str) -> str | None:
-        """Return why it cannot take part here, or None."""
+        """Return the reason why it cannot run here, or None."""
         for package in self.needs:
             if find_spec(package) is None:
                 return f"{package} is not installed"
@@ -49,11 +49,11 @@ class Contender:
         if self.cache == "gpu" and device != "cuda":
             return "needs --device cuda"
         if self.only and device != self.only:
-            return f"for --device {self.only}"
+            return f"needs --device {self.only}"
         return None
 
     def open(self, job: Job) -> Feed:
-        """Return its stream."""
+        """Create its feed for a job."""
         module, _, name = self.place.partition(":")
         feed: Feed = getattr(importlib.import_module(f"benchmarks.contenders.{module}"), name)(job)
         return feed
@@ -157,18 +157,18 @@ CACHED = frozenset(name for name, contender in ROSTER.items() if contender.cache
     "monai-persistent",
     "torchio-views",
 }
-"""Those that inflate nothing once they are warm: inflating is not their limit."""
+"""Contenders that decompress nothing once their cache is full, so that decompression is not their limit."""
 
 PREPARED = frozenset(name for name, contender in ROSTER.items() if contender.copy)
-"""Those that read volumes in a format of their own, of which a crop is inflated without the rest."""
+"""Contenders that read volumes in another format, of which only the crop is decompressed."""
 
 COLD = frozenset(name for name, contender in ROSTER.items() if contender.cold)
 
 
 def counterparts(peer: str) -> tuple[str, ...]:
-    """Return which of ours a peer is compared with: the fastest that ran of those that do as it does.
+    """Return our contenders to compare a peer with, those that cache as it does; the fastest one counts.
 
-    "ours-processes" is of earlier results.
+    "ours-processes" occurs in earlier results only.
     """
     if peer in PREPARED:
         return ("ours-packed",)

@@ -1,4 +1,4 @@
-"""TorchIO: a Subject, a uniform crop, its normalisation, `RandomSwap`, in a DataLoader's worker processes."""
+"""TorchIO: Subject, uniform crop, normalisation and `RandomSwap` in a DataLoader's worker processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dali_cr.index.cases import Index
 
 
 class TorchIO(Feed):
-    """One endless epoch, so that workers are started once."""
+    """TorchIO, with one endless epoch so that workers are started once."""
 
     def batches(self) -> Iterator[tuple[int, Arrays]]:
         """Yield the loader's batches."""
@@ -35,7 +35,7 @@ class TorchIO(Feed):
             yield len(target), self.to_device((input, target))
 
     def corruption(self) -> Corruption:
-        """Return `RandomSwap` of one image, in TorchIO's order of axes."""
+        """Return `RandomSwap` on one image, in TorchIO's order of axes."""
         swap = random_swap(self.workload)
 
         def corrupt(volume: npt.NDArray[np.float32], trial: int) -> npt.NDArray[np.float32]:
@@ -48,12 +48,12 @@ class TorchIO(Feed):
 
 
 def random_swap(workload: Workload) -> Any:
-    """Return TorchIO's swap of the workload's patches."""
+    """Return TorchIO's swap with the workload's patch size and iterations."""
     return tio.RandomSwap(patch_size=workload.patch[::-1], num_iterations=workload.iterations)
 
 
 class Pairs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Sample i is a crop of volume i."""
+    """Dataset of pairs: sample i is a crop of volume i."""
 
     def __init__(self, index: Index, workload: Workload) -> None:
         self._index, self._workload = index, workload
@@ -74,5 +74,5 @@ class Pairs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
 
 def normalize(tensor: torch.Tensor, scale: Intensity) -> torch.Tensor:
-    """Return normalised voxels: `ZNormalization` by statistics that are known."""
+    """Normalise voxels as `ZNormalization` does, with the statistics of the index."""
     return ((tensor.float() - scale.centre) / scale.width).clamp_(scale.low, scale.high)

@@ -1,7 +1,7 @@
-"""TorchIO on PCRLv2's views: the transforms of the authors' code, in a DataLoader's worker processes.
+"""TorchIO on PCRLv2's views: the transforms of the authors' code in a DataLoader's worker processes.
 
-Volumes are kept in memory, normalised, so that a sample costs no reading; our cached rows are what it compares with.
-Boxes are those that our planner draws; PyTorch resizes them, trilinearly, which the authors do beforehand and offline.
+Normalised volumes are kept in memory, so that samples need no reading, and the row is compared with our cached rows.
+Boxes are drawn by our planner and resized trilinearly by PyTorch; the authors resize offline.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dali_cr.recipe.views import GLOBALS, Views
 
 
 class TorchIOViews(TorchIO):
-    """Two global views, each with its target, and local ones."""
+    """Two global views with their targets, and local views."""
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
@@ -46,14 +46,14 @@ class TorchIOViews(TorchIO):
 
 
 class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
-    """Sample i has the cases and boxes of our sample i; what is done to them TorchIO draws."""
+    """Dataset of views: sample i has the case and boxes of our sample i, with transforms drawn by TorchIO."""
 
     def __init__(self, index: Index, workload: Workload, seed: int) -> None:
         recipe = workload.recipe
         if not isinstance(recipe, Views):
             raise ValueError(f"workload: expected views, got {workload.name}")
         self._planner = ViewPlanner(index, recipe, seed)
-        # (x, y, z), as TorchIO has it.
+        # (x, y, z), as in TorchIO.
         self._volumes = [_load(index, case, workload).permute(2, 1, 0).contiguous() for case in range(len(index))]
         axes = tuple(2 - "DHW".index(axis) for axis in recipe.flips)
         self._spatial = tio.Compose(
@@ -72,11 +72,11 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
         self._local = tio.Compose([*local, tio.ZNormalization()])
 
     def __len__(self) -> int:
-        """Return more than anybody asks for."""
+        """Return a length that is never reached."""
         return 2**31
 
     def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return the views, the targets and the local views."""
+        """Return the global views, their targets and the local views."""
         plan = self._planner.plan(number)[0]
         clean = [self._spatial(self._cut(plan.case, view)) for view in views_of(plan)]
         views = [self._global(image) for image in clean[:GLOBALS]]
@@ -84,7 +84,7 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
         return torch.stack(views), torch.stack(clean[:GLOBALS]), torch.stack(local)
 
     def _cut(self, case: int, view: AffineView) -> torch.Tensor:
-        """Return a box, resized: (1, x, y, z)."""
+        """Return a resized box (1, x, y, z)."""
         volume = self._volumes[case]
         origin, size = view.origin[::-1], view.size[::-1]
         ends = [o + s for o, s in zip(origin, size, strict=True)]
@@ -98,7 +98,7 @@ class Samples(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
 
 
 def _load(index: Index, case: int, workload: Workload) -> torch.Tensor:
-    """Return a whole volume, normalised."""
+    """Return a whole normalised volume."""
     volume = index.cases[case].volumes[0]
     voxels = dali_cr.read_volume(index.root / volume.path)[volume.frame]
     return normalize(torch.from_numpy(np.ascontiguousarray(voxels)), intensity(volume, workload.normalize))

@@ -1,1 +1,1 @@
-"""How it is measured: worker processes, clocks, usage, machine, results."""
+"""Measurement: worker processes, clocks, resource usage, machine, results."""

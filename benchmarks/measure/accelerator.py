@@ -1,7 +1,7 @@
-"""An emulated accelerator: it takes a batch, then needs a fixed time for it, in which it uses no CPU.
+"""Emulated accelerator that needs a fixed time for each batch and no CPU.
 
-Its utilisation is the share of the wall time that it works, as MLPerf Storage defines it. Asked of a loader, the
-shortest step time at which it is still 0.98 says which real GPUs the loader keeps busy on this machine.
+Its utilisation is the fraction of wall time that it works, as defined by MLPerf Storage. The shortest step time with a
+utilisation of 0.98 shows which GPUs a loader keeps busy on this machine.
 """
 
 from __future__ import annotations
@@ -12,36 +12,36 @@ from itertools import count
 from typing import Any
 
 GOAL = 0.98
-"""Utilisation that counts as busy."""
+"""Utilisation at which the accelerator counts as busy."""
 
 _LEAST = 20
-"""Batches a measurement has at least."""
+"""Minimum number of batches of a measurement."""
 
 _WARM = 8
-"""Batches taken before: more than are kept ready, so that what was made in advance is gone."""
+"""Warm-up batches, more than are prefetched."""
 
 _PRECISION = 0.05
-"""The search ends when the bracket is narrower than this share of the step time."""
+"""Relative width of the bracket at which the search ends."""
 
 _GROWTH = 1.5
-"""From one step time to the next, until one is long enough."""
+"""Factor between step times until one is long enough."""
 
 _LIMIT = 32
-"""A loader that cannot feed a step this many times as long as a batch takes it has another problem than speed."""
+"""Longest step time of the search, as a multiple of the loader's time per batch."""
 
 Batches = Iterator[Any]
 
 
 def utilisation(batches: Batches, step: float, seconds: float) -> float:
-    """Return the share of the time an accelerator works that needs `step` seconds a batch.
+    """Return the utilisation of an accelerator that needs `step` seconds per batch.
 
     Parameters
     ----------
     batches : iterator
     step : float
-        Seconds.
+        Step time in seconds.
     seconds : float
-        Of measuring, about.
+        Approximate duration of the measurement.
     """
     for _ in range(_WARM):
         next(batches)
@@ -56,7 +56,7 @@ def utilisation(batches: Batches, step: float, seconds: float) -> float:
 
 
 def flat_out(batches: Batches, seconds: float) -> float:
-    """Return the seconds a batch takes when nothing is done with it."""
+    """Return the seconds per batch without an accelerator."""
     for _ in range(_WARM):
         next(batches)
     start = time.perf_counter()
@@ -65,33 +65,33 @@ def flat_out(batches: Batches, seconds: float) -> float:
         spent = time.perf_counter() - start
         if number >= _LEAST and spent >= seconds:
             return spent / number
-    raise AssertionError("count() ends never")
+    raise AssertionError("unreachable")
 
 
-def shortest_step(batches: Batches, seconds: float, tell: Callable[[str], object]) -> dict[str, Any]:
-    """Search the shortest step time at which the accelerator is busy.
+def shortest_step(batches: Batches, seconds: float, log: Callable[[str], object]) -> dict[str, Any]:
+    """Search for the shortest step time at which the accelerator is busy.
 
     Parameters
     ----------
     batches : iterator
     seconds : float
-        Of each measurement.
-    tell : callable
-        Takes a line about each measurement.
+        Duration of each measurement.
+    log : callable
+        Called with a line about each measurement.
 
     Returns
     -------
     dict
-        flat_out_s; shortest_step_s, or None where no step up to `_LIMIT` times that was long enough; curve, the
+        flat_out_s; shortest_step_s, None if no step time up to `_LIMIT` times flat_out_s was long enough; curve, the
         measured pairs of step time and utilisation.
     """
     idle = flat_out(batches, seconds)
-    tell(f"flat out {1000 * idle:.2f} ms a batch")
+    log(f"flat out {1000 * idle:.2f} ms a batch")
     curve: list[tuple[float, float]] = []
 
     def busy(step: float) -> bool:
         curve.append((step, utilisation(batches, step, seconds)))
-        tell(f"step {1000 * step:.2f} ms: {curve[-1][1]:.3f}")
+        log(f"step {1000 * step:.2f} ms: {curve[-1][1]:.3f}")
         return curve[-1][1] >= GOAL
 
     low, high = idle / _GROWTH, idle
@@ -106,7 +106,7 @@ def shortest_step(batches: Batches, seconds: float, tell: Callable[[str], object
 
 
 def _work(step: float) -> float:
-    """Sleep for a step and return how long it took: the system may wake the process late."""
+    """Sleep for a step and return its duration, since the system may wake the process late."""
     start = time.perf_counter()
     time.sleep(step)
     return time.perf_counter() - start

@@ -1,7 +1,7 @@
-"""Where a batch's time goes: timers put around functions from outside, and how long a thread waits for the interpreter.
+"""Timers around the loader's functions, and a probe of how long a thread waits for the interpreter.
 
-`STAGES` names every function that is timed. A function that this version of the code lacks makes its stage absent.
-A stage's time includes the stages that it calls, and each call is timed in the thread that makes it.
+`STAGES` lists the timed functions; a stage whose functions do not exist in this version of the code is absent. The time
+of a stage includes the stages that it calls, and each call is timed in its own thread.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from typing import Any
 from unittest import mock
 
 _PROBE_SECONDS = 0.001
-"""Between two times that the probe asks for the interpreter."""
+"""Interval of the probe."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of a batch's way.
+    """A stage of making a batch.
 
     Attributes
     ----------
     about : str
     places : tuple of str
-        Functions to time, as "module:name" or "module:Class.method"; those that exist are timed together.
+        Functions to time, as "module:name" or "module:Class.method"; the times of those that exist are added.
     argument : str or None
-        Time this argument of the functions, a callable, in place of the functions: what DALI is given to call.
+        Time this callable argument of the functions in place of the functions, for callbacks passed to DALI.
     """
 
     about: str
@@ -41,11 +41,11 @@ class Stage:
 
 STAGES: Mapping[str, Stage] = {
     "plan": Stage(
-        "planner.plan: what each sample is made of",
+        "planner.plan: draw the parameters of each sample",
         ("dali_cr.plan.crops:CropPlanner.plan", "dali_cr.plan.views:ViewPlanner.plan"),
     ),
     "start": Stage(
-        "planning, and handing a batch's samples to the threads",
+        "plan, and hand a batch's samples to the threads",
         ("dali_cr.pipeline.source:Source._start",),
     ),
     "read": Stage(
@@ -56,29 +56,31 @@ STAGES: Mapping[str, Stage] = {
         ),
     ),
     "records": Stage(
-        "what the kernels are told of each sample",
+        "records of each sample for the kernels",
         (
             "dali_cr.pipeline.pairs:Pairs.describe",
             "dali_cr.pipeline.multiview:MultiView.describe",
         ),
     ),
     "external_source": Stage(
-        "DALI in and around our source, its copy included", ("nvidia.dali:Pipeline._run_input_callbacks",)
+        "DALI's external_source, including our source and the copy", ("nvidia.dali:Pipeline._run_input_callbacks",)
     ),
     "feed": Stage("DALI's copy of the arrays, inside external_source", ("nvidia.dali:Pipeline._feed_input",)),
     "source": Stage(
-        "our source, inside external_source: waits for the threads", ("nvidia.dali.fn:external_source",), "source"
+        "our source, inside external_source: wait for the threads", ("nvidia.dali.fn:external_source",), "source"
     ),
-    "function": Stage("our python_function: launches, on a GPU", ("nvidia.dali.fn:python_function",), "function"),
-    "run": Stage("Pipeline.run in all", ("nvidia.dali:Pipeline.run",)),
-    "outputs": Stage("waiting in run for a finished batch", ("nvidia.dali:Pipeline.outputs",)),
+    "function": Stage(
+        "our python_function: kernel launches, on a GPU", ("nvidia.dali.fn:python_function",), "function"
+    ),
+    "run": Stage("Pipeline.run in total", ("nvidia.dali:Pipeline.run",)),
+    "outputs": Stage("wait in run for a finished batch", ("nvidia.dali:Pipeline.outputs",)),
     "from_dlpack": Stage("DALI's outputs as tensors", ("torch:from_dlpack",)),
 }
 
 
 @dataclass(frozen=True)
 class Spent:
-    """One call: the seconds on the clock, and those that its thread was on a core."""
+    """Wall and CPU seconds of one call."""
 
     stage: str
     wall: float
@@ -88,15 +90,15 @@ class Spent:
 
 @dataclass
 class Timers:
-    """Timers around functions; off, they cost one test a call.
+    """Timers around functions; while off, they cost one check per call.
 
     Attributes
     ----------
     on : bool
     calls : list of Spent
-        Appended to by whichever thread calls.
+        Appended to by all threads.
     absent : dict
-        Of each stage whose functions do not exist, where they were looked for.
+        The missing functions of each absent stage.
     """
 
     on: bool = False
@@ -104,12 +106,12 @@ class Timers:
     absent: dict[str, str] = field(default_factory=dict)
 
     def take(self) -> list[Spent]:
-        """Return the calls so far and forget them."""
+        """Return and clear the calls."""
         calls, self.calls = self.calls, []
         return calls
 
     def timed(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function that does the same and is timed."""
+        """Wrap a function with a timer."""
 
         @functools.wraps(function, updated=())
         def wrapper(*arguments: Any, **options: Any) -> Any:
@@ -125,7 +127,7 @@ class Timers:
         return wrapper
 
     def timing_argument(self, stage: str, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function that does the same, with one argument, a callable, replaced by one that is timed."""
+        """Wrap a function such that one of its arguments, a callable, is timed."""
 
         @functools.wraps(function, updated=())
         def wrapper(*arguments: Any, **options: Any) -> Any:
@@ -138,14 +140,14 @@ class Timers:
         return wrapper
 
     def _one_argument(self, stage: str, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the timed function; DALI counts a source's parameters, so that one has its own."""
+        """Return the timed function, for a source with one explicit parameter, since DALI inspects the signature."""
         timed = self.timed(stage, function)
         return (lambda info: timed(info)) if name == "source" else timed
 
 
 @contextmanager
 def installed(stages: Mapping[str, Stage] = STAGES) -> Iterator[Timers]:
-    """Put timers around the stages' functions while the context lasts; loaders must be made inside it."""
+    """Context with timers around the stages' functions; loaders must be created inside it."""
     timers = Timers()
     patches = []
     for name, stage in stages.items():
@@ -170,7 +172,7 @@ def installed(stages: Mapping[str, Stage] = STAGES) -> Iterator[Timers]:
 
 
 def _owner(place: str) -> tuple[Any, str] | None:
-    """Return the module or class that has a function itself, and the function's name; None where there is none."""
+    """Return the module or class that defines a function, and the function's name; None if there is none."""
     module, _, path = place.partition(":")
     *classes, name = path.split(".")
     try:
@@ -179,13 +181,13 @@ def _owner(place: str) -> tuple[Any, str] | None:
             owner = getattr(owner, one)
     except (ImportError, AttributeError):
         return None
-    # A method that is only inherited is timed where it is defined.
+    # An inherited method is timed in the class that defines it.
     there = name in vars(owner) if isinstance(owner, type) else hasattr(owner, name)
     return (owner, name) if there else None
 
 
 def add_up(calls: list[Spent], batches: int) -> dict[str, dict[str, float]]:
-    """Return of each stage the wall and CPU seconds and the calls a batch, and how many threads made them."""
+    """Return for each stage the wall seconds, CPU seconds and calls per batch, and the number of threads."""
     found: dict[str, dict[str, float]] = {}
     for stage in {call.stage for call in calls}:
         own = [call for call in calls if call.stage == stage]
@@ -200,10 +202,10 @@ def add_up(calls: list[Spent], batches: int) -> dict[str, dict[str, float]]:
 
 @contextmanager
 def interpreter_probe() -> Iterator[list[float]]:
-    """Run a thread that sleeps for 1 ms at a time; yield a list of the seconds by which it went on too late.
+    """Context with a thread that repeatedly sleeps for 1 ms; yields the list of its delays in seconds.
 
-    To go on, a thread needs a core and the interpreter's lock. With no other thread at work it is late by what the
-    system's timer costs; anything more is waiting for other threads.
+    To continue, the thread needs a core and the interpreter's lock. In an idle process its delay is that of the system
+    timer; any more is waiting for other threads.
     """
     late: list[float] = []
     ended = threading.Event()
@@ -224,7 +226,7 @@ def interpreter_probe() -> Iterator[list[float]]:
 
 
 def lateness(late: list[float]) -> dict[str, float]:
-    """Return the mean, the median and the 95th percentile of a probe's seconds."""
+    """Return the mean, median and 95th percentile of the delays."""
     ordered = sorted(late) or [0.0]
     return {
         "mean_s": statistics.fmean(ordered),

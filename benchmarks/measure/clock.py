@@ -1,4 +1,4 @@
-"""Time on a device, against a copy of the same bytes measured beside it."""
+"""Timing of functions and of memory copies on a device."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dali_cr.ops import launch
 
 _REPEATS = 50
 _LEAST = 5
-"""Fewer timings make no percentiles, however long each takes."""
+"""Minimum number of timings, for percentiles."""
 
 _FLUSH_BYTES = 512 << 20
-"""More than any GPU's L2 cache: written before each timing, so that none finds its data there."""
+"""Larger than the L2 cache of any GPU; overwritten before each timing to flush the cache."""
 
 
 class HostClock:
-    """Wall time on the CPU, one thread; the data are as warm as the run before left them."""
+    """Wall time on the CPU in one thread; CPU caches are not flushed."""
 
     def __init__(self) -> None:
         self.arrays: Any = np
@@ -33,7 +33,7 @@ class HostClock:
         return np.asarray(array)
 
     def time(self, function: Callable[[], object], seconds: float) -> list[float]:
-        """Return the seconds of each of many calls, within about so many seconds, after one that is not timed."""
+        """Return the seconds of repeated calls, for about `seconds` in total, after one untimed call."""
         function()
         timings: list[float] = []
         end = time.perf_counter() + seconds
@@ -44,14 +44,14 @@ class HostClock:
         return timings
 
     def copy(self, moved: int, seconds: float) -> list[float]:
-        """Return the timings of a copy that moves so many bytes, half of them read and half written."""
+        """Return the timings of a copy that moves a number of bytes, half of them read and half written."""
         source = self.arrays.zeros(max(1, moved // 2), np.uint8)
         target = self.arrays.ones_like(source)
         return self.time(lambda: self.arrays.copyto(target, source), seconds)
 
 
 class GpuClock(HostClock):
-    """The GPU's own time by events. Before each timing L2 is overwritten, which also hides the launch's latency."""
+    """GPU time by CUDA events. Before each timing the L2 cache is flushed, which also hides the launch latency."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class GpuClock(HostClock):
         return self.arrays.asnumpy(array)
 
     def time(self, function: Callable[[], object], seconds: float) -> list[float]:
-        """Return the GPU's seconds of each of many calls; see `HostClock.time`."""
+        """Return the GPU seconds of repeated calls; see `HostClock.time`."""
         cuda = self.arrays.cuda
         timings: list[float] = []
         function()

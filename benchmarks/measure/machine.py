@@ -1,4 +1,4 @@
-"""Where something was measured: the machine, the versions, the commit."""
+"""Description of the environment of a measurement: machine, versions, commit."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _PEERS = ("nibabel", "torchio", "nvidia-cuda-nvrtc", "nvidia-cuda-nvrtc-cu12")
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def environment(device: str) -> dict[str, Any]:
-    """Return all that a number may depend on besides its settings.
+    """Return the environment that results may depend on.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def environment(device: str) -> dict[str, Any]:
 
 
 def machine_name(device: str) -> str:
-    """Return a short name for result files: the GPU's model, or how many cores."""
+    """Return a short name for result files: the GPU's model, or the number of CPU cores."""
     gpu = query_gpu("name") if device == "cuda" else None
     if gpu is None:
         return f"cpu{cores()}"

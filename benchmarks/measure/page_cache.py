@@ -1,4 +1,4 @@
-"""Which files the page cache holds: all that a run reads, or for a cold disk none of them. Linux only."""
+"""Control of the page cache: reading files into it and dropping them from it. Linux only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _BLOCK = 1 << 20
 
 
 def read_once(paths: Iterable[Path]) -> None:
-    """Read every file, so that what follows finds it in the page cache."""
+    """Read every file into the page cache."""
     block = bytearray(_BLOCK)
     for path in paths:
         with open(path, "rb", buffering=0) as file:
@@ -20,14 +20,14 @@ def read_once(paths: Iterable[Path]) -> None:
 
 
 def write_back(paths: Iterable[Path]) -> None:
-    """Have every file's pages written to the disk: `drop` leaves those that are not."""
+    """Write the dirty pages of files to the disk, since `drop` keeps them."""
     for path in paths:
         with open(path, "rb", buffering=0) as file:
             os.fsync(file.fileno())
 
 
 def drop(paths: Iterable[Path]) -> None:
-    """Ask the kernel to forget the pages of files; those that are mapped or not yet written stay."""
+    """Drop the pages of files from the page cache; mapped and dirty pages stay."""
     for path in paths:
         with open(path, "rb", buffering=0) as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -35,17 +35,17 @@ def drop(paths: Iterable[Path]) -> None:
 
 @cache
 def can_drop(path: Path) -> bool:
-    """Whether the pages of a file are gone after `drop`: not where a file system lies in memory, for one."""
+    """Whether `drop` works for a file; it does not on file systems in memory, for example."""
     write_back([path])
     read_once([path])
     if not _holds_start(path):
-        return False  # the system cannot say
+        return False  # the system cannot tell
     drop([path])
     return not _holds_start(path)
 
 
 def _holds_start(path: Path) -> bool:
-    """Whether the first byte of a file is in the page cache; false where the system cannot say."""
+    """Whether the first byte of a file is in the page cache; False if the system cannot tell."""
     with open(path, "rb", buffering=0) as file:
         try:
             return os.preadv(file.fileno(), [bytearray(1)], 0, os.RWF_NOWAIT) == 1

@@ -1,4 +1,4 @@
-"""Results: one JSON file a run, named by the machine it ran on."""
+"""Result files: one JSON file per run, named after its kind and machine."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ def summarize(values: Sequence[float]) -> dict[str, float]:
 
 
 def new_result(kind: str, device: str, command: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the head of a result.
+    """Return a result with its metadata.
 
     Parameters
     ----------
     kind : "loader", "breakdown", "kernels", "training", "emulation" or "gpu-…"
     device : "cpu" or "cuda"
     command : str
-        Of the module, without folders.
+        The command, without paths.
     settings : dict
-        Every option, as it was taken.
+        All options.
     """
     head = {"format": FORMAT, "kind": kind, "device": device, "command": command, "settings": settings}
     return {**head, "environment": environment(device)}
 
 
 def result_path(result: dict[str, Any], *words: str) -> Path:
-    """Return where a result is kept: kind, machine, what else names it, date and time."""
+    """Return the path of a result, named after its kind, machine, further words, date and time."""
     about = result["environment"]
     when = about["date"][:16].replace("-", "").replace(":", "").replace("T", "-")
     return FOLDER / ("-".join((result["kind"], about["machine"], *words, when)) + ".json")
 
 
 def write_result(result: dict[str, Any], path: Path) -> None:
-    """Write a result, whole or not at all; NaN and Inf, which JSON has not, are refused."""
+    """Write a result atomically; raise ValueError for NaN and Inf, which JSON does not have."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -54,30 +54,30 @@ def write_result(result: dict[str, Any], path: Path) -> None:
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """Return a result.
+    """Read a result.
 
     Raises
     ------
     ValueError
-        If the file is no result of this format.
+        If the file is not a result of this format.
     """
     try:
         result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if result["format"] != FORMAT:
-            raise ValueError(f"format {result['format']}, {FORMAT} expected")
+            raise ValueError(f"expected format {FORMAT}, got {result['format']}")
         _ = result["kind"], result["environment"]["date"], result["environment"]["commit"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: no benchmark result of this version ({error!r}); move it elsewhere") from error
+        raise ValueError(f"{path}: expected a benchmark result of this version ({error!r}); move the file") from error
     return result
 
 
 def read_results(folder: Path = FOLDER) -> list[dict[str, Any]]:
-    """Return every result in a folder, oldest first.
+    """Read all results in a folder, oldest first.
 
     Raises
     ------
     ValueError
-        If a file is no result of this format.
+        If a file is not a result of this format.
     """
     results = []
     for path in sorted(folder.glob("*.json")):

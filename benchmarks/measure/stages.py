@@ -1,4 +1,4 @@
-"""Commands run in groups, each once: what a machine that is lent for minutes should do."""
+"""Running of commands in groups within a time budget, each command until it succeeds once at a commit."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from benchmarks.measure.results import new_result, read_result, write_result
 from benchmarks.measure.usage import family
 
 _TAIL = 4000
-"""Characters of a stage's output that are kept in the result; all of it is in its log."""
+"""Characters of a stage's output in the result; the log has all of it."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A command.
+    """A command with its limits.
 
     Attributes
     ----------
     name : str
     command : tuple of str
-        A program, or "python" for the interpreter that runs now.
+        A program with arguments; "python" is the current interpreter.
     limit : float
-        Seconds after which it is ended.
+        Seconds after which it is killed.
     needs : float
-        Seconds without which it is not begun.
+        Seconds that must be left of the budget to start it.
     group : str, optional
-        Neighbours of one group run side by side.
+        Consecutive stages with the same group run in parallel.
     """
 
     name: str
@@ -49,26 +49,26 @@ class Stage:
 
 
 def run_stages(kind: str, stages: Sequence[Stage], out: Path, budget: float = math.inf) -> dict[str, Any]:
-    """Run the stages that have not succeeded yet at this commit, and keep what each did in one JSON file.
+    """Run the stages that have not succeeded at this commit, and write their results to one JSON file.
 
-    The file is written after each stage: a run that was cut goes on with the next one.
+    The file is written after each stage, so an interrupted run continues with the next one.
 
     Parameters
     ----------
     kind : str
-        Of the result; the file is named by it.
+        Kind of the result, which is also the name of the file.
     stages : sequence of Stage
-        The most important first.
+        Stages in order of importance.
     out : Path
-        A folder; each stage's whole output is in a log there.
+        Output folder, also of the logs.
     budget : float
-        Seconds for all of them: a stage that needs more than are left is not run, and one that takes longer is ended.
+        Seconds for all stages: a stage that needs more than is left is not run, and one that takes longer is killed.
 
     Returns
     -------
     result : dict
-        stages: of each its command, status ("passed", "failed", "over time", "missing" or "not run"), seconds, and the
-        end of its output.
+        "stages" has for each its command, status ("passed", "failed", "over time", "missing" or "not run"), seconds,
+        and the end of its output.
     """
     out.mkdir(parents=True, exist_ok=True)
     path, end = out / f"{kind}.json", time.perf_counter() + budget
@@ -88,20 +88,20 @@ def run_stages(kind: str, stages: Sequence[Stage], out: Path, budget: float = ma
 
 
 def in_groups(stages: Sequence[Stage]) -> Iterator[list[Stage]]:
-    """Yield neighbours of one group together, and each stage without a group alone."""
+    """Yield consecutive stages of a group together, and stages without a group alone."""
     alone = count()
     for _, group in groupby(stages, key=lambda stage: stage.group or next(alone)):
         yield list(group)
 
 
 def run_group(stages: Sequence[Stage], out: Path, kind: str, end: float) -> Iterator[tuple[Stage, dict[str, Any]]]:
-    """Run stages side by side; yield each with what it did, the first to end first."""
+    """Run stages in parallel; yield each with its result as it ends."""
     with ThreadPoolExecutor(max(1, len(stages))) as pool:
         futures = {}
         for stage in stages:
             left = max(0.0, end - time.perf_counter())
             if stage.needs > left or not left:
-                about = f"needs about {stage.needs:.0f} s, of the budget {left:.0f} s are left"
+                about = f"needs about {stage.needs:.0f} s, {left:.0f} s of the budget are left"
                 yield stage, {"command": " ".join(stage.command), "seconds": 0.0, "output": about, "status": "not run"}
                 continue
             log = out / f"{kind}-{stage.name}.log"
@@ -111,7 +111,7 @@ def run_group(stages: Sequence[Stage], out: Path, kind: str, end: float) -> Iter
 
 
 def run_stage(stage: Stage, log: Path, limit: float) -> dict[str, Any]:
-    """Run one stage; return its status, seconds and the end of its output."""
+    """Run one stage and return its entry of the result."""
     program = sys.executable if stage.command[0] == "python" else shutil.which(stage.command[0])
     about: dict[str, Any] = {"command": " ".join(stage.command), "seconds": 0.0, "output": ""}
     if program is None:
@@ -129,7 +129,7 @@ def run_stage(stage: Stage, log: Path, limit: float) -> dict[str, Any]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process and those that it started, which may have started others."""
+    """Kill a process and all of its descendants."""
     for pid in family(process.pid):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

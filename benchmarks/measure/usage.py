@@ -1,4 +1,4 @@
-"""What a process and those it started have used: CPU time, memory, the disk, GPU memory. Linux only."""
+"""Resource usage of this process and its descendants: CPU time, memory, disk reads, GPU memory. Linux only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _KIB = 1024
 
 
 def family(of: int | None = None) -> list[int]:
-    """Return the living descendants of a process, of this one without a number."""
+    """Return the running descendants of a process, by default of this one."""
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*"):
         if fields := _stat(int(entry.name)):
@@ -27,7 +27,7 @@ def family(of: int | None = None) -> list[int]:
 
 
 def cpu_seconds() -> float:
-    """Return the CPU time of this process and its descendants, the ended ones included."""
+    """Return the CPU time of this process and its descendants, including those that have ended."""
     total = 0.0
     for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
         used = resource.getrusage(who)
@@ -39,28 +39,28 @@ def cpu_seconds() -> float:
 
 
 def resident_bytes() -> int:
-    """Return the memory of this process and its descendants now; a page that n of them share counts 1/n in each."""
+    """Return the proportional set size of this process and its descendants; shared pages count once in total."""
     return sum(_kib(pid, "smaps_rollup", "Pss") for pid in (os.getpid(), *family()))
 
 
 def peak_bytes() -> int:
-    """Return the highest resident sets of this process and its descendants, added up; shared pages count in each."""
+    """Return the sum of the peak resident set sizes of this process and its descendants; shared pages count in each."""
     return sum(_kib(pid, "status", "VmHWM") for pid in (os.getpid(), *family()))
 
 
 def disk_bytes() -> int:
-    """Return what this process and its living descendants have read that the page cache did not have."""
+    """Return the bytes that this process and its running descendants have read from the disk."""
     return sum(_number(pid, "io", "read_bytes") for pid in (os.getpid(), *family()))
 
 
 def gpu_bytes() -> int | None:
-    """Return the memory in use on the first GPU, by whomever; None without a driver."""
+    """Return the memory in use on the first GPU by all processes; None without a driver."""
     asked = query_gpu("memory.used")
     return None if asked is None else int(float(asked) * _KIB * _KIB)
 
 
 def query_gpu(field: str) -> str | None:
-    """Return what nvidia-smi says of the first GPU; None without a driver."""
+    """Return a field of nvidia-smi for the first GPU; None without a driver."""
     command = shutil.which("nvidia-smi")
     if command is None:
         return None
@@ -70,7 +70,7 @@ def query_gpu(field: str) -> str | None:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """Return the fields of /proc/PID/stat after the name, or None where the process has ended."""
+    """Return the fields of /proc/PID/stat after the name; None if the process has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -78,12 +78,12 @@ def _stat(pid: int) -> list[str] | None:
 
 
 def _kib(pid: int, file: str, name: str) -> int:
-    """Return a field in kB of a file under /proc/PID as bytes; 0 where the process has ended."""
+    """Return a field in kB of a file in /proc/PID as bytes; 0 if the process has ended."""
     return _number(pid, file, name) * _KIB
 
 
 def _number(pid: int, file: str, name: str) -> int:
-    """Return the number of a field of a file under /proc/PID; 0 where the process has ended."""
+    """Return the number in a field of a file in /proc/PID; 0 if the process has ended."""
     try:
         lines = Path(f"/proc/{pid}/{file}").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,12 +1,12 @@
-"""Measure contenders in this process: jobs come in on stdin as JSON, their numbers go out on stdout, a line a job.
+"""Worker process: reads jobs from stdin as JSON, measures contenders, and writes one line of results per job to stdout.
 
-The process is bound to as many cores as the jobs have workers before anything is imported: thread pools are sized when
-they are made. Before a job all of its files are read once, into the page cache. The clock starts and stops when a batch
-arrives, so that it runs over whole batches; it starts when the batches made ahead are used up and, where there is a
-cache, every volume is in it and what it wrote is on the disk.
+The process is bound to as many cores as the jobs have workers before other imports, since thread pools get their size
+at creation. Before a job, all of its files are read once into the page cache. Timing starts and ends with the arrival
+of a batch, so that it covers whole batches. It starts after the prefetched batches and, with a cache, when every volume
+is cached and written to the disk.
 
-A process that several jobs share has no memory of each alone, so those numbers are null; the profiler, which slows down
-what comes after it, follows the last job.
+If several jobs share a process, their memory cannot be separated and is null, and the profiler, which slows down
+everything after it, runs after the last job.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def measure(job: Job, alone: bool = True) -> dict[str, Any]:
-    """Measure in this process, which has this job alone or others; see the module's text for what is timed."""
+    """Measure a job; `alone` is whether it has the process for itself. See the module's docstring for the method."""
     from benchmarks.contenders.roster import ROSTER
     from benchmarks.measure import usage
     from benchmarks.workloads.verdict import judge
@@ -73,7 +73,7 @@ def measure(job: Job, alone: bool = True) -> dict[str, Any]:
 
 
 def _warm(job: Job) -> None:
-    """Read the files of a job, so that only the rows of a cold disk wait for one."""
+    """Read the files of a job into the page cache."""
     from benchmarks.contenders.roster import ROSTER
     from benchmarks.measure.page_cache import read_once
     from benchmarks.workloads.copies import copied_files
@@ -83,7 +83,7 @@ def _warm(job: Job) -> None:
 
 
 def _take(feed: Feed, batches: Any, *, pairs: int = 0, seconds: float = 0.0, count: int = 0) -> tuple[int, int]:
-    """Take batches until there were so many pairs, so many batches and so many seconds; return pairs and batches."""
+    """Consume batches until all three minimums are reached; return the numbers of pairs and batches."""
     end = time.perf_counter() + seconds
     got = taken = 0
     while got < pairs or taken < count or time.perf_counter() < end:
@@ -93,11 +93,11 @@ def _take(feed: Feed, batches: Any, *, pairs: int = 0, seconds: float = 0.0, cou
 
 
 def _check_batch(job: Job, pairs: int, arrays: Arrays) -> None:
-    """Refuse a contender that does other work than the others: shape, dtype, finite and different arrays."""
+    """Check that a contender's batch has the expected size, shapes and dtype, finite targets and changed inputs."""
     import numpy as np
 
     for array, asked in zip(arrays, job.workload.shapes, strict=bool(arrays)):
-        # Some have (x, y, z).
+        # Some contenders use (x, y, z).
         shape, wanted = (*array.shape[:-3], *sorted(array.shape[-3:])), (*asked[:-3], *sorted(asked[-3:]))
         if shape != wanted or str(array.dtype).removeprefix("torch.") != "float32":
             raise RuntimeError(f"{job.contender}: expected float32 {wanted}, got {array.dtype} {tuple(array.shape)}")
@@ -110,7 +110,7 @@ def _check_batch(job: Job, pairs: int, arrays: Arrays) -> None:
 
 
 def _gpu_busy(feed: Feed, batches: Any, count: int = 20) -> dict[str, Any]:
-    """Return the GPU's own time a batch, by kernel and copy, on every stream of this process."""
+    """Return the GPU time per batch, by kernel and copy, over all streams of this process."""
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
@@ -122,7 +122,7 @@ def _gpu_busy(feed: Feed, batches: Any, count: int = 20) -> dict[str, Any]:
 
 
 def synchronize(device: str) -> None:
-    """Wait until the GPU has done what was asked of it."""
+    """Synchronise with the GPU."""
     if device == "cuda":
         import torch
 
@@ -130,7 +130,7 @@ def synchronize(device: str) -> None:
 
 
 def release(device: str) -> None:
-    """Let go of what a job leaves behind, for the next one."""
+    """Free the memory of a job."""
     gc.collect()
     if device == "cuda":
         import cupy
@@ -141,7 +141,7 @@ def release(device: str) -> None:
 
 
 def busy(job: Job) -> dict[str, Any]:
-    """Return a contender's name and the GPU's own time a batch; nothing but the name where it makes no arrays."""
+    """Return a contender's name and GPU time per batch; None for the time if it makes no arrays."""
     from benchmarks.contenders.roster import ROSTER
 
     feed = ROSTER[job.contender].open(job)
@@ -155,12 +155,12 @@ def busy(job: Job) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read the jobs, measure, write the numbers."""
+    """Read the jobs, measure them and write the results."""
     asked = json.load(sys.stdin)
     os.sched_setaffinity(0, asked[0]["cores"])
     from benchmarks.contenders.feed import Job
 
-    # Whatever libraries print must not come between: the numbers are lines.
+    # Output of libraries must not mix with the results.
     out, sys.stdout = sys.stdout, sys.stderr
     jobs = [Job.from_json(fields) for fields in asked]
     measured: dict[str, Job] = {}
@@ -168,7 +168,7 @@ def main() -> None:
         try:
             found = measure(job, alone=len(jobs) == 1)
             measured[job.contender] = job
-        except Exception as error:  # the other jobs can do without this one
+        except Exception as error:  # the other jobs still run
             traceback.print_exc()
             found = {"failure": "".join(traceback.format_exception_only(error)).strip()}
         print(json.dumps(found), file=out, flush=True)

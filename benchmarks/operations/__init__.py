@@ -1,1 +1,1 @@
-"""Single ops and kernels, as they are measured."""
+"""Operations that `benchmarks.kernels` measures."""

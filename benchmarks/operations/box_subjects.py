@@ -1,4 +1,4 @@
-"""What `benchmarks.kernels` times of boxes: drawing pairs of them, and erasing."""
+"""Subjects of `benchmarks.kernels` for boxes: drawing swaps, and erasing."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Numbers = npt.NDArray[Any]
 BOX_OPS = ("draw", "erase")
 
 _LEAST_EDGE = 4
-"""Of the boxes that are drawn, where that is less than their largest one."""
+"""Minimum edge of drawn boxes, unless the maximum is smaller."""
 
 
 def list_boxes(edges: tuple[int, ...], batches: tuple[int, ...]) -> list[Case]:
-    """Return every row of these operations."""
+    """Return all cases of these operations."""
     drawn = [Case("draw", "<i4", edge, batch, t, 16) for edge in edges for batch in batches for t in (100, 1000)]
     erased = [
         Case("erase", dtype, edge, batch, 100, patch)
@@ -38,12 +38,12 @@ def list_boxes(edges: tuple[int, ...], batches: tuple[int, ...]) -> list[Case]:
 
 
 def prepare_boxes(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
-    """Draw inputs and return what to run on them; see `benchmarks.operations.subjects.prepare`."""
+    """Draw inputs and return the subject; see `benchmarks.operations.subjects.prepare`."""
     return (_draw if case.op == "draw" else _erase)(case, clock, rng)
 
 
 def _draw(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
-    """Draw the swaps of a batch: numbers in, boxes out."""
+    """Prepare the drawing of a batch's swaps."""
     edges = Swap(case.iterations, (min(_LEAST_EDGE, case.patch), case.patch)).edges(case.crop)
     seed, numbers = int(rng.integers(2**63)), rng.integers(2**40, size=case.batch)
     out = np.empty((case.batch, case.iterations, 3, 3), np.int32)
@@ -73,7 +73,7 @@ def _draw(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
 
 
 def _erase(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
-    """Fill the first box of each swap."""
+    """Prepare the erasing of the first box of each swap."""
     stored = np.dtype(case.dtype)
     swaps = draw_batch(int(rng.integers(2**63)), range(case.batch), case.crop, Swap(case.iterations, case.patch))
     start = rng.normal(0, 1, (case.batch, 1, *case.crop)).astype(stored)

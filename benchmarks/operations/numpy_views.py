@@ -1,4 +1,4 @@
-"""The operations of views in plain float64 NumPy: what `benchmarks.kernels` holds the CPU's own functions against."""
+"""Operations of views in float64 NumPy, the reference for the CPU functions in `benchmarks.kernels`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Numbers = npt.NDArray[Any]
 
 
 def blur(volumes: Numbers, sigmas: Numbers) -> Numbers:
-    """Return volumes (N, C, D, H, W) convolved with a Gaussian along each axis, borders reflected."""
+    """Blur volumes (N, C, D, H, W) with a Gaussian along each axis and reflected borders."""
     out = volumes.astype(np.float64)
     for volume, own in zip(out, sigmas.astype(np.float64), strict=True):
         for axis, sigma in enumerate(own, 1):
@@ -28,12 +28,12 @@ def blur(volumes: Numbers, sigmas: Numbers) -> Numbers:
     return out
 
 
-def add_noise(volumes: Numbers, deviations: Numbers, seed: int, counters: Numbers) -> Numbers:
-    """Return volumes with Box and Muller's normal numbers of their Philox blocks added."""
+def add_noise(volumes: Numbers, stds: Numbers, seed: int, counters: Numbers) -> Numbers:
+    """Add normal noise from Philox blocks, by the Box-Muller transform."""
     out = volumes.astype(np.float64)
     size = volumes[0].size
     blocks = np.arange(-(-size // 4))
-    for volume, deviation, (sample, view) in zip(out, deviations, counters.tolist(), strict=True):
+    for volume, std, (sample, view) in zip(out, stds, counters.tolist(), strict=True):
         purpose = int(rng.Purpose.NOISE) | view << 8
         low, high, last = (np.full_like(blocks, n) for n in (sample & 0xFFFFFFFF, sample >> 32, purpose))
         words = rng.philox(np.stack([low, high, blocks, last], -1), [seed & 0xFFFFFFFF, seed >> 32]).T
@@ -41,18 +41,18 @@ def add_noise(volumes: Numbers, deviations: Numbers, seed: int, counters: Number
         angles = np.pi / 2 * (words[1::2] >> 8) / 2**24
         signs = 1.0 - 2 * (words[1::2, None] >> np.arange(2)[:, None] & 1)
         normals = signs * radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
-        volume += float(deviation) * normals.reshape(-1)[:size].reshape(volume.shape)
+        volume += float(std) * normals.reshape(-1)[:size].reshape(volume.shape)
     return out
 
 
 def gamma(volumes: Numbers, exponents: Numbers) -> Numbers:
-    """Return volumes to a power, signs kept."""
+    """Raise the absolute values of volumes to a power and keep their signs."""
     powers = exponents.astype(np.float64).reshape(-1, 1, 1, 1, 1)
     return np.asarray(np.sign(volumes) * np.abs(volumes.astype(np.float64)) ** powers)
 
 
 def zscore(volumes: Numbers) -> Numbers:
-    """Return volumes with mean 0 and deviation 1."""
+    """Normalise volumes to mean 0 and standard deviation 1."""
     exact = volumes.astype(np.float64)
-    mean, deviation = exact.mean((2, 3, 4), keepdims=True), exact.std((2, 3, 4), keepdims=True, ddof=1)
-    return np.asarray((exact - mean) / deviation)
+    mean, std = exact.mean((2, 3, 4), keepdims=True), exact.std((2, 3, 4), keepdims=True, ddof=1)
+    return np.asarray((exact - mean) / std)

@@ -1,6 +1,6 @@
-"""What `benchmarks.kernels` times: fresh random inputs, the function, what must come out, and the bytes that must move.
+"""Subjects of `benchmarks.kernels`: random inputs, the function to time, its check, and the bytes that must move.
 
-On a plain `HostClock` these are the CPU's own functions; on a clock with other arrays than NumPy's, the kernels.
+With a `HostClock` the function is the CPU implementation; with a clock whose arrays are not NumPy's, the kernel.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ Numbers = npt.NDArray[Any]
 
 RESCALE = Rescale(1 / 300, -0.25, -5.0, 5.0)
 DECODES = {"decode": ("float32", False), "decode_twice": ("float32", True), "decode_half": ("float16", True)}
-"""What each row of decoding writes: the dtype, and whether twice, of crops at any place of volumes that are kept."""
+"""Outputs of each decoding operation: the dtype, and whether it writes a target and a copy from cached volumes."""
 
 _MARGIN = 16
-"""Voxels by which a kept volume is longer than its crop."""
+"""Voxels by which a cached volume is longer than its crop."""
 
 _POINTS = 4096
-"""Voxels a sample that are traced back through its swaps, one box test after the other."""
+"""Voxels of each sample that are traced back through its swaps."""
 
 _DISTINCT = 8
-"""Samples of a batch that are drawn and counted in; larger batches repeat them, with other swaps and flips."""
+"""Number of different samples in a batch; larger batches repeat them with other swaps and flips."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row: an operation, its dtype and its size."""
+    """A row: an operation with its dtype and sizes."""
 
     op: str
-    """decode, swap, or restore: both, as the loader does them; `DECODES` and the other modules here have more."""
+    """decode, swap, restore (both, as in the loader), or an operation of `DECODES` or the other modules here."""
     dtype: str
-    """Of the file's voxels, or of those that are swapped."""
+    """Dtype of the file's voxels, or of the swapped voxels."""
     edge: int
     batch: int
     iterations: int = 0
@@ -53,33 +53,33 @@ class Case:
 
     @property
     def crop(self) -> Triple:
-        """Return the crop's (D, H, W)."""
+        """The crop (D, H, W)."""
         return (self.edge, self.edge, self.edge)
 
     @property
     def voxels(self) -> int:
-        """Return the voxels of the batch."""
+        """The number of voxels of the batch."""
         return self.batch * self.edge**3
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A case made ready to run."""
+    """A case with its inputs, ready to run."""
 
     run: Callable[[], Any]
-    """Runs on the device."""
+    """The function to time, on the device."""
     wrong: Callable[[], str | None]
-    """The gate: runs once from fresh inputs, and returns what is wrong with the outputs."""
+    """The check: runs once on fresh inputs and returns the error in the outputs, or None."""
     reference: Callable[[], Any] | None
-    """The same work on the CPU, where that is not what runs; after the gate only, as it may change the inputs."""
+    """The same work on the CPU, unless `run` is that; must run after the check, as it may change the inputs."""
     must_move: int
-    """Bytes that nobody can do without: each voxel needed is read once, each one that changes is written once."""
+    """Minimum number of bytes to move: each needed voxel is read once, each changed voxel is written once."""
     moves: int
-    """Bytes that this implementation asks for."""
+    """Number of bytes that this implementation moves."""
 
 
 def list_cases(edges: tuple[int, ...], batches: tuple[int, ...]) -> list[Case]:
-    """Return every row, those first that say most."""
+    """Return all cases, the most informative first."""
     pairs = [Case("restore", "<i2", e, b, t, p) for e in edges for b in batches for t in (100, 10) for p in (15, 4, 32)]
     decode = [Case("decode", d, e, b) for e in edges for b in batches for d in ("<i2", ">i2", "|u1", "<f4", "<f8")]
     kept = [
@@ -97,13 +97,13 @@ def list_cases(edges: tuple[int, ...], batches: tuple[int, ...]) -> list[Case]:
 
 
 def prepare(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
-    """Draw inputs and return what to run on them.
+    """Draw inputs and return the subject of a case.
 
     Parameters
     ----------
     case : Case
     clock : HostClock or GpuClock
-        Of the device.
+        Clock of the device.
     rng : numpy.random.Generator
     """
     kinds = dict.fromkeys(DECODES, _decode_kept) | {"decode": _decode, "swap": _swap, "restore": _restore}
@@ -128,7 +128,7 @@ def _decode(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
 
 
 def _decode_kept(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
-    """Decode crops of volumes that the GPU keeps, into a target and a copy: rows start at any voxel."""
+    """Prepare the decoding of crops of cached volumes into a target and a copy; rows start at any voxel."""
     dtype, _ = DECODES[case.op]
     stored, length = np.dtype(case.dtype), case.edge + _MARGIN
     volumes = _draw_numbers((case.batch, length, length, length), stored, rng)
@@ -184,7 +184,7 @@ def _swap(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
     array, on_device = clock.asarray(start), clock.asarray(swaps)
     array = start.copy() if array is start else array
     part, cpu = compared(case, clock), clock.arrays is np
-    # Looked up when it runs: the tests put a wrong one in its place.
+    # Looked up at run time, since tests replace it by a wrong one.
     run: Callable[[], Any]
     run = (lambda: swap_in_place_ref(array, swaps)) if cpu else (lambda: swap_in_place(array, on_device))
 
@@ -225,31 +225,31 @@ def _restore(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
         first = difference(np.stack([clock.asnumpy(target[i]) for i in part]), wanted)
         return first or _misplaced(target, got, swaps, rng, clock)
 
-    # Raw once, target and input each once: the swaps themselves need not cost a byte more.
+    # Raw, target and input once each: swapping need not move more bytes.
     must = case.voxels * (np.dtype(case.dtype).itemsize + 2 * 4)
     return Subject(run, wrong, reference, must, must + _swap_bytes(case, swaps, 4)[1])
 
 
 def compared(case: Case, clock: HostClock) -> list[int]:
-    """Return the samples whose outputs are compared whole: on a CPU all, on a GPU the first and the last.
+    """Return the samples to compare with the reference: all on a CPU, the first and the last on a GPU.
 
-    The reference's time must not outlast the kernel's: tests compare whole batches.
+    This limits the time of the reference; tests compare whole batches.
     """
     return list(range(case.batch)) if clock.arrays is np else sorted({0, case.batch - 1})
 
 
 def distinct(case: Case) -> int:
-    """Return how many samples of a batch are drawn."""
+    """Return the number of different samples in a batch."""
     return min(case.batch, _DISTINCT)
 
 
 def repeated(samples: Numbers, case: Case) -> Numbers:
-    """Return a whole batch of the samples that were drawn."""
+    """Repeat samples to fill a batch."""
     return samples if len(samples) == case.batch else samples[np.arange(case.batch) % len(samples)]
 
 
 def draw_raw(case: Case, rng: np.random.Generator) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Return random boxes as the loader packs them, each with its record; half of them are flipped along W."""
+    """Return random raw boxes in the loader's layout with their records; half of them are flipped along W."""
     stored = np.dtype(case.dtype)
     numbers = _draw_numbers((distinct(case), case.edge**3), stored, rng)
     padding = -numbers[0].nbytes % 16
@@ -273,7 +273,7 @@ def draw_raw(case: Case, rng: np.random.Generator) -> tuple[npt.NDArray[np.uint8
 
 
 def _draw_numbers(shape: tuple[int, ...], stored: np.dtype[Any], rng: np.random.Generator) -> Numbers:
-    """Return random numbers over all that a dtype has, or of some thousands."""
+    """Return random integers over the range of a dtype, or normal floats with a standard deviation of 1000."""
     if stored.kind == "f":
         return rng.normal(0, 1000, shape).astype(stored)
     limits, native = np.iinfo(stored), stored.newbyteorder("=")
@@ -286,7 +286,7 @@ def _draw_swaps(case: Case, rng: np.random.Generator) -> npt.NDArray[np.int32]:
 
 
 def _decoder(case: Case, raw: Numbers, records: Numbers) -> Callable[[], Numbers]:
-    """Return the CPU's decoding, as the reader's threads do it: into memory that is used again."""
+    """Return the decoding on the CPU as the reader threads do it, into reused memory."""
     target = np.empty((case.batch, 1, *case.crop), np.float32)
     size = case.edge**3 * np.dtype(case.dtype).itemsize
     boxes = [row[:size].view(case.dtype).reshape(case.crop) for row in raw]
@@ -307,9 +307,9 @@ def _swapped(start: Numbers, swaps: Numbers) -> Numbers:
 
 
 def _swap_bytes(case: Case, swaps: Numbers, itemsize: int) -> tuple[int, int]:
-    """Return the bytes that must move, counting voxels that end up elsewhere, and those that swap by swap do.
+    """Return the bytes of the voxels that end up elsewhere, and the bytes that T successive swaps move.
 
-    Of a large batch the voxels are counted in the first samples.
+    In a large batch, the former are counted in the first samples and scaled.
     """
     changed = 0
     numbers = np.arange(case.edge**3, dtype=np.int32).reshape(case.crop)
@@ -321,16 +321,16 @@ def _swap_bytes(case: Case, swaps: Numbers, itemsize: int) -> tuple[int, int]:
 
 
 def difference(got: Numbers, wanted: Numbers) -> str | None:
-    """Return where two arrays differ by a bit, or None."""
+    """Return the bitwise difference of two arrays as text, or None."""
     if got.shape != wanted.shape or got.dtype != wanted.dtype:
-        return f"{got.dtype} {got.shape} came, {wanted.dtype} {wanted.shape} was wanted"
+        return f"expected {wanted.dtype} {wanted.shape}, got {got.dtype} {got.shape}"
     words = f"u{got.itemsize}"
     count = int((got.view(words) != wanted.view(words)).sum())
     return f"{count} of {got.size} voxels differ from the reference" if count else None
 
 
 def _misplaced(start: Any, got: Any, swaps: Numbers, rng: np.random.Generator, clock: HostClock) -> str | None:
-    """Trace random voxels of each sample back through its swaps, and return how many did not come from there.
+    """Trace random voxels of each sample back through its swaps; return the number of wrong ones as text, or None.
 
     Parameters
     ----------
@@ -348,11 +348,11 @@ def _misplaced(start: Any, got: Any, swaps: Numbers, rng: np.random.Generator, c
             source[in_a] += b - a
             source[in_b] += a - b
         wrong += int((_picked(after, to, clock) != _picked(before, source, clock)).sum())
-    return f"{wrong} of {_POINTS * len(swaps)} voxels looked at came from elsewhere" if wrong else None
+    return f"{wrong} of {_POINTS * len(swaps)} checked voxels came from elsewhere" if wrong else None
 
 
 def _picked(array: Any, places: Numbers, clock: HostClock) -> Numbers:
-    """Return voxels of a (1, D, H, W) array, picked where it lies."""
+    """Return voxels of an array (1, D, H, W), indexed on its device."""
     if isinstance(array, np.ndarray):
         picked: Numbers = array[0][tuple(places.T)]
         return picked

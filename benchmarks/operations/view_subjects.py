@@ -1,4 +1,4 @@
-"""What `benchmarks.kernels` times of the operations of views: gather, blur, noise, gamma, zscore."""
+"""Subjects of `benchmarks.kernels` for views: gather, blur, noise, gamma, zscore."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from dali_cr.ops.zscore import zscore, zscore_ref
 Numbers = npt.NDArray[Any]
 
 _TURN = 10.0
-"""Degrees by which a view is turned about each axis, as TorchIO's RandomAffine does at most."""
+"""Rotation of a view about each axis in degrees, the default maximum of TorchIO's RandomAffine."""
 
 _RADIUS = 8
 _BYTES = {"blur": 24, "noise": 8, "gamma": 8, "zscore": 16}
-"""That the implementation asks for, a voxel: blur runs three times, zscore reads three times."""
+"""Bytes that the implementation moves per voxel: blur has three passes, zscore reads three times."""
 
 VIEW_OPS = ("gather", *_BYTES)
 
 
 def list_views(edges: tuple[int, ...], batches: tuple[int, ...]) -> list[Case]:
-    """Return every row of these operations."""
+    """Return all cases of these operations."""
     dtypes = {op: "<i2" if op == "gather" else "<f4" for op in VIEW_OPS}
     return [Case(op, dtype, edge, batch) for op, dtype in dtypes.items() for edge in edges for batch in batches]
 
 
 def prepare_view(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
-    """Draw inputs and return what to run on them; see `benchmarks.operations.subjects.prepare`."""
+    """Draw inputs and return the subject; see `benchmarks.operations.subjects.prepare`."""
     return (_gather if case.op == "gather" else _intensity)(case, clock, rng)
 
 
 def _gather(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
-    """Gather one turned view, as large as its volume, of each volume."""
+    """Prepare the gathering of one rotated view per volume, of the size of the volume."""
     raw, flat = draw_raw(case, rng)
     matrix = _turned()
     offset = (np.eye(3) - matrix) @ (np.array(case.crop) - 1) / 2
@@ -98,7 +98,7 @@ def _turned() -> Numbers:
 
 
 def _touched(case: Case, matrix: Numbers, offset: Numbers) -> int:
-    """Return how many voxels of a volume lie next to some source of its view."""
+    """Return the number of voxels of a volume that its view needs for interpolation."""
     seen = np.zeros(np.array(case.crop) + 2, bool)
     for d in range(case.edge):
         places = np.stack(np.broadcast_arrays(d, *np.ogrid[: case.edge, : case.edge]), -1) @ matrix.T + offset
@@ -110,10 +110,10 @@ def _touched(case: Case, matrix: Numbers, offset: Numbers) -> int:
 
 
 def _intensity(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
-    """Blur, add noise to, raise to a power or score volumes, with PCRLv2's ranges."""
+    """Prepare blur, noise, gamma or z-score with PCRLv2's ranges."""
     start = repeated(rng.standard_normal((distinct(case), 1, *case.crop), np.float32), case)
     sigmas = rng.uniform(0, 2, (case.batch, 3)).astype(np.float32)
-    deviations = rng.uniform(0, 0.25, case.batch).astype(np.float32)
+    stds = rng.uniform(0, 0.25, case.batch).astype(np.float32)
     exponents = np.exp(rng.uniform(-0.3, 0.3, case.batch)).astype(np.float32)
     counters, seed = (
         np.stack([rng.integers(2**40, size=case.batch), np.arange(case.batch)], 1),
@@ -121,7 +121,7 @@ def _intensity(case: Case, clock: HostClock, rng: np.random.Generator) -> Subjec
     )
     known: dict[str, tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any], tuple[Any, ...]]] = {
         "blur": (blur_ref, partial(blur, max_radius=_RADIUS), plain_views.blur, (sigmas,)),
-        "noise": (add_noise_ref, add_noise, plain_views.add_noise, (deviations, seed, counters)),
+        "noise": (add_noise_ref, add_noise, plain_views.add_noise, (stds, seed, counters)),
         "gamma": (gamma_ref, gamma, plain_views.gamma, (exponents,)),
         "zscore": (zscore_ref, zscore, plain_views.zscore, ()),
     }
@@ -144,6 +144,6 @@ def _intensity(case: Case, clock: HostClock, rng: np.random.Generator) -> Subjec
 
 
 def _parts(settings: Sequence[Any], samples: list[int]) -> Iterator[Any]:
-    """Yield what of each setting counts for some samples."""
+    """Yield each setting for some of the samples."""
     for setting in settings:
         yield setting[samples] if isinstance(setting, np.ndarray) else setting

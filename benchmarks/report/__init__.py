@@ -1,1 +1,1 @@
-"""Tables and charts of results."""
+"""Tables and charts of benchmark results."""

@@ -1,17 +1,16 @@
-"""Turn the results into a table and two pictures.
+"""Write tables and charts of all benchmark results.
 
 ::
 
     python -m benchmarks.report
 
-Of each kind, machine and workload the newest result counts, of the kernels' rows the newest of each. The tables are
-printed and, like the pictures, written beside the results; a short one goes between README.md's markers
-``<!-- benchmarks -->`` and ``<!-- /benchmarks -->``, where it has them.
+The newest result of each kind, machine and workload is used, and for kernels the newest of each row. The tables are
+printed and written beside the results with two charts; a short table is written between the markers
+``<!-- benchmarks -->`` and ``<!-- /benchmarks -->`` of README.md, if it has them.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 from benchmarks.contenders.roster import CACHED, counterparts
 from benchmarks.kernels import OPS
 from benchmarks.measure import results
+from benchmarks.measure.options import make_parser
 from benchmarks.report import breakdown, charts
 from benchmarks.report.summary import summary
 
@@ -28,14 +28,14 @@ _BEGIN, _END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 _TITLES = {
     "loader": "Pairs a second",
     "kernels": "The kernels' operations",
-    "breakdown": "Where a batch's time goes: ms a batch on the clock, in brackets on a core",
+    "breakdown": "Time of a batch by stage: ms of wall time, in brackets ms of CPU time",
     "training": "Training",
     "emulation": "An emulated accelerator",
 }
-"""By kind, in the order of the tables."""
+"""Titles by kind, in the order of the tables."""
 
 _CASE = ("op", "dtype", "edge", "batch", "iterations", "patch")
-"""What tells a kernels' row from another."""
+"""The fields that identify a row of kernels."""
 
 _CPU_NOTE = "the network and the loader share the cores"
 
@@ -43,7 +43,7 @@ Result = dict[str, Any]
 
 
 def newest(found: Sequence[Result]) -> list[Result]:
-    """Return the newest result of each kind, device, machine, workload and data; see `kernel_rows` for the kernels."""
+    """Return the newest result of each kind, device, machine, workload and data; for kernels see `kernel_rows`."""
     latest: dict[tuple[str, ...], Result] = {}
     for result in [*(one for one in found if one["kind"] != "kernels"), *kernel_rows(found)]:
         workload, data = result.get("workload", {}), result.get("data", {})
@@ -59,7 +59,7 @@ def newest(found: Sequence[Result]) -> list[Result]:
 
 
 def kernel_rows(found: Sequence[Result]) -> list[Result]:
-    """Return the kernels' results, oldest first, each with the rows of today's operations that no newer one has."""
+    """Return the results of kernels, oldest first, each with the rows of current operations that no newer one has."""
     seen: set[tuple[Any, ...]] = set()
     kept = []
     for result in reversed([one for one in found if one["kind"] == "kernels"]):
@@ -75,7 +75,7 @@ def kernel_rows(found: Sequence[Result]) -> list[Result]:
 
 
 def markdown(found: Sequence[Result]) -> str:
-    """Return every table."""
+    """Return all tables as Markdown."""
     tables = {
         "loader": _loader,
         "kernels": _kernels,
@@ -88,7 +88,7 @@ def markdown(found: Sequence[Result]) -> str:
 
 
 def _heading(result: Result) -> str:
-    """Return what was measured, and where."""
+    """Return the title of a table, with the machine and the command."""
     about, workload, data = result["environment"], result.get("workload"), result.get("data")
     what = _TITLES[result["kind"]]
     if workload:
@@ -141,7 +141,7 @@ def _loader(result: Result) -> Iterator[str]:
 
 
 def _comparisons(result: Result, row: Result, workers: int) -> Iterator[str]:
-    """Yield a row's shares of the two limits, and how many times as fast we are: as its kind, and on packed volumes."""
+    """Yield a row's fractions of the two limits, and our speed relative to it, with the same caching and packed."""
     rate = row["summary"]["pairs_per_s"]["median"]
     cached = row["contender"] in CACHED
     for name in ("igzip", "igzip-needed"):
@@ -161,7 +161,7 @@ def _costs(summary: dict[str, dict[str, float]]) -> Iterator[str]:
 
 
 def _median(result: Result, contender: str, workers: int) -> float | None:
-    """Return the pairs a second of a contender, or None where it did not run."""
+    """Return the pairs per second of a contender, or None if it did not run."""
     for row in result["rows"]:
         if row["contender"] == contender and row.get("workers") == workers and "summary" in row:
             return float(row["summary"]["pairs_per_s"]["median"])
@@ -169,7 +169,7 @@ def _median(result: Result, contender: str, workers: int) -> float | None:
 
 
 def _rate(row: Result | None) -> str:
-    """Return a median and its percentiles."""
+    """Format a median with its percentiles."""
     if row is None:
         return "–"
     if "summary" not in row:
@@ -180,7 +180,7 @@ def _rate(row: Result | None) -> str:
 
 
 def _kernels(result: Result) -> Iterator[str]:
-    """Yield the rows that say most: T = 100, patches of 15³ and what needs no swaps."""
+    """Yield the main rows: T = 100 with patches of 15³, and operations without swaps."""
     yield _line("", "voxels", "crop", "B", "ms", "GB/s", "times a copy", "NumPy, ms", "TorchIO, ms")
     yield _line("---", "---", *["---:"] * 7)
     for row in result["rows"]:
@@ -206,7 +206,7 @@ def _breakdown(result: Result) -> Iterator[str]:
 
 
 def _training(result: Result) -> Iterator[str]:
-    """Yield a row for each computation; results of earlier versions are one, eager and contiguous."""
+    """Yield a row for each computation; results of earlier versions have a single one, eager and contiguous."""
     yield _line("computation", "steps/s with the loader", "with one kept batch", "ratio", "peak memory", "")
     yield _line("---", *["---:"] * 4, "---")
     note = _CPU_NOTE if result["device"] == "cpu" else ""
@@ -243,12 +243,12 @@ def _line(*cells: object) -> str:
 
 
 def rewrite(readme: Path, text: str) -> bool:
-    """Write the text between the markers; return whether there are any.
+    """Write the text between the markers, if there are any; return whether there are.
 
     Raises
     ------
     ValueError
-        If there is one marker without the other.
+        If only one of the markers exists.
     """
     content = readme.read_text(encoding="utf-8") if readme.exists() else ""
     if _BEGIN not in content and _END not in content:
@@ -262,10 +262,10 @@ def rewrite(readme: Path, text: str) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run as a command."""
-    parser = argparse.ArgumentParser("python -m benchmarks.report", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--results", type=Path, default=results.FOLDER)
-    parser.add_argument("--readme", type=Path, default=README)
+    """Run as a command; return the exit code."""
+    parser = make_parser("python -m benchmarks.report", __doc__)
+    parser.add_argument("--results", type=Path, default=results.FOLDER, help="folder of the result files")
+    parser.add_argument("--readme", type=Path, default=README, help="README with the markers of the short table")
     options = parser.parse_args(arguments)
     found = newest(results.read_results(options.results))
     if not found:

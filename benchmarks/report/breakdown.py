@@ -1,4 +1,4 @@
-"""The table of a breakdown: each stage's time a batch, one column a shape."""
+"""Table of a breakdown: the time of each stage per batch, one column per shape."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ Result = dict[str, Any]
 
 
 def rows_of(result: Result) -> Iterator[tuple[str, ...]]:
-    """Yield the cells of each line: shapes, a batch's time, each stage's, and the wait for the interpreter."""
+    """Yield the cells of each line: shapes, time per batch, time of each stage, and the wait for the interpreter."""
     rows = result["rows"]
     yield ("", *(f"{row['crop'][0]}³, B {row['batch_size']}" for row in rows))
     yield ("a batch, without timers", *(_times(row["bare"]) for row in rows))
     for name, about in result["stages"].items():
         yield (f"{name}: {about}", *(_times(row["stages"][name]) for row in rows))
     late = [1000 * row["interpreter"]["late"]["mean_s"] for row in rows]
-    yield ("a thread's wait for the interpreter, mean", *(f"{mean:.2f}" for mean in late))
+    yield ("mean wait of a thread for the interpreter", *(f"{mean:.2f}" for mean in late))
 
 
 def _times(found: Result) -> str:
-    """Return ms on the clock, and in brackets on a core."""
+    """Format ms of wall time, and in brackets ms of CPU time."""
     if "absent" in found:
         return "–"
     wall, cpu = (1000 * found[name]["median"] for name in ("wall_s", "cpu_s"))

@@ -1,4 +1,4 @@
-"""Two pictures: pairs a second by contender and cores, and how near to the limit that is."""
+"""Charts: pairs per second over cores for each contender, and speeds relative to the limits."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _COLOURS = {
     "ours": ("#0b6e4f", "#3a9d6f", "#74c69d", "#a3d9b8", "#cdebd8", "#1d6fa5", "#7fb2d6", "#5b7c6b"),
     "peer": ("#b5431f", "#d98324", "#8e5ea2", "#c49bb8", "#e0b03a", "#7a2e2e", "#d4708a", "#a67c52"),
 }
-"""By role: what is ours in greens and blues, the others in warm colours."""
+"""Colours by role: green and blue for our loaders, warm colours for peers."""
 
 _PANEL = (5.2, 3.9)
-"""Inches."""
+"""Size of a panel in inches."""
 
 _LEGEND = 2.2
-"""Inches beside the panels."""
+"""Width of the legend in inches."""
 
 
 def draw(results: Sequence[Result], folder: Path) -> list[Path]:
-    """Draw what the results allow; return the files written, as SVG: equal numbers give equal files."""
+    """Draw all charts that the results allow as SVG and return the files; equal results give equal files."""
     loaders = [result for result in results if result["kind"] == "loader"]
     kernels = _by_machine([one for one in results if one["kind"] == "kernels" and one["device"] == "cuda"])
     drawn = []
@@ -51,7 +51,7 @@ def draw(results: Sequence[Result], folder: Path) -> list[Path]:
 
 
 def _by_machine(results: Sequence[Result]) -> list[Result]:
-    """Return one result a machine, with the rows of all."""
+    """Merge results into one per machine."""
     found: dict[str, Result] = {}
     for result in results:
         rows = found.get(result["environment"]["machine"], {"rows": []})["rows"]
@@ -60,7 +60,7 @@ def _by_machine(results: Sequence[Result]) -> list[Result]:
 
 
 def _panels(count: int, beside: float = 0.0) -> tuple[Figure, list[Axes]]:
-    """Return a figure with so many panels, two in a row, and inches of room beside them."""
+    """Return a figure with panels, two per row, and room beside them in inches."""
     columns = min(count, 2)
     rows = -(-count // columns)
     figure = Figure((_PANEL[0] * columns + beside, _PANEL[1] * rows), layout="constrained")
@@ -71,7 +71,7 @@ def _panels(count: int, beside: float = 0.0) -> tuple[Figure, list[Axes]]:
 
 
 def _throughput(axes: Axes, result: Result) -> None:
-    """Draw pairs a second over cores, both logarithmic: a loader that scales is a straight line."""
+    """Draw pairs per second over cores on logarithmic axes, on which linear scaling is a straight line."""
     ticks: set[int] = set()
     for label, colour, rows in _by_contender(result):
         rows = [row for row in rows if row["workers"] > 0]
@@ -95,7 +95,7 @@ def _throughput(axes: Axes, result: Result) -> None:
 
 
 def _legend(figure: Figure) -> None:
-    """Name each contender once, beside the panels."""
+    """Draw the legend with each contender once, beside the panels."""
     entries: dict[str, Any] = {}
     for axes in figure.axes:
         entries |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
@@ -103,7 +103,7 @@ def _legend(figure: Figure) -> None:
 
 
 def _cold(result: Result) -> list[tuple[str, str, float]]:
-    """Return label, colour and share of igzip alone of who inflates whole files, at the most cores; none without it."""
+    """Return label, colour and speed relative to igzip of contenders that read compressed files, at the most cores."""
     last = [(label, colour, rows[-1]) for label, colour, rows in _by_contender(result)]
     rates = {row["contender"]: row["summary"]["pairs_per_s"]["median"] for _, _, row in last}
     limit = rates.get("igzip-needed")
@@ -114,13 +114,13 @@ def _cold(result: Result) -> list[tuple[str, str, float]]:
 
 
 def _shares(axes: Axes, result: Result) -> None:
-    """Draw each cold contender's share of igzip alone at the most cores."""
+    """Draw the speed of contenders without a cache relative to igzip alone, at the most cores."""
     _bars(axes, _cold(result))
     axes.set(xlabel="share of igzip alone, on the bytes needed", title=_title(result))
 
 
 def _copies(axes: Axes, result: Result) -> None:
-    """Draw each kernel's share of the speed of a device copy: T = 100, 15³."""
+    """Draw the speed of each kernel relative to a device copy, for T = 100 and patches of 15³."""
     rows = [row for row in result["rows"] if row["gate"] == "passed" and row["iterations"] in (0, 100)]
     rows = [row for row in rows if row["patch"] in (0, 15) and row["dtype"] in ("<i2", "<f4") and row["batch"] > 1]
     labels = [f"{row['op']} {dtype_name(row['dtype'])}, {row['edge']}³, B = {row['batch']}" for row in rows]
@@ -130,7 +130,7 @@ def _copies(axes: Axes, result: Result) -> None:
 
 
 def dtype_name(dtype: str) -> str:
-    """Return a dtype in words."""
+    """Return the name of a dtype."""
     return np.dtype(dtype).name + (", big-endian" if dtype.startswith(">") else "")
 
 
@@ -145,7 +145,7 @@ def _bars(axes: Axes, bars: list[tuple[str, str, float]]) -> None:
 
 
 def _by_contender(result: Result) -> list[tuple[str, str, list[Result]]]:
-    """Return label, colour and rows with numbers of each contender, fewest workers first."""
+    """Return label, colour and successful rows of each contender, by number of workers."""
     rows: dict[str, list[Result]] = {}
     for row in result["rows"]:
         if "summary" in row:
@@ -157,7 +157,7 @@ def _by_contender(result: Result) -> list[tuple[str, str, list[Result]]]:
 
 
 def _colour(name: str) -> str:
-    """Return a contender's colour, the same in every picture, whoever else takes part."""
+    """Return a contender's colour, which is the same in all charts."""
     if name not in ROSTER:
         return _COLOURS["limit"][0]
     role = ROSTER[name].role

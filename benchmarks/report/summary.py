@@ -1,8 +1,8 @@
-"""The short table of the front page: one row a workload, everybody at the most workers measured."""
+"""The README's table: one row a workload and device, at the most workers measured."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.contenders.roster import counterparts
@@ -11,53 +11,89 @@ Result = dict[str, Any]
 
 _LIMITS = ("igzip", "pil")
 _CACHED = counterparts("monai-cache")
+_HEAD = (
+    "| hardware, workers | data → sample | limit | files | cached | packed | fastest peer (ours ÷ it) | commit |\n"
+    "| --- | --- | ---: | ---: | ---: | ---: | --- | --- |\n"
+)
 
 
 def summary(found: Sequence[Result]) -> str:
-    """Return the loader's results as one table a machine; empty where there are none."""
-    machines: dict[tuple[str, int], list[Result]] = {}
-    for result in found:
-        if result["kind"] == "loader":
-            machines.setdefault((_machine(result), max(result["settings"]["workers"])), []).append(result)
-    return "\n".join(_table(where, workers, own) for (where, workers), own in machines.items())
+    """Return the loader's main rows as one table; empty where there are none.
+
+    Of each device and workload, these are the newest result and, where it has no peers, the newest that has.
+
+    Parameters
+    ----------
+    found : sequence of results
+        As `benchmarks.report.newest` returns them.
+    """
+    main = main_results([result for result in found if result["kind"] == "loader"])
+    return _HEAD + "\n".join(map(_row, main)) + "\n" if main else ""
 
 
-def _machine(result: Result) -> str:
-    about = result["environment"]
-    return f"{about['gpu']}, {about['cpu']}" if result["device"] == "cuda" else str(about["cpu"])
+def main_results(found: Sequence[Result]) -> list[Result]:
+    """Return the results of the table: by device, workload and date."""
+    kept: list[Result] = []
+    kinds = {(result["device"], result["workload"]["name"]) for result in found}
+    for device, workload in sorted(kinds):
+        own = [one for one in found if (one["device"], one["workload"]["name"]) == (device, workload)]
+        own.sort(key=lambda result: str(result["environment"]["date"]))
+        with_peers = [result for result in own[:-1] if _fastest_peer(_rows(result))]
+        kept += [*([] if _fastest_peer(_rows(own[-1])) else with_peers[-1:]), own[-1]]
+    return kept
 
 
-def _table(where: str, workers: int, found: Sequence[Result]) -> str:
-    """Return the rows of one machine."""
-    rates = f"{where}, {workers} worker{'s' * (workers != 1)}; samples a second, medians"
-    lines = [
-        f"| {rates} | decoder alone | dali-cr | cached | packed | others (ours ÷ it; packed ÷ it) |",
-        "| --- | ---: | ---: | ---: | ---: | --- |",
+def _row(result: Result) -> str:
+    """Return a result as a row of the table."""
+    about, rows = result["environment"], _rows(result)
+    names = (_LIMITS, ("ours-loader",), _CACHED, ("ours-packed",))
+    workers = max(result["settings"]["workers"])
+    cells = [
+        f"{_hardware(result)}, {workers}",
+        result["workload"]["about"],
+        *(_text(_fastest(rows, own)) for own in names),
+        _peer(rows),
+        _commit(about["commit"]),
     ]
-    for result in found:
-        rows = {row["contender"]: row for row in result["rows"] if row.get("workers") == workers and "summary" in row}
-        limit = next((_rate(rows[name]) for name in _LIMITS if name in rows), None)
-        ours = [_fastest(rows, names) for names in (("ours-loader",), _CACHED, ("ours-packed",))]
-        cells = [result["workload"]["about"], *map(_text, (limit, *ours)), ", ".join(_peers(rows)) or "–"]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    return "| " + " | ".join(cells) + " |"
+
+
+def _hardware(result: Result) -> str:
+    """Return the name of the GPU, or of the CPU, without what names every one of them."""
+    about = result["environment"]
+    name = str(about["gpu"] if result["device"] == "cuda" else about["cpu"])
+    return name.replace("(R)", "").removesuffix(" Processor")
+
+
+def _commit(name: str | None) -> str:
+    """Return a commit's short name, marked where files had changed since."""
+    return f"`{name[:7]}{'-dirty' * name.endswith('-dirty')}`" if name else "–"
+
+
+def _rows(result: Result) -> dict[str, Result]:
+    """Return the rows of a result at the most workers, by contender, without those that did not run."""
+    workers = max(result["settings"]["workers"])
+    return {row["contender"]: row for row in result["rows"] if row.get("workers") == workers and "summary" in row}
 
 
 def _fastest(rows: dict[str, Result], names: Sequence[str]) -> float | None:
-    """Return the highest rate of those that ran."""
+    """Return the highest rate among contenders, None if none ran."""
     return max((_rate(rows[name]) for name in names if name in rows), default=None)
 
 
-def _peers(rows: dict[str, Result]) -> Iterator[str]:
-    """Yield each peer's rate, and how many times as fast we are: as its kind, and on packed volumes."""
-    packed = _fastest(rows, ("ours-packed",))
-    for name, row in rows.items():
-        if row["role"] != "peer":
-            continue
-        rate, mine = _rate(row), _fastest(rows, counterparts(name))
-        ratios = [f"{mine / rate:.1f} ×"] if mine else []
-        ratios += [f"packed {packed / rate:.1f} ×"] if packed and counterparts(name) != ("ours-packed",) else []
-        yield f"{row['label'].partition(',')[0]} {_text(rate)}" + (f" ({'; '.join(ratios)})" if ratios else "")
+def _fastest_peer(rows: dict[str, Result]) -> Result | None:
+    """Return the row of the fastest peer, or None where none ran."""
+    return max((row for row in rows.values() if row["role"] == "peer"), key=_rate, default=None)
+
+
+def _peer(rows: dict[str, Result]) -> str:
+    """Return the fastest peer's rate, and how many times as fast our row of its kind is."""
+    row = _fastest_peer(rows)
+    if row is None:
+        return "–"
+    rate, ours = _rate(row), _fastest(rows, counterparts(row["contender"]))
+    ratio = f" ({ours / rate:.1f} ×)" if ours else ""
+    return f"{row['label'].partition(',')[0]} {_text(rate)}{ratio}"
 
 
 def _rate(row: Result) -> float:

@@ -1,1 +1,1 @@
-"""What is loaded: volumes, recipes, and how results are judged."""
+"""Workloads: volumes, recipes, and the check of corruptions."""

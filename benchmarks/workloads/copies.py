@@ -1,4 +1,4 @@
-"""The volumes in other formats, made once beside them: brick stores, and what nnU-Net's preprocessing writes."""
+"""Copies of the volumes in other formats, made once: brick stores, and nnU-Net's preprocessed files."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ Kind = Literal["packed", "blosc2"]
 
 
 def find_copies(kind: Kind, index: Index, workload: Workload, folder: Path) -> Index:
-    """Return an index of the volumes in another format; they are made where they are missing or no longer the same.
+    """Return an index of the volumes in another format, making copies that are missing or outdated.
 
     Parameters
     ----------
     kind : "packed" or "blosc2"
-        "blosc2" is nnU-Net's: normalised float32, chunks and blocks that suit the workload's crop. Such an index has
-        the originals' paths and statistics and the copies' folder: `name_of` says what a volume's file is.
+        "blosc2" is nnU-Net's format: normalised float32 with chunks and blocks that suit the workload's crop. Its index
+        has the originals' paths and statistics and the copies' folder; `name_of` returns a volume's file name.
     index : Index
-        Of the original volumes.
+        Index of the original volumes.
     workload : Workload
     folder : Path
-        Where synthetic volumes are kept.
+        Folder of the synthetic volumes.
     """
     if kind == "packed":
         return _packed(index, folder)
@@ -50,19 +50,19 @@ def find_copies(kind: Kind, index: Index, workload: Workload, folder: Path) -> I
 
 
 def copied_files(kind: Kind | None, index: Index) -> list[Path]:
-    """Return the files that hold the voxels of an index of `find_copies`, or without a kind of the originals."""
+    """Return the voxel files of an index from `find_copies`, or of the original index for no kind."""
     if kind == "blosc2":
         return sorted({index.root / name_of(case.volumes[0]) for case in index.cases})
     return files_of(index)
 
 
 def name_of(volume: Volume) -> str:
-    """Return the name of a volume's Blosc2 file: the hash of its original is part of it."""
+    """Return the name of a volume's Blosc2 file, which contains the hash of its original."""
     return f"{volume.sha256[:32]}-{volume.frame}.b2nd"
 
 
 def _packed(index: Index, folder: Path) -> Index:
-    """Return an index of brick stores; those that `pack` made earlier of the same files are kept."""
+    """Return an index of brick stores, reusing those that were packed earlier from the same files."""
     from dali_cr.tools.pack import INDEX
 
     out = folder / f"packed-{_name(index, folder)}"
@@ -79,14 +79,14 @@ def _packed(index: Index, folder: Path) -> Index:
 
 
 def _preprocess(volume: Volume, root: Path, workload: Workload, kept: Path) -> None:
-    """Write a volume as nnU-Net's preprocessing does, by its own functions; renamed when it is whole."""
+    """Write a volume in the format of nnU-Net's preprocessing with its own functions, atomically."""
     from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnUNetDatasetBlosc2
 
     scale = intensity(volume, workload.normalize)
     voxels = dali_cr.read_volume(root / volume.path)[volume.frame][None]
     data = np.clip((voxels - np.float32(scale.centre)) / np.float32(scale.width), scale.low, scale.high)
     blocks, chunks = comp_blosc2_params(data.shape, workload.crop, data.itemsize)
-    labels: dict[str, Any] = {"seg": np.zeros((1, 1, 1, 1), np.int8), "properties": {}}  # nobody reads them
+    labels: dict[str, Any] = {"seg": np.zeros((1, 1, 1, 1), np.int8), "properties": {}}  # not read
     labels |= {"chunks_seg": (1, 1, 1, 1), "blocks_seg": (1, 1, 1, 1)}
     with TemporaryDirectory(dir=kept) as scratch:
         nnUNetDatasetBlosc2.save_case(
@@ -96,12 +96,12 @@ def _preprocess(volume: Volume, root: Path, workload: Workload, kept: Path) -> N
 
 
 def _name(index: Index, folder: Path) -> str:
-    """Return a name for the folder of an index's volumes: of those that lie elsewhere, with a hash of where."""
+    """Return a folder name for an index's volumes, with a hash of their path if they are not in `folder`."""
     if index.root.parent == folder:
         return index.root.name
     return f"{index.root.name}-{hashlib.sha256(str(index.root.absolute()).encode()).hexdigest()[:8]}"
 
 
 def sizes_of(copies: dict[Kind, Index]) -> dict[str, int]:
-    """Return the bytes of the copies, by kind."""
+    """Return the total bytes of the copies by kind."""
     return {kind: sum(path.stat().st_size for path in copied_files(kind, index)) for kind, index in copies.items()}

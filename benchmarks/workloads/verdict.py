@@ -1,8 +1,8 @@
-"""Is it a swap? What a contender's corruption does to a volume in which every voxel has a number of its own.
+"""Check whether a contender's corruption is a true swap, on a volume in which every voxel has a different value.
 
-After any number of true swaps every voxel is still there once, and most voxels that moved lie beside the neighbour they
-had before: patches move as a whole. Patches that overlap when they are swapped lose some voxels and double others;
-shuffling keeps all, and tears neighbours apart.
+After true swaps, every value occurs once, and most moved voxels still have the same neighbour, since patches move as a
+whole. Swapping overlapping patches loses some values and duplicates others; shuffling keeps all values but separates
+neighbours.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ import numpy.typing as npt
 from benchmarks.workloads.workload import Triple
 
 Corruption = Callable[[npt.NDArray[np.float32], int], npt.NDArray[np.float32]]
-"""(D, H, W) and a number to draw from -> (D, H, W)."""
+"""Maps a volume (D, H, W) and a seed to the corrupted volume."""
 
 TOGETHER = 0.1
-"""Swaps keep far more than this share of the moved neighbours together, shuffles next to none."""
+"""Threshold of the fraction of moved neighbours that stay together: swaps keep far more, shuffles almost none."""
 
 
 def judge(corrupt: Corruption, shape: Triple, trials: int = 8) -> dict[str, Any]:
-    """Judge a corruption by its outputs.
+    """Classify a corruption by its outputs.
 
     Parameters
     ----------
     corrupt : callable
     shape : (3,) int
-        The crop's (D, H, W), at most 2**24 voxels: float32 cannot number more.
+        The crop (D, H, W), at most 2**24 voxels, the limit of exact integers in float32.
     trials : int
 
     Returns
     -------
     dict
-        swap : bool; verdict : str; trials, permutations : int; together : float, the share of moved neighbours that
+        swap : bool; verdict : str; trials, permutations : int; together : float, the fraction of moved neighbours that
         stayed neighbours.
     """
     numbers = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
@@ -53,7 +53,7 @@ def judge(corrupt: Corruption, shape: Triple, trials: int = 8) -> dict[str, Any]
 
 
 def _together(output: npt.NDArray[np.float32], numbers: npt.NDArray[np.float32]) -> float:
-    """Return the share of moved voxels whose next voxel along an axis is the one it was before."""
+    """Return the fraction of moved voxels whose next voxel along an axis is unchanged."""
     came = output.astype(np.int64)
     moved = output != numbers
     kept = count = 0

@@ -1,4 +1,4 @@
-"""The volumes to measure on: synthetic ones, made once and kept, or a folder of real ones."""
+"""Volumes of a workload: synthetic ones, which are made once, or a folder of real ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dali_cr.tools.phantom import Modality, make_phantom
 from dali_cr.tools.phantom_files import write_images
 
 FOLDER = Path(__file__).resolve().parents[2] / "runs" / "bench-data"
-"""Where the synthetic volumes are kept between runs; git ignores it."""
+"""Default folder of the synthetic volumes, ignored by git."""
 
 PHANTOM_SEED = 0
 
@@ -32,22 +32,22 @@ _PATTERNS = {"nifti": "**/*.nii*", "png": "**/*.png"}
 def find_volumes(
     workload: Workload, count: int | None = None, data: Path | None = None, folder: Path = FOLDER
 ) -> Index:
-    """Return the index of `count` one-channel volumes or images that are at least as large as the workload's crop.
+    """Return the index of one-channel volumes or images that are at least as large as the workload's crop.
 
     Parameters
     ----------
     workload : Workload
     count : int, optional
-        The workload's without it.
+        Number of volumes; by default that of the workload.
     data : path, optional
-        A folder of them; synthetic ones of the workload's shape are made where none is given.
+        Folder of volumes; by default synthetic volumes of the workload's shape are made.
     folder : path
-        Where synthetic volumes are kept.
+        Folder of the synthetic volumes.
 
     Raises
     ------
     ValueError
-        If no volume of `data` fits.
+        If no volume of `data` is large enough.
     """
     count = workload.volumes if count is None else count
     if count < 1:
@@ -71,12 +71,12 @@ def find_volumes(
 
 
 def _place(paths: list[Path]) -> tuple[Path, list[str]]:
-    """Return the folder of files, and their names."""
+    """Split paths into their folder and their names."""
     return paths[0].parent, [path.name for path in paths]
 
 
 def make_images(folder: Path, shape: Triple, count: int) -> list[Path]:
-    """Return `count` slices as 8-bit grey PNG; made where they are missing."""
+    """Return `count` slices as 8-bit grey PNG files, making those that are missing."""
     kept = folder / f"png-{'x'.join(map(str, shape[1:]))}"
     kept.mkdir(parents=True, exist_ok=True)
     paths = [kept / f"phantom_{number:03d}.png" for number in range(count)]
@@ -89,7 +89,7 @@ def make_images(folder: Path, shape: Triple, count: int) -> list[Path]:
 
 
 def make_volumes(folder: Path, shape: Triple, modality: Modality, count: int) -> list[Path]:
-    """Return `count` volumes as int16 .nii.gz in RAS+ order, packed by zlib at level 6; made where they are missing."""
+    """Return `count` volumes as int16 .nii.gz files (RAS+, zlib level 6), making those that are missing."""
     kept = folder / f"{modality}-{'x'.join(map(str, shape))}"
     kept.mkdir(parents=True, exist_ok=True)
     paths = [kept / f"phantom_{number:03d}.nii.gz" for number in range(count)]
@@ -99,7 +99,7 @@ def make_volumes(folder: Path, shape: Triple, modality: Modality, count: int) ->
         image, _, spacing = make_phantom(PHANTOM_SEED, shape, number, modality)
         affine = np.diag([*spacing[::-1], 1.0])
         volume = nib.Nifti1Image(np.rint(image).astype(np.int16).transpose(2, 1, 0), affine)
-        # Renamed when it is whole: a run that was stopped leaves no half a volume.
+        # Renamed when complete, so that an interrupted run leaves no partial volume.
         temporary = path.with_suffix(f".{os.getpid()}")
         temporary.write_bytes(gzip.compress(volume.to_bytes(), compresslevel=6, mtime=0))
         temporary.replace(path)
@@ -112,12 +112,12 @@ def make_volumes(folder: Path, shape: Triple, modality: Modality, count: int) ->
 
 
 def files_of(index: Index) -> list[Path]:
-    """Return the files that hold the voxels, each once."""
+    """Return the voxel files, each once."""
     return sorted({index.root / volume.data for case in index.cases for volume in case.volumes})
 
 
 def describe(index: Index, data: Path | None) -> dict[str, Any]:
-    """Return what the volumes are, without saying where they lie."""
+    """Describe the volumes for a result, without paths."""
     volumes = [volume for case in index.cases for volume in case.volumes]
     packed = sum(path.stat().st_size for path in files_of(index))
     raw = sum(volume.geometry.data_bytes for volume in volumes)

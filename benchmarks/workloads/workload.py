@@ -1,4 +1,4 @@
-"""The workloads: which volumes, and what is made of them. Triples are (D, H, W), that is z, y, x."""
+"""Definition of the workloads: volumes and samples. Triples are (D, H, W), that is z, y, x."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from dali_cr.tools.phantom import Modality
 
 Triple = tuple[int, int, int]
 Edges = tuple[int, int]
-"""The lowest and the highest of a patch's edges along an axis."""
+"""Minimum and maximum edge of a patch along an axis."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Volumes of one shape, and the pairs that everybody has to make of them."""
+    """Volumes of one shape, and the samples to make from them."""
 
     name: str
     about: str
     shape: Triple
-    """Of the volumes that are made where no data are given."""
+    """Shape of the synthetic volumes."""
     modality: Modality
     crop: Triple
     patch: Any
@@ -32,13 +32,14 @@ class Workload:
     normalize: Normalize = "zscore"
     files: Literal["nifti", "png"] = "nifti"
     samples: Literal["pairs", "views"] = "pairs"
-    """Crops and what becomes of them, or PCRLv2's: 2 global views of shape `crop`, their targets, and 6 local ones."""
+    """Pairs of input and target, or PCRLv2's views: 2 global views of shape `crop`, their targets, and 6 local
+    views."""
     volumes: int = 16
-    """How many are read."""
+    """Number of volumes."""
 
     @property
     def recipe(self) -> Restoration | Views:
-        """Return what the loader is asked for: uniform crops, no flips, as the others do; for views, the authors'."""
+        """The loader's recipe: uniform crops without flips, as for all contenders; for views, the authors' settings."""
         swap = Swap(iterations=self.iterations, patch=self.patch)
         if self.samples == "views":
             return Views(shape=self.crop, swap=swap, normalize=self.normalize)
@@ -46,12 +47,12 @@ class Workload:
 
     @property
     def pair_bytes(self) -> int:
-        """Return the bytes of one pair of one channel, in float32."""
+        """Bytes of a float32 pair with one channel."""
         return 2 * 4 * self.crop[0] * self.crop[1] * self.crop[2]
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Return the shapes of a batch's arrays, of one channel."""
+        """Shapes of the arrays of a batch with one channel."""
         recipe, size = self.recipe, self.batch_size
         if isinstance(recipe, Views):
             views = (size, GLOBALS, 1, *recipe.shape)
@@ -59,18 +60,18 @@ class Workload:
         return ((size, 1, *self.crop),) * 2
 
     def to_json(self) -> dict[str, Any]:
-        """Return every field."""
+        """Return the fields as a dict."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Workload:
-        """Return the workload that `to_json` wrote; JSON knows no tuples."""
+        """Return the workload from the result of `to_json`, with lists as tuples."""
         values: dict[str, Any] = {name: _tuples(value) for name, value in fields.items()}
         return cls(**values)
 
 
 def _tuples(value: Any) -> Any:
-    """Return lists as tuples, at every depth."""
+    """Convert nested lists to tuples."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
@@ -107,7 +108,7 @@ WORKLOADS = {
             iterations=100,
             batch_size=8,
             normalize=("window", -160.0, 240.0),
-            volumes=4,  # a minute each to make
+            volumes=4,  # each takes a minute to make
         ),
         replace(_BRAIN, name="d", about="240×240×155 int16 → 64³", crop=(64, 64, 64)),
         replace(
@@ -137,9 +138,9 @@ WORKLOADS = {
 
 @dataclass(frozen=True)
 class Intensity:
-    """The normalisation in numbers: ``clip((value - centre) / width, low, high)``.
+    """Parameters of the normalisation ``clip((value - centre) / width, low, high)``.
 
-    Everybody is given the volume's statistics, so that nobody has to pass over a whole volume for a crop of it.
+    All contenders get the volume's statistics, so that none has to read a whole volume for a crop.
     """
 
     centre: float
@@ -156,5 +157,5 @@ def intensity(volume: Volume, normalize: Normalize) -> Intensity:
         low, high = volume.statistics.low, volume.statistics.high
         return Intensity(low, high - low, 0.0, 1.0)
     if normalize != "zscore":
-        raise ValueError(f"normalize: the contenders know 'zscore', 'percentile' and a window, got {normalize!r}")
+        raise ValueError(f"normalize: expected 'zscore', 'percentile' or a window, got {normalize!r}")
     return Intensity(volume.statistics.mean, volume.statistics.deviation, -ZSCORE_LIMIT, ZSCORE_LIMIT)

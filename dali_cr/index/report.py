@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 from dali_cr.index.cases import Index
+from dali_cr.index.corpus.about import dataset_lines
 from dali_cr.index.layout.proposal import describe_layout
 from dali_cr.index.values.intensities import foreground_lines, format_range, window_lines
 from dali_cr.index.volumes import Case, Problem, Volume
@@ -54,7 +55,7 @@ def describe(index: Index, window: tuple[float, float] | None = None) -> str:
     labels = [problem for problem in index.problems if problem.reason.startswith(_LABEL)]
     refused = [problem for problem in index.problems if not problem.reason.startswith(_LABEL)]
     if labels:
-        lines += [("labels", f"{len(labels)} set aside"), *_problems(labels, 2)]
+        lines += [("labels", f"{len(labels)} excluded"), *_problems(labels, 2)]
     lines += [("refused", str(len(refused))), *_problems(refused, _SHOWN)]
     if index.ignored:
         lines.append(("ignored", describe_ignored(index)))
@@ -115,6 +116,7 @@ def _properties(index: Index) -> list[tuple[str, str]]:
     ]
     if index.channel_names:
         lines.append(("", " ".join(index.channel_names)))
+    lines += [("data set" if not number else "", text) for number, text in enumerate(dataset_lines(index))]
     return [
         *lines,
         ("shape", _shapes([case.shape for case in index.cases])),

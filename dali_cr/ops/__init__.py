@@ -1,1 +1,1 @@
-"""The kernels' Python side: check, launch, return; beside each its reference, compiled loops for the CPU."""
+"""Operations on arrays: Python wrappers of the CUDA kernels, and their CPU references in compiled loops."""

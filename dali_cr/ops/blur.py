@@ -1,4 +1,4 @@
-"""`blur`: a Gaussian along each axis (kernels/blur.cu)."""
+"""`blur`: Gaussian blur along each axis (kernels/blur.cu)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dali_cr.system.compiled import compiled
 Floats = npt.NDArray[np.float32]
 
 MOST_RADIUS = 128
-"""Of a kernel's shared memory; a sigma of 32."""
+"""Largest radius, limited by the shared memory of the kernel; corresponds to a sigma of 32."""
 
 INT_LIMIT = 2**30
 """Volumes with at least this many voxels are indexed with 64 bits."""
@@ -25,36 +25,36 @@ VARIANTS: tuple[launch.Variant, ...] = tuple(
     ("blur_axis", _SOURCES, (("INDEX", index), ("MOST_RADIUS", str(MOST_RADIUS)))) for index in ("int", "long long")
 )
 _THREADS, _BLOCKS = 256, 8192
-"""Of a block; of a launch at most, if it has no more volumes."""
+"""Threads per block; largest number of blocks per launch, unless there are more volumes."""
 
 _TRUNCATE = 4.0
 _UNIT = 2.0**30
 _LEAST_EXPONENT = -700.0
-"""Of what `exp_double` takes; a weight's is above -33."""
+"""Smallest argument of `exp_double`; exponents of weights are above -33."""
 
 _ZERO, _LEAST = np.float32(0), np.float32(2.0**-70)
-"""Weights are multiples of 2**-30 and voxels 0 or at least 2**-70, so multiples of 2**-93: products and sums are
-multiples of 2**-123, and nothing subnormal comes up, which a GPU would flush and a CPU would not."""
+"""Weights are multiples of 2**-30 and voxels are 0 or at least 2**-70, hence multiples of 2**-93. Products and sums are
+multiples of 2**-123 and never subnormal; a GPU would flush subnormals and a CPU would not."""
 
 _TOGETHER = 1 << 13
-"""Padded voxels at a time: few enough for the processor's first cache."""
+"""Number of padded voxels that are processed together; they fit into the L1 cache."""
 
 
 def blur_ref(volumes: Floats, sigmas: Floats, out: Floats | None = None) -> Floats:
     """Convolve with a Gaussian on the CPU; the definition of `blur`.
 
-    As `scipy.ndimage.gaussian_filter` does with its defaults: along D, then H, then W, cut off at 4 sigma, borders
-    reflected (d c b a | a b c d | d c b a), but summed in float32: the middle voxel, then pairs, the farthest first.
-    The two differ by 1e-6 of the largest voxel at most. Voxels below 2**-70 count as 0.
+    Like `scipy.ndimage.gaussian_filter` with its defaults: along D, then H, then W, truncated at 4 sigma, with
+    reflected borders (d c b a | a b c d | d c b a). Sums are float32: the middle voxel, then pairs, farthest first. The
+    difference to SciPy is at most 1e-6 of the largest voxel. Voxels below 2**-70 count as 0.
 
     Parameters
     ----------
     volumes : (N, C, D, H, W) float32, contiguous
         Without subnormals.
     sigmas : (N, 3) float32
-        Along D, H, W, in voxels; below 1/8, an axis is left as it is.
+        Sigmas along D, H, W in voxels; an axis with a sigma below 1/8 is not blurred.
     out : as `volumes`, contiguous, optional
-        Gets the result; may be `volumes`.
+        Output array; may be `volumes`.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def blur_ref(volumes: Floats, sigmas: Floats, out: Floats | None = None) -> Floa
     Raises
     ------
     ValueError
-        If a sigma is no finite number.
+        If a sigma is not finite.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def blur_ref(volumes: Floats, sigmas: Floats, out: Floats | None = None) -> Floa
 
 @compiled
 def _blur(volumes: Floats, shape: tuple[int, int, int, int], sigmas: Floats) -> None:
-    """Blur (volumes, voxels) in place, along one axis after the other."""
+    """Blur (volumes, voxels) in place, axis by axis."""
     for number in range(volumes.shape[0]):
         after = shape[1] * shape[2] * shape[3]
         for axis in range(3):
@@ -114,8 +114,8 @@ def gaussian_weights(sigma: float) -> Floats:
 def _blur_axis(volume: Floats, length: int, after: int, weights: Floats) -> None:
     """Blur (before, length, after) voxels along the middle axis, in place.
 
-    Some of it at a time lies in a buffer, padded rows back to back; one flat loop then sums all that is in the buffer.
-    What it gives for the padding is not looked at.
+    Parts of the volume are copied to a buffer, row by row with padding, and summed in one flat loop. The sums at padded
+    voxels are ignored.
     """
     radius = weights.size - 1
     padded_length, before = length + 2 * radius, volume.size // (length * after)
@@ -126,7 +126,7 @@ def _blur_axis(volume: Floats, length: int, after: int, weights: Floats) -> None
         blocks = min(deep, before - first)
         for left in range(0, after, wide):
             columns = min(wide, after - left)
-            # Rows that are all there lie back to back and go at once.
+            # Complete rows are contiguous and are copied together.
             rows, each = (1, length * after) if columns == after else (length, columns)
             for block in range(blocks):
                 source, target = (first + block) * length * after + left, block * padded_length * columns
@@ -145,8 +145,8 @@ def _blur_axis(volume: Floats, length: int, after: int, weights: Floats) -> None
 
 @compiled
 def _take(source: Floats, first: int, count: int, target: Floats, at: int) -> None:
-    """Copy voxels, those that are too small as 0."""
-    # Unsigned: of a signed place Numba asks whether it counts from the end.
+    """Copy voxels; values below 2**-70 become 0."""
+    # Unsigned indices, because Numba checks signed ones for negative values.
     begin, place = np.uint64(first), np.uint64(at)
     for i in range(np.uint64(count)):
         target[place + i] = at_least(source[begin + i])
@@ -154,20 +154,20 @@ def _take(source: Floats, first: int, count: int, target: Floats, at: int) -> No
 
 @compiled
 def reflected(place: int, length: int) -> int:
-    """Return the place inside that one outside stands for: d c b a | a b c d | d c b a."""
+    """Return the index inside of the array that a reflected index refers to: d c b a | a b c d | d c b a."""
     place %= 2 * length
     return min(place, 2 * length - 1 - place)
 
 
 @compiled
 def at_least(x: np.float32) -> np.float32:
-    """Return a number, 0 in place of -0 and of what is too small."""
+    """Return a number, with -0 and values below 2**-70 replaced by 0."""
     return _ZERO if abs(x) < _LEAST else x
 
 
 @compiled
 def sum_padded(padded: Floats, size: int, columns: int, weights: Floats, sums: Floats) -> None:
-    """Sum the middle row, then pairs of rows, the farthest first."""
+    """Sum the middle row, then pairs of rows, farthest first."""
     middle = (weights.size - 1) * columns
     count = size - 2 * middle
     rows = padded[middle : middle + count]
@@ -181,17 +181,17 @@ def sum_padded(padded: Floats, size: int, columns: int, weights: Floats, sums: F
 
 
 def blur(volumes: Any, sigmas: Any, max_radius: int) -> Any:
-    """Convolve with a Gaussian on the GPU, in one launch an axis; the bits are those of `blur_ref`.
+    """Convolve with a Gaussian on the GPU, with one launch per axis; same bits as `blur_ref`.
 
     Parameters
     ----------
     volumes : (N, C, D, H, W) float32 CuPy array, contiguous
-        Not changed.
+        Unchanged.
     sigmas : (N, 3) float32 CuPy array, contiguous
         Must be valid; not checked: a sigma whose radius is above `max_radius`, or a NaN, traps the kernel, after which
         the process cannot use the GPU.
     max_radius : int
-        Of any sigma, int(4 sigma + 0.5); at most `MOST_RADIUS`.
+        Largest radius, int(4 sigma + 0.5), of all sigmas; at most `MOST_RADIUS`.
 
     Returns
     -------
@@ -200,7 +200,7 @@ def blur(volumes: Any, sigmas: Any, max_radius: int) -> Any:
     Raises
     ------
     TypeError, ValueError
-        If an array has another dtype, shape or layout, or the radius is out of range.
+        If an array has the wrong dtype, shape or layout, or the radius is out of range.
     """
     launch.check_array(volumes, "volumes", np.float32, 5)
     launch.check_array(sigmas, "sigmas", np.float32, 2)

@@ -1,7 +1,6 @@
-"""`decode_volume`: raw file voxels, as they lie, to a normalised crop (kernels/decode.cu).
+"""`decode_volume`: convert raw file voxels to a normalised crop (kernels/decode.cu).
 
-A record (`dali_cr.ops.record.RECORD`) says for one channel of one sample where its voxels lie and what their numbers
-mean.
+A record (`dali_cr.ops.record.RECORD`) describes the layout and the scaling of the voxels of one channel of one sample.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _MASKS = tuple(map(np.uint64, (0x0000FFFF0000FFFF, 0x00FF00FF00FF00FF)))
 
 Floats = npt.NDArray[np.float32]
 Numbers = tuple[float, float, float]
-"""Scale, shift, and what a raw number has to reach not to count as 0."""
+"""Scale, shift, and the magnitude below which a raw number counts as 0."""
 Limits = tuple[np.float32, np.float32, np.float32]
 """Lower and upper limit, and the padding value."""
 
@@ -34,7 +33,7 @@ OUTPUTS: dict[str, launch.Defines] = {
     "float32": (("OUTPUT", "float"), ("STORE", "")),
     "float16": (("OUTPUT", "unsigned short"), ("STORE", "half_bits")),
 }
-"""What a kernel that decodes writes, and how."""
+"""Preprocessor definitions of the decode kernel by output dtype."""
 
 VARIANTS: tuple[launch.Variant, ...] = tuple(("decode_volume", _SOURCES, defines) for defines in OUTPUTS.values())
 
@@ -46,23 +45,23 @@ def decode_channel(
     copy: npt.NDArray[Any] | None = None,
     first: Sequence[int] = (0, 0, 0),
 ) -> None:
-    """Decode one channel on the CPU; the bits are those of `decode_volume`.
+    """Decode one channel on the CPU; same bits as `decode_volume`.
 
     Parameters
     ----------
     raw : (d, h, w) of the file's dtype and byte order, any strides
     rescale : Rescale
     out : (D, H, W) float32 or float16, contiguous
-        Receives the voxels, with `rescale.padding` around them.
+        Output: the voxels, with `rescale.padding` around them.
     copy : (D, H, W) as `out`, optional
-        Gets the same.
+        Second output with the same content.
     first : (3,) int
-        Where in `out` the first voxel of `raw` comes.
+        Index in `out` of the first voxel of `raw`.
 
     Raises
     ------
     ValueError
-        If an array has another dtype or layout, or the voxels do not fit.
+        If an array has the wrong dtype or layout, or the voxels do not fit.
 
     Examples
     --------
@@ -80,20 +79,20 @@ def decode_channel(
     if not (out.flags.c_contiguous and twin.flags.c_contiguous):
         raise ValueError(f"out, copy: expected contiguous arrays, got strides {out.strides} and {twin.strides}")
     if not all(0 <= start <= edge - n for start, n, edge in zip(first, raw.shape, out.shape, strict=True)):
-        raise ValueError(f"raw: expected {raw.shape} from {tuple(first)} on to fit into {out.shape}")
+        raise ValueError(f"raw: expected a shape that fits into {out.shape} at {tuple(first)}, got {raw.shape}")
     stored = stored_dtype(out.dtype)
     corner = (int(first[0]), int(first[1]), int(first[2]))
     outs = out.reshape(-1).view(stored), twin.reshape(-1).view(stored)
-    decode_line(*lie_of(raw, rescale), corner, out.shape, *outs, copy is not None)
+    decode_line(*decode_arguments(raw, rescale), corner, out.shape, *outs, copy is not None)
 
 
 def stored_dtype(dtype: npt.DTypeLike) -> Any:
-    """Return what compiled loops take an output for: float32, or uint16 for the bits of float16."""
+    """Return the dtype of outputs in compiled loops: float32, or uint16 for the bits of float16."""
     return np.float32 if dtype == np.float32 else np.uint16
 
 
-def lie_of(raw: npt.NDArray[Any], rescale: Rescale) -> tuple[Any, ...]:
-    """Return the first arguments of `decode_line`.
+def decode_arguments(raw: npt.NDArray[Any], rescale: Rescale) -> tuple[Any, ...]:
+    """Return the leading arguments of `decode_line` for an array.
 
     Parameters
     ----------
@@ -109,7 +108,7 @@ def lie_of(raw: npt.NDArray[Any], rescale: Rescale) -> tuple[Any, ...]:
 
 
 def _as_line(raw: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int, tuple[int, ...]]:
-    """Return the bits that an array lies in, one after the other, the place of its first and its strides in them."""
+    """Return an array's memory as a flat array of bits, the index of the first element, and the strides."""
     bits = raw.view(f"u{raw.itemsize}")
     if bits.size == 0:
         return np.empty(0, bits.dtype), 0, (0, 0, 0)
@@ -138,27 +137,29 @@ def decode_line(
     copy: npt.NDArray[Any],
     twice: bool,
 ) -> None:
-    """Decode the voxels of a line of bits, (d, h, w) at strides, into `out` and, if asked for, `copy`.
+    """Decode voxels (d, h, w) from a flat array of bits into `out`, and into `copy` if `twice`.
 
     Parameters
     ----------
-    line : (n,) unsigned integers of the voxels' size
-    kind : (0,) of the voxels' dtype
+    line : (n,) unsigned integers with the item size of the voxels
+    kind : (0,) array with the dtype of the voxels
     swapped : bool
-        Whether the bytes of each voxel are in the other order than the machine's.
+        Whether voxels have the opposite byte order of the machine.
     start : int
-        Place of the first voxel in `line`.
+        Index of the first voxel in `line`.
     strides, extent : (3,) int
-    numbers : scale, shift, and the least number that does not count as 0
+        Strides and shape of the voxels.
+    numbers : scale, shift, and the magnitude below which a raw number counts as 0
     limits : low, high, padding
     keep : bool
-        Leave NaN and Inf as they are.
+        Keep NaN and Inf.
     corner : (3,) int
-        Where in the output the first voxel comes.
+        Index of the first voxel in the output.
     shape : (3,) int
-        Of the output.
+        Shape of the output.
     out, copy : (voxels,) float32, or uint16 for the bits of float16
     twice : bool
+        Write `copy` too.
     """
     depth, height, width = shape
     row, blank = np.full(width, limits[2], np.float32), np.full(width, limits[2], np.float32)
@@ -180,12 +181,12 @@ def decode_line(
                 store_row(row if inside else blank, copy, (z * height + y) * width)
 
 
-# Places are unsigned below: of a signed one Numba asks whether it counts from the end, dearer than the arithmetic.
+# Indices below are unsigned: Numba checks signed ones for negative values, which costs more than the arithmetic.
 
 
 @compiled
 def _collect(line: npt.NDArray[Any], first: int, stride: int, swapped: bool, bits: npt.NDArray[Any]) -> None:
-    """Take a row out of a line of bits, in the machine's byte order."""
+    """Copy a row from a flat array of bits, in the byte order of the machine."""
     begin, step = np.uint64(first), np.uint64(stride)
     if stride == -1:
         for x in range(np.uint64(bits.size)):
@@ -209,7 +210,7 @@ def _swap_bytes(word: np.uint64) -> np.uint64:
 def _decode_row(
     values: npt.NDArray[Any], first: int, count: int, numbers: Numbers, limits: Limits, keep: bool, row: Floats, at: int
 ) -> None:
-    """Decode voxels in the machine's byte order; without a branch, so that several go at once."""
+    """Decode voxels in the byte order of the machine; without branches, so that the loop is vectorised."""
     scale, shift, least = numbers
     low, high, padding = limits
     begin, place = np.uint64(first), np.uint64(at)
@@ -259,17 +260,17 @@ def decode_volume_ref(
     *,
     arena: npt.NDArray[np.uint8] | None = None,
 ) -> npt.NDArray[Any]:
-    """Decode a batch on the CPU, straight from its records; the definition of `decode_volume`.
+    """Decode a batch on the CPU from its records; the definition of `decode_volume`.
 
     Parameters
     ----------
     raw : (B, bytes) uint8
     records : (B, C, 16) int64
     shape : (3,) int
-        The crop's (D, H, W).
+        (D, H, W) of the crop.
     dtype : "float32" or "float16"
     arena : (bytes,) uint8, optional
-        Volumes kept, which records may point into.
+        Memory with cached volumes that records may refer to.
 
     Returns
     -------
@@ -278,8 +279,8 @@ def decode_volume_ref(
     out = np.empty((*records.shape[:2], *shape), dtype)
     for row, sample, channels in zip(raw, records, out, strict=True):
         for record, channel in zip(sample, channels, strict=True):
-            kept = arena if record.view(RECORD)["flags"][0] & IN_ARENA else None
-            _decode_record(row if kept is None else kept, record, channel)
+            cached = arena if record.view(RECORD)["flags"][0] & IN_ARENA else None
+            _decode_record(row if cached is None else cached, record, channel)
     return out
 
 
@@ -301,20 +302,20 @@ def _decode_record(row: npt.NDArray[np.uint8], words: npt.NDArray[np.int64], out
 def decode_volume(
     raw: Any, records: Any, shape: Triple, dtype: str = "float32", *, arena: Any = None, twice: bool = False
 ) -> Any:
-    """Decode a batch on the GPU; equivalent to `decode_volume_ref`, bit for bit.
+    """Decode a batch on the GPU; same bits as `decode_volume_ref`.
 
     Parameters
     ----------
     raw : (B, bytes) uint8 CuPy array, contiguous
-        `bytes` a multiple of 16.
+        `bytes` must be a multiple of 16.
     records : (B, C, 16) int64 CuPy array, contiguous
     shape : (3,) int
-        The crop's (D, H, W).
+        (D, H, W) of the crop.
     dtype : "float32" or "float16"
     arena : (bytes,) uint8 CuPy array, optional
-        Volumes kept, which records may point into.
+        Memory with cached volumes that records may refer to.
     twice : bool
-        Return the target two times, written in one pass.
+        Return the target and a copy, written in one pass.
 
     Returns
     -------
@@ -323,7 +324,7 @@ def decode_volume(
     Raises
     ------
     TypeError, ValueError
-        If an array has another dtype, shape or layout.
+        If an array has the wrong dtype, shape or layout.
     """
     xp = launch.array_module()
     _check_packed(raw, records)
@@ -332,9 +333,9 @@ def decode_volume(
     copy = xp.empty_like(target) if twice else None
     decode = launch.kernel("decode_volume", *_SOURCES, defines=OUTPUTS[dtype])
     scalars = (np.int64(raw.shape[1]), *(np.int32(n) for n in (channels, *shape)))
-    second, kept = (np.uint64(0) if array is None else array for array in (copy, arena))
+    second, cached = (np.uint64(0) if array is None else array for array in (copy, arena))
     grid, block = launch.rows_of(shape, samples * channels, target.itemsize)
-    decode(grid, block, (target, second, raw, kept, records, *scalars))
+    decode(grid, block, (target, second, raw, cached, records, *scalars))
     return (target, copy) if twice else target
 
 

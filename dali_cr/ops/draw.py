@@ -1,17 +1,17 @@
-"""`draw_swaps`, `draw_disjoint`, `draw_blocks`: boxes to swap, or to mask (kernels/draw.cu).
+"""`draw_swaps`, `draw_disjoint`, `draw_blocks`: draw boxes to swap or to mask (kernels/draw.cu).
 
-`draw_swaps` is uniform over all pairs of disjoint boxes, without rejection. Two boxes of one size are disjoint if they
-are separated along at least one axis. The pairs are counted by the first axis (in the order D, H, W) that separates
-them: on the axes before it the boxes overlap, on it they are apart, on those after it anything goes. One random word
-chooses that axis by these counts, one word an axis then chooses the pair of origins from the axis's own set, which has
-a closed form. Every pair of origins in [0, length - edge] can come out.
+`draw_swaps` is uniform over all pairs of disjoint boxes, without rejection. Two boxes of equal size are disjoint if
+they are separated along at least one axis. Pairs are counted by the first axis (in the order D, H, W) that separates
+them: they overlap along the axes before it, are apart along it, and are arbitrary along the axes after it. One random
+word chooses this axis in proportion to the counts. One word per axis then chooses the pair of origins along that axis,
+with a closed form. All origins in [0, length - edge] are possible.
 
-Rejection would give the same distribution, and take forever in a tight box: two 256 x 512 patches in a 512 x 512 image
-lie apart in 3 of 100,000 draws.
+Rejection sampling has the same distribution but is slow for large patches: two 256 x 512 patches in a 512 x 512 image
+are disjoint in 3 of 100,000 draws.
 
-`draw_disjoint` draws a cell of a lattice for each box, `draw_blocks` blocks of a grid, both without replacement: the
-first elements of a Fisher-Yates shuffle. The kernels have no memory for the shuffled cells and follow each element back
-through the exchanges before it.
+`draw_disjoint` draws a cell of a lattice for each box, `draw_blocks` draws blocks of a grid, both without replacement,
+as the first elements of a Fisher-Yates shuffle. The kernels do not store the shuffled cells; they trace each element
+back through the earlier exchanges.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _THREADS = 128
 _MOST_THREADS = 1024
 
 _BLOCKS = 3
-"""Philox blocks a swap: two for the axis and the three pairs of origins, one for the edges."""
+"""Philox blocks per swap: two for the axis and the three pairs of origins, one for the edges."""
 
 _CELL_BLOCKS = 4
-"""The same without overlap: one each for the two cells, the edges, and the places in either cell."""
+"""Philox blocks per swap without overlap: one for both cells, one for the edges, one per cell for the position."""
 
 _PURPOSE, _CELL, _MASK = int(rng.Purpose.SWAP), int(rng.Purpose.CELL), int(rng.Purpose.MASK)
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
@@ -56,13 +56,13 @@ def draw_swaps_ref(seed: int, numbers: npt.NDArray[np.integer], shape: Triple, e
     seed : int
         0 <= seed < 2**64.
     numbers : (B,) int64 or uint64
-        Sample numbers; of a negative one the bits count.
+        Sample numbers; negative ones are reinterpreted as unsigned.
     shape : (3,) int
-        Of the arrays that are swapped in, (D, H, W).
+        (D, H, W) of the arrays.
     edges : three (low, high)
-        Of the boxes along D, H, W, both included. Two disjoint boxes of every size must fit into `shape`.
+        Edges of the boxes along D, H, W, both ends included. Two disjoint boxes of every size must fit into `shape`.
     out : (B, T, 3, 3) int32
-        Gets for each swap the origins of both boxes and their size, each (D, H, W).
+        Output: origins of both boxes and their size for each swap, each (D, H, W).
 
     Raises
     ------
@@ -81,7 +81,7 @@ def draw_swaps_ref(seed: int, numbers: npt.NDArray[np.integer], shape: Triple, e
 
 
 def draw_swaps_on_gpu(seed: int, numbers: Any, shape: Triple, edges: Edges, out: Any) -> None:
-    """Draw the swaps of samples on the GPU; the bits are those of `draw_swaps_ref`.
+    """Draw the swaps of samples on the GPU; same bits as `draw_swaps_ref`.
 
     Parameters
     ----------
@@ -92,12 +92,12 @@ def draw_swaps_on_gpu(seed: int, numbers: Any, shape: Triple, edges: Edges, out:
     shape : (3,) int
     edges : three (low, high)
     out : (B, T, 3, 3) int32 CuPy array, contiguous
-        Gets the swaps.
+        Output: the swaps.
 
     Raises
     ------
     TypeError, ValueError
-        If an array has another dtype, shape or layout, or the seed is out of range.
+        If an array has the wrong dtype, shape or layout, or the seed is out of range.
     """
     _check(seed, numbers, out, "T")
     samples, iterations = out.shape[:2]
@@ -109,7 +109,7 @@ def draw_swaps_on_gpu(seed: int, numbers: Any, shape: Triple, edges: Edges, out:
 
 
 def draw_disjoint_ref(seed: int, numbers: npt.NDArray[np.integer], shape: Triple, edges: Edges, out: Swaps) -> None:
-    """Draw swaps of which no two boxes overlap, on the CPU; the definition of `draw_disjoint_on_gpu`.
+    """Draw swaps without any overlap of boxes on the CPU; the definition of `draw_disjoint_on_gpu`.
 
     `dali_cr.recipe.swap.Swap` describes the lattice and the distribution.
 
@@ -118,13 +118,13 @@ def draw_disjoint_ref(seed: int, numbers: npt.NDArray[np.integer], shape: Triple
     seed : int
         0 <= seed < 2**64.
     numbers : (B,) int64 or uint64
-        Sample numbers; of a negative one the bits count.
+        Sample numbers; negative ones are reinterpreted as unsigned.
     shape : (3,) int
-        Of the arrays that are swapped in, (D, H, W).
+        (D, H, W) of the arrays.
     edges : three (low, high)
-        Of the boxes along D, H, W, both included.
+        Edges of the boxes along D, H, W, both ends included.
     out : (B, G, T, 3, 3) int32
-        Gets the swaps of G arrays a sample, each by itself. The lattice must have at least 2T cells.
+        Output: separate swaps for each of G arrays per sample. The lattice must have at least 2T cells.
 
     Raises
     ------
@@ -144,7 +144,7 @@ def draw_disjoint_ref(seed: int, numbers: npt.NDArray[np.integer], shape: Triple
 
 
 def draw_disjoint_on_gpu(seed: int, numbers: Any, shape: Triple, edges: Edges, out: Any) -> None:
-    """Draw swaps of which no two boxes overlap, on the GPU; the bits are those of `draw_disjoint_ref`.
+    """Draw swaps without any overlap of boxes on the GPU; same bits as `draw_disjoint_ref`.
 
     Parameters
     ----------
@@ -155,12 +155,12 @@ def draw_disjoint_on_gpu(seed: int, numbers: Any, shape: Triple, edges: Edges, o
     shape : (3,) int
     edges : three (low, high)
     out : (B, G, T, 3, 3) int32 CuPy array, contiguous
-        Gets the swaps.
+        Output: the swaps.
 
     Raises
     ------
     TypeError, ValueError
-        If an array has another dtype, shape or layout, or the seed is out of range.
+        If an array has the wrong dtype, shape or layout, or the seed is out of range.
     """
     _check(seed, numbers, out, "G, T")
     if out.size:
@@ -180,13 +180,13 @@ def draw_blocks_ref(seed: int, numbers: npt.NDArray[np.integer], shape: Triple, 
     seed : int
         0 <= seed < 2**64.
     numbers : (B,) int64 or uint64
-        Sample numbers; of a negative one the bits count.
+        Sample numbers; negative ones are reinterpreted as unsigned.
     shape : (3,) int
-        Of the arrays that are masked, (D, H, W).
+        (D, H, W) of the arrays.
     block : (3,) int
-        Edges of a block; the last of an axis is cut short where they do not divide it.
+        Edges of a block; the last block of an axis may be shorter.
     out : (B, M, 3, 3) int32
-        Gets M different blocks, every sequence as likely as any other: for each its origin, zeros, and its size.
+        Output: origin, zeros and size of M different blocks, with equal probability for every sequence.
 
     Raises
     ------
@@ -206,7 +206,7 @@ def draw_blocks_ref(seed: int, numbers: npt.NDArray[np.integer], shape: Triple, 
 
 
 def draw_blocks_on_gpu(seed: int, numbers: Any, shape: Triple, block: Triple, out: Any) -> None:
-    """Draw the masked blocks of samples on the GPU; the bits are those of `draw_blocks_ref`.
+    """Draw the masked blocks of samples on the GPU; same bits as `draw_blocks_ref`.
 
     Parameters
     ----------
@@ -217,12 +217,12 @@ def draw_blocks_on_gpu(seed: int, numbers: Any, shape: Triple, block: Triple, ou
     shape : (3,) int
     block : (3,) int
     out : (B, M, 3, 3) int32 CuPy array, contiguous
-        Gets the blocks.
+        Output: the blocks.
 
     Raises
     ------
     TypeError, ValueError
-        If an array has another dtype, shape or layout, or the seed is out of range.
+        If an array has the wrong dtype, shape or layout, or the seed is out of range.
     """
     _check(seed, numbers, out, "M")
     if out.size:
@@ -231,7 +231,7 @@ def draw_blocks_on_gpu(seed: int, numbers: Any, shape: Triple, block: Triple, ou
 
 
 def _check(seed: int, numbers: Any, out: Any, counts: str) -> None:
-    """Raise unless a kernel can draw what `out`, (B, counts, 3, 3) int32, asks for."""
+    """Raise ValueError or TypeError unless seed, numbers and `out`, (B, counts, 3, 3) int32, fit the kernel."""
     rng.check_seed(seed)
     launch.check_array(numbers, "numbers", np.uint64 if numbers.dtype == np.uint64 else np.int64, 1)
     launch.check_array(out, "out", np.int32, 4 + counts.count(","))
@@ -240,12 +240,12 @@ def _check(seed: int, numbers: Any, out: Any, counts: str) -> None:
 
 
 def _threads(boxes: int) -> tuple[int]:
-    """Return the block of a kernel that has a thread for each box, as far as a block has threads."""
+    """Return the block size of a kernel with one thread per box, up to the limit of a block."""
     return (min(-(-boxes // 32) * 32, _MOST_THREADS),)
 
 
 def _count_cells(shape: Triple, edges: Edges) -> int:
-    """Return the cells of the lattice that boxes are drawn in."""
+    """Return the number of cells of the lattice in which boxes are drawn."""
     return math.prod(length // high for length, (_, high) in zip(shape, edges, strict=True))
 
 
@@ -278,7 +278,7 @@ def _draw_size(pair: tuple[np.uint64, np.uint64], edges: Edges, out: npt.NDArray
 
 @compiled
 def _in_three(pair: tuple[np.uint64, np.uint64]) -> tuple[np.uint64, np.uint64, np.uint64]:
-    """Return the words of a block as two of 32 bits and one of 64, for D, H and W."""
+    """Split two 64-bit words into two of 32 bits and one of 64 bits, for D, H and W."""
     return pair[0] >> _HALF, pair[0] & _LOW, pair[1]
 
 
@@ -291,7 +291,7 @@ def _draw_disjoint(
     order: npt.NDArray[np.int32],
     out: Swaps,
 ) -> None:
-    """Draw the swaps of samples into `out`; `order` is memory for the numbers of the cells."""
+    """Draw the swaps of samples into `out`; `order` is scratch memory for the cell numbers."""
     counts = shape[0] // edges[0][1], shape[1] // edges[1][1], shape[2] // edges[2][1]
     groups, iterations = out.shape[1], out.shape[2]
     for sample in range(numbers.size):
@@ -321,7 +321,7 @@ def _draw_blocks(
     order: npt.NDArray[np.int32],
     out: Swaps,
 ) -> None:
-    """Draw the masked blocks of samples into `out`; `order` is memory for the numbers of the blocks."""
+    """Draw the masked blocks of samples into `out`; `order` is scratch memory for the block numbers."""
     rows, columns = -(-shape[1] // block[1]), -(-shape[2] // block[2])
     for sample in range(numbers.size):
         for place in range(order.size):
@@ -337,7 +337,7 @@ def _draw_blocks(
 
 @compiled
 def _pick(order: npt.NDArray[np.int32], turn: int, word: np.uint64) -> np.int64:
-    """Take the next step of a Fisher-Yates shuffle; return the element that it puts at its place."""
+    """Perform step `turn` of a Fisher-Yates shuffle; return the element at that position."""
     other = turn + below(word, order.size - turn)
     order[turn], order[other] = order[other], order[turn]
     return np.int64(order[turn])
@@ -345,7 +345,7 @@ def _pick(order: npt.NDArray[np.int32], turn: int, word: np.uint64) -> np.int64:
 
 @compiled
 def _pair_counts(m: int, p: int) -> tuple[int, int, int]:
-    """Count the pairs of origins in [0, m) that are at least p apart, that are closer, and all."""
+    """Count the pairs of origins in [0, m): at least p apart, closer than p, and all."""
     k = max(m - p, 0)
     apart = k * (k + 1)
     return apart, m * m - apart, m * m
@@ -353,7 +353,7 @@ def _pair_counts(m: int, p: int) -> tuple[int, int, int]:
 
 @compiled
 def _first_separated(word: np.uint64, shape: Triple, sizes: npt.NDArray[np.int32]) -> int:
-    """Choose the first axis along which the boxes are apart, in proportion to the number of such pairs."""
+    """Choose the first axis along which the boxes are apart, in proportion to the number of pairs."""
     p0, p1, p2 = np.int64(sizes[0]), np.int64(sizes[1]), np.int64(sizes[2])
     apart0, close0, _ = _pair_counts(shape[0] - p0 + 1, p0)
     apart1, close1, free1 = _pair_counts(shape[1] - p1 + 1, p1)
@@ -361,14 +361,14 @@ def _first_separated(word: np.uint64, shape: Triple, sizes: npt.NDArray[np.int32
     first = np.float64(apart0) * np.float64(free1) * np.float64(free2)
     second = first + np.float64(close0) * np.float64(apart1) * np.float64(free2)
     total = second + np.float64(close0) * np.float64(close1) * np.float64(apart2)
-    # The product may round up to the total itself, past an axis that no pair is apart on.
+    # The product may round up to the total, which would choose an axis without pairs.
     point = min(unit(word) * total, np.nextafter(total, 0.0))
     return int(point >= first) + int(point >= second)
 
 
 @compiled
 def _draw_axis(word: np.uint64, m: int, p: int, later: int) -> tuple[Any, Any]:
-    """Draw the origins along an axis of m positions; `later` is how many axes on the first separated one is."""
+    """Draw the origins along an axis with m positions; `later` is the first separated axis minus this axis."""
     apart, close, free = _pair_counts(m, p)
     if later == 0:
         return _pair_apart(below(word, apart), m, p)
@@ -382,8 +382,8 @@ def _draw_axis(word: np.uint64, m: int, p: int, later: int) -> tuple[Any, Any]:
 def _pair_apart(rank: int, m: int, p: int) -> tuple[int, int]:
     """Return the rank-th of the k (k + 1) pairs in [0, m) with |a - b| >= p, where k = m - p.
 
-    Row i of a k x (k + 1) table: the entries right of the diagonal are the pairs with b >= a + p, the others those
-    with a >= b + p.
+    In row i of a k x (k + 1) table, the entries right of the diagonal are the pairs with b >= a + p, the others the
+    pairs with a >= b + p.
     """
     k1 = max(m - p, 0) + 1
     i, j = rank // k1, rank % k1

@@ -1,4 +1,4 @@
-"""`erase_patches`: boxes filled with one value, for inpainting (kernels/erase.cu)."""
+"""`erase_in_place`: fill boxes with a value, for inpainting and masking (kernels/erase.cu)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dali_cr.system.compiled import compiled
 _SOURCES = ("boxes.cuh", "erase.cu")
 _THREADS = 256
 _MOST_BOXES = 65535
-"""The y axis of a grid is no longer."""
+"""Largest number of boxes, the limit of the y axis of a grid."""
 
 VARIANTS: tuple[launch.Variant, ...] = tuple(
     ("erase_patches", _SOURCES, (("ELEMENT", element), ("INDEX", index)))
@@ -29,7 +29,7 @@ def erase_in_place_ref(array: npt.NDArray[Any], swaps: Swaps, values: npt.NDArra
 
     Parameters
     ----------
-    array : (C, D, H, W) or (B, C, D, H, W), contiguous, of 1, 2, 4 or 8 bytes an element
+    array : (C, D, H, W) or (B, C, D, H, W), contiguous, of 1, 2, 4 or 8 bytes per element
     swaps : (T, 3, 3) or (B, T, 3, 3) int32
         Must be valid; not checked. The second box of each swap is ignored.
     values : (C,) or (B, C) of the array's dtype
@@ -37,7 +37,7 @@ def erase_in_place_ref(array: npt.NDArray[Any], swaps: Swaps, values: npt.NDArra
     Raises
     ------
     TypeError
-        If the array is not contiguous, or the values have another dtype.
+        If the array is not contiguous, or the dtypes differ.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def erase_in_place_ref(array: npt.NDArray[Any], swaps: Swaps, values: npt.NDArra
 
 @compiled
 def erase_line(line: npt.NDArray[Any], shape: tuple[int, int, int], sets: Swaps, values: npt.NDArray[Any]) -> None:
-    """Fill boxes in volumes (D, H, W) that lie one after the other, each with its own value of (B * C,)."""
+    """Fill boxes in consecutive volumes (D, H, W), with one of the values (B * C,) per volume."""
     for number in range(values.size):
         value = values[number]
         for swap in sets[number * sets.shape[0] // values.size]:
@@ -74,11 +74,11 @@ def erase_line(line: npt.NDArray[Any], shape: tuple[int, int, int], sets: Swaps,
 
 
 def erase_in_place(array: Any, swaps: Any, values: Any) -> None:
-    """Fill the first box of each swap on the GPU, in one launch; equivalent to `erase_in_place_ref`.
+    """Fill the first box of each swap on the GPU, in one launch; same bits as `erase_in_place_ref`.
 
     Parameters
     ----------
-    array : (B, C, D, H, W) CuPy array, contiguous, of 1, 2, 4 or 8 bytes an element
+    array : (B, C, D, H, W) CuPy array, contiguous, of 1, 2, 4 or 8 bytes per element
     swaps : (B, T, 3, 3) int32 CuPy array, contiguous
         Must be valid; not checked: a box that leaves the array traps the kernel, after which the process cannot use the
         GPU.
@@ -87,7 +87,7 @@ def erase_in_place(array: Any, swaps: Any, values: Any) -> None:
     Raises
     ------
     TypeError, ValueError
-        If an array has another dtype, shape or layout.
+        If an array has the wrong dtype, shape or layout.
     """
     if not array.flags.c_contiguous or array.itemsize not in ELEMENTS or array.ndim != 5:
         raise TypeError(

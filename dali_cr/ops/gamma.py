@@ -1,4 +1,4 @@
-"""`gamma`: voxels to a power, their signs kept (kernels/gamma.cu)."""
+"""`gamma`: raise voxels to a power, keeping their signs (kernels/gamma.cu)."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _ZERO, _ONE = np.float32(0), np.float32(1)
 def gamma_ref(volumes: Floats, exponents: Floats, out: Floats | None = None) -> Floats:
     """Raise voxels to a power on the CPU, ``sign(x) * |x| ** exponent``; the definition of `gamma`.
 
-    It is computed as ``2 ** (exponent * log2(|x|))`` in float32 and agrees with the exact power to a relative
-    ``3e-7 + 2.5e-7 * |exponent * log2(|x|)|``: 1e-6 for numbers between 0.1 and 10. Zeros stay, NaN stays NaN,
-    infinities count as 2**128.
+    Computed as ``2 ** (exponent * log2(|x|))`` in float32, with a relative error of at most ``3e-7 + 2.5e-7 * |exponent
+    * log2(|x|)|``, which is 1e-6 for numbers between 0.1 and 10. Zeros stay 0, NaN stays NaN, infinities count as
+    2**128.
 
     Parameters
     ----------
     volumes : (N, C, D, H, W) float32, contiguous
         Without subnormals.
     exponents : (N,) float32
-        Above 0, one a volume; exactly 1 leaves a volume as it is.
+        Exponents above 0, one per volume; exactly 1 leaves a volume unchanged.
     out : as `volumes`, contiguous, optional
-        Gets the result; may be `volumes`.
+        Output array; may be `volumes`.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def gamma_ref(volumes: Floats, exponents: Floats, out: Floats | None = None) -> 
 
 @compiled
 def _raise(volumes: Floats, exponents: Floats, out: Floats) -> None:
-    """Put (volumes, voxels) to their powers into `out`."""
+    """Write the powers of (volumes, voxels) to `out`."""
     for number in range(volumes.shape[0]):
         source, target, exponent = volumes[number], out[number], exponents[number]
         for i in range(source.size):
@@ -70,12 +70,12 @@ def _raise(volumes: Floats, exponents: Floats, out: Floats) -> None:
 
 
 def gamma(volumes: Any, exponents: Any) -> Any:
-    """Raise voxels to a power on the GPU, in place; the bits are those of `gamma_ref`.
+    """Raise voxels to a power on the GPU, in place; same bits as `gamma_ref`.
 
     Parameters
     ----------
     volumes : (N, C, D, H, W) float32 CuPy array, contiguous
-        Gets the result.
+        Changed in place.
     exponents : (N,) float32 CuPy array, contiguous
 
     Returns
@@ -85,7 +85,7 @@ def gamma(volumes: Any, exponents: Any) -> Any:
     Raises
     ------
     TypeError, ValueError
-        If an array has another dtype, shape or layout.
+        If an array has the wrong dtype, shape or layout.
     """
     launch.check_array(volumes, "volumes", np.float32, 5)
     launch.check_array(exponents, "exponents", np.float32, 1)

@@ -1,7 +1,7 @@
-"""`gather_views`: raw file voxels to views seen through an affine map, several of one volume (kernels/gather.cu).
+"""`gather_views`: interpolate views of raw volumes through affine maps (kernels/gather.cu).
 
-A record (`dali_cr.ops.record.VIEW_RECORD`) says for one channel of one view where the volume's voxels lie and where the
-view looks.
+A record (`dali_cr.ops.record.VIEW_RECORD`) describes the layout of the volume's voxels and the affine map for one
+channel of one view.
 
 A source is `(offset + matrix[:, 0] d) + (matrix[:, 1] h + matrix[:, 2] w)` in float64, each product and sum rounded. Of
 its eight corners those outside of the volume have the padding value. In clamped mode, a source up to half a voxel
@@ -36,16 +36,16 @@ def gather_views_ref(
     *,
     arena: npt.NDArray[np.uint8] | None = None,
 ) -> Floats:
-    """Gather a batch of views on the CPU, straight from their records; the definition of `gather_views`.
+    """Gather a batch of views on the CPU from their records; the definition of `gather_views`.
 
     Parameters
     ----------
     raw : (B, bytes) uint8
     records : (B, V, C, 32) int64
     shape : (3,) int
-        The views' (D, H, W).
+        (D, H, W) of the views.
     arena : (bytes,) uint8, optional
-        Volumes kept, which records may point into.
+        Memory with cached volumes that records may refer to.
 
     Returns
     -------
@@ -53,23 +53,23 @@ def gather_views_ref(
     """
     out = np.empty((*records.shape[:3], *shape), np.float32)
     for sample, row in enumerate(raw):
-        for place in np.ndindex(*records.shape[1:3]):
-            _gather_record(row, records[(sample, *place)], out[(sample, *place)], arena)
+        for view, channel in np.ndindex(*records.shape[1:3]):
+            _gather_record(row, records[sample, view, channel], out[sample, view, channel], arena)
     return out
 
 
 def gather_views(raw: Any, records: Any, shape: Triple, *, arena: Any = None) -> Any:
-    """Gather a batch of views on the GPU, in one launch; equivalent to `gather_views_ref`, bit for bit.
+    """Gather a batch of views on the GPU, in one launch; same bits as `gather_views_ref`.
 
     Parameters
     ----------
     raw : (B, bytes) uint8 CuPy array, contiguous
-        `bytes` a multiple of 16.
+        `bytes` must be a multiple of 16.
     records : (B, V, C, 32) int64 CuPy array, contiguous
     shape : (3,) int
-        The views' (D, H, W).
+        (D, H, W) of the views.
     arena : (bytes,) uint8 CuPy array, optional
-        Volumes kept, which records may point into.
+        Memory with cached volumes that records may refer to.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def gather_views(raw: Any, records: Any, shape: Triple, *, arena: Any = None) ->
     Raises
     ------
     TypeError, ValueError
-        If an array has another dtype, shape or layout.
+        If an array has the wrong dtype, shape or layout.
     """
     launch.check_array(raw, "raw", np.uint8, 2)
     launch.check_array(records, "records", np.int64, 4)
@@ -91,15 +91,15 @@ def gather_views(raw: Any, records: Any, shape: Triple, *, arena: Any = None) ->
     if out.size == 0:
         return out
     rows, each = shape[0] * shape[1], records.shape[1] * records.shape[2]
-    kept = np.uint64(0) if arena is None else arena
+    cached = np.uint64(0) if arena is None else arena
     scalars = (np.int64(raw.shape[1]), *(np.int32(n) for n in (each, *shape)))
     grid = (min(-(-rows // _BLOCK[1]), 65535), len(raw) * each)
-    launch.kernel("gather_views", *_SOURCES)(grid, _BLOCK, (out, raw, kept, records, *scalars))
+    launch.kernel("gather_views", *_SOURCES)(grid, _BLOCK, (out, raw, cached, records, *scalars))
     return out
 
 
 def gather_crops(raw: Any, records: Any, shape: Triple, dtype: str = "float32", *, arena: Any = None) -> Any:
-    """Gather one view of each sample on the GPU; as `gather_views`.
+    """Gather one view of each sample on the GPU; see `gather_views`.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def gather_crops_ref(
 def _gather_record(
     row: npt.NDArray[np.uint8], record: npt.NDArray[np.int64], out: Floats, arena: npt.NDArray[np.uint8] | None
 ) -> None:
-    """Decode all that a record's volume has, then look up the corners of every output voxel."""
+    """Decode the whole volume of a record, then interpolate every output voxel."""
     view = record.view(VIEW_RECORD)[0]
     lo, extent = view["lo"], np.maximum(view["hi"] - view["lo"], 0)
     whole = record[:RECORD_WORDS].copy()
@@ -154,23 +154,23 @@ def gather_box(
     Parameters
     ----------
     box : (D, H, W) float32
-        All that is there; no subnormals in it.
+        All available voxels, without subnormals.
     lo : (3,) int
-        The canonical voxel that is the box's first.
+        The canonical voxel at the origin of the box.
     padding : float
         Padding value, outside of the box.
     matrix : (3, 3) float
     offset : (3,) float
         As in `dali_cr.ops.record.make_gather_record`.
     out : (D, H, W) float32, contiguous
-        Gets the view.
+        Output: the view.
     nearest, clamped : bool
         As in `dali_cr.ops.record.make_gather_record`.
 
     Raises
     ------
     ValueError
-        If `out` has another dtype or layout, or both `nearest` and `clamped` are asked for.
+        If `out` has the wrong dtype or layout, or both `nearest` and `clamped` are true.
 
     Examples
     --------
@@ -182,7 +182,7 @@ def gather_box(
     if out.dtype != np.float32 or not out.flags.c_contiguous or out.ndim != 3:
         raise ValueError(f"out: expected contiguous float32 (D, H, W), got {out.dtype} {out.shape}")
     if nearest and clamped:
-        raise ValueError("nearest, clamped: expected one of them, got both")
+        raise ValueError("nearest, clamped: expected at most one of them, got both")
     line, corner = np.ascontiguousarray(box, np.float32).reshape(-1), np.array(lo, np.float64)
     m, start = np.ascontiguousarray(matrix, np.float64), np.ascontiguousarray(offset, np.float64)
     mode = bool(nearest), bool(clamped)

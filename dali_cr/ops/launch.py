@@ -1,10 +1,11 @@
-"""Where the ops meet CUDA: the kernels' text, and the functions compiled from it.
+"""Compile and launch the CUDA kernels through CuPy.
 
-Nothing else in `dali_cr.ops` imports CuPy or names a kernel file's folder. Ops call `launch.array_module()` and
-`launch.kernel(...)` through this module, so that the tests can put NumPy and a host build of the same text there.
+No other module in `dali_cr.ops` imports CuPy or knows the folder of the kernels. Operations call
+`launch.array_module()` and `launch.kernel(...)` through this module, so that tests can substitute NumPy and a host
+build of the same kernels.
 
-Device code that several kernels share is concatenated in front of them and never `#include`d: CuPy keys its cache of
-compiled kernels on the source text alone, so an edit to an included file would go unnoticed.
+Shared device code is concatenated in front of the kernels and never `#include`d: CuPy's cache of compiled kernels is
+keyed on the source text alone, so it would miss an edit of an included file.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ import numpy as np
 from dali_cr import extras
 
 Defines = tuple[tuple[str, str], ...]
-"""Preprocessor names and what they stand for, in the order they are written."""
+"""Preprocessor names and their values, in order."""
 
 Variant = tuple[str, tuple[str, ...], Defines]
-"""One way in which an op asks for a kernel: entry point, source files, defines. An op lists its own in `VARIANTS`."""
+"""A kernel variant: entry point, source files, defines. Each operation lists its variants in `VARIANTS`."""
 
 Launch = Callable[[tuple[int, ...], tuple[int, ...], tuple[Any, ...]], None]
-"""A compiled kernel, called with the grid, the block and the arguments; scalars are NumPy's, never Python's."""
+"""A compiled kernel, called with grid, block and arguments; scalar arguments must be NumPy scalars."""
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _SOURCE_FOLDERS = (_PACKAGE / "_cuda", _PACKAGE.parent / "kernels")
 OPTIONS = ("--std=c++17",)
-"""What NVRTC is given; CuPy adds the architecture and `-ftz=true`."""
+"""Options of NVRTC; CuPy adds the architecture and `-ftz=true`."""
 
 _STORE_BYTES, _THREADS, _ROWS, _BLOCKS = 16, 256, 4, 8192
 
@@ -41,20 +42,20 @@ def array_module() -> Any:
     Raises
     ------
     ImportError
-        If CuPy is not installed; the message names the extra that brings it.
+        If CuPy is not installed; the message names the extra to install.
     """
     return extras.load("cupy")
 
 
 def page_locked(device: int, size: int) -> Any:
-    """Return page-locked memory, which a GPU reads by itself: (size,) uint8."""
+    """Return page-locked host memory that a GPU can read directly: (size,) uint8."""
     cuda = array_module().cuda
     with cuda.Device(device):
         return np.frombuffer(cuda.alloc_pinned_memory(size), np.uint8, size)
 
 
 def mark() -> Any:
-    """Return an event whose `done` says whether the GPU is through with what the current stream has queued so far."""
+    """Return an event whose `done` is true once the GPU has finished the work queued on the current stream."""
     cuda = array_module().cuda
     event = cuda.Event(disable_timing=True)
     event.record(cuda.get_current_stream())
@@ -76,10 +77,10 @@ def check_array(array: Any, name: str, dtype: type, ndim: int) -> None:
 
 
 def cuda_source(*names: str) -> str:
-    """Return the text of the kernel files `names`, one after the other.
+    """Return the concatenated text of the kernel files `names`.
 
-    A wheel has the files in `dali_cr/_cuda`, a checkout in `kernels` beside the package. A `#line` in front of each
-    lets the compiler's messages name the file and its own line numbers.
+    A wheel has the files in `dali_cr/_cuda`, a checkout in `kernels` next to the package. A `#line` before each file
+    makes compiler messages refer to the file and its line numbers.
     """
     folder = next((folder for folder in _SOURCE_FOLDERS if folder.is_dir()), None)
     if folder is None:
@@ -88,28 +89,28 @@ def cuda_source(*names: str) -> str:
 
 
 def specialised_source(sources: tuple[str, ...], defines: Defines) -> str:
-    """Return the text of `sources` with a `#define` line in front for each of `defines`."""
+    """Return the text of `sources`, preceded by a `#define` line for each of `defines`."""
     return "".join(f"#define {name} {value}\n" for name, value in defines) + cuda_source(*sources)
 
 
 def kernel(entry: str, *sources: str, defines: Defines = ()) -> Launch:
     """Return the kernel `entry`, compiled from `sources` for the current device.
 
-    Compiled once per device and set of arguments; CuPy also keeps the result on disk between runs.
+    The kernel is compiled once per device and set of arguments; CuPy also caches the result on disk.
 
     Parameters
     ----------
     entry
         Name of an `extern "C" __global__` function.
     *sources
-        Names of kernel files, those with shared code first.
+        Names of kernel files, shared code first.
     defines
-        Names that stand open in the text, such as element and index types.
+        Values of preprocessor names, such as element and index types.
 
     Raises
     ------
     cupy.cuda.compiler.CompileException
-        If NVRTC refuses the text; the message is its log.
+        If NVRTC rejects the source; the message is its log.
     """
     return _compiled(array_module().cuda.Device().id, entry, sources, defines)
 
@@ -122,18 +123,18 @@ def _compiled(device: int, entry: str, sources: tuple[str, ...], defines: Define
 
 
 def rows_of(shape: tuple[int, int, int], arrays: int, itemsize: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return the grid and the block of a kernel that writes arrays row by row, 16 bytes a thread where rows allow.
+    """Return grid and block of a kernel that writes arrays row by row, 16 bytes per thread if rows allow it.
 
-    As few lanes along a row are idle as possible, and a thread has 4 rows at least. A launch has some waves of blocks
-    on a large GPU and no more, because each block reads what its array is made of once.
+    The number of idle lanes along a row is as small as possible, and a thread writes at least 4 rows. A launch has only
+    a few waves of blocks on a large GPU, because each block reads its record once.
 
     Parameters
     ----------
     shape : (3,) int
-        Of an array (D, H, W).
+        (D, H, W) of an array.
     arrays : int
     itemsize : int
-        Bytes of an element.
+        Bytes per element.
 
     Returns
     -------
@@ -153,9 +154,9 @@ def rows_of(shape: tuple[int, int, int], arrays: int, itemsize: int) -> tuple[tu
 
 
 def as_batch(samples: Sequence[Any]) -> Any:
-    """Return samples of one shape as one contiguous array.
+    """Return samples of equal shape as one contiguous array.
 
-    DALI lays the samples of a batch back to back in GPU memory; where it did, nothing is copied.
+    DALI usually stores the samples of a batch contiguously in GPU memory; then nothing is copied.
 
     Parameters
     ----------
@@ -173,7 +174,7 @@ def as_batch(samples: Sequence[Any]) -> Any:
     first, xp = samples[0], array_module()
     shapes = {sample.shape for sample in samples}
     if len(shapes) != 1:
-        raise ValueError(f"expected samples of one shape in a batch, got {sorted(shapes)}")
+        raise ValueError(f"samples: expected equal shapes in a batch, got {sorted(shapes)}")
     if hasattr(first, "__cuda_array_interface__") and first.nbytes:
         start = first.data.ptr
         if all(s.data.ptr == start + i * first.nbytes and s.flags.c_contiguous for i, s in enumerate(samples)):

@@ -1,4 +1,4 @@
-"""`add_noise`: Gaussian noise that is a pure function of seed, sample and view (kernels/noise.cu)."""
+"""`add_noise`: add Gaussian noise that is a pure function of seed, sample and view (kernels/noise.cu)."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _ZERO, _ONE = np.float32(0), np.float32(1)
 _LOW, _HALF, _VIEW_BITS, _SPARE = np.uint64(0xFFFFFFFF), np.uint64(32), np.uint64(8), np.uint32(8)
 _PURPOSE = np.uint64(rng.Purpose.NOISE)
 _TOGETHER = 128
-"""Blocks that are drawn at a time."""
+"""Number of Philox blocks that are drawn together."""
 _PARTS = tuple(np.uint64(part * _TOGETHER) for part in range(4))
-"""Where the four words, or normal numbers, of each block begin."""
+"""Offsets of the four words, or normal numbers, of each block."""
 
 
 def add_noise_ref(
@@ -36,14 +36,15 @@ def add_noise_ref(
 ) -> Floats:
     """Add Gaussian noise on the CPU; the definition of `add_noise`.
 
-    A volume's voxels, all channels in a row, are four quarters of Q = ceil(voxels / 4). The Philox block
-    ``(sample low, sample high, i, Purpose.NOISE | view << 8)`` under the seed gives the i-th voxel of each quarter, by
-    Box and Muller's transform in float32. The normal numbers lie within 5.8 of 0 and 1e-6 of the exact transform.
+    The voxels of a volume, all channels in sequence, are divided into four quarters of Q = ceil(voxels / 4). The Philox
+    block ``(sample low, sample high, i, Purpose.NOISE | view << 8)`` under the seed gives the i-th voxel of each
+    quarter, by Box and Muller's transform in float32. The normal numbers lie within 5.8 of 0 and 1e-6 of the exact
+    transform.
 
     Parameters
     ----------
     volumes : (N, C, D, H, W) float32, contiguous
-        Without subnormals, at most 2**34 voxels each.
+        No subnormals, at most 2**34 voxels per volume.
     stds : (N,) float32
         Standard deviations; 0 or a subnormal leaves a volume unchanged.
     seed : int
@@ -51,7 +52,7 @@ def add_noise_ref(
     counters : (N, 2) int64 or uint64
         Sample number and view, 0 <= view < 2**24.
     out : as `volumes`, contiguous, optional
-        Gets the result; may be `volumes`.
+        Output array; may be `volumes`.
 
     Returns
     -------
@@ -98,13 +99,13 @@ def _add(volumes: Floats, stds: Floats, seed: np.uint64, counters: npt.NDArray[n
             _transform(words, count, normals)
             for part in range(4):
                 begin = part * quarter + first
-                own = volume[begin : min(begin + count, volume.size)]
-                for i in range(own.size):
-                    own[i] = flushed(own[i] + flushed(normals[part * _TOGETHER + i] * std))
+                voxels = volume[begin : min(begin + count, volume.size)]
+                for i in range(voxels.size):
+                    voxels[i] = flushed(voxels[i] + flushed(normals[part * _TOGETHER + i] * std))
 
 
-# Numbers go through short loops, without branches and with what lies between them in arrays at constant distances, so
-# that the compiler makes vector instructions of them.
+# Short loops without branches, with intermediate results in arrays at constant offsets, so that the compiler vectorises
+# them.
 
 
 @compiled
@@ -120,7 +121,7 @@ def _draw(
 
 @compiled
 def _transform(words: npt.NDArray[np.uint32], count: int, normals: Floats) -> None:
-    """Make normal numbers of words: two words are a radius, and an angle's quarter and two signs."""
+    """Convert words to normal numbers: of two words, one is the radius, the other the angle and two signs."""
     for i in range(np.uint64(count)):
         normals[i], normals[i + _PARTS[1]] = pair_of(words[i], words[i + _PARTS[1]])
         normals[i + _PARTS[2]], normals[i + _PARTS[3]] = pair_of(words[i + _PARTS[2]], words[i + _PARTS[3]])
@@ -128,7 +129,7 @@ def _transform(words: npt.NDArray[np.uint32], count: int, normals: Floats) -> No
 
 @compiled
 def pair_of(a: np.uint32, b: np.uint32) -> tuple[np.float32, np.float32]:
-    """Return two normal numbers, by Box and Muller's transform."""
+    """Return two normal numbers, by the Box-Muller transform."""
     radius = np.sqrt(log2(np.float32(np.int32((a >> _SPARE) + 1)) * _STEP) * _MINUS_2_LN_2)
     angle = np.float32(np.int32(b >> _SPARE)) * _STEP
     across, along = quarter_sine(_ONE - angle) * radius, quarter_sine(angle) * radius
@@ -141,17 +142,17 @@ def _signed(x: np.float32, sign: np.uint32) -> np.float32:
 
 
 def add_noise(volumes: Any, stds: Any, seed: int, counters: Any) -> Any:
-    """Add Gaussian noise on the GPU, in place; the bits are those of `add_noise_ref`.
+    """Add Gaussian noise on the GPU, in place; same bits as `add_noise_ref`.
 
     Parameters
     ----------
     volumes : (N, C, D, H, W) float32 CuPy array, contiguous
-        Gets the result.
+        Changed in place.
     stds : (N,) float32 CuPy array, contiguous
     seed : int
         0 <= seed < 2**64.
     counters : (N, 2) int64 or uint64 CuPy array, contiguous
-        Sample number and view.
+        Sample numbers and views.
 
     Returns
     -------
@@ -160,7 +161,7 @@ def add_noise(volumes: Any, stds: Any, seed: int, counters: Any) -> Any:
     Raises
     ------
     TypeError, ValueError
-        If an array has another dtype, shape or layout, or the seed is out of range.
+        If an array has the wrong dtype, shape or layout, or the seed is out of range.
     """
     rng.check_seed(seed)
     launch.check_array(volumes, "volumes", np.float32, 5)

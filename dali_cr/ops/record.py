@@ -1,7 +1,7 @@
-"""Records: where the raw voxels of a channel lie and what their numbers mean, as `decode` and `gather` read them.
+"""Records: the memory layout and scaling of a channel's raw voxels, as read by `decode` and `gather`.
 
-A record is 16 int64 words for `decode_volume`, and 32, with an affine map, for `gather_views`; `RECORD` and
-`VIEW_RECORD` name the fields and `kernels/voxel.cuh` is their C side. DALI carries records as int64 arrays.
+A record has 16 int64 words for `decode_volume`, and 32 with an affine map for `gather_views`. `RECORD` and
+`VIEW_RECORD` define the fields, `kernels/voxel.cuh` reads them in CUDA. DALI passes records as int64 arrays.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from dali_cr.volume.geometry import DTYPES, Triple
 Words = npt.NDArray[np.int64]
 
 _FIELDS: dict[str, tuple[Any, int]] = {
-    "start": ("i8", 0),  # byte of the sample's row (or the arena) at which the voxel (0, 0, 0) lies, or would lie
-    "code": ("u1", 8),  # place in DTYPES
+    "start": ("i8", 0),  # byte offset of voxel (0, 0, 0) in the sample's row or the arena; may be virtual
+    "code": ("u1", 8),  # index in DTYPES
     "flags": ("u1", 9),  # BIG_ENDIAN | KEEP | IN_ARENA
     "strides": (("i8", 3), 16),  # signed, in elements
-    "lo": (("i8", 3), 40),  # first index that has a voxel
-    "hi": (("i8", 3), 64),  # one past the last
+    "lo": (("i8", 3), 40),  # first index inside of the volume
+    "hi": (("i8", 3), 64),  # one past the last index
     "scale": ("f8", 88),  # value = raw * scale + shift
     "shift": ("f8", 96),
     "low": ("f4", 104),  # values are clipped to [low, high]
@@ -41,10 +41,10 @@ def _dtype(fields: dict[str, tuple[Any, int]], words: int) -> np.dtype[Any]:
 
 
 RECORD = _dtype(_FIELDS, 16)
-"""Of a crop: indices and strides are those of the crop, so that flips are in the strides."""
+"""Record of a crop: indices and strides are those of the crop, so that strides include flips."""
 
 VIEW_RECORD = _dtype({**_FIELDS, **_AFFINE}, 32)
-"""Of a view: indices and strides are the volume's; ``source = matrix @ (d, h, w) + offset``."""
+"""Record of a view: indices and strides are those of the volume; ``source = matrix @ (d, h, w) + offset``."""
 
 RECORD_WORDS, VIEW_WORDS = 16, 32
 BIG_ENDIAN, KEEP, IN_ARENA = 1, 2, 4
@@ -69,14 +69,14 @@ class Rescale:
     keep: bool = False
 
     def __post_init__(self) -> None:
-        # As in a record: rounded to float16 straight from a float64, it could be another number.
+        # Round to float32 as in a record; rounding a float64 directly to float16 could give another value.
         with np.errstate(over="ignore"):
             padding = np.float32(self.padding)
         object.__setattr__(self, "padding", 0.0 if abs(padding) < _TINY else float(padding))
 
 
 def describe(dtype: str, big_endian: bool, rescale: Rescale, record: npt.NDArray[Any]) -> None:
-    """Write into a record what does not depend on where the voxels lie.
+    """Write the fields of a record that do not depend on the position of the voxels.
 
     Parameters
     ----------
@@ -114,18 +114,18 @@ def make_record(
         One of `DTYPES`.
     big_endian : bool
     first_byte : int
-        Byte in the sample's row at which canonical voxel (0, 0, 0) of the whole volume lies, or would lie.
+        Byte offset of canonical voxel (0, 0, 0) of the whole volume in the sample's row; may be virtual.
     itemsize : int
     strides : (3,) int
         Signed, in elements, along canonical (D, H, W).
     origin : (3,) int
-        The crop's, canonical; negative where the crop sticks out.
+        Canonical origin of the crop; negative if the crop exceeds the volume.
     flips : (3,) bool
     crop, shape : (3,) int
-        Of the crop and of the volume.
+        Shapes of the crop and of the volume.
     rescale : Rescale
     in_arena : bool
-        Whether `first_byte` counts in the arena and not in the sample's row.
+        Whether `first_byte` is an offset in the arena instead of the sample's row.
 
     Returns
     -------
@@ -134,7 +134,7 @@ def make_record(
     Raises
     ------
     ValueError
-        If the item size is not the dtype's.
+        If the item size does not match the dtype.
     """
     _check_itemsize(dtype, itemsize)
     record = np.zeros((1, 1), RECORD)
@@ -151,8 +151,8 @@ def make_record(
         (int(crop[0]), int(crop[1]), int(crop[2])),
         np.array(shape, np.int64).reshape(1, 3),
     )
-    own: Words = words[0, 0]
-    return own
+    result: Words = words[0, 0]
+    return result
 
 
 def make_gather_record(
@@ -178,14 +178,14 @@ def make_gather_record(
     dtype, big_endian, first_byte, itemsize, strides, rescale, in_arena
         As in `make_record`.
     lo, hi : (3,) int
-        First canonical voxel that is there, and one past the last.
+        First available canonical voxel, and one past the last.
     matrix : (3, 3) float
     offset : (3,) float
-        ``matrix @ (d, h, w) + offset`` is the canonical voxel that output voxel (d, h, w) shows.
+        ``matrix @ (d, h, w) + offset`` is the canonical position of output voxel (d, h, w).
     nearest : bool
-        Take the nearest voxel (a half goes up) and do not interpolate.
+        Use the nearest voxel (halves are rounded up) instead of interpolation.
     clamped : bool
-        Clamp sources at the edges; then [lo, hi) must reach to the volume's own wherever a source leaves it.
+        Clamp sources at the edges; then [lo, hi) must extend to the edges of the volume where sources leave it.
 
     Returns
     -------
@@ -194,11 +194,11 @@ def make_gather_record(
     Raises
     ------
     ValueError
-        If the item size is not the dtype's, or both `nearest` and `clamped` are asked for.
+        If the item size does not match the dtype, or both `nearest` and `clamped` are true.
     """
     _check_itemsize(dtype, itemsize)
     if nearest and clamped:
-        raise ValueError("nearest, clamped: expected one of them, got both")
+        raise ValueError("nearest, clamped: expected at most one of them, got both")
     record = np.zeros((), VIEW_RECORD)
     describe(dtype, big_endian, rescale, record)
     record["flags"] |= IN_ARENA * in_arena
@@ -224,14 +224,14 @@ def place_crops(
     crop: Triple,
     shapes: Words,
 ) -> None:
-    """Write where the voxels of crops lie into their records.
+    """Write the positions of the voxels of crops into their records.
 
     Parameters
     ----------
     words : (B, C, 16) int64
-        Records that say all else.
+        Records with all other fields set.
     firsts : (B, C) int64
-        Byte at which the canonical voxel (0, 0, 0) of each volume lies, or would lie.
+        Byte offset of canonical voxel (0, 0, 0) of each volume; may be virtual.
     strides : (B, C, 3) int64
         Signed, in elements, along canonical (D, H, W).
     itemsizes : (B, C) int64
@@ -239,7 +239,7 @@ def place_crops(
     flips : (B, 3) bool
     crop : (3,) int
     shapes : (B, 3) int64
-        Of the volumes.
+        Shapes of the volumes.
     """
     for b in range(words.shape[0]):
         for c in range(words.shape[1]):
@@ -261,19 +261,19 @@ def place_views(
     boxes: Words,
     matrices: npt.NDArray[np.float64],
     offsets: npt.NDArray[np.float64],
-    mode: int = TRILINEAR,
+    mode: int | Words = TRILINEAR,
 ) -> None:
-    """Write where the voxels of views lie, and where the views look, into their records.
+    """Write the positions of the voxels of views and their affine maps into the records.
 
     Parameters
     ----------
     words : (B, V, C, 32) int64
-        Records that say all else.
+        Records with all other fields set.
     firsts : (B, C) int64
     strides : (B, C, 3) int64
-        As `place_crops` takes them.
+        As for `place_crops`.
     boxes : (B, 2, 3) int64
-        First canonical voxel that is there, and one past the last.
+        First available canonical voxel, and one past the last.
     matrices : (B, V, 3, 3) float64
     offsets : (B, V, 3) float64
     mode : TRILINEAR, NEAREST or CLAMPED

@@ -1,4 +1,4 @@
-"""`swap_patches`: T swaps of two disjoint patches, and their exact inverse (kernels/swap.cu)."""
+"""`swap_patches`: swap pairs of disjoint patches, with an exact inverse (kernels/swap.cu)."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def swap_patches(array: Any, swaps: Any) -> Any:
     Parameters
     ----------
     array : (..., D, H, W) NumPy, CuPy or torch array of a real dtype
-        Not changed.
+        Unchanged.
     swaps : (T, 3, 3) or (B, T, 3, 3) int
-        For each swap the origins of both patches and their size, each (D, H, W). With a batch axis, one set for each
-        entry of `array`'s first axis; else one set for everything.
+        Origins of both patches and their size for each swap, each (D, H, W). With a batch axis, one set for each entry
+        of the first axis of `array`, otherwise one set for all.
 
     Returns
     -------
@@ -45,9 +45,9 @@ def swap_patches(array: Any, swaps: Any) -> Any:
     Raises
     ------
     TypeError
-        If `array` is of no such kind or dtype.
+        If `array` has an unsupported type or dtype.
     ValueError
-        If a patch leaves the array, or the patches of a pair overlap.
+        If a patch leaves the array, or the patches of a swap overlap.
 
     Examples
     --------
@@ -60,7 +60,7 @@ def swap_patches(array: Any, swaps: Any) -> Any:
 
 
 def unswap_patches(array: Any, swaps: Any) -> Any:
-    """Undo `swap_patches`: the same swaps, last one first.
+    """Undo `swap_patches` by applying the same swaps in reverse order.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def unswap_patches(array: Any, swaps: Any) -> Any:
     Raises
     ------
     TypeError, ValueError
-        As `swap_patches`.
+        See `swap_patches`.
 
     Examples
     --------
@@ -87,7 +87,7 @@ def unswap_patches(array: Any, swaps: Any) -> Any:
 
 
 def _apply(array: Any, swaps: Any, *, inverse: bool) -> Any:
-    """Check, convert and dispatch by the kind of array."""
+    """Check the arguments and dispatch by the type of array."""
     kind = type(array).__module__.partition(".")[0]
     numbers = np.asarray(swaps.get() if type(swaps).__module__.startswith("cupy") else swaps)
     if kind == "torch":
@@ -107,7 +107,7 @@ def _apply(array: Any, swaps: Any, *, inverse: bool) -> Any:
 
 
 def _apply_torch(array: Any, swaps: npt.NDArray[Any], inverse: bool) -> Any:
-    """Swap the bits of a torch tensor, on its own device and stream."""
+    """Swap the bits of a torch tensor on its device and current stream."""
     import torch
     import torch.utils.dlpack
 
@@ -115,7 +115,7 @@ def _apply_torch(array: Any, swaps: npt.NDArray[Any], inverse: bool) -> Any:
     if array.is_complex() or array.is_quantized or width not in ELEMENTS:
         raise TypeError(f"array: expected a real dtype of 1, 2, 4 or 8 bytes, got {array.dtype}")
     if array.requires_grad:
-        raise ValueError("array: swapping takes no part in autograd; pass array.detach()")
+        raise ValueError("array: expected a tensor without gradients, got one that requires them; pass array.detach()")
     bits = array.contiguous().view({1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[width])
     if array.device.type == "cpu":
         return torch.from_numpy(_apply(bits.numpy(), swaps, inverse=inverse)).view(array.dtype)
@@ -129,12 +129,12 @@ def _apply_torch(array: Any, swaps: npt.NDArray[Any], inverse: bool) -> Any:
 
 
 def check_swaps(swaps: npt.NDArray[Any], shape: tuple[int, ...]) -> Swaps:
-    """Return swaps as int32, if every box lies in an array of `shape` and the boxes of each pair are disjoint.
+    """Check that boxes lie in an array of `shape` and pairs are disjoint; return the swaps as int32.
 
     Raises
     ------
     TypeError, ValueError
-        Naming the first swap that is wrong.
+        If a swap is invalid; the message names the first one.
     """
     if len(shape) < 3:
         raise ValueError(f"array: expected (..., D, H, W), got {len(shape)} axes")
@@ -142,7 +142,7 @@ def check_swaps(swaps: npt.NDArray[Any], shape: tuple[int, ...]) -> Swaps:
     if swaps.ndim not in (3, 4) or swaps.shape[-2:] != (3, 3) or (batched and swaps.shape[0] != shape[0]):
         raise ValueError(f"swaps: expected (T, 3, 3), or (B, T, 3, 3) with B = {shape[0]}, got {swaps.shape}")
     if batched and len(shape) < 4:
-        raise ValueError(f"swaps: {swaps.shape} have a batch axis, the array {shape} has none")
+        raise ValueError(f"swaps: expected no batch axis for an array of {shape}, got {swaps.shape}")
     if swaps.dtype.kind not in "iu" and swaps.size:
         raise TypeError(f"swaps: expected integers, got {swaps.dtype}")
     numbers = swaps.astype(np.int64)
@@ -161,7 +161,7 @@ def swap_in_place_ref(array: npt.NDArray[Any], swaps: Swaps) -> None:
 
     Parameters
     ----------
-    array : (..., D, H, W), contiguous, of 1, 2, 4 or 8 bytes an element
+    array : (..., D, H, W), contiguous, of 1, 2, 4 or 8 bytes per element
     swaps : (T, 3, 3) or (B, T, 3, 3) int32
         Must be valid; not checked.
 
@@ -171,7 +171,7 @@ def swap_in_place_ref(array: npt.NDArray[Any], swaps: Swaps) -> None:
         If the array is not contiguous.
     """
     if not array.flags.c_contiguous:
-        raise TypeError(f"array: expected a contiguous one, got strides {array.strides} for {array.shape}")
+        raise TypeError(f"array: expected a contiguous array, got strides {array.strides} for {array.shape}")
     sets = np.ascontiguousarray(swaps if swaps.ndim == 4 else swaps[None])
     if array.size and sets.size:
         swap_line(array.reshape(-1).view(f"u{array.itemsize}"), array.shape[-3:], sets)
@@ -179,13 +179,13 @@ def swap_in_place_ref(array: npt.NDArray[Any], swaps: Swaps) -> None:
 
 @compiled
 def place_of(box: npt.NDArray[np.int32], shape: tuple[int, int, int]) -> Any:
-    """Return where a voxel lies in a volume."""
+    """Return the flat index of a voxel in a volume."""
     return (box[0] * shape[1] + box[1]) * shape[2] + box[2]
 
 
 @compiled
 def swap_line(line: npt.NDArray[Any], shape: tuple[int, int, int], sets: Swaps) -> None:
-    """Swap in volumes (D, H, W) that lie one after the other, by (B, T, 3, 3): each set is for as many volumes."""
+    """Swap in consecutive volumes (D, H, W) by (B, T, 3, 3); each set is for the same number of volumes."""
     voxels = shape[0] * shape[1] * shape[2]
     for number in range(line.size // voxels):
         sample = number * sets.shape[0] // (line.size // voxels)
@@ -195,18 +195,18 @@ def swap_line(line: npt.NDArray[Any], shape: tuple[int, int, int], sets: Swaps) 
             for z in range(swap[2, 0]):
                 for y in range(swap[2, 1]):
                     row = (z * shape[1] + y) * shape[2]
-                    # Unsigned: of a signed place Numba asks whether it counts from the end.
+                    # Unsigned indices, because Numba checks signed ones for negative values.
                     a, b = np.uint64(first + row), np.uint64(second + row)
                     for x in range(np.uint64(swap[2, 2])):
                         line[a + x], line[b + x] = line[b + x], line[a + x]
 
 
 def swap_in_place(array: Any, swaps: Any) -> None:
-    """Swap in place on the GPU, one launch for all swaps of the batch; equivalent to `swap_in_place_ref`.
+    """Swap in place on the GPU, in one launch for the whole batch; same bits as `swap_in_place_ref`.
 
     Parameters
     ----------
-    array : (..., D, H, W) CuPy array, contiguous, of 1, 2, 4 or 8 bytes an element
+    array : (..., D, H, W) CuPy array, contiguous, of 1, 2, 4 or 8 bytes per element
     swaps : (T, 3, 3) or (B, T, 3, 3) int32 CuPy array, contiguous
         Must be valid; not checked: a box that leaves the array traps the kernel, after which the process cannot use the
         GPU.
@@ -214,7 +214,7 @@ def swap_in_place(array: Any, swaps: Any) -> None:
     Raises
     ------
     TypeError, ValueError
-        If an array has another dtype, shape or layout.
+        If an array has the wrong dtype, shape or layout.
     """
     if not array.flags.c_contiguous or array.itemsize not in ELEMENTS or array.ndim < 3:
         raise TypeError(

@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
 LANES = 512
-"""Voxel i is summed in lane i mod 512; then the lanes are summed, the upper half to the lower half, and so on."""
+"""Number of lanes: voxel i is summed in lane i mod 512; then the lanes are summed by repeated halving."""
 
 _SOURCES = ("common.cuh", "zscore.cu")
 VARIANTS: tuple[launch.Variant, ...] = (("zscore", _SOURCES, (("LANES", str(LANES)),)),)
@@ -33,7 +33,7 @@ def zscore_ref(volumes: Floats, out: Floats | None = None) -> Floats:
     volumes : (N, C, D, H, W) float32, contiguous
         Without subnormals.
     out : as `volumes`, contiguous, optional
-        Gets the result; may be `volumes`.
+        Output array; may be `volumes`.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def zscore_ref(volumes: Floats, out: Floats | None = None) -> Floats:
 
 @compiled
 def _score(volumes: Floats, out: Floats) -> None:
-    """Put the scores of (volumes, voxels) into `out`."""
+    """Write the z-scores of (volumes, voxels) to `out`."""
     count, lanes = volumes.shape[1], np.empty(LANES)
     for number in range(volumes.shape[0]):
         source, target = volumes[number], out[number]
@@ -66,7 +66,7 @@ def _score(volumes: Floats, out: Floats) -> None:
 
 @compiled
 def sum_of(volume: Floats, mean: float, squared: bool, lanes: Doubles) -> Any:
-    """Return the sum of voxels, or of their squared distances from a mean, lane by lane."""
+    """Return the sum of voxels, or of their squared distances from a mean, with fixed order of summation."""
     lanes[:] = 0.0
     for first in range(0, volume.size, LANES):
         row = volume[first : first + LANES]
@@ -87,7 +87,7 @@ def zscore(volumes: Any) -> Any:
     Parameters
     ----------
     volumes : (N, C, D, H, W) float32 CuPy array, contiguous
-        Gets the result.
+        Changed in place.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def zscore(volumes: Any) -> Any:
     Raises
     ------
     TypeError
-        If the array has another dtype, number of axes or layout.
+        If the array has the wrong dtype, number of axes or layout.
     """
     launch.check_array(volumes, "volumes", np.float32, 5)
     if volumes.size:

@@ -1,1 +1,1 @@
-"""Plans -> batches: threads read ahead, DALI moves, the device finishes. Knows no training."""
+"""Turn plans into batches: threads read ahead, DALI transfers, the device finishes; independent of training."""

@@ -1,4 +1,4 @@
-"""`FinishedSource`: batches that the CPU finishes; a thread reads, decompresses and finishes a sample at a time."""
+"""`FinishedSource`: batches that are finished on the CPU; each thread reads, decompresses and finishes samples."""
 
 from __future__ import annotations
 
@@ -13,29 +13,26 @@ from dali_cr.pipeline.source import Batch, Source
 from dali_cr.plan import window
 from dali_cr.plan.stream import Stream
 from dali_cr.read.boxes import read_boxes
-from dali_cr.read.normalize import rescale_of
 
 
 class FinishedSource(Source[Batch]):
-    """Batches of finished samples: the arrays that the network gets, and sample (B,) int64.
+    """Batches of finished samples: the input arrays of the network, and sample (B,) int64.
 
     Parameters
     ----------
     samples : Samples
     stream : Stream
     **options
-        Of `Source`.
+        Options of `Source`.
     """
 
     def __init__(self, samples: Samples, stream: Stream, **options: Any) -> None:
         super().__init__(samples, stream, **options)
         self.names = (*samples.names, "sample")
         self._buffers = Buffers()
-        index, normalize = self.planner.index, self.planner.recipe.normalize
-        self._rescales = [[rescale_of(volume, normalize) for volume in case.volumes] for case in index.cases]
 
     def placeholder(self) -> Arrays:
-        """Return zeros."""
+        """Return arrays of zeros."""
         arrays = self._arrays(1)
         for array in arrays.values():
             array[...] = 0
@@ -43,19 +40,19 @@ class FinishedSource(Source[Batch]):
         return arrays
 
     def prepare(self, numbers: npt.NDArray[np.int64]) -> Batch:
-        """Plan a batch."""
+        """Plan a batch and allocate its arrays."""
         batch = Batch(self.planner.plan(numbers, self.broken), self._arrays(len(numbers)))
         batch.arrays["sample"][...] = numbers
         return batch
 
     def fill(self, batch: Batch, group: list[int]) -> None:
-        """Read a case once and make the samples that are of it."""
-        plans, index = batch.plans, self.planner.index
-        place = int(plans.cases[group[0]])
+        """Read a case once and make its samples."""
+        plans, index = batch.plans, self.samples.templates.index
+        case = int(plans.cases[group[0]])
         boxes = {i: window.as_box(plans.boxes[i]) for i in group}
         start, stop = window.around(boxes.values())
-        for channel, _, raw in read_boxes(self.cache, index.root, index.cases[place], start, stop):
-            rescale = self._rescales[place][channel]
+        for channel, _, raw in read_boxes(self.cache, index.root, index.cases[case], start, stop):
+            rescale = self.samples.templates.rescales[case][channel]
             for i, box in boxes.items():
                 self.samples.fill(plans, i, channel, raw[window.slices(box, start)], rescale, batch.arrays)
         for i in group:

@@ -1,11 +1,10 @@
-"""`restoration_pipeline`: the DALI graph from files to pairs, or to views.
+"""`restoration_pipeline`: build the DALI graph from files to pairs or views.
 
-On a GPU: raw boxes, records and swaps are copied to it, one function decodes the batch and swaps in the copy. On a CPU
-the reader's threads finish the samples: there, the same work in a CPU `python_function` would run on one core, under
-the interpreter's lock.
+On a GPU, raw boxes, records and swaps are copied to the device, where one function decodes the batch and swaps patches.
+On a CPU, the reader threads finish the samples, because a CPU `python_function` would run on one core under the GIL.
 
-Inside a `Loader` a batch is one DALI sample, and on a GPU one buffer: Python and DLPack then handle one array, not one
-for each sample and input.
+Inside a `Loader`, a batch is one DALI sample, and on a GPU one buffer, so that Python and DLPack handle one array
+instead of one per sample and input.
 """
 
 from __future__ import annotations
@@ -17,13 +16,14 @@ from typing import Any
 from dali_cr import extras
 from dali_cr.index.cases import Index
 from dali_cr.ops import launch
-from dali_cr.pipeline.advice import warn_of_blocks, warn_of_clipping, warn_of_padding
+from dali_cr.pipeline.advice import warn_of_blocks, warn_of_clipping, warn_of_masks, warn_of_padding
 from dali_cr.pipeline.cpu import FinishedSource
 from dali_cr.pipeline.multiview import MultiView
 from dali_cr.pipeline.pairs import Pairs
 from dali_cr.pipeline.raw import RawSource
 from dali_cr.pipeline.samples import Arrays, MakeSamples, Samples
 from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.order.mixture import Weights
 from dali_cr.plan.plans import Planner
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.views import ViewPlanner
@@ -39,13 +39,13 @@ Node = Any
 
 AnySource = FinishedSource | RawSource
 
-MakePlanner = Callable[[Index, Any, int], Planner]
+MakePlanner = Callable[[Index, Any, int, Weights | None], Planner]
 
 RECIPES: dict[type, tuple[MakePlanner, MakeSamples]] = {
     Restoration: (CropPlanner, Pairs),
     Views: (ViewPlanner, MultiView),
 }
-"""For each kind of recipe, what plans its samples and what makes them."""
+"""Planner and samples class by type of recipe."""
 
 
 def restoration_pipeline(
@@ -59,8 +59,9 @@ def restoration_pipeline(
     prefetch: int = 2,
     on_error: str = "raise",
     cache: str | Sequence[str] = (),
+    weights: Weights | None = None,
 ) -> Any:
-    """Build the pipeline that gives (input, target, sample number), batch after batch, without end.
+    """Build an endless pipeline with the outputs (input, target, sample number).
 
     Parameters
     ----------
@@ -70,25 +71,27 @@ def restoration_pipeline(
     device : "cuda", "cuda:N" or "cpu"
     seed : int
     threads : int, optional
-        That read and decompress; as many as there are cores without it.
+        Number of threads that read and decompress. Default: one per core.
     prefetch : int
-        Batches that DALI keeps ready.
+        Number of batches that DALI prefetches.
     on_error : "raise" or "skip"
-        What follows when a file cannot be read.
+        What to do if a file cannot be read.
     cache : str or sequence of str
-        Where decompressed volumes are kept, the fastest first; as `Loader` takes it.
+        Cache levels for decompressed volumes, the fastest first; as for `Loader`.
+    weights : mapping of str to float, optional
+        Weights of the data sets; as for `Loader`.
 
     Returns
     -------
     pipeline : nvidia.dali.Pipeline
-        Outputs input and target (B, C, D, H, W), of masked ones mask (B, 1, D, H, W) uint8, and sample (B,) int64 on
-        the CPU. For `Views`: view and target (B, 2, C, D, H, W), local (B, locals, C, d, h, w), and sample.
+        Outputs input and target (B, C, D, H, W), for masked samples mask (B, 1, D, H, W) uint8, with anonymisation
+        masks valid (B, 1, D, H, W) uint8, and sample (B,) int64 on the CPU. For `Views`: view and target (B, 2, C, D,
+        H, W), local (B, locals, C, d, h, w), and sample.
 
     Raises
     ------
     ValueError
-        If the recipe cannot be applied to the index.
-        Or there is no such GPU.
+        If the recipe cannot be applied to the index, or the GPU does not exist.
     ImportError
         If an extra is missing.
 
@@ -98,28 +101,29 @@ def restoration_pipeline(
         If crops are larger than most volumes, a window clips most of the foreground, or a mask has few blocks.
     """
     levels = [cache] if isinstance(cache, str) else list(cache)
-    samples = make_samples(index, recipe, seed)
+    samples = make_samples(index, recipe, seed, weights)
     warn_of_padding(samples.planner.index, recipe)
     warn_of_clipping(index, recipe.normalize)
+    warn_of_masks(index, samples.names)
     warn_of_blocks(recipe)
     source = make_source(samples, Stream(batch_size), device, levels, threads=threads, on_error=on_error)
     return build_pipeline(source, device, prefetch=prefetch)
 
 
-def make_samples(index: Index, recipe: Recipe, seed: int) -> Samples:
+def make_samples(index: Index, recipe: Recipe, seed: int, weights: Weights | None = None) -> Samples:
     """Make the planner and the samples of a recipe.
 
     Raises
     ------
     TypeError
-        If it is no recipe.
+        If it is not a recipe.
     """
     found = next((made for kind, made in RECIPES.items() if isinstance(recipe, kind)), None)
     if found is None:
         names = ", ".join(kind.__name__ for kind in RECIPES)
         raise TypeError(f"recipe: expected one of {names}, got {type(recipe).__name__}")
     make_planner, samples = found
-    return samples(make_planner(index, recipe, seed))
+    return samples(make_planner(index, recipe, seed, weights))
 
 
 def make_source(
@@ -132,7 +136,7 @@ def make_source(
     whole: bool = False,
     **options: Any,
 ) -> AnySource:
-    """Make the source for a device, reading through the cache levels described.
+    """Make the source for a device, with the described cache levels.
 
     Parameters
     ----------
@@ -140,23 +144,23 @@ def make_source(
     stream : Stream
     device : "cuda", "cuda:N" or "cpu"
     levels : sequence of str
-        As `dali_cr.read.cache.parse_cache` takes them.
+        As for `dali_cr.read.cache.parse_cache`.
     cache : Cache, optional
-        The host and disk levels, if they are open already.
+        Host and disk levels that are already open.
     whole : bool
-        Give a batch to DALI as one sample.
+        Pass a batch to DALI as one sample.
     **options
-        Of `Source`.
+        Options of `Source`.
 
     Raises
     ------
     ValueError
-        If a level is described wrongly, or is the GPU's and the device is not.
+        If a level is invalid, or is a GPU level and the device is the CPU.
     """
     budgets = [budget for kind, _, budget in map(parse_cache, levels) if kind == "gpu"]
-    number, index = device_number(device), samples.planner.index
+    number, index = device_number(device), samples.templates.index
     if budgets and number is None:
-        raise ValueError(f"cache: a 'gpu' level needs a GPU, the device is {device!r}; take 'host:...' or 'disk:...'")
+        raise ValueError(f"cache: a 'gpu' level needs a GPU, got the device {device!r}; use 'host:...' or 'disk:...'")
     options["cache"] = cache or open_cache(levels, index)
     if number is None:
         return FinishedSource(samples, stream, **options)
@@ -166,13 +170,13 @@ def make_source(
 
 
 def build_pipeline(source: AnySource, device: str, *, prefetch: int = 2) -> Any:
-    """Build the graph that has one DALI sample for each sample, and the sample numbers as its last output.
+    """Build the graph with one DALI sample per sample, and the sample numbers as the last output.
 
     Parameters
     ----------
     source : Source
-        A `RawSource` for the kernels or a `FinishedSource`. With a `RawSource` on "cpu", the graph has exactly the
-        GPU's shape, and the functions run on whatever `dali_cr.ops.launch` gives them.
+        A `RawSource` for the kernels, or a `FinishedSource`. A `RawSource` on "cpu" has the same graph as on a GPU, for
+        tests that substitute the array module of `dali_cr.ops.launch`.
     device : "cuda", "cuda:N" or "cpu"
     prefetch : int
 
@@ -195,27 +199,27 @@ def build_pipeline(source: AnySource, device: str, *, prefetch: int = 2) -> Any:
 
 
 def build_loader_pipeline(source: AnySource, device: str, prefetch: int, batch: Callable[[int], Arrays]) -> Any:
-    """Build the graph of a `Loader`, in which a batch is one DALI sample.
+    """Build the graph of a `Loader`, with one DALI sample per batch.
 
     Parameters
     ----------
     source : Source
-        A `RawSource` has to be `whole`.
+        A `FinishedSource`, or a `RawSource` with `whole`.
     device : "cuda", "cuda:N" or "cpu"
     prefetch : int
     batch : callable
-        Returns the arrays of batch k: those of `source.batch`, or a placeholder's.
+        Returns the arrays of batch k, from `source.batch` or a placeholder.
 
     Returns
     -------
     pipeline : nvidia.dali.Pipeline
-        Its outputs are named as in `source.samples.names`, each (1, B, ...).
+        Outputs are named as in `source.samples.names`, each (1, B, ...).
     """
     pipeline = _pipeline(source, device, 1, prefetch)
     locked = device_number(device) is not None
     names = source.samples.names if isinstance(source, FinishedSource) else source.names
     with pipeline:
-        # DALI would copy under the interpreter's lock; the arrays are not written again before it has read them.
+        # No copy, because DALI copies under the GIL; the arrays are not reused before DALI has read them.
         outputs = external(lambda k: _as_samples(batch(k), names, locked), len(names), no_copy=True)
         if isinstance(source, RawSource):
             made, count = source.make, len(source.samples.names)
@@ -229,7 +233,7 @@ def build_loader_pipeline(source: AnySource, device: str, prefetch: int, batch: 
 
 
 def _as_samples(arrays: Arrays, names: Sequence[str], locked: bool) -> tuple[Any, ...]:
-    """Return arrays as batches of one sample; page-locked ones are marked, or DALI would copy them."""
+    """Return arrays as batches of one sample; page-locked arrays are marked, so that DALI does not copy them."""
     if not locked:
         return tuple([arrays[name]] for name in names)
     tensor = extras.load("nvidia.dali.tensors").TensorCPU
@@ -237,7 +241,7 @@ def _as_samples(arrays: Arrays, names: Sequence[str], locked: bool) -> tuple[Any
 
 
 def _pipeline(source: AnySource, device: str, batch_size: int, prefetch: int) -> Any:
-    """Try the kernels, and return an empty pipeline."""
+    """Run the kernels once, and return an empty pipeline."""
     number = device_number(device)
     if isinstance(source, RawSource) and number is not None:
         _try_kernels(source, number)
@@ -247,11 +251,11 @@ def _pipeline(source: AnySource, device: str, batch_size: int, prefetch: int) ->
 
 
 def _try_kernels(source: RawSource, device_id: int) -> None:
-    """Compile and run the kernels on a placeholder: what is wrong shows now, and the first batch need not wait."""
+    """Compile and run the kernels on a placeholder, to raise errors early and to warm up."""
     cupy = launch.array_module()
     found = cupy.cuda.runtime.getDeviceCount() if cupy.cuda.is_available() else 0
     if device_id >= found:
-        raise ValueError(f"device: expected one of {found} GPUs, got 'cuda:{device_id}'; take another one, or 'cpu'")
+        raise ValueError(f"device: expected one of {found} GPUs, got 'cuda:{device_id}'; use another GPU or 'cpu'")
     with cupy.cuda.Device(device_id):
         if source.arena:
             source.arena.allocate()
@@ -261,12 +265,12 @@ def _try_kernels(source: RawSource, device_id: int) -> None:
 
 
 def device_number(device: str) -> int | None:
-    """Return the GPU's number, or None for the CPU.
+    """Return the number of the GPU, or None for the CPU.
 
     Raises
     ------
     ValueError
-        If it is neither "cpu", "cuda" nor "cuda:N".
+        If it is not "cpu", "cuda" or "cuda:N".
     """
     kind, _, number = str(device).partition(":")
     if kind == "cpu" and not number:
@@ -277,7 +281,7 @@ def device_number(device: str) -> int | None:
 
 
 def external(batch: Callable[[int], tuple[Any, ...]], outputs: int, *, no_copy: bool = False) -> tuple[Node, ...]:
-    """Return an `external_source` over a function of the batch's number; DALI calls it ahead of time."""
+    """Return an `external_source` that calls a function of the batch number, ahead of time."""
     fn = extras.load("nvidia.dali.fn")
     pipeline = extras.load("nvidia.dali").Pipeline.current()
     if pipeline is not None:
@@ -288,7 +292,7 @@ def external(batch: Callable[[int], tuple[Any, ...]], outputs: int, *, no_copy: 
 
 
 def batches_of(source: AnySource) -> tuple[Node, ...]:
-    """Return the arrays of a source's batches, named as in `source.names`; DALI copies them."""
+    """Return the arrays of a source as DALI nodes, named as in `source.names`; DALI copies them."""
 
     def batch(k: int) -> tuple[Any, ...]:
         arrays = source.batch(k)
@@ -298,7 +302,7 @@ def batches_of(source: AnySource) -> tuple[Node, ...]:
 
 
 def on_batch(function: Callable[..., Any], *inputs: Node, outputs: int = 1) -> Any:
-    """Return the outputs of a function of whole batches, on the inputs' device."""
+    """Apply a function to whole batches on the device of the inputs."""
     device = "gpu" if on_gpu(inputs[0]) else "cpu"
     return extras.load("nvidia.dali.fn").python_function(
         *inputs, function=function, num_outputs=outputs, batch_processing=True, device=device
@@ -306,5 +310,5 @@ def on_batch(function: Callable[..., Any], *inputs: Node, outputs: int = 1) -> A
 
 
 def on_gpu(node: Node) -> bool:
-    """Whether a node's data lie on the GPU."""
+    """Whether the data of a node are on the GPU."""
     return str(node.device) == "gpu"

@@ -1,4 +1,4 @@
-"""`Buffers`: memory of batches that is used again; fresh memory costs as much in page faults as filling it."""
+"""`Buffers`: reusable memory for batches, because page faults of new memory cost as much as filling it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 Bytes = npt.NDArray[np.uint8]
 _ALIGNMENT = 64
 _GROWTH = 1.25
-"""By which a new buffer is larger than asked for: what a batch needs differs a little from batch to batch."""
+"""Factor of additional memory in a new buffer, because the size of batches varies a little."""
 
 
 class Section(NamedTuple):
@@ -26,12 +26,12 @@ class Section(NamedTuple):
 
 
 class Buffers:
-    """Buffers by size.
+    """A pool of reusable buffers.
 
     Parameters
     ----------
     allocate : callable, optional
-        Takes a number of bytes and returns a uint8 array; ordinary memory without it.
+        Returns a uint8 array of a given size. Default: ordinary memory.
     """
 
     def __init__(self, allocate: Callable[[int], Bytes] | None = None) -> None:
@@ -39,7 +39,7 @@ class Buffers:
         self._free: deque[Bytes] = deque()
 
     def take(self, size: int) -> Bytes:
-        """Return a buffer of at least `size` bytes, with whatever is in it; it is used again after `give`."""
+        """Return an uninitialised buffer of at least `size` bytes, to be returned with `give`."""
         try:
             buffer = self._free.popleft()
         except IndexError:
@@ -47,25 +47,25 @@ class Buffers:
         return buffer if buffer.size >= size else self._allocate(math.ceil(size * _GROWTH))
 
     def give(self, buffer: Bytes) -> None:
-        """Take a buffer back."""
+        """Return a buffer to the pool."""
         self._free.append(buffer)
 
     def lend(self, size: int) -> Bytes:
-        """Return `size` bytes of a buffer that is used again once no array refers to them."""
+        """Return `size` bytes of a buffer that returns to the pool once no array refers to them."""
         buffer = self.take(size)
-        # A view of an array refers to the array that owns the memory: this one refers to its own owner.
+        # A NumPy view refers to the owner of the memory; `frombuffer` makes `lent` the owner that views refer to.
         lent = np.frombuffer(buffer.data, np.uint8, size)
         weakref.finalize(lent, self._free.append, buffer).atexit = False
         return lent
 
 
 def size_of(sections: Iterable[Section]) -> int:
-    """Return the bytes that arrays need one after the other, each aligned."""
+    """Return the size in bytes of consecutive, aligned arrays."""
     return sum(_padded(section) for section in sections)
 
 
 def cut(buffer: Any, sections: Iterable[Section]) -> dict[str, Any]:
-    """Return arrays that lie one after the other in a buffer.
+    """Return consecutive, aligned arrays in a buffer.
 
     Parameters
     ----------
@@ -75,11 +75,11 @@ def cut(buffer: Any, sections: Iterable[Section]) -> dict[str, Any]:
     Returns
     -------
     arrays : dict
-        By name.
+        Arrays by name.
     """
     arrays, at = {}, 0
     for section in sections:
-        # Three views of an array, one after the other, take CuPy several times as long.
+        # Constructed directly, because slicing, viewing and reshaping take CuPy several times as long.
         if isinstance(buffer, np.ndarray):
             array = np.ndarray(section.shape, section.dtype, buffer, at)
         else:

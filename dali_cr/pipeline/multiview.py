@@ -1,4 +1,4 @@
-"""`MultiView`: samples of `Views`, two corrupted global views, their clean targets, and local views."""
+"""`MultiView`: samples of `Views`, with two corrupted global views, their clean targets, and local views."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from dali_cr.ops.blur import blur, blur_ref
 from dali_cr.ops.cpu.interpolate import interpolate
-from dali_cr.ops.decode import Floats, decode_line, lie_of
+from dali_cr.ops.decode import Floats, decode_arguments, decode_line
 from dali_cr.ops.gamma import gamma, gamma_ref
 from dali_cr.ops.gather import gather_views, gather_views_ref
 from dali_cr.ops.noise import add_noise, add_noise_ref
@@ -18,7 +18,7 @@ from dali_cr.ops.record import VIEW_WORDS, Rescale, place_views
 from dali_cr.ops.swap import swap_in_place, swap_in_place_ref
 from dali_cr.ops.zscore import zscore, zscore_ref
 from dali_cr.pipeline.memory import Section
-from dali_cr.pipeline.samples import Arrays, Lie, Templates
+from dali_cr.pipeline.samples import Arrays, Templates, VoxelLayout
 from dali_cr.plan.plans import Planner, Plans, ViewPlans
 from dali_cr.plan.swaps import SwapSampler
 from dali_cr.recipe.views import GLOBALS, Views
@@ -31,7 +31,7 @@ INTENSITIES = 5
 
 
 class MultiView:
-    """View and target (B, 2, C, D, H, W), local (B, locals, C, d, h, w); the volume is read once for all of them.
+    """Samples with view and target (B, 2, C, D, H, W) and local (B, locals, C, d, h, w); each volume is read once.
 
     Parameters
     ----------
@@ -45,17 +45,17 @@ class MultiView:
         self.planner, self.recipe = planner, planner.recipe
         self.arrays = max(GLOBALS, int(self.recipe.locals))
         self._channels = planner.index.channels
-        self._templates = Templates(planner.index, self.recipe.normalize, views=True)
+        self.templates = Templates(planner.index, self.recipe.normalize, views=True)
 
     def outputs(self, count: int) -> tuple[Section, ...]:
-        """Return view, target and local."""
+        """Return the sections of view, target and local."""
         recipe, channels = self.recipe, self._channels
         views = (count, GLOBALS, channels, *recipe.shape)
         local = (count, recipe.locals, channels, *recipe.local_shape)
         return tuple(Section(*one, np.float32) for one in zip(self.names, (views, views, local), strict=True))
 
     def sections(self, count: int, *, swaps: bool = True) -> tuple[Section, ...]:
-        """Return records of the global and of the local views (B, V, C, 32), and what was drawn for each view."""
+        """Return the sections of records (B, V, C, 32) of global and local views, swaps, intensities and counters."""
         recipe, channels = self.recipe, self._channels
         drawn = Section("swaps", (count, GLOBALS, recipe.swap.iterations, 3, 3), np.int32)
         return (
@@ -67,14 +67,14 @@ class MultiView:
         )
 
     def fill(self, plans: Plans, i: int, channel: int, raw: npt.NDArray[Any], rescale: Rescale, out: Arrays) -> None:
-        """Decode the box of sample i once and gather all its views, in one compiled call."""
+        """Decode the box of sample i and interpolate all its views, in one compiled call."""
         assert isinstance(plans, ViewPlans)
         recipe = self.recipe
         box = np.frombuffer(scratch("decoded", 4 * raw.size), np.float32)
         first = plans.boxes[i, 0].astype(np.float64)
         lines = out["target"][i].reshape(-1), out["local"][i].reshape(-1)
         shapes = recipe.shape, recipe.local_shape, self._channels, channel
-        _gather(*lie_of(raw, rescale), box, first, plans.matrices[i], plans.offsets[i], *shapes, *lines)
+        _gather(*decode_arguments(raw, rescale), box, first, plans.matrices[i], plans.offsets[i], *shapes, *lines)
 
     def complete(self, plans: Plans, i: int, out: Arrays) -> None:
         """Corrupt the views of sample i."""
@@ -85,47 +85,47 @@ class MultiView:
         corrupt_ref(target, numbers[:GLOBALS], seed, counters[:GLOBALS], plans.swaps[i], out["view"][i])
         corrupt_ref(local, numbers[GLOBALS:], seed, counters[GLOBALS:], (), local)
 
-    def describe(self, plans: Plans, lie: Lie, out: Arrays) -> None:
+    def describe(self, plans: Plans, layout: VoxelLayout, out: Arrays) -> None:
         """Write the records, the swaps and the intensities."""
         assert isinstance(plans, ViewPlans)
-        records = self._templates.take(plans, lie)
+        records = self.templates.take(plans, layout)
         words = records.view(np.int64).reshape(len(plans), 1, self._channels, VIEW_WORDS)
         for name, views in (("globals", slice(GLOBALS)), ("locals", slice(GLOBALS, None))):
             out[name][...] = words
             maps = plans.matrices[:, views], plans.offsets[:, views]
-            place_views(out[name], lie.firsts, lie.strides, plans.boxes, *maps)
+            place_views(out[name], layout.firsts, layout.strides, plans.boxes, *maps)
         if "swaps" in out and plans.swaps is not None:
             out["swaps"][...] = plans.swaps
         out["intensities"][...] = plans.intensities
         out["counters"][...] = counters_of(plans)
 
     def blank(self, out: Arrays) -> None:
-        """Write records without voxels, swaps that move nothing, and intensities that change nothing."""
+        """Write records without voxels, and swaps and intensities without effect."""
         for array in out.values():
             array[...] = 0
         if "swaps" in out:
             out["swaps"][..., 2, :] = 1
-        out["intensities"][..., -1] = 1  # no blur: one wider than the recipe's would stop the kernel
+        out["intensities"][..., -1] = 1  # exponent; the blur stays 0
 
     def finish(self, inputs: Arrays, arena: Any = None) -> tuple[Any, Any, Any]:
-        """Gather, blur, add noise, raise to a power, swap and z-score a batch, in a few launches."""
+        """Gather, blur, add noise, apply gamma, swap and z-score a batch on the GPU."""
         return finish_batch(inputs, recipe=self.recipe, seed=self.planner.seed, arena=arena)
 
 
 def finish_batch(inputs: Arrays, *, recipe: Views, seed: int, arena: Any = None) -> tuple[Any, Any, Any]:
-    """Make a batch's views on a GPU from what `MultiView.describe` wrote.
+    """Make the views of a batch on a GPU from the output of `MultiView.describe`.
 
     Parameters
     ----------
     inputs : dict
         "raw" (B, bytes) uint8, "globals" and "locals" (B, views, C, 32) int64, "swaps" (B, 2, T, 3, 3) int32,
-        "intensities" (B, views, 5) float32, "counters" (B, views, 2) int64; or in place of the swaps, to draw them,
+        "intensities" (B, views, 5) float32, "counters" (B, views, 2) int64; without "swaps" they are drawn from
         "sample" (B,) int64.
     recipe : Views
     seed : int
-        Of the noise.
+        Seed of noise and swaps.
     arena : (bytes,) uint8, optional
-        Volumes kept, which records may point into.
+        Memory with cached volumes that records may refer to.
 
     Returns
     -------
@@ -144,7 +144,7 @@ def finish_batch(inputs: Arrays, *, recipe: Views, seed: int, arena: Any = None)
 
 
 def finish_batch_ref(inputs: Arrays, *, recipe: Views, seed: int) -> tuple[Floats, Floats, Floats]:
-    """Make a batch's views on the CPU; the definition of `finish_batch`."""
+    """Make the views of a batch on the CPU; the definition of `finish_batch`."""
     target = gather_views_ref(inputs["raw"], inputs["globals"], recipe.shape)
     local = gather_views_ref(inputs["raw"], inputs["locals"], recipe.local_shape)
     view = np.empty_like(target)
@@ -155,7 +155,7 @@ def finish_batch_ref(inputs: Arrays, *, recipe: Views, seed: int) -> tuple[Float
 
 
 def counters_of(plans: Plans) -> npt.NDArray[np.int64]:
-    """Return what each view's noise is drawn for: (B, V, 2), the sample number and the view's."""
+    """Return the counters of the noise, (B, V, 2): sample number and view number."""
     counters = np.empty((*plans.origins.shape[:2], 2), np.int64)
     counters[..., 0], counters[..., 1] = plans.numbers[:, None], np.arange(plans.origins.shape[1])
     return counters
@@ -183,15 +183,15 @@ def _gather(
     target: Floats,
     local: Floats,
 ) -> None:
-    """Decode a box and gather one channel of all views from it; the first arguments are `decode_line`'s."""
+    """Decode a box and interpolate one channel of all views; the first arguments are those of `decode_line`."""
     decode_line(line, kind, swapped, start, strides, extent, numbers, limits, keep, (0, 0, 0), extent, box, box, False)
     for view in range(matrices.shape[0]):
         in_globals = view < GLOBALS
         out, size = (target, shape) if in_globals else (local, local_shape)
         voxels = size[0] * size[1] * size[2]
         at = ((view if in_globals else view - GLOBALS) * channels + channel) * voxels
-        own = out[at : at + voxels]
-        interpolate(box, extent, first, limits[2], matrices[view], offsets[view], own, size, False, False)
+        result = out[at : at + voxels]
+        interpolate(box, extent, first, limits[2], matrices[view], offsets[view], result, size, False, False)
 
 
 def corrupt_ref(
@@ -202,7 +202,7 @@ def corrupt_ref(
     swaps: Iterable[npt.NDArray[np.int32]],
     out: npt.NDArray[np.float32],
 ) -> None:
-    """Blur views, add noise, raise them to a power, swap patches and z-score them, on the CPU.
+    """Blur views, add noise, apply gamma, swap patches and z-score them, on the CPU.
 
     Parameters
     ----------
@@ -211,22 +211,22 @@ def corrupt_ref(
         As in `ViewPlans.intensities`.
     seed : int
     counters : (N, 2) int64
-        As `counters_of` gives them.
+        From `counters_of`.
     swaps : iterable of (T, 3, 3) int32
-        For the first views; the others are not swapped.
+        Swaps of the first views; the other views are not swapped.
     out : as `clean`
-        Gets the result; may be `clean`.
+        Output array; may be `clean`.
     """
     blur_ref(clean, numbers[:, :3], out)
     add_noise_ref(out, numbers[:, 3], seed, counters, out)
     gamma_ref(out, numbers[:, 4], out)
-    for array, own in zip(out, swaps, strict=False):
-        swap_in_place_ref(array, own)
+    for array, view_swaps in zip(out, swaps, strict=False):
+        swap_in_place_ref(array, view_swaps)
     zscore_ref(out, out)
 
 
 def _corrupt(clean: Any, numbers: Any, seed: int, counters: Any, most: float, swaps: Any = None) -> Any:
-    """Return views (B, V, C, D, H, W), corrupted."""
+    """Return corrupted copies of views (B, V, C, D, H, W), on the GPU."""
     numbers = numbers.reshape(-1, INTENSITIES)
     sigmas, stds, exponents = (numbers[:, part].copy() for part in (slice(3), 3, 4))
     # The radius of the largest sigma that can be drawn, after it is rounded to float32.

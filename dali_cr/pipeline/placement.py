@@ -1,4 +1,4 @@
-"""Where raw voxels lie: in the rows of a batch, packed in the order of their file, and in volumes kept whole."""
+"""Compute offsets and strides of raw voxels, in packed boxes of a batch and in cached volumes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Ints = npt.NDArray[np.int64]
 
 
 class Placement:
-    """How the volumes of an index lie, as arrays.
+    """Memory layout of the volumes of an index, as arrays.
 
     Parameters
     ----------
@@ -25,21 +25,21 @@ class Placement:
         self._strides = np.array([[g.strides for g in row] for row in volumes], np.int64)
         self._itemsizes = np.array([[g.itemsize for g in row] for row in volumes], np.int64)
         self._bases = np.array([[g.base for g in row] for row in volumes], np.int64) * self._itemsizes
-        # The file's axes, the slowest first.
+        # Axes in the order of the file, the slowest first.
         self._order = np.argsort(-np.abs(self._strides), axis=2, kind="stable")
 
     def of(self, cases: Ints) -> tuple[int, int]:
-        """Return the shape (B, C)."""
+        """Return the shape (B, C) of offsets."""
         return len(cases), self._bases.shape[1]
 
     def whole(self, cases: Ints, offsets: Ints) -> tuple[Ints, Ints]:
-        """Return where the canonical voxel (0, 0, 0) of whole volumes lies, and their strides.
+        """Return the offsets of canonical voxel (0, 0, 0) and the strides of whole volumes.
 
         Parameters
         ----------
         cases : (B,) int64
         offsets : (B, C) int64
-            Byte at which each volume begins.
+            Byte offset of each volume.
 
         Returns
         -------
@@ -49,14 +49,14 @@ class Placement:
         return offsets + self._bases[cases], self._strides[cases]
 
     def boxes(self, cases: Ints, boxes: Ints, starts: Ints) -> tuple[Ints, Ints]:
-        """Return where the canonical voxel (0, 0, 0) of volumes would lie of which a box is packed, and the strides.
+        """Return the virtual offsets of canonical voxel (0, 0, 0) and the strides of volumes with only a box in memory.
 
         Parameters
         ----------
         cases : (B,) int64
         boxes : (B, 2, 3) int64
         starts : (B, C) int64
-            Byte at which each packed box begins.
+            Byte offset of each packed box.
 
         Returns
         -------
@@ -76,7 +76,7 @@ class Placement:
 
 
 def pack(raw: npt.NDArray[Any], row: npt.NDArray[np.uint8]) -> None:
-    """Copy raw voxels (d, h, w) to the front of a row in the order of their file."""
+    """Copy raw voxels (d, h, w) to the start of a row, in the order of their file."""
     order = sorted(range(3), key=lambda axis: -abs(raw.strides[axis]))
     forward = raw.transpose(order)[tuple(slice(None, None, -1 if raw.strides[a] < 0 else 1) for a in order)]
     row[: raw.nbytes].view(raw.dtype).reshape(forward.shape)[...] = forward

@@ -1,4 +1,4 @@
-"""`Running`: a pipeline at work, and where the errors of batches that were made ahead wait for their turn."""
+"""`Running`: a running pipeline that delivers batches and the errors of prefetched batches in order."""
 
 from __future__ import annotations
 
@@ -19,44 +19,44 @@ from dali_cr.system.forks import keep_from_children
 from dali_cr.volume.geometry import VolumeError
 
 _KEPT_READY = 1
-"""Batches that a CPU's pipeline has ready as tensors, beyond those that DALI prefetches."""
+"""Number of batches kept ready as tensors on a CPU, in addition to those that DALI prefetches."""
 
 
 @dataclass(frozen=True)
 class Made:
-    """A batch that the pipeline has made: its tensors by name, and the place of each sample's case in the index."""
+    """A finished batch: its tensors by name, and the position of each sample's case in the index."""
 
     tensors: dict[str, Any]
     cases: list[int]
 
 
-class _Answers:
-    """What DALI calls: the source's batches, and the errors of those that were made ahead.
+class _BatchServer:
+    """Serves the batches of a source to DALI, and stores the errors of prefetched batches.
 
-    It must not refer to the pipeline: a cycle would leave the pipeline's end to the garbage collector.
+    It must not refer to the pipeline, because a reference cycle would delay the destruction of the pipeline.
     """
 
     def __init__(self, source: Source[Any]) -> None:
         self.source = source
         self.cases: dict[int, list[int]] = {}
         self.errors: dict[int, VolumeError] = {}
-        self._asked = self._wanted = 0
-        self._lock = threading.Lock()  # the pipeline may run in a thread of its own
+        self._requested = self._target = 0
+        self._lock = threading.Lock()  # the pipeline may run in another thread
 
     def seek(self, number: int) -> int:
-        """Go on from another sample number; return the step that will have it."""
+        """Continue from another sample number; return the step that will have it."""
         with self._lock:
-            self._wanted = self.source.seek(number, self._asked)
-            return self._wanted
+            self._target = self.source.seek(number, self._requested)
+            return self._target
 
     def batch(self, k: int) -> Arrays:
-        """Return batch k; after one that failed, or past the end, one that is not delivered.
+        """Return batch k, or a placeholder after a failed batch or past the end.
 
-        DALI asks ahead: an error raised here would come before the good batches in between.
+        DALI prefetches, so an error raised here would precede the valid batches before it.
         """
         with self._lock:
-            self._asked = k + 1
-            failed = any(step >= self._wanted for step in self.errors)
+            self._requested = k + 1
+            failed = any(step >= self._target for step in self.errors)
             begun = None if failed else self.source.begin(k)
         if begun:
             try:
@@ -70,47 +70,47 @@ class _Answers:
 
 
 class Running:
-    """A pipeline at work, and the errors of batches that it has made ahead.
+    """A running pipeline, and the errors of its prefetched batches.
 
-    On a CPU the pipeline runs in a thread of its own; on a GPU the outputs must come on the caller's stream.
+    On a CPU the pipeline runs in a separate thread; on a GPU it runs in the caller's thread, on the current stream.
     """
 
     def __init__(self, source: AnySource, device: str, prefetch: int) -> None:
         self.source = source
         self._torch = extras.load("torch")
-        self._answers = _Answers(source)
-        pipeline = build_loader_pipeline(source, device, prefetch, self._answers.batch)
+        self._server = _BatchServer(source)
+        pipeline = build_loader_pipeline(source, device, prefetch, self._server.batch)
         self._run: Callable[..., Made | VolumeError] | None = partial(
-            _run, pipeline, self._answers, self._torch.from_dlpack, count()
+            _run, pipeline, self._server, self._torch.from_dlpack, count()
         )
         self._device_number = device_number(device)
         self._ahead = Ahead(self._run, _KEPT_READY) if self._device_number is None else None
-        self._given: deque[Made] = deque()
+        self._delivered: deque[Made] = deque()
         self._step = 0
         keep_from_children(self)
 
     def take(self, number: int) -> Made:
-        """Return the batch of the step that begins with a sample number; fastest for the one after the last.
+        """Return the batch of the step that starts with a sample number; fastest for consecutive steps.
 
         Raises
         ------
         VolumeError
-            If a file of this very step could not be read.
+            If a file of this step could not be read.
         """
         stream = self.source.stream
-        wanted = self._step
-        if stream.start + wanted * stream.step_size != number:
-            wanted = self._answers.seek(number)
-        # To let go of a batch while the threads make the next takes 1 ms: the caller's last but one goes first.
-        while len(self._given) > 1:
-            self._given.popleft()
-        while self._step <= wanted:
+        target = self._step
+        if stream.start + target * stream.step_size != number:
+            target = self._server.seek(number)
+        # Free older batches now: freeing them while the threads make the next batch takes 1 ms.
+        while len(self._delivered) > 1:
+            self._delivered.popleft()
+        while self._step <= target:
             made = self._next()
             self._step += 1
         if isinstance(made, VolumeError):
             raise made
         if self._ahead:
-            self._given.append(made)
+            self._delivered.append(made)
         return made
 
     def close(self) -> None:
@@ -118,7 +118,7 @@ class Running:
         if self._ahead:
             self._ahead.close()
         self._ahead = self._run = None
-        self._given.clear()
+        self._delivered.clear()
         self.source.close()
 
     def _next(self) -> Made | VolumeError:
@@ -129,16 +129,16 @@ class Running:
 
 
 def _run(
-    pipeline: Any, answers: _Answers, as_tensor: Callable[[Any], Any], steps: Iterator[int], *stream: int
+    pipeline: Any, server: _BatchServer, as_tensor: Callable[[Any], Any], steps: Iterator[int], *stream: int
 ) -> Made | VolumeError:
-    """Run a pipeline once, on a GPU so that the outputs come on a stream; return the error of its batch, if it failed.
+    """Run a pipeline once, on a GPU on the given stream; return its batch, or the error if the batch failed.
 
-    Such an error is raised only if the batch is wanted.
+    The error is raised later, when the batch is requested.
     """
     step = next(steps)
     outputs = pipeline.run(*stream)
-    if step in answers.errors:
-        return answers.errors[step]
-    names = answers.source.samples.names
+    if step in server.errors:
+        return server.errors[step]
+    names = server.source.samples.names
     tensors = {name: as_tensor(output.as_tensor())[0] for name, output in zip(names, outputs, strict=True)}
-    return Made(tensors, answers.cases.pop(step, []))
+    return Made(tensors, server.cases.pop(step, []))

@@ -1,6 +1,7 @@
-"""`RawSource`: batches that a GPU finishes; a thread decompresses, and copies the sample's box, raw, into the batch.
+"""`RawSource`: batches that are finished on a GPU; threads decompress files and copy raw boxes into the batch.
 
-Where the GPU keeps volumes, the first batch that reads a volume brings the whole of it, and later ones bring nothing.
+With a cache on the GPU, the first batch that needs a volume contains the whole volume; later batches contain nothing of
+it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from dali_cr.pipeline.memory import Buffers, Bytes, Section, cut, size_of
 from dali_cr.pipeline.placement import Placement, pack
-from dali_cr.pipeline.samples import Arrays, Lie, Samples
+from dali_cr.pipeline.samples import Arrays, Samples, VoxelLayout
 from dali_cr.pipeline.source import Batch, BrokenCaseError, Source
 from dali_cr.plan import window
 from dali_cr.plan.plans import Plans
@@ -28,7 +29,7 @@ from dali_cr.read.packed import is_direct, read_box
 from dali_cr.volume.geometry import Triple
 
 _MOST_ARRAYS = 65535
-"""That a kernel writes in one launch: the y axis of its grid is no longer."""
+"""Largest number of arrays per launch, the limit of the y axis of a grid."""
 
 _IN_ARENA = -1
 
@@ -42,7 +43,7 @@ class Memory:
     sections : tuple of Section
     arrays : dict
     buffer : (bytes,) uint8, optional
-        Holds all arrays, where a batch is given as a whole.
+        Memory of all arrays, if a batch is passed as a whole.
     """
 
     sections: tuple[Section, ...]
@@ -58,9 +59,9 @@ class RawBatch(Batch):
     ----------
     memory : Memory
     starts : (B, C) int64
-        Byte in the sample's row at which each channel lies; -1 where the arena has it.
+        Byte offset of each channel in the sample's row; -1 if it is in the arena.
     uploads : dict
-        By (sample, channel): volumes that this batch brings into the arena.
+        Volumes that this batch copies into the arena, by (sample, channel).
     """
 
     memory: Memory
@@ -69,27 +70,27 @@ class RawBatch(Batch):
 
 
 class RawSource(Source[RawBatch]):
-    """Batches for a GPU: raw (B, bytes) uint8, what `samples` describes, and sample (B,) int64.
+    """Batches for a GPU: raw (B, bytes) uint8, the inputs of `samples`, and sample (B,) int64.
 
     Parameters
     ----------
     samples : Samples
     stream : Stream
     arena : Arena, optional
-        Where the GPU keeps volumes.
+        Cache of volumes on the GPU.
     whole : bool
-        Give a batch as one buffer, which `finish` takes apart, and not as one array an input.
+        Pass a batch as one buffer, which `make` divides, instead of one array per input.
     allocate : callable, optional
-        Takes a number of bytes and returns memory for whole batches, page-locked for a GPU.
+        Returns memory of a given size for whole batches, page-locked for a GPU.
     mark : callable, optional
-        Returns an object whose `done` says whether the GPU has read what was queued so far.
+        Returns an event whose `done` is true once the GPU has read what was queued before.
     **options
-        Of `Source`.
+        Options of `Source`.
 
     Raises
     ------
     ValueError
-        If a batch has more arrays than a kernel can write.
+        If a batch has more arrays than a kernel can write in one launch.
     """
 
     def __init__(
@@ -104,24 +105,24 @@ class RawSource(Source[RawBatch]):
         **options: Any,
     ) -> None:
         super().__init__(samples, stream, **options)
-        channels = self.planner.index.channels
+        channels = samples.templates.index.channels
         most = _MOST_ARRAYS // (channels * samples.arrays)
         if stream.batch_size > most:
             self.close()
             raise ValueError(
-                f"batch_size: expected at most {most} on a GPU, of {channels} channels and up to {samples.arrays} "
-                f"views of one shape, got {stream.batch_size}"
+                f"batch_size: expected at most {most} on a GPU with {channels} channels and {samples.arrays} views per "
+                f"shape, got {stream.batch_size}"
             )
         self.names = ("buffer",) if whole else ("raw", *samples.inputs, "sample")
         self.arena, self.whole, self._mark = arena, whole, mark
-        self._placement = Placement(self.planner.index)
+        self._placement = Placement(samples.templates.index)
         self._buffers = Buffers(allocate)
         self._sent: deque[tuple[Memory, tuple[Upload, ...]]] = deque()
         self._reading: deque[tuple[Any, Bytes]] = deque()
-        self._looking = threading.Lock()  # several threads prepare batches
+        self._recycling = threading.Lock()  # several threads prepare batches
 
     def placeholder(self) -> Arrays:
-        """Return records without voxels, and numbers that change nothing."""
+        """Return records without voxels, and inputs without effect."""
         memory = self._take(1, padded(1))
         for array in memory.arrays.values():
             array[...] = 0
@@ -130,40 +131,40 @@ class RawSource(Source[RawBatch]):
         return self._send(memory, ())
 
     def prepare(self, numbers: npt.NDArray[np.int64]) -> RawBatch:
-        """Plan a batch, decide where its voxels go, and describe that to the kernels."""
+        """Plan a batch, assign memory to its voxels, and write the inputs of the kernels."""
         plans = self.planner.plan(numbers, self.broken, swaps=not self.whole)
-        kept = self.arena.locate(plans.cases) if self.arena else np.full(self._placement.of(plans.cases), _IN_ARENA)
-        starts, uploads, longest = self._assign(plans, kept)
+        cached = self.arena.locate(plans.cases) if self.arena else np.full(self._placement.of(plans.cases), _IN_ARENA)
+        starts, uploads, longest = self._assign(plans, cached)
         memory = self._take(len(plans), longest)
-        in_arena = kept != _IN_ARENA
-        firsts, strides = self._placement.whole(plans.cases, kept)
+        in_arena = cached != _IN_ARENA
+        firsts, strides = self._placement.whole(plans.cases, cached)
         if not in_arena.all():
-            own = self._placement.boxes(plans.cases, plans.boxes, starts)
-            firsts = np.where(in_arena, firsts, own[0])
-            strides = np.where(in_arena[..., None], strides, own[1])
-        self.samples.describe(plans, Lie(firsts, strides, in_arena), memory.arrays)
+            packed = self._placement.boxes(plans.cases, plans.boxes, starts)
+            firsts = np.where(in_arena, firsts, packed[0])
+            strides = np.where(in_arena[..., None], strides, packed[1])
+        self.samples.describe(plans, VoxelLayout(firsts, strides, in_arena), memory.arrays)
         memory.arrays["sample"][...] = numbers
         return RawBatch(plans, memory.arrays, memory=memory, starts=starts, uploads=uploads)
 
     def unread(self, batch: RawBatch) -> list[int]:
-        """Return the samples of which some channel is not in the arena, or is brought there by this batch."""
+        """Return the samples with a channel that is not in the arena, or is copied there by this batch."""
         return np.flatnonzero((batch.starts != _IN_ARENA).any(1)).tolist()
 
     def fill(self, batch: RawBatch, group: list[int]) -> None:
-        """Copy the boxes of samples of one case, raw."""
-        plans, index, raw = batch.plans, self.planner.index, batch.arrays["raw"]
+        """Copy the raw boxes of the samples of one case."""
+        plans, index, raw = batch.plans, self.samples.templates.index, batch.arrays["raw"]
         case = index.cases[int(plans.cases[group[0]])]
-        waiting = {c for i in group for c in range(len(case.volumes)) if batch.starts[i, c] != _IN_ARENA}
+        missing = {c for i in group for c in range(len(case.volumes)) if batch.starts[i, c] != _IN_ARENA}
         boxes = {i: window.as_box(plans.boxes[i]) for i in group}
-        whole = any((i, c) in batch.uploads for i in group for c in waiting)
+        whole = any((i, c) in batch.uploads for i in group for c in missing)
         start, stop = ((0, 0, 0), case.shape) if whole else window.around(boxes.values())
-        # Bricks are decompressed to where they are wanted; a copy would cost half as much again.
-        direct = {c for c in waiting if not whole and len(group) == 1 and is_direct(case.volumes[c])}
+        # Bricks are decompressed directly into the batch; a copy would take 50 % more time.
+        direct = {c for c in missing if not whole and len(group) == 1 and is_direct(case.volumes[c])}
         for channel in direct:
             i, first = group[0], int(batch.starts[group[0], channel])
             size = box_bytes(start, stop, case.volumes[channel].geometry.itemsize)
             read_box(case.volumes[channel], index.root, start, stop, raw[i, first : first + size])
-        for channel, _, read in read_boxes(self.cache, index.root, case, start, stop, waiting - direct):
+        for channel, _, read in read_boxes(self.cache, index.root, case, start, stop, missing - direct):
             for i, box in boxes.items():
                 first = int(batch.starts[i, channel])
                 if (i, channel) in batch.uploads:
@@ -172,21 +173,21 @@ class RawSource(Source[RawBatch]):
                     pack(read[window.slices(box, start)], raw[i, first:])
 
     def deliver(self, batch: RawBatch) -> Arrays:
-        """Return what DALI gets of a batch."""
+        """Return the arrays of a batch for DALI."""
         return self._send(batch.memory, tuple(batch.uploads.values()))
 
     def make(self, *inputs: Any) -> tuple[Any, ...]:
-        """Make a batch on the device from what `deliver` or `placeholder` gave, batch after batch in their order.
+        """Make a batch on the device from the arrays of `deliver` or `placeholder`, in the same order.
 
         Parameters
         ----------
         *inputs : arrays on the device
-            As in `names`, without the sample numbers.
+            Arrays as in `names`, without the sample numbers.
 
         Returns
         -------
         outputs : tuple of arrays
-            As in `samples.names`.
+            Arrays as in `samples.names`.
         """
         memory, uploads = self._sent.popleft() if self._remembers else (None, ())
         if self.whole and memory:
@@ -202,7 +203,7 @@ class RawSource(Source[RawBatch]):
 
     @property
     def _remembers(self) -> bool:
-        """Whether `make` must know more of a batch than its arrays."""
+        """Whether `make` needs the memory or the uploads of a batch."""
         return self.whole or self.arena is not None
 
     def _send(self, memory: Memory, uploads: tuple[Upload, ...]) -> Arrays:
@@ -213,28 +214,28 @@ class RawSource(Source[RawBatch]):
         return memory.arrays
 
     def _assign(
-        self, plans: Plans, kept: npt.NDArray[np.int64]
+        self, plans: Plans, cached: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int64], dict[tuple[int, int], Upload], int]:
-        """Decide where in its row each channel goes that the arena does not have.
+        """Assign an offset in the sample's row to each channel that is not in the arena.
 
-        A volume that the batch brings into the arena is then read from there, and `kept` says where.
+        `cached` is updated for volumes that the batch copies into the arena, because they are decoded from there.
 
         Returns
         -------
         starts : (B, C) int64
         uploads : dict
         longest : int
-            Bytes of a row.
+            Size of a row in bytes.
         """
-        starts, uploads = np.full(kept.shape, _IN_ARENA, np.int64), dict[tuple[int, int], Upload]()
+        starts, uploads = np.full(cached.shape, _IN_ARENA, np.int64), dict[tuple[int, int], Upload]()
         longest, ends = padded(1), dict[int, int]()
-        for i, c in np.argwhere(kept == _IN_ARENA).tolist():
+        for i, c in np.argwhere(cached == _IN_ARENA).tolist():
             case = int(plans.cases[i])
-            geometry = self.planner.index.cases[case].volumes[c].geometry
+            geometry = self.samples.templates.index.cases[case].volumes[c].geometry
             starts[i, c] = start = ends.get(i, 0)
             slot = self.arena.reserve(case, c) if self.arena else None
             if slot:
-                kept[i, c] = slot[1]
+                cached[i, c] = slot[1]
                 uploads[i, c] = Upload(slot[0], i, start, slot[1], geometry.voxels * geometry.itemsize)
                 size = frame_bytes(geometry)
             else:
@@ -244,13 +245,13 @@ class RawSource(Source[RawBatch]):
         return starts, uploads, longest
 
     def _take(self, count: int, longest: int) -> Memory:
-        """Return memory for a batch."""
+        """Return uninitialised memory for a batch."""
         sections = self.samples.sections(count, swaps=not self.whole)
         sections += Section("sample", (count,), np.int64), Section("raw", (count, longest), np.uint8)
         size = size_of(sections)
         if not self.whole:
             return Memory(sections, cut(self._buffers.lend(size), sections))
-        with self._looking:
+        with self._recycling:
             while self._reading and (self._reading[0][0] is None or self._reading[0][0].done):
                 self._buffers.give(self._reading.popleft()[1])
         buffer = self._buffers.take(size)
@@ -268,5 +269,5 @@ class RawSource(Source[RawBatch]):
 
 
 def box_bytes(start: Triple, stop: Triple, itemsize: int) -> int:
-    """Return the bytes of a box's voxels."""
+    """Return the size of the voxels of a box in bytes."""
     return itemsize * math.prod(b - a for a, b in zip(start, stop, strict=True))

@@ -1,4 +1,4 @@
-"""`Source`: batches by number, made ahead of time by threads; what DALI's `external_source` calls."""
+"""`Source`: makes batches ahead of time with threads, for DALI's `external_source`."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _MOST_AHEAD = 8
 
 
 class Progress:
-    """Groups of samples that several threads work off, each taking the next one.
+    """Progress of groups of samples that several threads process.
 
     Parameters
     ----------
     groups : list of list of int
-        Samples of one case, whose files are read once.
+        Groups of samples of one case, whose files are read once.
     """
 
     def __init__(self, groups: list[list[int]]) -> None:
@@ -46,7 +46,7 @@ class Progress:
         self._changed = threading.Condition()
 
     def take(self) -> int | None:
-        """Return the next group, or None if all are taken."""
+        """Return the next group, or None if there is none."""
         with self._changed:
             if self._taken == len(self.groups):
                 return None
@@ -54,7 +54,7 @@ class Progress:
             return self._taken - 1
 
     def end(self, group: int, error: BaseException | None = None) -> None:
-        """Say that a group is done, or why it is not."""
+        """Mark a group as done or failed."""
         with self._changed:
             self._ended.add(group)
             if error is not None:
@@ -62,7 +62,7 @@ class Progress:
             self._changed.notify_all()
 
     def wait(self, timeout: float) -> bool:
-        """Wait until all groups have ended; return False once none has for `timeout` seconds."""
+        """Wait until all groups have ended; return False if none ends for `timeout` seconds."""
         with self._changed:
             while len(self._ended) < len(self.groups):
                 before, until = len(self._ended), time.monotonic() + timeout
@@ -80,13 +80,13 @@ class Progress:
 
 @dataclass
 class Batch:
-    """A batch in the making.
+    """A batch that is being made.
 
     Attributes
     ----------
     plans : Plans
     arrays : dict
-        By name.
+        Arrays by name.
     progress : Progress
     """
 
@@ -99,8 +99,8 @@ AnyBatch = TypeVar("AnyBatch", bound=Batch)
 
 
 @dataclass(frozen=True)
-class Begun(Generic[AnyBatch]):
-    """Batch k, of these sample numbers, that is being made."""
+class PendingBatch(Generic[AnyBatch]):
+    """Batch k with its sample numbers, which is being made."""
 
     k: int
     numbers: npt.NDArray[np.int64]
@@ -108,34 +108,34 @@ class Begun(Generic[AnyBatch]):
 
 
 class Source(ABC, Generic[AnyBatch]):
-    """Makes batches ahead of the caller.
+    """Makes batches ahead of time.
 
     Parameters
     ----------
     samples : Samples
     stream : Stream
-        Which sample numbers batch k has.
+        Sample numbers of the batches.
     threads : int, optional
-        As many as this process may use cores, without it.
+        Number of threads. Default: one per core available to this process.
     lookahead : int, optional
-        Batches that are being made beyond the one asked for; without it 2, or more where two batches have fewer
-        samples than keep all threads busy.
+        Number of batches that are made beyond the requested one. Default: 2, or more if two batches have too few
+        samples to keep all threads busy.
     on_error : "raise" or "skip"
-        What follows when a file cannot be read: the error, or the sample numbers are drawn again from other cases.
+        If a file cannot be read: raise the error, or redraw the sample numbers from other cases.
     cache : Cache, optional
-        Where files are read through.
+        Cache for reading files.
     timeout : float
-        Seconds without any case's files having been read before they are said to hang.
+        Seconds without progress after which reading counts as hanging.
 
     Attributes
     ----------
     names : tuple of str
-        Of the arrays of a batch, in the order in which DALI gets them.
+        Names of the arrays of a batch, in the order of DALI's inputs.
 
     Raises
     ------
     ValueError
-        If the recipe cannot be applied to the index, or an argument is not as above.
+        If the recipe cannot be applied to the index, or an argument is invalid.
     """
 
     names: tuple[str, ...]
@@ -167,9 +167,9 @@ class Source(ABC, Generic[AnyBatch]):
         self.broken: dict[int, str] = {}
         self.cache, self._timeout = cache or Cache(()), timeout
         self._skip, self._lookahead = on_error == "skip", lookahead
-        # One thread plans: where nothing has to be read, many would only wait for one another's interpreter lock.
+        # A single thread for planning, because several threads would only wait for the GIL.
         self._planning, self._pool = Threads(1, "dali_cr-plan"), Threads(self.threads, "dali_cr")
-        self._begun: dict[int, Begun[AnyBatch]] = {}
+        self._pending: dict[int, PendingBatch[AnyBatch]] = {}
 
     def batch(self, k: int) -> Arrays:
         """Return the arrays of batch k, or a placeholder past the stream's end.
@@ -177,28 +177,28 @@ class Source(ABC, Generic[AnyBatch]):
         Raises
         ------
         VolumeError
-            If a file cannot be read and `on_error` is "raise", or none can.
+            If a file cannot be read and `on_error` is "raise", or no file can be read.
         """
-        begun = self.begin(k)
-        return self.deliver(self.finish(begun)) if begun else self.placeholder()
+        pending = self.begin(k)
+        return self.deliver(self.finish(pending)) if pending else self.placeholder()
 
-    def begin(self, k: int) -> Begun[AnyBatch] | None:
-        """Have batch k and those after it made; return what `finish` needs, or None past the stream's end."""
+    def begin(self, k: int) -> PendingBatch[AnyBatch] | None:
+        """Start making batch k and the following ones; return batch k for `finish`, or None past the end."""
         for ahead in range(k, k + self._lookahead + 1):
             numbers = self.stream.numbers(ahead)
-            if ahead not in self._begun and numbers.size:
-                self._begun[ahead] = Begun(ahead, numbers, self._planning.submit(self._start, numbers))
-        return self._begun.pop(k, None)
+            if ahead not in self._pending and numbers.size:
+                self._pending[ahead] = PendingBatch(ahead, numbers, self._planning.submit(self._start, numbers))
+        return self._pending.pop(k, None)
 
-    def finish(self, begun: Begun[AnyBatch]) -> AnyBatch:
-        """Return a batch when it is finished.
+    def finish(self, pending: PendingBatch[AnyBatch]) -> AnyBatch:
+        """Wait for a batch and return it.
 
         Raises
         ------
         VolumeError
-            As `batch`.
+            See `batch`.
         """
-        future = begun.future
+        future = pending.future
         while True:
             try:
                 return self._finish(future.result())
@@ -206,33 +206,33 @@ class Source(ABC, Generic[AnyBatch]):
                 if not self._skip:
                     raise error.cause from error.cause.__cause__
                 self.broken[error.case] = str(error.cause)
-                future = self._planning.submit(self._start, begun.numbers)
+                future = self._planning.submit(self._start, pending.numbers)
 
-    def seek(self, number: int, asked: int) -> int:
-        """Go on from another sample number, with the first batch that is not begun yet.
+    def seek(self, number: int, requested: int) -> int:
+        """Continue from another sample number, with the first batch that was not started yet.
 
         Parameters
         ----------
         number : int
-        asked : int
-            Batches that were asked for so far.
+        requested : int
+            Number of batches requested so far.
 
         Returns
         -------
         k : int
-            The batch that begins with `number`; those before it that were not delivered yet are of no use.
+            The batch that starts with `number`; undelivered batches before it are discarded.
         """
-        k = max([asked, *(begun + 1 for begun in self._begun)])
+        k = max([requested, *(started + 1 for started in self._pending)])
         self.stream = replace(self.stream, start=number - k * self.stream.step_size)
         return k
 
     def close(self) -> None:
-        """Stop the threads; one that hangs is left behind."""
+        """Stop the threads; a hanging thread is abandoned."""
         if not (self._planning.close() & self._pool.close()):
-            _log.warning("a thread that reads hangs and is left behind")
+            _log.warning("a reading thread hangs and is abandoned")
 
     def _start(self, numbers: npt.NDArray[np.int64]) -> AnyBatch:
-        """Plan a batch and have its samples made: by this thread if nothing must be read, else by all of them."""
+        """Plan a batch and submit its samples to the threads."""
         batch = self.prepare(numbers)
         groups = [list(group) for _, group in groupby(self.unread(batch), key=partial(self._read_with, batch.plans))]
         batch.progress = Progress(groups)
@@ -241,13 +241,13 @@ class Source(ABC, Generic[AnyBatch]):
         return batch
 
     def _read_with(self, plans: Plans, i: int) -> tuple[int, int]:
-        """Return what samples have in common that are made from one read: their case, unless it is in bricks."""
+        """Return a key for grouping samples that share a read: their case, unless it is stored in bricks."""
         case = int(plans.cases[i])
-        packed = all(volume.packed for volume in self.planner.index.cases[case].volumes)
+        packed = all(volume.packed for volume in self.samples.templates.index.cases[case].volumes)
         return case, i if packed else -1
 
     def _work(self, batch: AnyBatch) -> None:
-        """Make samples of a batch as long as there are any."""
+        """Make groups of samples of a batch until none is left."""
         progress = batch.progress
         while (group := progress.take()) is not None:
             samples = progress.groups[group]
@@ -256,44 +256,44 @@ class Source(ABC, Generic[AnyBatch]):
                 self.fill(batch, samples)
             except VolumeError as cause:
                 error = BrokenCaseError(int(batch.plans.cases[samples[0]]), cause)
-            except BaseException as cause:  # the caller gets it, whatever it is
+            except BaseException as cause:  # any error is passed to the caller
                 error = cause
             progress.end(group, error)
 
     def _finish(self, batch: AnyBatch) -> AnyBatch:
-        """Wait for a batch; all of its samples have ended when this returns or raises, but for those that hang."""
+        """Wait for a batch; on return all its samples have ended, except hanging ones."""
         if not batch.progress.wait(self._timeout):
             index, case = self.planner.index, int(batch.plans.cases[batch.progress.hanging()])
             path = index.root / index.cases[case].volumes[0].path
-            reason = f"not read after {self._timeout:g} s: its disk hangs, or is too slow for this timeout"
+            reason = f"not read after {self._timeout:g} s: the disk hangs or is too slow for this timeout"
             raise VolumeError(path, reason) from None
         if batch.progress.errors:
             raise batch.progress.errors[min(batch.progress.errors)]
         return batch
 
     def deliver(self, batch: AnyBatch) -> Arrays:
-        """Return what DALI gets of a finished batch, named as in `names`."""
+        """Return the arrays of a finished batch for DALI, named as in `names`."""
         return batch.arrays
 
     @abstractmethod
     def placeholder(self) -> Arrays:
-        """Return a batch of one sample, never delivered, for a pipeline that must have a batch."""
+        """Return a placeholder batch of one sample, never delivered."""
 
     @abstractmethod
     def prepare(self, numbers: npt.NDArray[np.int64]) -> AnyBatch:
         """Plan a batch and return it with its arrays."""
 
     def unread(self, batch: AnyBatch) -> list[int]:
-        """Return the samples of a batch for which something must be read."""
+        """Return the samples of a batch for which files must be read."""
         return list(range(len(batch.plans)))
 
     @abstractmethod
     def fill(self, batch: AnyBatch, group: list[int]) -> None:
-        """Make some samples of the batch, all of one case, whose files are read once."""
+        """Make a group of samples of one case, whose files are read once."""
 
 
 class BrokenCaseError(Exception):
-    """A case whose file could not be read."""
+    """Raised for a case with a file that could not be read."""
 
     def __init__(self, case: int, cause: VolumeError) -> None:
         super().__init__(str(cause))

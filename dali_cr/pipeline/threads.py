@@ -1,8 +1,7 @@
-"""Threads that cannot keep a process from ending: one that hangs in a read is left behind.
+"""Daemon threads that never block the exit of a process, even if a read hangs.
 
-`Threads` takes tasks, `Ahead` makes results in order before they are asked for.
-
-`concurrent.futures` joins its threads when the interpreter exits, which a disk that hangs would delay for ever.
+`Threads` is a pool for tasks, `Ahead` prefetches the results of a function in order. `concurrent.futures` is not used,
+because it joins its threads at exit, which would wait forever for a hanging disk.
 """
 
 from __future__ import annotations
@@ -15,21 +14,21 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 _Task = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...]]
 
-_BEAT = 0.05
-"""Seconds after which a thread that waits for room looks whether it should end."""
+_POLL_SECONDS = 0.05
+"""Interval in seconds at which a waiting thread checks whether it should end."""
 
 
 class Threads:
-    """A fixed number of daemon threads that take tasks in the order they were submitted.
+    """A pool of daemon threads that process tasks in the order of submission.
 
     Parameters
     ----------
     count : int
     name : str
-        Of the threads, in a debugger or a profile.
+        Name prefix of the threads.
     """
 
     def __init__(self, count: int, name: str) -> None:
@@ -38,19 +37,19 @@ class Threads:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, function: Callable[..., Answer], *arguments: Any) -> Future[Answer]:
-        """Return the future of a call."""
-        future: Future[Answer] = Future()
+    def submit(self, function: Callable[..., Result], *arguments: Any) -> Future[Result]:
+        """Submit a call and return its future."""
+        future: Future[Result] = Future()
         self._tasks.put((future, function, arguments))
         return future
 
     def close(self, patience: float = 10.0) -> bool:
-        """Cancel what has not begun and wait for what has, `patience` seconds at most.
+        """Cancel pending tasks and wait for running ones, at most `patience` seconds.
 
         Returns
         -------
         ended : bool
-            False if a thread hangs; it is left behind.
+            False if a thread hangs; it is abandoned.
         """
         self._cancel()
         for _ in self._threads:
@@ -60,11 +59,11 @@ class Threads:
             thread.join(max(0.0, until - time.monotonic()))
         if any(thread.is_alive() for thread in self._threads):
             return False
-        self._cancel()  # what the last tasks submitted
+        self._cancel()  # tasks submitted by the last running tasks
         return True
 
     def _cancel(self) -> None:
-        """Cancel what has not begun."""
+        """Cancel all pending tasks."""
         with suppress(queue.Empty):
             while True:
                 if task := self._tasks.get_nowait():
@@ -77,33 +76,33 @@ class Threads:
                 continue
             try:
                 answer = function(*arguments)
-            except BaseException as error:  # the caller gets it, whatever it is
+            except BaseException as error:  # any error is passed to the caller
                 future.set_exception(error)
             else:
                 future.set_result(answer)
-            # Neither the task nor its batch may live until the next one comes.
+            # Release the task and its batch before waiting for the next one.
             del task, future, function, arguments
 
 
-class Ahead(Generic[Answer]):
-    """Calls a function again and again.
+class Ahead(Generic[Result]):
+    """Calls a function repeatedly and keeps its results ready.
 
     Parameters
     ----------
     make : callable
-        Called by one thread only, first when the first result is asked for.
+        Called by one thread only, starting with the first `take`.
     depth : int
-        Results that are kept ready.
+        Number of results that are kept ready.
     """
 
-    def __init__(self, make: Callable[[], Answer], depth: int) -> None:
+    def __init__(self, make: Callable[[], Result], depth: int) -> None:
         self._make = make
-        self._ready: queue.Queue[tuple[Answer | None, BaseException | None]] = queue.Queue(depth)
+        self._ready: queue.Queue[tuple[Result | None, BaseException | None]] = queue.Queue(depth)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="dali_cr-ahead", daemon=True)
 
-    def take(self) -> Answer:
-        """Return the next result, or raise what the function raised; after that there is nothing more to take."""
+    def take(self) -> Result:
+        """Return the next result, or raise the exception of the function, after which there are no more results."""
         if self._thread.ident is None:
             self._thread.start()
         answer, error = self._ready.get()
@@ -112,7 +111,7 @@ class Ahead(Generic[Answer]):
         return answer  # type: ignore[return-value]
 
     def close(self, patience: float = 10.0) -> bool:
-        """End the thread; return False if it hangs in the function."""
+        """Stop the thread; return False if it hangs in the function."""
         self._ended.set()
         if self._thread.ident is not None:
             self._thread.join(patience)
@@ -121,18 +120,18 @@ class Ahead(Generic[Answer]):
     def _work(self) -> None:
         failed = False
         while not failed and not self._ended.is_set():
-            item: tuple[Answer | None, BaseException | None]
+            item: tuple[Result | None, BaseException | None]
             try:
                 item = self._make(), None
-            except BaseException as error:  # the caller gets it, whatever it is
+            except BaseException as error:  # any error is passed to the caller
                 item, failed = (None, error), True
             self._put(item)
-            del item  # or the last result would live as long as the next one takes
+            del item  # release the last result before making the next one
 
-    def _put(self, item: tuple[Answer | None, BaseException | None]) -> None:
+    def _put(self, item: tuple[Result | None, BaseException | None]) -> None:
         while not self._ended.is_set():
             try:
-                self._ready.put(item, timeout=_BEAT)
+                self._ready.put(item, timeout=_POLL_SECONDS)
             except queue.Full:
                 continue
             return

@@ -1,1 +1,1 @@
-"""(seed, n) -> what sample n is made of: pure numbers. Knows no voxel."""
+"""Plans: the case, crop, flips, swaps and views of sample n as pure functions of (seed, n); no voxel is read."""

@@ -1,6 +1,6 @@
-"""Draw where views lie and how they are turned: boxes, and the affine maps from their voxels to the volume's.
+"""Draw the boxes of views and compute the affine maps from view voxels to volume voxels.
 
-Compiled, for one sample or one view at a time: all arithmetic is in a fixed order, whatever the batch.
+The functions are compiled and process one sample or view at a time, so that results do not depend on the batch.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 ROUNDS = 64
-"""Of a second box; the places of all are bad with a probability below 1e-80."""
+"""Largest number of rounds for a second box; all of them fail with a probability below 1e-80."""
 
 _CANDIDATES = 16
-"""Places tried for a second box in a round; at least about one in six is good, whatever the sizes."""
+"""Candidates for a second box per round; for all sizes, at least about one in six is valid."""
 
 _BLOCKS = 2
 _PURPOSE = int(rng.Purpose.PAIR)
 
 
 def partners(sizes: tuple[Triple, ...], overlap: float) -> tuple[Ints, Ints]:
-    """Return for each size the sizes that a second box may be of, and how many.
+    """Return the sizes that a second box may have, for each size of the first box.
 
-    Boxes of two sizes overlap most where one holds as much of the other as it can, which is possible everywhere in a
-    volume; a size whose best is not enough is never drawn.
+    Two sizes are compatible if their largest possible intersection over union is above `overlap`; the largest value is
+    possible everywhere in a volume.
 
     Returns
     -------
     allowed : (sizes, sizes) int64
-        Row i: first the places of those that may follow size i, in order.
+        Row i starts with the indices of the sizes that are compatible with size i.
     counts : (sizes,) int64
-        How many these are, at least 1.
+        Number of compatible sizes, at least 1.
     """
     edges = np.array(sizes, np.int64)
     shared, voxels = np.minimum(edges[:, None], edges).prod(-1), edges.prod(-1)
@@ -50,7 +50,7 @@ def partners(sizes: tuple[Triple, ...], overlap: float) -> tuple[Ints, Ints]:
 
 @compiled
 def room(size: int, length: int) -> tuple[int, int]:
-    """Return the first and the last origin of a box along an axis of a volume; a box that is too large is centred.
+    """Return the first and last origin of a box along an axis; a box larger than the volume is centred.
 
     Examples
     --------
@@ -84,22 +84,22 @@ def draw_second(
     rounds: int,
     ends: Ints,
 ) -> None:
-    """Draw the origin of a second box, uniform over all that overlap the first one by more than a share.
+    """Draw the origin of a second box, uniformly over all that overlap the first box by more than `overlap`.
 
-    Places are tried within the range in which each axis alone could do, and the first good one is taken. Should no
-    round find one, the second box is laid into the first.
+    Rejection sampling: candidates are drawn from a range that contains all valid origins, and the first valid one is
+    used. If all rounds fail, the second box is centred on the first.
 
     Parameters
     ----------
     seed, number : uint64
     origins : (2, 3) int64
-        The first is given, the second is written.
+        The first is the input, the second the output.
     sizes : (2, 3) int64
-        Of `partners`, so that there is a place.
+        Compatible sizes, from `partners`.
     lengths : (3,) int64
-        Of the volume.
+        Lengths of the volume.
     overlap : float
-        Intersection over union, which is to be greater.
+        Lower bound of the intersection over union.
     rounds : int
     ends : (2, 3) int64
         Scratch memory.
@@ -108,12 +108,12 @@ def draw_second(
     most = 1
     for axis in range(3):
         most *= min(sizes[0, axis], sizes[1, axis])
-    # IoU > t means: the intersection is more than t / (1 + t) of both volumes together.
-    wanted = overlap / (1 + overlap) * both
+    # IoU > t is equivalent to: intersection > t / (1 + t) * (sum of both volumes).
+    bound = overlap / (1 + overlap) * both
     for axis in range(3):
         origin, first, second = origins[0, axis], sizes[0, axis], sizes[1, axis]
         least = min(first, second)
-        edge = min(np.int64(np.floor(wanted / (most // least) * (1 - 1e-12))) + 1, least)
+        edge = min(np.int64(np.floor(bound / (most // least) * (1 - 1e-12))) + 1, least)
         low, high = room(second, lengths[axis])
         ends[0, axis], ends[1, axis] = max(low, origin + edge - second), min(high, origin + first - edge)
     for attempt in range(rounds):
@@ -132,7 +132,7 @@ def draw_second(
 
 @compiled
 def draw_inside(word: np.uint64, size: int, low: int, high: int, length: int) -> int:
-    """Draw the origin of a box inside [low, high) of an axis, and inside the volume where it fits there.
+    """Draw the origin of a box inside [low, high) along an axis, and inside the volume if it fits.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def draw_inside(word: np.uint64, size: int, low: int, high: int, length: int) ->
         At most high - low.
     low, high : int
     length : int
-        Of the volume.
+        Length of the volume.
     """
     start = max(low, 0)
     spare = min(high, length) - start - size
@@ -163,26 +163,26 @@ def compose(
     matrix: Floats,
     offset: Floats,
 ) -> None:
-    """Write the affine map from a view's voxels to the volume's, both counted at their centres.
+    """Write the affine map from voxels of a view to voxels of the volume, with coordinates at voxel centres.
 
-    The view is turned about W, then H, then D.
+    The view is rotated about W, then H, then D.
 
     Parameters
     ----------
     origin, size : (3,) int64
-        Of its box, in units.
+        Box of the view, in voxels of size `units`.
     flips : (3,) bool
     scales : (3,) float64
-        By which it is stretched.
+        Scale factors.
     cosines, sines : (3,) float64
-        Of the angles about D, H and W.
+        Cosines and sines of the angles about D, H and W.
     units, spacing : (3,) float64
-        Of the box's and of the volume's voxels, in mm.
+        Voxel sizes of the box and of the volume in mm.
     shape : (3,) int64
-        Of the view.
+        Shape of the view.
     matrix : (3, 3) float64
     offset : (3,) float64
-        Get the map: ``volume = matrix @ view + offset``.
+        Output: ``volume = matrix @ view + offset``.
     """
     cd, ch, cw, sd, sh, sw = cosines[0], cosines[1], cosines[2], sines[0], sines[1], sines[2]
     turn = (
@@ -201,14 +201,14 @@ def compose(
 
 
 def reach(matrix: Floats, offset: Floats, shape: Triple, lengths: Triple) -> tuple[Triple, Triple]:
-    """Return the box [start, stop) of a volume that a view is interpolated from.
+    """Return the box [start, stop) of the volume from which a view is interpolated.
 
     Parameters
     ----------
     matrix : (3, 3) float64
     offset : (3,) float64
     shape, lengths : (3,) int
-        Of the view and of the volume.
+        Shapes of the view and of the volume.
 
     Returns
     -------
@@ -223,13 +223,13 @@ def reach(matrix: Floats, offset: Floats, shape: Triple, lengths: Triple) -> tup
 
 @compiled
 def find_reach(matrix: Floats, offset: Floats, shape: Ints, lengths: Ints, box: Ints) -> None:
-    """Write what `reach` returns into a box (2, 3) int64."""
+    """Write the box of `reach` into an array (2, 3) int64."""
     for row in range(3):
         low = high = 0.0
         for column in range(3):
             end = matrix[row, column] * (shape[column] - 1)
             low, high = low + min(end, 0.0), high + max(end, 0.0)
-        # Slack for the last bits, in which the sampling may differ.
+        # Tolerance for rounding errors of the interpolation.
         start, stop = np.floor(offset[row] + low - 1e-6), np.floor(offset[row] + high + 1e-6)
         box[0, row] = min(max(np.int64(start), 0), lengths[row] - 1)
         box[1, row] = min(max(np.int64(stop) + 2, box[0, row] + 1), lengths[row])

@@ -1,4 +1,4 @@
-"""`Epochs`: the place of a loader in its stream of sample numbers, and in the present epoch."""
+"""`Epochs`: the position of a loader in its stream of sample numbers and in the current epoch."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from dali_cr.plan.stream import Stream
 
 @dataclass
 class Epochs:
-    """A place in the stream that moves with every step.
+    """A position in the stream that advances with every step.
 
-    Without `passes`, an epoch is the least number of full steps that have at least `length` sample numbers, and the
-    next one goes on where it ended. With it, every epoch has the sample numbers from 0 to `passes * length`, each once,
-    and its last step is short.
+    Without `passes`, an epoch is the smallest number of full steps with at least `length` sample numbers, and the next
+    epoch continues where it ended. With `passes`, every epoch has the sample numbers from 0 to `passes * length` once,
+    and its last step may be short.
 
     Attributes
     ----------
     length : int
-        Samples of one pass over the data.
+        Number of samples of one pass over the data.
     batch_size : int
-        Of one rank.
+        Batch size of one rank.
     rank, world_size : int
     passes : int, optional
     next : int
-        The first sample number that no rank has been given.
+        The next sample number that has not been delivered to any rank.
     first : int
-        The first sample number of the present epoch.
+        The first sample number of the current epoch.
 
     Raises
     ------
     ValueError
-        If the numbers make no stream, or the ranks cannot share the passes evenly.
+        If a number is invalid, or the samples cannot be shared evenly by the ranks.
     """
 
     length: int
@@ -48,7 +48,7 @@ class Epochs:
     def __post_init__(self) -> None:
         self.stream()  # checks batch size and rank
         if self.passes is not None and self.passes < 1:
-            raise ValueError(f"epochs: expected None or a number of at least 1, got {self.passes}")
+            raise ValueError(f"epochs: expected at least 1, got {self.passes}")
         self._check_shares()
         self._unfinished = True
 
@@ -59,48 +59,48 @@ class Epochs:
 
     @property
     def steps(self) -> int:
-        """Steps of a whole epoch, the same on every rank."""
+        """Number of steps of a full epoch, the same on every rank."""
         return -(-(self.end or self.length) // self._step_size)
 
     @property
     def steps_left(self) -> int:
-        """Steps until the present epoch ends."""
+        """Number of steps until the current epoch ends."""
         return max(0, -(-(self.first + (self.end or self.length) - self.next) // self._step_size))
 
     def begin(self) -> None:
-        """Begin the next epoch and skip what the present one has left, unless that one is to be finished first."""
+        """Start the next epoch and skip the rest of the current one, unless it was interrupted and must be finished."""
         if not (self._unfinished and self.steps_left):
             self.first = self.next = 0 if self.passes else self.next + self.steps_left * self._step_size
         self._unfinished = False
 
     def go_on(self) -> None:
-        """Begin the next epoch only if the present one has ended."""
+        """Start the next epoch if the current one has ended."""
         if not self.steps_left:
             self.first = self.next
         self._unfinished = False
 
     def advance(self) -> None:
-        """Take a step."""
+        """Advance by one step."""
         self.next = self.stream().after(1)
 
     def leave_unfinished(self) -> None:
-        """Have the next `begin` finish the present epoch."""
+        """Make the next `begin` continue the current epoch."""
         self._unfinished = True
 
     def move(self, to: int, first: int | None) -> None:
-        """Move to a place where another loader was, in an epoch that it may have interrupted.
+        """Move to the position of another loader, in an epoch that may be unfinished.
 
         Parameters
         ----------
         to : int
             The next sample number.
         first : int or None
-            The first of its epoch; if that is not known, epochs are counted from sample number 0.
+            The first sample number of its epoch. If unknown, epochs are counted from sample number 0.
 
         Raises
         ------
         ValueError
-            If the ranks cannot share evenly what is left of the passes.
+            If the remaining samples cannot be shared evenly by the ranks.
         """
         before = self.next, self.first
         self.next = to if self.end is None else min(to, self.end)
@@ -117,7 +117,7 @@ class Epochs:
         return self.stream().numbers(0)
 
     def stream(self) -> Stream:
-        """Return the stream from here on."""
+        """Return the stream from the current position."""
         return Stream(self.batch_size, self.next, self.end, self.rank, self.world_size)
 
     @property
@@ -129,5 +129,5 @@ class Epochs:
         if self.end is not None and (self.end - self.next) % self.world_size:
             raise ValueError(
                 f"epochs: expected a number of samples that {self.world_size} ranks can share evenly, got "
-                f"{self.end - self.next}; take a multiple as epochs, or evaluate with rank=0, world_size=1"
+                f"{self.end - self.next}; use a multiple as epochs, or evaluate with rank=0, world_size=1"
             )

@@ -1,4 +1,4 @@
-"""Boxes drawn near the foreground of cases, by the coarse maps that the index holds, or anywhere in them."""
+"""Draw origins of boxes near the foreground, with the coarse maps of the index, or uniformly."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from dali_cr.plan.boxes import Floats, Ints, room
 from dali_cr.system.compiled import compiled
 
 ORIGIN_WORDS = 6
-"""Random words for an origin: whether in the foreground, which cell, three positions, one unused."""
+"""Random words per origin: foreground or uniform, cell, three positions, one unused."""
 
 SHAPE, CELLS, EDGES, LENGTHS = range(4)
-"""Rows of a case's numbers, each (D, H, W): of its volume, of its coarse map, the edges of the map's cells in the
-volume's voxels, and the volume's lengths at the recipe's spacing."""
+"""Rows in the table of a case, each (D, H, W): shape of the volume, shape of the coarse map, edges of its cells in
+voxels, and lengths of the volume at the spacing of the recipe."""
 
 _MOST_CASES = 1024
-"""Whose sums are kept at a time, of 32 KiB each at most."""
+"""Number of cases whose running sums are kept, at most 32 KiB each."""
 
 
 class Sums(NamedTuple):
@@ -31,9 +31,9 @@ class Sums(NamedTuple):
     Attributes
     ----------
     values : (n,) int64
-        For each case that is held: 0, then the sum of its map up to each cell.
+        For each loaded case: 0, then the sum of its map up to each cell.
     starts : (cases,) int64
-        Where those of a case begin, -1 if they are not held.
+        Offset of the sums of each case, -1 if they are not loaded.
     """
 
     values: Ints
@@ -41,13 +41,13 @@ class Sums(NamedTuple):
 
 
 class Foreground:
-    """Holds running sums of coarse maps; may be used by several threads.
+    """Keeps running sums of coarse maps in memory; may be used by several threads.
 
     Parameters
     ----------
     index : Index
     most : int
-        Cases whose sums are held, unless one batch has more; past it, the sums of that batch alone are held.
+        Largest number of cases whose sums are kept. If it is exceeded, only the sums of the current batch are kept.
     """
 
     def __init__(self, index: Index, most: int = _MOST_CASES) -> None:
@@ -56,7 +56,7 @@ class Foreground:
         self._sums, self._held, self._used = self._none(), 0, 0
 
     def sums(self, cases: Ints) -> Sums:
-        """Return sums that hold these cases; what is asked for later does not change them."""
+        """Return sums that include these cases; later calls do not change them."""
         sums = self._sums
         if (sums.starts[cases] < 0).any():
             with self._lock:
@@ -64,7 +64,7 @@ class Foreground:
         return sums
 
     def _add(self, cases: Ints) -> Sums:
-        """Return the present sums and those of these cases."""
+        """Return the current sums extended by these cases."""
         sums, missing = self._sums, np.unique(cases[self._sums.starts[cases] < 0])
         if self._held + len(missing) > self._most:
             sums, missing, self._held, self._used = self._none(), np.unique(cases), 0, 0
@@ -76,7 +76,7 @@ class Foreground:
             values = np.empty(2 * int(ends[-1]), np.int64)
             values[: self._used] = sums.values[: self._used]
         for row, end in zip(rows, ends[1:].tolist(), strict=True):
-            values[end - len(row) : end] = row  # past all that earlier sums are read to
+            values[end - len(row) : end] = row  # beyond the end of earlier sums, which may be in use
         self._held, self._used = self._held + len(missing), int(ends[-1])
         return Sums(values, starts)
 
@@ -84,7 +84,7 @@ class Foreground:
         return Sums(np.empty(0, np.int64), np.full(len(self._index), -1, np.int64))
 
     def _sum_cells(self, case: int) -> Ints:
-        """Return the running sum of a case's coarse map over all channels, from 0 on."""
+        """Return the running sum of the coarse map of a case over all channels, starting with 0."""
         maps = [volume.foreground.ravel() for volume in self._index.cases[case].volumes]
         cells = maps[0] if len(maps) == 1 else np.sum(maps, axis=0, dtype=np.int64)
         sums = np.zeros(cells.size + 1, np.int64)
@@ -93,7 +93,7 @@ class Foreground:
 
 
 def table_of(index: Index, lengths: Ints) -> Ints:
-    """Return the numbers of each case: (cases, 4, 3) int64, rows as `SHAPE` and the others name them."""
+    """Return the table of all cases, (cases, 4, 3) int64, with the rows `SHAPE`, `CELLS`, `EDGES` and `LENGTHS`."""
     shapes = np.array([case.shape for case in index.cases], np.int64)
     cells = np.array([case.volumes[0].foreground.shape for case in index.cases], np.int64)
     return np.stack([shapes, cells, cell_edge(shapes), lengths], axis=1)
@@ -111,26 +111,26 @@ def draw_origin(
     first: int,
     origin: Ints,
 ) -> None:
-    """Draw the origin of a box: its centre from the foreground with some chance, else uniformly.
+    """Draw the origin of a box: centred on the foreground with probability `chance`, otherwise uniform.
 
-    A box that is too large for the volume is centred. Where there is no foreground, the draw is uniform.
+    A box larger than the volume is centred. Without foreground the origin is uniform.
 
     Parameters
     ----------
     words : (6,) uint64
     case : (4, 3) int64
-        Of `table_of`.
+        Row of `table_of`.
     factors : (3,) float64
-        From the volume's voxels to those of the recipe's spacing.
+        Factors from voxels of the volume to voxels of the recipe's spacing.
     size : (3,) int64
     chance : float
     layer : int
-        Of the coarse map along D, which alone is drawn from; -1 for all of them.
+        Layer of the coarse map along D from which the cell is drawn; -1 for all layers.
     sums : (n,) int64
     first : int
-        Where those of the case begin; not looked at if the chance is 0.
+        Offset of the sums of the case; unused if `chance` is 0.
     origin : (3,) int64
-        Is written.
+        Output.
     """
     cell = _draw_cell(words[1], case[CELLS], layer, sums, first) if unit(words[0]) < chance else -1
     rows, columns = case[CELLS, 1], case[CELLS, 2]
@@ -140,7 +140,7 @@ def draw_origin(
         if cell < 0:
             origin[axis] = low + below(words[2 + axis], high - low + 1)
         else:
-            # The last cell of an axis may be cut short.
+            # The last cell of an axis may be shorter.
             start = place[axis] * case[EDGES, axis]
             voxel = start + below(words[2 + axis], min(case[EDGES, axis], case[SHAPE, axis] - start))
             centre = np.int64((voxel + 0.5) * factors[axis])
@@ -149,7 +149,7 @@ def draw_origin(
 
 @compiled
 def _draw_cell(word: np.uint64, cells: Ints, layer: int, sums: Ints, first: int) -> int:
-    """Draw a cell of a coarse map, or of one layer of it, in proportion to its foreground; -1 if it has none."""
+    """Draw a cell of a coarse map or of one layer, in proportion to its foreground; -1 if there is none."""
     plane = cells[1] * cells[2]
     low, high = (0, cells[0] * plane) if layer < 0 else (layer * plane, (layer + 1) * plane)
     before = sums[first + low]

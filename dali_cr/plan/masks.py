@@ -1,4 +1,4 @@
-"""The masked blocks of samples: a pure function of seed, sample number and recipe."""
+"""Draw the masked blocks of samples, as a pure function of seed, sample number and recipe."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from dali_cr.volume.geometry import Triple
 
 
 class MaskSampler:
-    """Draws the masked blocks of samples: every set of so many blocks is as likely as any other.
+    """Draws the masked blocks of samples; all sets of blocks have equal probability.
 
     Parameters
     ----------
     seed : int
     shape : (3,) int
-        Of the crop.
+        Shape of the crop.
     grid : MaskGrid
 
     Attributes
     ----------
     boxes : int
-        Masked blocks of a sample.
+        Number of masked blocks per sample.
     masks : bool
-        True: what is drawn are boxes to fill, and not to swap.
+        True: boxes are masked, not swapped.
 
     Raises
     ------
     ValueError
-        If the seed is no 64-bit unsigned integer.
+        If the seed is not an unsigned 64-bit integer.
     """
 
     masks = True
@@ -56,7 +56,7 @@ class MaskSampler:
         Returns
         -------
         boxes : (B, 1, blocks, 3, 3) int32
-            Read-only; for each block its origin, zeros, and its size, as `dali_cr.ops.erase` takes them.
+            Origin, zeros and size of each block, as for `dali_cr.ops.erase`. Read-only.
         """
         out = np.empty((len(numbers), self.boxes, 3, 3), np.int32)
         draw_blocks_ref(self._seed, numbers, self._shape, self._block, out)
@@ -64,14 +64,14 @@ class MaskSampler:
         return out[:, None]
 
     def draw_on_gpu(self, numbers: Any) -> Any:
-        """Draw the masked blocks of samples on the GPU; as `draw`, of CuPy arrays."""
+        """Draw the masked blocks of samples on the GPU; like `draw`, with CuPy arrays."""
         out = launch.array_module().empty((len(numbers), self.boxes, 3, 3), np.int32)
         draw_blocks_on_gpu(self._seed, numbers, self._shape, self._block, out)
         return out[:, None]
 
 
 def make_sampler(recipe: Restoration, seed: int) -> SwapSampler | MaskSampler:
-    """Return what draws the boxes of a recipe's samples."""
+    """Return the sampler for the boxes of a recipe."""
     if recipe.mask_grid:
         return MaskSampler(seed, recipe.crop, recipe.mask_grid)
     return SwapSampler(seed, recipe.crop, recipe.swap)

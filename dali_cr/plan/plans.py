@@ -1,19 +1,21 @@
-"""What the samples of a batch are made of, as arrays, and as one `SamplePlan` each."""
+"""`Plans`: the plans of a batch as arrays, and single plans as `SamplePlan`."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from dali_cr.index.cases import Index
+from dali_cr.plan.augment.drawn import Augmentation
 from dali_cr.plan.boxes import Flags, Floats, Ints
 from dali_cr.plan.sample import AffineView, SamplePlan, View
 from dali_cr.plan.swaps import Swaps
 from dali_cr.volume.geometry import Triple
+from dali_cr.volume.grid import crop_map
 
 
 class Sampler(Protocol):
@@ -22,9 +24,9 @@ class Sampler(Protocol):
     Attributes
     ----------
     boxes : int
-        Of an array.
+        Number of boxes per array.
     masks : bool
-        Whether they are to be filled, the second origin of each without a meaning; else to be swapped.
+        Whether boxes are masked instead of swapped; the second origin of a box is then unused.
     """
 
     boxes: int
@@ -34,7 +36,7 @@ class Sampler(Protocol):
         """Draw (B, groups, boxes, 3, 3) int32, read-only."""
 
     def draw_on_gpu(self, numbers: Any) -> Any:
-        """Draw the same on the GPU, of CuPy arrays."""
+        """Draw the same boxes on the GPU, as CuPy arrays."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,26 +46,28 @@ class Plans:
     Attributes
     ----------
     index : Index
-        Whose cases the plans name.
+        Index with the cases.
     sampler : Sampler
-        Draws the swaps.
+        Sampler of the swaps.
     numbers : (B,) int64
         Sample numbers.
     cases : (B,) int64
-        Places of their cases in the index.
+        Positions of the cases in the index.
     attempts : (B,) int64
-        How many cases before these could not be read.
+        Number of unreadable cases that were drawn before.
     boxes : (B, 2, 3) int64
-        Start and stop of the canonical box of the volume that a sample is made from.
+        Start and stop of the canonical box of the volume from which a sample is made.
     origins : (B, V, 3) int64
         As `View.origin`.
     flips : (B, V, 3) bool
     swaps : (B, G, T, 3, 3) int32 or None
-        Of the first G views, or their masked blocks; read-only; None where they were not drawn.
+        Swaps or masked blocks of the first G views, read-only; None if not drawn.
     matrices : (B, V, 3, 3) float64 or None
-        ``matrix @ place + offset`` is where in the canonical volume a view's voxel `place` is taken; None where crops
-        are of the volume's own voxels.
+        ``matrix @ voxel + offset`` is the position of a voxel of a view in the canonical volume; None without
+        resampling.
     offsets : (B, V, 3) float64 or None
+    augmentation : Augmentation or None
+        Of crops; None where the recipe augments none.
     """
 
     index: Index
@@ -77,6 +81,7 @@ class Plans:
     swaps: Swaps | None
     matrices: Floats | None
     offsets: Floats | None
+    augmentation: Augmentation | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -97,10 +102,31 @@ class Plans:
 
     def _views(self, i: int, swaps: Swaps) -> tuple[View, ...]:
         """Return the views of a sample."""
-        where = _triple(self.origins[i, 0]), _triple(self.flips[i, 0])
+        view = View(_triple(self.origins[i, 0]), _triple(self.flips[i, 0]), swaps[0])
         if self.sampler.masks:
-            return (View(*where, np.empty((0, 3, 3), np.int32), mask=swaps[0][:, ::2]),)
-        return (View(*where, swaps[0]),)
+            view = replace(view, swaps=np.empty((0, 3, 3), np.int32), mask=swaps[0][:, ::2])
+        return (self._augment(i, view) if self.augmentation else view,)
+
+    def _augment(self, i: int, view: View) -> AffineView:
+        """Return a view with what was drawn to augment it."""
+        assert self.augmentation is not None
+        drawn, shape = self.augmentation, self.index.cases[int(self.cases[i])].shape
+        if self.matrices is None or self.offsets is None:
+            matrix, offset = crop_map(view.origin, view.flips, drawn.crop, shape, shape)
+        else:
+            matrix, offset = self.matrices[i, 0], self.offsets[i, 0]
+        return AffineView(
+            **vars(view),
+            size=drawn.crop,
+            shape=drawn.crop,
+            angles=_triple(drawn.angles[i]),
+            scales=_triple(drawn.scales[i]),
+            blur=(0.0, 0.0, 0.0),
+            noise=float(drawn.stds[i]),
+            gamma=float(drawn.exponents[i]),
+            matrix=matrix,
+            offset=offset,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,15 +136,16 @@ class ViewPlans(Plans):
     Attributes
     ----------
     shapes : tuple of V (3,) int
-        Of the arrays that the views become.
+        Shapes of the views.
     sizes : (B, V, 3) int64
-        Of their boxes.
+        Sizes of their boxes.
     angles : (B, V, 3) float64
-        By which they are turned about D, H and W, in degrees.
+        Rotation angles about D, H and W, in degrees.
     scales : (B, V, 3) float64
-        By which D, H and W are stretched.
+        Scale factors of D, H and W.
     intensities : (B, V, 5) float32
-        Standard deviations of the blur along D, H and W, in voxels of the view, and of the noise; the exponent.
+        Standard deviations of the blur along D, H and W in voxels of the view, standard deviation of the noise, and
+        exponent.
     """
 
     matrices: Floats
@@ -153,12 +180,12 @@ class ViewPlans(Plans):
 
 
 class Planner(Protocol):
-    """Plans samples of one index by one recipe from one seed.
+    """Plans samples of an index with a recipe and a seed.
 
     Attributes
     ----------
     index : Index
-        Whose cases the plans name.
+        Index with the cases of the plans.
     recipe : Restoration or Views
     seed : int
     sampler : Sampler
@@ -173,11 +200,15 @@ class Planner(Protocol):
     def epoch_length(self) -> int:
         """Samples in an epoch."""
 
+    @property
+    def weights(self) -> dict[str, float] | None:
+        """Of the data sets, None where all cases are passed over together."""
+
     def plan(self, numbers: npt.ArrayLike, broken: Collection[int] = (), *, swaps: bool = True) -> Plans:
-        """Plan samples; those of broken cases are drawn again from other cases."""
+        """Plan samples; samples of broken cases are redrawn from other cases."""
 
 
 def _triple(row: npt.NDArray[Any]) -> tuple[Any, Any, Any]:
-    """Return three numbers as Python's."""
+    """Return three numbers as Python numbers."""
     d, h, w = row.tolist()
     return d, h, w

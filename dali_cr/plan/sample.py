@@ -1,4 +1,4 @@
-"""What a sample is made of: its case and its views."""
+"""`SamplePlan`, `View` and `AffineView`: the plan of one sample."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class View:
     Attributes
     ----------
     origin : (3,) int
-        Of the crop in the canonical volume, in voxels of the recipe's spacing; negative where the crop sticks out of
-        it. With slices, the number of the slice, then row and column in it.
+        Origin of the crop in the canonical volume, in voxels of the recipe's spacing; negative if the crop exceeds the
+        volume. With slices: slice number, row and column.
     flips : (3,) bool
         Which of the crop's axes are flipped after cropping.
     swaps : (T, 3, 3) int32
-        In the crop, after the flips; none where it is masked.
+        Swaps in the flipped crop; empty for masked samples.
     mask : (M, 2, 3) int32
-        Origin and size of each masked block, likewise; none where patches are swapped.
+        Origin and size of each masked block in the flipped crop; empty for swapped samples.
     """
 
     origin: Triple
@@ -38,27 +38,29 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class AffineView(View):
-    """One view of a sample; `origin` counts voxels of the recipe's spacing, and may be negative.
+    """One affine view of a sample: of `Views`, or the crop of a `Restoration` with augmentation.
+
+    `origin` is in voxels of the recipe's spacing, and may be negative.
 
     Attributes
     ----------
     size : (3,) int
-        Of its box.
+        Size of the box.
     shape : (3,) int
-        Of the array it becomes.
+        Shape of the view.
     angles : (3,) float
-        By which it is turned about D, H and W, in degrees.
+        Rotation angles about D, H and W, in degrees.
     scales : (3,) float
-        By which D, H and W are stretched.
+        Scale factors of D, H and W.
     blur : (3,) float
         Standard deviations along D, H and W, in voxels of the view.
     noise : float
         Standard deviation.
     gamma : float
-        The exponent.
+        Exponent.
     matrix : (3, 3) float64
     offset : (3,) float64
-        ``matrix @ place + offset`` is where in the canonical volume the view's voxel `place` is taken.
+        ``matrix @ voxel + offset`` is the position of a voxel of the view in the canonical volume.
     """
 
     size: Triple
@@ -71,21 +73,26 @@ class AffineView(View):
     matrix: npt.NDArray[np.float64]
     offset: npt.NDArray[np.float64]
 
+    @property
+    def moved(self) -> bool:
+        """Whether it is rotated or scaled."""
+        return any(self.angles) or self.scales != (1.0, 1.0, 1.0)
+
 
 @dataclass(frozen=True, eq=False)
 class SamplePlan:
-    """What a sample is made of.
+    """The plan of one sample.
 
     Attributes
     ----------
     number : int
         The sample number.
     case : int
-        Place of its case in the index.
+        Position of the case in the index.
     path : str
-        Of the case's first file, relative to the index's root.
+        First file of the case, relative to the root of the index.
     attempt : int
-        How many cases before this one could not be read.
+        Number of unreadable cases that were drawn before.
     views : tuple of View
     """
 
@@ -97,25 +104,25 @@ class SamplePlan:
 
     @property
     def origin(self) -> Triple:
-        """The first view's."""
+        """Origin of the first view."""
         return self.views[0].origin
 
     @property
     def flips(self) -> tuple[bool, bool, bool]:
-        """The first view's."""
+        """Flips of the first view."""
         return self.views[0].flips
 
     @property
     def swaps(self) -> npt.NDArray[np.int32]:
-        """The first view's."""
+        """Swaps of the first view."""
         return self.views[0].swaps
 
     @property
     def mask(self) -> npt.NDArray[np.int32]:
-        """The first view's."""
+        """Masked blocks of the first view."""
         return self.views[0].mask
 
 
 def views_of(plan: SamplePlan) -> tuple[AffineView, ...]:
-    """Return the views of a plan of several views: the global ones, then the local ones."""
+    """Return the views of a multi-view plan: global views, then local views."""
     return cast("tuple[AffineView, ...]", plan.views)

@@ -1,4 +1,4 @@
-"""Which sample numbers each batch has: consecutive, sliced by rank, nothing dropped or repeated."""
+"""`Stream`: the sample numbers of each batch, consecutive and sliced by rank, without gaps or repeats."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import numpy.typing as npt
 class Stream:
     """Sample numbers of one rank's batches.
 
-    A step takes `world_size * batch_size` consecutive numbers, rank r the r-th slice of them. With an end, the last
-    step is short, and what is left of it is shared out evenly.
+    A step has `world_size * batch_size` consecutive numbers; rank r gets the r-th slice. With an end, the last step is
+    short and shared evenly.
 
     Attributes
     ----------
     batch_size : int
-        Of one rank.
+        Batch size of one rank.
     start : int
         The first number of step 0.
     end : int or None
-        One past the last number; None for a stream without end.
+        One past the last number; None for an endless stream.
     rank, world_size : int
 
     Raises
     ------
     ValueError
-        If the numbers make no stream.
+        If a number is invalid.
 
     Examples
     --------
@@ -56,11 +56,11 @@ class Stream:
 
     @property
     def step_size(self) -> int:
-        """Numbers that a step takes over all ranks."""
+        """Number of samples of a step over all ranks."""
         return self.batch_size * self.world_size
 
     def numbers(self, step: int) -> npt.NDArray[np.int64]:
-        """Return the numbers of this rank's batch `step`, empty past the end."""
+        """Return the sample numbers of this rank's batch `step`; empty past the end."""
         first = self.start + step * self.step_size
         last = first + self.step_size
         if self.end is None or last <= self.end:
@@ -71,6 +71,6 @@ class Stream:
         return np.arange(first + low, first + high)
 
     def after(self, step: int) -> int:
-        """Return the first number that no rank has after `step` steps."""
+        """Return the first sample number after `step` steps."""
         number = self.start + step * self.step_size
         return number if self.end is None else min(number, self.end)

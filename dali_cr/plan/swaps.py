@@ -1,4 +1,4 @@
-"""The swaps of samples: a pure function of seed, sample number, crop and recipe."""
+"""Draw the swaps of samples, as a pure function of seed, sample number, crop and recipe."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def draw_swaps(seed: int, sample: int, shape: Triple, swap: Swap) -> npt.NDArray
     Returns
     -------
     swaps : (T, 3, 3) int32
-        For each swap the origins of both patches and their size, each (D, H, W).
+        Origins of both patches and their size for each swap, each (D, H, W).
 
     Raises
     ------
@@ -49,7 +49,7 @@ def draw_swaps(seed: int, sample: int, shape: Triple, swap: Swap) -> npt.NDArray
 
 
 def draw_batch(seed: int, samples: npt.ArrayLike, shape: Triple, swap: Swap) -> npt.NDArray[np.int32]:
-    """Draw the swaps of several samples at once; `draw_swaps` of each, stacked.
+    """Draw the swaps of several samples; equal to stacking `draw_swaps` of each sample.
 
     Parameters
     ----------
@@ -73,22 +73,22 @@ class SwapSampler:
     ----------
     seed : int
     shape : (3,) int
-        Of the arrays that are swapped in.
+        Shape of the arrays.
     swap : Swap
     groups : int
-        Arrays of a sample, each with swaps of its own.
+        Number of arrays per sample, each with separate swaps.
 
     Attributes
     ----------
     boxes : int
-        Swaps of an array.
+        Number of swaps per array.
     masks : bool
-        False: what is drawn are boxes to swap.
+        False: boxes are swapped, not masked.
 
     Raises
     ------
     ValueError
-        If the seed is no 64-bit unsigned integer, or the patches do not fit into the shape.
+        If the seed is not an unsigned 64-bit integer, or the patches do not fit into the shape.
     """
 
     masks = False
@@ -121,7 +121,7 @@ class SwapSampler:
         return out
 
     def draw_on_gpu(self, numbers: Any) -> Any:
-        """Draw the swaps of samples on the GPU; as `draw`, of CuPy arrays.
+        """Draw the swaps of samples on the GPU; like `draw`, with CuPy arrays.
 
         Parameters
         ----------
@@ -140,6 +140,6 @@ class SwapSampler:
 
 
 def _as_one(swaps: Any) -> Any:
-    """Return the swaps (B, G * T, 3, 3) of all arrays of a sample in one row; no copy."""
+    """Return a view (B, G * T, 3, 3) with the swaps of all arrays of a sample in one axis."""
     batch, groups, iterations = swaps.shape[:3]
     return swaps.reshape(batch, groups * iterations, 3, 3)

@@ -1,4 +1,4 @@
-"""What the views of sample n are: a pure function of (seed, n), the index and the recipe."""
+"""`ViewPlanner`: plan multi-view samples as a pure function of (seed, n), the index and the recipe."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ from dali_cr.plan.boxes import (
     partners,
 )
 from dali_cr.plan.foreground import LENGTHS, ORIGIN_WORDS, SHAPE, Foreground, Sums, draw_origin, table_of
-from dali_cr.plan.order import Order
+from dali_cr.plan.order.cases import Order
+from dali_cr.plan.order.mixture import Weights
 from dali_cr.plan.plans import Sampler, ViewPlans
 from dali_cr.plan.swaps import SwapSampler
 from dali_cr.plan.window import shape_at
 from dali_cr.recipe.checks import AXES
+from dali_cr.recipe.per_dataset import check_datasets, spacing_of
 from dali_cr.recipe.views import GLOBALS, Views
 from dali_cr.system.compiled import compiled
 
@@ -38,25 +40,25 @@ Words = npt.NDArray[np.uint64]
 _ORIGIN, _VIEW = int(rng.Purpose.ORIGIN), int(rng.Purpose.VIEW)
 
 WORDS = 16
-"""Of a view: size, position (3), angles (3), scales (3), flips, standard deviations of blur (3) and noise, exponent."""
+"""Random words per view: size, position (3), angles (3), scales (3), flips, blur (3), noise, exponent."""
 
 _POSITION, _ANGLES, _SCALES, _FLIPS, _BLUR, _NOISE, _GAMMA = 1, 4, 7, 10, 11, 14, 15
 
 
 class Choices(NamedTuple):
-    """What a recipe lets be drawn.
+    """The ranges of a recipe from which views are drawn, as arrays and numbers.
 
     Attributes
     ----------
     sizes, local_sizes : (n, 3) int64
     seconds : (n, n) int64
     counts : (n,) int64
-        As `partners` gives them.
+        From `partners`.
     overlap, chance : float
-        Of the second box; that the first one is near the foreground.
+        Overlap of the second box, and probability that the first box is near the foreground.
     flips : (3,) bool
     most : (3, 3) float64
-        Of the angles, stretches and the blur's standard deviations, along D, H and W.
+        Limits of the angles, the scales and the standard deviations of the blur, along D, H and W.
     noise, gamma : float
     """
 
@@ -73,7 +75,7 @@ class Choices(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """What is drawn of a batch; see `ViewPlans`. `logs` (B, V) are those of the exponents."""
+    """Draws of a batch; see `ViewPlans`. `logs` (B, V) are the logarithms of the exponents."""
 
     origins: Ints
     sizes: Ints
@@ -85,34 +87,40 @@ class Drawn(NamedTuple):
 
 
 class ViewPlanner:
-    """Plans multi-view samples of one index by one recipe from one seed.
+    """Plans multi-view samples of an index with a recipe and a seed.
 
     Parameters
     ----------
     index : Index
     recipe : Views
     seed : int
+    weights : mapping of str to float, optional
+        As `CropPlanner` takes them.
 
     Raises
     ------
     TypeError
-        If the recipe is of another kind.
+        If the recipe is not `Views`.
     ValueError
-        If the index is empty or the seed no 64-bit unsigned integer.
+        If the index is empty, the seed is not an unsigned 64-bit integer, or the weights are invalid.
     """
 
-    def __init__(self, index: Index, recipe: Views, seed: int) -> None:
+    def __init__(self, index: Index, recipe: Views, seed: int, weights: Weights | None = None) -> None:
         if not isinstance(recipe, Views):
             raise TypeError(f"recipe: expected dali_cr.Views, got {type(recipe).__name__}")
         refuse_empty(index)
+        check_datasets(recipe, index)
         rng.check_seed(seed)
         self.index, self.recipe, self.seed = index, recipe, seed
-        # Swaps of their own for each global view.
+        # One set of swaps per global view.
         self.sampler: Sampler = SwapSampler(seed, recipe.shape, recipe.swap, GLOBALS)
-        self._order, self._foreground = Order(index, seed, recipe.crops_per_volume), Foreground(index)
+        self._order = Order(index, seed, recipe.crops_per_volume, weights=weights)
+        self._foreground = Foreground(index)
         self._spacing = np.array([case.volumes[0].spacing for case in index.cases], np.float64)
-        self._units = self._spacing if recipe.spacing is None else np.array([recipe.spacing] * len(index), np.float64)
-        lengths = np.array([shape_at(case, recipe.spacing) for case in index.cases], np.int64)
+        spacings = [spacing_of(recipe.spacing, case.dataset) for case in index.cases]
+        units = [wanted or case.volumes[0].spacing for case, wanted in zip(index.cases, spacings, strict=True)]
+        self._units = np.array(units, np.float64)
+        lengths = np.array([shape_at(*each) for each in zip(index.cases, spacings, strict=True)], np.int64)
         self._table, self._factors = table_of(index, lengths), self._spacing / self._units
         self._shapes = (recipe.shape,) * GLOBALS + (recipe.local_shape,) * recipe.locals
         self._choices, self._views = _choices(recipe), np.array(self._shapes, np.int64)
@@ -122,6 +130,11 @@ class ViewPlanner:
         """Samples in an epoch."""
         return self._order.epoch_length
 
+    @property
+    def weights(self) -> dict[str, float] | None:
+        """Of the data sets."""
+        return self._order.weights
+
     def plan(self, numbers: npt.ArrayLike, broken: Collection[int] = (), *, swaps: bool = True) -> ViewPlans:
         """Plan samples; as `CropPlanner.plan`."""
         n = np.array(numbers, np.int64, ndmin=1)
@@ -130,7 +143,7 @@ class ViewPlanner:
         drawn, box = _empty(len(n), self.recipe.count), np.empty((2, 3), np.int64)
         words = np.empty(ORIGIN_WORDS, np.uint64), np.empty((self.recipe.count, WORDS), np.uint64)
         _draw(np.uint64(self.seed), n, cases, self._choices, self._table, self._factors, sums, *words, box, drawn)
-        # By the C library, one at a time: the results of NumPy's loops depend on the length of the array.
+        # With the C library, one value at a time, because NumPy's results depend on the length of the array.
         drawn.intensities[..., 4] = _each(math.exp, drawn.logs)
         matrices, offsets, boxes = self._map(cases, drawn, box)
         return ViewPlans(
@@ -153,7 +166,7 @@ class ViewPlanner:
         )
 
     def _map(self, cases: Ints, drawn: Drawn, box: Ints) -> tuple[Floats, Floats, Ints]:
-        """Return the maps of views and the boxes of their volumes that samples are made from."""
+        """Return the maps of the views and the boxes of the volumes from which samples are made."""
         radians = drawn.angles * (math.pi / 180)
         cosines, sines = _each(math.cos, radians), _each(math.sin, radians)
         out = np.empty((*radians.shape, 3)), np.empty(radians.shape), np.empty((len(cases), 2, 3), np.int64)
@@ -164,7 +177,7 @@ class ViewPlanner:
 
 
 def _choices(recipe: Views) -> Choices:
-    """Return what a recipe lets be drawn; views of one slice are turned, stretched and blurred within it alone."""
+    """Return the ranges of a recipe; 2-D views are rotated, scaled and blurred only within the slice."""
     seconds, counts = partners(recipe.sizes, recipe.overlap)
     within = 0.0 if recipe.flat else 1.0
     return Choices(
@@ -189,7 +202,7 @@ def _choices(recipe: Views) -> Choices:
 
 
 def _empty(count: int, views: int) -> Drawn:
-    """Return memory for a batch."""
+    """Return uninitialised memory for a batch."""
     return Drawn(
         np.empty((count, views, 3), np.int64),
         np.empty((count, views, 3), np.int64),
@@ -244,7 +257,7 @@ def _draw(
 
 @compiled
 def _draw_local(words: Words, view: int, choices: Ints, lengths: Ints, origins: Ints, sizes: Ints) -> None:
-    """Draw the box of a local view within the smallest one that holds the global ones."""
+    """Draw the box of a local view inside the smallest box around the global boxes."""
     which = below(words[0], len(choices))
     for axis in range(3):
         low = min(origins[0, axis], origins[1, axis])
@@ -257,7 +270,7 @@ def _draw_local(words: Words, view: int, choices: Ints, lengths: Ints, origins: 
 def _draw_turn(
     words: Words, allowed: Flags, most: Floats, flips: Flags, angles: Floats, scales: Floats, blur: Singles
 ) -> None:
-    """Draw how a view is flipped, turned, stretched and blurred along each axis."""
+    """Draw flips, angles, scales and blur of a view along each axis."""
     for axis in range(3):
         flips[axis] = allowed[axis] and words[_FLIPS] >> np.uint64(61 + axis) & np.uint64(1)
         angles[axis] = most[0, axis] * (2 * unit(words[_ANGLES + axis]) - 1)
@@ -278,7 +291,7 @@ def _map(
     box: Ints,
     out: tuple[Floats, Floats, Ints],
 ) -> None:
-    """Write the maps of a batch's views, and the boxes that its samples are made from."""
+    """Write the maps of the views of a batch, and the boxes from which its samples are made."""
     matrices, offsets, boxes = out
     for i in range(cases.size):
         case = cases[i]

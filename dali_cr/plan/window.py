@@ -1,4 +1,4 @@
-"""Which box of a volume a crop or a sample's views cover, and which part of the crop that box is."""
+"""Boxes of a volume that crops and views cover, and the matching parts of the crops."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def shape_at(case: Case, spacing: Spacing | None) -> Triple:
     Raises
     ------
     ValueError
-        If the spacing of the case makes no sense where it is to be resampled.
+        If the case is resampled and its spacing is invalid.
     """
     try:
         return resampled_shape(case.shape, case.volumes[0].spacing, spacing)
@@ -34,19 +34,19 @@ def box(view: View, crop: Triple, shape: Triple) -> tuple[Triple, Triple]:
 
 
 def around(boxes: Iterable[tuple[Triple, Triple]]) -> tuple[Triple, Triple]:
-    """Return the smallest canonical box [start, stop) that holds all of these."""
+    """Return the smallest canonical box [start, stop) that contains all given boxes."""
     starts, stops = zip(*boxes, strict=True)
     (d, h, w), (e, i, x) = (map(min, zip(*starts, strict=True)), map(max, zip(*stops, strict=True)))
     return (d, h, w), (e, i, x)
 
 
 def slices(box: tuple[Triple, Triple], origin: Triple = (0, 0, 0)) -> tuple[slice, ...]:
-    """Return a box as slices of an array whose first voxel is the volume's `origin`."""
+    """Return a box as slices of an array that starts at voxel `origin` of the volume."""
     return tuple(slice(a - o, b - o) for a, b, o in zip(*box, origin, strict=True))
 
 
 def window(view: View, crop: Triple, shape: Triple) -> tuple[slice, ...]:
-    """Return the part of the (flipped) crop that has voxels."""
+    """Return the part of the flipped crop that lies inside the volume."""
     parts = []
     for origin, edge, length, flipped in zip(view.origin, crop, shape, view.flips, strict=True):
         lo, hi = max(0, -origin), min(edge, length - origin)
@@ -55,11 +55,11 @@ def window(view: View, crop: Triple, shape: Triple) -> tuple[slice, ...]:
 
 
 def flip(raw: npt.NDArray[Any], view: View) -> npt.NDArray[Any]:
-    """Return a box's voxels flipped as the view says; no copy."""
+    """Return a view of the voxels of a box, flipped as planned."""
     return raw[tuple(slice(None, None, -1 if flipped else 1) for flipped in view.flips)]
 
 
 def as_box(pair: npt.NDArray[Any]) -> tuple[Triple, Triple]:
-    """Return start and stop (2, 3) as two triples."""
+    """Convert an array (2, 3) of start and stop to two triples."""
     (a, b, c), (d, e, f) = pair.tolist()
     return (a, b, c), (d, e, f)

@@ -1,1 +1,1 @@
-"""Voxels of boxes and volumes, through the caches, with their normalisation. Knows no sample."""
+"""Read voxels of boxes and volumes, through the caches, and compute their normalisation."""

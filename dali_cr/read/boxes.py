@@ -1,4 +1,4 @@
-"""The voxels of a box of a case, channel by channel: of brick stores, and of other files through the caches."""
+"""Read a box of a case channel by channel, from brick stores or from other files through the caches."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from dali_cr.volume.geometry import Triple
 def read_boxes(
     cache: Cache, root: Path, case: Case, start: Triple, stop: Triple, channels: Collection[int] | None = None
 ) -> Iterator[tuple[int, Volume, npt.NDArray[Any]]]:
-    """Read a box of a case, channel by channel; a file that several channels share, once.
+    """Read a box of a case channel by channel; a file that is shared by several channels is read once.
 
     Parameters
     ----------
     cache : Cache
-        What files are read through that are no brick stores.
+        Cache for files other than brick stores.
     root : Path
-        The index's.
+        Root of the index.
     case : Case
     start, stop : (3,) int
         The canonical box [start, stop).
     channels : collection of int, optional
-        Which; all of them without it.
+        Channels to read. Default: all.
 
     Yields
     ------
     channel : int
     volume : Volume
     raw : (stop - start) of the file's dtype and byte order
-        Valid until the next one is asked for.
+        Valid until the next iteration.
 
     Raises
     ------
     VolumeError
-        If a file cannot be read or is no longer the one that was scanned.
+        If a file cannot be read or changed since the scan.
     """
-    wanted = [(c, volume) for c, volume in enumerate(case.volumes) if channels is None or c in channels]
-    for _, group in groupby(wanted, key=lambda item: item[1].data):
+    selected = [(c, volume) for c, volume in enumerate(case.volumes) if channels is None or c in channels]
+    for _, group in groupby(selected, key=lambda item: item[1].data):
         members = list(group)
         if members[0][1].packed:
             for channel, volume in members:

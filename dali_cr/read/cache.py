@@ -1,7 +1,7 @@
-"""Decompressed volumes kept after the first read: in host memory or on a scratch disk, shared by the ranks of a node.
+"""`Cache`: keep decompressed volumes in host memory or on a scratch disk, shared by the ranks of a node.
 
-Host memory is a folder in /dev/shm that its last user removes. A level fills and never evicts: over a shuffled stream
-the hit rate is then the budget's share of the data.
+Host memory is a folder in /dev/shm that its last user removes. A level fills up and never evicts, so over a shuffled
+stream the hit rate is the budget's share of the data.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "
 
 
 def parse_cache(text: str) -> tuple[str, str, float]:
-    """Take a level's description apart.
+    """Parse the description of a cache level.
 
     Parameters
     ----------
@@ -36,14 +36,14 @@ def parse_cache(text: str) -> tuple[str, str, float]:
     -------
     kind : "gpu", "host" or "disk"
     path : str
-        Empty but for "disk".
+        Path of a "disk" level, otherwise empty.
     budget : float
-        Bytes; infinite for a disk without one.
+        Budget in bytes; infinite for a disk without a budget.
 
     Raises
     ------
     ValueError
-        If it is no such text.
+        If the description is invalid.
 
     Examples
     --------
@@ -63,18 +63,18 @@ def parse_cache(text: str) -> tuple[str, str, float]:
 
 
 def _parse_bytes(text: str) -> float | None:
-    """Return the bytes of "40GB" or "1.5 GiB", or None if it is no such text."""
+    """Return the bytes of a text such as "40GB" or "1.5 GiB"; None if it is invalid."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]i?|)B", text)
     return float(found[1]) * _UNITS[found[2]] if found else None
 
 
 def file_bytes(volume: Volume) -> int:
-    """Return the bytes of a volume's decompressed file, header and all frames."""
+    """Return the size of a volume's decompressed file in bytes, with header and all frames."""
     return volume.geometry.data_offset + volume.geometry.data_bytes
 
 
 class Cache:
-    """Reads volumes through levels, the fastest first.
+    """Reads volumes through cache levels, the fastest first.
 
     Parameters
     ----------
@@ -85,14 +85,14 @@ class Cache:
         self.levels = tuple(levels)
 
     def read(self, root: Path, volume: Volume, upto: int) -> Bytes:
-        """Return at least the first `upto` bytes of a volume's file, decompressed.
+        """Return at least the first `upto` bytes of a volume's decompressed file.
 
-        A miss for which there is room reads the whole file and keeps it; one without reads no further than `upto`.
+        On a miss, the whole file is read and kept if there is room; otherwise it is read only up to `upto`.
 
         Parameters
         ----------
         root : Path
-            The index's.
+            Root of the index.
         volume : Volume
         upto : int
 
@@ -104,7 +104,7 @@ class Cache:
         Raises
         ------
         VolumeError
-            If the file has to be read and cannot be, or changed.
+            If the file cannot be read or changed since the scan.
         """
         size, data, above = file_bytes(volume), None, list[Level]()
         for level in self.levels:
@@ -122,29 +122,29 @@ class Cache:
         return data
 
     def report(self) -> dict[str, dict[str, float]]:
-        """Return bytes, budget, hits and misses of each level; hits and misses are this process's."""
+        """Return bytes, budget, hits and misses of each level; hits and misses are those of this process."""
         return {level.name: level.report() for level in self.levels}
 
     def close(self) -> None:
-        """Let go of every level."""
+        """Close all levels."""
         for level in self.levels:
             level.close()
 
 
 def open_cache(descriptions: Sequence[str], index: Index) -> Cache:
-    """Open the host and disk levels that are described.
+    """Open the described host and disk levels.
 
     Parameters
     ----------
     descriptions : sequence of str
-        As `parse_cache` takes them; "gpu" is left to the GPU's side.
+        As for `parse_cache`; "gpu" levels are ignored.
     index : Index
-        Whose volumes will be kept.
+        Index with the volumes to keep.
 
     Raises
     ------
     ValueError
-        If a description is wrong, or /dev/shm is smaller than what would be put there.
+        If a description is invalid, or /dev/shm is too small.
     """
     levels = []
     for kind, path, budget in map(parse_cache, descriptions):
@@ -156,26 +156,26 @@ def open_cache(descriptions: Sequence[str], index: Index) -> Cache:
 
 
 def _open_host(index: Index, budget: float) -> Level:
-    """Open the node's host level for an index, after removing those that killed processes left."""
+    """Open the host level of a node for an index, after removing levels left by killed processes."""
     sizes = {volume.cache_key: file_bytes(volume) for case in index.cases for volume in case.volumes}
     prefix = f"dali_cr-{os.getuid()}-"
-    own = SHARED_MEMORY / f"{prefix}{hashlib.sha256(str(sorted(sizes)).encode()).hexdigest()[:16]}"
+    path = SHARED_MEMORY / f"{prefix}{hashlib.sha256(str(sorted(sizes)).encode()).hexdigest()[:16]}"
     for folder in SHARED_MEMORY.glob(f"{prefix}*"):
-        if folder != own:
+        if folder != path:
             remove_unused(folder)
-    level = Level("host", own, budget, temporary=True)
+    level = Level("host", path, budget, temporary=True)
     status = os.statvfs(SHARED_MEMORY)
-    wanted, there = min(budget, sum(sizes.values())), status.f_frsize * status.f_bavail + level.report()["bytes"]
-    if wanted > usable_memory():
+    needed, free = min(budget, sum(sizes.values())), status.f_frsize * status.f_bavail + level.report()["bytes"]
+    if needed > usable_memory():
         level.close()
         raise ValueError(
-            f"cache: expected {wanted / 1e9:.2f} GB of host memory, got {usable_memory() / 1e9:.2f} GB "
-            "in all; take a smaller budget, give the container more, or keep volumes on a disk ('disk:PATH')"
+            f"cache: expected {needed / 1e9:.2f} GB of host memory, got {usable_memory() / 1e9:.2f} GB "
+            "in total; use a smaller budget, a larger container, or a disk ('disk:PATH')"
         )
-    if wanted > there:
+    if needed > free:
         level.close()
         raise ValueError(
-            f"cache: expected {wanted / 1e9:.2f} GB of host memory, {SHARED_MEMORY} has {there / 1e9:.2f} GB free; "
-            "take a smaller budget, make it larger (docker run --shm-size), or keep volumes on a disk ('disk:PATH')"
+            f"cache: expected {needed / 1e9:.2f} GB free in {SHARED_MEMORY}, got {free / 1e9:.2f} GB; "
+            "use a smaller budget, enlarge it (docker run --shm-size), or use a disk ('disk:PATH')"
         )
     return level

@@ -1,7 +1,7 @@
-"""Raw volumes kept on the GPU, in one allocation that the decode kernel reads in place.
+"""`Arena`: keep raw volumes in one GPU allocation, which the decode kernel reads in place.
 
-A volume is copied in by the very batch that first reads it, on DALI's stream, and counts as there only once that copy
-was queued: batches are planned long before they run. Like every level it fills and never evicts.
+The batch that first reads a volume copies it into the arena, on DALI's stream. The volume counts as cached only after
+that copy was queued, because batches are planned long before they run. The arena fills up and never evicts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NOWHERE = -1
 class Upload:
     """A copy into the arena: `size` bytes from byte `start` of row `row` of the batch's raw bytes, to `offset`.
 
-    `volume` is the number that the arena knows the volume by.
+    `volume` is the number of the volume in the arena.
     """
 
     volume: int
@@ -37,24 +37,24 @@ class Upload:
 
 
 def padded(size: int) -> int:
-    """Return `size` rounded up to a multiple of 16: a GPU cannot load a wide value from any odd address."""
+    """Return `size` rounded up to a multiple of 16, because a GPU loads wide values only from aligned addresses."""
     return -(-size // _ALIGNMENT) * _ALIGNMENT
 
 
 def frame_bytes(geometry: Geometry) -> int:
-    """Return the bytes of one frame's voxels, padded."""
+    """Return the padded size of one frame's voxels in bytes."""
     return padded(geometry.voxels * geometry.numpy_dtype.itemsize)
 
 
 class Arena:
-    """The GPU's level.
+    """The cache level on the GPU.
 
     Parameters
     ----------
     budget : float
-        Bytes.
+        Largest size in bytes.
     index : Index
-        Whose volumes will be kept; no more is allocated than they need.
+        Index with the volumes to keep; at most their size is allocated.
     """
 
     name = "gpu"
@@ -63,7 +63,7 @@ class Arena:
         numbers: dict[tuple[str, int], int] = {}
         sizes: list[int] = []
         for volume in (volume for case in index.cases for volume in case.volumes):
-            # Of the same content in two files one copy is kept.
+            # Files with the same content share one copy.
             if numbers.setdefault((volume.cache_key, volume.frame), len(sizes)) == len(sizes):
                 sizes.append(frame_bytes(volume.geometry))
         rows = [[numbers[volume.cache_key, volume.frame] for volume in case.volumes] for case in index.cases]
@@ -71,7 +71,7 @@ class Arena:
         self._volumes, self._sizes = np.array(rows, np.int64).reshape(len(index), -1), sizes
         self._size = int(min(budget, sum(sizes)))
         self._offsets = np.full(len(sizes), _NOWHERE, np.int64)
-        self._there = np.zeros(len(sizes), np.bool_)
+        self._cached = np.zeros(len(sizes), np.bool_)
         self._free: list[tuple[int, int]] = []
         self._end = 0
         self._lock = threading.Lock()
@@ -79,7 +79,7 @@ class Arena:
         self.hits = self.misses = 0
 
     def allocate(self) -> None:
-        """Take the memory, on the current device."""
+        """Allocate the memory on the current device."""
         if self._memory is None:
             self._memory = launch.array_module().empty(max(self._size, _ALIGNMENT), "uint8")
 
@@ -89,31 +89,31 @@ class Arena:
         return self._memory
 
     def locate(self, cases: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return the bytes (B, C) at which the volumes of cases lie, -1 where they are not there yet."""
+        """Return the byte offsets (B, C) of the volumes of cases; -1 for volumes that are not cached yet."""
         volumes = self._volumes[cases]
         with self._lock:
-            found = np.where(self._there[volumes], self._offsets[volumes], _NOWHERE)
+            found = np.where(self._cached[volumes], self._offsets[volumes], _NOWHERE)
             hits = int((found != _NOWHERE).sum())
             self.hits, self.misses = self.hits + hits, self.misses + found.size - hits
         return found
 
     def reserve(self, case: int, channel: int) -> tuple[int, int] | None:
-        """Set a slot aside for a volume.
+        """Reserve a slot for a volume.
 
         Returns
         -------
-        slot : its number and its byte in the arena, or None
-            None without room, or where another batch is bringing the volume.
+        slot : (number, byte offset) or None
+            None if there is no room, or another batch is already copying the volume.
         """
         number = int(self._volumes[case, channel])
         size = self._sizes[number]
         with self._lock:
             if self._offsets[number] != _NOWHERE:
                 return None
-            again = next((slot for slot in self._free if slot[1] == size), None)
-            if again:
-                self._free.remove(again)
-                self._offsets[number] = again[0]
+            released = next((slot for slot in self._free if slot[1] == size), None)
+            if released:
+                self._free.remove(released)
+                self._offsets[number] = released[0]
             elif self._end + size <= self._size:
                 self._offsets[number] = self._end
                 self._end += size
@@ -122,14 +122,14 @@ class Arena:
             return number, int(self._offsets[number])
 
     def release(self, uploads: Iterable[Upload]) -> None:
-        """Give slots back whose batch was not made."""
+        """Release the slots of a batch that failed."""
         with self._lock:
             for upload in uploads:
                 self._free.append((upload.offset, self._sizes[upload.volume]))
                 self._offsets[upload.volume] = _NOWHERE
 
     def upload(self, raw: Any, uploads: Iterable[Upload]) -> None:
-        """Queue the copies of the batch that runs now, and publish them.
+        """Queue the copies of the running batch, and mark its volumes as cached.
 
         Parameters
         ----------
@@ -139,7 +139,7 @@ class Arena:
         for u in uploads:
             self._memory[u.offset : u.offset + u.size] = raw[u.row, u.start : u.start + u.size]
         with self._lock:
-            self._there[[u.volume for u in uploads]] = True
+            self._cached[[u.volume for u in uploads]] = True
 
     def report(self) -> dict[str, float]:
         """Return bytes, budget, hits and misses."""

@@ -1,4 +1,4 @@
-"""Raw voxels of a box of a brick store: no cache is needed, a crop costs a crop."""
+"""Read raw voxels of a box from a brick store; only the bricks of the box are read, without a cache."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from dali_cr.volume.packed.store import Store, open_store
 
 
 def read_box(volume: Volume, root: Path, start: Triple, stop: Triple, out: npt.NDArray[np.uint8]) -> None:
-    """Write the raw voxels of a box of a packed volume to memory, without holding the GIL.
+    """Read the raw voxels of a box of a packed volume into a buffer, without the GIL.
 
     Parameters
     ----------
     volume : Volume
-        With `packed` true.
+        Volume in a brick store (`packed` is true).
     root : Path
-        The index's.
+        Root of the index.
     start, stop : (3,) int
         The canonical box [start, stop), inside the volume.
     out : (voxels of the box * itemsize,) uint8, contiguous
-        Filled in C order, little-endian.
+        Receives the voxels in C order, little-endian.
 
     Raises
     ------
     VolumeError
-        If the store cannot be read, is damaged, or is no longer the one that was scanned.
+        If the store cannot be read, is damaged, or changed since the scan.
     ValueError
         If the box is not inside the volume, or `out` has another size.
     """
@@ -52,7 +52,7 @@ def view_box(volume: Volume, root: Path, start: Triple, stop: Triple) -> npt.NDA
     Parameters
     ----------
     volume, root, start, stop
-        As for `read_box`.
+        See `read_box`.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def view_box(volume: Volume, root: Path, start: Triple, stop: Triple) -> npt.NDA
     Raises
     ------
     VolumeError, ValueError
-        As for `read_box`.
+        See `read_box`.
     """
     store = open_store(_path_of(root, volume.data), volume.size, volume.mtime_ns)
     if _lies_straight(volume.geometry):
@@ -72,17 +72,17 @@ def view_box(volume: Volume, root: Path, start: Triple, stop: Triple) -> npt.NDA
 
 @lru_cache(1 << 16)
 def _path_of(root: Path, data: str) -> Path:
-    """Return a store's path, the same object each time: to make and hash one takes as long as all other Python here."""
+    """Return the path of a store; cached, because making and hashing a Path takes half of the Python time here."""
     return root / data
 
 
 def is_direct(volume: Volume) -> bool:
-    """Whether `read_box` decompresses a volume's bricks right to where they are wanted, in the order of the file."""
+    """Whether `read_box` decompresses the bricks of a volume directly into the output buffer."""
     return volume.packed and _lies_straight(volume.geometry)
 
 
 def _lies_straight(geometry: Geometry) -> bool:
-    """Whether a volume's axes are those of its store."""
+    """Whether a volume has the same axes as its store."""
     _, height, width = geometry.shape
     return geometry.base == 0 and geometry.strides == (height * width, width, 1)
 
@@ -96,7 +96,7 @@ def _read_straight(store: Store, volume: Volume, start: Triple, stop: Triple) ->
 
 
 def _read_turned(store: Store, volume: Volume, start: Triple, stop: Triple) -> npt.NDArray[Any]:
-    """Read a box of a channel whose axes were reordered and flipped to be those of the first one of its case."""
+    """Read a box of a channel whose axes were reordered and flipped to match the first channel of its case."""
     geometry, stored = volume.geometry, store.layout.geometry
     order = next(
         order

@@ -1,4 +1,4 @@
-"""`read_volume`: a whole file as float32, through the same geometry and arithmetic as the training samples."""
+"""`read_volume`: read a whole file as float32, with the same geometry and arithmetic as training samples."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def read_volume(path: str | os.PathLike[str], spacing: Spacing | None = None) ->
     path : path
         .nii, .nii.gz, or the .hdr of a pair; .ozx; .png, .jpg.
     spacing : (3,) float, optional
-        Resample to voxels of so many mm along (D, H, W), as `Restoration` does; NaN and Inf spread to neighbours then.
+        Resample to this spacing in mm along (D, H, W), as `Restoration` does; NaN and Inf then spread to neighbours.
 
     Returns
     -------
     volume : (C, D, H, W) float32
-        ``nibabel.as_closest_canonical(image).get_fdata()`` rounded to float32, with the axes in the order (z, y, x);
-        a fourth axis comes first. NaN and Inf are kept; float32 subnormals become 0. Of an image D is 1, H runs down
-        and W to the right, and C is 1 (grey) or 3 (RGB).
+        ``nibabel.as_closest_canonical(image).get_fdata()`` rounded to float32, with the axes in the order (z, y, x); a
+        fourth axis comes first. NaN and Inf are kept; float32 subnormals become 0. For images D is 1, H runs down, W to
+        the right, and C is 1 (grey) or 3 (RGB).
 
     Raises
     ------
     VolumeError
-        If the file cannot be read; the message names it and the reason.
+        If the file cannot be read; the message gives the file and the reason.
     ValueError
-        If the spacing is none.
+        If the spacing is invalid.
 
     Examples
     --------
@@ -51,18 +51,18 @@ def read_volume(path: str | os.PathLike[str], spacing: Spacing | None = None) ->
     check_spacing(spacing)
     geometry, data = reader.read_header(Path(path))
     out = read_voxels(geometry, data)
-    there = resampled_shape(geometry.shape, geometry.spacing, spacing)
-    return out if there == geometry.shape else np.stack([resample(channel, there) for channel in out])
+    shape = resampled_shape(geometry.shape, geometry.spacing, spacing)
+    return out if shape == geometry.shape else np.stack([resample(channel, shape) for channel in out])
 
 
 def read_voxels(geometry: Geometry, data: Path) -> npt.NDArray[np.float32]:
-    """Read the voxels that a header describes, along the axes of its geometry.
+    """Read the voxels of a file along the axes of its geometry.
 
     Parameters
     ----------
     geometry : Geometry
     data : Path
-        The file that holds the voxels: both as `reader.read_header` returns them.
+        The file with the voxels; both from `reader.read_header`.
 
     Returns
     -------
@@ -82,28 +82,28 @@ def read_voxels(geometry: Geometry, data: Path) -> npt.NDArray[np.float32]:
 
 
 def resample(volume: npt.NDArray[np.float32], shape: Triple) -> npt.NDArray[np.float32]:
-    """Return a volume on another grid over the same space, interpolated as a crop of `Restoration(spacing=...)` is.
+    """Resample a volume to another grid over the same space, in the same way as `Restoration(spacing=...)`.
 
     Parameters
     ----------
     volume : (D, H, W) float32
     shape : (3,) int
-        Of the other grid.
+        Shape of the new grid.
 
     Returns
     -------
     resampled : `shape` float32
-        The volume itself where it has that shape.
+        The volume itself if it already has that shape.
 
     Examples
     --------
     >>> resample(np.float32([[[0, 4, 8]]]), (1, 1, 6)).tolist()
     [[[0.0, 1.0, 3.0, 5.0, 7.0, 8.0]]]
     """
-    own = (volume.shape[0], volume.shape[1], volume.shape[2])
-    if own == tuple(shape):
+    old_shape = (volume.shape[0], volume.shape[1], volume.shape[2])
+    if old_shape == tuple(shape):
         return volume
     out = np.empty(shape, np.float32)
-    matrix, offset = crop_map((0, 0, 0), (False, False, False), shape, own, shape)
+    matrix, offset = crop_map((0, 0, 0), (False, False, False), shape, old_shape, shape)
     gather_box(volume, (0, 0, 0), 0.0, matrix, offset, out, clamped=True)
     return out

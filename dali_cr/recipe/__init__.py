@@ -1,1 +1,1 @@
-"""What the user asks for: Swap, Restoration, Views, Slices. Draws nothing, reads nothing."""
+"""Recipes, the user's settings for samples: `Restoration`, `Views`, `Swap` and `Slices`."""

@@ -1,4 +1,4 @@
-"""What recipes share: the names of axes, ways to normalise, and checks of fields."""
+"""Shared definitions of recipes: names of axes, normalisations, and checks of fields."""
 
 from __future__ import annotations
 
@@ -24,22 +24,21 @@ def check_normalize(normalize: object) -> None:
         if all(isinstance(v, (int, float)) and math.isfinite(v) for v in (low, high)) and low < high:
             return
     raise ValueError(
-        "normalize: expected 'zscore', 'zscore-image', 'percentile', ('window', low, high) with low < high, or None, "
-        f"got {normalize!r}"
+        f"normalize: expected zscore, zscore-image, percentile, none, or a window with low < high, got {normalize!r}"
     )
 
 
 def check_spacing(spacing: object) -> None:
     """Raise ValueError unless a value is a valid spacing or None."""
     if spacing is not None and not is_spacing(spacing):
-        raise ValueError(f"spacing: expected three positive numbers of mm (D, H, W) or None, got {spacing!r}")
+        raise ValueError(f"spacing: expected three positive numbers in mm (D, H, W), got {spacing!r}")
 
 
 def is_int(value: object) -> bool:
-    """Whether a value is an integer, and no bool."""
+    """Whether a value is an integer and not a bool."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def tuples(value: object) -> object:
-    """Return lists as tuples, at every depth."""
+    """Convert nested lists to tuples."""
     return tuple(map(tuples, value)) if isinstance(value, (list, tuple)) else value

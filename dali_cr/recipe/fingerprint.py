@@ -1,14 +1,15 @@
-"""The hash of a recipe: the same from release to release, though recipes get new fields."""
+"""Hash a recipe, with the same result in later releases that add fields."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
 SINCE = "since"
-"""Key of a field's metadata: the release that added it, for fields that the first release did not have."""
+"""Key of a field's metadata: the release that added the field, for fields that the first release lacks."""
 
 
 def fingerprint(recipe: Any) -> str:
@@ -36,10 +37,12 @@ def fingerprint(recipe: Any) -> str:
 
 
 def _content(value: Any) -> Any:
-    """Return a value as JSON values; of a dataclass, the fields that are hashed."""
+    """Return a value as JSON values; for a dataclass, only the hashed fields."""
     if is_dataclass(value):
         own = [(one, getattr(value, one.name)) for one in fields(value)]
         return {one.name: _content(now) for one, now in own if SINCE not in one.metadata or now != _default(one)}
+    if isinstance(value, Mapping):
+        return {name: _content(value[name]) for name in sorted(value)}
     return [_content(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
@@ -50,6 +53,6 @@ def _default(one: Field[Any]) -> Any:
     if one.default_factory is not MISSING:
         return one.default_factory()
     raise TypeError(
-        f"{one.name}: expected a default of a field added in {one.metadata[SINCE]}, got none; give the one that means "
-        "what was done before"
+        f"{one.name}: expected a default for a field added in {one.metadata[SINCE]}, got none; set the one for the "
+        "behaviour before"
     )

@@ -1,4 +1,4 @@
-"""`MaskGrid`: the blocks that a crop is divided into, and how many of them are masked."""
+"""`MaskGrid`: the blocks of a crop and the number of masked blocks."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from dali_cr.volume.geometry import Triple
 Block = int | Triple
 
 MOST_BLOCKS = 65535
-"""Masked in a crop; a kernel fills no more boxes in one launch."""
+"""Largest number of masked blocks of a crop, the limit of boxes in one kernel launch."""
 
 FEW_BLOCKS = 6
-"""Fewer along an axis are warned of (project choice): most lie at a face of the crop, and few are left to see."""
+"""Number of blocks along an axis below which there is a warning (project choice): few blocks stay visible."""
 
 
 @dataclass(frozen=True)
 class MaskGrid:
-    """Blocks of a crop, from its first voxel on; the last of an axis is cut short where they do not divide it.
+    """Blocks of a crop, starting at its first voxel; the last block of an axis may be shorter.
 
     Attributes
     ----------
     block : (3,) int
         Edges of a block, in voxels.
     blocks : (3,) int
-        How many there are along each axis.
+        Number of blocks along each axis.
     masked : int
-        How many of all are masked.
+        Number of masked blocks.
     """
 
     block: Triple
@@ -38,20 +38,20 @@ class MaskGrid:
 
 
 def divide_into_blocks(crop: Triple, block: Block, ratio: float) -> MaskGrid:
-    """Divide a crop into blocks to mask a share of.
+    """Divide a crop into blocks and compute how many are masked.
 
     Parameters
     ----------
     crop : (3,) int
     block : int or (3,) int
-        Edges in voxels. Where the crop is one voxel thick, an edge given for all axes is 1 on that axis.
+        Edges in voxels. A single number becomes 1 along an axis on which the crop is one voxel thick.
     ratio : float
-        ``round(ratio * blocks)`` are masked.
+        ``round(ratio * blocks)`` blocks are masked.
 
     Raises
     ------
     ValueError
-        If these are no edges or no share, none or all of the blocks would be masked, or too many.
+        If an argument is invalid, or no block, all blocks or too many blocks would be masked.
 
     Examples
     --------
@@ -69,9 +69,9 @@ def divide_into_blocks(crop: Triple, block: Block, ratio: float) -> MaskGrid:
     masked = round(ratio * number)
     if not 0 < masked < number:
         raise ValueError(
-            f"mask_ratio: expected some of {number} blocks and not all of them, got {masked}; take smaller blocks than "
+            f"mask_ratio: expected masked and visible blocks, got {masked} of {number} masked; use smaller blocks than "
             f"{(d, h, w)} in a crop of {tuple(crop)}, or another ratio"
         )
     if masked > MOST_BLOCKS:
-        raise ValueError(f"mask_block: expected at most {MOST_BLOCKS} masked blocks, got {masked}; take larger ones")
+        raise ValueError(f"mask_block: expected at most {MOST_BLOCKS} masked blocks, got {masked}; use larger blocks")
     return MaskGrid((d, h, w), blocks, masked)

@@ -1,4 +1,4 @@
-"""`Restoration`: what a context-restoration sample is made of, checked when it is made."""
+"""`Restoration`: the settings of context-restoration samples."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from dali_cr.recipe.checks import AXES, Normalize, check_normalize, check_spacing, is_int, tuples
+from dali_cr.recipe.augment import NO_SCALE, Range, check_augmentation
+from dali_cr.recipe.checks import AXES, is_int, tuples
 from dali_cr.recipe.fingerprint import SINCE, fingerprint
 from dali_cr.recipe.mask import Block, MaskGrid, divide_into_blocks
+from dali_cr.recipe.per_dataset import Normalizes, Spacings, check_field, is_resampled
 from dali_cr.recipe.slices import Slices
 from dali_cr.recipe.swap import Swap
 from dali_cr.volume.geometry import Triple
-from dali_cr.volume.grid import Spacing
 
 Pretext = Literal["swap", "inpaint", "autoencode", "mae"]
 
 
 @dataclass(frozen=True)
 class Restoration:
-    """Context restoration: a clean crop, and the same crop after T swaps of patches (or what is compared with it).
+    """Context restoration: a clean crop as target, and the crop after T swaps of patches, or another pretext, as input.
 
     Attributes
     ----------
@@ -28,45 +29,71 @@ class Restoration:
     swap : Swap
     flips : tuple of "D", "H", "W"
         Axes of the volume that are flipped for half of the samples. Exclude "W" (left-right) if the side matters.
-    normalize : "zscore", "zscore-image", "percentile", ("window", low, high) or None
-        z-score of the foreground, clipped to +-5; z-score of the whole image, background too, inside the smallest box
-        around all that is not 0, unclipped (nnssl's); 0.5 to 99.5 percentiles of the foreground to 0...1, clipped;
-        low...high to 0...1, clipped (CT); or the values as they are.
+    normalize : "zscore", "zscore-image", "percentile", ("window", low, high) or None; or a mapping
+        "zscore": z-score of the foreground, clipped to +-5. "zscore-image": z-score of the whole image with background,
+        in the smallest box around all values other than 0, unclipped (as in nnssl). "percentile": 0.5 to 99.5
+        percentiles of the foreground to 0...1, clipped. ("window", low, high): low...high to 0...1, clipped (CT). None:
+        no normalisation. For an index of several data sets also one of these by the name of each data set:
+        ``{"brains": "zscore", "cts": ("window", -160, 240)}``.
     foreground : float
-        Probability with which a crop's centre is drawn from the foreground; else the origin is uniform.
+        Probability that the centre of a crop is drawn from the foreground; otherwise the origin is uniform.
     crops_per_volume : int
-        Consecutive samples that are crops of one volume, which is read once for those in the same batch. Above 1 it
-        saves reading where nothing can be cached, and makes batches less varied.
+        Number of consecutive samples of one volume, which is read once per batch. Values above 1 save reading without a
+        cache, but make batches less varied.
     dtype : "float32" or "float16"
     pretext : "swap", "inpaint", "autoencode" or "mae"
-        What is done to the crop: the patches are swapped; or the first patch of each pair is erased, with what stands
-        outside of a volume (Pathak et al. 2016, with many boxes); or nothing; or blocks of a grid are masked (a masked
-        autoencoder, He et al. 2022), and the batch has a "mask" beside input and target. For the last two `swap`
-        becomes one of no iterations. The crops are the same for all four.
+        How the input is made from the crop. "swap": patches are swapped. "inpaint": the first patch of each pair is set
+        to the padding value (Pathak et al. 2016, with many boxes). "autoencode": unchanged. "mae": blocks of a grid are
+        masked (masked autoencoder, He et al. 2022), and batches have a "mask". For the last two, `swap` becomes a swap
+        without iterations. The crops are the same for all four.
     slices : Slices, optional
-        Samples are crops of one slice each; `crop` is (1, rows, columns), `swap` counts in it, and `crops_per_volume`
-        becomes the number of consecutive samples that are different slices of one volume.
-    spacing : (3,) float, optional
-        Of the voxels that a crop is made of, in mm along (D, H, W); the volume's own without it. A volume then has
-        max(1, round(length * own spacing / spacing)) voxels an axis, and voxel i of these lies at
-        (i + 0.5) * length / resampled length - 0.5 of its own, so that the outer edges of both grids coincide. Values
-        are interpolated trilinearly after they were normalised and clipped, without a filter before; up to the edge of
-        the volume its outermost voxels go on. Where the lengths are equal, nothing changes, to the bit. An image's
-        pixels count as 1 mm.
+        Use crops of single slices as samples. `crop` is then (1, rows, columns), and `crops_per_volume` the number of
+        consecutive samples that are different slices of one volume.
+    spacing : (3,) float, optional, or a mapping
+        Spacing in mm along (D, H, W) to which volumes are resampled. Default: no resampling. An axis then has max(1,
+        round(length * old spacing / spacing)) voxels, and voxel i lies at (i + 0.5) * length / new length - 0.5 of the
+        original grid, so that the outer edges of both grids coincide. Values are interpolated trilinearly after
+        normalisation and clipping, without a filter, and clamped at the edges of the volume. If the lengths are equal,
+        the bits do not change. Pixels of images count as 1 mm. For an index of several data sets also one spacing or
+        None by the name of each data set: ``{"brains": (1, 1, 1), "cts": None}``.
     mask_ratio : float
-        With "mae": exactly ``round(mask_ratio * blocks)`` blocks are masked, every set of so many as likely as any
-        other. Without "mae", this field and the next two become their defaults.
+        With "mae": exactly ``round(mask_ratio * blocks)`` blocks are masked, with equal probability for all sets of
+        blocks. Without "mae", this field and the next two are reset to their defaults.
     mask_block : int or (3,) int
-        Edges of a block in voxels, in the crop after its flips, from its first voxel on; the last block of an axis is
-        cut short where they do not divide the crop. Where a crop is one voxel thick, an edge given for all axes is 1
-        on that axis.
+        Edges of a block in voxels. Blocks start at the first voxel of the flipped crop; the last block of an axis may
+        be shorter. A single number becomes 1 along an axis on which the crop is one voxel thick.
     mask_value : float
-        What masked voxels of the input hold, after normalisation.
+        Value of masked voxels of the input, after normalisation.
+    degrees : float
+        A crop is rotated about each of its axes, through its centre, by an angle from -degrees to degrees, uniform; in
+        mm and not in voxels. A crop that is one voxel thick is rotated within its slice.
+    scale : (low, high) float
+        The content of a crop is scaled by one factor for all axes, uniform in this range: above 1 it looks larger, and
+        the crop shows less of the volume. A crop that is one voxel thick is scaled within its slice.
+    affine_probability : float
+        Of a rotation, and, independently, of a scaling.
+    noise : float
+        Gaussian noise is added to the input, with a standard deviation from 0 to this, uniform; after normalisation.
+    gamma : float
+        Each channel of the input is raised to a power within its own range: from its smallest value in the crop, which
+        is taken as 0, to its largest, which is taken as 1. The natural logarithm of the exponent is uniform from -gamma
+        to gamma.
+    intensity_probability : float
+        Of noise, and, independently, of a gamma.
 
     Raises
     ------
     ValueError
-        If a field is not as above, or the swaps cannot lie in the crop.
+        If a field is invalid, or the swaps do not fit into the crop.
+
+    Notes
+    -----
+    Augmentation: a crop is sampled once, trilinearly and without a filter before, where its place, `spacing`, flips,
+    rotation and scaling take it; as with `spacing` the outermost voxels of a volume go on up to its edge, and beyond is
+    the padding value. Samples that are neither rotated nor scaled have the bits that they would have without
+    augmentation. Rotation and scaling change target and input alike; then the input alone gets noise, then gamma, and
+    then it is swapped, erased or masked. nnU-Net and nnssl rotate by up to 30 degrees and multiply coordinates, not the
+    content, by 0.7 to 1.4, each with a probability of 0.2.
 
     References
     ----------
@@ -88,20 +115,28 @@ class Restoration:
     crop: Triple
     swap: Swap = field(default_factory=Swap)
     flips: tuple[str, ...] = ("W",)
-    normalize: Normalize = "zscore"
+    normalize: Normalizes = "zscore"
     foreground: float = 0.9
     crops_per_volume: int = 1
     dtype: Literal["float32", "float16"] = "float32"
     pretext: Pretext = "swap"
     slices: Slices | None = None
-    spacing: Spacing | None = None
+    spacing: Spacings = None
     mask_ratio: float = field(default=0.75, metadata={SINCE: "0.2.0"})
     mask_block: Block = field(default=16, metadata={SINCE: "0.2.0"})
     mask_value: float = field(default=0.0, metadata={SINCE: "0.2.0"})
+    degrees: float = field(default=0.0, metadata={SINCE: "0.2.0"})
+    scale: Range = field(default=NO_SCALE, metadata={SINCE: "0.2.0"})
+    affine_probability: float = field(default=1.0, metadata={SINCE: "0.2.0"})
+    noise: float = field(default=0.0, metadata={SINCE: "0.2.0"})
+    gamma: float = field(default=0.0, metadata={SINCE: "0.2.0"})
+    intensity_probability: float = field(default=1.0, metadata={SINCE: "0.2.0"})
 
     def __post_init__(self) -> None:
-        for name in ("crop", "flips", "normalize", "spacing", "mask_block"):
+        for name in ("crop", "flips", "mask_block", "scale"):
             object.__setattr__(self, name, tuples(getattr(self, name)))
+        for name in ("normalize", "spacing"):
+            object.__setattr__(self, name, check_field(name, getattr(self, name)))
         if not isinstance(self.crop, tuple) or len(self.crop) != 3 or not all(is_int(c) and c > 0 for c in self.crop):
             raise ValueError(f"crop: expected three positive integers (D, H, W), got {self.crop!r}")
         if len(set(self.flips)) != len(self.flips) or not set(self.flips) <= set(AXES):
@@ -113,21 +148,21 @@ class Restoration:
         if self.dtype not in ("float32", "float16"):
             raise ValueError(f"dtype: expected 'float32' or 'float16', got {self.dtype!r}")
         self._check_pretext()
+        for name, value in check_augmentation(vars(self)).items():
+            object.__setattr__(self, name, value)
         if self.slices is not None and not isinstance(self.slices, Slices):
             raise ValueError(f"slices: expected dali_cr.Slices or None, got {self.slices!r}")
         if self.slices and self.crop[0] != 1:
             raise ValueError(f"crop: expected (1, rows, columns) with slices, got {self.crop}")
-        check_spacing(self.spacing)
-        if self.slices and self.spacing:
+        if self.slices and self.resampled:
             raise ValueError(
                 f"spacing: expected none with slices, got {self.spacing}: slices keep that of their file; drop slices "
                 f"for a crop of {self.crop} anywhere in the resampled volume, or resample the files"
             )
-        check_normalize(self.normalize)
         self.swap.check(self.crop)
 
     def _check_pretext(self) -> None:
-        """Raise ValueError unless it is one, with a mask that can be; set the fields that it has no use for."""
+        """Raise ValueError unless pretext and mask are valid; reset the fields that the pretext does not use."""
         if self.pretext not in get_args(Pretext):
             raise ValueError(f"pretext: expected {', '.join(map(repr, get_args(Pretext)))}, got {self.pretext!r}")
         if self.pretext in ("autoencode", "mae"):
@@ -144,12 +179,37 @@ class Restoration:
 
     @property
     def mask_grid(self) -> MaskGrid | None:
-        """The blocks of the crop of which some are masked; None with a pretext that masks none."""
+        """The blocks of the crop with the "mae" pretext, otherwise None."""
         return divide_into_blocks(self.crop, self.mask_block, self.mask_ratio) if self.pretext == "mae" else None
 
     @property
+    def resampled(self) -> bool:
+        """Whether volumes of any data set are resampled."""
+        return is_resampled(self.spacing)
+
+    @property
+    def affine(self) -> bool:
+        """Whether crops may be rotated or scaled."""
+        return self.degrees > 0 or self.scale != NO_SCALE
+
+    @property
+    def intensity(self) -> bool:
+        """Whether inputs may get noise or a gamma."""
+        return self.noise > 0 or self.gamma > 0
+
+    @property
+    def augmented(self) -> bool:
+        """Whether crops may be rotated or scaled, or inputs may get noise or a gamma."""
+        return self.affine or self.intensity
+
+    @property
+    def interpolated(self) -> bool:
+        """Whether crops are sampled through an affine map."""
+        return self.affine or self.resampled
+
+    @property
     def boxes(self) -> tuple[Triple, ...]:
-        """The crop."""
+        """The crop, as the only box."""
         return (self.crop,)
 
     @property

@@ -1,4 +1,4 @@
-"""Slices of volumes as 2-D samples: which there are, and volumes turned so that each is one voxel thick along D."""
+"""`Slices`: settings for 2-D samples, the slices of a case, and volumes reordered so that slices lie across D."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from dali_cr.index.volumes import Case
 from dali_cr.volume.geometry import Triple
 
 ORDERS: dict[str, Triple] = {"D": (0, 1, 2), "H": (1, 0, 2), "W": (2, 0, 1)}
-"""By the axis that is cut across, the volume's axes in the order in which a slice has them."""
+"""Order of the volume's axes in a slice, by the axis across which slices are cut."""
 
 
 @dataclass(frozen=True)
 class Slices:
-    """Samples that are crops of one slice each; an epoch visits every slice once.
+    """Use crops of single slices as samples; an epoch visits every slice once.
 
-    A volume of which no slice is left is not visited.
+    Volumes without a slice are skipped.
 
-    The crop is (1, rows, columns) of the slice: along (H, W) of slices across D (axial), (D, W) across H (coronal) and
-    (D, H) across W (sagittal). The origin in a plan is (slice, row, column) likewise.
+    The crop is (1, rows, columns) of a slice. Rows and columns are (H, W) across D (axial), (D, W) across H (coronal)
+    and (D, H) across W (sagittal). The origin in a plan is (slice, row, column).
 
     Attributes
     ----------
     axis : "D", "H" or "W"
-        Which is cut across.
+        Axis across which slices are cut.
     every : int
-        Every so many slices are taken, counted from the middle one, so that no volume is too thin to have one.
+        Step between slices, counted from the middle slice, so that every volume has at least one.
     skip_empty : bool
         Exclude slices in which no channel has a foreground voxel, as counted by the scan.
 
     Raises
     ------
     ValueError
-        If a field is not as above.
+        If a field is invalid.
 
     Examples
     --------
@@ -60,32 +60,32 @@ class Slices:
 
     @property
     def order(self) -> Triple:
-        """The volume's axes in the order in which a slice has them."""
+        """Order of the volume's axes in a slice."""
         return ORDERS[self.axis]
 
     def of(self, case: Case) -> npt.NDArray[np.int64]:
-        """Return the numbers of the slices that are taken of a case.
+        """Return the numbers of the slices of a case that are used as samples.
 
         Parameters
         ----------
         case : Case
-            As it was scanned, not turned.
+            Case as scanned, before `turn`.
 
         Returns
         -------
         slices : (n,) int64
-            Rising; none where all are empty.
+            Ascending; empty if all slices are empty.
         """
         across = self.order[0]
         length = case.shape[across]
-        taken = np.arange(length // 2 % self.every, length, self.every)
+        numbers = np.arange(length // 2 % self.every, length, self.every)
         if not self.skip_empty:
-            return taken
-        occupied = np.logical_or.reduce([volume.occupied[across][taken] for volume in case.volumes])
-        return np.asarray(taken[occupied])
+            return numbers
+        occupied = np.logical_or.reduce([volume.occupied[across][numbers] for volume in case.volumes])
+        return np.asarray(numbers[occupied])
 
     def turn(self, index: Index) -> Index:
-        """Return an index whose volumes have the axis that is cut across first; its files are the same.
+        """Return an index whose volumes have the axis across the slices first; files do not change.
 
         Parameters
         ----------
@@ -97,5 +97,8 @@ class Slices:
         """
         if self.axis == "D":
             return index
-        cases = (replace(c, volumes=tuple(reorder(v, self.order) for v in c.volumes)) for c in index.cases)
-        return replace(index, cases=tuple(cases))
+        return replace(index, cases=tuple(map(self._turn, index.cases)))
+
+    def _turn(self, case: Case) -> Case:
+        volumes = tuple(reorder(volume, self.order) for volume in case.volumes)
+        return replace(case, volumes=volumes, mask=reorder(case.mask, self.order) if case.mask else None)

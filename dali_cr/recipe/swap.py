@@ -1,4 +1,4 @@
-"""`Swap`: how many patches are swapped, and of which sizes."""
+"""`Swap`: the number and sizes of swapped patches."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from dali_cr.volume.geometry import Triple
 Edges = int | tuple[int, int]
 
 MOST_CELLS = 2**24
-"""Of a lattice; the CPU keeps a number for each while it draws."""
+"""Largest number of cells of the lattice, because the CPU keeps a number for each cell."""
 
 
 @dataclass(frozen=True)
 class Swap:
-    """T swaps of two disjoint patches of one size.
+    """T swaps of two disjoint patches of equal size.
 
     Attributes
     ----------
     iterations : int
-        T, the number of swaps a sample.
+        T, the number of swaps per sample.
     patch : int, (low, high), or one of these per axis
-        A cube's edge in voxels; a range from which each edge is drawn by itself, both ends included; or three of
-        these for D, H, W. Where a crop is one voxel thick, an edge given for all axes is 1 on that axis.
+        Edge of a cube in voxels, or a range from which each edge is drawn separately, both ends included, or three of
+        these for D, H, W. A single value becomes 1 along an axis on which the crop is one voxel thick.
     overlap : bool
-        True: the patches of a pair are disjoint, those of different swaps may overlap (Chen et al. 2019). False: all
-        2T patches are disjoint, so that every voxel moves at most once (as in Dominic et al. 2023).
+        True: the two patches of a swap are disjoint, patches of different swaps may overlap (Chen et al. 2019). False:
+        all 2T patches are disjoint, so that a voxel moves at most once (as in Dominic et al. 2023).
 
     Raises
     ------
     ValueError
-        If a field is not as above.
+        If a field is invalid.
 
     Notes
     -----
     With `overlap` a pair is uniform over all pairs of disjoint boxes of its size.
 
-    Without it a crop is divided into a lattice of n = L // h cells along each axis, for L voxels and the highest edge
-    h: cell i has the voxels from i L // n to (i + 1) L // n, so that cells of an axis differ by one voxel at most. 2T
-    different cells are drawn, every sequence as likely as any other; pair t gets the cells 2t and 2t + 1, and a size as
-    above. Each of its patches is uniform over the positions in its cell, independently of the other. This is not
-    uniform over all sets of disjoint boxes: no patch crosses a border of the lattice.
+    Without `overlap` a crop is divided into a lattice of n = L // h cells along each axis, for L voxels and the highest
+    edge h. Cell i has the voxels from i L // n to (i + 1) L // n, so the cells of an axis differ by at most one voxel.
+    2T different cells are drawn, with equal probability for every sequence. Pair t gets the cells 2t and 2t + 1, and a
+    size as above. Each patch is uniform over the positions in its cell, independently of the other patches. This is not
+    uniform over all sets of disjoint boxes, because no patch crosses a border of the lattice.
 
     References
     ----------
@@ -84,16 +84,16 @@ class Swap:
         common = not (isinstance(self.patch, tuple) and len(self.patch) == 3)
         entries: Any = (self.patch,) * 3 if common else self.patch
         pairs = [entry if isinstance(entry, tuple) else (entry, entry) for entry in entries]
-        thin = [(1, 1) if common and length == 1 else pair for length, pair in zip(shape, pairs, strict=True)]
-        return tuple(thin)  # type: ignore[return-value]
+        fitted = [(1, 1) if common and length == 1 else pair for length, pair in zip(shape, pairs, strict=True)]
+        return tuple(fitted)  # type: ignore[return-value]
 
     def cells(self, shape: Triple) -> Triple:
-        """Return how many cells each axis of a crop of `shape` is divided into where patches do not overlap."""
+        """Return the number of cells along each axis of a crop of `shape`, for patches that do not overlap."""
         d, h, w = (length // high for length, (_, high) in zip(shape, self.edges(shape), strict=True))
         return d, h, w
 
     def check(self, shape: Triple) -> None:
-        """Raise ValueError unless the patches fit into a crop, of whatever size they are drawn.
+        """Raise ValueError unless patches of every size fit into a crop.
 
         Parameters
         ----------
@@ -103,7 +103,7 @@ class Swap:
         Raises
         ------
         ValueError
-            Saying what would work.
+            If they do not fit; the message gives the limits.
         """
         if self.iterations == 0:
             return
@@ -114,22 +114,22 @@ class Swap:
             half = tuple(length // 2 for length in shape)
             raise ValueError(
                 f"patch: two disjoint patches of {tuple(high)} do not fit into a crop of {tuple(shape)}: each edge may "
-                f"be at most the crop's, and at least one of them at most half of it {half}"
+                f"be at most that of the crop, and at least one edge at most half of it, {half}"
             )
         if not self.overlap:
             self._check_cells(shape)
 
     def _check_cells(self, shape: Triple) -> None:
-        """Raise ValueError unless there is a cell for each patch, and not too many of them."""
+        """Raise ValueError unless there is a cell for each patch and the number of cells is allowed."""
         cells = self.cells(shape)
         number = math.prod(cells)
         lattice = f"a lattice of {' × '.join(map(str, cells))} cells in a crop of {tuple(shape)}"
         if number > MOST_CELLS:
             raise ValueError(
-                f"patch: expected at most {MOST_CELLS} cells without overlap, got {lattice}; take larger ones"
+                f"patch: expected at most {MOST_CELLS} cells without overlap, got {lattice}; use larger patches"
             )
         if 2 * self.iterations > number:
             raise ValueError(
                 f"iterations: expected at most {number // 2} without overlap, got {self.iterations}: {lattice} has one "
-                "for each patch; take fewer iterations, smaller patches or a larger crop"
+                "cell per patch; use fewer iterations, smaller patches or a larger crop"
             )

@@ -1,4 +1,4 @@
-"""What a multi-view sample is made of: `Views`, checked when it is made."""
+"""`Views`: the settings of multi-view samples for PCRLv2."""
 
 from __future__ import annotations
 
@@ -6,77 +6,80 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dali_cr.recipe.checks import AXES, Normalize, check_normalize, check_spacing, is_int, tuples
+from dali_cr.recipe.checks import AXES, is_int, tuples
 from dali_cr.recipe.fingerprint import fingerprint
+from dali_cr.recipe.per_dataset import Normalizes, Spacings, check_field, values_of
 from dali_cr.recipe.swap import Swap
 from dali_cr.volume.geometry import Triple
-from dali_cr.volume.grid import Spacing
 
 GLOBALS = 2
-"""Global views of a sample."""
+"""Number of global views per sample."""
 
 
 @dataclass(frozen=True)
 class Views:
-    """PCRLv2: two global views that overlap, clean and corrupted, and local views from inside the box around both.
+    """PCRLv2: two overlapping global views, clean and corrupted, and local views inside the box around both.
 
-    Each view is a box of the volume, flipped, scaled and rotated about its centre, and sampled once, trilinearly: what
-    a rotation brings in from outside of the box is the volume's own. The clean view is the target. The corrupted one is
-    blurred, gets noise and a gamma, then swaps (globals only), and is z-scored by itself.
+    Each view is a box of the volume that is flipped, scaled and rotated about its centre in a single trilinear
+    interpolation; a rotated box shows voxels of the volume outside of the box. The clean view is the target. The
+    corrupted view is blurred, gets noise and a gamma transform, then swaps (global views only), and is z-scored
+    separately.
 
     Attributes
     ----------
     shape : (3,) int
-        (D, H, W) of a global view. With 1 along D all boxes are of one slice too, anywhere in the volume: views of
-        images, or of slices across D, which are turned, stretched, blurred and compared within the slice alone.
+        (D, H, W) of a global view. With 1 along D all boxes are single slices across D, anywhere in the volume, and
+        views are rotated, scaled and blurred only within the slice.
     sizes : tuple of (3,) int
-        Boxes that a global view may be of, in voxels (of `spacing`), each as likely as the others. A box larger than
-        its volume is padded evenly, the odd voxel last.
+        Sizes of the boxes of global views in voxels (of `spacing`), with equal probability. A box larger than its
+        volume is padded evenly, the odd voxel last.
     overlap : float
-        The intersection of the two global boxes over their union is greater. The second lies anywhere where it is.
+        Lower bound of the intersection over union of the two global boxes. The second box is uniform over all positions
+        above it.
     locals : int
-        Local views of a sample.
+        Number of local views per sample.
     local_shape : (3,) int
     local_sizes : tuple of (3,) int
-        Boxes that a local view may be of. It lies wholly inside the smallest box around both global ones, and inside
-        the volume where it fits there.
+        Sizes of the boxes of local views. A local box lies inside the smallest box around both global boxes, and inside
+        the volume if it fits.
     swap : Swap
-        Of a global view.
+        Swaps of a global view.
     flips : tuple of "D", "H", "W"
         Axes that are flipped in half of the views. Exclude "W" (left-right) if the side matters.
     scale : float
-        Each axis is stretched by a factor from 1 - scale to 1 + scale.
+        Each axis is scaled by a factor from 1 - scale to 1 + scale.
     degrees : float
-        Each view is turned about each axis by an angle from -degrees to degrees, in mm and not in voxels.
+        Each view is rotated about each axis by an angle from -degrees to degrees, in mm space.
     blur : float
         Standard deviations of the Gaussian blur are drawn from 0 to this, one per axis, in voxels of the view.
     noise : float
         The standard deviation of the noise is drawn from 0 to this.
     gamma : float
         The natural logarithm of the exponent is drawn from -gamma to gamma.
-    normalize : ("window", low, high) or "percentile"
-        To 0...1, clipped.
+    normalize : ("window", low, high) or "percentile", or a mapping
+        Maps to 0...1, clipped. Or one of these by the name of each data set, as in `Restoration`.
     foreground : float
-        Probability with which the centre of the first global box is drawn from the foreground; else it lies anywhere.
-    spacing : (3,) float, optional
-        Of the voxels that sizes are counted in, in mm along (D, H, W); the volume's own without it.
+        Probability that the centre of the first global box is drawn from the foreground; otherwise it is uniform.
+    spacing : (3,) float, optional, or a mapping
+        Spacing in mm along (D, H, W) of the voxels in which sizes are given. Default: the spacing of the volume. Or one
+        by the name of each data set, as in `Restoration`.
     crops_per_volume : int
-        Consecutive samples that are of one volume, which is read once for those in the same batch.
+        Number of consecutive samples of one volume, which is read once per batch.
 
     Raises
     ------
     ValueError
-        If a field is not as above, a local box is larger than a global one, views of one slice have boxes of several,
-        or the swaps cannot lie in a view.
+        If a field is invalid, a local box is larger than a global one, 2-D views have boxes of several slices, or the
+        swaps do not fit into a view.
 
     Notes
     -----
-    Shapes, sizes, overlap, number of local views, swap, ranges of blur, noise, gamma, scale and rotation, and window
-    are those of the authors' code for LUNA, which resamples to 1 mm (`spacing=(1, 1, 1)`). Project choices: the share
-    of foreground in place of a tissue test; left-right as the axis to flip; sampling without a filter before; boxes of
-    local views that never leave the box around the global ones; new views for each sample in place of 16 kept pairs.
-    The authors' 2-D part has other transforms (crops of any size, grey, colour, cutout in place of swaps): views of one
-    slice are those in 3-D without an axis, which is a project choice throughout.
+    Defaults for shapes, sizes, overlap, number of local views, swap, blur, noise, gamma, scale, rotation and window are
+    those of the authors' code for LUNA, which resamples to 1 mm (`spacing=(1, 1, 1)`). Project choices: a share of
+    foreground instead of a tissue test; flips along left-right; no filter before resampling; local boxes that never
+    leave the box around the global boxes; new views for each sample instead of 16 stored pairs. The authors' 2-D code
+    has other transforms (crops of any size, grey, colour, cutout instead of swaps); 2-D views here are 3-D views with
+    one axis less, which is a project choice.
 
     References
     ----------
@@ -102,23 +105,23 @@ class Views:
     blur: float = 2.0
     noise: float = 0.25
     gamma: float = 0.3
-    normalize: Normalize = ("window", -1000.0, 1000.0)
+    normalize: Normalizes = ("window", -1000.0, 1000.0)
     foreground: float = 0.9
-    spacing: Spacing | None = None
+    spacing: Spacings = None
     crops_per_volume: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("shape", "sizes", "local_shape", "local_sizes", "flips", "normalize", "spacing"):
+        for name in ("shape", "sizes", "local_shape", "local_sizes", "flips"):
             object.__setattr__(self, name, tuples(getattr(self, name)))
+        for name in ("normalize", "spacing"):
+            object.__setattr__(self, name, check_field(name, getattr(self, name)))
         self._check_boxes()
         self._check_numbers()
         if len(set(self.flips)) != len(self.flips) or not set(self.flips) <= set(AXES):
             raise ValueError(f"flips: expected some of 'D', 'H', 'W', each once, got {self.flips!r}")
-        check_normalize(self.normalize)
-        if self.normalize in (None, "zscore", "zscore-image"):
+        if any(one in (None, "zscore", "zscore-image") for one in values_of(self.normalize)):
             raise ValueError(
-                "normalize: views are restored to targets of 0...1; expected ('window', low, high) or 'percentile', "
-                f"got {self.normalize!r}"
+                f"normalize: expected percentile or a window, with targets of 0...1, got {self.normalize!r}"
             )
         self.swap.check(self.shape)
 
@@ -140,7 +143,7 @@ class Views:
         large = [size for size in self.local_sizes if any(a > b for a, b in zip(size, least, strict=True))]
         if large:
             raise ValueError(
-                f"local_sizes: expected boxes that fit into every global one, at most {least}, got {large[0]}"
+                f"local_sizes: expected boxes that fit into every global box, at most {least}, got {large[0]}"
             )
 
     def _check_numbers(self) -> None:
@@ -155,26 +158,25 @@ class Views:
             value = getattr(self, name)
             if not (0 <= value <= end and math.isfinite(value)):
                 raise ValueError(f"{name}: expected a number from 0 to {end:g}, got {value!r}")
-        check_spacing(self.spacing)
 
     @property
     def dtype(self) -> Literal["float32"]:
-        """Of all views."""
+        """Dtype of all views."""
         return "float32"
 
     @property
     def boxes(self) -> tuple[Triple, ...]:
-        """Those of the global views, before they are turned; the local ones lie within them."""
+        """Boxes of the global views before rotation; they contain the boxes of the local views."""
         return self.sizes
 
     @property
     def flat(self) -> bool:
-        """Whether views are of one slice."""
+        """Whether views are single slices."""
         return self.shape[0] == 1
 
     @property
     def count(self) -> int:
-        """Views of a sample, global and local."""
+        """Number of views per sample, global and local."""
         return GLOBALS + self.locals
 
     @property

@@ -1,1 +1,1 @@
-"""The process and its machine: memory, locks, files written whole, the console."""
+"""Process and machine: memory limits, locks, atomic writes, forked children, compiled functions."""

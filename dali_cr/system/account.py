@@ -1,4 +1,4 @@
-"""A user without a name or a home, as in a container that is started with a number in place of a user."""
+"""Set USER and HOME for a process without an account, as in a container that is started with a numeric user."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def complete_account() -> None:
-    """Set USER and HOME where the system knows none: packages that commands import ask for them and fail without."""
+    """Set USER and HOME if the system has none, because imported packages fail without them."""
     if user_name() is None:
         os.environ["USER"] = f"uid{os.getuid()}"
     if os.path.expanduser("~") == "~":
@@ -17,7 +17,7 @@ def complete_account() -> None:
 
 
 def user_name() -> str | None:
-    """Return the name of the user, None where there is none."""
+    """Return the name of the user, or None."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -25,7 +25,7 @@ def user_name() -> str | None:
 
 
 def _private_folder() -> Path:
-    """Return a folder for caches that no other user can write, the same for every process of a user."""
+    """Return a folder for caches that other users cannot write, the same for all processes of a user."""
     folder = Path(tempfile.gettempdir()) / f"dali-cr-{os.getuid()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)

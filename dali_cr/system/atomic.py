@@ -1,8 +1,8 @@
-"""Files that are either whole or not there.
+"""Write files atomically.
 
-A job may be killed at any instruction, also while it writes. So each file is written under another name in the same
-folder, forced to the disk, and only then renamed over the old one; the folder is forced to the disk too, or the
-rename itself could be lost with the power.
+A job may be killed at any time, also while it writes. Each file is therefore written under a temporary name in the same
+folder, flushed to the disk, and then renamed over the old file. The folder is flushed too, so that a power failure does
+not undo the rename.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ import os
 from pathlib import Path
 
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM}
-"""What file systems and rights answer where a folder cannot be forced to the disk."""
+"""Error codes of file systems and permissions that do not allow flushing a folder."""
 
 _LONGEST = 235
-"""Bytes of a name that a writer and ".part" may follow."""
+"""Longest file name in bytes to which the writer and ".part" can be appended."""
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes, writer: str = "") -> None:
-    """Write a file so that a reader sees the old content or the new, never a part.
+    """Write a file atomically: a reader sees either the old or the new content.
 
     Parameters
     ----------
     path : path-like
         The file. Its folder must exist.
     content : bytes
-        All of it.
+        Whole content of the file.
     writer : str
-        Where several processes may write the file at once, a name of this one.
+        Name of this process, if several processes may write the file at the same time.
 
     Raises
     ------
     OSError
-        Naming the file, of which then the old content is there, or nothing.
+        If the file cannot be written; the message names the file, whose old content is unchanged.
     """
     path = Path(path)
-    # One fixed name, so that what a killed run left behind is overwritten by the next.
+    # A fixed name, so that the next run overwrites the partial file of a killed run.
     name = path.name
     if len(os.fsencode(name)) > _LONGEST:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
@@ -51,14 +51,14 @@ def write_whole(path: str | os.PathLike[str], content: bytes, writer: str = "") 
         os.replace(part, path)
         _sync_folder(path.parent)
     except OSError as error:
-        # On a full disk even a part is in the way of what comes next.
+        # On a full disk, a partial file would also block later writes.
         with contextlib.suppress(OSError):
             part.unlink()
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def _sync_folder(path: Path) -> None:
-    """Force the names in a folder to the disk, where the file system can do that."""
+    """Flush a folder to the disk, if the file system supports it."""
     try:
         folder = os.open(path, os.O_RDONLY)
         try:

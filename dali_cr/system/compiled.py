@@ -1,12 +1,12 @@
-"""`compiled`: plain loops over arrays, compiled by Numba at their first call; they release the GIL.
+"""`compiled`: compile loops over arrays with Numba at their first call, without the GIL.
 
-Numba is imported at that call, and what it compiles is kept in a folder of the user. A file's name there is a hash of
-everything that the machine code depends on: the text of each file that a function or one of its callees is in, the
-constants that they use, versions, options, the types of the arguments and the CPU. Numba's own cache looks at a
-function's own file only, and so runs old code after an edit of a callee elsewhere.
+Numba is imported at that call, and machine code is cached in a folder of the user. The name of a cached file is a hash
+of everything that the machine code depends on: the source files of the function and its callees, their constants,
+versions, options, argument types and the CPU. Numba's own cache considers only the file of the function itself, so it
+would run outdated code after an edit of a callee in another file.
 
-Arithmetic is IEEE's: every product and every sum is rounded by itself, none fused or reordered. Constants of float32
-arithmetic have to be `numpy.float32`: Numba takes a Python float for float64, and a product with one is float64.
+Arithmetic follows IEEE 754: every product and sum is rounded separately, never fused or reordered. Constants in float32
+arithmetic must be `numpy.float32`, because Numba treats Python floats as float64.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ from dali_cr.system.external import External
 R = TypeVar("R")
 
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-"""Of every compiled function. Nothing is left to fast-math; a division by 0 gives what NumPy's does."""
+"""Options of all compiled functions: no fast-math, and division by 0 as in NumPy."""
 
 _NO_C: dict[str, Any] = {"no_cfunc_wrapper": True}
 _NO_PYTHON: dict[str, Any] = {"no_cpython_wrapper": True, **_NO_C}
-"""Callers that a function has not, for whom Numba would compile an entry."""
+"""Options that skip unused entry points."""
 
 _LIBRARIES = ("numpy", "math")
-"""Modules that compiled functions may name; all else is imported by name, so that it is part of the key."""
+"""Modules that compiled functions may use by name; everything else must be imported by name to be part of the key."""
 
 _log = logging.getLogger(__name__)
 _lock = threading.RLock()
 
 
 class Compiled(Generic[R]):
-    """A function that Numba compiles for each set of argument types, when it is first called with them.
+    """A function that Numba compiles at its first call with each set of argument types.
 
     Parameters
     ----------
     function : callable
-        Of arrays and numbers, in the part of Python that Numba compiles.
+        Function of arrays and numbers, in the subset of Python that Numba supports.
     """
 
     def __init__(self, function: Callable[..., R]) -> None:
@@ -61,12 +61,12 @@ class Compiled(Generic[R]):
         self._callee: Any = None
 
     def __call__(self, *args: Any) -> R:
-        """Call the machine code."""
+        """Call the compiled function."""
         return cast(R, (self._dispatcher or self.dispatcher)(*args))
 
     @property
     def dispatcher(self) -> Any:
-        """Numba's object for calls from Python; under NUMBA_DISABLE_JIT the function itself."""
+        """Numba's dispatcher for calls from Python; the function itself with NUMBA_DISABLE_JIT."""
         with _lock:
             if self._dispatcher is None:
                 import numba
@@ -81,10 +81,10 @@ class Compiled(Generic[R]):
 
     @property
     def _numba_type_(self) -> Any:
-        """What Numba takes the function for where another compiled one calls it.
+        """Numba type of the function in calls from other compiled functions.
 
-        Such a call needs no entry for Python, and no file: the caller's has the code. A constant argument is int64, as
-        any other number is, or each would have code of its own.
+        Such a call needs no Python entry point and no cached file, because the file of the caller contains the code.
+        Literal arguments are widened to int64, otherwise each value would be compiled separately.
         """
         with _lock:
             if self._callee is None:
@@ -96,31 +96,31 @@ class Compiled(Generic[R]):
 
 
 def compiled(function: Callable[..., R]) -> Compiled[R]:
-    """Have a function compiled by Numba at its first call.
+    """Mark a function for compilation by Numba at its first call.
 
     Parameters
     ----------
     function : callable
-        Whatever it takes from its module is part of the cache's key: other compiled functions, C functions, numbers,
-        and tuples and arrays of them.
+        Everything that it uses from its module is part of the cache key: compiled functions, C functions, numbers, and
+        tuples and arrays of numbers.
 
     Returns
     -------
     compiled : Compiled
-        To be called in the same way, from Python or from other compiled functions.
+        Called in the same way, from Python or from other compiled functions.
     """
     return Compiled(function)
 
 
 def _widen(resolve: Callable[..., Any], args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
-    """Resolve a call from another compiled function, with the types of numbers in place of those of constants."""
+    """Resolve a call from another compiled function, with literal types replaced by the types of numbers."""
     from numba.core.types import unliteral
 
     return resolve(tuple(map(unliteral, args)), {name: unliteral(value) for name, value in kws.items()})
 
 
 def cache_folder() -> Path:
-    """Return the folder that machine code is kept in: that of NUMBA_CACHE_DIR, or one of the user's caches."""
+    """Return the cache folder of machine code: in NUMBA_CACHE_DIR if set, else in the user's cache folder."""
     if given := os.environ.get("NUMBA_CACHE_DIR"):
         return Path(given) / "dali-cr"
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
@@ -128,12 +128,12 @@ def cache_folder() -> Path:
 
 
 def source_key(function: FunctionType) -> str:
-    """Return a hash of all text that a function is compiled from, and of the constants in it.
+    """Return a hash of the source files and constants that a function is compiled from.
 
     Raises
     ------
     TypeError
-        If it uses something whose text or value is not seen.
+        If it uses an object that cannot be hashed.
     """
     digest = hashlib.sha256()
     for part in _parts(function, set()):
@@ -142,7 +142,7 @@ def source_key(function: FunctionType) -> str:
 
 
 def _parts(function: FunctionType, seen: set[FunctionType]) -> Iterator[bytes]:
-    """Yield the text of a function's file, its constants, and the same of its callees."""
+    """Yield the source file and constants of a function, and those of its callees."""
     if function in seen:
         return
     seen.add(function)
@@ -170,7 +170,7 @@ def _externals(function: FunctionType, seen: set[FunctionType]) -> Iterator[Exte
 
 
 def _used(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """Yield what a function takes from around it, by name."""
+    """Yield the global and closure variables of a function, by name."""
     free = inspect.getclosurevars(function).nonlocals
     for name in sorted({*_names(function.__code__), *free}):
         if name in free:
@@ -187,7 +187,7 @@ def _names(code: CodeType) -> Iterator[str]:
 
 
 def _constant(name: str, value: Any, function: FunctionType) -> bytes:
-    """Return what tells a constant from others."""
+    """Return bytes that identify the type and value of a constant."""
     if isinstance(value, np.ndarray):
         return f"{value.dtype.str} {value.shape} ".encode() + value.tobytes()
     flat = value if isinstance(value, tuple) else (value,)
@@ -200,14 +200,14 @@ def _constant(name: str, value: Any, function: FunctionType) -> bytes:
 
 
 class _Cache:
-    """Machine code in files; what a Numba dispatcher calls its cache."""
+    """Cache of machine code in files, with the interface of Numba's caches."""
 
     def __init__(self, function: FunctionType) -> None:
         import llvmlite
         import numba
 
         self._name, self._folder = function.__qualname__.replace("<", "").replace(">", ""), cache_folder()
-        # Options such as NUMBA_BOUNDSCHECK change the machine code; where it is kept does not.
+        # Options such as NUMBA_BOUNDSCHECK change the machine code; the location of the cache does not.
         options = sorted(item for item in os.environ.items() if item[0].startswith("NUMBA_") and "CACHE" not in item[0])
         versions = (platform.python_version(), np.__version__, numba.__version__, llvmlite.__version__)
         self._key = (source_key(function), versions, options, sorted(OPTIONS.items()))
@@ -217,7 +217,7 @@ class _Cache:
         return str(self._folder)
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
-        """Return the machine code for argument types; None where there is none."""
+        """Return the cached machine code for argument types, or None."""
         from numba.core.compiler import CompileResult
 
         target_context.refresh()
@@ -227,11 +227,11 @@ class _Cache:
             return None
         digest, payload = content[:32], content[32:]
         if hashlib.sha256(payload).digest() != digest:
-            return None  # cut short by a full disk
+            return None  # truncated by a full disk
         return CompileResult._rebuild(target_context, *pickle.loads(payload))
 
     def save_overload(self, signature: Any, result: Any) -> None:
-        """Keep machine code; where the folder cannot be written, go on without."""
+        """Cache machine code; only warn if the folder cannot be written."""
         from numba.core.serialize import dumps
 
         payload = dumps(result._reduce())
@@ -259,8 +259,8 @@ class _Cache:
 @functools.cache
 def _warn_once(folder: Path, reason: str) -> None:
     _log.warning(
-        "%s: machine code cannot be kept, so every process compiles it anew, for some seconds; "
-        "set NUMBA_CACHE_DIR to a folder that can be written (%s)",
+        "%s: machine code cannot be cached, so every process compiles it again, which takes seconds; "
+        "set NUMBA_CACHE_DIR to a writable folder (%s)",
         folder,
         reason,
     )

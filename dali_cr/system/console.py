@@ -1,4 +1,4 @@
-"""What commands print, whatever characters the terminal can show."""
+"""Make stdout and stderr accept all characters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 
 def print_anything() -> None:
-    """Let stdout and stderr show as escapes what their encoding has not, as a file name that is no UTF-8."""
+    """Print characters that the encoding lacks as escapes, for example in file names that are not UTF-8."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""`External`: a C function of a shared library that compiled functions call."""
+"""`External`: call a C function of a shared library from compiled functions."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 
 
 class External:
-    """A C function that takes and returns whole numbers and addresses.
+    """A C function with integer and address arguments and an integer result.
 
-    Its address is looked up when a function that calls it is compiled or loaded, and known to LLVM under a name of our
-    own: machine code that is kept in a file then works in every process.
+    Its address is looked up when a caller is compiled or loaded, and registered with LLVM under a unique name, so that
+    cached machine code works in every process.
 
     Parameters
     ----------
     name : str
-        Of the function.
+        Name of the function.
     library : callable
         Returns the library: ``ctypes.CDLL``.
     returns : str
         "int32" or "int64".
     *arguments : str
-        Likewise; addresses are "int64".
+        Types of the arguments, "int32" or "int64"; addresses are "int64".
     """
 
     def __init__(self, name: str, library: Callable[[], ctypes.CDLL], returns: str, *arguments: str) -> None:
@@ -34,11 +34,11 @@ class External:
         return f"External({self.name!r}, {', '.join(self.types)})"
 
     def __call__(self, *args: int) -> int:
-        """Call it from Python."""
+        """Call the function from Python."""
         return int(self._found()(*args))
 
     def exists(self) -> bool:
-        """Whether the library and the function in it are there."""
+        """Whether the library and its function exist."""
         try:
             self._found()
         except (OSError, ImportError, AttributeError):
@@ -46,7 +46,7 @@ class External:
         return True
 
     def link(self) -> None:
-        """Let LLVM find the function."""
+        """Register the address of the function with LLVM."""
         from llvmlite import binding
 
         binding.add_symbol(self._symbol, ctypes.cast(self._found(), ctypes.c_void_p).value)
@@ -57,7 +57,7 @@ class External:
 
     @property
     def _numba_type_(self) -> Any:
-        """What Numba takes the function for where a compiled one calls it."""
+        """Numba type of the function in calls from compiled functions."""
         from numba import types
 
         returns, *arguments = (getattr(types, name) for name in self.types)

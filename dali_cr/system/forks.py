@@ -1,7 +1,7 @@
-"""What a forked child inherits and must never finalise: pipelines and readers whose threads do not exist there.
+"""Prevent forked children from finalising the pipelines and readers of their parent.
 
-DALI's destructor waits for threads that a fork does not copy, and closing a reader in a child would act on its
-parent's files and processes. So a child lets go of them without running any of their code.
+DALI's destructor waits for threads that do not exist in a forked child, and closing a reader there would affect the
+files of the parent. A child therefore leaks these objects instead of destroying them.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ _owned: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def keep_from_children(resource: Any) -> None:
-    """Have children that are forked from now on never finalise an object, nor anything that it refers to.
+    """Never finalise an object, or objects that it refers to, in children that are forked later.
 
     Parameters
     ----------
     resource : object
-        Hashable, with room for weak references; a DALI pipeline for instance.
+        Hashable and weakly referenceable, such as a DALI pipeline.
     """
     _owned.add(resource)
 
 
-def _let_go() -> None:
-    """In a child: leak what was owned, each with a reference that is never given back."""
+def _leak_all() -> None:
+    """Leak the registered objects in a child, with a reference that is never released."""
     for resource in list(_owned):
         _leak(resource)
-        backend = getattr(resource, "_pipe", None)  # a DALI pipeline's; its `atexit` function would shut it down
+        backend = getattr(resource, "_pipe", None)  # of a DALI pipeline; an `atexit` function would shut it down
         if backend is not None:
             _leak(backend)
             resource._pipe = None
@@ -40,4 +40,4 @@ def _leak(resource: Any) -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(resource))
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_leak_all)

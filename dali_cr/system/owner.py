@@ -1,4 +1,4 @@
-"""One writer for each output: a lock that the kernel releases when its process ends, however it ends."""
+"""Lock output folders and files for one process; the operating system releases locks when a process ends."""
 
 from __future__ import annotations
 
@@ -12,51 +12,51 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LOCK = ".lock"
-"""The file in an output folder that its process locks, and removes at its end."""
+"""Name of the lock file in an output folder, which is removed at the end."""
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
-"""What flock answers on file systems without locks."""
+"""Error codes of flock on file systems without locks."""
 
 _log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
 def own_folder(folder: Path) -> Iterator[None]:
-    """Hold an output folder for this process alone.
+    """Lock an output folder for this process.
 
     Parameters
     ----------
     folder : Path
-        Made if it is not there; removed again at the end if nothing was put into it.
+        Created if missing; removed at the end if it is empty.
 
     Raises
     ------
     ValueError
-        If another process holds it, or it is a file.
+        If another process has locked it, or it is a file.
     """
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"out: expected a folder, {folder} is a file")
+        raise ValueError(f"out: expected a folder, got the file {folder}")
     with _made(folder), _locked(folder / LOCK, folder):
         yield
 
 
 @contextlib.contextmanager
 def own_file(path: Path) -> Iterator[None]:
-    """Hold an output file for this process alone; its folder is made if it is not there.
+    """Lock an output file for this process; its folder is created if missing.
 
     Raises
     ------
     ValueError
-        If another process holds it, or a folder is there.
+        If another process has locked it, or it is a folder.
     """
     if path.is_dir():
-        raise ValueError(f"out: expected a file, {path} is a folder")
+        raise ValueError(f"out: expected a file, got the folder {path}")
     with _made(path.parent), _locked(path.with_name(f".{path.name}{LOCK}"), path):
         yield
 
 
 def entries(folder: Path) -> list[str]:
-    """Return the names in an output folder, sorted, without locks and without files that a killed process began."""
+    """Return the names in an output folder, sorted, without locks and partial files of killed processes."""
     names = (entry.name for entry in folder.iterdir()) if folder.exists() else ()
     return sorted(name for name in names if name != LOCK and not name.endswith(".part"))
 
@@ -69,26 +69,26 @@ def refuse_full(folder: Path) -> None:
     ValueError
         The message names the first file or folder in it.
     """
-    if held := entries(folder):
-        raise ValueError(f"out: expected a new or empty folder, {folder} holds {held[0]}")
+    if names := entries(folder):
+        raise ValueError(f"out: expected a new or empty folder, got {folder} with {names[0]}")
 
 
 def ignores_case(folder: Path) -> bool:
-    """Whether the file system of a folder that this process holds takes upper and lower case for the same."""
+    """Whether the file system of a locked output folder ignores upper and lower case."""
     return (folder / LOCK.upper()).exists()
 
 
 @contextlib.contextmanager
 def _made(folder: Path) -> Iterator[None]:
-    """Make a folder and those above it; at the end remove those of them that are still empty."""
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    """Create a folder and its parents; at the end remove the created ones that are still empty."""
+    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield
     finally:
-        for place in made:
+        for created in made:
             try:
-                place.rmdir()
+                created.rmdir()
             except OSError:
                 break
 
@@ -99,7 +99,7 @@ def _locked(lock: Path, what: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # Before the lock is released: whoever opened the file meanwhile sees that it is gone, and makes a new one.
+        # Unlink before releasing the lock: a process that opened the file in the meantime then notices and retries.
         with contextlib.suppress(FileNotFoundError):
             lock.unlink()
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Work memory that each thread keeps: a fresh allocation of a volume's size costs as much as decompressing into it."""
+"""Per-thread scratch memory, reused because allocating a volume costs as much as decompressing it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ _scratch = threading.local()
 
 
 def scratch(name: str, size: int) -> memoryview:
-    """Return this thread's memory `name`, of `size` bytes; what it held before is no longer valid."""
+    """Return `size` bytes of this thread's buffer `name`; earlier contents are invalid."""
     kept: bytearray | None = getattr(_scratch, name, None)
     if kept is None or len(kept) < size:
         kept = None
-        setattr(_scratch, name, None)  # the old memory goes before the new comes
+        setattr(_scratch, name, None)  # free the old memory before the new allocation
         kept = bytearray(size)
         setattr(_scratch, name, kept)
     return memoryview(kept)[:size]

@@ -1,1 +1,1 @@
-"""Commands beside the loader: preview, phantoms, doctor."""
+"""Commands for data: pack, unpack, import, preview, phantom, doctor."""

@@ -1,4 +1,4 @@
-"""Convert many files on any executor: progress, what was refused and why, and a table of sizes at the end."""
+"""Convert many files on any executor, with a progress bar, reasons for refused files, and a table of sizes."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from dali_cr.index.volumes import Problem, counted
 from dali_cr.index.workers import map_files
 from dali_cr.volume.geometry import VolumeError
 
-Asked = TypeVar("Asked")
+File = TypeVar("File")
 
 _SHOWN = 20
-"""Refused files that are listed."""
+"""Number of refused files that are listed."""
 
 
 @dataclass(frozen=True)
 class Converted:
-    """A file and what was made of it.
+    """A converted file.
 
     Attributes
     ----------
     path, target : str
-        Relative to their folders, with forward slashes.
+        Paths of both files, relative to their folders, with forward slashes.
     state : "new" or "kept"
-        Kept is what an earlier run made of the same file.
+        "kept" if an earlier run converted the same file.
     dtype : str
     before, after : int
-        Bytes of both files.
+        Sizes of both files in bytes.
     extensions : int
-        Header extensions that were dropped.
+        Number of header extensions that were dropped.
     """
 
     path: str
@@ -50,16 +50,16 @@ class Converted:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What became of all files.
+    """The result of a conversion.
 
     Attributes
     ----------
     files : tuple of Converted
         Sorted by path.
     problems : tuple of Problem
-        One for each file that was refused.
+        One for each refused file.
     ignored : mapping of str to int
-        How many other files there are of each kind, such as ".png".
+        Number of other files by kind, such as ".png".
     """
 
     files: tuple[Converted, ...]
@@ -98,39 +98,40 @@ def _row(kind: str, files: Sequence[Converted]) -> str:
 
 
 def convert(
-    ask: Callable[[Asked], Converted],
-    paths: Iterable[Asked],
-    what: str,
+    convert_file: Callable[[File], Converted],
+    paths: Iterable[File],
+    name: str,
     executor: Executor | None,
     progress: bool,
 ) -> Conversion:
-    """Convert each file; one that fails costs none of the others.
+    """Convert files; a failed file does not stop the others.
 
     Parameters
     ----------
-    ask : callable
-        Converts the file of a path; must pickle where the executor needs that.
+    convert_file : callable
+        Converts the file of a path; must be picklable if the executor uses processes.
     paths : iterable
-        Paths, or what stands for files and is told as one by `str`.
-    what : str
-        A word for the progress bar.
+        Paths, or objects whose `str` is a path.
+    name : str
+        Label of the progress bar.
     executor : concurrent.futures.Executor, optional
-        Threads of this process, one a core, without it.
+        Default: threads of this process, one per core.
     progress : bool
         Show a progress bar.
     """
-    names = list(paths)
+    files = list(paths)
     refused: list[Problem] = []
     done: list[Converted] = []
-    own = executor or ThreadPoolExecutor(len(os.sched_getaffinity(0)), what)
+    pool = executor or ThreadPoolExecutor(len(os.sched_getaffinity(0)), name)
     try:
-        for path, answer in tqdm(map_files(ask, names, own), what, len(names), disable=not progress, unit="file"):
-            if isinstance(answer, VolumeError):
-                refused.append(Problem(str(path), answer.reason))
+        results = map_files(convert_file, files, pool)
+        for path, result in tqdm(results, name, len(files), disable=not progress, unit="file"):
+            if isinstance(result, VolumeError):
+                refused.append(Problem(str(path), result.reason))
             else:
-                done.append(answer)
+                done.append(result)
     finally:
         if executor is None:
-            own.shutdown(cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
     done.sort(key=lambda file: file.path)
     return Conversion(tuple(done), tuple(sorted(refused, key=lambda problem: problem.path)))

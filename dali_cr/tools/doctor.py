@@ -1,4 +1,4 @@
-"""What works on this machine, what does not, and what to do: ``python -m dali_cr doctor``."""
+"""``python -m dali_cr doctor``: check the installation and this machine, with advice."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ State = Literal["ok", "missing", "wrong"]
 
 _REQUIRED = ("numpy", "nibabel", "isal", "lz4", "google_crc32c", "numba")
 _TRAINING = ("monai", "scipy", "sklearn", "safetensors", "tyro", "matplotlib", "torch.utils.tensorboard")
-"""What the training commands import; making samples needs none of it."""
+"""Packages of the training commands; not needed for making samples."""
 _LEAST_MEMORY = 4 << 30
 _OLDEST_DALI = (2, 4)
 _LEAST_SHARED_MEMORY = 1 << 30
@@ -44,9 +44,9 @@ class Finding:
     name : str
     state : "ok", "missing" or "wrong"
     text : str
-        What was found.
+        Result of the check.
     advice : str
-        What to do; empty if nothing.
+        Recommended action; empty if none.
     """
 
     name: str
@@ -60,14 +60,14 @@ class Finding:
 
 
 def report() -> tuple[str, bool]:
-    """Look at this machine.
+    """Run all checks.
 
     Returns
     -------
     text : str
-        One finding a line, each ok, missing or wrong, and below it what to do.
+        One finding per line (ok, missing or wrong), each followed by its advice.
     works : bool
-        Whether samples can be made at least on the CPU. No GPU is no fault.
+        Whether samples can be made on the CPU; a GPU is optional.
     """
     driver = _driver_cuda()
     findings = [Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}")]
@@ -84,14 +84,14 @@ def report() -> tuple[str, bool]:
 
 
 def _package(name: str, advice: str = "pip install . in the checkout of dali-cr") -> Finding:
-    """Import a package; whatever goes wrong is a finding."""
+    """Import a package; any error is a finding."""
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         return Finding(name, "missing", f"{error}", advice)
     except Exception as error:
-        return Finding(name, "wrong", f"cannot be imported: {error}", f"install it anew: {advice}")
-    return Finding(name, "ok", str(getattr(module, "__version__", "of unknown version")))
+        return Finding(name, "wrong", f"cannot be imported: {error}", f"reinstall it: {advice}")
+    return Finding(name, "ok", str(getattr(module, "__version__", "unknown version")))
 
 
 def _torch(driver: tuple[int, int] | None) -> Finding:
@@ -108,7 +108,7 @@ def _dali() -> Finding:
     found = _package("nvidia.dali", GPU_HINT)
     oldest = ".".join(map(str, _OLDEST_DALI))
     if found.state == "ok" and _version(found.text) < _OLDEST_DALI:
-        advice = f"pip install --upgrade: before {oldest} its reader of arrays returns wrong data"
+        advice = f"pip install --upgrade: versions before {oldest} return wrong data"
         return Finding("DALI", "wrong", found.text, advice)
     return Finding("DALI", found.state, found.text, found.advice)
 
@@ -116,17 +116,17 @@ def _dali() -> Finding:
 def _cupy(driver: tuple[int, int] | None) -> Iterator[Finding]:
     found = _package("cupy", GPU_HINT)
     if found.state != "ok":
-        # The CPU needs none of it.
+        # CuPy is not needed on a CPU.
         yield Finding("CuPy", found.state, found.text, f"for a GPU: {GPU_HINT}")
         return
     runtime = importlib.import_module("cupy").cuda.runtime.runtimeGetVersion()
     version = runtime // 1000, runtime % 1000 // 10
     yield _against_driver("CuPy", f"{found.text}, with CUDA {version[0]}.{version[1]}", version, driver)
-    yield _attempt("NVRTC", _compile, f"its compiler is an extra: {GPU_HINT}")
+    yield _attempt("NVRTC", _compile, f"install its compiler: {GPU_HINT}")
 
 
 def _compile() -> str:
-    """Compile a kernel of this package, as CuPy would; a GPU is not needed."""
+    """Compile a kernel as CuPy does, without a GPU."""
     from dali_cr.ops import decode, launch
 
     nvrtc = importlib.import_module("cupy").cuda.nvrtc
@@ -150,7 +150,7 @@ def _gpu(driver: tuple[int, int] | None) -> Finding:
 
 
 def _driver_cuda() -> tuple[int, int] | None:
-    """Return the newest CUDA that the driver runs, or None without one."""
+    """Return the newest CUDA version that the driver supports, or None without a driver."""
     version = ctypes.c_int()
     try:
         if ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version)) or not version.value:
@@ -161,10 +161,10 @@ def _driver_cuda() -> tuple[int, int] | None:
 
 
 def _against_driver(name: str, text: str, built: tuple[int, ...], driver: tuple[int, int] | None) -> Finding:
-    """Any CUDA of the driver's own major version runs, or an older one."""
+    """Compare the CUDA version of a package with the driver, which supports its own major version and older ones."""
     if driver and built[0] > driver[0]:
         advice = f'pip install ".[cu{driver[0]}]" in the checkout of dali-cr, or a newer driver'
-        return Finding(name, "wrong", f"{text}; the driver runs CUDA up to {driver[0]}.{driver[1]}", advice)
+        return Finding(name, "wrong", f"{text}; the driver supports CUDA up to {driver[0]}.{driver[1]}", advice)
     return Finding(name, "ok", text)
 
 
@@ -173,17 +173,17 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def _training(name: str) -> Finding:
-    found = _package(name, f"the training commands need it: {TRAIN_HINT}")
+    found = _package(name, f"for the training commands: {TRAIN_HINT}")
     return Finding(name.rpartition(".")[2], found.state, found.text, found.advice)
 
 
 def _memory() -> Finding:
-    there, usable = physical_memory(), usable_memory()
-    text = f"{there / 1e9:.3g} GB"
-    if usable < there:
+    total, usable = physical_memory(), usable_memory()
+    text = f"{total / 1e9:.3g} GB"
+    if usable < total:
         text += f", but the container may use only {usable / 1e9:.3g} GB"
     if usable < _LEAST_MEMORY:
-        return Finding("memory", "wrong", text, "little for volumes: fewer threads, or give the container more")
+        return Finding("memory", "wrong", text, "little for volumes: use fewer threads or a larger container")
     return Finding("memory", "ok", text)
 
 
@@ -192,36 +192,36 @@ def _account() -> Finding:
     try:
         known = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
-        known = f"{os.getuid()}, a number without a name: commands go on as USER={user_name()}"
+        known = f"{os.getuid()} without a name; commands use USER={user_name()}"
     if not os.access(home, os.W_OK):
-        return Finding("user", "wrong", f"{known}; may not write its home {home}", "set HOME to a folder for caches")
+        return Finding("user", "wrong", f"{known}, home {home} is not writable", "set HOME to a folder for caches")
     return Finding("user", "ok", f"{known}, home {home}")
 
 
 def _compiled() -> Finding:
     folder = cache_folder()
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        advice = "set NUMBA_CACHE_DIR to a folder that can be written: without one each process compiles anew"
-        return Finding("compiled code", "wrong", f"{there} cannot be written", advice)
-    return Finding("compiled code", "ok", f"kept in {folder}")
+    parent = next(path for path in (folder, *folder.parents) if path.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        advice = "set NUMBA_CACHE_DIR to a writable folder: otherwise each process compiles again"
+        return Finding("compiled code", "wrong", f"{parent} is not writable", advice)
+    return Finding("compiled code", "ok", f"cached in {folder}")
 
 
 def _bricks() -> Finding:
-    """Look for the C functions that decompress bricks: no public interface of the wheels that hold them."""
+    """Check for the C functions that decompress bricks, which are not public interfaces of their wheels."""
     if not deflate.C_FUNCTION.exists():
-        advice = "install the isal that constraints.txt names; bricks that zlib compressed are refused"
+        advice = "install the version of isal in constraints.txt; until then bricks compressed by zlib are refused"
         return Finding("brick stores", "wrong", f"{deflate.C_FUNCTION.name} is not in isal", advice)
     if not lz4.C_FUNCTION.exists():
-        advice = "install the lz4 that constraints.txt names"
-        return Finding("brick stores", "wrong", f"{lz4.C_FUNCTION.name} is not in lz4: reading takes longer", advice)
+        advice = "install the version of lz4 in constraints.txt"
+        return Finding("brick stores", "wrong", f"{lz4.C_FUNCTION.name} is not in lz4: reading is slower", advice)
     return Finding("brick stores", "ok", "decompressed by the C functions of lz4 and isal")
 
 
 def _shared_memory() -> Finding:
     status = os.statvfs("/dev/shm") if os.path.isdir("/dev/shm") else None
     if status is None:
-        return Finding("/dev/shm", "missing", "no shared memory", 'use cache="disk:PATH" in place of "host:…"')
+        return Finding("/dev/shm", "missing", "no shared memory", 'use cache="disk:PATH" instead of "host:…"')
     total, free = status.f_frsize * status.f_blocks, status.f_frsize * status.f_bavail
     text = f"{total / 1e9:.3g} GB, {free / 1e9:.3g} GB free"
     if total < _LEAST_SHARED_MEMORY:
@@ -237,20 +237,20 @@ def _open_files() -> Finding:
 
 
 def _cores() -> Finding:
-    usable, there = len(os.sched_getaffinity(0)), os.cpu_count()
+    usable, total = len(os.sched_getaffinity(0)), os.cpu_count()
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
     except (OSError, ValueError):
         quota, period = "max", "1"
     if quota != "max" and int(quota) < usable * int(period):
         share = int(quota) / int(period)
-        text = f"{usable} of {there}, but the container may use only {share:g} at a time"
-        return Finding("cores", "wrong", text, f"threads={max(1, round(share))}, or give the container more")
-    return Finding("cores", "ok", f"{usable} of {there}")
+        text = f"{usable} of {total}, but the container may use only {share:g} at a time"
+        return Finding("cores", "wrong", text, f"use threads={max(1, round(share))} or a larger container")
+    return Finding("cores", "ok", f"{usable} of {total}")
 
 
 def _attempt(name: str, do: Callable[[], str], advice: str = "see the lines above") -> Finding:
-    """Try a thing out; whatever goes wrong is a finding."""
+    """Run a check; any error is a finding."""
     try:
         return Finding(name, "ok", do())
     except Exception as error:
@@ -259,7 +259,7 @@ def _attempt(name: str, do: Callable[[], str], advice: str = "see the lines abov
 
 
 def _make_batch(device: str) -> str:
-    """Make two samples of synthetic volumes, and see that undoing their swaps gives the target."""
+    """Make two samples of synthetic volumes, and check that undoing their swaps gives the target."""
     from dali_cr.tools.phantom_files import write_phantoms
 
     with tempfile.TemporaryDirectory() as folder:
@@ -272,7 +272,7 @@ def _make_batch(device: str) -> str:
             for number, input, target in zip(*map(batch.get, ("sample", "input", "target")), strict=True):
                 swaps = loader.plan(int(number)).swaps
                 if not (dali_cr.unswap_patches(input, swaps) == target).all():
-                    raise RuntimeError("the input, unswapped, is not the target: please report this")
+                    raise RuntimeError("undoing the swaps: expected the target, got another volume; please report this")
         finally:
             loader.close()
     return f'Loader(device="{device}") gives exact pairs'

@@ -1,4 +1,4 @@
-"""`pack`: rewrite the volumes of a folder as brick stores, of which a crop is read without the rest."""
+"""`pack`: convert the volumes of a folder to brick stores, for fast reading of crops."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dali_cr.index.files import Globs, as_patterns
 from dali_cr.index.layout.dataset_json import FILE_NAME
 from dali_cr.index.layout.leftover import kind_of
 from dali_cr.index.layout.walk import walk_trees
-from dali_cr.index.volumes import Case, Problem, Volume, find_change
+from dali_cr.index.volumes import Problem, Volume, find_change
 from dali_cr.system.atomic import write_whole
 from dali_cr.system.owner import own_folder
 from dali_cr.tools.conversion import Conversion, Converted, convert
@@ -28,15 +28,15 @@ from dali_cr.volume.packed.store import Store, store_names
 from dali_cr.volume.packed.writer import LEVEL, write_store
 
 INDEX = "index.json"
-"""In the folder of stores, their index, where they were packed from an index."""
+"""Name of the index in the folder of stores, if the source was an index."""
 
 _COPIED = (FILE_NAME, "dataset_description.json")
-"""Files that say which layout a folder has: copied, as a scan of the stores looks for them."""
+"""Files that define the layout of a folder; copied, because a scan of the stores needs them."""
 
 
 @dataclass(frozen=True)
 class _Job:
-    """How files are packed."""
+    """Settings of a packing run."""
 
     source: Path
     out: Path
@@ -45,7 +45,7 @@ class _Job:
     long_names: frozenset[str]
 
     def target(self, path: str) -> str:
-        """Return where the store of a file goes, relative."""
+        """Return the relative path of the store of a file."""
         short, long = store_names(PurePosixPath(path).name)
         return str(PurePosixPath(path).with_name(long if path in self.long_names else short))
 
@@ -60,41 +60,41 @@ def pack(
     executor: Executor | None = None,
     progress: bool = True,
 ) -> Conversion:
-    """Rewrite NIfTI volumes as brick stores, without loss; see `dali_cr.unpack` for the way back.
+    """Convert NIfTI volumes to brick stores, without loss; see `dali_cr.unpack` for the inverse.
 
-    A store is written under another name, read back and compared before it gets its own, so a run may be killed at any
-    time. The next run goes on: stores whose originals have the size and time of change that they had are kept.
+    A store is written under a temporary name, read back and compared before it is renamed, so a run may be killed at
+    any time. The next run continues: stores whose originals have the same size and modification time are kept.
 
     Parameters
     ----------
     source : path
-        A folder, of which every volume is packed, labels too; or an index that `Index.save` wrote, of which the cases
-        are and what was set aside.
+        Folder whose volumes are packed, labels too; or an index saved by `Index.save`, whose cases and excluded volumes
+        are packed.
     out : path
-        Folder for the stores, laid out as the source is; outside of it. With an index, ``index.json`` of the stores is
-        written there as well: the same cases and statistics, nothing is measured again.
+        Folder for the stores, with the same subfolders as the source, and outside of it. If the source is an index, an
+        ``index.json`` of the stores with the same cases and statistics is also written.
     exclude : str or sequence of str
         Globs of files to exclude, as for `dali_cr.scan`.
     level : int
-        Of LZ4HC, 1 to 12.
+        Compression level of LZ4HC, 1 to 12.
     keep_text : bool
-        Keep the free text of headers (description, names of files and of the data base), which may name a patient.
+        Keep the free text of headers (description, file names, name of the database), which may name a patient.
     executor : concurrent.futures.Executor, optional
-        Where files are packed; threads of this process, one a core, without it.
+        Executor that packs files. Default: threads of this process, one per core.
     progress : bool
         Show a progress bar.
 
     Returns
     -------
     conversion : Conversion
-        Printed, a table of sizes; `files` and `problems` tell of each file.
+        Its text is a table of sizes; `files` and `problems` list all files.
 
     Raises
     ------
     FileNotFoundError
-        If the source is not there or holds no volume.
+        If the source does not exist or has no volume.
     ValueError
-        If an argument is not as above, or another process writes to `out`.
+        If an argument is invalid, or another process writes to `out`.
 
     Examples
     --------
@@ -122,10 +122,10 @@ def pack(
     if not paths:
         reasons = "".join(f"\n  {problem.path}: {problem.reason}" for problem in problems[:5])
         raise FileNotFoundError(f"{source}: expected NIfTI volumes to pack, got none{reasons}")
-    job = _Job(root, out, level, keep_text, _of_one_name(paths))
+    job = _Job(root, out, level, keep_text, _with_equal_stores(paths))
     with own_folder(out):
         done = convert(partial(_pack_file, job), paths, "pack", executor, progress)
-        more = [*problems, *done.problems, *_strangers(job, paths)]
+        more = [*problems, *done.problems, *_unmatched_stores(job, paths)]
         done = replace(done, problems=tuple(more), ignored=dict(ignored.most_common()))
         if index:
             _packed_index(index, out, done).save(out / INDEX)
@@ -141,7 +141,7 @@ def _of_folder(root: Path) -> tuple[list[str], list[Problem]]:
 
 
 def _of_index(index: Index) -> tuple[list[str], list[Problem]]:
-    """Return the files of an index that are as they were, and a problem for each other one."""
+    """Return the unchanged files of an index, and a problem for each other file."""
     volumes = {volume.path: volume for volume in _volumes(index)}
     paths, problems = list[str](), list[Problem]()
     for path, volume in sorted(volumes.items()):
@@ -155,11 +155,11 @@ def _of_index(index: Index) -> tuple[list[str], list[Problem]]:
 
 
 def _volumes(index: Index) -> list[Volume]:
-    return [*(volume for case in index.cases for volume in case.volumes), *index.set_aside]
+    return [*(volume for case in index.cases for volume in case.files), *index.set_aside]
 
 
-def _of_one_name(paths: Sequence[str]) -> frozenset[str]:
-    """Return the files whose stores would have the name of another's: those get a longer one."""
+def _with_equal_stores(paths: Sequence[str]) -> frozenset[str]:
+    """Return the files whose stores would have the same name as another one, and need longer names."""
     named: dict[str, list[str]] = defaultdict(list)
     for path in paths:
         short = PurePosixPath(path).with_name(store_names(PurePosixPath(path).name)[0])
@@ -168,7 +168,7 @@ def _of_one_name(paths: Sequence[str]) -> frozenset[str]:
 
 
 def _pack_file(job: _Job, path: str) -> Converted:
-    """Pack one file, unless its store is there."""
+    """Pack one file, unless its store already exists."""
     target = job.target(path)
     place = job.out / target
     size = sum(read_status(file).st_size for file in _files(job.source / path))
@@ -185,12 +185,12 @@ def _pack_file(job: _Job, path: str) -> Converted:
 
 
 def _files(path: Path) -> tuple[Path, ...]:
-    """Return the files of a volume: one, or both of a pair."""
+    """Return the file of a volume, or both files of a pair."""
     return tuple(dict.fromkeys((path, reader.read_header(path)[1])))
 
 
 def _finished(job: _Job, path: str, place: Path) -> Store | None:
-    """Return the store of an earlier run, if it is whole and its original is unchanged."""
+    """Return the store of an earlier run, if it is valid and its original has not changed; else None."""
     if not place.exists():
         return None
     try:
@@ -203,15 +203,15 @@ def _finished(job: _Job, path: str, place: Path) -> Store | None:
     return store if (original.path, original.size, original.mtime_ns) == now else None
 
 
-def _strangers(job: _Job, paths: Sequence[str]) -> list[Problem]:
-    """Return a problem for each store in the output folder that is of no file of the source."""
-    own = {job.target(path) for path in paths}
+def _unmatched_stores(job: _Job, paths: Sequence[str]) -> list[Problem]:
+    """Return a problem for each store in the output folder that does not belong to a file of the source."""
+    targets = {job.target(path) for path in paths}
     found = sorted(place.relative_to(job.out).as_posix() for place in job.out.rglob(f"*{SUFFIX}"))
-    return [Problem(path, f"in {job.out}, but of no file of {job.source}") for path in found if path not in own]
+    return [Problem(path, f"in {job.out}, but of no file of {job.source}") for path in found if path not in targets]
 
 
 def _copy_layout(root: Path, out: Path, paths: Sequence[str]) -> None:
-    """Copy the files that say which layout a folder has."""
+    """Copy the files that define the layout of a folder."""
     folders = {folder for path in paths for folder in PurePosixPath(path).parents}
     for folder in sorted(folders):
         for name in _COPIED:
@@ -221,7 +221,7 @@ def _copy_layout(root: Path, out: Path, paths: Sequence[str]) -> None:
 
 
 def _packed_index(index: Index, out: Path, done: Conversion) -> Index:
-    """Return the index of the stores: the same cases but those of refused files, the same statistics."""
+    """Return the index of the stores, with the same cases, except those with refused files, and statistics."""
     targets = {file.path: file.target for file in done.files}
 
     def packed(volume: Volume) -> Volume:
@@ -235,11 +235,14 @@ def _packed_index(index: Index, out: Path, done: Conversion) -> Index:
             mtime_ns=status.st_mtime_ns,
         )
 
-    whole = [case for case in index.cases if all(volume.path in targets for volume in case.volumes)]
+    whole = [case for case in index.cases if all(volume.path in targets for volume in case.files)]
     return replace(
         index,
         root=out,
-        cases=tuple(Case(case.name, tuple(map(packed, case.volumes))) for case in whole),
+        cases=tuple(
+            replace(case, volumes=tuple(map(packed, case.volumes)), mask=packed(case.mask) if case.mask else None)
+            for case in whole
+        ),
         problems=tuple(sorted({*index.problems, *done.problems}, key=lambda problem: problem.path)),
         set_aside=tuple(packed(volume) for volume in index.set_aside if volume.path in targets),
     )

@@ -1,9 +1,9 @@
-"""Synthetic bodies, for demonstrations and tests that must not download anything.
+"""Synthetic bodies for demonstrations and tests without downloads.
 
-A phantom is a trunk of ellipsoid organs, the same arrangement in every subject and other places, sizes and textures in
-each, under a smooth bias field and noise: enough context for a network to tell where a swapped patch came from.
+A phantom is a trunk of ellipsoid organs with a smooth bias field and noise. The arrangement is the same in every
+subject; positions, sizes and textures vary. This is enough context for a network to restore swapped patches.
 
-Everything is a function of (seed, number) alone; NumPy's Philox generator is keyed with the two.
+A phantom is a pure function of (seed, number), the key of NumPy's Philox generator.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Organ:
     ct : float
         Density in Hounsfield units.
     texture : float
-        Strength of the organ's texture, as a part of its contrast with air.
+        Strength of the organ's texture, as a fraction of its contrast with air.
     """
 
     name: str
@@ -58,7 +58,7 @@ ORGANS = (
     Organ("spine", (0.0, -0.54, 0.0), (3.0, 0.17, 0.17), 440, 450, 0.25),
     Organ("aorta", (0.0, -0.28, -0.08), (3.0, 0.09, 0.09), 60, 300, 0.03),
 )
-"""Painted in this order, later over earlier; an organ's label is its place here plus one, and 0 is air."""
+"""Organs in the order of painting; the label of an organ is its index plus one, and 0 is air."""
 
 _AIR = {"mr": 0.0, "ct": -1000.0}
 _NOISE = 0.015
@@ -75,11 +75,11 @@ def make_phantom(
     Parameters
     ----------
     seed : int
-        The study; 0 <= seed < 2**64.
+        Number of the study, 0 <= seed < 2**64.
     shape : (3,) int
         Voxels along (D, H, W).
     number : int
-        The subject within the study.
+        Number of the subject in the study.
     modality : {"mr", "ct"}
         Magnetic resonance in arbitrary units, or computed tomography in Hounsfield units.
 
@@ -87,7 +87,7 @@ def make_phantom(
     -------
     image : (D, H, W) float32
     labels : (D, H, W) uint8
-        0 in air, else 1 + the organ's place in `ORGANS`.
+        0 for air, otherwise the index of the organ in `ORGANS` plus one.
     spacing : (3,) float
         Voxel edges along (D, H, W), in mm.
 
@@ -98,7 +98,7 @@ def make_phantom(
     ((24, 28, 26), 'spine')
     """
     if len(shape) != 3 or min(shape) < 1:
-        raise ValueError(f"a phantom's shape is three positive lengths (D, H, W), not {shape}")
+        raise ValueError(f"shape: expected three positive lengths (D, H, W), got {shape}")
     random = np.random.Generator(np.random.Philox(key=np.array([seed, number], np.uint64)))
     points = _body_coordinates(random, shape)
     labels = _paint(random, points)
@@ -108,7 +108,7 @@ def make_phantom(
 
 
 def _body_coordinates(random: np.random.Generator, shape: Triple) -> _Points:
-    """Return body coordinates (z, y, x) of every voxel, after a small turn, shift and change of size."""
+    """Return body coordinates (z, y, x) of every voxel, after a small rotation, shift and scaling."""
     axes = [(2 * np.arange(length, dtype=np.float32) + 1) / length - 1 for length in shape]
     turn = np.eye(3) + np.cross(np.eye(3), random.uniform(-0.10, 0.10, 3))
     turn /= random.uniform(0.92, 1.08, (3, 1))
@@ -125,7 +125,7 @@ def _paint(random: np.random.Generator, points: _Points) -> npt.NDArray[np.uint8
         centre = np.array(organ.centre) + random.uniform(-0.05, 0.05, 3) * (label > 1)
         radii = np.array(organ.radii) * random.uniform(0.88, 1.12, 3)
         inside = sum(((points[axis] - np.float32(centre[axis])) / np.float32(radii[axis])) ** 2 for axis in range(3))
-        # An organ stays inside the skin, whatever its place and size came out as.
+        # Organs stay inside the body, for any position and size.
         labels[(inside < 1) & ((labels > 0) | (label == 1))] = label
     return labels
 
@@ -151,7 +151,7 @@ def _render(
 
 
 def _texture(random: np.random.Generator, points: _Points) -> npt.NDArray[np.float32]:
-    """Return a pattern between -1 and 1 of crossing waves, a coarse pair and a fine one."""
+    """Return a pattern between -1 and 1 of a coarse and a fine pair of crossing waves."""
     total = np.zeros(points[0].shape, np.float32)
     for cycles in _CYCLES:
         waves = []
@@ -165,7 +165,7 @@ def _texture(random: np.random.Generator, points: _Points) -> npt.NDArray[np.flo
 
 
 def _bias(random: np.random.Generator, points: _Points) -> npt.NDArray[np.float32]:
-    """Return a smooth factor around 1, a quadratic in the coordinates, as a receiving coil makes."""
+    """Return a smooth factor around 1, like that of a receiver coil: the exponential of a quadratic function."""
     z, y, x = points
     terms = (z, y, x, z * y, y * x, z * x, z * z, y * y, x * x)
     weights = random.uniform(-_BIAS, _BIAS, len(terms)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Phantoms as files: NIfTI volumes that differ as real ones do, or PNG images, and their labels."""
+"""Write phantoms and their labels as NIfTI volumes with varied storage, or as PNG images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dali_cr.tools.phantom import Modality, Point, Triple, make_phantom
 
 @dataclass(frozen=True)
 class _Storage:
-    """How a file stores its voxels; `tilt` turns the affine by so many degrees, as an oblique scan does."""
+    """How a file stores its voxels; `tilt` rotates the affine by degrees, as in an oblique scan."""
 
     axes: str
     dtype: str
@@ -47,17 +47,17 @@ def write_phantoms(
     Parameters
     ----------
     folder : path
-        Made if it does not exist; files of the same names are overwritten.
+        Created if missing; files of the same names are overwritten.
     count : int
     shape : (3,) int
-        Voxels along canonical (D, H, W); every file stores its axes in an order of its own.
+        Voxels along canonical (D, H, W); files store their axes in different orders.
     seed : int
     modality : {"mr", "ct"}
 
     Returns
     -------
     paths : list of Path
-        The images, in order; the same arguments write the same bytes.
+        The image files, in order; equal arguments write equal bytes.
     """
     images, labels = _make_folders(Path(folder))
     paths = []
@@ -79,18 +79,18 @@ def write_images(
     Parameters
     ----------
     folder : path
-        Made if it does not exist; files of the same names are overwritten.
+        Created if missing; existing files are overwritten.
     count : int
     shape : (2,) int
-        Rows and columns. The body's front is up and its right side to the right.
+        Rows and columns. Anterior is up and the right side of the body is to the right.
     seed : int
     first : int
-        Number of the first body.
+        Number of the first phantom.
 
     Returns
     -------
     paths : list of Path
-        The images, in order; the same arguments write the same pixels.
+        The image files, in order; equal arguments write equal pixels.
     """
     images, labels = _make_folders(Path(folder))
     paths = []
@@ -110,7 +110,7 @@ def _write_png(path: Path, grey: npt.NDArray[np.uint8]) -> None:
 
 
 def _make_folders(folder: Path) -> tuple[Path, Path]:
-    """Make the folders of images and of labels."""
+    """Create the folders of images and labels."""
     images, labels = folder / "images", folder / "labels"
     for made in (images, labels):
         made.mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,7 @@ def _make_folders(folder: Path) -> tuple[Path, Path]:
 
 
 def _affine(shape: Triple, spacing: Point, tilt: float) -> npt.NDArray[np.float64]:
-    """Return the affine of a RAS+ grid centred on the origin, turned by `tilt` degrees about the left-right axis."""
+    """Return the affine of a RAS+ grid centred on the origin, rotated by `tilt` degrees about the left-right axis."""
     cosine, sine = np.cos(np.radians(tilt)), np.sin(np.radians(tilt))
     affine = np.eye(4)
     affine[:3, :3] = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]]) @ np.diag(spacing[::-1])
@@ -129,12 +129,12 @@ def _affine(shape: Triple, spacing: Point, tilt: float) -> npt.NDArray[np.float6
 def _encode(
     values: npt.NDArray[np.float32] | npt.NDArray[np.uint8], storage: _Storage
 ) -> tuple[npt.NDArray[np.generic], float, float]:
-    """Return the values as numbers of the stored dtype, and the slope and intercept that give them back."""
+    """Return the values as numbers of the stored dtype, with their slope and intercept."""
     dtype = np.dtype(storage.dtype)
     slope, intercept = 1.0, 0.0
     if storage.scaled:
         limits = np.iinfo(dtype)
-        # The header holds float32: what is written must be what was used.
+        # The header stores float32, so the scaling must use the rounded values.
         slope = float(np.float32((float(values.max()) - float(values.min())) / 250 / 2 ** (8 * dtype.itemsize - 8)))
         intercept = float(np.float32(float(values.min()) - limits.min * slope))
     if dtype.kind == "f":
@@ -145,9 +145,9 @@ def _encode(
 def _write(
     path: Path, values: npt.NDArray[np.float32] | npt.NDArray[np.uint8], spacing: Point, storage: _Storage
 ) -> None:
-    """Write canonical (D, H, W) `values` as a gzipped NIfTI-1 file that stores them as `storage` says.
+    """Write canonical (D, H, W) `values` as a gzipped NIfTI-1 file with the given storage.
 
-    nibabel would choose slope and intercept itself, so only its header is used.
+    Only the header comes from nibabel, which would otherwise choose slope and intercept.
     """
     numbers, slope, intercept = _encode(values, storage)
     ras = numbers.transpose(2, 1, 0)

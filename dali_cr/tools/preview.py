@@ -1,7 +1,7 @@
-"""Pictures of samples: what a network would be given, what it should make of it, and the swaps in between.
+"""`draw_preview`: draw samples with target, input and swaps.
 
-Looking at a few before training shows in seconds what no check finds: a crop of air, a window that saturates, patches
-too small to notice or too large to undo. Samples are made as for a loader on the CPU, without DALI.
+A preview before training shows problems that no check finds: crops of air, a window that saturates, patches that are
+too small or too large. Samples are made as by a loader on the CPU, without DALI.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from dali_cr.pipeline.cpu import FinishedSource
 from dali_cr.pipeline.pairs import Pairs
 from dali_cr.plan.crops import CropPlanner
 from dali_cr.plan.plans import Planner
-from dali_cr.plan.sample import SamplePlan
+from dali_cr.plan.sample import AffineView, SamplePlan
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.views import ViewPlanner
+from dali_cr.recipe.per_dataset import check_datasets, spacing_of
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.views import Views
 from dali_cr.system.atomic import write_whole
@@ -37,53 +38,54 @@ if TYPE_CHECKING:
     from matplotlib.patches import Rectangle
 
 _PANEL = 2.6
-"""Inches of a panel's width."""
+"""Width of a panel in inches."""
 
 _CAPTIONS = 0.6
-"""Inches above and below a row of panels."""
+"""Height of the captions of a row in inches."""
 
 _GOLDEN = 0.618034
-"""Of the colour circle, between one pair's hue and the next's: any few in a row look different."""
+"""Step between the hues of consecutive pairs, which makes neighbouring colours distinct."""
 
 
 def draw_preview(
     index: Index, recipe: Restoration | Views, seed: int, samples: Sequence[int], out: str | os.PathLike[str]
 ) -> None:
-    """Draw the middle slice of samples: the target, the input crop, and the swaps that lie in it, or the masked blocks.
+    """Draw the middle slice of samples: target, input, and swaps or masked blocks in the slice.
 
-    Both boxes of a pair have one colour; a dashed box's partner lies in another slice. Of several channels the first
-    is drawn. For `Views`: where in the volume they lie, the targets, the corrupted global views and the local ones.
+    Both boxes of a swap have the same colour; a dashed box has its partner in another slice. Only the first channel is
+    drawn. For `Views`: their positions in the volume, targets, corrupted global views and local views.
 
     Parameters
     ----------
     index : Index
     recipe : Restoration or Views
     seed : int
-        Of the stream of samples, as a `Loader` takes it.
+        Seed of the samples, as for `Loader`.
     samples : sequence of int
-        Sample numbers, one a row.
+        Sample numbers, one per row.
     out : path
-        The picture; its suffix says the format.
+        Image file to write; the suffix determines the format.
 
     Raises
     ------
     ImportError
         If matplotlib is not installed.
     ValueError
-        If there are no samples, or one below 0.
+        If there are no samples, or a number is below 0.
     VolumeError
         If a file cannot be read.
 
     Warns
     -----
     DataWarning
-        If crops are larger than most volumes, if a window clips most of the foreground, if a mask has few blocks, and
-        of cases whose foreground is constant: the samples are of the others then.
+        If crops are larger than most volumes, a window clips most of the foreground, a mask has few blocks, or cases
+        have constant foreground; such cases are excluded.
     """
     figure_class = _figure_class()
     if not samples or min(samples) < 0:
         raise ValueError(f"samples: expected sample numbers of at least 0, got {list(samples)}")
     rows: Sequence[_Row | ViewRow]
+    check_datasets(recipe, index)
     index = without_constant(index, recipe.normalize)
     warn_of_clipping(index, recipe.normalize)
     warn_of_blocks(recipe)
@@ -107,34 +109,35 @@ def draw_preview(
 
 @dataclass(frozen=True)
 class _Row:
-    """One sample, cut through its middle."""
+    """The middle slice of one sample."""
 
     plan: SamplePlan
     middle: int
     target: npt.NDArray[Any]
     input: npt.NDArray[Any]
     span: tuple[float, float]
-    """Lowest and highest value of the whole target: swaps only move its voxels, so one range fits both."""
+    """Lowest and highest value of the whole target, which is also the range of the input."""
     aspect: float
-    """Height of a voxel over its width."""
+    """Ratio of a voxel's height to its width."""
     upwards: bool
-    """Whether rows count from the bottom, as they do but in images."""
+    """Whether rows start at the bottom; false for images."""
 
     @property
     def height(self) -> float:
-        """Of a panel, over its width."""
+        """Ratio of a panel's height to its width."""
         height, width = self.target.shape
         return float(self.aspect * height / width)
 
     @property
     def columns(self) -> int:
-        """Panels."""
+        """Number of panels."""
         return 3
 
     def draw(self, strip: SubFigure) -> None:
         """Draw the panels."""
         plan = self.plan
-        strip.suptitle(f"{plan.path}, sample {plan.number}, origin {plan.origin}", x=0.01, ha="left", fontsize=8)
+        title = f"{plan.path}, sample {plan.number}, origin {plan.origin}{_describe(plan)}"
+        strip.suptitle(title, x=0.01, ha="left", fontsize=8)
         drawn = ("masked blocks", self.target) if len(plan.mask) else ("swaps", self.input)
         panels = (("target", self.target), ("input", self.input), drawn)
         axes = strip.subplots(1, self.columns)
@@ -153,14 +156,14 @@ def _figure_class() -> Any:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(
-            'pictures: expected matplotlib, it is not installed; pip install ".[train]" in the checkout of dali-cr'
+            'preview: expected matplotlib, which is missing; pip install ".[train]" in the checkout of dali-cr'
         ) from error
-    # A Figure made without pyplot draws with Agg and needs no screen.
+    # A Figure without pyplot uses Agg and needs no display.
     return Figure
 
 
 def _make(planner: Planner, number: int) -> _Row:
-    """Make a sample."""
+    """Make the row of a sample."""
     source = FinishedSource(Pairs(planner), Stream(batch_size=1, start=number), threads=1, lookahead=0)
     try:
         arrays = source.batch(0)
@@ -168,8 +171,9 @@ def _make(planner: Planner, number: int) -> _Row:
     finally:
         source.close()
     plan, middle = planner.plan(number)[0], planner.recipe.crop[0] // 2
-    volume = planner.index.cases[plan.case].volumes[0]
-    _, high, wide = planner.recipe.spacing or volume.spacing
+    case = planner.index.cases[plan.case]
+    volume = case.volumes[0]
+    _, high, wide = spacing_of(planner.recipe.spacing, case.dataset) or volume.spacing
     return _Row(
         plan=plan,
         middle=middle,
@@ -181,12 +185,27 @@ def _make(planner: Planner, number: int) -> _Row:
     )
 
 
+def _describe(plan: SamplePlan) -> str:
+    """Return in words how a crop is augmented; empty where it is not."""
+    view = plan.views[0]
+    if not isinstance(view, AffineView):
+        return ""
+    angles = " ".join(f"{angle:.0f}°" for angle in view.angles)
+    parts = (
+        (any(view.angles), f"rotated {angles}"),
+        (view.scales != (1, 1, 1), f"scaled {view.scales[2]:.2f}"),
+        (view.noise > 0, f"noise {view.noise:.2f}"),
+        (view.gamma != 1, f"gamma {view.gamma:.2f}"),
+    )
+    return "".join(f", {text}" for given, text in parts if given)
+
+
 def _draw_boxes(axis: Axes, swaps: npt.NDArray[np.int32], middle: int) -> None:
-    """Draw the boxes of swaps that the slice `middle` of the crop cuts."""
+    """Draw the boxes of swaps that intersect the slice `middle` of the crop."""
     from matplotlib.colors import hsv_to_rgb
 
     for pair, (origin_a, origin_b, size) in enumerate(swaps):
-        cut = [origin for origin in (origin_a, origin_b) if _cuts(origin, size, middle)]
+        cut = [origin for origin in (origin_a, origin_b) if _intersects(origin, size, middle)]
         for origin in cut:
             box = _rectangle(origin, size)
             box.set_linestyle("-" if len(cut) == 2 else (0, (2, 2)))
@@ -195,15 +214,15 @@ def _draw_boxes(axis: Axes, swaps: npt.NDArray[np.int32], middle: int) -> None:
 
 
 def _draw_blocks(axis: Axes, blocks: npt.NDArray[np.int32], middle: int) -> None:
-    """Draw the masked blocks that the slice `middle` of the crop cuts."""
+    """Draw the masked blocks that intersect the slice `middle` of the crop."""
     for origin, size in blocks:
-        if _cuts(origin, size, middle):
+        if _intersects(origin, size, middle):
             box = _rectangle(origin, size)
             box.set_edgecolor("tab:orange")
             axis.add_patch(box)
 
 
-def _cuts(origin: npt.NDArray[np.int32], size: npt.NDArray[np.int32], middle: int) -> bool:
+def _intersects(origin: npt.NDArray[np.int32], size: npt.NDArray[np.int32], middle: int) -> bool:
     return bool(origin[0] <= middle < origin[0] + size[0])
 
 

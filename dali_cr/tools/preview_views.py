@@ -1,4 +1,4 @@
-"""Pictures of multi-view samples: where in the volume the views lie, the clean, the corrupted and the local ones."""
+"""Draw multi-view samples: positions of the views in the volume, clean, corrupted and local views."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from dali_cr.plan.stream import Stream
 from dali_cr.plan.views import ViewPlanner
 from dali_cr.read.boxes import read_boxes
 from dali_cr.read.normalize import rescale_of
+from dali_cr.recipe.per_dataset import normalize_of
 from dali_cr.recipe.views import GLOBALS
 from dali_cr.volume.geometry import Triple
 from dali_cr.volume.images import ORIENTATION
@@ -26,33 +27,33 @@ if TYPE_CHECKING:
     from matplotlib.figure import SubFigure
 
 Pictures = list[tuple[str, npt.NDArray[np.float32], float]]
-"""Name, picture, and a voxel's height over its width."""
+"""Name, image, and ratio of a voxel's height to its width."""
 
 _COLOURS = ("tab:orange", "tab:cyan")
-"""Of the two global views."""
+"""Colours of the two global views."""
 
 _LOCAL_COLUMNS = 3
 
 
 @dataclass(frozen=True)
 class ViewRow:
-    """One sample: a slice of its volume, and the middle slices of its views."""
+    """One sample: a slice of its volume and the middle slices of its views."""
 
     plan: SamplePlan
     place: int
-    """Which slice of the volume: the one through the middle of the first view."""
+    """Slice number of the volume, through the middle of the first view."""
     pictures: Pictures
     upwards: bool
-    """Whether rows count from the bottom, as they do but in images."""
+    """Whether rows start at the bottom; false for images."""
 
     @property
     def height(self) -> float:
-        """Of the highest panel, over its width."""
+        """Ratio of the tallest panel's height to its width."""
         return max(float(aspect * picture.shape[0] / picture.shape[1]) for _, picture, aspect in self.pictures)
 
     @property
     def columns(self) -> int:
-        """Panels."""
+        """Number of panels."""
         return len(self.pictures)
 
     def draw(self, strip: SubFigure) -> None:
@@ -67,7 +68,7 @@ class ViewRow:
         self._draw_outlines(axes[0])
 
     def _draw_outlines(self, axis: Axes) -> None:
-        """Draw where the slice cuts the views' boxes, as they lie in the volume."""
+        """Draw the outlines of the views' boxes in the slice of the volume."""
         from matplotlib.patches import Polygon
 
         limits = axis.get_xlim(), axis.get_ylim()
@@ -76,23 +77,23 @@ class ViewRow:
             if len(points):
                 line = {"color": _COLOURS[v], "linewidth": 1.5} if v < GLOBALS else {"color": "w", "linewidth": 0.7}
                 axis.add_patch(Polygon(points[:, ::-1], closed=True, fill=False, **line))
-        # A box may stick out of the volume; the slice is to fill the panel all the same.
+        # Boxes may exceed the volume; keep the limits of the slice.
         axis.set(xlim=limits[0], ylim=limits[1])
 
 
 def outline(view: AffineView, place: int) -> npt.NDArray[np.float64]:
-    """Return the corners (h, w) of what a slice of the volume cuts out of a view's box, in order around it.
+    """Return the corners (h, w) of the intersection of a view's box with a slice of the volume, in order.
 
     Parameters
     ----------
     view : AffineView
     place : int
-        Of the slice, along D.
+        Slice number along D.
 
     Returns
     -------
     points : (corners, 2) float64
-        None where the slice does not meet the box.
+        Empty if the slice does not intersect the box.
     """
     ends = np.array(list(product(*((-0.5, length - 0.5) for length in view.shape))))
     corners = ends @ view.matrix.T + view.offset
@@ -111,7 +112,7 @@ def outline(view: AffineView, place: int) -> npt.NDArray[np.float64]:
 
 
 def make_row(planner: ViewPlanner, number: int) -> ViewRow:
-    """Make a sample as a loader on the CPU does, and cut it through the middle."""
+    """Make a sample as a loader on the CPU does, and return its middle slices."""
     source = FinishedSource(MultiView(planner), Stream(batch_size=1, start=number), threads=1, lookahead=0)
     try:
         arrays = source.batch(0)
@@ -136,25 +137,26 @@ def make_row(planner: ViewPlanner, number: int) -> ViewRow:
 
 
 def _read_slice(source: FinishedSource, plan: SamplePlan, place: int) -> npt.NDArray[np.float32]:
-    """Read one slice of the first channel's volume, normalised."""
+    """Read one slice of the first channel, normalised."""
     case: Any = source.planner.index.cases[plan.case]
     _, height, width = case.shape
     out = np.empty((1, height, width), np.float32)
     root = source.planner.index.root
     for _, volume, raw in read_boxes(source.cache, root, case, (place, 0, 0), (place + 1, height, width), {0}):
-        decode_channel(raw, rescale_of(volume, source.planner.recipe.normalize), out)
+        normalize = normalize_of(source.planner.recipe.normalize, case.dataset)
+        decode_channel(raw, rescale_of(volume, normalize), out)
     picture: npt.NDArray[np.float32] = out[0]
     return picture
 
 
 def _aspect(view: AffineView, spacing: Triple | tuple[float, float, float]) -> float:
-    """Return a voxel's height over its width, in mm."""
+    """Return the ratio of a voxel's height to its width in mm."""
     _, high, wide = np.linalg.norm(view.matrix * np.array(spacing)[:, None], axis=0).tolist()
     return float(high / wide)
 
 
 def _mosaic(pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return pictures (N, h, w) side by side, some a row, with a line between."""
+    """Return images (N, h, w) as a grid with separating lines."""
     rows = -(-len(pictures) // _LOCAL_COLUMNS)
     framed = np.pad(pictures, ((0, rows * _LOCAL_COLUMNS - len(pictures)), (0, 1), (0, 1)), constant_values=np.nan)
     cells = framed.reshape(rows, _LOCAL_COLUMNS, *framed.shape[1:])[::-1]

@@ -1,4 +1,4 @@
-"""The training commands: `train/` of a checkout, or its copy in an installation, loaded by name."""
+"""Load and run the training commands, from `train/` of a checkout or from an installation."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from types import ModuleType
 import dali_cr
 
 COMMANDS = {
-    "splits": "divide the cases into train, validation and test",
+    "splits": "split the cases into train, validation and test",
     "pretrain": "pre-train a network without labels",
     "finetune": "fine-tune a network on labelled cases",
     "predict": "predict masks, boxes or classes of new cases",
     "overlay": "draw predictions over their images",
     "export": "write weights, a plan and a model card for nnU-Net",
-    "result": "keep the numbers and curves of a finished run",
-    "study": "compare many runs, declared in one file",
+    "result": "store the scores and curves of a finished run",
+    "study": "run and compare many runs, declared in one file",
 }
-"""From a command's name to what it does."""
+"""Help text by name of the command."""
 
 _PACKAGE = "dali_cr.train"
 
@@ -36,8 +36,8 @@ def run_training(name: str, arguments: Sequence[str]) -> int:
 def load_command(name: str) -> ModuleType:
     """Import the module of a training command.
 
-    An installation has it in `dali_cr.train`. A checkout has it in the `train/` beside `dali_cr/`, which is imported
-    under the same name: a `train.py` in the working folder is never taken for it.
+    An installation has it in `dali_cr.train`. A checkout has it in `train/` next to `dali_cr/`, which is imported under
+    the same name, so that a `train.py` in the working directory is never imported instead.
 
     Parameters
     ----------
@@ -51,12 +51,12 @@ def load_command(name: str) -> ModuleType:
     Raises
     ------
     ImportError
-        If the package was installed without them.
+        If the package was installed without the training commands.
     """
     if importlib.util.find_spec(_PACKAGE) is None:
         folder = Path(dali_cr.__file__).resolve().parents[1] / "train"
         if not (folder / f"{name}.py").is_file() and not (folder / name).is_dir():
-            raise ImportError(f"{name}: expected the training commands in {folder}, found none; install dali-cr again")
+            raise ImportError(f"{name}: expected the training commands in {folder}, got none; reinstall dali-cr")
         spec = ModuleSpec(_PACKAGE, None, is_package=True)
         spec.submodule_search_locations = [str(folder)]
         sys.modules[_PACKAGE] = importlib.util.module_from_spec(spec)

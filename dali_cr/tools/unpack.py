@@ -1,4 +1,4 @@
-"""`unpack`: write the volumes of brick stores as NIfTI again, with the voxels and the geometry of the originals."""
+"""`unpack`: convert brick stores back to NIfTI files with the voxels and geometry of the originals."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ def unpack(
     executor: Executor | None = None,
     progress: bool = True,
 ) -> Conversion:
-    """Write brick stores as NIfTI files, after checking every checksum.
+    """Convert brick stores to NIfTI files, after verifying every checksum.
 
     Parameters
     ----------
     source : path
-        A folder of stores, or one store.
+        Store, or folder of stores.
     out : path
-        Folder for the files, laid out as the source is, each under the name of its original (.nii.gz for a pair and
-        for what was no NIfTI file). Files of the same names are overwritten.
+        Folder for the files, with the same subfolders as the source. Files have the names of their originals (.nii.gz
+        for pairs and other formats). Existing files are overwritten.
     executor : concurrent.futures.Executor, optional
-        Where files are written; threads of this process, one a core, without it.
+        Executor that writes files. Default: threads of this process, one per core.
     progress : bool
         Show a progress bar.
 
     Returns
     -------
     conversion : Conversion
-        Printed, a table of sizes.
+        Its text is a table of sizes.
 
     Raises
     ------
     FileNotFoundError
-        If the source is not there or holds no store.
+        If the source does not exist or has no store.
     ValueError
         If another process writes to `out`.
     """
@@ -85,7 +85,7 @@ def _unpack_file(root: Path, out: Path, path: str) -> Converted:
 
 
 def _name(own: str, store: Store) -> str:
-    """Return what the NIfTI file of a store is called."""
+    """Return the name of the NIfTI file of a store."""
     original = store.layout.description.original.name
     if original.lower().endswith((".nii", ".nii.gz")):
         return original
@@ -93,7 +93,7 @@ def _name(own: str, store: Store) -> str:
 
 
 def nifti_bytes(store: Store) -> bytes:
-    """Return a store as the content of a .nii file: the original's header but its texts, its voxels as it stored them.
+    """Return the content of a .nii file: header without texts and voxels, as in the original.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""One file: its header, its bytes (NIfTI, images) and where its voxels lie. Knows no folder, no sample."""
+"""Read the header, geometry and voxels of one file: NIfTI, images and brick stores; independent of index and recipe."""

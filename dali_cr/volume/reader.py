@@ -135,19 +135,19 @@ def read_data(path: Path, stop: int, *, size: int | None = None, mtime_ns: int |
         return _unpack(path, packed, stop)
 
 
-def check_plausible(path: Path, promised: int, file_size: int) -> None:
-    """Raise VolumeError if a header promises more bytes than its compressed file or the memory can hold."""
-    if promised > _MAX_RATIO * file_size + HEADER_BYTES:
-        raise VolumeError(path, f"its header promises {promised} bytes, more than {file_size} packed bytes can hold")
-    _check_memory(path, promised)
+def check_plausible(path: Path, declared: int, file_size: int) -> None:
+    """Raise VolumeError if a header declares more bytes than its compressed file or the memory can hold."""
+    if declared > _MAX_RATIO * file_size + HEADER_BYTES:
+        raise VolumeError(path, f"its header declares {declared} bytes, more than {file_size} packed bytes can hold")
+    _check_memory(path, declared)
 
 
-def _check_memory(path: Path, promised: int) -> None:
-    """Raise VolumeError if a header promises more bytes than the memory can hold."""
+def _check_memory(path: Path, declared: int) -> None:
+    """Raise VolumeError if a header declares more bytes than the memory can hold."""
     memory = usable_memory()
-    if promised > memory:
+    if declared > memory:
         limit = "this machine has" if memory == physical_memory() else "the container has"
-        raise VolumeError(path, f"its header promises {promised} bytes, {limit} {memory} bytes of memory")
+        raise VolumeError(path, f"its header declares {declared} bytes, {limit} {memory} bytes of memory")
 
 
 def read_whole(path: Path, stop: int) -> tuple[Bytes, str]:
@@ -182,7 +182,7 @@ def read_whole(path: Path, stop: int) -> tuple[Bytes, str]:
         packed_file = is_gzip(os.pread(descriptor, 2, 0))
         # gzip stores incompressible data with a few bytes per block; a much longer file is an attack of empty blocks.
         if file_size > (2 if packed_file else 1) * stop + _MAX_REST:
-            raise VolumeError(path, f"is {file_size} bytes long, but its header promises only {stop} bytes of content")
+            raise VolumeError(path, f"is {file_size} bytes long, but its header declares only {stop} bytes of content")
         if not packed_file:
             data = _map(path, descriptor, file_size, stop)
             return data, _digest(descriptor)
@@ -211,7 +211,7 @@ def _open_store(path: Path, stop: int, size: int | None = None, mtime_ns: int | 
 def _map(path: Path, descriptor: int, file_size: int, stop: int) -> Bytes:
     """Return a read-only memory map of an uncompressed file."""
     if file_size < stop:
-        raise VolumeError(path, f"ends early: its header promises {stop} bytes, the file has {file_size}")
+        raise VolumeError(path, f"ends early: its header declares {stop} bytes, the file has {file_size}")
     return np.frombuffer(mmap.mmap(descriptor, stop, access=mmap.ACCESS_READ), np.uint8)
 
 
@@ -237,10 +237,10 @@ def _unpack(path: Path, packed: memoryview, stop: int, *, to_end: bool = False) 
     reader = _Decompressor(packed)
     got = _decompress(path, reader, target)
     if got < stop:
-        raise VolumeError(path, f"ends early: its header promises {stop} bytes, the stream holds {got}")
+        raise VolumeError(path, f"ends early: its header declares {stop} bytes, the stream holds {got}")
     rest = _decompress(path, reader, scratch("rest", _MAX_REST + 1)) if to_end else 0
     if rest > _MAX_REST:
-        raise VolumeError(path, f"its header promises {stop} bytes, the stream has over {_MAX_REST} bytes more")
+        raise VolumeError(path, f"its header declares {stop} bytes, the stream has over {_MAX_REST} bytes more")
     return np.frombuffer(target, np.uint8)
 
 

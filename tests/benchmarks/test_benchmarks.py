@@ -1,4 +1,4 @@
-"""The benchmarks on tiny volumes: that each command runs and says what is true. No time is asserted."""
+"""The benchmarks on tiny volumes: every command runs and reports correct results. No time is asserted."""
 
 import itertools
 import json
@@ -59,7 +59,7 @@ def tiny(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="session")
 def result_folder(tmp_path_factory):
-    """Results of a loader's run and of the kernels' rows, of the smallest kind there is."""
+    """Minimal results of a loader run and of kernel rows."""
     folder = tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(WORKLOADS, "a", TINY)
@@ -127,7 +127,7 @@ def test_images_are_measured_by_who_reads_them(monkeypatch, tmp_path):
 
 
 def test_pillow_and_the_loader_see_the_same_pixels(tmp_path):
-    """The same crop of the same file, normalised the same way."""
+    """The targets are the same crops of the same files with the same normalisation."""
     from benchmarks.contenders.pillow_loader import PilLoader
 
     whole = replace(IMAGES, crop=IMAGES.shape)
@@ -183,7 +183,7 @@ def test_on_a_gpu_ours_share_a_process(tiny, tmp_path):
 
 
 def test_several_jobs_in_one_process(tmp_path):
-    """A job that fails leaves the others alone; memory, which they share, is nobody's."""
+    """A failing job does not affect the others; the memory of jobs that share a process is not reported."""
     index = find_volumes(TINY, 2, None, tmp_path)
     index.save(tmp_path / "index.json")
     good = Job("ours-reader", TINY, tmp_path / "index.json", 1, (0,), 0.0, "cpu", 0, tmp_path)
@@ -230,7 +230,7 @@ def test_everybody_normalises_as_the_library_does(tmp_path, normalize):
 
 
 def swapped_with_overlap(volume, trial):
-    """Swap pairs that overlap, as several public implementations do."""
+    """Swap overlapping pairs, as several public implementations do."""
     rng = np.random.default_rng(trial)
     for _ in range(20):
         a = rng.integers(0, np.array(volume.shape) - 5)
@@ -264,7 +264,7 @@ def test_verdict(corrupt, said):
 
 
 def judged(place, tmp_path, workload):
-    """Return the verdict on a contender, made as its own process makes it."""
+    """Return the verdict on a contender, as in its own process."""
     index = find_volumes(TINY, 1, None, tmp_path)
     index.save(tmp_path / "index.json")
     job = Job("any", workload, tmp_path / "index.json", 0, (0,), 0.0, "cpu", 0, tmp_path)
@@ -289,7 +289,7 @@ def test_torchio_swap_is_no_permutation(tmp_path):
 def test_kernel_rows_have_numbers(result_folder):
     found, rows = rows_of(result_folder / "kernels.json")
     assert len(rows) == 36
-    assert found["left_out"] == []
+    assert found["not_run"] == []
     for row in rows:
         assert row["gate"] == "passed"
         assert row["summary"]["seconds"]["median"] > 0
@@ -319,7 +319,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.op}{case.dtype[1:]}")
 def test_gate_passes_the_kernels(cuda_on_cpu, monkeypatch, case):
-    """The GPU's rows, with the kernels built for the host."""
+    """Rows of the GPU benchmark, with kernels compiled for the host."""
     monkeypatch.setattr(kernels, "_SHARE", 0.0)
     clock = HostClock()
     clock.arrays = cuda_on_cpu.arrays
@@ -343,7 +343,7 @@ def test_gate_refuses_a_wrong_kernel(cuda_on_cpu, monkeypatch):
 
     monkeypatch.setattr(subjects, "swap_in_place", wrong)
     row = kernels.measure(Case("swap", "<f4", 8, 1, 3, 2), clock, seed=0)
-    assert row["gate"].startswith("refused: ")
+    assert row["gate"].startswith("wrong: ")
     assert "seconds" not in row
 
 
@@ -360,7 +360,7 @@ def test_wrong_kernel_gets_no_number_and_fails_the_command(monkeypatch, tmp_path
     _, rows = rows_of(out)
     assert rows
     for row in rows:
-        assert row["gate"].startswith("refused: ")
+        assert row["gate"].startswith("wrong: ")
         assert not {"seconds", "summary", "times_copy"} & set(row)
 
 
@@ -369,8 +369,8 @@ def test_kernels_end_with_their_budget(tmp_path, capsys):
     assert kernels.main(["--edges", "16", "--batches", "1", "--budget", "0", "--out", str(out)]) == 0
     found, rows = rows_of(out)
     assert rows == []
-    assert len(found["left_out"]) > 10
-    assert "are left out" in capsys.readouterr().err
+    assert len(found["not_run"]) > 10
+    assert "were not run" in capsys.readouterr().err
 
 
 def test_training_compares_computations_and_a_kept_batch(tiny, tmp_path, monkeypatch, capsys):
@@ -410,7 +410,7 @@ def test_emulation_searches_each_path(tiny, tmp_path):
 
 
 def test_shortest_step_is_found(monkeypatch):
-    """A loader that needs 10 ms whatever the step: 0.98 is reached at 490 ms."""
+    """A loader that needs 10 ms per batch for any step time reaches 0.98 at 490 ms."""
     monkeypatch.setattr(accelerator, "flat_out", lambda batches, seconds: 0.01)
     monkeypatch.setattr(accelerator, "utilisation", lambda batches, step, seconds: step / (step + 0.01))
     lines = []
@@ -454,7 +454,7 @@ def test_report_of_nothing_says_what_to_do(tmp_path, capsys):
 
 def test_report_refuses_what_is_no_result(tmp_path):
     (tmp_path / "other.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"other\.json: no benchmark result"):
+    with pytest.raises(ValueError, match=r"other\.json: expected a benchmark result"):
         results.read_results(tmp_path)
 
 
@@ -484,3 +484,14 @@ def test_usage_counts_children():
         child.communicate(b"")
     assert usage.cpu_seconds() > before
     assert child.pid not in usage.family()
+
+
+def test_help_has_groups_and_defaults(capsys):
+    for command in (loader, kernels, training):
+        with pytest.raises(SystemExit):
+            command.main(["--help"])
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "duration and output:" in shown
+        assert "default: in benchmarks/results" in shown
+        assert "None" not in shown
+    assert "workload (default: d)" in shown

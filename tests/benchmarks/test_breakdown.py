@@ -1,4 +1,4 @@
-"""The breakdown on tiny volumes: each stage is found, timed and named. No time is asserted."""
+"""The breakdown on tiny volumes: every stage is found and timed. No time is asserted."""
 
 import json
 from dataclasses import replace
@@ -38,7 +38,7 @@ def test_stages(device: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ca
         assert row["interpreter"]["late"]["p95_s"] >= row["interpreter"]["late"]["median_s"]
     table = report.markdown(report.newest([found]))
     assert "|  | 16³, B 2 | 16³, B 3 |" in table
-    assert "| run: Pipeline.run in all | " in table
+    assert "| run: Pipeline.run in total | " in table
     text = capsys.readouterr().out
     assert f"16^3, B 2, {device.replace(' --', ', ').replace('no-', 'no ')}" in text
     assert "absent: not called" in text
@@ -67,7 +67,7 @@ def test_calls_add_up_by_stage() -> None:
 
 
 def test_the_report_shows_the_newest_row_of_each_kernel() -> None:
-    """A row that a newer result has too is shown once; one of an operation that is gone, never."""
+    """A row that a newer result also has is shown once; a row of a removed operation is not shown."""
 
     def result(*ops: str) -> dict:
         rest = {"dtype": "<i2", "edge": 64, "batch": 8, "iterations": 0, "patch": 0}

@@ -1,4 +1,4 @@
-"""Stages: each runs once a commit, whatever becomes of it is kept, and a cut run goes on."""
+"""Stages: each passes once per commit, all results are kept, and an interrupted run continues."""
 
 import importlib
 import json
@@ -38,7 +38,7 @@ def test_statuses_and_going_on(tmp_path: Path) -> None:
 
 
 def test_a_group_runs_side_by_side(tmp_path: Path) -> None:
-    """Each of two stages waits for a file that the other makes."""
+    """Two stages each wait for a file that the other one writes."""
     meet = "import sys, time, pathlib; pathlib.Path(sys.argv[1]).touch()\n"
     meet += "while not pathlib.Path(sys.argv[2]).exists(): time.sleep(0.01)"
     one, two = str(tmp_path / "one"), str(tmp_path / "two")
@@ -60,7 +60,7 @@ def test_what_does_not_fit_in_the_budget_is_named(tmp_path: Path) -> None:
     found = run_stages("gpu-try", stages, tmp_path, budget=2)["stages"]
     statuses = {"large": "not run", "small": "passed", "endless": "over time", "late": "not run"}
     assert {name: stage["status"] for name, stage in found.items()} == statuses
-    assert found["large"]["output"] == "needs about 1000 s, of the budget 2 s are left"
+    assert found["large"]["output"] == "needs about 1000 s, 2 s of the budget are left"
 
 
 def test_a_stage_is_ended_with_what_it_started(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_another_commit_runs_all_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["check", "bench", "study"])
 def test_the_commands_of_the_stages_exist(command: str, tmp_path: Path) -> None:
-    """Every option that a stage gives is known to the command it runs."""
+    """The command of each stage accepts its options."""
     for stage in gpu.stages_of(command, tmp_path):
         words = list(stage.command[stage.command.index("python") :])
         if words[2] in ("pytest", "tests.manual.every_kernel"):

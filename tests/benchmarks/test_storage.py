@@ -1,4 +1,4 @@
-"""Volumes in other formats and a cold disk: that everybody is given the same voxels, and that rows say so."""
+"""Volumes in other formats and a cold disk: all contenders get the same voxels, and rows are labelled."""
 
 import json
 import math
@@ -27,7 +27,7 @@ TINY = replace(WORKLOADS["a"], shape=(32, 28, 24), crop=(16, 16, 16), patch=(4, 
 
 
 def open_feed(name: str, workload: Workload, folder: Path, count: int = 2) -> Feed:
-    """Return a contender as its own process opens it, without workers."""
+    """Open a contender as in its own process, without workers."""
     index = find_volumes(workload, count, folder=folder / "data")
     if kind := ROSTER[name].copy:
         index = find_copies(kind, index, workload, folder / "data")
@@ -122,7 +122,7 @@ def test_a_page_cache_that_keeps_its_pages_leaves_the_cold_rows_out(
 
 
 def result(rates: dict[str, float]) -> dict[str, Any]:
-    """Return a result of the loader with one row a contender; some of them no longer exist."""
+    """Return a result of the loader with one row per contender, including contenders that no longer exist."""
     rows = []
     for name, rate in rates.items():
         numbers = {key: {"p20": rate, "median": rate, "p80": rate} for key in ("pairs_per_s", "cpu_s_per_pair")}
@@ -153,7 +153,7 @@ def test_earlier_results_are_still_read() -> None:
 
 @pytest.fixture
 def small_workloads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make workloads small that are trained on."""
+    """Replace the workloads for training by small ones."""
     monkeypatch.setitem(WORKLOADS, "a", TINY)
     monkeypatch.setitem(WORKLOADS, "v", replace(WORKLOADS["v"], shape=(80, 120, 120), crop=(16, 32, 32), batch_size=2))
     edges = ((1, 1), (2, 6), (2, 6))

@@ -1,4 +1,4 @@
-"""The benchmark of views on tiny volumes: that everybody does the work that is compared. No time is asserted."""
+"""The benchmark of views on tiny volumes: all contenders do the same work. No time is asserted."""
 
 import json
 from dataclasses import replace

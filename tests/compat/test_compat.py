@@ -1,6 +1,6 @@
-"""What an earlier release left on a disk is used as it is, to the bit, or refused with its version named.
+"""Test files written by earlier releases: they give the same bits, or an error that names their version.
 
-Each folder here was written by the release that it is named after, with `tests.compat.write`.
+Each folder was written by the release in its name, with `tests.compat.write`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from train.run.checkpoint import load_checkpoint
 
 RELEASES = sorted(path.parent.name for path in Path(__file__).parent.glob("*/index.json"))
 BEGINS = ("step", "weights", "optimizer", "batch")
-"""What is known of the beginning of a resumed run."""
+"""Recorded values at the start of a resumed run."""
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @dataclass(frozen=True)
 class Release:
-    """What a release left, and the data it was made of."""
+    """Files written by a release, and the data that they were made from."""
 
     version: str
     folder: Path
@@ -53,7 +53,7 @@ def release(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def resume(release: Release, name: str, tmp_path: Path, *more: str) -> list[str]:
-    """Return the command that goes on with a kept run for two steps more."""
+    """Return the command that resumes a saved run for two more steps."""
     out = tmp_path / "run"
     if not out.exists():
         write.take_out(release.folder / name, out)
@@ -79,7 +79,7 @@ def test_an_index_is_read_as_it_was_saved(release: Release, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", write.RECIPES)
-def test_a_loader_goes_on_with_the_same_samples(release: Release, name: str) -> None:
+def test_a_loader_resumes_with_the_same_samples(release: Release, name: str) -> None:
     with write.open_loader(release.index, write.RECIPES[name]) as loader:
         loader.load_state_dict(release.loaders[name]["state"])
         assert write.hash_next(loader) == release.loaders[name]["next"]
@@ -87,7 +87,7 @@ def test_a_loader_goes_on_with_the_same_samples(release: Release, name: str) -> 
 
 @pytest.mark.parametrize("name", write.COMMANDS)
 def test_a_run_is_resumed_where_it_was(release: Release, name: str, tmp_path: Path) -> None:
-    """Steps, weights, optimiser and the next batch; what a step makes of them depends on the machine."""
+    """Compare steps, weights, optimiser and the next batch; results of the next step depend on the machine."""
     run = write.prepare(resume(release, name, tmp_path))
     assert write.describe(run) == {key: release.runs[name][key] for key in BEGINS}
 
@@ -98,7 +98,7 @@ def test_a_resumed_run_comes_to_its_end(release: Release, name: str, tmp_path: P
     state = load_checkpoint(tmp_path / "run" / "checkpoint.pt")
     assert state["step"] == 4
     rates = [line["lr"] for line in metrics(tmp_path / "run") if "lr" in line]
-    assert rates[-1] == 0  # the schedule that it was begun with
+    assert rates[-1] == 0  # the schedule of the first command
     assert write.hash_tensors(state["network"]) != release.runs[name]["weights"]
 
 
@@ -115,7 +115,7 @@ def test_another_release_refuses_a_run_and_names_its_version(
 
 
 @pytest.mark.parametrize("name", write.COMMANDS)
-def test_weights_go_into_the_network_that_they_describe(release: Release, name: str) -> None:
+def test_weights_load_into_the_network_that_they_describe(release: Release, name: str) -> None:
     assert write.hash_files(release.folder / name) == release.runs[name]["files"]
     for path in (release.folder / name).glob("*.safetensors"):
         tensors, about = read_weights(path)
@@ -137,7 +137,7 @@ def test_a_fine_tuned_network_predicts(release: Release, tmp_path: Path) -> None
 
 
 def test_checkpoints_run_no_code(release: Release, tmp_path: Path) -> None:
-    """They name no module of ours, whose names may change."""
+    """Check that checkpoints name no module of this project, because modules may be renamed."""
     for name in write.COMMANDS:
         write.take_out(release.folder / name, tmp_path / name)
         content = (tmp_path / name / "checkpoint.pt").read_bytes()
@@ -153,11 +153,11 @@ def test_formats_from_elsewhere_are_refused_by_their_number(release: Release, tm
         dali_cr.Index.load(tmp_path / "index.json")
     with write.open_loader(release.index, write.RECIPES["restoration"]) as loader:
         state = release.loaders["restoration"]["state"]
-        with pytest.raises(ValueError, match="state: expected one of format 1 to 2, got 99"):
+        with pytest.raises(ValueError, match="state: expected format 1 to 3, got 99"):
             loader.load_state_dict(state | {"format": 99})
 
 
-def test_what_was_released_is_not_written_again(capsys: pytest.CaptureFixture[str]) -> None:
+def test_released_folders_are_not_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
     if dali_cr.__version__ not in RELEASES:
         pytest.skip("this version is not released")
     assert write.main() == 2

@@ -1,8 +1,8 @@
-"""Write what this release leaves on a user's disk, for the tests of all later ones.
+"""Write index, loader states and runs of this release, for the tests of later releases.
 
-``python -m tests.compat.write`` makes a folder named after the version, and refuses to write into one that is there:
-such a folder is never changed. Run it in a clean checkout of the commit that is released. The volumes are not kept:
-`write_volumes` makes them again.
+``python -m tests.compat.write`` creates a folder named after the version; an existing folder is an error, because such
+folders never change. Run it in a clean checkout of the released commit. Volumes are not saved: `write_volumes` creates
+them again.
 
 =================  ==================================================================================================
 ``index.json``     an index
@@ -49,7 +49,7 @@ RECIPES: dict[str, dali_cr.Restoration | dali_cr.Views] = {
     ),
 }
 SEED, DONE, NEXT = 3, 2, 2
-"""Batches of 3 that were delivered, and those whose hash is kept."""
+"""Numbers of batches of 3: delivered before the state, and hashed after it."""
 
 _COMMON = "--data {data}/images --index {data}/index.json --out {out} --device cpu --threads 1 --log-every 1 "
 COMMANDS = {
@@ -63,18 +63,18 @@ COMMANDS = {
     + _COMMON
     + "--labels {data}/labels --crop 8 16 16 --batch-size 2 --filters 1 --steps 2 --fractions 0.5 0.25 0.25",
 }
-"""Of small runs: words of `train.pretrain`, or of `train.finetune`."""
+"""Arguments of `train.pretrain` or `train.finetune` for small runs."""
 _KEPT = ("checkpoint.pt", "config.json", "encoder.safetensors", "index.json", "metrics.jsonl", "model.safetensors")
 
 
 def write_volumes(folder: Path) -> None:
-    """Write the images and their labels, with the time of change that the index has of them."""
+    """Write images and labels, with the modification times in the index."""
     write_frozen(folder / "images", FILES)
     write_frozen(folder / "labels", LABELS)
 
 
 def words_of(command: str, data: Path, out: Path, *more: str) -> list[str]:
-    """Return the words of a command line."""
+    """Return settings as command-line arguments."""
     return [*command.format(data=data, out=out).split(), *more]
 
 
@@ -84,7 +84,7 @@ def run_command(words: Sequence[str]) -> int:
 
 
 def prepare(words: Sequence[str]) -> Any:
-    """Return the run of a command, ready for its next step."""
+    """Return the run of a command before its next step."""
     if words[0] == "segment":
         config = tyro.cli(Segment, args=words[1:], config=(tyro.conf.FlagCreatePairsOff,))
         return finetune.prepare(config, json.loads((config.out / "config.json").read_text()))
@@ -92,7 +92,7 @@ def prepare(words: Sequence[str]) -> Any:
 
 
 def describe(run: Any) -> dict[str, Any]:
-    """Return what a resumed run begins with: steps done, hashes of weights, optimiser state and the next batch."""
+    """Return steps done and the hashes of weights, optimiser state and next batch of a resumed run."""
     module, batches = (run.method.module, run.loader) if hasattr(run, "method") else (run.module, run.batches)
     with getattr(batches, "loader", batches):
         batch = next(batches.stream())
@@ -119,7 +119,7 @@ def hash_files(folder: Path) -> dict[str, str]:
 
 
 def keep(run: Path, target: Path) -> None:
-    """Copy what is kept of a run, checkpoints compressed."""
+    """Copy the files of a run, with compressed checkpoints."""
     target.mkdir(parents=True)
     for path in map(run.joinpath, _KEPT):
         if path.suffix == ".pt":
@@ -129,7 +129,7 @@ def keep(run: Path, target: Path) -> None:
 
 
 def take_out(kept: Path, run: Path) -> None:
-    """Make a run of what was kept of one."""
+    """Restore a run from its saved files."""
     run.mkdir()
     for path in kept.iterdir():
         if path.suffix == ".gz":
@@ -149,7 +149,7 @@ def hash_next(loader: dali_cr.Loader) -> str:
 
 
 def write_loaders(index: dali_cr.Index) -> dict[str, Any]:
-    """Return for each recipe a state and what comes after it."""
+    """Return a state for each recipe, and the hash of the batches after it."""
     found = {}
     for name, recipe in RECIPES.items():
         with open_loader(index, recipe) as loader:

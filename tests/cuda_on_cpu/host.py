@@ -1,8 +1,8 @@
-"""Build a kernel's own text with the host's C++ compiler and run it on NumPy arrays, threads and barriers emulated.
+"""Compile CUDA kernels with the host's C++ compiler and run them on NumPy arrays with emulated threads and barriers.
 
-`HostCuda` stands in for CuPy under `dali_cr.ops.launch`. It is stricter than a GPU: scalars and arrays must have the
-width that the kernel declares, a barrier must be reached by the whole block, a misaligned load is an error, memory that
-nobody wrote holds a sentinel, and a write just outside an array that `empty` made is noticed.
+`HostCuda` replaces CuPy in `dali_cr.ops.launch`. It is stricter than a GPU: scalars and arrays must have the width that
+the kernel declares, all threads of a block must reach a barrier, misaligned loads are errors, uninitialised memory
+contains a sentinel, and writes next to an array from `empty` are detected.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ORDERS = (0, 1, 2, 3)
 """Orders in which threads and blocks run between barriers: forward, reverse, and two shuffles."""
 
 CACHE = Path(__file__).resolve().parents[2] / ".pytest_cache" / "d" / "cuda_on_cpu"
-"""Compiled kernels, each under a hash of all that goes into it; `pytest --cache-clear` empties it."""
+"""Folder of compiled kernels, named by a hash of all inputs; `pytest --cache-clear` empties it."""
 
 _HEADERS = Path(__file__).resolve().parent
 _CHECKS = "alignment,null,bounds,shift,signed-integer-overflow,integer-divide-by-zero"
@@ -44,7 +44,7 @@ _THREAD_LIMIT = 1024
 
 
 class KernelError(RuntimeError):
-    """A kernel did what stops a GPU, or what a GPU does wrong without a word."""
+    """Raised for a fault in a kernel: one that stops a GPU, or one that a GPU does not report."""
 
 
 class _Parameter(ctypes.Structure):
@@ -52,13 +52,13 @@ class _Parameter(ctypes.Structure):
 
 
 def compiler() -> str | None:
-    """Return the host's C++ compiler, or None where there is none."""
+    """Return the host's C++ compiler, or None if there is none."""
     names = (os.environ.get("CXX"), "g++", "c++")
     return next((found for name in names if name and (found := shutil.which(name))), None)
 
 
 def _build(text: str) -> Path:
-    """Compile `text` unless that was done before, and return the library."""
+    """Compile `text` unless it is cached, and return the library."""
     command = [compiler() or "g++", *_FLAGS, f"-I{_HEADERS}"]
     headers = [path.read_text() for path in sorted(_HEADERS.glob("*.h*"))]
     library = CACHE / f"{hashlib.sha256(chr(0).join([*command, *headers, text]).encode()).hexdigest()[:32]}.so"
@@ -86,7 +86,7 @@ class _Library:
             f'#include "cuda.hpp"\nnamespace device {{ namespace {{\n{text}\n#line 1 "{entry}"\n'
             f"constexpr int thread_limit = {limit};\n}} }}\nCUDA_ON_CPU_ENTRY(device::{entry}, device::thread_limit)\n"
         )
-        # PyDLL keeps the interpreter's lock: the emulation's state is global, so launches must not overlap.
+        # PyDLL keeps the GIL: the state of the emulation is global, so launches must not overlap.
         code = ctypes.PyDLL(str(_build(wrapped)))
         self.launch = code.cuda_on_cpu_launch
         self.launch.restype = ctypes.c_char_p
@@ -99,7 +99,7 @@ _load = lru_cache(maxsize=None)(_Library)
 
 
 def _address(parameter: _Parameter, argument: Any) -> int:
-    """Return the address of an array that the pointer `parameter` may have; `np.uint64(0)` is the null pointer."""
+    """Return the address of an array, checked against the pointer `parameter`; `np.uint64(0)` is a null pointer."""
     if isinstance(argument, np.uint64) and argument == 0:
         return 0
     if not isinstance(argument, np.ndarray):
@@ -114,7 +114,7 @@ def _address(parameter: _Parameter, argument: Any) -> int:
 
 
 def _packed(position: int, parameter: _Parameter, argument: Any) -> ctypes.Array[ctypes.c_char]:
-    """Return the bytes that a launch hands to `parameter`, after refusing what CuPy would pass on wrongly."""
+    """Return the bytes of an argument; raise an error for types that CuPy would pass wrongly."""
     kind = parameter.kind.decode()
     try:
         if kind in "ps":
@@ -136,7 +136,7 @@ def _extent(name: str, given: tuple[int, ...], limits: tuple[int, int, int]) -> 
 
 
 def host_kernel_from_text(entry: str, text: str, order: int = 0) -> Launch:
-    """Return the kernel `entry` of the CUDA source `text`, to be called like CuPy's: grid, block, arguments."""
+    """Return the kernel `entry` of the CUDA source `text`, called as in CuPy with grid, block and arguments."""
     library = _load(entry, text)
 
     def launch(grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> None:
@@ -159,14 +159,14 @@ def host_kernel(entry: str, *sources: str, defines: Defines = (), order: int = 0
 
 
 class HostCuda:
-    """A stand-in for CuPy and NVRTC.
+    """Replacement for CuPy and NVRTC that runs kernels on the CPU.
 
     Attributes
     ----------
     order
         One of `ORDERS`; takes effect at the next launch.
     arrays
-        NumPy, except that new arrays hold NaN or a sentinel where CuPy's hold whatever was there.
+        NumPy, except that new arrays contain NaN or a sentinel instead of uninitialised memory.
     """
 
     def __init__(self) -> None:
@@ -202,8 +202,8 @@ class HostCuda:
         return self._empty(prototype.shape if shape is None else shape, prototype.dtype if dtype is None else dtype)
 
     def _check_guards(self, entry: str) -> None:
-        """Look at the sentinels around every living array that `empty` made."""
-        # Held while it is looked at: another thread may let go of it.
+        """Check the sentinels around every array from `empty` that still exists."""
+        # A reference is kept during the check, because another thread may drop the array.
         alive = [(guarded, memory) for guarded in self._guarded if (memory := guarded[0]()) is not None]
         self._guarded = [guarded for guarded, _ in alive]
         for (_, size), memory in alive:

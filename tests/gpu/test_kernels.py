@@ -1,4 +1,4 @@
-"""The compiled kernels: bit for bit what the CPU gives."""
+"""Test the compiled kernels on a GPU against the CPU, bit for bit."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import dali_cr
-from dali_cr.ops import blur, decode, draw, erase, gamma, gather, noise, swap, zscore
+from dali_cr.ops import blur, contrast, decode, draw, erase, gamma, gather, noise, swap, zscore
 from dali_cr.ops.record import Rescale, make_gather_record, make_record
 from dali_cr.plan.swaps import draw_batch
 from tests.helpers.decoding import ORDERED, aligned_rows, check_bits
@@ -72,7 +72,7 @@ def test_erase_kernel(dtype: str) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("stored", ["|u1", "|i1", "<i2", ">u2", "<u4", ">i4", "<i8", ">u8", "<f4", ">f4", "<f8", ">f8"])
 def test_decode_kernel(stored: str, dtype: str) -> None:
-    """Every dtype and order, with the special values, subnormals among them."""
+    """Test every dtype and byte order, with special values and subnormals."""
     shape = (37, 41, 64)
     volume = random_numbers(np.random.default_rng(0), shape, stored).astype(stored)
     if volume.dtype.kind == "f":
@@ -107,7 +107,7 @@ def test_decode_kernel_reads_rows_at_any_alignment(crop: tuple[int, int, int], d
     raw, records = aligned_rows(crop, ORDERED)
     wanted = decode.decode_volume_ref(raw, records, crop, dtype)
     rows, words = cupy.asarray(raw), cupy.asarray(records)
-    memory = cupy.full(2 * wanted.nbytes + 4096, 0xA5, cupy.uint8)  # the outputs lie where this lay
+    memory = cupy.full(2 * wanted.nbytes + 4096, 0xA5, cupy.uint8)  # the outputs reuse this memory
     del memory
     got = decode.decode_volume(rows, words, crop, dtype, twice=twice)
     for one in got if twice else (got,):
@@ -156,6 +156,7 @@ def test_kernels_of_views(shape: tuple[int, ...]) -> None:
             noise.add_noise_ref(array, values, seed, counters),
         ),
         "gamma": (gamma.gamma(there.copy(), sent), gamma.gamma_ref(array, values)),
+        "contrast": (contrast.adjust_contrast(there.copy(), sent), contrast.adjust_contrast_ref(array, values)),
         "zscore": (zscore.zscore(there.copy()), zscore.zscore_ref(array)),
     }
     for name, (got, wanted) in pairs.items():
@@ -181,7 +182,7 @@ def test_swap_patches_of_torch_and_cupy(dtype: torch.dtype) -> None:
 
 
 def test_more_than_2_to_the_31_elements() -> None:
-    """64-bit indices: the last patch of an array of 2**31 + elements."""
+    """Test 64-bit indices with the last patch of an array of more than 2**31 elements."""
     if torch.cuda.mem_get_info()[0] < 12 << 30:
         pytest.skip("needs 12 GB of free GPU memory")
     shape = (2049, 1024, 1024)

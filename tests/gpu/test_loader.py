@@ -1,6 +1,6 @@
-"""Loaders on a GPU: the bits that the CPU gives, the order of streams, and memory that is used again.
+"""Test loaders on a GPU: the same bits as on the CPU, the order of streams, and reused memory.
 
-`tests/test_loader.py` and its neighbours, on short batches, caches, `break`, states and errors, run on a GPU too.
+The tests of `tests/test_loader*.py` (short batches, caches, `break`, states, errors) also run on a GPU.
 """
 
 from dataclasses import replace
@@ -21,7 +21,7 @@ ALL: dict[str, Any] = {**PAIRS_OF, **VIEWS_OF, "the authors' sizes": dali_cr.Vie
 @pytest.mark.parametrize("recipe", ALL.values(), ids=ALL)
 @pytest.mark.parametrize("name", INDEXES)
 def test_the_loaders_bits(name: str, recipe: Any, request: pytest.FixtureRequest) -> None:
-    """Every number of a short epoch, whatever is kept on the GPU."""
+    """Compare all samples of a short epoch, for several cache sizes on the GPU."""
     index = request.getfixturevalue(name)
     options = {"batch_size": 3, "seed": 7, "epochs": 3, "rank": 0, "world_size": 1}
     with loader(index, recipe, **options) as stream:
@@ -36,7 +36,7 @@ def test_the_loaders_bits(name: str, recipe: Any, request: pytest.FixtureRequest
 @pytest.mark.parametrize("prefetch", [1, 2, 4])
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_batches_that_are_kept_do_not_change(mixed_index: dali_cr.Index, recipe: Any, prefetch: int) -> None:
-    """Large batches and small ones in turn, on a busy GPU: none may be written while it is read."""
+    """Alternate large and small batches on a busy GPU: none may be written while it is read."""
     options = {"batch_size": 8, "seed": 1, "epochs": 2, "rank": 0, "world_size": 1}
     with loader(mixed_index, recipe, **options) as stream:
         wanted = samples(stream)
@@ -55,7 +55,7 @@ def test_batches_that_are_kept_do_not_change(mixed_index: dali_cr.Index, recipe:
 
 
 def test_tensors_on_a_side_stream_dropped_early_and_poisoned(mixed_index: dali_cr.Index) -> None:
-    """The work queued on a tensor must have seen its batch, although DALI goes on to reuse memory."""
+    """Check that work queued on a tensor sees its batch, although DALI reuses the memory."""
     with dali_cr.Loader(mixed_index, PAIRS, batch_size=4, device="cpu", seed=3) as stream:
         wanted = [float(b["target"].double().sum()) for b, _ in zip(stream.stream(), range(40), strict=False)]
     side, got = torch.cuda.Stream(), []

@@ -1,4 +1,4 @@
-"""A training step on a GPU: nothing in it waits for the device, in whichever memory format."""
+"""Test that a training step on a GPU does not wait for the device, in either memory format."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ RUNS: dict[str, Any] = {
     "channels-last": lambda data, out: prepare_pretraining(data, out, "--patch 2 4 --memory-format channels-last"),
     "pcrlv2": lambda data, out: prepare_pretraining(data, out, VIEWS),
     "segment": lambda data, out: finetune.prepare(segment(data, out, device="cuda")),
+    "careful": lambda data, out: finetune.prepare(
+        segment(data, out, device="cuda", optimizer="sgd", ema=0.9, freeze_encoder=1, encoder_lr_scale=0.5)
+    ),
     "classify": lambda data, out: finetune.prepare(classify(data, out, device="cuda")),
 }
 

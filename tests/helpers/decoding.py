@@ -1,4 +1,4 @@
-"""Rows of every dtype at every alignment, for the decoding of whole rows at a time."""
+"""Create rows of every dtype at every alignment, to test decoding of whole rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SPECIAL = [np.nan, np.inf, -np.inf, -0.0, 0.0, 1e-45, -1e-40, 1.17549435e-38, 65
 
 
 def numbers(dtype: str, shape: tuple[int, ...], seed: int = 0) -> npt.NDArray:
-    """Return random numbers of a dtype and byte order, with every special one that it has."""
+    """Return random numbers of a dtype and byte order, with all special values of the dtype."""
     values = random_numbers(np.random.default_rng(seed), shape, dtype)
     if values.dtype.kind == "f":
         values.ravel()[: len(SPECIAL)] = SPECIAL[: values.size]
@@ -36,8 +36,8 @@ def aligned_rows(
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Return a raw row for each dtype, and records of crops from every place along W, flipped and not.
 
-    The crops start before the volume, in it and after it, and end there too; the volume starts at the item after a
-    multiple of 16 bytes and ends the row, and with an odd W its rows lie at any item.
+    Crops start and end before, in and after the volume. The volume starts one item after a multiple of 16 bytes and
+    ends the row; with an odd W, its rows start at any item.
     """
     rows, records = [], []
     for dtype in dtypes:
@@ -67,7 +67,7 @@ def aligned_rows(
 
 
 def check_bits(got: npt.NDArray, expected: npt.NDArray) -> None:
-    """Compare bits; of NaN there are many."""
+    """Compare bits, except for NaN, which has several."""
     quiet = np.isnan(expected)
     np.testing.assert_array_equal(np.isnan(got), quiet)
     assert np.where(quiet, 0, got).tobytes() == np.where(quiet, 0, expected).tobytes()

@@ -1,4 +1,4 @@
-"""DICOM files for tests: series of slices, enhanced multi-frame files, with a patient's data in many tags."""
+"""Write DICOM files for tests: series of slices and enhanced multi-frame files, with patient data in many tags."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pydicom.uid import ExplicitVRLittleEndian
 CT, ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1"
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 OBLIQUE = (0.8, 0.6, 0.0, -0.36, 0.48, 0.8)
-"""Of unit vectors whose normal is no axis."""
+"""Directions as unit vectors, whose normal is not along an axis."""
 
 NAME, BIRTH, DATE, HOSPITAL = "Planted^Patient", "19610203", "20210417", "Planted Hospital"
 PLANTED = ("Planted", "planted", BIRTH, DATE, "1961", "2021-04-17", "PID-77-1234", "ACC998877", "123456.7")
-"""What must not be in a store."""
+"""Texts that must not be in a store."""
 
 
 def header(series: str = "1.2.3.20210417.1", study: str = "1.2.3.20210417", **more: Any) -> Dataset:
-    """Return the tags that every file has, among them those of a patient."""
+    """Return the common tags of all files, including patient data."""
     found = Dataset()
     found.PatientName, found.PatientID, found.PatientBirthDate = NAME, "PID-77-1234", BIRTH
     found.OtherPatientIDs, found.PatientAddress, found.PatientComments = "PID-77-1234", "Planted Road 1", "planted"
@@ -68,7 +68,7 @@ def save(path: Path, dataset: Dataset, kind: str, pixels: np.ndarray) -> Path:
 def positions(
     count: int, step: float = 2.5, directions: Sequence[float] = AXIAL, start: Sequence[float] = (-20.0, 11.5, 4.25)
 ) -> list[list[float]]:
-    """Return where evenly spaced slices lie, along their normal."""
+    """Return the positions of evenly spaced slices along their normal."""
     normal = np.cross(directions[:3], directions[3:])
     return [[round(float(mm), 6) for mm in np.add(start, n * step * normal)] for n in range(count)]
 
@@ -83,7 +83,7 @@ def write_series(
     first: int = 0,
     **more: Any,
 ) -> list[Path]:
-    """Write a file a slice; `each` has tags of the slices, `more` those of all."""
+    """Write one file per slice; `each` has tags of single slices, `more` tags of all."""
     files = []
     for n, (pixels, place) in enumerate(zip(voxels, places, strict=True)):
         dataset = header(**{**more, **(each[n] if each else {})})
@@ -92,7 +92,7 @@ def write_series(
         dataset.ImagePositionPatient, dataset.ImageOrientationPatient = list(place), list(directions)
         if "PixelSpacing" not in dataset:
             dataset.PixelSpacing = [0.75, 0.5]
-        # Names of files are in no order of the slices.
+        # The names of files are not in the order of the slices.
         files.append(save(folder / f"IM{(first + n) * 7919 % 1000:03d}", dataset, CT, pixels))
     return files
 

@@ -1,4 +1,4 @@
-"""Virtual environments that hold this package as a user would install it."""
+"""Create virtual environments with this package installed as by a user."""
 
 import importlib.metadata
 import subprocess
@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 
 
 def build(source: Path, target: str, out: Path) -> Path:
-    """Build a wheel or an sdist with hatchling alone, which needs no network."""
+    """Build a wheel or an sdist with hatchling, without network access."""
     command = [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(out)]
     task = subprocess.run(command, cwd=source, capture_output=True, text=True)
     assert task.returncode == 0, task.stdout + task.stderr
@@ -20,15 +20,15 @@ def build(source: Path, target: str, out: Path) -> Path:
 
 
 def make_environment(folder: Path, *install: str | Path, visible: Path | None = None) -> Path:
-    """Make an environment without pip, install into it, and return its Python.
+    """Create an environment without pip, install packages, and return its Python.
 
     Parameters
     ----------
     folder : Path
     *install : str or Path
-        What pip is given beside options that keep it from any index.
+        Arguments of pip, in addition to options that disable package indexes.
     visible : Path, optional
-        A folder of packages that the environment sees too.
+        Folder of additional packages for the environment.
     """
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     python = folder / "bin" / "python"
@@ -41,12 +41,12 @@ def make_environment(folder: Path, *install: str | Path, visible: Path | None = 
 
 
 def all_packages() -> Path:
-    """Return the folder of what is installed here; a checkout that is installed editable is not in it."""
+    """Return the folder of the packages installed here; editable installations are not in it."""
     return Path(sysconfig.get_paths()["purelib"])
 
 
 def link_required(names: list[str], folder: Path) -> Path:
-    """Fill a folder with links to the distributions that requirements ask for, and to what those ask for in turn."""
+    """Fill a folder with links to required distributions and their requirements."""
     folder.mkdir()
     for name in _required(names):
         files = importlib.metadata.files(name) or ()

@@ -1,4 +1,4 @@
-"""Small labelled data and runs, for the tests of fine-tuning and prediction."""
+"""Create small labelled data and runs for tests of fine-tuning and prediction."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ SHAPE = (20, 24, 22)
 
 
 def write_data(folder: Path, count: int = 8) -> Path:
-    """Write images, labels of a trunk, its left and right lung and all else, boxes, classes, and a split."""
+    """Write images, labels (trunk, left lung, right lung, others), boxes, classes and a split."""
     write_phantoms(folder, count=count, shape=SHAPE)
     names = sorted(path.name for path in (folder / "images").iterdir())
     for name in names:
-        # Three labels are enough: fewer make the runs faster.
+        # Three labels suffice; fewer labels make the runs faster.
         image = nib.load(folder / "labels" / name)
         labels = image.get_fdata().round()
         kept = (labels == 1) * 1 + (labels == 2) * 2 + (labels == 3) * 3
@@ -43,7 +43,7 @@ def write_data(folder: Path, count: int = 8) -> Path:
 
 
 def run_pretraining(folder: Path, out: Path, **changes: Any) -> Path:
-    """Pre-train for a step on the pool, or on what `changes` say."""
+    """Pre-train for one step on the part train, with changed settings."""
     settings: dict[str, Any] = {"data": (folder / "images",), "split": folder / "splits.json", "crop": CROP}
     settings |= {"patch": (2, 4), "iterations": 4}
     settings |= {"filters": 2, "steps": 1, "batch_size": 1, "evaluate_samples": 1, "device": "cpu"}
@@ -89,13 +89,13 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def dice(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
-    """Return how two masks overlap: 1 where both are empty."""
+    """Return the Dice coefficient of two masks; 1 if both are empty."""
     size = int(one.sum() + other.sum())
     return 2 * int((one & other).sum()) / size if size else 1.0
 
 
 def prepared(config: Any) -> finetune.FinetuneRun:
-    """Return a run before its first step, its threads ended."""
+    """Return a run before its first step, with its threads ended."""
     run = finetune.prepare(config)
     run.batches.loader.close()
     return run

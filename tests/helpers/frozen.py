@@ -1,7 +1,7 @@
-"""Inputs that no library's arithmetic changes: NIfTI files byte by byte, and volumes whose statistics are given.
+"""Create inputs independent of library versions: NIfTI files byte by byte, with fixed statistics.
 
-What is hashed of samples made from these depends on this project alone: nibabel writes no header, and no percentile or
-standard deviation that NumPy computes goes into a sample.
+Hashes of samples from these files depend on this project only: nibabel writes no header, and samples depend on no
+percentile or standard deviation computed by NumPy.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import dali_cr
 from dali_cr.index.values.statistics import Statistics
 
 LARGEST = 119
-"""Raw numbers are from 0 to this, which every dtype holds."""
+"""Largest raw number, valid in every dtype."""
 
 MTIME = 1_700_000_000
-"""Seconds; every file's time of change."""
+"""Modification time of every file in seconds."""
 
 _CODES = {"u1": 2, "i2": 4, "i4": 8, "f4": 16, "f8": 64, "i1": 256, "u2": 512, "u4": 768, "i8": 1024, "u8": 1280}
 _HEADER = "i10s18sihcb8h3f4h8f3fhcc4f2i80s24s2h18f16s4s"
@@ -31,7 +31,7 @@ _OFFSET = 352
 
 @dataclass(frozen=True)
 class Frozen:
-    """A file: dtype with byte order, the axes it is stored in, lengths in voxels and spacing in mm along (x, y, z)."""
+    """A file: dtype with byte order, stored axes, lengths in voxels and spacing in mm along (x, y, z)."""
 
     dtype: str
     axes: str
@@ -56,7 +56,7 @@ SINGLE = {
     "i.nii": Frozen("<i8", "LAS", (25, 15, 20), (1.0, 2.0, 1.0), 0.125, 4.0),
     "j.nii": Frozen(">f4", "PSL", (20, 18, 23), (1.5, 1.0, 0.75), 1.5),
 }
-"""A volume a case: ten dtypes and byte orders, and as many ways to lie in a file."""
+"""Cases of one volume: ten dtypes with byte orders, each with a different orientation."""
 
 CHANNELS = {
     "p/t1.nii": Frozen("<i2", "LPS", (18, 20, 22), (1.0, 1.0, 1.5), 0.5, -3.0),
@@ -64,17 +64,17 @@ CHANNELS = {
     "q/t1.nii": Frozen("|u1", "SAL", (21, 17, 19), (1.0, 0.75, 1.0)),
     "q/t2.nii": Frozen(">u2", "SAL", (21, 17, 19), (1.0, 0.75, 1.0), 0.25, 2.0),
 }
-"""Cases of two channels, each a file."""
+"""Cases of two channels in separate files."""
 
 FRAMES = {
     "v.nii": Frozen("<i2", "LAS", (19, 21, 16), (1.0, 1.0, 2.0), 0.5, frames=3),
     "w.nii": Frozen(">f4", "IPR", (16, 18, 20), (1.0, 1.0, 1.0), frames=3),
 }
-"""Cases of three channels, each a frame of one file."""
+"""Cases of three channels in one 4-D file."""
 
 
 def write_frozen(folder: Path, files: dict[str, Frozen]) -> Path:
-    """Write files, each with the time of change `MTIME`; return the folder."""
+    """Write files with the modification time `MTIME`; return the folder."""
     for place, (name, file) in enumerate(files.items()):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def write_frozen(folder: Path, files: dict[str, Frozen]) -> Path:
 
 
 def frozen_index(folder: Path, files: dict[str, Frozen], pattern: str = "*.nii") -> dali_cr.Index:
-    """Write files and return their index, with statistics and foreground that are given and not measured."""
+    """Write files and return their index, with fixed statistics and foreground."""
     index = dali_cr.scan(write_frozen(folder, files), pattern, progress=False)
     assert sum(len(case.volumes) for case in index.cases) == sum(file.frames for file in files.values())
     cases = (replace(case, volumes=tuple(map(_given, case.volumes))) for case in index.cases)
@@ -92,7 +92,7 @@ def frozen_index(folder: Path, files: dict[str, Frozen], pattern: str = "*.nii")
 
 
 def digest(*values: Any) -> str:
-    """Return the SHA-256 of arrays: of their dtypes, shapes and little-endian bytes."""
+    """Return the SHA-256 of the dtypes, shapes and little-endian bytes of arrays."""
     content = hashlib.sha256()
     for value in map(np.asarray, values):
         content.update(f"{value.dtype.newbyteorder('<').str} {value.shape}\n".encode())
@@ -120,14 +120,14 @@ def _header(file: Frozen) -> bytes:
 
 
 def _order(axes: str) -> tuple[list[int], list[int]]:
-    """Return for each axis of a file which of x, y, z it is, and whether it runs along or against it."""
+    """Return the axis (x, y or z) and direction of each axis of a file."""
     places = ("RL", "AP", "SI")
     order = [next(axis for axis, pair in enumerate(places) if letter in pair) for letter in axes]
     return order, [1 if places[axis].index(letter) == 0 else -1 for axis, letter in zip(order, axes, strict=True)]
 
 
 def _voxels(file: Frozen, place: int) -> bytes:
-    """Return the voxels as they lie in the file: a pattern of integers, different in each file and frame."""
+    """Return the voxels in file order: a pattern of integers, different in each file and frame."""
     x, y, z, t = np.indices((*file.shape, file.frames), np.int64)
     numbers = (37 * x + 53 * y + 71 * z + x * y * z + (x * x + 3 * y * z) // 7 + 11 * place + 29 * t) % (LARGEST + 1)
     if file.classes:
@@ -138,7 +138,7 @@ def _voxels(file: Frozen, place: int) -> bytes:
 
 
 def _given(volume: Any) -> Any:
-    """Return a volume with statistics, foreground and occupied slices that are given."""
+    """Return a volume with fixed statistics, foreground and occupied slices."""
     slope, intercept = volume.geometry.slope, volume.geometry.intercept
     ends = sorted((intercept, LARGEST * slope + intercept))
     percentiles = sorted((2 * slope + intercept, 117 * slope + intercept))

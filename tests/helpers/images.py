@@ -1,4 +1,4 @@
-"""Small labelled images, for the tests of training in 2-D."""
+"""Create small labelled images for tests of training in 2-D."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IMAGES = ("**/*.png",)
 
 
 def draw(number: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Return noise with a bright (even numbers) or brighter (odd) ellipse in it, and the ellipse."""
+    """Return noise with an ellipse, bright for even and brighter for odd numbers, and its mask."""
     random = np.random.default_rng(number)
     rows, columns = np.ogrid[: SHAPE[0], : SHAPE[1]]
     centre, radii = random.uniform((10, 14), (18, 30)), random.uniform((4, 6), (8, 11))
@@ -56,7 +56,7 @@ def _common(folder: Path) -> dict[str, Any]:
 
 
 def pretraining(folder: Path, out: Path, **changes: Any) -> pretrain.RestorationConfig:
-    """Return the settings of a short run on the pool."""
+    """Return the settings of a short run on the part train."""
     own = {"patch": (2, 6), "iterations": 4, "foreground": 0.0, "evaluate_samples": 1}
     return pretrain.RestorationConfig(out=out, **(_common(folder) | own | changes))
 

@@ -1,4 +1,4 @@
-"""What SimpleITK reads, on the canonical grid, to compare with."""
+"""Read images with SimpleITK and reorder them to the canonical grid, for comparisons."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_dicom(files: Sequence[Path]) -> Any:
 
 
 def canonical(image: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return an image's values (D, H, W) and affine on the canonical grid, turned by nibabel."""
+    """Return an image's values (D, H, W) and affine on the canonical grid, reordered by nibabel."""
     direction = np.reshape(image.GetDirection(), (3, 3))
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = direction * np.array(image.GetSpacing()), image.GetOrigin()
@@ -34,7 +34,7 @@ def canonical(image: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def assert_same(contents: StoreContents, image: Any, channel: int = 0, *, mm: float = 1e-4) -> None:
-    """Raise unless contents have an image's values, and corners that lie where its own do."""
+    """Check that contents and an image have the same values and positions of corners."""
     values, affine = canonical(image)
     own = contents.voxels[channel].astype(np.float64) * contents.slope + contents.intercept
     np.testing.assert_array_equal(own, values)

@@ -1,4 +1,4 @@
-"""Plans by their definitions: of one sample, one number at a time, by NumPy and Python alone."""
+"""Compute plans of single samples from their definitions in plain Python and NumPy."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def unit(word: int) -> float:
 
 
 def case_of(seed: int, number: int, cases: int, repeats: int, broken: Collection[int] = ()) -> tuple[int, int]:
-    """Return a sample's case, and how many before it were broken."""
+    """Return the case of a sample, and the number of broken cases before it."""
     epoch, place = divmod(number, cases * repeats)
     keys = [words_of(seed, (case | epoch << 32) % 2**64, Purpose.ORDER, 1)[0] for case in range(cases)]
     case, attempt = sorted(range(cases), key=keys.__getitem__)[place // repeats], 0
@@ -42,7 +42,7 @@ def case_of(seed: int, number: int, cases: int, repeats: int, broken: Collection
 
 
 def place(word: int, size: int, length: int) -> int:
-    """Return the origin of a box along an axis: anywhere in a volume, or centred if it is too large."""
+    """Return the origin of a box along an axis: uniform inside the volume, or centred if it is larger."""
     return word % (length - size + 1) if length >= size else -((size - length) // 2)
 
 
@@ -63,7 +63,7 @@ def origin_of(
         cells = np.where(np.arange(len(cells))[:, None, None] == layer, cells, 0)
     if unit(which) >= chance or not cells.sum():
         return [place(*three) for three in zip(words, size, lengths, strict=False)]
-    # Each cell as often as it has foreground.
+    # Repeat each cell by its number of foreground voxels.
     drawn = np.repeat(np.arange(cells.size), cells.ravel())[word % int(cells.sum())]
     origin = []
     for axis, cell in enumerate(np.unravel_index(drawn, cells.shape)):
@@ -80,7 +80,7 @@ def flips_of(word: int, axes: str, flips: Collection[str]) -> list[bool]:
 
 
 def reach_of(matrix: np.ndarray, offset: np.ndarray, shape: Triple, lengths: Triple) -> list[list[int]]:
-    """Return the box that a view is interpolated from, [start, stop]."""
+    """Return the box of voxels that a view needs, [start, stop]."""
     ends = matrix * (np.array(shape) - 1)
     low = np.floor(offset + np.minimum(ends, 0).sum(1) - 1e-6).astype(int).tolist()
     high = np.floor(offset + np.maximum(ends, 0).sum(1) + 1e-6).astype(int).tolist()
@@ -89,7 +89,7 @@ def reach_of(matrix: np.ndarray, offset: np.ndarray, shape: Triple, lengths: Tri
 
 
 def crop_of(seed: int, number: int, case: Case, recipe: dali_cr.Restoration, plane: int | None = None) -> Plan:
-    """Return what a crop's plan has, of a case that is turned as its slices are."""
+    """Return the fields of a crop's plan, for a case reordered for slices."""
     lengths = resampled_shape(case.shape, case.volumes[0].spacing, recipe.spacing)
     layer = None if plane is None else plane // -(-case.shape[0] // 16)
     factors = np.array(lengths) / np.array(case.shape)
@@ -113,7 +113,7 @@ def crop_of(seed: int, number: int, case: Case, recipe: dali_cr.Restoration, pla
 
 
 def overlap_of(origin_a: Any, size_a: Any, origin_b: Any, size_b: Any) -> Any:
-    """Return the intersection over the union of boxes, each (..., 3)."""
+    """Return the intersection over union of boxes, each (..., 3)."""
     stops = np.minimum(np.add(origin_a, size_a), np.add(origin_b, size_b))
     shared = np.maximum(stops - np.maximum(origin_a, origin_b), 0).prod(-1)
     return shared / (np.prod(size_a, -1) + np.prod(size_b, -1) - shared)
@@ -158,7 +158,7 @@ def map_of(view: Plan, shape: Triple, units: Any, spacing: Any) -> tuple[np.ndar
 
 
 def views_of(seed: int, number: int, case: Case, recipe: dali_cr.Views) -> Plan:
-    """Return what a plan of views has."""
+    """Return the fields of a plan of views."""
     spacing = case.volumes[0].spacing
     units = recipe.spacing or spacing
     lengths = resampled_shape(case.shape, spacing, recipe.spacing)

@@ -1,4 +1,4 @@
-"""PNG files of any bit depth, byte by byte."""
+"""Write PNG files of any bit depth, byte by byte."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png(width: int, height: int, depth: int, colour: int, rows: bytes, interlace: int = 0) -> bytes:
-    """Return a PNG made by hand, of kinds that Pillow does not write."""
+    """Return the bytes of a PNG, also of types that Pillow does not write."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def write_png(path: Path, numbers: np.ndarray, depth: int) -> Path:
-    """Write a grey PNG of 1, 2, 4, 8 or 16 bits a number, not spread."""
+    """Write a grey PNG of 1, 2, 4, 8 or 16 bits per pixel, not scaled."""
     bits = numbers.astype(np.int64)[:, :, None] >> np.arange(depth)[::-1] & 1
     rows = b"".join(b"\0" + np.packbits(row.ravel().astype(np.uint8)).tobytes() for row in bits)
     path.write_bytes(png(numbers.shape[1], numbers.shape[0], depth, 0, rows))

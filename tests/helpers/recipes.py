@@ -1,4 +1,4 @@
-"""Recipes of both kinds, sources and pipelines of them, and what they deliver as bytes."""
+"""Provide recipes of both kinds, their sources and pipelines, and the bytes that these deliver."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 import dali_cr
+from dali_cr.ops.contrast import adjust_contrast_ref
 from dali_cr.ops.decode import decode_volume_ref, padding_values
 from dali_cr.ops.erase import erase_in_place_ref
 from dali_cr.ops.gather import gather_crops_ref
+from dali_cr.ops.noise import add_noise_ref
 from dali_cr.ops.swap import swap_in_place_ref
 from dali_cr.pipeline.cpu import FinishedSource
 from dali_cr.pipeline.graph import AnySource, build_loader_pipeline, make_samples
@@ -25,6 +27,8 @@ INDEXES = ["mixed_index", "channel_index"]
 
 PAIRS = dali_cr.Restoration(crop=(16, 20, 24), swap=dali_cr.Swap(8, (2, 6)), flips=("D", "H", "W"), foreground=0.5)
 SPACED = replace(PAIRS, spacing=(1.3, 0.8, 0.6))
+TURNED = replace(PAIRS, degrees=40.0, scale=(0.7, 1.4), affine_probability=0.6)
+CHANGED = replace(PAIRS, noise=0.5, gamma=0.7, intensity_probability=0.6)
 MASKED = replace(PAIRS, pretext="mae", mask_block=(2, 3, 4))
 VIEWS = dali_cr.Views(
     shape=(6, 10, 12),
@@ -38,7 +42,7 @@ VIEWS = dali_cr.Views(
     foreground=0.5,
 )
 RECIPES: dict[str, Any] = {"pairs": PAIRS, "views": VIEWS}
-"""One of each kind."""
+"""One recipe of each kind."""
 
 PAIRS_OF: dict[str, dali_cr.Restoration] = {
     "zscore": PAIRS,
@@ -56,6 +60,11 @@ PAIRS_OF: dict[str, dali_cr.Restoration] = {
     "mae": MASKED,
     "mae, float16": replace(MASKED, normalize="percentile", dtype="float16", mask_ratio=0.4, mask_value=-0.3),
     "mae, resampled": replace(MASKED, spacing=(1.3, 0.8, 0.6)),
+    "rotated and scaled": TURNED,
+    "noise and gamma": CHANGED,
+    "augmented, float16, resampled": replace(
+        SPACED, degrees=40.0, scale=(0.7, 1.4), affine_probability=0.6, noise=0.5, gamma=0.7, dtype="float16"
+    ),
 }
 VIEWS_OF: dict[str, dali_cr.Views] = {
     "window": VIEWS,
@@ -75,17 +84,17 @@ VIEWS_OF: dict[str, dali_cr.Views] = {
 
 
 def finished(index: dali_cr.Index, recipe: Any, seed: int, batch_size: int, **options: Any) -> FinishedSource:
-    """Return the source that a CPU's graph reads from."""
+    """Return the source of the CPU graph."""
     return FinishedSource(make_samples(index, recipe, seed), Stream(batch_size, options.pop("start", 0)), **options)
 
 
 def raw(index: dali_cr.Index, recipe: Any, seed: int, batch_size: int, **options: Any) -> RawSource:
-    """Return the source that a GPU's graph reads from."""
+    """Return the source of the GPU graph."""
     return RawSource(make_samples(index, recipe, seed), Stream(batch_size, options.pop("start", 0)), **options)
 
 
 def by_reference(source: AnySource, arrays: dict[str, Any]) -> dict[str, Any]:
-    """Return the finished arrays of a batch; raw ones are finished by the definitions of the kernels."""
+    """Return the finished arrays of a batch; raw batches are finished by the CPU references."""
     if isinstance(source, FinishedSource):
         return arrays
     recipe, seed = source.planner.recipe, source.planner.seed
@@ -94,9 +103,14 @@ def by_reference(source: AnySource, arrays: dict[str, Any]) -> dict[str, Any]:
         made = finish_batch_ref(arrays, recipe=recipe, seed=seed)
         return dict(zip(source.samples.names, made, strict=True)) | numbers
     records, swaps = arrays["records"], arrays["swaps"]
-    decode: Any = gather_crops_ref if recipe.spacing else decode_volume_ref
-    target = decode(arrays["raw"], records, recipe.crop, recipe.dtype)
+    decode: Any = gather_crops_ref if recipe.interpolated else decode_volume_ref
+    target = decode(arrays["raw"], records, recipe.crop, "float32" if recipe.intensity else recipe.dtype)
     input = target.copy()
+    if recipe.intensity:
+        each, counters = input.reshape(-1, 1, *recipe.crop), arrays["counters"].reshape(-1, 2)
+        add_noise_ref(each, arrays["stds"].reshape(-1), seed, counters, each)
+        adjust_contrast_ref(input, arrays["exponents"], input)
+        target, input = target.astype(recipe.dtype), input.astype(recipe.dtype)
     if recipe.pretext == "mae":
         erase_in_place_ref(input, swaps, np.full(input.shape[:2], recipe.mask_value, input.dtype))
         mask = np.zeros((len(input), 1, *recipe.crop), np.uint8)
@@ -115,12 +129,12 @@ def content(source: AnySource, k: int) -> dict[str, Any]:
 
 
 def outputs_of(pipe: Any, steps: int) -> list[list[Any]]:
-    """Return dtype, shape and bytes of what a pipeline of single samples gives, without the numbers."""
+    """Return dtype, shape and bytes of the outputs of a pipeline of single samples, without sample numbers."""
     return [[_content(np.array(out.as_array())) for out in pipe.run()[:-1]] for _ in range(steps)]
 
 
 def outputs_of_whole(source: AnySource, steps: int, prefetch: int = 2) -> list[list[Any]]:
-    """Return the same of a loader's graph, in which a batch is one DALI sample."""
+    """Return the same for the graph of a loader, where a batch is one DALI sample."""
     pipe = build_loader_pipeline(source, "cpu", prefetch, source.batch)
     return [[_content(np.array(out.as_array())[0]) for out in pipe.run()] for _ in range(steps)]
 
@@ -132,14 +146,14 @@ def _content(array: np.ndarray) -> tuple[Any, ...]:
 def emulated_source(
     samples: Any, stream: Stream, device: str, levels: Any, cache: Cache, *, whole: bool, **options: Any
 ) -> RawSource:
-    """Make the source of a GPU's graph for a loader on a CPU; stands in for `dali_cr.pipeline.graph.make_source`."""
+    """Return the source of the GPU graph for a loader on a CPU; replaces `dali_cr.pipeline.graph.make_source`."""
     budgets = [budget for kind, _, budget in map(parse_cache, levels) if kind == "gpu"]
-    arena = Arena(sum(budgets), samples.planner.index) if budgets else None
+    arena = Arena(sum(budgets), samples.templates.index) if budgets else None
     return RawSource(samples, stream, arena=arena, whole=whole, cache=cache, **options)
 
 
 def loader(index: dali_cr.Index, recipe: Any, **options: Any) -> dali_cr.Loader:
-    """Return a loader with `OPTIONS`, where no others are given."""
+    """Return a loader with `OPTIONS` as defaults."""
     return dali_cr.Loader(index, recipe, **(OPTIONS | options))
 
 
@@ -148,7 +162,7 @@ OPTIONS: dict[str, Any] = {"batch_size": 4, "device": "cpu", "seed": 5}
 
 
 def samples(stream: dali_cr.Loader, steps: int | None = None) -> dict[int, bytes]:
-    """Return what each sample number delivered, of an epoch or of so many steps."""
+    """Return the delivered content of each sample number, for an epoch or a number of steps."""
     out: dict[int, bytes] = {}
     for step, batch in enumerate(stream.stream() if steps else stream):
         for number, made in contents(batch).items():
@@ -160,11 +174,11 @@ def samples(stream: dali_cr.Loader, steps: int | None = None) -> dict[int, bytes
 
 
 def contents(batch: dict[str, Any]) -> dict[int, bytes]:
-    """Return what a batch has of each sample number."""
+    """Return the content of a batch for each sample number."""
     arrays = [batch[name].cpu().numpy() for name in sorted(batch.keys() - {"sample", "case"})]
     return {n: b"".join(array[i].tobytes() for array in arrays) for i, n in enumerate(batch["sample"].tolist())}
 
 
 def total(index: dali_cr.Index) -> int:
-    """Return the bytes that a GPU needs to keep all volumes."""
+    """Return the GPU memory in bytes for all volumes."""
     return sum(frame_bytes(volume.geometry) for case in index.cases for volume in case.volumes)

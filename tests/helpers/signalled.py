@@ -1,10 +1,10 @@
-"""Run a command of train/ that sends a signal to itself as soon as it has written down the loss of a step.
+"""Run a command of train/ that sends itself a signal when it writes the loss of a step.
 
 ::
 
     python -m tests.helpers.signalled SIGTERM 9 train.pretrain --data …
 
-So a run ends at the same step however fast the machine is; `tests.manual.kills` is for moments drawn at random.
+The run ends at the same step on any machine; `tests.manual.kills` uses random moments.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from train.run.record import Record
 
 
 def command(ordinary: list[str], number: signal.Signals, step: int) -> list[str]:
-    """Return ``python -m train.… arguments`` with the signal that it is to send to itself."""
+    """Return ``python -m train.… arguments`` with the signal that it sends to itself."""
     python, _, module, *arguments = ordinary
     return [python, "-m", __name__, number.name, str(step), module, *arguments]
 

@@ -1,4 +1,4 @@
-"""Brick stores for tests: written, and read by other programs."""
+"""Write brick stores for tests, and read them with other programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ORIGINAL = Original("a/b.nii.gz", "0" * 64, 1, 2)
 
 
 def contents_of(voxels: npt.NDArray[Any], **options: Any) -> StoreContents:
-    """Return voxels (C, D, H, W) as what a store holds."""
+    """Return voxels (C, D, H, W) as contents of a store."""
     return StoreContents(voxels=voxels, affine=IDENTITY, original=ORIGINAL, **options)
 
 
@@ -28,7 +28,7 @@ def write(path: Path, voxels: npt.NDArray[Any], **options: Any) -> Path:
 
 
 def little_bytes(voxels: npt.NDArray[Any]) -> bytes:
-    """Return voxels as little-endian bytes, without any arithmetic on them."""
+    """Return voxels as little-endian bytes, without arithmetic."""
     raw = np.ascontiguousarray(voxels).view(np.uint8).reshape(-1, voxels.dtype.itemsize)
     big = voxels.dtype.newbyteorder("=") != voxels.dtype
     return (raw[:, ::-1] if big else raw).tobytes()

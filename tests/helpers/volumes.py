@@ -1,4 +1,4 @@
-"""Volumes for tests: nibabel's own files, real data where there are some, and files of every kind made on the spot."""
+"""Provide volumes for tests: nibabel's files, real data if available, and generated files."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, 
 
 NIBABEL = Path(nib.__file__).parent / "tests" / "data"
 DATA = Path(os.environ.get("DALI_CR_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
-"""Real volumes, where somebody has put some; the tests pass without them."""
+"""Folder of real volumes; tests pass without it."""
 
 ORIENTATIONS = [
     "".join(codes) for order in itertools.permutations(("LR", "PA", "IS")) for codes in itertools.product(*order)
 ]
-"""All 48."""
+"""All 48 orientations."""
 
 STORED_AXES = list(itertools.product(itertools.permutations((0, 1, 2)), itertools.product((False, True), repeat=3)))
-"""Orders of three axes, and which of the new ones are flipped."""
+"""Orders of three axes, and flips of the reordered axes."""
 
 
 def nifti_files(folder: Path) -> list[Path]:
@@ -31,7 +31,7 @@ def nifti_files(folder: Path) -> list[Path]:
 
 
 def expected(path: Path) -> np.ndarray:
-    """Return what nibabel reads, as (C, D, H, W) float64."""
+    """Return a volume read by nibabel, as (C, D, H, W) float64."""
     values = nib.as_closest_canonical(nib.load(path)).get_fdata()
     spatial = (*values.shape, 1, 1)[:3]
     frames = [n for n in values.shape[3:] if n != 1] or [1]
@@ -74,7 +74,7 @@ def write_nifti(
 def store_along(
     array: np.ndarray, affine: np.ndarray, order: tuple[int, ...], flips: tuple[bool, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return an (x, y, z) array and its affine with the axes in another order, some of them flipped: one grid."""
+    """Return an (x, y, z) array and its affine with axes reordered and flipped; the grid is the same."""
     array, affine = array.transpose(order), affine[:, [*order, 3]]
     for axis in np.flatnonzero(flips):
         affine[:3, 3] += affine[:3, axis] * (array.shape[axis] - 1)
@@ -84,7 +84,7 @@ def store_along(
 
 
 def random_numbers(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """Return numbers over the whole range of a dtype."""
+    """Return random numbers over the range of a dtype."""
     kind = np.dtype(dtype)
     if kind.kind == "f":
         return rng.normal(0, 1000, shape).astype(kind.newbyteorder("="))

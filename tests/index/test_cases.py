@@ -1,4 +1,4 @@
-"""`Index`: kept whole on disk, split without overlap, told apart by content."""
+"""Test `Index`: saving, splits, subsets, fingerprints and copies."""
 
 import hashlib
 import json
@@ -102,7 +102,7 @@ def test_the_file_is_json(folder: Path, tmp_path: Path) -> None:
 
 
 def old_format(path: Path, out: Path) -> Path:
-    """Write a saved index as an earlier version did: without the hashes of content."""
+    """Rewrite a saved index as in an earlier version, without hashes of the content."""
     content = json.loads(path.read_text())
     for volume in [*content["set_aside"], *(v for case in content["cases"] for v in case["volumes"])]:
         del volume["content_sha256"]
@@ -131,7 +131,7 @@ def test_the_fingerprint_is_what_it_was_before_there_were_hashes_of_content(fold
 
 
 def with_copies(folder: Path) -> dali_cr.Index:
-    """Return an index in which 00, 04 and a float32 turned the other way round are one image, and 01 and 02 are one."""
+    """Return an index with copies: 00, 04 and a flipped float32 version; 01 and 02."""
     write_nifti(folder / "04.nii", np.random.default_rng(0).integers(0, 99, (6, 5, 4)), orientation="LPS")
     (folder / "04.nii.gz").unlink()
     numbers = np.random.default_rng(0).integers(0, 99, (6, 5, 4))

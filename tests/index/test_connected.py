@@ -1,4 +1,4 @@
-"""Groups of items that share keys, against the definition."""
+"""Test groups of items that share keys against a plain implementation."""
 
 from itertools import product
 

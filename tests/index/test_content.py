@@ -1,4 +1,4 @@
-"""The hash of a volume's content: the same however the file stores it, another for any other image."""
+"""Test the hash of a volume's content: independent of how the file stores it, different for different images."""
 
 import hashlib
 import struct
@@ -23,7 +23,7 @@ def hash_of(path: Path) -> str:
 
 
 def definition(path: Path) -> str:
-    """Return the hash as it is defined, of what `read_volume` returns."""
+    """Return the hash by its definition, from the array of `read_volume`."""
     values = dali_cr.read_volume(path)[0] + np.float32(0)  # -0 + 0 is 0
     values[np.isnan(values)] = np.nan
     return hashlib.sha256(struct.pack("<3q", *values.shape) + values.astype("<f4").tobytes()).hexdigest()

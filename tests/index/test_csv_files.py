@@ -1,4 +1,4 @@
-"""Files named in a CSV file instead of found in a folder."""
+"""Test scans of the files that a CSV file lists."""
 
 import os
 from pathlib import Path
@@ -75,7 +75,7 @@ def test_two_rows_of_one_channel_are_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("", "a column path"),
         ("path\n", "and rows"),
@@ -90,12 +90,12 @@ def test_two_rows_of_one_channel_are_refused(folder: Path) -> None:
     ],
     ids=str,
 )
-def test_what_is_no_such_table(folder: Path, text: str | bytes, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_files_that_are_not_such_tables(folder: Path, text: str | bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         scan(folder, text)
 
 
-def test_what_goes_with_no_table(folder: Path) -> None:
+def test_options_that_exclude_a_table(folder: Path) -> None:
     with pytest.raises(ValueError, match="expected no pattern"):
         scan(folder, "path\nc.nii\n", pattern="*.nii")
     with pytest.raises(ValueError, match="expected folders, or one CSV file"):

@@ -1,4 +1,4 @@
-"""`dataset.json`: the forms of nnU-Net and the Decathlon, regions and their order, and what is refused."""
+"""Test `dataset.json`: the forms of nnU-Net and the Decathlon, regions and their order, errors."""
 
 import json
 from pathlib import Path
@@ -80,7 +80,7 @@ def test_names(text: str, classes: dict[str, tuple[int, ...]], tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         ('{"1": "liver", "1": "spleen"}', "label 1 has two names, 'liver' and 'spleen'"),
         ({"liver": 1, "spleen": 1}, "label 1 has two names"),
@@ -103,14 +103,14 @@ def test_names(text: str, classes: dict[str, tuple[int, ...]], tmp_path: Path) -
         (BRATS | {"regions_class_order": [3, 2, 3]}, "a label of 'whole tumor' only, got 3, of 'core' too"),
     ],
 )
-def test_refuses(content: object, says: str, tmp_path: Path) -> None:
+def test_refuses(content: object, message: str, tmp_path: Path) -> None:
     path = write(tmp_path, content, "names.json")
-    with pytest.raises(ValueError, match=says) as error:
+    with pytest.raises(ValueError, match=message) as error:
         read_dataset_json(path)
     assert str(path) in str(error.value)
 
 
-def test_is_found_beside_a_folder(tmp_path: Path) -> None:
+def test_is_found_next_to_a_folder(tmp_path: Path) -> None:
     (tmp_path / "labelsTr").mkdir()
     assert find_dataset_json([tmp_path / "labelsTr"]) is None
     path = write(tmp_path, {})

@@ -1,4 +1,4 @@
-"""No name, link, pipe or closed door in a folder stops a scan: what cannot be read is named."""
+"""Test scans of unreadable files, links, pipes and odd names: each is reported, and the scan continues."""
 
 import os
 import socket
@@ -26,7 +26,7 @@ def problems(folder: Path) -> dict[str, str]:
     return {problem.path: problem.reason for problem in index.problems}
 
 
-def test_what_is_no_file(folder: Path) -> None:
+def test_entries_that_are_not_files(folder: Path) -> None:
     (folder / "nowhere.nii").symlink_to("gone.nii")
     (folder / "itself.nii").symlink_to("itself.nii")
     (folder / "zeros.nii").symlink_to("/dev/zero")

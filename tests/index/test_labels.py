@@ -1,4 +1,4 @@
-"""Labels are set aside, images are not: by path, by what lies beside them, and on real data sets."""
+"""Test the detection of labels by path and by images of the same case, also on real data sets."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def image(path: Path, dtype: str = "<i2", **options: object) -> Path:
 
 
 def label(path: Path, classes: int = 3, dtype: str = "|u1", **options: object) -> Path:
-    """Write patches, one a class, on an empty background."""
+    """Write one patch per class on an empty background."""
     numbers = np.zeros(SHAPE, int)
     inside = (SHAPE[0], SHAPE[1], 16)
     numbers[..., 4:] = (np.arange(np.prod(inside)) * classes // np.prod(inside) + 1).reshape(inside, order="F")
@@ -66,7 +66,7 @@ def test_by_the_path(tmp_path: Path, classes: int, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["|u1", "<i2", "<f4"])
-def test_an_image_is_not_set_aside_for_its_path(tmp_path: Path, dtype: str) -> None:
+def test_an_image_is_not_excluded_for_its_path(tmp_path: Path, dtype: str) -> None:
     image(tmp_path / "segmentation challenge" / "a.nii", dtype)
     image(tmp_path / "segmentation challenge" / "b.nii", "<f4")
     assert scan(tmp_path)[1] == []
@@ -81,7 +81,7 @@ def test_an_image_is_not_set_aside_for_its_path(tmp_path: Path, dtype: str) -> N
         ("imagesTr/bone_12_0000.nii.gz", "organs/bone_12.nii.gz"),
     ],
 )
-def test_by_what_lies_beside(tmp_path: Path, its_image: str, other: str) -> None:
+def test_by_images_of_the_same_case(tmp_path: Path, its_image: str, other: str) -> None:
     image(tmp_path / its_image, orientation="LPS")
     label(tmp_path / other)
     assert scan(tmp_path) == ([its_image], [other])
@@ -101,14 +101,14 @@ def test_elsewhere_it_may_be_an_image(tmp_path: Path, its_image: str, other: str
     assert scan(tmp_path)[1] == []
 
 
-def test_the_patterns_case_says_what_is_beside(tmp_path: Path) -> None:
+def test_images_of_the_same_case_by_pattern(tmp_path: Path) -> None:
     image(tmp_path / "ct" / "p1.nii")
     label(tmp_path / "organs" / "of p1.nii")
     assert scan(tmp_path)[1] == []
     assert scan(tmp_path, ["ct/{case}.nii", "organs/of {case}.nii"])[1] == ["organs/of p1.nii"]
 
 
-def test_an_8_bit_image_beside_another_image_stays(tmp_path: Path) -> None:
+def test_an_8_bit_image_of_a_case_with_another_image_is_kept(tmp_path: Path) -> None:
     image(tmp_path / "p1" / "ct.nii", "<i2")
     image(tmp_path / "p1" / "pet.nii", "|u1")
     assert scan(tmp_path) == (["p1/ct.nii", "p1/pet.nii"], [])
@@ -128,12 +128,12 @@ def test_a_mask_with_a_scale_factor(tmp_path: Path) -> None:
     image(tmp_path / "p1" / "ct.nii")
     path = label(tmp_path / "p1" / "heart.nii", classes=60)
     scaled = nib.Nifti1Image(nib.load(path).get_fdata(), nib.load(path).affine)
-    scaled.set_data_dtype("i2")  # from floats: nibabel stores a scale factor
+    scaled.set_data_dtype("i2")  # for floats nibabel stores a scale factor
     nib.save(scaled, path)
     assert scan(tmp_path) == (["p1/ct.nii"], ["p1/heart.nii"])
 
 
-def test_a_small_measure_in_large_units_is_an_image(tmp_path: Path) -> None:
+def test_small_values_in_large_units_are_an_image(tmp_path: Path) -> None:
     image(tmp_path / "p1" / "ct.nii")
     diffusion = np.random.default_rng(0).uniform(1e-4, 9e-4, SHAPE)  # mm²/s: all within 1e-3 of 0
     write_nifti(tmp_path / "p1" / "label-free adc.nii", diffusion, dtype="<f4")

@@ -1,4 +1,4 @@
-"""Layouts: nnU-Net's, BIDS's, the Decathlon's and others, and that each file is a case, a problem or ignored, once."""
+"""Test the layouts of nnU-Net, BIDS, the Decathlon and others; each file is a case, a problem or ignored."""
 
 import contextlib
 import itertools
@@ -36,7 +36,7 @@ def cases(index: dali_cr.Index) -> dict[str, list[str]]:
 
 
 def account(folder: Path, index: dali_cr.Index) -> None:
-    """Each file below the folder is in one case, has one problem, or is counted as ignored."""
+    """Check that each file of the folder is in one case, has one problem, or is counted as ignored."""
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() or path.is_symlink()}
     in_cases = [{f for v in case.volumes for f in (v.path, v.data)} for case in index.cases]
     named = [*itertools.chain.from_iterable(in_cases), *(problem.path for problem in index.problems)]
@@ -164,7 +164,7 @@ def test_numbered_files_on_several_grids_are_cases(tmp_path: Path) -> None:
     assert (asked.layout, len(asked.problems)) == ("nnunet", 6)
 
 
-def test_volumes_beside_the_layout_are_not_lost(tmp_path: Path) -> None:
+def test_volumes_outside_the_layout_are_not_lost(tmp_path: Path) -> None:
     nnunet(tmp_path)
     make(tmp_path, "unlabelled/a.nii.gz")
     index = scan(tmp_path)
@@ -229,7 +229,7 @@ def test_bids_on_several_grids_is_a_file_a_case(tmp_path: Path) -> None:
     account(tmp_path, index)
 
 
-def test_names_that_are_not_those_of_bids_speak_against_it(tmp_path: Path) -> None:
+def test_other_names_than_those_of_bids_are_not_bids(tmp_path: Path) -> None:
     bids(tmp_path)
     make(tmp_path, "more/x.nii.gz")
     assert scan(tmp_path).layout == "files"
@@ -298,7 +298,7 @@ def test_two_files_of_one_channel_are_refused_and_named(tmp_path: Path) -> None:
     account(tmp_path, index)
 
 
-def test_two_cases_of_one_name_are_refused_and_named(tmp_path: Path) -> None:
+def test_two_cases_with_the_same_name_are_refused_and_named(tmp_path: Path) -> None:
     make(tmp_path, "p1/a.nii", "p1/b.nii", "p2/a.nii")
     index = scan(tmp_path, "{case}/*.nii")
     assert list(cases(index)) == ["p2"]
@@ -320,10 +320,10 @@ def test_folders_of_channels_are_proposed_as_a_pattern(tmp_path: Path) -> None:
     assert (list(cases(again)), len(again.ignored)) == (["BraTS_001", "BraTS_002"], 1)
 
 
-# What is no data
+# Files that are not data
 
 
-def test_hidden_files_and_folders_are_no_data(tmp_path: Path) -> None:
+def test_hidden_files_and_folders_are_ignored(tmp_path: Path) -> None:
     make(tmp_path, "a.nii", "._a.nii", ".git/annex/objects/x/a.nii.gz", "b/.cache/a.nii", "c/.a.nii.gz")
     (tmp_path / ".link").symlink_to(tmp_path)
     index = scan(tmp_path, include="**/.cache/*")
@@ -379,7 +379,7 @@ def test_a_url_is_refused_as_one(url: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         ({"layout": "brats"}, "layout: expected one of auto, nnunet, bids, files"),
         ({"layout": "bids", "pattern": "*.nii"}, "expected a pattern or a layout"),
@@ -387,12 +387,12 @@ def test_a_url_is_refused_as_one(url: object) -> None:
     ],
     ids=str,
 )
-def test_what_does_not_go_together(tmp_path: Path, options: dict, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_options_that_exclude_each_other(tmp_path: Path, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         scan(make(tmp_path, "a.nii"), **options)
 
 
-# All together
+# Combinations
 
 SUFFIX = st.sampled_from([".nii", ".nii.gz", ".NII.GZ", ".NII"])
 PREFIX = st.sampled_from(["MS_", "a.b_", "x", "sub-", "A_B_C-", "labels_"])
@@ -464,15 +464,15 @@ def test_layouts_of_phantoms_without_a_pattern(tmp_path: Path, capsys: pytest.Ca
             path = tmp_path / f"{place}.nii.gz"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(image.read_bytes())
-    told = {}
+    layouts = {}
     for name in ("nnunet", "msd", "bids", "brats"):
         assert main(["scan", str(tmp_path / name), "--save", str(tmp_path / f"{name}.json")]) == 0
-        told[name] = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("layout"))
-    assert {name: len(dali_cr.Index.load(tmp_path / f"{name}.json")) for name in told} == {
+        layouts[name] = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("layout"))
+    assert {name: len(dali_cr.Index.load(tmp_path / f"{name}.json")) for name in layouts} == {
         "nnunet": 2, "msd": 2, "bids": 2, "brats": 4,
     }  # fmt: skip
-    assert told["nnunet"].split()[1:6] == ["nnunet:", "one", "file", "per", "channel;"]
-    assert told["bids"].split()[1] == "bids:"
-    assert "--channels t1 t2" in told["brats"]
+    assert layouts["nnunet"].split()[1:6] == ["nnunet:", "one", "file", "per", "channel;"]
+    assert layouts["bids"].split()[1] == "bids:"
+    assert "--channels t1 t2" in layouts["brats"]
     assert main(["scan", str(tmp_path / "nnunet"), "--layout", "files"]) == 0
     assert "cases        4\n" in capsys.readouterr().out

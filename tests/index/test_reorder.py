@@ -1,4 +1,4 @@
-"""Volumes with their axes in another order: what the index knows of them is what measuring them so would give."""
+"""Test reordered axes: the index equals that of volumes stored in the new order."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def test_geometry_occupied_slices_and_foreground_follow(volume, axes):
         others = tuple({0, 1, 2} - {axis})
         np.testing.assert_array_equal(turned.occupied[axis], (wanted != 0).any(others))
     assert turned.foreground.shape == tuple(whole.foreground.shape[axis] for axis in order)
-    # Every cell with foreground is still known to have some, and as much of it in all.
+    # Cells with foreground keep some, and the total is unchanged.
     edges = [-(-n // 16) for n in turned.shape]
     for axis, edge in enumerate(edges):
         starts = np.arange(0, turned.shape[axis], edge)
@@ -66,7 +66,7 @@ def test_even_cells_are_flipped_exactly(volume):
 
 @pytest.mark.parametrize("degrees", [30, 45, 60])
 def test_channels_on_one_grid_stored_along_other_axes(tmp_path, degrees):
-    """What lies at one position is at one voxel of all channels, in samples as in the index."""
+    """Check that a position has the same voxel indices in all channels, in samples and in the index."""
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     affine = np.array([[c, -s, 0, -10], [s, c, 0, 5], [0, 0, 2, 3], [0, 0, 0, 1.0]])
     numbers = np.random.default_rng(0).integers(1, 900, (18, 17, 9)).astype("i2")

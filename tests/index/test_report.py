@@ -1,4 +1,4 @@
-"""The table of a folder: its properties, warnings, and excluded files."""
+"""Test the table of a scan: properties, warnings and excluded files."""
 
 import os
 from dataclasses import replace
@@ -17,7 +17,7 @@ def scan(folder: Path) -> dali_cr.Index:
 
 
 def lines(index: dali_cr.Index) -> dict[str, list[str]]:
-    """Return the lines of the table by their name."""
+    """Return the lines of the table by name."""
     found: dict[str, list[str]] = {}
     name = ""
     for line in describe(index).splitlines():
@@ -30,7 +30,7 @@ def numbers(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 999, (20, 16, 12))
 
 
-def test_nothing_to_beware_of(tmp_path: Path) -> None:
+def test_no_warnings(tmp_path: Path) -> None:
     write_nifti(tmp_path / "a.nii", numbers(), spacing=(1.0, 1.0, 1.4))
     write_nifti(tmp_path / "b.nii", numbers(1), spacing=(1.0, 1.0, 1.0))
     table = lines(scan(tmp_path))
@@ -61,7 +61,7 @@ def test_nearly_empty_and_nan(tmp_path: Path) -> None:
     assert broken == "1 volume with NaN or Inf; share of voxels: nan.nii 0.1"
 
 
-def test_many_problems_of_one_kind_are_told_once(tmp_path: Path) -> None:
+def test_many_problems_of_one_kind_are_one_line(tmp_path: Path) -> None:
     write_nifti(tmp_path / "good.nii", numbers())
     for i in range(30):
         (tmp_path / f"empty{i:02}.nii").touch()
@@ -69,7 +69,7 @@ def test_many_problems_of_one_kind_are_told_once(tmp_path: Path) -> None:
     (tmp_path / "text.nii").write_text("no volume" * 99)
     table = lines(scan(tmp_path))
     assert len(table["labels"]) == 4
-    assert table["labels"][0] == "30 set aside"
+    assert table["labels"][0] == "30 excluded"
     assert table["labels"][-1].startswith("and 28 more of this kind")
     assert table["refused"][0] == "31"
     assert sum("empty file" in line for line in table["refused"]) == 8
@@ -95,7 +95,7 @@ def test_an_index_without_cases(tmp_path: Path) -> None:
     assert (table["cases"], table["shape"]) == (["0"], [""])
 
 
-def test_copies_are_told_in_one_line(tmp_path: Path) -> None:
+def test_copies_are_one_line(tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 7), ("c", 7), ("d", 1)):
         write_nifti(tmp_path / f"{name}.nii", numbers(seed))
     write_nifti(tmp_path / "turned.nii.gz", numbers(), orientation="LPS", dtype="<f4")
@@ -118,34 +118,34 @@ def test_many_copies_are_counted(tmp_path: Path) -> None:
     assert line.endswith("14.nii = 15.nii; and 7 more")
 
 
-def test_an_index_without_hashes_of_content_says_so(tmp_path: Path) -> None:
+def test_an_index_without_hashes_of_content_is_reported(tmp_path: Path) -> None:
     write_nifti(tmp_path / "a.nii", numbers())
     index = scan(tmp_path)
     volume = replace(index.cases[0].volumes[0], content_sha256="")
     old = replace(index, cases=(replace(index.cases[0], volumes=(volume,)),))
-    assert lines(old)["copies"] == ["not known of 1 volume, indexed by an earlier version; scan the data again"]
+    assert lines(old)["copies"] == ["unknown for 1 volume indexed by an earlier version; scan the data again"]
 
 
 def test_one_image_as_two_channels_is_a_warning(tmp_path: Path) -> None:
     for name, seed in (("p1/t1", 5), ("p1/t2", 5), ("p2/t1", 6), ("p2/t2", 7)):
         write_nifti(tmp_path / f"{name}.nii", numbers(seed))
     index = dali_cr.scan(tmp_path, "{case}/{channel}.nii", progress=False)
-    assert lines(index)["warning"] == ["the same content in two files of one case: p1"]
+    assert lines(index)["warning"] == ["two files of one case have the same content: p1"]
     assert "copies" not in lines(index)
 
 
 @pytest.mark.parametrize(
-    ("suffix", "size", "told"), [(".nii.gz", 2e9, True), (".nii.gz", 2e8, False), (".nii", 2e9, False)]
+    ("suffix", "size", "proposed"), [(".nii.gz", 2e9, True), (".nii.gz", 2e8, False), (".nii", 2e9, False)]
 )
-def test_packing_is_proposed_where_much_is_to_be_gained(tmp_path: Path, suffix: str, size: float, told: bool) -> None:
-    """One CT of 512 × 512 × 256 int16, 134 MB: half of it and a bit is read for a crop in the middle."""
+def test_packing_is_proposed_if_it_saves_much(tmp_path: Path, suffix: str, size: float, proposed: bool) -> None:
+    """Test a CT of 512 × 512 × 256 int16, 134 MB, of which slightly more than half is read for a central crop."""
     write_nifti(tmp_path / f"a{suffix}", numbers())
     index = scan(tmp_path)
     volume = index.cases[0].volumes[0]
     large = replace(volume, size=int(size), geometry=replace(volume.geometry, shape=(256, 512, 512)))
     found = lines(replace(index, cases=(replace(index.cases[0], volumes=(large,)),)))
-    assert ("pack" in found) == told
-    if told:
+    assert ("pack" in found) == proposed
+    if proposed:
         assert found["pack"] == [
             "reading a 64³ crop decompresses 83.9 MB of gzip on average, with brick stores 1.71 MB, "
             f"49 times less: dali-cr pack {tmp_path} OUT"

@@ -1,4 +1,4 @@
-"""`scan`: which files are taken, how they make cases, and what is said of the others."""
+"""Test `scan`: the files that it reads, how they form cases, and the reports on other files."""
 
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -163,7 +163,7 @@ def test_listed_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert index.problems == ()
     assert dali_cr.scan(tmp_path, files=["a/t1.nii.gz", "b/t1.nii.gz"], progress=False).fingerprint == index.fingerprint
     monkeypatch.chdir(tmp_path / "b")
-    one = dali_cr.scan(files=["labels.nii.gz"], progress=False)  # it was asked for
+    one = dali_cr.scan(files=["labels.nii.gz"], progress=False)  # it was listed explicitly
     assert (one.root, [case.name for case in one]) == (tmp_path / "b", ["labels.nii.gz"])
     pairs = dali_cr.scan(tmp_path, "{case}/{channel}.nii.gz", files=["a/t1.nii.gz", "a/t2.nii.gz"], progress=False)
     assert [(case.name, len(case.volumes)) for case in pairs] == [("a", 2)]

@@ -1,4 +1,4 @@
-"""A second scan reads only what changed, and says the same as a first one would."""
+"""Test repeated scans: only changed files are read, and the result equals that of a fresh scan."""
 
 import importlib
 import os
@@ -21,7 +21,7 @@ def volume(path: Path, seed: int = 0, shape: tuple[int, ...] = (7, 6, 5), **opti
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the list that the paths of files read are written to."""
+    """Return a list to which the path of each file read is appended."""
     paths: list[str] = []
     read = scan_module.read_volumes
 
@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def assert_same(one: dali_cr.Index, other: dali_cr.Index, tmp_path: Path) -> None:
-    """All that an index holds is the same."""
+    """Check that two indexes are equal."""
     one.save(tmp_path / "one.json")
     other.save(tmp_path / "other.json")
     assert (tmp_path / "one.json").read_text() == (tmp_path / "other.json").read_text()
@@ -59,7 +59,7 @@ def test_unchanged_files_are_not_read_again(folder: Path, tmp_path: Path, reads:
     assert_same(first, again, tmp_path)
 
 
-def test_what_changed_is_read(folder: Path, tmp_path: Path, reads: list[str]) -> None:
+def test_changed_files_are_read(folder: Path, tmp_path: Path, reads: list[str]) -> None:
     known = dali_cr.scan(folder, progress=False)
     reads.clear()
     volume(folder / "images" / "00.nii.gz", 9)
@@ -71,7 +71,7 @@ def test_what_changed_is_read(folder: Path, tmp_path: Path, reads: list[str]) ->
     assert_same(dali_cr.scan(folder, progress=False), again, tmp_path)
 
 
-def test_labels_taken_after_all_are_not_read_again(folder: Path, tmp_path: Path, reads: list[str]) -> None:
+def test_labels_included_later_are_not_read_again(folder: Path, tmp_path: Path, reads: list[str]) -> None:
     known = dali_cr.scan(folder, progress=False)
     reads.clear()
     again = dali_cr.scan(folder, include="labels/*", known=known, progress=False)
@@ -86,7 +86,7 @@ def test_other_ways_to_make_cases(folder: Path, tmp_path: Path) -> None:
     assert_same(dali_cr.scan(folder, progress=False), again, tmp_path)
 
 
-def test_moved_data_are_still_known(folder: Path, tmp_path: Path, reads: list[str]) -> None:
+def test_moved_data_are_not_read_again(folder: Path, tmp_path: Path, reads: list[str]) -> None:
     known = dali_cr.scan(folder, progress=False)
     shutil.move(folder, tmp_path / "moved")
     reads.clear()
@@ -96,7 +96,7 @@ def test_moved_data_are_still_known(folder: Path, tmp_path: Path, reads: list[st
 
 
 def test_the_header_of_a_pair_is_read_again(tmp_path: Path) -> None:
-    """Even where both of its files have the size and the time of change that the index knows of the voxels."""
+    """Test it with the same size and modification time of both files as in the index."""
     import nibabel as nib
 
     def write(spacing: int) -> None:
@@ -120,7 +120,7 @@ def test_changed_names_what_changed(folder: Path) -> None:
     os.utime(folder / "images" / "01.nii.gz", ns=(5, 5))
     size = (folder / "images" / "03.nii.gz").stat().st_size
     os.truncate(folder / "images" / "03.nii.gz", 9)
-    (folder / "labels" / "03.nii.gz").unlink()  # of no case
+    (folder / "labels" / "03.nii.gz").unlink()  # in no case
     assert [(p.path, p.reason) for p in index.changed()] == [
         ("images/00.nii.gz", "cannot be found any more: No such file or directory"),
         ("images/01.nii.gz", "changed since the scan: its modification time differs"),

@@ -1,4 +1,4 @@
-"""Statistics against plain NumPy over the same voxels."""
+"""Test statistics of volumes against NumPy."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.helpers.volumes import random_numbers, write_nifti
 
 
 def body(dtype: str, background: float = 0) -> np.ndarray:
-    """Return numbers with a quarter of one value."""
+    """Return numbers of which a quarter have the same value."""
     rng = np.random.default_rng(1)
     numbers = random_numbers(rng, (21, 20, 19), dtype)
     numbers[rng.random(numbers.shape) < 0.25] = background
@@ -61,7 +61,7 @@ def test_no_background_where_no_value_is_frequent(tmp_path: Path) -> None:
     assert (got.foreground == 255).all()
 
 
-def test_nonfinite_voxels_are_counted_and_left_out(tmp_path: Path) -> None:
+def test_nonfinite_voxels_are_counted_and_excluded(tmp_path: Path) -> None:
     numbers = body("float32")
     numbers[:3] = np.nan
     numbers[3, 0, 0] = np.inf
@@ -73,7 +73,7 @@ def test_nonfinite_voxels_are_counted_and_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("value", "reason"), [(np.nan, "no finite voxel"), (5.0, "constant: every finite voxel is 5")])
-def test_refuses_what_holds_nothing(tmp_path: Path, value: float, reason: str) -> None:
+def test_refuses_volumes_without_finite_voxels(tmp_path: Path, value: float, reason: str) -> None:
     write_nifti(tmp_path / "v.nii", np.full((4, 4, 4), value), dtype="<f4")
     with pytest.raises(dali_cr.VolumeError, match=reason):
         read_volumes(tmp_path, "v.nii")
@@ -138,7 +138,7 @@ def test_refuses_values_without_finite_statistics(tmp_path: Path) -> None:
 
 
 def crop_and_measure(values: np.ndarray) -> tuple[float, float]:
-    """Return mean and standard deviation in the smallest box that contains every value other than 0, as nnssl does."""
+    """Return mean and standard deviation in the smallest box around the non-zero values, as in nnssl."""
     hits = np.argwhere((values != 0) & np.isfinite(values))
     box = values[tuple(slice(low, high + 1) for low, high in zip(hits.min(0), hits.max(0), strict=True))]
     return box[np.isfinite(box)].mean(), box[np.isfinite(box)].std()
@@ -151,7 +151,7 @@ BOXES = {
     "falling": (4, -0.5, 2.0),
     "nothing is 0": (0, 1.0, -1000.5),
 }
-"""The frequent raw number, slope and intercept."""
+"""The most frequent raw number, slope and intercept."""
 
 
 @pytest.mark.parametrize("dtype", ["int16", "uint8", "float32", "float64"])

@@ -1,4 +1,4 @@
-"""One file that kills its worker, or raises what nobody expects, costs none of the others."""
+"""Test that a file that kills its worker or raises an unexpected error does not affect other files."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ def ask(path: str) -> str:
     if path == "deadly":
         os.kill(os.getpid(), signal.SIGKILL)
     if path == "odd":
-        raise RuntimeError("nobody expects this")
+        raise RuntimeError("an unexpected error")
     if path == "refused":
         raise VolumeError(path, "damaged")
     time.sleep(0.01)
@@ -31,7 +31,7 @@ def test_a_worker_that_dies() -> None:
     with ProcessPoolExecutor(2, get_context("spawn")) as executor:
         got = texts(dict(map_files(ask, PATHS, executor)))
     assert got.pop("deadly") == "deadly: the process that reads it was killed, by lack of memory or a signal"
-    assert got.pop("odd") == "odd: cannot be read: RuntimeError: nobody expects this"
+    assert got.pop("odd") == "odd: cannot be read: RuntimeError: an unexpected error"
     assert got.pop("refused") == "refused: damaged"
     assert got == {path: path.upper() for path in "abcd"}
 

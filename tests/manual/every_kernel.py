@@ -1,4 +1,4 @@
-"""Every kernel once, on tiny arrays, against its reference: what compute-sanitizer can look at in minutes.
+"""Run every kernel once on tiny arrays and compare it with its reference; compute-sanitizer checks this in minutes.
 
 ::
 
@@ -15,19 +15,19 @@ from typing import Any
 import numpy as np
 
 from dali_cr import Swap
-from dali_cr.ops import blur, decode, draw, erase, gamma, gather, launch, noise, swap, zscore
+from dali_cr.ops import blur, contrast, decode, draw, erase, gamma, gather, launch, noise, swap, zscore
 from dali_cr.ops.record import Rescale, make_gather_record, make_record
 from dali_cr.plan.swaps import draw_batch
 
 Pair = tuple[Any, np.ndarray]
-"""What a kernel gave, and what it should have given."""
+"""Arrays of a kernel and of its reference."""
 
 CROP = (6, 9, 11)
 WIDE_CROP = (6, 9, 16)
 
 
 def on_device(array: np.ndarray) -> Any:
-    """Return a copy where the kernels work."""
+    """Return a copy on the device of the kernels."""
     return launch.array_module().asarray(array.copy())
 
 
@@ -37,7 +37,7 @@ def on_host(array: Any) -> np.ndarray:
 
 
 def try_decode() -> Iterator[Pair]:
-    """All dtypes and byte orders, flipped and sticking out, in both output dtypes, voxel by voxel and row by row."""
+    """Run all dtypes and byte orders, with flipped and padded crops, both output dtypes, by voxels and by rows."""
     rng = np.random.default_rng(0)
     dtypes = ("|u1", "|i1", "<i2", ">u2", "<u4", ">i4", "<i8", ">u8", "<f4", ">f4", "<f8", ">f8")
     for crop, stored in itertools.product((CROP, WIDE_CROP), dtypes):
@@ -63,7 +63,7 @@ def try_decode() -> Iterator[Pair]:
 
 
 def try_draw() -> Iterator[Pair]:
-    """Small numbers, large ones and a placeholder's, in a roomy box and in a tight one."""
+    """Run small and large sample numbers and a placeholder's, with large and small crops."""
     numbers = np.array([0, 7, 2**40 + 3, -1])
     for shape, edges in (((64, 65, 66), ((1, 4), (2, 2), (3, 9))), ((4, 4, 9), ((2, 2), (1, 2), (9, 9)))):
         wanted = np.empty((4, 50, 3, 3), np.int32)
@@ -105,7 +105,7 @@ def try_erase() -> Iterator[Pair]:
 
 
 def try_gather() -> Iterator[Pair]:
-    """Turned and resized views that stick out, and the nearest voxel."""
+    """Run rotated and resized views that exceed the volume, and nearest-neighbour interpolation."""
     volume = np.random.default_rng(0).integers(0, 100, (5, 7, 13)).astype(">i2")
     row = np.zeros((1, -(-volume.nbytes // 16) * 16), np.uint8)
     row[0, : volume.nbytes] = np.frombuffer(volume.tobytes(), np.uint8)
@@ -135,7 +135,7 @@ def volumes() -> np.ndarray:
 
 
 def try_blur() -> Iterator[Pair]:
-    """No blur, some, and further than the volume is wide."""
+    """Run sigmas of 0, small ones, and ones wider than the volume."""
     sigmas = np.array([[0, 0, 0], [0.5, 1.0, 2.0], [2.0, 0.2, 1.5]], np.float32)
     yield blur.blur(on_device(volumes()), on_device(sigmas), 8), blur.blur_ref(volumes(), sigmas)
 
@@ -148,13 +148,21 @@ def try_add() -> Iterator[Pair]:
 
 
 def try_gamma() -> Iterator[Pair]:
-    """Exponents on both sides of 1."""
+    """Run exponents below and above 1."""
     exponents = np.array([0.75, 1.0, 1.35], np.float32)
     yield gamma.gamma(on_device(volumes()), on_device(exponents)), gamma.gamma_ref(volumes(), exponents)
 
 
+def try_contrast() -> Iterator[Pair]:
+    """Exponents on both sides of 1, and one of the volumes constant."""
+    exponents, values = np.array([0.75, 1.0, 1.35], np.float32), volumes()
+    values[2, 1] = 3
+    got = contrast.adjust_contrast(on_device(values), on_device(exponents))
+    yield got, contrast.adjust_contrast_ref(values, exponents)
+
+
 def try_zscore() -> Iterator[Pair]:
-    """One of the volumes constant."""
+    """Run several volumes, one of them constant."""
     values = volumes()
     values[1, 1] = 3
     yield zscore.zscore(on_device(values)), zscore.zscore_ref(values)
@@ -162,12 +170,12 @@ def try_zscore() -> Iterator[Pair]:
 
 TRIALS: tuple[Callable[[], Iterator[Pair]], ...] = (
     *(try_decode, try_draw, try_swap, try_erase, try_gather),
-    *(try_blur, try_add, try_gamma, try_zscore),
+    *(try_blur, try_add, try_gamma, try_contrast, try_zscore),
 )
 
 
 def main() -> int:
-    """Run all; return the exit code: 1 if a kernel gave anything but its reference's bits."""
+    """Run all kernels; return the exit code, 1 if a kernel and its reference differ."""
     failed = 0
     for trial in TRIALS:
         pairs = [(on_host(got), wanted) for got, wanted in trial()]

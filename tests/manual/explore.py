@@ -1,8 +1,8 @@
-"""Try the property tests and the damaged files on random input: ``python -m tests.manual.explore --seconds 60``.
+"""Run property tests and damaged files with random inputs: ``python -m tests.manual.explore --seconds 60``.
 
-What is found is kept as an explicit example, to be fixed and committed: arguments that fail a property test become an
-``@example`` above it, files that are read wrongly go to `tests.manual.fuzz.KEPT`, where a test reads them from then on.
-A damaged brick store that fails is named by its seed and number, from which `tests.manual.fuzz_stores` makes it again.
+Failures are saved as examples, to be fixed and committed: arguments that fail a property test become an ``@example``,
+and files that are read wrongly are copied to `tests.manual.fuzz.KEPT`, which a test reads. A failing brick store is
+reported by seed and number, from which `tests.manual.fuzz_stores` creates it again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = 500
-"""Damaged files between two property tests' turns."""
+"""Number of damaged files between two rounds of property tests."""
 
 
 def modules() -> list[Path]:
@@ -30,7 +30,7 @@ def modules() -> list[Path]:
 
 
 def has_property_tests(text: str) -> bool:
-    """Tell whether a module's text has a function under ``@given``."""
+    """Return whether a module has a function under ``@given``."""
     functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
     return any(ast.unparse(decorator).startswith("given(") for one in functions for decorator in one.decorator_list)
 
@@ -44,7 +44,7 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def explore_module(path: Path) -> bool:
-    """Try a module's property tests once, on random input; return whether they pass."""
+    """Run a module's property tests once with random inputs; return whether they pass."""
     storage = ROOT / ".hypothesis"
     storage.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=storage) as folder:
@@ -62,7 +62,7 @@ def explore_module(path: Path) -> bool:
 
 
 def keep_examples(path: Path, patch: Path) -> None:
-    """Write the examples of a patch, which Hypothesis made, into the module."""
+    """Apply Hypothesis' patch with examples to the module."""
     applied = subprocess.run(["git", "apply", str(patch)], cwd=ROOT, capture_output=True, text=True, check=False)
     if applied.returncode:
         print(f"the examples could not be written, {applied.stderr.strip()}; add them by hand:\n{patch.read_text()}")
@@ -74,11 +74,11 @@ def keep_examples(path: Path, patch: Path) -> None:
 
 
 FUZZERS = ("tests.manual.fuzz", "tests.manual.fuzz_stores")
-"""Modules that try damaged files."""
+"""Modules that read damaged files."""
 
 
 def explore_files(fuzzer: str, seed: int) -> bool:
-    """Try some damaged files; return whether all were read rightly or refused."""
+    """Read some damaged files; return whether all were read correctly or refused."""
     done = run(fuzzer, "--seed", str(seed), "--count", str(CASES))
     if done.returncode:
         print(done.stdout + done.stderr)
@@ -86,7 +86,7 @@ def explore_files(fuzzer: str, seed: int) -> bool:
 
 
 def main() -> int:
-    """Explore until the time is used; return 1 if something was found."""
+    """Run tests until the time is over; return 1 after a failure."""
     parser = argparse.ArgumentParser(prog="python -m tests.manual.explore", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("modules", nargs="*", type=Path, help="test modules; all with property tests by default")
@@ -103,7 +103,7 @@ def main() -> int:
         is_module = isinstance(chosen_step, Path)
         passed = explore_module(chosen_step) if is_module else explore_files(chosen_step, random.getrandbits(63))
         if not passed:
-            # The kept example would fail first from now on, and nothing else be tried.
+            # From now on the saved example would fail first, and no other input would be tested.
             found += 1
             left.remove(chosen_step)
     print(f"{rounds} rounds of {CASES} damaged files or a module's property tests: {found or 'nothing'} found")

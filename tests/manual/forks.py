@@ -1,12 +1,12 @@
-"""Use Loaders in every way, leave them in every state, fork workers, and see that none hangs or is killed.
+"""Use Loaders, leave them in different states, fork workers, and check that none hangs or is killed.
 
 ::
 
     python -m tests.manual.forks --rounds 200 --seed 0
 
-Each round uses a Loader, then drops it, closes it, leaves it in a reference cycle or goes on with it, and forks workers
-that collect garbage, import large modules, drop or close what they inherited, or run as a torch DataLoader's. Prints
-one line, and exits with 1 if a worker hung or ended by anything but its own will.
+Each round uses a Loader, then drops it, closes it, leaves it in a reference cycle or continues with it, and forks
+workers that collect garbage, import large modules, drop or close inherited objects, or run as workers of a torch
+DataLoader. Prints one line, and exits with 1 if a worker hung or was killed.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from dali_cr.tools.phantom_files import write_phantoms
 from tests.helpers.recipes import VIEWS
 
 _PATIENCE = 300.0
-"""Seconds until a worker is said to hang."""
+"""Seconds after which a worker counts as hanging."""
 
 _BEAT = 0.05
 
 PAIRS = dali_cr.Restoration(crop=(8, 8, 8), swap=dali_cr.Swap(iterations=2, patch=2))
 
 held: list[Any] = []
-"""What the parent goes on with, and the children inherit."""
+"""Objects that the parent keeps using and the children inherit."""
 
 
 class Numbers(torch.utils.data.Dataset[int]):
-    """A small data set whose items take the garbage collector."""
+    """A small data set whose items run the garbage collector."""
 
     def __len__(self) -> int:
         return 8
@@ -63,14 +63,14 @@ def collect() -> None:
 
 
 def import_modules() -> None:
-    """Import what a worker of a validation set would."""
+    """Import the modules of a validation worker."""
     for name in ("sqlite3", "xml.dom.minidom", "email.mime.multipart", "unittest.mock", "scipy.stats", "monai.losses"):
         __import__(name)
     gc.collect()
 
 
 def let_go() -> None:
-    """Close or drop what was inherited."""
+    """Close or drop inherited objects."""
     for loader in held:
         if isinstance(loader, dali_cr.Loader) and random.random() < 0.5:
             loader.close()
@@ -79,13 +79,13 @@ def let_go() -> None:
 
 
 def exit_normally() -> None:
-    """End as a program does, with all functions that were registered for that."""
+    """Exit the process as usual, with all registered exit functions."""
     held.clear()
     sys.exit(0)
 
 
 def use(index: dali_cr.Index, chance: random.Random) -> None:
-    """Take a few batches of a new Loader, and leave it in one of many states."""
+    """Read a few batches of a new Loader, and leave it in one of several states."""
     recipe = chance.choice([PAIRS, PAIRS, VIEWS])
     loader = dali_cr.Loader(
         index,
@@ -112,14 +112,14 @@ def use(index: dali_cr.Index, chance: random.Random) -> None:
 
 @pipeline_def(batch_size=2, num_threads=1, device_id=None)
 def own_pipeline(index: dali_cr.Index) -> Any:
-    """Return a pipeline of a user's own, around our operators."""
+    """Return a user-defined pipeline with operators of `dali_cr.fn`."""
     raw, records, swaps, sample = dali_cr.fn.read_samples(index, PAIRS, batch_size=2)
     target = dali_cr.fn.decode_volume(raw, records, PAIRS.crop)
     return dali_cr.fn.swap_patches(fn.copy(target), swaps), target, sample
 
 
 def use_pipeline(index: dali_cr.Index, chance: random.Random) -> None:
-    """Run a pipeline of the user's own, and leave it in a reference cycle or drop it."""
+    """Run a user-defined pipeline, and leave it in a reference cycle or drop it."""
     pipe = own_pipeline(index)
     pipe.build()
     pipe.run()
@@ -129,7 +129,7 @@ def use_pipeline(index: dali_cr.Index, chance: random.Random) -> None:
 
 
 def fork(count: int, work: Callable[[], None]) -> list[str]:
-    """Have forked processes do something; return what went wrong."""
+    """Run a function in forked processes; return their failures."""
     context = multiprocessing.get_context("fork")
     workers = [context.Process(target=work) for _ in range(count)]
     for worker in workers:
@@ -139,7 +139,7 @@ def fork(count: int, work: Callable[[], None]) -> list[str]:
         worker.join(_PATIENCE)
         if worker.exitcode is None:
             assert worker.pid
-            os.kill(worker.pid, signal.SIGUSR1)  # it writes its stack to the standard error
+            os.kill(worker.pid, signal.SIGUSR1)  # it writes its stack to stderr
             time.sleep(1)
             worker.kill()
             wrong.append(f"{work.__name__} hangs")
@@ -149,7 +149,7 @@ def fork(count: int, work: Callable[[], None]) -> list[str]:
 
 
 def fork_bare() -> list[str]:
-    """Have a child that `os.fork` made end as a program does."""
+    """Fork a child with `os.fork` that exits as usual."""
     child = os.fork()
     if child == 0:
         exit_normally()
@@ -164,10 +164,10 @@ def fork_bare() -> list[str]:
 
 
 def run(rounds: int, seed: int, index: dali_cr.Index) -> int:
-    """Return how many workers hung or were killed."""
+    """Return the number of workers that hung or were killed."""
     chance, wrong = random.Random(seed), collections.Counter[str]()
     faulthandler.register(signal.SIGUSR1)
-    gc.disable()  # so that the garbage is there when the workers are forked
+    gc.disable()  # so that the garbage still exists when the workers are forked
     for _ in range(rounds):
         use(index, chance)
         if chance.random() < 0.2:
@@ -194,7 +194,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    # Not a context: a bare child would leave it, too, and remove the folder.
+    # Not a context manager, because a forked child would also leave it and remove the folder.
     folder = Path(tempfile.mkdtemp())
     write_phantoms(folder, count=4, shape=(20, 20, 20))
     wrong = run(arguments.rounds, arguments.seed, dali_cr.scan(folder / "images", progress=False))

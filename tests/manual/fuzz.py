@@ -1,8 +1,8 @@
-"""Damage volumes at random; each must be read right or refused: ``python -m tests.manual.fuzz --count 100000``.
+"""Damage volumes at random; each must be read correctly or refused: ``python -m tests.manual.fuzz --count 100000``.
 
-Case n is a function of (seed, n). A case fails if it raises anything but `VolumeError`, gives other numbers than
-nibabel, takes more than a second of the processor, or more memory than its file could hold. Its file is then copied
-into `KEPT`, whose files a test reads from then on; there and in the test suite time is not looked at.
+Case n is a function of (seed, n). A case fails if it raises another error than `VolumeError`, returns other numbers
+than nibabel, needs more than a second of CPU time, or more memory than its file could fill. Its file is then copied to
+`KEPT`, whose files a test reads; tests do not check the time.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ TINY = float(np.finfo(np.float32).tiny)
 
 
 def seeds(folder: Path) -> list[bytes]:
-    """Return small sound volumes of every dtype, byte order and header, not compressed."""
+    """Return small valid volumes of every dtype, byte order and header, not compressed."""
     rng = np.random.default_rng(0)
     kinds = itertools.cycle([nib.Nifti1Image, nib.Nifti1Image, nib.Nifti2Image])
     content = []
@@ -79,7 +79,7 @@ def seeds(folder: Path) -> list[bytes]:
 
 
 def warm_up(folder: Path) -> list[bytes]:
-    """Read a sound volume of each kind, so that compiling counts for no case; return them."""
+    """Read a valid volume of each kind, so that no case includes compile time; return them."""
     sound = seeds(folder)
     for content in sound:
         path = folder / "sound.nii"
@@ -89,10 +89,10 @@ def warm_up(folder: Path) -> list[bytes]:
 
 
 def damage(rng: np.random.Generator, sound: bytes) -> tuple[str, bytes]:
-    """Return a damaged file and how its name ends."""
+    """Return a damaged file and its suffix."""
     content = bytearray(sound)
     for _ in range(rng.integers(0, 4)):
-        [set_field, set_field, set_field, flip_bits, cut_or_grow, promise][rng.integers(6)](rng, content)
+        [set_field, set_field, set_field, flip_bits, cut_or_grow, declare_shape][rng.integers(6)](rng, content)
     if rng.random() < 0.5:
         return ".nii", bytes(content)
     if rng.random() < 0.05:
@@ -158,8 +158,8 @@ def cut_or_grow(rng: np.random.Generator, content: bytearray) -> None:
         content += bytes(more) if rng.random() < 0.5 else rng.bytes(more)
 
 
-def promise(rng: np.random.Generator, content: bytearray) -> None:
-    """Let the header promise anything from a few voxels to more than any file can hold."""
+def declare_shape(rng: np.random.Generator, content: bytearray) -> None:
+    """Set the shape in the header to anything from a few voxels to more than any file can contain."""
     if len(content) >= 348 and int.from_bytes(content[:4], "little") == 348:
         axes = int(rng.integers(1, 8))
         dim = np.ones(8, "<i2")
@@ -168,20 +168,20 @@ def promise(rng: np.random.Generator, content: bytearray) -> None:
 
 
 def repeat(rng: np.random.Generator, packed: bytearray) -> None:
-    """Append gzip members: the same again, an empty one, or many zeros."""
+    """Append gzip members: a copy, an empty one, or many zeros."""
     more = [bytes(packed), gzip.compress(b"", mtime=0), gzip.compress(bytes(1 << 16), mtime=0)][rng.integers(3)]
     packed += more * int(rng.integers(1, 40))
 
 
 def check(path: Path, seconds: float = math.inf) -> str:
-    """Read a file; return "read", "only ours" or the reason of its refusal, or fail, also after too many seconds."""
+    """Read a file; return "read", "only ours" or the reason for refusing it; fail on other errors or a timeout."""
     most = (1032 if path.read_bytes()[:2] == b"\x1f\x8b" else 8) * path.stat().st_size
     started, before = time.thread_time(), tracemalloc.get_traced_memory()[0]
     tracemalloc.reset_peak()
     ours, refusal = None, None
     try:
         ours = dali_cr.read_volume(path)
-        # What can be read may still be no sample: constant volumes, too many frames.
+        # A readable file may still be refused as a sample: constant volumes, too many frames.
         read_volumes(path.parent, path.name, "channels")
     except dali_cr.VolumeError as error:
         refusal = error
@@ -196,7 +196,7 @@ def check(path: Path, seconds: float = math.inf) -> str:
 
 
 def compare(path: Path, ours: np.ndarray) -> str:
-    """Compare with what nibabel reads, if it can read the file at all."""
+    """Compare with nibabel, if it can read the file."""
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
@@ -205,8 +205,8 @@ def compare(path: Path, ours: np.ndarray) -> str:
             rounded = values.astype(np.float32)
             raw = values if slope is None else (values - inter) / slope
             if image.dataobj.offset == 0:
-                return "only ours"  # nibabel takes the header for voxels
-    except Exception:  # nibabel raises whatever comes up in a damaged file
+                return "only ours"  # nibabel reads the header as voxels
+    except Exception:  # nibabel raises many kinds of errors for damaged files
         return "only ours"
     rounded[np.abs(rounded) < TINY] = 0
     same = (ours == rounded) | np.isnan(ours) & np.isnan(rounded)
@@ -218,7 +218,7 @@ def compare(path: Path, ours: np.ndarray) -> str:
 def run(
     folder: Path, seed: int, first: int, count: int, *, kept: Path | None = None, seconds: float = math.inf
 ) -> Counter[str]:
-    """Try cases; return how often each outcome came. The first failure is raised, or its file is put into `kept`."""
+    """Run cases; return the count of each outcome. The first failure is raised, or its file is copied to `kept`."""
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)
     sound, outcomes = warm_up(folder), Counter[str]()
     tracemalloc.start(1)
@@ -242,7 +242,7 @@ def run(
 
 
 def main() -> int:
-    """Try many cases and print the outcomes."""
+    """Run many cases and print the outcomes."""
     parser = argparse.ArgumentParser(prog="python -m tests.manual.fuzz", description=__doc__)
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--first", type=int, default=0, help="number of the first case")

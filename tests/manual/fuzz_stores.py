@@ -1,8 +1,8 @@
-"""Damage brick stores at random; each must be read right or refused: ``python -m tests.manual.fuzz_stores``.
+"""Damage brick stores at random; each must be read correctly or refused: ``python -m tests.manual.fuzz_stores``.
 
-Case n is a function of (seed, n). Half of the damage lies behind a checksum that is put right again, as the reading of
-boxes does not look at those of bricks. A case fails if it raises anything but `VolumeError`, or writes beside the
-memory that it was given. Bricks whose checksums hold must give the voxels that were stored.
+Case n is a function of (seed, n). In half of the cases the checksum is corrected after the damage, because reading
+boxes does not check those of bricks. A case fails if it raises another error than `VolumeError`, or writes outside of
+its target memory. Bricks with a valid checksum must contain the stored voxels.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ Store_ = tuple[np.ndarray, bytes]
 
 
 def seeds(folder: Path) -> list[tuple[np.ndarray, bytes]]:
-    """Return voxels of every dtype and the stores that hold them: shuffled, stored and empty bricks."""
+    """Return voxels of every dtype and their stores, with shuffled, stored and empty bricks."""
     found = []
     for number, dtype in enumerate(DTYPES):
         rng = np.random.default_rng(number)
@@ -77,7 +77,7 @@ def flip(rng: np.random.Generator, content: bytearray) -> None:
 
 
 def cut_or_grow(rng: np.random.Generator, content: bytearray) -> None:
-    """Cut the end off, or a piece out, or append noise."""
+    """Remove the end or a piece, or append noise."""
     at, more = int(rng.integers(0, len(content))), int(rng.integers(1, 300))
     [lambda: content.__delitem__(slice(at, None)), lambda: content.__delitem__(slice(at, at + more)),
      lambda: content.extend(rng.bytes(more))][rng.integers(3)]()  # fmt: skip
@@ -102,7 +102,7 @@ def set_document(rng: np.random.Generator, entries: dict[str, bytes]) -> None:
 
 
 def set_table(rng: np.random.Generator, entries: dict[str, bytes]) -> None:
-    """Change an entry of the table, and put its checksum right."""
+    """Change an entry of the table, and correct its checksum."""
     shard = bytearray(entries[SHARD])
     shape, brick = (json.loads(entries[ARRAY])[key] for key in ("shape", "codecs"))
     edges = brick[0]["configuration"]["chunk_shape"]
@@ -116,7 +116,7 @@ def set_table(rng: np.random.Generator, entries: dict[str, bytes]) -> None:
 
 
 def set_brick(rng: np.random.Generator, entries: dict[str, bytes]) -> None:
-    """Damage the beginning of the first brick; its checksum is no longer right, but no box looks at it."""
+    """Damage the beginning of the first brick; its checksum is wrong, but reading boxes does not check it."""
     shard = bytearray(entries[SHARD])
     first = int.from_bytes(shard[12:16], "little")
     for _ in range(rng.integers(1, 4)):
@@ -161,7 +161,7 @@ def check(path: Path, voxels: np.ndarray) -> str:
 
 
 def read_a_box(path: Path) -> None:
-    """Read a channel without a look at the checksums of bricks, between guards."""
+    """Read a channel between guards, without checking the checksums of bricks."""
     store = Store(path)
     geometry = store.layout.geometry
     size = geometry.voxels * geometry.itemsize
@@ -171,11 +171,11 @@ def read_a_box(path: Path) -> None:
     try:
         store.read_box(0, (0, 0, 0), geometry.shape, memory[GUARD:-GUARD])
     finally:
-        assert (memory[:GUARD] == 0xA5).all() and (memory[-GUARD:] == 0xA5).all(), "wrote beside its memory"  # noqa: PT018
+        assert (memory[:GUARD] == 0xA5).all() and (memory[-GUARD:] == 0xA5).all(), "wrote outside of its memory"  # noqa: PT018
 
 
 def run(folder: Path, seed: int, first: int, count: int) -> Counter[str]:
-    """Try cases; return how often each outcome came."""
+    """Run cases; return the count of each outcome."""
     sound, outcomes = seeds(folder), Counter[str]()
     for n in range(first, first + count):
         rng = np.random.Generator(np.random.Philox(key=[seed, n]))
@@ -190,7 +190,7 @@ def run(folder: Path, seed: int, first: int, count: int) -> Counter[str]:
 
 
 def main() -> int:
-    """Try many cases and print the outcomes."""
+    """Run many cases and print the outcomes."""
     parser = argparse.ArgumentParser(prog="python -m tests.manual.fuzz_stores", description=__doc__)
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--first", type=int, default=0, help="number of the first case")

@@ -1,4 +1,4 @@
-"""Kill `pack` by SIGKILL at random moments; what it leaves is whole: ``python -m tests.manual.kill_packing``."""
+"""Kill `pack` with SIGKILL at random moments and check the stores: ``python -m tests.manual.kill_packing``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.helpers.volumes import write_nifti
 
 
 def run_and_kill(source: Path, out: Path, seed: int) -> None:
-    """Start to pack and kill it, a little after it wrote up to three stores more and began another."""
+    """Start packing and kill it shortly after it wrote up to three more stores and started another."""
     command = [sys.executable, "-m", "dali_cr", "pack", str(source), str(out), "--jobs", "2"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     draw = random.Random(seed)
@@ -34,7 +34,7 @@ def run_and_kill(source: Path, out: Path, seed: int) -> None:
 
 
 def main() -> int:
-    """Kill many runs, each resumed by the next; begin anew where all is packed."""
+    """Kill many runs, each resumed by the next; start again when all is packed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=50)
     chosen = parser.parse_args()

@@ -4,8 +4,8 @@
 
     python -m tests.manual.kills --count 50 --seed 0
 
-Saves at every second step, so that many kills hit the writing of a checkpoint. Prints one line a finished run, and
-exits with 1 if any weights differ.
+The run saves at every second step, so that many kills hit the writing of a checkpoint. Prints one line per finished
+run, and exits with 1 if weights differ.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def weights(out: Path) -> list[bytes]:
 
 
 def run_and_kill(data: Path, out: Path, steps: int, limit: int, delays: random.Random) -> int:
-    """Run to the end, killed at most `limit` times at moments when it is training; return the kills."""
+    """Run to the end with at most `limit` kills during training; return the number of kills."""
     kills = 0
     while True:
         process = start(data, out, steps)

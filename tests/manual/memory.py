@@ -1,4 +1,4 @@
-"""Run a loader for thousands of batches and print how much memory the process has, which must not grow.
+"""Run a loader for thousands of batches and check that the memory of the process does not grow.
 
 ::
 
@@ -27,18 +27,18 @@ from tests.cuda_on_cpu.host import HostCuda
 from tests.helpers.recipes import RECIPES, emulated_source, loader
 
 MOST_GROWTH = 4 << 20
-"""Bytes that may come between two looks: allocators round, and the interpreter's tables grow at times."""
+"""Tolerance in bytes between two measurements: allocators round up, and tables of the interpreter grow."""
 
 
 def resident() -> int:
-    """Return the bytes of this process that are in memory."""
+    """Return the resident memory of this process in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def used_at(
     stream: dali_cr.Loader, looks: Sequence[int], keep: int, measures: Sequence[Callable[[], int]] = (resident,)
 ) -> list[list[int]]:
-    """Return the measured bytes after so many batches each, with the last `keep` batches kept."""
+    """Return the memory in bytes after each of these numbers of batches, with the last `keep` batches kept."""
     used, kept = [], deque[Any](maxlen=keep)
     for step, batch in enumerate(stream.stream(), 1):
         kept.append(batch)
@@ -52,7 +52,7 @@ def used_at(
 
 @contextmanager
 def emulated() -> Iterator[None]:
-    """Have loaders for a CPU run the GPU's graph, with its kernels built for the CPU."""
+    """Make loaders for a CPU run the GPU graph with kernels built for the CPU."""
     cuda = HostCuda()
     modules = mock.patch.multiple(launch, array_module=lambda: cuda.arrays, kernel=cuda.kernel)
     with modules, mock.patch("dali_cr.loader.make_source", emulated_source):
@@ -60,7 +60,7 @@ def emulated() -> Iterator[None]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the command line; return 1 if memory grew after the first look."""
+    """Read the command line; return 1 if memory grew after the first measurement."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--recipe", choices=tuple(RECIPES), default="pairs")
     parser.add_argument("--device", choices=("cpu", "emulated", "cuda"), default="cpu")

@@ -1,4 +1,4 @@
-"""Blurring: SciPy's Gaussian, and the same bits from the kernel."""
+"""Test `blur` against SciPy's Gaussian, and its kernel bit for bit."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from tests.ops.test_gather import assert_same
 
 
 def volumes(shape: tuple[int, ...], seed: int = 0, scale: float = 1.0) -> np.ndarray:
-    """Return numbers of many sizes, zeros among them, none subnormal."""
+    """Return numbers of many magnitudes, with zeros and without subnormals."""
     rng = np.random.default_rng(seed)
     array = (rng.normal(0, scale, shape) * rng.choice([0, 1e-20, 1e-7, 1], shape)).astype(np.float32)
     array[np.abs(array) < np.finfo(np.float32).tiny] = 0
@@ -88,7 +88,7 @@ def test_kernel_equals_reference(
 
 
 def test_volumes_do_not_meet() -> None:
-    """Several volumes are blurred at once, each by its own sigmas; infinities stay where they belong."""
+    """Test several volumes with different sigmas at once; infinities affect only their volume."""
     array, sigmas = volumes((5, 1, 6, 7, 8)), np.random.default_rng(0).uniform(0, 2, (5, 3)).astype(np.float32)
     sigmas[1], sigmas[3, 1] = 0, 0
     array[2, 0, 3, 3, 3], array[4, 0, 0, 0, 0] = np.inf, np.nan

@@ -1,4 +1,4 @@
-"""The emulation itself: what it must get right, and the mistakes in kernels that it must not let pass."""
+"""Test the emulation of CUDA on the CPU: its results, and the faults in kernels that it must report."""
 
 import numpy as np
 import pytest
@@ -114,11 +114,11 @@ def test_index_variables_cover_three_axes():
         ("out[0] = 1 / (int)(threadIdx.x - 1);", "division"),
     ],
 )
-def test_what_stops_a_gpu_is_an_error_with_its_place(body, message):
+def test_faults_that_stop_a_gpu_are_errors_with_their_place(body, message):
     text = f'#line 1 "bad.cu"\nextern "C" __global__ void bad(int* out) {{\nif (blockIdx.x == 0) return;\n{body}\n}}'
     out = np.zeros(8, np.int32)
     kernel = host_kernel_from_text("bad", text)
-    for _ in range(2):  # the second time shows that an error leaves nothing behind
+    for _ in range(2):  # the second run shows that an error leaves no state
         with pytest.raises(KernelError, match=message) as caught:
             kernel((2,), (8,), (out[:],))
         assert "bad.cu:" in str(caught.value)
@@ -153,7 +153,7 @@ def test_arrays_need_the_declared_width_and_alignment():
     for bad in (np.zeros(4), np.zeros(4, np.uint8), np.uint32(0), np.uint64(4096), 17, [1, 2]):
         with pytest.raises(TypeError, match="kernel argument 0"):
             kernel((1,), (1,), (bad,))
-    kernel((1,), (1,), (np.uint64(0),))  # a null pointer, as CuPy takes it
+    kernel((1,), (1,), (np.uint64(0),))  # a null pointer, as for CuPy
     with pytest.raises(KernelError, match="alignment"):
         kernel((1,), (1,), (np.zeros(17, np.uint8)[1:].view(np.uint32),))
 

@@ -1,4 +1,4 @@
-"""Decoding: table, arithmetic, records and kernel all give the same bits."""
+"""Test decoding: lookup table, arithmetic, records and kernel give the same bits."""
 
 import ctypes
 import mmap
@@ -18,7 +18,7 @@ from tests.helpers.decoding import ORDERED, RESCALES, aligned_rows, check_bits, 
 @pytest.mark.parametrize("rescale", RESCALES, ids=repr)
 @pytest.mark.parametrize("dtype", ORDERED)
 def test_by_hand(dtype: str, rescale: Rescale) -> None:
-    """One voxel after the other in Python floats, which are float64."""
+    """Compare with single voxels computed in Python floats, which are float64."""
     raw = numbers(dtype, (4, 5, 6))
     out = np.empty(raw.shape, np.float32)
     op.decode_channel(raw, rescale, out)
@@ -58,7 +58,7 @@ def decoded(raw: np.ndarray, rescale: Rescale, dtype: str = "float32") -> np.nda
     return out
 
 
-def test_nothing_inside_is_fill() -> None:
+def test_no_voxel_inside_has_the_padding_value() -> None:
     out = np.empty((2, 2, 2), np.float32)
     op.decode_channel(np.empty((2, 0, 2), ">f4"), Rescale(padding=7), out, first=(0, 1, 0))
     assert (out == 7).all()
@@ -86,7 +86,7 @@ def test_a_signalling_nan_is_a_nan() -> None:
 @pytest.mark.parametrize("shift", [0.0, 1e-21, -1e-30, 1e-19, -0.5, 3.0])
 @pytest.mark.parametrize("scale", [1e-38, 1e-19, 0.1, 1 / 3, -7e-5])
 def test_no_subnormal_comes_of_integers(scale: float, shift: float) -> None:
-    """Also where the sum all but cancels."""
+    """Check also sums close to 0."""
     raw = np.append(np.arange(-32768, 32768), round(-shift / scale) if abs(shift / scale) < 2**31 else 0).astype("<i4")
     out = decoded(raw.reshape(1, 1, -1), Rescale(scale, shift))
     assert ((np.abs(out) >= np.finfo(np.float32).tiny) | (out.view(np.uint32) == 0)).all()
@@ -173,7 +173,7 @@ def test_kernel_reads_rows_at_any_alignment(cuda_on_cpu: HostCuda, dtype: str, t
 
 
 def between_pages(raw: np.ndarray, at_end: bool) -> np.ndarray:
-    """Return a copy that begins, or ends, at a page that nobody may read: a load there ends the process."""
+    """Return a copy that starts or ends at a protected page, where a load ends the process."""
     libc, page = ctypes.CDLL(None, use_errno=True), mmap.PAGESIZE
     libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     inner = -(-raw.nbytes // page) * page
@@ -214,7 +214,7 @@ def test_kernel_goes_on_along_rows_and_over_them(
 
 
 def test_half_is_rounded_as_numpy_does(cuda_on_cpu: HostCuda) -> None:
-    """Every float16, the middles between them, and their neighbours in float32."""
+    """Test every float16, the midpoints between them, and their neighbours in float32."""
     every = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
     middles = np.append((every[1:] + every[:-1]) / 2, [np.float32(65520), np.float32(1e9)])
     near = np.concatenate([every, middles, np.nextafter(middles, 0), np.nextafter(middles, np.float32(np.inf))])
@@ -231,8 +231,8 @@ def test_half_is_rounded_as_numpy_does(cuda_on_cpu: HostCuda) -> None:
     assert got.tobytes() == expected.tobytes()
 
 
-def test_fill_is_what_a_record_holds() -> None:
-    """Straight to float16, the first of these would be rounded up, and by way of float32 to even."""
+def test_padding_value_is_that_of_the_record() -> None:
+    """Rounded directly to float16, the first value would go up; through float32 it goes to even."""
     for padding, wanted in ((1 + 2**-11 + 2**-40, 1.0), (1e-42, 0.0), (-1e-42, 0.0), (0.1, np.float16(0.1))):
         rescale = Rescale(padding=padding)
         out = np.empty((1, 1, 1), np.float16)

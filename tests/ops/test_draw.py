@@ -1,4 +1,4 @@
-"""Swaps drawn by the kernel are those that the CPU draws."""
+"""Test that kernel and CPU draw the same swaps."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from dali_cr.ops.draw import Edges
 from tests.cuda_on_cpu.host import ORDERS, HostCuda
 
 NUMBERS = np.array([0, 1, 7, 2**32 - 1, 2**32, 2**40 + 3, 2**63 - 1, -1])
-"""Sample numbers; -1 is a placeholder's."""
+"""Sample numbers; -1 is a placeholder."""
 
 SIZES: list[tuple[tuple[int, int, int], Edges]] = [
     ((64, 64, 64), ((4, 16),) * 3),
@@ -26,7 +26,7 @@ SIZES: list[tuple[tuple[int, int, int], Edges]] = [
 def drawn(
     cuda: HostCuda, seed: int, numbers: np.ndarray, shape: tuple[int, int, int], edges: Edges, turns: int
 ) -> None:
-    """Draw by the kernel and by the reference, and compare."""
+    """Draw with the kernel and with the reference, and compare."""
     out = cuda.arrays.empty((len(numbers), turns, 3, 3), np.int32)
     expected = np.empty_like(out)
     op.draw_swaps_on_gpu(seed, numbers, shape, edges, out)
@@ -72,7 +72,7 @@ APART: list[tuple[tuple[int, int, int], Edges, int]] = [
     ((1, 1, 9), ((1, 1), (1, 1), (2, 4)), 1),
     ((2000, 3000, 4000), ((1, 999), (1, 3), (1, 2000)), 40),
 ]
-"""Crops, edges, and as many swaps: below a block of threads, and above it."""
+"""Crops, edges and numbers of swaps, below and above the number of threads in a block."""
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -102,7 +102,7 @@ BLOCKS: list[tuple[tuple[int, int, int], tuple[int, int, int], int]] = [
     ((1, 70, 33), (1, 16, 16), 9),
     ((5, 33, 40), (1, 3, 1), 2100),
 ]
-"""Crops, edges of blocks, and how many are masked."""
+"""Crops, edges of blocks and numbers of masked blocks."""
 
 
 @pytest.mark.parametrize("order", ORDERS)

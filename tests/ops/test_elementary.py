@@ -1,4 +1,4 @@
-"""The elementary functions: near the exact ones, and the same bits in the kernels' text."""
+"""Test elementary functions: close to exact values, with the same bits in the kernels."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ SOURCES = ("elementary.cuh",)
 
 
 def on_device(function: str, x: np.ndarray, kind: str = "float") -> np.ndarray:
-    """Return a function of `elementary.cuh` of each number."""
+    """Return the values of a function of `elementary.cuh`."""
     if compiler() is None:
         pytest.skip("needs a C++ compiler")
     from dali_cr.ops.launch import cuda_source
@@ -32,7 +32,7 @@ def on_device(function: str, x: np.ndarray, kind: str = "float") -> np.ndarray:
 
 
 def each(function: Any, x: np.ndarray) -> np.ndarray:
-    """Return a function's value of each number."""
+    """Return the values of a function."""
     return np.array([function(one) for one in x], x.dtype)
 
 
@@ -75,13 +75,13 @@ def test_exp_double() -> None:
 
 @pytest.mark.parametrize("name", ["_LOG2", "_EXP2", "_SINE"])
 def test_coefficients_are_float32(name: str) -> None:
-    """Written in as few digits as make a float32, so that both texts have the same."""
+    """Check that coefficients have the fewest digits that define the float32, so that both sources match."""
     coefficients: Any = getattr(op, name)
     assert [float(str(np.float32(c))) for c in coefficients] == list(coefficients)
 
 
 def test_half_bits() -> None:
-    """Numbers of every exponent, with what decides about rounding: NumPy's conversion gives the same."""
+    """Compare with NumPy's conversion for every exponent, including cases that decide rounding."""
     rng = np.random.default_rng(0)
     bits = rng.integers(0, 2**32, 20000, np.uint32) & rng.choice(np.uint32([0xFFFFFFFF, 0xFFFFE000, 0xFFFFF000]), 20000)
     x = np.append(bits.view(np.float32), np.float32([0, -0.0, 65519.996, 65520, 6e-8, 2.9802322e-8, 2.98023259e-8]))

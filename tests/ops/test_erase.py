@@ -1,4 +1,4 @@
-"""`erase_patches`: the reference against a plain loop, and the kernel against the reference."""
+"""Test `erase_patches`: the reference against a plain loop, and the kernel against the reference."""
 
 from dataclasses import replace
 
@@ -69,7 +69,7 @@ def test_kernel_wrapper_refuses(cuda_on_cpu: HostCuda) -> None:
 
 
 def test_pretexts_differ_only_in_what_is_done(mixed_index: dali_cr.Index) -> None:
-    """Crops are the same for all; inpainting erases the first patch of each pair, autoencoding changes nothing."""
+    """Check that crops are equal; inpainting erases the first patch of each pair, autoencoding changes nothing."""
     batches = {}
     for pretext in ("swap", "inpaint", "autoencode"):
         recipe = replace(RECIPE, pretext=pretext)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Gamma: near the exact power, and the same bits from the kernel."""
+"""Test `gamma`: close to the exact power, with the same bits from the kernel."""
 
 import numpy as np
 import pytest

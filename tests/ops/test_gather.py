@@ -1,4 +1,4 @@
-"""Gathering views: records, boxes and the kernel all give the same bits."""
+"""Test `gather`: records, boxes and kernel give the same bits."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -22,12 +22,12 @@ ODD = [np.nan, np.inf, -np.inf, 1e300, -1e17, 2.0**31, -(2.0**40), 1e-300]
 
 
 def turned(rng: np.random.Generator, scale: float) -> np.ndarray:
-    """Return a rotation by any angles, scaled."""
+    """Return a scaled rotation by random angles."""
     return scale * np.linalg.qr(rng.normal(size=(3, 3)))[0]
 
 
 def map_of(rng: np.random.Generator, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return a matrix and an offset near a volume of up to 11 voxels an edge, of one of the kinds `MAPS`."""
+    """Return matrix and offset of a map of kind `MAPS`, near a volume of up to 11 voxels per edge."""
     matrix = {
         "turned": turned(rng, rng.uniform(0.3, 2)),
         "straight": np.diag(rng.choice([-1, 1], 3) * rng.uniform(0.2, 3, 3)),
@@ -45,7 +45,7 @@ def map_of(rng: np.random.Generator, kind: str) -> tuple[np.ndarray, np.ndarray]
 
 
 def packed_views(seed: int, counts: Triple, mode: str, in_arena: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return raw rows, one stored volume a channel, and the records of views of them."""
+    """Return raw rows with one stored volume per channel, and records of views."""
     rng = np.random.default_rng(seed)
     rows, records = [], np.zeros((*counts, VIEW_WORDS), np.int64)
     for sample in range(counts[0]):
@@ -158,7 +158,7 @@ def test_box_equals_reference(seed: int, kind: str, out_shape: Triple, mode: str
 def by_hand(
     box: np.ndarray, lo: np.ndarray, padding: float, look: tuple[np.ndarray, np.ndarray], shape: Triple, mode: str
 ) -> np.ndarray:
-    """Gather in NumPy, every voxel's corners at once."""
+    """Gather in NumPy, with all corners at once."""
     matrix, offset = look
     d, h, w = np.ogrid[tuple(slice(0, n) for n in shape)]
     out, ends = [], zip(lo, lo + box.shape, strict=True)
@@ -196,7 +196,7 @@ def voxels_at(box: np.ndarray, lo: np.ndarray, padding: float, places: list[np.n
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=30, deadline=None)
 def test_whole_steps_are_a_crop(seed: int) -> None:
-    """Without a turn between voxels, a view is what `decode_volume` crops and flips."""
+    """Check that without rotation, at whole voxels, a view equals a crop of `decode_volume`."""
     rng = np.random.default_rng(seed)
     shape, crop = (tuple(int(n) for n in rng.integers(2, 9, 3)) for _ in range(2))
     volume, flips, origin = numbers("<i2", shape), rng.integers(0, 2, 3), rng.integers(-3, 4, 3)
@@ -253,7 +253,7 @@ def test_a_half_goes_up() -> None:
     np.testing.assert_array_equal(got, [[[9, 1, 2, 4]]])
 
 
-def test_outside_is_fill_and_its_neighbours_blend() -> None:
+def test_outside_is_padding_and_its_neighbours_blend() -> None:
     box, got = np.full((2, 2, 2), 4, np.float32), np.empty((2, 2, 6), np.float32)
     op.gather_box(box, (5, 5, 5), -1.0, np.eye(3), (5, 5, 3.5), got)
     np.testing.assert_array_equal(got, np.broadcast_to(np.float32([-1, 1.5, 4, 1.5, -1, -1]), got.shape))
@@ -262,7 +262,7 @@ def test_outside_is_fill_and_its_neighbours_blend() -> None:
 
 
 def test_clamped_at_the_edges() -> None:
-    """Up to half a voxel outside a source gets the value at the edge, farther outside the padding value."""
+    """Check for the value at the edge up to half a voxel outside, and for the padding value farther outside."""
     box, got = np.float32([[[1, 2, 4]]]), np.empty((1, 1, 9), np.float32)
     op.gather_box(box, (0, 0, 5), 9.0, np.diag([1, 1, 0.5]), (0, 0, 4.25), got, clamped=True)
     np.testing.assert_array_equal(got, [[[9, 1, 1.25, 1.75, 2.5, 3.5, 4, 9, 9]]])
@@ -288,7 +288,7 @@ def test_refuses(cuda_on_cpu: HostCuda) -> None:
             dtype="int16", big_endian=False, first_byte=0, itemsize=4, strides=(1, 1, 1), lo=(0, 0, 0), hi=(1, 1, 1),
             rescale=Rescale(), matrix=np.eye(3), offset=(0, 0, 0),
         )  # fmt: skip
-    with pytest.raises(ValueError, match="nearest, clamped: expected one of them, got both"):
+    with pytest.raises(ValueError, match="nearest, clamped: expected at most one of them, got both"):
         op.gather_box(
             np.zeros((2, 2, 2), np.float32), (0, 0, 0), 0, np.eye(3), (0, 0, 0), np.empty((2, 2, 2), "f4"),
             nearest=True, clamped=True,

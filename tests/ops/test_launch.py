@@ -1,4 +1,4 @@
-"""The seam between ops and CUDA: the text of kernels, and what a missing CuPy says."""
+"""Test the interface between operations and CUDA: sources of kernels, and the error without CuPy."""
 
 import sys
 import types

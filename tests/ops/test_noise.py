@@ -1,4 +1,4 @@
-"""Noise: normal numbers that no two voxels share, the same bits from the kernel, and Philox in CUDA."""
+"""Test `add_noise`: independent normal numbers, the same bits from the kernel, and Philox in CUDA."""
 
 import math
 
@@ -16,7 +16,7 @@ from tests.ops.test_gather import assert_same
 
 
 def drawn(shape: tuple[int, ...], seed: int = 0, counters: list[list[int]] | None = None) -> np.ndarray:
-    """Return the normal numbers themselves."""
+    """Return the normal numbers."""
     counters = counters or [[i, 0] for i in range(shape[0])]
     return op.add_noise_ref(np.zeros(shape, np.float32), np.ones(shape[0], np.float32), seed, np.array(counters))
 
@@ -44,7 +44,7 @@ def test_by_hand(shape: tuple[int, ...]) -> None:
 
 
 def test_they_are_normal() -> None:
-    """Moments, tails and quantiles of a million, within five standard errors."""
+    """Test moments, tails and quantiles of a million numbers, within five standard errors."""
     got = drawn((4, 1, 64, 64, 64)).astype(np.float64)
     count = got.size
     for moment, wanted in ((1, 0), (2, 1), (3, 0), (4, 3)):

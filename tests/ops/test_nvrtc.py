@@ -1,4 +1,4 @@
-"""Every kernel, in every form that an op asks for, compiles with the installed NVRTC for all GPUs: no GPU needed."""
+"""Test that every variant of every kernel compiles with the installed NVRTC for all architectures, without a GPU."""
 
 import ctypes
 import importlib
@@ -14,13 +14,13 @@ from dali_cr.ops import launch
 
 KERNELS = Path(__file__).resolve().parents[2] / "kernels"
 ARCHITECTURES = (70, 75, 80, 86, 89, 90, 100, 120)
-"""Volta to Blackwell; NVRTC 13 has dropped 70, NVRTC before 12.8 does not know 100 and 120."""
+"""Volta to Blackwell; NVRTC 13 lacks 70, NVRTC before 12.8 lacks 100 and 120."""
 
 OLD_GPU = "Architectures prior to '<compute/sm>_75' are deprecated"
-"""NVRTC 12.9 says so of Volta whatever the kernel; it compiles all the same."""
+"""Warning of NVRTC 12.9 for Volta with any kernel, which compiles nevertheless."""
 
 DISTRIBUTIONS = ("nvidia-cuda-nvrtc-cu12", "nvidia-cuda-nvrtc")
-# What CuPy compiles with, and ptxas' word on memory that was meant to be registers.
+# CuPy's options, and a report of ptxas on registers, spills and local memory.
 OPTIONS = (
     "-ftz=true",
     *launch.OPTIONS,
@@ -51,11 +51,11 @@ def installed_libraries():
 
 
 class Nvrtc:
-    """The few calls of NVRTC's C interface that compile a text to a cubin."""
+    """Calls of NVRTC's C interface that compile a source to a cubin."""
 
     def __init__(self, path):
         for builtins in path.parent.glob("libnvrtc-builtins.so.*"):
-            ctypes.CDLL(str(builtins), ctypes.RTLD_GLOBAL)  # some builds do not look beside themselves
+            ctypes.CDLL(str(builtins), ctypes.RTLD_GLOBAL)  # some builds do not search their own folder
         self.library = ctypes.CDLL(str(path))
         count = ctypes.c_int()
         self.call("nvrtcGetNumSupportedArchs", ctypes.byref(count))
@@ -70,7 +70,7 @@ class Nvrtc:
     def compile(self, text, architecture):
         """Return the size of the cubin, 0 if there is none, and the log.
 
-        The text must be ASCII: CuPy writes it to a file in the locale's encoding.
+        The source must be ASCII, because CuPy writes it to a file in the locale's encoding.
         """
         program, size = ctypes.c_void_p(), ctypes.c_size_t()
         self.call("nvrtcCreateProgram", ctypes.byref(program), text.encode("ascii"), b"kernel.cu", 0, None, None)
@@ -94,7 +94,7 @@ def nvrtc(request):
 
 
 @pytest.mark.parametrize("variant", variants(), ids=name_of)
-def test_compiles_without_a_word_for_every_architecture(nvrtc, variant):
+def test_compiles_without_warnings_for_every_architecture(nvrtc, variant):
     entry, sources, defines = variant
     text = launch.specialised_source(sources, defines)
     assert re.search(rf'extern "C" __global__ [^;{{]*\b{entry}\(', text)
@@ -118,7 +118,7 @@ def test_at_least_five_generations_are_compiled_for(nvrtc):
     assert len(nvrtc.architectures) >= 5
 
 
-def test_every_kernel_file_and_entry_is_asked_for_by_an_op():
+def test_every_kernel_file_and_entry_is_used_by_an_op():
     files = sorted(KERNELS.glob("*.cu*"))
     assert {source for _, sources, _ in variants() for source in sources} == {path.name for path in files}
     text = re.sub(r"__launch_bounds__\(\d+\)", "", "".join(path.read_text() for path in files))

@@ -1,4 +1,4 @@
-"""Records word by word: what Python writes is what kernels/voxel.cuh and kernels/gather.cu read."""
+"""Test the words of records: written by Python, read by kernels/voxel.cuh and kernels/gather.cu."""
 
 import re
 
@@ -40,7 +40,7 @@ def test_fields_lie_in_their_words(dtype: np.dtype, fields: dict[str, int], word
 
 
 def test_the_kernels_read_the_same_words() -> None:
-    """The text itself: which word, which bits."""
+    """Check the words and bits in the CUDA sources."""
     voxel, gather = cuda_source("voxel.cuh"), cuda_source("gather.cu")
     taken = {
         "start": r"r\.start = words\[(\d+)\]",
@@ -65,7 +65,7 @@ def test_the_kernels_read_the_same_words() -> None:
 
 
 def test_a_crops_words() -> None:
-    """Flips are in the strides and in the first voxel; indices are the crop's."""
+    """Check that flips are in the strides and the first voxel, and that indices are those of the crop."""
     words = op.make_record(
         dtype="int16", big_endian=True, first_byte=1000, itemsize=2, strides=(-60, 6, 1), origin=(-2, 3, 1),
         flips=(True, False, True), crop=(8, 9, 4), shape=(5, 10, 6), rescale=RESCALE, in_arena=True,
@@ -102,7 +102,7 @@ def test_a_views_words(mode: str) -> None:
 
 
 def test_a_batch_is_its_records() -> None:
-    """What is placed for many at once is what is made one by one."""
+    """Check that records of a batch equal those of single samples."""
     rng = np.random.default_rng(0)
     samples, channels, crop = 5, 2, (7, 8, 9)
     firsts, strides = rng.integers(-999, 999, (samples, channels)), rng.integers(-99, 99, (samples, channels, 3))
@@ -132,5 +132,5 @@ def test_refuses_another_item_size_and_two_modes() -> None:
     view = {"lo": (0, 0, 0), "hi": (1, 1, 1), "matrix": np.eye(3), "offset": np.zeros(3)}
     with pytest.raises(ValueError, match="itemsize: expected 2 for int16, got 4"):
         op.make_gather_record(dtype="int16", itemsize=4, **crop, **view)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="nearest, clamped: expected one of them, got both"):
+    with pytest.raises(ValueError, match="nearest, clamped: expected at most one of them, got both"):
         op.make_gather_record(dtype="int16", itemsize=2, nearest=True, clamped=True, **crop, **view)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Every op on volumes of each small size: parts that are cut short or empty, and crops outside of the volume."""
+"""Test every operation on all small sizes: incomplete or empty parts, and crops outside of the volume."""
 
 import itertools
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from tests.ops.test_gather import assert_same
 Array = np.ndarray
 SIZES = range(1, 41)
 COUNTERS = np.array([[7, 0], [8, 1], [2**40, 2**24 - 1]])
-DEVIATIONS = np.float32([0.5, 0, 1e-20])
+STDS = np.float32([0.5, 0, 1e-20])
 SIGMAS = np.float32([[0.3, 0.5, 0.7], [0, 1.5, 2], [2, 0, 0.2]])
 EXPONENTS = np.float32([0.7, 1, 1.4])
 
@@ -26,8 +26,8 @@ OPS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
     "blur": (lambda array: blur.blur_ref(array, SIGMAS), lambda array: blur.blur(array, SIGMAS, 8)),
     "gamma": (lambda array: gamma.gamma_ref(array, EXPONENTS), lambda array: gamma.gamma(array, EXPONENTS)),
     "noise": (
-        lambda array: noise.add_noise_ref(array, DEVIATIONS, 3, COUNTERS),
-        lambda array: noise.add_noise(array, DEVIATIONS, 3, COUNTERS),
+        lambda array: noise.add_noise_ref(array, STDS, 3, COUNTERS),
+        lambda array: noise.add_noise(array, STDS, 3, COUNTERS),
     ),
     "zscore": (zscore.zscore_ref, zscore.zscore),
 }
@@ -47,7 +47,7 @@ def test_kernels_equal_references(cuda_on_cpu: HostCuda, op: str, axis: int) -> 
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("size", [511, 512, 513, 515, 1025])
 def test_parts_that_end_past_the_last_voxel(cuda_on_cpu: HostCuda, op: str, size: int) -> None:
-    """The loops go over some voxels at a time; of noise the last quarter is up to three shorter than the others."""
+    """Test sizes that are no multiple of the loops' steps; the last quarter of noise is up to three voxels shorter."""
     reference, kernel = OPS[op]
     for shape in ((3, 1, 1, 1, size), (3, 1, 1, size, 1), (3, 1, 5, size // 5, 1)):
         array = volumes(shape, size)
@@ -70,8 +70,8 @@ def test_swaps_and_erasures(cuda_on_cpu: HostCuda) -> None:
 
 
 @pytest.mark.parametrize("flipped", [False, True])
-def test_crops_beside_the_volume(cuda_on_cpu: HostCuda, flipped: bool) -> None:
-    """From wholly before the volume to wholly after it; `gather` and `decode` see the same."""
+def test_crops_outside_the_volume(cuda_on_cpu: HostCuda, flipped: bool) -> None:
+    """Test crops from entirely before to entirely after the volume; `gather` and `decode` agree."""
     length, edge = 5, 4
     raw = aligned(np.arange(1, 17, dtype=np.uint8).reshape(1, 16))
     where = {"dtype": "uint8", "big_endian": False, "first_byte": 0, "itemsize": 1, "strides": (length, length, 1)}

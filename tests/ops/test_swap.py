@@ -1,4 +1,4 @@
-"""`swap_patches`: a permutation with an exact inverse, the same for every kind of array and for the kernel."""
+"""Test `swap_patches`: a permutation with an exact inverse, equal for all array types and the kernel."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Z-scores: torch's mean and standard deviation, and the same bits from the kernel."""
+"""Test `zscore` against torch's mean and standard deviation, and its kernel bit for bit."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_a_nan_is_not_hidden() -> None:
 
 
 def test_the_order_of_the_sum() -> None:
-    """Lane after lane in plain Python; numbers of many sizes make the order show."""
+    """Compare with sums per lane in plain Python; numbers of many magnitudes reveal the order."""
     array = volumes((1, 1, 5, 17, 61))
     lanes = [0.0] * op.LANES
     for i, value in enumerate(array.ravel().tolist()):

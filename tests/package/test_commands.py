@@ -1,7 +1,9 @@
-"""The commands of an installed package: from a wheel, from an editable checkout, and where an extra is missing."""
+"""Test the commands of an installed package: from a wheel, an editable checkout, and with a missing extra."""
 
 import json
 import os
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from tests.helpers.environments import all_packages, build, link_required, make_
 from tests.helpers.finetuning import write_data
 from tests.package.test_packaging import PROJECT, ROOT
 
+README = (ROOT / "README.md").read_text()
 SMALL = "--crop 16 16 16 --patch 2 4 --iterations 4 --filters 2 --steps 10 --batch-size 1 --device cpu"
 
 
@@ -22,19 +25,19 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the Python of an environment that sees all requirements and has the wheel installed."""
+    """Return the Python of an environment with all requirements and the wheel."""
     return make_environment(tmp_path_factory.mktemp("wheel") / "env", wheel, visible=all_packages())
 
 
 @pytest.fixture(scope="module")
 def editable(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the Python of an environment that sees all requirements and has this checkout installed editable."""
+    """Return the Python of an environment with all requirements and this checkout, installed editable."""
     return make_environment(tmp_path_factory.mktemp("editable") / "env", "-e", ROOT, visible=all_packages())
 
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Path:
-    """Return a folder with labelled phantoms and with a `train.py` and a `train/` that are the user's own."""
+    """Return a folder with labelled phantoms, and a user's `train.py` and `train/`."""
     write_data(tmp_path)
     (tmp_path / "train.py").write_text("raise SystemExit('the train.py of the working folder was imported')\n")
     (tmp_path / "train").mkdir()
@@ -50,29 +53,34 @@ def run(python: Path, words: str, folder: Path, **environment: str) -> subproces
 
 
 def report(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
-    """Return the object that ends the output."""
+    """Return the JSON object at the end of the output."""
     assert done.returncode == 0, done.stdout + done.stderr
     found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def test_from_scan_to_overlay(python: Path, elsewhere: Path) -> None:
-    done = run(python, "scan images --save index.json", elsewhere)
+def test_the_commands_of_the_readme_then_overlay(python: Path, elsewhere: Path) -> None:
+    lines = re.findall(r"^dali-cr (\w+ .*?)(?: +#.*)?$", README.partition("## Commands")[2], re.MULTILINE)
+    assert [line.split()[0] for line in lines] == ["scan", "splits", "pretrain", "finetune", "predict"]
+    scan, splits, pretrain, finetune, predict = lines
+    (elsewhere / "images").rename(elsewhere / "data")
+    (elsewhere / "labels").rename(elsewhere / "masks")
+    shutil.copytree(elsewhere / "data", elsewhere / "new")
+    done = run(python, scan, elsewhere)
     assert done.returncode == 0, done.stderr
-    assert report(run(python, "splits images -o own.json", elsewhere))["test"]
-    data = "--data images --split own.json --evaluate-samples 1"
-    done = run(python, f"pretrain {data} --out runs/first {SMALL}", elsewhere)
-    assert report(done)["steps"] == 10
-    labelled = "segment --data images --labels labels --split own.json --init runs/first --out runs/organs"
+    assert (elsewhere / "index.json").is_file()
+    (elsewhere / "splits.json").unlink()
+    assert report(run(python, splits, elsewhere))["test"]
+    assert report(run(python, f"{pretrain} --evaluate-samples 1 {SMALL}", elsewhere))["steps"] == 10
     settings = "--steps 2 --batch-size 2 --evaluate-cases 1 --device cpu"
-    assert report(run(python, f"finetune {labelled} {settings}", elsewhere))["steps"] == 2
-    assert report(run(python, "predict runs/organs --data images --out masks --device cpu", elsewhere))["cases"] == 8
-    done = run(python, "overlay masks --data images --out pictures", elsewhere)
+    assert report(run(python, f"{finetune} {settings}", elsewhere))["steps"] == 2
+    assert report(run(python, f"{predict} --device cpu", elsewhere))["cases"] == 8
+    done = run(python, "overlay predictions --data new --out pictures", elsewhere)
     assert done.returncode == 0, done.stderr
     assert list((elsewhere / "pictures").iterdir())
     done = run(python, "export runs/first --out exported", elsewhere)
     assert done.returncode == 2
-    assert "expected one that was made with --plans" in done.stderr
+    assert "expected a run with --plans" in done.stderr
     done = run(python, "result runs/first --out kept", elsewhere)
     assert done.returncode == 0, done.stderr
 
@@ -113,12 +121,12 @@ def test_an_editable_installation_has_the_commands_of_its_checkout(editable: Pat
     check_help(editable, elsewhere)
 
 
-def test_every_command_explains_itself(python: Path, elsewhere: Path) -> None:
+def test_every_command_has_help(python: Path, elsewhere: Path) -> None:
     check_help(python, elsewhere)
 
 
 def check_help(python: Path, folder: Path) -> None:
-    """Ask every training command for its help, in one process in a folder with a train.py of its own."""
+    """Print the help of every training command, in one process in a folder with another train.py."""
     program = f"""
 import contextlib, io
 from dali_cr.__main__ import main
@@ -131,20 +139,20 @@ for name in {list(training.COMMANDS)}:
     assert f"usage: dali-cr {{name}}" in shown.getvalue(), (name, shown.getvalue()[:200])
 """
     done = subprocess.run([python, "-c", program], cwd=folder, capture_output=True, text=True, check=False)
-    # A train.py of the working folder is imported by nothing: -c puts the folder first on the path.
+    # No module imports a train.py of the working folder, although -c puts the folder first on the path.
     assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="module")
 def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the Python of an environment with the core requirements alone."""
+    """Return the Python of an environment with the core requirements only."""
     folder = tmp_path_factory.mktemp("bare")
     required = link_required(PROJECT["dependencies"], folder / "required")
     return make_environment(folder / "env", wheel, visible=required)
 
 
 @pytest.mark.parametrize("name", training.COMMANDS)
-def test_a_missing_extra_is_one_line_that_names_it(bare: Path, tmp_path: Path, name: str) -> None:
+def test_a_missing_extra_is_named_in_one_line(bare: Path, tmp_path: Path, name: str) -> None:
     module = f"train.{name}"
     in_checkout = subprocess.run([bare, "-m", module], cwd=ROOT, capture_output=True, text=True, check=False)
     for done in (run(bare, name, tmp_path), in_checkout):

@@ -1,4 +1,4 @@
-"""Every example in a docstring runs and says what it says."""
+"""Test the examples in docstrings."""
 
 import doctest
 import importlib

@@ -1,4 +1,4 @@
-"""`make fuzz` keeps what it finds: a planted fault becomes an example in the test's own text."""
+"""Test that `make fuzz` saves failures: a planted fault becomes an example in the test's source."""
 
 import shutil
 from pathlib import Path
@@ -48,8 +48,8 @@ def test_a_planted_fault_becomes_an_example(
 def test_every_property_test_is_explored() -> None:
     names = {path.name for path in explore.modules()}
     assert {"test_noise.py", "test_gather.py", "test_swaps.py"} <= names
-    assert "test_explore.py" not in names  # the one above is text
+    assert "test_explore.py" not in names  # the one above is a string
 
 
-def test_arguments_are_such_that_can_be_written_down() -> None:
+def test_arguments_can_be_written_as_examples() -> None:
     assert all("st.data()" not in path.read_text() for path in explore.modules())

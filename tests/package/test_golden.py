@@ -1,7 +1,7 @@
-"""Samples, plans, swaps and fingerprints are what they were, to the bit: `golden.json` has their SHA-256.
+"""Test that bits of samples, plans, swaps and fingerprints do not change, by SHA-256 in `golden.json`.
 
-``python -m tests.package.test_golden`` prints the present values. A change of one breaks what a checkpoint or a seed
-promises: it needs a new format number or version, and a line in the changelog.
+``python -m tests.package.test_golden`` prints the current values. A changed value breaks checkpoints or seeds: it needs
+a new format number or version, and a line in the changelog.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NAMES: dict[type, tuple[str, ...]] = {
     dali_cr.Restoration: ("input", "target"),
     dali_cr.Views: ("view", "target", "local"),
 }
-"""Of a batch's arrays, in the order in which they are hashed."""
+"""Names of a batch's arrays, in the order of hashing."""
 
 SWAP = dali_cr.Swap(iterations=9, patch=(2, 5))
 APART = dali_cr.Swap(iterations=6, patch=(2, 5), overlap=False)
@@ -86,6 +86,10 @@ RECIPES: dict[str, tuple[str, dali_cr.Restoration | dali_cr.Views]] = {
     "z-score of the image": ("single", restoration(**CROP, normalize="zscore-image")),
     "mae": ("single", restoration(crop=(12, 14, 16), pretext="mae", mask_block=(2, 2, 3))),
     "mae, slices": ("frames", restoration((1, 14, 12), pretext="mae", mask_block=2, slices=slices(), mask_value=0.5)),
+    "augmented": (
+        "frames",
+        restoration(**CROP, degrees=30.0, scale=(0.7, 1.4), affine_probability=0.5, noise=0.4, gamma=0.5),
+    ),
     "views, each patch once": ("single", views(**VIEWS | {"swap": replace(APART, patch=4)})),
 }
 SWAPS: dict[str, tuple[tuple[int, int, int], dali_cr.Swap]] = {
@@ -114,7 +118,7 @@ def make_indexes(folder: Path) -> Indexes:
 
 
 def hash_samples(indexes: Indexes, name: str, batch_size: int = SAMPLES, threads: int = 2, device: str = "cpu") -> str:
-    """Return the hash of the first samples of a recipe, however they are batched."""
+    """Return the hash of the first samples of a recipe, for any batch size."""
     index, recipe = indexes[RECIPES[name][0]], RECIPES[name][1]
     options: dict[str, Any] = {"batch_size": batch_size, "threads": threads, "device": device}
     with dali_cr.Loader(index, recipe, seed=SEED, rank=0, world_size=1, **options) as loader:
@@ -126,7 +130,7 @@ def hash_samples(indexes: Indexes, name: str, batch_size: int = SAMPLES, threads
 
 
 def hash_plans(indexes: Indexes, name: str, broken: tuple[int, ...] = ()) -> str:
-    """Return the hash of plans of a recipe; numbers that went through libm are rounded."""
+    """Return the hash of plans of a recipe; results of libm are rounded."""
     planner = make_samples(indexes[RECIPES[name][0]], RECIPES[name][1], SEED).planner
     values: list[Any] = []
     for plan in planner.plan(PLANNED, broken):
@@ -151,7 +155,7 @@ def hash_parts(indexes: Indexes) -> dict[str, list[str]]:
 
 
 def present(indexes: Indexes) -> dict[str, Any]:
-    """Return all that `golden.json` has, as it is now."""
+    """Return the current values of all entries of `golden.json`."""
     return {
         "samples": {name: hash_samples(indexes, name) for name in RECIPES},
         "plans": {name: hash_plans(indexes, name) for name in RECIPES},
@@ -203,8 +207,8 @@ def test_indexes_and_their_parts(indexes: Indexes, golden: dict[str, Any]) -> No
     assert hash_parts(indexes) == golden["parts"]
 
 
-def test_every_hash_is_of_something_else(indexes: Indexes, golden: dict[str, Any]) -> None:
-    """No recipe here is as another, and no hash is left over."""
+def test_all_hashes_differ(indexes: Indexes, golden: dict[str, Any]) -> None:
+    """Check that all hashes differ, and that none is unused."""
     for group, names in (("samples", RECIPES), ("plans", RECIPES), ("recipes", RECIPES), ("swaps", SWAPS)):
         assert list(golden[group]) == list(names)
     for group in ("samples", "recipes", "swaps", "indexes"):
@@ -213,7 +217,7 @@ def test_every_hash_is_of_something_else(indexes: Indexes, golden: dict[str, Any
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the names of features are those of x86")
 def test_a_plain_cpu_gives_the_same() -> None:
-    """Neither NumPy's vector instructions nor the C library's fused ones change a value."""
+    """Check that values do not depend on vector instructions of NumPy or fused ones of the C library."""
     found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
     plain = {
         "NPY_DISABLE_CPU_FEATURES": " ".join(found),
@@ -242,12 +246,12 @@ FIELDS: list[tuple[type, str]] = [
 
 @pytest.mark.parametrize(("recipe", "names"), FIELDS, ids=lambda value: getattr(value, "__name__", ""))
 def test_a_field_added_since_the_first_release_is_marked(recipe: Any, names: str) -> None:
-    """Else it would change every fingerprint: see `dali_cr.recipe.fingerprint`."""
+    """Check it, because an unmarked field would change every fingerprint: see `dali_cr.recipe.fingerprint`."""
     assert [one.name for one in fields(recipe) if SINCE not in one.metadata] == names.split()
 
 
 def main() -> None:
-    """Print the present values."""
+    """Print the current values."""
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(present(make_indexes(Path(folder))), indent=2))
 

@@ -1,4 +1,4 @@
-"""What READMEs and messages say to install can be installed, and the wheel works with its requirements alone."""
+"""Test the `pip install` lines of READMEs and messages, and the wheel with its requirements only."""
 
 import re
 import shlex
@@ -32,13 +32,13 @@ def targets_of_commands(text: str) -> Iterator[str]:
 
 
 def targets_of_messages(text: str) -> Iterator[str]:
-    """Yield the first requirement or path after each `pip install` in a sentence, and other quoted ones of ours."""
+    """Yield the first requirement or path after each `pip install` in a message, and other quoted ones."""
     yield from re.findall(r"""\bpip install +["']?((?!-)[^"'\s`{]+)["' ]""", text)
     yield from re.findall(r"""["']((?:dali-cr|\.)\[[^"'{]+\])["']""", text)
 
 
 def check(target: str) -> None:
-    """Raise unless pip takes a target, and this project's extras are those it names."""
+    """Check that pip accepts a target, and that its extras exist in this project."""
     local = re.fullmatch(r"\.(\[.*\])?", target)
     wanted = Requirement(f"{PROJECT['name']}{local[1] or ''}" if local else target)
     if wanted.url is not None and not re.match(r"[a-z+]+://", wanted.url):
@@ -49,7 +49,7 @@ def check(target: str) -> None:
 
 
 def found(patterns: list[str], targets: Callable[[str], Iterator[str]]) -> set[tuple[str, str]]:
-    """Return files and what they say to install."""
+    """Return files with their install targets."""
     paths = [path for pattern in patterns for path in ROOT.glob(pattern)]
     return {(path.relative_to(ROOT).as_posix(), target) for path in paths for target in targets(path.read_text())}
 
@@ -72,7 +72,7 @@ def test_wrong_install_lines_are_noticed(line: str) -> None:
 
 @pytest.fixture(scope="module")
 def empty_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the Python of an environment with the wheel and with what it requires, and nothing else."""
+    """Return the Python of an environment with only the wheel and its requirements."""
     folder = tmp_path_factory.mktemp("environment")
     required = link_required(PROJECT["dependencies"], folder / "required")
     return make_environment(folder / "env", build(ROOT, "wheel", folder / "wheel"), visible=required)

@@ -1,4 +1,4 @@
-"""Who may import whom: layers one way, no cycle, folders and modules of a size that can be read."""
+"""Test the structure of the code: layers, no import cycles, sizes of folders and modules."""
 
 import ast
 from collections.abc import Iterator
@@ -35,10 +35,10 @@ LAYERS = {
         ("output",),
     ),
 }
-"""Rooms and top-level modules from the highest layer to the lowest; a layer imports only from those below it."""
+"""Folders and top-level modules from the highest layer to the lowest; a layer imports only from lower ones."""
 
 ACROSS = {"dali_cr": {"dali_cr"}, "train": {"train", "dali_cr"}, "benchmarks": set(CODE)}
-"""From a top-level folder to those that it may import."""
+"""Top-level folders that each top-level folder may import."""
 
 
 def name_of(path: Path) -> str:
@@ -50,7 +50,7 @@ FILES = {name_of(path): path for folder in CODE for path in sorted((ROOT / folde
 
 
 def resolve(node: ast.ImportFrom, name: str) -> str:
-    """Return the absolute name of what an import is from."""
+    """Return the absolute name of the module in `from … import`."""
     if not node.level:
         return node.module or ""
     base = name.split(".")[: -node.level]
@@ -58,7 +58,7 @@ def resolve(node: ast.ImportFrom, name: str) -> str:
 
 
 def imports(name: str) -> Iterator[str]:
-    """Yield the modules of the project that a module imports, anywhere in its file."""
+    """Yield the project's modules that a module imports, anywhere in its file."""
     for node in ast.walk(ast.parse(FILES[name].read_text())):
         if isinstance(node, ast.Import):
             found = [alias.name for alias in node.names]
@@ -78,7 +78,7 @@ GRAPH = {name: set(imports(name)) for name in FILES}
 
 
 def room(name: str) -> str:
-    """Return the part of a module's name that has a layer: its room, or its own name at the top level."""
+    """Return the folder of a module, or its name at the top level, as listed in `LAYERS`."""
     return name.split(".")[1]
 
 
@@ -90,7 +90,7 @@ def layer(name: str) -> int:
     return found[0]
 
 
-def test_the_graph_is_seen() -> None:
+def test_imports_are_found() -> None:
     assert "dali_cr.pipeline.graph" in GRAPH["dali_cr.loader"]
     assert "train.run.config" in GRAPH["train.methods.config"]
     assert sum(map(len, GRAPH.values())) > 300
@@ -127,7 +127,7 @@ def test_no_cycle() -> None:
         follow(name, ())
 
 
-def test_no_room_has_too_many_modules() -> None:
+def test_no_folder_has_too_many_modules() -> None:
     for folder in {path.parent for path in FILES.values()}:
         modules = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
         assert len(modules) <= MOST_MODULES, f"{folder.relative_to(ROOT)}: {len(modules)} modules"
@@ -139,7 +139,7 @@ def test_no_module_is_too_long(name: str) -> None:
     assert len(FILES[name].read_text().splitlines()) <= most
 
 
-def test_a_room_is_described_in_its_init_and_only_there() -> None:
+def test_each_folder_has_a_docstring_in_its_init_and_no_code() -> None:
     for name, path in FILES.items():
         if path.name == "__init__.py" and name != "dali_cr.__init__":
             (only,) = ast.parse(path.read_text()).body

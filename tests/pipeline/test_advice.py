@@ -1,4 +1,4 @@
-"""Warnings of what can be done but is hardly wanted: crops of padding, windows that clip, constant volumes."""
+"""Test warnings for questionable settings: mostly padded crops, windows that clip, constant volumes."""
 
 import warnings
 from pathlib import Path
@@ -59,7 +59,7 @@ def test_a_loader_warns_once_of_crops_larger_than_most_volumes(tmp_path):
     assert build((35, 50, 36)) == []
     assert build((64, 64, 64)) == [
         "crop: 64 × 64 × 64 voxels exceed 3 of 4 volumes (median 35 × 50 × 36): 57 % of a crop is padding; "
-        "take a smaller one"
+        "use a smaller crop"
     ]
     assert build((64, 64, 64), spacing=(0.5, 0.5, 0.5)) == []
     assert build((1, 64, 64), slices=dali_cr.Slices("H"))[0].startswith("crop: 1 × 64 × 64 voxels exceed 3 of 4")
@@ -74,7 +74,7 @@ def test_views_are_warned_of_by_the_sizes_of_their_boxes(tmp_path):
     assert "exceed 1 of 1 volumes (median 20 × 40 × 40)" in some[0]
 
 
-def test_the_warning_tells_where_the_loader_was_made(tmp_path):
+def test_the_warning_has_the_line_of_the_loader(tmp_path):
     index = write(tmp_path, [(6, 6, 6)])
     with pytest.warns(DataWarning) as found:
         dali_cr.Loader(index, dali_cr.Restoration(crop=(8, 8, 8), swap=SWAP), batch_size=1, device="cpu").close()
@@ -96,7 +96,7 @@ def test_percentiles_and_clipped_share_of_noise(tmp_path, low, high):
 
 @given(st.lists(st.integers(-50, 50), min_size=30, max_size=200), st.integers(-60, 60), st.integers(1, 60))
 def test_clipped_share_of_few_and_repeated_values(tmp_path_factory, values, low, width):
-    """Between two percentiles the share is interpolated: wrong by no more than they are apart."""
+    """Check that the share, interpolated between two percentiles, is wrong by at most their distance."""
     from dali_cr.index.values.statistics import measure
     from dali_cr.volume.nifti import HEADER_BYTES, parse_header
 
@@ -130,7 +130,7 @@ def test_scan_prints_percentiles_and_what_a_window_clips(tmp_path, capsys):
     assert main(["scan", str(tmp_path), "--window", "240", "-160"]) == 2
 
 
-def test_each_channel_has_percentiles_of_its_own(channel_index):
+def test_each_channel_has_separate_percentiles(channel_index):
     lines = describe(channel_index).splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith("foreground"))
     assert lines[first].split(maxsplit=1)[1].startswith("a: 0.5 %: ")
@@ -148,9 +148,9 @@ def test_a_window_that_clips_most_is_warned_of(tmp_path):
 
 @pytest.fixture
 def with_constant(tmp_path):
-    """A folder of two volumes of noise and one whose foreground is constant."""
+    """Return a folder of two volumes of noise and one of constant foreground."""
     write(tmp_path / "data", [(20, 20, 20)] * 2)
-    numbers = np.zeros((21, 20, 20))  # on another grid: else it would be a label of the others
+    numbers = np.zeros((21, 20, 20))  # on another grid, else it would be detected as a label
     numbers[5:9, 5:9, 5:9] = 700
     write_nifti(tmp_path / "data" / "constant.nii", numbers)
     return tmp_path / "data"
@@ -163,11 +163,11 @@ def test_a_preview_excludes_constant_volumes(with_constant, tmp_path, capsys):
     assert out.exists()
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == (
-        "warning    1 of 3 cases excluded, as their foreground is constant and 'zscore' cannot scale it: constant.nii. "
-        "A loader refuses them: exclude them, or normalize with a window"
+        "warning    1 of 3 cases excluded, because their foreground is constant and 'zscore' cannot scale it: "
+        "constant.nii; for a loader, exclude them or normalize with a window"
     )
     assert printed[1:] == [str(out)]
-    # A window scales anything: nothing is excluded, but most of the noise is clipped.
+    # A window scales any volume: none is excluded, but most of the noise is clipped.
     assert main([*arguments, "--normalize", "window", "-900", "90"]) == 0
     printed = capsys.readouterr().out
     assert "excluded" not in printed
@@ -190,7 +190,7 @@ def test_previews_warn_of_padding(tmp_path):
     assert len(caught(lambda: preview.draw_preview(index, recipe, 0, [0], tmp_path / "a.png"))) == 1
 
 
-def test_lines_are_printed_once_and_other_warnings_are_shown_as_ever(capsys):
+def test_lines_are_printed_once_and_other_warnings_are_shown_as_usual(capsys):
     def warn():
         with warnings_as_lines():
             for text in ("too large\x1b[31m", "too large\x1b[31m"):
@@ -203,7 +203,7 @@ def test_lines_are_printed_once_and_other_warnings_are_shown_as_ever(capsys):
 
 
 def test_pretraining_prints_one_line(tmp_path, capsys):
-    """Of the cases to train on; that the held-out ones are small too is no news."""
+    """Check that only the training cases are reported, not the validation cases."""
     write(tmp_path / "data", [(12, 14, 10)] * 3)
     words = ["--data", tmp_path / "data", "--out", tmp_path / "run", "--crop", "16", "16", "16", "--filters", "2"]
     words += ["--steps", "2", "--batch-size", "1", "--patch", "2", "4", "--iterations", "2", "--evaluate-samples", "1"]
@@ -214,7 +214,7 @@ def test_pretraining_prints_one_line(tmp_path, capsys):
 
 @pytest.mark.parametrize(("task", "lines"), [(segment, 1), (localize, 0)])
 def test_fine_tuning_prints_it_where_the_crop_may_be_smaller(data, tmp_path, monkeypatch, capsys, task, lines):
-    """A task that sees whole volumes needs a crop that holds the largest."""
+    """A task on whole volumes needs a crop as large as the largest volume."""
     monkeypatch.setattr(finetune.tyro.extras, "subcommand_cli_from_dict", lambda *_, **__: task(
         data, tmp_path / "run", crop=(32, 32, 32), steps=1
     ))  # fmt: skip

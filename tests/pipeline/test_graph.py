@@ -1,4 +1,4 @@
-"""The DALI graphs: the GPU's exact shape on the CPU, with the kernels emulated, against the CPU's fast path."""
+"""Test the DALI graphs: the GPU graph with emulated kernels on the CPU against the CPU path."""
 
 from dataclasses import replace
 from typing import Any
@@ -14,11 +14,13 @@ from dali_cr.pipeline.cpu import FinishedSource
 from dali_cr.pipeline.raw import RawSource
 from tests.cuda_on_cpu.host import HostCuda
 from tests.helpers.recipes import (
+    CHANGED,
     INDEXES,
     PAIRS,
     PAIRS_OF,
     RECIPES,
     SPACED,
+    TURNED,
     VIEWS,
     VIEWS_OF,
     finished,
@@ -35,7 +37,7 @@ GRAPHS: dict[str, Any] = {**PAIRS_OF, **VIEWS_OF, "rounded blur": replace(VIEWS,
 def test_the_gpus_graphs_equal_the_fast_path(
     name: str, recipe: Any, cuda_on_cpu: HostCuda, request: pytest.FixtureRequest
 ) -> None:
-    """The one with a DALI sample for each sample, and the loader's, in which a batch is one."""
+    """Test the graph with one DALI sample per sample, and the loader's with one per batch."""
     index = request.getfixturevalue(name)
     wanted = outputs_of(dali_cr.restoration_pipeline(index, recipe, 3, "cpu", 7), 4)
     for whole in (False, True):
@@ -45,10 +47,12 @@ def test_the_gpus_graphs_equal_the_fast_path(
         source.close()
 
 
-@pytest.mark.parametrize("recipe", [*RECIPES.values(), SPACED, replace(VIEWS, blur=0), replace(VIEWS, blur=0.5)])
+@pytest.mark.parametrize(
+    "recipe", [*RECIPES.values(), SPACED, CHANGED, replace(VIEWS, blur=0), replace(VIEWS, blur=0.5)]
+)
 @pytest.mark.parametrize("whole", [False, True])
 def test_a_placeholder_runs(mixed_index: dali_cr.Index, cuda_on_cpu: HostCuda, recipe: Any, whole: bool) -> None:
-    """What is run before the first batch, and in place of one whose file broke."""
+    """Test the placeholder that runs before the first batch and in place of failed batches."""
     source = raw(mixed_index, recipe, 7, 1, whole=whole)
     arrays = source.placeholder()
     for array in source.make(*(arrays[name] for name in source.names if name != "sample")):
@@ -82,7 +86,7 @@ def arrays(outputs: tuple) -> list[np.ndarray]:
     return [np.array(output.as_array()) for output in outputs]
 
 
-@pytest.mark.parametrize("recipe", [PAIRS, SPACED], ids=["pairs", "resampled"])
+@pytest.mark.parametrize("recipe", [PAIRS, SPACED, TURNED], ids=["pairs", "resampled", "rotated"])
 def test_pairs_in_a_users_own_pipeline(mixed_index: dali_cr.Index, recipe: dali_cr.Restoration) -> None:
     @pipeline_def(batch_size=4, num_threads=2, device_id=None)
     def mine() -> tuple:
@@ -118,8 +122,8 @@ def test_views_in_a_users_own_pipeline(mixed_index: dali_cr.Index) -> None:
             assert one.tobytes() == other.tobytes()
 
 
-def test_swaps_for_data_of_ones_own() -> None:
-    """Any real dtype, and samples of other shapes than one another."""
+def test_swaps_for_other_data() -> None:
+    """Test all real dtypes, and samples of different shapes."""
     swap = dali_cr.Swap(6, (1, 3))
     shapes = [(2, 8, 9, 10), (2, 9, 9, 12)]
     data = [np.random.default_rng(i).integers(0, 99, shape).astype(np.int16) for i, shape in enumerate(shapes)]
@@ -141,19 +145,19 @@ def test_swaps_for_data_of_ones_own() -> None:
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-def test_a_file_that_breaks_is_named(mixed_index: dali_cr.Index, recipe: Any) -> None:
+def test_a_broken_file_is_named_by_the_graph(mixed_index: dali_cr.Index, recipe: Any) -> None:
     gone = replace(mixed_index, root=mixed_index.root / "gone")
     pipe = dali_cr.restoration_pipeline(gone, recipe, 4, "cpu")
     with pytest.raises(dali_cr.VolumeError, match="No such file"):
         pipe.run()
 
 
-def test_swaps_that_cannot_be_raise_when_the_graph_is_made() -> None:
+def test_impossible_swaps_raise_when_the_graph_is_created() -> None:
     with pytest.raises(ValueError, match="do not fit"):
         dali_cr.fn.draw_swaps((8, 8, 8), dali_cr.Swap(1, 5), batch_size=1)
 
 
-def test_arguments_that_cannot_be_raise_when_the_graph_is_made() -> None:
+def test_invalid_arguments_raise_when_the_graph_is_created() -> None:
     with pytest.raises(ValueError, match="seed: expected an integer"):
         dali_cr.fn.draw_swaps((8, 8, 8), dali_cr.Swap(1, 2), batch_size=1, seed=-1)
     with pytest.raises(ValueError, match="seed: expected an integer"):

@@ -1,4 +1,4 @@
-"""Masked samples: input, target and mask are what the plan says, on every path."""
+"""Test masked samples: input, target and mask against the plan, on every path."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.helpers.recipes import INDEXES, MASKED, PAIRS, loader
 
 
 def mask_of(plan: Any, crop: tuple[int, ...]) -> np.ndarray:
-    """Return the mask that a plan shows."""
+    """Return the mask of a plan."""
     mask = np.zeros(crop, bool)
     for origin, size in plan.mask:
         mask[tuple(slice(start, start + edge) for start, edge in zip(origin, size, strict=True))] = True
@@ -27,10 +27,10 @@ def mask_of(plan: Any, crop: tuple[int, ...]) -> np.ndarray:
     ids=str,
 )
 @pytest.mark.parametrize("name", INDEXES)
-def test_input_is_the_target_but_where_the_plan_masks_it(
+def test_input_equals_the_target_outside_of_the_mask(
     name: str, change: dict[str, Any], request: pytest.FixtureRequest
 ) -> None:
-    """And the crops are those of the other pretexts; one mask serves all channels."""
+    """Check also that crops equal those of other pretexts, and that all channels share one mask."""
     index, recipe = request.getfixturevalue(name), replace(MASKED, **change)
     plain = replace(recipe, pretext="autoencode")
     with loader(index, recipe) as masked, loader(index, plain) as clean:
@@ -60,7 +60,7 @@ def test_slices_without_the_axis_d(mixed_index: dali_cr.Index) -> None:
             np.testing.assert_array_equal(batch["mask"][2], mask_of(stream.plan(2), recipe.crop))
 
 
-def test_goes_on_with_the_same_samples(mixed_index: dali_cr.Index) -> None:
+def test_continues_with_the_same_samples(mixed_index: dali_cr.Index) -> None:
     with loader(mixed_index, MASKED) as one, loader(mixed_index, MASKED) as other:
         batches = one.stream()
         next(batches)

@@ -1,4 +1,4 @@
-"""Memory that is used again: never while anything refers to it, or the GPU reads it."""
+"""Test reused buffers: never reused while an array refers to them or the GPU reads them."""
 
 import gc
 import threading
@@ -28,7 +28,7 @@ SECTIONS = st.lists(
 
 
 @given(SECTIONS)
-def test_arrays_lie_aligned_one_after_the_other(drawn: list[tuple[tuple[int, ...], str]]) -> None:
+def test_arrays_are_aligned_and_consecutive(drawn: list[tuple[tuple[int, ...], str]]) -> None:
     sections = [Section(str(i), *one) for i, one in enumerate(drawn)]
     buffer = np.arange(size_of(sections) + 5, dtype=np.uint32).astype(np.uint8)
     base, end = buffer.ctypes.data, 0
@@ -53,21 +53,21 @@ def counted() -> tuple[Buffers, list[int]]:
     return Buffers(lambda size: (sizes.append(size), np.empty(size, np.uint8))[1]), sizes
 
 
-def test_a_buffer_given_back_is_taken_again_if_it_is_large_enough() -> None:
+def test_a_returned_buffer_is_reused_if_it_is_large_enough() -> None:
     buffers, sizes = counted()
     one = buffers.take(100)
     buffers.give(one)
     assert buffers.take(125) is one
     assert sizes == [125]
     buffers.give(one)
-    larger = buffers.take(126)  # the small one is dropped: sizes differ little from batch to batch
+    larger = buffers.take(126)  # the small buffer is dropped, because sizes differ little between batches
     assert larger.size == 158
     buffers.give(larger)
     assert buffers.take(1) is larger
     assert sizes == [125, 158]
 
 
-def test_what_is_lent_comes_back_with_the_last_array_that_refers_to_it() -> None:
+def test_a_lent_buffer_returns_with_its_last_array() -> None:
     buffers, sizes = counted()
     lent = buffers.lend(64)
     assert lent.size == 64
@@ -75,7 +75,7 @@ def test_what_is_lent_comes_back_with_the_last_array_that_refers_to_it() -> None
     view: Any = torch.from_numpy(lent[8:40].view(np.float32).reshape(2, 4).T[1:])
     del lent
     gc.collect()
-    assert buffers.lend(64).ctypes.data != address  # and is dropped at once
+    assert buffers.lend(64).ctypes.data != address  # and dropped immediately
     assert buffers.lend(80).ctypes.data != address
     del view
     addresses = {lent.ctypes.data for lent in [buffers.lend(64) for _ in range(3)]}
@@ -93,8 +93,8 @@ def test_lent_memory_outlives_the_buffers() -> None:
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-def test_as_many_buffers_as_batches_are_about(mixed_index: dali_cr.Index, recipe: Any) -> None:
-    """A batch kept takes one more; memory does not grow with the batches made."""
+def test_as_many_buffers_as_live_batches(mixed_index: dali_cr.Index, recipe: Any) -> None:
+    """Check that each kept batch needs one more buffer, and that memory does not grow with the number of batches."""
     source = finished(mixed_index, recipe, 2, 3, lookahead=2)
     kept = [source.batch(0), source.batch(1)]
     addresses = set()
@@ -107,7 +107,7 @@ def test_as_many_buffers_as_batches_are_about(mixed_index: dali_cr.Index, recipe
 
 
 class Mark:
-    """A stand-in for a GPU's event."""
+    """Replacement for a GPU event."""
 
     def __init__(self) -> None:
         self.done = False
@@ -131,7 +131,7 @@ def test_a_buffer_waits_until_the_gpu_has_read_it(mixed_index: dali_cr.Index, cu
         used.append(buffer.ctypes.data)
         source.make(buffer)
     assert len(set(used)) == len(buffers) == 4
-    marks[1].done = True  # the first is still read, and events come in order
+    marks[1].done = True  # the first is still read, and events finish in order
     source.make(source.batch(4)["buffer"])
     assert len(buffers) == 5
     marks[0].done = True
@@ -143,10 +143,8 @@ def test_a_buffer_waits_until_the_gpu_has_read_it(mixed_index: dali_cr.Index, cu
     source.close()
 
 
-def test_threads_that_look_at_once_take_no_buffer_that_is_read(
-    mixed_index: dali_cr.Index, cuda_on_cpu: HostCuda
-) -> None:
-    """Both see that the first mark is done; only one may take its buffer, and nobody the next one's."""
+def test_concurrent_threads_get_no_buffer_that_is_read(mixed_index: dali_cr.Index, cuda_on_cpu: HostCuda) -> None:
+    """Check that if two threads see a finished event, only one gets its buffer, and neither gets the next one."""
     meet = threading.Barrier(2)
 
     class Slow(Mark):
@@ -178,7 +176,7 @@ def test_threads_that_look_at_once_take_no_buffer_that_is_read(
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_a_small_batch_after_a_large_one(mixed_index: dali_cr.Index, recipe: Any, cuda_on_cpu: HostCuda) -> None:
-    """In the large one's memory: it is as long as its arrays, and nothing of the large one shows."""
+    """Check that it reuses the memory of the large batch, without bytes of the large batch."""
     source, alone = raw(mixed_index, recipe, 7, 8, whole=True), finished(mixed_index, recipe, 7, 8)
     for one in (source, alone):
         one.stream = replace(one.stream, end=19)
@@ -196,7 +194,7 @@ def test_a_small_batch_after_a_large_one(mixed_index: dali_cr.Index, recipe: Any
     alone.close()
 
 
-def test_no_memory_is_allocated_once_batches_go_round(mixed_index: dali_cr.Index, cuda_on_cpu: HostCuda) -> None:
+def test_no_memory_is_allocated_after_the_first_batches(mixed_index: dali_cr.Index, cuda_on_cpu: HostCuda) -> None:
     sizes = count()
     source = raw(mixed_index, PAIRS, 7, 3, whole=True, allocate=lambda size: (next(sizes), np.empty(size, np.uint8))[1])
     outputs_of_whole(source, 60)

@@ -1,4 +1,4 @@
-"""Views are what plan, nibabel, SciPy and NumPy say they are."""
+"""Test views against nibabel, SciPy and NumPy with the same plans."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.helpers.volumes import write_nifti
 
 
 def scaled(index: dali_cr.Index, plan: SamplePlan, channel: int, normalize: object) -> np.ndarray:
-    """Return a whole volume, normalised; what is not finite is 0."""
+    """Return a whole normalised volume, with 0 in place of NaN and Inf."""
     volume = index.cases[plan.case].volumes[channel]
     values = dali_cr.read_volume(index.root / volume.path)[volume.frame].astype(np.float64)
     statistics = volume.statistics
@@ -55,7 +55,7 @@ def test_clean_views_are_the_volume_seen_through_their_maps(
                     if std > 1e-3:
                         np.testing.assert_allclose(got, wanted / std, atol=5e-5 / std)
             for v in range(2):
-                # z-scoring changes no order: every voxel is where the swaps put it.
+                # The z-score keeps the order of values, so it shows where the swaps moved each voxel.
                 swapped = dali_cr.swap_patches(target[i, v], views[v].swaps)
                 unscored = view[i, v] * swapped.std((1, 2, 3), ddof=1, keepdims=True)
                 np.testing.assert_allclose(unscored + swapped.mean((1, 2, 3), keepdims=True), swapped, atol=2e-5)
@@ -64,7 +64,7 @@ def test_clean_views_are_the_volume_seen_through_their_maps(
 
 @pytest.mark.parametrize("name", INDEXES)
 def test_a_view_as_large_as_its_box_is_the_crop_bit_for_bit(name: str, request: pytest.FixtureRequest) -> None:
-    """Same cases, same origins: where nothing is turned, the target is context restoration's."""
+    """Check that without rotation the target equals that of context restoration for the same cases and origins."""
     index = request.getfixturevalue(name)
     plain = replace(VIEWS_OF["untouched"], shape=(16, 20, 24), sizes=((16, 20, 24),), flips=())
     crops = dali_cr.Restoration((16, 20, 24), dali_cr.Swap(0), flips=(), normalize=plain.normalize, foreground=0.5)

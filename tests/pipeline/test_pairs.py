@@ -1,4 +1,4 @@
-"""Pairs are what plan, nibabel and NumPy say they are."""
+"""Test pairs against nibabel and NumPy with the same plans."""
 
 from dataclasses import replace
 from typing import Any
@@ -12,7 +12,7 @@ from tests.helpers.recipes import INDEXES, PAIRS, finished
 
 
 def by_hand(index: dali_cr.Index, recipe: dali_cr.Restoration, plan: SamplePlan) -> np.ndarray:
-    """Return a target made of whole z-scored volumes, padded, cropped and flipped in NumPy."""
+    """Return a target from whole z-scored volumes, padded, cropped and flipped in NumPy."""
     channels = []
     for volume in index.cases[plan.case].volumes:
         values = dali_cr.read_volume(index.root / volume.path)[volume.frame].astype(np.float64)

@@ -1,4 +1,4 @@
-"""Where packed boxes and whole volumes lie, against looking every voxel up, in all orientations."""
+"""Test the placement of packed boxes and whole volumes against single voxels, in all orientations."""
 
 from itertools import product
 
@@ -12,7 +12,7 @@ from tests.helpers.volumes import ORIENTATIONS, write_nifti
 
 @pytest.fixture(scope="module", params=[(4, 5, 6), (1, 5, 6), (4, 1, 1), (1, 1, 3), (1, 2, 1), (3, 3, 3)], ids=str)
 def turned(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dali_cr.Index:
-    """One volume of a shape (x, y, z) in all orientations, the item size in turn."""
+    """Return a volume of a shape (x, y, z) in all orientations, with alternating item sizes."""
     folder = tmp_path_factory.mktemp("turned")
     numbers = np.arange(np.prod(request.param)).reshape(request.param) + 1
     for number, orientation in enumerate(ORIENTATIONS):
@@ -22,7 +22,7 @@ def turned(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def read(memory: np.ndarray, dtype: np.dtype, first: int, strides: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Return the voxels of a box, each looked up at its place in memory."""
+    """Return the voxels of a box, each read at its address."""
     found = [
         memory[at : at + dtype.itemsize].view(dtype)[0]
         for place in product(*map(range, *box.tolist()))

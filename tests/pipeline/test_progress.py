@@ -1,4 +1,4 @@
-"""Groups that several threads work off: each once, errors in order, and what hangs is named."""
+"""Test groups processed by several threads: each once, errors in order, and the name of a hanging one."""
 
 import threading
 import time
@@ -30,7 +30,7 @@ def test_threads_take_each_group_once() -> None:
     assert progress.errors == {}
 
 
-def test_nothing_to_do_has_ended() -> None:
+def test_no_groups_have_ended() -> None:
     assert Progress([]).wait(0.0)
 
 
@@ -49,8 +49,8 @@ def test_wait_returns_when_all_have_ended_and_keeps_their_errors() -> None:
     assert str(progress.errors[min(progress.errors)]) == "two"
 
 
-def test_a_group_that_ends_gives_the_others_time() -> None:
-    """The timeout is that of one group, not of all."""
+def test_a_finished_group_restarts_the_timeout() -> None:
+    """Check that the timeout is per group."""
     progress = Progress([[i] for i in range(5)])
 
     def work() -> None:
@@ -64,7 +64,7 @@ def test_a_group_that_ends_gives_the_others_time() -> None:
     thread.join(30)
 
 
-def test_what_hangs_is_its_first_sample() -> None:
+def test_a_hanging_group_is_named_by_its_first_sample() -> None:
     progress = Progress([[0, 1], [2, 3], [4]])
     progress.end(0)
     progress.end(2)
@@ -76,7 +76,7 @@ def test_what_hangs_is_its_first_sample() -> None:
 def test_the_first_groups_error_is_raised_whenever_it_comes(
     mixed_index: dali_cr.Index, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And only once every group has ended: nobody writes into the batch any more."""
+    """Check that it is raised only after every group has ended, when no thread writes into the batch."""
     source = finished(mixed_index, PAIRS, 0, 6, threads=threads, lookahead=0)
     ended: list[int] = []
 

@@ -1,4 +1,4 @@
-"""Both sources give the same samples of both recipes, whatever came before and whatever breaks."""
+"""Test that both sources return the same samples for both recipes, also after other batches and errors."""
 
 import os
 import shutil
@@ -76,7 +76,7 @@ def test_a_volume_is_read_once_for_its_samples_in_a_batch(
 
 
 def test_batches_do_not_depend_on_what_came_before(mixed_index: dali_cr.Index, recipe: Any, make: Any) -> None:
-    """Memory is used again: nothing of an older batch may show, and none that is kept may change."""
+    """Check that reused memory shows no older batch, and that kept batches do not change."""
     steady = make(mixed_index, recipe, 2, 3, threads=3, lookahead=3)
     fresh = make(mixed_index, recipe, 2, 3, threads=1, lookahead=0)
     kept = []
@@ -152,14 +152,12 @@ def test_refuses(mixed_index: dali_cr.Index, make: Any, wrong: dict) -> None:
 
 
 def test_refuses_more_arrays_than_a_grid_is_long(channel_index: dali_cr.Index) -> None:
-    """Two channels: 2 * 32768 is one too many; of views, the more numerous ones count."""
-    with pytest.raises(
-        ValueError, match="batch_size: expected at most 32767 on a GPU, of 2 channels and up to 1 views"
-    ):
+    """Test two channels, where 2 * 32768 is one too many; for views the larger number counts."""
+    with pytest.raises(ValueError, match="batch_size: expected at most 32767 on a GPU with 2 channels and 1 views"):
         raw(channel_index, PAIRS, 0, 32768)
     raw(channel_index, PAIRS, 0, 32767).close()
     views = replace(VIEWS, locals=5)
-    with pytest.raises(ValueError, match="expected at most 6553 on a GPU, of 2 channels and up to 5 views"):
+    with pytest.raises(ValueError, match="expected at most 6553 on a GPU with 2 channels and 5 views"):
         raw(channel_index, views, 0, 6554)
 
 
@@ -182,7 +180,7 @@ def test_a_file_that_hangs_is_named(mixed_index: dali_cr.Index, make: Any, monke
 
 
 @pytest.mark.parametrize("step", ["prepare", "fill"])
-def test_whatever_a_thread_raises_reaches_the_caller(
+def test_any_error_of_a_thread_reaches_the_caller(
     mixed_index: dali_cr.Index, make: Any, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     source = make(mixed_index, PAIRS, 0, 2)
@@ -196,8 +194,8 @@ def test_whatever_a_thread_raises_reaches_the_caller(
     source.close()
 
 
-def test_only_what_the_samples_reach_is_sent(mixed_index: dali_cr.Index, recipe: Any) -> None:
-    """The box of the crop, or that of all views, once."""
+def test_only_voxels_that_the_samples_need_are_sent(mixed_index: dali_cr.Index, recipe: Any) -> None:
+    """Check that the box of the crop, or one box of all views, is sent."""
     source = raw(mixed_index, recipe, 2, 1)
     for k in range(len(mixed_index)):
         plans = source.planner.plan([k])
@@ -209,8 +207,8 @@ def test_only_what_the_samples_reach_is_sent(mixed_index: dali_cr.Index, recipe:
     source.close()
 
 
-def test_a_source_can_be_let_go_of(mixed_index: dali_cr.Index, recipe: Any, make: Any) -> None:
-    """Nothing of a closed source lives until the garbage collector comes."""
+def test_a_closed_source_is_freed(mixed_index: dali_cr.Index, recipe: Any, make: Any) -> None:
+    """Check that a closed source is freed without the garbage collector."""
     import gc
     import weakref
 

@@ -1,4 +1,4 @@
-"""A recipe of one's own: a planner and its samples, entered in one table, are all that a loader and a GPU need."""
+"""Test a user-defined recipe: a planner and samples, added to one table, work in loaders and on a GPU."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -15,8 +15,9 @@ from dali_cr.ops.decode import decode_channel, decode_volume
 from dali_cr.ops.record import RECORD_WORDS, Rescale, place_crops
 from dali_cr.pipeline import graph as graphs
 from dali_cr.pipeline.memory import Section
-from dali_cr.pipeline.samples import Arrays, Lie, Templates
-from dali_cr.plan.order import Order
+from dali_cr.pipeline.samples import Arrays, Templates, VoxelLayout
+from dali_cr.plan.order.cases import Order
+from dali_cr.plan.order.mixture import Weights
 from dali_cr.plan.plans import Plans
 from dali_cr.plan.swaps import SwapSampler
 from dali_cr.recipe.checks import Normalize
@@ -28,7 +29,7 @@ from tests.helpers.recipes import INDEXES, contents, finished, loader, outputs_o
 
 @dataclass(frozen=True)
 class Shift:
-    """The crop in the volume's middle, and the same crop with a number added, uniform over [0, most)."""
+    """Recipe of the central crop, and the same crop plus a number uniform over [0, most)."""
 
     crop: Triple = (9, 10, 11)
     most: float = 2.0
@@ -47,23 +48,27 @@ class Shift:
 
 @dataclass(frozen=True, eq=False)
 class ShiftPlans(Plans):
-    """What a batch is made of; shifts (B,) float32."""
+    """Plans of a batch; shifts (B,) float32."""
 
     shifts: npt.NDArray[np.float32]
 
 
 class ShiftPlanner:
-    """The planner: what would be a file in `dali_cr.plan`."""
+    """Planner, which would be a module in `dali_cr.plan`."""
 
-    def __init__(self, index: Index, recipe: Shift, seed: int) -> None:
+    def __init__(self, index: Index, recipe: Shift, seed: int, weights: Weights | None = None) -> None:
         self.index, self.recipe, self.seed = index, recipe, seed
-        self._order = Order(index, seed, 1)
+        self._order = Order(index, seed, 1, weights=weights)
         self._shapes = np.array([case.shape for case in index.cases], np.int64)
         self._sampler = SwapSampler(seed, recipe.crop, dali_cr.Swap(0))
 
     @property
     def epoch_length(self) -> int:
         return self._order.epoch_length
+
+    @property
+    def weights(self) -> dict[str, float] | None:
+        return self._order.weights
 
     def plan(self, numbers: npt.ArrayLike, broken: Collection[int] = (), *, swaps: bool = True) -> ShiftPlans:
         n = np.array(numbers, np.int64, ndmin=1)
@@ -88,7 +93,7 @@ class ShiftPlanner:
 
 
 class Shifts:
-    """The samples: what would be a file in `dali_cr.pipeline`."""
+    """Samples, which would be a module in `dali_cr.pipeline`."""
 
     names: tuple[str, ...] = ("input", "target")
     inputs: tuple[str, ...] = ("records", "shifts")
@@ -96,7 +101,7 @@ class Shifts:
 
     def __init__(self, planner: Any) -> None:
         self.planner, self.recipe, self._channels = planner, planner.recipe, planner.index.channels
-        self._templates = Templates(planner.index, self.recipe.normalize, views=False)
+        self.templates = Templates(planner.index, self.recipe.normalize, views=False)
 
     def outputs(self, count: int) -> tuple[Section, ...]:
         return tuple(Section(name, (count, self._channels, *self.recipe.crop), np.float32) for name in self.names)
@@ -114,13 +119,13 @@ class Shifts:
     def complete(self, plans: Plans, i: int, out: Arrays) -> None:
         pass
 
-    def describe(self, plans: Plans, lie: Lie, out: Arrays) -> None:
+    def describe(self, plans: Plans, layout: VoxelLayout, out: Arrays) -> None:
         assert isinstance(plans, ShiftPlans)
-        records = self._templates.take(plans, lie)
+        records = self.templates.take(plans, layout)
         words = records.view(np.int64).reshape(*records.shape, -1)
-        itemsizes, shapes = self._templates.itemsizes[plans.cases], self._templates.shapes[plans.cases]
+        itemsizes, shapes = self.templates.itemsizes[plans.cases], self.templates.shapes[plans.cases]
         where = plans.origins[:, 0], plans.flips[:, 0], self.recipe.crop, shapes
-        place_crops(words, lie.firsts, lie.strides, itemsizes, *where)
+        place_crops(words, layout.firsts, layout.strides, itemsizes, *where)
         out["records"][...], out["shifts"][...] = words, plans.shifts
 
     def blank(self, out: Arrays) -> None:
@@ -176,7 +181,7 @@ def test_a_loader_delivers_it(mixed_index: dali_cr.Index, each_device: str) -> N
     assert got == {n: known[n] for n in range(31)}
 
 
-def test_what_is_said_of_recipes_is_said_of_it(mixed_index: dali_cr.Index) -> None:
+def test_messages_on_recipes_include_it(mixed_index: dali_cr.Index) -> None:
     thin: Any = Shift((1, 8, 9))
     with loader(mixed_index, thin, dims=2) as flat, loader(mixed_index, thin) as thick:
         assert next(iter(flat))["input"].shape == (4, 1, 8, 9)
@@ -192,6 +197,6 @@ def test_what_is_said_of_recipes_is_said_of_it(mixed_index: dali_cr.Index) -> No
         other.load_state_dict(state)
 
 
-def test_what_is_in_no_table_is_no_recipe(mixed_index: dali_cr.Index) -> None:
+def test_other_objects_are_not_recipes(mixed_index: dali_cr.Index) -> None:
     with pytest.raises(TypeError, match="recipe: expected one of Restoration, Views, Shift, got str"):
         graphs.make_samples(mixed_index, "swap", 0)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Threads give answers and errors in order, and a hanging one does not keep anybody."""
+"""Test threads: results and errors in order, and a hanging thread that does not block the process."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 from dali_cr.pipeline.threads import Threads
 
 
-def test_answers_and_errors() -> None:
+def test_results_and_errors() -> None:
     threads = Threads(3, "test")
     futures = [threads.submit(divmod, i, i - 2) for i in range(5)]
     assert [f.result(10) for f in (futures[0], futures[4])] == [(0, 0), (2, 0)]
@@ -18,7 +18,7 @@ def test_answers_and_errors() -> None:
     assert threads.close()
 
 
-def test_close_cancels_what_has_not_begun_and_waits_for_the_rest() -> None:
+def test_close_cancels_waiting_tasks_and_waits_for_the_others() -> None:
     threads, begun, go = Threads(1, "test"), threading.Event(), threading.Event()
     first = threads.submit(lambda: (begun.set(), go.wait(10)))
     second = threads.submit(int)
@@ -29,7 +29,7 @@ def test_close_cancels_what_has_not_begun_and_waits_for_the_rest() -> None:
     assert second.cancelled()
 
 
-def test_a_hanging_thread_is_left_behind_and_the_process_ends() -> None:
+def test_a_hanging_thread_does_not_stop_the_process_from_ending() -> None:
     program = (
         "import threading\n"
         "from dali_cr.pipeline.threads import Threads\n"
@@ -43,7 +43,7 @@ def test_a_hanging_thread_is_left_behind_and_the_process_ends() -> None:
     assert ended.stdout == "False\n"
 
 
-def test_what_a_task_submits_while_threads_close_is_cancelled() -> None:
+def test_tasks_submitted_while_threads_close_are_cancelled() -> None:
     threads, begun, go = Threads(1, "test"), threading.Event(), threading.Event()
     later: list[object] = []
     threads.submit(lambda: (begun.set(), go.wait(10), later.append(threads.submit(int))))

@@ -1,4 +1,4 @@
-"""A plan is a pure function of (seed, n), the index and the recipe."""
+"""Test plans of crops: pure functions of (seed, n), the index and the recipe."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ def same(one: SamplePlan, other: SamplePlan) -> bool:
     return alike and np.array_equal(one.swaps, other.swaps)
 
 
-def test_whatever_the_batch(mixed_index: dali_cr.Index) -> None:
+def test_plans_do_not_depend_on_the_batch(mixed_index: dali_cr.Index) -> None:
     planner = CropPlanner(mixed_index, RECIPE, 3)
     numbers = [0, 7, 2**33, 5, 6]
     together = list(planner.plan(numbers))
@@ -76,7 +76,7 @@ def test_foreground_centres_lie_in_the_foreground(tmp_path: object) -> None:
     assert uniform.std(0).min() > 2 * origins.std(0).min()
 
 
-def test_broken_cases_are_drawn_again(mixed_index: dali_cr.Index) -> None:
+def test_broken_cases_are_replaced(mixed_index: dali_cr.Index) -> None:
     planner = CropPlanner(mixed_index, RECIPE, 0)
     numbers = np.arange(200)
     whole, broken = list(planner.plan(numbers)), {2, 5, 9}
@@ -104,7 +104,7 @@ def test_refuses_an_empty_index(mixed_index: dali_cr.Index) -> None:
         CropPlanner(replace(mixed_index, cases=()), RECIPE, 0)
 
 
-def test_crops_per_volume_follow_one_another(mixed_index: dali_cr.Index) -> None:
+def test_crops_per_volume_are_consecutive(mixed_index: dali_cr.Index) -> None:
     length = len(mixed_index)
     planner = CropPlanner(mixed_index, replace(RECIPE, crops_per_volume=3), 0)
     assert planner.epoch_length == 3 * length

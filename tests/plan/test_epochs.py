@@ -1,4 +1,4 @@
-"""Epochs against a model that counts steps: on a grid of sizes, with `break`, streams and states anywhere."""
+"""Test epochs against a model that counts steps: a grid of sizes, with `break`, streams and states."""
 
 from itertools import islice
 
@@ -12,7 +12,7 @@ LENGTHS, BATCHES, RANKS = (1, 2, 5, 12, 13), (1, 2, 5), (1, 2, 3)
 
 
 class Ranks:
-    """What the loaders of all ranks deliver, without any data."""
+    """Simulate the sample numbers that the loaders of all ranks deliver."""
 
     def __init__(self, length: int, batch_size: int, world_size: int, passes: int | None = None) -> None:
         self.all = [Epochs(length, batch_size, rank, world_size, passes) for rank in range(world_size)]
@@ -50,7 +50,7 @@ class Ranks:
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("batch_size", BATCHES)
 @pytest.mark.parametrize("world_size", RANKS)
-def test_an_epoch_is_full_steps_and_the_next_goes_on(length: int, batch_size: int, world_size: int) -> None:
+def test_an_epoch_is_full_steps_and_the_next_continues(length: int, batch_size: int, world_size: int) -> None:
     ranks = Ranks(length, batch_size, world_size)
     steps = -(-length // (batch_size * world_size))
     assert ranks.all[0].steps == steps
@@ -68,7 +68,7 @@ ACTIONS = st.lists(st.tuples(st.sampled_from(["epoch", "break", "stream", "load"
 def test_breaks_streams_and_states_anywhere(
     length: int, batch_size: int, world_size: int, actions: list[tuple[str, int]]
 ) -> None:
-    """In the model, epochs are the runs of `steps` steps that begin at a multiple of it."""
+    """In the model, an epoch is `steps` steps and starts at a multiple of `steps`."""
     size, ranks = batch_size * world_size, Ranks(length, batch_size, world_size)
     steps = -(-length // size)
     at, resumed = 0, True
@@ -103,7 +103,7 @@ def test_breaks_streams_and_states_anywhere(
 def test_a_resume_with_other_sizes_finishes_the_epoch(
     length: int, before: tuple[int, int], after: tuple[int, int], stop: int
 ) -> None:
-    """Nothing is dropped or repeated, and the epoch has all its samples with as few steps as there can be."""
+    """Check that no sample is dropped or repeated, and that the epoch has the fewest possible steps."""
     ranks = Ranks(length, *before)
     taken = sum(islice((step for _ in range(99) for step in ranks.epoch()), stop), [])
     other = Ranks(length, *after)
@@ -112,7 +112,7 @@ def test_a_resume_with_other_sizes_finishes_the_epoch(
     rest = list(other.epoch())
     flat = sum(rest, [])
     assert taken + flat == list(range(next_ + len(flat)))
-    if next_ - first >= length or not taken:  # the epoch had ended, or not begun
+    if next_ - first >= length or not taken:  # the epoch has ended, or not started
         assert len(rest) == other.all[0].steps
     else:
         assert next_ - first + len(flat) >= length > next_ - first + len(flat) - len(rest[-1])
@@ -130,21 +130,21 @@ def test_exact_passes(length: int, batch_size: int, world_size: int, passes: int
             Ranks(length, batch_size, world_size, passes)
         return
     ranks = Ranks(length, batch_size, world_size, passes)
-    for _ in range(2):  # every evaluation is of the same samples
+    for _ in range(2):  # every evaluation has the same samples
         got = list(ranks.epoch())
         assert len(got) == ranks.all[0].steps == -(-total // (batch_size * world_size))
         assert sum(got, []) == list(range(total))
     for stop in range(1, len(got)):
         assert list(islice(ranks.epoch(), stop)) == got[:stop]
         state = ranks.state()
-        assert list(ranks.epoch()) == got  # broken off, and again from 0
+        assert list(ranks.epoch()) == got  # interrupted, then again from 0
         ranks.load(state)
         assert list(ranks.epoch()) == got[stop:]
         assert list(ranks.epoch()) == got
 
 
 def test_a_state_without_an_epoch_counts_epochs_from_0() -> None:
-    """As states of format 1 are."""
+    """States of format 1 have no epoch."""
     ranks = Ranks(10, 2, 2)  # epochs of 3 steps, 12 samples
     ranks.load((28, None))
     assert list(ranks.epoch()) == [[28, 29, 30, 31], [32, 33, 34, 35]]
@@ -152,7 +152,7 @@ def test_a_state_without_an_epoch_counts_epochs_from_0() -> None:
     assert [step[0] for step in ranks.epoch()] == [24, 28, 32]
 
 
-def test_a_place_from_which_ranks_cannot_share_what_is_left_is_refused() -> None:
+def test_a_position_that_ranks_cannot_share_is_refused() -> None:
     epochs = Epochs(12, 3, world_size=2, passes=1)
     with pytest.raises(ValueError, match="2 ranks can share evenly, got 9"):
         epochs.move(3, 0)

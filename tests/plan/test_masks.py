@@ -1,4 +1,4 @@
-"""Masked blocks: as many as asked for, every set of them as likely, a pure function of seed and sample number."""
+"""Test masked blocks: their number, a uniform distribution over all sets, a pure function of seed and sample number."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ CROPS: list[tuple[Triple, int | Triple, float, int]] = [
     ((5, 4, 3), 1, 0.9, 54),
     ((1, 1, 10), 4, 0.75, 2),
 ]
-"""Crop, block, ratio, and how many blocks that are: round(2.25) is 2, round(13.5) is 14."""
+"""Crop, block, ratio, and number of blocks: round(2.25) is 2, round(13.5) is 14."""
 
 
 @pytest.mark.parametrize(("crop", "block", "ratio", "masked"), CROPS, ids=str)
-def test_exactly_so_many_blocks_of_the_grid(crop: Triple, block: int | Triple, ratio: float, masked: int) -> None:
-    """Different ones, which fill the crop if all are taken; those at its end are cut short."""
+def test_exact_number_of_blocks(crop: Triple, block: int | Triple, ratio: float, masked: int) -> None:
+    """Check that they are distinct, that all blocks together fill the crop, and that blocks at its end are cropped."""
     grid = divide_into_blocks(crop, block, ratio)
     assert grid.masked == masked == round(ratio * np.prod(grid.blocks))
     drawn = MaskSampler(7, crop, grid).draw(np.arange(50))
@@ -41,8 +41,8 @@ def test_exactly_so_many_blocks_of_the_grid(crop: Triple, block: int | Triple, r
     assert ends.max((0, 1)).tolist() == list(crop)
 
 
-def test_every_set_of_blocks_is_as_likely() -> None:
-    """Three of six blocks: 20 sets."""
+def test_every_set_of_blocks_is_equally_likely() -> None:
+    """Test three of six blocks, 20 sets."""
     grid = divide_into_blocks((1, 7, 9), (1, 4, 3), 0.5)
     drawn = MaskSampler(3, (1, 7, 9), grid).draw(np.arange(20_000))[:, 0, :, 0]
     counts = Counter(frozenset(map(tuple, origins)) for origins in drawn.tolist())
@@ -67,8 +67,8 @@ def test_a_batch_is_its_samples_and_seeds_differ() -> None:
     [
         ({"mask_ratio": 0.0}, "mask_ratio: expected a number between 0 and 1, got 0.0"),
         ({"mask_ratio": True}, "mask_ratio: expected a number"),
-        ({"mask_ratio": 0.001}, "mask_ratio: expected some of 64 blocks and not all of them, got 0"),
-        ({"mask_block": 100}, "mask_ratio: expected some of 1 blocks"),
+        ({"mask_ratio": 0.001}, "mask_ratio: expected masked and visible blocks, got 0 of 64 masked"),
+        ({"mask_block": 100}, "mask_ratio: expected masked and visible blocks, got . of 1 masked"),
         ({"mask_block": 0}, "mask_block: expected a positive integer, or three"),
         ({"mask_block": (4, 4)}, "mask_block: expected a positive integer, or three"),
         ({"mask_block": 1}, "mask_block: expected at most 65535 masked blocks, got 196608"),
@@ -78,7 +78,7 @@ def test_a_batch_is_its_samples_and_seeds_differ() -> None:
     ],
     ids=str,
 )
-def test_refuses_masks_that_cannot_be(wrong: dict[str, object], message: str) -> None:
+def test_refuses_impossible_masks(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message.replace("(", r"\(")):
         dali_cr.Restoration(**{"crop": (64, 64, 64), "pretext": "mae", **wrong})  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""The arrays of a batch's plans are those of the definitions, whatever the batch, the threads, and what was held."""
+"""Test the arrays of a batch's plans against plain definitions, with other batches, threads and caches."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -98,7 +98,7 @@ def test_arrays_are_those_of_the_definitions(name: str, fixture: str, request: p
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_whatever_the_batch(mixed_index: dali_cr.Index, name: str) -> None:
+def test_plans_do_not_depend_on_the_batch(mixed_index: dali_cr.Index, name: str) -> None:
     together = planner_of(mixed_index, RECIPES[name]).plan(NUMBERS, {2})
     other = planner_of(mixed_index, RECIPES[name])
     for i in reversed(range(len(NUMBERS))):
@@ -108,7 +108,7 @@ def test_whatever_the_batch(mixed_index: dali_cr.Index, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_one_sample_s_plan_is_taken_from_the_arrays(mixed_index: dali_cr.Index, name: str) -> None:
+def test_the_plan_of_one_sample_is_a_row_of_the_arrays(mixed_index: dali_cr.Index, name: str) -> None:
     recipe = RECIPES[name]
     planner = planner_of(mixed_index, recipe)
     plans, later = planner.plan(NUMBERS), planner.plan(NUMBERS, swaps=False)
@@ -137,7 +137,7 @@ def test_no_samples(mixed_index: dali_cr.Index) -> None:
 @pytest.mark.parametrize("name", ["crops, runs", "slices", "views"])
 def test_threads_share_a_planner(mixed_index: dali_cr.Index, name: str) -> None:
     planner, batches = planner_of(mixed_index, RECIPES[name]), [np.arange(k, k + 5) for k in range(0, 200, 5)]
-    # So few that sums are dropped and made anew all the time.
+    # A small limit, so that sums are dropped and computed again all the time.
     planner._foreground = Foreground(planner.index, most=6)
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(planner.plan, batches))
@@ -146,13 +146,13 @@ def test_threads_share_a_planner(mixed_index: dali_cr.Index, name: str) -> None:
         assert_same(plans, other.plan(batch))
 
 
-def test_sums_are_held_for_few_cases(mixed_index: dali_cr.Index) -> None:
+def test_sums_are_cached_for_few_cases(mixed_index: dali_cr.Index) -> None:
     foreground = Foreground(mixed_index, most=4)
     first = foreground.sums(np.array([3, 1, 3]))
     assert (first.starts >= 0).nonzero()[0].tolist() == [1, 3]
     assert (foreground.sums(np.array([0, 1])).starts >= 0).sum() == 3
     assert (foreground.sums(np.array([0, 1, 3, 4, 5, 6])).starts >= 0).nonzero()[0].tolist() == [0, 1, 3, 4, 5, 6]
-    later = foreground.sums(np.array([9]))  # one more than are held begins anew, and earlier ones stay as they were
+    later = foreground.sums(np.array([9]))  # clears the cache; sums returned earlier are unchanged
     assert (later.starts >= 0).nonzero()[0].tolist() == [9]
     for sums, case in ((first, 1), (first, 3), (later, 9)):
         cells = sum(volume.foreground.astype(int) for volume in mixed_index.cases[case].volumes).ravel()

@@ -1,4 +1,4 @@
-"""Every number once, whatever the batch size and the number of ranks."""
+"""Test the stream of sample numbers: each once, for any batch size and number of ranks."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Drawn pairs are disjoint, uniform over all disjoint pairs, and reach every position."""
+"""Test drawn swaps: disjoint boxes, a uniform distribution over all disjoint pairs, all positions."""
 
 import itertools
 from collections import Counter
@@ -17,8 +17,8 @@ Triple = tuple[int, int, int]
 
 @pytest.mark.parametrize("m", range(1, 10))
 @pytest.mark.parametrize("p", range(1, 10))
-def test_an_axis_pairs_are_each_counted_once(m: int, p: int) -> None:
-    """The closed forms against counting."""
+def test_pairs_of_an_axis_are_counted_once(m: int, p: int) -> None:
+    """Test the closed forms against counting."""
     apart, close, free = draw._pair_counts(m, p)
     every = set(itertools.product(range(m), repeat=2))
     wide = {(a, b) for a, b in every if abs(a - b) >= p}
@@ -30,7 +30,7 @@ def test_an_axis_pairs_are_each_counted_once(m: int, p: int) -> None:
 
 
 def chi_square(shape: Triple, size: Triple, draws: int, seed: int) -> tuple[float, int]:
-    """Return the statistic of the drawn pairs against uniform over all disjoint pairs, and how many pairs there are."""
+    """Return chi-square of the drawn pairs against a uniform distribution, and the number of disjoint pairs."""
     places = list(itertools.product(*(range(n - p + 1) for n, p in zip(shape, size, strict=True))))
     disjoint = {
         (*a, *b) for a in places for b in places if any(abs(x - y) >= p for x, y, p in zip(a, b, size, strict=True))
@@ -76,7 +76,7 @@ def test_uniform_over_disjoint_pairs(shape: Triple, size: Triple) -> None:
     ids=str,
 )
 def test_ten_thousand_draws(shape: Triple, patch: object) -> None:
-    """Disjoint, inside, and the first and the last origin of every axis are reached."""
+    """Check that boxes are disjoint and inside, and that the first and last origin of every axis are drawn."""
     swap = Swap(iterations=100, patch=patch)  # type: ignore[arg-type]
     drawn = swaps.draw_batch(5, np.arange(100), shape, swap).reshape(-1, 3, 3)
     a, b, size = np.moveaxis(drawn, 1, 0)
@@ -91,7 +91,7 @@ def test_ten_thousand_draws(shape: Triple, patch: object) -> None:
         assert (b[:, axis] + size[:, axis] == shape[axis]).any()
 
 
-def test_every_edge_is_as_likely() -> None:
+def test_every_edge_is_equally_likely() -> None:
     sizes = draw_swaps(0, 0, (64, 64, 64), Swap(iterations=13_000, patch=(4, 16)))[:, 2]
     for axis in range(3):
         counts = np.bincount(sizes[:, axis], minlength=17)[4:]
@@ -107,7 +107,9 @@ def test_every_edge_is_as_likely() -> None:
     seed=st.integers(0, 2**64 - 1),
 )
 @settings(max_examples=200, deadline=None)
-def test_possible_is_drawn_and_impossible_raises(shape: Triple, low: int, more: int, sample: int, seed: int) -> None:
+def test_possible_swaps_are_drawn_and_impossible_ones_raise(
+    shape: Triple, low: int, more: int, sample: int, seed: int
+) -> None:
     swap = Swap(iterations=50, patch=(low, low + more))
     high = [pair[1] for pair in swap.edges(shape)]
     fits = all(h <= n for h, n in zip(high, shape, strict=True)) and any(
@@ -142,12 +144,12 @@ APART: list[tuple[Triple, object, int]] = [
     ((9, 8, 31), ((1, 4), (1, 8), (1, 15)), 2),
     ((7, 5, 6), 2, 9),
 ]
-"""Crops, patches, and swaps of which no two patches overlap, of some crops as many as there can be."""
+"""Crops, patches and numbers of swaps without overlap; for some crops the largest possible number."""
 
 
 @pytest.mark.parametrize(("shape", "patch", "iterations"), APART, ids=str)
 def test_ten_thousand_draws_without_overlap(shape: Triple, patch: object, iterations: int) -> None:
-    """All boxes of a sample are disjoint, inside, and of every size."""
+    """Check that all boxes of a sample are disjoint and inside, and that all sizes are drawn."""
     swap = Swap(iterations=iterations, patch=patch, overlap=False)  # type: ignore[arg-type]
     drawn = swaps.draw_batch(5, np.arange(-(-10_000 // iterations)), shape, swap)
     a, b, size = np.moveaxis(drawn, 2, 0)
@@ -174,7 +176,7 @@ def test_ten_thousand_draws_without_overlap(shape: Triple, patch: object, iterat
     ids=str,
 )
 def test_distribution_without_overlap(shape: Triple, size: Triple, iterations: int, turn: int) -> None:
-    """Every swap has two different cells, each pair as likely, and its boxes are uniform in them: as `Swap` says."""
+    """Check that each swap has two cells, uniform over pairs, and boxes uniform in the cells, as `Swap` documents."""
     axes = [
         [(i, range(i * n // (n // p), (i + 1) * n // (n // p) - p + 1)) for i in range(n // p)]
         for n, p in zip(shape, size, strict=True)
@@ -192,8 +194,8 @@ def test_distribution_without_overlap(shape: Triple, size: Triple, iterations: i
     assert statistic <= freedom * (1 - 2 / (9 * freedom) + 3.1 * np.sqrt(2 / (9 * freedom))) ** 3
 
 
-def test_every_sequence_of_cells_is_as_likely() -> None:
-    """Four cells in a row, each one patch wide: the origins of two swaps are one of 24 sequences."""
+def test_every_sequence_of_cells_is_equally_likely() -> None:
+    """Test four cells in a row, each one patch wide, where the origins of two swaps are one of 24 sequences."""
     drawn = swaps.draw_batch(3, np.arange(24_000), (1, 1, 8), Swap(iterations=2, patch=2, overlap=False))
     counts = Counter(map(tuple, drawn[:, :, :2, 2].reshape(-1, 4).tolist()))
     assert set(counts) == set(itertools.permutations((0, 2, 4, 6)))

@@ -1,4 +1,4 @@
-"""Views are a pure function of (seed, n), lie where they may, and lie there evenly."""
+"""Test plans of views: pure functions of (seed, n), with uniformly drawn boxes inside their limits."""
 
 import itertools
 import math
@@ -48,7 +48,7 @@ def lengths_of(planner: ViewPlanner) -> np.ndarray:
 def draw_seconds(
     seed: int, numbers: range, boxes: tuple[np.ndarray, ...], lengths: np.ndarray, overlap: float, rounds: int = ROUNDS
 ) -> np.ndarray:
-    """Return origins of second boxes, one for each number; `boxes` are origins of first ones and both sizes."""
+    """Return the origin of a second box for each number; `boxes` has origins of first boxes and both sizes."""
     origins = np.stack([boxes[0]] * 2, axis=1)
     sizes, ends = np.stack(boxes[1:], axis=1), np.empty((2, 3), np.int64)
     for number, places, edges, length in zip(numbers, origins, sizes, lengths, strict=True):
@@ -66,7 +66,7 @@ def plans(planner: ViewPlanner) -> list[SamplePlan]:
     return list(planner.plan(np.arange(PLANS)))
 
 
-def test_global_views_overlap_and_hold_the_local_ones(planner: ViewPlanner, plans: list[SamplePlan]) -> None:
+def test_global_views_overlap_and_contain_the_local_ones(planner: ViewPlanner, plans: list[SamplePlan]) -> None:
     origins, sizes = boxes(plans)
     assert (overlap_of(origins[:, 0], sizes[:, 0], origins[:, 1], sizes[:, 1]) > SMALL.overlap).all()
     low, high = origins[:, :2].min(1)[:, None], (origins + sizes)[:, :2].max(1)[:, None]
@@ -94,7 +94,7 @@ def test_sizes_and_shapes_are_of_the_recipe(plans: list[SamplePlan]) -> None:
     assert {view.shape for view in plans[0].views[2:]} == {SMALL.local_shape}
 
 
-def test_what_is_drawn_for_a_view_fills_its_range_evenly(plans: list[SamplePlan]) -> None:
+def test_parameters_of_a_view_are_uniform(plans: list[SamplePlan]) -> None:
     views = [view for plan in plans for view in views_of(plan)]
     drawn = {
         "angles": (np.array([v.angles for v in views]), -10, 10),
@@ -164,7 +164,7 @@ def same(one: SamplePlan, other: SamplePlan) -> bool:
     )
 
 
-def test_whatever_the_batch(planner: ViewPlanner, plans: list[SamplePlan]) -> None:
+def test_plans_do_not_depend_on_the_batch(planner: ViewPlanner, plans: list[SamplePlan]) -> None:
     again = ViewPlanner(planner.index, planner.recipe, 3)
     for number in (0, 7, 4321):
         assert same(plans[number], again.plan([number])[0])
@@ -223,7 +223,7 @@ def test_the_second_box_reaches_every_place_that_overlaps_enough_and_no_other(
     ends = [room(size, length) for size, length in zip(sizes[1], lengths, strict=True)]
     places = itertools.product(*(range(low, high + 1) for low, high in ends))
     good = {place for place in places if overlap_of(origin, sizes[0], place, sizes[1]) > overlap}
-    # A pair of sizes is drawn exactly where it has a place, whatever the volume and the first box.
+    # A pair of sizes is drawn exactly if it has a valid position, for any volume and first box.
     assert (1 in allowed[0, : counts[0]]) == bool(good)
     if not good:
         return
@@ -248,7 +248,7 @@ def test_the_second_box_is_even_over_its_places() -> None:
 
 
 def test_rounds_are_few() -> None:
-    """At the authors' sizes nearly every second box is found at once."""
+    """Check that with the authors' sizes nearly every second box is found in the first round."""
     count = 4000
     generator = np.random.default_rng(0)
     sizes = np.array(Views().sizes)[generator.integers(0, 4, (2, count))]
@@ -304,7 +304,7 @@ def test_maps_turn_about_the_centre_in_mm() -> None:
 
 
 def turn_about(axis: int, angle: float) -> np.ndarray:
-    """Return the matrix that turns the next axis to the one after it."""
+    """Return the matrix of a rotation from the next axis to the one after it."""
     matrix, (a, b) = np.eye(3), ((axis + 1) % 3, (axis + 2) % 3)
     matrix[[a, b], [a, b]] = math.cos(angle)
     matrix[a, b], matrix[b, a] = -math.sin(angle), math.sin(angle)

@@ -1,4 +1,4 @@
-"""Cached or not, the same bytes; a level keeps to its budget, and shows nobody half a volume."""
+"""Test caches: the same bytes as without, budgets, and no partly written volumes."""
 
 import errno
 import math
@@ -48,7 +48,7 @@ def test_refuses_descriptions(text: str) -> None:
 
 @pytest.fixture(autouse=True)
 def shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A /dev/shm of the test's own."""
+    """Replace /dev/shm by a folder of the test."""
     folder = tmp_path / "shm"
     folder.mkdir()
     monkeypatch.setattr(levels, "SHARED_MEMORY", folder)
@@ -144,7 +144,7 @@ def test_a_full_disk_stops_the_filling_and_nothing_else(
     with loader(mixed_index, cache=f"disk:{folder}", epochs=1, threads=1) as stream:
         assert samples(stream) == wanted
         kept = stream.cache_report()["disk"]["bytes"]
-    assert "filling stops" in caplog.text
+    assert "no more volumes are stored" in caplog.text
     assert "No space left" in caplog.text
     assert 0 < kept < total(mixed_index)
     assert not list(folder.glob("*.part"))
@@ -161,7 +161,7 @@ def test_a_file_of_another_size_is_not_served(tmp_path: Path) -> None:
 def test_refuses_more_host_memory_than_there_is(mixed_index: dali_cr.Index, monkeypatch: pytest.MonkeyPatch) -> None:
     small = os.statvfs_result((4096, 4096, 10, 2, 2, 10, 10, 10, 0, 255))
     monkeypatch.setattr(levels.os, "statvfs", lambda _: small)
-    with pytest.raises(ValueError, match=r"has 0\.00 GB free; .*--shm-size"):
+    with pytest.raises(ValueError, match=r"got 0\.00 GB; .*--shm-size"):
         loader(mixed_index, cache="host:1GB")
 
 
@@ -170,7 +170,7 @@ def test_refuses_a_gpu_level_on_a_cpu(mixed_index: dali_cr.Index) -> None:
         loader(mixed_index, cache="gpu:1GB")
 
 
-def test_left_overs_of_killed_processes_go(mixed_index: dali_cr.Index, shared_memory: Path) -> None:
+def test_partial_files_of_killed_processes_are_removed(mixed_index: dali_cr.Index, shared_memory: Path) -> None:
     stale = shared_memory / f"dali_cr-{os.getuid()}-0123456789abcdef"
     stale.mkdir()
     (stale / "lock").touch()
@@ -205,7 +205,7 @@ def start(index_file: Path, folder: Path, epochs: int) -> subprocess.Popen[str]:
 
 
 def test_processes_share_a_disk_and_may_be_killed(mixed_index: dali_cr.Index, tmp_path: Path) -> None:
-    """One is killed again and again while it fills; two others fill and read all the time."""
+    """Kill one process repeatedly while it fills the cache; two others fill and read all the time."""
     mixed_index.save(tmp_path / "index.json")
     folder = tmp_path / "disk"
     alone = start(tmp_path / "index.json", tmp_path / "other", 2)
@@ -230,7 +230,7 @@ def test_processes_share_a_disk_and_may_be_killed(mixed_index: dali_cr.Index, tm
 
 
 def test_killed_while_writing_leaves_no_name(tmp_path: Path) -> None:
-    """A half-written volume has no final name, and the next one alone with the folder removes it."""
+    """Check that a partly written volume has no final name and is removed by the next process alone with the folder."""
     program = (
         "import sys, os, signal, numpy as np\n"
         "from pathlib import Path\n"
@@ -251,7 +251,7 @@ def test_killed_while_writing_leaves_no_name(tmp_path: Path) -> None:
 
 
 def test_more_volumes_than_open_files(tmp_path: Path) -> None:
-    """A map holds a descriptor: a level keeps fewer open than the process may have."""
+    """Check that a level keeps fewer memory maps open than the process may have file descriptors."""
     program = (
         "import resource, sys\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"

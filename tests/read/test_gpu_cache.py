@@ -1,4 +1,4 @@
-"""Volumes kept on the GPU, the kernels emulated: the same bytes as without, whatever the budget."""
+"""Test the GPU cache with emulated kernels: the same bytes as without, for any budget."""
 
 import shutil
 from dataclasses import replace
@@ -38,7 +38,7 @@ def test_the_same_bytes(
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_once_all_are_there_nothing_is_read(
+def test_no_file_is_read_once_all_volumes_are_cached(
     mixed_index: dali_cr.Index, cuda_on_cpu: HostCuda, monkeypatch: pytest.MonkeyPatch, whole: bool
 ) -> None:
     arena = Arena(total(mixed_index), mixed_index)
@@ -59,7 +59,7 @@ def test_once_all_are_there_nothing_is_read(
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_places_of_a_batch_that_broke_are_given_back(
+def test_slots_of_a_failed_batch_are_returned(
     mixed_index: dali_cr.Index, cuda_on_cpu: HostCuda, tmp_path: Path, whole: bool
 ) -> None:
     root = tmp_path / "data"
@@ -88,7 +88,7 @@ def test_no_more_is_allocated_than_is_needed(mixed_index: dali_cr.Index, cuda_on
 
 @pytest.fixture
 def twins(channel_index: dali_cr.Index) -> dali_cr.Index:
-    """Two cases of which the second one's first channel has the content of the first one's."""
+    """Two cases whose first channels have equal content."""
     one, two = channel_index.cases[:2]
     two = replace(two, volumes=(one.volumes[0], two.volumes[1]))
     return replace(channel_index, cases=(one, two))
@@ -102,7 +102,7 @@ def arena(twins: dali_cr.Index, cuda_on_cpu: HostCuda) -> Arena:
 
 
 def brought(arena: Arena, index: dali_cr.Index, case: int, channel: int, row: int = 0) -> Upload:
-    """Return the upload of a volume for which a slot is set aside."""
+    """Return the upload of a volume, after its slot was reserved."""
     slot = arena.reserve(case, channel)
     assert slot is not None
     geometry = index.cases[case].volumes[channel].geometry
@@ -113,7 +113,7 @@ def test_the_same_content_is_kept_once(arena: Arena, twins: dali_cr.Index) -> No
     sizes = [frame_bytes(twins.cases[i].volumes[c].geometry) for i, c in ((0, 0), (0, 1), (1, 1))]
     assert arena.memory.size == sum(sizes)
     upload = brought(arena, twins, 0, 0)
-    assert arena.reserve(1, 0) is None  # this batch is bringing it
+    assert arena.reserve(1, 0) is None  # this batch uploads it
     assert arena.locate(np.array([0, 1])).tolist() == [[-1, -1], [-1, -1]]
     content = np.random.default_rng(0).integers(0, 256, (1, sizes[0]), np.uint8)
     arena.upload(content, [upload])
@@ -123,7 +123,7 @@ def test_the_same_content_is_kept_once(arena: Arena, twins: dali_cr.Index) -> No
     assert arena.report() == {"bytes": sizes[0], "budget": 1e9, "hits": 3, "misses": 4 + 3}
 
 
-def test_a_slot_given_back_is_used_again_for_its_size(arena: Arena, twins: dali_cr.Index) -> None:
+def test_a_returned_slot_is_reused_for_its_size(arena: Arena, twins: dali_cr.Index) -> None:
     first, second = brought(arena, twins, 0, 0), brought(arena, twins, 0, 1)
     arena.release([first])
     assert arena.locate(np.array([0])).tolist() == [[-1, -1]]
@@ -136,7 +136,7 @@ def test_a_slot_given_back_is_used_again_for_its_size(arena: Arena, twins: dali_
     assert arena.report()["bytes"] == arena.memory.size
 
 
-def test_without_room_nothing_is_set_aside(twins: dali_cr.Index) -> None:
+def test_without_space_no_slot_is_reserved(twins: dali_cr.Index) -> None:
     size = frame_bytes(twins.cases[0].volumes[0].geometry)
     arena = Arena(size, twins)
     assert arena.reserve(0, 0) is not None

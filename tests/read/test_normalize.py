@@ -1,4 +1,4 @@
-"""The rescale map of every normalisation, and what cannot be normalised."""
+"""Test the rescaling of every normalisation, and errors for volumes that cannot be normalised."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.helpers.volumes import write_nifti
 
 
 def normalised(index: dali_cr.Index, normalize: object) -> tuple[np.ndarray, np.ndarray]:
-    """Return the values and what the map makes of the raw numbers."""
+    """Return the values, and the raw numbers after rescaling."""
     volume = index.cases[0].volumes[0]
     values = dali_cr.read_volume(index.root / volume.path).astype(np.float64)
     raw = (values - volume.geometry.intercept) / volume.geometry.slope
@@ -41,7 +41,7 @@ def test_zscore(index: dali_cr.Index) -> None:
 
 
 def test_zscore_of_the_image(tmp_path: Path) -> None:
-    """As nnssl: of the box around what is not 0, its zeros too, and nothing is clipped."""
+    """Test nnssl's z-score: over the box around non-zero voxels, including its zeros, without clipping."""
     numbers = np.zeros((20, 20, 20), np.int16)
     numbers[4:15, 3:16, 2:19] = np.random.default_rng(0).integers(0, 100, (11, 13, 17))
     numbers[8, 8, 8] = 9000

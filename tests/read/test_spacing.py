@@ -1,4 +1,4 @@
-"""Crops of resampled volumes: what NumPy, SciPy and torch say they are, the same bits whatever makes them."""
+"""Test crops of resampled volumes against NumPy, SciPy and torch, with the same bits on all paths."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +35,7 @@ RECIPES = {
 
 
 def whole(index: dali_cr.Index, recipe: dali_cr.Restoration, case: int) -> np.ndarray:
-    """Return a case at the recipe's spacing by SciPy, float64; what was NaN is 0."""
+    """Return a case resampled by SciPy to the recipe's spacing, float64, with 0 in place of NaN."""
     there = shape_at(index.cases[case], recipe.spacing)
     channels = []
     for volume in index.cases[case].volumes:
@@ -89,7 +89,7 @@ def test_the_gpus_graph_equals_the_fast_path(
 def test_at_their_own_spacing_nothing_changes(
     name: str, recipe: dali_cr.Restoration, cuda_on_cpu: HostCuda, request: pytest.FixtureRequest
 ) -> None:
-    """Every volume here has voxels of 1 mm."""
+    """All volumes here have voxels of 1 mm."""
     index = request.getfixturevalue(name)
     same, plain = replace(recipe, spacing=(1.0, 1.0, 1.0)), replace(recipe, spacing=None)
     fast, source = finished(index, same, 7, 5), raw(index, same, 7, 5)
@@ -101,7 +101,7 @@ def test_at_their_own_spacing_nothing_changes(
 
 
 def test_a_sample_is_a_function_of_its_number(mixed_index: dali_cr.Index, tmp_path: Path) -> None:
-    """Whatever the batch size, the threads, the caches and where the stream began."""
+    """Test other batch sizes, threads, caches and starts of the stream."""
     wanted = {}
     with dali_cr.Loader(mixed_index, SPACED, batch_size=5, device="cpu", seed=3, threads=1) as loader:
         for _ in range(4):
@@ -125,12 +125,12 @@ def test_a_sample_is_a_function_of_its_number(mixed_index: dali_cr.Index, tmp_pa
         assert torch.equal(again["target"][0], wanted[3][1])
 
 
-def test_only_what_a_crop_is_made_of_is_sent(mixed_index: dali_cr.Index) -> None:
+def test_only_voxels_that_a_crop_needs_are_sent(mixed_index: dali_cr.Index) -> None:
     small = replace(SPACED, crop=(4, 4, 4), swap=dali_cr.Swap(1, 1), spacing=(0.5, 0.5, 0.5))
     source = raw(mixed_index, small, 0, 1)
     for k in range(len(mixed_index)):
         volume = mixed_index.cases[source.planner.plan([k])[0].case].volumes[0]
-        # Four voxels of half a millimetre: at most four of a millimetre along each axis.
+        # Four voxels of 0.5 mm need at most four voxels of 1 mm along each axis.
         assert source.batch(k)["raw"].shape[1] <= 4**3 * volume.geometry.itemsize + 16
     source.close()
 
@@ -174,7 +174,7 @@ def test_a_ramp_is_the_ramp_at_the_new_centres(
 @pytest.mark.parametrize("own", [(9, 10, 11), (5, 40, 1)])
 @pytest.mark.parametrize("there", [(18, 10, 7), (3, 55, 4)])
 def test_whole_volumes_agree_with_torch_and_scipy(own: tuple[int, int, int], there: tuple[int, int, int]) -> None:
-    """`align_corners=False`, and SciPy's grid mode."""
+    """Compare with `align_corners=False` and SciPy's grid mode."""
     from dali_cr.read.whole import resample
 
     values = np.random.default_rng(0).normal(0, 1, own).astype(np.float32)
@@ -225,7 +225,7 @@ def test_shapes_are_rounded_and_never_empty() -> None:
 
 
 def test_foreground_stays_in_the_middle(tmp_path: Path) -> None:
-    """Crops that are to be centred on a body find it, whatever the spacing."""
+    """Check that crops centred on foreground contain it, for any spacing."""
     numbers = np.zeros((40, 50, 60), np.int16)
     numbers[30:36, 6:12, 44:50] = np.random.default_rng(0).integers(50, 90, (6, 6, 6))
     write_nifti(tmp_path / "v.nii.gz", numbers, spacing=(1.0, 2.0, 3.0))
@@ -253,8 +253,8 @@ def test_images_count_as_a_millimetre(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (1, 0, 1), (1, 1, -2.0), (1, 1, float("nan")), 1.0, "mm"], ids=str)
-def test_refuses_what_is_no_spacing(spacing: object) -> None:
-    with pytest.raises(ValueError, match="spacing: expected three positive numbers of mm"):
+def test_refuses_invalid_spacings(spacing: object) -> None:
+    with pytest.raises(ValueError, match="spacing: expected three positive numbers in mm"):
         replace(SPACED, spacing=spacing)
 
 
@@ -271,12 +271,12 @@ def test_refuses_slices_and_numbers_too_large(tmp_path: Path) -> None:
         finished(index, plain, 0, 1)
 
 
-def test_refuses_a_file_whose_own_spacing_makes_no_sense(mixed_index: dali_cr.Index) -> None:
+def test_refuses_a_file_with_an_impossible_spacing(mixed_index: dali_cr.Index) -> None:
     case = mixed_index.cases[3]
     wild = replace(case.volumes[0], geometry=replace(case.volumes[0].geometry, spacing=(1.0, 1e12, 1.0)))
     index = replace(mixed_index, cases=(*mixed_index.cases[:3], replace(case, volumes=(wild,))))
     CropPlanner(index, replace(SPACED, spacing=None), 0)
-    with pytest.raises(ValueError, match=rf"{case.name}: spacing: expected one of which a volume has less than 2"):
+    with pytest.raises(ValueError, match=rf"{case.name}: spacing: expected fewer than 2"):
         CropPlanner(index, SPACED, 0)
 
 
@@ -287,7 +287,7 @@ def test_a_preview_shows_the_voxels_as_they_are_resampled(mixed_index: dali_cr.I
 
 
 @pytest.mark.parametrize("name", ["a.nii", "b.nii.gz"])
-def test_a_file_is_read_at_a_spacing(tmp_path: Path, name: str) -> None:
+def test_a_file_is_resampled_to_a_spacing(tmp_path: Path, name: str) -> None:
     numbers = np.random.default_rng(0).integers(-99, 99, (12, 10, 8, 2))
     path = write_nifti(tmp_path / name, numbers, orientation="PSR", spacing=(1.0, 2.0, 0.5))
     own = dali_cr.read_volume(path)

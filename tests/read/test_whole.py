@@ -1,4 +1,4 @@
-"""`read_volume` against nibabel, for every file at hand and for generated ones of every kind."""
+"""Test `read_volume` against nibabel, with nibabel's own files and generated ones."""
 
 from pathlib import Path
 
@@ -16,13 +16,13 @@ REFUSED = {
     "empty.nii.gz", "not-nifti.nii", "fuzz_crash-1.nii.nii", "fuzz_crash-98aa0543.nii", "fuzz_crash-ed7d4634.nii",
     "row_major.dconn.nii",
 }  # fmt: skip
-"""Not to be read: Analyze 7.5, headers without voxels, complex, RGB, six real axes (CIFTI), and what is no NIfTI."""
+"""Refused files: Analyze 7.5, headers without voxels, complex, RGB, six axes (CIFTI), and other formats."""
 
 TINY = np.finfo(np.float32).tiny
 
 
 def assert_equal(ours: np.ndarray, values: np.ndarray) -> None:
-    """Equal to float64 values rounded to float32, NaN where they have NaN; subnormals are zero."""
+    """Check that voxels equal float64 values rounded to float32, NaN included; subnormals are zero."""
     with np.errstate(over="ignore"):
         rounded = values.astype(np.float32)
     rounded[np.abs(rounded) < TINY] = 0

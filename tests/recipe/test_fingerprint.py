@@ -1,4 +1,4 @@
-"""Fingerprints: of every field, but for those that a later release added and that have their default."""
+"""Test fingerprints: they hash every field, except fields added later that have their default."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SLICES = Restoration(crop=(1, 8, 8), swap=Swap(patch=2), slices=Slices("H", ever
 
 
 def with_field(recipe: Any, name: str, kind: Any, **options: Any) -> type:
-    """Return the recipe's class of a release that added a field to it; its name is the same."""
+    """Return a class of the same name with a field added in a later release."""
     return make_dataclass(type(recipe).__name__, [(name, kind, field(**options))], bases=(type(recipe),), frozen=True)
 
 
@@ -87,5 +87,5 @@ def test_a_field_added_later_needs_a_default() -> None:
     class Recipe:
         later: int = field(metadata=LATER)
 
-    with pytest.raises(TypeError, match=r"later: expected a default of a field added in 0\.2\.0"):
+    with pytest.raises(TypeError, match=r"later: expected a default for a field added in 0\.2\.0"):
         fingerprint(Recipe(later=1))

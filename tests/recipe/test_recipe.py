@@ -1,4 +1,4 @@
-"""Recipes are checked when they are made."""
+"""Test that recipes check their fields when they are created."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ def test_edges(patch: object, shape: tuple[int, int, int], edges: object) -> Non
 
 
 @pytest.mark.parametrize("patch", [0, -1, (5, 4), (0, 4), (1, 2, 3, 4), (1.5, 2), "4", (4,), True, None])
-def test_refuses_what_is_no_patch(patch: object) -> None:
+def test_refuses_invalid_patches(patch: object) -> None:
     with pytest.raises(ValueError, match="patch: expected"):
         Swap(patch=patch)  # type: ignore[arg-type]
 
@@ -37,13 +37,13 @@ def test_refuses_iterations(iterations: object) -> None:
     ("patch", "crop"),
     [((4, 17), (32, 32, 32)), (9, (16, 16, 16)), ((40, 8, 8), (32, 64, 64)), (5, (4, 64, 64)), ((2, 2, 2), (1, 8, 8))],
 )
-def test_refuses_a_crop_without_room_and_says_what_fits(patch: object, crop: tuple[int, int, int]) -> None:
+def test_refuses_a_crop_that_is_too_small_and_names_limits(patch: object, crop: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="at most half of it"):
         Restoration(crop=crop, swap=Swap(patch=patch))  # type: ignore[arg-type]
 
 
 def test_patches_that_do_not_overlap_need_a_cell_each() -> None:
-    """And the refusal names the largest number of swaps, which is taken."""
+    """Check also that the error names the largest number of swaps, and that this number is accepted."""
     for crop, patch, cells in (
         ((64, 64, 70), (4, 16), (4, 4, 4)),
         ((1, 33, 50), 11, (1, 3, 4)),
@@ -90,15 +90,25 @@ def test_tight_but_possible() -> None:
         {"normalize": ("window", 0)},
         {"normalize": ("level", 0, 1)},
         {"normalize": ("window", 0, float("inf"))},
+        {"degrees": -1},
+        {"degrees": 181.0},
+        {"degrees": float("nan")},
+        {"scale": (1.4, 0.7)},
+        {"scale": (0, 1)},
+        {"scale": 1.2},
+        {"affine_probability": 1.1},
+        {"noise": float("inf")},
+        {"gamma": True},
+        {"intensity_probability": "0.2"},
     ],
     ids=str,
 )
-def test_refuses_by_the_fields_name(wrong: dict[str, object]) -> None:
+def test_errors_name_the_field(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}: expected"):
         Restoration(**{"crop": (8, 8, 8), "swap": Swap(patch=2), **wrong})  # type: ignore[arg-type]
 
 
-def test_fingerprints_tell_recipes_apart_and_lists_are_tuples() -> None:
+def test_fingerprints_of_recipes_differ_and_lists_become_tuples() -> None:
     one = Restoration(crop=(8, 8, 8), swap=Swap(patch=(2, 4)))
     assert one.fingerprint == Restoration(crop=[8, 8, 8], swap=Swap(patch=[2, 4])).fingerprint  # type: ignore[arg-type]
     others = [

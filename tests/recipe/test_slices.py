@@ -1,4 +1,4 @@
-"""Slices: which there are, each once an epoch, cut where NumPy cuts them, the same whatever makes them."""
+"""Test slices: their selection, each once per epoch, against NumPy, with the same bits on all paths."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -20,7 +20,7 @@ from tests.helpers.volumes import write_nifti
 
 AXES = "DHW"
 CROP = (1, 13, 24)
-"""Narrower than every volume along the rows, wider than some along the columns."""
+"""A crop smaller than every volume along the rows, larger than some along the columns."""
 
 
 def recipe_of(axis: str = "D", **options: Any) -> dali_cr.Restoration:
@@ -83,7 +83,7 @@ def test_runs_are_of_one_volume_and_each_slice_comes_once(mixed_index: dali_cr.I
         cases = [case for case, _ in epoch]
         left = {case: cases.count(case) for case in cases}
         place = 0
-        while place < length:  # a run is as long as wanted, or the last of its volume
+        while place < length:  # a run has the requested length, or is the last of its volume
             case = cases[place]
             taken = [c for c in cases[place : place + min(run, left[case])] if c == case]
             assert len(taken) == min(run, left[case]) or left[case] % run == len(taken)
@@ -93,9 +93,9 @@ def test_runs_are_of_one_volume_and_each_slice_comes_once(mixed_index: dali_cr.I
 
 
 def test_permutations_are_even() -> None:
-    """With runs or without, every slice is as likely in every place."""
+    """Check that every slice is equally likely at every position, with and without runs."""
     from dali_cr import rng
-    from dali_cr.plan.order import _order_in_runs
+    from dali_cr.plan.order.cases import _order_in_runs
 
     owners = np.repeat([0, 1, 2], [4, 2, 1])
     for run in (1, 2):
@@ -105,13 +105,13 @@ def test_permutations_are_even() -> None:
             counts[np.arange(7), order] += 1
         if run == 1:
             assert abs(counts - 4000 / 7).max() < 5 * np.sqrt(4000 / 7)
-        for own in (slice(0, 4), slice(4, 6)):  # slices of one volume change places freely
+        for own in (slice(0, 4), slice(4, 6)):  # slices of one volume may be in any order
             spread = counts[:, own]
             assert abs(spread - spread.mean(1, keepdims=True)).max() < 5 * np.sqrt(4000 / 7)
 
 
 def by_hand(index: dali_cr.Index, recipe: dali_cr.Restoration, plan: SamplePlan) -> np.ndarray:
-    """Return a target cut out of whole z-scored volumes."""
+    """Return a target cropped from whole z-scored volumes."""
     assert recipe.slices is not None
     channels = []
     for volume in index.cases[plan.case].volumes:
@@ -168,7 +168,7 @@ def test_a_volume_is_read_once_for_its_slices_in_a_batch(mixed_index: dali_cr.In
 def test_the_kernels_agree(
     cuda_on_cpu: Any, mixed_index: dali_cr.Index, monkeypatch: pytest.MonkeyPatch, levels: list[str], axis: str
 ) -> None:
-    """The GPU's graph with its arena, emulated, against the CPU's threads."""
+    """Test the emulated GPU graph with its arena against the CPU path."""
     from dali_cr.read.cache import open_cache, parse_cache
     from dali_cr.read.gpu_cache import Arena
 
@@ -197,7 +197,7 @@ def known(request: pytest.FixtureRequest, holes: dali_cr.Index) -> tuple[dali_cr
 
 
 @pytest.mark.parametrize(("batch_size", "threads", "world_size"), [(3, 1, 1), (8, 4, 1), (4, 2, 2)])
-def test_whatever_batch_size_threads_and_ranks(
+def test_any_batch_size_threads_and_ranks(
     holes: dali_cr.Index,
     known: tuple[dali_cr.Restoration, dict[int, bytes]],
     batch_size: int,
@@ -245,7 +245,7 @@ def test_skipping_draws_slices_of_other_cases(holes: dali_cr.Index, run: int) ->
 
 
 def test_flips_are_of_the_volumes_axes(mixed_index: dali_cr.Index) -> None:
-    """Left and right change places only where W is flipped: never in a slice across W."""
+    """Check that left and right are exchanged only by a flip of W, never in a slice across W."""
     for axis, allowed in (("D", (0, 0, 1)), ("H", (0, 0, 1)), ("W", (1, 0, 0))):
         plans = CropPlanner(mixed_index, recipe_of(axis, flips=("W",)), 0).plan(np.arange(200))
         assert tuple(np.array([plan.flips for plan in plans]).any(0)) == tuple(map(bool, allowed))
@@ -265,7 +265,7 @@ def test_an_empty_slice_has_crops_anywhere(holes: dali_cr.Index) -> None:
     assert len({plan.origin for plan in plans}) > 100
 
 
-def test_turned_geometry_is_another_view(mixed_index: dali_cr.Index) -> None:
+def test_reordered_geometry_is_another_view(mixed_index: dali_cr.Index) -> None:
     for axis, order in ORDERS.items():
         turned = Slices(axis=axis).turn(mixed_index)  # type: ignore[arg-type]
         assert turned.fingerprint == mixed_index.fingerprint
@@ -280,7 +280,7 @@ def test_turned_geometry_is_another_view(mixed_index: dali_cr.Index) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "says"),
+    ("wrong", "message"),
     [
         ({"axis": "X"}, "slices: expected the axis"),
         ({"every": 0}, "every to be an integer of at least 1"),
@@ -290,8 +290,8 @@ def test_turned_geometry_is_another_view(mixed_index: dali_cr.Index) -> None:
     ],
     ids=str,
 )
-def test_refuses_what_are_no_slices(wrong: dict, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_refuses_invalid_slices(wrong: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Slices(**wrong)
 
 
@@ -305,12 +305,12 @@ def test_refuses_an_index_without_slices(tmp_path: Path) -> None:
     numbers[1, 1:3, 1] = 1, 2
     write_nifti(tmp_path / "v.nii", numbers)
     index = dali_cr.scan(tmp_path, include="*", progress=False)
-    with pytest.raises(ValueError, match="at least one slice, .*every=9.* leaves none of 1 cases"):
+    with pytest.raises(ValueError, match="at least one slice, got none by .*every=9.* in 1 cases"):
         loader(index, recipe=recipe_of(every=9))
     assert CropPlanner(index, recipe_of(), 0).epoch_length == 1
 
 
-def test_fingerprints_tell_slices_apart() -> None:
+def test_fingerprints_of_slices_differ() -> None:
     recipes = [replace(recipe_of(), slices=None), recipe_of(), recipe_of("H"), recipe_of(every=2)]
     assert len({recipe.fingerprint for recipe in recipes}) == 4
 

@@ -1,4 +1,4 @@
-"""The recipe of multi-view samples is checked when it is made."""
+"""Test that `Views` checks its fields when it is created."""
 
 from dataclasses import fields, replace
 
@@ -50,7 +50,7 @@ def test_defaults_are_the_authors() -> None:
     ],
     ids=str,
 )
-def test_refuses_at_once(wrong: dict, said: str) -> None:
+def test_refuses_invalid_arguments(wrong: dict, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Views(**wrong)
 

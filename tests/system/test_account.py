@@ -1,4 +1,4 @@
-"""A user that is only a number: commands run all the same, and write nothing into a folder called ~."""
+"""Test a user without a name and home: commands run, and write nothing into a folder called ~."""
 
 import os
 import pwd
@@ -12,7 +12,7 @@ from dali_cr.tools import doctor
 
 
 @pytest.fixture
-def nobody(monkeypatch, tmp_path):
+def unnamed_user(monkeypatch, tmp_path):
     def unknown(_):
         raise KeyError("getpwuid(): uid not found: 54321")
 
@@ -20,12 +20,12 @@ def nobody(monkeypatch, tmp_path):
     monkeypatch.setattr(account.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr(account.tempfile, "tempdir", str(tmp_path))
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME", "HOME"):
-        # Set first: what the code under test sets is taken back with it.
+        # Set first, so that monkeypatch restores the values that the tested code sets.
         monkeypatch.setenv(name, "x")
         monkeypatch.delenv(name)
 
 
-def test_a_name_and_a_home_are_set_where_there_are_none(nobody, tmp_path):
+def test_a_name_and_a_home_are_set_where_there_are_none(unnamed_user, tmp_path):
     assert user_name() is None
     complete_account()
     assert os.environ["USER"] == user_name() == f"uid{os.getuid()}"
@@ -36,7 +36,7 @@ def test_a_name_and_a_home_are_set_where_there_are_none(nobody, tmp_path):
     assert f"USER=uid{os.getuid()}" in found.text
 
 
-def test_a_home_that_another_user_made_first_is_not_used(nobody, tmp_path):
+def test_a_home_of_another_user_is_not_used(unnamed_user, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / f"dali-cr-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
     complete_account()
@@ -46,7 +46,7 @@ def test_a_home_that_another_user_made_first_is_not_used(nobody, tmp_path):
     assert home.name.startswith("dali-cr-")
 
 
-def test_what_is_set_stays(nobody, monkeypatch):
+def test_existing_values_are_kept(unnamed_user, monkeypatch):
     monkeypatch.setenv("USER", "ann")
     monkeypatch.setenv("HOME", "/somewhere")
     complete_account()

@@ -1,4 +1,4 @@
-"""`compiled`: machine code that is kept as long as all of its source is the same, and does what the source says."""
+"""Test `compiled`: cached machine code, valid for unchanged sources, with the semantics of the source."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MODULES: list[Any] = [
     for path in sorted((ROOT / "dali_cr").rglob("*.py"))
     if re.search(r"^@compiled$", path.read_text(), re.MULTILINE)
 ]
-"""All that have compiled functions."""
+"""All modules with compiled functions."""
 
 VOLUMES = np.zeros((2, 3, 4, 5, 6), np.float32)
 LINES, ONES = VOLUMES.reshape(2, -1), np.ones(2, np.float32)
@@ -46,7 +46,7 @@ SINGLE: list[tuple[Any, ...]] = [
     *((function, np.float32(1)) for function in (elementary.log2, elementary.exp2, elementary.quarter_sine)),
     *((function, np.float32(1)) for function in (elementary.flushed, elementary.half_bits, blur.at_least)),
 ]
-"""The functions without float64, with arguments."""
+"""Functions without float64, with arguments."""
 
 CALLEE = """
 from dali_cr.system.compiled import compiled
@@ -70,13 +70,13 @@ def move(numbers):
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder that machine code is kept in from now on."""
+    """Set and return the cache folder of machine code."""
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
     return cache_folder()
 
 
 def move(folder: Path, step: float = 1.0, sign: str = "+") -> tuple[float, bool]:
-    """Write a function and its callee, import them, and return what it does and whether its code was there before."""
+    """Write and import a function and its callee; return its result and whether its code was cached."""
     modules = {"callee": CALLEE.format(step=step, sign=sign), "caller": CALLER}
     with pytest.MonkeyPatch.context() as patch:
         for name, text in modules.items():
@@ -102,7 +102,7 @@ def test_an_edited_callee_or_constant_is_compiled_anew(tmp_path: Path, cache: Pa
 
 
 def test_a_module_that_moved_is_compiled_anew() -> None:
-    """Machine code imports the module that it was compiled in by its name."""
+    """Check it because machine code imports its module by name."""
 
     def function(x: float) -> float:
         return x
@@ -125,28 +125,26 @@ def test_a_damaged_file_is_compiled_anew(tmp_path: Path, cache: Path) -> None:
 
 
 @pytest.mark.parametrize("made", [False, True])
-def test_without_a_folder_that_can_be_written(
-    tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture, made: bool
-) -> None:
-    """A file stands where the folder should; permissions would not stop root."""
+def test_without_a_writable_folder(tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture, made: bool) -> None:
+    """Test with a file in place of the folder, because permissions do not stop root."""
     if made:
         cache.parent.mkdir()
     (cache if made else cache.parent).write_text("")
     assert [move(tmp_path), move(tmp_path)] == [(1.0, False)] * 2
     (record,) = (record for record in caplog.records if record.name == "dali_cr.system.compiled")
-    assert "machine code cannot be kept" in record.getMessage()
+    assert "machine code cannot be cached" in record.getMessage()
     assert str(cache) in record.getMessage()
 
 
 def run(code: str, cache: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a program in the checkout, with a cache of its own."""
+    """Run a program in the checkout, with a separate cache."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
     kept |= {"NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(ROOT), **environment}
     return subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=kept, capture_output=True, text=True)
 
 
 def test_bounds_checks_catch_an_overrun_and_have_code_of_their_own(tmp_path: Path) -> None:
-    """Without them a swap beside the array writes into what follows; with them it stops."""
+    """Check that a swap outside of the array raises an error with bounds checks."""
     code = """
         import numpy as np
         from dali_cr.ops.swap import swap_in_place_ref
@@ -173,7 +171,7 @@ def test_numba_is_imported_at_the_first_call() -> None:
 
 
 def test_c_functions_are_found_by_code_from_the_cache(tmp_path: Path) -> None:
-    """Each process looks their addresses up: the machine code has names of our own."""
+    """Check that each process resolves the addresses: the machine code has names of this project."""
     code = """
         import numpy as np
         from dali_cr.volume.packed.lz4 import decompress_by_c
@@ -185,14 +183,14 @@ def test_c_functions_are_found_by_code_from_the_cache(tmp_path: Path) -> None:
     assert runs == [f"5 {bytes(2) + b'bytes' + bytes(2)} {misses}\n" for misses in (1, 0)]
 
 
-def test_a_c_function_that_is_not_there() -> None:
+def test_a_missing_c_function() -> None:
     function = External("no_such_function", libc, "int64", "int64")
     assert not function.exists()
     assert External("labs", libc, "int64", "int64")(-3) == 3
     assert not External("labs", lambda: ctypes.CDLL("no such library"), "int64").exists()
 
 
-def test_the_key_sees_all_that_a_function_uses() -> None:
+def test_the_key_covers_everything_that_a_function_uses() -> None:
     table = np.array([1, 2])
 
     def uses(numbers: Any) -> Any:
@@ -221,17 +219,17 @@ def test_every_compiled_function_has_a_key() -> None:
 
 
 def code_of(function: Compiled[Any], *args: Any) -> str:
-    """Return the instructions that LLVM is given for a function of such arguments."""
+    """Return the LLVM instructions of a function for these arguments."""
     import numba
 
     dispatcher = numba.njit(**compiled.OPTIONS)(function.function)
     dispatcher.compile(tuple(map(numba.typeof, args)))
     parts = "\n".join(dispatcher.inspect_llvm().values()).split("\ndefine ")[1:]
-    return "\n".join(part for part in parts if "cpython" not in part.partition("\n")[0])  # Python's numbers are double
+    return "\n".join(part for part in parts if "cpython" not in part.partition("\n")[0])  # Python's floats are double
 
 
 def test_nothing_is_fused_or_reordered() -> None:
-    """Of all float32 functions: no float64 in between, no fused product, no fast-math."""
+    """Check that float32 functions use no float64, fused products or fast-math."""
     assert compiled.OPTIONS == {"nogil": True, "error_model": "numpy"}
     for function, *args in SINGLE:
         text = code_of(function, *args)

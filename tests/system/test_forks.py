@@ -1,4 +1,4 @@
-"""Forked children: they let go of a Loader without touching DALI, and are told that it is not theirs."""
+"""Test forked processes: they release a Loader without calling DALI, and cannot use it."""
 
 import gc
 import multiprocessing
@@ -24,7 +24,7 @@ def loader(index: dali_cr.Index) -> dali_cr.Loader:
 
 
 def test_no_worker_hangs() -> None:
-    """A few of the rounds of `python -m tests.manual.forks`."""
+    """Run a few rounds of `python -m tests.manual.forks`."""
     command = [sys.executable, "-m", "tests.manual.forks", "--rounds", "8", "--seed", "0"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -60,7 +60,10 @@ def test_a_worker_is_refused(mixed_index: dali_cr.Index) -> None:
             return iter(self.stream or loader(mixed_index))
 
     with loader(mixed_index) as stream:
-        for inherited, message in ((stream, "used in .*, a forked child"), (None, "not for a worker of a torch")):
+        for inherited, message in (
+            (stream, "cannot be used in .*, a forked process"),
+            (None, "cannot be used in workers of a torch"),
+        ):
             data = torch.utils.data.DataLoader(
                 Batches(inherited), batch_size=None, num_workers=1, multiprocessing_context="fork"
             )
@@ -71,10 +74,10 @@ def test_a_worker_is_refused(mixed_index: dali_cr.Index) -> None:
 
 
 def report(connection, stream: dali_cr.Loader | None, index: dali_cr.Index) -> None:
-    """In a child: close what was inherited; then make a loader that is its own."""
+    """Close the inherited loader in a child, then create a new one."""
     if stream:
         stream.close()
-        with pytest.raises(RuntimeError, match="made in process"):
+        with pytest.raises(RuntimeError, match="created in process"):
             iter(stream)
     own = loader(index)
     connection.send([next(iter(own))["sample"].tolist(), os.getpid()])

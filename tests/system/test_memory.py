@@ -1,4 +1,4 @@
-"""Memory that a process may use: the least of the machine's and of every limit above it."""
+"""Test the memory that a process may use: the smallest of the machine's and all cgroup limits."""
 
 import os
 from importlib import import_module
@@ -20,7 +20,7 @@ scan = import_module("dali_cr.index.scan")
 
 @pytest.fixture
 def groups(tmp_path, monkeypatch):
-    """A file system of control groups: make(lines of /proc/self/cgroup, {file: content})."""
+    """Return a function that creates control groups: make(lines of /proc/self/cgroup, {file: content})."""
 
     def make(lines, files):
         (tmp_path / "cgroup").write_text("".join(f"{line}\n" for line in lines))
@@ -70,7 +70,7 @@ def test_no_control_groups_at_all(monkeypatch, tmp_path):
 def test_a_volume_beyond_the_containers_memory_is_refused_by_name(groups, tmp_path):
     groups(["0::/"], {"memory.max": 500000})
     check_plausible(tmp_path / "x.nii.gz", 500000, 500000)
-    with pytest.raises(VolumeError, match=r"x\.nii\.gz: .* promises 500001 bytes, the container has 500000 bytes of"):
+    with pytest.raises(VolumeError, match=r"x\.nii\.gz: .* declares 500001 bytes, the container has 500000 bytes of"):
         check_plausible(tmp_path / "x.nii.gz", 500001, 500000)
 
 
@@ -83,9 +83,9 @@ def test_a_volume_that_cannot_be_measured_is_refused_by_name_and_the_others_are_
     rng = np.random.default_rng(0)
     for name, edge in (("small.nii.gz", 8), ("large.nii.gz", 48), ("large.nii", 48)):
         write_nifti(tmp_path / name, rng.integers(0, 900, (edge, edge, edge)), dtype="<i2")
-    # Room for the mask of the large one, a byte a voxel, and not for its content of two bytes beside it.
+    # Enough for the mask of the large one (a byte per voxel), but not for its content of two bytes per voxel.
     monkeypatch.setattr(scan, "usable_memory", lambda: scan.bytes_at_start() + 2 * 48**3)
     index = dali_cr.scan(tmp_path, progress=False)
     assert [case.name for case in index.cases] == ["large.nii", "small.nii.gz"]
     assert [problem.path for problem in index.problems] == ["large.nii.gz"]
-    assert "measuring it takes at least" in index.problems[0].reason
+    assert "measuring it needs at least" in index.problems[0].reason

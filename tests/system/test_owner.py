@@ -1,4 +1,4 @@
-"""One process an output: a second is refused at once, and a killed one leaves nothing in the way."""
+"""Test that one process owns an output: a second one is refused, and a killed one leaves no lock."""
 
 import errno
 import fcntl
@@ -19,7 +19,7 @@ HOLD += "with own_folder(Path(sys.argv[1])): print('held', flush=True); time.sle
 
 @pytest.fixture
 def holder(tmp_path):
-    """Another process that holds tmp_path / "out"."""
+    """Start another process that locks tmp_path / "out"."""
     line = [sys.executable, "-c", HOLD, str(tmp_path / "out")]
     with subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "held\n"
@@ -27,14 +27,14 @@ def holder(tmp_path):
         process.kill()
 
 
-def test_a_second_process_is_refused_and_told_who_is_first(tmp_path, holder):
-    says = rf"out is in use by another process \(process {holder.pid} on "
-    with pytest.raises(ValueError, match=says), own_folder(tmp_path / "out"):
+def test_a_second_process_is_refused_and_the_first_one_named(tmp_path, holder):
+    message = rf"out is in use by another process \(process {holder.pid} on "
+    with pytest.raises(ValueError, match=message), own_folder(tmp_path / "out"):
         pass
     assert (tmp_path / "out").is_dir()
 
 
-def test_a_killed_process_is_in_nobodys_way(tmp_path, holder):
+def test_a_killed_process_leaves_no_lock(tmp_path, holder):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     assert os.listdir(tmp_path / "out") == [LOCK]
@@ -44,7 +44,7 @@ def test_a_killed_process_is_in_nobodys_way(tmp_path, holder):
     assert os.listdir(tmp_path / "out") == ["x"]
 
 
-def test_folders_that_stay_empty_go_and_others_stay(tmp_path):
+def test_empty_folders_are_removed_and_others_kept(tmp_path):
     with own_folder(tmp_path / "a" / "b"):
         assert entries(tmp_path / "a" / "b") == []
     assert os.listdir(tmp_path) == []
@@ -54,7 +54,7 @@ def test_folders_that_stay_empty_go_and_others_stay(tmp_path):
     assert os.listdir(tmp_path) == ["a"]
 
 
-def test_a_file_has_one_owner_and_others_beside_it_have_theirs(tmp_path):
+def test_each_file_of_a_folder_has_one_owner(tmp_path):
     with own_file(tmp_path / "new" / "x.json"), own_file(tmp_path / "new" / "y.json"):
         with pytest.raises(ValueError, match=r"x\.json is in use"), own_file(tmp_path / "new" / "x.json"):
             pass
@@ -62,7 +62,7 @@ def test_a_file_has_one_owner_and_others_beside_it_have_theirs(tmp_path):
     assert os.listdir(tmp_path / "new") == ["x.json"]
 
 
-def test_locks_and_parts_are_no_content(tmp_path):
+def test_locks_and_partial_files_are_not_content(tmp_path):
     for name in (LOCK, "checkpoint.pt.part"):
         (tmp_path / name).touch()
     refuse_full(tmp_path)

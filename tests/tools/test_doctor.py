@@ -1,4 +1,4 @@
-"""`doctor`: a line for each thing, and what to do about those that do not work."""
+"""Test `doctor`: a line for each check, with advice on failures."""
 
 import importlib
 import os
@@ -18,7 +18,7 @@ def states(text: str) -> dict[str, str]:
 
 
 def fake(monkeypatch: pytest.MonkeyPatch, name: str, module: object) -> None:
-    """Let one module be another, or an exception when it is imported."""
+    """Replace a module by another one, or by an exception on import."""
     really = importlib.import_module
 
     def load(wanted: str, package: str | None = None) -> object:
@@ -40,7 +40,7 @@ def test_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(found.values()) <= {"ok", "missing", "wrong"}
 
 
-def test_nothing_works_without_dali(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_dali(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     fake(monkeypatch, "nvidia.dali", ModuleNotFoundError("No module named 'nvidia.dali'"))
     fake(monkeypatch, "nvidia.dali.fn", ModuleNotFoundError("No module named 'nvidia.dali'"))
     monkeypatch.setattr(doctor, "_make_batch", lambda device: importlib.import_module("nvidia.dali").__name__)
@@ -99,7 +99,7 @@ def test_small_shared_memory_few_files_few_cores(monkeypatch: pytest.MonkeyPatch
     assert "only 1.5 at a time" in doctor._cores().text
 
 
-def test_no_gpu_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_gpu_is_not_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     found = doctor._gpu(None)
     assert (found.state, found.text) == ("missing", "no NVIDIA driver")
     assert 'device="cpu"' in found.advice
@@ -112,16 +112,16 @@ def test_kernels_compile() -> None:
 
 def test_compiled_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
-    assert str(doctor._compiled()).split() == ["compiled", "code", "ok", "kept", "in", f"{tmp_path}/cache/dali-cr"]
+    assert str(doctor._compiled()).split() == ["compiled", "code", "ok", "cached", "in", f"{tmp_path}/cache/dali-cr"]
     (tmp_path / "cache").write_text("")
     assert doctor._compiled().state == "wrong"
     assert "NUMBA_CACHE_DIR" in doctor._compiled().advice
 
 
-@pytest.mark.parametrize(("library", "says"), [("lz4", "reading takes longer"), ("deflate", "is not in isal")])
-def test_c_functions_that_wheels_no_longer_have(library: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("library", "message"), [("lz4", "reading is slower"), ("deflate", "is not in isal")])
+def test_c_functions_that_wheels_no_longer_have(library: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(getattr(doctor, library).C_FUNCTION, "exists", lambda: False)
     finding = doctor._bricks()
     assert finding.state == "wrong"
-    assert says in finding.text
+    assert message in finding.text
     assert "constraints.txt" in finding.advice

@@ -1,4 +1,4 @@
-"""The command line: a table, a picture, phantoms, and one line for what cannot be done."""
+"""Test the command line: tables, images, phantoms, and errors in one line."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ def test_version(capsys):
     assert (ended.value.code, capsys.readouterr().out) == (0, f"dali-cr {dali_cr.__version__}\n")
 
 
-def test_scan_says_what_is_there(folder, capsys):
+def test_scan_prints_a_summary(folder, capsys):
     assert main(["scan", str(folder)]) == 0
     words = {line[:12].strip(): line[13:] for line in capsys.readouterr().out.splitlines()}
     assert words["root"] == str(folder)
@@ -38,7 +38,7 @@ def test_scan_says_what_is_there(folder, capsys):
     assert words["spacing"].endswith(" mm")
 
 
-def test_scan_names_what_it_refused(folder, tmp_path, capsys):
+def test_scan_names_refused_files(folder, tmp_path, capsys):
     (tmp_path / "good.nii.gz").write_bytes((folder / "phantom_000.nii.gz").read_bytes())
     (tmp_path / "empty.nii").touch()
     assert main(["scan", str(tmp_path)]) == 0
@@ -46,7 +46,7 @@ def test_scan_names_what_it_refused(folder, tmp_path, capsys):
     assert "refused      1\n             empty.nii: empty file" in out
 
 
-def test_scan_of_nothing_good_is_an_error(tmp_path, capsys):
+def test_scan_of_refused_files_only_is_an_error(tmp_path, capsys):
     (tmp_path / "empty.nii").touch()
     assert main(["scan", str(tmp_path)]) == 2
     captured = capsys.readouterr()
@@ -67,7 +67,7 @@ def test_scan_saves_the_index(folder, tmp_path):
     assert saved.fingerprint == dali_cr.scan(folder, progress=False).fingerprint
 
 
-def test_scan_takes_several_folders_channels_and_globs(folder, tmp_path, capsys):
+def test_scan_accepts_several_folders_channels_and_globs(folder, tmp_path, capsys):
     for case in ("a", "b"):
         (tmp_path / case).mkdir()
         for channel in ("t1", "t2"):
@@ -96,7 +96,7 @@ def test_preview_draws(folder, tmp_path, capsys, more):
 
 
 @pytest.mark.parametrize("patch", [["3"], ["2", "4"], ["2", "3", "4"], ["2", "3", "2", "4", "1", "4"]], ids=" ".join)
-def test_preview_takes_a_patch_as_one_two_three_or_six_numbers(folder, tmp_path, patch):
+def test_preview_accepts_a_patch_of_one_two_three_or_six_numbers(folder, tmp_path, patch):
     arguments = ["preview", str(folder), "-o", str(tmp_path / "p.png"), *SMALL]
     assert main([*arguments, "--sample", "0", "--patch", *patch]) == 0
 
@@ -114,7 +114,7 @@ def test_images_from_beginning_to_end(tmp_path, capsys):
     assert main(["scan", *arguments]) == 0
     out = capsys.readouterr().out
     assert "shape        1 × 30 × 40\n" in out
-    assert "labels       2 set aside" in out
+    assert "labels       2 excluded" in out
     crop = ["--crop", "1", "24", "32", "--patch", "2", "6", "--sample", "0"]
     assert main(["preview", *arguments, "-o", str(tmp_path / "p.png"), *crop]) == 0
 
@@ -127,7 +127,7 @@ def test_phantom_writes_volumes(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["scan", "/nowhere"], "/nowhere: expected a folder"),
         (["scan", "{folder}", "--pattern", "*.mha"], r"expected files that match *.mha"),
@@ -145,18 +145,18 @@ def test_phantom_writes_volumes(tmp_path, capsys):
         ),
         (
             ["preview", "{folder}", "-o", "{tmp}/p.png", *SMALL, "--slices-every", "2"],
-            "expected --slices-axis D, H or W",
+            "--slices-axis: expected D, H or W",
         ),
         (["phantom", "{tmp}/p", "--shape", "0", "4", "4"], "three positive lengths"),
         (["phantom", "{tmp}/p", "--images", "--shape", "1", "0", "4"], "three positive lengths"),
     ],
     ids=lambda value: " ".join(value[:1] + value[-2:]) if isinstance(value, list) else "",
 )
-def test_a_users_error_is_one_line_and_exit_code_2(folder, tmp_path, capsys, arguments, says):
+def test_a_users_error_is_one_line_and_exit_code_2(folder, tmp_path, capsys, arguments, message):
     assert main([word.format(folder=folder, tmp=tmp_path) for word in arguments]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("dali_cr: ")
-    assert says in last
+    assert message in last
 
 
 def test_runs_as_a_module_without_a_traceback(tmp_path):

@@ -1,4 +1,4 @@
-"""`pack` and `unpack`: what is packed trains to the same bits and comes back as it was; a run may be killed."""
+"""Test `pack` and `unpack`: the same samples, lossless conversion, and interrupted runs."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_samples_have_the_same_bits(mixed_index: dali_cr.Index, packed_index: da
     assert samples(packed_index, RECIPES[name], cache=("host:50MB",)) == plain
 
 
-def test_a_run_goes_on_with_packed_data(mixed_index: dali_cr.Index, packed_index: dali_cr.Index) -> None:
+def test_a_run_resumes_with_packed_data(mixed_index: dali_cr.Index, packed_index: dali_cr.Index) -> None:
     def numbers(batches: Any) -> list[bytes]:
         return [batch["input"].numpy().tobytes() for _, batch in zip(range(4), batches, strict=False)]
 
@@ -100,7 +100,7 @@ def test_a_run_goes_on_with_packed_data(mixed_index: dali_cr.Index, packed_index
 
 
 def test_channels_whose_axes_differ(tmp_path: Path) -> None:
-    """At 45 degrees rounding decides which axis is which: the second channel is read along the axes of the first."""
+    """Test a rotation by 45 degrees, where rounding decides the axes: both channels are read along the same axes."""
     rng = np.random.default_rng(0)
     turned = nib.affines.from_matvec(nib.eulerangles.euler2mat(z=np.pi / 4), [3, 4, 5])
     for case, axes in (("a", [0, 1, 2]), ("b", [1, 0, 2])):
@@ -142,7 +142,7 @@ def test_an_index_is_packed_without_measuring_again(
 
 @pytest.mark.parametrize("source", [NIBABEL, DATA / "nifti_odd"], ids=["nibabel", "odd"])
 def test_every_file_comes_back(tmp_path: Path, source: Path) -> None:
-    """Every one that is read; pairs come back as one file. The second folder is not everywhere."""
+    """Test all readable files; pairs are unpacked as one file. Real data in the second folder are optional."""
     files = [path.relative_to(source).as_posix() for path in nifti_files(source)]
     if not files:
         with pytest.raises(FileNotFoundError):
@@ -163,7 +163,7 @@ def test_every_file_comes_back(tmp_path: Path, source: Path) -> None:
 
 
 def compare(path: Path, returned: Path) -> None:
-    """Compare voxels, geometry and intensity fields of a file and what came back."""
+    """Compare voxels, geometry and intensity fields of a file and its unpacked copy."""
     was, now = nib.load(path), nib.load(returned)
     np.testing.assert_array_equal(expected(path), expected(returned))
     np.testing.assert_array_equal(was.affine, now.affine)
@@ -179,7 +179,7 @@ def compare(path: Path, returned: Path) -> None:
     assert ours == theirs
 
 
-def test_texts_go_unless_they_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_texts_are_blanked_unless_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image = nib.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.eye(4))
     image.header["descrip"], image.header["aux_file"], image.header["db_name"] = b"Doe, Jane", b"jane.txt", b"ward 3"
     image.header["cal_max"] = 33
@@ -198,7 +198,7 @@ def test_texts_go_unless_they_are_kept(tmp_path: Path, capsys: pytest.CaptureFix
         assert b"Jane was here" not in (tmp_path / name / "a.ozx").read_bytes()
 
 
-def test_a_second_run_packs_what_is_new_or_changed(tmp_path: Path) -> None:
+def test_a_second_run_packs_new_and_changed_files(tmp_path: Path) -> None:
     source, out = tmp_path / "in", tmp_path / "out"
     for name in ("a", "b", "sub/c"):
         write_nifti(source / f"{name}.nii.gz", np.arange(60).reshape(3, 4, 5))
@@ -218,7 +218,7 @@ def test_a_second_run_packs_what_is_new_or_changed(tmp_path: Path) -> None:
     np.testing.assert_array_equal(dali_cr.read_volume(out / "b.ozx"), dali_cr.read_volume(source / "b.nii.gz"))
 
 
-def test_files_of_one_stem_have_stores_of_their_own(tmp_path: Path) -> None:
+def test_files_of_one_stem_have_separate_stores(tmp_path: Path) -> None:
     for name in ("a.nii", "a.nii.gz"):
         write_nifti(tmp_path / "in" / name, np.arange(60).reshape(3, 4, 5) + len(name))
     done = pack(tmp_path / "in", tmp_path / "out")
@@ -231,27 +231,27 @@ def test_files_of_one_stem_have_stores_of_their_own(tmp_path: Path) -> None:
         compare(tmp_path / "in" / name, tmp_path / "back" / name)
 
 
-def test_what_is_refused_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refused_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_nifti(tmp_path / "in" / "a.nii.gz", np.arange(60).reshape(3, 4, 5))
     (tmp_path / "in" / "broken.nii").write_bytes(b"no volume")
     (tmp_path / "in" / "b.png").touch()
     assert main(["pack", str(tmp_path / "in"), str(tmp_path / "out")]) == 2
-    told = capsys.readouterr()
-    assert "refused     broken.nii: too short for a NIfTI header" in told.out
-    assert "ignored     1 .png" in told.out
-    assert "int16              1" in told.out
-    assert told.err.endswith("dali_cr: pack: 1 file refused, for the reasons above\n")
+    captured = capsys.readouterr()
+    assert "refused     broken.nii: too short for a NIfTI header" in captured.out
+    assert "ignored     1 .png" in captured.out
+    assert "int16              1" in captured.out
+    assert captured.err.endswith("dali_cr: pack: 1 file refused, for the reasons above\n")
     index = dali_cr.scan(tmp_path / "in", progress=False)
     index.save(tmp_path / "index.json")
     write_nifti(tmp_path / "in" / "a.nii.gz", np.arange(120).reshape(6, 4, 5))
     with pytest.raises(FileNotFoundError, match=r"a.nii.gz: changed since the scan"):
         pack(tmp_path / "index.json", tmp_path / "other")
-    for source, out, says in (
+    for source, out, message in (
         (tmp_path / "in", tmp_path / "in" / "packed", "out: expected a folder outside"),
         (tmp_path / "nothing", tmp_path / "x", "No such file"),
         (tmp_path / "out", tmp_path / "x", "expected NIfTI volumes to pack, got none"),
     ):
-        with pytest.raises((ValueError, FileNotFoundError), match=says):
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
             pack(source, out)
     with pytest.raises(ValueError, match="level: expected 1 to 12, got 13"):
         pack(tmp_path / "in", tmp_path / "x", level=13)
@@ -277,8 +277,8 @@ def test_a_killed_run_leaves_whole_stores(tmp_path: Path) -> None:
         np.testing.assert_array_equal(dali_cr.read_volume(path), dali_cr.read_volume(out / f"{path.name[0]}.ozx"))
 
 
-def test_layout_files_go_along(tmp_path: Path) -> None:
-    """A scan of the stores recognises nnU-Net's layout, and its channels, as one of the originals does."""
+def test_layout_files_are_copied(tmp_path: Path) -> None:
+    """Check that a scan of the stores finds the same layout and channels as for the originals."""
     for case in ("a", "b"):
         for channel in (0, 1):
             numbers = np.random.default_rng(channel).integers(0, 99, (9, 8, 7))
@@ -293,8 +293,8 @@ def test_layout_files_go_along(tmp_path: Path) -> None:
     assert packed.ignored == plain.ignored == {".nii.gz in labelsTr": 2, ".json": 1}
 
 
-def test_stores_are_named_after_what_they_were_made_from(tmp_path: Path) -> None:
-    """In lists, CSV files and patterns; a store beside its original is refused."""
+def test_stores_have_the_names_of_their_originals(tmp_path: Path) -> None:
+    """Test lists, CSV files and patterns; a store next to its original is refused."""
     write_nifti(tmp_path / "in" / "a.nii.gz", np.arange(60).reshape(3, 4, 5))
     write_nifti(tmp_path / "in" / "b.nii", np.arange(60).reshape(3, 4, 5) * 2)
     pack(tmp_path / "in", tmp_path / "out")
@@ -329,7 +329,7 @@ def test_bits_of_nan_and_of_minus_zero_come_back(tmp_path: Path, dtype: str) -> 
     assert (tmp_path / "back" / "a.nii").read_bytes() == bytes(content)
 
 
-def test_processes_may_pack(tmp_path: Path) -> None:
+def test_packing_with_processes(tmp_path: Path) -> None:
     for number in range(3):
         write_nifti(tmp_path / "in" / f"{number}.nii.gz", np.arange(60).reshape(3, 4, 5) * number)
     (tmp_path / "in" / "broken.nii").write_bytes(b"no volume")
@@ -339,7 +339,7 @@ def test_processes_may_pack(tmp_path: Path) -> None:
     assert [problem.path for problem in done.problems] == ["broken.nii"]
 
 
-def test_verify_reads_what_an_index_knows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_reads_files_of_an_index(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in "ab":
         write_nifti(tmp_path / "in" / f"{name}.nii.gz", np.random.default_rng(ord(name)).integers(0, 99, (9, 8, 7)))
     pack(tmp_path / "in", tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Phantoms: reproducible, readable by nibabel, varied as files and alike as bodies."""
+"""Test phantoms: reproducible, readable by nibabel, with various file formats and similar anatomy."""
 
 import nibabel as nib
 import numpy as np
@@ -55,7 +55,7 @@ def test_same_arguments_write_the_same_bytes(tmp_path):
     once = write_phantoms(tmp_path / "once", 3, SHAPE)
     again = write_phantoms(tmp_path / "again", 3, SHAPE)
     assert [path.read_bytes() for path in once] == [path.read_bytes() for path in again]
-    # A body does not depend on how many others are written with it.
+    # A body does not depend on the number of bodies.
     assert write_phantoms(tmp_path / "one", 1, SHAPE)[0].read_bytes() == once[0].read_bytes()
 
 
@@ -108,7 +108,7 @@ def test_images_are_upright_and_reproducible(tmp_path):
         np.testing.assert_allclose(np.asarray(picture)[::-1], image[0] * 255 / image.max(), atol=0.51)
         np.testing.assert_array_equal(np.asarray(organs)[::-1], labels[0])
     spine = 1 + [organ.name for organ in ORGANS].index("spine")
-    assert np.argwhere(np.asarray(organs) == spine)[:, 0].mean() > 13  # the back is below
+    assert np.argwhere(np.asarray(organs) == spine)[:, 0].mean() > 13  # posterior is at the bottom
     (again,) = write_images(tmp_path / "again", 1, (27, 40), seed=2, first=1)
     assert (again.name, again.read_bytes()) == (paths[1].name, paths[1].read_bytes())
     index = dali_cr.scan(tmp_path / "once", "**/*.png", progress=False)
@@ -116,6 +116,6 @@ def test_images_are_upright_and_reproducible(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (0, 4, 4)])
-def test_shapes_that_cannot_be(shape):
+def test_impossible_shapes(shape):
     with pytest.raises(ValueError, match="three positive lengths"):
         make_phantom(0, shape)

@@ -1,4 +1,4 @@
-"""Pictures of samples: drawn from the very arrays a loader would give, boxes where the swaps are."""
+"""Test previews of samples: the arrays of a loader, with boxes at the swaps."""
 
 import builtins
 
@@ -27,7 +27,7 @@ def index(tmp_path_factory):
 
 @pytest.fixture
 def figure(monkeypatch):
-    """The figure that the next preview draws."""
+    """Return the figure that the next preview draws."""
     made = []
 
     class Kept(Figure):
@@ -39,12 +39,22 @@ def figure(monkeypatch):
     return lambda: made[-1]
 
 
-def test_a_picture_with_a_row_a_sample(index, tmp_path):
+def test_an_image_with_a_row_per_sample(index, tmp_path):
     heights = []
     for samples in ([0], [5, 1, 2**40]):
         preview.draw_preview(index, RECIPE, 0, samples, tmp_path / "preview.png")
         heights.append(matplotlib.image.imread(tmp_path / "preview.png").shape[0])
     assert heights[1] > 2.5 * heights[0]
+
+
+def test_a_title_says_how_a_crop_is_augmented(index):
+    recipe = dali_cr.Restoration((12, 20, 16), RECIPE.swap, degrees=30, scale=(0.8, 1.2), noise=0.5, gamma=0.5)
+    row = preview._make(CropPlanner(index, recipe, 3), 7)
+    (view,) = row.plan.views
+    angles = " ".join(f"{angle:.0f}°" for angle in view.angles)
+    wanted = f", rotated {angles}, scaled {view.scales[2]:.2f}, noise {view.noise:.2f}, gamma {view.gamma:.2f}"
+    assert preview._describe(row.plan) == wanted
+    assert preview._describe(CropPlanner(index, RECIPE, 3).plan([7])[0]) == ""
 
 
 @pytest.mark.parametrize("recipe", [RECIPE, dali_cr.Restoration(crop=(1, 20, 16), swap=dali_cr.Swap(4, (3, 6)))])
@@ -82,7 +92,7 @@ def test_both_boxes_of_a_pair_have_one_colour_and_lie_where_the_swaps_are(index,
     assert len(set.union(*colours.values())) == len(colours)
 
 
-def test_says_which_sample_it_is_and_draws_both_in_one_range(index, figure, tmp_path):
+def test_title_names_the_sample_and_both_images_have_one_range(index, figure, tmp_path):
     preview.draw_preview(index, RECIPE, 0, [4], tmp_path / "preview.png")
     plan = CropPlanner(index, RECIPE, 0).plan(4)[0]
     strip = figure().subfigs[0]
@@ -105,7 +115,7 @@ def test_a_slice_is_drawn_as_it_lies_in_the_volume(index, axis):
 
 
 def test_images_are_drawn_from_the_top(figure, index, tmp_path):
-    """And volumes from the bottom: H and D rise upwards there."""
+    """Check also that volumes are drawn from the bottom, with H and D upwards."""
     recipe = dali_cr.Restoration(crop=(1, 16, 16), swap=dali_cr.Swap(4, (3, 6)))
     write_images(tmp_path, count=1, shape=(20, 24))
     images = dali_cr.scan(tmp_path, "images/*.png", progress=False)
@@ -115,12 +125,12 @@ def test_images_are_drawn_from_the_top(figure, index, tmp_path):
 
 
 @pytest.mark.parametrize("samples", [[], [3, -1]], ids=str)
-def test_refuses_what_is_no_sample(index, samples, tmp_path):
+def test_refuses_invalid_samples(index, samples, tmp_path):
     with pytest.raises(ValueError, match="expected sample numbers of at least 0"):
         preview.draw_preview(index, RECIPE, 0, samples, tmp_path / "preview.png")
 
 
-def test_names_the_extra_where_matplotlib_is_missing(index, monkeypatch, tmp_path):
+def test_a_missing_matplotlib_names_the_extra(index, monkeypatch, tmp_path):
     real = builtins.__import__
 
     def without(name, *rest):

@@ -1,4 +1,4 @@
-"""Pictures of views: drawn from the very arrays a loader would give, outlines where the maps look."""
+"""Test previews of views: the arrays of a loader, with outlines of the views' boxes."""
 
 from dataclasses import replace
 from itertools import product
@@ -71,7 +71,7 @@ def test_an_outline_is_where_the_slice_meets_the_box(index: dali_cr.Index) -> No
             assert (inside < length - 0.5 + 1e-9).all()
             on_a_face = (np.abs(inside + 0.5) < 1e-9) | (np.abs(inside - length + 0.5) < 1e-9)
             assert (on_a_face.sum(1) >= 2).all()
-            # In order around a convex figure: every turn is to the same side.
+            # In order around a convex polygon, all turns are in the same direction.
             edges = np.roll(points, -1, 0) - points
             following = np.roll(edges, -1, 0)
             turns = edges[:, 0] * following[:, 1] - edges[:, 1] * following[:, 0]
@@ -79,7 +79,7 @@ def test_an_outline_is_where_the_slice_meets_the_box(index: dali_cr.Index) -> No
     assert met > 100
 
 
-def test_a_row_a_sample_with_outlines_and_one_range_for_what_is_clean(
+def test_a_row_per_sample_with_outlines_and_one_range_for_targets(
     index: dali_cr.Index, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     made: list[Figure] = []
@@ -113,4 +113,4 @@ def test_on_the_command_line(index: dali_cr.Index, tmp_path: Path, capsys: pytes
     assert main(["preview", data, "-o", str(out), "--recipe", "pcrlv2", "--normalize", "zscore"]) == 2
     assert "targets of 0...1" in capsys.readouterr().err
     assert main(["preview", data, "-o", str(out), "--spacing", "1", "1", "-1"]) == 2
-    assert "spacing: expected three positive numbers of mm" in capsys.readouterr().err
+    assert "spacing: expected three positive numbers in mm" in capsys.readouterr().err

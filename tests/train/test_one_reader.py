@@ -1,4 +1,4 @@
-"""A file that scan accepts works in every later command, with the same values, whatever it is called."""
+"""Files that a scan accepts work in every later command, with the same values and under any name."""
 
 import gzip
 from pathlib import Path
@@ -40,7 +40,7 @@ KINDS = {
 
 
 def write_kind(folder: Path, name: str, numbers: np.ndarray, **options) -> Path:
-    """Write a file of one of `KINDS` with a name of its own."""
+    """Write a file of one of `KINDS`."""
     folder.mkdir(parents=True, exist_ok=True)
     content = write_nifti(folder / "source.nii", numbers, **options).read_bytes()
     (folder / "source.nii").unlink()
@@ -82,7 +82,7 @@ def test_labels_may_be_of_any_kind(tmp_path, name, numbers):
 
 
 def test_masks_of_every_kind_lie_on_the_image(tmp_path, name, numbers):
-    """The mask of an odd file is that of the same file written as nibabel wants it."""
+    """The mask of an unusual file equals that of the same data as written by nibabel."""
     labels = np.random.default_rng(1).integers(0, 256, SHAPE[::-1]).astype(np.uint8)
     masks = []
     for kind in ("plain.nii", name):
@@ -104,7 +104,7 @@ def test_a_mask_is_read_back_as_a_label_of_its_image(tmp_path, name, numbers):
 
 
 def test_every_training_command_takes_them(data, tmp_path):
-    """From pictures of the data to masks and overlays: images and labels of all kinds in one folder."""
+    """From previews to masks and overlays, with images and labels of all kinds in one folder."""
     folder = tmp_path / "data"
     for place in ("images", "labels"):
         (folder / place).mkdir(parents=True)
@@ -117,12 +117,11 @@ def test_every_training_command_takes_them(data, tmp_path):
     run_pretraining(folder, tmp_path / "pretrained")
     finetune.main(segment(folder, tmp_path / "run", init=str(tmp_path / "pretrained")))
     settings = {"data": (folder / "images",), "split": folder / "splits.json", "device": "cpu"}
-    report = predict.main(predict.PredictConfig(run=tmp_path / "run", out=tmp_path / "masks", part="pool", **settings))
-    drawn = overlay.main(
-        overlay.OverlayConfig(predictions=tmp_path / "masks", out=tmp_path / "drawn", part="pool", **settings)
-    )
+    report = predict.main(predict.PredictConfig(run=tmp_path / "run", out=tmp_path / "masks", part="train", **settings))
+    where = {"predictions": tmp_path / "masks", "out": tmp_path / "drawn", "labels": folder / "labels"}
+    drawn = overlay.main(overlay.OverlayConfig(part="train", **where, **settings))
     masks = sorted((tmp_path / "masks").glob("*.nii.gz"))
-    assert report["cases"] == drawn["pictures"] == len(masks) == 4
+    assert report["cases"] == drawn["pictures"] == drawn["targets"] == len(masks) == 4
     for path in masks:
         image = nib.load(data / "images" / path.name)
         np.testing.assert_array_equal(nib.load(path).affine, image.affine)
@@ -130,7 +129,7 @@ def test_every_training_command_takes_them(data, tmp_path):
 
 
 def test_every_training_command_takes_brick_stores(data, tmp_path):
-    """Images and labels packed, and a table of boxes as it is: the masks are those of the originals, byte for byte."""
+    """With packed images and labels and a CSV file of boxes, masks equal those of the originals byte for byte."""
     dali_cr.pack(data, tmp_path / "packed", progress=False)
     for name in ("splits.json", "names.json"):
         (tmp_path / "packed" / name).write_bytes((data / name).read_bytes())
@@ -139,8 +138,8 @@ def test_every_training_command_takes_brick_stores(data, tmp_path):
         run_pretraining(folder, out / "pretrained")
         finetune.main(segment(folder, out / "run", init=str(out / "pretrained")))
         settings = {"data": (folder / "images",), "split": folder / "splits.json", "device": "cpu"}
-        predict.main(predict.PredictConfig(run=out / "run", out=out / "masks", part="pool", **settings))
-        overlay.main(overlay.OverlayConfig(predictions=out / "masks", out=out / "drawn", part="pool", **settings))
+        predict.main(predict.PredictConfig(run=out / "run", out=out / "masks", part="train", **settings))
+        overlay.main(overlay.OverlayConfig(predictions=out / "masks", out=out / "drawn", part="train", **settings))
         masks.append({path.name: gzip.decompress(path.read_bytes()) for path in (out / "masks").glob("*.nii.gz")})
         pictures.append(sorted(path.name for path in (out / "drawn").glob("*.png")))
     assert len(masks[0]) == 4

@@ -1,4 +1,4 @@
-"""PCRLv2's loss against NumPy in float64, what is computed for it and what is not, and whole small runs."""
+"""PCRLv2: the loss against NumPy in float64, the parts that are computed, and small runs."""
 
 import doctest
 import importlib
@@ -16,18 +16,18 @@ from safetensors.torch import load_file
 from tests.helpers import finetuning
 from tests.helpers.runs import metrics
 from train import finetune, pretrain
-from train.methods.pcrlv2.comparison import draw_levels
 from train.methods.pcrlv2.config import Pcrlv2Config
-from train.methods.pcrlv2.evaluation import best_line, evaluate_views
+from train.methods.pcrlv2.contrastive import draw_levels
+from train.methods.pcrlv2.evaluation import evaluate_views, linear_fit
 from train.methods.pcrlv2.method import Pcrlv2, fading
-from train.methods.pcrlv2.pyramid import Pyramid, enlarge
+from train.methods.pcrlv2.pyramid import Pyramid, upsample
 from train.networks.nsunet import NsUNet
 from train.optim.optimizer import build_optimizer
 from train.predict import PredictConfig
 from train.predict import main as predict
 from train.report.curves import draw_views
 
-TERMS = ["restoration", "comparison", "restoration_of_level", "comparison_of_locals"]
+TERMS = ["restoration", "contrastive", "restoration_of_level", "contrastive_local"]
 LOCALS = 2
 
 
@@ -103,7 +103,7 @@ def compared_by_hand(one, other):
     return -(cosine(one[0], other[1]).mean() + cosine(other[0], one[1]).mean()) / 2
 
 
-@pytest.mark.parametrize("name", ["networks.nsunet", "methods.pcrlv2.comparison", "methods.pcrlv2.method"])
+@pytest.mark.parametrize("name", ["networks.nsunet", "methods.pcrlv2.contrastive", "methods.pcrlv2.method"])
 def test_examples(name):
     result = doctest.testmod(importlib.import_module(f"train.{name}"))
     assert (result.failed, result.attempted) == (0, 1)
@@ -120,7 +120,7 @@ def test_the_whole_has_the_published_size():
 @pytest.mark.parametrize("head", ["code", "paper"])
 @pytest.mark.parametrize("levels", [(0, 1, 2, 2, 0), (1, 0, 0, 1, 1), (2, 2, 1, 0, 2)], ids=str)
 def test_every_term_by_hand(levels, head, channels, dims):
-    """From the pyramids on: those are convolutions of torch."""
+    """Computed by hand from the pyramids, which are PyTorch convolutions."""
     made, sample = model(channels, head, dims), batch(channels, dims=dims)
     terms = made(**sample, levels=levels)
     assert list(terms) == TERMS
@@ -182,7 +182,7 @@ def test_gradients_reach_all_that_was_asked_for_and_nothing_else():
 
 
 def test_refuses_another_number_of_levels():
-    with pytest.raises(ValueError, match="levels: expected 1 and two for each of 2 local views, got 3"):
+    with pytest.raises(ValueError, match="levels: expected 1 . 2 × 2 levels for 2 local views, got 3"):
         model()(**batch(), levels=(0, 1, 2))
 
 
@@ -191,16 +191,16 @@ def test_enlarging_is_trilinear_interpolation(factor):
     volumes = torch.randn(2, 3, 4, 5, 6, requires_grad=True)
     same = volumes.detach().clone().requires_grad_()
     wanted = F.interpolate(same, scale_factor=factor, mode="trilinear")
-    torch.testing.assert_close(enlarge(volumes, factor), wanted)
+    torch.testing.assert_close(upsample(volumes, factor), wanted)
     noise = torch.randn_like(wanted)
-    (enlarge(volumes, factor) * noise).sum().backward()
+    (upsample(volumes, factor) * noise).sum().backward()
     (wanted * noise).sum().backward()
     torch.testing.assert_close(volumes.grad, same.grad)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 241])
 def test_the_weight_of_a_level_fades_over_the_run(steps):
-    """With 241 steps as the public code's with 241 epochs."""
+    """With 241 steps, beta equals that of the public code over 241 epochs."""
     weights = [fading(step, steps) for step in range(1, steps + 1)]
     wanted = [0.5 * (1 + np.cos(np.pi * epoch / 240)) for epoch in range(241)] if steps == 241 else [1.0, 0.0][:steps]
     np.testing.assert_allclose(weights, wanted, atol=1e-12)
@@ -222,7 +222,7 @@ def test_measuring_changes_nothing_and_takes_the_batch_as_in_training(dims):
     target = numbers(sample["target"][:, 0])
     left = np.square(restored - target).sum()
     mean = target.mean(tuple(range(2, target.ndim)), keepdims=True)
-    assert found.explained == pytest.approx(1 - left / np.square(target - mean).sum(), abs=1e-6)
+    assert found.r2 == pytest.approx(1 - left / np.square(target - mean).sum(), abs=1e-6)
     fitted = 0.0
     for view, wanted in zip(numbers(sample["view"][:, 0]), target, strict=True):
         line = np.polyfit(view.ravel(), wanted.ravel(), 1)
@@ -234,8 +234,8 @@ def test_measuring_changes_nothing_and_takes_the_batch_as_in_training(dims):
 def test_contrast_and_brightness_alone_gain_nothing():
     view = torch.randn(2, 3, 4, 5, 6)
     target = 0.1 * torch.arange(6).reshape(2, 3, 1, 1, 1) * view + 0.5
-    torch.testing.assert_close(best_line(view, target), target.double())
-    constant = best_line(torch.ones(2, 3, 4, 5, 6), target)
+    torch.testing.assert_close(linear_fit(view, target), target.double())
+    constant = linear_fit(torch.ones(2, 3, 4, 5, 6), target)
     torch.testing.assert_close(constant, target.double().mean((2, 3, 4), keepdim=True).expand(target.shape))
 
 
@@ -253,17 +253,17 @@ def test_whole_batches_are_measured_until_there_are_enough():
 
 def test_a_collapse_shows():
     made, sample = Pyramid(NsUNet(1, 1, filters=4), 1), batch(samples=8)
-    assert min(evaluate_views(made, [sample], 8, torch.device("cpu")).spread) > 0.5
+    assert min(evaluate_views(made, [sample], 8, torch.device("cpu")).collapse_metric) > 0.5
     for comparer in made.comparers:
         torch.nn.init.zeros_(comparer.norm.weight)
-    assert max(evaluate_views(made, [sample], 8, torch.device("cpu")).spread) < 1e-6
+    assert max(evaluate_views(made, [sample], 8, torch.device("cpu")).collapse_metric) < 1e-6
 
 
 def test_constant_targets_have_no_gain():
     sample = batch()
     sample["target"][:] = 0.5
     found = evaluate_views(model(), [sample], 3, torch.device("cpu"))
-    assert (found.restoration_gain, found.explained) == (None, None)
+    assert (found.restoration_gain, found.r2) == (None, None)
 
 
 STEPS = 16
@@ -298,13 +298,13 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def config(data, tmp_path):
-    """A run of a few steps, for `main`."""
+    """Settings of a run with a few steps."""
     return Pcrlv2Config(data=(data / "images",), split=data / "splits.json", out=tmp_path / "run", steps=4, **SMALL)
 
 
 @pytest.fixture(scope="module")
 def whole(data, tmp_path_factory):
-    """The folder of a run that others are compared with."""
+    """The folder of an uninterrupted run to compare with."""
     out, often = tmp_path_factory.mktemp("runs") / "whole", {"log_every": 1, "evaluate_every": 8}
     where = {"data": (data / "images",), "split": data / "splits.json", "out": out}
     pretrain.main(Pcrlv2Config(**where, steps=STEPS, lr=0.1, **often, **SMALL))
@@ -331,9 +331,12 @@ def test_its_curves_are_drawn(whole, tmp_path):
 
 
 def test_the_spread_that_is_reported_is_the_least_of_all_levels(whole):
-    measured = [line for line in metrics(whole) if "spread" in line]
+    measured = [line for line in metrics(whole) if "collapse_metric" in line]
     assert [line["step"] for line in measured] == [0, 8, STEPS]
-    assert all(line["spread"] == min(line[f"spread_of_level_{level}"] for level in range(3)) for line in measured)
+    assert all(
+        line["collapse_metric"] == min(line[f"collapse_metric_level_{level}"] for level in range(3))
+        for line in measured
+    )
 
 
 def test_the_checkpoint_has_the_heads_beside_the_unet(whole):
@@ -362,12 +365,12 @@ def test_losses_draw_levels_from_seed_and_step(config, monkeypatch):
     assert asked == [draw_levels(0, step, 1 + 2 * LOCALS, 3) for step in (1, 2, 4)]
 
 
-def test_the_comparisons_weigh_what_is_asked_for(config):
+def test_the_contrastive_losses_are_weighted(config):
     plain, lighter = (Pcrlv2(replace(config, comparison_weight=weight), 1) for weight in (1.0, 0.25))
     lighter.module.load_state_dict(plain.module.state_dict())
     one, other = (method.losses(batch(), step=1) for method in (plain, lighter))
     assert [one[name] for name in TERMS] == [other[name] for name in TERMS]
-    compared = one["comparison"] + one["comparison_of_locals"]
+    compared = one["contrastive"] + one["contrastive_local"]
     assert other["loss"].item() == pytest.approx((one["loss"] - 0.75 * compared).item(), abs=1e-6)
 
 
@@ -405,14 +408,14 @@ def test_epochs_become_steps_when_the_cases_are_known(config, capsys):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"batch_size": 1}, "batch_size: expected at least 2"),
+        ({"batch_size": 1}, "--batch-size: expected at least 2"),
         ({"network": "dynunet"}, "network: expected nsunet"),
-        ({"normalize": "zscore"}, "normalize: views are restored to targets of 0...1"),
+        ({"normalize": "zscore"}, "normalize: expected percentile or a window, with targets of 0...1"),
         ({"crop": (16, 16, 20)}, "multiples of 8, got 20 along W"),
-        ({"local_crop": (8, 8, 12)}, "local_crop: expected multiples of 8, got 8 8 12"),
+        ({"local_crop": (8, 8, 12)}, "--local-crop: expected multiples of 8, got 8 8 12"),
         ({"epochs": 0.0}, "epochs: expected a number above 0"),
         ({"clip": -1.0}, "clip: expected"),
-        ({"comparison_weight": -1.0}, "comparison_weight: expected a number of at least 0"),
+        ({"comparison_weight": -1.0}, "--comparison-weight: expected a number of at least 0"),
         ({"dims": 2}, "crop: expected one voxel along D with --dims 2, as 1 16 16"),
         ({"dims": 2, "crop": (1, 16, 16)}, "sizes: expected 1 along D"),
     ],
@@ -454,7 +457,7 @@ def test_views_of_slices_train_a_network_of_images(config, data, tmp_path):
     flat = replace(config, **FLAT)
     report = pretrain.main(flat)
     assert report["steps"] == 4
-    assert np.isfinite([report[name] for name in ("restoration_gain", "spread")]).all()
+    assert np.isfinite([report[name] for name in ("restoration_gain", "collapse_metric")]).all()
     weights = load_file(flat.out / "model.safetensors")
     assert weights["down.0.0.conv.weight"].shape == (1, 1, 3, 3)
     resumed = pretrain.main(replace(flat, resume=True, steps=5))
@@ -465,7 +468,7 @@ def test_views_of_slices_train_a_network_of_images(config, data, tmp_path):
     run = finetuning.prepared(settings)
     encoder = load_file(flat.out / "encoder.safetensors")
     state = run.network.module.state_dict()
-    assert set(run.fit.taken) == set(encoder)
+    assert set(run.fit.transferred) == set(encoder)
     assert all(torch.equal(state[name], tensor) for name, tensor in encoder.items())
 
 
@@ -486,7 +489,7 @@ def test_segmentation_takes_the_encoder_over(whole, data, tmp_path, network):
     run = finetuning.prepared(settings)
     encoder = load_file(whole / "encoder.safetensors")
     state = run.network.module.state_dict()
-    assert set(run.fit.taken) == set(encoder)
+    assert set(run.fit.transferred) == set(encoder)
     assert all(torch.equal(state[name], tensor) for name, tensor in encoder.items())
     fresh = load_file(whole / "model.safetensors")["up.0.enlarge.weight"]
     assert not torch.equal(state["up.0.enlarge.weight"], fresh)
@@ -499,7 +502,7 @@ def test_segmentation_takes_the_encoder_over(whole, data, tmp_path, network):
 def test_the_decoder_without_skips_can_be_taken_over_and_does_not_fit_one_with(whole, data, tmp_path):
     both = {"init": str(whole), "transfer": "encoder+decoder"}
     run = finetuning.prepared(finetuning.segment(data, tmp_path / "a", network="nsunet", **both))
-    assert set(run.fit.taken) == set(run.network.tensors) - {"output.weight", "output.bias"}
+    assert set(run.fit.transferred) == set(run.network.tensors) - {"output.weight", "output.bias"}
     with pytest.raises(ValueError, match=r"up\.0\.convolve.*expected"):
         finetuning.prepared(finetuning.segment(data, tmp_path / "b", network="nsunet-skips", **both))
 

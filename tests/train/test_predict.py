@@ -1,4 +1,4 @@
-"""Predictions: on the grid of the input, what was scored, and nothing where it cannot be."""
+"""Predictions: on the grid of the input, equal to what was scored, and errors for unsuitable data."""
 
 import csv
 import errno
@@ -140,7 +140,7 @@ def test_boxes_are_what_was_scored(data, runs, tmp_path):
         label = {"trunk": 1, "right lung": 2, "left lung": 3}[row["class"]]
         truth = box_of(dali_cr.read_volume(data / "labels" / row["case"]) == label)[0]
         off = np.abs((box - truth) * geometry.spacing).mean()
-        assert off == pytest.approx(float(row["wall_mm"]), abs=1e-4)
+        assert off == pytest.approx(float(row["face_mm"]), abs=1e-4)
         affine = nib.load(data / "images" / row["case"]).affine
         centre = affine[:3, :3] @ ((np.array(found["lo"]) + found["hi"]) / 2 - 0.5) + affine[:3, 3]
         np.testing.assert_allclose(centre, found["centroid_mm"], atol=1e-3)
@@ -152,7 +152,7 @@ def test_classes_are_what_was_scored(data, runs, tmp_path, name):
     with open(tmp_path / "out" / "classes.csv", newline="") as file:
         found = {row["case"]: row for row in csv.DictReader(file)}
     for row in read_csv(runs / name / "scores.csv"):
-        assert found[row["case"]]["class"] == row["said"]
+        assert found[row["case"]]["class"] == row["predicted"]
         for column in row:
             if column.startswith("p "):
                 assert float(found[row["case"]][column]) == pytest.approx(float(row[column]), abs=1e-6)
@@ -190,11 +190,11 @@ def test_refuses_what_the_network_was_not_made_for(data, runs, tmp_path):
         nib.save(image, tmp_path / name / "x.nii.gz")
     with pytest.raises(Refused, match="expected 1 channels, as in training, got 2"):
         predict.main(PredictConfig(run=runs / "segment", data=(tmp_path / "two",), out=tmp_path / "out"))
-    with pytest.raises(Refused, match="holds every volume, up to 20 20 30"):
+    with pytest.raises(Refused, match="contains every volume, 20 20 30 or more"):
         predict.main(PredictConfig(run=runs / "localize", data=(tmp_path / "big",), out=tmp_path / "out"))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("")
-    with pytest.raises(Refused, match=r"new or empty folder, .* holds thesis\.txt"):
+    with pytest.raises(Refused, match=r"new or empty folder, got .* with thesis\.txt"):
         predict.main(PredictConfig(run=runs / "segment", data=(data / "images",), out=tmp_path / "full"))
 
 
@@ -271,7 +271,7 @@ def test_probabilities_are_of_masks_and_classes_not_of_boxes(data, runs, tmp_pat
 
 
 def test_each_case_has_a_mask_of_its_own(data, runs, tmp_path):
-    """Names that differ in their suffix, in a frame, after a dot, or by bytes that are no UTF-8."""
+    """Names that differ in their suffix, in a frame, after a dot, or in bytes that are not UTF-8."""
     images = sorted((data / "images").iterdir())
     folder = tmp_path / "in"
     (folder / "b").mkdir(parents=True)
@@ -313,15 +313,15 @@ def test_cut_predictions_begin_again_by_the_same_command_alone(data, runs, tmp_p
     with monkeypatch.context() as patch:
         patch.setattr(masks_module, "write_nifti", interrupt_third)
         assert predict.command_line(words) == 130
-    assert capsys.readouterr().err.splitlines()[-1] == "predict: stopped by SIGINT; the same command starts again"
+    assert capsys.readouterr().err.splitlines()[-1] == "predict: stopped by SIGINT; run the same command to start again"
     assert len(names(out)) == 3
     assert not settings(out)["finished"]
-    for change, says in ((["--batch-size", "3"], "another config"), (["--probabilities"], "another config")):
+    for change, says in ((["--batch-size", "3"], "expected the config"), (["--probabilities"], "expected the config")):
         assert predict.command_line([*words, *change]) == 2
-        assert f"begun in {out} with {says}" in capsys.readouterr().err
+        assert f"{says} of the unfinished predictions in {out}" in capsys.readouterr().err
     (out / "mine.txt").touch()
     assert predict.command_line(words) == 2
-    assert "holds mine.txt" in capsys.readouterr().err
+    assert "also has mine.txt" in capsys.readouterr().err
     (out / "mine.txt").unlink()
     assert predict.command_line(words) == 0
     assert (len(names(out)), settings(out)["finished"]) == (9, True)
@@ -344,7 +344,7 @@ def test_a_full_disk_leaves_no_half_mask_and_names_the_file(data, runs, tmp_path
 
 @pytest.fixture(scope="module")
 def channels(data, tmp_path_factory):
-    """Cases of two files, each channel of its own values; labels; and a run that was trained on them."""
+    """Cases with two channels of different values, their labels, and a run trained on them."""
     folder = tmp_path_factory.mktemp("channels")
     for path in sorted((data / "images").iterdir()):
         case = folder / "data" / path.name.split(".")[0]
@@ -391,7 +391,7 @@ def test_a_channel_more_in_the_folders_does_not_move_the_others(channels, tmp_pa
 def test_other_channels_are_refused(channels, tmp_path):
     config = PredictConfig(run=channels / "run", data=(channels / "data",), out=tmp_path / "out", device="cpu")
     with pytest.raises(
-        Refused, match="expected t2, t1, in the order of the training; got t1, t2. Give them in this order"
+        Refused, match="expected t2, t1, in the order of the training; got t1, t2. Give --channels in this order"
     ):
         predict.main(replace(config, channels=("t1", "t2")))
     shutil.copytree(channels / "data", tmp_path / "data")
@@ -399,7 +399,7 @@ def test_other_channels_are_refused(channels, tmp_path):
         (case / "t2.nii.gz").rename(case / "dwi.nii.gz")
     with pytest.raises(Refused, match="channel t2 is missing"):
         predict.main(replace(config, data=(tmp_path / "data",)))
-    with pytest.raises(Refused, match="expected t2, t1, in the order of the training; got t1, dwi. Name the files"):
+    with pytest.raises(Refused, match="expected t2, t1, in the order of the training; got t1, dwi. Give a --pattern"):
         predict.main(replace(config, data=(tmp_path / "data",), channels=("t1", "dwi")))
     dali_cr.scan(channels / "data", "{case}/{channel}.nii.gz", progress=False).save(tmp_path / "index.json")
     with pytest.raises(Refused, match="got t1, t2"):

@@ -1,4 +1,4 @@
-"""Whole small runs on the CPU: what they leave, what they refuse, and that killing one changes nothing."""
+"""Small pre-training runs on the CPU: results, errors, and identical results after a kill and resume."""
 
 import errno
 import json
@@ -41,7 +41,7 @@ COSTS = ["pairs_per_s", "data_wait_share", "samples", "device_hours", "device"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """A small run of a recipe, and what it is to say and reach."""
+    """A small run of a recipe, and its expected output and metrics."""
 
     words: str
     steps: int
@@ -50,9 +50,11 @@ class Recipe:
     reports: tuple[str, ...]
     says: tuple[str, ...]
     falls: str
-    """Of the numbers of a step, the one that gets smaller."""
+    """Name of the number that decreases."""
     to: float
     network: tuple[str, int]
+    ends: tuple[tuple[signal.Signals, int], ...]
+    """Signals to end a run, and the step at which they are sent."""
 
 
 RECIPES = {
@@ -67,6 +69,8 @@ RECIPES = {
         falls="loss",
         to=0.7,
         network=("dynunet", 4),
+        # The first checkpoint is that of step 7.
+        ends=((signal.SIGKILL, 3), (signal.SIGKILL, 23), (signal.SIGINT, 12)),
     ),
     "pcrlv2": Recipe(
         words="--recipe pcrlv2 --crop 16 16 16 --sizes 16 16 16 16 20 20 --local-crop 8 8 8 --local-sizes 8 8 8 "
@@ -75,18 +79,20 @@ RECIPES = {
         steps=16,
         batch_size=3,
         measured=(0, 8, 16),
-        reports=("restoration_gain", "explained", "spread"),
+        reports=("restoration_gain", "r2", "collapse_metric"),
         says=("nsunet", "2 of 16 × 16 × 16 voxels, 2 of 8 × 8 × 8", "6 a view", "code restoration"),
         falls="restoration",
         to=0.8,
         network=("nsunet", 2),
+        # The first checkpoint is that of step 3; step 8 measures.
+        ends=((signal.SIGKILL, 5), (signal.SIGTERM, 4)),
     ),
 }
 
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    """Keep the runs of this process to one thread as well."""
+    """Limit the runs of this process to one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -107,14 +113,14 @@ def recipe(request):
 
 @pytest.fixture(scope="module")
 def command(data, recipe):
-    """The command of the run that all others are compared with, without its --out."""
+    """The command of the run to compare with, without --out."""
     always = ["--data", str(data), "--threads", "2", "--log-every", "1", "--device", "cpu"]
     return [sys.executable, "-m", "train.pretrain", *recipe.words.split(), *always]
 
 
 @pytest.fixture(scope="module")
 def whole(command, tmp_path_factory):
-    """A run that nobody disturbed: its folder and what it printed."""
+    """The folder and the output of an uninterrupted run."""
     out = tmp_path_factory.mktemp("runs") / "whole"
     done = run_to_its_end([*command, "--out", out])
     assert done.returncode == 0, done.stderr
@@ -123,7 +129,7 @@ def whole(command, tmp_path_factory):
 
 @pytest.fixture
 def config(data, tmp_path):
-    """A run of a few steps, for `main`."""
+    """Settings of a run with a few steps."""
     return RestorationConfig(
         data=(data,),
         out=tmp_path / "run",
@@ -198,19 +204,20 @@ def test_the_weights_load_into_a_fresh_network(whole, recipe):
     assert not torch.equal(state[network.head[0]], trained[network.head[0]])
 
 
-@pytest.mark.parametrize(
-    ("recipe", "number", "when"),
-    # The first checkpoint is that of step 7, or 3; step 30, or 8, is one that measures.
-    [
-        *(("restoration", number, when) for number, when in ((signal.SIGKILL, 3), (signal.SIGKILL, 23))),
-        ("restoration", signal.SIGINT, 12),
-        *(("pcrlv2", number, when) for number, when in ((signal.SIGKILL, 5), (signal.SIGTERM, 4))),
-    ],
-    indirect=["recipe"],
-    ids=lambda value: value.name if isinstance(value, signal.Signals) else str(value),
-)
-def test_a_run_that_was_ended_and_resumed_has_the_same_bytes(whole, recipe, command, tmp_path, number, when):
-    out = tmp_path / "run"
+def test_a_run_that_was_ended_and_resumed_has_the_same_bytes(whole, recipe, command, tmp_path):
+    for number, when in recipe.ends:
+        out = tmp_path / f"{number.name}-{when}"
+        end_and_resume(recipe, command, out, number, when)
+        for name in ("model.safetensors", "encoder.safetensors"):
+            assert (out / name).read_bytes() == (whole[0] / name).read_bytes(), f"{number.name} after step {when}"
+        # A network that is trained beside heads: these too.
+        one, other = (torch.load(folder / "checkpoint.pt", weights_only=True)["network"] for folder in (out, whole[0]))
+        assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+        assert timeless(out) == timeless(whole[0])
+
+
+def end_and_resume(recipe, command, out, number, when):
+    """End a run by a signal once a step is recorded, and resume it to its end."""
     ended = run_to_its_end(signalled.command([*command, "--out", str(out)], number, when))
     assert steps_done(out) == (when if number == signal.SIGKILL else when + 1), ended.stderr
     if number == signal.SIGKILL:
@@ -224,12 +231,6 @@ def test_a_run_that_was_ended_and_resumed_has_the_same_bytes(whole, recipe, comm
         assert f"stopped by {number.name}" in ended.stderr
     resumed = run_to_its_end([*command, "--out", out, "--resume"])
     assert resumed.returncode == 0, resumed.stderr
-    for name in ("model.safetensors", "encoder.safetensors"):
-        assert (out / name).read_bytes() == (whole[0] / name).read_bytes(), f"{number.name} after step {when}"
-    # A network that is trained beside heads: these too.
-    one, other = (torch.load(folder / "checkpoint.pt", weights_only=True)["network"] for folder in (out, whole[0]))
-    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
-    assert timeless(out) == timeless(whole[0])
     assert json.loads(resumed.stdout.splitlines()[-1])["steps"] == recipe.steps
 
 
@@ -265,7 +266,7 @@ def test_resuming_a_finished_run_only_reports(config, capsys):
     report = pretrain.main(config)
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in config.out.iterdir()}
     assert pretrain.main(replace(config, resume=True)) == report
-    assert "finished: nothing to do" in capsys.readouterr().out
+    assert "finished; give more --steps" in capsys.readouterr().out
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in config.out.iterdir()} == before
 
 
@@ -296,14 +297,14 @@ def test_the_same_data_may_lie_elsewhere_at_a_resume(config, data, tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"iterations": 5}, "iterations was 4, 5 came"),
-        ({"patch": (2, 3), "crop": (16, 16, 24)}, "crop was [16, 16, 16], [16, 16, 24] came; patch was [2, 4]"),
-        ({"normalize": "percentile"}, "normalize was zscore, percentile came"),
-        ({"filters": 4}, "filters was 2, 4 came"),
-        ({"part": "val"}, "part was pool, val came"),
-        ({"seed": 1, "held_out": 0.5}, "seed was 0, 1 came; held_out was 0.1, 0.5 came"),
-        ({"exclude": ("*_004*",)}, "of 5 cases; 4 came, phantom_004.nii.gz is gone"),
-        ({"resume": False}, "--resume goes on"),
+        ({"iterations": 5}, "--iterations was 4, got 5"),
+        ({"patch": (2, 3), "crop": (16, 16, 24)}, "--crop was 16 16 16, got 16 16 24; --patch was 2 4"),
+        ({"normalize": "percentile"}, "--normalize was zscore, got percentile"),
+        ({"filters": 4}, "--filters was 2, got 4"),
+        ({"part": "val"}, "--part was train, got val"),
+        ({"seed": 1, "held_out": 0.5}, "--held-out was 0.1, got 0.5"),
+        ({"exclude": ("*_004*",)}, "of 5 cases; got 4, phantom_004.nii.gz is gone"),
+        ({"resume": False}, "--resume to continue"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
@@ -362,7 +363,7 @@ def test_refuses_the_impossible_and_leaves_no_folder(config, change, says):
     ids=str,
 )
 def test_refuses_settings_that_make_no_sense(config, change):
-    with pytest.raises(ValueError, match=f"{next(iter(change))}: expected"):
+    with pytest.raises(ValueError, match=f"{next(iter(change)).replace('_', '-')}: expected"):
         replace(config, **change)
 
 
@@ -375,7 +376,7 @@ def test_refuses_a_crop_before_looking_at_the_data(config):
         replace(config, crop=(16, 16, 50))
     with pytest.raises(ValueError, match="halved twice"):
         replace(config, crop=(8, 8, 8))
-    with pytest.raises(ValueError, match="sononet64 wants multiples of 16, got 24 along H; 16 or 32 would do"):
+    with pytest.raises(ValueError, match="multiples of 16 for sononet64, got 24 along H; use 16 or 32"):
         replace(config, network="sononet64", crop=(16, 24, 16))
     with pytest.raises(ValueError, match="expected one voxel along D with --dims 2, as 1 16 16; got 16 16 16"):
         replace(config, dims=2)
@@ -438,19 +439,19 @@ def test_what_it_is_compared_with_runs_measures_and_draws(config, capsys, pretex
     assert [line["step"] for line in lines] == [0, 2]
     assert all((line["changed_share"] == 0) == (pretext == "autoencode") for line in lines)
     assert all(
-        (line["loss_of_idling"] == 0) == (pretext == "autoencode") for line in metrics(config.out) if "lr" in line
+        (line["identity_loss"] == 0) == (pretext == "autoencode") for line in metrics(config.out) if "lr" in line
     )
     assert matplotlib.image.imread(config.out / "preview.png").ndim == 3
 
 
 def test_the_pretext_is_part_of_what_a_run_is(config):
     pretrain.main(replace(config, steps=1))
-    with pytest.raises(Refused, match="pretext was swap, inpaint came"):
+    with pytest.raises(Refused, match="--pretext was swap, got inpaint"):
         pretrain.main(replace(config, steps=2, resume=True, pretext="inpaint"))
 
 
 def test_noise_and_error_are_measured_by_hand(config):
-    """A network that answers with its input plus a constant has that error, whatever the samples are."""
+    """A network that adds a constant to its input has that error on any samples."""
 
     class Off(torch.nn.Module):
         def __init__(self):
@@ -565,7 +566,7 @@ def test_environment_of_cublas_is_set_for_deterministic_runs(monkeypatch):
 
 
 def test_a_full_disk_costs_a_checkpoint_and_not_the_run(config, monkeypatch, capsys):
-    """The checkpoint there was stays whole; the one at the end must be written."""
+    """The previous checkpoint is kept; the last one must be written."""
     write, full = checkpoint.write_whole, []
 
     def fill(path, content):
@@ -577,7 +578,7 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_run(config, monkeypatch, cap
     monkeypatch.setattr(checkpoint, "write_whole", fill)
     with pytest.raises(OSError, match="No space left"):
         pretrain.main(replace(config, steps=4, checkpoint_every=1))
-    assert capsys.readouterr().out.count("training goes on, the checkpoint before stays") == 2
+    assert capsys.readouterr().out.count("training continues, the previous checkpoint is kept") == 2
     assert checkpoint.load_checkpoint(config.out / "checkpoint.pt")["step"] == 1
     monkeypatch.setattr(checkpoint, "write_whole", write)
     assert pretrain.main(replace(config, steps=4, resume=True))["steps"] == 4
@@ -586,7 +587,7 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_run(config, monkeypatch, cap
 def test_another_version_goes_on_only_if_told_to(config, monkeypatch):
     pretrain.main(config)
     monkeypatch.setattr(dali_cr, "__version__", "99.0")
-    with pytest.raises(Refused, match="made the run in .*, 99.0 came"):
+    with pytest.raises(Refused, match="made the run in .*, got 99.0"):
         pretrain.main(replace(config, resume=True, steps=5))
     assert pretrain.main(replace(config, resume=True, steps=5, any_version=True))["steps"] == 5
 

@@ -1,4 +1,4 @@
-"""Images through the whole of it: pre-training, three tasks, prediction, pictures, and what is refused on the way."""
+"""2-D images: pre-training, three tasks, prediction, overlays, and errors."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ from train.data.boxes import read_boxes
 from train.data.split import load_split, split_of_table
 from train.networks.build import build_network
 from train.run.exits import Refused
-from train.tasks.task import ask
+from train.tasks.task import run_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -47,9 +47,9 @@ def predicted(data, run, out, **changes):
     return predict.main(predict.PredictConfig(run=run, out=out, **(settings | changes)))
 
 
-def drawn(data, predictions, out):
+def drawn(data, predictions, out, **more):
     where = {"data": (data / "images",), "pattern": IMAGES, "split": data / "splits.json"}
-    return overlay.main(overlay.OverlayConfig(predictions=predictions, out=out, **where))
+    return overlay.main(overlay.OverlayConfig(predictions=predictions, out=out, **where, **more))
 
 
 @pytest.mark.parametrize("make", [segment, localize, classify], ids=lambda make: make.__name__)
@@ -84,8 +84,11 @@ def test_masks_are_images_of_the_images_size_and_what_was_scored(data, tmp_path)
             truth = np.asarray(file) > 0
         assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) == pytest.approx(dice, abs=1e-6)
     report = drawn(data, tmp_path / "predicted", tmp_path / "pictures")
-    assert report["pictures"] == len(scores)
+    assert (report["pictures"], report["targets"]) == (len(scores), 0)
     picture = matplotlib.image.imread(tmp_path / "pictures" / min(scores))[:, :, :3]
+    drawn_on = picture.min(2) < 0.99  # not the margins with title and legend
+    rows = drawn_on.mean(1) > 0.5
+    picture = picture[rows][:, drawn_on[rows].mean(0) > 0.5]
     height, width = picture.shape[:2]
     with Image.open(tmp_path / "predicted" / min(scores)) as file:
         mask = np.asarray(file.resize((width, height), Image.Resampling.NEAREST)) > 0
@@ -107,32 +110,33 @@ def test_boxes_are_what_was_scored(data, tmp_path):
         assert (box["lo"][2], box["hi"][2]) == (0, 1)
         off = [box["lo"][0] - float(true["x0"]), box["lo"][1] - float(true["y0"])]
         off += [box["hi"][0] - float(true["x1"]), box["hi"][1] - float(true["y1"])]
-        assert np.abs(off).mean() == pytest.approx(float(row["wall_mm"]), abs=1e-4)
+        assert np.abs(off).mean() == pytest.approx(float(row["face_mm"]), abs=1e-4)
         assert np.hypot(off[0] + off[2], off[1] + off[3]) / 2 == pytest.approx(float(row["centroid_mm"]), abs=1e-4)
-    assert drawn(data, tmp_path / "predicted", tmp_path / "pictures")["pictures"] == 2
+    report = drawn(data, tmp_path / "predicted", tmp_path / "pictures", labels=data / "boxes.csv")
+    assert (report["pictures"], report["targets"]) == (2, 2)
 
 
 def test_a_network_learns_where_things_are_in_images(data, tmp_path):
     report = finetune.main(localize(data, tmp_path / "run", filters=4, steps=120, lr=1e-2, shift=0, score="val"))
     trained = finetune.main(localize(data, tmp_path / "short", filters=4, steps=1, shift=0, score="val"))
-    assert report["wall_mm"] < 0.9 * trained["guess_wall_mm"]
-    assert trained["wall_mm"] == pytest.approx(trained["guess_wall_mm"], rel=0.1)
+    assert report["face_mm"] < 0.9 * trained["baseline_face_mm"]
+    assert trained["face_mm"] == pytest.approx(trained["baseline_face_mm"], rel=0.1)
 
 
 def test_moves_stay_in_the_plane(data, tmp_path):
     run = prepared(localize(data, tmp_path / "run", shift=3))
     plans = list(run.batches.loader._planner.plan(np.arange(50)))
-    shifts = np.stack([run.task.truth(plan)["shift"] for plan in plans])
+    shifts = np.stack([run.task.target(plan)["shift"] for plan in plans])
     assert not shifts[:, 0].any()
     assert shifts[:, 1:].min() == -3
-    assert run.task.truth(plans[0])["walls"].shape == (1, 2, 2)
+    assert run.task.target(plans[0])["boxes"].shape == (1, 2, 2)
 
 
 def test_a_network_of_images_goes_through_a_volume_slice_by_slice(tmp_path):
     module = build_network("dynunet", 2, (1, 16, 16), filters=2, outputs=3, dims=2).module.eval()
     volumes = torch.randn(2, 2, 5, 16, 16)
     with torch.no_grad():
-        answer = ask(module, volumes, 2)
+        answer = run_network(module, volumes, 2)
         assert answer.shape == (2, 3, 5, 16, 16)
         for place in range(5):
             torch.testing.assert_close(answer[:, :, place], module(volumes[:, :, place]))
@@ -159,7 +163,7 @@ def test_slices_of_volumes_pretrain_a_network_of_images(tmp_path):
     assert run.method.recipe.slices == dali_cr.Slices("H", every=3)
     report = pretrain.train(run)
     assert report["restoration_gain"] is not None
-    with pytest.raises(Refused, match="every was 3, 2 came"):
+    with pytest.raises(Refused, match="--every was 3, got 2"):
         pretrain.main(replace(config, every=2, resume=True, steps=9))
     assert load_file(tmp_path / "run" / "model.safetensors")["input_block.conv1.conv.weight"].ndim == 4
 
@@ -181,10 +185,10 @@ def test_a_resumed_run_on_images_has_the_same_bytes(data, tmp_path, monkeypatch,
 
 
 def changed_masks(data, tmp_path, change):
-    """Copy the masks and change the first of the pool; return the folder and the file's name."""
+    """Copy the masks and change the first of train; return the folder and the file's name."""
     masks = tmp_path / "masks"
     shutil.copytree(data / "masks", masks)
-    path = masks / f"{min(load_split(data / 'splits.json').pool)}.png"
+    path = masks / f"{min(load_split(data / 'splits.json').train)}.png"
     with Image.open(path) as file:
         values = change(np.asarray(file).copy())
     if values is None:
@@ -217,23 +221,23 @@ def test_a_mask_without_an_image_is_refused(data, tmp_path):
         finetune.main(segment(data, tmp_path / "run", labels=masks))
 
 
-def test_a_class_that_the_pool_lacks_is_refused(data, tmp_path):
+def test_a_class_that_train_lacks_is_refused(data, tmp_path):
     masks, _ = changed_masks(data, tmp_path, lambda mask: mask)
     name = f"{min(load_split(data / 'splits.json').test)}.png"
     with Image.open(masks / name) as file:
         other = np.asarray(file) // 255 * 7
     Image.fromarray(other).save(masks / name)
-    with pytest.raises(Refused, match=f"label 7 is in {name} of test and in no case of the pool"):
+    with pytest.raises(Refused, match=f"label 7 is in {name} of test and in no case of train"):
         finetune.main(segment(data, tmp_path / "run", labels=masks))
 
 
 def test_an_init_of_another_kind_is_refused(data, inits, tmp_path):
     init = str(inits / "sononet64")
-    with pytest.raises(Refused, match="expected a dynunet, .* is a sononet64; --network sononet64 takes it"):
+    with pytest.raises(Refused, match="expected a dynunet, .* has a sononet64; use --network sononet64"):
         finetune.main(segment(data, tmp_path / "run", init=init))
-    with pytest.raises(Refused, match="expected a network of --dims 3, .* is of 2; --dims 2 takes it"):
+    with pytest.raises(Refused, match="expected a network of --dims 3, .* has --dims 2; use --dims 2"):
         finetune.main(segment(data, tmp_path / "run", init=init, network="sononet64", dims=3))
-    with pytest.raises(Refused, match=r"analysis.0.0.conv.weight is \(2, 1, 3, 3\), \(4, 1, 3, 3\) expected"):
+    with pytest.raises(Refused, match=r"analysis.0.0.conv.weight: expected shape \(4, 1, 3, 3\), got \(2, 1, 3, 3\)"):
         finetune.main(segment(data, tmp_path / "run", init=init, network="sononet64", filters=4))
 
 
@@ -259,12 +263,12 @@ def test_weights_that_saw_a_test_image_are_refused(data, tmp_path):
 def test_a_copy_of_a_test_image_in_the_pool_is_named(data, tmp_path):
     own, split = tmp_path / "own", load_split(data / "splits.json")
     shutil.copytree(data, own)
-    ours, theirs = f"{min(split.pool)}.png", f"{min(split.test)}.png"
+    ours, theirs = f"{min(split.train)}.png", f"{min(split.test)}.png"
     shutil.copy(own / "images" / theirs, own / "images" / ours)
     with pytest.raises(Refused, match="expected cases that hold the same image in one part"):
         pretrain.main(pretraining(own, tmp_path / "init", held_out=0.01))
     pretrain.main(pretraining(own, tmp_path / "init", held_out=0.01, exclude=(theirs,)))
-    with pytest.raises(Refused, match=f"trained on {ours}, the same as {theirs}, which is in test. --exclude {theirs}"):
+    with pytest.raises(Refused, match=f"trained on {ours}, the same as {theirs}, which is in test. Give --exclude "):
         finetune.main(segment(own, tmp_path / "run", init=str(tmp_path / "init")))
 
 
@@ -315,7 +319,7 @@ def test_a_table_says_the_parts(tmp_path):
     write(lines)
     names = ["x/a_1.png", "a_2.png", "b_1.png", "c_1.png"]
     split = split_of_table(names, path, "split", r"^(?:x/)?(\w)_")
-    assert (split.pool, split.val, split.test) == ({"a"}, {"b"}, {"c"})
+    assert (split.train, split.val, split.test) == ({"a"}, {"b"}, {"c"})
     with pytest.raises(ValueError, match="d_1.png has none"):
         split_of_table([*names, "d_1.png"], path, "split")
     with pytest.raises(ValueError, match="expected some of split in .*, got part"):
@@ -324,7 +328,7 @@ def test_a_table_says_the_parts(tmp_path):
     with pytest.raises(ValueError, match="expected train, val or test as the split of c_1.png, got 'holiday'"):
         split_of_table(names, path, "split")
     write([*lines[:2], ["a_2.png", "test"], *lines[3:]])
-    with pytest.raises(ValueError, match="a is in pool and in test"):
+    with pytest.raises(ValueError, match="a is in train and in test"):
         split_of_table(names, path, "split", r"^(?:x/)?(\w)_")
 
 

@@ -43,7 +43,7 @@ def test_no_pattern_is_typed(data: Path, tmp_path: Path, layout: str, capsys: py
     names = json.loads(split.read_text())
     everyone = {CASES[layout].format(number) for number in range(5)}
     assert {dali_cr.scan(images, progress=False).cases[n].name for n in range(5)} == everyone
-    assert {name for part in ("pool", "val", "test") for name in names[part]} == everyone
+    assert {name for part in ("train", "val", "test") for name in names[part]} == everyone
     run_pretraining(folder, folder / "pre", data=(images,), split=split)
     config = segment(folder, folder / "run", data=(images,), split=split, init=str(folder / "pre"), names=None, steps=1)
     finetune.main(config)

@@ -1,4 +1,4 @@
-"""Grids are the same where their corners lie at the same positions, along whatever axes their files store them."""
+"""Test the comparison of grids by their corners, for any order of the stored axes."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def geometry_of(shape_dhw, affine):
 
 @given(SHAPES, QUATERNIONS, SPACINGS, ORIGINS, AXES, st.integers(0, 2**31))
 def test_one_grid_stored_along_any_axes_is_the_same(shape, quaternion, spacing, origin, axes, seed):
-    """Reordered to the other's axes, every voxel is at its position, whichever axes were called canonical."""
+    """Check the positions of all voxels after reordering to the other grid's axes."""
     array = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
     affine = affine_of(quaternion, spacing, origin)
     other, other_affine = store_along(array, affine, *axes)
@@ -83,13 +83,13 @@ def test_rounding_to_float32_and_to_four_decimals_is_no_other_grid(shape, quater
 @pytest.mark.parametrize(
     ("other", "same"),
     [
-        (np.diag([0.7, 0.7, 0.7065, 1]), False),  # 3.7 voxels off at the last slice
+        (np.diag([0.7, 0.7, 0.7065, 1]), False),  # a distance of 3.7 voxels at the last slice
         (np.diag([0.7, 0.7, 0.70001, 1]), True),  # 0.006 voxels
         (np.diag([0.7, 0.7, 0.7002, 1]), False),  # 0.11 voxels
         (np.diag([-0.7, 0.7, 0.7, 1]), False),
     ],
 )
-def test_a_thicker_slice_counts_by_where_the_last_one_lies(tmp_path, other, same):
+def test_a_thicker_slice_counts_by_the_position_of_the_last_one(tmp_path, other, same):
     shape = (6, 6, 400)
     image = nib.Nifti1Image(np.random.default_rng(0).integers(0, 900, shape).astype("i2"), np.diag([0.7, 0.7, 0.7, 1]))
     (tmp_path / "images").mkdir()
@@ -127,7 +127,7 @@ def test_a_label_is_read_along_the_axes_of_its_image(tmp_path, degrees, order):
     nib.save(nib.Nifti1Image(*store_along(label, affine, order, (True, False, True))), tmp_path / "a.nii.gz")
     case = dali_cr.scan(tmp_path / "images", progress=False).cases[0]
     got = read_labels(tmp_path / "a.nii.gz", case)
-    # Stored as the image is, the label must come out the same: pairs of image and label value do not change.
+    # The label must equal one stored like the image: pairs of image and label values do not change.
     nib.save(nib.Nifti1Image(label, affine), tmp_path / "b.nii.gz")
     np.testing.assert_array_equal(got, read_labels(tmp_path / "b.nii.gz", case))
     voxels = read_voxels(*read_header(tmp_path / "images" / "a.nii.gz"))[0]
@@ -147,6 +147,6 @@ def test_a_single_slice_has_no_thickness_to_compare():
     assert not slice_of(5.0).same_grid(geometry_of((1, 30, 40), moved))
 
 
-def test_corners_beyond_what_a_float_holds_are_no_grid_and_no_error():
+def test_corners_that_overflow_are_no_grid_and_no_error():
     huge = (np.eye(4) * 1e300).tolist()
     assert match_axes((3, 4, 5), huge, (3, 4, 5), np.eye(4).tolist()) is None

@@ -1,4 +1,4 @@
-"""Headers: what cannot be true is refused, by the reason, before anything is read."""
+"""Test headers: impossible values are refused, with the reason, before voxels are read."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -97,7 +97,7 @@ def test_affine_spacing_and_orientation(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mm", [4.5e-9, 3.25e-7, 1.5e-6, 0.0123457, 0.488281, 0.9, 123.456789])
 def test_spacing_of_whatever_size(tmp_path: Path, mm: float) -> None:
-    """Of a microscope in mm, or in metres: never 0, by which views would be divided."""
+    """Test spacings of a microscope in mm, and in metres: never 0, because views divide by it."""
     path = write_nifti(tmp_path / "v.nii", np.arange(60).reshape(5, 4, 3), spacing=(mm, 2 * mm, 3 * mm))
     geometry, _ = parse_header(path, path.read_bytes()[:HEADER_BYTES])
     np.testing.assert_allclose(geometry.spacing, (3 * mm, 2 * mm, mm), rtol=1e-5)
@@ -105,7 +105,7 @@ def test_spacing_of_whatever_size(tmp_path: Path, mm: float) -> None:
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_a_box_needs_no_more_than_its_end(tmp_path: Path, orientation: str) -> None:
-    """`view` works on a file's first bytes, and one byte less is too few."""
+    """Check that `view` works on the first bytes of a file, and not with one byte less."""
     path = write_nifti(
         tmp_path / "v.nii", np.random.default_rng(0).integers(0, 99, (6, 5, 4, 2)), orientation=orientation
     )
@@ -123,7 +123,7 @@ def test_a_box_needs_no_more_than_its_end(tmp_path: Path, orientation: str) -> N
 @pytest.mark.parametrize("codes", [(0, 0), (0, 1), (1, 0), (-1, 1), (8, 1), (99, 0), (2, 32767)], ids=str)
 @pytest.mark.parametrize("zooms", [(-1.0, 1.0, 2.0, 3.0), (0.0, -1.0, 2.0, 0.0), (5.0, 1.0, 2.0, 3.0)], ids=str)
 @pytest.mark.filterwarnings("ignore")
-def test_odd_codes_and_zooms_as_nibabel_takes_them(
+def test_odd_codes_and_zooms_as_in_nibabel(
     tmp_path: Path, codes: tuple[int, int], zooms: tuple[float, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write_nifti(tmp_path / "v.nii", np.arange(60).reshape(5, 4, 3), orientation="PIL")
@@ -134,7 +134,7 @@ def test_odd_codes_and_zooms_as_nibabel_takes_them(
     header["srow_x"][0, 3] = 7
     path.write_bytes(content)
     geometry, _ = parse_header(path, bytes(content[:HEADER_BYTES]))
-    assert not caplog.records  # nibabel's remarks are not ours to make
+    assert not caplog.records  # warnings of nibabel are not part of the test
     np.testing.assert_allclose(geometry.affine, nib.as_closest_canonical(nib.load(path)).affine)
 
 

@@ -1,4 +1,4 @@
-"""PNG and JPEG: the pixels that Pillow decodes, one voxel thick; errors for unsupported and damaged files."""
+"""Test PNG and JPEG: the pixels that Pillow decodes, one voxel thick; errors for unsupported and damaged files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RECIPE = dali_cr.Restoration(crop=(1, 24, 40), swap=dali_cr.Swap(8, (2, 6)), fli
 
 
 def pixels(seed: int = 0, shape: tuple[int, ...] = (30, 44), top: int = 256) -> np.ndarray:
-    """Return a smooth picture with noise, and a background."""
+    """Return a smooth image with noise and a background."""
     rng = np.random.default_rng(seed)
     y, x = (np.linspace(-1, 1, n) for n in shape[:2])
     waves = 0.5 + 0.3 * np.sin(3 * y)[:, None] * np.cos(5 * x) + rng.normal(0, 0.04, shape[:2])
@@ -44,7 +44,7 @@ def write(path: Path, array: np.ndarray, mode: str | None = None, **options: Any
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> dali_cr.Index:
-    """Grey pictures of several shapes, kinds and orientations."""
+    """Return grey images of several shapes, types and orientations."""
     folder = tmp_path_factory.mktemp("pictures")
     for i in range(4):
         write(folder / f"{i}.png", pixels(i, (30 + i, 44 - 3 * i)))
@@ -64,7 +64,7 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> dali_cr.Index:
 
 
 @pytest.mark.parametrize("name", ["pictures", "colours"])
-def test_pixels_are_those_that_are_shown(name: str, request: pytest.FixtureRequest) -> None:
+def test_pixels_are_as_displayed(name: str, request: pytest.FixtureRequest) -> None:
     index = request.getfixturevalue(name)
     assert not index.problems
     for case in index.cases:
@@ -143,14 +143,14 @@ def test_the_stream_is_the_same_from_caches(pictures: dali_cr.Index, tmp_path: P
         assert counted["hits"] > counted["misses"] > 0
 
 
-def test_the_default_pattern_leaves_images_alone(tmp_path: Path) -> None:
+def test_the_default_pattern_ignores_images(tmp_path: Path) -> None:
     write(tmp_path / "p.png", pixels())
     with pytest.raises(FileNotFoundError, match=r"got 1 .png; for images give a pattern"):
         dali_cr.scan(tmp_path, progress=False)
     assert len(dali_cr.scan(tmp_path, "**/*.png", progress=False)) == 1
 
 
-def test_masks_are_set_aside(tmp_path: Path) -> None:
+def test_masks_are_excluded(tmp_path: Path) -> None:
     for i in range(3):
         picture = pixels(i)
         write(tmp_path / "images" / f"{i}.png", picture)
@@ -219,13 +219,13 @@ def test_refuses_by_name(tmp_path: Path, name: str, reason: str, make: Any) -> N
     assert re.search(reason, index.problems[0].reason), index.problems[0].reason
 
 
-def test_a_bomb_is_refused_before_memory_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Zeros that deflate 1000 : 1 promise no more than they hold; a machine without that memory refuses them."""
+def test_a_bomb_is_refused_before_memory_is_allocated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Test zeros compressed 1000 : 1, whose header is right; a machine without enough memory refuses them."""
     path = tmp_path / "p.png"
     path.write_bytes(png(8000, 8000, 8, 0, bytes(8001 * 8000)))
     pages = {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}
     monkeypatch.setattr(reader.os, "sysconf", pages.__getitem__)
-    with pytest.raises(dali_cr.VolumeError, match="promises 64000000 bytes, this machine has 4096000 bytes of memory"):
+    with pytest.raises(dali_cr.VolumeError, match="declares 64000000 bytes, this machine has 4096000 bytes of memory"):
         reader.read_whole(path, 64_000_000)
 
 
@@ -240,7 +240,7 @@ def test_truncated(tmp_path: Path, kind: str) -> None:
 
 
 def test_flipped_bits_of_a_png_are_found(tmp_path: Path) -> None:
-    """Wherever they are: each chunk has a checksum. What follows the picture's end is not asked."""
+    """Test flipped bits anywhere, because each chunk has a checksum; bytes after the end of the image are not read."""
     path = write(tmp_path / "p.png", pixels())
     content = path.read_bytes()
     for place in range(0, len(content) - 12, 17):
@@ -253,7 +253,7 @@ def test_flipped_bits_of_a_png_are_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["png", "jpg"])
 def test_noise_in_a_file_is_refused_or_read(tmp_path: Path, kind: str) -> None:
-    """Whatever the bytes, there is a picture or a VolumeError."""
+    """Check that any bytes result in an image or a VolumeError."""
     rng = np.random.default_rng(0)
     path = write(tmp_path / f"p.{kind}", pixels())
     content = path.read_bytes()
@@ -267,7 +267,7 @@ def test_noise_in_a_file_is_refused_or_read(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_long_preamble(tmp_path: Path) -> None:
-    """A JPEG may say much before its picture begins."""
+    """Test a JPEG with long metadata before the image."""
     buffer = io.BytesIO()
     Image.fromarray(pixels()).save(buffer, "JPEG", icc_profile=bytes(200_000))
     (tmp_path / "p.jpg").write_bytes(buffer.getvalue())
@@ -299,7 +299,7 @@ def test_a_part_is_the_beginning_of_the_whole(tmp_path: Path, name: str) -> None
 
 
 def test_interlaced(tmp_path: Path) -> None:
-    """Seven passes over the picture: none of its rows is known before the last."""
+    """Test an image in seven passes, where no row is complete before the last pass."""
     picture, rows = pixels(2, (21, 18)), b""
     steps = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
     for y, x, down, right in steps:

@@ -1,4 +1,4 @@
-"""Bytes are read rightly or refused by name, and no header makes us ask for memory that no file can fill."""
+"""Test reading bytes of files: right or refused, without allocating memory that the file cannot fill."""
 
 import gzip
 import os
@@ -55,7 +55,7 @@ def test_truncated(packed: Path, keep: int) -> None:
     stop = stop_of(packed)
     packed.write_bytes(packed.read_bytes()[:keep])
     with pytest.raises(
-        VolumeError, match="v.nii.gz: (empty|damaged|ends early|too short|not a NIfTI|its header promises)"
+        VolumeError, match="v.nii.gz: (empty|damaged|ends early|too short|not a NIfTI|its header declares)"
     ):
         reader.read_header(packed)
         reader.read_whole(packed, stop)
@@ -71,7 +71,7 @@ def test_truncated_plain(tmp_path: Path) -> None:
     path = write_nifti(tmp_path / "v.nii", NUMBERS)
     stop = stop_of(path)
     os.truncate(path, 5000)
-    with pytest.raises(VolumeError, match=f"ends early: its header promises {stop} bytes, the file has 5000"):
+    with pytest.raises(VolumeError, match=f"ends early: its header declares {stop} bytes, the file has 5000"):
         reader.read_data(path, stop)
 
 
@@ -95,7 +95,7 @@ def test_missing_and_unreadable(tmp_path: Path) -> None:
             read(tmp_path)
 
 
-def test_promises_more_than_gzip_can_hold(packed: Path) -> None:
+def test_a_header_of_more_voxels_than_gzip_can_contain(packed: Path) -> None:
     with pytest.raises(VolumeError, match="more than"):
         reader.read_data(packed, 10**13)
     assert "decompressed" not in vars(scratch._scratch) or len(scratch._scratch.decompressed) < 10**9
@@ -114,7 +114,7 @@ def test_pairs(tmp_path: Path) -> None:
 
 
 def header_of(shape: tuple[int, ...]) -> bytes:
-    """Return a NIfTI-1 header of uint8 voxels, with its flag."""
+    """Return a NIfTI-1 header of uint8 voxels, with the extension flag."""
     import nibabel as nib
 
     header = nib.Nifti1Header()
@@ -125,16 +125,16 @@ def header_of(shape: tuple[int, ...]) -> bytes:
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_a_header_that_promises_ten_terabytes(tmp_path: Path, suffix: str) -> None:
+def test_a_header_that_declares_ten_terabytes(tmp_path: Path, suffix: str) -> None:
     content = header_of((32000, 32000, 10000)) + bytes(1000)
     path = tmp_path / f"huge.nii{suffix}"
     path.write_bytes(gzip.compress(content) if suffix else content)
-    with pytest.raises(VolumeError, match="huge.nii.*its header promises 10240000000352 bytes"):
+    with pytest.raises(VolumeError, match="huge.nii.*its header declares 10240000000352 bytes"):
         reader.read_whole(path, stop_of(path))
 
 
 def test_a_gzip_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred voxels are promised, a gibibyte of zeros follows: 1 MiB of it is looked at."""
+    """Test a header of a hundred voxels before a gibibyte of zeros, of which only 1 MiB is read."""
     decompress, sizes = reader._decompress, []
     monkeypatch.setattr(scratch, "_scratch", threading.local())
     monkeypatch.setattr(reader, "_decompress", lambda *about: sizes.append(decompress(*about)) or sizes[-1])
@@ -142,7 +142,7 @@ def test_a_gzip_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "bomb.nii.gz"
     for content in (gzip.compress(header_of((5, 5, 4)) + bytes(100)) + members, gzip.compress(bytes(452)) * 50_000):
         path.write_bytes(content)
-        with pytest.raises(VolumeError, match=r"bomb.nii.gz: (its header promises 452 bytes|is \d+ bytes long)"):
+        with pytest.raises(VolumeError, match=r"bomb.nii.gz: (its header declares 452 bytes|is \d+ bytes long)"):
             reader.read_whole(path, 452)
     assert 452 < sum(sizes) < 1 << 21
     assert all(len(kept) < 1 << 22 for kept in vars(scratch._scratch).values() if kept)
@@ -152,7 +152,7 @@ def test_a_sparse_file_of_a_terabyte(tmp_path: Path) -> None:
     path = tmp_path / "sparse.nii"
     path.write_bytes(header_of((5, 5, 4)))
     os.truncate(path, 1 << 40)
-    with pytest.raises(VolumeError, match="sparse.nii: is 1099511627776 bytes long, but its header promises only 452"):
+    with pytest.raises(VolumeError, match="sparse.nii: is 1099511627776 bytes long, but its header declares only 452"):
         reader.read_whole(path, stop_of(path))
 
 
@@ -161,7 +161,7 @@ def test_more_than_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     path.write_bytes(gzip.compress(header_of((400, 400, 400)) + bytes(64_000_000), 1))
     pages = {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}
     monkeypatch.setattr(os, "sysconf", pages.__getitem__)
-    with pytest.raises(VolumeError, match="promises 64000352 bytes, this machine has 4096000 bytes of memory"):
+    with pytest.raises(VolumeError, match="declares 64000352 bytes, this machine has 4096000 bytes of memory"):
         reader.read_whole(path, stop_of(path))
 
 

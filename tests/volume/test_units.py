@@ -1,4 +1,4 @@
-"""Lengths are in mm, whatever unit a header gives them in; values in mm keep their bits."""
+"""Test units of length: converted to mm; values in mm keep their bits."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ MM = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}
 
 
 def with_unit(path: Path, code: int) -> Path:
-    """Set a plain file's code of units; its upper bits, those of time, say seconds."""
+    """Set the unit code of a plain file; its upper bits, the unit of time, mean seconds."""
     content = bytearray(path.read_bytes())
     content[123] = code | 8
     path.write_bytes(content)
@@ -27,7 +27,7 @@ def with_unit(path: Path, code: int) -> Path:
 
 
 def write(path: Path, code: int, spacing: tuple[float, float, float], numbers: np.ndarray | None = None) -> Path:
-    """Write voxels of so many mm along x, y, z, in the unit of a code."""
+    """Write voxels of these sizes in mm along x, y, z, in the unit of a code."""
     numbers = np.random.default_rng(0).integers(0, 900, (20, 16, 12)) if numbers is None else numbers
     x, y, z = (edge / MM[code] for edge in spacing)
     return with_unit(write_nifti(path, numbers, orientation="LPS", spacing=(x, y, z)), code)
@@ -42,7 +42,7 @@ def test_spacing_and_affine_are_in_mm(tmp_path, code):
     affine = nib.as_closest_canonical(nib.load(path)).affine
     np.testing.assert_allclose(np.array(geometry.affine)[:3], affine[:3] * MM[code], rtol=1e-12)
     assert geometry.affine[3] == (0.0, 0.0, 0.0, 1.0)
-    # 0.4 mm become 0.8: half as many voxels along x, whatever the unit.
+    # 0.4 mm become 0.8: half as many voxels along x, for any unit.
     assert dali_cr.read_volume(path, spacing=(1.25, 0.5, 0.8)).shape == (1, 12, 16, 10)
 
 
@@ -60,7 +60,7 @@ def test_mm_and_unknown_units_keep_their_bits(tmp_path, code):
     st.booleans(),
 )  # fmt: skip
 def test_every_kind_of_affine_is_converted(spacing, code, kind, second):
-    """sform, qform and zooms alone; NIfTI-1 and -2: the lengths of what nibabel gives, times the unit."""
+    """Test sform, qform and zooms alone, in NIfTI-1 and -2: nibabel's lengths times the unit."""
     header = (nib.Nifti2Header if second else nib.Nifti1Header)()
     header.set_data_shape((5, 4, 3))
     header.set_data_dtype(np.int16)
@@ -86,7 +86,7 @@ def test_a_label_may_be_in_another_unit_than_its_image(tmp_path):
         got = read_labels(write(tmp_path / "label.nii", code, (0.004, 0.005, 0.01), numbers), case)
         np.testing.assert_array_equal(got, numbers.transpose(2, 1, 0))
     wrong = with_unit(write(tmp_path / "label.nii", 3, (0.004, 0.005, 0.01), numbers), 0)
-    with pytest.raises(dali_cr.VolumeError, match=r"another grid.*the unit unknown, that has micron"):
+    with pytest.raises(dali_cr.VolumeError, match=r"another grid.*the unit unknown, the image.s has micron"):
         read_labels(wrong, case)
 
 
@@ -110,7 +110,7 @@ def test_nothing_is_printed_where_all_is_in_mm_and_a_wrong_unit_is_warned_of(tmp
     assert "units" not in describe(dali_cr.scan(tmp_path / "a", progress=False))
     with_unit(write(tmp_path / "b" / "v.nii", 2, (1.0, 1.0, 1.0)), 1)
     table = describe(dali_cr.scan(tmp_path / "b", progress=False))
-    assert "1 volume with voxels wider than 100 mm; is the unit in the header (metre) right? v.nii 1e+03" in table
+    assert "1 volume with voxels wider than 100 mm; check the unit in the header (metre): v.nii 1e+03" in table
 
 
 def test_an_index_of_an_earlier_version_has_no_unit_and_no_percentiles(tmp_path):
@@ -125,9 +125,7 @@ def test_an_index_of_an_earlier_version_has_no_unit_and_no_percentiles(tmp_path)
     index = dali_cr.Index.load(tmp_path / "index.json")
     assert index.cases[0].volumes[0].geometry.unit == "mm"
     assert "foreground" not in describe(index)
-    assert "not known: scan again" in describe(index, (0, 100))
+    assert "index is of an earlier version; scan again" in describe(index, (0, 100))
     with_unit(write(tmp_path / "c" / "v.nii", 2, (1e-3, 1e-3, 1e-3)), 3)
     table = describe(dali_cr.scan(tmp_path / "c", progress=False))
-    assert (
-        "1 volume with voxels narrower than 0.0001 mm; is the unit in the header (micron) right? v.nii 1e-06" in table
-    )
+    assert "1 volume with voxels narrower than 0.0001 mm; check the unit in the header (micron): v.nii 1e-06" in table

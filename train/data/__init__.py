@@ -1,1 +1,1 @@
-"""Cases with their labels, split into parts. Knows no network."""
+"""Cases, labels and splits. Independent of networks."""

@@ -1,4 +1,4 @@
-"""Crops with their truth: the loader's batches, and beside each sample what its plan says about its label."""
+"""Batches of image crops with their targets, such as the crops of label volumes at the same place."""
 
 from __future__ import annotations
 
@@ -11,45 +11,47 @@ import torch
 
 import dali_cr
 from dali_cr import rng
+from dali_cr.ops.gather import gather_box
 from dali_cr.plan import window
+from dali_cr.plan.boxes import reach
 from dali_cr.plan.crops import CropPlanner
-from dali_cr.plan.sample import SamplePlan
+from dali_cr.plan.sample import AffineView, SamplePlan
 from dali_cr.volume.geometry import Triple
 
 from ..run.device import upload
 from .labels import Labels
 
 _SHIFT = 128
-"""The purpose under which shifts are drawn, in the last word of the generator's counter; the library's are below."""
+"""Purpose of shifts in the last word of the random generator's counter; smaller values are used by dali_cr."""
 
 ON_HOST = ("shift",)
-"""Arrays of a sample that are not moved to the GPU: read back, they would have to be waited for."""
+"""Target arrays that stay on the CPU, since reading them back from the GPU would synchronise."""
 
-Truth = Callable[[SamplePlan], dict[str, npt.NDArray[Any]]]
-"""From a sample's plan to the arrays that say what is true of it."""
+TargetFunction = Callable[[SamplePlan], dict[str, npt.NDArray[Any]]]
+"""Maps the plan of a sample to its target arrays."""
 
 
-class Labelled:
-    """Batches of image crops and truths.
+class LabelledBatches:
+    """Batches of image crops and their targets.
 
     Parameters
     ----------
     loader : dali_cr.Loader
-        Its recipe has no swaps, so that what it calls the target is the image.
-    truth : Truth
+        A loader whose recipe swaps nothing, so that its `input` is the image.
+    target : TargetFunction
     """
 
-    def __init__(self, loader: dali_cr.Loader, truth: Truth) -> None:
+    def __init__(self, loader: dali_cr.Loader, target: TargetFunction) -> None:
         assert isinstance(loader.recipe, dali_cr.Restoration)
-        self.loader, self._truth = loader, truth
+        self.loader, self._target = loader, target
         self._planner = CropPlanner(loader.index, loader.recipe, loader.seed)
 
     def stream(self) -> Iterator[dict[str, Any]]:
-        """Go on with the loader's first batch that was not delivered yet, without end."""
+        """Yield batches without end, from the loader's next batch on."""
         for batch in self.loader.stream():
-            image = batch["target"]
-            truths = [self._truth(plan) for plan in self._planner.plan(batch["sample"].numpy())]
-            stacked = {name: np.stack([truth[name] for truth in truths]) for name in truths[0]}
+            image = batch["input"]
+            targets = [self._target(plan) for plan in self._planner.plan(batch["sample"].numpy())]
+            stacked = {name: np.stack([target[name] for target in targets]) for name in targets[0]}
             found = {
                 name: torch.from_numpy(array) if name in ON_HOST else upload(array, image.device)
                 for name, array in stacked.items()
@@ -58,15 +60,15 @@ class Labelled:
 
 
 def cut_labels(labels: Labels, plan: SamplePlan, edges: Triple) -> Labels:
-    """Cut from a label volume what the plan cuts from the image; 0 where the crop sticks out.
+    """Crop a label volume as the plan crops the image; 0 outside of the volume.
 
     Parameters
     ----------
     labels : (D, H, W) uint8
-        Canonical.
+        Canonical label volume, at the recipe's spacing.
     plan : SamplePlan
     edges : (D, H, W) int
-        The crop.
+        Size of the crop.
     """
     view, shape = plan.views[0], (labels.shape[0], labels.shape[1], labels.shape[2])
     out = np.zeros(edges, labels.dtype)
@@ -74,8 +76,25 @@ def cut_labels(labels: Labels, plan: SamplePlan, edges: Triple) -> Labels:
     return out
 
 
+def sample_labels(labels: Labels, view: AffineView, edges: Triple) -> Labels:
+    """Return the nearest label of each voxel of a crop that is rotated or scaled; 0 where it leaves the volume.
+
+    Parameters
+    ----------
+    labels : (D, H, W) uint8
+        Canonical, on the grid of the file.
+    view : AffineView
+    edges : (D, H, W) int
+        The crop.
+    """
+    start, stop = reach(view.matrix, view.offset, edges, (labels.shape[0], labels.shape[1], labels.shape[2]))
+    box, out = labels[window.slices((start, stop))].astype(np.float32), np.empty(edges, np.float32)
+    gather_box(box, start, 0.0, view.matrix, view.offset, out, nearest=True)
+    return out.astype(labels.dtype)
+
+
 def draw_shifts(seed: int, samples: npt.ArrayLike, most: int | Triple) -> npt.NDArray[np.int64]:
-    """Draw how far each sample is moved along D, H and W: from -most to most voxels, a function of (seed, number).
+    """Draw shifts of samples along D, H and W from -most to most voxels, as a function of (seed, sample number).
 
     Examples
     --------
@@ -92,9 +111,9 @@ def draw_shifts(seed: int, samples: npt.ArrayLike, most: int | Triple) -> npt.ND
 
 
 def shift_images(images: torch.Tensor, shifts: npt.NDArray[np.int64]) -> torch.Tensor:
-    """Move each image of a batch (B, C, D, H, W) by whole voxels; what comes in repeats the voxel at the edge.
+    """Shift each image of a batch (B, C, D, H, W) by whole voxels; edge voxels are repeated.
 
-    A constant would come in as a slab that no whole volume has, and its thickness would tell the move.
+    Constant padding would add a slab that no real volume has, whose thickness would reveal the shift.
 
     Examples
     --------

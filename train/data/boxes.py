@@ -1,7 +1,7 @@
-"""Boxes around organs: half-open, in voxels; in the file's own axes (i, j, k) and in canonical ones (D, H, W).
+"""Half-open boxes around organs in voxels, along a file's axes (i, j, k) or the canonical axes (D, H, W).
 
-A box [lo, hi) holds the voxels lo to hi - 1. Voxel n fills the space from n to n + 1 in this counting, so that hi - lo
-is the box's edge, and a wall times the voxel's size is its place in mm from the corner of the volume.
+A box [lo, hi) contains the voxels lo to hi - 1. Voxel n extends from n to n + 1, so hi - lo is the length of an edge,
+and a face's coordinate times the voxel size is its distance in mm from the corner of the volume.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from dali_cr.volume.geometry import Geometry, Triple
 
 from .tables import choose_columns, read_table
 
-Walls = npt.NDArray[np.float64]
-"""(K, 2, 3): of each organ, lo and hi along D, H, W; NaN where it is not contoured."""
+Boxes = npt.NDArray[np.float64]
+"""(K, 2, 3): lo and hi along D, H, W for each of K organs; NaN if an organ is not contoured."""
 
 _AXES = {"R": (2, 1), "L": (2, -1), "A": (1, 1), "P": (1, -1), "S": (0, 1), "I": (0, -1)}
 _AXES |= {"X": (2, 1), "Y": (1, 1), "Z": (0, 1)}
-"""From the letter of a file's axis to the canonical axis it runs along, and whether forwards; an image has X, Y, Z."""
+"""From the letter of a file's axis to its canonical axis and direction (1 or -1); images have axes X, Y, Z."""
 
 _CORNERS = {"x0": "box_loi", "y0": "box_loj", "x1": "box_hii", "y1": "box_hij"}
-"""What the columns of one box an image are short for."""
+"""Full column names of the short ones for a single box per image."""
 
 _COLUMN = re.compile(r"(.+)_(lo|hi)([ijk])")
 
@@ -36,28 +36,30 @@ def read_boxes(path: Path, wanted: tuple[str, ...]) -> tuple[list[str], dict[str
     Parameters
     ----------
     path : Path
-        The numbers are voxels along the file's own axes, of an image columns (i) and rows (j); empty where an organ is
-        not contoured. Boxes of images may leave NAME_lok and NAME_hik out; where there is one a case, its columns may
-        be x0, y0, x1, y1, and its name is then "box".
+        Values are voxels along the file's axes (for images: i columns, j rows), empty if an organ is not contoured. For
+        images, NAME_lok and NAME_hik may be omitted. A single box per image may have the columns x0, y0, x1, y1; its
+        name is "box".
     wanted : tuple of str
-        Organs; all of them if none is given.
+        Organs to read; all if empty.
 
     Returns
     -------
     organs : list of str
     boxes : dict of str to (K, 2, 3) float64
-        By the case's name in the file; NaN where not contoured.
+        Boxes by the case's name in the file; NaN if not contoured.
 
     Raises
     ------
     ValueError
-        Naming the case and the organ of a box that is none.
+        If columns are missing or a box is invalid; names the case and the organ.
     """
     columns, rows = read_table(path)
     if set(_CORNERS) <= set(columns):
         columns = [_CORNERS.get(column, column) for column in columns]
         if len(set(columns)) < len(columns):
-            raise ValueError(f"labels: expected x0, y0, x1, y1 or a box of the name box, got both in {path}")
+            raise ValueError(
+                f"labels: expected either columns x0, y0, x1, y1 or an organ named box, got both in {path}"
+            )
         rows = {case: {_CORNERS.get(name, name): text for name, text in row.items()} for case, row in rows.items()}
     named = [found[1] for column in columns if (found := _COLUMN.fullmatch(column))]
     organs = choose_columns(path, list(dict.fromkeys(named)), wanted)
@@ -68,7 +70,7 @@ def read_boxes(path: Path, wanted: tuple[str, ...]) -> tuple[list[str], dict[str
     missing = [f"{o}_{c}" for o in organs for c in corners if f"{o}_{c}" not in columns]
     if missing:
         raise ValueError(
-            f"labels: expected six columns for each organ (of images four), {missing[0]} is missing in {path}"
+            f"labels: expected six columns for each organ (four for images), {missing[0]} is missing in {path}"
         )
     boxes = {
         case: np.stack([_box(path, case, organ, [row[f"{organ}_{corner}"] for corner in corners]) for organ in organs])
@@ -91,10 +93,10 @@ def _box(path: Path, case: str, organ: str, texts: list[str]) -> npt.NDArray[np.
     return box
 
 
-def to_canonical(boxes: npt.NDArray[np.float64], geometry: Geometry) -> Walls:
-    """Turn boxes along a file's own axes into canonical ones: (K, 2, 3) each.
+def to_canonical(boxes: npt.NDArray[np.float64], geometry: Geometry) -> Boxes:
+    """Convert boxes (K, 2, 3) from a file's axes to canonical axes.
 
-    A file stored as LPI runs against all three canonical axes, and its i is W.
+    For example, all three axes of a file stored as LPI are reversed, and its i is W.
     """
     out = np.empty_like(boxes)
     for axis, letter in enumerate(geometry.orientation):
@@ -104,30 +106,30 @@ def to_canonical(boxes: npt.NDArray[np.float64], geometry: Geometry) -> Walls:
     return out
 
 
-def to_file(walls: Walls, geometry: Geometry) -> npt.NDArray[np.float64]:
-    """Turn canonical boxes into ones along a file's own axes: the inverse of `to_canonical`."""
-    out = np.empty_like(walls)
+def to_file(boxes: Boxes, geometry: Geometry) -> npt.NDArray[np.float64]:
+    """Convert canonical boxes to a file's axes; the inverse of `to_canonical`."""
+    out = np.empty_like(boxes)
     for axis, letter in enumerate(geometry.orientation):
-        come, sign = _AXES[letter]
-        pair = walls[:, :, come]
-        out[:, :, axis] = pair if sign > 0 else geometry.shape[come] - pair[:, ::-1]
+        canonical, sign = _AXES[letter]
+        pair = boxes[:, :, canonical]
+        out[:, :, axis] = pair if sign > 0 else geometry.shape[canonical] - pair[:, ::-1]
     return out
 
 
-def box_of(masks: npt.NDArray[np.bool_]) -> Walls:
-    """Return the half-open box of each mask (K, D, H, W); NaN for an empty one."""
-    walls = np.full((len(masks), 2, 3), np.nan)
-    for box, mask in zip(walls, masks, strict=True):
+def box_of(masks: npt.NDArray[np.bool_]) -> Boxes:
+    """Return the half-open bounding box of each mask (K, D, H, W); NaN for an empty mask."""
+    boxes = np.full((len(masks), 2, 3), np.nan)
+    for box, mask in zip(boxes, masks, strict=True):
         if mask.any():
             for axis in range(3):
                 hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
                 box[:, axis] = hit[0], hit[-1] + 1
-    return walls
+    return boxes
 
 
-def in_crop(walls: Walls, view: View, crop: Triple) -> Walls:
-    """Return canonical boxes as they lie in a crop, after its flips."""
-    moved = walls - np.array(view.origin)
+def in_crop(boxes: Boxes, view: View, crop: Triple) -> Boxes:
+    """Convert canonical boxes to voxels of a crop, with its flips."""
+    moved = boxes - np.array(view.origin)
     for axis, flipped in enumerate(view.flips):
         if flipped:
             moved[:, :, axis] = crop[axis] - moved[:, ::-1, axis]
@@ -135,9 +137,9 @@ def in_crop(walls: Walls, view: View, crop: Triple) -> Walls:
 
 
 def centroid_mm(boxes: npt.NDArray[np.float64], affine: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return the centre of each box (K, 2, 3) in the world, from the affine of the axes it is given in.
+    """Return the centre of each box (K, 2, 3) in world coordinates, given the affine of the boxes' axes.
 
-    An affine takes voxel 0 to its centre, half a voxel behind its wall.
+    An affine maps index 0 to the centre of voxel 0, which is half a voxel from its face.
     """
     matrix = np.asarray(affine, np.float64)
     return np.asarray((boxes.mean(1) - 0.5) @ matrix[:3, :3].T + matrix[:3, 3])

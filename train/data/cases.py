@@ -1,8 +1,9 @@
-"""The cases of a run: as an earlier run left them, from a saved index, or by scanning."""
+"""Index of a run's cases: from the run to resume, from a saved index, or by scanning."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import dali_cr
@@ -11,21 +12,18 @@ from dali_cr.index.layout.proposal import describe_layout
 from dali_cr.index.report import describe_ignored
 
 from ..run.config import DATA, DataSettings
-from ..run.folder import plain, tell_apart
+from ..run.folder import describe_changes, plain
 from .split import Part, Split
+
+OpenData = Callable[[Any, dali_cr.Index | None], dali_cr.Index]
 
 
 def open_index(config: DataSettings, known: dali_cr.Index | None = None) -> dali_cr.Index:
-    """Return the cases from ``--index``, or by scanning; files that are as in the index `known` are not read again."""
+    """Load the index from ``--index``, or scan the data; files unchanged since the index `known` are not read again."""
     if config.index:
         root = find_root(config.data) if config.data else None
         index = dali_cr.Index.load(config.index, root)
-        if changed := index.changed():
-            named = "; ".join(f"{problem.path}: {problem.reason}" for problem in changed[:5])
-            raise ValueError(
-                f"index: expected the files that {config.index} was made of, {len(changed)} of them changed ({named}); "
-                "scan them again, or leave --index out"
-            )
+        refuse_changed(index, config.index)
         return index
     return dali_cr.scan(
         config.data,
@@ -39,37 +37,61 @@ def open_index(config: DataSettings, known: dali_cr.Index | None = None) -> dali
     )
 
 
+def refuse_changed(index: dali_cr.Index, path: Path) -> None:
+    """Raise ValueError if files of a saved index have changed since."""
+    if changed := index.changed():
+        named = "; ".join(f"{problem.path}: {problem.reason}" for problem in changed[:5])
+        raise ValueError(
+            f"index: expected the files that {path} was made from, {len(changed)} of them changed ({named}); "
+            "scan them again, or omit --index"
+        )
+
+
 def find_index(
-    config: DataSettings, earlier: dict[str, Any] | None, split: Split | None = None, part: Part = "pool"
+    config: DataSettings,
+    earlier: dict[str, Any] | None,
+    split: Split | None = None,
+    part: Part = "train",
+    open_data: OpenData = open_index,
 ) -> dali_cr.Index:
-    """Return the cases: as a resumed run left them, from ``--index``, or by scanning; of one part of a split, if any.
+    """Return the index of a run, of one part if there is a split: the stored one when resuming, or a new one.
+
+    Parameters
+    ----------
+    config : DataSettings
+    earlier : dict or None
+        config.json of the run to resume.
+    split : Split, optional
+    part : str
+    open_data : callable
+        From the settings and an index of files that need not be read again to the index of all cases.
 
     Raises
     ------
     ValueError
-        If a resumed run would get other data.
+        If a resumed run would get different data.
     """
     path = config.out / "index.json"
     kept = dali_cr.Index.load(path) if earlier and path.exists() else None
     if kept is not None and (split or config.index):
-        # An index of one part knows nothing of the files of the others: to scan would be to read them all.
+        # A stored index of one part lacks the files of the others, so a scan would read them all again.
         now, was = plain(config), earlier["config"] if earlier else {}
-        same = all(was.get(name) == now[name] for name in (*DATA, "split"))
-        index = kept if same and not kept.changed() else open_index(config)
+        same = all(was.get(name) == now.get(name) for name in (*DATA, "split", "corpus"))
+        index = kept if same and not kept.changed() else open_data(config, None)
     else:
-        index = open_index(config, kept)
+        index = open_data(config, kept)
     if split:
         index = split.take(index, part)
     if earlier and index.fingerprint != earlier["fingerprints"]["index"]:
         raise ValueError(
-            f"resume: expected the data of the run in {config.out}, {tell_apart(path, index)}. Restore the data, "
+            f"resume: expected the data of the run in {config.out}, {describe_changes(path, index)}. Restore the data, "
             f"continue with the index of the run (--index {path}), or start a new run with another --out"
         )
     return index
 
 
 def refused_files(index: dali_cr.Index, shown: int = 20) -> Sequence[str]:
-    """Return lines about the layout, the files that were refused, and why, and those of other kinds."""
+    """Return lines about the layout, the rejected files with reasons, and the ignored files."""
     lines = [f"refused    {problem.path}: {problem.reason}" for problem in index.problems[:shown]]
     more = len(index.problems) - shown
     if more > 0:

@@ -1,4 +1,4 @@
-"""Classes of label volumes: which values each stands for, what it is called, and what a mask writes for it."""
+"""Classes of label volumes: their names, their label values and the values in written masks."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from dali_cr.index.label_names import refuse_lookalikes
 from dali_cr.index.layout.dataset_json import DatasetJson, find_dataset_json, read_dataset_json
 
 Found = Mapping[str, Mapping[str, Sequence[int]]]
-"""By part of the split and case: the label values in the case's volume, with 0."""
+"""Label values, including 0, in each case's volume, by part of the split and case."""
 
 
 @dataclass(frozen=True)
 class Classes:
-    """Classes, of which no two share a label value, or regions, which may overlap.
+    """Disjoint classes, or regions that may overlap.
 
     Attributes
     ----------
     members : dict of str to list of int
         Label values by name.
     values : list of int
-        What a mask is written with, one a class.
+        The value of each class in written masks.
     regions : bool
     notes : tuple of str
-        Lines about where the names are from, and which named classes no case has.
+        Lines about the source of the names and about named classes without cases.
     """
 
     members: dict[str, list[int]]
@@ -35,60 +35,60 @@ class Classes:
 
 
 def find_names(typed: Path | None, labels: Path, data: Sequence[Path]) -> DatasetJson | None:
-    """Return the names of labels: of the file that was typed, or of a `dataset.json` beside labels or images.
+    """Return the names of labels, from --names or from a `dataset.json` beside labels or images.
 
     Raises
     ------
     ValueError
-        If the file does not name labels.
+        If the file names no labels.
     """
     path = typed or find_dataset_json([labels, *data])
     try:
         named = read_dataset_json(path) if path else None
     except ValueError as error:
-        raise ValueError(f"names: {error}" + ("" if typed else "; --names takes another file")) from error
+        raise ValueError(f"names: {error}" + ("" if typed else "; give another file with --names")) from error
     if typed and named and not named.labels:
         raise ValueError(f'names: expected JSON as {{"1": "liver"}}, got {typed}, which names no label')
     return named
 
 
 def find_classes(found: Found, named: DatasetJson | None, regions: Sequence[str] = ()) -> Classes:
-    """Return the classes that the label volumes have.
+    """Return the classes of the label volumes.
 
     Parameters
     ----------
     found : mapping
     named : DatasetJson, optional
     regions : sequence of str
-        As typed: "tumour=1+2+4". They go before those of `named`.
+        From the command line, such as "tumour=1+2+4"; they override those of `named`.
 
     Raises
     ------
     ValueError
-        If a class of val or test is not in the pool, a region cannot be written, or voxels are to be ignored.
+        If a class of val or test is not in train, a region cannot be written, or labels have an ignore value.
     """
-    pool = {value for values in found["pool"].values() for value in values} - {0}
-    if not pool:
-        raise ValueError("labels: expected a labelled voxel in some case of the pool, got none")
+    train = {value for values in found["train"].values() for value in values} - {0}
+    if not train:
+        raise ValueError("labels: expected a labelled voxel in some case of train, got none")
     everywhere = {value for part in found.values() for values in part.values() for value in values} - {0}
     if named and named.ignore in everywhere:
         raise ValueError(
-            f"labels: expected every voxel annotated, label {named.ignore} is the ignore label of {named.path}: voxels "
-            "cannot be left out of the loss. Another file as --names makes it a class of its own"
+            f"labels: expected annotated voxels only, label {named.ignore} is the ignore label of {named.path}, which "
+            "is not supported; --names with another file makes it a class"
         )
     if regions:
-        _check_pool(found, {str(value): [value] for value in pool})
-        return typed_regions(regions, sorted(pool))
+        _check_train(found, {str(value): [value] for value in train})
+        return typed_regions(regions, sorted(train))
     declared = {name: list(values) for name, values in named.classes.items()} if named else {}
     unnamed = sorted(everywhere - {value for values in declared.values() for value in values})
     if unnamed and named and named.regions:
         raise ValueError(
-            f"labels: expected labels of a region of {named.path}, got {unnamed[0]}; --names takes another file"
+            f"labels: expected labels of a region of {named.path}, got {unnamed[0]}; give another file with --names"
         )
     wanted = _in_order(declared, unnamed, named)
     refuse_lookalikes(wanted)
     members = {name: values for name, values in wanted.items() if not everywhere.isdisjoint(values)}
-    _check_pool(found, members)
+    _check_train(found, members)
     order = dict(zip(declared, named.order, strict=False)) if named else {}
     if named and named.regions:
         written = [order[name] for name in members] if order else written_values(members)
@@ -100,29 +100,30 @@ def find_classes(found: Found, named: DatasetJson | None, regions: Sequence[str]
 def _in_order(
     declared: Mapping[str, list[int]], unnamed: Sequence[int], named: DatasetJson | None
 ) -> dict[str, list[int]]:
-    """Return classes by their least label; regions in the order of their file."""
+    """Return classes sorted by their smallest label; regions keep the order of their file."""
     wanted = {**declared, **{f"label {value}": [value] for value in unnamed}}
     if len(wanted) < len(declared) + len(unnamed):
         strange = next(value for value in unnamed if f"label {value}" in declared)
         raise ValueError(
-            f"names: expected another name for {declared[f'label {strange}']}, label {strange} has no name"
+            f"names: expected another name for {declared[f'label {strange}']}: label {strange}, which has no name, "
+            "gets it"
         )
     if named and named.regions:
         return wanted
     return dict(sorted(wanted.items(), key=lambda item: min(item[1])))
 
 
-def _check_pool(found: Found, members: Mapping[str, Sequence[int]]) -> None:
-    """Refuse a class that is in val or test, but not in the pool."""
-    pool = {value for values in found["pool"].values() for value in values}
-    missing = {value for values in members.values() if pool.isdisjoint(values) for value in values}
+def _check_train(found: Found, members: Mapping[str, Sequence[int]]) -> None:
+    """Check that every class of val and test is in train."""
+    train = {value for values in found["train"].values() for value in values}
+    missing = {value for values in members.values() if train.isdisjoint(values) for value in values}
     known = {value for values in members.values() for value in values}
     for part, cases in found.items():
         for case, values in cases.items():
             if strange := sorted((set(values) - {0}) & missing or set(values) - {0} - known):
                 raise ValueError(
-                    f"labels: expected every class in the pool, label {strange[0]} is in {case} of {part} and in no "
-                    "case of the pool"
+                    f"labels: expected every class in train, label {strange[0]} is in {case} of {part} and in no case "
+                    "of train"
                 )
 
 
@@ -132,7 +133,7 @@ def _notes(
     members: Mapping[str, Sequence[int]],
     written: list[int],
 ) -> tuple[str, ...]:
-    """Return what a person should know of the names."""
+    """Return lines about the names and about classes without cases."""
     if not named or not named.classes:
         return ()
     kind = "regions" if named.regions else "names"
@@ -145,12 +146,12 @@ def _notes(
 
 
 def typed_regions(texts: Sequence[str], values: Sequence[int]) -> Classes:
-    """Return regions as they were typed.
+    """Return the regions of --regions.
 
     Raises
     ------
     ValueError
-        If one is none, has labels that the pool has not, two have one name, or the narrower come first.
+        If a region is invalid or has labels that are not in train, two have one name, or narrower ones come first.
     """
     parsed = [_parse_region(text, values) for text in texts]
     refuse_lookalikes([name for name, _ in parsed])
@@ -159,7 +160,7 @@ def typed_regions(texts: Sequence[str], values: Sequence[int]) -> Classes:
 
 
 def _parse_region(text: str, values: Sequence[int]) -> tuple[str, list[int]]:
-    """Read "tumour=1+2+4", or "1+2+4"."""
+    """Parse "tumour=1+2+4" or "1+2+4"."""
     name, _, numbers = text.rpartition("=")
     try:
         members = [int(number) for number in numbers.split("+")]
@@ -167,27 +168,25 @@ def _parse_region(text: str, values: Sequence[int]) -> tuple[str, list[int]]:
         raise ValueError(f"regions: expected labels as tumour=1+2+4, got {text!r}") from error
     missing = sorted(set(members) - set(values))
     if missing:
-        raise ValueError(
-            f"regions: expected labels among {list(values)}, which the pool has; got {missing[0]} in {text!r}"
-        )
+        raise ValueError(f"regions: expected labels of train, {list(values)}; got {missing[0]} in {text!r}")
     return name or numbers, members
 
 
 def written_values(members: Mapping[str, Sequence[int]]) -> list[int]:
-    """Return what each region is written with: its least label that no later region has.
+    """Return the value of each region in written masks: its smallest label that no later region has.
 
     Raises
     ------
     ValueError
-        If it has none.
+        If a region has no such label.
     """
     own, rows = [], list(members.items())
     for place, (name, values) in enumerate(rows):
         rest = sorted(set(values) - {value for _, later in rows[place + 1 :] for value in later})
         if not rest:
             raise ValueError(
-                f"regions: expected wider regions before narrower ones, {name} has no label that the regions after it "
-                "have not"
+                f"regions: expected larger regions before the smaller ones inside them, every label of {name} is also "
+                "in a later region"
             )
         own.append(rest[0])
     return own

@@ -1,4 +1,4 @@
-"""Masks and probabilities as files: on the very grid of the image they are of."""
+"""Writing of masks and probabilities on the grid of their image."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from .labels import Labels
 
 
 def mask_path(case: Case, out: Path) -> Path:
-    """Return where the mask of a case goes: see `train.output.names.mask_name`."""
+    """Return the path of a case's mask; see `train.output.names.mask_name`."""
     return out / mask_name(case)
 
 
 def write_mask(labels: Labels, root: Path, case: Case, out: Path) -> Path:
-    """Write canonical labels (D, H, W) on the grid of a case's first file, with its header; see `encode_mask`.
+    """Write canonical labels (D, H, W) on the grid and with the header of a case's first file; see `encode_mask`.
 
     Returns
     -------
     path : Path
-        A .nii.gz or .nii, written whole or not at all; of an image a .png, its pixels as a viewer shows the image.
+        A .nii.gz or .nii file, or for an image a .png file in the orientation of the image; written atomically.
     """
     volume = case.volumes[0]
     path = mask_path(case, out)
@@ -50,7 +50,7 @@ def write_probabilities(shares: npt.NDArray[np.float32], root: Path, case: Case,
     Returns
     -------
     path : Path
-        A NIfTI file whose fourth axis is the classes; of an image an .npz with `probabilities` (K, H, W).
+        A NIfTI file whose fourth axis is the classes; for an image an .npz file with `probabilities` (K, H, W).
     """
     volume = case.volumes[0]
     path = out / probabilities_name(case)
@@ -65,7 +65,7 @@ def write_probabilities(shares: npt.NDArray[np.float32], root: Path, case: Case,
 
 
 def write_nifti(path: Path, content: bytes) -> None:
-    """Write a NIfTI file whole or not at all; as gzip where its name ends so."""
+    """Write a NIfTI file atomically, compressed if its name ends in .gz."""
     if path.name.lower().endswith(".gz"):
         content = gzip.compress(content, 1, mtime=0)
     write_whole(path, content)

@@ -1,11 +1,11 @@
-"""Turn a 3-D file of the MedMNIST layout (.npz) into NIfTI files and a table of classes, which every command reads.
+"""Convert a 3-D MedMNIST file (.npz) into NIfTI files and a CSV file of classes.
 
 ::
 
     python -m train.data.medmnist organpatch3d.npz --out organpatch3d --names labels.json --axes PLI
 
-The file holds ``{train,val,test}_images`` (n, a, b, c) uint8 and ``{train,val,test}_labels`` (n, 1). The folder gets
-``images/train_0000.nii.gz`` and so on, and ``classes.csv`` with the columns case, label and split.
+The file has the arrays ``{train,val,test}_images`` (n, a, b, c) uint8 and ``{train,val,test}_labels`` (n, 1). The
+output folder has ``images/train_0000.nii.gz`` and so on, and ``classes.csv`` with the columns case, label and split.
 """
 
 from __future__ import annotations
@@ -45,22 +45,22 @@ _PARTS = ("train", "val", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class MedmnistConfig:
-    """Turn a 3-D file of the MedMNIST layout into NIfTI files and a table of classes."""
+    """Convert a 3-D MedMNIST file into NIfTI files and a CSV file of classes."""
 
     file: tyro.conf.Positional[Path]
-    """The .npz file."""
+    """Data: the .npz file."""
     out: Path
-    """A new or empty folder."""
+    """Output: a new or empty folder."""
     names: Path | None = None
-    """JSON with the names of the classes, as {"0": "liver"}."""
+    """Data: JSON file with the names of the classes, such as {"0": "liver"}."""
     axes: str = "RAS"
-    """Where the three axes of a volume point, from R or L, A or P, S or I."""
+    """Data: directions of the three axes of a volume: one of R or L, one of A or P, one of S or I."""
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """Voxels' edges in mm along these axes; the layout does not tell them."""
+    """Data: voxel size in mm along these axes; the file does not contain it."""
 
 
 def read_parts(path: Path) -> dict[str, tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]:
-    """Return the volumes (n, a, b, c) and the classes (n,) of each part.
+    """Read the volumes (n, a, b, c) and the classes (n,) of each part.
 
     Raises
     ------
@@ -87,12 +87,12 @@ def read_parts(path: Path) -> dict[str, tuple[npt.NDArray[np.uint8], npt.NDArray
 
 
 def make_affine(axes: str, spacing: Sequence[float], shape: tuple[int, int, int]) -> npt.NDArray[np.float64]:
-    """Return the affine of axes that point where `axes` says.
+    """Return the affine for given axis directions and voxel sizes.
 
     Raises
     ------
     ValueError
-        If the letters are no three directions.
+        If the letters are not three different directions.
 
     Examples
     --------
@@ -101,8 +101,8 @@ def make_affine(axes: str, spacing: Sequence[float], shape: tuple[int, int, int]
     """
     opposite = str.maketrans("LPI", "RAS")
     if sorted(axes.translate(opposite)) != ["A", "R", "S"]:
-        raise ValueError(f"axes: expected three of R or L, A or P, S or I, as RAS; got {axes!r}")
-    # From voxels of the file to voxels of the canonical grid, and from these to mm.
+        raise ValueError(f"axes: expected one of R or L, one of A or P and one of S or I, as in RAS; got {axes!r}")
+    # File voxels to canonical voxels, then canonical voxels to mm.
     order = axcodes2ornt(tuple(axes))
     sizes = np.ones(3)
     sizes[order[:, 0].astype(int)] = spacing
@@ -110,12 +110,12 @@ def make_affine(axes: str, spacing: Sequence[float], shape: tuple[int, int, int]
 
 
 def main(config: MedmnistConfig) -> dict[str, Any]:
-    """Write the folder and return how many volumes each part has.
+    """Write the folder and return the number of volumes of each part.
 
     Raises
     ------
     ValueError, OSError
-        If it cannot be made.
+        If the file is invalid or the folder cannot be written.
     """
     with own_folder(config.out):
         refuse_full(config.out)
@@ -123,7 +123,7 @@ def main(config: MedmnistConfig) -> dict[str, Any]:
 
 
 def _write(config: MedmnistConfig) -> dict[str, Any]:
-    """Write the volumes and the table of `main`."""
+    """Write the volumes and the CSV file."""
     parts, called = read_parts(config.file), read_names(config.names)
     affine = make_affine(config.axes, config.spacing, parts["train"][0].shape[1:])
     (config.out / "images").mkdir(parents=True, exist_ok=True)

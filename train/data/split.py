@@ -1,14 +1,16 @@
-"""Which subjects are for learning, for choosing and for testing: one file that every command reads.
+"""Splits of subjects into train, val and test, stored in one JSON file that every command reads.
 
-The file may be written by hand; it is JSON::
+The file may be written by hand::
 
-    {"subject": null, "pool": ["patient_01", "patient_02"], "val": ["patient_03"], "test": ["patient_04"]}
+    {"subject": null, "train": ["patient_01", "patient_02"], "val": ["patient_03"], "test": ["patient_04"]}
 
-A subject is known by the name of its case: by what the regular expression ``subject`` finds in it (its first group, if
-it has one), or without one by the last part of the name, less its suffixes. For names as BIDS and nnU-Net prescribe
-them (``sub-01_ses-1_T1w``, ``case_0000``), the command writes the expression that finds the subject. **Where one
-patient has several scans under other names, --subject is wanted**: with scans as subjects, a patient may be trained and
-tested on. Copies of an image, under whatever name and in whatever format, are always in one part.
+The subject of a case is found in its name: by the regular expression ``subject`` (its first group, if it has one), or
+without one as the last part of the name without suffixes. For names that follow BIDS or nnU-Net (``sub-01_ses-1_T1w``,
+``case_0000``), `dali-cr splits` writes the expression itself. **If one patient has several scans under other names,
+give
+--subject**: otherwise each scan is a subject, and a patient may be in both train and test. Copies of an image, under
+  any
+name and in any format, are always in one part.
 """
 
 from __future__ import annotations
@@ -26,45 +28,55 @@ from dali_cr.index.volumes import Case
 from .subjects import check_subject, composed, default_subject, find_subject, group_by_subject, short_name
 from .tables import choose_columns, read_table
 
-Part = Literal["pool", "val", "test"]
-PARTS: tuple[Part, ...] = ("pool", "val", "test")
+Part = Literal["train", "val", "test"]
+PARTS: tuple[Part, ...] = ("train", "val", "test")
 
-_CALLED: dict[str, Part] = {"pool": "pool", "train": "pool", "training": "pool", "val": "val", "validation": "val"}
-_CALLED["test"] = "test"
-"""What a table calls a part."""
+PartOption = Literal["train", "val", "test", "pool"]
+"""A part on a command line or in a config.json; version 0.1.0 called train pool."""
+
+_NAMES: dict[str, Part] = {"train": "train", "training": "train", "pool": "train", "val": "val", "validation": "val"}
+_NAMES["test"] = "test"
+"""Accepted names of the parts."""
+
+
+def current_part(part: str) -> Part:
+    """Return the current name of a part."""
+    return _NAMES[part]
 
 
 @dataclass(frozen=True)
 class Split:
-    """Subjects in three parts that share none.
+    """Subjects in three disjoint parts.
 
     Raises
     ------
     ValueError
-        If a subject is in two parts, or the regular expression is none.
+        If a subject is in two parts, or the regular expression is invalid.
     """
 
-    pool: frozenset[str]
+    train: frozenset[str]
     val: frozenset[str]
     test: frozenset[str]
     subject: str | None = None
-    """A regular expression that finds the subject in a case's name."""
+    """Regular expression that finds the subject in a case's name."""
 
     def __post_init__(self) -> None:
         check_subject(self.subject or "")
         for part in PARTS:
             object.__setattr__(self, part, frozenset(map(composed, getattr(self, part))))
-        for one, other in (("pool", "val"), ("pool", "test"), ("val", "test")):
+        for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
             if shared := getattr(self, one) & getattr(self, other):
                 raise ValueError(f"split: expected each subject in one part, {min(shared)} is in {one} and in {other}")
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the content, whatever the order and the layout of its file."""
-        return hashlib.sha256(json.dumps(self.content()).encode()).hexdigest()
+        """SHA-256 of the content, independent of the order and layout of the file."""
+        # Over the key of version 0.1.0, so that its runs can be resumed.
+        content = {"pool" if name == "train" else name: value for name, value in self.content().items()}
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def content(self) -> dict[str, Any]:
-        """Return what the file holds."""
+        """Return the content of the file."""
         return {"subject": self.subject, **{part: sorted(getattr(self, part)) for part in PARTS}}
 
     def subject_of(self, case: str) -> str:
@@ -78,41 +90,41 @@ class Split:
         return find_subject(case, self.subject)
 
     def part_of(self, case: str) -> Part | None:
-        """Return the part that a case is in, None for no part."""
+        """Return the part of a case, None if it is in no part."""
         subject = self.subject_of(case)
         return next((part for part in PARTS if subject in getattr(self, part)), None)
 
     def take(self, index: dali_cr.Index, part: Part) -> dali_cr.Index:
-        """Return the cases of one part.
+        """Return the index of the cases of one part.
 
         Raises
         ------
         ValueError
-            If there are none, or the same image is in two parts.
+            If there are none, or two parts contain the same image.
         """
         group_by_subject([case.name for case in index.cases], self.subject)
-        self.refuse_shared(index.copies, "hold the same image")
+        self.check_together(index.copies, "hold the same image")
         cases = tuple(case for case in index.cases if self.part_of(case.name) == part)
         if not cases:
-            there = f"{len(index)} cases came, the first is {index.cases[0].name}" if index.cases else "no case came"
-            wanted = ", ".join(sorted(getattr(self, part))[:3]) or "none at all"
-            raise ValueError(f"split: expected cases of the part {part} ({wanted} …), {there}")
+            got = f"{len(index)} other cases, the first is {index.cases[0].name}" if index.cases else "no cases"
+            wanted = ", ".join(sorted(getattr(self, part))[:3]) or "which is empty"
+            raise ValueError(f"split: expected cases of the part {part} ({wanted} …), got {got}")
         return replace(index, cases=cases, problems=(), set_aside=())
 
-    def refuse_shared(self, groups: Iterable[Collection[str]], why: str) -> None:
-        """Refuse to have cases that belong together in two parts.
+    def check_together(self, groups: Iterable[Collection[str]], why: str) -> None:
+        """Check that cases that belong together are in one part.
 
         Parameters
         ----------
         groups : iterable of collection of str
-            Names of cases that belong together.
+            Groups of names of cases that belong together.
         why : str
-            What such cases do.
+            What the cases of a group have in common, as a verb phrase for the message.
 
         Raises
         ------
         ValueError
-            Naming the first two.
+            Naming the first two cases in different parts.
         """
         for group in groups:
             parts: dict[Part, str] = {}
@@ -122,21 +134,21 @@ class Split:
             if len(parts) > 1:
                 (one, first), (other, second) = list(parts.items())[:2]
                 raise ValueError(
-                    f"split: expected cases that {why} in one part, {first} is in {one}, {second} in {other}. Make "
-                    f"the split anew, or leave one of them out with --exclude"
+                    f"split: expected cases that {why} in one part, {first} is in {one} and {second} in {other}; make "
+                    "a new split, or exclude one of them with --exclude"
                 )
 
-    def refuse_leak(self, seen: Sequence[Case], index: dali_cr.Index, init: Path) -> None:
-        """Refuse weights that were trained on cases to choose by or to test on, by subject or by content.
+    def check_leak(self, seen: Sequence[Case], index: dali_cr.Index, init: Path) -> None:
+        """Check that weights were not trained on cases of val or test, by subject and by content.
 
         Parameters
         ----------
         seen : sequence of Case
-            What the weights were trained on.
+            The cases that the weights were trained on.
         index : Index
-            The data at hand.
+            The data of this run.
         init : Path
-            Where the weights are from.
+            The folder of the weights.
 
         Raises
         ------
@@ -153,19 +165,19 @@ class Split:
             named = self._part_of_stranger(case.name)
             if found or named in ("val", "test"):
                 name, part = found[0] if found else (case.name, named)
-                what, advice = name, "Pre-train with --split FILE --part pool, and fine-tune with the same file"
+                what, advice = name, "Pre-train with --split FILE --part train, and fine-tune with the same file"
                 if not found:
                     advice += "; other patients of the same names must be renamed"
-                if found and self._part_of_stranger(case.name) == "pool":
+                if found and self._part_of_stranger(case.name) == "train":
                     what = f"{case.name}, the same as {name}"
-                    advice = f"--exclude {name} when fine-tuning: the split has copies of one image in two parts"
+                    advice = f"Give --exclude {name} in fine-tuning: the split has copies of one image in two parts"
                 raise ValueError(
-                    f"init: expected weights that have seen no case of val or test; {init} was trained on {what}, "
-                    f"which is in {part}. {advice}"
+                    f"init: expected weights that were not trained on cases of val or test, {init} was trained on "
+                    f"{what}, which is in {part}. {advice}"
                 )
 
     def _part_of_stranger(self, case: str) -> Part | None:
-        """Return the part of a case of other data, whose names may be of another kind."""
+        """Return the part of a case of other data, whose name may have no subject."""
         try:
             return self.part_of(case)
         except ValueError:
@@ -185,41 +197,40 @@ def make_split(
     ----------
     cases : sequence of str
         Names of cases.
-    fractions : (pool, val, test) float
-        Of the subjects, with a sum of 1.
+    fractions : (train, val, test) float
+        Fractions of the subjects, with a sum of 1.
     seed : int
     subject : str, optional
-        A regular expression that finds the subject in a name; by default the one for names as BIDS and nnU-Net
-        prescribe them, for others none.
+        Regular expression that finds the subject in a name; by default that of BIDS or nnU-Net if the names follow it.
     together : iterable of iterable of str
-        Names of cases whose subjects stay in one part, such as copies of one image.
+        Groups of names of cases whose subjects stay in one part, such as copies of one image.
 
     Returns
     -------
     Split
-        Its parts have at least one subject each.
+        Each part has at least one subject.
 
     Raises
     ------
     ValueError
-        If there are fewer than three subjects that need not stay together, or the fractions are no such numbers.
+        If there are fewer than three independent subjects, or the fractions are invalid.
     """
     rule = subject or default_subject(cases)
     subjects = sorted(group_by_subject(cases, rule))
     if len(subjects) < len(fractions):
         raise ValueError(
             f"split: expected at least {len(fractions)} subjects, got {len(subjects)} of {len(cases)} cases, the first "
-            f"{', '.join(subjects[:1]) or 'missing'}; --subject with a regular expression tells others apart"
+            f"{', '.join(subjects[:1]) or 'missing'}; give another regular expression as --subject"
         )
-    # An index of nothing but names: the rule by which cases are drawn is the library's.
+    # An index with names only: the library draws the parts.
     names = dali_cr.Index(Path(), tuple(Case(name, ()) for name in subjects))
     links = [[find_subject(case, rule) for case in group] for group in together]
-    pool, val, test = (frozenset(case.name for case in part.cases) for part in names.split(fractions, seed, links))
-    return Split(pool, val, test, rule)
+    train, val, test = (frozenset(case.name for case in part.cases) for part in names.split(fractions, seed, links))
+    return Split(train, val, test, rule)
 
 
 def split_of_table(cases: Sequence[str], path: Path, column: str, subject: str | None = None) -> Split:
-    """Return the split that a CSV file gives, whose first column names the case.
+    """Return the split given by a CSV file whose first column names the case.
 
     Parameters
     ----------
@@ -227,14 +238,14 @@ def split_of_table(cases: Sequence[str], path: Path, column: str, subject: str |
         Names of cases.
     path : Path
     column : str
-        Which says train (or pool), val or test.
+        Column with train, val or test.
     subject : str, optional
-        A regular expression that finds the subject in a name.
+        Regular expression that finds the subject in a name.
 
     Raises
     ------
     ValueError
-        If a case has no row, the column says something else, or a subject is in two parts.
+        If a case has no row, the column has another value, or a subject is in two parts.
     """
     columns, rows = read_table(path)
     choose_columns(path, columns, (column,))
@@ -244,29 +255,30 @@ def split_of_table(cases: Sequence[str], path: Path, column: str, subject: str |
         row = rows.get(case) or short.get(short_name(case))
         if row is None:
             raise ValueError(f"table: expected a row for each case, {case} has none in {path}")
-        if row[column].lower() not in _CALLED:
+        if row[column].lower() not in _NAMES:
             raise ValueError(f"table: expected train, val or test as the {column} of {case}, got {row[column]!r}")
-        parts[_CALLED[row[column].lower()]].add(find_subject(case, subject))
-    return Split(frozenset(parts["pool"]), frozenset(parts["val"]), frozenset(parts["test"]), subject)
+        parts[_NAMES[row[column].lower()]].add(find_subject(case, subject))
+    return Split(frozenset(parts["train"]), frozenset(parts["val"]), frozenset(parts["test"]), subject)
 
 
 def load_split(path: Path) -> Split:
-    """Read a split's file.
+    """Read a split file; those of version 0.1.0, with "pool" for "train", too.
 
     Raises
     ------
     ValueError
-        If it is none.
+        If it is no split file.
     """
     if not path.is_file():
-        raise ValueError(f"split: expected a file that dali-cr splits wrote, {path} is not there")
+        raise ValueError(f"split: expected a file written by dali-cr splits, {path} does not exist")
     try:
         content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        parts = [content[part] for part in PARTS]
+        names = ("pool" if "pool" in content and "train" not in content else "train", "val", "test")
+        parts = [content[name] for name in names]
         if not all(isinstance(part, list) and all(isinstance(name, str) for name in part) for part in parts):
-            raise ValueError("each part is wanted as a list of names")
-        pool, val, test = map(frozenset, parts)
-        return Split(pool, val, test, content.get("subject"))
+            raise ValueError("expected each part as a list of names")
+        train, val, test = map(frozenset, parts)
+        return Split(train, val, test, content.get("subject"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
-        raise ValueError(f"split: expected JSON with pool, val and test, got {path}: {reason}") from error
+        raise ValueError(f"split: expected JSON with train, val and test, got {path}: {reason}") from error

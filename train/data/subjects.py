@@ -1,4 +1,4 @@
-"""Whose image a case is, as its name tells."""
+"""Subjects of cases, found in the cases' names."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from dali_cr.index.grouping import MAX_CHANNELS
 _KINDS = "nii|hdr|img|png|jpe?g|ozx"
 _SUFFIX = re.compile(rf"(\.({_KINDS})(\.gz)?)+(?=#|$)", re.IGNORECASE)
 _TAIL = rf"(?i:\.(?:{_KINDS})(?:\.gz)?)?(?:#\d+)?$"
-"""What follows a case's short name, less its frame."""
+"""The suffixes and the frame after a case's short name."""
 
 BIDS = r"(?<![^/])sub-[A-Za-z0-9]+"
-"""Finds the subject in a name of the Brain Imaging Data Structure."""
+"""Finds the subject in BIDS names."""
 
 NNUNET = rf"[^/]+?(?=(?:_\d{{4}})?{_TAIL})"
-"""Finds the case in a name of nnU-Net's, with the number of a channel (case_0000) or without."""
+"""Finds the case in nnU-Net names, with a channel number (case_0000) or without."""
 
 BRATS = r"(?<![^/])BraTS-[A-Za-z0-9]+-\d+(?=-\d{3})"
-"""Finds the patient in a name of BraTS 2023 and later, which ends in the number of the time point."""
+"""Finds the patient in names of BraTS 2023 and later, which end in the number of the time point."""
 
 _NAME = rf"[^/]+?(?={_TAIL})"
 
@@ -40,11 +40,11 @@ _CHANNEL = (
 )
 _ENDING = re.compile(rf"(?:(?:^|[_\-.])(?:{_SESSION}|{_CHANNEL})|#\d+)$", re.IGNORECASE)
 _PART = re.compile(r"(?:images?|labels?)?(?:tr|ts|train(?:ing)?|val(?:idation)?|test(?:ing)?)?", re.IGNORECASE)
-"""A folder's name that tells the part, not the patient."""
+"""Folder names that denote a part of the data, not a patient."""
 
 
 def short_name(case: str) -> str:
-    """Return the last part of a case's name without its suffixes, in Unicode's composed form (NFC).
+    """Return the last path component of a case's name without suffixes, in Unicode NFC form.
 
     Examples
     --------
@@ -55,33 +55,33 @@ def short_name(case: str) -> str:
 
 
 def composed(name: str) -> str:
-    """Return a name in the one form in which names are compared: macOS writes an umlaut as two characters."""
+    """Return a name in Unicode NFC form, since macOS stores umlauts as two characters."""
     return unicodedata.normalize("NFC", name)
 
 
 def find_subject(case: str, subject: str | None) -> str:
-    """Return the subject in a case's name.
+    """Return the subject of a case, found in its name.
 
     Raises
     ------
     ValueError
-        If the regular expression finds none.
+        If the regular expression does not match.
     """
     if subject is None:
         return short_name(case)
     found = check_subject(subject).search(composed(case))
     if not found or (found.groups() and found[1] is None):
-        raise ValueError(f"subject: expected a regular expression that finds the subject in {case}, got {subject!r}")
+        raise ValueError(f"subject: expected a regular expression that matches {case}, got {subject!r}")
     return composed(str(found[1] if found.groups() else found[0]))
 
 
 def check_subject(subject: str) -> re.Pattern[str]:
-    """Return a subject's regular expression, compiled.
+    """Compile a regular expression for subjects.
 
     Raises
     ------
     ValueError
-        If it is none.
+        If it is invalid.
     """
     try:
         return re.compile(subject)
@@ -95,7 +95,7 @@ def group_by_subject(cases: Sequence[str], subject: str | None) -> dict[str, lis
     Raises
     ------
     ValueError
-        If two cases have the same short name, and nothing tells whether they are of one subject.
+        If there is no regular expression and two cases have the same short name.
     """
     groups: dict[str, list[str]] = {}
     for case in cases:
@@ -104,14 +104,14 @@ def group_by_subject(cases: Sequence[str], subject: str | None) -> dict[str, lis
         for name, members in groups.items():
             if len(members) > 1:
                 raise ValueError(
-                    f"split: expected cases with names of their own, {members[0]} and {members[1]} are both {name}; "
-                    r"--subject with a regular expression, for example 'sub-(\w+)', says what tells subjects apart"
+                    f"split: expected cases with different names, {members[0]} and {members[1]} are both {name}; "
+                    r"give --subject with a regular expression that finds the subject, for example 'sub-(\w+)'"
                 )
     return groups
 
 
 def default_subject(cases: Sequence[str]) -> str | None:
-    """Return the regular expression that finds the subject in names as BIDS, nnU-Net and BraTS prescribe them.
+    """Return the regular expression that finds the subject in names that follow BIDS, nnU-Net or BraTS.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def default_subject(cases: Sequence[str]) -> str | None:
     Returns
     -------
     subject : str or None
-        None where names follow neither: each case is a subject of its own then.
+        None if names follow none of them: each case is then a subject.
 
     Examples
     --------
@@ -141,9 +141,9 @@ def default_subject(cases: Sequence[str]) -> str | None:
 
 
 def subjects_of(cases: Sequence[str], subject: str | None = None) -> dict[str, list[str]]:
-    """Return the cases of each subject, by the regular expression or by the rule for names of their kind.
+    """Group cases by subject, with the given regular expression or that of `default_subject`.
 
-    Without either, each case is a subject of its own, under its whole name.
+    Without either, each case is a subject, with its whole name as key.
     """
     rule = subject or default_subject(cases)
     groups: dict[str, list[str]] = {}
@@ -153,7 +153,7 @@ def subjects_of(cases: Sequence[str], subject: str | None = None) -> dict[str, l
 
 
 def count_subjects(cases: Sequence[str], subject: str | None = None) -> str:
-    """Return "N subjects, M cases" of names of cases.
+    """Return the text "N subjects, M cases" for names of cases.
 
     Examples
     --------
@@ -165,18 +165,18 @@ def count_subjects(cases: Sequence[str], subject: str | None = None) -> str:
 
 
 def find_lookalikes(parts: Mapping[str, str]) -> str:
-    """Return a warning that names of two parts differ only by a session, a channel or a frame; empty if none do.
+    """Return a warning if names in two parts differ only in a session, a channel or a frame; "" otherwise.
 
     Parameters
     ----------
     parts : mapping of str to str
-        From the name of a case or a subject to its part.
+        Part of each case or subject.
 
     Examples
     --------
-    >>> find_lookalikes({"p1_visit1": "pool", "p1_visit2": "test", "p2_visit1": "pool"})[:57]
-    'p1_visit1 (pool) and p1_visit2 (test) differ only by a se'
-    >>> find_lookalikes({"p1": "pool", "p2": "test"})
+    >>> find_lookalikes({"p1_visit1": "train", "p1_visit2": "test", "p2_visit1": "train"})[:58]
+    'p1_visit1 (train) and p1_visit2 (test) differ only in a se'
+    >>> find_lookalikes({"p1": "train", "p2": "test"})
     ''
     """
     numbered = _channels(parts)
@@ -189,15 +189,16 @@ def find_lookalikes(parts: Mapping[str, str]) -> str:
     (one, first), (other, second) = list(mixed[0].items())[:2]
     more = f", and so do {len(mixed) - 1} more" if len(mixed) > 1 else ""
     return (
-        f"{first} ({one}) and {second} ({other}) differ only by a session, a channel or a frame{more}: if they are of "
-        "one patient, a split with --subject REGEX keeps them in one part"
+        f"{first} ({one}) and {second} ({other}) differ only in a session, a channel or a frame{more}; if they belong "
+        "to one patient, make a split with --subject REGEX, which keeps them in one part"
     )
 
 
 def _channels(names: Iterable[str]) -> set[str]:
-    """Return the cases of names that end in the number of a channel; none where such numbers are those of cases.
+    """Return the stems of names that end in a channel number; empty if such numbers count cases.
 
-    Channels count from 0000, in most cases, and there are few; a single name before all numbers is a data set's.
+    Channel numbers are small and usually start from 0000; a single common stem is the name of a data set, not of a
+    case.
     """
     found: dict[str, set[int]] = {}
     for name in names:
@@ -209,7 +210,7 @@ def _channels(names: Iterable[str]) -> set[str]:
 
 
 def _stem(name: str, numbered: set[str]) -> str:
-    """Return a name without what tells a session, a channel, a frame or a part."""
+    """Return a name without its session, channel, frame and part of the data."""
     kept = []
     *folders, last = _SUFFIX.sub("", name).split("/")
     if (found := _NUMBERED.fullmatch(last)) and found[1] in numbered:

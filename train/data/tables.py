@@ -1,4 +1,4 @@
-"""Labels that are rows of a CSV file, one a case."""
+"""Reading of CSV files with one row per case."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pathlib import Path
 Row = dict[str, str]
 
 EMPTY = frozenset({"", "nan", "n/a", "#n/a"})
-"""What a cell without a value holds, in small letters: as typed, and as written by pandas, BIDS and Excel."""
+"""Lower-case contents of cells without a value, as written by hand, pandas, BIDS and Excel."""
 
 _MARKS = ",;\t"
 _INDEX = re.compile(r"(Unnamed: \d+)?")
-"""Name of the column in which pandas' `to_csv` numbers the rows."""
+"""Name of the index column that pandas' `to_csv` writes."""
 
 _RESET = ("index", "level_0")
-"""Its names after `reset_index`, which may be names of a column of cases too."""
+"""Names of the index column after pandas' `reset_index`; a column of cases may also have them."""
 
 _Line = tuple[int, list[str]]
-"""A line's number in the file, and its cells."""
+"""The number of a line in the file, and its cells."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Table:
     ----------
     path : Path
     columns : list of str
-        All but the first, which names the case.
+        All columns but the first, which names the case.
     rows : dict of str to dict
-        By case; from a column to its text, which is empty for an empty cell.
+        Rows by case: the text of each column, "" for an empty cell.
     notes : tuple of str
-        Lines about what of the file is not used.
+        Lines about skipped rows and columns.
     """
 
     path: Path
@@ -47,21 +47,21 @@ class Table:
 
 
 def read_table(path: Path) -> tuple[list[str], dict[str, Row]]:
-    """Return the columns and rows of a CSV file, as `load_table` does."""
+    """Return the columns and rows of a CSV file; see `load_table`."""
     table = load_table(path)
     return table.columns, table.rows
 
 
 def load_table(path: Path) -> Table:
-    """Read a CSV file with a header, of commas, semicolons or tabs; its first column names the case.
+    """Read a CSV file with a header, separated by commas, semicolons or tabs; its first column names the case.
 
-    Blanks around cells are no part of them. Lines without a value or a case are skipped and counted; so are the columns
-    of row numbers that pandas writes first, and Excel's line ``sep=,`` is no header.
+    Cells are stripped of blanks. Rows without a value or a case, and index columns of pandas, are skipped and noted;
+    Excel's line ``sep=,`` is recognised.
 
     Raises
     ------
     ValueError
-        If it is no such file, or a case has two rows, or two columns have one name.
+        If the file is invalid, a case has two rows, or two columns have the same name.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -75,7 +75,7 @@ def load_table(path: Path) -> Table:
     header, filled, dropped = _without_row_numbers(header, filled)
     numbered = [f"column {name or '1, without a name,'} of {path.name} numbers the rows: skipped" for name in dropped]
     if not filled or len(header) < 2:
-        raise ValueError(f"labels: expected a CSV file with a header, a column of cases and one more, and rows; {path}")
+        raise ValueError(f"labels: expected a CSV file with a header, at least two columns and rows, got {path}")
     _check_header(path, header)
     named = [(number, line) for number, line in filled if line[0]]
     notes += [*numbered, _counted(len(filled) - len(named), "row", f"of {path.name} without a case", "skipped")]
@@ -84,19 +84,19 @@ def load_table(path: Path) -> Table:
         if (other := first.setdefault(line[0], number)) != number:
             why = "".join(f"; {note}" for note in numbered)
             raise ValueError(
-                f"labels: expected one row a case, {line[0]} has two in {path}, lines {other} and {number}{why}"
+                f"labels: expected one row per case, {line[0]} has two in {path}, lines {other} and {number}{why}"
             )
     rows = {line[0]: dict(zip(header[1:], line[1:], strict=True)) for _, line in named}
     return Table(path, header[1:], rows, tuple(filter(None, notes)))
 
 
 def choose_columns(path: Path, columns: list[str], wanted: tuple[str, ...]) -> list[str]:
-    """Return the columns that were asked for, all of them if none was.
+    """Return the requested columns, or all if none is requested.
 
     Raises
     ------
     ValueError
-        If one is not there.
+        If a column is missing.
     """
     missing = [name for name in wanted if name not in columns]
     if missing:
@@ -105,18 +105,18 @@ def choose_columns(path: Path, columns: list[str], wanted: tuple[str, ...]) -> l
 
 
 def rows_with_values(table: Table, columns: Sequence[str]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Return the cells of some columns by case: of cases that have a value in all of them, and of the others."""
+    """Return the cells of columns by case, for cases with values in all of them and for the other cases."""
     cells = {case: [row[column] for column in columns] for case, row in table.rows.items()}
     full = {case: texts for case, texts in cells.items() if all(texts)}
     return full, {case: texts for case, texts in cells.items() if case not in full}
 
 
 def _read_lines(text: str) -> Iterator[_Line]:
-    """Yield the lines that have cells, without blanks around these; empty cells are empty strings."""
+    """Yield the lines that have cells, with stripped text; empty cells become ""."""
     lines, first = list(io.StringIO(text, newline="")), 0
     mark = max(_MARKS, key=re.sub('"[^"]*"', "", lines[0]).count) if lines else ","
-    if lines and (told := re.fullmatch(r'"?sep=(.)"?[,;\t]*\s*', lines[0], re.IGNORECASE)):
-        mark, first = told[1], 1
+    if lines and (declared := re.fullmatch(r'"?sep=(.)"?[,;\t]*\s*', lines[0], re.IGNORECASE)):
+        mark, first = declared[1], 1
     reader = csv.reader(lines[first:], delimiter=mark)
     for cells in reader:
         if cells:
@@ -125,7 +125,7 @@ def _read_lines(text: str) -> Iterator[_Line]:
 
 
 def _same_length(path: Path, header: list[str], lines: list[_Line]) -> tuple[list[str], list[_Line]]:
-    """Cut what spreadsheets write behind the last column: empty cells without a name."""
+    """Remove the unnamed empty cells that spreadsheets write after the last column."""
     width = len(header)
     while width and not header[width - 1] and not any(any(cells[width - 1 : width]) for _, cells in lines):
         width -= 1
@@ -138,7 +138,7 @@ def _same_length(path: Path, header: list[str], lines: list[_Line]) -> tuple[lis
 
 
 def _without_row_numbers(header: list[str], lines: list[_Line]) -> tuple[list[str], list[_Line], list[str]]:
-    """Drop first columns that number the rows, as long as two columns are left."""
+    """Drop leading columns that number the rows, while at least two columns remain."""
     dropped: list[str] = []
     while len(header) > 2 and _numbers_rows(header[0], [cells[:2] for _, cells in lines]):
         dropped.append(header[0])
@@ -147,7 +147,7 @@ def _without_row_numbers(header: list[str], lines: list[_Line]) -> tuple[list[st
 
 
 def _numbers_rows(name: str, cells: list[list[str]]) -> bool:
-    """Whether a first column, given with the second, is pandas' index."""
+    """Whether a first column is pandas' index; `cells` has the first two columns."""
     if _INDEX.fullmatch(name):
         return all(number.isdecimal() for number, _ in cells)
     counted = [number for number, _ in cells] == [str(number) for number in range(len(cells))]
@@ -155,7 +155,7 @@ def _numbers_rows(name: str, cells: list[list[str]]) -> bool:
 
 
 def _check_header(path: Path, header: list[str]) -> None:
-    """Refuse columns that cannot be told apart; the first may be without a name."""
+    """Check that all columns but the first have different, non-empty names."""
     for place, name in enumerate(header[1:], start=2):
         if not name:
             raise ValueError(f"labels: expected a name for each column, column {place} of {path} has none")
@@ -164,5 +164,5 @@ def _check_header(path: Path, header: list[str]) -> None:
 
 
 def _counted(count: int, what: str, where: str, then: str) -> str:
-    """Return a line about so many things, empty for none."""
+    """Return a line about a number of things, "" for none."""
     return f"{count} {what}{'s' * (count != 1)} {where}: {then}" if count else ""

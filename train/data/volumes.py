@@ -1,4 +1,4 @@
-"""Whole volumes, as a trained network is to see them: normalised as its training crops were."""
+"""Whole volumes as network input: normalised and resampled like training crops, and padded."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ Slices = tuple[slice, slice, slice]
 
 
 def shape_at(case: Case, spacing: Spacing | None) -> Triple:
-    """Return the (D, H, W) that a case has at a spacing: its own without one."""
+    """Return the shape (D, H, W) of a case at a spacing; its own shape without one."""
     return resampled_shape(case.shape, case.volumes[0].spacing, spacing)
 
 
 def read_case(root: Path, case: Case, normalize: Normalize, spacing: Spacing | None = None) -> Volume:
-    """Return (C, D, H, W), canonical, normalised and resampled.
+    """Read a case as (C, D, H, W), canonical, normalised and resampled.
 
-    Its voxels are those of the loader's crops: the same bits without a spacing, else to float32 rounding.
+    Voxels equal those of the loader's crops, exactly without a spacing and up to float32 rounding with one.
 
     Raises
     ------
     dali_cr.VolumeError
-        If a file cannot be read, or is no longer the one that was scanned.
+        If a file cannot be read, or changed since it was scanned.
     """
     there = shape_at(case, spacing)
     out = np.empty((len(case.volumes), *there), np.float32)
@@ -52,7 +52,7 @@ def read_case(root: Path, case: Case, normalize: Normalize, spacing: Spacing | N
 
 
 def resample_labels(labels: Labels, shape: Triple) -> Labels:
-    """Return labels on another grid over the same space: those of the nearest voxels.
+    """Resample labels to another shape over the same space, by nearest neighbour.
 
     Examples
     --------
@@ -65,19 +65,19 @@ def resample_labels(labels: Labels, shape: Triple) -> Labels:
 
 
 def outside(case: Case, normalize: Normalize) -> list[float]:
-    """Return what stands outside of each channel's volume, where a crop sticks out of it."""
+    """Return the padding value of each channel, outside of its volume."""
     return [rescale_of(volume, normalize).padding for volume in case.volumes]
 
 
 def pad_evenly(volume: Volume, crop: Triple, fill: list[float]) -> tuple[Volume, Triple]:
-    """Return the volume in the middle of at least a crop, the odd voxel last, and where its first voxel now is.
+    """Pad a volume evenly to at least the crop size, the odd voxel last; return it and its first voxel's position.
 
     Parameters
     ----------
     volume : (C, D, H, W)
     crop : (D, H, W) int
     fill : list of float
-        One a channel, for what is outside.
+        Padding value of each channel.
     """
     missing = [max(0, edge - length) for edge, length in zip(crop, volume.shape[1:], strict=True)]
     first = [m // 2 for m in missing]
@@ -92,9 +92,9 @@ def pad_evenly(volume: Volume, crop: Triple, fill: list[float]) -> tuple[Volume,
 
 
 def content_box(volume: Volume, case: Case, normalize: Normalize) -> Slices:
-    """Return the smallest box outside of which every channel is its background.
+    """Return the smallest box outside of which all channels are background.
 
-    Padding is background: a file that somebody padded gives the same box as before, and with it the same answer.
+    Padding counts as background, so a padded file gives the same content and the same prediction.
 
     Parameters
     ----------
@@ -122,12 +122,12 @@ def content_box(volume: Volume, case: Case, normalize: Normalize) -> Slices:
 
 
 def background_value(member: Member, normalize: Normalize) -> float | None:
-    """Return what the background of a volume is after normalisation, None where it has none.
+    """Return the background value of a volume after normalisation; None if it has no background.
 
     Parameters
     ----------
     member : Volume
-        Of a case.
+        A volume of a case.
     normalize : str, tuple or None
         As for `read_case`.
     """
@@ -141,5 +141,5 @@ def background_value(member: Member, normalize: Normalize) -> float | None:
 
 
 def background_tolerance(background: float) -> float:
-    """Return by how much a value may differ from the background's, as after interpolation, and be background."""
+    """Return the tolerance within which a value, for example after interpolation, counts as background."""
     return 1e-6 * max(1.0, abs(background))

@@ -1,1 +1,1 @@
-"""Ways to pre-train. Know no labels."""
+"""Pre-training methods. They use no labels."""

@@ -1,75 +1,104 @@
-"""The settings of a pre-training run, whatever its recipe."""
+"""Settings that all pre-training recipes share."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import dali_cr
 from dali_cr.volume.geometry import Triple
 
-from ..data.split import Part
-from ..run.config import MAY_CHANGE, Axis, RunSettings
+from ..data.split import PartOption
+from ..run.config import DATA, MAY_CHANGE, Axis, RunSettings
+from .corpus import Corpus, read_corpus
 
 RecipeName = Literal["restoration", "pcrlv2"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig(RunSettings, ABC):
-    """Settings of every recipe, each of which has a class of its own. Triples are D H W, that is z y x."""
+    """Base class of the settings of a recipe. Triples are D H W, that is z y x."""
 
     recipe: RecipeName = field(init=False)
-    """Follows from the class: ``--recipe`` chooses it."""
-    part: Part = "pool"
-    """The part of --split to take: weights that have seen val or test are refused by fine-tuning."""
+    """Set by the subclass, which ``--recipe`` selects."""
+    part: PartOption = "train"
+    """Data: the part of --split to train on. Fine-tuning rejects weights that were trained on cases of val or test."""
+    corpus: Path | None = field(default=None, metadata=MAY_CHANGE)
+    """Data: TOML or JSON file of several data sets, instead of --data: path, pattern, weight, normalize, spacing,
+    modality and licence of each; see `methods/corpus`."""
     held_out: float = 0.1
-    """Share of the cases to measure on and not to train on; at least one case."""
+    """Evaluation: fraction of the cases that is held out for evaluation; at least one case."""
 
     crop: Triple
     spacing: tuple[float, float, float] | None = None
     iterations: int = 100
     patch: tuple[int, ...]
-    """Edges of a patch in voxels: one number, lowest and highest, D H W, or lowest and highest of D, H and W."""
+    """Pretext: edges of a patch in voxels: one number, minimum and maximum, D H W, or minimum and maximum of D, H and
+    W."""
     each_patch_once: bool = False
-    """No two patches of a sample overlap, so that every voxel moves at most once: few iterations, or small patches."""
+    """Pretext: the patches of a sample do not overlap, so every voxel moves at most once; needs few or small
+    patches."""
     flips: tuple[Axis, ...] = ("W",)
-    """Axes that may be flipped; give none where left and right differ."""
+    """Augmentation: axes along which samples are flipped at random; give no axis if left and right must stay
+    distinct."""
     foreground: float = 0.9
-    """Probability that a crop is centred on foreground."""
+    """Sampling: probability that a crop is centred on a foreground voxel."""
 
     filters: int | None = None
-    """Channels of the network's first level; if not given 16 of a dynunet, 32 of resenc-l, 8 of resenc-s and 64 of the
+    """Network: channels of the first level; by default 16 for dynunet, 32 for resenc-l, 8 for resenc-s and 64 for the
     others."""
     evaluate_samples: int = field(default=32, metadata=MAY_CHANGE)
-    """Held-out samples to measure on."""
+    """Evaluation: number of held-out samples."""
 
     counts: ClassVar[tuple[str, ...]] = (*RunSettings.counts, "filters", "evaluate_samples")
 
     def __post_init__(self) -> None:
-        """Refuse what can be seen to be wrong without looking at the data."""
+        """Check the settings, without the data."""
         super().__post_init__()
         if len(self.patch) not in (1, 2, 3, 6):
             raise ValueError(f"patch: expected 1, 2, 3 or 6 numbers, got {len(self.patch)}")
         if not 0 < self.held_out < 1:
-            raise ValueError(f"held_out: expected a share between 0 and 1, got {self.held_out}")
+            raise ValueError(f"--held-out: expected a fraction between 0 and 1, got {self.held_out}")
         self.check_dims(self.crop)
-        # Made now to be checked now: scanning the data may take long.
+        # Checks the recipe before the data are scanned, which may take long.
         self.samples()
+
+    def check_data(self) -> None:
+        """Raise ValueError unless the settings say where the data are, in one way."""
+        if self.corpus is None:
+            super().check_data()
+            return
+        defaults = {one.name: one.default for one in fields(self)}
+        if both := [name for name in DATA if getattr(self, name) != defaults[name]]:
+            raise ValueError(
+                f"corpus: expected it alone, got --{both[0].replace('_', '-')} too; write it into the file"
+            )
+
+    @cached_property
+    def datasets(self) -> Corpus | None:
+        """What the file of several data sets says, None without one."""
+        return read_corpus(self.corpus) if self.corpus else None
+
+    def per_dataset(self, name: Literal["normalize", "spacing"], default: Any) -> Any:
+        """Return a field of the recipe, by data set where they differ."""
+        return self.datasets.values(name, default) if self.datasets else default
 
     @abstractmethod
     def samples(self) -> dali_cr.Restoration | dali_cr.Views:
-        """Return what samples are made of.
+        """Return the recipe of samples.
 
         Raises
         ------
         ValueError
-            If the settings make no sample.
+            If the settings give no valid recipe.
         """
 
     @property
     def swap(self) -> dali_cr.Swap:
-        """How patches are swapped."""
+        """The parameters of patch swapping."""
         numbers = self.patch
         patch: Any = numbers[0] if len(numbers) == 1 else numbers
         if len(numbers) == 6:
@@ -77,9 +106,9 @@ class PretrainConfig(RunSettings, ABC):
         return dali_cr.Swap(iterations=self.iterations, patch=patch, overlap=not self.each_patch_once)
 
     def follow(self, earlier: PretrainConfig) -> PretrainConfig:
-        """Return the settings of a resumed run, from its own with what was typed over them."""
+        """Return the settings of a resumed run, derived from those given; `earlier` are its stored settings."""
         return self
 
     def with_steps(self, cases: int) -> PretrainConfig:
-        """Return the settings with the number of steps, now that the cases to train on are known."""
+        """Return the settings with the number of steps for this number of training cases."""
         return self

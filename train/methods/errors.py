@@ -1,4 +1,4 @@
-"""Squared errors over many samples, and the middle slices of the first."""
+"""Sums of squared errors over samples, and middle slices of the first samples."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy.typing as npt
 import torch
 
 _PICTURES = 4
-"""Samples of which the middle slices are kept."""
+"""Number of samples whose middle slices are kept."""
 
 
 class Errors:
-    """Squared errors of one or more answers to the same targets, summed on their device."""
+    """Squared errors of one or more predictions of the same targets, summed on their device."""
 
     def __init__(self) -> None:
         self.samples = 0
@@ -23,40 +23,42 @@ class Errors:
 
     @property
     def voxels(self) -> int:
-        """Those whose errors were summed."""
+        """The number of voxels in the sums."""
         return int(self._voxels)
 
-    def add(self, target: torch.Tensor, answers: Mapping[str, torch.Tensor], where: torch.Tensor | None = None) -> None:
+    def add(
+        self, target: torch.Tensor, predictions: Mapping[str, torch.Tensor], where: torch.Tensor | None = None
+    ) -> None:
         """Add a batch.
 
         Parameters
         ----------
         target : (B, C, D, H, W) or (B, C, H, W)
-        answers : mapping of str to tensor
-            Of the target's shape, or broadcast to it; the same names every time.
+        predictions : mapping of str to tensor
+            Predictions by name, broadcastable to the target's shape; the same names in every call.
         where : bool tensor, optional
-            Of the target's shape: the voxels that count; all of them without it.
+            Mask of the target's shape: the voxels to include; by default all.
         """
-        for name, answer in answers.items():
-            squares = (answer - target).double().square()
+        for name, prediction in predictions.items():
+            squares = (prediction - target).double().square()
             square = squares.sum() if where is None else squares.where(where, 0.0).sum()
             self._squares[name] = self._squares[name] + square if name in self._squares else square
-        for name, volumes in (("target", target), *answers.items()):
+        for name, volumes in (("target", target), *predictions.items()):
             kept = volumes.expand_as(target)[: max(0, _PICTURES - self.samples), 0]
             self._slices.setdefault(name, []).append(middle_slices(kept))
         self.samples += len(target)
         self._voxels += target.numel() if where is None else where.sum()
 
     def sums(self) -> dict[str, float]:
-        """Return the sum of squares of each answer."""
+        """Return the sum of squared errors of each prediction."""
         return {name: square.item() for name, square in self._squares.items()}
 
     def slices(self, *names: str) -> dict[str, npt.NDArray[np.float32]]:
-        """Return the middle slices of the first samples' first channel, (n, H, W) each; "target" is those of them."""
+        """Return middle slices (n, H, W) of the first samples' first channel, of targets ("target") or predictions."""
         return {name: torch.cat(self._slices[name]).numpy() for name in names}
 
 
 def middle_slices(volumes: torch.Tensor) -> torch.Tensor:
-    """Return the middle slice of each volume (N, D, H, W), or images as they are."""
+    """Return the middle slice of each volume (N, D, H, W); images (N, H, W) are returned unchanged."""
     middle = volumes[:, volumes.shape[1] // 2] if volumes.ndim == 4 else volumes
     return middle.float().cpu().clone()

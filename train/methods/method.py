@@ -1,7 +1,7 @@
-"""What a pre-training run trains and by which loss: a `Method`.
+"""Interface of pre-training methods: the modules to train, their losses and their evaluation.
 
-`train.pretrain` looks at the data, steps, measures, saves and resumes; all that differs between one way to pre-train
-and another is a `Method`. `restoration` is context restoration (and what it is compared with), `pcrlv2` is PCRLv2.
+`train.pretrain` loads the data, trains, evaluates, saves and resumes; everything that differs between methods is in a
+`Method`. `restoration` implements context restoration and its comparison pretexts, `pcrlv2` implements PCRLv2.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ from .config import PretrainConfig
 
 @dataclass(frozen=True)
 class Measured:
-    """What held-out samples showed."""
+    """Metrics on held-out samples."""
 
     numbers: dict[str, float | None]
-    """For metrics.jsonl; None where a number is undefined."""
-    said: str
-    """The same in words, short."""
+    """Values for metrics.jsonl; None if undefined."""
+    text: str
+    """The main values as a short text."""
     slices: dict[str, npt.NDArray[np.float32]]
-    """The rows of preview.png from top to bottom, each (n, H, W); with `target` and `restored` among them."""
+    """Rows of preview.png from top to bottom, (n, H, W) each; must contain `target` and `restored`."""
 
 
 class Method(ABC):
-    """A way to pre-train.
+    """A pre-training method.
 
-    Made as ``METHODS[config.recipe](config, channels)`` of `train.pretrain`, under the run's seed: torch's
-    global random state has just been set, and the weights are drawn from it. A `ValueError` refuses the settings.
+    `train.pretrain` creates it as ``METHODS[config.recipe](config, channels)``, right after torch's global random state
+    was set from the run's seed; weights are drawn from that state. Raises ValueError for invalid settings.
 
     Attributes
     ----------
     recipe : dali_cr.Restoration or dali_cr.Views
-        What the loader's samples are made of; as the settings' `samples` makes it.
+        The recipe of the loader's samples, from the settings' `samples`.
     network : Network
-        What is exported: ``model.safetensors`` has its `tensors`, ``encoder.safetensors`` its `encoder`, read from
-        ``network.module.state_dict()``; fine-tuning builds it again from `network.about` with `build_network`.
+        The network to export: ``model.safetensors`` gets its `tensors` and ``encoder.safetensors`` its `encoder`, both
+        from ``network.module.state_dict()``. Fine-tuning rebuilds it from `network.about` with `build_network`.
     module : nn.Module
-        What is trained, and moved to the device: `network.module` itself, or a module that holds it beside heads that
-        only pre-training needs. Its ``state_dict()``, buffers included, goes into the checkpoint and comes from it.
+        The module to train: `network.module` itself, or a module that contains it and heads that only pre-training
+        needs. Its ``state_dict()``, including buffers, is saved in the checkpoint.
     reported : tuple of str
-        Those of `measure`'s numbers that the report at the end of the output has. A stopped run has None for each.
+        Names of the metrics of `measure` in the final report; they are None if the run was stopped.
     """
 
     recipe: Any
@@ -63,42 +63,46 @@ class Method(ABC):
         self.config, self.recipe, self.network = config, config.samples(), network
         self.module = network.module if module is None else module
 
+    @property
+    def held_out_recipe(self) -> Any:
+        """What held-out samples are made of."""
+        return self.recipe
+
     @abstractmethod
     def losses(self, batch: dict[str, Any], step: int) -> dict[str, torch.Tensor]:
-        """Return the loss of a batch, and its parts.
+        """Return the loss of a batch and its terms.
 
         Parameters
         ----------
         batch : dict
-            From the loader of `recipe`; its tensors lie on the device.
+            From a loader with `recipe`; its tensors are on the device.
         step : int
-            Counted from 1, the same for a resumed run. What is drawn here must follow from it (by `dali_cr.rng` with
-            ``self.config.seed``), or come from torch's random state, which the checkpoint keeps.
+            Step number, counted from 1 and continued by a resumed run. Random numbers must be a function of it (by
+            `dali_cr.rng` with ``self.config.seed``) or come from torch's random state, which the checkpoint keeps.
 
         Returns
         -------
         dict of str to torch.Tensor
-            Numbers (0-d), in the same order at every step. The first is called "loss" and is minimised; all of them go
-            to metrics.jsonl under their names, as means since the last line. They are read rarely: return tensors on
-            the device, and do not wait for them.
+            Scalars (0-d tensors) on the device, in the same order at every step; do not synchronise with the device.
+            The first is called "loss" and is minimised. All are written to metrics.jsonl, averaged since the last line.
         """
 
     @abstractmethod
     def measure(self, loader: dali_cr.Loader) -> Measured:
-        """Measure on ``self.config.evaluate_samples`` samples of held-out cases, the same ones every time.
+        """Evaluate on ``self.config.evaluate_samples`` samples of held-out cases, the same ones every time.
 
-        Leaves the module in training mode, and torch's random state as it was.
+        Leaves the module in training mode and torch's random state unchanged.
 
         Parameters
         ----------
         loader : dali_cr.Loader
-            Over the held-out cases with `recipe`, at its beginning; of the training's batch size.
+            A new loader over the held-out cases with `held_out_recipe` and the batch size of training.
         """
 
     def compiled(self) -> Iterable[nn.Module]:
-        """Return the modules to compile where that is asked for: all of `module`, or those whose sizes are few."""
+        """Return the modules to compile with ``--compile``: all of `module`, or its parts that see few input sizes."""
         return [self.module]
 
     def introduce(self) -> Iterator[str]:
-        """Yield lines that say what is trained, as `crop       64 × 64 × 64 voxels`."""
+        """Yield lines about the settings, such as `crop       64 × 64 × 64 voxels`."""
         yield from ()

@@ -1,4 +1,4 @@
-"""Published ways to pre-train, as tables of settings: `--preset`."""
+"""Presets: the settings of published pre-training recipes, as tables of defaults."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Preset:
     """Defaults of `train.methods.restoration.RestorationConfig` in place of its own."""
 
     source: str
-    """Where they are from."""
+    """Code and paper."""
     settings: Mapping[str, Any]
-    """From the name of a setting to its value; what is typed comes before it."""
+    """Defaults by the name of a setting; options on the command line override them."""
     differs: tuple[str, ...]
-    """What its source does and no setting here: one line each."""
+    """Differences to the source that no setting removes, one line each."""
 
 
 PRESETS: dict[PresetName, Preset] = {
@@ -46,16 +46,17 @@ PRESETS: dict[PresetName, Preset] = {
             "augment_probability": 0.2,
         },
         differs=(
-            "weights begin as nnU-Net's do (He, the last norm of a block at 0); nnssl: as PyTorch's layers do",
-            "each case is taken once an epoch; nnssl: images drawn with replacement",
-            "crops are drawn from whole volumes in RAS+; nnssl: cropped to their non-zero box, axes as in the file",
-            "voxels keep their size without --spacing and are interpolated linearly; nnssl: 1 mm, the median or their "
-            "own, as its plan says, by cubic splines",
-            "rotated and scaled crops are interpolated linearly; nnssl: by cubic splines",
-            "the content is scaled by a uniform factor; nnssl: the coordinates, as often by less than 1 as by more",
-            "the learning rate falls at every step; nnssl: after each 250",
+            "weights are initialised as in nnU-Net (He, last norm of a block 0); nnssl: PyTorch's defaults",
+            "each case is sampled once per epoch; nnssl: images are drawn with replacement",
+            "the channels of a case are restored together; nnssl: each image by itself",
+            "crops are sampled from whole volumes in RAS+; nnssl: from their non-zero box, in the file's orientation",
+            "voxels keep their size without --spacing, else linear interpolation; nnssl: 1 mm, the median or their own "
+            "by its plan, cubic splines",
+            "rotated and scaled crops have linear interpolation; nnssl: cubic splines",
+            "the content is scaled by a uniform factor; nnssl: the coordinates, below and above 1 equally often",
+            "the learning rate decays at every step; nnssl: after every 250 steps",
             "a GPU computes in bfloat16; nnssl: in float16 with a scaled loss",
-            "the last weights are kept; nnssl: also those of the lowest loss on held-out images",
+            "the last weights are kept; nnssl: also those with the lowest loss on held-out images",
             "--held-out is 0.1 of the subjects; nnssl: 0.01, from 5 to 1,000",
         ),
     )
@@ -63,7 +64,7 @@ PRESETS: dict[PresetName, Preset] = {
 
 
 def describe(name: PresetName, settings: Mapping[str, Any]) -> Iterator[str]:
-    """Yield lines that say what a preset is, which of its settings a run changes, and what is not as in its source.
+    """Yield lines about the source of a preset, the settings that a run changes, and the remaining differences.
 
     Parameters
     ----------
@@ -75,9 +76,10 @@ def describe(name: PresetName, settings: Mapping[str, Any]) -> Iterator[str]:
     yield f"preset     {name}: {preset.source}"
     changed = {name: settings[name] for name, value in preset.settings.items() if settings[name] != value}
     if changed:
-        yield f"changed    {', '.join(f'{name} {_words(value)}' for name, value in changed.items())}"
+        yield f"changed    {' '.join(map(_option, changed.items()))}"
     yield from (f"differs    {line}" for line in preset.differs)
 
 
-def _words(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def _option(setting: tuple[str, Any]) -> str:
+    name, value = setting
+    return f"--{name.replace('_', '-')} {' '.join(map(str, value)) if isinstance(value, tuple) else value}"

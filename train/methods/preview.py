@@ -1,4 +1,4 @@
-"""The picture a run leaves: what the network was given, what it made of it, and what it should have."""
+"""Preview picture of a pre-training run: inputs, restorations, targets and errors."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from ..output.figure import Origin, write_figure
 def draw_restored(
     slices: Mapping[str, npt.NDArray[np.float32]], out: str | os.PathLike[str], origin: Origin = "lower"
 ) -> None:
-    """Draw what is given as rows, and below it the absolute error, one column a sample.
+    """Draw rows of slices and, below them, the absolute error, one column per sample.
 
     Parameters
     ----------
     slices : mapping
-        The rows from top to bottom, each (n, H, W); with `target` and `restored` among them.
+        Rows from top to bottom by name, (n, H, W) each; must contain `target` and `restored`.
     out : path-like
-        The picture.
+        The picture file.
     origin : "lower" or "upper"
-        Where the first row is: a volume's rows run upwards, an image's downwards.
+        Position of the first image row: "lower" for volumes, whose rows run upwards, "upper" for images.
     """
     target = slices["target"]
     error = np.abs(slices["restored"] - target)
@@ -35,7 +35,7 @@ def draw_restored(
     axes = figure.subplots(len(rows), len(target), squeeze=False)
     for row, (name, pictures) in zip(axes, rows.items(), strict=True):
         for axis, picture, clean in zip(row, pictures, target, strict=True):
-            # One range for a column: a restored slice may not look better than it is by being stretched.
+            # All rows of a column share the target's grey range, so that contrast differences stay visible.
             low, high = (0, np.ptp(clean) / 2) if name == "error" else (clean.min(), clean.max())
             axis.imshow(picture, cmap="magma" if name == "error" else "gray", vmin=low, vmax=high, origin=origin)
             axis.set(xticks=[], yticks=[])

@@ -1,1 +1,1 @@
-"""Modules and their sizes. Know no data."""
+"""Networks and their sizes. Independent of data."""

@@ -1,4 +1,4 @@
-"""Networks by name."""
+"""Registry and creation of networks by name."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ NETWORKS: dict[str, ModuleType] = {
     "resenc-l": resenc,
     "resenc-s": resenc,
 }
-"""From a network's name to the module that has
+"""The module of each network, with
 
-* ``check(sizes)``, which raises a `ValueError` where the network cannot be built for a crop, and is quick, and
+* ``check(sizes)``, which is fast and raises ValueError if the network cannot be built for a crop, and
 * ``build(sizes) -> Network``.
 """
 
 ENCODER_OF = {"nsunet-skips": "nsunet"}
-"""From a network to another one that has the same encoder, whose weights it takes over."""
+"""Networks that can be initialised from another network with the same encoder."""
 
 FILTERS = {"dynunet": 16, "resenc-l": 32, "resenc-s": 8}
-"""Channels of a network's first level where none are asked for; 64 of all others, as published."""
+"""Default channels of the first level; 64 for all others, as published."""
 
 SKIPS: dict[str, tuple[bool, ...]] = {
     "dynunet": (True,),
@@ -39,10 +39,10 @@ SKIPS: dict[str, tuple[bool, ...]] = {
     "resenc-l": (True, False),
     "resenc-s": (True, False),
 }
-"""Whether a network's decoder gets the encoder's features of each level, or can do with and without; the first is
-what it does where nothing is asked for."""
+"""Whether the decoder of a network gets the encoder's features of each level; where both are possible the first is the
+default."""
 
-_WITH = {True: "with skips", False: "without skips"}
+_WITH = {True: "built with skips", False: "built without skips"}
 
 
 def sizes_of(
@@ -55,19 +55,19 @@ def sizes_of(
     dims: int = 3,
     skips: bool | None = None,
 ) -> Sizes:
-    """Check what `build_network` is asked for, without building it."""
+    """Check the arguments of `build_network` and return the sizes, without building the network."""
     if name not in NETWORKS:
         raise ValueError(f"network: expected one of {', '.join(sorted(NETWORKS))}, got {name!r}")
     filters = FILTERS.get(name, 64) if filters is None else filters
     outputs = channels if outputs is None else outputs
     if channels < 1 or filters < 1 or outputs < 1:
         raise ValueError(
-            f"at least one channel, one filter and one output are wanted; {channels}, {filters} and {outputs} came"
+            f"network: expected at least one channel, filter and output, got {channels}, {filters} and {outputs}"
         )
     if dims not in (2, 3) or (dims == 2 and crop[0] != 1):
-        raise ValueError(f"dims is wanted as 3, or as 2 with a crop of one voxel along D; {dims} came, for {crop}")
+        raise ValueError(f"dims: expected 3, or 2 with a crop of one voxel along D; got {dims} with {crop}")
     if levels and name != "dynunet":
-        raise ValueError(f"levels are wanted for a dynunet only; they came for {name}")
+        raise ValueError(f"levels: expected them with dynunet only, got {name}")
     sizes = Sizes(
         name=name,
         channels=channels,
@@ -83,17 +83,11 @@ def sizes_of(
 
 
 def _choose_skips(name: str, skips: bool | None) -> bool | None:
-    """Return whether a network is to have skips, None for one that leaves no choice.
-
-    Raises
-    ------
-    ValueError
-        With the networks that do what is asked for.
-    """
+    """Return whether a network has skips, None if it has no choice; refuse what it cannot have."""
     ways = SKIPS[name]
     if skips is not None and skips not in ways:
         others = ", ".join(other for other, can in SKIPS.items() if skips in can)
-        raise ValueError(f"skips: expected {name} {_WITH[not skips]}, its only way, got {_WITH[skips]}; use {others}")
+        raise ValueError(f"network: expected one that can be {_WITH[skips]}, got {name}; use {others}")
     return None if len(ways) == 1 else ways[0] if skips is None else skips
 
 
@@ -114,30 +108,29 @@ def build_network(
     name : str
         A key of `NETWORKS`.
     channels : int
-        Channels of a case, which go in.
+        Input channels, those of a case.
     crop : (D, H, W) int
-        Voxels of a crop; D is 1 where dims is 2.
+        Crop in voxels; D is 1 if dims is 2.
     filters : int, optional
         Channels of the first level; those of `FILTERS` if not given.
     outputs : int, optional
-        Channels that come out; as many as go in, to restore, if not given.
+        Output channels; by default the input channels, for restoration.
     levels : Levels, optional
-        In place of those that crop and filters would make.
+        Levels, in place of those derived from crop and filters.
     dims : 2 or 3
-        Whether it takes (B, C, H, W) or (B, C, D, H, W).
+        2 for input (B, C, H, W), 3 for (B, C, D, H, W).
     skips : bool, optional
-        Whether its decoder gets the encoder's features of each level; the first of the network's ways in `SKIPS` if not
-        given.
+        Whether the decoder gets the encoder's features of each level; by default the first option in `SKIPS`.
 
     Returns
     -------
     Network
-        With freshly drawn weights, from torch's global random state.
+        With new weights, drawn from torch's global random state.
 
     Raises
     ------
     ValueError
-        When there is no network of this name, or it cannot be sized to the crop or do with or without skips.
+        If there is no network of this name, or it cannot be built for the crop, or with or without skips.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""MONAI's `DynUNet` (nnU-Net's topology), the default network.
+"""MONAI's `DynUNet` with the topology of nnU-Net, the default network.
 
-Its strided and transposed convolutions have deterministic CUDA backward passes, which max-pooling and trilinear
-upsampling in 3-D have not.
+Its strided and transposed convolutions have deterministic CUDA backward passes, unlike 3-D max-pooling and trilinear
+upsampling.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from .network import Levels, Network, Sizes
 from .weights import first_names
 
 SMALLEST_EDGE = 4
-"""An axis is halved as long as at least so many voxels of it remain."""
+"""Minimum number of voxels of an axis after halving."""
 
 ARCHITECTURE = "monai.networks.nets.DynUNet"
 """The class that weights say they are of."""
 
 WIDEST = 320
-"""Most channels of a level, as in nnU-Net: doubled further, they cost memory and bring nothing in 3-D."""
+"""Maximum number of channels of a level, as in nnU-Net for 3-D."""
 
 _COARSEST_EDGE = 16
-"""An axis that still has so many voxels at the bottom of the network was not halvable, and its crop is refused."""
+"""Number of voxels of an axis at the coarsest level from which a crop is rejected."""
 
 _BLOCK = (
     "conv1.conv.weight",
@@ -37,16 +37,16 @@ _BLOCK = (
     "norm2.weight",
     "norm2.bias",
 )
-"""The tensors of one level of the encoder."""
+"""Names of the tensors of an encoder level."""
 
 
 def halvings(crop: Triple) -> list[tuple[int, ...]]:
-    """Return the stride of each level after the first: 2 along an axis that can still be halved, else 1.
+    """Return the stride of each level after the first: 2 along axes that can be halved, else 1.
 
     Raises
     ------
     ValueError
-        When an axis stays long because it cannot be halved often enough: the network would see little of it.
+        If an axis cannot be halved often enough, so that the receptive field would be too small.
 
     Examples
     --------
@@ -66,14 +66,14 @@ def halvings(crop: Triple) -> list[tuple[int, ...]]:
             step = 2 ** ((wanted // SMALLEST_EDGE).bit_length() - 1)
             near = wanted // step * step
             raise ValueError(
-                f"an edge of the crop is wanted that can be halved down to less than {_COARSEST_EDGE} voxels; "
-                f"{wanted} along {axis} stops at {left}. {near} or {near + step} would do"
+                f"crop: expected edges that can be halved to fewer than {_COARSEST_EDGE} voxels, got {wanted} along "
+                f"{axis}, which stops at {left}; use {near} or {near + step}"
             )
     return levels
 
 
 class DynUNetEncoder(nn.Module):
-    """The levels of a DynUNet on the way down, without its decoder."""
+    """The encoder of a DynUNet."""
 
     def __init__(self, unet: Any) -> None:
         super().__init__()
@@ -89,17 +89,17 @@ class DynUNetEncoder(nn.Module):
 
 
 def check(sizes: Sizes) -> None:
-    """Refuse a crop that has too few levels.
+    """Check that a crop has at least two halvings.
 
     Raises
     ------
     ValueError
-        Saying what would do.
+        With a valid crop.
     """
     if len(sizes.levels.strides if sizes.levels else halvings(sizes.crop)) < 2:
         raise ValueError(
-            f"dynunet wants a crop with an edge that can be halved twice and stay at {SMALLEST_EDGE} voxels or more; "
-            f"{sizes.crop} came. 16 voxels along one axis would do"
+            f"crop: expected an edge that can be halved twice to {SMALLEST_EDGE} voxels or more for dynunet, got "
+            f"{' '.join(map(str, sizes.crop))}; use 16 voxels along one axis"
         )
 
 
@@ -138,8 +138,8 @@ def describe(sizes: Sizes) -> dict[str, Any]:
 
 
 def build(sizes: Sizes) -> Network:
-    """Build one: sized by its crop, or by levels."""
-    # Imported here: it takes seconds, and --help or a typing error should not.
+    """Build a DynUNet with levels from the crop, or with the given levels."""
+    # Imported here, since the import takes seconds, which --help and input errors should not.
     from .planned import PlannedUNet
 
     about, levels = describe(sizes), levels_of(sizes)
@@ -153,6 +153,7 @@ def build(sizes: Sizes) -> Network:
         head=tuple(name for name in tensors if name.startswith("output_block.")),
         features=DynUNetEncoder(module),
         width=levels.widths[-1],
+        least_cells=2,
         strides=tuple(math.prod(stride[axis] for stride in levels.strides) for axis in range(3)),  # type: ignore[arg-type]
         dims=sizes.dims,
         about=sizes.about | {"architecture": about},

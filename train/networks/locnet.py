@@ -1,7 +1,7 @@
-"""The network of Chen et al.'s (2019) organ localisation: like SonoNet, and one more stack of convolution and pooling.
+"""The organ localisation network of Chen et al. (2019): SonoNet with one more stack of convolutions and pooling.
 
-The stack makes the output smaller: 32 voxels along each axis are one of its features. That it has three convolutions of
-8 × 64 channels, like the one before it, is a project choice: its width is not known.
+With this stack, a feature covers 32 voxels along each axis. Its width is not published; three convolutions of 8 × 64
+channels, as in the stack before it, are a project choice.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ _STACKS = (*STACKS, (8, 8, 8))
 
 
 def check(sizes: Sizes) -> None:
-    """Refuse a crop whose edges cannot be halved at each pooling."""
+    """Check that the edges of the crop can be halved at each pooling."""
     sizes.check_multiple(2 ** (len(_STACKS) - 1))
 
 
 def build(sizes: Sizes) -> Network:
-    """Build one, of 64 filters or of others."""
+    """Build the network."""
     return build_stacks(sizes, _STACKS)

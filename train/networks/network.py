@@ -1,8 +1,7 @@
-"""A network: its module, what it was sized for, and the list of tensors that make up its encoder.
+"""Description of a network: its module, its sizes, and the names of the tensors of its encoder.
 
-What is pre-trained is worth keeping only as far as the next task can take it over, so a network states which of its
-tensors are the encoder, one by one, instead of leaving it to a prefix that a second module may share. Each network has
-a file of its own, whose `build` makes it from `Sizes`.
+Each network lists the names of its encoder's tensors explicitly, since they are transferred to other tasks and a common
+prefix could include other modules. Each network has its own file, whose `build` creates it from `Sizes`.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ from dali_cr.volume.geometry import Triple
 
 @dataclass(frozen=True)
 class Levels:
-    """The levels of a U-Net, where they are not derived from a crop."""
+    """Explicit levels of a U-Net, not derived from a crop."""
 
     strides: tuple[Triple, ...]
-    """Of each level after the first."""
+    """Strides of each level after the first."""
     widths: tuple[int, ...]
     """Channels of each level."""
     kernels: tuple[Triple, ...] | None = None
-    """Of the convolutions of each level; 3 along every axis of all of them without it."""
+    """Kernel sizes of each level; 3 along every axis by default."""
 
     @classmethod
     def of(cls, about: Mapping[str, Any]) -> Levels | None:
-        """Return the levels that a network's `about` names, None where they were derived from its crop."""
+        """Return the levels in a network's `about`; None if they are derived from its crop."""
         known = about.get("levels")
         if not known:
             return None
@@ -39,88 +38,90 @@ class Levels:
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """What a network is built for."""
+    """Sizes that a network is built with."""
 
     name: str
     """A key of `train.networks.build.NETWORKS`."""
     channels: int
-    """Channels of a case, which go in."""
+    """Input channels, those of a case."""
     crop: Triple
-    """(D, H, W) of a crop; D is 1 where dims is 2."""
+    """Crop (D, H, W) in voxels; D is 1 if dims is 2."""
     filters: int
     """Channels of the first level."""
     outputs: int
-    """Channels that come out of the decoder."""
+    """Output channels of the decoder."""
     levels: Levels | None = None
-    """In place of those that crop and filters would make; for a dynunet."""
+    """Explicit levels of a dynunet, in place of those derived from crop and filters."""
     dims: int = 3
     """2 for (B, C, H, W), 3 for (B, C, D, H, W)."""
     skips: bool | None = None
-    """Whether the decoder gets the encoder's features of each level; None for a network that leaves no choice."""
+    """Whether the decoder gets the encoder's features of each level; None for a network without this choice."""
 
     @property
     def about(self) -> dict[str, Any]:
-        """What to call `build_network` with to build it again, JSON-able."""
+        """Arguments of `build_network` that rebuild the network, JSON-compatible."""
         about = {"network": self.name, "channels": self.channels, "crop": list(self.crop), "filters": self.filters}
         about |= {"outputs": self.outputs, "dims": self.dims}
         about |= {} if self.skips is None else {"skips": self.skips}
         return about | ({"levels": asdict(self.levels)} if self.levels else {})
 
     def check_multiple(self, step: int) -> None:
-        """Refuse a crop whose edges cannot be halved until `step` voxels are one.
+        """Check that the edges of the crop are multiples of `step`.
 
         Raises
         ------
         ValueError
-            With edges that would do.
+            With valid edges.
         """
         for axis, edge in list(zip("DHW", self.crop, strict=True))[3 - self.dims :]:
             if edge % step:
                 near = edge // step * step
-                would = f"{near} or {near + step}" if near else step
+                valid = f"{near} or {near + step}" if near else step
                 raise ValueError(
-                    f"crop: {self.name} wants multiples of {step}, got {edge} along {axis}; {would} would do"
+                    f"crop: expected multiples of {step} for {self.name}, got {edge} along {axis}; use {valid}"
                 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """A module that maps (B, C, D, H, W), or (B, C, H, W), to as many voxels, and the names of its tensors."""
+    """A module from (B, C, D, H, W) or (B, C, H, W) to an output of the same size, with the names of its tensors."""
 
     module: nn.Module
-    """What is trained."""
+    """The module to train."""
     tensors: tuple[str, ...]
     """Every tensor of its ``state_dict()`` once, without the second names that some module trees give."""
     encoder: tuple[str, ...]
-    """Of these, the ones to take over into a network for another task."""
+    """Names of the encoder's tensors, which are transferred to other tasks."""
     head: tuple[str, ...]
-    """Of these, the ones that make the output, and are new in every task."""
+    """Names of the output layer's tensors, which are new in every task."""
     features: nn.Module
-    """The encoder alone, of the same parameters: from an image to the coarsest features; its ``state_dict()`` has the
-    tensors of `encoder`, under the same names."""
+    """The encoder with shared parameters, from an image to the coarsest features; its ``state_dict()`` has the tensors
+    of `encoder` under the same names."""
     width: int
-    """Channels of these features."""
+    """Channels of the coarsest features."""
     strides: Triple
-    """Voxels along D, H and W that are one of these features; a crop's edges are multiples of them."""
+    """Voxels per feature along D, H and W; the edges of a crop are multiples of them."""
+    least_cells: int = 1
+    """Fewest features of a crop at the coarsest level; 2 for networks with instance norm, which needs a variance."""
     classifier: Callable[[int], nn.Module] | None = None
-    """From a number of classes to the network's own head, which maps features to (B, classes); None where it has none
-    and `train.networks.heads.Classifier` is put on top."""
+    """Creates the network's classification head for a number of classes, from features to (B, classes); None if it has
+    none, so that `train.networks.heads.Classifier` is used."""
     dims: int = 3
     """2 for (B, C, H, W), 3 for (B, C, D, H, W)."""
     about: dict[str, Any] = field(default_factory=dict)
-    """What to call to build it again, JSON-able."""
+    """Arguments of `build_network` that rebuild the network, JSON-compatible."""
 
     @property
     def outputs(self) -> int:
-        """Channels that come out of the decoder."""
+        """Output channels of the decoder."""
         return int(self.about["outputs"])
 
     @property
     def levels(self) -> Levels | None:
-        """The levels that were asked for, None where they follow from crop and filters."""
+        """The explicit levels, None if they are derived from crop and filters."""
         return Levels.of(self.about)
 
     @property
     def parameters(self) -> int:
-        """The number of trained numbers."""
+        """The number of trainable parameters."""
         return sum(parameter.numel() for parameter in self.module.parameters())

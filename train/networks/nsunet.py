@@ -1,14 +1,14 @@
-"""The non-skip U-Net of PCRLv2, and the same encoder in a U-Net with skips.
+"""The U-Net of PCRLv2 without skip connections, and the same encoder in a U-Net with skip connections.
 
-A skip is a shortcut past the encoder: what it carries over need not be learnt below, so PCRLv2 restores without any,
-and its decoder's levels form the pyramid that is compared and restored at several scales. For segmentation its authors
-advise to add the skips, which makes a fresh decoder on the pre-trained encoder.
+PCRLv2 restores without skip connections, so that all information passes through the encoder; the levels of its decoder
+form the pyramid that is used at several scales. For segmentation the authors recommend skip connections, with a new
+decoder on the pre-trained encoder.
 
-Sizes are those of the public 3-D code (RL4M/PCRLv2, ``models/pcrlv2_model_3d.py``), biases in front of batch norms
-included: with 64 filters and one channel 7,027,776 numbers in the encoder, 9,723,392 in the decoder and 65 in the
-output. The 17.11 million of the public model count the heads of `methods/pcrlv2` too: 348,096 to compare and 12,105 to
-restore the levels. In 2-D it is the same without an axis, which is a project choice: the public
-2-D code has a ResNet-18 as its encoder, which starts from ImageNet.
+Sizes are those of the public 3-D code (RL4M/PCRLv2, ``models/pcrlv2_model_3d.py``), including biases before batch
+norms: with 64 filters and one channel, the encoder has 7,027,776 parameters, the decoder 9,723,392 and the output layer
+65. The 17.11 million of the public model include the heads of `methods/pcrlv2`: 348,096 contrastive and 12,105 for
+restoration. The 2-D version without an axis is a project choice: the public 2-D code uses a ResNet-18 encoder from
+ImageNet.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from .network import Network, Sizes
 from .pooling import halve
 
 LEVELS = 3
-"""Levels of the decoder: one for each halving of the encoder."""
+"""Levels of the decoder, one for each halving of the encoder."""
 
 STRIDE = 2**LEVELS
-"""Voxels along each axis that are one of the coarsest features."""
+"""Voxels per coarsest feature along each axis."""
 
 CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
 NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -33,18 +33,18 @@ _TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 
 
 class NsUNet(nn.Module):
-    """Four levels of two convolutions, max-pooled on the way down and transposed on the way up.
+    """U-Net with four levels of two convolutions, max-pooling and transposed convolutions.
 
     Parameters
     ----------
     channels, outputs : int
-        Channels that go in and come out.
+        Input and output channels.
     filters : int
-        Channels of the first level, doubled at each; 64 as published.
+        Channels of the first level, doubled at each level; 64 as published.
     skips : bool
-        Whether the levels of the way down are concatenated to those of the way up.
+        Whether encoder features are concatenated in the decoder.
     dims : 2 or 3
-        Whether it takes (B, C, H, W) or (B, C, D, H, W).
+        2 for input (B, C, H, W), 3 for (B, C, D, H, W).
 
     References
     ----------
@@ -73,17 +73,17 @@ class NsUNet(nn.Module):
         """Channels of the decoder's levels, the coarsest first."""
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Return the outputs for each voxel, not squashed."""
+        """Return the outputs for each voxel, without an activation."""
         answer: torch.Tensor = self.output(self.pyramid(image)[-1])
         return answer
 
     @property
     def parts(self) -> list[nn.Module]:
-        """The modules of which `pyramid` computes the first ones."""
+        """The modules that `pyramid` calls."""
         return [self.down, *self.up]
 
     def pyramid(self, image: torch.Tensor, levels: int | None = None) -> list[torch.Tensor]:
-        """Return the decoder's first levels, the coarsest first; those after them are not computed."""
+        """Return the features of the decoder's first levels, coarsest first; later levels are not computed."""
         *passed, features = self.down(image)
         pyramid = []
         for level, skipped in zip(self.up[:levels], reversed(passed), strict=False):
@@ -93,7 +93,7 @@ class NsUNet(nn.Module):
 
 
 class NsEncoder(nn.Module):
-    """The way down alone, of the same parameters under the same names."""
+    """The encoder, with shared parameters under the same names."""
 
     def __init__(self, unet: NsUNet) -> None:
         super().__init__()
@@ -106,10 +106,10 @@ class NsEncoder(nn.Module):
 
 
 class _Down(nn.ModuleList):
-    """The levels of the way down."""
+    """The levels of the encoder."""
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
-        """Return the features of each level, the finest first."""
+        """Return the features of each level, finest first."""
         first, *others = self
         passed = [first(image)]
         for level in others:
@@ -118,7 +118,7 @@ class _Down(nn.ModuleList):
 
 
 class _Up(nn.Module):
-    """A transposed convolution that doubles every edge, and two convolutions."""
+    """A decoder level: a transposed convolution that doubles the size, and two convolutions."""
 
     def __init__(self, dims: int, inputs: int, skipped: int, width: int) -> None:
         super().__init__()
@@ -148,14 +148,14 @@ def _convolution(dims: int, inputs: int, outputs: int) -> nn.Sequential:
 
 
 def check(sizes: Sizes) -> None:
-    """Refuse filters that cannot be halved, and a crop whose edges cannot be at each level."""
+    """Check that the number of filters is even and that the crop's edges can be halved at each level."""
     if sizes.filters % 2:
         raise ValueError(f"filters: expected an even number for {sizes.name}, got {sizes.filters}")
     sizes.check_multiple(STRIDE)
 
 
 def build(sizes: Sizes) -> Network:
-    """Build the U-Net that restores, or with its name's skips the one that segments."""
+    """Build the U-Net, with skip connections for the name nsunet-skips."""
     skips = sizes.name == "nsunet-skips"
     module = NsUNet(sizes.channels, sizes.outputs, sizes.filters, skips=skips, dims=sizes.dims)
     encoder = tuple(
@@ -183,4 +183,4 @@ _TENSORS = (
     "norm.running_var",
     "norm.num_batches_tracked",
 )
-"""The tensors of one convolution and its batch norm."""
+"""Names of the tensors of a convolution and its batch norm."""

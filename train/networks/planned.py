@@ -1,4 +1,4 @@
-"""MONAI's `DynUNet` with the kernels where nnU-Net has them."""
+"""MONAI's `DynUNet` with the kernel sizes of nnU-Net's decoder."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from torch import nn
 
 
 class PlannedUNet(DynUNet):
-    """A `DynUNet` whose kernels on the way up are those of the same level on the way down.
+    """A `DynUNet` whose decoder levels have the kernel sizes of the same encoder level.
 
-    MONAI's own are those of the level below. Where all levels have one kernel, as without plans, the two are the same
-    network.
+    MONAI uses those of the level below. If all levels have the same kernel size, both networks are equal.
     """
 
     def get_upsamples(self) -> nn.ModuleList:
-        """Return the levels of the way up, the coarsest first."""
+        """Return the decoder levels, coarsest first."""
         levels: nn.ModuleList = self.get_module_list(
             list(self.filters[:0:-1]),
             list(self.filters[-2::-1]),
             self.kernel_size[-2::-1],
             self.strides[:0:-1],
-            UnetUpBlock,  # type: ignore[arg-type] # MONAI means the class
+            UnetUpBlock,  # type: ignore[arg-type] # MONAI expects the class
             self.upsample_kernel_size[::-1],
             trans_bias=self.trans_bias,
         )

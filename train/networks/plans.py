@@ -1,9 +1,9 @@
-"""nnU-Net's U-Nets: read from their plans, and given the weights of ours.
+"""Conversion from and to nnU-Net: levels from its plans, and weights for its networks.
 
-MONAI's `DynUNet` and nnU-Net's `PlainConvUNet` compute the same: stages of two convolutions, each with instance norm
-and leaky ReLU, strided on the way down, transposed and concatenated on the way up. nnU-Net's convolutions have biases,
-which the norm behind them takes out again; those of the transposed ones are zero here, so nothing is changed by them.
-Where the kernels differ from level to level, as for thick slices, `train.networks.planned` does what nnU-Net does.
+MONAI's `DynUNet` and nnU-Net's `PlainConvUNet` compute the same function: stages of two convolutions with instance norm
+and leaky ReLU, strided in the encoder, with transposed convolutions and concatenation in the decoder. nnU-Net's
+convolutions have biases, which the following norm cancels; the biases of transposed convolutions are set to zero. If
+kernel sizes differ between levels, as for thick slices, `train.networks.planned` follows nnU-Net.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from .network import Levels
 
 
 def read_levels(path: Path, configuration: str, crop: Triple, dims: int = 3) -> Levels:
-    """Read the levels of a U-Net from plans, and check that a crop goes through them.
+    """Read the levels of a U-Net from plans, and check that a crop suits them.
 
     Parameters
     ----------
     path : Path
     configuration : str
-        As "3d_fullres", or "2d".
+        Name of the configuration, such as "3d_fullres" or "2d".
     crop : (D, H, W) int
     dims : 2 or 3
-        That the configuration must be of.
+        Dimensions that the configuration must have.
 
     Raises
     ------
     ValueError
-        If the plans are of another network, or the crop's edges are no multiples of the strides.
+        If the plans are of another kind of network, or the crop's edges are not multiples of the strides.
     """
     if not path.is_file():
-        raise ValueError(f"plans: expected the nnUNetPlans.json of a preprocessed data set, {path} is not there")
+        raise ValueError(f"plans: expected the nnUNetPlans.json of a preprocessed data set, {path} does not exist")
     try:
         plans = json.loads(path.read_text(encoding="utf-8"))
         architecture = _find_architecture(plans["configurations"], configuration)
@@ -47,40 +47,38 @@ def read_levels(path: Path, configuration: str, crop: Triple, dims: int = 3) -> 
         _check_kind(architecture["network_class_name"], sizes, dims)
         order = plans.get("transpose_forward", [0, 1, 2])
         if dims == 3 and order != [0, 1, 2]:
-            raise ValueError(f"expected transpose_forward [0, 1, 2], got {order}: the plans' first axis is not D")
+            raise ValueError(f"expected transpose_forward [0, 1, 2], got {order}: the first axis of the plans is not D")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
         raise ValueError(f"plans: {path}: {reason}") from error
     strides, kernels = _triples(sizes["strides"]), _triples(sizes["kernel_sizes"])
     for axis, edge, step in zip("DHW", crop, torch.tensor(strides).prod(0).tolist(), strict=True):
         if edge % step:
-            raise ValueError(
-                f"crop: expected a multiple of {step} along {axis}, as the strides of {path} are, got {edge}"
-            )
+            raise ValueError(f"crop: expected a multiple of {step} along {axis}, for the strides of {path}, got {edge}")
     usual = set(kernels) == {(3 if dims == 3 else 1, 3, 3)}
     return Levels(strides[1:], tuple(sizes["features_per_stage"]), None if usual else kernels)
 
 
 def _find_architecture(configurations: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return the architecture of a configuration, or that of the one that it inherits from."""
+    """Return the architecture of a configuration, following `inherits_from`."""
     asked, seen = name, set[str]()
     while True:
         if name not in configurations or name in seen:
             raise ValueError(f"expected one of the configurations {', '.join(configurations)}, got {name}")
         one = configurations[name]
         if one.get("previous_stage"):
-            raise ValueError(f"expected a configuration that sees images alone, {asked} sees the masks of another too")
+            raise ValueError(f"expected a configuration whose input is images only, {asked} is part of a cascade")
         if "architecture" in one:
             architecture: Mapping[str, Any] = one["architecture"]
             return architecture
         if "inherits_from" not in one:
-            raise ValueError(f"expected an architecture of {asked}, as the plans of nnU-Net 2.4 and later have it")
+            raise ValueError(f"expected an architecture for {asked}, as in plans of nnU-Net 2.4 and later")
         seen.add(name)
         name = one["inherits_from"]
 
 
 def _check_kind(kind: str, sizes: Mapping[str, Any], dims: int) -> None:
-    """Refuse a network that ours is not the same as."""
+    """Check that the network is equivalent to a `PlannedUNet`."""
     stages = len(sizes["features_per_stage"])
     wanted = {
         "n_conv_per_stage": [2] * stages,
@@ -90,12 +88,12 @@ def _check_kind(kind: str, sizes: Mapping[str, Any], dims: int) -> None:
         "dropout_op": None,
     }
     if not kind.endswith(".PlainConvUNet"):
-        raise ValueError(f"expected a PlainConvUNet (nnU-Net's default planner makes one), got {kind.split('.')[-1]}")
+        raise ValueError(f"expected a PlainConvUNet, as from nnU-Net's default planner, got {kind.split('.')[-1]}")
     if stages < 3:
         raise ValueError(f"expected three stages or more, got {stages}")
     for name, value in wanted.items():
         if sizes[name] != value:
-            raise ValueError(f"expected {name} {value}, got {sizes[name]}: the network would not be the same")
+            raise ValueError(f"expected {name} {value}, got {sizes[name]}: the network would not be equivalent")
     for name, known in (("kernel_sizes", {1, 3}), ("strides", {1, 2})):
         if len(sizes[name]) != stages or any(len(one) != dims or not set(one) <= known for one in sizes[name]):
             raise ValueError(f"expected {name} of {dims} numbers in {known} for each stage, got {sizes[name]}")
@@ -104,14 +102,14 @@ def _check_kind(kind: str, sizes: Mapping[str, Any], dims: int) -> None:
 
 
 def _triples(rows: list[list[int]]) -> tuple[Triple, ...]:
-    """Return what is given along H and W, or D, H and W, with a 1 along D where there is no D."""
+    """Return rows along (H, W) or (D, H, W) as (D, H, W), with 1 along a missing D."""
     return tuple((1, row[0], row[1]) if len(row) == 2 else (row[0], row[1], row[2]) for row in rows)
 
 
 def to_nnunet(tensors: Mapping[str, torch.Tensor], stages: int) -> dict[str, torch.Tensor]:
-    """Return the tensors of a DynUNet under the names of a `PlainConvUNet`, biases and second names included.
+    """Return the tensors of a DynUNet under the names of a `PlainConvUNet`, including biases and second names.
 
-    The layers that make its output, ``decoder.seg_layers``, are left out: nnU-Net keeps its own.
+    The output layers, ``decoder.seg_layers``, are excluded, so that nnU-Net keeps its own.
     """
     down = ["input_block", *(f"downsamples.{level}" for level in range(stages - 2)), "bottleneck"]
     out: dict[str, torch.Tensor] = {}
@@ -160,7 +158,7 @@ _STAGE = re.compile(
 
 
 def _stage(tensors: Mapping[str, torch.Tensor], block: str, stage: str) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield the tensors of one stage's two convolutions and norms, each under both of its names."""
+    """Yield the tensors of the two convolutions and norms of a stage, each under both of its names."""
     for number in (1, 2):
         weight = tensors[f"{block}.conv{number}.conv.weight"]
         convolution = {"weight": weight, "bias": weight.new_zeros(len(weight))}

@@ -1,4 +1,4 @@
-"""Pooling that is deterministic on a GPU too, where that is asked for."""
+"""Pooling with deterministic implementations for GPUs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch import nn
 
 
 def halve(features: torch.Tensor) -> torch.Tensor:
-    """Return the largest of each 2 × 2 (× 2) voxels.
+    """Max-pool by 2 along each axis.
 
-    CUDA's max-pooling in 3-D has no deterministic backward pass; where one is asked for, blocks are reduced instead.
-    The two differ in how a gradient is shared among equal largest voxels, which behind a ReLU are zeros and get none.
+    CUDA's 3-D max-pooling has no deterministic backward pass; in deterministic mode, `amax` over blocks is used. The
+    two differ in how the gradient is shared among equal maxima, which after a ReLU are zeros without a gradient.
     """
     if features.ndim == 4:
         return F.max_pool2d(features, 2)
@@ -21,15 +21,15 @@ def halve(features: torch.Tensor) -> torch.Tensor:
 
 
 def largest_of_blocks(features: torch.Tensor) -> torch.Tensor:
-    """Return what max-pooling of (B, C, D, H, W) by 2 does, as a reduction."""
+    """Max-pool (B, C, D, H, W) by 2 as a reduction over blocks."""
     return _blocks(features).amax((3, 5, 7))
 
 
 class HalvingMean(nn.Module):
-    """Average pooling of 2 × 2 (× 2) voxels, whose backward pass in 3-D CUDA has no deterministic kernel for either."""
+    """Average pooling by 2; in 3-D its backward pass on CUDA has no deterministic kernel."""
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Return the mean of each block."""
+        """Return (B, C, D / 2, H / 2, W / 2) or (B, C, H / 2, W / 2)."""
         if features.ndim == 4:
             return F.avg_pool2d(features, 2)
         if features.is_cuda and torch.are_deterministic_algorithms_enabled():
@@ -38,7 +38,7 @@ class HalvingMean(nn.Module):
 
 
 def mean_of_blocks(features: torch.Tensor) -> torch.Tensor:
-    """Return what average pooling of (B, C, D, H, W) by 2 does, as a reduction."""
+    """Average-pool (B, C, D, H, W) by 2 as a reduction over blocks."""
     return _blocks(features).mean((3, 5, 7))
 
 

@@ -1,8 +1,8 @@
 """nnU-Net's residual encoder U-Net (ResEnc) of the package dynamic-network-architectures, with skips or without.
 
-`resenc-l` is the "ResEncL" of nnssl: the same six stages whatever the data, which nnU-Net takes as a pre-trained
-encoder. `resenc-s` is a small one for CPUs, a project choice. Tensors keep the package's names. Without skips the
-decoder sees the coarsest features alone, as nnssl's NoSkipResEncL: a stage is a transposed convolution and a
+`resenc-l` is "ResEncL" of nnssl: six fixed stages, independent of the data, which nnU-Net accepts as a pre-trained
+encoder. `resenc-s` is a small version for CPUs (project choice). Tensors have the names of the package. Without skips
+the decoder gets only the coarsest features, as in NoSkipResEncL of nnssl: a stage is a transposed convolution and a
 convolution.
 """
 
@@ -26,16 +26,16 @@ WIDEST = 320
 """Most channels of a stage, unless the first has more."""
 
 ARCHITECTURE = "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet"
-"""The class of the network with skips, whose encoder the one without skips has too."""
+"""Class of the network with skips; the network without skips has the same encoder."""
 
 IMPORTED = ("conv_op", "norm_op", "nonlin")
-"""Its arguments that are classes, by their dotted names."""
+"""Arguments that are classes, given by dotted names."""
 
 _TRANSPOSED = {nn.Conv2d: nn.ConvTranspose2d, nn.Conv3d: nn.ConvTranspose3d}
 
 
 def describe(sizes: Sizes) -> dict[str, Any]:
-    """Return the class and the arguments that make the network with skips, JSON-able, as nnU-Net's plans have them.
+    """Return class and arguments of the network with skips, JSON-compatible, as in nnU-Net's plans.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def describe(sizes: Sizes) -> dict[str, Any]:
 
 
 class ResidualEncoder(nn.Module):
-    """The encoder alone, of the same parameters under the same names."""
+    """The encoder alone, with the same parameters under the same names."""
 
     def __init__(self, unet: Any) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class ResidualEncoder(nn.Module):
 
 
 class NoSkipUNet(nn.Module):
-    """A residual encoder, and a decoder that sees its coarsest features alone.
+    """A residual encoder with a decoder that gets only its coarsest features.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class NoSkipUNet(nn.Module):
         return self.output(self.pyramid(image)[-1])
 
     def pyramid(self, image: torch.Tensor, levels: int | None = None) -> list[torch.Tensor]:
-        """Return the decoder's first levels, the coarsest first; those after them are not computed."""
+        """Return the features of the decoder's first levels, coarsest first; later levels are not computed."""
         features, pyramid = self.encoder(image)[-1], []
         stages = zip(self.decoder.transpconvs, self.decoder.stages, strict=True)
         for enlarge, convolve in islice(stages, levels):
@@ -116,12 +116,12 @@ class NoSkipUNet(nn.Module):
 
     @property
     def parts(self) -> list[nn.Module]:
-        """The modules of which `pyramid` computes the first ones."""
+        """The modules that `pyramid` calls."""
         return [self.encoder, *self.decoder.transpconvs, *self.decoder.stages]
 
 
 class NoSkipDecoder(nn.Module):
-    """A transposed convolution and a convolution for each stage of an encoder but its first, and the output layer."""
+    """A transposed convolution and a convolution for each stage except the first, and the output layer."""
 
     def __init__(self, encoder: Any, outputs: int) -> None:
         super().__init__()
@@ -130,7 +130,8 @@ class NoSkipDecoder(nn.Module):
         transposed, widths = _TRANSPOSED[encoder.conv_op], encoder.output_channels
         self.stages, self.transpconvs = nn.ModuleList(), nn.ModuleList()
         for stage in range(len(widths) - 1, 0, -1):
-            stride, width = tuple(encoder.strides[stage]), widths[stage - 1]
+            width = widths[stage - 1]
+            stride: Any = tuple(encoder.strides[stage])
             self.transpconvs.append(transposed(widths[stage], width, stride, stride, bias=encoder.conv_bias))
             self.stages.append(
                 StackedConvBlocks(
@@ -151,20 +152,20 @@ class NoSkipDecoder(nn.Module):
 
 
 def stride_of(name: str) -> int:
-    """Return how many voxels along each axis are one of the coarsest features."""
+    """Return the voxels per coarsest feature along each axis."""
     return int(2 ** (len(BLOCKS[name]) - 1))
 
 
 def check(sizes: Sizes) -> None:
-    """Refuse a crop whose edges cannot be halved at each stage, or that leaves one voxel to the coarsest."""
+    """Refuse a crop that cannot be halved at each stage, or whose coarsest stage has a single voxel."""
     step = stride_of(sizes.name)
     sizes.check_multiple(step)
     seen = sizes.crop[3 - sizes.dims :]
     if all(edge == step for edge in seen):
         edges = " ".join(map(str, sizes.crop))
         raise ValueError(
-            f"crop: expected more than one voxel at the coarsest stage of {sizes.name}, as its instance norm takes the "
-            f"standard deviation of them; got {edges}, edges of {2 * step} would do"
+            f"crop: expected more than one voxel at the coarsest stage of {sizes.name}, for its instance norm; got "
+            f"{edges}, edges of {2 * step} would do"
         )
 
 
@@ -191,6 +192,7 @@ def build(sizes: Sizes) -> Network:
         head=tuple(name for name in tensors if name.startswith("decoder.seg_layer")),
         features=ResidualEncoder(module),
         width=arguments["features_per_stage"][-1],
+        least_cells=2,
         strides=(step if sizes.dims == 3 else 1, step, step),
         dims=sizes.dims,
         about={**sizes.about, "architecture": about},

@@ -1,8 +1,8 @@
-"""SonoNet-64, the network of Chen et al.'s (2019) scan-plane classification, in 2-D as published and in 3-D.
+"""SonoNet-64, the scan-plane classification network of Chen et al. (2019), in 2-D as published and in 3-D.
 
-The analysis part is the encoder. For restoration "a few deconvolution layers" follow, of which no more is known:
-transposed convolutions, one for each pooling, with batch norm and ReLU, and a 3 × 3 convolution to the channels are a
-project choice, as is all of 3-D (3 × 3 × 3 kernels, poolings of 2 × 2 × 2).
+The analysis part is the encoder. For restoration "a few deconvolution layers" follow, without published details; a
+transposed convolution with batch norm and ReLU for each pooling and a final 3 × 3 convolution are a project choice, as
+is the 3-D version (3 × 3 × 3 kernels, pooling by 2 × 2 × 2).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from .network import Network, Sizes
 from .pooling import halve
 
 STACKS = ((1, 1), (2, 2), (4, 4, 4), (8, 8, 8), (8, 8, 8))
-"""Widths of SonoNet's convolutions in units of its filters, 64 as published; a pooling stands between two stacks."""
+"""Widths of SonoNet's convolutions in units of its filters, 64 as published, with pooling between stacks."""
 
 _EPS = 1e-4
-"""Of every batch norm, as in the published weights' PyTorch port."""
+"""Epsilon of batch norm, as in the PyTorch port of the published weights."""
 
 _CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
 _TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
@@ -29,14 +29,14 @@ _NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 class SonoNet(nn.Module):
-    """Stacks of convolutions with max-pooling between them, and transposed convolutions back to the image's edges.
+    """Stacks of convolutions with max-pooling between them, and transposed convolutions back to the image's size.
 
     Parameters
     ----------
     stacks : sequence of sequence of int
-        Widths of the convolutions.
+        Widths of the convolutions of each stack.
     channels, outputs : int
-        Channels that go in and come out.
+        Input and output channels.
     dims : 2 or 3
 
     References
@@ -66,7 +66,7 @@ class SonoNet(nn.Module):
         self.output = _CONVOLUTION[dims](channels, outputs, kernel_size=3, padding=1)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Return (B, outputs, ...) from (B, C, ...), of the same edges."""
+        """Return (B, outputs, ...) from (B, C, ...), with the same spatial size."""
         features = analyse(self.analysis, image)
         for layer in self.reconstruction:
             features = layer(features)
@@ -75,7 +75,7 @@ class SonoNet(nn.Module):
 
 
 class Analysis(nn.Module):
-    """The analysis part alone, of the same parameters under the same names."""
+    """The analysis part, with shared parameters under the same names."""
 
     def __init__(self, sononet: SonoNet) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ def analyse(stacks: nn.ModuleList, image: torch.Tensor) -> torch.Tensor:
 
 
 class SonoNetHead(nn.Module):
-    """SonoNet's head: 1 × 1 convolutions to half the width and to the classes, then a global average.
+    """SonoNet's head: 1 × 1 convolutions to half the width and to the classes, then global average pooling.
 
     Parameters
     ----------
@@ -117,23 +117,23 @@ class SonoNetHead(nn.Module):
         )
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Return (B, classes): logits."""
+        """Return logits (B, classes)."""
         logits: torch.Tensor = self.classify(self.adapt(features)).flatten(2).mean(2)
         return logits
 
 
 def check(sizes: Sizes) -> None:
-    """Refuse a crop whose edges cannot be halved at each pooling."""
+    """Check that the edges of the crop can be halved at each pooling."""
     sizes.check_multiple(2 ** (len(STACKS) - 1))
 
 
 def build(sizes: Sizes) -> Network:
-    """Build SonoNet, of 64 filters as published or of others."""
+    """Build SonoNet."""
     return build_stacks(sizes, STACKS)
 
 
 def build_stacks(sizes: Sizes, stacks: Sequence[Sequence[int]]) -> Network:
-    """Build a network of stacks, whose widths are in units of its filters."""
+    """Build a network of stacks, with widths in units of its filters."""
     stride = 2 ** (len(stacks) - 1)
     widths = [[unit * sizes.filters for unit in stack] for stack in stacks]
     module = SonoNet(widths, sizes.channels, sizes.outputs, sizes.dims)
@@ -165,7 +165,7 @@ _TENSORS = (
     "norm.running_var",
     "norm.num_batches_tracked",
 )
-"""The tensors of one convolution and its batch norm."""
+"""Names of the tensors of a convolution and its batch norm."""
 
 
 def _convolution(dims: int, channels: int, width: int, kernel: int) -> nn.Sequential:

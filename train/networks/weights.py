@@ -1,4 +1,4 @@
-"""Files of weights: those of this trainer (safetensors, with what builds their network again), and of others."""
+"""Reading and writing of weights: safetensors with metadata to rebuild their network, and state dicts of others."""
 
 from __future__ import annotations
 
@@ -40,38 +40,38 @@ def export_weights(
     names: Iterable[str],
     about: Mapping[str, Any],
 ) -> None:
-    """Write the tensors called `names` as safetensors.
+    """Write selected tensors as safetensors.
 
     Parameters
     ----------
     path : path-like
-        The file, written whole or not at all.
+        The file, written atomically.
     tensors : mapping of str to torch.Tensor
-        A ``state_dict()``; it may hold the same tensor under several names, which safetensors refuses.
+        A ``state_dict()``; it may have the same tensor under several names, which safetensors does not support.
     names : iterable of str
-        Which of them to write.
+        Names of the tensors to write.
     about : mapping
-        What a reader needs to build the network again. Stored as JSON under the one key ``about``: with several
-        keys their order in the file, and so its bytes, would change from run to run.
+        Metadata to rebuild the network. Stored as JSON under the single key ``about``, since the order of several keys
+        in the file, and so its bytes, would vary between runs.
     """
     kept = {name: tensors[name].detach().cpu().contiguous() for name in names}
     write_whole(path, safetensors.torch.save(kept, metadata={"about": json.dumps(about, sort_keys=True)}))
 
 
 def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Return the tensors of a weights' file of this trainer, and what it says of them.
+    """Return the tensors and the metadata of a file of weights.
 
     Raises
     ------
     ValueError
-        If it is none.
+        If the file is not a file of weights of this package.
     """
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:
             about = json.loads((file.metadata() or {})["about"])
-            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 - it is no mapping
+            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 - not a mapping
     except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{path}: expected weights of this trainer, they cannot be read: {error}") from error
+        raise ValueError(f"{path}: expected weights of this package, the file cannot be read: {error}") from error
 
 
 @dataclass(frozen=True)

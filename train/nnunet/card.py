@@ -10,7 +10,7 @@ import dali_cr
 from dali_cr.index.volumes import counted
 
 from .architecture import Architecture
-from .run import Run
+from .run import Run, by
 
 CHECKPOINT = "checkpoint_final.pth"
 """The file of weights, under the name that nnU-Net's commands fetch."""
@@ -63,7 +63,6 @@ def _table(run: Run, architecture: Architecture, licence: str | None) -> str:
     images = f"{counted(len(index), 'case')}, {channels}" if index else channels
     names = f" ({', '.join(index.channel_names)})" if index and index.channel_names else ""
     part = f"part {split['part']} of the split `{split['hash']}`" if split else "no split: no case was kept for a test"
-    spacing = f"{_by(run.spacing)} mm" if run.spacing else f"each file's own, median {_by(run.median_spacing)} mm"
     measured = {
         name: value
         for name, value in run.report.items()
@@ -77,8 +76,8 @@ def _table(run: Run, architecture: Architecture, licence: str | None) -> str:
         "split": part,
         "network": f"{run.about['network']}, for nnU-Net `{architecture.class_name.rpartition('.')[2]}`",
         "normalisation": run.normalize,
-        "spacing (D, H, W)": spacing,
-        "crop (D, H, W)": f"{_by(run.crop)} voxels",
+        "spacing (D, H, W)": run.spacing_text,
+        "crop (D, H, W)": f"{by(run.crop)} voxels",
         "flips": " ".join(run.recipe.get("flips", ())) or "none",
         "steps": f"{run.about['step']:,} of {run.settings.get('batch_size')} samples, seed {run.settings.get('seed')}",
         "on held-out cases": ", ".join(f"{name} {value:.3f}" for name, value in measured.items()) or "not measured",
@@ -132,7 +131,3 @@ def _limits(run: Run, architecture: Architecture) -> list[str]:
 
 def _sentence(text: str) -> str:
     return text[0].upper() + text[1:] + "."
-
-
-def _by(numbers: Sequence[float]) -> str:
-    return " × ".join(f"{number:g}" for number in numbers)

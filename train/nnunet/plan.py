@@ -62,16 +62,15 @@ def _pretrain_plan(run: Run, channels: int) -> dict[str, Any]:
 def list_differences(run: Run) -> list[str]:
     """Return how nnU-Net's fine-tuning will differ from the pre-training, each with what would not."""
     found = []
+    spacing = run.recipe.get("spacing")
     if run.normalize != "zscore-image":
         found.append(
             f"pre-trained with normalize {run.normalize}, nnU-Net's commands z-score every channel over the whole "
             "image; pre-train with --normalize zscore-image"
         )
     if run.spacing is None:
-        found.append(
-            "pre-trained on each file's own spacing, nnU-Net resamples to the data set's median; pre-train with "
-            "--spacing"
-        )
+        own = "a spacing for each data set" if spacing else "each file's own spacing"
+        found.append(f"pre-trained on {own}, nnU-Net resamples to the data set's median; pre-train with one --spacing")
     if run.about["channels"] > 1:
         found.append(f"of {run.about['channels']} channels: nnU-Net takes the weights for data of as many alone")
     if run.crop[0] == 1:

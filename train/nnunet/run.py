@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 import torch
 
 import dali_cr
+from dali_cr.index.corpus.about import NOT_STATED
+from dali_cr.index.volumes import counted
 from dali_cr.volume.geometry import Triple
 
 from ..networks.weights import read_weights
@@ -82,15 +85,19 @@ class Run:
 
     @property
     def spacing(self) -> list[float] | None:
-        """Of a crop's voxels, in mm along D, H, W; None where each file kept its own."""
+        """Spacing of crops in mm along D, H, W; None if each file kept its own, or data sets differ."""
         spacing = self.recipe.get("spacing")
-        return [float(mm) for mm in spacing] if spacing else None
+        return [float(mm) for mm in spacing] if isinstance(spacing, list) else None
 
     @property
     def normalize(self) -> str:
-        """How intensities were scaled, in the words of the command line."""
-        how = self.recipe.get("normalize")
-        return " ".join(map(str, how)) if isinstance(how, list) else str(how or "none")
+        """Normalisation in words of the command line, by data set where they differ."""
+        return _by_dataset(self.recipe.get("normalize"), "none")
+
+    @property
+    def spacing_text(self) -> str:
+        """Spacing in words, by data set where they differ."""
+        return _by_dataset(self.recipe.get("spacing"), f"of each file, median {by(self.median_spacing)}") + " mm"
 
     @cached_property
     def index(self) -> dali_cr.Index | None:
@@ -106,24 +113,53 @@ class Run:
 
     @property
     def data_name(self) -> str:
-        """Of the data: as a file beside them says, else of their folders."""
-        names = [name for name, _ in self._described() if name]
+        """Name of the data: of the corpus's data sets, else from a file beside the images, else of their folders."""
+        names = [one["name"] for one in self.datasets if one["name"]] or [name for name, _ in self._described() if name]
         folders = [Path(path).name for path in self.settings.get("data", ())]
         return ", ".join(dict.fromkeys(names or folders)) or "unnamed"
 
     @property
     def data_licence(self) -> str:
-        """Of the data, as a file beside them says; empty where none does."""
+        """Licences of the data, as the corpus or a file beside the images states them; empty if neither does."""
+        stated = sum((Counter(one["licences"]) for one in self.datasets), Counter[str]())
+        if set(stated) - {NOT_STATED}:
+            return ", ".join(f"{licence} ({counted(stated[licence], 'case')})" for licence in sorted(stated))
         return ", ".join(dict.fromkeys(licence for _, licence in self._described() if licence))
 
+    @property
+    def datasets(self) -> list[dict[str, Any]]:
+        """Cases, modalities and licences of the data sets; empty if nothing is known of them."""
+        datasets: list[dict[str, Any]] = self.about.get("datasets", [])
+        return datasets
+
     def _described(self) -> Iterator[tuple[str, str]]:
-        """Yield the name and the licence in each file that describes the data, in their folders or right above."""
+        """Yield name and licence in each file that describes the data, in their folders or their parents."""
         for place in map(Path, self.settings.get("data", ())):
             for folder in (place, place.parent):
                 for file, (name, *licences) in _LICENCES.items():
                     content = _read_object(folder / file)
                     named = [str(content[key]) for key in licences if content.get(key)]
                     yield str(content.get(name) or ""), (named or [""])[0]
+
+
+def by(numbers: Iterable[float]) -> str:
+    """Return edges or spacings as text.
+
+    Examples
+    --------
+    >>> by([1.0, 0.5, 0.5])
+    '1 × 0.5 × 0.5'
+    """
+    return " × ".join(f"{number:g}" for number in numbers)
+
+
+def _by_dataset(value: Any, default: str) -> str:
+    """Return a field of a recipe as text."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_by_dataset(one, default)}" for name, one in value.items())
+    if isinstance(value, list):
+        return by(value) if all(isinstance(one, float | int) for one in value) else " ".join(map(str, value))
+    return str(value or default)
 
 
 def _read_object(path: Path) -> dict[str, Any]:

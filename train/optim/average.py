@@ -81,9 +81,7 @@ class Average:
         """
         if state.keys() != self._kept.keys():
             odd = min(state.keys() ^ self._kept.keys())
-            raise ValueError(
-                f"ema: expected the average of this network in the checkpoint, {odd} is missing or unknown"
-            )
+            raise ValueError(f"ema: expected the average of this network in the checkpoint, {odd} does not fit")
         for name, tensor in self._kept.items():
             tensor.copy_(state[name])
 

@@ -61,5 +61,5 @@ def learning_rate(
         return lr * step / rise
     part = (step - rise) / (steps - rise + (0 if to_zero else 1))
     if schedule == "poly":
-        return lr * (1 - part) ** POWER
+        return lr * math.pow(1 - part, POWER)
     return lr * 0.5 * (1 + math.cos(math.pi * part))

@@ -1,1 +1,1 @@
-"""What commands write: whole files, names of their own, pictures. Knows no run."""
+"""Output files of commands: atomic writing, file names, pictures. Independent of runs."""

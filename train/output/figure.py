@@ -1,4 +1,4 @@
-"""Pictures as files."""
+"""Writing of Matplotlib figures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def origin_of(case: Case) -> Origin:
 
 
 def write_figure(figure: Figure, path: Path, **how: Any) -> None:
-    """Write a picture whole or not at all, in the format that its suffix names; `how` is for `Figure.savefig`."""
+    """Write a figure atomically in the format of the suffix; `how` is passed to `Figure.savefig`."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format=path.suffix[1:], **how)
     write_whole(path, buffer.getvalue())

@@ -1,4 +1,4 @@
-"""Texts, tables and JSON as files that are either whole or not there; see `dali_cr.system.atomic`."""
+"""Atomic writing of text, CSV and JSON files; see `dali_cr.system.atomic`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["write_json", "write_table", "write_text", "write_whole"]
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write text as UTF-8, whole or not at all; names of files that are no UTF-8 keep their bytes."""
+    """Write text as UTF-8, atomically; file names that are not UTF-8 keep their bytes."""
     write_whole(path, text.encode("utf-8", "surrogateescape"))
 
 
 def write_json(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
-    """Write `content` as indented JSON, whole or not at all."""
+    """Write `content` as indented JSON, atomically."""
     write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
 
 

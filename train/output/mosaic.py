@@ -27,7 +27,7 @@ def to_grey(image: npt.NDArray[np.floating], low: float, high: float) -> Picture
     [[0, 0, 128, 255]]
     """
     share = np.nan_to_num((image - low) / (high - low if high > low else 1.0), nan=0.0)
-    return np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8)
+    return np.asarray(np.rint(255 * np.clip(share, 0, 1)), np.uint8)
 
 
 def grey_columns(rows: Mapping[str, npt.NDArray[np.floating]]) -> list[Column]:

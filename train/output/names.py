@@ -1,4 +1,4 @@
-"""What the files of predictions are called: after their case, each a name of its own."""
+"""File names of predictions, derived from the names of cases, without collisions."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dali_cr.system.owner import ignores_case
 from dali_cr.volume.images import is_image
 
 _LONGEST = 255
-"""Bytes of a name."""
+"""Maximum length of a file name in bytes."""
 
 
 def mask_name(case: Case) -> str:
-    """Return the name of a case's mask: the case's, with the suffix of an image or a volume.
+    """Return the name of a case's mask: the case's name with the suffix of an image or a volume.
 
-    A suffix of the case's own that a mask may have is kept, any other is part of the name: so no two cases of a scan
-    have masks of one name.
+    A suffix in the case's name that a mask may have is kept, any other becomes part of the name, so the masks of two
+    cases of a scan have different names.
 
     Examples
     --------
@@ -49,34 +49,34 @@ def mask_name(case: Case) -> str:
 
 
 def picture_name(case: Case) -> str:
-    """Return the name of a picture of a case."""
+    """Return the name of a case's picture."""
     return mask_name(case).removesuffix(".png").removesuffix(".nii.gz") + ".png"
 
 
 def probabilities_name(case: Case) -> str:
-    """Return the name of the file of a case's probabilities, in a folder of their own."""
+    """Return the name of a case's file of probabilities, in the folder `probabilities`."""
     name = mask_name(case)
     return f"probabilities/{name.removesuffix('.png') + '.npz' if is_image(case.volumes[0].path) else name}"
 
 
 def place_all(names: Iterable[tuple[str, str]], folder: Path) -> dict[str, Path]:
-    """Return where outputs go, after looking that no two of them would be one file.
+    """Return the paths of outputs, after checking that they are different files inside the folder.
 
     Parameters
     ----------
     names : iterable of (case, name)
-        The name of each case's output, with forward slashes.
+        Name of the output of each case, with forward slashes.
     folder : Path
 
     Returns
     -------
     places : dict of str to Path
-        By case.
+        Paths by case.
 
     Raises
     ------
     ValueError
-        Naming two cases whose outputs would be one file, or a case whose output would lie outside of the folder.
+        Naming two cases with the same output file, or a case whose output is outside of the folder.
     """
     folds = ignores_case(folder)
     owners: dict[str, str] = {}
@@ -87,8 +87,8 @@ def place_all(names: Iterable[tuple[str, str]], folder: Path) -> dict[str, Path]
         key = key.casefold() if folds else key
         if key in owners or case in places:
             raise ValueError(
-                f"out: expected an output of its own for each case, those of {owners.get(key, case)} and {case} would "
-                f"both be {name}; rename one, or leave one out with --exclude"
+                f"out: expected a different output file for each case, {owners.get(key, case)} and {case} both have "
+                f"{name}; rename one, or exclude one with --exclude"
             )
         owners[key] = case
         places[case] = folder / name
@@ -100,7 +100,7 @@ def _check_name(case: str, name: str) -> None:
     path = PurePosixPath(name)
     inside = not path.is_absolute() and not {"", ".", ".."} & set(name.split("/")) and "\0" not in name
     if not inside or any(len(os.fsencode(part)) > _LONGEST for part in path.parts):
-        raise ValueError(f"out: expected cases with names that can be files of --out, got {case!r}; rename it")
+        raise ValueError(f"out: expected case names that are valid file names, got {case!r}; rename it")
 
 
 def _refuse_files_as_folders(owners: Mapping[str, str]) -> None:
@@ -108,6 +108,6 @@ def _refuse_files_as_folders(owners: Mapping[str, str]) -> None:
         for above in PurePosixPath(key).parents:
             if (other := owners.get(str(above))) is not None:
                 raise ValueError(
-                    f"out: expected an output of its own for each case, that of {other} would be a file where that of "
-                    f"{case} needs a folder; rename one, or leave one out with --exclude"
+                    f"out: expected a different output file for each case, the file of {other} has the path of the "
+                    f"folder of {case}; rename one, or exclude one with --exclude"
                 )

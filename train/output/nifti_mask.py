@@ -1,7 +1,7 @@
-"""Label maps and probabilities as NIfTI files on the grid of an image: its header is kept, field by field.
+"""Encoding of label maps and probabilities as NIfTI files with the header of their image.
 
-Whatever a program makes of the image's header (codes, units, quaternion, values that it corrects), it makes of the
-mask's. The header is read as a scan reads it: by content, not by name.
+All geometric fields are copied (codes, units, quaternion), so that other programs interpret the grid of the mask as
+that of the image. As in a scan, the header is recognised by content, not by file name.
 """
 
 from __future__ import annotations
@@ -18,36 +18,36 @@ from dali_cr.volume.packed.originals import read_grid
 
 _UINT8, _FLOAT32 = 2, 16
 _SINGLE = {348: b"n+1", 540: b"n+2\0\r\n\x1a\n"}
-"""Magic of a single file, by the size of the header."""
+"""Magic string of single files, by header size."""
 
 _OF_VALUES = ("cal_min", "cal_max", "intent_code", "intent_p1", "intent_p2", "intent_p3", "intent_name")
-"""Fields that tell what the image's values mean: cleared, as labels mean something else."""
+"""Fields about the meaning of the image's values, which are cleared for labels."""
 
 
 def encode_mask(labels: npt.NDArray[np.uint8], image: Path, geometry: Geometry) -> bytes:
-    """Return the content of a .nii that holds labels on the grid of an image.
+    """Return the content of a .nii file with labels on the grid of an image.
 
     Parameters
     ----------
     labels : (D, H, W) uint8
         Along the axes of `geometry`.
     image : Path
-        The NIfTI file, the .hdr of a pair or the brick store whose grid it is.
+        The NIfTI file, the .hdr file of a pair, or the brick store that defines the grid.
     geometry : Geometry
         Of the image.
 
     Raises
     ------
     dali_cr.VolumeError
-        If the image's header cannot be read any more, or is another than it was.
+        If the image's header cannot be read, or changed since the scan.
     ValueError
-        If the labels have another shape than the image.
+        If the shapes of labels and image differ.
     """
     return _encode(labels[None], _UINT8, image, geometry)
 
 
 def encode_probabilities(shares: npt.NDArray[np.float32], image: Path, geometry: Geometry) -> bytes:
-    """Return the content of a .nii that holds probabilities on the grid of an image, its fourth axis the classes.
+    """Return the content of a .nii file with probabilities on the grid of an image; the fourth axis is the classes.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def encode_probabilities(shares: npt.NDArray[np.float32], image: Path, geometry:
     Raises
     ------
     dali_cr.VolumeError, ValueError
-        As of `encode_mask`.
+        As for `encode_mask`.
     """
     return _encode(shares, _FLOAT32, image, geometry)
 

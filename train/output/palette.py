@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 import numpy.typing as npt
+from matplotlib.colors import to_rgb
 
 Colour = tuple[float, float, float]
 
-_TAB20: list[Colour] = list(matplotlib.color_sequences["tab20"])
-COLOURS = (*_TAB20[::2], *_TAB20[1::2])
+_TAB20 = [to_rgb(colour) for colour in matplotlib.color_sequences["tab20"]]
+COLOURS: tuple[Colour, ...] = (*_TAB20[::2], *_TAB20[1::2])
 """Of classes in their order, again from the first after the last; the strong ones come before the pale ones."""
 
 OPACITY = 0.45

@@ -1,1 +1,1 @@
-"""What a finished run showed: intervals, summaries, curves."""
+"""Statistics and figures of finished runs: intervals, summaries, curves."""

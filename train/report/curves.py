@@ -1,4 +1,4 @@
-"""The curves of a kept run."""
+"""Figures of a run's curves: losses and metrics over steps."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from ..output.figure import write_figure
 
 _SCORES = {
     "dice": "Dice",
-    "wall_mm": "wall error, mm",
+    "face_mm": "error of box faces, mm",
     "f1": "F1, mean over classes",
 }
-"""From the leading score of a task to what the axis is called."""
+"""Axis label of each task's main score."""
 
 
-def draw_pretraining(story: Mapping[str, Any], out: Path) -> None:
-    """Draw the gain on held-out cases, of masked ones R², and the training loss beside that of returning the input."""
-    lines = story["measurements"]
+def draw_pretraining(result: Mapping[str, Any], out: Path) -> None:
+    """Draw the restoration gain on held-out cases, or R² if masked, and the training loss with that of the input."""
+    lines = result["measurements"]
     figure, (gain, loss) = _two_axes()
-    masked = any(line.get("r2") is not None for line in lines)
-    name, label = ("r2", "R² of masked foreground") if masked else ("restoration_gain", "restoration gain")
+    name, label = ("restoration_gain", "restoration gain, held-out cases")
+    if any(line.get("r2") is not None for line in lines):
+        name, label = "r2", "R², masked foreground, held out"
     measured = [(line["step"], line[name]) for line in lines if line.get(name) is not None]
     gain.plot(*zip(*measured, strict=True), marker="o", markersize=3)
     gain.axhline(0, color="0.7", linewidth=1)
-    gain.set(xlabel="step", ylabel=f"{label}, held-out cases", ylim=(-0.2, 1))
-    for name, label in (("loss", "restored"), ("loss_of_idling", "input")):
+    gain.set(xlabel="step", ylabel=label, ylim=(-0.2, 1))
+    for name, label in (("loss", "restored"), ("identity_loss", "input")):
         points = [(line["step"], line[name]) for line in lines if name in line]
         loss.plot(*zip(*points, strict=True), label=label)
     loss.set(xlabel="step", ylabel="mean squared error, training", yscale="log")
@@ -37,19 +38,19 @@ def draw_pretraining(story: Mapping[str, Any], out: Path) -> None:
     write_figure(figure, out, dpi=110)
 
 
-def draw_finetuning(story: Mapping[str, Any], out: Path) -> None:
-    """Draw the score on val while training, the test score, what is scored without looking, and the training loss."""
-    lines = story["measurements"]
+def draw_finetuning(result: Mapping[str, Any], out: Path) -> None:
+    """Draw the score on val over steps, the final score, the score of the baseline, and the training loss."""
+    lines = result["measurements"]
     figure, (score, loss) = _two_axes()
-    name = next(name for name in _SCORES if name in story["scores"]["over_cases"])
+    name = next(name for name in _SCORES if name in result["scores"]["over_cases"])
     measured = [(line["step"], line[f"val_{name}"]) for line in lines if line.get(f"val_{name}") is not None]
     if measured:
         score.plot(*zip(*measured, strict=True), marker="o", markersize=3, label="val")
-    reached = story["scores"]["over_cases"][name]["mean"]
-    part = story["scores"]["part"]
-    score.plot([story["report"]["steps"]], [reached], marker="D", linestyle="", label=f"{part}, last weights")
-    if name in (guess := story.get("without_looking", {})):
-        score.axhline(guess[name], color="0.6", linestyle="--", label=f"{part}, without looking")
+    reached = result["scores"]["over_cases"][name]["mean"]
+    part = result["scores"]["part"]
+    score.plot([result["report"]["steps"]], [reached], marker="D", linestyle="", label=f"{part}, last weights")
+    if name in (baseline := result.get("baseline", {})):
+        score.axhline(baseline[name], color="0.6", linestyle="--", label=f"{part}, baseline")
     score.set(xlabel="step", ylabel=_SCORES[name], xlim=(0, None))
     score.legend()
     points = [(line["step"], line["loss"]) for line in lines if "loss" in line]
@@ -67,28 +68,28 @@ def _two_axes() -> tuple[Figure, tuple[Axes, Axes]]:
 _TERMS = {
     "restoration": "restoration",
     "restoration_of_level": "restoration of a level",
-    "comparison": "comparison",
-    "comparison_of_locals": "comparison of local views",
+    "contrastive": "contrastive",
+    "contrastive_local": "contrastive, local views",
 }
-"""From a term of the loss to what it is called."""
+"""Legend label of each term of the loss."""
 
 _SOUND = 0.5
-"""Of a spread: 1 is as far as it goes, 0 a collapse."""
+"""Collapse metric above which projections are considered sound (1 is the maximum, 0 is a collapse)."""
 
 
-def draw_views(story: Mapping[str, Any], out: Path) -> None:
-    """Draw what held-out views showed: the gain, and the spread of the projections; and the terms of the loss."""
-    lines = story["measurements"]
+def draw_views(result: Mapping[str, Any], out: Path) -> None:
+    """Draw the restoration gain and the collapse metric on held-out views, and the terms of the training loss."""
+    lines = result["measurements"]
     figure = Figure(figsize=(11, 3), layout="constrained")
-    gain, spread, terms = figure.subplots(1, 3)
-    for axis, name in ((gain, "restoration_gain"), (spread, "spread")):
+    gain, collapse, terms = figure.subplots(1, 3)
+    for axis, name in ((gain, "restoration_gain"), (collapse, "collapse_metric")):
         measured = [(line["step"], line[name]) for line in lines if line.get(name) is not None]
         axis.plot(*zip(*measured, strict=True), marker="o", markersize=3)
         axis.set(xlabel="step")
     gain.axhline(0, color="0.7", linewidth=1)
     gain.set(ylabel="restoration gain, held-out cases", ylim=(None, 1))
-    spread.axhline(_SOUND, color="0.7", linewidth=1)
-    spread.set(ylabel="least spread, held-out cases", ylim=(0, 1.05))
+    collapse.axhline(_SOUND, color="0.7", linewidth=1)
+    collapse.set(ylabel="minimum collapse metric, held-out cases", ylim=(0, 1.05))
     for name, label in _TERMS.items():
         points = [(line["step"], line[name]) for line in lines if name in line]
         terms.plot(*zip(*points, strict=True), label=label, linewidth=1)

@@ -1,8 +1,8 @@
-"""By how much one way to begin is better than another: differences, their uncertainty, and how many were looked at.
+"""Paired differences between two initialisations: bootstrap confidence intervals and corrected p-values.
 
-Scores of the same test cases, from runs that differ in nothing but their beginning, are subtracted one by one. The
-mean of these differences would be another with other cases, and with other seeds, which draw the labelled cases, the
-new weights and the samples. Both are resampled.
+The scores of the same test cases, from runs that differ only in their initialisation, are subtracted case by case. The
+mean of these differences depends on the test cases and on the seeds (which draw the labelled cases, the new weights
+and the samples), so both are resampled.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ Table = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean difference and how sure it is."""
+    """A mean difference with its confidence interval."""
 
     mean: float
     low: float
     high: float
     p: float
-    """Two-sided, of no difference."""
+    """Two-sided p-value of the null hypothesis of no difference."""
     freedom: float
-    """Degrees of freedom: few where most of the spread is between few seeds."""
+    """Degrees of freedom: low when most of the variance is between few seeds."""
 
 
 def paired_difference(scores: Sequence[Mapping[str, float]], baseline: Sequence[Mapping[str, float]]) -> Table:
-    """Return by how much each score is above that of the same case and seed.
+    """Return the difference of each score to the baseline's score of the same case and seed.
 
     Parameters
     ----------
     scores, baseline : sequence of mapping
-        One for each seed, in the same order: from a case to its score.
+        One mapping from case to score for each seed, in the same order.
 
     Returns
     -------
     differences : (seeds, cases) float64
-        Cases in the order of their names.
+        Cases sorted by name.
 
     Raises
     ------
     ValueError
-        If there is not one for each, or a score is missing or not finite.
+        If the numbers of seeds differ, or a score is missing or not finite.
 
     Examples
     --------
@@ -55,11 +55,11 @@ def paired_difference(scores: Sequence[Mapping[str, float]], baseline: Sequence[
     array([[0.25, 0.25]])
     """
     if not scores or len(scores) != len(baseline):
-        raise ValueError(f"expected as many seeds on both sides, got {len(scores)} and {len(baseline)}")
+        raise ValueError(f"expected as many seeds of scores as of the baseline, got {len(scores)} and {len(baseline)}")
     cases = sorted(baseline[0])
     for one in (*scores, *baseline):
         if strange := set(one) ^ set(cases):
-            raise ValueError(f"expected the same cases scored with every seed, {min(strange)} is not in all of them")
+            raise ValueError(f"expected the same cases scored with every seed, {min(strange)} is missing for some")
     above, below = (
         np.array([[one[case] for case in cases] for one in side], np.float64) for side in (scores, baseline)
     )
@@ -71,32 +71,33 @@ def paired_difference(scores: Sequence[Mapping[str, float]], baseline: Sequence[
 def bootstrap_interval(
     differences: npt.ArrayLike, *, level: float = 0.95, resamples: int = 10_000, seed: int = 0
 ) -> Interval:
-    """Return the mean difference with its interval and p, for other cases and other seeds.
+    """Return the mean difference with its confidence interval and p-value over cases and seeds.
 
-    Cases and seeds are resampled independently of each other (Owen 2007, Ann. Appl. Stat. 1:386), of n always n - 1,
-    which takes away the bias that matters with few seeds (Rao and Wu 1988, J. Am. Stat. Assoc. 83:231). The spread of
-    the means is the standard error; the interval is Student's, with degrees of freedom after Satterthwaite (1946,
-    Biometrics Bull. 2:110). Percentiles of the same resamples would not do: of three seeds that differ alone by chance,
-    they say 95 % and hold 80 %.
+    Cases and seeds are resampled independently of each other (Owen 2007, Ann. Appl. Stat. 1:386), always n - 1 of n,
+    which removes the bias that matters with few seeds (Rao and Wu 1988, J. Am. Stat. Assoc. 83:231). The standard
+    deviation of the resampled means is the standard error. The interval is Student's, with degrees of freedom after
+    Satterthwaite (1946, Biometrics Bull. 2:110). Percentile intervals of the same resamples are too narrow: with three
+    seeds that differ only by chance, the nominal 95 % interval covers 80 %.
 
     Parameters
     ----------
     differences : (seeds, cases) float
     level : float
-        Of the interval.
+        Confidence level.
     resamples : int
     seed : int
-        Of the resampling.
+        Seed of the resampling.
 
     Returns
     -------
     Interval
-        With a single seed, or a single case, only the other is resampled, and the interval says nothing of it.
+        With a single seed (or a single case) only cases (or seeds) are resampled, and the interval holds for that seed
+        (or case) only.
 
     Raises
     ------
     ValueError
-        If there is one of each, or none.
+        If there are fewer than two differences.
 
     Examples
     --------
@@ -106,14 +107,14 @@ def bootstrap_interval(
     """
     table = np.asarray(differences, np.float64)
     if table.ndim != 2 or table.size < 2:
-        raise ValueError(f"expected differences of several cases or seeds, (seeds, cases), got the shape {table.shape}")
+        raise ValueError(f"expected differences of shape (seeds, cases) with two or more values, got {table.shape}")
     mean = float(table.mean())
     parts = [(_mean_variance(table.mean(1 - axis)), n - 1) for axis, n in enumerate(table.shape) if n > 1]
     whole = sum(part for part, _ in parts)
     draws = np.random.default_rng(seed)
     rows, columns = (_draw_weights(draws, n, resamples) for n in table.shape)
     error = float(np.einsum("bs,sn,bn->b", rows, table, columns, optimize=True).std(ddof=1))
-    # Equal differences differ in their last bits when they are summed in another order.
+    # The order of summation changes the last bits of equal differences.
     if whole == 0 or error <= 1e-12 * np.abs(table).max():
         return Interval(mean, mean, mean, 1.0 if mean == 0 else 0.0, float("inf"))
     freedom = whole**2 / sum(part**2 / free for part, free in parts)
@@ -128,13 +129,13 @@ def _mean_variance(values: Table) -> float:
 
 
 def _draw_weights(draws: np.random.Generator, count: int, resamples: int) -> Table:
-    """Draw how much each of `count` weighs: (resamples, count), rows with a sum of 1."""
+    """Draw bootstrap weights (resamples, count) whose rows sum to 1."""
     drawn = max(1, count - 1)
     return np.asarray(draws.multinomial(drawn, np.full(count, 1 / count), resamples) / drawn)
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Return p values raised so that the chance of a single false one among them is kept (Holm 1979).
+    """Return p-values corrected for multiple comparisons by the Holm-Bonferroni method (Holm 1979).
 
     Parameters
     ----------
@@ -143,7 +144,7 @@ def holm(p: Sequence[float]) -> list[float]:
     Returns
     -------
     raised : list of float
-        In the same order, at most 1.
+        In the same order as `p`, at most 1.
 
     Examples
     --------

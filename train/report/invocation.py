@@ -1,4 +1,4 @@
-"""The command line that makes a run, from what its config.json remembers."""
+"""Reconstruction of a run's command line from its config.json."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from ..tasks.config import Classify, Localize, Segment
 _FIRST = ("data", "labels", "split", "init")
 _LAST = ("out",)
 PATHS = {"data", "labels", "split", "init", "out", "index", "names", "plans"}
-"""Settings that are paths, or lists of them; init may be random too."""
+"""Settings that are paths or lists of paths; init may also be random."""
 _FINETUNING = {kind.task: kind for kind in (Segment, Classify, Localize)}
 _PRETRAINING: dict[str, type] = {"restoration": RestorationConfig, "pcrlv2": Pcrlv2Config}
 
 
 def command_of(about: Mapping[str, Any], place: Callable[[str], str] = str) -> str:
-    """Return the command line of a run: every setting that is not the default.
+    """Return the command line of a run, with all settings that differ from their defaults.
 
     Parameters
     ----------
     about : mapping
         The content of its config.json.
     place : function
-        From a path to how it is to be written.
+        Maps a path to its form in the command line.
 
     Returns
     -------
@@ -43,11 +43,11 @@ def command_of(about: Mapping[str, Any], place: Callable[[str], str] = str) -> s
         _FINETUNING[kind] if kind in _FINETUNING else _PRETRAINING[settings.get("recipe", "restoration")]
     )
     words = ["python", "-m", *(["train.pretrain"] if kind == "pretrain" else ["train.finetune", kind])]
-    # What is not asked for is restoration, whichever class has the settings.
+    # The command's default recipe is restoration, whatever the class of the settings.
     defaults = {**_defaults(settings_class), "recipe": "restoration"}
     if settings.get("preset"):
         defaults |= json.loads(json.dumps(dict(PRESETS[settings["preset"]].settings)))
-    # Runs of earlier versions kept settings that are none of their recipe.
+    # Earlier versions stored settings that do not belong to the recipe.
     known = {field.name for field in dataclasses.fields(settings_class)}
     names = [name for name in settings if name in known and (name not in defaults or settings[name] != defaults[name])]
     for name in sorted(names, key=lambda name: (name in _LAST, name not in _FIRST)):
@@ -56,7 +56,7 @@ def command_of(about: Mapping[str, Any], place: Callable[[str], str] = str) -> s
 
 
 def _defaults(settings_class: type) -> dict[str, Any]:
-    """Return the default of each setting that has one, as JSON has it."""
+    """Return the default of each setting that has one, as JSON values."""
     found = {}
     for field in dataclasses.fields(settings_class):
         if field.default is not dataclasses.MISSING:
@@ -68,7 +68,7 @@ def _defaults(settings_class: type) -> dict[str, Any]:
 
 
 def _option(name: str, value: Any, place: Callable[[str], str]) -> Iterator[str]:
-    """Yield a setting as a command line has it; nothing for a flag that is not set."""
+    """Yield the words of an option; none for a flag that is off."""
     if value is None or value is False:
         return
     yield "--" + name.replace("_", "-")
@@ -80,7 +80,7 @@ def _option(name: str, value: Any, place: Callable[[str], str]) -> Iterator[str]
 
 
 def _flat(value: Any) -> Iterator[Any]:
-    """Yield the numbers and words of nested lists in order."""
+    """Flatten nested lists."""
     if isinstance(value, list):
         for one in value:
             yield from _flat(one)
@@ -89,7 +89,7 @@ def _flat(value: Any) -> Iterator[Any]:
 
 
 def public_path(path: str) -> str:
-    """Return a path without what it says about a machine: from the working folder on, or else its name.
+    """Return a path without machine-specific parts: relative to the working folder, or else its last name.
 
     Examples
     --------

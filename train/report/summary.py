@@ -1,7 +1,7 @@
-"""What the scores of single cases come to: by class and over cases, with their spread.
+"""Summaries of the scores of single cases: by class and over cases, with standard deviations or intervals.
 
-A score that a case has (Dice, millimetres) gets its mean and standard deviation between cases. One that only many cases
-have together (F1, accuracy) gets an interval of 95 %, by drawing as many cases again with replacement.
+Scores of single cases (Dice, millimetres) are summarised by mean and standard deviation between cases. Scores of a set
+of cases (F1, accuracy) get a 95 % bootstrap interval over cases.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from ..tasks.classify import score_classes
 from .intervals import bootstrap_interval
 
 Row = Mapping[str, str]
-"""Of a scores.csv: the text of each column."""
+"""A row of scores.csv: the text of each column, by current names (see `train.report.keys`)."""
 
-_COLUMNS = {"segment": ("dice", "hd95_mm"), "localize": ("wall_mm", "centroid_mm", "guess_wall_mm")}
+_COLUMNS = {"segment": ("dice", "hd95_mm"), "localize": ("face_mm", "centroid_mm", "baseline_face_mm")}
 _RESAMPLES = 10_000
 
 
 def summarise(task: str, rows: Sequence[Row], classes: Sequence[str]) -> dict[str, Any]:
-    """Sum the rows of a scores.csv up.
+    """Summarise the rows of a scores.csv.
 
     Parameters
     ----------
@@ -35,41 +35,40 @@ def summarise(task: str, rows: Sequence[Row], classes: Sequence[str]) -> dict[st
     Returns
     -------
     dict
-        "over_cases", the mean over a case's classes first, and "by_class"; of boxes also "below_guess_mm": by how much
-        the walls of the same case are nearer than those of the mean box, with an interval of 95 %. JSON-able.
+        "over_cases" (means over a case's classes first) and "by_class"; for boxes also "below_baseline_mm": by how much
+        the error of the box faces is below that of the mean box, paired by case, with a 95 % interval. JSON-compatible.
     """
     if task == "classify":
         return _summarise_classes(rows, classes)
     columns = _COLUMNS[task]
     cases = list(dict.fromkeys(row["case"] for row in rows))
     over_cases = {
-        column: mean_and_deviation([np.mean(_numbers(rows, column, "case", case)) for case in cases])
-        for column in columns
+        column: mean_and_std([np.mean(_numbers(rows, column, "case", case)) for case in cases]) for column in columns
     }
     by_class = {
         name: {
             "cases": len(_numbers(rows, columns[0], "class", name)),
-            **{column: mean_and_deviation(_numbers(rows, column, "class", name)) for column in columns},
+            **{column: mean_and_std(_numbers(rows, column, "class", name)) for column in columns},
         }
         for name in classes
     }
     found: dict[str, Any] = {"over_cases": over_cases, "by_class": by_class}
     if task == "localize" and len(cases) > 1:
         below = [
-            np.mean(_numbers(rows, "guess_wall_mm", "case", case)) - np.mean(_numbers(rows, "wall_mm", "case", case))
+            np.mean(_numbers(rows, "baseline_face_mm", "case", case)) - np.mean(_numbers(rows, "face_mm", "case", case))
             for case in cases
         ]
         interval = bootstrap_interval([below])
-        found["below_guess_mm"] = {"mean": interval.mean, "low": interval.low, "high": interval.high}
+        found["below_baseline_mm"] = {"mean": interval.mean, "low": interval.low, "high": interval.high}
     return found
 
 
-def mean_and_deviation(values: Sequence[Any]) -> dict[str, float | None]:
-    """Return the mean and the standard deviation; None where there are too few for one.
+def mean_and_std(values: Sequence[Any]) -> dict[str, float | None]:
+    """Return the mean and the standard deviation; None if there are too few values.
 
     Examples
     --------
-    >>> mean_and_deviation([1.0, 3.0])
+    >>> mean_and_std([1.0, 3.0])
     {'mean': 2.0, 'sd': 1.4142135623730951}
     """
     mean = float(np.mean(values)) if len(values) else None
@@ -81,44 +80,49 @@ def _numbers(rows: Sequence[Row], column: str, where: str, name: str) -> list[fl
 
 
 def _summarise_classes(rows: Sequence[Row], classes: Sequence[str]) -> dict[str, Any]:
-    truth, said = (
-        np.array([[name in row[column].split("|") for name in classes] for row in rows]) for column in ("class", "said")
+    truth, predicted = (
+        np.array([[name in row[column].split("|") for name in classes] for row in rows])
+        for column in ("class", "predicted")
     )
     probabilities = np.array([[float(row[f"p {name}"]) for name in classes] for row in rows])
-    measured = score_classes(*(torch.from_numpy(array) for array in (probabilities, said, truth)))
+    measured = score_classes(*(torch.from_numpy(array) for array in (probabilities, predicted, truth)))
     by_class = {
         name: {"cases": int(own.sum()), **{key: None if np.isnan(value) else value for key, value in one.items()}}
         for name, own, one in zip(classes, truth.T, measured, strict=True)
     }
-    return {"over_cases": resample_classes(said, truth), "by_class": by_class}
+    return {"over_cases": resample_classes(predicted, truth), "by_class": by_class}
 
 
 def resample_classes(
-    said: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_], seed: int = 0
+    predicted: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_], seed: int = 0
 ) -> dict[str, dict[str, float]]:
-    """Return F1 (the mean over the classes that the cases have) and accuracy, each with its interval of 95 %.
+    """Return macro F1 (the mean over the classes that occur) and accuracy, each with a 95 % bootstrap interval.
 
     Parameters
     ----------
-    said, truth : (N, K) bool
+    predicted, truth : (N, K) bool
     seed : int
-        Of the resampling.
+        Seed of the resampling.
     """
     once = np.ones((1, len(truth)))
     drawn = np.random.default_rng(seed).multinomial(len(truth), np.full(len(truth), 1 / len(truth)), _RESAMPLES)
     found = {}
     for name, score in (("f1", _macro_f1), ("accuracy", _accuracy)):
-        low, high = np.nanpercentile(score(said, truth, drawn), (2.5, 97.5))
-        found[name] = {"mean": float(score(said, truth, once)[0]), "low": float(low), "high": float(high)}
+        low, high = np.nanpercentile(score(predicted, truth, drawn), (2.5, 97.5))
+        found[name] = {"mean": float(score(predicted, truth, once)[0]), "low": float(low), "high": float(high)}
     return found
 
 
-def _macro_f1(said: npt.NDArray[Any], truth: npt.NDArray[Any], counts: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Return the mean F1 of (R, N) draws of cases: over the classes that each draw has."""
-    there, both, either = counts @ truth, counts @ (said & truth), counts @ (said.astype(int) + truth)
+def _macro_f1(
+    predicted: npt.NDArray[Any], truth: npt.NDArray[Any], counts: npt.NDArray[Any]
+) -> npt.NDArray[np.float64]:
+    """Return the macro F1 of each of R resamples (R, N) of cases, over the classes that occur in it."""
+    there, both, either = counts @ truth, counts @ (predicted & truth), counts @ (predicted.astype(int) + truth)
     f1 = np.where(there > 0, 2 * both / np.maximum(either, 1), np.nan)
     return np.asarray(np.nanmean(f1, axis=1))
 
 
-def _accuracy(said: npt.NDArray[Any], truth: npt.NDArray[Any], counts: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    return np.asarray(counts @ (said == truth).all(1) / len(truth))
+def _accuracy(
+    predicted: npt.NDArray[Any], truth: npt.NDArray[Any], counts: npt.NDArray[Any]
+) -> npt.NDArray[np.float64]:
+    return np.asarray(counts @ (predicted == truth).all(1) / len(truth))

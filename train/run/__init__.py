@@ -1,1 +1,1 @@
-"""One training run: folder, settings, loop, checkpoint, ranks. Knows no network, no method, no task."""
+"""A training run: settings, folder, loop, checkpoint, processes. Independent of networks, methods and tasks."""

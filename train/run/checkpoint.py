@@ -1,7 +1,7 @@
-"""What a checkpoint holds of a run: weights, optimiser, stream, random numbers, time, and what is the run's own.
+"""Checkpoints of a run: weights, optimiser, loader, random states, progress and further state.
 
-A checkpoint is read with ``weights_only=True``: it holds tensors, numbers, strings and containers of these, and opening
-one runs no code.
+Checkpoints contain only tensors, numbers, strings and containers, and are read with ``weights_only=True``, so that
+loading one runs no code.
 """
 
 from __future__ import annotations
@@ -29,41 +29,41 @@ CHECKPOINT = "checkpoint.pt"
 
 
 def save_checkpoint(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
-    """Write the state of a run: tensors, numbers, strings, and containers of these."""
+    """Write the state of a run: tensors, numbers, strings and containers of these."""
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
     write_whole(path, buffer.getvalue())
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read what `save_checkpoint` wrote, its tensors on the CPU.
+    """Read a checkpoint, with tensors on the CPU.
 
     Raises
     ------
     ValueError
-        When the file is no checkpoint, or a damaged one.
+        If the file is not a checkpoint or is damaged.
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} is wanted to be a checkpoint of this trainer; reading it failed: {error}") from error
+        raise ValueError(f"resume: expected a checkpoint, {path} cannot be read: {error}") from error
     return state
 
 
 def resume(
     config: RunSettings, earlier: dict[str, Any] | None, module: nn.Module, loader: dali_cr.Loader
 ) -> dict[str, Any] | None:
-    """Put weights and stream where the checkpoint of the run to go on with has them.
+    """Restore the weights and the loader from the checkpoint of the run to resume.
 
     Returns
     -------
     dict or None
-        The checkpoint; None where there is none.
+        The checkpoint; None if there is none.
 
     Raises
     ------
     ValueError
-        If the run is asked for fewer steps than the checkpoint has.
+        If --steps is lower than the step of the checkpoint.
     """
     path = config.out / CHECKPOINT
     if not (earlier and path.exists()):
@@ -71,8 +71,7 @@ def resume(
     state = load_checkpoint(path)
     if state["step"] > config.steps:
         raise ValueError(
-            f"steps: expected at least {state['step']}, the steps that the checkpoint in {config.out} has, got "
-            f"{config.steps}"
+            f"steps: expected at least {state['step']}, the step of the checkpoint in {config.out}, got {config.steps}"
         )
     module.load_state_dict(state["network"])
     loader.load_state_dict(state["loader"])
@@ -88,7 +87,7 @@ def write_state(
     loader: dali_cr.Loader,
     **more: Any,
 ) -> None:
-    """Write the checkpoint of a step: the weights of the step itself, and with --ema their average beside them."""
+    """Write the checkpoint of the current step: its weights, and with --ema their average beside them."""
     state = {
         **progress.state,
         "network": module.state_dict(),
@@ -101,10 +100,10 @@ def write_state(
     save_checkpoint(out / CHECKPOINT, state)
 
 
-def take_up(
+def restore_state(
     state: dict[str, Any] | None, optimizer: torch.optim.Optimizer, average: Average | None, device: torch.device
 ) -> Progress:
-    """Put optimiser, average and random numbers where they were; return where the run stands."""
+    """Restore the optimiser, the average and the random states; return the progress of the run."""
     if state is None:
         return Progress()
     load_optimizer(optimizer, state["optimizer"])

@@ -1,4 +1,4 @@
-"""The settings that several commands have: where the data are, how a run trains, where it computes."""
+"""Settings that several commands share: data, training and hardware."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from dali_cr.index.layout.listing import Layout
+from dali_cr.recipe.augment import NO_SCALE, check_augmentation
 
 from ..optim.optimizer import MOMENTUM, OptimizerName
 from ..optim.schedule import ScheduleName
@@ -18,147 +19,155 @@ Axis = Literal["D", "H", "W"]
 Dims = Literal[2, 3]
 NetworkName = Literal["dynunet", "sononet64", "locnet", "nsunet", "nsunet-skips", "resenc-l", "resenc-s"]
 Scaling = Literal["zscore", "zscore-image", "percentile", "none"] | tuple[Literal["window"], float, float]
-"""How intensities are scaled, as words of a command line."""
+"""Intensity normalisation, as the words of an option."""
 
 MAY_CHANGE: Mapping[str, bool] = {"may_change": True}
-"""Metadata of a setting that a resumed run may change. The others make it another run, as those of its samples do."""
+"""Metadata of settings that a resumed run may change; the others, such as those of samples, are fixed."""
 
 DATA = ("data", "index", "pattern", "layout", "channels", "include", "exclude", "fourth_axis")
-"""Settings that say where the data are."""
+"""Names of the settings of `DataSettings` that select and read the data."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSettings:
-    """Where the data are."""
+    """Settings of the data."""
 
     data: tuple[Path, ...] = field(default=(), metadata=MAY_CHANGE)
-    """Folders of volumes (NIfTI), or with a --pattern of theirs of images (PNG, JPEG); or one CSV file of paths."""
+    """Data: folders of volumes (NIfTI), or of images (PNG, JPEG) with a --pattern for them; or a CSV file of paths."""
     out: Path = field(metadata=MAY_CHANGE)
-    """Folder that is written: new or empty, or with --resume the one to go on in."""
+    """Output: folder of the run: new or empty, or with --resume that of the run to continue."""
     pattern: tuple[str, ...] = field(default=(), metadata=MAY_CHANGE)
-    """Which files: globs, in which {case} and {channel} may stand for parts of the name; all volumes without it."""
+    """Data: globs of the files; {case} and {channel} stand for parts of the name. By default all volumes."""
     layout: Layout = field(default="auto", metadata=MAY_CHANGE)
-    """What makes cases of files without a --pattern: nnunet, bids, files (each is a case), or the one recognised."""
+    """Data: layout of the folders without a --pattern: nnunet, bids, files (each file is a case), or auto to detect
+    it."""
     channels: tuple[str, ...] = field(default=(), metadata=MAY_CHANGE)
-    """Names that {channel} must take in every case, in this order; all that are found if none is given."""
+    """Data: names of {channel} that every case must have, in this order; by default all that are found."""
     include: tuple[str, ...] = field(default=(), metadata=MAY_CHANGE)
-    """Globs of files to take as well."""
+    """Data: globs of additional files to include."""
     exclude: tuple[str, ...] = field(default=(), metadata=MAY_CHANGE)
-    """Globs of files to leave out."""
+    """Data: globs of files to exclude."""
     fourth_axis: Literal["channels", "cases"] = field(default="channels", metadata=MAY_CHANGE)
-    """What a fourth axis of a file is."""
+    """Data: meaning of the fourth axis of a file."""
     index: Path | None = field(default=None, metadata=MAY_CHANGE)
-    """An index saved by `dali-cr scan --save`: the data are not scanned again."""
+    """Data: index saved by `dali-cr scan --save`, in place of a scan."""
     split: Path | None = field(default=None, metadata=MAY_CHANGE)
-    """A file that says which subjects are in which part: see `dali-cr splits`."""
+    """Data: split of the subjects into train, val and test, written by `dali-cr splits`."""
 
     device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata=MAY_CHANGE)
-    """Where to compute; auto is a GPU if there is one."""
+    """Hardware: device; auto is a GPU if there is one."""
 
     counts: ClassVar[tuple[str, ...]] = ()
-    """Settings that are numbers of at least 1, or None."""
+    """Names of the settings that must be at least 1, or None."""
 
     def __post_init__(self) -> None:
-        """Refuse what can be seen to be wrong without looking at the data."""
-        if not self.data and self.index is None:
-            raise ValueError("data: expected a folder of volumes, or --index, got neither")
+        """Check the settings, without the data."""
+        self.check_data()
         for name in self.counts:
             count = getattr(self, name)
             if count is not None and count < 1:
-                raise ValueError(f"{name}: expected at least 1, got {count}")
+                raise ValueError(f"--{name.replace('_', '-')}: expected at least 1, got {count}")
+
+    def check_data(self) -> None:
+        """Raise ValueError unless the settings say where the data are."""
+        if not self.data and self.index is None:
+            raise ValueError("data: expected --data with a folder of volumes, or --index; got neither")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings(DataSettings):
-    """How a run trains."""
+    """Settings of training."""
 
     resume: bool = field(default=False, metadata=MAY_CHANGE)
-    """Go on from the checkpoint in --out; where there is none yet, start."""
+    """Output: continue from the checkpoint in --out, or start if there is none."""
     any_version: bool = field(default=False, metadata=MAY_CHANGE)
-    """With --resume: go on although another version of this package made the run."""
+    """Output: with --resume, continue a run from another version of this package."""
 
     network: NetworkName = "dynunet"
-    """Which network."""
+    """Network: architecture."""
     dims: Dims = 3
-    """2 is a network of images, or of single slices of volumes; the first edge of --crop is then 1."""
+    """Network: 3 for volumes; 2 for images or single slices of volumes, with a --crop of 1 voxel along D."""
 
     steps: int = field(metadata=MAY_CHANGE)
-    """Steps to train."""
+    """Training: number of steps."""
     batch_size: int = field(metadata=MAY_CHANGE)
-    """Crops a step."""
+    """Training: crops of a batch; a step is --accumulate batches."""
     accumulate: int = field(default=1, metadata=MAY_CHANGE)
-    """Batches whose gradients are averaged to one step: the samples of a step are so many times --batch-size."""
+    """Training: batches whose gradients are averaged to one step of --accumulate x --batch-size samples."""
     optimizer: OptimizerName = "adamw"
-    """adamw; or sgd, with Nesterov's momentum as in nnU-Net (without Nesterov's in PCRLv2, as published)."""
+    """Optimiser: adamw, or sgd with Nesterov momentum as in nnU-Net (in PCRLv2 not Nesterov's, as published)."""
     momentum: float | None = field(default=None, metadata=MAY_CHANGE)
-    """Of --optimizer sgd: 0.99 without it, 0.9 in PCRLv2."""
+    """Optimiser: momentum of sgd; by default 0.99, in PCRLv2 0.9."""
     lr: float = field(default=1e-3, metadata=MAY_CHANGE)
-    """Highest learning rate: reached by a linear warm-up, left along --schedule."""
+    """Optimiser: highest learning rate, after a linear warm-up and before the decay of --schedule."""
     warmup: float = field(default=0.05, metadata=MAY_CHANGE)
-    """Share of the steps that warm up."""
+    """Optimiser: fraction of the steps for the warm-up."""
     schedule: ScheduleName = field(default="cosine", metadata=MAY_CHANGE)
-    """How the learning rate decays after the warm-up: half a cosine, or poly, (1 - part of the steps) ** 0.9."""
+    """Optimiser: decay of the learning rate: cosine, or poly with exponent 0.9 as in nnU-Net."""
     weight_decay: float = field(default=1e-2, metadata=MAY_CHANGE)
-    """Of adamw on all but norms and biases, of sgd on every parameter."""
+    """Optimiser: weight decay, of adamw on all but norms and biases, of sgd on every parameter."""
     clip: float = field(default=1.0, metadata=MAY_CHANGE)
-    """Largest norm of a step's gradient; 0 for no clipping."""
+    """Optimiser: gradient clipping norm; 0 for no clipping."""
     ema: float = 0.0
-    """Decay of an exponential moving average of the weights, 0.999 say, which is then evaluated and exported; 0 for
-    the weights of the last step."""
+    """Optimiser: decay of an exponential moving average of the weights, such as 0.999, which is then evaluated and
+    exported; 0 for the weights of the last step."""
     seed: int = 0
-    """Of the weights and the samples."""
+    """Training: seed of the weights and samples."""
 
     threads: int | None = field(default=None, metadata=MAY_CHANGE)
-    """Threads that read and decode; one for each core if not given."""
+    """Hardware: threads that read and decode; by default one per core."""
     cache: tuple[str, ...] = field(default=(), metadata=MAY_CHANGE)
-    """Where inflated volumes are kept, the fastest first: gpu:40GB host:16GB disk:PATH:500GB."""
+    """Hardware: caches of decompressed volumes, fastest first, for example gpu:40GB host:16GB disk:PATH:500GB."""
     on_error: Literal["raise", "skip"] = field(default="raise", metadata=MAY_CHANGE)
-    """When a file cannot be read any more: stop, or put crops of other cases in its place and say so."""
+    """Data: if a file can no longer be read, stop (raise), or use crops of other cases and report it (skip)."""
     deterministic: bool = field(default=False, metadata=MAY_CHANGE)
-    """On a GPU, use only kernels that give the same bits each time; a CPU always does."""
+    """Hardware: use only deterministic kernels on a GPU; on a CPU all are deterministic."""
     compile: Literal["auto", "on", "off"] = field(default="auto", metadata=MAY_CHANGE)
-    """Compile the network by torch.compile, which makes the first steps take minutes; auto is off on a CPU."""
+    """Hardware: compile the network with torch.compile, which takes minutes at the first steps; auto is off on a
+    CPU."""
     memory_format: Literal["auto", MemoryFormat] = field(default="auto", metadata=MAY_CHANGE)
-    """Order of the axes of weights and features in memory; auto is contiguous on a CPU."""
+    """Hardware: memory format of weights and features; auto is contiguous on a CPU."""
 
     checkpoint_every: int = field(default=500, metadata=MAY_CHANGE)
-    """Steps between checkpoints."""
+    """Output: steps between checkpoints."""
     log_every: int = field(default=10, metadata=MAY_CHANGE)
-    """Steps between lines in metrics.jsonl; the GPU is waited for only then."""
+    """Output: steps between lines in metrics.jsonl, each of which synchronises with the GPU."""
     evaluate_every: int | None = field(default=None, metadata=MAY_CHANGE)
-    """Steps between measurements on cases that are not trained on; if not given a tenth of all in pre-training, a
+    """Evaluation: steps between evaluations on held-out cases; by default a tenth of all steps in pre-training and a
     quarter in fine-tuning, but at least 100."""
 
     counts: ClassVar[tuple[str, ...]] = (
         *("steps", "batch_size", "accumulate", "threads", "checkpoint_every", "log_every", "evaluate_every"),
     )
     measurements: ClassVar[int] = 10
-    """Of a run, where no --evaluate-every is given."""
+    """Number of evaluations of a run without --evaluate-every."""
     sgd: ClassVar[tuple[float, bool]] = (MOMENTUM, True)
-    """Momentum of SGD where none is given, and whether it is Nesterov's."""
+    """Default momentum of SGD, and whether it is Nesterov's."""
 
     def __post_init__(self) -> None:
-        """Refuse what can be seen to be wrong without looking at the data."""
+        """Check the settings, without the data."""
         super().__post_init__()
         if not 0 <= self.warmup <= 1:
-            raise ValueError(f"warmup: expected a share from 0 to 1, got {self.warmup}")
+            raise ValueError(f"warmup: expected a fraction from 0 to 1, got {self.warmup}")
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise ValueError(f"lr: expected a number above 0, got {self.lr}")
         for name in ("clip", "weight_decay"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise ValueError(f"{name}: expected a number of at least 0, got {getattr(self, name)}")
+                raise ValueError(
+                    f"--{name.replace('_', '-')}: expected a number of at least 0, got {getattr(self, name)}"
+                )
         if not 0 <= self.ema < 1:
-            raise ValueError(f"ema: expected a decay of at least 0 and below 1, got {self.ema}; 0 keeps no average")
+            raise ValueError(f"--ema: expected a decay of at least 0 and below 1, got {self.ema}; 0 keeps no average")
         if self.momentum is not None and self.optimizer != "sgd":
             raise ValueError(
-                f"momentum: expected none with --optimizer {self.optimizer}, got {self.momentum}; give --optimizer sgd"
+                f"--momentum: expected none with --optimizer {self.optimizer}, got {self.momentum}; it is of sgd"
             )
         if self.momentum is not None and not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum: expected a number of at least 0 and below 1, got {self.momentum}")
+            raise ValueError(f"--momentum: expected a number of at least 0 and below 1, got {self.momentum}")
 
     @property
     def fixed(self) -> tuple[str, ...]:
-        """Settings that a resumed run must not change."""
+        """Names of the settings that a resumed run must not change."""
         return tuple(setting.name for setting in fields(self) if not setting.metadata.get("may_change"))
 
     @property
@@ -189,20 +198,20 @@ class RunSettings(DataSettings):
 
     @property
     def evaluation_interval(self) -> int:
-        """Steps between measurements."""
+        """Steps between evaluations."""
         return self.evaluate_every or max(100, self.steps // self.measurements)
 
     def steps_known(self, earlier: dict[str, Any]) -> int | None:
-        """Return the steps to train, as far as they are known from the config.json of the run to go on with."""
+        """Return the number of steps, given the config.json of the run to resume; None if it is not known yet."""
         return self.steps
 
     def check_dims(self, crop: tuple[int, int, int]) -> None:
-        """Refuse a thick crop for a network of images.
+        """Check that a crop for a 2-D network has one voxel along D.
 
         Raises
         ------
         ValueError
-            With the crop that would do.
+            With a crop that is valid.
         """
         if self.dims == 2 and crop[0] != 1:
             flat = f"1 {crop[1]} {crop[2]}"
@@ -212,16 +221,57 @@ class RunSettings(DataSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanSettings(RunSettings):
-    """How a run trains that may take its network's levels from nnU-Net."""
+class AffineSettings(RunSettings):
+    """Settings of rotation and scaling."""
 
-    plans: Path | None = None
-    """An nnUNetPlans.json whose levels a dynunet gets; `dali-cr export` makes weights for nnU-Net of it."""
-    configuration: str = "3d_fullres"
-    """Which configuration of --plans."""
+    rotate: float = 0.0
+    """Augmentation: rotate crops about each axis by up to this angle in degrees; 0 is off, nnU-Net and nnssl use 30."""
+    scale: tuple[float, float] = NO_SCALE
+    """Augmentation: scale the content of crops by a factor from LOW to HIGH; 1 1 is off, nnU-Net and nnssl use
+    0.7 1.4."""
+    augment_probability: float = 0.2
+    """Augmentation: probability of a rotation, and, independently, of a scaling."""
 
     def __post_init__(self) -> None:
-        """Refuse what can be seen to be wrong without looking at the data."""
+        """Check the settings, without the data."""
+        own = {"degrees": "rotate", "affine_probability": "augment_probability"}
+        try:
+            check_augmentation({"noise": 0.0, "gamma": 0.0, "intensity_probability": 1.0, **self.augmentation})
+        except ValueError as error:
+            name, said = str(error).split(":", 1)
+            raise ValueError(f"--{own.get(name, name).replace('_', '-')}:{said}") from None
+        super().__post_init__()
+
+    @property
+    def augmentation(self) -> dict[str, Any]:
+        """Fields of `dali_cr.Restoration` that say how crops are augmented."""
+        return {"degrees": self.rotate, "scale": self.scale, "affine_probability": self.augment_probability}
+
+    @property
+    def affine(self) -> bool:
+        """Whether crops may be rotated or scaled."""
+        return self.rotate > 0 or self.scale != NO_SCALE
+
+    @property
+    def augments(self) -> list[str]:
+        """What crops are augmented by, in words."""
+        rotated = [f"rotated by up to {self.rotate:g}°"] * (self.rotate > 0)
+        scaled = [f"scaled by {self.scale[0]:g} to {self.scale[1]:g}"] * (self.scale != NO_SCALE)
+        return [*rotated, *scaled]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSettings(RunSettings):
+    """Settings of training with a network that may follow nnU-Net plans."""
+
+    plans: Path | None = None
+    """Network: nnUNetPlans.json that defines the levels of a dynunet, so that `dali-cr export` can export to
+    nnU-Net."""
+    configuration: str = "3d_fullres"
+    """Network: configuration of --plans."""
+
+    def __post_init__(self) -> None:
+        """Check the settings, without the data."""
         super().__post_init__()
         if self.plans and self.network != "dynunet":
-            raise ValueError(f"plans: expected --network dynunet, whose levels they are, got {self.network}")
+            raise ValueError(f"plans: expected --network dynunet with them, got {self.network}")

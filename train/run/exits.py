@@ -1,4 +1,4 @@
-"""How a run ends before its end: refused at its start, or stopped by a signal after the step under way."""
+"""Early ends of a run: rejected settings, or a signal, after which the current step is finished and saved."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Any
 
 
 class Refused(ValueError):
-    """A run that cannot be started as asked."""
+    """Raised when a command cannot be started with the given settings or data."""
 
 
 class Stop:
-    """While entered, notes SIGINT (Ctrl-C) and SIGTERM (a scheduler's warning) instead of ending the process.
+    """Context that records SIGINT (Ctrl-C) and SIGTERM (from a scheduler) instead of ending the process.
 
-    The second signal acts at once, as if this were not here: whoever asks twice does not want to wait.
+    A second signal has its default effect and ends the process at once.
     """
 
     def __init__(self) -> None:
         self.signal: int | None = None
-        """The number of the signal that came, None so far."""
+        """Number of the received signal, None if there was none."""
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Stop:
-        """Begin to listen. In the main thread only, as Python handles signals nowhere else."""
+        """Install the handlers; in the main thread only, as Python requires."""
         self._handlers = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give the signals back."""
+        """Restore the previous handlers."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}
@@ -39,11 +39,11 @@ class Stop:
 
 
 class Stopped(Exception):
-    """A run that a signal ended, after it was saved."""
+    """Raised after a signal, when the run was saved."""
 
     def __init__(self, number: int, report: dict[str, Any]) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name} after step {report['steps']}; saved")
         self.exit_code = 128 + number
-        """What a shell reports of a program that the signal killed: 130 for SIGINT, 143 for SIGTERM."""
+        """Exit code as for a process killed by the signal: 130 for SIGINT, 143 for SIGTERM."""
         self.report = report
-        """As of a finished run, without a gain."""
+        """The report of the run, without metrics."""

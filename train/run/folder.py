@@ -1,4 +1,4 @@
-"""The folder of a run: what may be started or resumed in it, and what its config.json remembers."""
+"""The folder of a run: whether a run can be started or resumed in it, and its config.json."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .checkpoint import CHECKPOINT
 from .device import device_name
 
 _EARLY = {"config.json", "index.json", "splits.json", "metrics.jsonl"}
-"""What a run writes before its first checkpoint, beside its events."""
+"""Files that a run writes before its first checkpoint, besides TensorBoard events."""
 
 
 def _is_early(name: str) -> bool:
@@ -30,7 +30,7 @@ def _is_early(name: str) -> bool:
 
 
 def plain(config: Any) -> dict[str, Any]:
-    """Return the settings as JSON values, paths absolute, without what is no setting: whether to resume.
+    """Return the settings as JSON values with absolute paths, without `resume`.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def defaults_of(config: Any) -> dict[str, Any]:
 
 
 def holds_run(out: Path) -> bool:
-    """Whether a run in a folder came as far as a checkpoint, or to its end: before that, nothing of it is lost."""
+    """Whether a folder has a run with a checkpoint or a report; an earlier state can be overwritten."""
     return any((out / name).exists() for name in (CHECKPOINT, "report.json"))
 
 
@@ -67,48 +67,48 @@ def earlier_run(
     fixed: Sequence[str],
     *,
     defaults: Mapping[str, Any] | None = None,
-    begun: bool = False,
+    started: bool = False,
 ) -> dict[str, Any] | None:
-    """Return the config.json of the run to go on with.
+    """Return the config.json of the run to resume, after checking that it can be resumed.
 
     Parameters
     ----------
     out : Path
-        The folder.
+        Folder of the run.
     resume : bool
-        Whether it may hold a run.
+        Whether to resume a run in it.
     kind : str
-        What kind of run was asked for: pretrain, or a task.
+        Requested kind of run: pretrain, or a task.
     now : dict
-        The settings asked for, from `plain`.
+        The new settings, from `plain`.
     fixed : sequence of str
-        Those that must be the same as before.
+        Settings that must not change.
     defaults : mapping, optional
-        From `defaults_of`: what the run had of settings that the version which began it did not know.
-    begun : bool
-        Whether another process of this very run wrote what is there.
+        From `defaults_of`: values of settings that the version which began the run did not have.
+    started : bool
+        Whether another process of the same run wrote the content of the folder.
 
     Returns
     -------
     earlier : dict or None
-        None for a new run, also where one was ended before its first checkpoint.
+        None for a new run, also if a run ended before its first checkpoint.
 
     Raises
     ------
     ValueError
-        If the folder holds something else, or a run that is not to be resumed, or one with other settings or made by
-        another version of this package.
+        If the folder has other content, a run without `resume`, or a run with other settings or from another version of
+        this package.
     """
     if out.exists() and not out.is_dir():
         raise ValueError(f"out: expected a folder, {out} is a file")
     held = entries(out)
     if not held:
         return None
-    if not (begun or holds_run(out)) and ("config.json" in held if resume else all(map(_is_early, held))):
+    if not (started or holds_run(out)) and ("config.json" in held if resume else all(map(_is_early, held))):
         return None
     if not resume:
         raise ValueError(
-            f"out: expected a new or empty folder, {out} holds {held[0]}; --resume goes on with a run in it"
+            f"out: expected a new or empty folder, {out} holds {held[0]}; use --resume to continue a run in it"
         )
     if "config.json" not in held:
         raise ValueError(f"out: expected the folder of a run to resume, {out} has no config.json; give another folder")
@@ -118,30 +118,48 @@ def earlier_run(
         raise ValueError(f"resume: expected a {kind} run in {out}, a {kind_of(earlier)} run is there")
     if version != dali_cr.__version__ and not now.get("any_version"):
         raise ValueError(
-            f"resume: expected dali-cr {version}, which made the run in {out}, {dali_cr.__version__} came; its samples "
-            "may differ. Install that version, or give --any-version to go on all the same"
+            f"resume: expected dali-cr {version}, which made the run in {out}, got {dali_cr.__version__}, whose "
+            "samples may differ. Install that version, or give --any-version to continue anyway"
         )
     was = {**(defaults or {}), **was}
     differ = "; ".join(
-        f"{name} was {was[name]}, {now[name]} came" for name in fixed if name in was and was[name] != now[name]
+        f"--{name.replace('_', '-')} was {_shown(was[name])}, got {_shown(now[name])}"
+        for name in fixed
+        if name in was and _current(name, was[name]) != _current(name, now[name])
     )
     if differ:
-        raise ValueError(f"resume: expected the settings of the run in {out}: {differ}. Another --out starts a new run")
+        raise ValueError(
+            f"resume: expected the settings of the run in {out}: {differ}. Give another --out to start a new run"
+        )
     return earlier
 
 
+def _shown(value: Any) -> str:
+    """Return a setting's value as on a command line."""
+    if isinstance(value, list):
+        return " ".join(map(_shown, value))
+    if value is None:
+        return "not set"
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
+
+
+def _current(name: str, value: Any) -> Any:
+    """Return the current name of a setting's value: version 0.1.0 called the part train pool."""
+    return "train" if (name, value) == ("part", "pool") else value
+
+
 def kind_of(about: Mapping[str, Any]) -> str:
-    """Return what a config.json is of: segment, classify or localize, or pretrain."""
+    """Return the kind of run of a config.json: pretrain, segment, classify or localize."""
     return str(about["network"]["task"]["name"]) if "task" in about["network"] else "pretrain"
 
 
 def last_step_learns(earlier: Mapping[str, Any] | None) -> bool:
-    """Whether the last step has a learning rate above 0; runs that version 0.1.0 began keep to their schedule."""
+    """Whether the last step has a learning rate above 0; runs started by version 0.1.0 keep their schedule."""
     return earlier is None or bool(earlier.get("last_step_learns"))
 
 
 def list_changes(earlier: dict[str, Any] | None, now: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return, for each time that a run was resumed with other settings, those settings: the old and the new value."""
+    """Return the changed settings of each resume: old and new value by name."""
     if earlier is None:
         return []
     was = earlier["config"]
@@ -150,16 +168,16 @@ def list_changes(earlier: dict[str, Any] | None, now: dict[str, Any]) -> list[di
 
 
 def write_config(config: Any, device: torch.device, earlier: dict[str, Any] | None, found: Mapping[str, Any]) -> None:
-    """Make the folder, and write config.json: every setting, what came of it, and what it ran on.
+    """Create the folder and write config.json: settings, results of the preparation, versions and device.
 
     Parameters
     ----------
     config : dataclass instance
     device : torch.device
     earlier : dict, optional
-        The config.json of the run that is gone on with.
+        The config.json of the run to resume.
     found : mapping
-        What came of the settings.
+        Further entries, from the preparation of the run.
     """
     now = plain(config)
     config.out.mkdir(parents=True, exist_ok=True)
@@ -176,7 +194,7 @@ def write_config(config: Any, device: torch.device, earlier: dict[str, Any] | No
 
 
 def finished_report(out: Path, steps: int) -> dict[str, Any] | None:
-    """Return the report of a run that did at least so many steps, None if it did not."""
+    """Return the report of a run with at least `steps` steps; None otherwise."""
     path = out / "report.json"
     if not path.exists():
         return None
@@ -184,18 +202,18 @@ def finished_report(out: Path, steps: int) -> dict[str, Any] | None:
     return report if report["steps"] >= steps else None
 
 
-def tell_apart(kept: Path, index: dali_cr.Index) -> str:
-    """Return in words how the cases of an index differ from those of the file `kept`."""
+def describe_changes(kept: Path, index: dali_cr.Index) -> str:
+    """Describe how the cases of an index differ from those of the index file `kept`."""
     if not kept.exists():
-        return "other data came"
+        return "got other data"
     before = {case.name: case for case in dali_cr.Index.load(kept).cases}
     now = {case.name: case for case in index.cases}
     for text, names in (("is gone", before.keys() - now.keys()), ("is new", now.keys() - before.keys())):
         if names:
-            return f"of {len(before)} cases; {len(now)} came, {min(names)} {text}"
+            return f"of {len(before)} cases; got {len(now)}, {min(names)} {text}"
     contents = {name: [volume.sha256 for volume in case.volumes] for name, case in before.items()}
     other = [name for name, case in now.items() if contents[name] != [volume.sha256 for volume in case.volumes]]
-    return f"of {len(before)} cases; as many came, {min(other, default='some')} with other contents"
+    return f"of {len(before)} cases; got as many, {min(other, default='some')} with other content"
 
 
 _PACKAGES = (
@@ -211,7 +229,7 @@ _PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python, of this project and of what is installed of the packages it computes with."""
+    """Return the versions of Python, this package and the installed packages that affect results."""
     found = {"python": platform.python_version(), "dali-cr": dali_cr.__version__}
     for name in _PACKAGES:
         try:
@@ -222,7 +240,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Return the commit this file is of, with "-dirty" where it was changed since; None without git."""
+    """Return the git commit of this file, with "-dirty" if there are changes; None without git."""
     git = shutil.which("git")
     if git is None:
         return None

@@ -1,4 +1,4 @@
-"""The loop of a run: fetch, step, write down, measure, save; and leave when asked to."""
+"""The training loop: fetch a batch, take a step, log, evaluate, save, and stop on signals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tqdm import tqdm
 import dali_cr
 
 from . import ranks
-from .checkpoint import take_up
+from .checkpoint import restore_state
 from .clock import Clock, Lap
 from .exits import Stop, Stopped
 from .progress import Cost, Progress
@@ -22,13 +22,13 @@ from .record import Losses, Record
 from .step import TrainingRun, rate_of, take_step
 
 _ESTIMATED = 50
-"""The step of a process at which it says what the rest will take."""
+"""Number of steps after which the remaining time is estimated."""
 
 
 @contextmanager
 def open_loop(run: TrainingRun) -> Iterator[Loop]:
-    """Put optimiser and random numbers where they were, and open the loader and, in the first process, the curves."""
-    progress = take_up(run.state, run.optimizer, run.average, run.device)
+    """Context of the loop: restore the state, and open the loader and, in the first process, the record."""
+    progress = restore_state(run.state, run.optimizer, run.average, run.device)
     record = Record(run.config.out, progress.step if run.state else None) if ranks.is_first() else None
     with run.loader, record or nullcontext():
         yield Loop(run, record, progress)
@@ -37,7 +37,7 @@ def open_loop(run: TrainingRun) -> Iterator[Loop]:
 
 
 class Loop:
-    """The steps of a run.
+    """The training loop of a run.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Loop:
     record : Record or None
         None in all processes but the first.
     before : Progress
-        Where the run stood when this process took it up.
+        Progress at the start of this process.
     """
 
     def __init__(self, run: TrainingRun, record: Record | None, before: Progress) -> None:
@@ -55,7 +55,7 @@ class Loop:
 
     @property
     def progress(self) -> Progress:
-        """Where the run stands now."""
+        """The current progress of the run."""
         cost = self.before.cost
         if cost:
             samples = (self.step - self.before.step) * self.run.config.step_samples
@@ -64,16 +64,16 @@ class Loop:
         return Progress(self.step, self.lap, cost)
 
     def take_steps(self) -> None:
-        """Take the steps that are left.
+        """Take the remaining steps.
 
         Raises
         ------
         Stopped
             After SIGINT or SIGTERM, when the run is saved.
         FloatingPointError
-            When the loss is not finite; the last checkpoint is left as it was.
+            If the loss is not finite; the last checkpoint is kept.
         dali_cr.VolumeError
-            When a file broke since it was scanned; the steps before it are saved.
+            If a file cannot be read; the steps before it are saved.
         """
         run, record, config = self.run, self.record, self.run.config
         losses, clock = Losses(), Clock(run.device)
@@ -81,7 +81,7 @@ class Loop:
         quiet = 0.5 if sys.stderr.isatty() else 30
         bar = tqdm(total=config.steps, initial=self.step, unit="step", mininterval=quiet, disable=record is None)
         with bar, Stop() as stop:
-            # A run that was told to stop at such a step left without measuring.
+            # A run that was stopped at such a step ended without the evaluation.
             due = self.step and self.step % config.evaluation_interval == 0 and self.step < config.steps
             if record and due and self.step not in record.measured:
                 run.measure(record, self.step)
@@ -113,9 +113,9 @@ class Loop:
                     raise Stopped(signal, run.report(self.progress))
 
     def _log(self, losses: Losses, clock: Clock, bar: Any, *, counts: bool) -> None:
-        """Wait for the device, and write down the steps since the last time."""
+        """Synchronise with the device, and record the steps since the last call."""
         run, step, means, lap = self.run, self.step, losses.drain(), clock.lap()
-        # The first step of a process pays for starting up.
+        # The first step of a process includes start-up costs.
         self.lap += lap if counts else Lap()
         count = len(run.loader.skipped)
         lost = {"skipped": count} if count else {}
@@ -127,11 +127,11 @@ class Loop:
             tqdm.write(self._estimate())
 
     def _estimate(self) -> str:
-        """Return in a line what the rest of the run will take."""
+        """Return a line with the estimated time of the remaining steps and the memory in use."""
         run, left = self.run, self.run.config.steps - self.step
         rate = (self.lap.pairs - self.before.lap.pairs) / (self.lap.seconds - self.before.lap.seconds)
         hours = left * run.config.step_samples / rate / 3600
-        line = f"cost       {rate:.1f} samples/s: {hours:.2f} hours for the {left:,} steps left, without measuring"
+        line = f"cost       {rate:.1f} samples/s: {hours:.2f} hours for the {left:,} steps left, without evaluation"
         if run.device.type == "cuda":
             free, there = torch.cuda.mem_get_info(run.device)
             peak = torch.cuda.max_memory_allocated(run.device) / 2**30
@@ -170,11 +170,11 @@ class Loop:
             self.run.save(self.progress)
 
     def _keep(self, record: Record, *, last: bool) -> None:
-        """Save, curves first; where the disk is full, go on with the checkpoint there was, unless this is the last."""
+        """Save the curves, then the checkpoint; on a full disk, continue unless this is the last checkpoint."""
         try:
             record.sync()
             self.run.save(self.progress)
         except OSError as error:
             if last:
                 raise
-            tqdm.write(f"step {self.step}: not saved, {error}; training goes on, the checkpoint before stays")
+            tqdm.write(f"step {self.step}: not saved, {error}; training continues, the previous checkpoint is kept")

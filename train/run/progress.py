@@ -1,4 +1,4 @@
-"""How far a run has come, and what that took: what its checkpoint keeps of it, and its report says."""
+"""Progress of a run (steps, time, cost), as stored in checkpoints and reports."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from .clock import Lap
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run took, all its processes together."""
+    """Cost of a run, summed over its processes."""
 
     samples: int = 0
-    """Samples that it was trained on."""
+    """Number of training samples."""
     device_seconds: float = 0.0
-    """Seconds of its devices, with measuring and saving; without what a process did after its last checkpoint."""
+    """Device seconds, including evaluation and saving, up to the last checkpoint of each start."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands."""
+    """Progress of a run."""
 
     step: int = 0
-    """Steps that were taken."""
+    """Number of finished steps."""
     lap: Lap = Lap()
-    """The time that they took, without measuring and saving and the first step of each process."""
+    """Time of the steps, without evaluation, saving and the first step of each start."""
     cost: Cost | None = Cost()
-    """None for a run that a version began which did not count."""
+    """None for runs started by a version that did not record it."""
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> Progress:
-        """Return what a checkpoint says."""
+        """Return the progress stored in a checkpoint."""
         cost = state.get("cost")
         return cls(state["step"], Lap(**state["total"]), Cost(**cost) if cost else None)
 
     @property
     def state(self) -> dict[str, Any]:
-        """As a checkpoint keeps it."""
+        """Entries for a checkpoint."""
         return {"step": self.step, "total": asdict(self.lap), "cost": asdict(self.cost) if self.cost else None}
 
     @property
     def report(self) -> dict[str, Any]:
-        """As a report says it; None where a number is not known."""
+        """Entries for a report; None for unknown values."""
         return {
             **self.lap.rates,
             "samples": self.cost.samples if self.cost else None,

@@ -1,16 +1,16 @@
-"""The processes of a run that ``torchrun`` started: each takes its slice of every step's samples.
+"""Data-parallel training under ``torchrun``: each process takes a slice of every step's samples.
 
 ::
 
     torchrun --nproc-per-node 4 -m train.pretrain --data scans/ --out runs/first
 
-Weights are those of one process with the same ``--batch-size``, which counts the samples of all, up to the order of
-sums; but for batch norm, which every process takes over its own slice, as under the `DataParallel` of PCRLv2's public
-code. The first process alone measures, speaks and writes.
+``--batch-size`` counts the samples of all processes, and the weights equal those of a single process up to the order of
+summation, except for batch norm, whose statistics are those of each process's slice, as under the `DataParallel` of
+PCRLv2's public code. Only the first process evaluates, prints and writes.
 
-Gradients are averaged once, after the backward pass, by one sum over all of them. `DistributedDataParallel` would do so
-beside it, but needs a gradient for every parameter or a search for those without: which heads PCRLv2 trains changes
-from step to step. All processes draw the same ones, and a head that was not drawn is left without a gradient.
+Gradients are averaged by a single all-reduce after the backward pass. `DistributedDataParallel` would overlap both, but
+needs a gradient for every parameter or a search for unused ones, and PCRLv2 trains different heads in every step. All
+processes draw the same heads; a head that was not drawn has no gradient.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from .exits import Refused
 Result = TypeVar("Result")
 
 _PATIENCE = timedelta(days=1)
-"""The others wait while the first measures; a process that died is noticed by torchrun."""
+"""Timeout of the other processes while the first evaluates; torchrun detects processes that died."""
 
 
 @contextmanager
 def joined() -> Iterator[None]:
-    """Join the other processes, where ``torchrun`` started several; all but the first are silent on stdout."""
+    """Context that joins the processes that ``torchrun`` started; only the first prints to stdout."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
@@ -53,51 +53,53 @@ def joined() -> Iterator[None]:
 
 
 def count() -> int:
-    """Return how many processes there are."""
+    """Return the number of processes."""
     return dist.get_world_size() if _several() else 1
 
 
 def is_first() -> bool:
-    """Whether this is the first process, or the only one."""
+    """Whether this is the first or the only process."""
     return not _several() or dist.get_rank() == 0
 
 
 def own_device(device: torch.device) -> torch.device:
-    """Return the device of this process: of the GPUs of a machine, one each."""
+    """Return the device of this process: one GPU for each process of a machine."""
     if device.type != "cuda" or count() == 1:
         return device
     local, found = int(os.environ.get("LOCAL_RANK", dist.get_rank())), torch.cuda.device_count()
     if local >= found:
-        raise ValueError(f"device: expected a GPU for each process of a machine, got {found}; --nproc-per-node {found}")
+        raise ValueError(
+            f"device: expected a GPU for each process of a machine, got {found} GPUs; use --nproc-per-node {found}"
+        )
     torch.cuda.set_device(local)
     return torch.device("cuda", local)
 
 
 def share(batch_size: int) -> int:
-    """Return how many of a step's samples are this process's.
+    """Return the number of samples of a step for this process.
 
     Raises
     ------
     ValueError
-        If not all processes would get as many.
+        If the batch size is not a multiple of the number of processes.
     """
     if batch_size % count():
-        raise ValueError(f"batch_size: expected a multiple of the {count()} processes, got {batch_size}")
+        raise ValueError(f"--batch-size: expected a multiple of the {count()} processes, got {batch_size}")
     return batch_size // count()
 
 
 def first_then_others(work: Callable[[bool], Result]) -> Result:
-    """Do something in the first process, and once it is done in the others.
+    """Call a function in the first process, then in the others.
 
     Parameters
     ----------
     work : function of bool
-        Told whether it is another process's turn.
+        Its argument is False in the first process and True in the others.
 
     Raises
     ------
     Refused
-        In all of them, where it was in one.
+        In all processes, if it is raised in one.
     """
     for turn in (True, False):
         refused = None
@@ -107,12 +109,12 @@ def first_then_others(work: Callable[[bool], Result]) -> Result:
             except Refused as error:
                 refused = error
         if largest(refused is not None):
-            raise refused or Refused("refused by another process")
+            raise refused or Refused("another process raised an error")
     return result
 
 
 def check_same(what: str, value: Any) -> None:
-    """Refuse to go on where processes found different things.
+    """Check that all processes have the same value.
 
     Raises
     ------
@@ -123,18 +125,20 @@ def check_same(what: str, value: Any) -> None:
     found: list[Any] = [None] * count()
     dist.all_gather_object(found, value)
     if any(other != found[0] for other in found):
-        raise Refused(f"expected the same {what} in all processes, got {found}; --data and --out are one place for all")
+        raise Refused(
+            f"expected the same {what} in all processes, got {found}; --data and --out must be the same for all"
+        )
 
 
 def copy_first(module: nn.Module) -> None:
-    """Give all processes the weights of the first."""
+    """Copy the weights of the first process to all others."""
     if _several():
         for tensor in module.state_dict().values():
             dist.broadcast(tensor, 0)
 
 
 def largest(number: int) -> int:
-    """Return the largest of the processes' numbers."""
+    """Return the maximum of a number over the processes."""
     if not _several():
         return int(number)
     numbers = torch.tensor([int(number)])
@@ -143,7 +147,7 @@ def largest(number: int) -> int:
 
 
 def mean(numbers: Sequence[float]) -> list[float]:
-    """Return the means of the processes' numbers."""
+    """Return the means of numbers over the processes."""
     if not _several():
         return list(numbers)
     sums = torch.tensor(numbers, dtype=torch.float64)
@@ -153,7 +157,7 @@ def mean(numbers: Sequence[float]) -> list[float]:
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Put in place of each gradient the mean of the processes'; all of them have gradients of the same parameters."""
+    """Replace gradients by their mean over the processes, which must have gradients for the same parameters."""
     if not _several():
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]

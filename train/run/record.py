@@ -1,11 +1,11 @@
-"""The curves of a run: losses on their device, then ``metrics.jsonl`` and the same numbers as TensorBoard events."""
+"""Recording of losses and metrics, in ``metrics.jsonl`` and as TensorBoard events."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from . import ranks
 
 
 class Losses:
-    """Keeps the losses of steps on their device until they are asked for."""
+    """Collects the losses of steps on the device, without synchronisation."""
 
     def __init__(self) -> None:
         self._names: list[str] = []
@@ -27,27 +27,29 @@ class Losses:
         self._values: list[torch.Tensor] = []
 
     def __len__(self) -> int:
-        """Return how many steps are kept."""
+        """Return the number of collected steps."""
         return len(self._steps)
 
     def add(self, step: int, samples: torch.Tensor, numbers: Mapping[str, torch.Tensor]) -> None:
-        """Keep a step's numbers, the loss first, the same ones at every step; `samples` are its samples' numbers."""
+        """Add the numbers of a step, loss first, the same names at every step; `samples` are its sample numbers."""
         self._names = list(numbers)
         self._steps.append((step, samples.tolist()))
         self._values.append(torch.stack([number.detach().float() for number in numbers.values()]))
 
     def drain(self) -> dict[str, float]:
-        """Wait for the device and return the means, over all processes, of what was added since the last time.
+        """Synchronise and return the means of the numbers since the last call, over all processes.
 
         Raises
         ------
         FloatingPointError
-            When a loss was not finite, naming the samples of the first such batch.
+            If a loss is not finite, with the samples of the first such batch.
         """
         values = torch.stack(self._values).tolist()
         places = [place for place, (loss, *_) in enumerate(values) if not math.isfinite(loss)]
         if ranks.largest(bool(places)):
-            raise FloatingPointError(self._blame(places[0], values) if places else "the loss of another process broke")
+            raise FloatingPointError(
+                self._blame(places[0], values) if places else "the loss of another process is not finite"
+            )
         self._steps.clear()
         self._values.clear()
         means = ranks.mean([sum(column) / len(values) for column in zip(*values, strict=True)])
@@ -56,8 +58,8 @@ class Losses:
     def _blame(self, place: int, values: list[list[float]]) -> str:
         step, samples = self._steps[place]
         return (
-            f"the loss became {values[place][0]} at step {step}, with the samples {samples}. Look at them with "
-            "`dali-cr preview`; if they are sound, --resume with a smaller --lr or --clip"
+            f"the loss became {values[place][0]} at step {step}, with the samples {samples}. Check them with "
+            "`dali-cr preview`; if they are valid, --resume with a smaller --lr or --clip"
         )
 
 
@@ -66,7 +68,7 @@ _OF_TIME = ("pairs_per_s", "data_wait_share")
 
 
 class Record:
-    """Writes a line of numbers per call; taken up again at a step, it forgets what came after.
+    """Writes a line of numbers per call; when resumed at a step, lines of later steps are removed.
 
     TensorBoard shows the same numbers, of training steps under ``train/`` and ``time/``, of measurements under
     ``val/``, and pictures. Where it is not installed, one line says so.
@@ -76,8 +78,8 @@ class Record:
     folder : Path
         The run's folder.
     step : int or None
-        The step the run goes on from, None for a new run. Lines of later steps were written by a run that was
-        killed after its last checkpoint, and these steps are about to be done again.
+        The step to resume from, None for a new run. Lines of later steps are from a run that was killed after its last
+        checkpoint; these steps will be repeated.
     """
 
     def __init__(self, folder: Path, step: int | None) -> None:
@@ -86,38 +88,30 @@ class Record:
         kept = _lines_until(path, done)
         write_whole(path, b"".join(kept))
         self.measured = {line["step"] for line in map(json.loads, kept) if "lr" not in line}
-        """Steps whose measurements were kept: a step's own line has the learning rate."""
+        """Steps with evaluations in the file; lines of training steps have a learning rate."""
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
         self._folder = folder
         self._events = _open_events(folder, done + 1)
 
     def write(self, step: int, **numbers: float | None) -> None:
-        """Add the numbers measured at a step; None says that one was not."""
+        """Add the numbers of a step; None for undefined ones."""
         self._file.write(json.dumps({"step": step, **numbers}) + "\n")
-
-        def write_events(events: Any) -> None:
+        try:
+            # On a full disk, the line stays in the buffer and is written with the next one.
             self._file.flush()
             for name, number in numbers.items():
-                if events and number is not None:
-                    events.add_scalar(tag_of(name, measured="lr" not in numbers), number, step)
-
-        # What a full disk refuses stays in the buffer and is written with the next line.
-        self._try(step, "curves", write_events)
+                if self._events and number is not None:
+                    self._events.add_scalar(tag_of(name, measured="lr" not in numbers), number, step)
+        except OSError as error:
+            tqdm.write(f"step {step}: curves not written, {error}; trying again with the next ones")
 
     def show(self, step: int, name: str, picture: npt.NDArray[np.uint8]) -> None:
         """Have TensorBoard show a picture (height, width, 3) of held-out cases at a step."""
-
-        def write_events(events: Any) -> None:
-            if events:
-                events.add_image(f"val/{name}", picture, step, dataformats="HWC")
-
-        self._try(step, "pictures", write_events)
-
-    def _try(self, step: int, what: str, write: Callable[[Any], None]) -> None:
         try:
-            write(self._events)
+            if self._events:
+                self._events.add_image(f"val/{name}", picture, step, dataformats="HWC")
         except OSError as error:
-            tqdm.write(f"step {step}: {what} not written, {error}; trying again with the next ones")
+            tqdm.write(f"step {step}: picture not written, {error}")
 
     @property
     def place(self) -> str:
@@ -126,7 +120,7 @@ class Record:
         return f"{self._folder / 'metrics.jsonl'}{show}"
 
     def sync(self) -> None:
-        """Force what was written to the disk, so that a checkpoint is never ahead of its curves."""
+        """Flush everything to the disk, so that a checkpoint is never ahead of its curves."""
         self._file.flush()
         os.fsync(self._file.fileno())
         if self._events:
@@ -141,7 +135,7 @@ class Record:
         self.close()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Flush and close the files."""
         self.sync()
         self._file.close()
         if self._events:
@@ -179,7 +173,7 @@ def _lines_until(path: Path, step: int) -> list[bytes]:
         return []
     kept = []
     for line in path.read_bytes().splitlines(keepends=True):
-        # A line without its end was being written when the run was killed.
+        # A line without a line break was incomplete when the run was killed.
         if line.endswith(b"\n") and json.loads(line)["step"] <= step:
             kept.append(line)
     return kept

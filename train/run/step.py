@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -108,7 +109,7 @@ def take_step(run: TrainingRun, step: int, batches: Iterator[dict[str, Any]]) ->
     samples, found = [], []
     for _ in range(config.accumulate):
         batch = next(batches)
-        losses = run.computation.call(lambda batch=batch: run.losses(step, batch))  # type: ignore[misc]
+        losses = run.computation.call(partial(run.losses, step, batch))
         (losses["loss"] / config.accumulate if config.accumulate > 1 else losses["loss"]).backward()
         samples.append(batch["sample"])
         found.append({name: loss.detach() for name, loss in losses.items()})
@@ -119,4 +120,6 @@ def take_step(run: TrainingRun, step: int, batches: Iterator[dict[str, Any]]) ->
     run.optimizer.step()
     if run.average:
         run.average.update(step)
+    if len(found) == 1:
+        return Taken(samples[0], found[0])
     return Taken(torch.cat(samples), {name: torch.stack([one[name] for one in found]).mean(0) for name in found[0]})

@@ -1,1 +1,1 @@
-"""How a command starts: its arguments, the settings of an earlier run, interrupts, missing packages."""
+"""Start of a command: arguments, settings of a resumed run, interrupts, missing packages."""

@@ -1,4 +1,4 @@
-"""How a command ends: one JSON object on stdout, or one line on stderr that says what was wrong; and the exit code."""
+"""Parsing of a command's arguments, and its end: a JSON report or a one-line error, and the exit code."""
 
 from __future__ import annotations
 
@@ -28,38 +28,38 @@ Answer = TypeVar("Answer")
 
 
 def read_arguments(settings: Any, name: str, arguments: Sequence[str] | None) -> Any:
-    """Read the arguments of a command line into settings.
+    """Parse a command line into settings.
 
     Parameters
     ----------
     settings : dataclass, or function whose parameters are the settings
     name : str
-        Of the command, as ``pretrain``.
+        Name of the command, such as ``pretrain``.
     arguments : sequence of str, optional
-        Those of this process without it.
+        The words of the command line; by default those of this process.
     """
     return tyro.cli(settings, prog=program(name), args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
 
 
 def program(name: str) -> str:
-    """Return how a user starts a command: ``dali-cr pretrain``, or in a checkout ``python -m train.pretrain``."""
+    """Return the program name of a command: ``dali-cr pretrain``, or in a checkout ``python -m train.pretrain``."""
     package = __package__.rpartition(".")[0]
     return f"dali-cr {name}" if package.startswith("dali_cr.") else f"python -m {package}.{name}"
 
 
 def end(name: str, work: Callable[[], dict[str, Any]], out: Path | None = None, *, several: bool = False) -> int:
-    """Do the work of a command and return its exit code.
+    """Run a command, print its report or error, and return the exit code.
 
     Parameters
     ----------
     name : str
-        Of the command, put before what went wrong.
+        Name of the command, used as prefix of errors.
     work : function
-        Returns the report.
+        Runs the command and returns its report.
     out : Path, optional
-        The folder of a run that can be resumed.
+        Folder of the run, if the command can be resumed.
     several : bool
-        Whether the command may run as several processes, started by torchrun.
+        Whether the command may run as several processes under torchrun.
     """
     print_anything()
     complete_account()
@@ -77,17 +77,17 @@ def end(name: str, work: Callable[[], dict[str, Any]], out: Path | None = None, 
         return 1
     except KeyboardInterrupt:
         saved = out is not None and holds_run(out)
-        print(f"{name}: {'stopped by SIGINT; --resume goes on' if saved else STARTS_AGAIN}", file=sys.stderr)
+        print(f"{name}: {'stopped by SIGINT; --resume continues' if saved else STARTS_AGAIN}", file=sys.stderr)
         return EXIT_CODE
     except Stopped as stop:
-        print(f"{name}: {stop}; --resume goes on", file=sys.stderr)
+        print(f"{name}: {stop}; --resume continues", file=sys.stderr)
         report, code = stop.report, stop.exit_code
     print(json.dumps(report))
     return code
 
 
 def refuse_several() -> None:
-    """Refuse to run as one of several processes: each would do all of the work, and write the same files.
+    """Check that this is the only process: several would do the same work and write the same files.
 
     Raises
     ------
@@ -95,11 +95,11 @@ def refuse_several() -> None:
     """
     count = os.environ.get("WORLD_SIZE", "1")
     if count != "1":
-        raise Refused(f"expected one process, torchrun started {count}; start it with python -m")
+        raise Refused(f"expected one process, torchrun started {count}; start the command without torchrun")
 
 
 def asked(work: Callable[[], Answer]) -> Answer:
-    """Do the work of a command whose errors all say what was wrong with what was asked for.
+    """Call a function and turn its input errors into `Refused`.
 
     Raises
     ------
@@ -113,12 +113,12 @@ def asked(work: Callable[[], Answer]) -> Answer:
 
 @contextmanager
 def own(out: Path) -> Iterator[None]:
-    """Hold an output folder for this process alone.
+    """Lock an output folder for this process.
 
     Raises
     ------
     Refused
-        If another process holds it.
+        If another process has locked it.
     """
     with ExitStack() as held:
         try:
@@ -133,44 +133,44 @@ def start(
     kind: str,
     prepare: Callable[[dict[str, Any] | None], Any],
     *,
-    begun: bool = False,
+    started: bool = False,
 ) -> tuple[Any, dict[str, Any] | None]:
-    """Prepare a run, or find that it is finished.
+    """Prepare a run, or return the report of a finished one.
 
     Parameters
     ----------
     config : RunSettings
     kind : str
-        Of run: pretrain, or a task.
+        Kind of run: pretrain, or a task.
     prepare : function
-        From the config.json of the run to go on with, None for a new one, to what is ready to train.
-    begun : bool
-        Whether another process of this run has prepared it already.
+        Creates the run from the config.json of the run to resume, or from None for a new one.
+    started : bool
+        Whether another process of this run has already prepared it.
 
     Returns
     -------
     run : object or None
-        What `prepare` returned; None where there is nothing to do.
+        The result of `prepare`; None if the run is finished.
     report : dict or None
-        That of a finished run.
+        The report of a finished run.
 
     Raises
     ------
     Refused
-        When it cannot be started as asked.
+        If it cannot be started with these settings.
     """
     try:
         now, defaults = plain(config), defaults_of(config)
-        earlier = earlier_run(config.out, config.resume, kind, now, config.fixed, defaults=defaults, begun=begun)
+        earlier = earlier_run(config.out, config.resume, kind, now, config.fixed, defaults=defaults, started=started)
         steps = config.steps_known(earlier) if earlier else None
         report = finished_report(config.out, steps) if steps else None
         if report is not None:
-            print(f"run        {config.out} is finished: nothing to do. More --steps would go on")
+            print(f"run        {config.out} is finished; give more --steps to continue it")
             return None, report
-        if earlier and not begun and not (config.out / CHECKPOINT).exists():
+        if earlier and not started and not (config.out / CHECKPOINT).exists():
             raise ValueError(
-                f"resume: expected the checkpoint of the run in {config.out}, {CHECKPOINT} is missing; another --out "
-                "starts a new run"
+                f"resume: expected the checkpoint of the run in {config.out}, {CHECKPOINT} is missing; give another "
+                "--out to start a new run"
             )
         return prepare(earlier), None
     except (ValueError, OSError, ImportError) as error:

@@ -1,6 +1,6 @@
-"""Ctrl-C while a command's modules are imported, which takes seconds: one line in place of a traceback.
+"""Handling of Ctrl-C during a command's imports: one line in place of a traceback.
 
-Commands import this first, and nothing here imports what takes time.
+Imports take seconds, so commands import this module first, and it imports nothing slow.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import sys
 from types import FrameType
 
 EXIT_CODE = 128 + signal.SIGINT
-STARTS_AGAIN = "stopped by SIGINT; the same command starts again"
+STARTS_AGAIN = "stopped by SIGINT; run the same command to start again"
 
 
 class _Quit:
-    """A handler that ends the process: nothing was begun that would have to be undone."""
+    """Signal handler that ends the process at once, since nothing was started yet."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -26,19 +26,19 @@ class _Quit:
 
 
 def quit_on_interrupt(name: str) -> None:
-    """End a command that is being imported on Ctrl-C, until `raise_interrupts`.
+    """Make Ctrl-C end the process with one line, until `raise_interrupts` is called.
 
     Parameters
     ----------
     name : str
-        Of the command.
+        Name of the command.
     """
-    # Where SIGINT is ignored, as in the background of a shell, it stays so.
+    # If SIGINT is ignored, as for background jobs of a shell, it stays ignored.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _Quit(name))
 
 
 def raise_interrupts() -> None:
-    """Let Ctrl-C raise `KeyboardInterrupt` again."""
+    """Make Ctrl-C raise `KeyboardInterrupt` again."""
     if isinstance(signal.getsignal(signal.SIGINT), _Quit):
         signal.signal(signal.SIGINT, signal.default_int_handler)

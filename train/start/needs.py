@@ -1,4 +1,4 @@
-"""What every training command needs; imported first, so that a missing package is one line and no traceback."""
+"""Check for the packages that training needs; imported first, so that a missing one gives one line, not a traceback."""
 
 from __future__ import annotations
 

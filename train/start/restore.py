@@ -1,4 +1,4 @@
-"""Settings out of a config.json: JSON values as the settings' classes have them."""
+"""Conversion of a config.json's JSON values to the types of a settings class."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any, get_args, get_type_hints
 
 
 def restore(kind: type, values: Mapping[str, Any], names: Iterable[str] | None = None) -> dict[str, Any]:
-    """Return the settings of a class that JSON values stand for.
+    """Convert JSON values to settings of a class.
 
     Parameters
     ----------
     kind : dataclass
     values : mapping
-        As `train.run.folder.plain` makes them.
+        JSON values from `train.run.folder.plain`.
     names : iterable of str, optional
-        Take these only.
+        Convert only these.
 
     Returns
     -------
     settings : dict
-        Of those names that the class has: lists as tuples, paths as `Path`.
+        Settings that the class has, with lists as tuples and paths as `Path`.
     """
     hints = get_type_hints(kind)
     known = {field.name for field in dataclasses.fields(kind) if field.init}

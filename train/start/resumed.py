@@ -1,4 +1,4 @@
-"""What ``--resume`` alone means: every setting that is not typed is that of the run in ``--out``."""
+"""Settings of a resumed run: options that are not given are those of the run in ``--out``."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .restore import restore
 Settings = TypeVar("Settings", bound=RunSettings)
 
 _OF_A_COMMAND = ("out", "resume", "any_version")
-"""Settings of one start of a run, not of the run."""
+"""Settings of a single start, not of the run."""
 
 
 def find_out(arguments: Sequence[str]) -> tuple[Path | None, bool]:
-    """Return the folder that a command line names, None for none, and whether a run in it is to be resumed."""
+    """Return the folder in --out, or None, and whether --resume is given."""
     words = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     words.add_argument("--resume", action="store_true")
     words.add_argument("--out", type=Path)
@@ -31,31 +31,31 @@ def find_out(arguments: Sequence[str]) -> tuple[Path | None, bool]:
 
 
 def find_resumed(arguments: Sequence[str]) -> dict[str, Any] | None:
-    """Return the config.json of the run that a command line resumes, None where it resumes none.
+    """Return the config.json of the run to resume; None for a new run.
 
     Raises
     ------
     ValueError
-        If it cannot be read, or is not there and the command line names no data to start with.
+        If it cannot be read, or is missing and no data are given to start a new run.
     """
     out, resume = find_out(arguments)
     path = out / "config.json" if resume and out else None
     if path is None:
         return None
     if not path.is_file():
-        if not {word.partition("=")[0] for word in arguments} & {"--data", "--index"}:
-            raise ValueError(f"resume: expected a run in {out}, it has no config.json; give --data to start one there")
+        if not {word.partition("=")[0] for word in arguments} & {"--data", "--index", "--corpus"}:
+            raise ValueError(f"resume: expected a run in {out}, it has no config.json; give --data to start a new run")
         return None
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         _ = content["config"], content["network"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"resume: expected the config.json of a run, {path} is none: {error}") from error
+        raise ValueError(f"resume: expected the config.json of a run, got {path}: {error}") from error
     return content
 
 
 def settings_of(kind: type[Settings], about: Mapping[str, Any], out: Path) -> Settings:
-    """Return the settings of a run, from its config.json, for the folder where it is now."""
+    """Return the settings of a run from its config.json, with its current folder."""
     kept = {name: value for name, value in about["config"].items() if name not in _OF_A_COMMAND}
     return kind(**restore(kind, kept), out=out)
 
@@ -67,25 +67,25 @@ def parse(
     known: Settings | None = None,
     preset: Mapping[str, Any] | None = None,
 ) -> Settings:
-    """Read the settings of a command line.
+    """Parse the settings of a command line.
 
     Parameters
     ----------
     kind : dataclass
     prog : str
-        What help calls the command.
+        Name of the program in the help.
     arguments : sequence of str
     known : dataclass instance, optional
-        Settings that hold where none are typed.
+        Values of options that are not given.
     preset : mapping, optional
         Defaults in place of those of the class, without `known`.
     """
     how: Any = {"prog": prog, "args": arguments, "config": (tyro.conf.FlagCreatePairsOff,)}
     config: Settings
     if known is None:
-        config = tyro.cli(kind, **how, **({"default": _defaults(kind, preset)} if preset else {}))
+        config = tyro.cli(kind, default=_defaults(kind, preset or {}), **how)
         return config
-    # A flag that is set by default could not be typed any more: those of the run are set afterwards.
+    # A flag whose default is True could not be given: flags of the run are set afterwards.
     names = [field.name for field in dataclasses.fields(known) if getattr(known, field.name) is True]
     flags: dict[str, Any] = dict.fromkeys(names, True)
     off: dict[str, Any] = dict.fromkeys(flags, False)

@@ -1,4 +1,4 @@
-"""What a run's data were: how its files were found and what its channels are called, to read new data alike."""
+"""Data options of a training run (patterns, layout, channel names), to read new data in the same way."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from .restore import restore
 Settings = TypeVar("Settings", bound=DataSettings)
 
 WAYS = tuple(name for name in DATA if name not in ("data", "index"))
-"""Settings of the data that say how they are read, not where they are."""
+"""Data settings except the location."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """How a network's training data were read."""
+    """The data options of a training run."""
 
     options: Mapping[str, Any]
-    """The settings, as `train.run.folder.plain` makes them."""
+    """Settings as JSON values from `train.run.folder.plain`."""
     channel_names: tuple[str, ...] = ()
-    """In the order in which the network takes them; empty where they have no names."""
+    """In the order of the network's input; empty if channels have no names."""
 
     @property
     def about(self) -> dict[str, Any]:
-        """As a file of weights keeps it."""
+        """The form in which files of weights store it."""
         return {"options": dict(self.options), "channel_names": list(self.channel_names)}
 
 
 def describe_data(config: DataSettings, index: dali_cr.Index) -> Trained:
-    """Return how the data of a run were read."""
+    """Return the data options of a run."""
     settings = plain(config)
     options = {name: settings[name] for name in WAYS}
     if index.channels > 1 and index.layout in ("nnunet", "bids"):
-        options["layout"] = index.layout  # as recognised: a folder of a few new cases may not show it
+        options["layout"] = index.layout  # as detected, since it may not be detectable from a few new cases
     return Trained(options, index.channel_names)
 
 
 def read_trained(folder: Path, about: Mapping[str, Any]) -> Trained:
-    """Return how the data of a run were read, from its weights' file, or of an older run from what lies beside it."""
+    """Return the data options of a run from its file of weights, or for older runs from config.json and index.json."""
     if "data" in about:
         return Trained(about["data"]["options"], tuple(about["data"]["channel_names"]))
     config, index = folder / "config.json", folder / "index.json"
@@ -57,7 +57,7 @@ def read_trained(folder: Path, about: Mapping[str, Any]) -> Trained:
 
 
 def fill_in(config: Settings, trained: Trained) -> Settings:
-    """Return settings in which those of the data that were not given are the ones of a run."""
+    """Replace data settings that were not given by those of a training run."""
     if config.index:
         return config
     found = restore(type(config), trained.options, WAYS)
@@ -73,7 +73,7 @@ def fill_in(config: Settings, trained: Trained) -> Settings:
 
 
 def tell_filled(given: DataSettings, filled: DataSettings) -> Iterator[str]:
-    """Yield a line for each setting that `fill_in` took from the run."""
+    """Yield a line for each setting that `fill_in` replaced."""
     before, after = plain(given), plain(filled)
     for name in WAYS:
         if before.get(name) != after.get(name):
@@ -83,7 +83,7 @@ def tell_filled(given: DataSettings, filled: DataSettings) -> Iterator[str]:
 
 
 def compare_channels(index: dali_cr.Index, trained: Trained) -> str:
-    """Refuse data with the channels of earlier weights in another order; return a warning where their names differ.
+    """Check that channels have the order of the pre-training; return a warning if their names differ.
 
     Raises
     ------
@@ -95,12 +95,12 @@ def compare_channels(index: dali_cr.Index, trained: Trained) -> str:
         return ""
     both = f"{', '.join(theirs)} in the pre-training, {', '.join(ours)} here"
     if sorted(theirs) == sorted(ours):
-        raise ValueError(f"channels: expected them in the order of the pre-training, got {both}; give --channels")
-    return f"channels are named {both}: expected the same kind of image in each place"
+        raise ValueError(f"channels: expected the order of the pre-training, got {both}; give --channels")
+    return f"channels are named {both}; make sure that each channel is the same kind of image"
 
 
 def check_channels(index: dali_cr.Index, trained: Trained, channels: int) -> None:
-    """Refuse data whose channels are not those that a network was trained on, in its order.
+    """Check that the channels are those of the training, in the same order.
 
     Raises
     ------
@@ -116,9 +116,9 @@ def check_channels(index: dali_cr.Index, trained: Trained, channels: int) -> Non
         return
     numbers = tuple(f"{number:04}" for number in range(channels))
     if came == numbers and trained.options.get("layout") == "nnunet" and not trained.options.get("channels"):
-        return  # nnU-Net's numbers stand for the names of the training's dataset.json, in its order
+        return  # nnU-Net's channel numbers refer to the names in the training's dataset.json, in its order
     got = ", ".join(came) or f"{channels} without names"
-    advice = "Give them in this order with --channels"
+    advice = "Give --channels in this order"
     if sorted(wanted) != sorted(came):
-        advice = "Name the files with a --pattern whose {channel} stands for these names, and --channels"
+        advice = "Give a --pattern whose {channel} matches these names, and --channels"
     raise ValueError(f"channels: expected {', '.join(wanted)}, in the order of the training; got {got}. {advice}")

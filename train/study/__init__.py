@@ -1,1 +1,1 @@
-"""Many runs compared, from one declared file."""
+"""Comparison of many runs that one TOML file declares."""

@@ -1,27 +1,29 @@
-"""Find out what pre-training brings: tasks × beginnings × budgets of labels × seeds, from one declared file.
+"""Measure the effect of pre-training: run tasks × initialisations × label budgets × seeds as declared in one file.
 
 ::
 
     python -m train.study train/studies/cpu/study.toml --dry-run
     python -m train.study train/studies/cpu/study.toml --data msd_hippocampus=/data/msd_hippocampus --jobs 2
 
-The file fixes the protocol before the first run: see ``train/studies/cpu/study.toml``. Pre-training runs are made once
-for each data, beginning and seed, on the pool of the split only; learning rates are chosen for each task and beginning
-on val, with a seed that tests nothing; then every run's last weights are tested once. The same command goes on where it
-was cut: finished runs are not done again, and a changed entry of the file is refused for runs that were begun.
+The file fixes the protocol before the first run: see ``train/studies/cpu/study.toml``. Each data set is pre-trained on
+once for each initialisation and seed, on the training part of the split only. The learning rate of each task and
+initialisation is chosen on val, with a seed that is not used for testing. Then the last weights of every run are
+tested once. The same command continues an interrupted study: finished runs are not repeated, and a changed entry of
+the file raises an error if it concerns a run that was started.
 
-Runs, their logs and their times are under ``runs/STUDY``. Under ``train/results/STUDY`` are, when all are finished,
+Runs, their logs and their times are written to ``runs/STUDY``. When all runs are finished, the results are written to
+the folder of ``study.toml``:
 
 ==================  =================================================================================================
-``study.toml``      the file
+``study.toml``      the study's file
 ``runs.csv``        the score of every case of every run
-``summary.json``    scores, effects, rates, pre-training, times, versions, commits, devices
-``table.md``        the same to read
-``scores.svg``      score against labelled cases
+``summary.json``    scores, effects, learning rates, pre-training, times, versions, commits, devices
+``table.md``        the same as tables
+``scores.svg``      score over the number of labelled cases
 ==================  =================================================================================================
 
-The exit code is 0 for a finished study, 1 where runs failed, 2 where the impossible was asked for, 130 (Ctrl-C) or 143
-(SIGTERM) for one whose runs were saved before their end.
+Exit codes: 0 if the study is finished, 1 if runs failed, 2 for invalid input, and 130 (Ctrl-C) or 143 (SIGTERM) if the
+study was stopped and its runs were saved.
 """
 
 from __future__ import annotations
@@ -61,32 +63,32 @@ from .markdown import write_tables
 from .plot import draw_scores
 from .report import describe_pretraining, describe_runs, write_runs, write_summary
 from .runs import StudyRun, arms_of, pretraining, testing, tuning
-from .scores import choose_rates, refuse_other_networks
+from .scores import check_networks, choose_rates
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
-    """Find out what pre-training brings, by the runs that a file declares."""
+    """Measure the effect of pre-training with the runs that a file declares."""
 
     file: tyro.conf.Positional[Path]
-    """The study, as TOML."""
+    """Data: the study's TOML file."""
     data: tuple[str, ...] = ()
-    """NAME=PATH, the folder of each data; without, the one of that name in the folder that DALI_CR_DATA names."""
+    """Data: NAME=PATH, the folder of each data set; by default the subfolder NAME of the folder DALI_CR_DATA."""
     jobs: int = 1
-    """Runs at once, on one GPU too."""
+    """Hardware: number of runs at a time; they may share one GPU."""
     threads: int | None = None
-    """Of each run; the cores shared between the jobs if not given."""
+    """Hardware: threads of each run; by default the cores divided by --jobs."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train; auto is a GPU if there is one."""
+    """Hardware: device to train on; auto is a GPU if there is one."""
     runs: Path = Path("runs")
-    """Gets a folder with the study's name, for what runs leave."""
+    """Output: parent of the folder of runs, which has the study's name."""
     results: Path | None = None
-    """Gets a folder with the study's name, for what is kept; the folder of study.toml itself if not given."""
+    """Output: parent of the folder of results, which has the study's name; by default results go beside study.toml."""
     dry_run: bool = False
-    """Only list the runs and say how many they are."""
+    """Output: only list the runs and count them."""
 
     def __post_init__(self) -> None:
-        """Refuse what can be seen to be wrong."""
+        """Check the counts."""
         for name in ("jobs", "threads"):
             count = getattr(self, name)
             if count is not None and count < 1:
@@ -94,14 +96,14 @@ class StudyConfig:
 
 
 def results_of(config: StudyConfig) -> Path:
-    """Return the folder for what is kept of a study."""
+    """Return the folder for the results of a study."""
     home = home_of(config.file)
     return config.results / home.name if config.results else home
 
 
 def list_runs(study: Study) -> Iterator[str]:
-    """Yield a line for each run, and how many there are."""
-    # Which rate is chosen changes no run's name.
+    """Yield a line for each run, then a line with their number."""
+    # The chosen learning rate is not part of a run's name, so any rate serves here.
     rates = {(task, arm): study.protocol.rates[0] for task in study.tasks for arm in arms_of(study, task)}
     runs = [*pretraining(study), *tuning(study), *testing(study, rates)]
     for run in runs:
@@ -112,12 +114,12 @@ def list_runs(study: Study) -> Iterator[str]:
 
 
 def open_queue(config: StudyConfig, study: Study) -> RunQueue:
-    """Find the data, scan and split them, and return what does the runs.
+    """Find, scan and split the data, and return the queue of the study's runs.
 
     Raises
     ------
     ValueError
-        If data are missing or were split otherwise before.
+        If data are missing, or an earlier start of this study split them differently.
     """
     threads = config.threads or max(1, (os.cpu_count() or 1) // config.jobs)
     folder, folders = (config.runs / study.name).absolute(), find_folders(study, config.data)
@@ -126,36 +128,36 @@ def open_queue(config: StudyConfig, study: Study) -> RunQueue:
     )
     for name, data in study.data.items():
         index_data(data, folders[name], queue.index(name), queue.split(name))
-    # Which files a study was done by shows whether its protocol was changed under way.
+    # Copies of all versions of the study's file show whether the protocol was changed during the study.
     (folder / "files").mkdir(exist_ok=True)
     write_whole(folder / "files" / f"{study.digest[:16]}.toml", config.file.read_bytes())
     return queue
 
 
 def do_runs(queue: RunQueue) -> tuple[list[StudyRun], list[StudyRun], list[StudyRun], list[dict[str, object]]]:
-    """Do what is left of all runs; return those of each phase, and what was found of the rates.
+    """Run everything that is not finished; return the runs of each phase, and the table of learning rates.
 
     Raises
     ------
     Failed
-        When runs did not finish.
+        If runs did not finish.
     ValueError
-        When runs cannot be compared.
+        If runs cannot be compared.
     """
     study = queue.study
     before, tuned = pretraining(study), tuning(study)
     queue.do_all(before)
     queue.do_all(tuned)
-    refuse_other_networks(queue, tuned)
-    rates, told = choose_rates(queue, tuned)
+    check_networks(queue, tuned)
+    rates, table = choose_rates(queue, tuned)
     tested = testing(study, rates)
     queue.do_all(tested)
-    refuse_other_networks(queue, [*tuned, *tested])
-    return before, tuned, tested, told
+    check_networks(queue, [*tuned, *tested])
+    return before, tuned, tested, table
 
 
 def main(config: StudyConfig) -> Path:
-    """Do the study and return the folder of its results.
+    """Run the study and return the folder of its results.
 
     Raises
     ------
@@ -168,12 +170,12 @@ def main(config: StudyConfig) -> Path:
 
 
 def _do(config: StudyConfig, study: Study) -> Path:
-    """Do the study of `main`."""
+    """Run a study whose folders this process holds; see `main`."""
     queue = open_queue(config, study)
     before, tuned, tested, rates = do_runs(queue)
     groups = gather(queue, tested)
     effects = compare(study, groups)
-    told = {
+    found = {
         "ran": describe_runs(queue, [*before, *tuned, *tested]),
         "files": sorted(path.stem for path in (queue.folder / "files").glob("*.toml")),
         "pretraining": describe_pretraining(queue, before),
@@ -184,8 +186,8 @@ def _do(config: StudyConfig, study: Study) -> Path:
     if not (out / "study.toml").exists() or not config.file.samefile(out / "study.toml"):
         write_whole(out / "study.toml", config.file.read_bytes())
     write_runs(out / "runs.csv", queue, [*tuned, *tested])
-    write_summary(out / "summary.json", study, groups, effects, **told)
-    write_tables(out / "table.md", study, groups, effects, told)
+    write_summary(out / "summary.json", study, groups, effects, **found)
+    write_tables(out / "table.md", study, groups, effects, found)
     draw_scores(out / "scores.svg", study, groups)
     return out
 

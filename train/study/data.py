@@ -1,4 +1,4 @@
-"""The images of a study: where they are, what is in them, and who is learnt from, chosen by and tested on."""
+"""Data sets of a study: their folders, their indexes and their splits."""
 
 from __future__ import annotations
 
@@ -15,43 +15,46 @@ from ..output.files import write_json
 from .declared import Data, Study
 
 HOME = "DALI_CR_DATA"
-"""The variable that names a folder with data of any name."""
+"""Environment variable with the parent folder of all data sets."""
 
 
 def find_folders(study: Study, given: Sequence[str]) -> dict[str, Path]:
-    """Return the folder of each data: as given by NAME=PATH, or of that name in the folder that `HOME` names.
+    """Return the folder of each data set: from NAME=PATH, or the subfolder NAME of the folder in `HOME`.
 
     Raises
     ------
     ValueError
-        If one is not there, or was not asked for.
+        If a folder is missing, or a name is not declared in the study.
     """
     pairs = {name: path for name, _, path in (text.partition("=") for text in given)}
     if strange := set(pairs) - set(study.data):
-        raise ValueError(f"data: expected NAME=PATH with a name of {', '.join(study.data)}; got {min(strange)}")
+        raise ValueError(f"data: expected NAME=PATH with NAME one of {', '.join(study.data)}; got {min(strange)}")
     home = os.environ.get(HOME)
     folders = {}
     for name in study.data:
         if name not in pairs and not home:
-            raise ValueError(f"data: expected --data {name}=PATH, or {HOME} to name a folder that holds {name}")
+            raise ValueError(
+                f"data: expected a folder for {name}, got none; give --data {name}=PATH, or set {HOME} to the folder "
+                f"that holds {name}"
+            )
         folders[name] = Path(pairs[name] if name in pairs else Path(home or "") / name).absolute()
         if not folders[name].is_dir():
-            raise ValueError(f"data: expected a folder for {name}, {folders[name]} is none")
+            raise ValueError(f"data: expected a folder for {name}, {folders[name]} is not a folder")
     return folders
 
 
 def image_folders(data: Data, folder: Path) -> list[Path]:
-    """Return the folders that are scanned."""
+    """Return the folders to scan."""
     return [(folder / one).resolve() for one in data.images]
 
 
 def index_data(data: Data, folder: Path, index: Path, split: Path) -> None:
-    """Scan the images and write who is in which part; what is there already is left as it is.
+    """Write the index and the split of a data set; existing files are kept.
 
     Raises
     ------
     ValueError
-        If the images were split otherwise before.
+        If an earlier start of this study split the images differently.
     """
     index.parent.mkdir(parents=True, exist_ok=True)
     if not index.exists():
@@ -67,12 +70,15 @@ def index_data(data: Data, folder: Path, index: Path, split: Path) -> None:
     else:
         wanted = split_by_table(data, folder / str(data.table))
     if split.exists() and load_split(split).hash != wanted.hash:
-        raise ValueError(f"data: expected the split of the runs so far, {split}; the study's file now makes another")
+        raise ValueError(
+            f"data: expected the split of the earlier runs, {split}; the study's file now gives another. Undo "
+            "the change, or give the changed file another name"
+        )
     write_json(split, wanted.content())
 
 
 def split_by_table(data: Data, path: Path) -> Split:
-    """Return the split that a column of a CSV file tells.
+    """Return the split given by a column of a CSV file.
 
     Raises
     ------
@@ -86,4 +92,5 @@ def split_by_table(data: Data, path: Path) -> Split:
         part: frozenset(find_subject(case, data.subject) for case, row in rows.items() if row[data.column] in words)
         for part, words in data.parts.items()
     }
-    return Split(parts["pool"], parts["val"], parts["test"], data.subject)
+    train = parts["train"] if "train" in parts else parts["pool"]
+    return Split(train, parts["val"], parts["test"], data.subject)

@@ -1,4 +1,4 @@
-"""What a study is to find out, as its file declares it: tasks, beginnings, budgets, seeds, and the protocol of all."""
+"""Declaration of a study: tasks, initialisations, label budgets, seeds, and the protocol that all runs share."""
 
 from __future__ import annotations
 
@@ -7,84 +7,84 @@ from typing import Any, Literal
 
 Budget = int | Literal["all"]
 Options = dict[str, Any]
-"""Of a command: from a name, dashes or underscores, to its value as it stands in the file."""
+"""Options of a command by name (with dashes or underscores), with values as in the file."""
 
-METRICS = {"segment": "dice", "localize": "wall_mm", "classify": "correct"}
-"""What runs of a task are compared by, where its entry names no metric."""
+METRICS = {"segment": "dice", "localize": "face_mm", "classify": "correct"}
+"""Default metric of each kind of task."""
 
 
 def lower_is_better(metric: str) -> bool:
-    """Tell whether a metric is an error."""
+    """Return whether lower values of a metric are better."""
     return metric.endswith("_mm") or metric == "missed"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """How the learning rate of each task and beginning is chosen, on val."""
+    """Choice of the learning rate of each task and initialisation, on val."""
 
     seed: int
-    """Of the labelled cases, the new weights and the samples; not one of the test's."""
+    """Seed of the labelled cases, the new weights and the samples; must not be one of the protocol's seeds."""
     budget: Budget
     steps: str
-    """A key of the protocol's steps."""
+    """Key of `Protocol.steps`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """What is the same for all tasks."""
+    """Settings that all tasks share."""
 
     budgets: tuple[Budget, ...]
-    """Counts of labelled cases."""
+    """Numbers of labelled cases."""
     seeds: tuple[int, ...]
-    """Each draws the order of the labelled cases, the new weights and the samples."""
+    """Each seed draws the order of the labelled cases, the new weights and the samples."""
     pretrain_seeds: tuple[int, ...] = (0,)
-    """The i-th of `seeds` begins from the weights of the i-th of these, in turn."""
+    """Runs of the i-th of `seeds` are initialised from pre-training with the i-th of these, cyclically."""
     transfers: tuple[str, ...] = ("encoder",)
-    """Of segmentation; other tasks take over the encoder."""
+    """Weights that segmentation transfers; other tasks transfer the encoder."""
     steps: dict[str, int]
-    """By name, the same for every budget and beginning."""
+    """Numbers of steps by name, the same for every budget and initialisation."""
     rates: tuple[float, ...]
-    """Learning rates to choose from. With a single one nothing is tuned."""
+    """Learning rates to choose from. A single one is used without tuning."""
     tuning: Tuning
     resamples: int = 10_000
-    """Of the bootstrap."""
+    """Bootstrap resamples."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Images and their split. Paths are relative to a folder that the command line names."""
+    """Images and their split. Paths are relative to the folder given on the command line."""
 
     images: tuple[str, ...] = (".",)
     scan: Options = field(default_factory=dict)
-    """Of `dali_cr.scan`: pattern, layout, channels, include, exclude, fourth_axis."""
+    """Arguments of `dali_cr.scan`: pattern, layout, channels, include, exclude, fourth_axis."""
     subject: str | None = None
-    """A regular expression that finds the subject in a case's name."""
+    """Regular expression that finds the subject in a case's name."""
     fractions: tuple[float, float, float] | None = None
-    """Of a split drawn at random: pool, val, test."""
+    """Fractions of a random split: train, val, test."""
     split_seed: int = 0
     table: str | None = None
-    """Or a CSV file whose first column names the case,"""
+    """CSV file with the split, in place of `fractions`; its first column names the case."""
     column: str | None = None
-    """whose column `column` names its part,"""
+    """Column of `table` with the part of each case."""
     parts: dict[str, list[str]] = field(default_factory=dict)
-    """by these words for pool, val and test."""
+    """Values of `column` for train (in earlier files: pool), val and test."""
     options: Options = field(default_factory=dict)
-    """Of pre-training and of fine-tuning: what makes the network, how intensities are scaled."""
+    """Options of pre-training and fine-tuning, such as the network's sizes and the intensity normalisation."""
     pretrain: Options = field(default_factory=dict)
-    """Of pre-training."""
+    """Options of pre-training."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyTask:
-    """What is learnt from labelled cases."""
+    """A fine-tuning task."""
 
     kind: Literal["segment", "localize", "classify"]
     data: str
     labels: str
     metric: str = ""
-    """A column of scores.csv, correct or log_score; `METRICS` if not given."""
+    """A column of scores.csv, or correct or log_score; `METRICS` has the defaults."""
     options: Options = field(default_factory=dict)
-    """Of fine-tuning."""
+    """Options of fine-tuning."""
     budgets: tuple[Budget, ...] = ()
     """In place of the protocol's."""
     steps: dict[str, int] = field(default_factory=dict)
@@ -95,40 +95,40 @@ class StudyTask:
 
 @dataclass(frozen=True, kw_only=True)
 class Init:
-    """A beginning: random weights, or those of a pre-training command."""
+    """An initialisation: random weights, or the weights of a pre-training command."""
 
     pretrain: Options | None = None
-    """Of pre-training, over those of the data; none for random weights."""
+    """Options of pre-training, which override those of the data; absent for random weights."""
     finetune: Options = field(default_factory=dict)
-    """Of fine-tuning, over those of the task."""
+    """Options of fine-tuning, which override those of the task."""
     options: Options = field(default_factory=dict)
-    """Of both: another network, say."""
+    """Options of both, for example another network."""
     against: str = "random"
-    """The beginning that it is compared with."""
+    """The initialisation to compare with."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """All of a file."""
+    """The content of a study's file."""
 
     name: str
     digest: str
-    """SHA-256 of the file."""
+    """SHA-256 of the file's bytes."""
     protocol: Protocol
     finetune: Options
-    """Of every fine-tuning run."""
+    """Options of every fine-tuning run."""
     data: dict[str, Data]
     tasks: dict[str, StudyTask]
     inits: dict[str, Init]
 
     def budgets(self, task: str) -> tuple[Budget, ...]:
-        """Return the counts of labelled cases of a task."""
+        """Return the label budgets of a task."""
         return self.tasks[task].budgets or self.protocol.budgets
 
     def steps(self, task: str) -> dict[str, int]:
-        """Return the lengths of a task's runs, by name."""
+        """Return the numbers of steps of a task's runs, by name."""
         return self.tasks[task].steps or self.protocol.steps
 
     def metric(self, task: str) -> str:
-        """Return what runs of a task are compared by."""
+        """Return the metric of a task."""
         return self.tasks[task].metric or METRICS[self.tasks[task].kind]

@@ -1,4 +1,4 @@
-"""What differs from what in a study: runs of every seed together, and each beginning against random weights."""
+"""Effects in a study: paired differences of each initialisation to random weights, over cases and seeds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .scores import case_scores
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """The runs of one task, beginning, length and budget: one a seed, in the order of the seeds."""
+    """The runs of one task, initialisation, length and budget, one per seed, in the order of the seeds."""
 
     task: str
     arm: Arm
@@ -36,42 +36,42 @@ class Group:
 
     @property
     def mean(self) -> float:
-        """Of all runs."""
+        """The mean score over all runs."""
         return float(np.mean(self.means))
 
     @property
-    def spread(self) -> float | None:
-        """Standard deviation between runs, None of a single one."""
+    def std(self) -> float | None:
+        """Standard deviation between runs; None for a single run."""
         return float(np.std(self.means, ddof=1)) if len(self.means) > 1 else None
 
     @property
     def cases(self) -> int:
-        """Labelled cases that each learnt from."""
+        """Number of labelled cases of each run."""
         return int(self.reports[0]["cases"])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """By how much a beginning is better than the one it is compared with; positive is better."""
+    """The difference of an initialisation to the one that it is compared with; positive is better."""
 
     group: Group
     against: Arm
     interval: Interval
     p_tasks: float
-    """Raised after Holm over the tasks, of the same beginning, length and budget."""
+    """Holm-corrected over the tasks, for the same initialisation, length and rank of the budget."""
     p_all: float
-    """Raised after Holm over everything that the study compares."""
+    """Holm-corrected over all comparisons of the study."""
 
     @property
     def verdict(self) -> str:
-        """What can be said at a level of 0.05 over everything that the study compares."""
+        """The conclusion at a significance level of 0.05 over all comparisons of the study."""
         if self.p_all >= 0.05:
             return "no difference"
         return "better" if self.interval.mean > 0 else "worse"
 
 
 def gather(queue: RunQueue, runs: Sequence[StudyRun]) -> list[Group]:
-    """Return what the test runs reached, in the order of the study's file."""
+    """Return the test runs with their scores, grouped, in the order of the study's file."""
     study, groups = queue.study, []
     for task in study.tasks:
         for length, budget, arm in product(study.steps(task), study.budgets(task), arms_of(study, task)):
@@ -92,7 +92,7 @@ def gather(queue: RunQueue, runs: Sequence[StudyRun]) -> list[Group]:
 
 
 def compare(study: Study, groups: Sequence[Group]) -> list[Effect]:
-    """Return the effect of every pre-training, with p raised for how many were looked at."""
+    """Return the effect of every pre-training, with p-values corrected for multiple comparisons."""
     by_place = {(group.task, group.length, group.budget, group.arm): group for group in groups}
     pairs = []
     for group in groups:
@@ -119,5 +119,5 @@ def compare(study: Study, groups: Sequence[Group]) -> list[Effect]:
 
 
 def _rank(study: Study, group: Group) -> int:
-    """Return which of its task's budgets a group has: tasks may have other counts, from the smallest to all."""
+    """Return the rank of a group's budget among those of its task, since tasks may have different budgets."""
     return study.budgets(group.task).index(group.budget)

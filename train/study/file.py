@@ -1,4 +1,4 @@
-"""Read a study's file, and refuse one that declares what cannot be run or compared."""
+"""Reading and checking of a study's TOML file."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ else:
     import tomli as tomllib
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]*")
-"""Of what becomes part of a folder's name, between dashes."""
+"""Valid names: they become parts of folder names, separated by dashes."""
 
 
 def home_of(path: Path) -> Path:
-    """Return the folder of a study, which gets its results: that of its study.toml, or one named after its file."""
+    """Return the folder for a study's results: that of its study.toml, or one named after another file."""
     path = path.absolute()
     return path.parent if path.name == "study.toml" else path.with_name(path.name.removesuffix(".toml"))
 
@@ -33,7 +33,7 @@ def read_study(path: Path) -> Study:
     Raises
     ------
     ValueError
-        If it declares what cannot be run.
+        If it cannot be read, or declares something that cannot be run or compared.
     """
     try:
         text = path.read_bytes()
@@ -61,7 +61,7 @@ def read_study(path: Path) -> Study:
 
 
 def _make(kind: type, where: str, content: Any) -> Any:
-    """Make a dataclass of a table of the file; lists become tuples."""
+    """Return a dataclass made from a table of the file; lists become tuples."""
     if not isinstance(content, Mapping):
         raise ValueError(f"{where}: expected a table, got {content!r}")
     known = {one.name: one for one in fields(kind)}
@@ -75,14 +75,16 @@ def _make(kind: type, where: str, content: Any) -> Any:
 
 
 def _check(study: Study) -> None:
-    """Refuse what can be seen to be wrong without any data."""
+    """Check the declaration, without the data."""
     protocol = study.protocol
     for name in (*study.data, *study.tasks, *study.inits, *protocol.steps):
         if not _NAME.fullmatch(name):
             raise ValueError(f"study: expected names of letters, digits, dots and underscores, got {name!r}")
     _check_lists(protocol)
     if protocol.tuning.seed in protocol.seeds:
-        raise ValueError(f"protocol.tuning: expected a seed that tests nothing, {protocol.tuning.seed} is in seeds")
+        raise ValueError(
+            f"protocol.tuning: expected a seed that is not in protocol.seeds, got {protocol.tuning.seed}, which is"
+        )
     if set(protocol.transfers) - {"encoder", "encoder+decoder"}:
         raise ValueError(f"protocol.transfers: expected encoder, encoder+decoder; got {', '.join(protocol.transfers)}")
     _check_tasks(study)
@@ -92,16 +94,22 @@ def _check(study: Study) -> None:
 def _check_tasks(study: Study) -> None:
     protocol = study.protocol
     for name, data in study.data.items():
-        whole = all((data.table, data.column, set(data.parts) == {"pool", "val", "test"}))
+        parts = {"train" if name == "pool" else name for name in data.parts}
+        whole = all((data.table, data.column, len(data.parts) == 3, parts == {"train", "val", "test"}))
         if (data.fractions is None) != whole:
-            raise ValueError(f"data.{name}: expected fractions, or table, column and parts (pool, val, test), not both")
+            raise ValueError(
+                f"data.{name}: expected fractions, or table, column and parts (train, val, test), not both"
+            )
     for name, task in study.tasks.items():
         if task.kind not in METRICS:
-            raise ValueError(f"tasks.{name}: expected the kind {', '.join(METRICS)}; got {task.kind!r}")
+            raise ValueError(f"tasks.{name}: expected kind to be one of {', '.join(METRICS)}; got {task.kind!r}")
         if task.data not in study.data:
-            raise ValueError(f"tasks.{name}: expected data of {', '.join(study.data)}; got {task.data!r}")
+            raise ValueError(f"tasks.{name}: expected data to be one of {', '.join(study.data)}; got {task.data!r}")
         if protocol.tuning.steps not in study.steps(name):
-            raise ValueError(f"tasks.{name}: expected the steps of tuning, {protocol.tuning.steps}, among its own")
+            raise ValueError(
+                f"tasks.{name}: expected steps to have the entry {protocol.tuning.steps}, which tuning uses; got "
+                f"{', '.join(study.steps(name))}"
+            )
         _check_budgets(f"tasks.{name}.budgets", study.budgets(name))
 
 
@@ -111,24 +119,24 @@ def _check_inits(study: Study) -> None:
             continue
         baseline = study.inits.get(init.against)
         if baseline is None or baseline.pretrain is not None:
-            raise ValueError(f"inits.{name}: expected random weights to compare with, {init.against!r} are none")
+            raise ValueError(f"inits.{name}: expected against to name random weights, got {init.against!r}")
         for task in study.tasks:
             own, other = _spacing(study, task, name), _spacing(study, task, init.against)
             if own != other:
                 raise ValueError(
-                    f"inits.{name}: expected the voxels of {init.against} for {task}, spacing {other}; got {own}, of "
-                    "its pre-training. spacing in the options of the task makes them alike"
+                    f"inits.{name}: expected spacing {other} for {task}, as {init.against} has, got {own} from its "
+                    "pre-training; set spacing in the options of the task"
                 )
 
 
 def _spacing(study: Study, task: str, init: str) -> Any:
-    """Return the edges of voxels, or own, that fine-tuning will see: as told, or else those of its pre-training."""
-    entry, begun = study.tasks[task], study.inits[init]
+    """Return the spacing of fine-tuning: from the options, or else that of its pre-training."""
+    entry, chosen = study.tasks[task], study.inits[init]
     data = study.data[entry.data]
-    for told in (begun.finetune, begun.options, entry.options, data.options, study.finetune):
-        if "spacing" in told:
-            return told["spacing"]
-    return (data.pretrain | begun.pretrain).get("spacing", "own") if begun.pretrain is not None else "own"
+    for options in (chosen.finetune, chosen.options, entry.options, data.options, study.finetune):
+        if "spacing" in options:
+            return options["spacing"]
+    return (data.pretrain | chosen.pretrain).get("spacing", "own") if chosen.pretrain is not None else "own"
 
 
 def _check_lists(protocol: Protocol) -> None:

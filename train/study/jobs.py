@@ -1,4 +1,4 @@
-"""Doing the runs of a study: several at once, each once, each resumed where it was cut."""
+"""Execution of a study's runs: several at a time, each finished run once, interrupted runs resumed."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ _PACKAGE = __package__.rpartition(".")[0]
 """`train` in a checkout, `dali_cr.train` in an installation."""
 
 _ROOT = Path(dali_cr.__file__).resolve().parents[1]
-"""The folder that packages are imported from."""
+"""Folder that the packages are imported from."""
 
 _SHOWN = 3
 
 
 class Failed(RuntimeError):
-    """Runs that ended otherwise than finished."""
+    """Raised when runs did not finish."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
-        """130 and 143 where a signal ended them, as for a single run."""
+        """130 or 143 if a signal ended them, as for a single run."""
 
 
 def _wait(process: subprocess.Popen[bytes]) -> tuple[int, float]:
-    """Wait for a process; return its exit code, and the seconds that processors worked for it."""
+    """Wait for a process; return its exit code and its CPU seconds."""
     try:
         _, status, used = os.wait4(process.pid, 0)
     except ChildProcessError:
-        # `terminate` has just seen the end of it, and with it what it used is gone.
+        # `terminate` has already reaped the process, so its usage is no longer available.
         return process.wait(), 0.0
     process.returncode = os.waitstatus_to_exitcode(status)
     return process.returncode, used.ru_utime + used.ru_stime
@@ -55,19 +55,19 @@ def _wait(process: subprocess.Popen[bytes]) -> tuple[int, float]:
 
 @dataclass(kw_only=True)
 class RunQueue:
-    """Where and how runs are done.
+    """The runs of a study, as processes with their folders, logs and notes.
 
     Attributes
     ----------
     study : Study
     folder : Path
-        Gets a folder for each run, and beside it its log and what is known of it.
+        Holds for each run its folder, its log and a note (a JSON file) about it.
     folders : dict of str to Path
-        Of the data.
+        Folders of the data sets, by name.
     jobs : int
-        Runs at once.
+        Number of runs at a time.
     threads : int
-        Of each.
+        Threads of each run.
     device : str
     """
 
@@ -81,11 +81,11 @@ class RunQueue:
     _processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def index(self, data: str) -> Path:
-        """Return the index of the images."""
+        """Return the path of a data set's index."""
         return self.folder / "data" / f"{data}.index.json"
 
     def split(self, data: str) -> Path:
-        """Return the split of the images."""
+        """Return the path of a data set's split."""
         return self.folder / "data" / f"{data}.split.json"
 
     def out(self, run: StudyRun) -> Path:
@@ -93,15 +93,15 @@ class RunQueue:
         return self.folder / run.name
 
     def note(self, run: StudyRun) -> Path:
-        """Return the file that says how a run is made and how long it took."""
+        """Return the path of a run's note: its command and options, its seconds and attempts."""
         return self.folder / f"{run.name}.json"
 
     def log(self, run: StudyRun) -> Path:
-        """Return the file of all that a run has said."""
+        """Return the path of a run's log."""
         return self.folder / f"{run.name}.log"
 
     def report(self, run: StudyRun) -> dict[str, Any] | None:
-        """Return the report of a finished run, None if it is not."""
+        """Return the report of a run; None if it is not finished."""
         path = self.out(run) / "report.json"
         if not path.exists() or not self.note(run).exists():
             return None
@@ -109,15 +109,15 @@ class RunQueue:
         return report if report["steps"] >= run.options["steps"] else None
 
     def read_note(self, run: StudyRun) -> dict[str, Any]:
-        """Return how a run is made, and the seconds and attempts it took so far.
+        """Return the note of a run: its command and options, and its seconds and attempts so far.
 
         Raises
         ------
         ValueError
-            If a run of this name is there that was made otherwise.
+            If a run of this name was started with other options.
         """
         path = self.note(run)
-        # Through JSON, as the one that is compared with it was.
+        # Through JSON, as the stored note that it is compared with.
         made: dict[str, Any] = json.loads(json.dumps(run.record))
         if not path.exists():
             return {**made, "seconds": 0.0, "cpu_seconds": 0.0, "attempts": 0, "diverged": False}
@@ -125,8 +125,8 @@ class RunQueue:
         for name, value in made.items():
             if known[name] != value:
                 raise ValueError(
-                    f"study: expected {run.name} as it was begun, with {name} {known[name]}; the file now says "
-                    f"{value}. A study is not changed under way: give the changed file another name"
+                    f"study: expected {name} {known[name]} for {run.name}, which was started with it, got {value}; a "
+                    "study must not be changed while it runs: give the changed file another name"
                 )
         return known
 
@@ -145,23 +145,25 @@ class RunQueue:
         return [*line, "--init", str(self.folder / run.uses)] if run.uses else line
 
     def launch(self, run: StudyRun) -> tuple[int, float]:
-        """Run a command to its end; return its exit code, and the seconds that processors worked for it.
+        """Run a command until it ends; return its exit code and its CPU seconds.
 
         Raises
         ------
         Failed
-            If an earlier start of this study was killed, and the run goes on without it.
+            If the run is still in progress, started by an earlier process of this study that was killed.
         """
         environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
         with open(self.log(run), "ab") as log:
-            # The run inherits the open file, and with it the lock, for as long as it lives.
+            # The run inherits the open file, and holds its lock as long as it lives.
             try:
                 fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise Failed(f"{run.name} is still under way, begun by an earlier start: wait for it", 1) from error
+                raise Failed(
+                    f"{run.name} is still in progress, started by an earlier process; wait for it", 1
+                ) from error
             log.write(os.fsencode(f"$ {shlex.join(self.command(run))}\n"))
             log.flush()
-            # A group of its own: a Ctrl-C at the terminal is passed on once, not twice, which would not save the run.
+            # In its own process group, so that Ctrl-C reaches it once, not twice: the second would not save the run.
             process = subprocess.Popen(
                 self.command(run), cwd=_ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
             )
@@ -173,9 +175,9 @@ class RunQueue:
         return ended
 
     def do(self, run: StudyRun) -> str | None:
-        """Do a run, or what is left of it; return what went wrong, None if nothing did."""
+        """Start or resume a run and wait for it; return an error message, None for success."""
         if self._stop.is_set():
-            return "stopped before it began"
+            return "stopped before it was started"
         note = self.read_note(run)
         self.note(run).parent.mkdir(parents=True, exist_ok=True)
         note["attempts"] += 1
@@ -184,28 +186,28 @@ class RunQueue:
         code, worked = self.launch(run)
         note["seconds"] = round(note["seconds"] + time.monotonic() - began, 1)
         note["cpu_seconds"] = round(note["cpu_seconds"] + worked, 1)
-        said = self.log(run).read_text(errors="replace").strip().splitlines()[-1:] if self.log(run).exists() else []
-        note["diverged"] = code == 1 and "the loss became" in "".join(said)
+        last = self.log(run).read_text(errors="replace").strip().splitlines()[-1:] if self.log(run).exists() else []
+        note["diverged"] = code == 1 and "the loss became" in "".join(last)
         write_json(self.note(run), note)
-        # A learning rate that is too high is a finding, not an accident.
+        # Divergence is a valid outcome of tuning: the learning rate is too high.
         if self.report(run) is not None or (note["diverged"] and run.phase == "tune"):
             return None
-        return f"exit code {code}: {''.join(said)[-500:]}"
+        return f"exit code {code}: {''.join(last)[-500:]}"
 
     def is_done(self, run: StudyRun) -> bool:
-        """Tell whether nothing is left to do."""
+        """Return whether a run is finished, or diverged during tuning."""
         note = self.read_note(run)
         return self.report(run) is not None or (bool(note["diverged"]) and run.phase == "tune")
 
     def do_all(self, runs: Sequence[StudyRun]) -> None:
-        """Do what is left of all runs, several at a time; the others go on where one fails.
+        """Run everything that is not finished, several at a time; a failure does not stop the others.
 
         Raises
         ------
         Failed
             Naming the runs that did not finish.
         ValueError
-            If one was begun otherwise.
+            If a run was started with other options.
         """
         left = [run for run in runs if not self.is_done(run)]
         if not left:
@@ -215,7 +217,7 @@ class RunQueue:
             asked = {pool.submit(self.do, run): run for run in left}
             waiting, count = set(asked), 0
             while waiting:
-                # Only between waits does Python look whether a signal came.
+                # Python handles signals between waits only.
                 finished, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
                 if stop.signal is not None and not self._stop.is_set():
                     self.end()
@@ -228,11 +230,11 @@ class RunQueue:
                     print(f"[{count}/{len(left)}] {run.name}  {wrong or f'{took:.0f} s'}", flush=True)
         if failed:
             shown = "; ".join(f"{name}: {why}" for name, why in list(failed.items())[:_SHOWN])
-            said = f"{len(failed)} of {len(left)} runs are not finished ({shown}). The same command goes on"
-            raise Failed(said, 1 if stop.signal is None else 128 + stop.signal)
+            message = f"{len(failed)} of {len(left)} runs are not finished ({shown}). The same command continues them"
+            raise Failed(message, 1 if stop.signal is None else 128 + stop.signal)
 
     def end(self) -> None:
-        """Begin no more runs, and tell those under way to save and end."""
+        """Start no more runs, and stop those in progress, which save themselves."""
         self._stop.set()
         for process in list(self._processes):
             process.terminate()

@@ -1,4 +1,4 @@
-"""A study's tables to read: scores, differences and how sure they are, pre-training, learning rates."""
+"""A study's tables as Markdown: scores, differences with intervals, pre-training, learning rates."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .effects import Effect, Group
 from .runs import arms_of
 
 
-def write_tables(path: Path, study: Study, groups: Sequence[Group], effects: Sequence[Effect], told: Any) -> None:
-    """Write tables to read."""
-    lines = [f"# {study.name}", "", *_preamble(study, told["ran"]), ""]
+def write_tables(path: Path, study: Study, groups: Sequence[Group], effects: Sequence[Effect], about: Any) -> None:
+    """Write all tables to one Markdown file."""
+    lines = [f"# {study.name}", "", *_preamble(study, about["ran"]), ""]
     for task in study.tasks:
         metric = study.metric(task)
         better = "lower" if lower_is_better(metric) else "higher"
@@ -30,8 +30,8 @@ def write_tables(path: Path, study: Study, groups: Sequence[Group], effects: Seq
             compared = [effect for effect in effects if (effect.group.task, effect.group.length) == (task, length)]
             lines += [*_effect_table(compared), ""]
     lines += ["## All comparisons", "", *_tally(study, effects), ""]
-    lines += ["## Pre-training", "", *_gains(told["pretraining"]), ""]
-    lines += ["## Learning rates", "", *_rates(told["rates"], study)]
+    lines += ["## Pre-training", "", *_gains(about["pretraining"]), ""]
+    lines += ["## Learning rates", "", *_rates(about["rates"], study)]
     write_whole(path, ("\n".join(lines).rstrip() + "\n").encode())
 
 
@@ -39,19 +39,19 @@ def _preamble(study: Study, ran: dict[str, Any]) -> Iterator[str]:
     protocol = study.protocol
     hours, worked = (sum(ran[name].values()) / 3600 for name in ("seconds", "cpu_seconds"))
     device = ", ".join(f"{one['name']} ({one['torch_threads']} threads)" for one in ran["devices"])
-    yield f"{ran['runs']} runs, {hours:.1f} h together, {ran['jobs']} at a time; {worked:.1f} h of a core; {device}."
+    yield f"{ran['runs']} runs, {hours:.1f} h together, {ran['jobs']} at a time; {worked:.1f} h of CPU time; {device}."
     yield f"Seeds {_listed(protocol.seeds)}, pre-training seeds {_listed(protocol.pretrain_seeds)} in turn."
     if len(protocol.rates) > 1:
-        yield f"Each rate of {_listed(f'{rate:g}' for rate in protocol.rates)} was tried on val with the seed"
-        yield f"{protocol.tuning.seed}, for every task and beginning."
-    yield "The last weights were tested once."
+        yield f"Learning rates {_listed(f'{rate:g}' for rate in protocol.rates)} were compared on val with seed"
+        yield f"{protocol.tuning.seed}, for every task and initialisation."
+    yield "The last weights of each run were tested once."
     yield ""
-    yield "A difference is the mean over test cases and seeds of the score less that of the same case from random"
-    yield "weights, with the same labelled cases, seed and steps, signed so that positive is better; the interval is"
-    yield "of 95 %, by resampling cases and seeds. p is raised after Holm over the tasks, of the same beginning, length"
-    yield "and place in the list of budgets, and over all comparisons of this study; the verdict is by the latter, at"
-    yield "0.05. No difference means that none was shown: the interval says how large it may be. Runs that are short"
-    yield "tell who learns faster; who needs fewer labels, only the longest tell."
+    yield "A difference is the mean over test cases and seeds of the score minus the score of the same case from random"
+    yield "weights, with the same labelled cases, seed and steps; its sign is such that positive is better. The 95 %"
+    yield "intervals come from resampling cases and seeds. p is corrected by Holm's method, once over the tasks (same"
+    yield "initialisation, length and rank of the budget) and once over all comparisons of this study. The verdict"
+    yield "uses the latter at a level of 0.05. “No difference” means that none was shown: the interval bounds its size."
+    yield "Short runs show which initialisation learns faster; only the longest show which one needs fewer labels."
     if len(protocol.seeds) == 1:
         yield "With a single seed the intervals hold for other test cases only, not for other seeds."
 
@@ -64,18 +64,18 @@ def _score_table(study: Study, task: str, groups: Sequence[Group]) -> Iterator[s
     budgets, by_place = study.budgets(task), {(group.budget, group.arm): group for group in groups}
     arms = arms_of(study, task)
     counts = [f"all {by_place[one, arms[0]].cases}" if one == "all" else str(one) for one in budgets]
-    yield "| beginning | " + " | ".join(f"{count} labelled" for count in counts) + " |"
+    yield "| initialisation | " + " | ".join(f"{count} labelled" for count in counts) + " |"
     yield "| --- |" + " ---: |" * len(budgets)
     for arm in arms:
         yield f"| {arm.label} | " + " | ".join(_mean(by_place[budget, arm]) for budget in budgets) + " |"
 
 
 def _mean(group: Group) -> str:
-    return f"{group.mean:.3f}" + (f" ± {group.spread:.3f}" if group.spread is not None else "")
+    return f"{group.mean:.3f}" + (f" ± {group.std:.3f}" if group.std is not None else "")
 
 
 def _effect_table(effects: Sequence[Effect]) -> Iterator[str]:
-    yield "| labelled cases | beginning | difference | 95 % interval | p | Holm, tasks | Holm, all | |"
+    yield "| labelled cases | initialisation | difference | 95 % interval | p | Holm, tasks | Holm, all | |"
     yield "| ---: | --- | ---: | ---: | ---: | ---: | ---: | --- |"
     for effect in effects:
         found = effect.interval
@@ -89,8 +89,8 @@ def _p(value: float) -> str:
 
 
 def _tally(study: Study, effects: Sequence[Effect]) -> Iterator[str]:
-    """Say how often each came out, and the best and the worst alike."""
-    yield "| task | beginning | length | better | no difference | worse | best | worst |"
+    """Yield the table of verdict counts, with the best and the worst difference of each initialisation."""
+    yield "| task | initialisation | length | better | no difference | worse | best | worst |"
     yield "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |"
     for task in study.tasks:
         for arm, length in product(arms_of(study, task), study.steps(task)):
@@ -103,8 +103,8 @@ def _tally(study: Study, effects: Sequence[Effect]) -> Iterator[str]:
 
 
 def _gains(pretraining: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Say how far each pre-training came and what it cost; the runs of several seeds in one row."""
-    yield "| data | beginning | steps | voxels changed | gain at ¾ | gain | MSE | minutes | of a core |"
+    """Yield the table of pre-training gains and costs; the runs of several seeds share a row."""
+    yield "| data | initialisation | steps | voxels changed | gain at ¾ | gain | MSE | minutes | CPU minutes |"
     yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     for data, init in dict.fromkeys((one["data"], one["init"]) for one in pretraining):
         own = [one for one in pretraining if (one["data"], one["init"]) == (data, init)]
@@ -115,15 +115,15 @@ def _gains(pretraining: Sequence[dict[str, Any]]) -> Iterator[str]:
         cells += [f"{np.mean([one[name] for one in own]) / 60:.1f}" for name in ("seconds", "cpu_seconds")]
         yield f"| {' | '.join(cells)} |"
     yield ""
-    yield "Gains and errors (MSE) are those on held-out cases, one for each seed. Gains of context restoration are over"
-    yield "leaving a crop as it is, those of PCRLv2 over the best straight line from the corrupted view. Minutes are"
-    yield "those of a run, by the clock and of a core, on average."
+    yield "Gains and errors (MSE) are measured on held-out cases, one value per seed. The gain of context restoration"
+    yield "is relative to returning the input, that of PCRLv2 to the best linear fit of the corrupted view. Minutes are"
+    yield "the wall time and the CPU time of a run, averaged over seeds."
 
 
 def _each_gain(runs: Sequence[dict[str, Any]], step: float) -> str:
     """Return the last gain of each run up to a step."""
-    told = [[gain for at, gain in one["restoration_gain"] if 0 < at <= step][-1:] for one in runs]
-    return _each(gain[0] if gain else None for gain in told)
+    last = [[gain for at, gain in one["restoration_gain"] if 0 < at <= step][-1:] for one in runs]
+    return _each(gain[0] if gain else None for gain in last)
 
 
 def _each(numbers: Iterable[float | None]) -> str:
@@ -132,10 +132,10 @@ def _each(numbers: Iterable[float | None]) -> str:
 
 def _rates(rates: Sequence[dict[str, Any]], study: Study) -> Iterator[str]:
     if not rates:
-        yield f"{study.protocol.rates[0]:g} for all: there was none to choose from."
+        yield f"{study.protocol.rates[0]:g} for all: the only one in the protocol."
         return
     names = [f"{rate:g}" for rate in study.protocol.rates]
-    yield "| task | beginning | " + " | ".join(f"val at {name}" for name in names) + " | chosen |"
+    yield "| task | initialisation | " + " | ".join(f"val at {name}" for name in names) + " | chosen |"
     yield "| --- | --- |" + " ---: |" * (len(names) + 1)
     for one in rates:
         cells = [f"{one['val'][name]:.3f}" if one["val"][name] is not None else "diverged" for name in names]

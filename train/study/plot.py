@@ -1,4 +1,4 @@
-"""A picture of a study: score against labelled cases, or of each beginning where there is one count of them."""
+"""Figure of a study: score over labelled cases, or score of each initialisation for a single label budget."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .runs import arms_of
 
 
 def draw_scores(path: Path, study: Study, groups: Sequence[Group]) -> None:
-    """Draw a column of panels a task, a row a length, a line a beginning, with bars of a standard deviation."""
+    """Draw a column of panels per task, a row per length, a line per initialisation; error bars are one std."""
     rows = max(len(study.steps(task)) for task in study.tasks)
     figure = Figure(figsize=(3.6 * len(study.tasks) + 1.6, 2.8 * rows), layout="constrained")
     panels = figure.subplots(rows, len(study.tasks), squeeze=False)
@@ -25,12 +25,12 @@ def draw_scores(path: Path, study: Study, groups: Sequence[Group]) -> None:
     for column, task in enumerate(study.tasks):
         for panel, length in zip(panels[:, column], study.steps(task), strict=False):
             panel.set_axis_on()
-            draw = _draw_panel if len(study.budgets(task)) > 1 else _draw_beginnings
+            draw = _draw_panel if len(study.budgets(task)) > 1 else _draw_initialisations
             draw(panel, study, [g for g in groups if (g.task, g.length) == (task, length)])
     found = {line.get_label(): line for panel in panels.flat for line in panel.containers}
     if found:
         figure.legend(list(found.values()), list(found), loc="outside right upper", fontsize=8)
-    # The same file from the same numbers: no date, and names of elements that are not random.
+    # No date and no random element names: equal numbers give equal files.
     with matplotlib.rc_context({"svg.hashsalt": study.name}):
         write_figure(figure, path, metadata={"Date": None})
 
@@ -40,12 +40,12 @@ def _draw_panel(panel: Axes, study: Study, groups: Sequence[Group]) -> None:
     arms, metric = arms_of(study, task), study.metric(task)
     for number, arm in enumerate(arms):
         own = sorted((group for group in groups if group.arm == arm), key=lambda group: group.cases)
-        # A little aside of each other, or bars would hide bars.
+        # Shifted slightly, so that error bars do not hide each other.
         places = [group.cases * 1.03 ** (number - (len(arms) - 1) / 2) for group in own]
         panel.errorbar(
             places,
             [group.mean for group in own],
-            [group.spread or 0.0 for group in own],
+            [group.std or 0.0 for group in own],
             label=arm.label,
             color="black" if arm.transfer is None else f"C{number}",
             marker="o",
@@ -64,8 +64,8 @@ def _draw_panel(panel: Axes, study: Study, groups: Sequence[Group]) -> None:
     panel.tick_params(labelsize=7)
 
 
-def _draw_beginnings(panel: Axes, study: Study, groups: Sequence[Group]) -> None:
-    """Draw a row a beginning: a dot each run, a bar their mean, and random weights' mean all the way down."""
+def _draw_initialisations(panel: Axes, study: Study, groups: Sequence[Group]) -> None:
+    """Draw a row per initialisation: a dot per run, a bar for their mean, a vertical line at random weights' mean."""
     task, length = groups[0].task, groups[0].length
     for row, group in enumerate(groups):
         colour = "black" if group.arm.transfer is None else f"C{row % 10}"

@@ -1,17 +1,17 @@
-"""Ask of a finished study of classification what its encoders knew before fine-tuning, and how far they moved in it.
+"""Linear probes of a finished classification study: encoders before fine-tuning, and how far fine-tuning moved them.
 
 ::
 
     python -m train.study.probe train/studies/cpu_recipe/study.toml --data openkbp_organpatch3d=PATH
 
-For every test run, its network is taken as it was before the first step. Features are the averages over space of what
-the encoder ends with, its batch norms' statistics measured anew on the pool, as untrained ones have none. On them a
-ridge regression tells the classes: learnt from the run's labelled cases (``frozen``) and from the whole pool
-(``frozen_pool``), scored by the share of test cases told rightly. ``moved`` is the length of the way that the encoder's
-weights went in fine-tuning, over their own length. Beside the study's results, ``features.json`` has a row a run, and
-the means over seeds.
+For every test run, the network is rebuilt as it was before the first step. Features are the spatial averages of the
+encoder's last layer; batch norm statistics are measured on the training part, since untrained networks have none. A
+ridge regression predicts the classes from them. It is fitted to the run's labelled cases (``frozen``) or to the whole
+training part (``frozen_train``), and scored by its accuracy on the test cases. ``moved`` is the distance of the
+encoder's weights before and after fine-tuning, divided by their norm before. ``features.json``, written beside the
+study's results, has a row per run and the means over seeds.
 
-It is no part of the study's protocol: it explains, and nothing is chosen by it.
+The probe is not part of the study's protocol: nothing is chosen by it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from ..run.folder import commit, versions
 from ..start.command import read_arguments
 from ..tasks.config import Classify
 from ..tasks.targets import open_task
-from ..tasks.task import Task, TaskInput, ask
+from ..tasks.task import Task, TaskInput, run_network
 from ..tasks.transfer import check_fit, load_fit, read_init
 from .__main__ import StudyConfig, open_queue, results_of
 from .file import read_study
@@ -58,42 +58,42 @@ from .scores import choose_rates
 
 _BATCH = 32
 _PENALTIES = np.logspace(-6, 2, 17)
-"""Of the ridge regression, to choose from: as shares of the features' sum of squares about their mean."""
+"""Ridge penalties to choose from, relative to the sum of squared deviations of the features from their mean."""
 _GROUP = ("task", "init", "budget", "length", "lr")
-_ASKED = ("frozen", "frozen_pool", "moved")
+_MEASURES = ("frozen", "frozen_train", "moved")
 
 
 class Pooled(nn.Module):
-    """An encoder that answers with the averages of its features."""
+    """An encoder with global average pooling."""
 
     def __init__(self, network: Network, view: TaskInput) -> None:
         super().__init__()
         self.features, self.view = network.features, view
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Return (B, C) from an image."""
+        """Return the pooled features (B, C) of images."""
         features: torch.Tensor = self.features(shrunk(image, self.view.shrink))
         return features.flatten(2).mean(2)
 
     @torch.no_grad()
-    def answer(self, batches: Sequence[torch.Tensor]) -> npt.NDArray[np.float64]:
-        """Return the features of all images, (N, C)."""
+    def features_of(self, batches: Sequence[torch.Tensor]) -> npt.NDArray[np.float64]:
+        """Return the pooled features (N, C) of all batches."""
         self.eval()
-        return torch.cat([ask(self, batch, self.view.dims) for batch in batches]).double().numpy()
+        return torch.cat([run_network(self, batch, self.view.dims) for batch in batches]).double().numpy()
 
     @torch.no_grad()
     def measure_norms(self, batches: Sequence[torch.Tensor]) -> None:
-        """Give batch norms the statistics of these images."""
+        """Set the running statistics of batch norms to those of these images."""
         for norm in (part for part in self.modules() if isinstance(part, _BatchNorm)):
             norm.reset_running_stats()
             norm.momentum = None
         self.train()
         for batch in batches:
-            ask(self, batch, self.view.dims)
+            run_network(self, batch, self.view.dims)
 
 
 def read_batches(index: dali_cr.Index, view: TaskInput) -> list[torch.Tensor]:
-    """Return whole volumes as fine-tuning scores them, (B, C, D, H, W) each."""
+    """Return whole volumes in batches (B, C, D, H, W), preprocessed as for scoring in fine-tuning."""
     volumes = []
     for case in index.cases:
         volume = read_case(index.root, case, view.normalize, view.spacing)
@@ -102,7 +102,7 @@ def read_batches(index: dali_cr.Index, view: TaskInput) -> list[torch.Tensor]:
 
 
 def fit_ridge(features: npt.NDArray[np.float64], targets: npt.NDArray[np.float64]) -> RidgeCV:
-    """Return the ridge regression of (N, K) targets on (N, C) features, of `_PENALTIES` the best for cases left out.
+    """Return the ridge regression of (N, K) targets on (N, C) features, its penalty chosen by leave-one-out validation.
 
     Examples
     --------
@@ -114,83 +114,86 @@ def fit_ridge(features: npt.NDArray[np.float64], targets: npt.NDArray[np.float64
     return RidgeCV(alphas=_PENALTIES * (scatter or 1.0)).fit(features, targets)
 
 
-def _truth(task: Task, index: dali_cr.Index) -> npt.NDArray[np.float64]:
-    """Return which class each case is of, (N, K) of 0 and 1."""
-    task.learn(index)
-    return np.stack(task.learnt).astype(np.float64)
+def _one_hot(task: Task, index: dali_cr.Index) -> npt.NDArray[np.float64]:
+    """Return the classes of the cases, one-hot (N, K)."""
+    task.load_targets(index)
+    return np.stack(task.targets).astype(np.float64)
 
 
 class Probe:
-    """What is asked of each run; images are read once for all that look at them alike."""
+    """Probes runs; images are read once for all runs with the same input settings."""
 
     def __init__(self, queue: RunQueue) -> None:
         self.queue = queue
         self._read: dict[tuple[str, TaskInput], tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
 
-    def ask(self, run: StudyRun) -> dict[str, Any]:
-        """Return the row of a run."""
+    def measure(self, run: StudyRun) -> dict[str, Any]:
+        """Return the row of features.json for a run."""
         out = self.queue.out(run)
         config = tyro.cli(Classify, args=self.queue.options(run), config=(tyro.conf.FlagCreatePairsOff,))
         init = read_init(Path(config.init)) if run.uses else None
         view, index = config.view(init), dali_cr.Index.load(out / "index.json")
         task, supervised = open_task(config, index, load_split(out / "splits.json"), view)
-        pool, test = supervised.parts["pool"], supervised.parts["test"]
-        # As `train.finetune.prepare` does it: the same weights come of the same seed.
+        train, test = supervised.parts["train"], supervised.parts["test"]
+        # As in `train.finetune.prepare`: the same seed gives the same weights.
         torch.manual_seed(config.seed)
         network = size_network(config, init, view, index.channels, 1)
         if init:
-            load_fit(network, check_fit(init, network, config.transfer).taken)
+            load_fit(network, check_fit(init, network, config.transfer).transferred)
         weights = [name for name, value in network.features.named_parameters() if value.ndim > 1]
         before = {name: network.features.get_parameter(name).detach().clone() for name in weights}
         if (run.data, view) not in self._read:
-            self._read[run.data, view] = read_batches(pool, view), read_batches(test, view)
-        learnt, asked = self._read[run.data, view]
+            self._read[run.data, view] = read_batches(train, view), read_batches(test, view)
+        train_batches, test_batches = self._read[run.data, view]
         module = Pooled(network, view)
-        module.measure_norms(learnt)
-        known, wanted, truth = module.answer(learnt), module.answer(asked), _truth(task, test)
-        labelled = first_cases(pool, config.cases, config.order_seed)
-        places = [place for place, case in enumerate(pool.cases) if case in labelled.cases]
-        of_pool = _truth(task, pool)
+        module.measure_norms(train_batches)
+        known, wanted, truth = module.features_of(train_batches), module.features_of(test_batches), _one_hot(task, test)
+        labelled = first_cases(train, config.cases, config.order_seed)
+        places = [place for place, case in enumerate(train.cases) if case in labelled.cases]
+        of_train = _one_hot(task, train)
 
-        def told(chosen: Any) -> float:
-            predicted = fit_ridge(known[chosen], of_pool[chosen]).predict(wanted)
+        def accuracy(chosen: Any) -> float:
+            predicted = fit_ridge(known[chosen], of_train[chosen]).predict(wanted)
             return float((predicted.argmax(1) == truth.argmax(1)).mean())
 
         about = {"task": run.task, "init": run.arm.init, "pretrain_seed": run.pretrain_seed, "seed": run.seed}
         about |= {"budget": run.budget, "length": run.length, "lr": run.options["lr"]}
         return {
             **about,
-            "frozen": told(places),
-            "frozen_pool": told(slice(None)),
-            "moved": _way(before, read_weights(out / "model.safetensors")[0]),
+            "frozen": accuracy(places),
+            "frozen_train": accuracy(slice(None)),
+            "moved": _distance(before, read_weights(out / "model.safetensors")[0]),
         }
 
 
-def _way(before: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor]) -> float:
-    """Return how far weights are from where they were, over their length there."""
+def _distance(before: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor]) -> float:
+    """Return the norm of the change of the weights, divided by their norm before."""
     squares = [((tensors[f"features.{name}"] - old).square().sum(), old.square().sum()) for name, old in before.items()]
     return math.sqrt(float(sum(gone for gone, _ in squares)) / float(sum(own for _, own in squares)))
 
 
 def probe_runs(queue: RunQueue) -> Iterator[dict[str, Any]]:
-    """Yield a row for each test run of the study's classifications with one class a case."""
+    """Yield a row for each test run of the study's single-label classification tasks."""
     study = queue.study
     rates, _ = choose_rates(queue, tuning(study))
     probe = Probe(queue)
     for run in testing(study, rates):
         if study.tasks[run.task].kind == "classify" and "multilabel" not in run.options:
             if queue.report(run) is None:
-                raise ValueError(f"probe: expected a finished study, {run.name} is not")
-            yield probe.ask(run)
+                raise ValueError(f"probe: expected a finished study, {run.name} is not finished; run the study first")
+            yield probe.measure(run)
 
 
 def average(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the means over the runs that differ in nothing but their seed."""
+    """Return the means over runs that differ only in their seed."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault(tuple(row[name] for name in _GROUP), []).append(row)
     return [
-        {**dict(zip(_GROUP, group, strict=True)), **{name: float(np.mean([r[name] for r in own])) for name in _ASKED}}
+        {
+            **dict(zip(_GROUP, group, strict=True)),
+            **{name: float(np.mean([r[name] for r in own])) for name in _MEASURES},
+        }
         for group, own in groups.items()
     ]
 

@@ -1,4 +1,4 @@
-"""What is kept of a study in numbers: every case's score as CSV, and everything as JSON."""
+"""A study's results as files: the score of every case as CSV, everything else as JSON."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _COLUMNS = ("phase", "task", "init", "transfer", "pretrain_seed", "budget", "cas
 
 
 def write_runs(path: Path, queue: RunQueue, runs: Sequence[StudyRun]) -> None:
-    """Write the score of every case of every run, on val where rates were chosen, on test where they were tested."""
+    """Write the score of every case of every run: on val for tuning runs, on test for test runs."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow([*_COLUMNS, "metric", "case", "score"])
@@ -43,8 +43,8 @@ def write_runs(path: Path, queue: RunQueue, runs: Sequence[StudyRun]) -> None:
 
 
 def describe_pretraining(queue: RunQueue, runs: Sequence[StudyRun]) -> list[dict[str, Any]]:
-    """Return how far each pre-training came, the gain on its held-out cases on the way, and the time it took."""
-    told = []
+    """Return the report, the curve of the gain on held-out cases and the time of each pre-training run."""
+    found = []
     for run in runs:
         report = queue.report(run) or {}
         lines = [json.loads(line) for line in (queue.out(run) / "metrics.jsonl").read_text().splitlines()]
@@ -54,12 +54,12 @@ def describe_pretraining(queue: RunQueue, runs: Sequence[StudyRun]) -> list[dict
         about = {"run": run.name, "data": run.data, "init": run.arm.init, "seed": run.seed, "report": kept}
         note = queue.read_note(run)
         times = {name: note[name] for name in ("seconds", "cpu_seconds")}
-        told.append({**about, "changed_share": changed, "restoration_gain": gains, **times})
-    return told
+        found.append({**about, "changed_share": changed, "restoration_gain": gains, **times})
+    return found
 
 
 def describe_runs(queue: RunQueue, runs: Sequence[StudyRun]) -> dict[str, Any]:
-    """Return on what and for how long the runs were done, and by which versions and commits."""
+    """Return the times, devices, versions and commits of the runs."""
     abouts = [json.loads((queue.out(run) / "config.json").read_text()) for run in runs if queue.report(run)]
     notes = [queue.read_note(run) for run in runs]
     phases = list(dict.fromkeys(run.phase for run in runs))
@@ -86,7 +86,7 @@ def describe_runs(queue: RunQueue, runs: Sequence[StudyRun]) -> dict[str, Any]:
 
 
 def describe_machine() -> str:
-    """Return what the processor calls itself, and how many cores there are."""
+    """Return the processor's model and the number of cores."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -94,12 +94,12 @@ def describe_machine() -> str:
 
 
 def _each(values: Sequence[Any]) -> list[Any]:
-    """Return different values once each."""
+    """Return the distinct values in order."""
     return [value for place, value in enumerate(values) if value not in values[:place]]
 
 
 def group_entry(group: Group) -> dict[str, Any]:
-    """Return what summary.json holds of runs that differ in nothing but their seed."""
+    """Return the entry of summary.json for runs that differ only in their seed."""
     places = [name for name, value in group.reports[0].items() if isinstance(value, float)]
     others = {
         name: float(np.mean(values))
@@ -111,11 +111,11 @@ def group_entry(group: Group) -> dict[str, Any]:
     about |= {"cases": group.cases, "length": group.length, "steps": group.runs[0].options["steps"]}
     about |= {"lr": group.runs[0].options["lr"], "seeds": [run.seed for run in group.runs]}
     about |= {"pretrain_seeds": [run.pretrain_seed for run in group.runs], "by_seed": group.means}
-    return {**about, "mean": group.mean, "sd": group.spread, "test_cases": len(group.scores[0]), "report": others}
+    return {**about, "mean": group.mean, "sd": group.std, "test_cases": len(group.scores[0]), "report": others}
 
 
 def effect_entry(effect: Effect) -> dict[str, Any]:
-    """Return what summary.json holds of a comparison."""
+    """Return the entry of summary.json for a comparison."""
     group = effect.group
     about: dict[str, Any] = {"task": group.task, "init": group.arm.init, "transfer": group.arm.transfer}
     about |= {"against": effect.against.init, "budget": group.budget, "length": group.length}
@@ -125,7 +125,7 @@ def effect_entry(effect: Effect) -> dict[str, Any]:
 
 
 def write_summary(path: Path, study: Study, groups: Sequence[Group], effects: Sequence[Effect], **about: Any) -> None:
-    """Write everything in numbers."""
+    """Write summary.json."""
     content = {
         "study": study.name,
         "file_sha256": study.digest,

@@ -1,4 +1,4 @@
-"""The runs that a study is made of, each with its command line."""
+"""The runs of a study, each with the options of its command line."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .declared import Budget, Options, Study
 Phase = Literal["pretrain", "tune", "test"]
 
 DATA = "{data}"
-"""In an option of a study's file: the folder of the data."""
+"""Placeholder for the data's folder in options of a study's file."""
 
 
 @dataclass(frozen=True, order=True)
 class Arm:
-    """A way to begin: weights, and how much of them is taken over."""
+    """An initialisation of fine-tuning: the weights, and the part of the network that is transferred."""
 
     init: str
     transfer: str | None = None
@@ -26,7 +26,7 @@ class Arm:
 
     @property
     def label(self) -> str:
-        """What tables and plots call it."""
+        """Its name in tables and plots."""
         return f"{self.init}, {self.transfer}" if self.transfer else self.init
 
     @property
@@ -40,15 +40,15 @@ class StudyRun:
     """One run."""
 
     name: str
-    """Its folder, in that of the study."""
+    """Its folder, relative to that of the study."""
     phase: Phase
     command: tuple[str, ...]
-    """A command of `train`, and its subcommand."""
+    """A command of `train` and its subcommand."""
     data: str
     options: Options
-    """Paths as in the study's file: `DATA` for the data's folder."""
+    """Options with paths as in the study's file: `DATA` stands for the data's folder."""
     uses: str | None = None
-    """The pre-training run whose weights it begins with."""
+    """The pre-training run that it is initialised from."""
     task: str = ""
     arm: Arm = Arm("")
     budget: Budget = "all"
@@ -58,13 +58,13 @@ class StudyRun:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What is written down of it: another of the same name is another study's."""
-        # As releases before 0.2 wrote it: their studies go on.
+        """Its stored form, by which a run of the same name but other options is recognised."""
+        # In the format of releases before 0.2, so that their studies can be continued.
         return {"command": [f"train.{self.command[0]}", *self.command[1:]], "options": self.options, "uses": self.uses}
 
 
 def arms_of(study: Study, task: str) -> list[Arm]:
-    """Return the ways to begin a task, in the order of the file."""
+    """Return the initialisations of a task, in the order of the file."""
     transfers = study.protocol.transfers if study.tasks[task].kind == "segment" else ("encoder",)
     return [
         arm
@@ -74,12 +74,13 @@ def arms_of(study: Study, task: str) -> list[Arm]:
 
 
 def pretraining(study: Study) -> list[StudyRun]:
-    """Return the pre-training runs: one for each beginning, data and seed."""
+    """Return the pre-training runs, one for each initialisation, data set and seed."""
     used = [name for name in study.data if any(task.data == name for task in study.tasks.values())]
     runs = []
     for data, (name, init), seed in product(used, study.inits.items(), study.protocol.pretrain_seeds):
         if init.pretrain is not None:
             own = study.data[data]
+            # "pool" is an earlier name of train; stored notes of runs in progress have it.
             options = merge(own.options, own.pretrain, init.options, init.pretrain, {"part": "pool", "seed": seed})
             runs.append(
                 StudyRun(
@@ -96,7 +97,7 @@ def pretraining(study: Study) -> list[StudyRun]:
 
 
 def tuning(study: Study) -> list[StudyRun]:
-    """Return the runs by which learning rates are chosen; none where there is no choice."""
+    """Return the tuning runs, by which learning rates are chosen; none if there is a single rate."""
     protocol = study.protocol
     if len(protocol.rates) == 1:
         return []
@@ -112,7 +113,7 @@ def tuning(study: Study) -> list[StudyRun]:
 
 
 def testing(study: Study, rates: Mapping[tuple[str, Arm], float]) -> list[StudyRun]:
-    """Return the runs that are tested, each with the learning rate of its task and beginning."""
+    """Return the test runs, each with the learning rate of its task and initialisation."""
     runs = []
     for task in study.tasks:
         for arm, length, budget in product(arms_of(study, task), study.steps(task), study.budgets(task)):
@@ -137,7 +138,7 @@ def _finetuning(study: Study, name: str, phase: Phase, rate: float, **what: Any)
     steps = study.steps(what["task"])[what["length"]]
     fixed: Options = {"labels": f"{DATA}/{task.labels}", "steps": steps, "lr": rate, "seed": what["seed"]}
     fixed |= {"order-seed": what["seed"], "score": "val" if phase == "tune" else "test"}
-    # Looking at val on the way costs time and decides nothing: the last weights are scored.
+    # Intermediate measurements on val cost time and are not used: the last weights are scored.
     fixed["evaluate-every"] = steps
     if what["budget"] != "all":
         fixed["cases"] = what["budget"]
@@ -157,12 +158,12 @@ def _finetuning(study: Study, name: str, phase: Phase, rate: float, **what: Any)
 
 
 def merge(*tables: Options) -> Options:
-    """Return the options of all tables, the later over the earlier, names with dashes."""
+    """Merge option tables, later ones override earlier ones; names get dashes."""
     return {name.replace("_", "-"): value for table in tables for name, value in table.items()}
 
 
 def arguments(options: Options, data: Path) -> Iterator[str]:
-    """Yield options as a command line has them."""
+    """Yield the words of a command line for options."""
     for name, value in options.items():
         if value is False:
             continue

@@ -1,4 +1,4 @@
-"""What the runs of a study reached: scores by case, and the learning rates that were chosen by them."""
+"""Scores by case of a study's runs, and the learning rates that they choose."""
 
 from __future__ import annotations
 
@@ -12,37 +12,38 @@ from typing import Any
 import numpy as np
 import safetensors
 
+from ..report.keys import current_name, current_names
 from .declared import lower_is_better
 from .jobs import RunQueue
 from .runs import Arm, StudyRun, arms_of
 
 _LEAST = 1e-6
-"""A probability below it counts as it: the logarithm of 0 would outweigh all other cases (project choice)."""
+"""Lower bound of probabilities: the logarithm of 0 would outweigh all other cases (project choice)."""
 
-_NAMES = ("case", "class", "said")
+_NAMES = ("case", "class", "predicted")
 
 
 def case_scores(path: Path, metric: str) -> dict[str, float]:
-    """Return the score of each case in a run's scores.csv; the mean of its classes, where it has several rows.
+    """Return the score of each case in a run's scores.csv, the mean over its rows (one per class).
 
     Parameters
     ----------
     path : Path
     metric : str
-        A column of numbers; for classes "correct" (1 or 0) or "log_score" (logarithm of the probability of what is
-        true, of all classes together where a case may be of several).
+        A column of numbers; for classification also "correct" (1 or 0) or "log_score" (logarithm of the probability of
+        the true class; for multi-label cases the sum over classes).
 
     Raises
     ------
     ValueError
-        If the file does not tell it.
+        If the file has no scores, or not this metric.
     """
     with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
-        rows = list(csv.DictReader(file))
+        rows, metric = [current_names(row) for row in csv.DictReader(file)], current_name(metric)
     if not rows:
         raise ValueError(f"scores: expected scored cases, {path} has none")
     known = [name for name in rows[0] if name not in _NAMES and not name.startswith("p ")]
-    known += ["correct", "log_score"] if "said" in rows[0] else []
+    known += ["correct", "log_score"] if "predicted" in rows[0] else []
     if metric not in known:
         raise ValueError(f"metric: expected one of {', '.join(known)} for {path}, got {metric}")
     values: dict[str, list[float]] = {}
@@ -53,7 +54,7 @@ def case_scores(path: Path, metric: str) -> dict[str, float]:
 
 def _score(row: Mapping[str, str], metric: str) -> float:
     if metric == "correct":
-        return float(row["class"] == row["said"])
+        return float(row["class"] == row["predicted"])
     if metric != "log_score":
         return float(row[metric])
     true = set(row["class"].split("|"))
@@ -66,18 +67,18 @@ def _score(row: Mapping[str, str], metric: str) -> float:
 def choose_rates(
     queue: RunQueue, runs: Sequence[StudyRun]
 ) -> tuple[dict[tuple[str, Arm], float], list[dict[str, Any]]]:
-    """Return the learning rate of each task and beginning that does best on val, and what each of them reached.
+    """Return the learning rate of each task and initialisation with the best score on val, and the table of scores.
 
     Raises
     ------
     ValueError
-        If none reached anything.
+        If every learning rate of a task and initialisation diverged.
     """
     study = queue.study
     arms = [(task, arm) for task in study.tasks for arm in arms_of(study, task)]
     if not runs:
         return dict.fromkeys(arms, study.protocol.rates[0]), []
-    chosen, told = {}, []
+    chosen, table = {}, []
     for task, arm in arms:
         metric, reached = study.metric(task), {}
         for run in runs:
@@ -86,23 +87,26 @@ def choose_rates(
                 scores = case_scores(queue.out(run) / "scores.csv", metric) if finished else {}
                 reached[rate] = float(np.mean(list(scores.values()))) if finished else None
         sign = -1 if lower_is_better(metric) else 1
-        # Of equal ones the lowest.
+        # Among equal scores, the lowest learning rate.
         ranked = [(sign * value, -rate) for rate, value in reached.items() if value is not None]
         if not ranked:
-            raise ValueError(f"rates: expected one with which {task} from {arm.label} does not diverge, got none")
+            raise ValueError(
+                f"protocol.rates: expected a learning rate with which {task} from {arm.label} does not diverge, got "
+                "none; give lower ones"
+            )
         chosen[task, arm] = -max(ranked)[1]
-        told.append({"task": task, "arm": arm.label, "chosen": chosen[task, arm], "metric": metric})
-        told[-1]["val"] = {f"{rate:g}": value for rate, value in reached.items()}
-    return chosen, told
+        table.append({"task": task, "arm": arm.label, "chosen": chosen[task, arm], "metric": metric})
+        table[-1]["val"] = {f"{rate:g}": value for rate, value in reached.items()}
+    return chosen, table
 
 
-def refuse_other_networks(queue: RunQueue, runs: Sequence[StudyRun]) -> None:
-    """Refuse to compare runs whose networks, or their views of a case, are not the same.
+def check_networks(queue: RunQueue, runs: Sequence[StudyRun]) -> None:
+    """Check that the runs to compare have the same network and the same input.
 
     Raises
     ------
     ValueError
-        Naming what differs.
+        Naming the first difference.
     """
     seen: dict[tuple[str, str], tuple[StudyRun, dict[str, Any]]] = {}
     for run in runs:
@@ -114,15 +118,15 @@ def refuse_other_networks(queue: RunQueue, runs: Sequence[StudyRun]) -> None:
         if differ := [name for name in found.keys() | other.keys() if found.get(name) != other.get(name)]:
             name = min(differ)
             raise ValueError(
-                f"study: expected one network for all that is compared, {name} is {other.get(name)} in {first.name} "
-                f"and {found.get(name)} in {run.name}. Options of the data or the task make them alike: crop, "
-                "topology, filters, normalize, spacing"
+                f"study: expected one network for all runs to compare, {name} is {other.get(name)} in {first.name} "
+                f"and {found.get(name)} in {run.name}; set crop, topology, filters, normalize or spacing in the "
+                "options of the data or the task"
             )
 
 
 def _describe_network(folder: Path) -> dict[str, Any]:
-    """Return how a network looks at a case, and the shapes of its tensors: settings may differ and make the same."""
+    """Return a network's input settings and the shapes of its tensors, since different settings may give the same."""
     view: dict[str, Any] = json.loads((folder / "config.json").read_text())["network"]["view"]
     with safetensors.safe_open(str(folder / "model.safetensors"), framework="np") as file:
-        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - not a mapping
     return view | shapes

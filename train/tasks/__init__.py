@@ -1,1 +1,1 @@
-"""What is learnt from labels: segment, classify, localize. Know no method."""
+"""Fine-tuning tasks: segment, classify, localize. They do not depend on pre-training methods."""

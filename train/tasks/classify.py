@@ -1,4 +1,4 @@
-"""Classification: one class a case, or several that are there or not."""
+"""Classification task: one class per case, or several (multi-label)."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from ..networks.heads import build_classifier
 from ..networks.network import Network
 from ..output.files import write_text
 from ..run.device import upload
-from .task import Batch, Scores, Task, TaskInput, ask, mean_of
+from .task import Batch, Scores, Task, TaskInput, mean_of, run_network
 
 Flags = npt.NDArray[np.bool_]
 
 
 class Classification(Task):
-    """Classes of whole cases.
+    """Classification of whole cases.
 
     Parameters
     ----------
     classes : sequence of str
     view : TaskInput
     multilabel : bool
-        Whether a case may be of several classes, or of none.
+        Whether a case may have several classes, or none.
     shift, seed
-        As of `train.tasks.localize.Localization`.
+        As for `train.tasks.localize.Localization`.
     flags : mapping of str to (K,) bool
-        From a case to which classes it is of.
+        The classes of each case.
     """
 
     name = "classify"
@@ -61,123 +61,127 @@ class Classification(Task):
 
     @property
     def about(self) -> dict[str, Any]:
-        """What builds the task again."""
+        """Arguments that rebuild the task."""
         return {"classes": self.classes, "multilabel": self.multilabel}
 
     @property
-    def learnt(self) -> Sequence[npt.NDArray[Any]]:
+    def targets(self) -> Sequence[npt.NDArray[Any]]:
         """The classes of the training cases."""
         return self._training
 
     def build(self, network: Network) -> nn.Module:
-        """Return the encoder with the network's own head, or a linear one."""
+        """Return the encoder with the network's classification head, or with a linear one."""
         return build_classifier(network, len(self.classes), self.view.shrink)
 
-    def learn(self, training: dali_cr.Index) -> None:
-        """Keep the classes of the training cases."""
+    def load_targets(self, training: dali_cr.Index) -> None:
+        """Store the classes of the training cases."""
         self._training = [self._flags[case.name] for case in training.cases]
 
     @property
     def weights(self) -> npt.NDArray[np.float32]:
-        """What an error on each class costs: rare ones more, so that each costs as much in all; 1 on average."""
+        """Class weights of the loss, inversely proportional to class frequency, 1 on average over cases."""
         counts = np.sum(self._training, axis=0)
         seen = counts > 0
         return np.where(seen, len(self._training) / (seen.sum() * np.maximum(counts, 1)), 1.0).astype(np.float32)
 
     @property
-    def guess(self) -> Flags:
-        """What to say of a case without looking: the most frequent class; of several, those that most are of."""
+    def baseline(self) -> Flags:
+        """A prediction that ignores the image: the most frequent class; for multi-label, the classes of most cases."""
         counts = np.sum(self._training, axis=0)
         if self.multilabel:
             return np.asarray(2 * counts > len(self._training))
         return np.asarray(np.arange(len(counts)) == counts.argmax())
 
-    def truth(self, plan: SamplePlan) -> dict[str, npt.NDArray[Any]]:
-        """Return the classes of the case, and how far its crop is to be moved."""
+    def target(self, plan: SamplePlan) -> dict[str, npt.NDArray[Any]]:
+        """Return the classes of the case and the shift of its crop."""
         shift = draw_shifts(self._seed, plan.number, self.view.reach(self._shift))[0]
         return {"flags": self._training[plan.case].astype(np.float32), "shift": shift}
 
     def loss(self, module: nn.Module, batch: Batch) -> torch.Tensor:
-        """Return cross-entropy with class weights, or the mean over classes of binary cross-entropies."""
+        """Return cross-entropy with class weights, or for multi-label the mean binary cross-entropy over classes."""
         image = shift_images(batch["image"], batch["shift"].numpy())
-        answer = ask(module, image, self.view.dims)
+        logits = run_network(module, image, self.view.dims)
         if self.multilabel:
-            return F.binary_cross_entropy_with_logits(answer, batch["flags"])
-        weights = upload(self.weights, answer.device)
-        return F.cross_entropy(answer, batch["flags"].argmax(1), weight=weights)
+            return F.binary_cross_entropy_with_logits(logits, batch["flags"])
+        weights = upload(self.weights, logits.device)
+        return F.cross_entropy(logits, batch["flags"].argmax(1), weight=weights)
 
-    def ask(self, module: nn.Module, index: dali_cr.Index) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
-        """Yield each case's name, the probabilities of its classes, and which it is said to be of."""
+    def infer(self, module: nn.Module, index: dali_cr.Index) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+        """Yield the name, the class probabilities and the predicted classes of each case."""
         module.eval()
-        for case, _, answer in self.whole_volumes(module, index):
+        for case, _, logits in self.whole_volumes(module, index):
             if self.multilabel:
-                probabilities, said = answer.sigmoid(), answer > 0
+                probabilities, predicted = logits.sigmoid(), logits > 0
             else:
-                probabilities, said = answer.softmax(0), torch.zeros_like(answer, dtype=torch.bool)
-                said[answer.argmax()] = True
-            yield case.name, probabilities, said
+                probabilities, predicted = logits.softmax(0), torch.zeros_like(logits, dtype=torch.bool)
+                predicted[logits.argmax()] = True
+            yield case.name, probabilities, predicted
         module.train()
 
     def score(self, module: nn.Module, index: dali_cr.Index) -> Scores:
-        """Score by class: precision, recall, F1, AUROC; their means over the classes that the cases have.
+        """Score by class: precision, recall, F1, AUROC; and their means over the classes that occur in the cases.
 
-        `guess_f1` and `guess_accuracy` are what `guess` would get.
+        `baseline_f1` and `baseline_accuracy` are the scores of `baseline`.
         """
-        answers = list(self.ask(module, index))
-        truth = torch.from_numpy(np.stack([self._flags[name] for name, _, _ in answers]))
-        probabilities = torch.stack([values for _, values, _ in answers])
-        said = torch.stack([out for _, _, out in answers])
-        measured = score_classes(probabilities, said, truth)
+        found = list(self.infer(module, index))
+        truth = torch.from_numpy(np.stack([self._flags[name] for name, _, _ in found]))
+        probabilities = torch.stack([values for _, values, _ in found])
+        predicted = torch.stack([out for _, _, out in found])
+        measured = score_classes(probabilities, predicted, truth)
         summary = {column: mean_of([one[column] for one in measured]) for column in measured[0]}
-        summary["accuracy"] = float((said == truth).all(1).double().mean())
-        blind = torch.from_numpy(self.guess).expand_as(truth)
-        summary["guess_f1"] = mean_of([one["f1"] for one in score_classes(blind.double(), blind, truth)])
-        summary["guess_accuracy"] = float((blind == truth).all(1).double().mean())
+        summary["accuracy"] = float((predicted == truth).all(1).double().mean())
+        baseline = torch.from_numpy(self.baseline).expand_as(truth)
+        summary["baseline_f1"] = mean_of([one["f1"] for one in score_classes(baseline.double(), baseline, truth)])
+        summary["baseline_accuracy"] = float((baseline == truth).all(1).double().mean())
         summary |= {f"f1 {name}": one["f1"] for name, one in zip(self.classes, measured, strict=True)}
         rows = [
-            {"case": name, "class": "|".join(_names(self.classes, true)), "said": "|".join(_names(self.classes, out))}
+            {
+                "case": name,
+                "class": "|".join(_names(self.classes, true)),
+                "predicted": "|".join(_names(self.classes, out)),
+            }
             | {f"p {one}": float(value) for one, value in zip(self.classes, values, strict=True)}
-            for (name, values, out), true in zip(answers, truth, strict=True)
+            for (name, values, out), true in zip(found, truth, strict=True)
         ]
         return Scores(rows, {name: _known(value) for name, value in summary.items()})
 
     def predict(
         self, module: nn.Module, index: dali_cr.Index, out: Path, *, probabilities: bool = False
     ) -> Iterator[str]:
-        """Write classes.csv: each case, what it is said to be, and the probability of every class."""
+        """Write classes.csv: each case with its predicted class and the probability of every class."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(["case", "class", *(f"p {name}" for name in self.classes)])
-        for name, chances, said in self.ask(module, index):
-            said_names = "|".join(_names(self.classes, said))
-            table.writerow([name, said_names, *(f"{float(p):.6f}" for p in chances)])
+        for name, chances, predicted in self.infer(module, index):
+            names = "|".join(_names(self.classes, predicted))
+            table.writerow([name, names, *(f"{float(p):.6f}" for p in chances)])
             yield name
         write_text(out / "classes.csv", text.getvalue())
 
     def files(self, index: dali_cr.Index, *, probabilities: bool = False) -> dict[str, dict[str, str]]:
-        """Return nothing: one table is of all cases, and has the probabilities too."""
+        """Return an empty dict: classes.csv holds all cases, with probabilities."""
         return {}
 
 
-def score_classes(probabilities: torch.Tensor, said: torch.Tensor, truth: torch.Tensor) -> list[dict[str, float]]:
-    """Score each class against all others.
+def score_classes(probabilities: torch.Tensor, predicted: torch.Tensor, truth: torch.Tensor) -> list[dict[str, float]]:
+    """Score each class one-vs-rest.
 
     Parameters
     ----------
-    probabilities, said, truth : (N, K) float, bool, bool
+    probabilities, predicted, truth : (N, K) float, bool, bool
 
     Returns
     -------
     scores : list of dict
-        Precision (0 where the class is never said), recall, F1 and AUROC. NaN for a class that no case is of; the
-        AUROC too for a class that all are of.
+        Precision (0 if the class is never predicted), recall, F1 and AUROC. All are NaN for a class without cases;
+        AUROC is NaN as well for a class that all cases have.
     """
     from monai.metrics.confusion_matrix import compute_confusion_matrix_metric, get_confusion_matrix
     from monai.metrics.rocauc import compute_roc_auc
 
     scores = []
     for k in range(truth.shape[1]):
-        matrix = get_confusion_matrix(said[:, k : k + 1].float(), truth[:, k : k + 1].float()).sum(0)[0]
+        matrix = get_confusion_matrix(predicted[:, k : k + 1].float(), truth[:, k : k + 1].float()).sum(0)[0]
         one = {
             name: float(compute_confusion_matrix_metric(metric, matrix).nan_to_num(0.0))
             for name, metric in (("f1", "f1 score"), ("precision", "precision"), ("recall", "sensitivity"))

@@ -1,6 +1,6 @@
-"""The settings of a fine-tuning run: those of every task, and those of each.
+"""Settings of fine-tuning runs, shared and for each task.
 
-What Chen et al. (2019) trained with is not known to us: every default here is a project choice.
+The settings of Chen et al. (2019) are not published; all defaults are project choices.
 """
 
 from __future__ import annotations
@@ -11,78 +11,96 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import dali_cr
 from dali_cr.index.scan import EVERY_VOLUME
+from dali_cr.recipe.augment import NO_SCALE
 from dali_cr.recipe.checks import check_spacing
 from dali_cr.volume.grid import Spacing
 
 from ..data.labels import Unmatched
-from ..run.config import MAY_CHANGE, Axis, PlanSettings, Scaling
+from ..run.config import MAY_CHANGE, AffineSettings, Axis, PlanSettings, Scaling
 from .segment import Absent
 from .task import TaskInput
 from .transfer import Init, Transfer
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneConfig(PlanSettings, ABC):
-    """Settings of every task. Triples are D H W, that is z y x."""
+class FinetuneConfig(AffineSettings, PlanSettings, ABC):
+    """Settings of all tasks. Triples are D H W, that is z y x."""
 
     task: ClassVar[str]
 
     labels: Path = field(metadata=MAY_CHANGE)
-    """What is true of them: a folder of label volumes, or a CSV file whose first column names the case."""
+    """Labels: folder of label volumes, or a CSV file whose first column names the case."""
     unmatched: Unmatched = field(default="refuse", metadata=MAY_CHANGE)
-    """What to do about an image without a label, or a label without an image."""
+    """Labels: whether images without a label, or labels without an image, are an error (refuse) or excluded (leave)."""
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
-    """Without --split, which is drawn at random then: shares of the subjects for pool, val and test."""
+    """Data: fractions of the subjects for train, val and test in a random split, without --split."""
     cases: int | None = None
-    """Train on the first so many labelled cases of the pool, in an order drawn from --order-seed; on all without."""
+    """Data: train on the first N labelled cases of train in a random order (--order-seed); by default on all."""
     order_seed: int = 0
-    """Of that order, and of a split that is drawn."""
+    """Data: seed of the order of cases and of a random split."""
 
     init: str = field(default="random", metadata=MAY_CHANGE)
-    """The folder of a pre-training run, a file of weights (.safetensors, or a state dict of torch.save), or random. A
-    file of another package does not say how it was trained: give --network, --filters, --topology, --normalize and
-    --spacing as they were, else the defaults of random weights hold."""
+    """Initialisation: folder of a pre-training run, file of weights (.safetensors, or a state dict of torch.save), or
+    random. Weights of other packages have no metadata: give --network, --filters, --topology, --normalize and --spacing
+    as in their training, or the defaults for random weights apply."""
     prefix: str = field(default="", metadata=MAY_CHANGE)
-    """With --init FILE: take only tensors whose names begin with this, and cut it off."""
+    """Initialisation: with --init FILE, take only tensors whose names begin with this prefix, and remove it."""
     transfer: Transfer = "encoder"
-    """What is taken over from it. The head is always new."""
+    """Initialisation: weights to transfer from --init. The head is always new."""
+    like: str | None = None
+    """Initialisation: data set of the --init run whose normalisation and spacing to use, if it had several."""
     filters: int | None = None
-    """Channels of the network's first level: those of --init; without one, 16 of a dynunet, 32 of resenc-l, 8 of
-    resenc-s and 64 of the others."""
+    """Network: channels of the first level; by default those of --init, or 16 for dynunet, 32 for resenc-l, 8 for
+    resenc-s and 64 for the others."""
     topology: tuple[int, int, int] | None = None
-    """The crop that the network's levels are made for: that of --init, or --crop without one."""
+    """Network: crop that determines the number of levels; by default that of --init, or --crop."""
 
     crop: tuple[int, int, int] | None = None
-    """Voxels of a crop: those of --init, 64 64 64 without one."""
+    """Sampling: voxels of a crop; by default those of --init, or 64 64 64."""
     spacing: Literal["own"] | tuple[float, float, float] | None = None
-    """Resample to voxels of so many mm, or own: each file keeps its own. As for --init, own without one. What is
-    predicted and scored lies on the files' own grids."""
+    """Sampling: resample to this voxel size in mm, or own to keep that of each file; by default as for --init, or own.
+    Predictions and scores are always on the files' own grids."""
     flips: tuple[Axis, ...] = ()
-    """Axes that may be flipped, image and labels alike; never W where left and right are classes."""
+    """Augmentation: axes along which images and labels are flipped at random; not W if left and right are classes."""
     normalize: Scaling | None = None
-    """How intensities are scaled: as for --init, zscore without one."""
+    """Intensities: normalisation; by default as for --init, or zscore."""
+    rotate: float = 0.0
+    """Augmentation: rotate images and labels about each axis by up to this angle in degrees; 0 is off, nnU-Net uses 30.
+    Not for localize."""
+    scale: tuple[float, float] = NO_SCALE
+    """Augmentation: scale images and labels by a factor from LOW to HIGH; 1 1 is off, nnU-Net uses 0.7 1.4. Not for
+    localize."""
+    gamma: float = 0.0
+    """Augmentation: apply a gamma to images within their range of values, with the logarithm of the exponent up to this
+    value; 0 is off, 0.4 is close to nnU-Net's exponents of 0.7 to 1.5."""
+    noise: float = 0.0
+    """Augmentation: add Gaussian noise to normalised images, with a standard deviation up to this value; 0 is off,
+    nnU-Net uses up to 0.3 for z-scores."""
+    augment_probability: float = 0.2
+    """Augmentation: probability of each of rotation, scaling, gamma and noise, independently."""
 
     freeze_encoder: int = field(default=0, metadata=MAY_CHANGE)
-    """Steps, from the first, in which the encoder is not trained, nor the statistics of its norms; then the learning
-    rate warms up again, for all weights."""
+    """Optimiser: first steps in which the encoder is frozen, its norms included. They have a learning-rate schedule of
+    their own; the next one warms up all weights."""
     encoder_lr_scale: float = 1.0
-    """The encoder's learning rate, as a multiple of that of the other weights."""
+    """Optimiser: factor of the encoder's learning rate."""
 
     batch_size: int = field(default=4, metadata=MAY_CHANGE)
-    """Crops a batch; a step is --accumulate of them."""
+    """Training: crops of a batch; a step is --accumulate batches."""
     steps: int = field(default=1000, metadata=MAY_CHANGE)
-    """Steps to train."""
+    """Training: number of steps."""
     evaluate_cases: int = field(default=8, metadata=MAY_CHANGE)
-    """Cases of val to measure on."""
+    """Evaluation: number of cases of val during training."""
     score: Literal["test", "val"] = field(default="test", metadata=MAY_CHANGE)
-    """Which part the last weights are scored on: val to choose settings by, test when they are chosen."""
+    """Evaluation: part on which the last weights are scored: val to choose settings, test for the final result."""
 
     counts: ClassVar[tuple[str, ...]] = (*PlanSettings.counts, "cases", "filters", "evaluate_cases")
     measurements: ClassVar[int] = 4
 
     def __post_init__(self) -> None:
-        """Refuse what can be seen to be wrong without looking at the data."""
+        """Check the settings, without the data."""
         super().__post_init__()
         self._check_encoder()
         if self.crop:
@@ -90,7 +108,7 @@ class FinetuneConfig(PlanSettings, ABC):
         if self.spacing != "own":
             check_spacing(self.spacing)
         if self.plans and self.init != "random" and not Path(self.init).is_file():
-            raise ValueError(f"plans: expected none with --init, whose levels the network gets; got {self.plans}")
+            raise ValueError(f"plans: expected no --plans with --init, which defines the network; got {self.plans}")
         if self.init == "random" and self.transfer != "encoder":
             raise ValueError(
                 f"transfer: expected --init with the run to transfer from, got {self.transfer} from random"
@@ -103,16 +121,16 @@ class FinetuneConfig(PlanSettings, ABC):
         scale = self.encoder_lr_scale
         if not 0 <= self.freeze_encoder <= self.steps:
             raise ValueError(
-                f"freeze_encoder: expected from 0 to the {self.steps} steps of the run, got {self.freeze_encoder}"
+                f"--freeze-encoder: expected from 0 to the {self.steps} steps of the run, got {self.freeze_encoder}"
             )
         if not (math.isfinite(scale) and scale > 0):
             raise ValueError(
-                f"encoder_lr_scale: expected a number above 0, got {scale}; --freeze-encoder {self.steps} keeps the "
+                f"--encoder-lr-scale: expected a number above 0, got {scale}; --freeze-encoder {self.steps} keeps the "
                 "encoder as it is"
             )
         if self.freeze_encoder == self.steps and scale != 1:
             raise ValueError(
-                f"encoder_lr_scale: expected none with an encoder that is frozen for all {self.steps} steps, got "
+                f"--encoder-lr-scale: expected none with an encoder that is frozen for all {self.steps} steps, got "
                 f"{scale}; give fewer steps to --freeze-encoder"
             )
 
@@ -126,11 +144,13 @@ class FinetuneConfig(PlanSettings, ABC):
         return ", ".join(parts)
 
     def view(self, init: Init | None) -> TaskInput:
-        """Return how the network looks at a case."""
-        kept = init.recipe.get("normalize", "zscore") if init else "zscore"
-        normalize: Any = tuple(kept) if isinstance(kept, list) else kept
+        """Return the input settings of the network."""
+        self._check_like(init)
+        normalize: Any = "zscore"
         if self.normalize is not None:
             normalize = None if self.normalize == "none" else self.normalize
+        elif init and "normalize" in init.recipe:
+            normalize = self._of_dataset(init, "normalize")
         crop = self.crop or (init.crop if init else None) or (64, 64, 64)
         self.check_dims(crop)
         shrink = getattr(self, "shrink", (1, 1, 1))
@@ -144,58 +164,111 @@ class FinetuneConfig(PlanSettings, ABC):
         )
 
     def _spacing(self, init: Init | None) -> Spacing | None:
-        """Return what cases are resampled to."""
+        """Return the spacing to resample cases to."""
         if self.spacing == "own":
             return None
-        known = init.recipe.get("spacing") if init else None
-        return self.spacing or (tuple(known) if known else None)
+        found: Spacing | None = self.spacing or (self._of_dataset(init, "spacing") if init else None)
+        return found
+
+    def _of_dataset(self, init: Init, name: str) -> Any:
+        """Return a field of the recipe of a pre-training run, of the data set to follow where it had several.
+
+        Raises
+        ------
+        ValueError
+            If it had several, and none is named.
+        """
+        kept = init.recipe.get(name)
+        if isinstance(kept, dict):
+            if self.like is None:
+                raise ValueError(
+                    f"{name}: expected --like with one of the data sets {', '.join(kept)}, each of which had its own "
+                    f"{name} in {init.path}; or --{name}"
+                )
+            kept = kept[self.like]
+        return tuple(kept) if isinstance(kept, list) else kept
+
+    def _check_like(self, init: Init | None) -> None:
+        """Raise ValueError if the data set to follow is none of the pre-training run."""
+        if self.like is None:
+            return
+        known = [one["name"] for one in init.about.get("datasets", []) if one["name"]] if init else []
+        if self.like not in known:
+            there = f"one of its data sets {', '.join(known)}" if known else "--init of a run of several data sets"
+            raise ValueError(f"like: expected {there}, got {self.like}")
 
     @property
     def foreground_share(self) -> float:
-        """Probability that a crop is centred on what is to be found."""
+        """Probability that a crop is centred on a labelled voxel."""
         return 0.0
+
+    @property
+    def augmentation(self) -> dict[str, Any]:
+        """Fields of `dali_cr.Restoration` that say how crops are augmented."""
+        own = {"noise": self.noise, "gamma": self.gamma, "intensity_probability": self.augment_probability}
+        return super().augmentation | own
+
+    @property
+    def augments(self) -> list[str]:
+        """What crops are augmented by, in words."""
+        gamma = [f"gamma of e^±{self.gamma:g}"] * (self.gamma > 0)
+        return [*super().augments, *gamma, *[f"noise of up to {self.noise:g}"] * (self.noise > 0)]
+
+    def samples(self, view: TaskInput) -> dali_cr.Restoration:
+        """Return what crops are made of: nothing is swapped in them."""
+        return dali_cr.Restoration(
+            crop=view.crop,
+            swap=dali_cr.Swap(iterations=0),
+            flips=view.flips(self.flips),
+            normalize=view.normalize,
+            foreground=self.foreground_share,
+            spacing=view.spacing,
+            **self.augmentation,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Segment(FinetuneConfig):
-    """Segment what the label volumes of a folder show."""
+    """Segment the classes or regions of a folder of label volumes."""
 
     task: ClassVar[str] = "segment"
 
     label_pattern: tuple[str, ...] = field(default=EVERY_VOLUME, metadata=MAY_CHANGE)
-    """Which files of --labels: globs, in which {case} may stand for the case's name."""
+    """Labels: globs of the files in --labels; {case} stands for the case's name."""
     names: Path | None = field(default=None, metadata=MAY_CHANGE)
-    """JSON with the names of the labels, as {"1": "liver"}; labels of one name are one class. Without it, the labels or
-    regions of a dataset.json (nnU-Net, Decathlon) that lies in the folder of the labels or images, or beside it."""
+    """Labels: JSON file with the names of the labels, such as {"1": "liver"}; labels with the same name are one class.
+    By default the labels or regions of a dataset.json (nnU-Net, Decathlon) in or beside the folder of labels or
+    images."""
     regions: tuple[str, ...] = ()
-    """Regions that may overlap, the wider before the narrower, as tumour=1+2+4 core=1+4: a sigmoid for each."""
+    """Labels: overlapping regions, larger before smaller ones, for example tumour=1+2+4 core=1+4; each is a sigmoid."""
     absent: Absent = "empty"
-    """What it means that a class has no voxel in a case: there is none, or nobody has drawn it (not for regions)."""
+    """Labels: meaning of a class without voxels in a case: absent in the image (empty) or not annotated (unlabelled,
+    not for regions)."""
     slices: Axis | None = None
-    """With --dims 2: the axis that volumes are cut across, as for --init, D without one; --crop is 1 and the edges
-    within a slice. What is predicted and scored is whole volumes."""
+    """Sampling: with --dims 2, axis across which volumes are sliced, by default as for --init, or D; --crop is 1 and
+    the edges within a slice. Predictions and scores are for whole volumes."""
     keep_empty: bool = False
-    """Take cases without any labelled voxel."""
+    """Labels: keep cases without any labelled voxel."""
     foreground: float = 0.5
-    """Probability that a crop is centred on a labelled voxel, each class as often."""
+    """Sampling: probability that a crop is centred on a labelled voxel, with equal probability for each class."""
 
     def __post_init__(self) -> None:
-        """Refuse what can be seen to be wrong without looking at the data."""
+        """Check the settings, without the data."""
         super().__post_init__()
         if self.slices and self.dims != 2:
             raise ValueError(f"slices: expected --dims 2 with them, got {self.slices} with --dims {self.dims}")
         if self.regions and self.absent == "unlabelled":
-            raise ValueError("absent: expected empty with --regions, got unlabelled: their labels cannot be told apart")
+            raise ValueError("absent: expected empty with --regions, got unlabelled, which needs disjoint classes")
         if not 0 <= self.foreground <= 1:
             raise ValueError(f"foreground: expected a probability from 0 to 1, got {self.foreground}")
 
     @property
     def foreground_share(self) -> float:
-        """Probability that a crop is centred on what is to be found."""
+        """Probability that a crop is centred on a labelled voxel."""
         return self.foreground
 
     def view(self, init: Init | None) -> TaskInput:
-        """Return how the network looks at a case."""
+        """Return the input settings of the network."""
         known = init.recipe.get("slices") if init else None
         view = replace(super().view(init), slices=self.slices or (known["axis"] if known else "D"))
         if view.slices != "D" and view.spacing:
@@ -205,17 +278,17 @@ class Segment(FinetuneConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class Whole(FinetuneConfig):
-    """Settings of tasks that look at a whole volume."""
+    """Settings of tasks whose input is a whole volume."""
 
     columns: tuple[str, ...] = ()
-    """Which columns of a CSV file hold the class, or which organs to find; all of them if none is given."""
+    """Labels: columns of a CSV file with the class, or organs to find; by default all."""
     shrink: tuple[int, int, int] = (1, 1, 1)
-    """Voxels that are averaged to one before the network sees them: a crop must hold a whole volume."""
+    """Sampling: blocks of voxels to average before the network, since a crop must contain a whole volume."""
     shift: int = 4
-    """Voxels by which samples are moved, at most, along each axis."""
+    """Augmentation: largest random shift along each axis, in voxels."""
 
     def __post_init__(self) -> None:
-        """Refuse what can be seen to be wrong without looking at the data."""
+        """Check the settings, without the data."""
         super().__post_init__()
         if self.transfer != "encoder":
             raise ValueError(f"transfer: expected encoder, the task has no decoder; got {self.transfer}")
@@ -226,29 +299,40 @@ class Whole(FinetuneConfig):
 
     @property
     def moves(self) -> dict[str, Any]:
-        """How samples are moved."""
+        """Arguments of the random shifts."""
         return {"shift": self.shift, "seed": self.seed}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Classify(Whole):
-    """Tell the classes of a CSV file: one column with a class a case; with --multilabel a column of 1 and 0 a class."""
+    """Classify cases by a CSV file: one column with the class; with --multilabel one column of 0 and 1 per class."""
 
     task: ClassVar[str] = "classify"
 
     multilabel: bool = False
-    """A case may be of several classes, or of none."""
+    """Labels: cases may have several classes, or none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Localize(Whole):
-    """Find the boxes of a CSV file (NAME_loi to NAME_hik, of images NAME_hij; half-open, in voxels of the file), or of
-    label volumes.
+    """Find the boxes of organs, from a CSV file (half-open, in voxels of the file: NAME_loi to NAME_hik, for images to
+    NAME_hij) or from label volumes.
     """
 
     task: ClassVar[str] = "localize"
 
     label_pattern: tuple[str, ...] = field(default=EVERY_VOLUME, metadata=MAY_CHANGE)
-    """Which files of a folder --labels: globs, in which {case} may stand for the case's name."""
+    """Labels: globs of the files in the folder --labels; {case} stands for the case's name."""
     names: Path | None = field(default=None, metadata=MAY_CHANGE)
-    """JSON with the names of the labels, as {"1": "liver"}. Without it, those of a dataset.json, as of segment."""
+    """Labels: JSON file with the names of the labels, such as {"1": "liver"}; by default a dataset.json, as for
+    segment."""
+
+    def __post_init__(self) -> None:
+        """Check the settings, without the data."""
+        super().__post_init__()
+        for name, off in (("rotate", 0.0), ("scale", NO_SCALE)):
+            if getattr(self, name) != off:
+                raise ValueError(
+                    f"--{name}: not supported for localize, whose boxes are not those of rotated or scaled organs; "
+                    f"expected {off}, got {getattr(self, name)}. --shift moves samples"
+                )

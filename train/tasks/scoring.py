@@ -1,7 +1,7 @@
-"""Scores of masks: windows over a whole volume, Dice, and the 95th percentile of the surface distance in mm.
+"""Segmentation scores: sliding-window inference on whole volumes, Dice, and HD95 in mm.
 
-The network is asked as it was trained: in windows of the training crop, padded no further than to one window. Shown a
-whole padded volume instead, the same weights score far less, because normalisation layers then see mostly padding.
+Windows have the size of the training crop, and volumes are padded to at most one window. On a whole padded volume the
+same weights score far lower, because normalisation layers then see mostly padding.
 """
 
 from __future__ import annotations
@@ -18,48 +18,48 @@ from torch import nn
 from dali_cr.index.volumes import Case
 
 from ..data.volumes import Volume, content_box, outside, pad_evenly
-from .task import TaskInput, ask
+from .task import TaskInput, run_network
 
 OVERLAP = 0.5
-"""Of neighbouring windows along each axis."""
+"""Overlap of neighbouring windows along each axis."""
 
 
 @dataclass(frozen=True)
 class MaskScore:
-    """How one class of one case was met."""
+    """Scores of one class of one case."""
 
     dice: float
-    """1 where both masks are empty."""
+    """Dice coefficient; 1 if both masks are empty."""
     hd95: float
-    """In mm; 0 where both masks are empty, the image's diagonal where one is."""
+    """95th percentile of the surface distance in mm; 0 if both masks are empty, the image's diagonal if one is."""
     missed: bool
-    """Whether the prediction is empty and the truth is not."""
+    """Whether the prediction is empty and the ground truth is not."""
 
 
 @torch.no_grad()
 def slide(
     module: nn.Module, volume: Volume, case: Case, view: TaskInput
 ) -> tuple[torch.Tensor, tuple[slice, slice, slice]]:
-    """Return a network's answer on the content of a volume, and the box that the content fills.
+    """Return a network's output on the content of a volume by sliding windows, and the box of the content.
 
-    A network of images goes through a volume slice by slice.
+    2-D networks process volumes slice by slice.
 
     Parameters
     ----------
     module : nn.Module
-        From (B, C, D, H, W) to (B, K, D, H, W), or without D; in evaluation mode.
+        Maps (B, C, D, H, W) to (B, K, D, H, W), or without D in 2-D; in evaluation mode.
     volume : (C, D, H, W) float32
         From `train.data.volumes.read_case`.
     case : Case
     view : TaskInput
-        With the training crop.
+        The input settings, with the training crop.
 
     Returns
     -------
-    answer : (K, d, h, w) float32
+    output : (K, d, h, w) float32
         On the module's device.
     box : (3,) slice
-        Of the canonical volume; outside of it there is only background.
+        Box in the canonical volume; outside of it there is only background.
     """
     from monai.inferers.utils import sliding_window_inference
 
@@ -67,18 +67,18 @@ def slide(
     box = content_box(volume, case, view.normalize)
     inner = np.ascontiguousarray(volume[(slice(None), *box)])
     padded, first = pad_evenly(inner, view.crop, outside(case, view.normalize))
-    answer = sliding_window_inference(
+    output = sliding_window_inference(
         torch.from_numpy(padded)[None].to(device),
         roi_size=view.crop,
         sw_batch_size=view.batch_size,
-        predictor=lambda windows: ask(module, windows, view.dims),
-        # Slices do not overlap; MONAI takes a share an axis.
+        predictor=lambda windows: run_network(module, windows, view.dims),
+        # Slices must not overlap.
         overlap=[0.0 if edge == 1 else OVERLAP for edge in view.crop],
         mode="gaussian",
     )
-    assert isinstance(answer, torch.Tensor)
+    assert isinstance(output, torch.Tensor)
     kept = tuple(slice(f, f + length) for f, length in zip(first, inner.shape[1:], strict=True))
-    return answer[0][(slice(None), *kept)], box
+    return output[0][(slice(None), *kept)], box
 
 
 def score_masks(
@@ -90,7 +90,7 @@ def score_masks(
     ----------
     predicted, truth : (K, D, H, W) bool
     spacing : (D, H, W) float
-        In mm.
+        Voxel size in mm.
     """
     from monai.metrics.meandice import compute_dice
 
@@ -113,7 +113,7 @@ def _surface_distance(
 
     predicted, truth = (torch.from_numpy(mask)[None, None] for mask in (one, other))
     with warnings.catch_warnings():
-        # MONAI 1.5 and 1.6 call themselves with an argument that they deprecate.
+        # MONAI 1.5 and 1.6 call their own functions with a deprecated argument.
         warnings.filterwarnings("ignore", message=".*always_return_as_numpy", category=FutureWarning)
         distance = compute_hausdorff_distance(
             predicted, truth, include_background=True, percentile=95, spacing=list(spacing)

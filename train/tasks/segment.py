@@ -1,4 +1,4 @@
-"""Segmentation: Dice and cross-entropy over classes, or Dice and a sigmoid each over regions that may overlap."""
+"""Segmentation task: exclusive classes (softmax) or overlapping regions (sigmoid), with Dice + cross-entropy loss."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from torch import nn
 
 import dali_cr
 from dali_cr.index.volumes import Case
-from dali_cr.plan.sample import SamplePlan
+from dali_cr.plan.sample import AffineView, SamplePlan
 
-from ..data.batches import cut_labels
+from ..data.batches import cut_labels, sample_labels
 from ..data.label_values import MAX_VALUE
 from ..data.labels import Labels, class_map, read_labels
 from ..data.masks import write_mask, write_probabilities
@@ -28,34 +28,36 @@ from ..output.names import mask_name, probabilities_name
 from ..output.palette import tint
 from ..run.device import upload
 from .scoring import score_masks, slide
-from .task import Batch, Scores, Task, TaskInput, ask, mean_of
+from .task import Batch, Scores, Task, TaskInput, mean_of, run_network
 
 Absent = Literal["empty", "unlabelled"]
 Box = tuple[slice, ...]
 _NEVER = -1e4
-"""A logit of nothing."""
+"""Logit of an impossible class."""
 
 _PICTURES = 4
 """Cases of which a slice is drawn when they are scored."""
 
 
 class Segmentation(Task):
-    """Masks of classes or regions.
+    """Segmentation of classes or regions.
 
     Parameters
     ----------
     classes : sequence of str
     view : TaskInput
     members : sequence of sequence of int
-        The label values that make up each class. Classes share none; regions may.
+        Label values of each class. Classes are disjoint; regions may overlap.
     values : sequence of int
-        What a mask is written with, one a class.
+        The value of each class in written masks.
     regions : bool
-        Whether each output is a sigmoid of its own.
+        Whether the outputs are independent sigmoids.
     absent : "empty" or "unlabelled"
-        What it means that a class has no voxel in a case: that there is none, or that nobody has drawn it.
+        Meaning of a class without voxels in a case: the structure is absent, or it was not annotated.
+    affine : bool
+        Whether training crops may be rotated or scaled; the labels on the grids of their files are then kept too.
     files : mapping of str to Path
-        From a case to its label volume.
+        Label volumes by case.
     """
 
     name = "segment"
@@ -69,57 +71,61 @@ class Segmentation(Task):
         values: Sequence[int],
         regions: bool = False,
         absent: Absent = "empty",
+        affine: bool = False,
         files: Mapping[str, Path] | None = None,
     ) -> None:
         super().__init__(classes, view)
         self.members, self.values = [list(member) for member in members], list(values)
-        self.regions, self.absent, self._files = regions, absent, dict(files or {})
+        self.regions, self.absent, self._affine, self._files = regions, absent, affine, dict(files or {})
         self._table = np.zeros((len(self.members), MAX_VALUE + 1), bool)
         for row, member in zip(self._table, self.members, strict=True):
             row[member] = True
         self._labels: list[Labels] = []
+        self._own: list[Labels] = []
         self._maps: list[npt.NDArray[np.uint32]] = []
         self._present: list[npt.NDArray[np.bool_]] = []
 
     @property
     def about(self) -> dict[str, Any]:
-        """What builds the task again."""
+        """Arguments that rebuild the task."""
         own = {"members": self.members, "values": self.values, "regions": self.regions, "absent": self.absent}
         return {"classes": self.classes, **own}
 
     @property
     def outputs(self) -> int:
-        """One a region; or one a class, and the background before them."""
+        """Output channels: one per region, or the background followed by one per class."""
         return len(self.classes) if self.regions else len(self.classes) + 1
 
     @property
-    def learnt(self) -> Sequence[npt.NDArray[Any]]:
-        """The label volumes of the training cases, as they are seen."""
+    def targets(self) -> Sequence[npt.NDArray[Any]]:
+        """The label volumes of the training cases, turned and resampled as the input."""
         return self._labels
 
     def build(self, network: Network) -> nn.Module:
-        """Return the whole network: its last layer is the head."""
+        """Return the whole network; its last layer is the head."""
         return network.module
 
     def masks(self, labels: Labels) -> npt.NDArray[np.bool_]:
-        """Return (K, D, H, W): which voxels are of each class."""
+        """Return the masks (K, D, H, W) of the classes."""
         return self._table[:, labels]
 
     def read(self, case: Case) -> Labels:
         """Read the labels of a case."""
         return read_labels(self._files[case.name], case)
 
-    def learn(self, training: dali_cr.Index) -> None:
-        """Keep the label volumes, a byte a voxel, and of each which classes it has, and where."""
-        self._labels, self._present, self._maps = [], [], []
+    def load_targets(self, training: dali_cr.Index) -> None:
+        """Load the label volumes of the training cases (uint8), which classes they contain, and their sampling maps."""
+        self._labels, self._own, self._present, self._maps = [], [], [], []
         for case in training.cases:
-            labels = self.read(case).transpose(self.view.order)
-            self._labels.append(resample_labels(labels, shape_at(self.view.turn(case), self.view.spacing)))
+            labels, turned = self.read(case).transpose(self.view.order), self.view.turn(case)
+            self._labels.append(resample_labels(labels, shape_at(turned, self.view.spacing)))
+            if self._affine:
+                self._own.append(labels)
             self._present.append(np.asarray(self._table[:, np.unique(labels)].any(1)))
             self._maps.append(class_map(labels, self.masks))
 
     def centre_crops(self, training: dali_cr.Index) -> dali_cr.Index:
-        """Return the cases as they are seen, with maps of their labels in place of those of their foreground."""
+        """Return the turned cases, with sampling maps of their labels in place of foreground maps."""
         cases = []
         for case, weights in zip(map(self.view.turn, training.cases), self._maps, strict=True):
             if weights.any():
@@ -129,118 +135,120 @@ class Segmentation(Task):
             cases.append(case)
         return replace(training, cases=tuple(cases))
 
-    def truth(self, plan: SamplePlan) -> dict[str, npt.NDArray[Any]]:
-        """Return the labels of the crop, and which classes the case has."""
-        return {
-            "labels": cut_labels(self._labels[plan.case], plan, self.view.crop),
-            "present": self._present[plan.case],
-        }
+    def target(self, plan: SamplePlan) -> dict[str, npt.NDArray[Any]]:
+        """Return the labels of the crop and which classes the case contains."""
+        view, crop = plan.views[0], self.view.crop
+        if isinstance(view, AffineView) and view.moved:
+            labels = sample_labels(self._own[plan.case], view, crop)
+        else:
+            labels = cut_labels(self._labels[plan.case], plan, crop)
+        return {"labels": labels, "present": self._present[plan.case]}
 
     def loss(self, module: nn.Module, batch: Batch) -> torch.Tensor:
-        """Return Dice + cross-entropy, the background in the latter only."""
+        """Return Dice + cross-entropy loss; the background counts in the cross-entropy only."""
         from monai.losses.dice import DiceCELoss, DiceLoss
 
         image, labels = batch["image"], batch["labels"].long()
         table = upload(self._table, image.device)
-        truth = table[:, labels].transpose(0, 1)
-        answer = ask(module, image, self.view.dims)
+        target = table[:, labels].transpose(0, 1)
+        logits = run_network(module, image, self.view.dims)
         if self.regions:
-            # DiceCELoss(sigmoid=True) would take a softmax over the regions for its cross-entropy.
-            overlap: torch.Tensor = DiceLoss(sigmoid=True, batch=True)(answer, truth.float())
-            return overlap + F.binary_cross_entropy_with_logits(answer, truth.float())
+            # Not DiceCELoss(sigmoid=True), whose cross-entropy uses a softmax over the regions.
+            dice: torch.Tensor = DiceLoss(sigmoid=True, batch=True)(logits, target.float())
+            return dice + F.binary_cross_entropy_with_logits(logits, target.float())
         if self.absent == "unlabelled":
-            answer = hide_unlabelled(answer, batch["present"])
-        # One-hot: cross-entropy against class numbers has no deterministic CUDA kernel.
-        truth = torch.cat([~truth.any(1, keepdim=True), truth], 1).float()
-        loss: torch.Tensor = DiceCELoss(softmax=True, include_background=False, batch=True)(answer, truth)
+            logits = hide_unlabelled(logits, batch["present"])
+        # One-hot, since cross-entropy with class indices has no deterministic CUDA kernel.
+        target = torch.cat([~target.any(1, keepdim=True), target], 1).float()
+        loss: torch.Tensor = DiceCELoss(softmax=True, include_background=False, batch=True)(logits, target)
         return loss
 
-    def decode(self, answer: torch.Tensor) -> Labels:
-        """Return label values (D, H, W) from the network's answer (K, D, H, W)."""
+    def decode(self, output: torch.Tensor) -> Labels:
+        """Return label values (D, H, W) from the network's output (K, D, H, W)."""
         if not self.regions:
             values = np.array([0, *self.values], np.uint8)
-            return np.asarray(values[answer.argmax(0).cpu().numpy()])
-        labels = np.zeros(answer.shape[1:], np.uint8)
-        for value, region in zip(self.values, (answer > 0).cpu().numpy(), strict=True):
+            return np.asarray(values[output.argmax(0).cpu().numpy()])
+        labels = np.zeros(output.shape[1:], np.uint8)
+        for value, region in zip(self.values, (output > 0).cpu().numpy(), strict=True):
             labels[region] = value
         return labels
 
     def segment(self, module: nn.Module, root: Path, case: Case) -> Labels:
-        """Return the label values of a whole case, canonical (D, H, W)."""
+        """Return the predicted label values of a whole case, canonical (D, H, W)."""
         return self._segment(module, root, self.view.turn(case)).transpose(np.argsort(self.view.order))
 
     def _segment(self, module: nn.Module, root: Path, case: Case) -> Labels:
-        """Return the label values of a case that is turned already."""
-        answer, box, seen = self._ask(module, root, case)
-        return self._decode_whole(answer, box, seen, case.shape)
+        """Return the predicted label values of a turned case."""
+        output, box, seen = self._infer(module, root, case)
+        return self._decode_whole(output, box, seen, case.shape)
 
-    def _ask(self, module: nn.Module, root: Path, case: Case) -> tuple[torch.Tensor, Box, tuple[int, ...]]:
-        """Return the network's answer on the content of a turned case, its box, and the shape of the volume seen."""
+    def _infer(self, module: nn.Module, root: Path, case: Case) -> tuple[torch.Tensor, Box, tuple[int, ...]]:
+        """Return the network's output on the content of a turned case, the content's box, and the input's shape."""
         volume = read_case(root, case, self.view.normalize, self.view.spacing)
         return *slide(module, volume, case, self.view), volume.shape[1:]
 
-    def _decode_whole(self, answer: torch.Tensor, box: Box, seen: tuple[int, ...], own: tuple[int, ...]) -> Labels:
-        """Return label values on a case's own grid; as `decode_on`."""
+    def _decode_whole(self, output: torch.Tensor, box: Box, seen: tuple[int, ...], own: tuple[int, ...]) -> Labels:
+        """Return label values on a case's grid; parameters as for `decode_on`."""
         if seen != own:
-            return self.decode_on(answer, box, seen, own)
+            return self.decode_on(output, box, seen, own)
         labels = np.zeros(own, np.uint8)
-        labels[box] = self.decode(answer)
+        labels[box] = self.decode(output)
         return labels
 
     def segment_with_shares(self, module: nn.Module, root: Path, case: Case) -> tuple[Labels, npt.NDArray[np.float32]]:
-        """Return the label values of a whole case, canonical (D, H, W), and its probabilities (K, D, H, W).
+        """Return the predicted label values (D, H, W) of a whole case and its probabilities (K, D, H, W), canonical.
 
-        K are the background and the classes, or the regions alone.
+        The K channels are the background and the classes, or the regions.
         """
         turned = self.view.turn(case)
-        answer, box, seen = self._ask(module, root, turned)
+        output, box, seen = self._infer(module, root, turned)
         back = np.argsort(self.view.order)
-        labels = self._decode_whole(answer, box, seen, turned.shape).transpose(back)
-        shares = np.stack([share.cpu().numpy() for share in self._spread(answer, box, seen, turned.shape)])
+        labels = self._decode_whole(output, box, seen, turned.shape).transpose(back)
+        shares = np.stack([share.cpu().numpy() for share in self._probabilities(output, box, seen, turned.shape)])
         return labels, shares.transpose(0, *(1 + back))
 
-    def _spread(
-        self, answer: torch.Tensor, box: Box, seen: tuple[int, ...], own: tuple[int, ...]
+    def _probabilities(
+        self, output: torch.Tensor, box: Box, seen: tuple[int, ...], own: tuple[int, ...]
     ) -> Iterator[torch.Tensor]:
-        """Yield the probability of each output on a case's own grid (D, H, W); parameters as of `decode_on`."""
-        for place, share in enumerate(answer.sigmoid() if self.regions else answer.softmax(0)):
+        """Yield the probability of each output channel on a case's grid (D, H, W); parameters as for `decode_on`."""
+        for place, share in enumerate(output.sigmoid() if self.regions else output.softmax(0)):
             background = place == 0 and not self.regions
-            whole = torch.full(seen, float(background), device=answer.device)
+            whole = torch.full(seen, float(background), device=output.device)
             whole[box] = share
             if seen != own:
                 whole = F.interpolate(whole[None, None], own, mode="trilinear", align_corners=False)[0, 0]
             yield whole
 
-    def decode_on(self, answer: torch.Tensor, box: Box, seen: tuple[int, ...], own: tuple[int, ...]) -> Labels:
-        """Return label values on a case's own grid, from the network's answer to the resampled volume.
+    def decode_on(self, output: torch.Tensor, box: Box, seen: tuple[int, ...], own: tuple[int, ...]) -> Labels:
+        """Return label values on a case's grid, from the network's output on the resampled volume.
 
-        Probabilities are interpolated trilinearly, one class after the other: of all at once there may be too many.
+        Probabilities are interpolated trilinearly, one class at a time to save memory.
 
         Parameters
         ----------
-        answer : (K, d, h, w) float32
+        output : (K, d, h, w) float32
         box : (3,) slice
-            Where in the resampled volume it lies; outside of it all is background.
+            The output's box in the resampled volume; everything outside of it is background.
         seen, own : (D, H, W) int
             Shapes of the resampled volume and of the case.
         """
-        most = torch.full(own, 0.5 if self.regions else -1.0, device=answer.device)
-        labels = torch.zeros(own, dtype=torch.uint8, device=answer.device)
+        most = torch.full(own, 0.5 if self.regions else -1.0, device=output.device)
+        labels = torch.zeros(own, dtype=torch.uint8, device=output.device)
         values = self.values if self.regions else [0, *self.values]
-        for value, here in zip(values, self._spread(answer, box, seen, own), strict=True):
+        for value, here in zip(values, self._probabilities(output, box, seen, own), strict=True):
             labels[here > most] = value
             if not self.regions:
                 most = torch.maximum(most, here)
         return labels.cpu().numpy()
 
     def score(self, module: nn.Module, index: dali_cr.Index) -> Scores:
-        """Score every class of every case: Dice, and HD95 in mm."""
+        """Score every class of every case by Dice and HD95 in mm."""
         rows: list[dict[str, Any]] = []
         pictures: list[Column] = []
         module.eval()
         for case in index.cases:
             truth = self.masks(self.read(case))
-            # What is scored is what would be written, where of overlapping regions the last is seen.
+            # Scores are those of the written mask, in which the last of overlapping regions prevails.
             predicted = self.masks(self.segment(module, index.root, case))
             scores = score_masks(predicted, truth, case.volumes[0].spacing)
             if len(pictures) < _PICTURES:
@@ -259,7 +267,7 @@ class Segmentation(Task):
     def predict(
         self, module: nn.Module, index: dali_cr.Index, out: Path, *, probabilities: bool = False
     ) -> Iterator[str]:
-        """Write a mask on the grid of each case's first file."""
+        """Write a mask on the grid of each case's first file, and probabilities if requested."""
         module.eval()
         for case in index.cases:
             if probabilities:
@@ -267,12 +275,12 @@ class Segmentation(Task):
                 write_probabilities(shares, index.root, case, out)
             else:
                 labels = self.segment(module, index.root, case)
-            # The mask last: where it is, all of the case is.
+            # The mask is written last: if it exists, the case is complete.
             write_mask(labels, index.root, case, out)
             yield case.name
 
     def files(self, index: dali_cr.Index, *, probabilities: bool = False) -> dict[str, dict[str, str]]:
-        """Return a mask a case, and a file of probabilities."""
+        """Return the mask file of each case and, if requested, the file of probabilities."""
         kinds = {"masks": mask_name} | ({"probabilities": probabilities_name} if probabilities else {})
         return {kind: {case.name: name(case) for case in index.cases} for kind, name in kinds.items()}
 
@@ -280,7 +288,7 @@ class Segmentation(Task):
 def draw_slice(
     image: npt.NDArray[np.float32], predicted: npt.NDArray[np.bool_], target: npt.NDArray[np.bool_]
 ) -> Column:
-    """Return the slice across D that has most of the target, with both masks over it.
+    """Return the slice across D with the largest target, with both masks drawn over it.
 
     Parameters
     ----------
@@ -297,27 +305,26 @@ def draw_slice(
     return {"image": grey, **{name: tint(grey, (numbers * mask).max(0)) for name, mask in masks.items()}}
 
 
-def hide_unlabelled(answer: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-    """Count as background, in each case, the classes that nobody has drawn in it.
+def hide_unlabelled(logits: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    """Merge the classes that are not annotated in a case into its background.
 
-    What the network says of such a class is then neither right nor wrong: voxels called background in the labels may
-    well be of it, and the loss sees only the probability of either.
+    A voxel that is labelled background may belong to such a class, so the loss uses the sum of both probabilities.
 
     Parameters
     ----------
-    answer : (B, 1 + K, D, H, W) float32
-        Logits, the background first.
+    logits : (B, 1 + K, D, H, W) float32
+        The background first.
     present : (B, K) bool
     """
     hidden = torch.cat([torch.zeros_like(present[:, :1]), ~present], 1)[:, :, None, None, None]
     first = torch.zeros_like(hidden)
     first[:, 0] = True
-    background = torch.where(hidden | first, answer, _NEVER).logsumexp(1, keepdim=True)
-    return torch.cat([background, torch.where(hidden, _NEVER, answer)[:, 1:]], 1)
+    background = torch.where(hidden | first, logits, _NEVER).logsumexp(1, keepdim=True)
+    return torch.cat([background, torch.where(hidden, _NEVER, logits)[:, 1:]], 1)
 
 
 def _case_mean(rows: Sequence[Mapping[str, Any]], column: str) -> float | None:
-    """Return the mean over cases of the mean over a case's classes."""
+    """Return the mean over cases of the mean over each case's classes."""
     cases: dict[str, list[float]] = {}
     for row in rows:
         cases.setdefault(row["case"], []).append(row[column])

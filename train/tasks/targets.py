@@ -1,4 +1,4 @@
-"""From the settings of a fine-tuning run to its task: labels found, checked against the images, and told apart."""
+"""Creation of a fine-tuning task from its settings: labels are read, matched with images and checked."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from dali_cr.index.layout.dataset_json import DatasetJson
 from dali_cr.index.volumes import Case
 from dali_cr.volume.geometry import VolumeError
 
-from ..data.boxes import Walls, box_of, read_boxes, to_canonical
+from ..data.boxes import Boxes, box_of, read_boxes, to_canonical
 from ..data.classes import find_classes, find_names
-from ..data.label_values import refuse_mixed_depths
+from ..data.label_values import check_depths
 from ..data.labels import Unmatched, by_listed_pairs, find_label_files, match, read_labels, share_labels
 from ..data.split import PARTS, Split
 from ..data.subjects import short_name
@@ -31,40 +31,40 @@ from .segment import Segmentation
 from .task import Task, TaskInput
 
 _FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True}
-"""Cells of one class of several; pandas writes whole numbers with a point where its column has an empty cell."""
+"""Values of a multi-label column; pandas writes 0.0 and 1.0 if the column has empty cells."""
 
 
 @dataclass(frozen=True)
 class Supervised:
-    """Cases that have labels, by part, and the names of their labels."""
+    """Labelled cases by part of the split, with the names of their labels."""
 
     parts: dict[str, dali_cr.Index]
     names: dict[str, str]
-    """From a case to the name of its label."""
-    left: list[str]
-    """Lines about images and labels without a counterpart."""
+    """Names of labels by case."""
+    unmatched: list[str]
+    """Lines about images without a label and labels without an image."""
     notes: tuple[str, ...] = ()
-    """Lines about what the labels are called, and what of them is not used."""
+    """Lines about the names of labels and about labels that are not used."""
 
     @property
     def cases(self) -> list[tuple[str, Case]]:
-        """Every labelled case, with its part."""
+        """All labelled cases, each with its part."""
         return [(part, case) for part, index in self.parts.items() for case in index.cases]
 
     def by_part(self, values: Mapping[str, list[int]]) -> dict[str, dict[str, list[int]]]:
-        """Return what is known by case by part, then by case."""
+        """Regroup values by case into values by part and case."""
         return {part: {case.name: values[case.name] for case in one.cases} for part, one in self.parts.items()}
 
 
 def open_task(config: FinetuneConfig, index: dali_cr.Index, split: Split, view: TaskInput) -> tuple[Task, Supervised]:
-    """Return the task that settings ask for, and its cases.
+    """Return the task of the settings, and its labelled cases.
 
     Raises
     ------
     TypeError
-        If the settings are of no task.
+        If the settings belong to no task.
     ValueError
-        If it cannot be learnt from its labels.
+        If the labels are invalid or do not match the images.
     """
     if isinstance(config, Segment):
         return open_segmentation(config, index, split, view)
@@ -83,39 +83,39 @@ def join(
     unmatched: Unmatched,
     empty: Mapping[str, Any] = MappingProxyType({}),
 ) -> Supervised:
-    """Put the cases of a split and their labels together; the cases of empty labels are left out.
+    """Match the cases of a split with their labels; cases with empty labels are excluded.
 
     Raises
     ------
     ValueError
-        If one has no counterpart, a part is empty, or two images with one label are in two parts.
+        If a case or a label is unmatched, a part is empty, or images that share a label are in different parts.
     """
     parts: dict[str, dali_cr.Index] = {part: split.take(index, part) for part in PARTS}
     inside = [case.name for part in parts.values() for case in part.cases]
-    # Labels of images that are in no part of the split are nobody's concern.
+    # Labels of images in no part of the split are ignored.
     others = {case.name for case in index.cases} - set(inside)
     passed_over = others | {short_name(name) for name in others}
     every = {**names, **empty}
     known = {name: entry for name, entry in every.items() if not {name, short_name(name)} & passed_over}
-    found, left = match(inside, known, what, unmatched, empty)
-    left += [f"{case}: image of an empty {what}" for case, name in found.items() if name in empty]
+    found, lonely = match(inside, known, what, unmatched, empty)
+    lonely += [f"{case}: image of an empty {what}" for case, name in found.items() if name in empty]
     found = {case: name for case, name in found.items() if name not in empty}
-    split.refuse_shared(share_labels(found), f"share a {what}")
+    split.check_together(share_labels(found), f"share a {what}")
     for part, one in parts.items():
         cases = tuple(case for case in one.cases if case.name in found)
         if not cases:
             raise ValueError(f"labels: expected a {what} for some case of {part}, got none for {one.cases[0].name}")
-        parts[part] = dali_cr.Index(one.root, cases, channel_names=one.channel_names)
-    return Supervised(parts, found, left)
+        parts[part] = replace(one, cases=cases)
+    return Supervised(parts, found, lonely)
 
 
-def find_shared(config: FinetuneConfig, index: dali_cr.Index) -> list[list[str]]:
-    """Return the cases of each label that several have, before they are split.
+def cases_sharing_labels(config: FinetuneConfig, index: dali_cr.Index) -> list[list[str]]:
+    """Return the groups of cases that share a label, before a split is made.
 
     Raises
     ------
     ValueError
-        If there are no labels, or none fits.
+        If there are no labels, or none matches an image.
     """
     names: Mapping[str, Any]
     if isinstance(config, Segment) or (isinstance(config, Localize) and config.labels.is_dir()):
@@ -126,12 +126,12 @@ def find_shared(config: FinetuneConfig, index: dali_cr.Index) -> list[list[str]]
 
 
 def open_segmentation(config: Segment, index: dali_cr.Index, split: Split, view: TaskInput) -> tuple[Task, Supervised]:
-    """Return the task of segmenting what the label volumes of a folder show.
+    """Return the segmentation task of a folder of label volumes.
 
     Raises
     ------
     ValueError
-        If they cannot be learnt from.
+        If the labels are invalid or do not match the images.
     """
     if all(case.shape[0] == 1 for case in index.cases):
         view = replace(view, slices="D")  # images are slices already
@@ -140,12 +140,12 @@ def open_segmentation(config: Segment, index: dali_cr.Index, split: Split, view:
     found = {case.name: np.unique(read_labels(paths[case.name], case)).tolist() for _, case in joined.cases}
     for _, case in joined.cases:
         if found[case.name] == [0] and not config.keep_empty:
-            raise VolumeError(paths[case.name], "empty: expected a labelled voxel. --keep-empty takes it as it is")
-    refuse_mixed_depths({paths[name]: values for name, values in found.items()})
+            raise VolumeError(paths[case.name], "empty: expected a labelled voxel; --keep-empty keeps empty labels")
+    check_depths({paths[name]: values for name, values in found.items()})
     classes = find_classes(joined.by_part(found), named, config.regions)
     if classes.regions and config.absent == "unlabelled":
-        raise ValueError("absent: expected empty with regions, got unlabelled: their labels cannot be told apart")
-    kind: dict[str, Any] = {"regions": classes.regions, "absent": config.absent}
+        raise ValueError("absent: expected empty with regions, got unlabelled, which needs disjoint classes")
+    kind: dict[str, Any] = {"regions": classes.regions, "absent": config.absent, "affine": config.affine}
     members = list(classes.members.values())
     task = Segmentation(list(classes.members), view, members=members, values=classes.values, files=paths, **kind)
     return task, replace(joined, notes=(*joined.notes, *classes.notes))
@@ -154,25 +154,25 @@ def open_segmentation(config: Segment, index: dali_cr.Index, split: Split, view:
 def _join_files(
     config: Segment | Localize, index: dali_cr.Index, split: Split, named: DatasetJson | None
 ) -> tuple[Supervised, dict[str, Path]]:
-    """Put cases and label volumes together; return them, and from a case to its label's file."""
+    """Match cases with label volumes; return the labelled cases, and the label file of each case."""
     files = _label_files(config, index, named)
     joined = join(index, split, files, "label", config.unmatched)
     return joined, {case: files[name] for case, name in joined.names.items()}
 
 
 def _label_files(config: Segment | Localize, index: dali_cr.Index, named: DatasetJson | None) -> dict[str, Path]:
-    """Return label files by name: under the name of the case that a `dataset.json` pairs them with, or their own."""
+    """Return label files by name: the case that `dataset.json` pairs them with, or else the file's own name."""
     files = find_label_files(config.labels, config.label_pattern)
     return by_listed_pairs(files, index, named.pairs) if named else files
 
 
 def open_localization(config: Localize, index: dali_cr.Index, split: Split, view: TaskInput) -> tuple[Task, Supervised]:
-    """Return the task of finding the boxes of a CSV file, or those of what the label volumes of a folder show.
+    """Return the localisation task of a CSV file of boxes or a folder of label volumes.
 
     Raises
     ------
     ValueError
-        If they cannot be learnt from.
+        If the labels are invalid or do not match the images.
     """
     if not config.labels.is_dir():
         organs, every = read_boxes(config.labels, config.columns)
@@ -182,59 +182,61 @@ def open_localization(config: Localize, index: dali_cr.Index, split: Split, view
         joined = join(index, split, boxes, "row of boxes", config.unmatched, empty)
         notes = (*load_table(config.labels).notes, *_gaps(organs, boxes), *_skipped(config.labels, len(empty)))
         joined = replace(joined, notes=notes)
-        walls = {
+        canonical = {
             case.name: to_canonical(boxes[joined.names[case.name]], case.volumes[0].geometry)
             for _, case in joined.cases
         }
-        _check_inside(joined, organs, walls)
+        _check_inside(joined, organs, canonical)
     else:
         named = find_names(config.names, config.labels, config.data)
         joined, paths = _join_files(config, index, split, named)
         found = {case.name: _boxes_by_value(paths[case.name], case) for _, case in joined.cases}
-        refuse_mixed_depths({paths[name]: list(boxes) for name, boxes in found.items()})
+        check_depths({paths[name]: list(boxes) for name, boxes in found.items()})
         classes = find_classes(joined.by_part({name: list(boxes) for name, boxes in found.items()}), named)
         joined = replace(joined, notes=(*joined.notes, *classes.notes))
         organs = choose_columns(config.labels, list(classes.members), config.columns)
-        walls = {
+        canonical = {
             name: np.stack([_around([boxes[v] for v in classes.members[organ] if v in boxes]) for organ in organs])
             for name, boxes in found.items()
         }
     for place, organ in enumerate(organs):
-        if all(np.isnan(walls[case.name][place]).any() for case in joined.parts["pool"].cases):
-            raise ValueError(f"labels: expected every organ contoured in the pool, {organ} is in no case of it")
-    return Localization(organs, view, walls=walls, **config.moves), joined
+        if all(np.isnan(canonical[case.name][place]).any() for case in joined.parts["train"].cases):
+            raise ValueError(f"labels: expected every organ contoured in train, {organ} is in no case of it")
+    return Localization(organs, view, boxes=canonical, **config.moves), joined
 
 
-def _boxes_by_value(path: Path, case: Case) -> dict[int, Walls]:
-    """Return the box of each label in a volume."""
+def _boxes_by_value(path: Path, case: Case) -> dict[int, Boxes]:
+    """Return the bounding box of each label in a volume."""
     labels = read_labels(path, case)
     values = [value for value in np.unique(labels).tolist() if value]
     return {value: box_of(labels[None] == value)[0] for value in values}
 
 
-def _around(boxes: Sequence[Walls]) -> Walls:
-    """Return the box around some boxes; NaN around none."""
+def _around(boxes: Sequence[Boxes]) -> Boxes:
+    """Return the bounding box of boxes; NaN if there are none."""
     if not boxes:
         return np.full((2, 3), np.nan)
     return np.stack([np.min([box[0] for box in boxes], 0), np.max([box[1] for box in boxes], 0)])
 
 
-def _check_inside(joined: Supervised, organs: list[str], walls: Mapping[str, Walls]) -> None:
+def _check_inside(joined: Supervised, organs: list[str], boxes: Mapping[str, Boxes]) -> None:
     for _, case in joined.cases:
-        for organ, box in zip(organs, walls[case.name], strict=True):
+        for organ, box in zip(organs, boxes[case.name], strict=True):
             if (box < 0).any() or (box > np.array(case.shape)).any():
-                raise ValueError(f"labels: expected boxes inside of their image, that of {organ} leaves {case.name}")
+                raise ValueError(
+                    f"labels: expected boxes inside their image, that of {organ} is partly outside {case.name}"
+                )
 
 
 def open_classification(
     config: Classify, index: dali_cr.Index, split: Split, view: TaskInput
 ) -> tuple[Task, Supervised]:
-    """Return the task of telling the classes of a CSV file.
+    """Return the classification task of a CSV file.
 
     Raises
     ------
     ValueError
-        If they cannot be learnt from.
+        If the labels are invalid or do not match the images.
     """
     labels = config.labels
     table = load_table(labels)
@@ -248,8 +250,8 @@ def open_classification(
     else:
         if len(chosen) != 1:
             raise ValueError(
-                f"columns: expected the one that holds the class, got {', '.join(chosen)}. With --multilabel each is a "
-                "class of its own, 1 or 0"
+                f"columns: expected one column with the class, got {', '.join(chosen)}; with --multilabel, each "
+                "column is a class with values 0 and 1"
             )
         classes = sorted({text[0] for text in texts.values()})
         flags = {name: np.array([text[0] == one for one in classes]) for name, text in texts.items()}
@@ -259,12 +261,12 @@ def open_classification(
 
 
 def _skipped(path: Path, count: int) -> list[str]:
-    """Return a line about rows that say nothing of their case."""
+    """Return a line about the number of rows with missing values."""
     return [f"{count} row{'s' * (count != 1)} of {path.name} with a missing value: skipped"] if count else []
 
 
 def _gaps(organs: Sequence[str], boxes: Mapping[str, npt.NDArray[np.float64]]) -> list[str]:
-    """Return a line about organs that some rows have no box of."""
+    """Return a line about organs without a box in some rows."""
     missing = np.isnan(list(boxes.values())).any((2, 3)).sum(0) if boxes else np.zeros(len(organs), int)
     texts = [f"{organ} in {count}" for organ, count in zip(organs, missing.tolist(), strict=True) if count]
     return [f"not contoured, of {len(boxes)} rows: {', '.join(texts)}"] if texts else []
@@ -280,5 +282,5 @@ def _check_classes(joined: Supervised, classes: list[str], flags: Mapping[str, n
     if len(classes) < 2 and flags and all(flag.all() for flag in flags.values()):
         raise ValueError(f"labels: expected two classes or more, got {', '.join(classes)} alone")
     for place, name in enumerate(classes):
-        if not any(flags[case.name][place] for case in joined.parts["pool"].cases):
-            raise ValueError(f"labels: expected every class in the pool, {name!r} is in no case of it")
+        if not any(flags[case.name][place] for case in joined.parts["train"].cases):
+            raise ValueError(f"labels: expected every class in train, {name!r} is in no case of it")

@@ -1,4 +1,4 @@
-"""What the three tasks have in common: outputs, truth, loss, score."""
+"""Interface of fine-tuning tasks: targets, loss, scores and predictions."""
 
 from __future__ import annotations
 
@@ -36,90 +36,90 @@ _SIDES = re.compile(r"(?i)left|right|(^|[_\W])[lr]($|[_\W])")
 
 @dataclass(frozen=True)
 class Scores:
-    """What a trained network reached."""
+    """Scores of a trained network."""
 
     rows: list[dict[str, Any]]
-    """One for each case, or each class of a case."""
+    """One row for each case, or for each class of a case."""
     summary: dict[str, float | None]
-    """Means over cases; the first is the one to compare runs by."""
+    """Means over cases; the first entry is the main score."""
     pictures: Sequence[Column] = ()
-    """Slices of the first cases, where there is something to draw."""
+    """Slices of the first cases, for segmentation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskInput:
-    """How a task's network looks at a case."""
+    """Input settings of a task's network: crop, normalisation, spacing and dimensions."""
 
     crop: Triple
     normalize: Normalize
     shrink: Triple = (1, 1, 1)
-    """Voxels that are averaged to one."""
+    """Blocks of voxels that are averaged to one."""
     batch_size: int = 1
     spacing: Spacing | None = None
-    """Of the voxels that a crop is made of; each case's own without it."""
+    """Spacing to resample cases to; by default each case keeps its own."""
     dims: int = 3
-    """2 where the network takes images: (B, C, H, W)."""
+    """2 for networks with input (B, C, H, W), 3 for (B, C, D, H, W)."""
     slices: Literal["D", "H", "W"] = "D"
-    """The axis that a network of images cuts volumes across; `crop` is then 1 and the edges within a slice."""
+    """Axis across which a 2-D network slices volumes; `crop` is then 1 and the edges within a slice."""
 
     @property
     def axes(self) -> slice:
-        """The axes of (D, H, W) that the network sees."""
+        """The spatial axes of (D, H, W) that the network has."""
         return slice(3 - self.dims, 3)
 
     @property
     def order(self) -> Triple:
-        """A volume's axes in the order in which the network sees them."""
+        """The order of a volume's axes in the network's input."""
         return ORDERS[self.slices]
 
     def turn(self, case: Case) -> Case:
-        """Return a case with its axes in this order."""
+        """Return a case with its axes in the order of the network's input."""
         return Slices(self.slices).turn(dali_cr.Index(Path(), (case,))).cases[0]
 
     def flips(self, axes: Sequence[str]) -> tuple[str, ...]:
-        """Return what axes of a volume are called when it is turned."""
+        """Return the names of a volume's axes after `turn`."""
         return tuple(name for name, axis in zip(AXES, self.order, strict=True) if AXES[axis] in axes)
 
     def reach(self, shift: int) -> Triple:
-        """Return by how much a sample may be moved along D, H and W: not where it is one voxel thick."""
+        """Return the largest shift along D, H and W: 0 along axes of one voxel."""
         depth, height, width = (shift if edge > 1 else 0 for edge in self.crop)
         return depth, height, width
 
 
-def ask(module: nn.Module, images: torch.Tensor, dims: int) -> torch.Tensor:
-    """Return a network's answer to (B, C, D, H, W) in float32; one of images answers slice by slice.
+def run_network(module: nn.Module, images: torch.Tensor, dims: int) -> torch.Tensor:
+    """Return a network's output on (B, C, D, H, W) in float32; 2-D networks process it slice by slice.
 
     Returns
     -------
     torch.Tensor
-        (B, K, D, H, W), or (B, K) where the network answers with numbers; then D is 1 for a network of images.
+        (B, K, D, H, W), or (B, K) if the network has no spatial output; D must then be 1 for a 2-D network.
     """
     with autocast(images.device):
         if dims == 3:
             whole: torch.Tensor = module(images)
             return whole.float()
         depth = images.shape[2]
-        answer: torch.Tensor = module(images.transpose(1, 2).flatten(0, 1))
-    if answer.ndim == 4:
-        answer = answer.reshape(-1, depth, *answer.shape[1:]).transpose(1, 2)
-    return answer.float()
+        output: torch.Tensor = module(images.transpose(1, 2).flatten(0, 1))
+    if output.ndim == 4:
+        output = output.reshape(-1, depth, *output.shape[1:]).transpose(1, 2)
+    return output.float()
 
 
 class Task(ABC):
-    """A task that is learnt from labelled cases.
+    """A fine-tuning task with labelled cases.
 
     Attributes
     ----------
     name : str
-        Of the command.
+        Name of the subcommand.
     classes : list of str
-        What it tells apart or finds.
+        Names of its classes or organs.
     view : TaskInput
     """
 
     name: str
     whole = False
-    """Whether a crop must hold all of a volume."""
+    """Whether a crop must contain a whole volume."""
 
     def __init__(self, classes: Sequence[str], view: TaskInput) -> None:
         self.classes, self.view = list(classes), view
@@ -127,37 +127,37 @@ class Task(ABC):
     @property
     @abstractmethod
     def about(self) -> dict[str, Any]:
-        """What builds the task again, JSON-able."""
+        """Arguments that rebuild the task, JSON-compatible."""
 
     @property
     def outputs(self) -> int:
-        """Channels that its network has at the end of its decoder."""
+        """Output channels of the network's decoder."""
         return len(self.classes)
 
     @abstractmethod
     def build(self, network: Network) -> nn.Module:
-        """Return the module to train: an encoder, or all of a network, and the new head."""
+        """Return the module to train: an encoder or a whole network, with the new head."""
 
     @abstractmethod
-    def learn(self, training: dali_cr.Index) -> None:
-        """Keep what is true of the training cases."""
+    def load_targets(self, training: dali_cr.Index) -> None:
+        """Load the targets of the training cases."""
 
     @property
     @abstractmethod
-    def learnt(self) -> Sequence[npt.NDArray[Any]]:
-        """What `learn` kept, one array a case."""
+    def targets(self) -> Sequence[npt.NDArray[Any]]:
+        """The targets of the training cases from `load_targets`, one array per case."""
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the classes and of what is true of the training cases."""
+        """Hash of the classes and of the targets of the training cases."""
         digest = hashlib.sha256(json.dumps(self.classes).encode())
-        for array in self.learnt:
+        for array in self.targets:
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
     @abstractmethod
-    def truth(self, plan: SamplePlan) -> dict[str, npt.NDArray[Any]]:
-        """Return what is true of a sample of the training cases."""
+    def target(self, plan: SamplePlan) -> dict[str, npt.NDArray[Any]]:
+        """Return the target arrays of a training sample."""
 
     @abstractmethod
     def loss(self, module: nn.Module, batch: Batch) -> torch.Tensor:
@@ -165,27 +165,27 @@ class Task(ABC):
 
     @abstractmethod
     def score(self, module: nn.Module, index: dali_cr.Index) -> Scores:
-        """Score cases that the task has labels of."""
+        """Score labelled cases."""
 
     @abstractmethod
     def predict(
         self, module: nn.Module, index: dali_cr.Index, out: Path, *, probabilities: bool = False
     ) -> Iterator[str]:
-        """Write what the network says of each case, labelled or not; yield each case's name when it is written.
+        """Write the predictions for each case and yield its name once its files are written.
 
         Parameters
         ----------
         module : nn.Module
         index : Index
         out : Path
-            Where the files lie.
+            Output folder.
         probabilities : bool
-            Whether to write the probabilities of the classes too.
+            Whether to write class probabilities too.
         """
 
     @abstractmethod
     def files(self, index: dali_cr.Index, *, probabilities: bool = False) -> dict[str, dict[str, str]]:
-        """Return the names of the files that `predict` writes for each case, by kind and case; none for a table of all.
+        """Return the names of the files that `predict` writes per case, by kind and case; empty for a single table.
 
         Raises
         ------
@@ -194,52 +194,52 @@ class Task(ABC):
         """
 
     def centre_crops(self, training: dali_cr.Index) -> dali_cr.Index:
-        """Return the cases with maps of where crops are to be centred."""
+        """Return the cases with maps from which crop centres are drawn."""
         return training
 
     def check_sides(self, flips: Sequence[str]) -> None:
-        """Refuse to mirror what is told apart by its side.
+        """Check that classes that name a side are not mirrored.
 
         Raises
         ------
         ValueError
-            Naming the class.
+            If flips include W and a class is named left or right.
         """
         sides = [name for name in self.classes if _SIDES.search(name)]
         if "W" in flips and sides:
-            raise ValueError(f"flips: expected none along W where a side is a class, got W with {sides[0]}")
+            raise ValueError(f"flips: expected no W with classes that name a side, got W with class {sides[0]}")
 
     def whole_volumes(self, module: nn.Module, index: dali_cr.Index) -> Iterator[tuple[Case, Triple, torch.Tensor]]:
-        """Yield each case, where its first voxel lies in the crop, and the module's answer to the whole of it."""
+        """Yield each case, the position of its first voxel in the crop, and the module's output on the whole volume."""
         device = next(module.parameters()).device
         for case in index.cases:
             volume = read_case(index.root, case, self.view.normalize, self.view.spacing)
             padded, first = pad_evenly(volume, self.view.crop, outside(case, self.view.normalize))
             with torch.no_grad():
-                answer = ask(module, torch.from_numpy(padded)[None].to(device), self.view.dims)
-            yield case, first, answer[0].cpu()
+                output = run_network(module, torch.from_numpy(padded)[None].to(device), self.view.dims)
+            yield case, first, output[0].cpu()
 
 
-def refuse_larger(index: dali_cr.Index, view: TaskInput) -> None:
-    """Refuse volumes that a crop does not hold, at its spacing.
+def check_crop_holds(index: dali_cr.Index, view: TaskInput) -> None:
+    """Check that the crop contains every volume, at its spacing.
 
     Raises
     ------
     ValueError
-        With the crop that would.
+        With the crop that is needed.
     """
     crop, shapes = view.crop, [shape_at(case, view.spacing) for case in index.cases]
     largest = np.max(shapes, axis=0)
     for case, shape in zip(index.cases, shapes, strict=True):
         if any(length > edge for length, edge in zip(shape, crop, strict=True)):
             raise ValueError(
-                f"crop: expected one that holds every volume, up to {' '.join(map(str, largest))}; got "
-                f"{' '.join(map(str, crop))}, and {case.name} is {' '.join(map(str, shape))}. "
-                "--shrink 2 2 2 averages the voxels of a large crop"
+                f"crop: expected a crop that contains every volume, {' '.join(map(str, largest))} or more; got "
+                f"{' '.join(map(str, crop))}, and {case.name} is {' '.join(map(str, shape))}. Give a larger --crop; "
+                "--shrink 2 2 2 averages its voxels"
             )
 
 
 def mean_of(values: Sequence[float]) -> float | None:
-    """Return the mean of the numbers that are no NaN, None without any."""
+    """Return the mean of the values that are not NaN; None if there are none."""
     kept = [value for value in values if not np.isnan(value)]
     return float(np.mean(kept)) if kept else None

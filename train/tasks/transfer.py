@@ -1,4 +1,4 @@
-"""What a fine-tuning run takes over from a pre-training run or a file of weights, and what it does not."""
+"""Transfer of pre-trained weights, of a run or of a file, into a network for fine-tuning."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from torch import nn
 import dali_cr
 from dali_cr.index.volumes import Case
 
+from ..networks.build import ENCODER_OF
 from ..networks.network import Network
 from ..networks.plans import nnunet_names
 from ..networks.weights import read_state_dict, read_weights
-from .partial import cut_prefix, describe_misfits, refuse_little
+from .partial import check_share, cut_prefix, describe_misfits
 
 Transfer = Literal["encoder", "encoder+decoder"]
 
@@ -29,42 +30,56 @@ class Init:
     """Pre-trained weights."""
 
     path: Path
-    """The folder of a run, or a file of weights."""
+    """Folder of a run, or file of weights."""
     tensors: dict[str, torch.Tensor]
     about: dict[str, Any]
-    """What builds their network again, and the recipe of its samples; empty for a file of others."""
+    """Arguments that rebuild their network, and the recipe of their samples; empty for files of other packages."""
     cases: tuple[Case, ...] | None
-    """What they were trained on or chosen by; None where that is not known."""
+    """The cases of their pre-training run, held-out cases included; None if unknown."""
     is_file: bool = False
-    """Whether part of the encoder is enough, and what is transferred is reported by name."""
+    """Whether they are a file: part of the encoder is enough, and transferred tensors are reported by name."""
     key: str = ""
-    """Under which the file has them; empty where it has nothing else."""
+    """Key of the state dict in the file; empty if the file is the state dict."""
     prefix: str = ""
-    """What was cut off in front of their names."""
+    """Prefix that was removed from the names."""
 
     @property
     def folder(self) -> Path | None:
-        """The folder of their run; None for a file that does not lie in it."""
+        """Folder of their run; None for a file outside of it."""
         if not self.is_file:
             return self.path
         return None if self.cases is None else self.path.parent
 
     @property
     def recipe(self) -> Mapping[str, Any]:
-        """What their samples were made of; empty where that is not known."""
+        """Recipe of their samples; empty if unknown."""
         recipe: Mapping[str, Any] = self.about.get("recipe", {})
         return recipe
 
     @property
     def crop(self) -> tuple[int, int, int] | None:
-        """The crop that the network was sized for; None where that is not known."""
+        """The crop that the network was built for; None if unknown."""
         if "crop" not in self.about:
             return None
         depth, height, width = self.about["crop"]
         return depth, height, width
 
+    def check_network(self, network: str, dims: int, plans: Path | None) -> None:
+        """Raise ValueError if the weights are known to be of another network."""
+        if "network" not in self.about:
+            return
+        if plans:
+            raise ValueError(f"plans: expected no --plans with --init, which defines the network; got {plans}")
+        known, others = self.about["network"], self.about.get("dims", 3)
+        if known not in (network, ENCODER_OF.get(network)):
+            raise ValueError(f"init: expected a {network}, {self.path} has a {known}; use --network {known}")
+        if others != dims:
+            raise ValueError(
+                f"init: expected a network of --dims {dims}, {self.path} has --dims {others}; use --dims {others}"
+            )
+
     def origin(self, transfer: Transfer) -> dict[str, Any]:
-        """Return what the weights' file of a fine-tuning run says of them."""
+        """Return the metadata for a network that was initialised from these weights."""
         known = {"steps": self.about["step"]} if "step" in self.about else {}
         if self.is_file:
             known |= {"file": self.path.name, "sha256": hashlib.sha256(self.path.read_bytes()).hexdigest()}
@@ -73,19 +88,19 @@ class Init:
 
 
 def read_init(path: Path, prefix: str = "") -> Init:
-    """Read what a pre-training run left, or a file of weights.
+    """Read the weights and the cases of a pre-training run, or a file of weights.
 
     Parameters
     ----------
     path : Path
-        The folder of a run; or a file: safetensors, or a state dict that was saved by `torch.save`.
+        Folder of a run; or file: safetensors, or a state dict saved by `torch.save`.
     prefix : str
-        Of a file's names: only those that begin with it are taken, without it.
+        For a file: only tensors whose names begin with it are kept, without it.
 
     Raises
     ------
     ValueError
-        If the folder holds no such run, or its index is not that of the weights; if the file cannot be read.
+        If the folder holds no pre-training run, its index does not belong to the weights, or the file cannot be read.
     """
     if path.is_file():
         return _read_file(path, prefix)
@@ -98,31 +113,30 @@ def read_init(path: Path, prefix: str = "") -> Init:
                 f"init: expected 'random', the folder of a pre-training run or a file of weights, {needed} is missing"
             )
     tensors, about = read_weights(weights)
-    _refuse_finetuned(about, path)
+    _check_pretrained(about, path)
     if "recipe" not in about:
-        raise ValueError(
-            f"init: expected a run of train.pretrain, {weights} does not say what its samples were made of"
-        )
+        raise ValueError(f"init: expected a run of train.pretrain, {weights} has no recipe of samples")
     seen = dali_cr.Index.load(index)
     if about.get("index", seen.fingerprint) != seen.fingerprint:
-        raise ValueError(f"init: expected the index of the cases that {weights} has seen, {index} is of others")
+        raise ValueError(
+            f"init: expected the index of the cases that {weights} was trained on, {index} is of other cases"
+        )
     return Init(path, tensors, about, seen.cases)
 
 
 def _read_file(path: Path, prefix: str) -> Init:
-    """Read a file of weights; one that lies in the folder of its run has that run's cases."""
+    """Read a file of weights; a file in the folder of its run has that run's cases."""
     read = read_state_dict(path)
-    _refuse_finetuned(read.about, path)
+    _check_pretrained(read.about, path)
     tensors = cut_prefix(read.tensors, prefix, path)
     index, cases = path.with_name("index.json"), None
     if "index" in read.about and index.is_file():
         seen = dali_cr.Index.load(index)
-        if seen.fingerprint == read.about["index"]:
-            cases = seen.cases
+        cases = seen.cases if seen.fingerprint == read.about["index"] else None
     return Init(path, tensors, read.about, cases, True, read.key, prefix)
 
 
-def _refuse_finetuned(about: Mapping[str, Any], path: Path) -> None:
+def _check_pretrained(about: Mapping[str, Any], path: Path) -> None:
     if "task" in about:
         raise ValueError(
             f"init: expected a run of train.pretrain, {path} is one of train.finetune {about['task']['name']}"
@@ -131,32 +145,33 @@ def _refuse_finetuned(about: Mapping[str, Any], path: Path) -> None:
 
 @dataclass(frozen=True)
 class Fit:
-    """Which tensors are taken over, and why the others are not."""
+    """The tensors to transfer, and reasons for excluding the others."""
 
-    taken: dict[str, torch.Tensor]
+    transferred: dict[str, torch.Tensor]
     skipped: dict[str, str]
-    """From a tensor of the pre-training run, or of the file, to the reason."""
+    """Reasons by tensor of the pre-training run or file."""
     random: dict[str, str] = field(default_factory=dict)
-    """From a tensor of the network that should have come, and keeps its random weights, to the reason."""
+    """Reasons by tensor of the network that was to be transferred and keeps its random weights."""
 
     def lines(self, init: Init) -> Iterator[str]:
-        """Yield what was transferred and what was not; of a file, all that was by name."""
-        where = f", under {init.key}" if init.key else ""
-        where += f", names without {init.prefix}" if init.prefix else ""
-        yield f"init       {init.path}{where}: {len(self.taken)} tensors taken over, {len(self.skipped)} skipped"
+        """Yield the numbers of transferred and excluded tensors, and their names; for a run those of excluded ones."""
+        where = f", key {init.key}" if init.key else ""
+        where += f", prefix {init.prefix}" if init.prefix else ""
+        count, skipped = len(self.transferred), len(self.skipped)
+        yield f"init       {init.path}{where}: {count} tensors transferred, {skipped} excluded"
         if init.is_file:
-            yield from (f"taken over {name}" for name in self.taken)
+            yield from (f"transfer   {name}" for name in self.transferred)
         yield from (f"random     {name}: {reason}" for name, reason in self.random.items())
-        yield from (f"skipped    {name}: {reason}" for name, reason in self.skipped.items())
+        yield from (f"excluded   {name}: {reason}" for name, reason in self.skipped.items())
 
 
 def check_fit(init: Init, network: Network, transfer: Transfer) -> Fit:
-    """Tell which tensors go over.
+    """Return the tensors to transfer.
 
     Raises
     ------
     ValueError
-        If one that should is not there, or has another shape; of a file, if there is too little of the encoder.
+        If a tensor to transfer is missing or has another shape; for a file, if it has too little of the encoder.
     """
     wanted = network.encoder
     if transfer == "encoder+decoder":
@@ -171,51 +186,27 @@ def check_fit(init: Init, network: Network, transfer: Transfer) -> Fit:
             tensors[own] = tensors.pop(theirs)
     odd = describe_misfits(tensors, wanted, state)
     if init.is_file:
-        refuse_little(tensors, network.encoder, state, init.path)
+        check_share(tensors, network.encoder, state, init.path)
     elif odd:
-        told = [f"{name} {reason}" for name, reason in odd.items()]
+        texts = [f"{name}{reason}" for name, reason in odd.items()]
         more = f", and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else ""
         raise ValueError(
-            f"init: expected every tensor of the {transfer} to fit, in {init.path} {'; '.join(told[:_SHOWN])}{more}. "
+            f"init: expected every tensor of the {transfer} to fit, in {init.path} {'; '.join(texts[:_SHOWN])}{more}. "
             "Give the network, filters and channels that it was pre-trained with"
         )
-    taken = {name: tensors[name] for name in wanted if name not in odd}
-    reasons = dict.fromkeys(network.tensors, f"--transfer {transfer} leaves the decoder")
-    reasons |= dict.fromkeys(network.head, "the head is always new") | odd
-    # nnU-Net's and nnssl's files have each layer under several names.
-    places = {tensor.data_ptr() for tensor in taken.values()}
-    left = [name for name, tensor in tensors.items() if name not in taken and tensor.data_ptr() not in places]
-    return Fit(taken, {name: reasons.get(name, "the network has no such tensor") for name in left}, odd)
+    transferred = {name: tensors[name] for name in wanted if name not in odd}
+    reasons = dict.fromkeys(network.tensors, f"--transfer {transfer} excludes the decoder")
+    reasons |= dict.fromkeys(network.head, "the head is always new") | dict.fromkeys(odd, "another shape")
+    # Files of nnU-Net and nnssl have each layer under several names.
+    places = {tensor.data_ptr() for tensor in transferred.values()}
+    left = [name for name, tensor in tensors.items() if name not in transferred and tensor.data_ptr() not in places]
+    skipped = {name: reasons.get(name, "the network has no such tensor") for name in left}
+    return Fit(transferred, skipped, {name: reason.removeprefix(":").strip() for name, reason in odd.items()})
 
 
-def load_fit(network: Network, taken: Mapping[str, torch.Tensor]) -> nn.Module:
-    """Put the tensors in their places, and return the module."""
-    answer = network.module.load_state_dict(dict(taken), strict=False)
-    if answer.unexpected_keys:
-        raise ValueError(f"init: the network has no {answer.unexpected_keys[0]}")
+def load_fit(network: Network, transferred: Mapping[str, torch.Tensor]) -> nn.Module:
+    """Load the transferred tensors into a network and return its module."""
+    keys = network.module.load_state_dict(dict(transferred), strict=False)
+    if keys.unexpected_keys:
+        raise ValueError(f"init: expected tensors of the network, got {keys.unexpected_keys[0]}, which it has not")
     return network.module
-
-
-def find_encoder(network: Network, module: nn.Module, setting: str) -> list[nn.Parameter]:
-    """Return the parameters of a network's encoder in the module that is trained.
-
-    Parameters
-    ----------
-    network : Network
-    module : nn.Module
-        What a task made of it.
-    setting : str
-        What they are wanted for.
-
-    Raises
-    ------
-    ValueError
-        If the module has no such part.
-    """
-    encoder, trained = list(network.features.parameters()), {id(parameter) for parameter in module.parameters()}
-    if not encoder or not all(id(parameter) in trained for parameter in encoder):
-        raise ValueError(
-            f"{setting}: expected a network whose encoder is a part of what is trained, {network.about['network']} has "
-            "none; leave --freeze-encoder and --encoder-lr-scale out"
-        )
-    return encoder

@@ -52,7 +52,7 @@ def read_nnunet(root: Path, paths: Sequence[str], channels: Sequence[str], reque
     groups, sure = _images(root, paths)
     if not (sure or requested or _all_numbered(filter(is_volume, paths))):
         return None
-    if sure and not requested and _strangers(groups, paths) and not (root / FILE_NAME).is_file():
+    if sure and not requested and _has_other_volumes(groups, paths) and not (root / FILE_NAME).is_file():
         return None
     datasets = {group: read_dataset_json(found) for group in groups if (found := _dataset_of(root / group))}
     known = _agreed(datasets.values()) if len(datasets) == len(groups) else None
@@ -86,7 +86,7 @@ def _images(root: Path, paths: Sequence[str]) -> tuple[dict[PurePosixPath, list[
     return (named, True) if named else (others, False)
 
 
-def _strangers(groups: Groups, paths: Sequence[str]) -> bool:
+def _has_other_volumes(groups: Groups, paths: Sequence[str]) -> bool:
     """Whether there are volumes outside of the folders of images and labels."""
     folders = {PurePosixPath(path).parent for path in paths if is_volume(path)} - set(groups)
     return any(not _LABELS.fullmatch(folder.name) for folder in folders)
@@ -138,17 +138,17 @@ def _labels_of(images: str) -> str:
 
 def _by_channel(groups: Groups, known_names: Sequence[str], channels: Sequence[str], paths: Sequence[str]) -> Claims:
     """Return the claims with one file per channel."""
-    wanted = tuple(_channel_name(channel, known_names) for channel in channels)
+    selected = tuple(_channel_name(channel, known_names) for channel in channels)
     names, numbers = {}, set()
     for path in (path for some in groups.values() for path in some):
         if found := _NUMBERED.fullmatch(stem_of(path)):
             case, number = found.groups()
             name = known_names[int(number)] if int(number) < len(known_names) else number
-            if not wanted or name in wanted:
+            if not selected or name in selected:
                 names[path] = (_case(path, case), name)
                 numbers.add(number)
-    order = wanted or tuple(known_names) or tuple(sorted(numbers))
-    return Claims(names, order, _skipped(paths, names, "of other channels" if wanted else "outside the layout"))
+    order = selected or tuple(known_names) or tuple(sorted(numbers))
+    return Claims(names, order, _skipped(paths, names, "of other channels" if selected else "outside the layout"))
 
 
 def _channel_name(channel: str, known_names: Sequence[str]) -> str:

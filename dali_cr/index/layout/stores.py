@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from dali_cr.index.volumes import Problem
 from dali_cr.volume.packed.layout import is_store
-from dali_cr.volume.packed.store import original_of, store_beside
+from dali_cr.volume.packed.store import find_store, original_of
 
 _THREADS = 16
 """Number of threads, because opening files on a network drive is slow."""
@@ -53,5 +53,5 @@ def name_stores(root: Path, paths: Iterable[str]) -> tuple[list[str], dict[str, 
 
 def find_stores(root: Path, paths: Iterable[str]) -> dict[str, str]:
     """Return the brick stores of missing files, by path of the file."""
-    found = {path: store_beside(root / path) for path in paths}
+    found = {path: find_store(root / path) for path in paths}
     return {path: store.relative_to(root).as_posix() for path, store in found.items() if store}

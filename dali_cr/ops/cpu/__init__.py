@@ -1,1 +1,1 @@
-"""Compiled loops too long for the module of their op."""
+"""Compiled loops that are shared by several operations or too long for their modules."""

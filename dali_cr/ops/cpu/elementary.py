@@ -1,8 +1,8 @@
 """Elementary functions with the same bits on CPU and GPU (kernels/elementary.cuh).
 
-NumPy's, libm's and CUDA's log, exp and sin differ in their last bits. These are polynomials, evaluated by Horner's
-rule, every product and every sum rounded by itself, so whoever evaluates them gets the same. The coefficients are
-Chebyshev fits, rounded. Numbers are float32 but for `exp_double`.
+log, exp and sin of NumPy, libm and CUDA differ in their last bits. These functions are polynomials evaluated by
+Horner's rule, with every product and sum rounded separately, so that all devices give the same bits. The coefficients
+are rounded Chebyshev fits. All functions are float32 except `exp_double`.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from dali_cr.system.compiled import compiled
 
 _LOG2 = (1.442695, -0.72134733, 0.48089853, -0.36069655, 0.28855255, -0.23960812, 0.20485765, -0.19138838, 0.18476033,
          -0.10749789)  # fmt: skip
-"""log2(1 + y) / y on [sqrt(1/2) - 1, sqrt(2) - 1], lowest power first: wrong by 8e-9 at most."""
+"""log2(1 + y) / y on [sqrt(1/2) - 1, sqrt(2) - 1], lowest power first; maximum error 8e-9."""
 
 _EXP2 = (0.6931472, 0.24022721, 0.055496022, 0.0096521955, 0.0012692166, 0.00020817915)
-"""(2**y - 1) / y on [0, 1]: wrong by 1.1e-8 at most."""
+"""(2**y - 1) / y on [0, 1]; maximum error 1.1e-8."""
 
 _SINE = (1.5707964, -0.6459638, 0.07968992, -0.0046741436, 0.0001516717)
-"""sin(pi y / 2) / y in powers of y**2 on [0, 1]: wrong by 7e-9 at most."""
+"""sin(pi y / 2) / y in powers of y**2 on [0, 1]; maximum error 7e-9."""
 
 _ROOT_HALF_BITS = 0x3F3504F3
 _LOG2_E, _LN2_HIGH, _LN2_LOW = 1.4426950408889634, 0.693147180369123816490, 1.90821492927058770002e-10
-"""ln 2 in two parts, as in fdlibm: whole numbers below 2**20 times the first are exact."""
+"""ln 2 in two parts, as in fdlibm: products of the first part with integers below 2**20 are exact."""
 
 _EXP_TERMS = 14
 _TINY, _ZERO, _ONE = np.finfo(np.float32).tiny, np.float32(0), np.float32(1)
@@ -35,13 +35,13 @@ _LOG2_TERMS, _EXP2_TERMS, _SINE_TERMS = (tuple(map(np.float32, terms[::-1])) for
 
 @compiled
 def flushed(x: np.float32) -> np.float32:
-    """Return a number, 0 in place of -0 and of subnormals."""
+    """Return a number, with -0 and subnormals replaced by 0."""
     return _ZERO if abs(x) < _TINY else x
 
 
 @compiled
 def half_bits(x: np.float32) -> np.uint32:
-    """Return the bits of a number as float16, to the nearest, of two equally near ones the even one."""
+    """Return the bits of a number as float16, rounded to nearest even."""
     bits = np.uint32(np.float32(x).view(np.uint32))
     sign, magnitude = bits >> 16 & 0x8000, bits & 0x7FFFFFFF
     if magnitude > 0x7F800000:
@@ -59,7 +59,7 @@ def half_bits(x: np.float32) -> np.uint32:
 
 @compiled
 def horner(y: np.float32, terms: tuple[np.float32, ...]) -> np.float32:
-    """Return a polynomial's value; the highest power comes first."""
+    """Evaluate a polynomial; the highest power comes first."""
     found = terms[0]
     for term in terms[1:]:
         found = found * y + term
@@ -68,7 +68,7 @@ def horner(y: np.float32, terms: tuple[np.float32, ...]) -> np.float32:
 
 @compiled
 def log2(x: np.float32) -> np.float32:
-    """Return the logarithm to base 2 of a normal number above 0, within 1.5e-7 of max(1, its size)."""
+    """Return the base-2 logarithm of a positive normal number, with an error below 1.5e-7 * max(1, |result|)."""
     bits = np.float32(x).view(np.int32)
     exponent = np.int32(np.int32(bits - _ROOT_HALF_BITS) >> 23)
     y = np.int32(bits - (exponent << 23)).view(np.float32) - _ONE
@@ -77,7 +77,7 @@ def log2(x: np.float32) -> np.float32:
 
 @compiled
 def exp2(x: np.float32) -> Any:
-    """Return 2**x, relatively within 2e-7; 0 below -126, inf from 128 on. No NaN is taken."""
+    """Return 2**x with a relative error below 2e-7; 0 below -126, inf from 128. NaN is not supported."""
     x = _LEAST_POWER if x < _LEAST_POWER else x
     x = _MOST_POWER if x > _MOST_POWER else x
     whole = np.floor(x)
@@ -88,13 +88,13 @@ def exp2(x: np.float32) -> Any:
 
 @compiled
 def quarter_sine(y: np.float32) -> np.float32:
-    """Return sin(pi y / 2) for y in [0, 1], within 1.2e-7."""
+    """Return sin(pi y / 2) for y in [0, 1], with an error below 1.2e-7."""
     return horner(y * y, _SINE_TERMS) * y
 
 
 @compiled
 def exp_double(x: float) -> float:
-    """Return e**x for float64 x from -700 to 0, relatively within 1e-15."""
+    """Return e**x for float64 x from -700 to 0, with a relative error below 1e-15."""
     whole = np.floor(x * _LOG2_E + 0.5)
     rest = (x - whole * _LN2_HIGH) - whole * _LN2_LOW
     found = 1.0

@@ -1,4 +1,4 @@
-"""Voxels between voxels: the compiled loops of `dali_cr.ops.gather`."""
+"""Trilinear and nearest-neighbour interpolation: the compiled loops of `dali_cr.ops.gather`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Doubles = npt.NDArray[np.float64]
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _TOGETHER = 64
-"""Voxels that are interpolated at a time."""
+"""Number of voxels that are interpolated together."""
 
 _PARTS = tuple(np.uint64(part * _TOGETHER) for part in range(11))
-"""Where in the work memory the eight corners begin, and the three fractions."""
+"""Offsets of the eight corners and the three fractions in the work memory."""
 
 
 @compiled
@@ -33,7 +33,7 @@ def interpolate(
     nearest: bool,
     clamped: bool,
 ) -> None:
-    """Gather a view, row by row, from a box that lies in a line, into another line.
+    """Interpolate a view row by row from a flattened box into a flattened array.
 
     Parameters
     ----------
@@ -42,17 +42,18 @@ def interpolate(
     extent : (3,) int
         The box's (D, H, W).
     lo : (3,) float64
-        The canonical voxel that is its first.
+        The canonical voxel at the origin of the box.
     padding : float32
         Padding value, outside of the box.
     matrix : (3, 3) float64
     offset : (3,) float64
-        Where the view looks.
+        Map from voxels of the view to canonical voxels.
     out : (d * h * w,) float32
-        Gets the view.
+        Output: the view.
     shape : (3,) int
         The view's (d, h, w).
     nearest, clamped : bool
+        Interpolation modes; see `dali_cr.ops.record.make_gather_record`.
     """
     starts, across, steps = np.empty(3), np.empty(3), matrix[:, 2].copy()
     places, work = np.empty(_TOGETHER, np.int64), np.empty(11 * _TOGETHER, np.float32)
@@ -62,7 +63,7 @@ def interpolate(
             for axis in range(3):
                 starts[axis] = offset[axis] + matrix[axis, 0] * d
                 across[axis] = matrix[axis, 1] * h
-                # Every rounded step of a source grows or falls with w: its extremes are the row's ends.
+                # Sources are monotonic in w, also after rounding, so the extremes are at the ends of the row.
                 first = starts[axis] + (across[axis] + steps[axis] * 0)
                 last = starts[axis] + (across[axis] + steps[axis] * (shape[2] - 1))
                 bounded &= lo[axis] <= min(first, last) and max(first, last) < lo[axis] + extent[axis] - 1
@@ -77,9 +78,9 @@ def interpolate(
                 _row(line, extent, lo, padding, row, nearest, clamped, out, at, shape[2])
 
 
-# Of voxels whose corners are all in the box, many go through each of three short loops: without branches, and with all
-# that lies between the loops in one array at constant distances, the compiler makes vector instructions of them.
-# Places are unsigned: of a signed one Numba asks whether it counts from the end.
+# Voxels whose corners are all inside of the box are processed in three short loops. Without branches, and with all
+# intermediate results in one array at constant offsets, the compiler vectorises these loops. Indices are unsigned,
+# because Numba checks signed ones for negative values.
 
 
 @compiled
@@ -92,7 +93,7 @@ def _find(
     places: npt.NDArray[np.int64],
     work: Floats,
 ) -> None:
-    """Find the lower corners of voxels of a row, and how far above them the sources are."""
+    """Compute the lower corners of the sources of a row, and the fractions above them."""
     (start_z, start_y, start_x), (across_z, across_y, across_x), (step_z, step_y, step_x) = row[0], row[1], row[2]
     lo_z, lo_y, lo_x = lo
     row_step, plane_step = float(extent[2]), float(extent[1] * extent[2])
@@ -105,13 +106,13 @@ def _find(
         work[w + _PARTS[8]] = fraction_of(z - below_z)
         work[w + _PARTS[9]] = fraction_of(y - below_y)
         work[w + _PARTS[10]] = fraction_of(x - below_x)
-        # As float64, since one conversion is cheaper than three; exact up to 2**53.
+        # In float64, because one conversion is cheaper than three; exact up to 2**53.
         places[w] = np.int64((below_z - lo_z) * plane_step + (below_y - lo_y) * row_step + (below_x - lo_x))
 
 
 @compiled
 def _collect(line: Floats, extent: Triple, places: npt.NDArray[np.int64], count: int, work: Floats) -> None:
-    """Take the eight corners of each voxel."""
+    """Read the eight corners of each voxel."""
     row, plane, one = np.uint64(extent[2]), np.uint64(extent[1] * extent[2]), np.uint64(1)
     for w in range(np.uint64(count)):
         near = np.uint64(places[w])
@@ -149,7 +150,7 @@ def _row(
     first: int,
     width: int,
 ) -> None:
-    """Gather a row of which some may lie outside of the box."""
+    """Interpolate a row that may be partly outside of the box."""
     starts, across, steps = row
     corner, fraction = np.empty(3, np.int64), np.empty(3, np.float32)
     for w in range(width):
@@ -159,21 +160,21 @@ def _row(
             source = clamp_source(source, lo[axis], high) if clamped else source
             source = source + 0.5 if nearest else source
             below = np.floor(source)
-            seen = lo[axis] - 2 <= below <= high  # beyond, both corners are outside; so they are of a NaN
-            corner[axis] = np.int64(below - lo[axis]) if seen else -2
-            fraction[axis] = fraction_of(source - below) if seen else _ZERO
+            near = lo[axis] - 2 <= below <= high  # otherwise both corners are outside, also for NaN
+            corner[axis] = np.int64(below - lo[axis]) if near else -2
+            fraction[axis] = fraction_of(source - below) if near else _ZERO
         z, y, x = corner
         if nearest:
             out[first + w] = _voxel(line, extent, padding, z, y, x)
         else:
-            near = _plane(line, extent, padding, z, y, x, fraction)
-            far = _plane(line, extent, padding, z + 1, y, x, fraction)
-            out[first + w] = lerp(near, far, fraction[0])
+            lower = _plane(line, extent, padding, z, y, x, fraction)
+            upper = _plane(line, extent, padding, z + 1, y, x, fraction)
+            out[first + w] = lerp(lower, upper, fraction[0])
 
 
 @compiled
 def _plane(line: Floats, extent: Triple, padding: np.float32, z: int, y: int, x: int, fraction: Floats) -> np.float32:
-    """Return what lies between four corners of a plane."""
+    """Interpolate between four corners of a plane."""
     upper = lerp(_voxel(line, extent, padding, z, y, x), _voxel(line, extent, padding, z, y, x + 1), fraction[2])
     y += 1
     lower = lerp(_voxel(line, extent, padding, z, y, x), _voxel(line, extent, padding, z, y, x + 1), fraction[2])
@@ -189,13 +190,13 @@ def _voxel(line: Floats, extent: Triple, padding: np.float32, z: int, y: int, x:
 
 @compiled
 def lerp(a: np.float32, b: np.float32, fraction: np.float32) -> np.float32:
-    """Return a + fraction * (b - a), rounded and subnormals flushed at each step."""
+    """Return a + fraction * (b - a), with rounding and flushing of subnormals at each step."""
     return flushed(a + flushed(fraction * flushed(b - a)))
 
 
 @compiled
 def fraction_of(part: np.float64) -> np.float32:
-    """Return a number from 0 to 1 as float32 in steps of 2**-23."""
+    """Round a number from 0 to 1 to a float32 multiple of 2**-23."""
     return (np.float32(part) + _ONE) - _ONE
 
 

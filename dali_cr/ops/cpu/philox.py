@@ -1,4 +1,4 @@
-"""Blocks and words of `dali_cr.rng`, compiled: what plans, swaps and noise are drawn with."""
+"""Compiled versions of the random numbers of `dali_cr.rng`, for plans, swaps and noise."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _SPARE_BITS, _UNIT = np.uint64(11), 2.0**-53
 
 @compiled
 def philox(c0: np.uint64, c1: np.uint64, c2: np.uint64, c3: np.uint64, seed: np.uint64) -> tuple[np.uint64, ...]:
-    """Return the four words of the block at a counter, each below 2**32, under a seed.
+    """Return the four words, each below 2**32, of the Philox block at a counter with a seed as key.
 
     Parameters
     ----------
     c0, c1, c2, c3 : uint64
-        The counter's words, each below 2**32.
+        Words of the counter, each below 2**32.
     seed : uint64
 
     Returns
@@ -46,7 +46,7 @@ def philox(c0: np.uint64, c1: np.uint64, c2: np.uint64, c3: np.uint64, seed: np.
 
 @compiled
 def draw_pair(seed: np.uint64, number: np.uint64, block: int, purpose: int) -> tuple[np.uint64, np.uint64]:
-    """Return two 64-bit words: places 2 * block and 2 * block + 1 of `dali_cr.rng.draw_words`.
+    """Return the two 64-bit words 2 * block and 2 * block + 1 of `dali_cr.rng.draw_words`.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def draw_pair(seed: np.uint64, number: np.uint64, block: int, purpose: int) -> t
 
 @compiled
 def fill_words(seed: np.uint64, number: np.uint64, first: int, purpose: int, out: npt.NDArray[np.uint64]) -> None:
-    """Fill an array with 64-bit words: those of `dali_cr.rng.draw_words` from place 2 * first on.
+    """Fill an array with the 64-bit words of `dali_cr.rng.draw_words`, starting with word 2 * first.
 
     Parameters
     ----------

@@ -1,1 +1,1 @@
-"""Volumes of other formats to brick stores: DICOM series, MetaImage, NRRD, NumPy, nnU-Net's Blosc2 arrays, NIfTI."""
+"""Import volumes of other formats as brick stores: DICOM, MetaImage, NRRD, NumPy, nnU-Net's Blosc2 arrays, NIfTI."""

@@ -1,4 +1,4 @@
-"""Voxels along a file's own axes, turned to the canonical (RAS+) grid without a copy."""
+"""Reorder voxels from the axes of a file to the canonical (RAS+) grid, without a copy."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from dali_cr.volume.geometry import VolumeError
 from dali_cr.volume.packed.contents import Affine
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""From the world of DICOM and ITK to that of NIfTI."""
+"""World coordinates of DICOM and ITK (LPS) to those of NIfTI (RAS)."""
 
 NO_ANATOMY = "XYZ"
-"""The orientation of voxels whose anatomical axes are unknown."""
+"""Orientation of voxels with unknown anatomical axes."""
 
 
 def canonical(
     path: object, voxels: npt.NDArray[Any], affine: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[Any], Affine, str]:
-    """Turn voxels to the canonical grid.
+    """Reorder voxels to the canonical grid.
 
     Parameters
     ----------
     path : path or str
-        For messages.
+        File name, for messages.
     voxels : (C, K, J, I) array
-        Along the file's axes, the fastest last.
+        Voxels along the axes of the file, the fastest last.
     affine : (4, 4) float64
-        File voxel index (i, j, k) to world, mm, RAS+.
+        Voxel index (i, j, k) of the file to world, mm, RAS+.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def canonical(
     affine : (4, 4) tuple of float
         Canonical voxel index (x, y, z) to world, mm, RAS+.
     orientation : str
-        The file's own axes, such as "LPS".
+        Axes of the file, such as "LPS".
 
     Raises
     ------
@@ -54,7 +54,7 @@ def canonical(
     ([[5, 4, 3], [2, 1, 0]], (1.0, 0.0, 0.0, -2.0), 'LPS')
     """
     if not np.isfinite(affine).all() or not np.linalg.det(affine):
-        raise VolumeError(path, "its directions and spacing make no grid in space: the affine is singular")
+        raise VolumeError(path, "affine: expected an invertible matrix from directions and spacing, got a singular one")
     orientation = nib.orientations.io_orientation(affine)
     world = [int(axis) for axis in orientation[:, 0]]
     sizes = voxels.shape[:0:-1]
@@ -67,12 +67,12 @@ def canonical(
 
 
 def unplaced(spacing: tuple[float, float, float]) -> Affine:
-    """Return the affine of voxels of a known size at an unknown place.
+    """Return the affine of voxels with a known size and an unknown position.
 
     Parameters
     ----------
     spacing : (3,) float
-        In mm along (D, H, W).
+        Voxel size in mm along (D, H, W).
 
     Examples
     --------

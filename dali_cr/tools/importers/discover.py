@@ -1,4 +1,4 @@
-"""The volumes of a folder: each format's files to items, and why other files are none."""
+"""Find the volumes of a folder in all formats, and the reasons why other files are refused."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from dali_cr.volume.grid import Spacing
 _LIBRARIES: dict[Format, str] = {"dicom": "pydicom", "mha": "SimpleITK", "nrrd": "SimpleITK", "b2nd": "blosc2"}
 
 Finder = Callable[[Path, str], tuple[Item, Sequence[str]]]
-"""From a folder and a file in it to an item, and the files that are read for it."""
+"""Functions from a folder and a file in it to an item and the files that it reads."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What is to be imported.
+class Request:
+    """Settings of an import.
 
     Attributes
     ----------
     formats : tuple of str
-        Files of others are ignored.
+        Formats to import; other files are ignored.
     spacing : (3,) float, optional
-        In mm along (D, H, W), for files that have none.
+        Spacing in mm along (D, H, W), for files without spacing.
     plans : Path, optional
         nnU-Net's plans.
     """
@@ -47,15 +47,15 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Found:
-    """What a folder holds.
+    """The volumes and other files of a folder.
 
     Attributes
     ----------
     top : Path
-        Absolute; paths are relative to it.
+        Absolute path of the folder; other paths are relative to it.
     findings : Findings
     ignored : dict of str to int
-        How many other files there are of each kind, the most frequent first.
+        Number of other files by kind, the most frequent first.
     """
 
     top: Path
@@ -63,28 +63,28 @@ class Found:
     ignored: dict[str, int]
 
 
-def discover(source: Path, out: Path, wanted: Wanted, read_headers: Callable[[Path], Reader]) -> Found:
+def discover(source: Path, out: Path, request: Request, read_headers: Callable[[Path], Reader]) -> Found:
     """Find the volumes to import.
 
     Parameters
     ----------
     source, out : Path
-    wanted : Wanted
+    request : Request
     read_headers : callable
-        From the folder to what reads the headers of DICOM files.
+        Returns a reader of DICOM headers for a folder.
 
     Raises
     ------
     FileNotFoundError
-        If the source is no folder, or has nothing to import.
+        If the source is not a folder, or has nothing to import.
     ImportError
-        If a library is missing for files that are there; it says what to install.
+        If a library for existing files is missing; the message says what to install.
     """
-    files = list_formats(source, wanted.formats)
+    files = list_formats(source, request.formats)
     for library in {_LIBRARIES[kind] for kind in files.by_format if kind in _LIBRARIES}:
         load_format(library)
     found = Findings(problems=files.problems)
-    finders = _finders(wanted)
+    finders = _finders(request)
     for kind, paths in files.by_format.items():
         if kind == "dicom":
             found.add(find_series(paths, read_headers(files.top), out))
@@ -94,26 +94,26 @@ def discover(source: Path, out: Path, wanted: Wanted, read_headers: Callable[[Pa
     ignored = dict(Counter(files.skipped.values()).most_common())
     if not found.items and not found.problems:
         kinds = ", ".join(f"{count} {kind}" for kind, count in ignored.items()) or "no file"
-        raise FileNotFoundError(f"{source}: expected files of {', '.join(wanted.formats)}, got {kinds}")
-    found.items = _told_apart(found.items)
+        raise FileNotFoundError(f"{source}: expected files of {', '.join(request.formats)}, got {kinds}")
+    found.items = _with_unique_stores(found.items)
     return Found(files.top, found, ignored)
 
 
-def _finders(wanted: Wanted) -> dict[Format, Finder]:
-    """Return what makes items of the files of each format but DICOM."""
-    plans_of = cache(partial(find_plans, plans=wanted.plans))
+def _finders(request: Request) -> dict[Format, Finder]:
+    """Return the finder for each format except DICOM."""
+    plans_of = cache(partial(find_plans, plans=request.plans))
 
     def find_array(top: Path, path: str) -> tuple[Item, Sequence[str]]:
-        return find_npy(top, path, wanted.spacing), ()
+        return find_npy(top, path, request.spacing), ()
 
     def find_preprocessed(top: Path, path: str) -> tuple[Item, Sequence[str]]:
-        return find_b2nd(top, path, wanted.spacing, plans_of), ()
+        return find_b2nd(top, path, request.spacing, plans_of), ()
 
     return {"npy": find_array, "b2nd": find_preprocessed, "mha": find_itk, "nrrd": find_itk, "nifti": find_nifti}
 
 
 def _find_each(found: Findings, find: Finder, top: Path, paths: Sequence[str]) -> list[str]:
-    """Add the item of each file, or why it has none; return the files that are read for them."""
+    """Add the item of each file, or the reason why it has none; return the files that the items read."""
     used: list[str] = []
     for path in paths:
         try:
@@ -126,7 +126,7 @@ def _find_each(found: Findings, find: Finder, top: Path, paths: Sequence[str]) -
     return used
 
 
-def _told_apart(items: Sequence[Item]) -> list[Item]:
-    """Return items with a longer name for the stores of files that differ by their suffix alone."""
+def _with_unique_stores(items: Sequence[Item]) -> list[Item]:
+    """Return items with longer names of stores for files that differ only by their suffix."""
     times = Counter(item.store.casefold() for item in items)
     return [replace(item, store=long_name(item)) if times[item.store.casefold()] > 1 else item for item in items]

@@ -1,4 +1,4 @@
-"""Which format a file is of: by its suffix, and DICOM by what the file begins with."""
+"""Detect the format of files: by suffix, and DICOM by content."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ SUFFIXES: dict[Format, tuple[str, ...]] = {
 }
 
 _DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
-"""DICOM files may be called anything; what is called so and is none is a problem."""
+"""Suffixes of DICOM; other suffixes are allowed, but a file with these suffixes must be DICOM."""
 
 _DIRECTORY = "DICOMDIR"
-"""Begins the names of tables of contents, which hold no image."""
+"""Prefix of the names of DICOM directories, which contain no image."""
 
 
 @dataclass
 class Files:
-    """The files of a folder.
+    """The files of a folder by format.
 
     Attributes
     ----------
     top : Path
-        Absolute; paths are relative to it.
+        Absolute path of the folder; other paths are relative to it.
     by_format : dict of str to list of str
     skipped : dict of str to str
-        The kind of each other file, such as ".txt", by path.
+        Kind of each other file, such as ".txt", by path.
     problems : list of Problem
         Folders and files that cannot be read.
     """
@@ -59,12 +59,12 @@ def list_formats(source: Path, formats: Sequence[Format]) -> Files:
     ----------
     source : Path
     formats : sequence of str
-        Files of others are skipped by.
+        Formats to list; other files are skipped.
 
     Raises
     ------
     FileNotFoundError
-        If the source is no folder.
+        If the source is not a folder.
     """
     top, (tree,), problems = walk_trees(source)
     files = Files(top, skipped=dict.fromkeys(tree.hidden, "hidden"), problems=list(problems))
@@ -77,14 +77,14 @@ def list_formats(source: Path, formats: Sequence[Format]) -> Files:
         if kind and kind in formats:
             files.by_format[kind].append(path)
         elif kind is None and "dicom" in formats and path.lower().endswith(_DICOM_SUFFIXES):
-            files.problems.append(Problem(path, "no DICOM file: DICM is missing at byte 128"))
+            files.problems.append(Problem(path, "not a DICOM file: DICM is missing at byte 128"))
         else:
             files.skipped[path] = _DIRECTORY if _is_directory(path) else kind_of(path, "")
     return files
 
 
 def _format_of(top: Path, path: str) -> Format | None:
-    """Return the format of a file; None if it is of none."""
+    """Return the format of a file, or None."""
     if is_volume(path):
         return "nifti"
     for kind, suffixes in SUFFIXES.items():
@@ -98,7 +98,7 @@ def _is_directory(path: str) -> bool:
 
 
 def _is_dicom(path: Path) -> bool:
-    """Whether a file begins as DICOM's do, whatever it is called."""
+    """Whether the content of a file starts like DICOM."""
     read_status(path)
     try:
         with open(path, "rb") as file:

@@ -1,4 +1,4 @@
-"""What is imported: the files of one volume, the store it becomes, and the function that reads it."""
+"""`Item`: a volume to import, with its files, its store and the function that reads it."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class Item:
     Attributes
     ----------
     name : str
-        Original path that the store keeps, relative, with forward slashes: cases are named after it.
+        Relative path that is recorded in the store, with forward slashes; used for names of cases.
     store : str
-        Of the store, relative to the folder of stores.
+        Path of the store, relative to the folder of stores.
     source : str
-        A file, relative to the imported folder: the first one of a series.
+        The file, or the first file of a series, relative to the imported folder.
     size, mtime_ns : int
-        Kept in the store. One that has the same is not written again.
+        Recorded in the store; a store with the same values is not written again.
     read : callable of (Path, Item) -> StoreContents
-        Of the imported folder. It raises VolumeError, and it pickles.
+        Reads the volume from the imported folder; raises VolumeError, and must be picklable.
     affine : (4, 4) tuple of float, optional
-        Where it follows from what the user says: a store that has another is written again.
+        Affine from the user's settings, if any; a store with another affine is written again.
     """
 
     name: str
@@ -47,20 +47,20 @@ class Item:
         return self.source
 
     def original(self, sha256: str) -> Original:
-        """Return what the store keeps about its files."""
+        """Return the description of the files for the store."""
         return Original(self.name, sha256, self.size, self.mtime_ns)
 
 
 @dataclass
 class Findings:
-    """What is to be imported, what is refused and why, and what is done to values or series."""
+    """Volumes to import, refused files with reasons, and remarks on values or series."""
 
     items: list[Item] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     remarks: list[Problem] = field(default_factory=list)
 
     def add(self, other: Findings) -> None:
-        """Take what another one found."""
+        """Add the findings of another search."""
         self.items += other.items
         self.problems += other.problems
         self.remarks += other.remarks
@@ -69,21 +69,21 @@ class Findings:
 def item_of_files(
     top: Path, files: Sequence[str], read: Callable[[Path, Item], StoreContents], affine: Affine | None = None
 ) -> Item:
-    """Return the item of one file, or of a header and the files that hold its voxels.
+    """Return the item of one file, or of a header and the files with its voxels.
 
     Parameters
     ----------
     top : Path
-        What paths are relative to.
+        The folder that paths are relative to.
     files : sequence of str
-        The header first.
+        Paths of the files, the header first.
     read : callable
     affine : (4, 4) tuple of float, optional
 
     Raises
     ------
     VolumeError
-        If a file is not there.
+        If a file does not exist.
     """
     found = [read_status(top / file) for file in files]
     size, mtime_ns = sum(status.st_size for status in found), max(status.st_mtime_ns for status in found)
@@ -93,13 +93,13 @@ def item_of_files(
 
 
 def long_name(item: Item) -> str:
-    """Return a store that has the suffix of the item's file in its name."""
+    """Return the longer name of an item's store, with the suffix of its file."""
     path = PurePosixPath(item.name)
     return (path.parent / store_names(path.name)[1]).as_posix()
 
 
 def hash_files(paths: Sequence[Path]) -> str:
-    """Return the SHA-256 of a file; of several, that of their digests in this order."""
+    """Return the SHA-256 of a file, or of the concatenated digests of several files."""
     digests = [_hash_file(path) for path in paths]
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""NIfTI volumes, read as `pack` reads them."""
+"""Import NIfTI volumes, as `pack` does."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dali_cr.volume.packed.originals import read_original
 
 
 def find_nifti(top: Path, path: str) -> tuple[Item, Sequence[str]]:
-    """Return the item of a NIfTI file, and the files that are read for it.
+    """Return the item of a NIfTI file, and the files that it reads.
 
     Raises
     ------
     VolumeError
-        If its header is none, or the .img of a .hdr is missing.
+        If the header is invalid, or the .img of a .hdr is missing.
     """
     data = reader.read_header(top / path)[1].relative_to(top).as_posix()
     files = list(dict.fromkeys((path, data)))
@@ -30,6 +30,6 @@ def read_nifti(top: Path, item: Item) -> StoreContents:
     Raises
     ------
     VolumeError
-        If it cannot be read, or is damaged.
+        If it cannot be read or is damaged.
     """
     return read_original(top / item.source, item.name)

@@ -1,4 +1,4 @@
-"""nnU-Net's preprocessed arrays (.b2nd), read by Blosc2; their spacing comes from the plans, nothing is unpickled."""
+"""Import nnU-Net's preprocessed arrays (.b2nd) with Blosc2, with the spacing of the plans; nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _LABEL = "_seg.b2nd"
 
 @dataclass(frozen=True)
 class Planned:
-    """What nnU-Net's plans say about the arrays of one folder.
+    """Spacing and order of axes of the arrays of one folder, from nnU-Net's plans.
 
     Attributes
     ----------
     spacing : list of float
-        In mm along the arrays' axes; two numbers of a 2-D configuration.
+        Spacing in mm along the axes of the arrays; two numbers for a 2-D configuration.
     order : (3,) int
-        Which of the arrays' axes D, H and W are.
+        Axes of the arrays for D, H and W.
     """
 
     spacing: list[float]
@@ -40,19 +40,19 @@ class Planned:
 
 
 def find_plans(folder: Path, plans: Path | None) -> Planned | None:
-    """Find the configuration that a folder of arrays is of.
+    """Find the configuration of a folder of arrays.
 
     Parameters
     ----------
     folder : Path
-        Its name is the `data_identifier` of a configuration.
+        Folder whose name is the `data_identifier` of a configuration.
     plans : Path, optional
-        nnU-Net's plans; else those of the JSON files beside the folder that name it.
+        nnU-Net's plans. Default: the JSON files next to the folder.
 
     Raises
     ------
     VolumeError
-        If plans cannot be read.
+        If the plans cannot be read.
     """
     for file in [plans] if plans else sorted(folder.parent.glob("*.json")):
         content = _read_json(file)
@@ -60,13 +60,13 @@ def find_plans(folder: Path, plans: Path | None) -> Planned | None:
             if configuration.get("data_identifier") == folder.name:
                 backward = content.get("transpose_backward", [0, 1, 2])
                 if sorted(backward) != [0, 1, 2]:
-                    raise VolumeError(file, f"transpose_backward: expected an order of 0, 1 and 2, got {backward}")
+                    raise VolumeError(file, f"transpose_backward: expected a permutation of 0, 1 and 2, got {backward}")
                 return Planned(configuration.get("spacing", []), (backward[0], backward[1], backward[2]))
     return None
 
 
 def _configurations(plans: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the configurations of plans, each with what it inherits; none of what are no plans."""
+    """Yield the configurations of plans with inherited values; nothing if the content is not plans."""
     known = plans.get("configurations")
     known = known if isinstance(known, dict) else {}
     for configuration in known.values():
@@ -77,32 +77,32 @@ def _configurations(plans: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def find_b2nd(top: Path, path: str, spacing: Spacing | None, plans_of: Callable[[Path], Planned | None]) -> Item:
-    """Return the item of an array that nnU-Net preprocessed.
+    """Return the item of a preprocessed array.
 
     Parameters
     ----------
     top : Path
     path : str
-        Relative to `top`.
+        Path relative to `top`.
     spacing : (3,) float, optional
-        In mm along (D, H, W); else that of the plans.
+        Spacing in mm along (D, H, W). Default: from the plans.
     plans_of : callable of Path
-        `find_plans` of the array's folder.
+        Returns the plans of a folder; see `find_plans`.
 
     Raises
     ------
     VolumeError
-        If it holds labels, or no plans tell its spacing.
+        If it contains labels, or the spacing is unknown.
     """
     if path.endswith(_LABEL) and (top / f"{path.removesuffix(_LABEL)}{_SUFFIX}").exists():
-        raise VolumeError(path, "labels of nnU-Net, set aside")
+        raise VolumeError(path, "labels of nnU-Net")
     folder = (top / path).parent
     planned = plans_of(folder)
     order = planned.order if planned else (0, 1, 2)
     if spacing is None:
         if not planned:
             raise VolumeError(
-                path, f"spacing unknown: no plans have the data_identifier {folder.name}; give --plans or --spacing"
+                path, f"spacing: no plans have the data_identifier {folder.name}; give --plans or --spacing"
             )
         spacing = _spacing(path, planned)
     read = partial(read_b2nd, spacing=spacing, order=order)
@@ -120,7 +120,7 @@ def _read_json(file: Path) -> dict[str, Any]:
 def _spacing(path: str, planned: Planned) -> Spacing:
     """Return the spacing of the plans along (D, H, W)."""
     if len(planned.spacing) == 2:
-        raise VolumeError(path, "a 2-D configuration: its plans have no spacing between slices; give --spacing D H W")
+        raise VolumeError(path, "2-D configuration: its plans have no spacing between slices; give --spacing D H W")
     if not is_spacing(tuple(planned.spacing)):
         raise VolumeError(path, f"spacing of the plans: expected three positive numbers, got {planned.spacing}")
     d, h, w = (float(planned.spacing[axis]) for axis in planned.order)
@@ -128,41 +128,41 @@ def _spacing(path: str, planned: Planned) -> Spacing:
 
 
 def read_b2nd(top: Path, item: Item, spacing: Spacing, order: Triple) -> StoreContents:
-    """Read a Blosc2 array of (C, ...), its axes turned back to (D, H, W) of the file that nnU-Net read.
+    """Read a Blosc2 array (C, ...), with its axes reordered to (D, H, W) of the original file.
 
     Parameters
     ----------
     top : Path
     item : Item
     spacing : (3,) float
-        In mm along (D, H, W).
+        Spacing in mm along (D, H, W).
     order : (3,) int
-        Which of the array's axes D, H and W are.
+        Axes of the array for D, H and W.
 
     Raises
     ------
     VolumeError
-        If it is no such array of real numbers.
+        If it is not an array of real numbers with four axes.
     """
     path = top / item.source
     array = _load(path)
     if array.ndim != 4 or not array.size or array.dtype.newbyteorder("=").name not in DTYPES:
-        raise VolumeError(path, f"expected (C, D, H, W) of real numbers, got {array.shape} of {array.dtype}")
+        raise VolumeError(path, f"expected real numbers (C, D, H, W), got {array.dtype} {array.shape}")
     voxels = array.transpose(0, *(axis + 1 for axis in order))
     original = item.original(hash_files([path]))
     return StoreContents(voxels=voxels, affine=unplaced(spacing), original=original, orientation=NO_ANATOMY)
 
 
 def _load(path: Path) -> np.ndarray[Any, Any]:
-    """Decompress an array, without what Blosc2 could run or open besides."""
+    """Decompress an array, without running code or opening other files."""
     blosc2 = load_format("blosc2")
     if not hasattr(blosc2, "UnsafeDeserializationError"):
-        raise ImportError(f"blosc2 {blosc2.__version__} is too old, 4.14.1 is needed; {FORMATS_HINT}")
+        raise ImportError(f"blosc2: expected 4.14.1 or newer, got {blosc2.__version__}; {FORMATS_HINT}")
     try:
-        # Of one thread: volumes are imported side by side.
+        # One thread, because volumes are imported in parallel.
         found = blosc2.open(str(path), mode="r", deserialize="safe", dparams={"nthreads": 1})
         if not isinstance(found, blosc2.NDArray):
-            raise VolumeError(path, f"no array but a {type(found).__name__}")
+            raise VolumeError(path, f"expected an array, got a {type(found).__name__}")
         return np.asarray(found[...])
     except (RuntimeError, ValueError, OSError, TypeError, KeyError) as error:
         if isinstance(error, VolumeError):

@@ -1,4 +1,4 @@
-"""NumPy arrays (.npy), whose spacing must be given."""
+"""Import NumPy arrays (.npy), with a given spacing."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def find_npy(top: Path, path: str, spacing: Spacing | None) -> Item:
     Raises
     ------
     VolumeError
-        If no spacing is given: the file has none.
+        If no spacing is given.
     """
     if spacing is None:
-        raise VolumeError(path, "a NumPy array has no spacing: give it with --spacing D H W, in mm")
+        raise VolumeError(path, "a NumPy array has no spacing; give --spacing D H W in mm")
     return item_of_files(top, [path], partial(read_npy, spacing=spacing), unplaced(spacing))
 
 
@@ -35,22 +35,22 @@ def read_npy(top: Path, item: Item, spacing: Spacing) -> StoreContents:
     top : Path
     item : Item
     spacing : (3,) float
-        In mm along (D, H, W).
+        Spacing in mm along (D, H, W).
 
     Raises
     ------
     VolumeError
-        If it is no such array of real numbers.
+        If it is not an array of real numbers with 2 to 4 axes.
     """
     path = top / item.source
     try:
-        array = np.lib.format.open_memmap(path, mode="r")  # refuses what it would have to unpickle
+        array = np.lib.format.open_memmap(path, mode="r")  # raises ValueError for arrays of objects
     except (ValueError, OSError) as error:
-        raise VolumeError(path, f"no NumPy array that can be read: {error}") from error
+        raise VolumeError(path, f"NumPy array that cannot be read: {error}") from error
     if not 2 <= array.ndim <= 4 or not array.size:
-        raise VolumeError(path, f"shape {array.shape}: expected (H, W), (D, H, W) or (C, D, H, W)")
+        raise VolumeError(path, f"shape: expected (H, W), (D, H, W) or (C, D, H, W), got {array.shape}")
     if array.dtype.newbyteorder("=").name not in DTYPES:
-        raise VolumeError(path, f"dtype {array.dtype}: expected one of {', '.join(DTYPES)}")
+        raise VolumeError(path, f"dtype: expected one of {', '.join(DTYPES)}, got {array.dtype}")
     voxels = array.reshape((1,) * (4 - array.ndim) + array.shape)
     original = item.original(hash_files([path]))
     return StoreContents(voxels=voxels, affine=unplaced(spacing), original=original, orientation=NO_ANATOMY)

@@ -1,4 +1,4 @@
-"""What an import did: its stores, what was refused and why, as a table and as JSON."""
+"""`Imported`: the result of an import, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from dali_cr.system.atomic import write_whole
 from dali_cr.tools.conversion import Conversion
 
 _SHOWN = 3
-"""Remarks of one kind that are listed."""
+"""Number of remarks of one kind that are listed."""
 
 
 @dataclass(frozen=True)
 class Imported(Conversion):
-    """The stores of an import, and what is in none; a table as text.
+    """The result of an import; its text is a table.
 
     Attributes
     ----------
     files : tuple of Converted
-        A store each: `target`, and the first file that it was made of, `path`.
+        One per store: `target` is the store, `path` the first file that it was made from.
     problems : tuple of Problem
-        One for each file or series that was refused.
+        One for each refused file or series.
     ignored : mapping of str to int
-        How many other files there are of each kind, such as ".txt".
+        Number of other files by kind, such as ".txt".
     remarks : tuple of Problem
-        What was done to a series or to values.
+        Remarks on changes of series or values.
     """
 
     remarks: tuple[Problem, ...] = ()
 
     def _notes(self) -> list[str]:
-        """Return the remarks, of many of one kind only the first, and the notes of every conversion."""
+        """Return the remarks, at most a few of each kind, and the notes of the conversion."""
         kinds: dict[str, list[Problem]] = defaultdict(list)
         for remark in self.remarks:
             kinds[re.sub(r"\d+", "", remark.reason)].append(remark)
@@ -46,11 +46,11 @@ class Imported(Conversion):
         return [*lines, *super()._notes()]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write all of it as JSON. It tells which file each store is of: keep it apart from the stores of patients.
+        """Write the result as JSON, which maps stores to files; keep it separate from the stores of patients.
 
         Raises
         ------
         OSError
-            Naming the file, which is then as it was.
+            If the file cannot be written; an existing file stays unchanged.
         """
         write_whole(path, json.dumps({**asdict(self), "ignored": dict(self.ignored)}, indent=1).encode())

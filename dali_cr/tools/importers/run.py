@@ -1,4 +1,4 @@
-"""`import_volumes`: find the volumes of a folder, whatever their format, and write each as a brick store."""
+"""`import_volumes`: convert the volumes of a folder, in any supported format, to brick stores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dali_cr.tools.conversion import convert
 from dali_cr.tools.importers.dicom.headers import Header, read_header
 from dali_cr.tools.importers.dicom.quiet import without_warnings
 from dali_cr.tools.importers.dicom.series import Reader
-from dali_cr.tools.importers.discover import Wanted, discover
+from dali_cr.tools.importers.discover import Request, discover
 from dali_cr.tools.importers.formats import Format
 from dali_cr.tools.importers.result import Imported
 from dali_cr.tools.importers.stores import import_item
@@ -40,44 +40,44 @@ def import_volumes(
     executor: Executor | None = None,
     progress: bool = True,
 ) -> Imported:
-    """Write the volumes of a folder as brick stores.
+    """Convert the volumes of a folder to brick stores.
 
-    Voxels stay as they are stored, with slope and intercept; only their axes are turned to the canonical grid. Of DICOM
-    files nothing but voxels and geometry is kept: stores are named by hashes of the series, in a folder a patient.
+    Stored voxel values, slope and intercept are kept; axes are reordered to the canonical grid. From DICOM files only
+    voxels and geometry are kept: stores are named by hashes of the series, in one folder per patient.
 
     Parameters
     ----------
     source : path
-        A folder of DICOM files, .mha, .mhd, .nrrd, .nhdr, .npy, nnU-Net's preprocessed .b2nd, and NIfTI.
+        Folder with DICOM, .mha, .mhd, .nrrd, .nhdr, .npy, nnU-Net's preprocessed .b2nd, and NIfTI files.
     out : path
-        Of the stores; made if it is not there. Finished stores of unchanged files stay.
+        Folder for the stores, created if missing. Finished stores of unchanged files are kept.
     format : "auto", "dicom", "mha", "nrrd", "npy", "b2nd" or "nifti"
-        Only files of this format; all of them under "auto".
+        Import only this format; "auto" imports all formats.
     spacing : (3,) float, optional
-        In mm along (D, H, W): of .npy files, and of .b2nd files in place of that of their plans.
+        Spacing in mm along (D, H, W) for .npy files, and for .b2nd files instead of the plans.
     plans : path, optional
-        nnU-Net's plans, for .b2nd files; else those in the folder above them.
+        nnU-Net's plans for .b2nd files. Default: the JSON files in the parent folder.
     level : int
-        Of LZ4HC, 1 to 12.
+        Compression level of LZ4HC, 1 to 12.
     executor : concurrent.futures.Executor, optional
-        Where files are read and stores are written; threads of this process, one a core, without it.
+        Executor that reads files and writes stores. Default: threads of this process, one per core.
     progress : bool
         Show progress bars.
 
     Returns
     -------
     imported : Imported
-        Printed, a table of sizes. `imported.problems` names each refused file or series and the reason,
+        Its text is a table of sizes. `imported.problems` has each refused file or series with the reason,
         `imported.ignored` counts other files.
 
     Raises
     ------
     FileNotFoundError
-        If the source is no folder, or there is nothing to import in it.
+        If the source is not a folder, or has nothing to import.
     ValueError
-        If an argument is not as above, `out` lies in the source, or another process writes to it.
+        If an argument is invalid, `out` is inside of the source, or another process writes to it.
     ImportError
-        If a library is missing for files that are there; it says what to install.
+        If a library for existing files is missing; the message says what to install.
 
     Examples
     --------
@@ -93,24 +93,24 @@ def import_volumes(
         raise ValueError(f"format: expected auto, {', '.join(FORMATS)}, got {format!r}")
     if not 1 <= level <= 12:
         raise ValueError(f"level: expected 1 to 12, got {level}")
-    spacing = None if spacing is None else tuple(spacing)  # type: ignore[assignment]  # three numbers, or refused
+    spacing = None if spacing is None else tuple(spacing)  # type: ignore[assignment]  # checked below
     if spacing is not None and not is_spacing(spacing):
-        raise ValueError(f"spacing: expected three positive numbers of mm, got {spacing!r}")
+        raise ValueError(f"spacing: expected three positive numbers in mm, got {spacing!r}")
     source, out = Path(source).absolute(), Path(out).absolute()
     if out == source or source in out.parents:
         raise ValueError(f"out: expected a folder outside of {source}, got {out}; a scan would find both")
-    wanted = Wanted(FORMATS if format == "auto" else (format,), spacing, None if plans is None else Path(plans))
+    request = Request(FORMATS if format == "auto" else (format,), spacing, None if plans is None else Path(plans))
     with own_folder(out), _executor(executor) as pool, without_warnings():
-        found = discover(source, out, wanted, partial(_header_reader, pool, progress))
-        ask = partial(import_item, found.top, out, level)
-        done = convert(ask, found.findings.items, "import", pool, progress)
+        found = discover(source, out, request, partial(_header_reader, pool, progress))
+        import_one = partial(import_item, found.top, out, level)
+        done = convert(import_one, found.findings.items, "import", pool, progress)
     problems = sorted((*found.findings.problems, *done.problems), key=lambda problem: problem.path)
     return Imported(done.files, tuple(problems), found.ignored, tuple(found.findings.remarks))
 
 
 @contextmanager
 def _executor(given: Executor | None) -> Iterator[Executor]:
-    """Yield an executor; one of our own is shut down at the end."""
+    """Yield the given executor, or a new one that is shut down at the end."""
     pool = given or ThreadPoolExecutor(len(os.sched_getaffinity(0)), "import")
     try:
         yield pool
@@ -120,10 +120,10 @@ def _executor(given: Executor | None) -> Iterator[Executor]:
 
 
 def _header_reader(pool: Executor, progress: bool, top: Path) -> Reader:
-    """Return what reads the headers of DICOM files."""
+    """Return a reader of DICOM headers."""
 
     def read(paths: Sequence[str]) -> Iterator[tuple[str, Header | VolumeError]]:
-        answers = map_files(partial(read_header, top), paths, pool)
-        return iter(tqdm(answers, "headers", len(paths), disable=not progress, unit="file"))
+        results = map_files(partial(read_header, top), paths, pool)
+        return iter(tqdm(results, "headers", len(paths), disable=not progress, unit="file"))
 
     return read

@@ -1,4 +1,4 @@
-"""The store of one item: whether it is there already, and writing it."""
+"""Write the store of an item, unless it already exists."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dali_cr.volume.packed.writer import write_store
 
 
 def import_item(top: Path, out: Path, level: int, item: Item) -> Converted:
-    """Write the store of a volume, unless it is there.
+    """Write the store of a volume, unless it already exists.
 
     Parameters
     ----------
     top, out : Path
         The folders of the files and of the stores.
     level : int
-        Of LZ4HC.
+        Compression level of LZ4HC.
     item : Item
 
     Raises
@@ -35,7 +35,7 @@ def import_item(top: Path, out: Path, level: int, item: Item) -> Converted:
         contents = item.read(top, item)
     except VolumeError:
         raise
-    except (ValueError, OSError) as error:  # contents that are no volume, a file that went away
+    except (ValueError, OSError) as error:  # invalid contents, or a missing file
         raise VolumeError(item.source, str(error)) from error
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,10 +46,10 @@ def import_item(top: Path, out: Path, level: int, item: Item) -> Converted:
 
 
 def _finished(path: Path, item: Item) -> Store | None:
-    """Return the store of an earlier run, if it is whole and was made of the files as they are now."""
+    """Return the store of an earlier run, if it is valid and its files have not changed; else None."""
     try:
         store = Store(path)
-    except VolumeError:  # not there, or damaged
+    except VolumeError:  # missing or damaged
         return None
     description = store.layout.description
     original = description.original

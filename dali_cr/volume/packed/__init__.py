@@ -1,1 +1,1 @@
-"""One brick store (`.ozx`): an OME-Zarr file whose bricks are read one by one. Knows no folder, no sample."""
+"""Read and write brick stores (`.ozx`): OME-Zarr files whose bricks are read one by one."""

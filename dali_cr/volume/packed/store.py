@@ -184,7 +184,7 @@ def original_path(path: Path) -> Path:
     return path.with_name(original_of(path)) if is_store(path) else path
 
 
-def store_beside(path: Path) -> Path | None:
+def find_store(path: Path) -> Path | None:
     """Return the brick store that replaces a missing file in its folder, or None."""
     if os.path.lexists(path) or not is_volume(path):
         return None

@@ -1,4 +1,4 @@
-"""DICOM series: order, place and values as SimpleITK has them; what cannot be a volume is refused by name."""
+"""Test imports of DICOM series: order, positions and values as in SimpleITK; errors for files that are not volumes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import SimpleITK as sitk
 
 from dali_cr.tools.importers.dicom.headers import Header, read_header
-from dali_cr.tools.importers.discover import Wanted, discover
+from dali_cr.tools.importers.discover import Request, discover
 from dali_cr.tools.importers.item import Findings
 from dali_cr.volume.geometry import VolumeError
 from dali_cr.volume.packed.contents import StoreContents
@@ -31,7 +31,7 @@ def ramp(shape: tuple[int, ...], dtype: str = "int16") -> np.ndarray:
 
 
 def find(folder: Path) -> Findings:
-    """Return what is found in a folder."""
+    """Return the items, problems and remarks of a folder."""
 
     def read(paths: Sequence[str]) -> Iterator[tuple[str, Header | VolumeError]]:
         for path in paths:
@@ -40,7 +40,7 @@ def find(folder: Path) -> Findings:
             except VolumeError as error:
                 yield path, error
 
-    return discover(folder, folder / "out", Wanted(("dicom",)), lambda top: read).findings
+    return discover(folder, folder / "out", Request(("dicom",)), lambda top: read).findings
 
 
 def contents(folder: Path) -> list[StoreContents]:
@@ -51,7 +51,7 @@ def contents(folder: Path) -> list[StoreContents]:
 
 
 def reason(folder: Path) -> str:
-    """Return why the one series of a folder is refused."""
+    """Return the reason why the only series of a folder is refused."""
     found = find(folder)
     assert not found.items
     (problem,) = found.problems
@@ -95,7 +95,7 @@ def test_a_series_is_as_simpleitk_reads_it(
     assert_same(found, read_dicom(files))
 
 
-def test_series_and_studies_of_a_folder_are_told_apart(tmp_path: Path) -> None:
+def test_series_and_studies_of_a_folder_are_separated(tmp_path: Path) -> None:
     first, second, other = ramp((3, 4, 5)), ramp((2, 4, 5)), ramp((4, 4, 5))
     write_series(tmp_path, first, positions(3), series="1.2.3.1")
     write_series(tmp_path, second, positions(2), series="1.2.3.2", first=3, study="1.2.4")
@@ -114,7 +114,7 @@ def _depths(subjects: list[tuple[str, int]]) -> list[list[int]]:
     return [[depth for name, depth in subjects if name == one] for one in sorted({name for name, _ in subjects})]
 
 
-def test_a_patient_keeps_the_folder_that_is_there(tmp_path: Path) -> None:
+def test_a_patient_keeps_its_existing_folder(tmp_path: Path) -> None:
     write_series(tmp_path, ramp((2, 4, 5)), positions(2), series="1.2.3.1")
     (item,) = find(tmp_path).items
     (tmp_path / "out" / "sub-0123").mkdir(parents=True)
@@ -126,7 +126,7 @@ def test_a_patient_keeps_the_folder_that_is_there(tmp_path: Path) -> None:
 def test_a_tilted_gantry_is_refused(tmp_path: Path) -> None:
     places = [[x, y + n * 0.6, z] for n, (x, y, z) in enumerate(positions(4))]
     write_series(tmp_path, ramp((4, 4, 5)), places)
-    assert reason(tmp_path) == "gantry tilt of 13.5 degrees: resample it, as dcm2niix does (series of 4 files)"
+    assert reason(tmp_path) == "gantry tilt of 13.5 degrees: resample it, for example with dcm2niix (series of 4 files)"
 
 
 def test_a_missing_slice_is_refused(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_missing_slice_is_refused(tmp_path: Path) -> None:
         assert "missing or unevenly spaced slices: 5 mm between IM" in reason(folder)
 
 
-def test_rounded_positions_are_taken(tmp_path: Path) -> None:
+def test_rounded_positions_are_accepted(tmp_path: Path) -> None:
     places = [[x, y, round(z, 1)] for x, y, z in positions(9, 0.625)]
     files = write_series(tmp_path, ramp((9, 4, 5)), places)
     (found,) = contents(tmp_path)
@@ -149,13 +149,15 @@ def test_slices_at_one_position_are_refused(tmp_path: Path) -> None:
     assert reason(tmp_path).startswith("5 slices at 4 positions, such as IM838 and IM676: exclude copies")
 
 
-def test_orientations_and_sizes_of_one_series_are_volumes_of_their_own(tmp_path: Path) -> None:
+def test_orientations_and_sizes_of_one_series_are_separate_volumes(tmp_path: Path) -> None:
     axial = write_series(tmp_path, ramp((3, 4, 5)), positions(3))
     write_series(tmp_path, ramp((2, 4, 5)), positions(2, directions=OBLIQUE), directions=OBLIQUE, first=3)
     write_series(tmp_path, ramp((2, 6, 5)), positions(2), first=5)
     found = find(tmp_path)
     assert not found.problems
-    assert [remark.reason[:34] for remark in found.remarks] == ["7 files of one series hold 3 volume"[:34]]
+    assert [remark.reason for remark in found.remarks] == [
+        "7 files of one series contain 3 volumes, by size, orientation or acquisition"
+    ]
     names = sorted(Path(item.store).stem for item in found.items)
     assert len({name.partition("-")[0] for name in names}) == 1
     volumes = sorted((item.read(tmp_path, item) for item in found.items), key=lambda one: one.voxels.size)
@@ -168,7 +170,7 @@ def test_orientations_and_sizes_of_one_series_are_volumes_of_their_own(tmp_path:
     assert_same(three, read_dicom(sorted(copied.iterdir())))
 
 
-def test_echoes_of_one_series_are_volumes_of_their_own(tmp_path: Path) -> None:
+def test_echoes_of_one_series_are_separate_volumes(tmp_path: Path) -> None:
     voxels, places = ramp((6, 4, 5)), positions(3)
     each = [{"EchoTime": echo, "AcquisitionNumber": n + 1} for n, echo in enumerate([5, 5, 5, 80, 80, 80])]
     write_series(tmp_path, voxels, [*places, *places], each=each)
@@ -178,7 +180,7 @@ def test_echoes_of_one_series_are_volumes_of_their_own(tmp_path: Path) -> None:
         np.testing.assert_array_equal(one.voxels[0], raw[:, ::-1, ::-1])
 
 
-def test_slopes_of_their_own_make_float32(tmp_path: Path) -> None:
+def test_different_slopes_of_slices_make_float32(tmp_path: Path) -> None:
     voxels = ramp((3, 4, 5))
     slopes, intercepts = [0.1, 0.3, 1 / 3], [0.0, -1.5, 2.0]
     each = [{"RescaleSlope": f"{s:.10g}", "RescaleIntercept": i} for s, i in zip(slopes, intercepts, strict=True)]
@@ -191,7 +193,7 @@ def test_slopes_of_their_own_make_float32(tmp_path: Path) -> None:
     values = sitk.GetArrayFromImage(read_dicom(files))[:, ::-1, ::-1]
     np.testing.assert_allclose(found.voxels[0], values, rtol=1e-6)
     assert [remark.reason for remark in find(tmp_path).remarks] == [
-        "slices have slopes of their own: values stored as float32"
+        "slices with different slopes: values stored as float32"
     ]
 
 
@@ -209,7 +211,7 @@ def test_an_enhanced_file_is_as_its_slices(tmp_path: Path) -> None:
     )
 
 
-def test_frames_with_slopes_of_their_own(tmp_path: Path) -> None:
+def test_frames_with_different_slopes(tmp_path: Path) -> None:
     voxels = ramp((2, 5, 6))
     each = [{"RescaleSlope": 2}, {"RescaleSlope": 4}]
     write_enhanced(tmp_path / "a.dcm", voxels, positions(2), each)
@@ -255,7 +257,7 @@ def test_compressed_files_hold_the_same_voxels(tmp_path: Path) -> None:
     writer.SetFileName(str(tmp_path / "jpeg.dcm"))
     kept = locale.setlocale(locale.LC_ALL)
     writer.Execute(sitk.ReadImage(str(PYDICOM / "MR_small.dcm")))
-    locale.setlocale(locale.LC_ALL, kept)  # GDCM's writer leaves the process in that of C
+    locale.setlocale(locale.LC_ALL, kept)  # GDCM's writer sets the locale to C
     dataset = pydicom.dcmread(tmp_path / "jpeg.dcm")
     assert dataset.file_meta.TransferSyntaxUID.name.startswith("JPEG Lossless")
     (tmp_path / "jpeg").mkdir()
@@ -267,26 +269,26 @@ def test_compressed_files_hold_the_same_voxels(tmp_path: Path) -> None:
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"BurnedInAnnotation": "YES"}, "BurnedInAnnotation is YES: its pixels may show a name or a date"),
-    ({"Modality": "SEG"}, "a segmentation, no image"),
-    ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, "a mosaic: slices as tiles of one picture"),
+    ({"Modality": "SEG"}, "a segmentation, not an image"),
+    ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, "a mosaic: slices as tiles of one image"),
     ({"HighBit": 11}, "BitsStored 16 of 16 with HighBit 11"),
     ({"PhotometricInterpretation": "MONOCHROME1"}, "MONOCHROME1 with modality CT"),
     ({"PhotometricInterpretation": "PALETTE COLOR"}, "color: PhotometricInterpretation PALETTE COLOR"),
-    ({"RescaleSlope": 0}, "RescaleSlope is 0"),
-    ({"NumberOfFrames": 3}, "3 frames without a position of each"),
-    ({"PixelSpacing": [0.5, 0]}, "PixelSpacing: expected two positive numbers of mm"),
+    ({"RescaleSlope": 0}, "RescaleSlope: expected a number other than 0, got 0"),
+    ({"NumberOfFrames": 3}, "3 frames without positions"),
+    ({"PixelSpacing": [0.5, 0]}, "PixelSpacing: expected two positive numbers in mm"),
 ]
 
 
 @pytest.mark.parametrize(
     ("tags", "text"), REFUSED, ids=lambda value: next(iter(value)) if isinstance(value, dict) else ""
 )
-def test_what_is_no_volume_is_refused(tags: dict[str, Any], text: str, tmp_path: Path) -> None:
+def test_files_that_are_not_volumes_are_refused(tags: dict[str, Any], text: str, tmp_path: Path) -> None:
     write_series(tmp_path, ramp((2, 4, 5)), positions(2), **tags)
     assert text in reason(tmp_path)
 
 
-def test_one_refused_file_costs_the_series_not_the_others(tmp_path: Path) -> None:
+def test_one_refused_file_excludes_its_series_only(tmp_path: Path) -> None:
     each = [{}, {"BurnedInAnnotation": "YES"}, {}]
     write_series(tmp_path, ramp((3, 4, 5)), positions(3), each=each)
     write_series(tmp_path, ramp((2, 4, 5)), positions(2), series="1.2.3.2", first=3)
@@ -325,10 +327,10 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     (item,) = find(tmp_path).items
     with pytest.raises(VolumeError, match="its pixels cannot be decoded"):
         item.read(tmp_path, item)
-    (tmp_path / "scan.dcm").write_bytes(b"no DICOM")
+    (tmp_path / "scan.dcm").write_bytes(b"not DICOM")
     (tmp_path / "cut.dcm").write_bytes(content[:400])
     problems = {problem.path: problem.reason for problem in find(tmp_path).problems}
-    assert problems["scan.dcm"] == "no DICOM file: DICM is missing at byte 128"
+    assert problems["scan.dcm"] == "not a DICOM file: DICM is missing at byte 128"
     assert "cut.dcm" in problems
 
 

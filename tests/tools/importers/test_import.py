@@ -1,4 +1,4 @@
-"""`dali-cr import`: all formats, resuming, no patient names in the stores, and a reason for each file not imported."""
+"""Test `dali-cr import`: all formats, resuming, no patient names in stores, reasons for refused files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def voxels(*shape: int) -> np.ndarray:
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> Path:
-    """Return a folder with a volume of each kind, and with files that are none."""
+    """Return a folder with a volume of each format, and other files."""
     top = tmp_path / "in"
     write_series(top / "dicom" / "planted", voxels(), positions(3))
     sitk.WriteImage(sitk.GetImageFromArray(voxels()), str(top / "meta.mhd"))
@@ -48,7 +48,7 @@ def mixed(tmp_path: Path) -> Path:
 
 
 def stores(out: Path) -> dict[str, dict[str, Any]]:
-    """Return what the stores of a folder keep besides voxels."""
+    """Return the metadata in the stores of a folder."""
     found = {}
     for path in sorted(out.rglob("*.ozx")):
         with zipfile.ZipFile(path) as archive:
@@ -109,7 +109,7 @@ def test_nothing_names_the_patient(tmp_path: Path) -> None:
         assert not [text for text in forbidden if text.lower() in held.lower()]
 
 
-def test_finished_stores_stay(mixed: Path, tmp_path: Path) -> None:
+def test_finished_stores_are_kept(mixed: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = run(mixed, out, spacing=(2.0, 1.0, 1.0))
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*.ozx")}
@@ -131,7 +131,7 @@ def test_files_that_differ_by_their_suffix_alone(mixed: Path, tmp_path: Path) ->
     assert {"sub/scan.mha.ozx", "sub/scan.nrrd.ozx", "array.ozx"} <= found
 
 
-def test_problems_are_named_and_cost_no_other(mixed: Path, tmp_path: Path) -> None:
+def test_problems_are_named_and_other_files_imported(mixed: Path, tmp_path: Path) -> None:
     (mixed / "cut.nrrd").write_bytes((mixed / "sub" / "scan.nrrd").read_bytes()[:-20])
     (mixed / "odd.dcm").write_bytes(b"")
     (mixed / "gone").symlink_to(mixed / "nowhere")
@@ -141,7 +141,7 @@ def test_problems_are_named_and_cost_no_other(mixed: Path, tmp_path: Path) -> No
     problems = {problem.path: problem.reason for problem in imported.problems}
     assert problems.pop("gone").startswith("cannot be opened: No such file or directory (it is a link to ")
     assert problems.pop("pipe") == problems.pop("pipe.npy") == "cannot be opened: it is a pipe, not a file"
-    assert problems.pop("odd.dcm") == "no DICOM file: DICM is missing at byte 128"
+    assert problems.pop("odd.dcm") == "not a DICOM file: DICM is missing at byte 128"
     assert problems.pop("cut.nrrd").startswith("SimpleITK cannot read it: ")
     assert not problems
     assert len(imported.files) == 5
@@ -156,7 +156,7 @@ def test_stores_that_cannot_be_written_are_named(mixed: Path, tmp_path: Path) ->
 
 
 class Recording(ThreadPoolExecutor):
-    """An executor that remembers what it was asked."""
+    """Executor that records its calls."""
 
     asked = 0
 
@@ -180,7 +180,7 @@ def test_the_command(mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     text = capsys.readouterr().out
     assert "int16              5" in text
     assert "ignored     1 hidden, 1 DICOMDIR, 1 .txt" in text
-    assert "odd.dcm: no DICOM file" in text
+    assert "odd.dcm: not a DICOM file" in text
     content = json.loads(report.read_text())
     assert {"path": "array.npy", "target": "array.ozx"}.items() <= content["files"][0].items()
     assert sorted(file["target"] for file in content["files"]) == sorted(stores(out))
@@ -194,12 +194,12 @@ def test_the_command(mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
         (["gone", "out"], "gone: expected a folder of volumes, nothing is there"),
         (["empty", "out"], "empty: expected files of dicom, mha, nrrd, npy, b2nd, nifti, got no file"),
         (["refused", "out"], "import: expected at least one volume, all were refused for the reasons above"),
-        (["refused", "out", "--spacing", "1", "0", "1"], "spacing: expected three positive numbers of mm"),
+        (["refused", "out", "--spacing", "1", "0", "1"], "spacing: expected three positive numbers in mm"),
         (["refused", "refused/out"], "out: expected a folder outside of "),
         (["refused", "out", "--jobs", "0"], "jobs: expected at least 1, got 0"),
     ],
 )
-def test_what_cannot_be_imported(
+def test_sources_that_cannot_be_imported(
     words: list[str], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -210,9 +210,9 @@ def test_what_cannot_be_imported(
     assert text in capsys.readouterr().err
 
 
-def test_a_scan_tells_of_the_command(tmp_path: Path) -> None:
+def test_a_scan_proposes_the_command(tmp_path: Path) -> None:
     (tmp_path / "a.dcm").write_bytes(b"")
-    with pytest.raises(FileNotFoundError, match="got 1 .dcm; dali-cr import makes volumes of other formats readable"):
+    with pytest.raises(FileNotFoundError, match="got 1 .dcm; dali-cr import converts volumes of other formats"):
         dali_cr.scan(tmp_path, progress=False)
 
 

@@ -1,4 +1,4 @@
-"""MetaImage and NRRD files: values and places as SimpleITK has them, in every layout that it writes."""
+"""Test imports of MetaImage and NRRD files: values and positions as in SimpleITK, in every layout that it writes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def read(top: Path, name: str) -> StoreContents:
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("name", ["scan.mha", "scan.mhd", "scan.nrrd", "scan.nhdr"])
 @pytest.mark.parametrize("direction", [OBLIQUE, FLIPPED])
-def test_values_and_places(name: str, compressed: bool, direction: tuple[float, ...], tmp_path: Path) -> None:
+def test_values_and_positions(name: str, compressed: bool, direction: tuple[float, ...], tmp_path: Path) -> None:
     sitk.WriteImage(image(direction=direction), str(tmp_path / name), compressed)
     found = read(tmp_path, name)
     assert_same(found, sitk.ReadImage(str(tmp_path / name)), mm=1e-9)
@@ -92,10 +92,10 @@ def write_meta(path: Path, *lines: str) -> None:
 @pytest.mark.parametrize(
     ("lines", "text"),
     [
-        (["ElementDataFile = LIST", "a.raw"], "its voxels lie in several files"),
-        (["ElementDataFile = a%03d.raw 1 3 1"], "its voxels lie in several files"),
-        (["ElementDataFile = ../a.raw"], "its voxels lie outside the imported folder: ../a.raw"),
-        (["ElementDataFile = /etc/passwd"], "its voxels lie outside the imported folder: /etc/passwd"),
+        (["ElementDataFile = LIST", "a.raw"], "its voxels are in several files"),
+        (["ElementDataFile = a%03d.raw 1 3 1"], "its voxels are in several files"),
+        (["ElementDataFile = ../a.raw"], "voxels are outside of the imported folder: ../a.raw"),
+        (["ElementDataFile = /etc/passwd"], "voxels are outside of the imported folder: /etc/passwd"),
         (["ElementDataFile = gone.raw"], "cannot be opened: No such file or directory"),
         (
             ["ElementToIntensityFunctionSlope = 2", "ElementDataFile = a.raw"],
@@ -116,5 +116,5 @@ def test_files_that_simpleitk_cannot_read(tmp_path: Path) -> None:
     with pytest.raises(VolumeError, match=r"a\.nrrd: SimpleITK cannot read it: .+"):
         read(tmp_path, "a.nrrd")
     sitk.WriteImage(sitk.Image([2] * 5, sitk.sitkUInt8), str(tmp_path / "c.mha"))
-    with pytest.raises(VolumeError, match="5 axes of 1 components: expected 2 to 4"):
+    with pytest.raises(VolumeError, match="expected 2 to 4 axes, components included, got 5 of 1 components"):
         read(tmp_path, "c.mha")

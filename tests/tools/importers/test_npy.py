@@ -1,4 +1,4 @@
-"""NumPy arrays: no anatomical axes, a spacing that is given, nothing unpickled."""
+"""Test imports of NumPy arrays: no anatomical axes, a given spacing, no pickles."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_numpy_arrays(shape: tuple[int, ...], dtype: str, tmp_path: Path) -> Non
 
 def test_numpy_files_that_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((3, 4, 5), np.int16))
-    with pytest.raises(VolumeError, match="a NumPy array has no spacing: give it with --spacing D H W, in mm"):
+    with pytest.raises(VolumeError, match="a NumPy array has no spacing; give --spacing D H W in mm"):
         find_npy(tmp_path, "a.npy", None)
     content = (tmp_path / "a.npy").read_bytes()
     (tmp_path / "cut.npy").write_bytes(content[:-10])
@@ -51,7 +51,7 @@ def test_numpy_files_that_are_refused(tmp_path: Path) -> None:
 
 
 class Planted:
-    """Tells whether it was unpickled."""
+    """Object that records whether it was unpickled."""
 
     unpickled = False
 

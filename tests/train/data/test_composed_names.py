@@ -1,4 +1,4 @@
-"""Names in Unicode's two forms are one name: a split or a label of macOS fits images of Linux."""
+"""Both Unicode forms of a name are the same name: splits and labels from macOS match images on Linux."""
 
 import unicodedata
 
@@ -34,7 +34,7 @@ def test_a_split_of_one_form_has_the_cases_of_the_other(names):
 
 def test_a_subject_in_two_forms_is_in_two_parts():
     one, other = forms("gr\u00fcn")
-    with pytest.raises(ValueError, match="is in pool and in test"):
+    with pytest.raises(ValueError, match="is in train and in test"):
         Split(frozenset([one]), frozenset(["a"]), frozenset([other]))
 
 

@@ -1,4 +1,4 @@
-"""Numbers of label volumes: as stored, whole to a thousandth, never from a lossy format."""
+"""Label values: as stored, integers up to 1e-3, never from a lossy format."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from dali_cr.volume import reader
 from dali_cr.volume.geometry import VolumeError
 from tests.helpers.png import write_png
 from tests.helpers.volumes import write_nifti
-from train.data.label_values import read_values, refuse_mixed_depths
+from train.data.label_values import check_depths, read_values
 from train.data.labels import find_label_files
 
 
@@ -89,9 +89,9 @@ def test_depths_of_one_numbering_go_together(tmp_path: Path) -> None:
     eight = write_png(tmp_path / "eight.png", np.array([[0, 2]]), 8)
     void = write_png(tmp_path / "void.png", np.array([[2, 255]]), 8)
     spread = write_png(tmp_path / "spread.png", np.array([[0, 255]]), 8)
-    refuse_mixed_depths({one: [0, 1], two: [0, 3], eight: [0, 2]})
-    refuse_mixed_depths({one: [0, 1], void: [2, 255], spread: [0, 255]})
-    refuse_mixed_depths({one: [0], spread: [0, 255]})
-    refuse_mixed_depths({spread: [0, 255]})
+    check_depths({one: [0, 1], two: [0, 3], eight: [0, 2]})
+    check_depths({one: [0, 1], void: [2, 255], spread: [0, 255]})
+    check_depths({one: [0], spread: [0, 255]})
+    check_depths({spread: [0, 255]})
     with pytest.raises(ValueError, match=r"one.png of fewer than 8 bits has at most 1 where spread.png has 255"):
-        refuse_mixed_depths({one: [0, 1], spread: [0, 255]})
+        check_depths({one: [0, 1], spread: [0, 255]})

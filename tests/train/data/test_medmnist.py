@@ -1,4 +1,4 @@
-"""What was converted is read as it was: voxel by voxel where its axes point."""
+"""Converted MedMNIST files: voxels, axes and classes are those of the original."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random folders of sessions, channels, copies and shared labels: no image and no subject in two parts of a split."""
+"""Random folders of sessions, channels, copies and shared labels: no image or subject is in two parts of a split."""
 
 import json
 from collections import defaultdict
@@ -26,7 +26,7 @@ STORED = st.tuples(
     st.sampled_from(ORIENTATIONS),
     st.sampled_from(["", ".gz"]),
 )
-"""How a file stores an image: dtype, orientation, compression."""
+"""Storage of an image: dtype, orientation, compression."""
 
 NAMES = {
     "bids": "sub-{subject:02}/ses-{number}/anat/sub-{subject:02}_ses-{number}_T1w.nii",
@@ -38,7 +38,7 @@ NAMES = {
 
 @st.composite
 def folders(draw):
-    """Return a layout, and the files of a folder: subject, number of the session or channel, image, storage."""
+    """Draw a layout and the files of a folder: subject, session or channel number, image, storage."""
     layout = draw(st.sampled_from(sorted(NAMES)))
     files = []
     for subject in range(draw(st.integers(3, 7))):
@@ -49,7 +49,7 @@ def folders(draw):
 
 
 def write(root, layout, files):
-    """Write the files; return from each one's name to its subject and its image."""
+    """Write the files; return the subject and the image of each name."""
     known = {}
     for subject, number, image, (dtype, orientation, gz) in files:
         name = NAMES[layout].format(subject=subject, number=number) + gz
@@ -60,7 +60,7 @@ def write(root, layout, files):
 
 
 def split_folder(root, **changes):
-    """Run the command; return the split as its file has it."""
+    """Run the command and return the split from its file."""
     out = root.parent / "splits.json"
     main(SplitsConfig(data=(root,), out=out, fractions=(0.5, 0.25, 0.25), layout="files", **changes))
     return load_split(out)
@@ -115,7 +115,7 @@ def test_a_split_by_hand_is_taken_only_if_no_image_is_in_two_parts(folder, rando
 @FEW
 @given(st.lists(st.integers(1, 3), min_size=3, max_size=7), st.integers(0, 9))
 def test_images_of_one_label_are_in_one_part(images, seed):
-    """Numbers too large for channels, so that nothing but the shared label tells that the images are one patient's."""
+    """With numbers too large for channels, only the shared label shows that images belong to one patient."""
     with TemporaryDirectory() as made:
         root = Path(made) / "data"
         names = [f"P{n}_{20 + i:04}.nii" for n, count in enumerate(images) for i in range(count)]

@@ -1,4 +1,4 @@
-"""Splits: by subject, told by one file, and nothing that was pre-trained on may be tested on."""
+"""Splits by subject, and the check that no case of val or test was used for pre-training."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ import pytest
 import dali_cr
 from dali_cr.tools.phantom_files import write_phantoms
 from train import splits
-from train.data.split import PARTS, Split, load_split, make_split
+from train.data.split import PARTS, Split, current_part, load_split, make_split
 from train.data.subjects import short_name
 from train.pretrain import RestorationConfig, introduce, prepare, read_settings
 
@@ -20,7 +20,7 @@ NAMES = [f"sub-{subject:02}_ses-{session}.nii.gz" for subject in range(10) for s
 
 
 SMALL = {"crop": (16, 16, 16), "patch": (2, 4), "filters": 2, "device": "cpu", "cache": ("host:1GB",)}
-"""A run that is prepared quickly."""
+"""Settings of a run that is prepared quickly."""
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +36,14 @@ def three():
 
 
 def named(*names):
-    """An index of nothing but names."""
+    """Return an index with names only."""
     return dali_cr.Index(Path(), tuple(dali_cr.index.cases.Case(name, ()) for name in names))
 
 
 def test_parts_share_no_subject_and_leave_none_out():
     split = make_split(NAMES, (0.6, 0.2, 0.2), seed=1, subject=r"sub-(\d+)")
     assert [len(getattr(split, part)) for part in PARTS] == [6, 2, 2]
-    assert split.pool | split.val | split.test == {f"{n:02}" for n in range(10)}
+    assert split.train | split.val | split.test == {f"{n:02}" for n in range(10)}
     for subject in range(10):
         assert len({split.part_of(name) for name in NAMES if f"sub-{subject:02}" in name}) == 1
 
@@ -57,7 +57,7 @@ def test_the_seed_decides_and_the_order_of_the_names_does_not():
 def test_without_a_rule_a_case_is_a_subject_and_its_folder_does_not_matter():
     names = [name.removeprefix("sub-") for name in NAMES]
     split = make_split(names, (0.6, 0.2, 0.2), seed=0)
-    assert len(split.pool | split.val | split.test) == 20
+    assert len(split.train | split.val | split.test) == 20
     assert split.subject is None
     assert split.part_of(f"images/{names[3]}") == split.part_of(names[3])
 
@@ -80,11 +80,11 @@ def test_two_cases_of_one_name_ask_for_a_rule():
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ({"pool": ["a"], "val": ["b"], "test": ["a"]}, "a is in pool and in test"),
-        ({"pool": ["a"], "val": ["b"]}, "'test' is missing"),
-        ({"pool": "a", "val": ["b"], "test": ["c"]}, "a list of names"),
-        ({"pool": ["a"], "val": ["b"], "test": ["c"], "subject": "("}, "regular expression"),
-        (["a"], "expected JSON with pool, val and test"),
+        ({"train": ["a"], "val": ["b"], "test": ["a"]}, "a is in train and in test"),
+        ({"train": ["a"], "val": ["b"]}, "'test' is missing"),
+        ({"train": "a", "val": ["b"], "test": ["c"]}, "a list of names"),
+        ({"train": ["a"], "val": ["b"], "test": ["c"], "subject": "("}, "regular expression"),
+        (["a"], "expected JSON with train, val and test"),
     ],
     ids=str,
 )
@@ -95,27 +95,36 @@ def test_refuses_a_file_that_is_no_split(tmp_path, content, says):
 
 
 def test_the_hash_is_of_the_content(tmp_path, three):
-    (tmp_path / "s.json").write_text(json.dumps({"test": ["d"], "val": ["c"], "pool": ["b", "a"]}, indent=7))
+    (tmp_path / "s.json").write_text(json.dumps({"test": ["d"], "val": ["c"], "train": ["b", "a"]}, indent=7))
     assert load_split(tmp_path / "s.json") == three
     assert load_split(tmp_path / "s.json").hash == three.hash
-    assert Split(three.pool, three.test, three.val).hash != three.hash
+    assert Split(three.train, three.test, three.val).hash != three.hash
+
+
+def test_a_file_of_version_0_1_0_is_the_same_split(tmp_path, three):
+    content = three.content()
+    (tmp_path / "s.json").write_text(json.dumps({"pool": content.pop("train"), **content}))
+    assert load_split(tmp_path / "s.json") == three
+    assert current_part("pool") == current_part("train") == "train"
+    # As version 0.1.0 hashed it: checkpoints have the hash, and its runs can be resumed.
+    assert three.hash == "222a36bd5f5d76c5a7dc0eb8d56bc6fa248b7867c491747d15c7ce752af9e67e"
 
 
 def test_takes_the_cases_of_a_part(three):
     index = named("x/a.nii", "x/c.nii", "x/d.nii", "x/stranger.nii")
-    assert [case.name for case in three.take(index, "pool").cases] == ["x/a.nii"]
+    assert [case.name for case in three.take(index, "train").cases] == ["x/a.nii"]
     assert three.part_of("x/stranger.nii") is None
-    with pytest.raises(ValueError, match=r"cases of the part val \(c …\), 2 cases came, the first is a.nii"):
+    with pytest.raises(ValueError, match=r"cases of the part val \(c …\), got 2 other cases, the first is a.nii"):
         three.take(named("a.nii", "d.nii"), "val")
 
 
 def test_a_leak_is_named(three, data):
     here = named("a.nii", "c.nii", "d.nii")
-    three.refuse_leak(named("a.nii", "b.nii").cases, here, Path("run"))
+    three.check_leak(named("a.nii", "b.nii").cases, here, Path("run"))
     with pytest.raises(ValueError, match=r"run was trained on other/d.nii, which is in test"):
-        three.refuse_leak(named("a.nii", "other/d.nii").cases, here, Path("run"))
+        three.check_leak(named("a.nii", "other/d.nii").cases, here, Path("run"))
     with pytest.raises(ValueError, match="c.nii, which is in val"):
-        three.refuse_leak(named("c.nii").cases, here, Path("run"))
+        three.check_leak(named("c.nii").cases, here, Path("run"))
 
 
 def test_a_leak_is_found_under_another_name(data, tmp_path):
@@ -125,7 +134,7 @@ def test_a_leak_is_found_under_another_name(data, tmp_path):
     (tmp_path / "renamed.nii.gz").write_bytes((data / test.volumes[0].path).read_bytes())
     renamed = dali_cr.scan(tmp_path, progress=False)
     with pytest.raises(ValueError, match=f"was trained on {test.name}, which is in test"):
-        split.refuse_leak(renamed.cases, index, Path("run"))
+        split.check_leak(renamed.cases, index, Path("run"))
 
 
 def test_command(data, tmp_path, capsys):
@@ -133,7 +142,7 @@ def test_command(data, tmp_path, capsys):
     assert splits.command_line([str(data), "-o", str(out), "--fractions", "0.5", "0.2", "0.3", "--seed", "4"]) == 0
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     split = load_split(out)
-    assert report == {"split": str(out), "pool": 3, "val": 1, "test": 2, "hash": split.hash}
+    assert report == {"split": str(out), "train": 3, "val": 1, "test": 2, "hash": split.hash}
     assert split == make_split([path.name for path in data.iterdir()], (0.5, 0.2, 0.3), seed=4)
     assert splits.command_line([str(data), "-o", str(out)]) == 2
     assert "expected a new file" in capsys.readouterr().err
@@ -152,8 +161,8 @@ def test_pretraining_takes_the_pool_alone_and_remembers_the_split(data, tmp_path
     (tmp_path / "s.json").write_text(json.dumps(split.content()))
     run = prepare(RestorationConfig(data=(data,), out=tmp_path / "run", split=tmp_path / "s.json", **SMALL))
     run.loader.close()
-    assert {short_name(case.name) for case in run.index.cases} == split.pool
-    assert run.split == {"split": {"hash": split.hash, "part": "pool"}}
+    assert {short_name(case.name) for case in run.index.cases} == split.train
+    assert run.split == {"split": {"hash": split.hash, "part": "train"}}
 
 
 def write_turned(source, target):
@@ -165,7 +174,7 @@ def write_turned(source, target):
 
 
 def without_content(index):
-    """Return an index as an earlier version made it."""
+    """Return an index as from an earlier version, without hashes of content."""
     old = [replace(case, volumes=tuple(replace(v, content_sha256="") for v in case.volumes)) for case in index.cases]
     return replace(index, cases=tuple(old))
 
@@ -173,14 +182,14 @@ def without_content(index):
 def test_a_leak_is_found_in_another_format(data, tmp_path):
     index = dali_cr.scan(data, progress=False)
     split = make_split([case.name for case in index.cases], (0.5, 0.25, 0.25), seed=0)
-    test, pool = (split.take(index, part).cases[0] for part in ("test", "pool"))
-    for case, name in ((pool, "of_pool.nii"), (test, "of_test.nii")):
+    test, train = (split.take(index, part).cases[0] for part in ("test", "train"))
+    for case, name in ((train, "a_train.nii"), (test, "b_test.nii")):
         write_turned(data / case.volumes[0].path, tmp_path / name)
     seen = dali_cr.scan(tmp_path, progress=False)
-    split.refuse_leak(seen.cases[:1], index, Path("run"))
+    split.check_leak(seen.cases[:1], index, Path("run"))
     with pytest.raises(ValueError, match=f"was trained on {test.name}, which is in test"):
-        split.refuse_leak(seen.cases, index, Path("run"))
-    split.refuse_leak(without_content(seen).cases, index, Path("run"))  # unknown: nothing tells it
+        split.check_leak(seen.cases, index, Path("run"))
+    split.check_leak(without_content(seen).cases, index, Path("run"))  # unknown: nothing tells it
 
 
 def test_a_leak_is_found_by_the_file_where_the_content_is_unknown(data):
@@ -189,7 +198,7 @@ def test_a_leak_is_found_by_the_file_where_the_content_is_unknown(data):
     test = split.take(index, "test").cases[0]
     seen = [replace(case, name="other") for case in without_content(index).cases if case.name == test.name]
     with pytest.raises(ValueError, match=f"was trained on {test.name}, which is in test"):
-        split.refuse_leak(seen, index, Path("run"))
+        split.check_leak(seen, index, Path("run"))
 
 
 def test_copies_in_two_parts_of_a_split_by_hand_are_refused(data, tmp_path):
@@ -201,28 +210,30 @@ def test_copies_in_two_parts_of_a_split_by_hand_are_refused(data, tmp_path):
     short = [short_name(name) for name in names]
     split = Split(frozenset(short[:4]), frozenset(short[4:5]), frozenset({short[5], "copy"}))
     with pytest.raises(
-        ValueError, match=f"hold the same image in one part, copy.nii is in test and {names[0]} is in pool"
+        ValueError, match=f"hold the same image in one part, copy.nii is in test and {names[0]} in train"
     ):
-        split.take(index, "pool")
-    assert len(split.take(dali_cr.scan(folder, exclude="copy.nii", progress=False), "pool")) == 4
+        split.take(index, "train")
+    assert len(split.take(dali_cr.scan(folder, exclude="copy.nii", progress=False), "train")) == 4
 
 
 def test_two_channels_of_a_case_are_one_subject_by_default():
     names = [f"imagesTr/ID_{case:03}_{channel:04}.nii.gz" for case in range(5) for channel in range(2)]
     split = make_split(names, (0.6, 0.2, 0.2), seed=0)
-    assert sorted(split.pool | split.val | split.test) == [f"ID_{case:03}" for case in range(5)]
+    assert sorted(split.train | split.val | split.test) == [f"ID_{case:03}" for case in range(5)]
     assert all(split.part_of(names[2 * case]) == split.part_of(names[2 * case + 1]) for case in range(5))
     assert load_split_of(split) == split
 
 
 def load_split_of(split):
-    """Return a split as its file gives it back."""
+    """Write a split and return it as read from its file."""
     content = json.loads(json.dumps(split.content()))
     return Split(*(frozenset(content[part]) for part in PARTS), content["subject"])
 
 
 def test_too_few_subjects_are_refused():
-    with pytest.raises(ValueError, match=r"at least 3 subjects, got 2 of 4 cases, the first sub-1; --subject"):
+    with pytest.raises(
+        ValueError, match=r"at least 3 subjects, got 2 of 4 cases, the first sub-1; give another .* as --subject"
+    ):
         make_split([f"sub-{s}_ses-{n}.nii" for s in (1, 2) for n in (1, 2)], (0.6, 0.2, 0.2), seed=0)
 
 
@@ -247,7 +258,7 @@ def test_the_command_says_what_it_found(data, tmp_path, capsys):
         assert "data       7 subjects, 7 cases" in said
         split = load_split(tmp_path / f"{seed}.json")
         apart = [n for n in range(3) if split.part_of(f"p{n}_visit0") != split.part_of(f"p{n}_visit1")]
-        assert ("differ only by a session" in said) == bool(apart)
+        assert ("differ only in a session" in said) == bool(apart)
         warned.append(bool(apart))
     assert any(warned)
 
@@ -299,10 +310,10 @@ def test_a_run_of_an_earlier_version_keeps_its_held_out_cases(data, tmp_path):
 
 def test_a_split_by_hand_with_sessions_in_two_parts_is_warned_of(data, tmp_path):
     split = Split(frozenset(sorted(short_name(path.name) for path in data.iterdir())), frozenset({"v"}), frozenset())
-    first = min(split.pool)
+    first = min(split.train)
     split = replace(split, test=frozenset({f"{first}_ses-2"}))
     (tmp_path / "s.json").write_text(json.dumps(split.content()))
     run = prepare(RestorationConfig(data=(data,), out=tmp_path / "run", split=tmp_path / "s.json", **SMALL))
     run.loader.close()
     (warning,) = (line for line in introduce(run) if line.startswith("warning"))
-    assert f"{first} (pool) and {first}_ses-2 (test) differ only by a session" in warning
+    assert f"{first} (train) and {first}_ses-2 (test) differ only in a session" in warning

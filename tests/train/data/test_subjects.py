@@ -1,4 +1,4 @@
-"""Whose image a case is, by its name."""
+"""Subjects found in the names of cases."""
 
 import pytest
 
@@ -85,10 +85,10 @@ def test_the_rules_are_the_documented_ones():
     ],
 )
 def test_lookalikes_are_warned_of(one, other):
-    warning = find_lookalikes({one: "pool", "q_ses-1": "pool", "r": "val", other: "test"})
-    assert f"{one} (pool)" in warning
+    warning = find_lookalikes({one: "train", "q_ses-1": "train", "r": "val", other: "test"})
+    assert f"{one} (train)" in warning
     assert f"{other} (test)" in warning
-    assert not find_lookalikes({one: "pool", other: "pool"})
+    assert not find_lookalikes({one: "train", other: "train"})
 
 
 @pytest.mark.parametrize(
@@ -107,12 +107,12 @@ def test_lookalikes_are_warned_of(one, other):
     ids=str,
 )
 def test_other_names_are_not_warned_of(names):
-    assert not find_lookalikes(dict(zip(names, ("pool", "test"), strict=True)))
+    assert not find_lookalikes(dict(zip(names, ("train", "test"), strict=True)))
 
 
 def test_channels_of_nnunet_are_warned_of_and_counted():
-    parts = {name: "pool" if name.endswith("0.nii.gz") else "test" for name in CHANNELS}
-    assert "MS_001_0000.nii.gz (pool) and imagesTr/MS_001_0001.nii.gz (test)" in find_lookalikes(parts)
+    parts = {name: "train" if name.endswith("0.nii.gz") else "test" for name in CHANNELS}
+    assert "MS_001_0000.nii.gz (train) and imagesTr/MS_001_0001.nii.gz (test)" in find_lookalikes(parts)
     assert ", and so do 2 more" in find_lookalikes(parts)
 
 

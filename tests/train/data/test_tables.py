@@ -1,4 +1,4 @@
-"""Tables of labels: commas, semicolons or tabs, what is skipped and counted, and what is refused."""
+"""CSV files: separators, skipped rows and columns, and errors."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Masked autoencoders: the loss, the foreground, what is measured, and a run that is stopped and resumed."""
+"""Masked autoencoder: loss, foreground, metrics, and a run that is stopped and resumed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Off(torch.nn.Module):
-    """Answers with half of its input plus a constant."""
+    """Outputs half of its input plus a constant."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ def config(phantoms: Path, tmp_path: Path) -> RestorationConfig:
 
 
 def test_the_loss_is_of_masked_voxels_alone() -> None:
-    """The mean over samples of each one's own, so that processes with a part of the batch each get what one would."""
+    """The loss is the mean over samples of their errors, so it does not depend on the number of processes."""
     torch.manual_seed(0)
     answer, target = torch.randn(4, 2, 3, 4, 5, requires_grad=True), torch.randn(4, 2, 3, 4, 5)
     mask = torch.rand(4, 1, 3, 4, 5) < torch.tensor([0.2, 0.4, 0.6, 0.8]).view(4, 1, 1, 1, 1)
@@ -91,7 +91,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 @pytest.mark.parametrize("name", INDEXES)
 def test_foreground_is_what_the_files_say(name: str, change: dict[str, Any], request: pytest.FixtureRequest) -> None:
-    """Voxels inside of the volume that do not have the background's value, cropped and flipped as the target is."""
+    """Foreground: voxels inside the volume without the background's value, cropped and flipped like the target."""
     index, recipe = request.getfixturevalue(name), replace(MASKED, **change)
     some = False
     with loader(index, recipe) as stream:
@@ -112,7 +112,7 @@ def test_foreground_is_what_the_files_say(name: str, change: dict[str, Any], req
 
 
 def test_foreground_of_resampled_crops_and_of_slices(mixed_index: dali_cr.Index) -> None:
-    """The same shape as the target, some of it and not all."""
+    """The foreground has the target's shape and covers a part of it."""
     sliced = dali_cr.Restoration((1, 14, 16), pretext="mae", mask_block=2, slices=dali_cr.Slices("W"))
     for recipe, dims in ((replace(MASKED, spacing=(1.3, 0.8, 0.6)), 3), (sliced, 2)):
         with loader(mixed_index, recipe, dims=dims) as stream:
@@ -123,7 +123,7 @@ def test_foreground_of_resampled_crops_and_of_slices(mixed_index: dali_cr.Index)
 
 
 def test_gain_and_r2_are_measured_by_hand(mixed_index: dali_cr.Index) -> None:
-    """Of masked voxels of the foreground, against the input and against the mean of the target there."""
+    """Metrics are those of masked foreground voxels, relative to the input and to the target's mean there."""
     with loader(mixed_index, MASKED) as stream:
         batch = next(stream.stream())
         where = (batch["mask"] & find_foreground(stream, batch))[:3].numpy()
@@ -139,7 +139,7 @@ def test_gain_and_r2_are_measured_by_hand(mixed_index: dali_cr.Index) -> None:
     assert numbers["mse"] == pytest.approx((left**2).mean(), rel=1e-5)
     assert numbers["changed_share"] == pytest.approx((input != target).mean(), rel=1e-6)
     assert list(measured.slices) == ["target", "masked", "restored"]
-    assert measured.said.startswith(f"R² {numbers['r2']:.3f} on masked foreground")
+    assert measured.text.startswith(f"R² {numbers['r2']:.3f} on masked foreground")
 
 
 def test_a_run_measures_reports_and_goes_on_where_it_was_stopped(
@@ -161,7 +161,7 @@ def test_a_run_measures_reports_and_goes_on_where_it_was_stopped(
     assert timeless(again.out) == timeless(config.out)
     weights = [(run.out / "model.safetensors").read_bytes() for run in (config, again)]
     assert weights[0] == weights[1]
-    with pytest.raises(Refused, match=r"mask_ratio was 0\.75, 0\.5 came"):
+    with pytest.raises(Refused, match=r"--mask-ratio was 0\.75, got 0\.5"):
         pretrain.main(replace(again, resume=True, mask_ratio=0.5))
 
 
@@ -171,7 +171,7 @@ def test_settings_of_the_mask(config: RestorationConfig) -> None:
     wanted = dali_cr.Restoration((96, 96, 96), normalize="zscore-image", pretext="mae", mask_ratio=0.6)
     assert recipe == replace(wanted, mask_block=(8, 8, 4))
     assert replace(config, mask_block=(8,)).samples().mask_block == 8
-    with pytest.raises(ValueError, match="mask_block: expected 1 or 3 numbers, got 2"):
+    with pytest.raises(ValueError, match="--mask-block: expected 1 or 3 numbers, got 2"):
         replace(config, mask_block=(4, 4))
     with pytest.raises(ValueError, match="mask_ratio: expected a number between 0 and 1"):
         replace(config, mask_ratio=1.5)

@@ -2,7 +2,9 @@
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,7 +77,9 @@ def test_an_option_comes_before_the_preset(tmp_path: Path) -> None:
     assert {name: getattr(config, name) for name in PUBLISHED} == PUBLISHED | changed
     lines = list(describe("mae-nnssl", vars(config)))
     assert lines[0].startswith("preset     mae-nnssl: BaseMAETrainer_BS8 of MIC-DKFZ/nnssl")
-    assert lines[1].startswith("changed    mask_block 4, network resenc-s, crop 32 32 32, optimizer adamw, lr 0.001, ")
+    assert lines[1].startswith(
+        "changed    --mask-block 4 --network resenc-s --crop 32 32 32 --optimizer adamw --lr 0.001 "
+    )
     assert {line.split()[0] for line in lines[2:]} == {"differs"}
 
 
@@ -101,13 +105,14 @@ def test_an_unknown_preset_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize(
-    ("words", "error"),
+    ("change", "error"),
     [
-        (["--skips", "--no-skips", "--network", "resenc-s"], "expected one of --skips and --no-skips, got both"),
-        (["--no-skips", "--network", "dynunet"], "expected dynunet with skips, its only way"),
-        (["--skips", "--network", "sononet64"], "expected sononet64 without skips, its only way"),
+        ({"skips": True, "no_skips": True}, "expected one of --skips and --no-skips, got both"),
+        ({"no_skips": True, "network": "dynunet"}, "expected one that can be built without skips, got dynunet"),
+        ({"skips": True, "network": "sononet64"}, "expected one that can be built with skips, got sononet64"),
     ],
+    ids=str,
 )
-def test_skips_that_a_network_has_not_are_refused(tmp_path: Path, words: list[str], error: str) -> None:
+def test_skips_that_a_network_has_not_are_refused(tmp_path: Path, change: dict[str, Any], error: str) -> None:
     with pytest.raises(ValueError, match=error):
-        read(tmp_path, *words)
+        replace(read(tmp_path), **change)

@@ -1,4 +1,4 @@
-"""The weights' files load into the networks of others, unchanged."""
+"""Exported weights load into MONAI's and nnU-Net's networks and give the same outputs."""
 
 import json
 
@@ -24,7 +24,7 @@ def run(data, tmp_path_factory):
 
 
 def monai_network(about):
-    """The network as somebody would build it who has MONAI, the weights and what they say of themselves, and not us."""
+    """Build the network with MONAI alone, from the weights and their metadata."""
     strides = halvings(tuple(about["crop"]))
     return DynUNet(
         spatial_dims=3,
@@ -65,7 +65,7 @@ def test_into_monai_encoder(run):
 
 
 def write_plans(path, **changes):
-    """Write what nnU-Net's planner writes, as far as the network needs it."""
+    """Write plans like those of nnU-Net's planner, with the entries that the network needs."""
     sizes = {
         "n_stages": 4,
         "features_per_stage": [4, 8, 16, 16],
@@ -93,11 +93,11 @@ def write_plans(path, **changes):
 
 
 THIN, THICK = ((1.0, 1.0, 1.0), (20, 24, 22)), ((5.0, 1.0, 1.0), (8, 40, 36))
-"""Spacing and shape along D, H and W of data whose 3-D kernels are all alike, and of data whose kernels are not."""
+"""Spacing and shape (D, H, W) of data whose 3-D kernels are equal at all levels, and of data whose kernels differ."""
 
 
 def plan_by_nnunet(folder, monkeypatch, spacing, shape, residual=False):
-    """Have nnU-Net's own planner plan for data like these; return the plans' file."""
+    """Run nnU-Net's own planner for such data and return the plans' file."""
     for part in ("raw", "preprocessed", "results"):
         monkeypatch.setenv(f"nnUNet_{part}", str(folder / part))
     rooms = "nnunetv2.experiment_planning.experiment_planners"
@@ -211,8 +211,8 @@ def test_plans_of_another_network_are_refused(tmp_path, change, says):
     ("change", "configuration", "says"),
     [
         ({}, "2d", "expected one of the configurations 3d_fullres, .*, got 2d"),
-        ({}, "3d_cascade_fullres", "3d_cascade_fullres sees the masks of another too"),
-        ({}, "old", "expected an architecture of old, as the plans of nnU-Net 2.4"),
+        ({}, "3d_cascade_fullres", "3d_cascade_fullres is part of a cascade"),
+        ({}, "old", "expected an architecture for old, as in plans of nnU-Net 2.4"),
         ({}, "ring", "expected one of the configurations .* got ring"),
         ({"transpose_forward": [1, 0, 2]}, "3d_fullres", r"expected transpose_forward \[0, 1, 2\], got \[1, 0, 2\]"),
         ({"configurations": []}, "3d_fullres", "expected one of the configurations"),
@@ -251,4 +251,4 @@ def test_a_configuration_that_inherits_has_the_network_of_its_parent(tmp_path):
 
 def test_a_run_without_plans_is_not_for_nnunet(run, tmp_path, capsys):
     assert export.command_line([str(run), "-o", str(tmp_path / "x.pth")]) == 2
-    assert "expected one that was made with --plans" in capsys.readouterr().err
+    assert "expected a run with --plans" in capsys.readouterr().err

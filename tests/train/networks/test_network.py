@@ -1,4 +1,4 @@
-"""Networks: sized by the crop, and honest about which tensors are the encoder."""
+"""Networks: sizes from the crop, and the list of the encoder's tensors."""
 
 import pytest
 import torch
@@ -101,7 +101,7 @@ def test_every_network_keeps_its_promises_in_2d_and_3d(name, crop):
 
 
 def sononet_parameters(dims, widths, channels=1, classes=14):
-    """SonoNet's numbers by hand: convolutions of 3 along each axis, no biases, two numbers a channel for batch norm."""
+    """SonoNet's parameters: kernels of 3 along each axis, no biases, two parameters per channel for batch norm."""
     count = 0
     for width in widths:
         count += channels * width * 3**dims + 2 * width
@@ -151,7 +151,7 @@ def test_locnet_has_one_more_stack():
     sononet = sononet_parameters(2, [64, 64, 128, 128, 256, 256, 256, *[512] * 6])[0]
     assert sum(p.numel() for p in network.features.parameters()) == sononet + 3 * (512 * 512 * 9 + 2 * 512)
     assert (network.strides, network.width) == ((1, 32, 32), 512)
-    with pytest.raises(ValueError, match="locnet wants multiples of 32, got 48 along W; 32 or 64 would do"):
+    with pytest.raises(ValueError, match="expected multiples of 32 for locnet, got 48 along W; use 32 or 64"):
         build_network("locnet", 1, (1, 64, 48), dims=2)
 
 
@@ -168,7 +168,7 @@ def test_blocks_reduced_are_max_pooling_gradient_and_all():
 
 
 def test_a_network_of_images_wants_flat_crops():
-    with pytest.raises(ValueError, match="2 with a crop of one voxel along D; 2 came"):
+    with pytest.raises(ValueError, match="2 with a crop of one voxel along D; got 2"):
         build_network("dynunet", 1, (16, 16, 16), dims=2)
 
 
@@ -187,15 +187,15 @@ def test_every_axis_is_halved_as_far_as_it_goes(crop, strides):
 
 
 def test_refuses_an_edge_that_cannot_be_halved():
-    with pytest.raises(ValueError, match=r"50 along H stops at 25\. 48 or 56 would do"):
+    with pytest.raises(ValueError, match="50 along H, which stops at 25; use 48 or 56"):
         build_network("dynunet", 1, (32, 50, 32))
 
 
 def test_refuses_a_crop_without_levels():
-    with pytest.raises(ValueError, match=r"halved twice .* \(8, 8, 8\) came"):
+    with pytest.raises(ValueError, match="halved twice .* got 8 8 8"):
         build_network("dynunet", 1, (8, 8, 8))
 
 
 def test_refuses_an_unknown_name():
-    with pytest.raises(ValueError, match="one of dynunet, .*; 'unet' came"):
+    with pytest.raises(ValueError, match="one of dynunet, .* got 'unet'"):
         build_network("unet", 1, (16, 16, 16))

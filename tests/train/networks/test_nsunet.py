@@ -1,4 +1,4 @@
-"""The non-skip U-Net: the published sizes, levels left out, and the encoder that a U-Net with skips takes over."""
+"""The U-Net without skip connections: published sizes, partial decoding, and transfer to the U-Net with them."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def convolution(inputs, outputs, voxels=27):
 
 
 def block(inputs, middle, outputs):
-    """Two convolutions with biases, and a batch norm behind each."""
+    """Parameters of two convolutions with biases, each followed by batch norm."""
     return convolution(inputs, middle) + 2 * middle + convolution(middle, outputs) + 2 * outputs
 
 
@@ -69,7 +69,7 @@ def test_features_are_the_unets_own_and_reach_nothing_past_the_bottleneck(skips)
 
 
 def test_without_skips_nothing_passes_the_bottleneck_and_with_them_something_does():
-    """What the decoder makes of one bottleneck is the same whatever the finer levels hold, or it is not."""
+    """Without skip connections, the output depends on the bottleneck only; with them, also on finer levels."""
     for skips in (False, True):
         torch.manual_seed(0)
         unet = NsUNet(1, 1, filters=2, skips=skips).eval()
@@ -123,8 +123,8 @@ def test_64_filters_are_the_default():
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"crop": (16, 20, 16)}, "multiples of 8, got 20 along H; 16 or 24 would do"),
-        ({"crop": (1, 16, 12), "dims": 2}, "multiples of 8, got 12 along W; 8 or 16 would do"),
+        ({"crop": (16, 20, 16)}, "multiples of 8 for nsunet, got 20 along H; use 16 or 24"),
+        ({"crop": (1, 16, 12), "dims": 2}, "multiples of 8 for nsunet, got 12 along W; use 8 or 16"),
         ({"crop": (16, 16, 16), "filters": 3}, "filters: expected an even number for nsunet, got 3"),
     ],
     ids=str,

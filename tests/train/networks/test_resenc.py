@@ -135,13 +135,13 @@ def test_the_mean_of_blocks_is_average_pooling():
             "dynunet",
             (16, 16, 16),
             {"skips": False},
-            "dynunet with skips, its only way, got without skips; use .*nsunet",
+            "expected one that can be built without skips, got dynunet; use .*nsunet",
         ),
         (
             "sononet64",
             (16, 16, 16),
             {"skips": True},
-            "sononet64 without skips, its only way.*use dynunet, nsunet-skips",
+            "expected one that can be built with skips, got sononet64; use dynunet, nsunet-skips",
         ),
     ],
 )

@@ -87,7 +87,7 @@ def test_the_card_says_what_is_known(home):
     for text in (
         "# images: resenc-s, pre-trained by masked autoencoder",
         f"`{about['index']}`",
-        f"part pool of the split `{about['split']['hash']}`",
+        f"part train of the split `{about['split']['hash']}`",
         "| normalisation | zscore-image |",
         "| spacing (D, H, W) | 2 × 2 × 2 mm |",
         "| licence of the data | not known",
@@ -156,8 +156,8 @@ def test_a_run_by_pcrlv2_keeps_its_encoder_alone(tmp_path):
     [
         ("nnssl runs/nothing out", "run: expected the folder of a pre-training run, runs/nothing/model.safetensors"),
         ("nnssl runs/first first", "out: expected a new or empty folder, first holds README.md"),
-        ("runs/first -o x.pth", "expected one that was made with --plans"),
-        ("pretrained-weights runs/first -o x.pth", "expected one that was made with --plans"),
+        ("runs/first -o x.pth", "expected a run with --plans"),
+        ("pretrained-weights runs/first -o x.pth", "expected a run with --plans"),
     ],
 )
 def test_refusals(home, monkeypatch, capsys, line, says):
@@ -202,5 +202,5 @@ def test_an_exported_file_is_an_init_again(data, home, tmp_path):
         config = segment(data, tmp_path / name, init=str(file), network=network)
         run = prepared(config)
         before, after = load_file(home / "runs" / name / "model.safetensors"), run.module.state_dict()
-        assert set(run.fit.taken) == set(run.network.encoder)
+        assert set(run.fit.transferred) == set(run.network.encoder)
         assert all(torch.equal(before[one], after[one]) for one in run.network.encoder)

@@ -1,4 +1,4 @@
-"""Names of predictions: one a case, whatever the cases are called, or a refusal that names two of them."""
+"""Names of predictions: one file per case for any case names, or an error that names two cases."""
 
 import os
 import unicodedata
@@ -45,7 +45,7 @@ def test_files_that_differ_have_outputs_that_differ(found):
 
 @given(st.lists(st.text(st.characters(exclude_characters="/\0", codec=None), min_size=1), unique=True, max_size=12))
 def test_no_output_is_lost_or_lies_elsewhere(tmp_path_factory, names):
-    """Cases that a pattern or a table names: with any characters."""
+    """Cases named by a pattern or a table, with any characters."""
     folder = tmp_path_factory.getbasetemp()
     cases = [case("x/t1.nii.gz", name=name) for name in names]
     composed = {unicodedata.normalize("NFC", mask_name(one)) for one in cases}
@@ -81,19 +81,19 @@ def test_names_are_the_cases(path, name, mask, picture):
 
 @pytest.mark.parametrize("name", ["..", "../x.nii.gz", "/etc/x.nii.gz", "a//x.nii.gz", "a/./x.nii.gz", "n" * 260])
 def test_a_name_that_leaves_the_folder_is_refused(tmp_path, name):
-    with pytest.raises(ValueError, match="expected cases with names that can be files"):
+    with pytest.raises(ValueError, match="expected case names that are valid file names"):
         place_all([("case", name)], tmp_path)
 
 
 def test_names_that_are_one_file_are_refused_and_both_named(tmp_path):
     forms = [unicodedata.normalize(form, "gr\u00fcn.nii.gz") for form in ("NFC", "NFD")]
-    with pytest.raises(ValueError, match="those of first and second"):
+    with pytest.raises(ValueError, match="first and second both have"):
         place_all(zip(("first", "second"), forms, strict=True), tmp_path)
-    with pytest.raises(ValueError, match="that of one would be a file where that of two needs a folder"):
+    with pytest.raises(ValueError, match="the file of one has the path of the folder of two"):
         place_all([("one", "a.nii.gz"), ("two", "a.nii.gz/b.nii.gz")], tmp_path)
     pair = [("one", "A.nii.gz"), ("two", "a.nii.gz")]
     assert len(place_all(pair, tmp_path)) == 2
     # As on a file system that takes both for one: the lock is found by its name in capitals.
     (tmp_path / ".LOCK").touch()
-    with pytest.raises(ValueError, match="those of one and two"):
+    with pytest.raises(ValueError, match="one and two both have"):
         place_all(pair, tmp_path)

@@ -1,4 +1,4 @@
-"""Masks keep the header of their image, field by field, but for what tells of its values and how they are stored."""
+"""Masks keep the header of their image, except fields about values and storage."""
 
 import warnings
 
@@ -19,7 +19,7 @@ KEPT = ("pixdim", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern
 
 
 def rewrite(path, change, kind=nib.Nifti1Header):
-    """Change fields of a plain file's header, without a check of what they say."""
+    """Change fields of a file's header without any check."""
     content = bytearray(path.read_bytes())
     header = np.frombuffer(content, kind.template_dtype, 1)
     for name, value in change.items():
@@ -92,7 +92,7 @@ def test_of_frames_and_of_flat_images(tmp_path):
 
 
 def test_a_flat_image_without_codes_keeps_its_origin(tmp_path):
-    """Its affine follows from shape and zooms alone: a mask with a third axis would lie elsewhere."""
+    """A 2-D file's affine follows from shape and zooms, so a mask with a third axis would have another position."""
     path = tmp_path / "x.nii"
     nib.save(nib.Nifti1Image(np.arange(20).reshape(4, 5).astype("i2"), np.eye(4)), path)
     rewrite(path, {"sform_code": 0, "qform_code": 0, "pixdim": [1, 2, 3, 7, 0, 0, 0, 0]})

@@ -1,4 +1,4 @@
-"""What is kept of a run names no place on a machine, gives its command, and needs the run to be finished."""
+"""Saved results: no machine paths, the command of the run, and only finished runs."""
 
 import json
 import shlex
@@ -47,14 +47,15 @@ def test_keeps_numbers_and_draws_them(tmp_path: Path, capsys: pytest.CaptureFixt
     text = (tmp_path / "kept" / "first.json").read_text()
     assert "somebody" not in text
     assert "scratch" not in text
-    story = json.loads(text)
-    assert story["settings"]["data"] == ["msd/images", "ct"]
+    result = json.loads(text)
+    assert result["settings"]["data"] == ["msd/images", "ct"]
     assert (
-        story["command"] == "python -m train.pretrain --data msd/images ct --lr 0.01 --steps 2 --batch-size 4 --out run"
+        result["command"]
+        == "python -m train.pretrain --data msd/images ct --lr 0.01 --steps 2 --batch-size 4 --out run"
     )
-    assert len(story["measurements"]) == 4
-    assert story["report"]["restoration_gain"] == 0.4
-    assert story["seconds"] == 2 * 4 / 0.5
+    assert len(result["measurements"]) == 4
+    assert result["report"]["restoration_gain"] == 0.4
+    assert result["seconds"] == 2 * 4 / 0.5
     assert matplotlib.image.imread(tmp_path / "kept" / "first.png").shape[:2] == (330, 880)
 
 
@@ -67,9 +68,9 @@ def test_keeps_what_a_resumed_run_changed_and_draws_pcrlv2(tmp_path: Path) -> No
     lines = [{"step": 2, "restoration_gain": 0.1, "spread": 0.9}, {"step": 2, "loss": 0.5, "restoration": 0.2}]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert main(ResultConfig(run=run, out=tmp_path / "kept")) == 0
-    story = json.loads((tmp_path / "kept.json").read_text())
-    assert story["changes"] == [{"steps": [1, 2]}]
-    assert "--recipe pcrlv2" in story["command"]
+    result = json.loads((tmp_path / "kept.json").read_text())
+    assert result["changes"] == [{"steps": [1, 2]}]
+    assert "--recipe pcrlv2" in result["command"]
     assert matplotlib.image.imread(tmp_path / "kept.png").shape[:2] == (330, 1210)
 
 
@@ -102,19 +103,19 @@ def test_keeps_a_fine_tuning_run(data: Path, tmp_path: Path, monkeypatch: pytest
     init = run_pretraining(data, Path("runs/pre"))
     finetune.main(make(data, Path("runs/fine"), init=str(init)))  # type: ignore[operator]
     assert main(ResultConfig(run=Path("runs/fine"), out=tmp_path / "kept")) == 0
-    story = json.loads((tmp_path / "kept.json").read_text())
+    result = json.loads((tmp_path / "kept.json").read_text())
     report, rows = json.loads(Path("runs/fine/report.json").read_text()), read_csv(Path("runs/fine/scores.csv"))
-    assert str(data.parent) not in json.dumps(story)
-    for name, score in story["scores"]["over_cases"].items():
+    assert str(data.parent) not in json.dumps(result)
+    for name, score in result["scores"]["over_cases"].items():
         assert score["mean"] == pytest.approx(report[name], abs=1e-9)
-    assert story["scores"]["cases"] == len({row["case"] for row in rows}) == 2
-    assert list(story["scores"]["by_class"]) == story["network"]["task"]["classes"]
-    assert story["network"]["split"]["hash"]
-    assert story["pretraining"]["steps"] == 1
+    assert result["scores"]["cases"] == len({row["case"] for row in rows}) == 2
+    assert list(result["scores"]["by_class"]) == result["network"]["task"]["classes"]
+    assert result["network"]["split"]["hash"]
+    assert result["pretraining"]["steps"] == 1
     before = "python -m train.pretrain --data bodies/images --split splits.json --device cpu --steps 1"
-    assert story["pretraining"]["command"].startswith(before)
-    assert " --init runs/pre " in story["command"]
-    assert ("without_looking" in story) == (make is not segment)
+    assert result["pretraining"]["command"].startswith(before)
+    assert " --init runs/pre " in result["command"]
+    assert ("baseline" in result) == (make is not segment)
     assert matplotlib.image.imread(tmp_path / "kept.png").shape[:2] == (330, 880)
     Path("runs/pre/report.json").unlink()
     with pytest.raises(ValueError, match=r"runs/pre lacks report\.json"):

@@ -1,4 +1,4 @@
-"""Sums over cases, against values worked out by hand."""
+"""Summaries over cases against values computed by hand."""
 
 import numpy as np
 import pytest
@@ -7,19 +7,19 @@ from train.report.summary import resample_classes, summarise
 
 
 def test_a_case_counts_once_whatever_the_number_of_its_organs():
-    walls = [("a", "x", 1.0), ("a", "y", 3.0), ("b", "x", 6.0)]
+    errors = [("a", "x", 1.0), ("a", "y", 3.0), ("b", "x", 6.0)]
     rows = [
-        {"case": case, "class": name, "wall_mm": str(mm), "centroid_mm": "0", "guess_wall_mm": "8"}
-        for case, name, mm in walls
+        {"case": case, "class": name, "face_mm": str(mm), "centroid_mm": "0", "baseline_face_mm": "8"}
+        for case, name, mm in errors
     ]
     found = summarise("localize", rows, ["x", "y"])
-    assert found["over_cases"]["wall_mm"] == {"mean": 4.0, "sd": pytest.approx(np.sqrt(8))}
-    assert found["by_class"]["x"]["wall_mm"] == {"mean": 3.5, "sd": pytest.approx(np.sqrt(12.5))}
-    assert found["by_class"]["y"]["wall_mm"] == {"mean": 3.0, "sd": None}
+    assert found["over_cases"]["face_mm"] == {"mean": 4.0, "sd": pytest.approx(np.sqrt(8))}
+    assert found["by_class"]["x"]["face_mm"] == {"mean": 3.5, "sd": pytest.approx(np.sqrt(12.5))}
+    assert found["by_class"]["y"]["face_mm"] == {"mean": 3.0, "sd": None}
     assert found["by_class"]["y"]["cases"] == 1
-    assert found["over_cases"]["guess_wall_mm"] == {"mean": 8.0, "sd": 0.0}
-    assert found["below_guess_mm"]["mean"] == 4.0
-    assert found["below_guess_mm"]["low"] < 2.0 < 6.0 < found["below_guess_mm"]["high"]
+    assert found["over_cases"]["baseline_face_mm"] == {"mean": 8.0, "sd": 0.0}
+    assert found["below_baseline_mm"]["mean"] == 4.0
+    assert found["below_baseline_mm"]["low"] < 2.0 < 6.0 < found["below_baseline_mm"]["high"]
 
 
 def test_classes_by_hand():
@@ -38,9 +38,9 @@ def test_classes_by_hand():
 
 def test_classes_of_a_file():
     rows = [
-        {"case": "a", "class": "x", "said": "x", "p x": "0.9", "p y": "0.1", "p z": "0"},
-        {"case": "b", "class": "y", "said": "x", "p x": "0.6", "p y": "0.4", "p z": "0"},
-        {"case": "c", "class": "y", "said": "y", "p x": "0.3", "p y": "0.7", "p z": "0"},
+        {"case": "a", "class": "x", "predicted": "x", "p x": "0.9", "p y": "0.1", "p z": "0"},
+        {"case": "b", "class": "y", "predicted": "x", "p x": "0.6", "p y": "0.4", "p z": "0"},
+        {"case": "c", "class": "y", "predicted": "y", "p x": "0.3", "p y": "0.7", "p z": "0"},
     ]
     found = summarise("classify", rows, ["x", "y", "z"])
     assert found["by_class"]["y"] == {"cases": 2, "f1": pytest.approx(2 / 3), "precision": 1, "recall": 0.5, "auroc": 1}

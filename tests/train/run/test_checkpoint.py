@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and weights with the same bytes from every process."""
+"""Atomic files, and weights with the same bytes from every process."""
 
 import errno
 import json
@@ -128,14 +128,14 @@ def test_refuses_what_is_no_checkpoint(tmp_path, content):
     path = tmp_path / "checkpoint.pt"
     save_checkpoint(path, {"tensor": torch.zeros(1000)})
     path.write_bytes(path.read_bytes()[:1500] if content is None else content)
-    with pytest.raises(ValueError, match=r"checkpoint\.pt is wanted to be a checkpoint"):
+    with pytest.raises(ValueError, match=r"expected a checkpoint, .*checkpoint\.pt cannot be read"):
         load_checkpoint(path)
 
 
 def test_runs_no_code_of_a_checkpoint(tmp_path):
     path = tmp_path / "checkpoint.pt"
     torch.save({"step": _Runs()}, path, pickle_module=pickle)
-    with pytest.raises(ValueError, match="reading it failed"):
+    with pytest.raises(ValueError, match="cannot be read"):
         load_checkpoint(path)
 
 

@@ -1,4 +1,4 @@
-"""Time that passes, and the part of it spent waiting."""
+"""Timing of laps and of waiting for data."""
 
 import time
 

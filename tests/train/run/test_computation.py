@@ -1,4 +1,4 @@
-"""Compiled steps and channels-last tensors: the same training up to rounding, and eager where compiling fails."""
+"""Compiled steps and channels-last tensors: the same training up to rounding, and eager if compiling fails."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from train.methods.pcrlv2.config import Pcrlv2Config
 from train.methods.pcrlv2.method import Pcrlv2
 from train.networks.build import build_network
 from train.run import computation
-from train.run.checkpoint import take_up
+from train.run.checkpoint import restore_state
 from train.run.computation import ON_CPU, ON_GPU, Computation, choose_computation
 
 pytestmark = pytest.mark.usefixtures("one_thread", "fresh_compiler")
@@ -37,7 +37,7 @@ def fresh_compiler() -> Iterator[None]:
 
 @pytest.fixture
 def graphs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Compile by AOTAutograd alone, and keep a name for each graph."""
+    """Compile with AOTAutograd only, and record a name for each graph."""
     from torch._dynamo.backends.debugging import aot_eager
 
     found: list[str] = []
@@ -99,7 +99,7 @@ def test_fine_tuning_is_compiled_too(data: Path, tmp_path: Path, graphs: list[st
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # of what torch reads itself, where it is silent
 def test_levels_of_pcrlv2_are_compiled_once_for_each_size(tmp_path: Path, graphs: list[str]) -> None:
-    """Whichever of them a step draws: the encoder and three levels of the decoder, for global and for local views."""
+    """Modules are compiled once for any drawn levels: encoder and three decoder levels, global and local views."""
     small: dict[str, Any] = {"crop": (16, 16, 16), "sizes": ((16, 16, 16),), "local_sizes": ((8, 8, 8),), "filters": 2}
     config = Pcrlv2Config(data=(tmp_path,), out=tmp_path, local_crop=(8, 8, 8), locals=2, steps=30, patch=(2,), **small)
     method = Pcrlv2(config, 1)
@@ -140,7 +140,7 @@ def test_where_compiling_fails_one_line_says_so_and_the_bits_are_those_of_an_eag
         words = f"{line} --recipe {recipe} --evaluate-samples 2 --compile {name} --out {tmp_path / name}".split()
         assert pretrain.command_line([*words, "--data", str(data / "images")]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("compile ")]
-    assert lines == ["compile    failed, training goes on eagerly: RuntimeError: no compiler here"]
+    assert lines == ["compile    failed, training continues eagerly: RuntimeError: no compiler here"]
     assert (tmp_path / "on/model.safetensors").read_bytes() == (tmp_path / "off/model.safetensors").read_bytes()
 
 
@@ -161,7 +161,7 @@ def test_an_optimizers_state_takes_the_layout_of_the_weights() -> None:
     kept = {**state, "optimizer": optimizer.state_dict()}
     COMPILED.place(module, CPU, 3)
     other = torch.optim.AdamW(module.parameters())
-    take_up(kept, other, None, CPU)
+    restore_state(kept, other, None, CPU)
     average, wanted = other.state[module.weight]["exp_avg"], optimizer.state_dict()["state"][0]["exp_avg"]
     assert average.stride() == module.weight.stride() != wanted.stride()
     assert torch.equal(average, wanted)

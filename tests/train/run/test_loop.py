@@ -1,4 +1,4 @@
-"""A run that is asked to stop is saved first, whenever it is asked."""
+"""A run that is stopped by a signal is saved first, at any point of the loop."""
 
 import itertools
 import os
@@ -19,7 +19,7 @@ from train.run.record import Record
 
 
 class Run:
-    """Nine steps of one weight; what is asked for happens at the second."""
+    """A run of nine steps with one weight, in which a signal comes at the second."""
 
     def __init__(self, asked: str) -> None:
         self.asked, self.taken, self.saved = asked, [], []

@@ -1,4 +1,4 @@
-"""What all commands have in common: one owner an output, one process, any characters on the terminal."""
+"""All commands: locked outputs, a single process, and any characters on the terminal."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""`--resume` alone reads the run's own settings; what was ended before its first checkpoint starts again."""
+"""`--resume` alone uses the settings of the run; a run that ended before its first checkpoint starts again."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def test_resume_alone_goes_on_with_every_setting_of_the_run(run, tmp_path, monke
     before = kept(run)["config"]
     monkeypatch.chdir(tmp_path)
     assert pretrain.command_line(["--resume", "--out", "run"]) == 0
-    assert "finished: nothing to do" in capsys.readouterr().out
+    assert "finished; give more --steps" in capsys.readouterr().out
     assert pretrain.command_line(["--resume", "--out=run", "--steps", "3"]) == 0
     assert kept(run)["config"] == {**before, "steps": 3}
     assert kept(run)["changes"] == [{"steps": [2, 3]}]
@@ -54,10 +54,10 @@ def test_resume_alone_goes_on_with_every_setting_of_the_run(run, tmp_path, monke
 def test_only_what_is_typed_is_compared(run, capsys):
     assert pretrain.command_line(["--resume", "--out", str(run), "--steps", "3", "--iterations", "5"]) == 2
     errors = capsys.readouterr().err
-    assert "iterations was 4, 5 came. Another" in errors
+    assert "--iterations was 4, got 5. Give another" in errors
     assert "normalize" not in errors
     assert pretrain.command_line(["--resume", "--out", str(run), "--steps", "3", "--recipe", "pcrlv2"]) == 2
-    assert "recipe was restoration, pcrlv2 came" in capsys.readouterr().err
+    assert "--recipe was restoration, got pcrlv2" in capsys.readouterr().err
 
 
 def test_the_version_is_accepted_once_and_not_for_ever(run, monkeypatch, capsys):
@@ -65,7 +65,7 @@ def test_the_version_is_accepted_once_and_not_for_ever(run, monkeypatch, capsys)
     assert pretrain.command_line(["--resume", "--out", str(run), "--steps", "3", "--any-version"]) == 0
     monkeypatch.setattr("dali_cr.__version__", "100.0")
     assert pretrain.command_line(["--resume", "--out", str(run), "--steps", "4"]) == 2
-    assert "100.0 came" in capsys.readouterr().err
+    assert "got 100.0" in capsys.readouterr().err
 
 
 def test_fine_tuning_resumes_alone_too(data, tmp_path, monkeypatch, capsys):
@@ -96,7 +96,7 @@ def test_data_that_changed_are_named(data, tmp_path, of, capsys):
     assert finetune.command_line(["segment", "--out", str(config.out), "--resume", "--steps", "3"]) == 2
     errors = capsys.readouterr().err
     if of == "images":
-        assert f"resume: expected the data of the run in {config.out}, of 8 cases; 9 came, {new} is new" in errors
+        assert f"resume: expected the data of the run in {config.out}, of 8 cases; got 9, {new} is new" in errors
     else:
         assert f"resume: the labels of the run in {config.out} are no longer in order: labels: expected" in errors
         assert f"{new}: label without an image" in errors
@@ -157,7 +157,9 @@ def test_ctrl_c_in_the_first_evaluation_and_the_same_command_again(data, tmp_pat
     with monkeypatch.context() as patch:
         patch.setattr(pretrain.PretrainRun, "measure", interrupt)
         assert pretrain.command_line(words) == 130
-    assert capsys.readouterr().err.splitlines()[-1] == "pretrain: stopped by SIGINT; the same command starts again"
+    assert (
+        capsys.readouterr().err.splitlines()[-1] == "pretrain: stopped by SIGINT; run the same command to start again"
+    )
     assert "config.json" in os.listdir(tmp_path / "run")
     assert pretrain.command_line(words) == 0
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
@@ -195,7 +197,7 @@ def test_ctrl_c_after_the_last_step_says_resume(data, tmp_path, monkeypatch, cap
     with monkeypatch.context() as patch:
         patch.setattr("train.tasks.segment.Segmentation.score", interrupt)
         assert finetune.command_line(finetune_words) == 130
-    assert capsys.readouterr().err.splitlines()[-1] == "finetune: stopped by SIGINT; --resume goes on"
+    assert capsys.readouterr().err.splitlines()[-1] == "finetune: stopped by SIGINT; --resume continues"
     assert finetune.command_line(["--out", str(tmp_path / "run"), "--resume"]) == 0
     assert (tmp_path / "run" / "report.json").exists()
 
@@ -210,7 +212,7 @@ def test_ctrl_c_while_modules_are_imported_is_one_line(name):
             time.sleep(0.001)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=100)
-    assert (process.returncode, errors) == (130, f"{name}: stopped by SIGINT; the same command starts again\n")
+    assert (process.returncode, errors) == (130, f"{name}: stopped by SIGINT; run the same command to start again\n")
 
 
 def test_resuming_without_a_run_and_without_data_is_one_line(

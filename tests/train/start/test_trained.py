@@ -1,4 +1,4 @@
-"""How training data were read: kept, filled in for new data, and compared with them."""
+"""Data options of a training run: stored, filled in for new data, and compared."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from train.start.trained import Trained, check_channels, compare_channels, descr
 
 
 def index_of(layout: str, *names: str) -> dali_cr.Index:
-    """Return an index of nothing but names of channels, and of the layout it was made by."""
+    """Return an index with names of channels and a layout only."""
     volumes = tuple(range(max(1, len(names))))
     case = dali_cr.index.volumes.Case("a", volumes)  # type: ignore[arg-type] - the volumes are not looked at
     return dali_cr.Index(Path(), (case,), channel_names=names, layout=layout)

@@ -1,4 +1,4 @@
-"""What is asked of a study's encoders is asked of the weights that its runs began with."""
+"""Probes use the weights with which the runs of a study were initialised."""
 
 from __future__ import annotations
 

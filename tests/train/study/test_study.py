@@ -1,4 +1,4 @@
-"""A study does what its file says, once; its numbers are those of its runs; and what cannot be compared is refused."""
+"""Studies: declared runs are done once, results match their runs, and invalid comparisons raise errors."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def settings(file: Path, bodies: Path, **changes: Any) -> study.StudyConfig:
 
 
 class Pretended:
-    """Runs that only write what a run would leave: scores by a rule, so that what a study makes of them is known."""
+    """A queue whose runs only write their results, with scores by a rule, so that the study's results are known."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.done: list[str] = []
@@ -130,7 +130,7 @@ class Pretended:
         with open(path, "w", newline="") as text:
             table = csv.writer(text)
             if run.task == "kinds":
-                table.writerow(["case", "class", "said", "p even", "p odd"])
+                table.writerow(["case", "class", "predicted", "p even", "p odd"])
                 table.writerows(
                     [[f"case{n}", "even", ("even", "odd")[(n + run.seed) % 3 == 0], 0.75, 0.25] for n in range(9)]
                 )
@@ -148,7 +148,7 @@ class Pretended:
 def test_lists_runs_without_data(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert study.command_line([str(file), "--dry-run"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    # Pre-training by two seeds; rates: (3 + 2 ways to begin) × 2; tests: 5 ways × 2 lengths × 2 budgets × 3 seeds.
+    # Pre-training by two seeds; rates: (3 + 2 initialisations) × 2; tests: 5 ways × 2 lengths × 2 budgets × 3 seeds.
     assert lines[-1] == f"72 runs: 2 to pretrain, 10 to tune, 60 to test; {2 + 20 + 30 + 60} steps"
     assert len(set(lines)) == 73
 
@@ -204,23 +204,23 @@ def test_commands_of_the_studies_are_understood(name: str, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("seed = 0, budget", "seed = 3, budget", "3 is in seeds"),
-        ('data = "bodies"', 'data = "minds"', "expected data of bodies; got 'minds'"),
-        ('kind = "segment"', 'kind = "guess"', "expected the kind segment"),
+        ("seed = 0, budget", "seed = 3, budget", "not in protocol.seeds, got 3"),
+        ('data = "bodies"', 'data = "minds"', "expected data to be one of bodies; got 'minds'"),
+        ('kind = "segment"', 'kind = "guess"', "expected kind to be one of segment"),
         ("seeds = [1, 2, 3]", "seeds = [1, 1, 3]", "each once"),
         ('[1, "all"]', '[0, "all"]', "counts of labelled cases"),
         ("rates =", "rate =", "got rate"),
-        ("[inits.random]", "[inits.other]", "random weights to compare with"),
+        ("[inits.random]", "[inits.other]", "expected against to name random weights"),
         ('"encoder+decoder"', '"everything"', "got encoder, everything"),
         ("fractions = [0.5, 0.25, 0.25]", 'column = "part"', "fractions, or table"),
-        ('steps = "converged"', 'steps = "forever"', "expected the steps of tuning, forever"),
+        ('steps = "converged"', 'steps = "forever"', "the entry forever, which tuning uses"),
         ("[tasks.parts]", '[tasks."../parts"]', "expected names of letters"),
         ("[finetune]", "[finetunes]", "got finetunes"),
         ('labels = "labels"\n', "", "labels"),
         (
             "iterations = 4",
             "spacing = [2, 2, 2]",
-            r"for parts, spacing own; got \[2, 2, 2\], of its pre-training",
+            r"spacing own for parts, as random has, got \[2, 2, 2\] from its pre-training",
         ),
     ],
 )
@@ -247,7 +247,7 @@ def test_numbers_are_those_of_the_runs(file: Path, bodies: Path, monkeypatch: py
     assert effects["parts", "encoder", 1, "converged"]["verdict"] == "no difference"
     assert effects["kinds", "encoder", "all", "converged"]["p"] == 1
     assert good["p"] <= good["p_holm_tasks"] <= good["p_holm_all"]
-    # Two tasks share a family where both have this way to begin: twice the lower p.
+    # Two tasks share a family where both have this initialisation: twice the lower p.
     assert good["p_holm_tasks"] == pytest.approx(2 * good["p"])
     rows = read_csv(out / "runs.csv")
     assert len(rows) == 70 * 9
@@ -293,10 +293,10 @@ def test_goes_on_where_it_was_cut(file: Path, bodies: Path, monkeypatch: pytest.
     assert runs.done == [cut]
     # What was begun is not changed under way; what is added is done.
     file.write_text(FILE.replace("converged = 2", "converged = 4"))
-    with pytest.raises(ValueError, match="A study is not changed under way"):
+    with pytest.raises(ValueError, match="a study must not be changed while it runs"):
         study.main(settings(file, bodies))
     file.write_text(FILE.replace("fractions = [0.5", "split_seed = 1\nfractions = [0.5"))
-    with pytest.raises(ValueError, match="expected the split of the runs so far"):
+    with pytest.raises(ValueError, match="expected the split of the earlier runs"):
         study.main(settings(file, bodies))
     assert runs.done == [cut]
     file.write_text(FILE.replace("seeds = [1, 2, 3]", "seeds = [1, 2, 3, 4]"))
@@ -331,14 +331,14 @@ def test_refuses_to_compare_other_networks(file: Path, bodies: Path, monkeypatch
 
 def test_commands_end_with_their_codes(file: Path, bodies: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert study.command_line([str(file), "--data", f"minds={bodies}"]) == 2
-    assert "expected NAME=PATH with a name of bodies; got minds" in capsys.readouterr().err
+    assert "expected NAME=PATH with NAME one of bodies; got minds" in capsys.readouterr().err
     assert study.command_line([str(file.parent / "none.toml")]) == 2
 
 
 def test_data_are_found_by_a_variable(file: Path, bodies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     declared = read_study(file)
     monkeypatch.delenv("DALI_CR_DATA", raising=False)
-    with pytest.raises(ValueError, match="--data bodies=PATH, or DALI_CR_DATA"):
+    with pytest.raises(ValueError, match="--data bodies=PATH, or set DALI_CR_DATA"):
         study.find_folders(declared, ())
     link = file.parent / "home" / "bodies"
     link.parent.mkdir()
@@ -352,10 +352,12 @@ def test_a_column_tells_the_split(tmp_path: Path) -> None:
     table.write_text(
         "file,side,part\na/1.nii,l,train\nb/1.nii,r,train\na/2.nii,l,validation\na/3.nii,r,test\na/4.nii,r,\n"
     )
-    parts = {"pool": ["train"], "val": ["validation"], "test": ["test"]}
-    data = Data(table="cases.csv", column="part", parts=parts, subject=r"\w+/\d+")
-    split = split_by_table(data, table)
-    assert (split.pool, split.val, split.test) == ({"a/1", "b/1"}, {"a/2"}, {"a/3"})
+    words = {"train": ["train"], "val": ["validation"], "test": ["test"]}
+    earlier = {"pool": words["train"], "val": words["val"], "test": words["test"]}
+    for parts in (earlier, words):
+        data = Data(table="cases.csv", column="part", parts=parts, subject=r"\w+/\d+")
+        split = split_by_table(data, table)
+        assert (split.train, split.val, split.test) == ({"a/1", "b/1"}, {"a/2"}, {"a/3"})
     with pytest.raises(ValueError, match="expected the column part"):
         split_by_table(data, write_csv(tmp_path / "other.csv", "case,kind\na,b\n"))
 
@@ -374,13 +376,13 @@ def test_scores_of_cases(tmp_path: Path) -> None:
     classes = write_csv(tmp_path / "c.csv", "case,class,said,p x,p y\na,x,x,0.75,0.25\nb,y,x,1.0,0.0\n")
     assert case_scores(classes, "correct") == {"a": 1, "b": 0}
     assert case_scores(classes, "log_score") == pytest.approx({"a": np.log(0.75), "b": np.log(1e-6)})
-    several = write_csv(tmp_path / "m.csv", "case,class,said,p x,p y\na,x|y,x,0.5,0.25\nb,,y,0.5,0.75\n")
+    several = write_csv(tmp_path / "m.csv", "case,class,predicted,p x,p y\na,x|y,x,0.5,0.25\nb,,y,0.5,0.75\n")
     assert case_scores(several, "log_score") == pytest.approx({"a": np.log(0.125), "b": np.log(0.125)})
     assert case_scores(several, "correct") == {"a": 0, "b": 0}
 
 
 def test_a_signal_is_passed_on(file: Path, bodies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A real process that waits is told to end; runs that had not begun are not."""
+    """A waiting process gets the signal; runs that were not started stay so."""
     monkeypatch.setattr(RunQueue, "command", lambda self, run: ["sh", "-c", f"kill -TERM {os.getpid()}; exec sleep 60"])
     with pytest.raises(Failed, match="2 of 2 runs") as error:
         study.main(settings(file, bodies))
@@ -398,7 +400,7 @@ def test_a_run_that_outlived_its_study_is_not_begun_twice(
         fcntl.flock(held, fcntl.LOCK_EX)
         other = subprocess.Popen(["sleep", "60"], stdout=held)
     try:
-        with pytest.raises(Failed, match="swap-p0 is still under way"):
+        with pytest.raises(Failed, match="swap-p0 is still in progress"):
             study.main(settings(file, bodies))
     finally:
         other.kill()
@@ -421,17 +423,17 @@ def test_counts_what_a_run_uses_of_a_processor(file: Path, bodies: Path, monkeyp
         assert note["attempts"] == times
 
 
-def test_one_budget_is_drawn_by_beginning(file: Path, bodies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_budget_is_drawn_by_initialisation(file: Path, bodies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Pretended(monkeypatch)
     file.write_text(FILE.replace('[1, "all"]', "[1]"))
     drawn: list[list[str]] = []
-    draw = study_plot._draw_beginnings
+    draw = study_plot._draw_initialisations
 
     def keep(panel: Any, *about: Any) -> None:
         draw(panel, *about)
         drawn.append([label.get_text() for label in panel.get_yticklabels()])
 
-    monkeypatch.setattr(study_plot, "_draw_beginnings", keep)
+    monkeypatch.setattr(study_plot, "_draw_initialisations", keep)
     study.main(settings(file, bodies))
     assert drawn.count(["random", "swap, encoder", "swap, encoder+decoder"]) == 2
     assert drawn.count(["random", "swap, encoder"]) == 2
@@ -448,7 +450,7 @@ E2E = {
 
 
 def test_end_to_end(file: Path, bodies: Path) -> None:
-    """Three true runs in processes of their own: pre-training, and a test from it and from random weights."""
+    """Three real runs in separate processes: pre-training, and tests from it and from random weights."""
     text = FILE
     for old, new in E2E.items():
         text = text.replace(old, new)

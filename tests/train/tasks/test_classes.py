@@ -1,4 +1,4 @@
-"""Classes and regions of label volumes: named by a file that was typed, or by a dataset.json beside the data."""
+"""Classes and regions of label volumes, named by a given file or by a dataset.json beside the data."""
 
 import csv
 import json
@@ -37,14 +37,14 @@ def named(regions: bool = False, order: tuple[int, ...] = (), **labels: tuple[in
     return DatasetJson(Path("names.json"), labels=labels, regions=regions, order=order)
 
 
-def found(pool: list[int], val: list[int] | None = None) -> dict[str, dict[str, list[int]]]:
-    return {"pool": {"a": [0, *pool]}, "val": {"b": [0, *(val or [])]}, "test": {}}
+def found(train: list[int], val: list[int] | None = None) -> dict[str, dict[str, list[int]]]:
+    return {"train": {"a": [0, *train]}, "val": {"b": [0, *(val or [])]}, "test": {}}
 
 
 def test_two_labels_of_one_name_are_one_class() -> None:
     classes = find_classes(found([1, 2, 3]), named(kidney=(1, 2), liver=(3,)))
     assert (classes.members, classes.values) == ({"kidney": [1, 2], "liver": [3]}, [1, 3])
-    # One of them in the pool is enough.
+    # One of them in train is enough.
     assert find_classes(found([2], [1]), named(kidney=(1, 2))).members == {"kidney": [1, 2]}
 
 
@@ -52,7 +52,7 @@ def test_labels_without_a_name_are_called_by_their_number() -> None:
     classes = find_classes(found([1, 4, 2]), named(tumour=(4,), liver=(1,)))
     assert classes.members == {"liver": [1], "label 2": [2], "tumour": [4]}
     assert find_classes(found([2]), None).members == {"label 2": [2]}
-    with pytest.raises(ValueError, match=r"another name for \[1\], label 2 has no name"):
+    with pytest.raises(ValueError, match=r"another name for \[1\]: label 2, which has no name"):
         find_classes(found([1, 2]), named(**{"label 2": (1,)}))
     with pytest.raises(ValueError, match="'Label 2' and 'label 2'"):
         find_classes(found([1, 2]), named(**{"Label 2": (1,)}))
@@ -79,20 +79,20 @@ def test_regions_keep_their_order_and_what_they_are_written_as() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pool", "val", "names", "says"),
+    ("train", "val", "names", "says"),
     [
-        ([], [1], None, "some case of the pool, got none"),
-        ([1], [2], None, "label 2 is in b of val and in no case of the pool"),
-        ([1], [2], named(a=(1,), b=(2,)), "label 2 is in b of val and in no case of the pool"),
+        ([], [1], None, "some case of train, got none"),
+        ([1], [2], None, "label 2 is in b of val and in no case of train"),
+        ([1], [2], named(a=(1,), b=(2,)), "label 2 is in b of val and in no case of train"),
         ([1], [2], named(True, (1, 2), a=(1, 2), b=(2,)), "label 2 is in b of val"),
-        ([1, 5], [], named(True, (1, 2), a=(1, 2), b=(2,)), "in a region of names.json, got 5"),
+        ([1, 5], [], named(True, (1, 2), a=(1, 2), b=(2,)), "labels of a region of names.json, got 5"),
         ([1, 2], [], named(a=(1,), ignore=(2,)), "label 2 is the ignore label of names.json"),
-        ([1, 2], [], named(True, core=(2,), whole=(1, 2)), "the wider region before the narrower"),
+        ([1, 2], [], named(True, core=(2,), whole=(1, 2)), "every label of core is also in a later region"),
     ],
 )
-def test_refuses(pool: list[int], val: list[int], names: DatasetJson | None, says: str) -> None:
+def test_refuses(train: list[int], val: list[int], names: DatasetJson | None, says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        find_classes(found(pool, val), names)
+        find_classes(found(train, val), names)
 
 
 def test_typed_regions_go_first() -> None:
@@ -127,7 +127,7 @@ def test_regions_are_written_as_nnunet_does(order: list[int], seed: int) -> None
 
 @pytest.fixture
 def beside(data: Path, tmp_path: Path) -> Path:
-    """The data, to be changed."""
+    """A copy of the data that a test may change."""
     return Path(shutil.copytree(data, tmp_path / "data"))
 
 
@@ -165,7 +165,7 @@ def test_what_is_typed_goes_before_what_lies_beside(beside: Path, tmp_path: Path
 
 def test_a_dataset_json_that_cannot_be_used_is_refused(beside: Path, tmp_path: Path) -> None:
     write_json(beside / "dataset.json", REGIONS)
-    with pytest.raises(ValueError, match="'lungs' is written as 2, which is of 'all' too; --names takes another"):
+    with pytest.raises(ValueError, match="expected a label of 'lungs' only, got 2, of 'all' too; give another file"):
         find_names(None, beside / "labels", [])
     write_json(beside / "dataset.json", {"labels": {}})
     with pytest.raises(ValueError, match="names no label"):
@@ -193,11 +193,11 @@ def test_the_decathlons_pairs_tell_which_label_is_whose(beside: Path, tmp_path: 
     assert after.task.fingerprint == before.task.fingerprint
     pairs = [training[0], {**training[1], "image": training[0]["image"]}]
     write_json(beside / "dataset.json", {"labels": labels, "training": pairs})
-    with pytest.raises(ValueError, match="expected one label a case, .* are both of"):
+    with pytest.raises(ValueError, match="expected one label per case, .* both belong to"):
         prepared(segment(beside, tmp_path / "3", names=None))
     pairs = [training[0], {**training[1], "label": training[0]["label"]}]
     write_json(beside / "dataset.json", {"labels": labels, "training": pairs})
-    with pytest.raises(ValueError, match="expected one case a label, .* is paired with"):
+    with pytest.raises(ValueError, match="expected one case per label, .* is paired with"):
         prepared(segment(beside, tmp_path / "4", names=None))
 
 
@@ -205,10 +205,10 @@ def test_boxes_of_regions_are_around_all_of_them(beside: Path, tmp_path: Path) -
     write_json(beside / "dataset.json", {"labels": {"1": "trunk", "2": "lung", "3": "lung"}})
     run = prepared(localize(beside, tmp_path / "run", names=None))
     assert run.task.classes == ["trunk", "lung"]
-    for case, walls in zip(run.training.cases, run.task._training, strict=True):
+    for case, boxes in zip(run.training.cases, run.task._training, strict=True):
         labels = nib.as_closest_canonical(nib.load(beside / "labels" / case.name)).get_fdata().transpose(2, 1, 0)
         hit = np.argwhere(labels > 1)
-        np.testing.assert_array_equal(walls[1], [hit.min(0), hit.max(0) + 1])
+        np.testing.assert_array_equal(boxes[1], [hit.min(0), hit.max(0) + 1])
 
 
 def test_masks_of_few_bits_are_classes_by_their_numbers(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_other_regions_are_another_run(beside: Path, tmp_path: Path) -> None:
     write_json(beside / "dataset.json", regions)
     finetune.main(segment(beside, tmp_path / "run", names=None, steps=1))
     write_json(beside / "dataset.json", regions | {"labels": {"all": [1, 2], "lungs": [2, 3]}})
-    with pytest.raises(Refused, match="other classes came"):
+    with pytest.raises(Refused, match="got other classes"):
         finetune.main(segment(beside, tmp_path / "run", names=None, steps=2, resume=True))
     # What earlier versions did not write down is not compared.
     config = json.loads((tmp_path / "run" / "config.json").read_text())
@@ -268,7 +268,7 @@ def test_other_regions_are_another_run(beside: Path, tmp_path: Path) -> None:
 
 
 def rewrite(path: Path, change: Any) -> None:
-    """Change the rows of a table."""
+    """Rewrite the rows of a CSV file."""
     with open(path, newline="") as file:
         rows = list(csv.reader(file))
     with open(path, "w", newline="") as file:
@@ -281,7 +281,7 @@ def test_cases_without_a_class_are_left_out_and_counted(beside: Path, tmp_path: 
         return [*rows, ["no image.nii.gz", "", "0", "1"], ["", "", "", ""]]
 
     rewrite(beside / "classes.csv", blank)
-    write_json(beside / "splits.json", {"pool": [f"case{n}" for n in range(9)], "val": [], "test": []})
+    write_json(beside / "splits.json", {"train": [f"case{n}" for n in range(9)], "val": [], "test": []})
     run = prepared(classify(beside, tmp_path / "run", split=None, fractions=(0.4, 0.3, 0.3)))
     assert run.task.classes == ["even", "odd"]
     assert len(run.supervised.cases) == 6
@@ -302,8 +302,8 @@ def test_boxes_that_are_missing_are_counted(beside: Path, tmp_path: Path) -> Non
     split = {"split": None, "fractions": (0.4, 0.3, 0.3)}
     run = prepared(localize(beside, tmp_path / "run", labels=beside / "boxes.csv", names=None, **split))
     assert len(run.supervised.cases) == 7
-    assert [line for line in introduce(run) if line.startswith(("labels ", "left out"))] == [
-        f"left out   {names[0]}: image of an empty row of boxes",
+    assert [line for line in introduce(run) if line.startswith(("labels ", "excluded"))] == [
+        f"excluded   {names[0]}: image of an empty row of boxes",
         "labels     column 1, without a name, of boxes.csv numbers the rows: skipped",
         "labels     not contoured, of 7 rows: liver in 1",
         "labels     1 row of boxes.csv with a missing value: skipped",

@@ -1,4 +1,4 @@
-"""Image and truth are cut alike: a label's voxels and a box's walls are flipped, padded and moved with the image."""
+"""Image and target are cropped alike: label voxels and box faces are flipped, padded and shifted with the image."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +10,9 @@ import torch
 
 import dali_cr
 from dali_cr.index.values.statistics import cell_edge
-from tests.helpers.finetuning import localize, prepared, segment
+from tests.helpers.finetuning import classify, localize, prepared, segment
 from tests.helpers.volumes import ORIENTATIONS, write_nifti
-from train.data.batches import Labelled, draw_shifts, shift_images
+from train.data.batches import LabelledBatches, draw_shifts, shift_images
 from train.data.boxes import box_of, centroid_mm, read_boxes, to_canonical, to_file
 from train.data.labels import class_map, match, read_names
 from train.data.split import Split
@@ -22,10 +22,10 @@ from train.tasks.task import TaskInput
 
 
 def batches(config, task, training, count):
-    """Yield batches of a run, whatever its images are."""
+    """Yield the batches of a run."""
     loader = _build_loader(config, task.view, training, torch.device("cpu"))
     with loader:
-        stream = Labelled(loader, task.truth).stream()
+        stream = LabelledBatches(loader, task.target).stream()
         for _ in range(count):
             yield next(stream)
 
@@ -47,6 +47,42 @@ def test_labels_are_cut_where_the_image_is(data, tmp_path, crop):
     assert seen == flipped == 20
 
 
+@pytest.mark.parametrize("spacing", [None, (15.0, 12.0, 14.0)], ids=str)
+def test_labels_are_rotated_and_scaled_with_the_image(data, tmp_path, spacing):
+    """An image of its own mask: what is nearest has at least an eighth of the trilinear value."""
+    options = {"rotate": 30.0, "scale": (0.7, 1.4), "augment_probability": 0.8, "flips": ("D", "H")}
+    config = segment(data, tmp_path / "run", spacing=spacing, normalize=("window", 0.0, 1.0), **options)
+    run = prepared(config)
+    images = dali_cr.scan(data / "labels", include="*", progress=False)
+    chosen = {case.name for case in run.training.cases}
+    images = replace(images, cases=tuple(case for case in images.cases if case.name in chosen))
+    seen = list(batches(config, run.task, run.task.centre_crops(images), 10))
+    image = torch.cat([batch["image"][:, 0] for batch in seen])
+    mask = torch.cat([batch["labels"] > 0 for batch in seen]).float()
+    assert (image - mask).abs().max() <= 7 / 8 + 1e-5
+    wrong, elsewhere = ((image > 0.5) != (mask > 0.5)), ((image[..., 1:] > 0.5) != (mask[..., :-1] > 0.5))
+    assert 3 * wrong.double().mean() < elsewhere.double().mean()
+    assert ((image > 0) & (image < 1)).double().mean() > 0.1
+
+
+def test_boxes_are_not_rotated_and_whole_volumes_are(data, tmp_path):
+    for name, value in (("rotate", 10.0), ("scale", (0.9, 1.1))):
+        with pytest.raises(ValueError, match=f"--{name}: not supported for localize"):
+            localize(data, tmp_path / "run", **{name: value})
+    with pytest.raises(ValueError, match="--rotate: expected a number from 0 to 180, got 200"):
+        classify(data, tmp_path / "run", rotate=200.0)
+    with pytest.raises(ValueError, match="--augment-probability: expected a number from 0 to 1, got 2"):
+        classify(data, tmp_path / "run", augment_probability=2.0)
+    config = classify(data, tmp_path / "run", rotate=30.0, noise=0.3, gamma=0.4, augment_probability=1.0)
+    assert config.augments == ["rotated by up to 30°", "gamma of e^±0.4", "noise of up to 0.3"]
+    run = prepared(config)
+    one, plain = (
+        next(batches(kind, run.task, run.training, 1))["image"] for kind in (config, replace(config, rotate=0.0))
+    )
+    assert one.shape == plain.shape
+    assert (one != plain).any((1, 2, 3, 4)).all()
+
+
 def test_crops_are_centred_on_rare_classes_as_often_as_on_large_ones():
     labels = np.zeros((32, 32, 32), np.uint8)
     labels[:, :, 16:] = 1
@@ -60,7 +96,7 @@ def test_crops_are_centred_on_rare_classes_as_often_as_on_large_ones():
 
 
 @pytest.mark.parametrize(("flips", "shift"), [((), 0), (("D", "H", "W"), 0), (("H",), 5), (("D", "W"), 3)], ids=str)
-def test_walls_are_where_the_image_shows_them(tmp_path, flips, shift):
+def test_boxes_are_where_the_image_shows_them(tmp_path, flips, shift):
     random = np.random.default_rng(0)
     for number in range(6):
         shape = tuple(int(n) for n in random.integers(14, 25, 3))
@@ -86,8 +122,8 @@ def test_walls_are_where_the_image_shows_them(tmp_path, flips, shift):
     assert isinstance(run.task.view, TaskInput)
     for batch in batches(config, run.task, run.training, 12):
         moved = shift_images(batch["image"], batch["shift"].numpy())
-        walls = batch["walls"].double().numpy() * 18 + 18
-        for image, truth in zip(moved.numpy(), walls, strict=True):
+        boxes = batch["boxes"].double().numpy() * 18 + 18
+        for image, truth in zip(moved.numpy(), boxes, strict=True):
             np.testing.assert_allclose(box_of(image > 50), truth, atol=1e-4)
 
 
@@ -122,12 +158,12 @@ def test_boxes_of_a_file_and_of_its_canonical_grid_are_one(tmp_path, orientation
     hit = np.argwhere(raw)
     box = np.stack([hit.min(0), hit.max(0) + 1]).astype(float)[None]
     geometry, _ = dali_cr.volume.reader.read_header(path)
-    walls = to_canonical(box, geometry)
-    np.testing.assert_array_equal(walls, box_of(dali_cr.read_volume(path) > 0))
-    np.testing.assert_array_equal(to_file(walls, geometry), box)
+    canonical = to_canonical(box, geometry)
+    np.testing.assert_array_equal(canonical, box_of(dali_cr.read_volume(path) > 0))
+    np.testing.assert_array_equal(to_file(canonical, geometry), box)
     centre = nib.affines.apply_affine(image.affine, hit).mean(0)
     np.testing.assert_allclose(centroid_mm(box, image.affine)[0], centre, atol=1e-5)
-    np.testing.assert_allclose(centroid_mm(walls[:, :, ::-1], geometry.affine)[0], centre, atol=1e-5)
+    np.testing.assert_allclose(centroid_mm(canonical[:, :, ::-1], geometry.affine)[0], centre, atol=1e-5)
 
 
 def write_boxes(path: Path, *rows: str, organs=("liver", "spleen")) -> Path:
@@ -176,7 +212,7 @@ def test_labels_of_images_outside_of_the_split_are_nobodys_concern(data):
     short = [name.split(".")[0] for name in names]
     split = Split(frozenset(short[:2]), frozenset(short[2:3]), frozenset(short[3:4]))
     joined = join(index, split, dict.fromkeys(names), "label", "refuse")
-    assert {part: len(one) for part, one in joined.parts.items()} == {"pool": 2, "val": 1, "test": 1}
+    assert {part: len(one) for part, one in joined.parts.items()} == {"train": 2, "val": 1, "test": 1}
     with pytest.raises(ValueError, match=f"{names[1]}: image without a label"):
         join(index, split, dict.fromkeys(names[:1] + names[2:]), "label", "refuse")
     with pytest.raises(ValueError, match="for some case of val, got none"):
@@ -184,7 +220,7 @@ def test_labels_of_images_outside_of_the_split_are_nobodys_concern(data):
 
 
 def test_two_labels_of_one_case_are_refused():
-    with pytest.raises(ValueError, match="x/a.nii and y/a.nii both fit a"):
+    with pytest.raises(ValueError, match="x/a.nii and y/a.nii both match a"):
         match(["a.nii"], {"x/a.nii": 0, "y/a.nii": 0}, "label", "refuse")
     assert match(["x/a.nii"], {"a.csv": 0, "a": 0}, "row", "leave")[0] == {"x/a.nii": "a"}
 

@@ -1,4 +1,4 @@
-"""No image and no label is learnt from and tested on, under whatever name and in whatever format."""
+"""No image or label is both trained on and tested on, under any name and in any format."""
 
 import json
 import shutil
@@ -38,7 +38,7 @@ def folder(data, tmp_path):
 
 @pytest.fixture
 def copied(folder):
-    """Data in which every image is there a second time, in another format, under another name and with a label."""
+    """Data with a copy of every image in another format, under another name and with a label."""
     for path in sorted((folder / "images").iterdir()):
         other = f"site{path.name.split('.')[0]}.nii"
         write_as_float(path, folder / "images" / other)
@@ -61,18 +61,18 @@ def test_a_drawn_split_keeps_copies_together(copied, tmp_path, seed):
 
 def test_a_given_split_with_copies_in_two_parts_is_refused(copied, tmp_path):
     split = load_split(copied / "splits.json")
-    moved = {part: sorted(getattr(split, part)) for part in ("pool", "val", "test")}
-    moved["test"].append(f"site{moved['pool'][0]}")
+    moved = {part: sorted(getattr(split, part)) for part in ("train", "val", "test")}
+    moved["test"].append(f"site{moved['train'][0]}")
     (tmp_path / "s.json").write_text(json.dumps(moved))
     with pytest.raises(
-        Refused, match=f"the same image in one part, {moved['pool'][0]}.nii.gz is in pool and site.* in"
+        Refused, match=f"the same image in one part, {moved['train'][0]}.nii.gz is in train and site.* in"
     ):
         finetune.main(segment(copied, tmp_path / "run", split=tmp_path / "s.json"))
 
 
 @pytest.fixture
 def channels(folder):
-    """Data with two images for each label, by numbers that no channels have: only the label tells that they are one."""
+    """Data with two images per label, with numbers too large for channels, so that only the label links them."""
     for path in sorted((folder / "images").iterdir()):
         name = path.name.removesuffix(".nii.gz")
         image = nib.load(path)
@@ -93,9 +93,9 @@ def test_a_drawn_split_keeps_images_of_one_label_together(channels, tmp_path, ma
 @pytest.mark.parametrize(("make", "what"), [(segment, "label"), (localize, "label"), (classify, "row")])
 def test_a_given_split_with_one_label_in_two_parts_is_refused(channels, tmp_path, make, what):
     names = sorted(short_name(path.name) for path in (channels / "images").iterdir())
-    content = {"pool": names[:9], "val": names[9:12], "test": names[12:]}
+    content = {"train": names[:9], "val": names[9:12], "test": names[12:]}
     (tmp_path / "s.json").write_text(json.dumps(content))
-    with pytest.raises(Refused, match=f"share a {what} in one part, {names[8]}.* is in pool and {names[9]}.* in val"):
+    with pytest.raises(Refused, match=f"share a {what} in one part, {names[8]}.* is in train and {names[9]}.* in val"):
         finetune.main(make(channels, tmp_path / "run", split=tmp_path / "s.json"))
 
 
@@ -103,7 +103,7 @@ def test_a_resumed_run_keeps_the_split_that_was_drawn(data, tmp_path):
     config = segment(data, tmp_path / "run", split=None)
     first = prepared(config)
     earlier = json.loads((config.out / "config.json").read_text())
-    other = {"pool": sorted(first.split.pool), "val": sorted(first.split.test), "test": sorted(first.split.val)}
+    other = {"train": sorted(first.split.train), "val": sorted(first.split.test), "test": sorted(first.split.val)}
     (config.out / "splits.json").write_text(json.dumps(other))  # as another version would have drawn it
     earlier["fingerprints"]["split"] = load_split(config.out / "splits.json").hash
     again = finetune.prepare(replace(config, resume=True), earlier)
@@ -113,9 +113,9 @@ def test_a_resumed_run_keeps_the_split_that_was_drawn(data, tmp_path):
 
 def test_sessions_in_two_parts_are_warned_of(folder, tmp_path):
     split = load_split(folder / "splits.json")
-    names = {min(split.pool): "p7_visit1", min(split.test): "p7_visit2"}
+    names = {min(split.train): "p7_visit1", min(split.test): "p7_visit2"}
     content = split.content()
-    for part in ("pool", "val", "test"):
+    for part in ("train", "val", "test"):
         content[part] = [names.get(name, name) for name in content[part]]
     for old, new in names.items():
         for kind in ("images", "labels"):
@@ -123,13 +123,13 @@ def test_sessions_in_two_parts_are_warned_of(folder, tmp_path):
     (folder / "splits.json").write_text(json.dumps(content))
     said = list(introduce(prepared(segment(folder, tmp_path / "run"))))
     (warning,) = (line for line in said if line.startswith("warning"))
-    assert "p7_visit1.nii.gz (pool) and p7_visit2.nii.gz (test) differ only by a session" in warning
+    assert "p7_visit1.nii.gz (train) and p7_visit2.nii.gz (test) differ only in a session" in warning
 
 
 def test_weights_that_saw_a_test_case_in_another_format_are_refused(data, tmp_path):
     (tmp_path / "images").mkdir()
     split = load_split(data / "splits.json")
-    for number, name in enumerate([*sorted(split.pool), min(split.test)]):
+    for number, name in enumerate([*sorted(split.train), min(split.test)]):
         write_as_float(data / "images" / f"{name}.nii.gz", tmp_path / "images" / f"anonymous{number}.nii")
     init = run_pretraining(tmp_path, tmp_path / "init", split=None)
     config = segment(data, tmp_path / "run", init=str(init))
@@ -141,7 +141,7 @@ def test_weights_that_saw_a_test_case_in_another_format_are_refused(data, tmp_pa
 
 
 def make_old(run):
-    """Make a run's index what an earlier version left: without hashes of content."""
+    """Rewrite a run's index as from an earlier version, without hashes of content."""
     content = json.loads((run / "index.json").read_text())
     for case in content["cases"]:
         for volume in case["volumes"]:
@@ -156,6 +156,6 @@ def test_weights_with_the_index_of_others_are_refused(data, tmp_path):
     assert len(read_init(init).cases) == 4
     dali_cr.scan(data / "images", progress=False).save(init / "index.json")
     with pytest.raises(
-        ValueError, match="expected the index of the cases that .*model.safetensors has seen, .* of others"
+        ValueError, match="expected the index of the cases that .*model.safetensors was trained on, .* of other cases"
     ):
         read_init(init)

@@ -1,4 +1,4 @@
-"""Scores against values worked out by hand, and a scorer that padding does not move."""
+"""Scores against values computed by hand, and independence of padding."""
 
 import numpy as np
 import pytest
@@ -73,17 +73,17 @@ def test_rare_classes_weigh_more():
     assert (task.weights * counts).sum() == pytest.approx(4)
 
 
-@pytest.mark.parametrize(("multilabel", "guess"), [(False, [False, True, False]), (True, [False, True, True])])
-def test_what_is_said_without_looking(multilabel, guess):
+@pytest.mark.parametrize(("multilabel", "baseline"), [(False, [False, True, False]), (True, [False, True, True])])
+def test_the_baseline_ignores_the_image(multilabel, baseline):
     task = Classification(["a", "b", "c"], VIEW, multilabel=multilabel)
     several = [[1, 0, 1], [0, 1, 1], [0, 1, 1]]
     single = [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
     task._training = [np.array(row, bool) for row in (several if multilabel else single)]
-    assert task.guess.tolist() == guess
+    assert task.baseline.tolist() == baseline
 
 
 class Bright(nn.Module):
-    """Calls what is brighter than its window's mean a class: with instance norm, a network sees the window."""
+    """Predicts the class where a voxel is brighter than the mean of its window, as instance norm would allow."""
 
     def __init__(self):
         super().__init__()
@@ -97,7 +97,7 @@ class Bright(nn.Module):
 
 @pytest.fixture
 def padded_and_not(tmp_path):
-    """One volume twice, the second time in the middle of a lot of padding, and its labels."""
+    """A volume and a heavily padded copy, with their labels."""
     random = np.random.default_rng(0)
     grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in (24, 20, 22)), indexing="ij"))
     truth = ((grid**2).sum(0) < 0.6).astype(np.uint8)
@@ -209,5 +209,5 @@ def test_the_loss_is_least_for_the_truth(regions):
 
 def test_regions_are_written_with_a_label_of_their_own():
     assert written_values({"whole": [1, 2, 4], "core": [1, 4], "enhancing": [4]}) == [2, 1, 4]
-    with pytest.raises(ValueError, match="core has no label that the regions after it have not"):
+    with pytest.raises(ValueError, match="every label of core is also in a later region"):
         written_values({"core": [1, 4], "whole": [1, 2, 4]})

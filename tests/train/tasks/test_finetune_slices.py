@@ -1,4 +1,4 @@
-"""Slices across any axis: labels are cut like images, and whole volumes come out on the grids that went in."""
+"""Slices across any axis: labels are sliced like images, and predictions are volumes on the original grids."""
 
 import json
 from dataclasses import replace
@@ -15,7 +15,7 @@ from tests.helpers import images as pictures
 from tests.helpers.finetuning import dice, prepared, read_csv, run_pretraining, segment
 from tests.helpers.volumes import ORIENTATIONS, write_nifti
 from train import finetune, predict
-from train.data.batches import Labelled
+from train.data.batches import LabelledBatches
 from train.finetune import _build_loader, introduce
 from train.run.exits import Refused
 from train.tasks.segment import Segmentation
@@ -38,7 +38,7 @@ def test_labels_are_cut_where_the_image_is(data, tmp_path, axis, flips):
     loader = _build_loader(config, run.task.view, run.task.centre_crops(images), torch.device("cpu"))
     order, flipped = ORDERS[axis], np.zeros(3, bool)
     with loader:
-        for _, batch in zip(range(15), Labelled(loader, run.task.truth).stream(), strict=False):
+        for _, batch in zip(range(15), LabelledBatches(loader, run.task.target).stream(), strict=False):
             assert torch.equal(batch["image"][:, 0], batch["labels"].float())
             for number, crop in zip(batch["sample"].tolist(), batch["labels"].numpy(), strict=True):
                 plan = loader.plan(number)
@@ -53,7 +53,7 @@ def test_labels_are_cut_where_the_image_is(data, tmp_path, axis, flips):
 
 
 class Bright(nn.Module):
-    """Calls what is brighter than 50 a body, and remembers the slices that it saw."""
+    """Predicts a body where a voxel is brighter than 50, and records its input slices."""
 
     def __init__(self):
         super().__init__()
@@ -109,7 +109,7 @@ def test_distances_are_in_mm_whatever_the_axis(tmp_path):
 
 @pytest.mark.parametrize("axis", ["H", "W"])
 def test_slices_from_pretraining_to_prediction(data, tmp_path, axis):
-    """The axis is that of --init, and what is predicted is what was scored."""
+    """The axis is that of --init, and predictions equal what was scored."""
     init = run_pretraining(data, tmp_path / "init", **FLAT, slices=axis, foreground=0.0)
     config = segment(data, tmp_path / "run", init=str(init), dims=2, crop=None, steps=25, lr=1e-2, foreground=0.9)
     run = finetune.prepare(config)
@@ -128,7 +128,7 @@ def test_slices_from_pretraining_to_prediction(data, tmp_path, axis):
         found += one.sum()
     assert found
     assert report["dice"] > 0
-    with pytest.raises(Refused, match=f"slices was None, {'HW'.replace(axis, '')} came"):
+    with pytest.raises(Refused, match=f"--slices was not set, got {'HW'.replace(axis, '')}"):
         finetune.main(replace(config, resume=True, steps=30, slices="HW".replace(axis, "")))
 
 

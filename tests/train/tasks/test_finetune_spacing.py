@@ -1,4 +1,4 @@
-"""Fine-tuning and prediction at a spacing: image and labels on one grid, answers on the file's own."""
+"""Fine-tuning and prediction at a spacing: image and labels on one grid, predictions on the file's grid."""
 
 import json
 from dataclasses import replace
@@ -14,7 +14,7 @@ import dali_cr
 from tests.helpers.finetuning import WHOLE, classify, dice, localize, prepared, read_csv, run_pretraining, segment
 from tests.helpers.volumes import write_nifti
 from train import finetune, predict
-from train.data.batches import Labelled
+from train.data.batches import LabelledBatches
 from train.data.boxes import box_of, in_crop
 from train.data.volumes import read_case, resample_labels, shape_at
 from train.predict import PredictConfig
@@ -25,7 +25,7 @@ from train.tasks.task import TaskInput
 SPACINGS = [(1.0, 1.0, 1.0), (2.4, 1.5, 0.8), (0.7, 0.9, 3.1)]
 ORIENTATIONS = ["RAS", "LPI", "SAL"]
 SIZE, CENTRE, RADII = np.array([42.0, 48.0, 45.0]), np.array([20.0, 26.0, 21.0]), np.array([13.0, 9.0, 16.0])
-"""In mm along D, H, W."""
+"""Voxel sizes in mm along D, H, W."""
 
 AT = (1.5, 1.2, 1.3)
 WINDOW = ("window", 0.0, 100.0)
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def body(spacing: tuple[float, float, float]) -> np.ndarray:
-    """Return one and the same ellipsoid in voxels of some size: whether each voxel's centre is inside, (D, H, W)."""
+    """Return a mask (D, H, W) of a fixed ellipsoid for a voxel size."""
     counts = np.rint(SIZE / spacing).astype(int)
     places = [(np.arange(n) + 0.5) * mm for n, mm in zip(counts, spacing, strict=True)]
     distance = [((p - c) / r) ** 2 for p, c, r in zip(places, CENTRE, RADII, strict=True)]
@@ -62,7 +62,7 @@ def task_of(files: dict[str, Path], crop: tuple[int, int, int], *, regions: bool
 
 
 class Threshold(nn.Module):
-    """Says that whatever is brighter than the middle is the body."""
+    """Predicts the body where a voxel is brighter than a threshold."""
 
     def __init__(self, regions: bool) -> None:
         super().__init__()
@@ -76,15 +76,15 @@ class Threshold(nn.Module):
 @pytest.mark.parametrize("flips", [(), ("D", "H", "W")], ids=str)
 @pytest.mark.parametrize("crop", [(16, 16, 16), (30, 44, 16)], ids=str)
 def test_labels_lie_on_their_images(bodies, crop, flips):
-    """Also where a crop sticks out, and for each of the spacings of the files."""
+    """Also for crops that extend beyond the volume, and for each spacing of the files."""
     index, files = bodies
     task = task_of(files, crop)
-    task.learn(index)
+    task.load_targets(index)
     recipe = dali_cr.Restoration(crop, dali_cr.Swap(0), flips, WINDOW, foreground=0.9, spacing=AT)
     loader = dali_cr.Loader(task.centre_crops(index), recipe, batch_size=3, device="cpu", seed=0)
     seen, both = np.zeros(3), np.zeros(3)
     with loader:
-        for _, batch in zip(range(6), Labelled(loader, task.truth).stream(), strict=False):
+        for _, batch in zip(range(6), LabelledBatches(loader, task.target).stream(), strict=False):
             for image, labels, number in zip(batch["image"], batch["labels"], batch["sample"].tolist(), strict=True):
                 bright, inside = image[0].numpy() > 0.5, labels.numpy() == 3
                 assert labels.numpy().shape == crop
@@ -98,7 +98,7 @@ def test_labels_lie_on_their_images(bodies, crop, flips):
 @pytest.mark.parametrize("case", range(3))
 @pytest.mark.parametrize("regions", [False, True])
 def test_a_mask_lies_on_the_files_own_grid(bodies, regions, case):
-    """One network sees all spacings as one, and says the same of one body."""
+    """The network gets all files at one spacing, and predicts the same body for each."""
     index, files = bodies
     task, module = task_of(files, (16, 24, 20), regions=regions), Threshold(regions)
     mask = task.segment(module, index.root, index.cases[case])
@@ -150,15 +150,15 @@ def test_a_whole_case_is_what_crops_are_cut_from(bodies):
 @pytest.mark.parametrize("flips", [(), ("D", "H", "W")], ids=str)
 def test_boxes_go_to_the_crop_and_back(bodies, flips):
     index, _ = bodies
-    walls = {case.name: box_of(body(spacing)[None]) for case, spacing in zip(index.cases, SPACINGS, strict=True)}
-    task = Localization(["body"], TaskInput(crop=(30, 44, 40), normalize=WINDOW, spacing=AT), walls=walls)
-    task.learn(index)
+    boxes = {case.name: box_of(body(spacing)[None]) for case, spacing in zip(index.cases, SPACINGS, strict=True)}
+    task = Localization(["body"], TaskInput(crop=(30, 44, 40), normalize=WINDOW, spacing=AT), boxes=boxes)
+    task.load_targets(index)
     recipe = dali_cr.Restoration((30, 44, 40), dali_cr.Swap(0), flips, WINDOW, foreground=0, spacing=AT)
     with dali_cr.Loader(index, recipe, batch_size=6, device="cpu", seed=0) as loader:
         batch = next(iter(loader))
         for number, image in zip(batch["sample"].tolist(), batch["target"].numpy(), strict=True):
             plan = loader.plan(number)
-            scaled = task.truth(plan)["walls"].astype(float)
+            scaled = task.target(plan)["boxes"].astype(float)
             found = scaled * np.array(task.view.crop) / 2 + np.array(task.view.crop) / 2
             np.testing.assert_allclose(found, box_of(image > 0.5), atol=1.5)
             # Unflipped and sent back, they are the file's own.
@@ -166,16 +166,16 @@ def test_boxes_go_to_the_crop_and_back(bodies, flips):
             answer = (plain - np.array(task.view.crop) / 2) / (np.array(task.view.crop) / 2)
             one = replace(index, cases=(index.cases[plan.case],))
             ((case, back),) = task.locate(_Says(answer), one)
-            np.testing.assert_allclose(back, walls[case.name], atol=1e-4)
-            assert task.score(_Says(answer), one).rows[0]["wall_mm"] < 1e-3
+            np.testing.assert_allclose(back, boxes[case.name], atol=1e-4)
+            assert task.score(_Says(answer), one).rows[0]["face_mm"] < 1e-3
 
 
 class _Says(nn.Module):
-    """Says the same of every image."""
+    """Has the same output for every image."""
 
-    def __init__(self, walls: np.ndarray) -> None:
+    def __init__(self, boxes: np.ndarray) -> None:
         super().__init__()
-        self.answer = nn.Parameter(torch.from_numpy(walls.reshape(1, -1)).float(), requires_grad=False)
+        self.answer = nn.Parameter(torch.from_numpy(boxes.reshape(1, -1)).float(), requires_grad=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.answer.expand(len(images), -1)
@@ -190,7 +190,7 @@ def test_labels_of_the_nearest_voxels():
 
 
 def test_runs_at_a_spacing(data, tmp_path):
-    """Pre-trained, fine-tuned with what --init says, and predicted."""
+    """Pre-training, fine-tuning with the spacing of --init, and prediction."""
     init = run_pretraining(data, tmp_path / "pre", spacing=(22.0, 14.0, 19.0))
     finetune.main(segment(data, tmp_path / "seg", init=str(init), steps=20, lr=1e-2))
     about = json.loads((tmp_path / "seg" / "config.json").read_text())["network"]
@@ -227,9 +227,9 @@ def test_which_spacing(data, tmp_path):
 
 
 def test_refuses(data, tmp_path):
-    with pytest.raises(ValueError, match="holds every volume, up to .* got 24 24 24"):
+    with pytest.raises(ValueError, match="contains every volume, .* or more; got 24 24 24"):
         prepared(localize(data, tmp_path / "out", spacing=(4.0, 4.0, 4.0), crop=WHOLE))
-    with pytest.raises(ValueError, match="spacing: expected three positive numbers of mm"):
+    with pytest.raises(ValueError, match="spacing: expected three positive numbers in mm"):
         segment(data, tmp_path / "out", spacing=(1.0, 0.0, 1.0))
     with pytest.raises(ValueError, match="spacing: expected none with slices"):
         run_pretraining(data, tmp_path / "out", spacing=(1.0, 1.0, 1.0), slices="D", crop=(1, 16, 16))

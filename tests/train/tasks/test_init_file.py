@@ -74,16 +74,16 @@ def test_a_run_from_a_file_says_by_name_what_it_took(data, tmp_path, network):
     path = save(tmp_path / "theirs.pth", {"state_dict": tensors | odd})
     run = prepared(segment(data, tmp_path / "run", init=str(path), prefix="module.", normalize="zscore-image"))
     after = run.module.state_dict()
-    assert set(run.fit.taken) == set(network.encoder[:-1])
+    assert set(run.fit.transferred) == set(network.encoder[:-1])
     assert all(torch.equal(after[name], tensors[f"module.{name}"]) for name in network.encoder[:-1])
     said = list(introduce(run))
-    counts = f"{len(run.fit.taken)} tensors taken over, {len(run.fit.skipped)} skipped"
-    assert f"init       {path}, under state_dict, names without module.: {counts}" in said
-    assert f"taken over {network.encoder[0]}" in said
-    assert any(line.startswith(f"random     {last}: is (3,), ") for line in said)
-    assert "skipped    extra: the network has no such tensor" in said
-    assert "skipped    output_block.conv.conv.bias: the head is always new" in said
-    assert any("does not say which images it was trained on" in line for line in said)
+    counts = f"{len(run.fit.transferred)} tensors transferred, {len(run.fit.skipped)} excluded"
+    assert f"init       {path}, key state_dict, prefix module.: {counts}" in said
+    assert f"transfer   {network.encoder[0]}" in said
+    assert any(line.startswith(f"random     {last}: expected shape (2") for line in said)
+    assert "excluded   extra: the network has no such tensor" in said
+    assert "excluded   output_block.conv.conv.bias: the head is always new" in said
+    assert any("whether they are of val or test cannot be checked" in line for line in said)
     about = json.loads((tmp_path / "run" / "config.json").read_text())["network"]
     assert about["init"].keys() == {"file", "sha256", "key", "prefix", "transfer"}
     # What the file does not say is as in a run from random weights.
@@ -96,14 +96,14 @@ def test_too_little_of_the_encoder_is_refused_with_names_of_both_sides(data, tmp
     with pytest.raises(Refused) as refusal:
         main(segment(data, tmp_path / "run", init=str(path)))
     said = str(refusal.value)
-    assert "expected at least 50% of the encoder's numbers" in said
+    assert "expected at least 50% of the encoder's values" in said
     assert f"got 0%, 0 of {len(network.encoder)} tensors" in said
     assert "The network has input_block.conv1.conv.weight, input_block.norm1.weight" in said
     assert "the file has net.input_block.conv1.conv.weight, " in said
     assert said.endswith(f"--prefix net. finds {len(network.encoder)} of these names")
-    with pytest.raises(Refused, match="prefix: expected one that names in .* begin with, as net.input_block.* got 'x'"):
+    with pytest.raises(Refused, match="prefix: expected a prefix of names in .*, such as net.input_block.* got 'x'"):
         main(segment(data, tmp_path / "run", init=str(path), prefix="x"))
-    with pytest.raises(Refused, match=r"conv1.conv.weight is \(2, 1, 3, 3, 3\), \(4, 1, 3, 3, 3\) expected"):
+    with pytest.raises(Refused, match=r"conv1.conv.weight: expected shape \(4, 1, 3, 3, 3\), got \(2, 1, 3, 3, 3\)"):
         main(segment(data, tmp_path / "run", init=str(path), prefix="net.", filters=4))
     with pytest.raises(ValueError, match="prefix: expected --init with a file of weights, got 'x' with random"):
         segment(data, tmp_path / "run", prefix="x")
@@ -119,8 +119,8 @@ def test_a_file_of_ours_keeps_what_it_says_and_its_cases(data, tmp_path):
     assert (view.crop, view.spacing, view.normalize) == (CROP, (2, 2, 2), "percentile")
     again = build_network("dynunet", 1, CROP, filters=2)
     fit = check_fit(init, again, "encoder+decoder")
-    assert set(fit.taken) == set(again.encoder)
+    assert set(fit.transferred) == set(again.encoder)
     assert set(fit.random) == {name for name in again.tensors if name.startswith("upsamples")}
-    assert load_file(folder / "encoder.safetensors").keys() == fit.taken.keys()
+    assert load_file(folder / "encoder.safetensors").keys() == fit.transferred.keys()
     moved = shutil.copy(folder / "encoder.safetensors", tmp_path / "encoder.safetensors")
     assert read_init(type(folder)(moved)).cases is None

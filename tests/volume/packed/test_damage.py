@@ -1,4 +1,4 @@
-"""A damaged store is refused by name; a share of the fuzzing; `python -m tests.manual.fuzz_stores` does more of it."""
+"""Test damaged stores: each is refused with its name; `python -m tests.manual.fuzz_stores` tests more."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_cut_store_is_refused(store: Path, left: int) -> None:
 
 
 def test_a_store_that_is_cut_while_it_is_open(store: Path) -> None:
-    """A map would end the process by SIGBUS here."""
+    """Check that no SIGBUS occurs, as it would with a memory map."""
     opened = Store(store)
     os.truncate(store, 5000)
     with pytest.raises(dali_cr.VolumeError, match=r"a.ozx: brick \d+ of channel 0: the file ends early"):
@@ -69,7 +69,7 @@ def test_a_store_that_changed_since_the_scan(store: Path) -> None:
     ):
         with pytest.raises(dali_cr.VolumeError, match=r"a.ozx: changed since the scan: its modification time differs"):
             read()
-    # Another file in its place, while the first is still open.
+    # Another file replaces it while the first one is still open.
     os.utime(store, ns=(0, status.st_mtime_ns))
     open_store(store, **known)
     shutil.copy(store, store.with_name("b"))
@@ -94,7 +94,7 @@ def test_a_box_beyond_the_volume_or_the_memory_is_refused(store: Path) -> None:
             opened.read_box(0, (0, 0, 0), (3, 3, 3), memory)
 
 
-def test_what_cannot_be_written_leaves_nothing(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_writes_leave_no_file(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = store.read_bytes()
     voxels = np.ones((1, 4, 5, 6), np.int16)
     monkeypatch.setattr(os, "fdatasync", lambda file: (_ for _ in ()).throw(OSError(28, "No space left on device")))
@@ -104,7 +104,7 @@ def test_what_cannot_be_written_leaves_nothing(store: Path, monkeypatch: pytest.
     assert [path.name for path in store.parent.iterdir()] == ["a.ozx"]
 
 
-def test_what_was_written_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_written_stores_are_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     really = writer.encode_brick
     monkeypatch.setattr(writer, "encode_brick", lambda brick, *how: really(brick ^ 1, *how))
     with pytest.raises(dali_cr.VolumeError, match="expected the voxels that were written, read others"):

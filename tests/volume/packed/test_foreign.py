@@ -1,4 +1,4 @@
-"""Stores whose bricks another program wrote: read where they are LZ4 in one block, refused by name elsewhere."""
+"""Test stores written by other programs: read if bricks are one block of LZ4 or zlib, else refused."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from dali_cr.volume.packed.store import Store
 from tests.helpers import stores
 
 zarr = pytest.importorskip("zarr", reason="zarr 3 needs Python 3.11")
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of zarr, about a name that is written twice
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # a warning of zarr about a name that is written twice
 
 BRICK = {"cname": "lz4hc", "blocksize": 65536}
 
 
 def write(path: Path, voxels: np.ndarray, blosc: dict[str, Any], **options: Any) -> Path:
-    """Write voxels as zarr-python does: the bricks of a shard along a Morton curve."""
+    """Write voxels with zarr-python, which orders the bricks of a shard along a Morton curve."""
     from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec
 
     attributes = json.loads(group_document(stores.contents_of(voxels)))["attributes"]
@@ -53,7 +53,7 @@ def voxels() -> np.ndarray:
     [{"shuffle": "shuffle"}, {"shuffle": "noshuffle"}, {"cname": "lz4", "clevel": 1}, {"clevel": 0}, {"cname": "zlib"}],
 )
 def test_lz4_and_zlib_in_one_block_are_read(tmp_path: Path, voxels: np.ndarray, blosc: dict[str, Any]) -> None:
-    """Split into byte planes or not, compressed or stored, in any order in the file."""
+    """Test bricks shuffled or not, compressed or stored, in any order in the file."""
     path = write(tmp_path / "a.ozx", voxels, {"shuffle": "shuffle", **blosc})
     offsets = Store(path)._table[..., 0].ravel()
     assert (np.diff(offsets) < 0).any()
@@ -70,7 +70,7 @@ def test_other_bricks_are_refused(tmp_path: Path, voxels: np.ndarray, blosc: dic
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         ({"fill_value": 7}, "fill value"),
         ({"endian": "big"}, "codecs"),
@@ -79,9 +79,9 @@ def test_other_bricks_are_refused(tmp_path: Path, voxels: np.ndarray, blosc: dic
         ({"shards": (1, 96, 128, 64)}, "grid"),
     ],
 )
-def test_other_layouts_are_refused(tmp_path: Path, voxels: np.ndarray, options: dict[str, Any], says: str) -> None:
+def test_other_layouts_are_refused(tmp_path: Path, voxels: np.ndarray, options: dict[str, Any], message: str) -> None:
     path = write(tmp_path / "a.ozx", voxels, {}, **options)
-    with pytest.raises(dali_cr.VolumeError, match=f"a.ozx: brick store that cannot.*got another one in: .*{says}"):
+    with pytest.raises(dali_cr.VolumeError, match=f"a.ozx: brick store that cannot.*got another one in: .*{message}"):
         Store(path)
 
 

@@ -1,4 +1,4 @@
-"""LZ4 by the C library and by loops: the same bytes, and never one beside the memory that was given. zlib likewise."""
+"""Test LZ4 and zlib by C libraries and by compiled loops: the same bytes, and no write outside of the target."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def compressed(content: np.ndarray, level: int = 5) -> np.ndarray:
 
 
 def decompress(way: Any, block: np.ndarray, capacity: int, fill: int = 0) -> tuple[int, bytes]:
-    """Return what a decoder returns and writes; the block lies at the very end of its memory, the target in guards."""
+    """Return the result and output of a decoder; the block ends its memory, and guards surround the target."""
     memory = np.full(capacity + 2 * GUARD, fill, np.uint8)
     source = np.concatenate([np.zeros(3, np.uint8), block])
     size = way(source, 3, block.size, memory, GUARD, capacity)
@@ -45,7 +45,7 @@ def contents() -> list[np.ndarray]:
 
 
 def test_the_libraries_are_found() -> None:
-    """Where a later wheel hides the function, loops take its place, six times as slow: then this is to be looked at."""
+    """Fails if a later wheel hides the function; then loops replace it, six times as slow."""
     assert own.C_FUNCTION.exists()
     assert own.decompress is own.decompress_by_c
     assert deflate.C_FUNCTION.exists()
@@ -62,7 +62,7 @@ def test_blocks_are_decompressed(way: Any) -> None:
 
 
 def test_damaged_blocks_give_the_same_both_ways() -> None:
-    """But where a distance is 0, which the format forbids: the library copies then what was in the memory."""
+    """Except for a distance of 0, which the format forbids: the library then copies previous memory contents."""
     rng = np.random.default_rng(1)
     sound = [compressed(content) for content in contents() if content.size < 10_000]
     accepted = compared = 0
@@ -103,7 +103,7 @@ def test_damaged_zlib_streams_stay_inside_their_memory() -> None:
 
 
 def zero_distance(block: np.ndarray) -> bool:
-    """Whether some match of a block is at distance 0."""
+    """Return whether a block has a match at distance 0."""
     at, content = 0, block.tobytes()
 
     def length(at: int, start: int) -> tuple[int, int]:
@@ -134,7 +134,7 @@ def test_bricks_are_read_without_the_library(tmp_path: Path, monkeypatch: pytest
     assert spec.loader is not None
     without = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "loops_without", without)
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))  # the code names the module that it is of
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))  # the code has the name of its module
     spec.loader.exec_module(without)
     assert without.decompress is own.decompress_by_loops
     monkeypatch.setattr("dali_cr.volume.packed.store.read_bricks", without.read_bricks)

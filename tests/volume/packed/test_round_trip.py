@@ -1,4 +1,4 @@
-"""What a store holds is read back bit for bit: by our reader, by zarr-python and by tensorstore."""
+"""Test that stores are read back bit for bit by dali_cr, zarr-python and tensorstore."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KINDS = ("noise", "smooth", "sparse")
 
 
 def voxels_of(dtype: str, shape: tuple[int, ...], kind: str, number: int) -> np.ndarray:
-    """Return voxels in either byte order; of floats some are NaN with payloads, signalling, or -0.0."""
+    """Return voxels in either byte order; floats include NaN with payloads, signalling NaN and -0.0."""
     rng = np.random.default_rng(number)
     order = "<>"[number % 2] + np.dtype(dtype).str[1:]
     if kind == "noise":
@@ -42,7 +42,7 @@ def voxels_of(dtype: str, shape: tuple[int, ...], kind: str, number: int) -> np.
         bits[0, 0, 0], bits[0, -1, 1] = quiet, signalling
         voxels[-1, 0, 2] = -0.0
         if kind == "sparse":
-            voxels[0] = -0.0  # these bricks must be stored
+            voxels[0] = -0.0  # bricks that must be stored
     return voxels
 
 
@@ -85,7 +85,7 @@ def test_every_orientation_dtype_and_scaling_gives_the_values_of_its_file(tmp_pa
     np.testing.assert_allclose(raw * geometry.slope + geometry.intercept, expected(path).ravel(), rtol=1e-6)
 
 
-def test_the_documents_say_what_is_there(tmp_path: Path) -> None:
+def test_the_documents_describe_the_array(tmp_path: Path) -> None:
     affine = ((0.5, 0.0, 0.0, -9.0), (0.0, 2.0, 0.0, 1.0), (0.0, 0.0, 3.0, 4.0), (0.0, 0.0, 0.0, 1.0))
     original = Original("sub/x.nii.gz", "ab" * 32, 1234, 5678)
     voxels = np.arange(120, dtype=np.int16).reshape(1, 4, 5, 6)
@@ -114,7 +114,7 @@ LZ4, ZLIB = "lz4hc shuffle", "zlib noshuffle"
     ("coding", "dtype"), [(LZ4, "int16"), ("lz4hc noshuffle", "float32"), (ZLIB, "float32"), (ZLIB, "uint8")]
 )
 def test_a_volume_is_compressed_as_suits_it(tmp_path: Path, coding: str, dtype: str) -> None:
-    """Shuffled bytes where they are smallest; zlib where it is much smaller, as of few grey levels at random."""
+    """Check for shuffled bytes if smallest, and for zlib if it is much smaller, as for random voxels of few levels."""
     rng = np.random.default_rng(0)
     levels = np.random.default_rng(1).integers(0, 20 if dtype == "uint8" else 200, (1, 32, 40, 50))
     voxels = {
@@ -130,7 +130,7 @@ def test_a_volume_is_compressed_as_suits_it(tmp_path: Path, coding: str, dtype: 
     assert stores.read_by_us(path) == stores.read_by_zarr(path) == stores.read_by_tensorstore(path) == wanted
 
 
-def test_empty_bricks_take_no_bytes(tmp_path: Path) -> None:
+def test_empty_bricks_are_not_stored(tmp_path: Path) -> None:
     voxels = np.zeros((1, 64, 64, 64), np.float32)
     empty = stores.write(tmp_path / "empty.ozx", voxels).stat().st_size
     voxels[0, 40, 40, 40] = -0.0
@@ -146,7 +146,7 @@ def test_bricks_have_one_size(shape: tuple[int, int, int]) -> None:
 @pytest.mark.parametrize(
     "fault", ["shape", "dtype", "affine", "slope", "orientation", "unit", "header", "sha256", "path"]
 )
-def test_contents_that_cannot_be_stored_are_refused_at_once(fault: str) -> None:
+def test_contents_that_cannot_be_stored_are_refused(fault: str) -> None:
     wrong = {
         "shape": {"voxels": np.zeros((4, 5, 6), np.int16)},
         "dtype": {"voxels": np.zeros((1, 4, 5, 6), np.complex64)},

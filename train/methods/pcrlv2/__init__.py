@@ -1,1 +1,1 @@
-"""PCRLv2: restoration at two scales and siamese comparison of views (Zhou et al. 2023)."""
+"""PCRLv2: restoration at two scales and siamese contrastive losses between views (Zhou et al. 2023)."""

@@ -1,4 +1,4 @@
-"""How well a network restores views of cases it never saw, and whether its projections still tell them apart."""
+"""Evaluation of PCRLv2 on held-out views: restoration gain, R² and the collapse metric of the projections."""
 
 from __future__ import annotations
 
@@ -14,70 +14,70 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...run.device import autocast
 from ..errors import Errors
-from .comparison import spread
+from .contrastive import collapse_metric
 from .pyramid import Pyramid
 
 
 @dataclass(frozen=True)
 class ViewEvaluation:
-    """What the first views of held-out samples showed."""
+    """Metrics on the first global views of held-out samples."""
 
     restoration_gain: float | None
-    """1 - MSE(restored, target) / MSE(best line, target): 0 is the best that contrast and brightness alone can do with
-    the corrupted view, 1 is perfect. The line is fitted to the target of each sample and channel; the view is z-scored,
-    so that without it nothing could be compared. None if the line leaves no error."""
-    explained: float | None
-    """1 - MSE(restored, target) / MSE(mean, target), the mean that of each sample's and channel's target. None if all
+    """1 - MSE(restored, target) / MSE(linear fit, target): 0 is as good as the best change of contrast and brightness
+    of the corrupted view, 1 is perfect. The fit is made for each sample and channel; it is needed because views are
+    z-scored and targets are not. None if the fit is exact."""
+    r2: float | None
+    """R² = 1 - MSE(restored, target) / variance(target), the variance within each sample and channel. None if all
     targets are constant."""
-    spread: tuple[float, ...]
-    """Of the projections at each level, the coarsest first: 1 is sound, 0 a collapse."""
+    collapse_metric: tuple[float, ...]
+    """Collapse metric of the projections at each level, coarsest first: 1 is sound, 0 is a collapse."""
     slices: dict[str, npt.NDArray[np.float32]]
-    """`target`, `input` (the best line) and `restored`, each (n, H, W): the middle slice of the first channel."""
+    """`target`, `input` (the linear fit) and `restored`, each (n, H, W): middle slices of the first channel."""
 
 
 @torch.no_grad()
 def evaluate_views(
     module: Pyramid, batches: Iterable[Mapping[str, torch.Tensor]], samples: int, device: torch.device
 ) -> ViewEvaluation:
-    """Restore and project the first views of at least `samples` samples, in whole batches.
+    """Evaluate a network on the first global views of at least `samples` samples, in whole batches.
 
-    Batch norm takes the statistics of the batch, as in training: the running ones mix global with local views.
+    Batch norm uses the statistics of the batch, as in training: the running statistics mix global and local views.
 
     Parameters
     ----------
     module : Pyramid
-        Nothing in it is changed.
+        Left unchanged.
     batches : iterable of dict
-        Of held-out cases, as `dali_cr.Loader` yields them for `dali_cr.Views`.
+        Batches of held-out cases from a `dali_cr.Loader` with the recipe `dali_cr.Views`.
     samples : int
     device : torch.device
-        Where the module is.
+        The device of the module.
     """
     errors = Errors()
-    said: list[list[torch.Tensor]] = [[] for _ in module.comparers]
+    projections: list[list[torch.Tensor]] = [[] for _ in module.comparers]
     with batch_statistics(module):
         for batch in batches:
             view, target = batch["view"][:, 0], batch["target"][:, 0].double()
             with autocast(device):
                 pyramid = module.unet.pyramid(view)
                 restored = module.unet.output(pyramid[-1]).float().sigmoid()
-                for kept, comparer, level in zip(said, module.comparers, pyramid, strict=True):
-                    kept.append(comparer(level).projection)
+                for kept, head, level in zip(projections, module.comparers, pyramid, strict=True):
+                    kept.append(head(level).projection)
             mean = target.mean(tuple(range(2, target.ndim)), keepdim=True)
-            errors.add(target, {"input": best_line(view, target), "restored": restored, "mean": mean})
+            errors.add(target, {"input": linear_fit(view, target), "restored": restored, "mean": mean})
             if errors.samples >= samples:
                 break
     fitted, left, constant = errors.sums().values()
     return ViewEvaluation(
         restoration_gain=1 - left / fitted if fitted else None,
-        explained=1 - left / constant if constant else None,
-        spread=tuple(spread(torch.cat(kept)) for kept in said),
+        r2=1 - left / constant if constant else None,
+        collapse_metric=tuple(collapse_metric(torch.cat(kept)) for kept in projections),
         slices=errors.slices("target", "input", "restored"),
     )
 
 
-def best_line(view: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return a view, scaled and shifted so that each channel of each sample is as near its target as that can be.
+def linear_fit(view: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return the least-squares linear fit of a view to its target, for each sample and channel.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def best_line(view: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
     Returns
     -------
-    array of the same shape, float64
+    tensor of the same shape, float64
     """
     axes = tuple(range(2, view.ndim))
     view, target = view.double(), target.double()
@@ -98,7 +98,7 @@ def best_line(view: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 @contextmanager
 def batch_statistics(module: nn.Module) -> Iterator[None]:
-    """Let batch norms take the statistics of the batch and keep nothing of them."""
+    """Make batch norms use the statistics of the batch, without updating their running statistics."""
     norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
     training = module.training
     module.train()

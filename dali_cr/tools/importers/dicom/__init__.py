@@ -1,1 +1,1 @@
-"""DICOM files to series, series to volumes: their headers, their slices in order, their voxels."""
+"""Import DICOM: read headers, group files into series and volumes, sort slices, and decode voxels."""

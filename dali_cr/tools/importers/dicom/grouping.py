@@ -1,4 +1,4 @@
-"""Which slices of a series are one volume: those of one size and orientation, at positions of their own."""
+"""Split the slices of a series into volumes with one size and orientation and distinct positions."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ import numpy as np
 from dali_cr.tools.importers.dicom.headers import TRAITS, Slice
 
 SAME_DIRECTION = 1e-3
-"""Directions and spacing that differ by less are one orientation: headers round."""
+"""Tolerance for directions and spacing of slices with the same orientation, because headers are rounded."""
 
 SAME_POSITION = 0.01
-"""Slices whose positions differ by less, in mm along each axis, are at one position."""
+"""Tolerance in mm along each axis for slices at the same position."""
 
 Group = list[Slice]
 
 
 def split_series(slices: Sequence[Slice], sliced: bool) -> list[tuple[str, Group]]:
-    """Divide the slices of a series into volumes.
+    """Split the slices of a series into volumes.
 
     Parameters
     ----------
     slices : sequence of Slice
     sliced : bool
-        Whether images of this kind are slices of a volume. Else each one without a position is an image of its own.
+        Whether images of this modality are slices of a volume; otherwise each image without a position is a volume.
 
     Returns
     -------
     volumes : list of (str, list of Slice)
-        Each with what is added to the series' name: nothing where there is one.
+        Suffix of the series' name, and slices, for each volume; the suffix is empty if there is only one volume.
     """
     alone = [] if sliced else [one for one in slices if not one.position]
     rest = list(slices) if sliced else [one for one in slices if one.position]
@@ -45,7 +45,7 @@ def split_series(slices: Sequence[Slice], sliced: bool) -> list[tuple[str, Group
 
 
 def _by_grid(slices: Sequence[Slice]) -> list[Group]:
-    """Divide slices by size, orientation and spacing."""
+    """Split slices by size, orientation and spacing."""
     found: list[tuple[Slice, Group]] = []
     for one in sorted(slices, key=lambda one: (one.instance, one.frame)):
         place = next((group for first, group in found if _on_one_grid(first, one)), None)
@@ -66,9 +66,9 @@ def _on_one_grid(one: Slice, other: Slice) -> bool:
 
 
 def _by_trait(group: Group) -> list[Group]:
-    """Divide slices that share positions by the one trait, or the two, that tell whole volumes apart.
+    """Split slices that share positions by one or two traits that separate complete volumes.
 
-    Where none do, the group stays as it is: it is refused later, for two slices at one position.
+    If there are no such traits, the group is not split and refused later, because of two slices at one position.
     """
     positions = len({_position(one) for one in group})
     if positions == len(group):
@@ -88,6 +88,6 @@ def _position(one: Slice) -> tuple[int, ...]:
 
 
 def _key(group: Group) -> str:
-    """Return eight hexadecimal digits for a volume of a series, which do not depend on the other volumes."""
+    """Return eight hexadecimal digits that identify a volume of a series, independent of the other volumes."""
     first = min(group, key=lambda one: (one.instance, one.frame))
     return hashlib.sha256(f"{first.instance} {first.frame}".encode()).hexdigest()[:8]

@@ -1,4 +1,4 @@
-"""From the header of a DICOM file to its slices: what tells their series, order, place and values."""
+"""Read the header of a DICOM file: series, slices, positions, scaling and traits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TRAITS = (
     "StackID",
     "AcquisitionNumber",
 )
-"""What may tell apart slices at one position: volumes of one series."""
+"""Attributes that may separate slices at the same position into volumes of a series."""
 
 _TAGS = (
     *("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "Modality", "BurnedInAnnotation"),
@@ -49,26 +49,26 @@ class Slice:
     Attributes
     ----------
     file : str
-        Relative to the imported folder.
+        Path relative to the imported folder.
     frame : int
     instance : str
         SOPInstanceUID.
     shape : (2,) int
-        Rows, columns.
-    position : (3,) float, or none of them
-        Of the first pixel's centre, mm, LPS.
-    directions : (6,) float, or none of them
+        Number of rows and columns.
+    position : (3,) float, or empty
+        Centre of the first pixel, mm, LPS.
+    directions : (6,) float, or empty
         Unit vectors along a row and along a column, LPS.
-    spacing : (2,) float, or none of them
-        Between rows and between columns, mm.
+    spacing : (2,) float, or empty
+        Distance between rows and between columns, mm.
     thickness : float
-        Between slices as the header says, or of one; mm; 0 where it says neither.
+        Distance between slices, or slice thickness, in mm; 0 if the header has neither.
     slope, intercept : float
         value = stored * slope + intercept.
     voxel : (4,) of str and int
-        PhotometricInterpretation, bits allocated, bits stored, and whether they are signed.
+        PhotometricInterpretation, bits allocated, bits stored, pixel representation (1 for signed).
     traits : tuple of str
-        The values of `TRAITS`.
+        Values of `TRAITS`.
     """
 
     file: str
@@ -87,18 +87,18 @@ class Slice:
 
 @dataclass(frozen=True)
 class Header:
-    """What is kept of one file's header.
+    """Relevant content of the header of a file.
 
     Attributes
     ----------
     file : str
-        Relative to the imported folder.
+        Path relative to the imported folder.
     series, study, patient : str
-        SeriesInstanceUID, StudyInstanceUID, PatientID; empty where the file has none.
+        SeriesInstanceUID, StudyInstanceUID, PatientID; empty if missing.
     modality : str
     slices : tuple of Slice
     refused : str
-        Why the file cannot be imported, and its series with it; empty if it can.
+        Reason why the file and its series cannot be imported; empty if they can.
     size, mtime_ns : int
     """
 
@@ -141,7 +141,7 @@ def read_header(top: Path, path: str) -> Header:
 
 
 def _slices_or_reason(path: str, dataset: Any) -> tuple[tuple[Slice, ...], str]:
-    """Return the slices of a file, one a frame, or why there are none."""
+    """Return the slices of a file, one per frame, or the reason why it is refused."""
     if reason := refusal(dataset):
         return (), reason
     try:
@@ -152,16 +152,14 @@ def _slices_or_reason(path: str, dataset: Any) -> tuple[tuple[Slice, ...], str]:
 
 
 def _functional_groups(path: str, dataset: Any, frames: int) -> Sequence[list[Any]]:
-    """Return for each frame the data sets that describe it beside the file's own, the most specific first."""
+    """Return the data sets that describe each frame in addition to the file's, the most specific first."""
     each = dataset.get("PerFrameFunctionalGroupsSequence")
     if not each:
         if frames > 1:
-            raise VolumeError(
-                path, f"{frames} frames without a position of each: not enhanced multi-frame, so no volume"
-            )
+            raise VolumeError(path, f"{frames} frames without positions: expected an enhanced multi-frame file")
         return [[]]
     if len(each) != frames:
-        raise VolumeError(path, f"{frames} frames, but {len(each)} descriptions of frames: the file is damaged")
+        raise VolumeError(path, f"expected {frames} descriptions of frames, got {len(each)}: the file is damaged")
     shared = dataset.get("SharedFunctionalGroupsSequence") or []
     common = [item for group in shared for item in _items(group)]
     return [[*_items(group), *common] for group in each]
@@ -181,7 +179,7 @@ def _slice(path: str, dataset: Any, frame: int, places: Sequence[Any]) -> Slice:
         spacing = spacing or _floats(path, places, "ImagerPixelSpacing", 2)
     slope, intercept = _floats(path, places, "RescaleSlope", 1), _floats(path, places, "RescaleIntercept", 1)
     if slope == (0.0,):
-        raise VolumeError(path, "RescaleSlope is 0: every value would be the same")
+        raise VolumeError(path, "RescaleSlope: expected a number other than 0, got 0")
     between = _floats(path, places, "SpacingBetweenSlices", 1) or _floats(path, places, "SliceThickness", 1)
     return Slice(
         file=path,
@@ -205,12 +203,12 @@ def _slice(path: str, dataset: Any, frame: int, places: Sequence[Any]) -> Slice:
 
 
 def _find(places: Sequence[Any], name: str) -> Any:
-    """Return a value of the first data set that has one; None if none has."""
+    """Return an attribute from the first data set that has it, or None."""
     return next((value for place in places if (value := place.get(name)) not in (None, "")), None)
 
 
 def _floats(path: str, places: Sequence[Any], name: str, count: int) -> Floats:
-    """Return numbers of a header; none where it has none."""
+    """Return numbers of a header attribute; empty if it is missing."""
     value = _find(places, name)
     if value is None:
         return ()

@@ -1,4 +1,4 @@
-"""Names of series without what names a patient or a date: hashes of their UIDs."""
+"""Name series by hashes of their UIDs, without names of patients or dates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dali_cr.tools.importers.dicom.headers import Header
 
 
 def hash_uid(uid: str) -> str:
-    """Return 16 hexadecimal digits that stand for a UID, which may have dates and serial numbers in it.
+    """Return 16 hexadecimal digits in place of a UID, which may contain dates and serial numbers.
 
     Examples
     --------
@@ -22,10 +22,10 @@ def hash_uid(uid: str) -> str:
 
 
 def name_subjects(headers: Iterable[Header], out: Path) -> dict[str, str]:
-    """Return for each series the folder of its patient, such as "sub-eb8183359aad83b0".
+    """Return the folder of the patient for each series, such as "sub-eb8183359aad83b0".
 
-    It is the first of the hashes of the patient's series: one of the PatientID could be found by trying all of them.
-    Where the folder of stores has one of these series already, its folder is kept.
+    The name is the first hash of the patient's series. A hash of the PatientID could be reversed by trying all IDs. If
+    one of the series already has a store, its folder is used.
 
     Parameters
     ----------
@@ -36,9 +36,9 @@ def name_subjects(headers: Iterable[Header], out: Path) -> dict[str, str]:
     Returns
     -------
     folders : dict of str to str
-        By SeriesInstanceUID. Of files without a PatientID, a study counts as a patient.
+        Folders by SeriesInstanceUID. Without a PatientID, a study counts as a patient.
     """
-    there = {path.stem.partition("-")[0]: path.parent.name for path in sorted(out.glob("sub-*/*.ozx"))}
+    existing = {path.stem.partition("-")[0]: path.parent.name for path in sorted(out.glob("sub-*/*.ozx"))}
     patients: Mapping[tuple[str, str], set[str]] = defaultdict(set)
     for header in headers:
         if header.series:
@@ -47,6 +47,6 @@ def name_subjects(headers: Iterable[Header], out: Path) -> dict[str, str]:
     folders = {}
     for series in patients.values():
         hashes = sorted(hash_uid(uid) for uid in series)
-        known = sorted(there[name] for name in hashes if name in there)
+        known = sorted(existing[name] for name in hashes if name in existing)
         folders.update(dict.fromkeys(series, known[0] if known else f"sub-{hashes[0]}"))
     return folders

@@ -1,4 +1,4 @@
-"""The voxels of a stack of slices, decoded by pydicom, with the slope and intercept of their values."""
+"""Decode the voxels of a stack of slices with pydicom, with slope and intercept."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from dali_cr.volume.packed.contents import Affine, StoreContents
 def read_volume_of_slices(top: Path, item: Item, slices: Sequence[Slice]) -> StoreContents:
     """Read the slices of one volume.
 
-    Where slices have slopes of their own, as in PET, values are stored as float32: `stored * slope + intercept` in
-    float64, rounded once, which is what decoding gives. Else the stored integers are kept.
+    If slices have different slopes, as in PET, values are stored as float32: `stored * slope + intercept` in float64,
+    rounded once, as in decoding. Otherwise the stored integers are kept.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def read_volume_of_slices(top: Path, item: Item, slices: Sequence[Slice]) -> Sto
     Raises
     ------
     VolumeError
-        If they are no stack, or their pixels cannot be decoded.
+        If the slices do not form a stack, or their pixels cannot be decoded.
     """
     placed = len(slices) > 1 or bool(slices[0].position)
     ordered, affine = stack_slices(slices) if placed else (list(slices), np.eye(4))
@@ -62,22 +62,22 @@ def read_volume_of_slices(top: Path, item: Item, slices: Sequence[Slice]) -> Sto
 
 
 def _unplaced(one: Slice) -> Affine:
-    """Return the affine of an image without a position; a length that its header does not have is 1 mm."""
+    """Return the affine of an image without a position; missing lengths are 1 mm."""
     rows, columns = one.spacing or (1.0, 1.0)
     return unplaced((one.thickness or 1.0, rows, columns))
 
 
 def _scaling(one: Slice) -> tuple[float, float]:
-    """Return slope and intercept; of MONOCHROME1, whose low values are white, those of the inverted values."""
+    """Return slope and intercept; they invert the values of MONOCHROME1, where low values are white."""
     photometric, _, stored, signed = one.voxel
     if photometric == "MONOCHROME2":
         return one.slope, one.intercept
-    ends = -1 if signed else 2**stored - 1  # the lowest and the highest number, added
+    ends = -1 if signed else 2**stored - 1  # sum of the lowest and the highest number
     return -one.slope, one.slope * ends + one.intercept
 
 
 def _rescaled(voxels: npt.NDArray[Any], scalings: Sequence[tuple[float, float]]) -> npt.NDArray[np.float32]:
-    """Return the values of slices that have slopes of their own."""
+    """Return the values of slices with different slopes."""
     values = np.empty(voxels.shape, np.float32)
     for value, stored, (slope, intercept) in zip(values, voxels, scalings, strict=True):
         value[...] = stored.astype(np.float64) * slope + intercept
@@ -85,7 +85,7 @@ def _rescaled(voxels: npt.NDArray[Any], scalings: Sequence[tuple[float, float]])
 
 
 def _decode(top: Path, slices: Sequence[Slice]) -> tuple[npt.NDArray[Any], str]:
-    """Return the stored numbers of slices (D, H, W), and a hash of their files' hashes, in this order."""
+    """Return the stored numbers of slices (D, H, W), and a hash of the hashes of their files."""
     pydicom = load_format("pydicom")
     voxels: npt.NDArray[Any] | None = None
     digests: dict[str, str] = {}
@@ -99,7 +99,7 @@ def _decode(top: Path, slices: Sequence[Slice]) -> tuple[npt.NDArray[Any], str]:
             if voxels is None:
                 voxels = np.empty((len(slices), *pixels.shape), pixels.dtype.newbyteorder("="))
             if pixels.dtype.newbyteorder("=") != voxels.dtype:
-                raise VolumeError(file, f"voxels of {pixels.dtype}, of {voxels.dtype} in other slices of its series")
+                raise VolumeError(file, f"voxels: expected {voxels.dtype} as in other slices, got {pixels.dtype}")
             voxels[place] = pixels
     assert voxels is not None  # there is at least one slice
     order = dict.fromkeys(one.file for one in slices)
@@ -114,7 +114,7 @@ def _read(path: Path) -> bytes:
 
 
 def _pixels(path: Path, dataset: Any, one: Slice) -> npt.NDArray[Any]:
-    """Return the pixels of a frame (rows, columns), without what lies in the bits above those stored."""
+    """Return the pixels of a frame (rows, columns), without the bits above the stored ones."""
     pixels = load_format("pydicom.pixels")
     try:
         found = np.asarray(pixels.pixel_array(dataset, index=one.frame, raw=True))
@@ -122,5 +122,5 @@ def _pixels(path: Path, dataset: Any, one: Slice) -> npt.NDArray[Any]:
         reason = f"its pixels cannot be decoded: {type(error).__name__}: {error}"
         raise VolumeError(path, "; ".join(filter(None, [reason, find_missing_format("gdcm")]))) from error
     if found.shape != one.shape or found.dtype.newbyteorder("=").name not in DTYPES:
-        raise VolumeError(path, f"pixels of {found.shape} {found.dtype}, its header says {one.shape}")
+        raise VolumeError(path, f"pixels: expected {one.shape} as in its header, got {found.shape} {found.dtype}")
     return found

@@ -1,4 +1,4 @@
-"""Reading without pydicom's warnings about values that break the standard: those that matter are checked here."""
+"""Suppress pydicom's warnings about non-standard values; relevant values are checked by the importer."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Ignore warnings in a process's main thread; elsewhere do nothing.
+    """Ignore warnings in the main thread; do nothing in other threads.
 
-    Filters are those of the whole process: threads that set and restore them side by side would leave them wrong.
+    Warning filters are global, so threads that set and restore them concurrently would corrupt them.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

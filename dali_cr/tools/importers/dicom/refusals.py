@@ -1,4 +1,4 @@
-"""DICOM files that are no volume of real numbers, and why."""
+"""Check whether a DICOM file is an image of real numbers, and give the reason if it is not."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from typing import Any
 _NO_IMAGES = {"SEG": "a segmentation", "RTDOSE": "a dose", "PR": "a presentation"}
 _MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 _QUANTITIES = ("CT", "PT")
-"""Modalities whose values are physical quantities, which inverting would break."""
+"""Modalities whose values are physical quantities and must not be inverted."""
 
 
 def refusal(dataset: Any) -> str:
-    """Return why a file is not imported; empty if its header is that of an image.
+    """Return the reason why a file is refused; empty if its header describes an image.
 
     Parameters
     ----------
     dataset : pydicom.Dataset
-        Without pixels.
+        Header without pixels.
     """
     modality = str(dataset.get("Modality") or "unknown")
     if not dataset.get("Rows") or not dataset.get("Columns"):
-        return f"no image (modality {modality})"
+        return f"not an image (modality {modality})"
     if modality in _NO_IMAGES:
-        return f"{_NO_IMAGES[modality]}, no image (modality {modality})"
+        return f"{_NO_IMAGES[modality]}, not an image (modality {modality})"
     if str(dataset.get("BurnedInAnnotation") or "").upper() == "YES":
         return "BurnedInAnnotation is YES: its pixels may show a name or a date; remove them first"
     if "MOSAIC" in (dataset.get("ImageType") or ()):
-        return "a mosaic: slices as tiles of one picture; convert it with dcm2niix"
+        return "a mosaic: slices as tiles of one image; convert it with dcm2niix"
     if dataset.get("ModalityLUTSequence"):
-        return "Modality LUT: its values are no linear function of the stored ones"
+        return "Modality LUT: expected a linear scaling, got a table"
     if not dataset.get("SeriesInstanceUID"):
         return "no SeriesInstanceUID: the series is unknown"
     return _refused_pixels(dataset)

@@ -1,4 +1,4 @@
-"""From the headers of DICOM files to the volumes to import, under names without what names a patient."""
+"""Find the volumes to import from the headers of DICOM files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dali_cr.tools.importers.item import Findings, Item
 from dali_cr.volume.geometry import VolumeError
 
 _SLICED = ("CT", "MR", "PT", "NM")
-"""Modalities whose images are slices of a volume; one of another may have no position."""
+"""Modalities whose images are slices of a volume; images of other modalities may lack a position."""
 
 Reader = Callable[[Sequence[str]], Iterator[tuple[str, Header | VolumeError]]]
 """Reads the headers of files, in any order."""
@@ -30,7 +30,7 @@ def find_series(paths: Sequence[str], read_headers: Reader, out: Path) -> Findin
     Parameters
     ----------
     paths : sequence of str
-        Relative to the imported folder.
+        Paths relative to the imported folder.
     read_headers : callable
     out : Path
         The folder of stores.
@@ -38,7 +38,7 @@ def find_series(paths: Sequence[str], read_headers: Reader, out: Path) -> Findin
     Returns
     -------
     findings : Findings
-        Of a series that is refused, one problem, with its first file.
+        A refused series has one problem, with its first file.
     """
     found = Findings()
     series: dict[str, list[Header]] = defaultdict(list)
@@ -56,7 +56,7 @@ def find_series(paths: Sequence[str], read_headers: Reader, out: Path) -> Findin
 
 
 def _add_series(found: Findings, headers: list[Header], folder: str) -> None:
-    """Add the volumes of a series, or why it is refused."""
+    """Add the volumes of a series, or the reason why it is refused."""
     first, files = headers[0], counted(len(headers), "file")
     if refused := [header for header in headers if header.refused]:
         more = f"; {files} of its series not imported" if len(headers) > 1 else ""
@@ -66,7 +66,7 @@ def _add_series(found: Findings, headers: list[Header], folder: str) -> None:
     slices = [one for header in headers for one in header.slices]
     groups = split_series(slices, first.modality in _SLICED)
     if len(groups) > 1:
-        remark = f"{files} of one series hold {len(groups)} volumes, by size, orientation or acquisition"
+        remark = f"{files} of one series contain {len(groups)} volumes, by size, orientation or acquisition"
         found.remarks.append(Problem(first.file, remark))
     by_file = {header.file: header for header in headers}
     for suffix, group in groups:
@@ -78,21 +78,21 @@ def _add_series(found: Findings, headers: list[Header], folder: str) -> None:
             found.problems.append(Problem(source, f"{error.reason} (series of {files})"))
             continue
         found.remarks += [Problem(source, text) for text in _remarks(group)]
-        own = [by_file[file] for file in sorted({one.file for one in group})]
-        found.items.append(_item(f"{name}{suffix}", source, own, group))
+        members = [by_file[file] for file in sorted({one.file for one in group})]
+        found.items.append(_item(f"{name}{suffix}", source, members, group))
 
 
 def _remarks(group: Group) -> Iterator[str]:
-    """Yield what is done to the values of a volume."""
+    """Yield remarks on changes of the values of a volume."""
     inverted = sum(one.voxel[0] == "MONOCHROME1" for one in group)
     if inverted:
-        yield "MONOCHROME1: values inverted, so that high is white; by the slope, the stored voxels are as they were"
+        yield "MONOCHROME1: values inverted by the slope, so that high values are white; stored voxels are unchanged"
     if len({(one.slope, one.intercept) for one in group}) > 1 or 0 < inverted < len(group):
-        yield "slices have slopes of their own: values stored as float32"
+        yield "slices with different slopes: values stored as float32"
 
 
 def _item(name: str, source: str, headers: Sequence[Header], group: Group) -> Item:
-    """Return the item of a volume. In place of a time it has a digest: times of files may be those of the patient."""
+    """Return the item of a volume, with a digest instead of a time, because file times may reveal the examination."""
     size = sum(header.size for header in headers)
     stamp = "".join(f"{header.size} {header.mtime_ns}\n" for header in headers)
     digest = hashlib.sha256(f"{headers[0].series}\n{stamp}".encode()).digest()

@@ -1,4 +1,4 @@
-"""The order of slices along their normal, and the affine of the volume; gaps, doubles and tilt are refused."""
+"""Sort slices along their normal and compute the affine of the volume; gaps, duplicates and tilt are refused."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from dali_cr.tools.importers.dicom.headers import Slice
 from dali_cr.volume.geometry import VolumeError
 
 MOST_TILT = 0.5
-"""Degrees between the normal of the slices and the line through their first pixels. The affine has smaller ones."""
+"""Largest angle in degrees between the normal of the slices and the line through their first pixels."""
 
 MOST_UNEVEN = 0.2
-"""How far a slice may lie from its place on an even grid, as a share of the step: headers round positions,
-and of three slices, a fourth that is missing moves one by 0.33."""
+"""Largest distance of a slice from an even grid, as a share of the step. Headers round positions; a missing slice among
+four moves another one by 0.33."""
 
 _ROUNDED = 0.01
 
 
 def stack_slices(slices: Sequence[Slice]) -> tuple[list[Slice], npt.NDArray[np.float64]]:
-    """Put slices in order.
+    """Sort slices by position.
 
     Parameters
     ----------
     slices : sequence of Slice
-        Of one size and orientation.
+        Slices of one size and orientation.
 
     Returns
     -------
@@ -38,15 +38,15 @@ def stack_slices(slices: Sequence[Slice]) -> tuple[list[Slice], npt.NDArray[np.f
     Raises
     ------
     VolumeError
-        If they are no stack of evenly spaced slices; it names a file.
+        If the slices are not evenly spaced; the message names a file.
     """
     first = slices[0]
     if any(not one.position for one in slices):
         raise VolumeError(
-            first.file, "no ImagePositionPatient or ImageOrientationPatient: the slices' place is unknown"
+            first.file, "no ImagePositionPatient or ImageOrientationPatient: the position of slices is unknown"
         )
     if not first.spacing or min(first.spacing) <= 0:
-        raise VolumeError(first.file, f"PixelSpacing: expected two positive numbers of mm, got {first.spacing}")
+        raise VolumeError(first.file, f"PixelSpacing: expected two positive numbers in mm, got {first.spacing}")
     row, column = _unit_vectors(first)
     normal = np.cross(row, column)
     heights = np.array([one.position for one in slices]) @ normal
@@ -60,7 +60,7 @@ def stack_slices(slices: Sequence[Slice]) -> tuple[list[Slice], npt.NDArray[np.f
 
 
 def _unit_vectors(one: Slice) -> npt.NDArray[np.float64]:
-    """Return the directions of a slice's rows and columns, normalised as GDCM does: headers round them."""
+    """Return the directions of rows and columns of a slice, normalised as in GDCM, because headers round them."""
     vectors = np.reshape(one.directions, (2, 3))
     lengths = np.linalg.norm(vectors, axis=1)
     if abs(lengths - 1).max() > _ROUNDED or abs(vectors[0] @ vectors[1]) > _ROUNDED:
@@ -85,7 +85,7 @@ def _step(
     total = np.subtract(slices[-1].position, slices[0].position)
     tilt = np.degrees(np.arctan2(np.linalg.norm(total - (total @ normal) * normal), total @ normal))
     if tilt > MOST_TILT:
-        raise VolumeError(slices[0].file, f"gantry tilt of {tilt:.3g} degrees: resample it, as dcm2niix does")
+        raise VolumeError(slices[0].file, f"gantry tilt of {tilt:.3g} degrees: resample it, for example with dcm2niix")
     _refuse_gaps(slices, heights, gaps)
     return np.asarray(total / (len(slices) - 1))
 
