@@ -1,0 +1,1 @@
+"""LUNA16: lung nodules in CT."""
