@@ -1,0 +1,1 @@
+"""Fetal planes: classes of ultrasound images."""
