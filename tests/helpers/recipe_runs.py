@@ -1,0 +1,77 @@
+"""Collect the commands that a recipe's README starts, and run them on small data."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.helpers.runs import ROOT, run_to_its_end
+
+RECIPES = ROOT / "train" / "recipes"
+
+_RECORDER = """#!/bin/sh
+printf '%s\\0' "$@" >> "$RECORD"
+printf '\\n' >> "$RECORD"
+"""
+
+_SHORT = ["--filters", "2", "--batch-size", "2", "--threads", "1", "--steps", "5", "--log-every", "1"]
+"""Options appended to training commands; of an option given twice, the last holds."""
+
+
+def commands_of(recipe: str, places: Mapping[str, Path], folder: Path, **environment: str) -> list[list[str]]:
+    """Return the Python commands of the bash blocks of a recipe's README, and of the scripts that they call.
+
+    Parameters
+    ----------
+    recipe : str
+    places : mapping of str to Path
+        What is put in place of the folders that the README names.
+    folder : Path
+        A folder for the recording.
+    **environment : str
+        Variables of the scripts.
+    """
+    text = (RECIPES / recipe / "README.md").read_text()
+    script = "\n".join(re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    for name, place in places.items():
+        assert name in script, name
+        script = re.sub(rf"(?<!\S){re.escape(name)}(?=[\s/])", str(place), script)
+    recorder, record = folder / "python", folder / "record"
+    recorder.write_text(_RECORDER)
+    recorder.chmod(0o755)
+    variables = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "RECORD": str(record), **environment}
+    variables.pop("PYTHON", None)
+    subprocess.run(["bash", "-euc", script], cwd=ROOT, env=variables, check=True, timeout=60)
+    return [line.split("\0")[:-1] for line in record.read_text().splitlines()]
+
+
+def run_all(commands: Sequence[Sequence[str]], pretrain: str, finetune: str) -> list[str]:
+    """Run commands one after another, training for five steps with small networks; return their outputs.
+
+    Parameters
+    ----------
+    commands : sequence of sequence of str
+    pretrain, finetune : str
+        Options appended to the commands of these names.
+    """
+    shorter = {"train.pretrain": [*_SHORT, *pretrain.split()], "train.finetune": [*_SHORT, *finetune.split()]}
+    outputs = []
+    for command in commands:
+        done = run_to_its_end([sys.executable, *command, *shorter.get(command[1], [])])
+        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+        outputs.append(done.stdout)
+    return outputs
+
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of each file under a folder, and the target of each link."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_symlink() or path.is_file())
+    return {str(path.relative_to(folder)): _bytes(path) for path in paths}
+
+
+def _bytes(path: Path) -> bytes:
+    return str(path.readlink()).encode() if path.is_symlink() else path.read_bytes()
