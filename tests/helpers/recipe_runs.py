@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.helpers.runs import ROOT, run_to_its_end
+from dali_cr import __main__
 
+ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "train" / "recipes"
 
 _RECORDER = """#!/bin/sh
@@ -50,7 +53,7 @@ def commands_of(recipe: str, places: Mapping[str, Path], folder: Path, **environ
 
 
 def run_all(commands: Sequence[Sequence[str]], pretrain: str, finetune: str) -> list[str]:
-    """Run commands one after another, training for five steps with small networks; return their outputs.
+    """Run commands in this process, training for five steps with small networks; return their outputs.
 
     Parameters
     ----------
@@ -60,10 +63,13 @@ def run_all(commands: Sequence[Sequence[str]], pretrain: str, finetune: str) -> 
     """
     shorter = {"train.pretrain": [*_SHORT, *pretrain.split()], "train.finetune": [*_SHORT, *finetune.split()]}
     outputs = []
-    for command in commands:
-        done = run_to_its_end([sys.executable, *command, *shorter.get(command[1], [])])
-        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
-        outputs.append(done.stdout)
+    for _, module, *words in commands:
+        run = __main__.main if module == "dali_cr" else importlib.import_module(module).command_line
+        written, problems = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(written), contextlib.redirect_stderr(problems):
+            code = run([*words, *shorter.get(module, [])])
+        assert code == 0, f"{module} {' '.join(words)}\n{written.getvalue()}\n{problems.getvalue()}"
+        outputs.append(written.getvalue())
     return outputs
 
 
