@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dali_cr import __main__
+from train import finetune, pretrain
+from train.networks.build import sizes_of
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "train" / "recipes"
@@ -52,18 +54,19 @@ def commands_of(recipe: str, places: Mapping[str, Path], folder: Path, **environ
     return [line.split("\0")[:-1] for line in record.read_text().splitlines()]
 
 
-def run_all(commands: Sequence[Sequence[str]], pretrain: str, finetune: str) -> list[str]:
+def run_all(commands: Sequence[Sequence[str]], pretraining: str, finetuning: str) -> list[str]:
     """Run commands in this process, training for five steps with small networks; return their outputs.
 
     Parameters
     ----------
     commands : sequence of sequence of str
-    pretrain, finetune : str
-        Options appended to the commands of these names.
+    pretraining, finetuning : str
+        Options appended to the commands of each.
     """
-    shorter = {"train.pretrain": [*_SHORT, *pretrain.split()], "train.finetune": [*_SHORT, *finetune.split()]}
+    shorter = {"train.pretrain": [*_SHORT, *pretraining.split()], "train.finetune": [*_SHORT, *finetuning.split()]}
     outputs = []
     for _, module, *words in commands:
+        _check(module, words)
         run = __main__.main if module == "dali_cr" else importlib.import_module(module).command_line
         written, problems = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(written), contextlib.redirect_stderr(problems):
@@ -71,6 +74,17 @@ def run_all(commands: Sequence[Sequence[str]], pretrain: str, finetune: str) -> 
         assert code == 0, f"{module} {' '.join(words)}\n{written.getvalue()}\n{problems.getvalue()}"
         outputs.append(written.getvalue())
     return outputs
+
+
+def _check(module: str, words: list[str]) -> None:
+    """Check the settings of a training command as they are, and that its network suits its crop."""
+    if module == "train.pretrain":
+        pretrain.read_settings(words)
+    if module == "train.finetune":
+        config = finetune.read_settings(words)
+        view = config.view(None)
+        depth, height, width = (edge // k for edge, k in zip(view.crop, view.shrink, strict=True))
+        sizes_of(config.network, 1, (depth, height, width), config.filters, dims=config.dims)
 
 
 def content_of(folder: Path) -> dict[str, bytes]:
