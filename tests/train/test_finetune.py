@@ -121,7 +121,7 @@ def test_an_init_of_another_network_is_refused_by_name(data, init, out):
         Refused, match=r"input_block.conv1.conv.weight: expected shape \(4, 1, 3, 3, 3\), got \(2, 1, 3, 3, 3\)"
     ):
         finetune.main(segment(data, out, init=str(init), filters=4))
-    with pytest.raises(Refused, match="expected 'random' or the folder of a pre-training run"):
+    with pytest.raises(Refused, match="expected 'random', the folder of a pre-training run or a file"):
         finetune.main(segment(data, out, init=str(data)))
     finetune.main(segment(data, out / "first"))
     with pytest.raises(Refused, match="expected a run of train.pretrain, .*first is one of train.finetune segment"):
@@ -308,7 +308,7 @@ def test_refuses_settings_that_make_no_sense(data, out, make, change):
         ({"plans": Path("/p.json")}, "plans: expected the nnUNetPlans.json of a preprocessed data set, /p.json does"),
         (
             {"init": "/nowhere"},
-            "init: expected 'random' or the folder of a pre-training run, /nowhere/model.safetensors",
+            "init: expected 'random', the folder of a pre-training run or a file of weights, /nowhere/model",
         ),
     ],
     ids=["labels", "a file", "split", "plans", "init"],

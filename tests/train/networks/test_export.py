@@ -251,4 +251,4 @@ def test_a_configuration_that_inherits_has_the_network_of_its_parent(tmp_path):
 
 def test_a_run_without_plans_is_not_for_nnunet(run, tmp_path, capsys):
     assert export.command_line([str(run), "-o", str(tmp_path / "x.pth")]) == 2
-    assert "expected one that was made with --plans" in capsys.readouterr().err
+    assert "expected a run with --plans" in capsys.readouterr().err
