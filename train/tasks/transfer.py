@@ -210,3 +210,28 @@ def load_fit(network: Network, transferred: Mapping[str, torch.Tensor]) -> nn.Mo
     if keys.unexpected_keys:
         raise ValueError(f"init: expected tensors of the network, got {keys.unexpected_keys[0]}, which it has not")
     return network.module
+
+
+def find_encoder(network: Network, module: nn.Module, setting: str) -> list[nn.Parameter]:
+    """Return the parameters of a network's encoder in the module that is trained.
+
+    Parameters
+    ----------
+    network : Network
+    module : nn.Module
+        What a task made of it.
+    setting : str
+        What they are wanted for.
+
+    Raises
+    ------
+    ValueError
+        If the module has no such part.
+    """
+    encoder, trained = list(network.features.parameters()), {id(parameter) for parameter in module.parameters()}
+    if not encoder or not all(id(parameter) in trained for parameter in encoder):
+        raise ValueError(
+            f"--{setting}: expected a network whose encoder is trained, {network.about['network']} has none; leave "
+            "--freeze-encoder and --encoder-lr-scale out"
+        )
+    return encoder
