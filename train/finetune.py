@@ -229,7 +229,7 @@ def size_network(config: FinetuneConfig, init: Init | None, view: TaskInput, cha
         got, would = (" ".join(map(str, edges)) for edges in (view.crop, (*view.crop[:2], 2 * view.crop[2])))
         raise ValueError(
             f"crop: expected {network.least_cells} voxels or more at the coarsest level, for its instance norm; "
-            f"got {got}. {would} would do"
+            f"got {got}; use {would}"
         )
     return network
 
@@ -273,8 +273,7 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
     computation = choose_computation(device, config.compile, config.memory_format)
     module = computation.place(task.build(network), device, config.dims)
     computation.compile([module])
-    apart = {"freeze-encoder": config.freeze_encoder > 0, "encoder-lr-scale": config.encoder_lr_scale != 1}
-    encoder = find_encoder(network, module, next(name for name in apart if apart[name])) if any(apart.values()) else []
+    encoder = find_encoder(network, module, config.encoder_setting) if config.encoder_setting else []
     with warnings.catch_warnings():
         if task.whole:  # the crop must contain the largest volume, so others are padded
             warnings.simplefilter("ignore", dali_cr.DataWarning)

@@ -134,6 +134,13 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
                 f"{scale}; give fewer steps to --freeze-encoder"
             )
 
+    @property
+    def encoder_setting(self) -> str:
+        """The option that treats the encoder differently from the other weights; empty for none."""
+        if self.freeze_encoder:
+            return "--freeze-encoder"
+        return "--encoder-lr-scale" if self.encoder_lr_scale != 1 else ""
+
     def describe_optimizer(self) -> str:
         """Return in words how weights change."""
         parts = [super().describe_optimizer()]

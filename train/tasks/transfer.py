@@ -219,9 +219,9 @@ def find_encoder(network: Network, module: nn.Module, setting: str) -> list[nn.P
     ----------
     network : Network
     module : nn.Module
-        What a task made of it.
+        Built from it by a task.
     setting : str
-        What they are wanted for.
+        The option that needs them.
 
     Raises
     ------
@@ -231,7 +231,7 @@ def find_encoder(network: Network, module: nn.Module, setting: str) -> list[nn.P
     encoder, trained = list(network.features.parameters()), {id(parameter) for parameter in module.parameters()}
     if not encoder or not all(id(parameter) in trained for parameter in encoder):
         raise ValueError(
-            f"--{setting}: expected a network whose encoder is trained, {network.about['network']} has none; leave "
+            f"{setting}: expected a network whose encoder is trained, {network.about['network']} has none; leave "
             "--freeze-encoder and --encoder-lr-scale out"
         )
     return encoder
