@@ -57,14 +57,13 @@ from tqdm import tqdm
 import dali_cr
 from dali_cr import rng
 from dali_cr.index.report import describe_copies
-from dali_cr.index.volumes import Case
 from dali_cr.volume.geometry import Triple
 
 from .data.batches import LabelledBatches
 from .data.cases import find_index, refused_files
 from .data.split import PARTS, Split, load_split, make_split
 from .data.subjects import count_subjects, find_lookalikes
-from .networks.build import ENCODER_OF, build_network
+from .networks.build import build_network
 from .networks.network import Levels, Network
 from .networks.plans import read_levels
 from .networks.weights import export_weights, first_names
@@ -107,8 +106,7 @@ class FinetuneRun:
     task: Task
     network: Network
     fit: Fit | None
-    seen: tuple[Case, ...]
-    """The cases that the weights of --init were trained on."""
+    init: Init | None
     other_channels: str
     """A warning if the channels of --init have other names; "" otherwise."""
     module: nn.Module
@@ -206,16 +204,16 @@ def size_network(config: FinetuneConfig, init: Init | None, view: TaskInput, cha
         If the crop does not suit the network, or the init has another number of channels.
     """
     seen: Triple = tuple(edge // k for edge, k in zip(view.crop, view.shrink, strict=True))  # type: ignore[assignment]
-    if init and init.about["channels"] != channels:
+    if init and init.about.get("channels", channels) != channels:
         raise ValueError(
-            f"init: expected {channels} channels, as the data have, {init.folder} has {init.about['channels']}; "
+            f"init: expected {channels} channels, as the data have, {init.path} has {init.about['channels']}; "
             "pre-train on images with the same number of channels"
         )
-    if init and config.topology not in (None, init.crop):
+    if init and init.crop and config.topology not in (None, init.crop):
         wanted, got = (" ".join(map(str, crop)) for crop in (init.crop, config.topology))
-        raise ValueError(f"topology: expected no --topology with --init, or {wanted} as in {init.folder}; got {got}")
-    topology = config.topology or (init.crop if init else seen)
-    filters = config.filters or (init.about["filters"] if init else None)
+        raise ValueError(f"topology: expected no --topology with --init, or {wanted} as in {init.path}; got {got}")
+    topology = config.topology or (init.crop if init else None) or seen
+    filters = config.filters or (init.about.get("filters") if init else None)
     levels = Levels.of(init.about) if init else None
     if config.plans:
         levels = read_levels(config.plans, config.configuration, seen, config.dims)
@@ -231,7 +229,7 @@ def size_network(config: FinetuneConfig, init: Init | None, view: TaskInput, cha
         got, would = (" ".join(map(str, edges)) for edges in (view.crop, (*view.crop[:2], 2 * view.crop[2])))
         raise ValueError(
             f"crop: expected {network.least_cells} voxels or more at the coarsest level, for its instance norm; "
-            f"got {got}. {would} would do"
+            f"got {got}; use {would}"
         )
     return network
 
@@ -246,15 +244,15 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
         The config.json of the run to resume.
     """
     device = choose_device(config.device, config.deterministic)
-    init = None if config.init == "random" else read_init(Path(config.init))
+    init = None if config.init == "random" else read_init(Path(config.init), config.prefix)
     if init:
-        _refuse_other_network(config, init)
+        init.check_network(config.network, config.dims, config.plans)
     view = config.view(init)
     index = find_index(config, earlier)
     split = _open_split(config, index, earlier)
-    if init:
-        split.check_leak(init.cases, index, init.folder)
-    other_channels = compare_channels(index, read_trained(init.folder, init.about)) if init else ""
+    if init and init.cases:
+        split.check_leak(init.cases, index, init.path)
+    other_channels = compare_channels(index, read_trained(init.folder, init.about)) if init and init.folder else ""
     try:
         task, supervised = open_task(config, index, split, view)
     except ValueError as error:
@@ -275,8 +273,7 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
     computation = choose_computation(device, config.compile, config.memory_format)
     module = computation.place(task.build(network), device, config.dims)
     computation.compile([module])
-    apart = {"freeze-encoder": config.freeze_encoder > 0, "encoder-lr-scale": config.encoder_lr_scale != 1}
-    encoder = find_encoder(network, module, next(name for name in apart if apart[name])) if any(apart.values()) else []
+    encoder = find_encoder(network, module, config.encoder_setting) if config.encoder_setting else []
     with warnings.catch_warnings():
         if task.whole:  # the crop must contain the largest volume, so others are padded
             warnings.simplefilter("ignore", dali_cr.DataWarning)
@@ -285,7 +282,7 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
         **network.about,
         "task": {"name": task.name, **task.about},
         "view": asdict(view),
-        "init": config.init if init is None else {"steps": init.about["step"], "transfer": config.transfer},
+        "init": config.init if init is None else init.origin(config.transfer),
         "split": {"hash": split.hash, "part": "train", "cases": len(training)},
         "data": describe_data(config, index).about,
     }
@@ -310,7 +307,7 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
         task=task,
         network=network,
         fit=fit,
-        seen=init.cases if init else (),
+        init=init,
         other_channels=other_channels,
         module=module,
         optimizer=build_optimizer(
@@ -323,16 +320,6 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
         last_step_learns=last_step_learns(earlier),
         state=state,
     )
-
-
-def _refuse_other_network(config: FinetuneConfig, init: Init) -> None:
-    known, dims = init.about["network"], init.about.get("dims", 3)
-    if known not in (config.network, ENCODER_OF.get(config.network)):
-        raise ValueError(f"init: expected a {config.network}, {init.folder} has a {known}; use --network {known}")
-    if dims != config.dims:
-        raise ValueError(
-            f"init: expected a network of --dims {config.dims}, {init.folder} has --dims {dims}; use --dims {dims}"
-        )
 
 
 def _open_split(config: FinetuneConfig, index: dali_cr.Index, earlier: dict[str, Any] | None) -> Split:
@@ -396,25 +383,22 @@ def introduce(run: FinetuneRun) -> Iterator[str]:
     yield f"device     {device_name(run.device)}, {run.computation}"
     trained = sum(parameter.numel() for parameter in run.module.parameters())
     yield f"network    {config.network}, {config.dims}-D, {trained:,} parameters"
-    if run.fit:
-        count, skipped = len(run.fit.transferred), len(run.fit.skipped)
-        yield f"init       {config.init}: {count} tensors transferred, {skipped} excluded"
-        for name, reason in run.fit.skipped.items():
-            yield f"excluded   {name}: {reason}"
-    else:
-        yield "init       random"
+    yield from run.fit.lines(run.init) if run.fit and run.init else ["init       random"]
     yield f"run        {config.out}" + (f", from step {run.state['step']}" if run.state else "")
 
 
 def _warnings(run: FinetuneRun) -> Iterator[str]:
     """Yield warnings about patients that may be in two parts, and about leaks of --init that cannot be checked."""
     parts = {case.name: part for part, case in run.supervised.cases}
-    seen = {case.name: "--init" for case in run.seen}
+    cases = (run.init.cases if run.init else None) or ()
+    seen = {case.name: "--init" for case in cases}
     apart = {name: part for name, part in parts.items() if part != "train"}
     yield from filter(None, map(find_lookalikes, [parts, seen | apart] if seen else [parts]))
     if run.other_channels:
         yield run.other_channels
-    if not all(volume.content_sha256 for case in run.seen for volume in case.volumes):
+    if run.init and run.init.cases is None:
+        yield f"{run.init.path} does not list its training images: whether they are of val or test cannot be checked"
+    if not all(volume.content_sha256 for case in cases for volume in case.volumes):
         yield (
             f"{run.config.init} was made by an earlier version, without hashes of image content: cases of val and test "
             "are found among its images by file and name, but not as copies in another format"

@@ -27,6 +27,7 @@ LAYERS = {
         ("result", "study", "recipes"),
         ("finetune", "pretrain", "predict", "overlay", "report"),
         ("tasks", "methods", "splits", "export"),
+        ("nnunet",),
         ("data", "networks"),
         ("start",),
         ("run",),

@@ -121,7 +121,7 @@ def test_an_init_of_another_network_is_refused_by_name(data, init, out):
         Refused, match=r"input_block.conv1.conv.weight: expected shape \(4, 1, 3, 3, 3\), got \(2, 1, 3, 3, 3\)"
     ):
         finetune.main(segment(data, out, init=str(init), filters=4))
-    with pytest.raises(Refused, match="expected 'random' or the folder of a pre-training run"):
+    with pytest.raises(Refused, match="expected 'random', the folder of a pre-training run or a file"):
         finetune.main(segment(data, out, init=str(data)))
     finetune.main(segment(data, out / "first"))
     with pytest.raises(Refused, match="expected a run of train.pretrain, .*first is one of train.finetune segment"):
@@ -308,7 +308,7 @@ def test_refuses_settings_that_make_no_sense(data, out, make, change):
         ({"plans": Path("/p.json")}, "plans: expected the nnUNetPlans.json of a preprocessed data set, /p.json does"),
         (
             {"init": "/nowhere"},
-            "init: expected 'random' or the folder of a pre-training run, /nowhere/model.safetensors",
+            "init: expected 'random', the folder of a pre-training run or a file of weights, /nowhere/model",
         ),
     ],
     ids=["labels", "a file", "split", "plans", "init"],
@@ -361,6 +361,9 @@ def test_a_run_that_was_ended_and_resumed_is_the_same(command, tmp_path):
     assert losses(out) == expected
     for name in ("model.safetensors", "scores.csv"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    state, exported = torch.load(out / "checkpoint.pt", weights_only=True), load_file(out / "model.safetensors")
+    assert all(torch.equal(state["ema"][name], tensor) for name, tensor in exported.items())
+    assert not any(torch.equal(state["network"][name], tensor) for name, tensor in exported.items())
 
 
 def test_a_finished_run_only_reports_and_more_steps_go_on(data, out, capsys):

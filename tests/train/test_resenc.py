@@ -38,7 +38,7 @@ def test_what_was_learnt_without_skips_goes_into_every_task_and_comes_back_for_p
     config = getattr(finetuning, task)(data, tmp_path / "run", network="resenc-s", init=str(init))
     run = finetuning.prepared(config)
     assert run.fit is not None
-    assert set(run.fit.taken) == set(run.network.encoder)
+    assert set(run.fit.transferred) == set(run.network.encoder)
     assert all(torch.equal(run.network.module.state_dict()[name], before[name]) for name in run.network.encoder)
     run.save(Progress(0))
     _, again, about = predict.open_run(tmp_path / "run")
@@ -57,7 +57,9 @@ def test_a_decoder_without_skips_is_not_transferred(data: Path, init: Path, tmp_
 
 def test_a_crop_of_one_voxel_at_the_coarsest_level_is_refused(data: Path, init: Path, tmp_path: Path) -> None:
     config = finetuning.segment(data, tmp_path / "run", network="resenc-s", init=str(init), crop=(8, 8, 8))
-    with pytest.raises(ValueError, match="crop: expected 2 voxels or more at the coarsest level, .* 8 8 16 would do"):
+    with pytest.raises(
+        ValueError, match="crop: expected 2 voxels or more at the coarsest level, .* got 8 8 8; use 8 8 16"
+    ):
         finetuning.prepared(config)
 
 

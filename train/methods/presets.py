@@ -53,7 +53,7 @@ PRESETS: dict[PresetName, Preset] = {
             "voxels keep their size without --spacing, else linear interpolation; nnssl: 1 mm, the median or their own "
             "by its plan, cubic splines",
             "rotated and scaled crops have linear interpolation; nnssl: cubic splines",
-            "the content is scaled by a uniform factor; nnssl: the coordinates, below and above 1 equally often",
+            "the content is scaled, by a uniform factor; nnssl: the coordinates, below and above 1 equally often",
             "the learning rate decays at every step; nnssl: after every 250 steps",
             "a GPU computes in bfloat16; nnssl: in float16 with a scaled loss",
             "the last weights are kept; nnssl: also those with the lowest loss on held-out images",

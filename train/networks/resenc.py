@@ -165,7 +165,7 @@ def check(sizes: Sizes) -> None:
         edges = " ".join(map(str, sizes.crop))
         raise ValueError(
             f"crop: expected more than one voxel at the coarsest stage of {sizes.name}, for its instance norm; got "
-            f"{edges}, edges of {2 * step} would do"
+            f"{edges}; use edges of {2 * step}"
         )
 
 

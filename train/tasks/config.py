@@ -42,7 +42,11 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
     """Data: seed of the order of cases and of a random split."""
 
     init: str = field(default="random", metadata=MAY_CHANGE)
-    """Initialisation: folder of a pre-training run, or random."""
+    """Initialisation: folder of a pre-training run, file of weights (.safetensors, or a state dict of torch.save), or
+    random. Weights of other packages have no metadata: give --network, --filters, --topology, --normalize and --spacing
+    as in their training, or the defaults for random weights apply."""
+    prefix: str = field(default="", metadata=MAY_CHANGE)
+    """Initialisation: with --init FILE, take only tensors whose names begin with this prefix, and remove it."""
     transfer: Transfer = "encoder"
     """Initialisation: weights to transfer from --init. The head is always new."""
     like: str | None = None
@@ -103,12 +107,14 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
             self.check_dims(self.crop)
         if self.spacing != "own":
             check_spacing(self.spacing)
-        if self.init != "random" and self.plans:
+        if self.plans and self.init != "random" and not Path(self.init).is_file():
             raise ValueError(f"plans: expected no --plans with --init, which defines the network; got {self.plans}")
         if self.init == "random" and self.transfer != "encoder":
             raise ValueError(
                 f"transfer: expected --init with the run to transfer from, got {self.transfer} from random"
             )
+        if self.init == "random" and self.prefix:
+            raise ValueError(f"prefix: expected --init with a file of weights, got {self.prefix!r} with random")
 
     def _check_encoder(self) -> None:
         """Raise ValueError where the encoder's settings contradict each other."""
@@ -128,6 +134,13 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
                 f"{scale}; give fewer steps to --freeze-encoder"
             )
 
+    @property
+    def encoder_setting(self) -> str:
+        """The option that treats the encoder differently from the other weights; empty for none."""
+        if self.freeze_encoder:
+            return "--freeze-encoder"
+        return "--encoder-lr-scale" if self.encoder_lr_scale != 1 else ""
+
     def describe_optimizer(self) -> str:
         """Return in words how weights change."""
         parts = [super().describe_optimizer()]
@@ -143,9 +156,9 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
         normalize: Any = "zscore"
         if self.normalize is not None:
             normalize = None if self.normalize == "none" else self.normalize
-        elif init:
+        elif init and "normalize" in init.recipe:
             normalize = self._of_dataset(init, "normalize")
-        crop = self.crop or (init.crop if init else (64, 64, 64))
+        crop = self.crop or (init.crop if init else None) or (64, 64, 64)
         self.check_dims(crop)
         shrink = getattr(self, "shrink", (1, 1, 1))
         return TaskInput(
@@ -172,12 +185,12 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
         ValueError
             If it had several, and none is named.
         """
-        kept = init.about["recipe"].get(name)
+        kept = init.recipe.get(name)
         if isinstance(kept, dict):
             if self.like is None:
                 raise ValueError(
                     f"{name}: expected --like with one of the data sets {', '.join(kept)}, each of which had its own "
-                    f"{name} in {init.folder}; or --{name}"
+                    f"{name} in {init.path}; or --{name}"
                 )
             kept = kept[self.like]
         return tuple(kept) if isinstance(kept, list) else kept
@@ -263,7 +276,7 @@ class Segment(FinetuneConfig):
 
     def view(self, init: Init | None) -> TaskInput:
         """Return the input settings of the network."""
-        known = init.about["recipe"].get("slices") if init else None
+        known = init.recipe.get("slices") if init else None
         view = replace(super().view(init), slices=self.slices or (known["axis"] if known else "D"))
         if view.slices != "D" and view.spacing:
             raise ValueError(f"spacing: expected own with slices across {view.slices}, got {view.spacing}")

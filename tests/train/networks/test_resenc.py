@@ -101,8 +101,8 @@ def test_every_tensor_of_the_encoder_goes_over_into_a_segmentation(tmp_path, ski
     torch.manual_seed(1)
     after = build_network("resenc-s", 1, (16, 16, 16), **SMALL)
     fit = check_fit(init, after, "encoder")
-    module = load_fit(after, fit.taken)
-    assert set(fit.taken) == set(before.encoder)
+    module = load_fit(after, fit.transferred)
+    assert set(fit.transferred) == set(before.encoder)
     module.encoder.load_state_dict(before.module.encoder.state_dict())  # strict: nothing is missing
     image = torch.randn(1, 1, 16, 16, 16)
     assert torch.equal(after.features(image), before.features(image))
@@ -113,7 +113,7 @@ def test_transferred_weights_are_those_of_the_encoder(tmp_path):
     state = before.module.state_dict()
     init = Init(tmp_path, {name: state[name] for name in before.tensors}, before.about, ())
     after = build_network("resenc-s", 1, (16, 16, 16), **SMALL)
-    taken = check_fit(init, after, "encoder+decoder").taken
+    taken = check_fit(init, after, "encoder+decoder").transferred
     assert set(taken) == set(before.tensors) - set(before.head)
     left = load_fit(after, taken).state_dict()
     assert all(torch.equal(left[name], state[name]) for name in taken)
@@ -128,8 +128,8 @@ def test_the_mean_of_blocks_is_average_pooling():
 @pytest.mark.parametrize(
     ("name", "crop", "changes", "error"),
     [
-        ("resenc-l", (32, 48, 32), {}, "multiples of 32, got 48 along H; 32 or 64 would do"),
-        ("resenc-l", (32, 32, 32), {}, "more than one voxel at the coarsest stage of resenc-l.*edges of 64 would do"),
+        ("resenc-l", (32, 48, 32), {}, "multiples of 32 for resenc-l, got 48 along H; use 32 or 64"),
+        ("resenc-l", (32, 32, 32), {}, "more than one voxel at the coarsest stage of resenc-l.*use edges of 64"),
         ("resenc-s", (1, 8, 8), {"dims": 2}, "more than one voxel at the coarsest stage"),
         (
             "dynunet",

@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from train.networks.build import build_network
 from train.optim.freeze import FrozenEncoder
 from train.optim.optimizer import build_optimizer
+from train.tasks.transfer import find_encoder
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
@@ -32,3 +34,14 @@ def test_a_run_that_is_resumed_after_the_freeze_trains_all():
     encoder = nn.Linear(1, 1)
     FrozenEncoder(encoder, steps=2).prepare(3)
     assert all(parameter.requires_grad for parameter in encoder.parameters())
+
+
+@pytest.mark.parametrize("name", ["dynunet", "sononet64", "locnet", "nsunet", "nsunet-skips", "resenc-s"])
+def test_the_encoder_of_every_network_is_found(name):
+    network = build_network(name, channels=1, crop=(1, 32, 32), filters=2, dims=2)
+    found = set(map(id, find_encoder(network, network.module, "--freeze-encoder")))
+    names = {key for key, parameter in network.module.named_parameters() if id(parameter) in found}
+    trained = dict(network.module.named_parameters(remove_duplicate=False))
+    assert names == {key for key in network.encoder if key in trained}
+    with pytest.raises(ValueError, match=f"--freeze-encoder: expected a network whose encoder is trained, {name} has"):
+        find_encoder(network, nn.Linear(1, 1), "--freeze-encoder")
