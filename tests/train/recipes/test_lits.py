@@ -92,7 +92,11 @@ def test_another_shape_is_refused(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("one_thread")
 def test_every_command_of_the_readme_runs(tree: Path, tmp_path: Path) -> None:
     places = {"data/LiTS": tree, "runs/lits": tmp_path / "runs"}
-    commands = commands_of("lits", places, tmp_path, DEVICE="cpu")
+    control = commands_of("lits", places, tmp_path, DEVICE="cpu", INIT="random")
+    commands = commands_of("lits", places, tmp_path, DEVICE="cpu")[len(control) :]
+    assert [module for _, module, *_ in control] == [one for _, one, *_ in commands if one != "train.pretrain"]
+    (finetuning,) = (words for _, module, *words in control if module == "train.finetune")
+    assert finetuning[finetuning.index("--init") + 1] == "random"
     small = "--crop 16 16 16 --sizes 16 16 16 --local-crop 8 8 8 --local-sizes 8 8 8 --patch 2 --evaluate-samples 2"
     run_all(commands, small, "--crop 16 16 16 --spacing own")
     result = json.loads((tmp_path / "runs" / "result.json").read_text())
