@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.helpers.runs import ROOT, run_to_its_end
+from dali_cr import __main__
+from train import finetune, pretrain
+from train.networks.build import sizes_of
 
+ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "train" / "recipes"
 
 _RECORDER = """#!/bin/sh
@@ -49,22 +54,37 @@ def commands_of(recipe: str, places: Mapping[str, Path], folder: Path, **environ
     return [line.split("\0")[:-1] for line in record.read_text().splitlines()]
 
 
-def run_all(commands: Sequence[Sequence[str]], pretrain: str, finetune: str) -> list[str]:
-    """Run commands one after another, training for five steps with small networks; return their outputs.
+def run_all(commands: Sequence[Sequence[str]], pretraining: str, finetuning: str) -> list[str]:
+    """Run commands in this process, training for five steps with small networks; return their outputs.
 
     Parameters
     ----------
     commands : sequence of sequence of str
-    pretrain, finetune : str
-        Options appended to the commands of these names.
+    pretraining, finetuning : str
+        Options appended to the commands of each.
     """
-    shorter = {"train.pretrain": [*_SHORT, *pretrain.split()], "train.finetune": [*_SHORT, *finetune.split()]}
+    shorter = {"train.pretrain": [*_SHORT, *pretraining.split()], "train.finetune": [*_SHORT, *finetuning.split()]}
     outputs = []
-    for command in commands:
-        done = run_to_its_end([sys.executable, *command, *shorter.get(command[1], [])])
-        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
-        outputs.append(done.stdout)
+    for _, module, *words in commands:
+        _check(module, words)
+        run = __main__.main if module == "dali_cr" else importlib.import_module(module).command_line
+        written, problems = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(written), contextlib.redirect_stderr(problems):
+            code = run([*words, *shorter.get(module, [])])
+        assert code == 0, f"{module} {' '.join(words)}\n{written.getvalue()}\n{problems.getvalue()}"
+        outputs.append(written.getvalue())
     return outputs
+
+
+def _check(module: str, words: list[str]) -> None:
+    """Check the settings of a training command as they are, and that its network suits its crop."""
+    if module == "train.pretrain":
+        pretrain.read_settings(words)
+    if module == "train.finetune":
+        config = finetune.read_settings(words)
+        view = config.view(None)
+        depth, height, width = (edge // k for edge, k in zip(view.crop, view.shrink, strict=True))
+        sizes_of(config.network, 1, (depth, height, width), config.filters, dims=config.dims)
 
 
 def content_of(folder: Path) -> dict[str, bytes]:

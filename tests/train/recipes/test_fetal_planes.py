@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.helpers.finetuning import read_csv
-from tests.helpers.recipe_calls import call_all
-from tests.helpers.recipe_runs import commands_of, content_of
+from tests.helpers.recipe_runs import commands_of, content_of, run_all
 from train.recipes.fetal_planes.prepare import PLANES, PrepareConfig, main
 
 TRAIN, TEST = range(1, 9), range(9, 12)
@@ -110,14 +109,18 @@ def test_missing_images_are_named_or_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_every_command_of_the_readme_runs(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_of_the_readme_runs(tree: Path, tmp_path: Path) -> None:
     places = {"data/FETAL_PLANES_ZENODO": tree, "runs/fetal_planes": tmp_path / "runs"}
-    commands = commands_of("fetal_planes", places, tmp_path, DEVICE="cpu")
-    assert [command[1].removeprefix("train.") for command in commands] == [
+    control = commands_of("fetal_planes", places, tmp_path, DEVICE="cpu", INIT="random")
+    commands = commands_of("fetal_planes", places, tmp_path, DEVICE="cpu")[len(control) :]
+    assert [module.removeprefix("train.") for _, module, *_ in commands] == [
         *("recipes.fetal_planes.prepare", "dali_cr", "pretrain", "finetune", "predict", "result")
     ]
+    assert [module for _, module, *_ in control] == [one for _, one, *_ in commands if one != "train.pretrain"]
+    (finetuning,) = (words for _, module, *words in control if module == "train.finetune")
+    assert finetuning[finetuning.index("--init") + 1] == "random"
     small = "--crop 1 32 32 --patch 2 8 --iterations 4 --evaluate-samples 2"
-    call_all(commands, {"train.pretrain": small, "train.finetune": "--crop 1 32 32 --shift 2"}, capsys)
+    run_all(commands, small, "--crop 1 32 32 --shift 2")
     result = json.loads((tmp_path / "runs" / "result.json").read_text())
     assert set(result["scores"]["by_class"]) == set(PLANES)
     assert len(read_csv(tmp_path / "runs" / "predicted" / "classes.csv")) == 6

@@ -11,8 +11,7 @@ import pytest
 import SimpleITK as sitk
 
 from tests.helpers.finetuning import read_csv
-from tests.helpers.recipe_calls import call_all
-from tests.helpers.recipe_runs import commands_of, content_of
+from tests.helpers.recipe_runs import commands_of, content_of, run_all
 from train.recipes.luna16.crops import cut_crop
 from train.recipes.luna16.curve import froc_curve, match_candidates, sensitivities
 from train.recipes.luna16.marks import Mark
@@ -182,16 +181,20 @@ def test_equal_probabilities_are_one_point_of_the_curve() -> None:
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_every_command_of_the_readme_runs(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_of_the_readme_runs(tree: Path, tmp_path: Path) -> None:
     places = {"data/LUNA16": tree, "runs/luna16": tmp_path / "runs"}
-    commands = commands_of("luna16", places, tmp_path, DEVICE="cpu")
-    assert [command[1].removeprefix("train.") for command in commands] == [
+    control = commands_of("luna16", places, tmp_path, DEVICE="cpu", INIT="random")
+    commands = commands_of("luna16", places, tmp_path, DEVICE="cpu")[len(control) :]
+    assert [module.removeprefix("train.") for _, module, *_ in commands] == [
         *("recipes.luna16.prepare", "dali_cr", "dali_cr", "pretrain", "finetune", "predict", "recipes.luna16.froc"),
         "result",
     ]
+    assert [module for _, module, *_ in control].count("train.pretrain") == 0
+    (finetuning,) = (words for _, module, *words in control if module == "train.finetune")
+    assert finetuning[finetuning.index("--init") + 1] == "random"
     small = "--crop 16 16 16 --sizes 16 24 24 --local-crop 8 8 8 --local-sizes 8 8 8 --patch 2 --iterations 4"
-    lines = call_all(commands, {"train.pretrain": f"{small} --evaluate-samples 2"}, capsys)
-    score = json.loads(lines["train.recipes.luna16.froc"])
+    outputs = run_all(commands, f"{small} --evaluate-samples 2", "")
+    score = json.loads(outputs[-2].splitlines()[-1])
     assert (score["scans"], score["nodules"], score["candidates"], score["nodules_with_candidate"]) == (1, 1, 4, 1)
     assert list(score["sensitivity"]) == ["0.125", "0.25", "0.5", "1", "2", "4", "8"]
     result = json.loads((tmp_path / "runs" / "fold0" / "result.json").read_text())

@@ -86,7 +86,7 @@ def read_findings(path: Path) -> dict[str, frozenset[str]]:
         stem, _, number = name.removesuffix(".png").partition("_")
         if not (stem.isdecimal() and number.isdecimal() and row["Patient ID"] == str(int(stem))):
             raise ValueError(
-                f"source: expected names as 00000001_000.png for patient 1, got {name} for {row['Patient ID']!r} in {path}"
+                f"source: expected 00000001_000.png of patient 1, got {name} of {row['Patient ID']!r} in {path}"
             )
         found[name] = findings - {NONE}
     return found
