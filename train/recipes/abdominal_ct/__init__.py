@@ -1,0 +1,1 @@
+"""Abdominal CT: boxes of organs."""

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Pre-train, localise organs and score: bash run.sh PREPARED OUT; see README.md. A second call continues.
+set -euo pipefail
+PREPARED=${1:?expected the folder that prepare.py wrote}
+OUT=${2:?expected a folder for the runs}
+PYTHON=${PYTHON:-python}
+DEVICE=${DEVICE:-auto}
+PRETRAIN_STEPS=${PRETRAIN_STEPS:-20000}
+FINETUNE_STEPS=${FINETUNE_STEPS:-10000}
+INIT=${INIT:-} # a pre-training run to start from in place of a new one, or random
+
+read -r -a view < "$PREPARED/view.txt" # --spacing and --crop
+data=(--index "$OUT/index.json" --split "$PREPARED/splits.json" --device "$DEVICE")
+shared=(--network locnet --filters 16 --normalize window -160 240 "${view[@]}" --batch-size 4)
+
+mkdir -p "$OUT"
+[ -e "$OUT/index.json" ] || "$PYTHON" -m dali_cr scan "$PREPARED/images.csv" --save "$OUT/index.json"
+if [ -z "$INIT" ]; then
+    "$PYTHON" -m train.pretrain "${data[@]}" "${shared[@]}" --out "$OUT/pretrain" --resume --foreground 0 --flips D H \
+        --iterations 20 --patch 8 24 --steps "$PRETRAIN_STEPS"
+    INIT=$OUT/pretrain
+fi
+"$PYTHON" -m train.finetune localize "${data[@]}" "${shared[@]}" --labels "$PREPARED/boxes.csv" --out "$OUT/finetune" \
+    --resume --init "$INIT" --shift 8 --lr 3e-4 --steps "$FINETUNE_STEPS"
+[ -e "$OUT/predicted/predict.json" ] || "$PYTHON" -m train.predict "$OUT/finetune" "${data[@]}" --out "$OUT/predicted"
+"$PYTHON" -m train.result "$OUT/finetune" --out "$OUT/result"
