@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -12,6 +13,7 @@ import SimpleITK as sitk
 
 from tests.helpers.finetuning import read_csv
 from tests.helpers.recipe_runs import commands_of, content_of, run_all
+from train.recipes.luna16 import froc
 from train.recipes.luna16.crops import cut_crop
 from train.recipes.luna16.curve import froc_curve, match_candidates, sensitivities
 from train.recipes.luna16.marks import Mark
@@ -173,6 +175,19 @@ def test_froc_of_two_scans_by_hand() -> None:
     np.testing.assert_allclose(sensitivities(matched), [1 / 3, 1 / 3, *[2 / 3] * 5])
 
 
+def test_froc_refuses_candidates_without_a_prediction_or_with_two(prepared: Path, tmp_path: Path) -> None:
+    rows = [row["case"] for row in read_csv(prepared / "fold0" / "classes.csv") if row["case"].startswith(uid(0))]
+    for name, cases in (("all", rows), ("less", rows[1:])):
+        (tmp_path / f"{name}.csv").write_text("case,p nodule\n" + "".join(f"{case},0.5\n" for case in cases))
+    config = froc.FrocConfig(prepared=prepared, predicted=(tmp_path / "all.csv",), out=tmp_path / "froc.json")
+    # The first candidate hits the nodule, the second a finding; the other two are false positives.
+    assert froc.main(config)["sensitivity"]["2"] == 1
+    for names, message in ((("less",), f"1 missing: {rows[0]}"), (("all", "less"), f"{rows[1]} is in several files")):
+        wrong = replace(config, predicted=tuple(tmp_path / f"{name}.csv" for name in names))
+        with pytest.raises(ValueError, match=message):
+            froc.main(wrong)
+
+
 def test_equal_probabilities_are_one_point_of_the_curve() -> None:
     nodules = [Mark("a", (0, 0, 0), 6)]
     candidates = [Mark("a", (0, 0, 0), 0.5), Mark("a", (9, 0, 0), 0.5)]
@@ -197,5 +212,9 @@ def test_every_command_of_the_readme_runs(tree: Path, tmp_path: Path) -> None:
     score = json.loads(outputs[-2].splitlines()[-1])
     assert (score["scans"], score["nodules"], score["candidates"], score["nodules_with_candidate"]) == (1, 1, 4, 1)
     assert list(score["sensitivity"]) == ["0.125", "0.25", "0.5", "1", "2", "4", "8"]
+    predicted = read_csv(tmp_path / "runs" / "fold0" / "predicted" / "classes.csv")
+    scored = {row["case"]: row["p nodule"] for row in read_csv(tmp_path / "runs" / "fold0" / "finetune" / "scores.csv")}
+    assert len(predicted) == 4
+    assert all(abs(float(scored[row["case"]]) - float(row["p nodule"])) < 1e-5 for row in predicted)
     result = json.loads((tmp_path / "runs" / "fold0" / "result.json").read_text())
     assert 0 <= result["scores"]["by_class"]["nodule"]["auroc"] <= 1

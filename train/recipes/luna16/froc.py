@@ -2,8 +2,8 @@
 
 ::
 
-    python -m train.recipes.luna16.froc runs/luna16/data runs/fold0/predicted runs/fold1/predicted --folds 0 1 \
-        --out froc.json
+    python -m train.recipes.luna16.froc runs/luna16/data runs/fold0/finetune/scores.csv runs/fold1/finetune/scores.csv \
+        --folds 0 1 --out froc.json
 """
 
 from __future__ import annotations
@@ -42,14 +42,15 @@ class FrocConfig:
     prepared: tyro.conf.Positional[Path]
     """Data: folder that prepare.py wrote."""
     predicted: tyro.conf.Positional[tuple[Path, ...]]
-    """Data: folders of predictions, one for each fold."""
+    """Data: CSV files with the probabilities of candidates, one for each fold: scores.csv of a fine-tuning run, or
+    classes.csv of a prediction, which is rounded."""
     folds: tuple[int, ...] = (0,)
     """Data: folds whose test scans are scored, together."""
     out: Path
     """Output: JSON file for the scores and the curve."""
 
 
-def read_probabilities(folders: Sequence[Path]) -> dict[str, float]:
+def read_probabilities(paths: Sequence[Path]) -> dict[str, float]:
     """Return the probability of a nodule of each candidate.
 
     Raises
@@ -58,11 +59,11 @@ def read_probabilities(folders: Sequence[Path]) -> dict[str, float]:
         If a table is missing or invalid, or a candidate is in two.
     """
     found: dict[str, float] = {}
-    for folder in folders:
-        columns, rows = read_table(folder / "classes.csv")
-        refuse_missing({"p nodule"} - set(columns), f"columns of {folder / 'classes.csv'}", "predict with this recipe")
+    for path in paths:
+        columns, rows = read_table(path)
+        refuse_missing({"p nodule"} - set(columns), f"the columns of {path}", "give one of a run of this recipe")
         if twice := found.keys() & rows:
-            raise ValueError(f"predicted: expected each candidate once, {min(twice)} is in several folders")
+            raise ValueError(f"predicted: expected each candidate once, {min(twice)} is in several files")
         found |= {case: float(row["p nodule"]) for case, row in rows.items()}
     return found
 

@@ -26,5 +26,5 @@ fi
     --init "$INIT" --network nsunet --normalize window -1000 1000 --spacing own --crop 48 48 48 --flips D H W \
     --batch-size 32 --lr 1e-4 --steps "$FINETUNE_STEPS" --evaluate-cases 2000
 [ -e "$OUT/predicted/predict.json" ] || "$PYTHON" -m train.predict "$OUT/finetune" "${candidates[@]}" --out "$OUT/predicted"
-"$PYTHON" -m train.recipes.luna16.froc "$PREPARED" "$OUT/predicted" --folds "$FOLD" --out "$OUT/froc.json"
+"$PYTHON" -m train.recipes.luna16.froc "$PREPARED" "$OUT/finetune/scores.csv" --folds "$FOLD" --out "$OUT/froc.json"
 "$PYTHON" -m train.result "$OUT/finetune" --out "$OUT/result"
