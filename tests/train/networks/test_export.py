@@ -170,7 +170,7 @@ def test_into_nnunet(data, tmp_path, monkeypatch, planned_for, configuration, cr
 
 def test_residual_networks_of_nnunet_are_refused(tmp_path, monkeypatch):
     plans = plan_by_nnunet(tmp_path, monkeypatch, *THIN, residual=True)
-    with pytest.raises(ValueError, match=r"expected a PlainConvUNet .* got ResidualEncoderUNet"):
+    with pytest.raises(ValueError, match=r"expected a PlainConvUNet, .* got ResidualEncoderUNet"):
         read_levels(plans, "3d_fullres", (16, 24, 16))
 
 
@@ -251,4 +251,4 @@ def test_a_configuration_that_inherits_has_the_network_of_its_parent(tmp_path):
 
 def test_a_run_without_plans_is_not_for_nnunet(run, tmp_path, capsys):
     assert export.command_line([str(run), "-o", str(tmp_path / "x.pth")]) == 2
-    assert "expected one that was made with --plans" in capsys.readouterr().err
+    assert "expected a run with --plans" in capsys.readouterr().err
