@@ -105,7 +105,7 @@ def time_steps(config: Any, options: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from train.pretrain import prepare
-    from train.run.loop import take_step
+    from train.run.step import take_step
 
     run, cuda = prepare(config), options.device == "cuda"
     if cuda:
@@ -114,11 +114,11 @@ def time_steps(config: Any, options: argparse.Namespace) -> dict[str, Any]:
     numbers = itertools.count(1)
 
     def steps_per_s(batches: Iterator[dict[str, Any]]) -> float:
-        take_step(run, next(numbers), next(batches))
+        take_step(run, next(numbers), batches)
         synchronize(options.device)
         start = time.perf_counter()
         for done in itertools.count(1):
-            losses = take_step(run, next(numbers), next(batches))
+            losses = take_step(run, next(numbers), batches).losses
             # The host runs ahead of a GPU: synchronise now and then, as the trainer does.
             if done % config.log_every == 0 or time.perf_counter() - start >= options.seconds:
                 losses["loss"].item()

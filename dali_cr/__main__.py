@@ -4,6 +4,8 @@
 
     python -m dali_cr scan scans/ --save scans.json
     python -m dali_cr scan bids/ --layout bids --channels T1w
+    python -m dali_cr scan scans/ --qc exclude.csv
+    python -m dali_cr scan scans/ --exclude-from exclude.csv --save scans.json
     python -m dali_cr preview scans/ -o preview.png --crop 32 64 64 --patch 4 8
     python -m dali_cr preview scans/ -o preview.png --recipe pcrlv2 --normalize percentile
     python -m dali_cr preview scans/ -o preview.png --crop 1 224 224 --slices-axis D --slices-every 3
@@ -26,27 +28,19 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import dali_cr
-from dali_cr.index.cases import Index
-from dali_cr.index.layout.listing import Layout
-from dali_cr.index.report import describe
-from dali_cr.index.scan import scan
 from dali_cr.index.volumes import counted
 from dali_cr.pipeline.advice import warnings_as_lines
-from dali_cr.recipe.restoration import Pretext, Restoration
-from dali_cr.recipe.slices import ORDERS, Slices
-from dali_cr.recipe.swap import Swap
-from dali_cr.recipe.views import Views
 from dali_cr.system.account import complete_account
 from dali_cr.system.console import print_anything
 from dali_cr.system.owner import own_file, own_folder
-from dali_cr.tools import training
+from dali_cr.tools import scanning, training
 from dali_cr.tools.conversion import Conversion
 from dali_cr.tools.importers.formats import Format
+from dali_cr.tools.recipe_options import add_recipe, recipe_of
 from dali_cr.volume.packed.writer import LEVEL
 
 
@@ -70,45 +64,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _find(chosen: argparse.Namespace, known: Index | None = None) -> Index:
-    return scan(
-        chosen.data,
-        chosen.pattern,
-        layout=chosen.layout,
-        channels=chosen.channels,
-        include=chosen.include,
-        exclude=chosen.exclude,
-        fourth_axis=chosen.fourth_axis,
-        known=known,
-    )
-
-
-def _scan(chosen: argparse.Namespace) -> None:
-    if chosen.window and not chosen.window[0] < chosen.window[1]:
-        raise ValueError(f"window: expected LOW below HIGH, got {chosen.window[0]:g} {chosen.window[1]:g}")
-    if chosen.save:  # fail before hours of reading
-        chosen.save.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(chosen.save.parent, os.W_OK):
-            raise PermissionError(f"save: expected a writable folder, got {chosen.save.parent}")
-    with own_file(chosen.save) if chosen.save else nullcontext():
-        index = _find(chosen, _known(chosen))
-        print(describe(index, tuple(chosen.window) if chosen.window else None))
-        if not index.cases:
-            raise ValueError("scan: expected at least one valid volume, every file was refused for the reasons above")
-        if chosen.save:
-            index.save(chosen.save)
-
-
-def _known(chosen: argparse.Namespace) -> Index | None:
-    """Return the index of an earlier scan in the file to save to, or None."""
-    if chosen.fresh or not chosen.save or not chosen.save.exists():
-        return None
-    try:
-        return Index.load(chosen.save)
-    except ValueError as error:
-        raise ValueError(f"{error}; give --fresh to replace the file") from error
-
-
 def _doctor(chosen: argparse.Namespace) -> None:
     from dali_cr.tools.doctor import report
 
@@ -122,40 +77,8 @@ def _preview(chosen: argparse.Namespace) -> None:
     from dali_cr.tools.preview import draw_preview
 
     with own_file(chosen.out):
-        draw_preview(_find(chosen), _recipe(chosen), chosen.seed, chosen.sample, chosen.out)
+        draw_preview(scanning.find(chosen), recipe_of(chosen), chosen.seed, chosen.sample, chosen.out)
     print(chosen.out)
-
-
-def _recipe(chosen: argparse.Namespace) -> Restoration | Views:
-    """Build the recipe from the options."""
-    if chosen.recipe == "pcrlv2":
-        options = {"normalize": _normalize(chosen.normalize)} if chosen.normalize else {}
-        return Views(foreground=chosen.foreground, spacing=chosen.spacing, **options)
-    return Restoration(
-        crop=tuple(chosen.crop),
-        swap=Swap(iterations=chosen.iterations, patch=_patch(chosen.patch), overlap=not chosen.each_patch_once),
-        normalize=_normalize(chosen.normalize or ["zscore"]),
-        foreground=chosen.foreground,
-        slices=_slices(chosen),
-        spacing=chosen.spacing,
-        pretext=chosen.pretext,
-        mask_ratio=chosen.mask_ratio,
-        mask_block=_block(chosen.mask_block),
-    )
-
-
-def _block(numbers: list[int]) -> Any:
-    """Parse a block from one or three numbers."""
-    return numbers[0] if len(numbers) == 1 else tuple(numbers)
-
-
-def _slices(chosen: argparse.Namespace) -> Slices | None:
-    """Build the slices from the options."""
-    if chosen.slices_axis:
-        return Slices(chosen.slices_axis, chosen.slices_every, skip_empty=not chosen.slices_empty)
-    if chosen.slices_every != 1 or chosen.slices_empty:
-        raise ValueError("--slices-axis: expected D, H or W with the other options of slices, got none")
-    return None
 
 
 def _pack(chosen: argparse.Namespace) -> None:
@@ -222,52 +145,21 @@ def _phantom(chosen: argparse.Namespace) -> None:
     print(chosen.folder)
 
 
-def _patch(numbers: list[int]) -> Any:
-    """Parse a patch from one, two, three or six numbers."""
-    if len(numbers) == 6:
-        return tuple(zip(numbers[::2], numbers[1::2], strict=True))
-    return numbers[0] if len(numbers) == 1 else tuple(numbers)
-
-
-def _normalize(words: list[str]) -> Any:
-    """Parse the normalisation from the words of the option."""
-    if words[0] == "window" and len(words) == 3:
-        return "window", float(words[1]), float(words[2])
-    if len(words) > 1:
-        raise ValueError(
-            f"normalize: expected zscore, zscore-image, percentile, none or window LOW HIGH, got {' '.join(words)}"
-        )
-    return None if words[0] == "none" else words[0]
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dali-cr", description="Self-supervised pre-training on medical volumes.")
     parser.add_argument("--version", action="version", version=f"dali-cr {dali_cr.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("scan", help="read every volume of a folder and print a summary")
-    _add_data(command)
-    command.add_argument(
-        "--save", type=Path, metavar="FILE", help="save the index; unchanged files in it are not read again"
-    )
-    command.add_argument(
-        "--window",
-        type=float,
-        nargs=2,
-        metavar=("LOW", "HIGH"),
-        help="print the share of the foreground that this window clips",
-    )
-    command.add_argument(
-        "--fresh", "--verify", action="store_true", help="read every file again and verify its checksums"
-    )
-    command.set_defaults(command=_scan)
+    scanning.add_options(command)
+    command.set_defaults(command=scanning.run_scan)
 
     command = commands.add_parser("preview", help="draw samples: target, input and swaps")
-    _add_data(command)
+    scanning.add_data(command)
     command.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="image file to write")
     command.add_argument("--sample", type=int, nargs="+", default=[0, 1, 2, 3], metavar="N", help="sample numbers")
     command.add_argument("--seed", type=int, default=0, help="seed of the samples")
-    _add_recipe(command)
+    add_recipe(command)
     command.set_defaults(command=_preview)
 
     command = commands.add_parser("pack", help="convert volumes to brick stores, for fast reading of crops")
@@ -325,61 +217,6 @@ def _parser() -> argparse.ArgumentParser:
     for name, help_ in training.COMMANDS.items():
         commands.add_parser(name, help=help_)  # parsed by the command itself
     return parser
-
-
-def _add_data(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "data", type=Path, nargs="+", metavar="DIR", help="folders of volumes, or a CSV file (path, case, channel)"
-    )
-    command.add_argument(
-        "--pattern", nargs="+", default=(), metavar="GLOB", help="globs of files, with {case} and {channel} as names"
-    )
-    command.add_argument(
-        "--layout", choices=get_args(Layout), default="auto", help="how files become cases without a pattern"
-    )
-    command.add_argument("--channels", nargs="+", default=(), metavar="NAME", help="channels of a case, in order")
-    command.add_argument("--include", nargs="+", default=(), metavar="GLOB", help="additional files, also labels")
-    command.add_argument("--exclude", nargs="+", default=(), metavar="GLOB", help="files to exclude")
-    command.add_argument(
-        "--fourth-axis", choices=("channels", "cases"), default="channels", help="meaning of the 4th axis of files"
-    )
-
-
-def _add_recipe(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--recipe", choices=("restoration", "pcrlv2"), default="restoration", help="crop pairs or views"
-    )
-    command.add_argument(
-        "--spacing", type=float, nargs=3, metavar=("D", "H", "W"), help="resample to this spacing in mm"
-    )
-    command.add_argument(
-        "--crop", type=int, nargs=3, default=[64, 64, 64], metavar=("D", "H", "W"), help="crop size in voxels"
-    )
-    command.add_argument("--slices-axis", choices=tuple(ORDERS), help="use slices across this axis as samples")
-    command.add_argument("--slices-every", type=int, default=1, metavar="N", help="use every N-th slice")
-    command.add_argument("--slices-empty", action="store_true", help="include slices without foreground")
-    command.add_argument("--iterations", type=int, default=100, help="number of swaps")
-    command.add_argument(
-        "--patch",
-        type=int,
-        nargs="+",
-        default=[4, 16],
-        metavar="N",
-        help="edges of patches: N, LOW HIGH, D H W, or LOW HIGH for each of D H W",
-    )
-    command.add_argument("--each-patch-once", action="store_true", help="patches of a sample do not overlap")
-    command.add_argument("--pretext", choices=get_args(Pretext), default="swap", help="how a crop is corrupted")
-    command.add_argument("--mask-ratio", type=float, default=0.75, help="share of masked blocks with --pretext mae")
-    command.add_argument(
-        "--mask-block", type=int, nargs="+", default=[16], metavar="N", help="edges of a block: N, or D H W"
-    )
-    command.add_argument(
-        "--normalize",
-        nargs="+",
-        metavar="HOW",
-        help="zscore (default), zscore-image, percentile, none, or window LOW HIGH (pcrlv2: window -1000 1000)",
-    )
-    command.add_argument("--foreground", type=float, default=0.9, help="probability of a crop centred on foreground")
 
 
 if __name__ == "__main__":

@@ -21,12 +21,14 @@ from dali_cr.ops.gather import gather_crops, gather_crops_ref
 from dali_cr.ops.launch import as_batch
 from dali_cr.ops.record import VIEW_WORDS
 from dali_cr.ops.swap import check_swaps, swap_in_place, swap_in_place_ref
+from dali_cr.pipeline.advice import warn_of_masks
 from dali_cr.pipeline.graph import Node, batches_of, external, on_batch, on_gpu
 from dali_cr.pipeline.multiview import MultiView, finish_batch, finish_batch_ref
 from dali_cr.pipeline.pairs import Pairs
 from dali_cr.pipeline.raw import RawSource
 from dali_cr.pipeline.samples import Samples
 from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.order.mixture import Weights
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.swaps import draw_batch
 from dali_cr.plan.views import ViewPlanner
@@ -37,7 +39,13 @@ from dali_cr.volume.geometry import Triple
 
 
 def read_samples(
-    index: Index, recipe: Restoration, *, batch_size: int, seed: int = 0, threads: int | None = None
+    index: Index,
+    recipe: Restoration,
+    *,
+    batch_size: int,
+    seed: int = 0,
+    threads: int | None = None,
+    weights: Weights | None = None,
 ) -> tuple[Node, Node, Node, Node]:
     """Read and decompress the planned samples of an index; nothing is decoded yet.
 
@@ -50,12 +58,14 @@ def read_samples(
     seed : int
     threads : int, optional
         Number of threads that read and decompress. Default: one per core.
+    weights : mapping of str to float, optional
+        Weights of the data sets; as for `dali_cr.Loader`.
 
     Returns
     -------
     raw : (bytes,) uint8
         Raw voxels of the crop in the order of the file.
-    records : (C, 16) int64, or (C, 32) with a spacing
+    records : (C, 16) int64, or (C, 32) with a spacing, rotation or scaling
         For `decode_volume`.
     swaps : (T, 3, 3) int32
         For `swap_patches`.
@@ -65,11 +75,16 @@ def read_samples(
     Raises
     ------
     ValueError
-        If the recipe masks blocks, for which there is no operator.
+        If the recipe masks blocks, or adds noise or a gamma, for which there is no operator.
     """
-    samples = Pairs(CropPlanner(index, recipe, seed))
+    samples = Pairs(CropPlanner(index, recipe, seed, weights), masks=False)
+    warn_of_masks(index, samples.names)
     if recipe.pretext == "mae":
         raise ValueError("pretext: expected one with swaps, got 'mae'; use dali_cr.restoration_pipeline")
+    if recipe.intensity:
+        raise ValueError(
+            f"noise, gamma: expected 0, got {recipe.noise:g}, {recipe.gamma:g}; use dali_cr.restoration_pipeline"
+        )
     raw, records, swaps, sample = _read(samples, batch_size, threads)
     return raw, records, swaps, sample
 
@@ -102,7 +117,7 @@ def draw_swaps(shape: Triple, swap: Swap, *, batch_size: int, seed: int = 0) -> 
 
 
 def decode_volume(raw: Node, records: Node, shape: Triple, dtype: str = "float32") -> Node:
-    """Decode the output of `read_samples`, and resample it if the recipe has a spacing.
+    """Decode the output of `read_samples`, and resample it if the recipe has a spacing, rotation or scaling.
 
     Parameters
     ----------
@@ -147,7 +162,13 @@ def swap_patches(data: Node, swaps: Node) -> Node:
 
 
 def read_views(
-    index: Index, recipe: Views, *, batch_size: int, seed: int = 0, threads: int | None = None
+    index: Index,
+    recipe: Views,
+    *,
+    batch_size: int,
+    seed: int = 0,
+    threads: int | None = None,
+    weights: Weights | None = None,
 ) -> tuple[Node, ...]:
     """Read and decompress the planned multi-view samples of an index; nothing is decoded yet.
 
@@ -160,6 +181,8 @@ def read_views(
     seed : int
     threads : int, optional
         Number of threads that read and decompress. Default: one per core.
+    weights : mapping of str to float, optional
+        Weights of the data sets; as for `dali_cr.Loader`.
 
     Returns
     -------
@@ -174,7 +197,9 @@ def read_views(
     sample : int64
         The sample number.
     """
-    return _read(MultiView(ViewPlanner(index, recipe, seed)), batch_size, threads)
+    samples = MultiView(ViewPlanner(index, recipe, seed, weights))
+    warn_of_masks(index, samples.names)
+    return _read(samples, batch_size, threads)
 
 
 def finish_views(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from dali_cr import extras
 from dali_cr.index.cases import Index
-from dali_cr.pipeline.advice import warn_of_blocks, warn_of_clipping, warn_of_padding
+from dali_cr.pipeline.advice import warn_of_blocks, warn_of_clipping, warn_of_masks, warn_of_padding
 from dali_cr.pipeline.graph import device_number, make_samples, make_source
 from dali_cr.pipeline.prefetch import Made, Running
 from dali_cr.pipeline.raw import RawSource
@@ -23,8 +23,8 @@ from dali_cr.read.cache import Cache, open_cache
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.views import Views
 
-_STATE_FORMAT = 2
-"""Version of the state; format 1 lacks the start of the epoch and can still be loaded."""
+_STATE_FORMAT = 3
+"""Version of a state with weights, else 2; format 1 lacks the start of the epoch and can still be loaded."""
 
 
 class Loader:
@@ -36,7 +36,8 @@ class Loader:
     interrupted epoch. All iterators share one position in the stream: a new iterator ends the earlier ones.
 
     Batches of `Restoration` have "input" and "target" (B, C, D, H, W); masked ones also "mask" (B, 1, D, H, W) bool,
-    true if masked. Batches of `Views` have "view" and "target" (B, 2, C, D, H, W), corrupted and clean, and "local" (B,
+    true if masked, and with anonymisation masks in the index "valid" (B, 1, D, H, W) bool, false where one is not 0.
+    Batches of `Views` have "view" and "target" (B, 2, C, D, H, W), corrupted and clean, and "local" (B,
     locals, C, d, h, w). All batches have "sample" (B,) int64 on the CPU, and "case", a list of B names.
 
     Parameters
@@ -72,11 +73,17 @@ class Loader:
     transform : callable, optional
         Function of a batch that returns the batch to deliver, for example for augmentation. Called in the caller's
         thread, on a GPU on the current stream.
+    weights : mapping of str to float, optional
+        One number per data set of an index from `Index.concat`, 0 for none: the share of its samples. Of every 256
+        consecutive samples (k * 256 and on) a data set with share s has 256 s, rounded down or up, in random order; its
+        cases are permuted anew whenever all of them have been used. An epoch then has as many samples as there are
+        cases in the data sets with a weight, so cases of one data set may be used several times and some of another not
+        at all. With `crops_per_volume` the numbers count volumes. Default: all cases equally often.
 
     Raises
     ------
     ValueError
-        If the recipe cannot be applied to the index, or an argument is invalid.
+        If the recipe cannot be applied to the index, an argument is invalid, or both `weights` and `epochs` are given.
     ImportError
         If an extra is missing.
     RuntimeError
@@ -121,18 +128,23 @@ class Loader:
         timeout: float = 600.0,
         dims: int = 3,
         transform: Callable[[dict[str, Any]], Any] | None = None,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
         if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 1:
             raise ValueError(f"prefetch: expected an integer of at least 1, got {prefetch!r}")
         if transform is not None and not callable(transform):
             raise ValueError(f"transform: expected a function of a batch, got {transform!r}")
+        if weights is not None and epochs is not None:
+            raise ValueError(
+                "weights: expected none with epochs=, which uses each case equally often; omit one of them"
+            )
         self._torch = extras.load("torch")
         _refuse_worker(self._torch)
         self._process = os.getpid()
         here, everyone = _ranks(self._torch)
         self._ranks = (here, everyone) if rank is None and world_size is None else None
         self.index, self.recipe, self.seed, self.device = index, recipe, seed, str(device)
-        self._samples = make_samples(index, recipe, seed)
+        self._samples = make_samples(index, recipe, seed, weights)
         self._planner = self._samples.planner
         _check_dims(dims, self._samples)
         self._epochs = Epochs(
@@ -145,6 +157,7 @@ class Loader:
         if self._epochs.rank == 0:
             warn_of_padding(self._planner.index, recipe)
             warn_of_clipping(index, recipe.normalize)
+            warn_of_masks(index, self._samples.names)
             warn_of_blocks(recipe)
         self._options: dict[str, Any] = {"threads": threads, "on_error": on_error, "timeout": timeout}
         self._levels = [cache] if isinstance(cache, str) else list(cache)
@@ -218,15 +231,16 @@ class Loader:
 
         Prefetched batches that were not delivered are not counted.
         """
-        broken = self._known_broken()
+        broken, weights = self._known_broken(), self._planner.weights
         return {
-            "format": _STATE_FORMAT,
+            "format": _STATE_FORMAT if weights else _STATE_FORMAT - 1,
             "seed": self.seed,
             "next": self.next_sample,
             "epoch_start": self._epochs.first,
             "index": self.index.fingerprint,
             "recipe": self.recipe.fingerprint,
             "broken": {str(case): reason for case, reason in broken.items()},
+            **({"weights": weights} if weights else {}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -242,7 +256,7 @@ class Loader:
         Raises
         ------
         ValueError
-            If data, recipe, seed or format differ; the message says which.
+            If data, recipe, weights, seed or format differ; the message says which.
         """
         self._refuse_other_process()
         if state.get("format") not in range(1, _STATE_FORMAT + 1):
@@ -251,10 +265,10 @@ class Loader:
                 "load it with the version of dali-cr that wrote it"
             )
         own = self.state_dict()
-        differing = [name for name in ("seed", "index", "recipe") if state.get(name) != own[name]]
+        differing = [name for name in ("seed", "index", "recipe", "weights") if state.get(name) != own.get(name)]
         if differing:
             raise ValueError(
-                f"state: expected the same seed, index and recipe, but {', '.join(differing)} differ; "
+                f"state: expected the same seed, index, recipe and weights, but {', '.join(differing)} differ; "
                 "make the loader as before, or start a new stream"
             )
         self._epochs.move(int(state["next"]), state.get("epoch_start"))
@@ -288,7 +302,7 @@ class Loader:
         """Return the running pipeline; start one if there is none."""
         self._refuse_other_process()
         if self._running is None:
-            self._cache = self._cache or open_cache(self._levels, self.index)
+            self._cache = self._cache or open_cache(self._levels, self._samples.templates.index)
             stream = self._epochs.stream()
             source = make_source(
                 self._samples, stream, self.device, self._levels, self._cache, whole=True, **self._options
@@ -355,8 +369,8 @@ class Loader:
     def _name(self, made: Made, numbers: npt.NDArray[np.int64]) -> Any:
         """Return a batch in the form that is delivered."""
         tensors = made.tensors
-        if "mask" in tensors:
-            tensors["mask"] = tensors["mask"].view(self._torch.bool)
+        for name in {"mask", "valid"} & tensors.keys():
+            tensors[name] = tensors[name].view(self._torch.bool)
         if self._dims == 2:
             tensors = {name: tensor.squeeze(-3) for name, tensor in tensors.items()}
         # A copy, because NumPy would free its memory under the GIL, for which the reader threads wait.

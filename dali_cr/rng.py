@@ -37,6 +37,9 @@ class Purpose(IntEnum):
     LEVEL = 9
     CELL = 10
     MASK = 11
+    AFFINE = 12
+    INTENSITY = 13
+    DATASET = 14
 
 
 def philox(counter: npt.ArrayLike, key: npt.ArrayLike) -> npt.NDArray[np.uint32]:

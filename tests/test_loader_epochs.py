@@ -123,8 +123,8 @@ def test_a_state_of_format_1(index: dali_cr.Index, recipe: Any, known: list[tupl
         del state["epoch_start"]
         stream.load_state_dict(state)
         assert contents(iter(stream)) == known[PER_EPOCH + BATCH : 2 * PER_EPOCH]
-        for later in (0, 3, None, "1"):
-            with pytest.raises(ValueError, match=f"expected format 1 to 2, got {later!r}"):
+        for later in (0, 4, None, "1"):
+            with pytest.raises(ValueError, match=f"expected format 1 to 3, got {later!r}"):
                 stream.load_state_dict({**state, "format": later})
 
 

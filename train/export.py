@@ -1,15 +1,29 @@
-"""Export a network that was pre-trained with nnU-Net plans as ``-pretrained_weights`` for nnU-Net v2.
+"""Export the weights of a pre-training run for nnU-Net v2.
 
 ::
 
-    python -m train.pretrain --data scans/ --plans nnUNetPlans.json --crop 64 64 64 --spacing 1 1 1 --out runs/first
-    python -m train.export runs/first -o first.pth
-    nnUNetv2_train DATASET 3d_fullres FOLD -pretrained_weights first.pth
+    dali-cr export nnssl runs/first first/                      # for nnU-Net's training from pre-trained weights
+    dali-cr export pretrained-weights runs/first -o first.pth   # for nnUNetv2_train -pretrained_weights
+    dali-cr export runs/first -o first.pth                      # the same
 
-The plans must come from nnU-Net's default planner. For the configuration ``2d``, add ``--configuration 2d --dims 2
---slices D --crop 1 64 64`` and omit ``--spacing``. nnU-Net loads all layers except its output layers. Pre-train with
-  the
-input of its training: volumes with the plans' spacing, z-scored, with the same number of channels.
+The first format is for ``nnUNetv2_preprocess_like_nnssl`` and ``nnUNetv2_train_pretrained`` of nnU-Net's master branch.
+It takes a 3-D `dynunet`, `resenc-l` or `resenc-s`. nnU-Net builds the network of the plan and loads its encoder. The
+folder gets
+
+=========================  ==========================================================================================
+``checkpoint_final.pth``   weights under nnU-Net's names, plan, citations
+``adaptation_plan.json``   the plan: network, spacing, patch size, names of encoder and stem
+``config.json``            metadata of the weights
+``README.md``              model card: data, settings, three commands, limits, citations
+=========================  ==========================================================================================
+
+nnU-Net's fine-tuning applies a z-score to every channel of the whole image: pre-train with ``--normalize zscore-image``
+and a ``--spacing``. Differences are printed as warnings.
+
+The second format takes a `dynunet` that was pre-trained with ``--plans nnUNetPlans.json`` of nnU-Net's default
+planner. For the configuration ``2d``, add ``--configuration 2d --dims 2 --slices D --crop 1 64 64`` and omit
+``--spacing``. nnU-Net loads all layers except its output layers. Pre-train with the input of its training: volumes with
+the plans' spacing, z-scored, with the same number of channels.
 """
 
 from __future__ import annotations
@@ -23,29 +37,28 @@ from .start import needs  # noqa: F401 - before all that may be missing
 
 # isort: split
 
-import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import tyro
 
-from dali_cr.system.owner import own_file
+from dali_cr.system.owner import own_file, own_folder
 
 from .networks.network import Levels
 from .networks.plans import to_nnunet
 from .networks.weights import read_weights
-from .output.files import write_whole
-from .start.command import asked, end, read_arguments
+from .nnunet.folder import save_checkpoint, write_folder
+from .nnunet.run import Run
+from .start.command import asked, end, program
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """Export a pre-training run with --plans as weights for nnU-Net v2."""
+    """Export a pre-training run with --plans as a file for nnUNetv2_train -pretrained_weights."""
 
     run: tyro.conf.Positional[Path]
     """Data: folder of the run."""
@@ -53,37 +66,74 @@ class ExportConfig:
     """Output: file to write."""
 
 
-def main(config: ExportConfig) -> dict[str, Any]:
-    """Write the file and return the report.
+@dataclass(frozen=True, kw_only=True)
+class NnsslConfig:
+    """Export a pre-training run as a folder for nnUNetv2_preprocess_like_nnssl and nnUNetv2_train_pretrained."""
+
+    run: tyro.conf.Positional[Path]
+    """Data: folder of the run."""
+    out: tyro.conf.Positional[Path]
+    """Output: folder to write, new or empty."""
+    licence: str | None = None
+    """Output: licence of the weights, for the model card."""
+
+
+FORMATS: dict[str, type[ExportConfig] | type[NnsslConfig]] = {
+    "nnssl": NnsslConfig,
+    "pretrained-weights": ExportConfig,
+}
+
+
+def main(config: ExportConfig | NnsslConfig) -> dict[str, Any]:
+    """Export a run and return the report.
 
     Raises
     ------
     ValueError, OSError
         If the run cannot be exported or the file cannot be written.
     """
+    if isinstance(config, NnsslConfig):
+        with own_folder(config.out):
+            return _write_folder(config)
     with own_file(config.out):
-        return _write(config)
+        return _write_file(config)
 
 
-def _write(config: ExportConfig) -> dict[str, Any]:
-    """Write the file, which this process has locked."""
+def _write_folder(config: NnsslConfig) -> dict[str, Any]:
+    differences = write_folder(Run.read(config.run), config.out, config.licence)
+    print("".join(f"warning    {one}\n" for one in differences), end="")
+    return {"run": str(config.run), "out": str(config.out), "warnings": differences}
+
+
+def _write_file(config: ExportConfig) -> dict[str, Any]:
     path = config.run / "model.safetensors"
     if not path.is_file():
         raise ValueError(f"run: expected the folder of a run, {path} is missing")
     tensors, about = read_weights(path)
     levels = Levels.of(about)
     if levels is None or about["network"] != "dynunet":
-        raise ValueError(f"run: expected a run with --plans, {config.run} was made without")
+        raise ValueError(
+            f"run: expected a run with --plans, {config.run} was made without; dali-cr export nnssl needs no plans"
+        )
     weights = to_nnunet(tensors, len(levels.widths))
-    buffer = io.BytesIO()
-    torch.save({"network_weights": weights, "about": json.dumps(about)}, buffer)
-    write_whole(config.out, buffer.getvalue())
+    save_checkpoint(config.out, {"network_weights": weights, "about": json.dumps(about)})
     return {"run": str(config.run), "out": str(config.out), "tensors": len(weights)}
+
+
+def read_config(arguments: Sequence[str]) -> ExportConfig | NnsslConfig:
+    """Return the settings of a command line; the default format is ``pretrained-weights``."""
+    prog, how = program("export"), (tyro.conf.FlagCreatePairsOff,)
+    if not arguments or arguments[0] in (*FORMATS, "-h", "--help"):
+        chosen: Callable[..., Any] = tyro.extras.subcommand_cli_from_dict
+        config: ExportConfig | NnsslConfig = chosen(dict(FORMATS), prog=prog, args=arguments, config=how)
+        return config
+    return tyro.cli(ExportConfig, prog=prog, args=arguments, config=how)
 
 
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
-    config = read_arguments(ExportConfig, "export", arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    config = read_config(words)
     return end("export", lambda: asked(lambda: main(config)))
 
 

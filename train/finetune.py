@@ -16,6 +16,7 @@ that were pre-trained on a case of val or test are rejected. The folder ``--out`
 ``checkpoint.pt``           the state for ``--resume``
 ``model.safetensors``       the weights, with all that ``dali-cr predict`` needs
 ``scores.csv``              the scores of each case
+``preview.png``             for segmentation: slices of the first scored cases with prediction and target
 ``report.json``             the report of a finished run, also the last line of the output
 ==========================  =========================================================================================
 
@@ -37,10 +38,9 @@ from .start import needs  # noqa: F401 - before all that may be missing
 
 # isort: split
 
-import csv
 import hashlib
-import io
 import json
+import math
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -57,25 +57,28 @@ from tqdm import tqdm
 import dali_cr
 from dali_cr import rng
 from dali_cr.index.report import describe_copies
-from dali_cr.index.volumes import Case
 from dali_cr.volume.geometry import Triple
 
 from .data.batches import LabelledBatches
 from .data.cases import find_index, refused_files
 from .data.split import PARTS, Split, load_split, make_split
 from .data.subjects import count_subjects, find_lookalikes
-from .networks.build import ENCODER_OF, build_network
+from .networks.build import build_network
 from .networks.network import Levels, Network
 from .networks.plans import read_levels
-from .networks.weights import export_weights
-from .output.files import write_json, write_text
+from .networks.weights import export_weights, first_names
+from .optim.average import Average, averaged
+from .optim.freeze import FrozenEncoder
+from .optim.optimizer import build_optimizer
+from .output.figure import origin_of, write_png
+from .output.files import write_json, write_table
+from .output.mosaic import join
 from .run.checkpoint import resume, write_state
 from .run.computation import Computation, choose_computation
 from .run.device import choose_device, device_name
 from .run.exits import Refused
 from .run.folder import kind_of, last_step_learns, write_config
 from .run.loop import open_loop
-from .run.optimizer import build_optimizer
 from .run.progress import Progress
 from .run.record import Record
 from .start.command import asked, end, own, program, start
@@ -84,7 +87,7 @@ from .start.trained import compare_channels, describe_data, read_trained
 from .tasks.config import Classify, FinetuneConfig, Localize, Segment
 from .tasks.targets import Supervised, cases_sharing_labels, open_task
 from .tasks.task import Scores, Task, TaskInput, check_crop_holds
-from .tasks.transfer import Fit, Init, check_fit, load_fit, read_init
+from .tasks.transfer import Fit, Init, check_fit, find_encoder, load_fit, read_init
 
 TASKS: dict[str, type[FinetuneConfig]] = {kind.task: kind for kind in (Segment, Classify, Localize)}
 
@@ -103,12 +106,13 @@ class FinetuneRun:
     task: Task
     network: Network
     fit: Fit | None
-    seen: tuple[Case, ...]
-    """The cases that the weights of --init were trained on."""
+    init: Init | None
     other_channels: str
     """A warning if the channels of --init have other names; "" otherwise."""
     module: nn.Module
     optimizer: torch.optim.Optimizer
+    average: Average | None
+    frozen: FrozenEncoder | None
     batches: LabelledBatches
     about: dict[str, Any]
     """Metadata of the weights' file."""
@@ -131,25 +135,30 @@ class FinetuneRun:
         return {"loss": self.task.loss(self.module, batch)}
 
     def save(self, progress: Progress) -> None:
-        """Write the current weights and the checkpoint."""
-        out, tensors, split = self.config.out, self.module.state_dict(), self.about["split"]
-        names = tuple(tensors) if self.task.whole else self.network.tensors
-        export_weights(out / "model.safetensors", tensors, names, {**self.about, "step": progress.step})
-        write_state(out, progress, self.module, self.optimizer, self.loader, split=split)
+        """Write the current weights, with --ema their average, and the checkpoint."""
+        out, split = self.config.out, self.about["split"]
+        with averaged(self.average):
+            tensors = self.module.state_dict()
+            names = first_names(self.module) if self.task.whole else self.network.tensors
+            export_weights(out / "model.safetensors", tensors, names, {**self.about, "step": progress.step})
+        write_state(out, progress, self.module, self.optimizer, self.average, self.loader, split=split)
 
     def measure(self, record: Record, step: int) -> None:
         """Evaluate on the first cases of val; record and print the scores."""
         val = self.supervised.parts["val"]
         few = replace(val, cases=val.cases[: self.config.evaluate_cases])
-        summary = self.score(few).summary
+        scores = self.score(few)
+        summary = scores.summary
         record.write(step, **{f"val_{name}": value for name, value in summary.items() if " " not in name})
+        if scores.pictures:
+            record.show(step, self.task.name, join(scores.pictures, origin_of(few.cases[0])))
         name, value = next(iter(summary.items()))
         found = "undefined" if value is None else f"{value:.3f}"
         tqdm.write(f"step {step:<6} {name} on {len(few)} cases of val {found}")
 
     def score(self, index: dali_cr.Index) -> Scores:
         """Score labelled cases."""
-        with self.computation.eagerly():
+        with self.computation.eagerly(), averaged(self.average):
             return self.task.score(self.module, index)
 
     def report(self, progress: Progress, summary: Mapping[str, float | None] | None = None) -> dict[str, Any]:
@@ -195,16 +204,16 @@ def size_network(config: FinetuneConfig, init: Init | None, view: TaskInput, cha
         If the crop does not suit the network, or the init has another number of channels.
     """
     seen: Triple = tuple(edge // k for edge, k in zip(view.crop, view.shrink, strict=True))  # type: ignore[assignment]
-    if init and init.about["channels"] != channels:
+    if init and init.about.get("channels", channels) != channels:
         raise ValueError(
-            f"init: expected {channels} channels, as the data have, {init.folder} has {init.about['channels']}; "
+            f"init: expected {channels} channels, as the data have, {init.path} has {init.about['channels']}; "
             "pre-train on images with the same number of channels"
         )
-    if init and config.topology not in (None, init.crop):
+    if init and init.crop and config.topology not in (None, init.crop):
         wanted, got = (" ".join(map(str, crop)) for crop in (init.crop, config.topology))
-        raise ValueError(f"topology: expected no --topology with --init, or {wanted} as in {init.folder}; got {got}")
-    topology = config.topology or (init.crop if init else seen)
-    filters = config.filters or (init.about["filters"] if init else None)
+        raise ValueError(f"topology: expected no --topology with --init, or {wanted} as in {init.path}; got {got}")
+    topology = config.topology or (init.crop if init else None) or seen
+    filters = config.filters or (init.about.get("filters") if init else None)
     levels = Levels.of(init.about) if init else None
     if config.plans:
         levels = read_levels(config.plans, config.configuration, seen, config.dims)
@@ -216,6 +225,12 @@ def size_network(config: FinetuneConfig, init: Init | None, view: TaskInput, cha
                 f"crop: expected a multiple of {step} along {axis}, for the network's strides and --shrink; got "
                 f"{edge}. Use {edge // step * step or step} or {edge // step * step + step}"
             )
+    if math.prod(edge // step for edge, step in zip(view.crop, steps, strict=True)) < network.least_cells:
+        got, would = (" ".join(map(str, edges)) for edges in (view.crop, (*view.crop[:2], 2 * view.crop[2])))
+        raise ValueError(
+            f"crop: expected {network.least_cells} voxels or more at the coarsest level, for its instance norm; "
+            f"got {got}; use {would}"
+        )
     return network
 
 
@@ -229,15 +244,15 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
         The config.json of the run to resume.
     """
     device = choose_device(config.device, config.deterministic)
-    init = None if config.init == "random" else read_init(Path(config.init))
+    init = None if config.init == "random" else read_init(Path(config.init), config.prefix)
     if init:
-        _refuse_other_network(config, init)
+        init.check_network(config.network, config.dims, config.plans)
     view = config.view(init)
     index = find_index(config, earlier)
     split = _open_split(config, index, earlier)
-    if init:
-        split.check_leak(init.cases, index, init.folder)
-    other_channels = compare_channels(index, read_trained(init.folder, init.about)) if init else ""
+    if init and init.cases:
+        split.check_leak(init.cases, index, init.path)
+    other_channels = compare_channels(index, read_trained(init.folder, init.about)) if init and init.folder else ""
     try:
         task, supervised = open_task(config, index, split, view)
     except ValueError as error:
@@ -258,6 +273,7 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
     computation = choose_computation(device, config.compile, config.memory_format)
     module = computation.place(task.build(network), device, config.dims)
     computation.compile([module])
+    encoder = find_encoder(network, module, config.encoder_setting) if config.encoder_setting else []
     with warnings.catch_warnings():
         if task.whole:  # the crop must contain the largest volume, so others are padded
             warnings.simplefilter("ignore", dali_cr.DataWarning)
@@ -266,7 +282,7 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
         **network.about,
         "task": {"name": task.name, **task.about},
         "view": asdict(view),
-        "init": config.init if init is None else {"steps": init.about["step"], "transfer": config.transfer},
+        "init": config.init if init is None else init.origin(config.transfer),
         "split": {"hash": split.hash, "part": "train", "cases": len(training)},
         "data": describe_data(config, index).about,
     }
@@ -291,25 +307,19 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
         task=task,
         network=network,
         fit=fit,
-        seen=init.cases if init else (),
+        init=init,
         other_channels=other_channels,
         module=module,
-        optimizer=build_optimizer(module, config.lr, config.weight_decay),
+        optimizer=build_optimizer(
+            module, **config.optimizer_options, encoder=encoder, encoder_lr_scale=config.encoder_lr_scale
+        ),
+        average=Average(module, config.ema) if config.ema else None,
+        frozen=FrozenEncoder(network.features, config.freeze_encoder) if config.freeze_encoder else None,
         batches=LabelledBatches(loader, task.target),
         about=about,
         last_step_learns=last_step_learns(earlier),
         state=state,
     )
-
-
-def _refuse_other_network(config: FinetuneConfig, init: Init) -> None:
-    known, dims = init.about["network"], init.about.get("dims", 3)
-    if known not in (config.network, ENCODER_OF.get(config.network)):
-        raise ValueError(f"init: expected a {config.network}, {init.folder} has a {known}; use --network {known}")
-    if dims != config.dims:
-        raise ValueError(
-            f"init: expected a network of --dims {config.dims}, {init.folder} has --dims {dims}; use --dims {dims}"
-        )
 
 
 def _open_split(config: FinetuneConfig, index: dali_cr.Index, earlier: dict[str, Any] | None) -> Split:
@@ -325,18 +335,10 @@ def _open_split(config: FinetuneConfig, index: dali_cr.Index, earlier: dict[str,
 def _build_loader(
     config: FinetuneConfig, view: TaskInput, training: dali_cr.Index, device: torch.device
 ) -> dali_cr.Loader:
-    """Return the loader of crops, without swaps."""
-    recipe = dali_cr.Restoration(
-        crop=view.crop,
-        swap=dali_cr.Swap(iterations=0),
-        flips=view.flips(config.flips),
-        normalize=view.normalize,
-        foreground=config.foreground_share,
-        spacing=view.spacing,
-    )
+    """Return the loader of crops."""
     return dali_cr.Loader(
         training,
-        recipe,
+        config.samples(view),
         batch_size=config.batch_size,
         device=device.type,
         seed=config.seed,
@@ -370,46 +372,37 @@ def introduce(run: FinetuneRun) -> Iterator[str]:
     for note in run.supervised.notes:
         yield f"labels     {note}"
     yield f"task       {task.name}: {', '.join(task.classes)}"
-    yield f"training   on {len(run.training)} cases, {config.steps} steps of {config.batch_size} crops"
+    yield f"training   on {len(run.training)} cases, {config.steps} steps of {config.describe_step()} crops"
+    yield f"optimizer  {config.describe_optimizer()}"
     size = f" of {' × '.join(f'{mm:g}' for mm in view.spacing)} mm" if view.spacing else ""
     yield f"crop       {' × '.join(map(str, view.crop))} voxels{size}, normalize {view.normalize}"
     if view.slices != "D":
         yield f"slices     across {view.slices}"
+    if config.augments:
+        yield f"augment    {', '.join(config.augments)}, each with probability {config.augment_probability:g}"
     yield f"device     {device_name(run.device)}, {run.computation}"
     trained = sum(parameter.numel() for parameter in run.module.parameters())
     yield f"network    {config.network}, {config.dims}-D, {trained:,} parameters"
-    if run.fit:
-        count, skipped = len(run.fit.transferred), len(run.fit.skipped)
-        yield f"init       {config.init}: {count} tensors transferred, {skipped} excluded"
-        for name, reason in run.fit.skipped.items():
-            yield f"excluded   {name}: {reason}"
-    else:
-        yield "init       random"
+    yield from run.fit.lines(run.init) if run.fit and run.init else ["init       random"]
     yield f"run        {config.out}" + (f", from step {run.state['step']}" if run.state else "")
 
 
 def _warnings(run: FinetuneRun) -> Iterator[str]:
     """Yield warnings about patients that may be in two parts, and about leaks of --init that cannot be checked."""
     parts = {case.name: part for part, case in run.supervised.cases}
-    seen = {case.name: "--init" for case in run.seen}
+    cases = (run.init.cases if run.init else None) or ()
+    seen = {case.name: "--init" for case in cases}
     apart = {name: part for name, part in parts.items() if part != "train"}
     yield from filter(None, map(find_lookalikes, [parts, seen | apart] if seen else [parts]))
     if run.other_channels:
         yield run.other_channels
-    if not all(volume.content_sha256 for case in run.seen for volume in case.volumes):
+    if run.init and run.init.cases is None:
+        yield f"{run.init.path} does not list its training images: whether they are of val or test cannot be checked"
+    if not all(volume.content_sha256 for case in cases for volume in case.volumes):
         yield (
             f"{run.config.init} was made by an earlier version, without hashes of image content: cases of val and test "
             "are found among its images by file and name, but not as copies in another format"
         )
-
-
-def write_scores(path: Path, scores: Scores) -> None:
-    """Write the scores as CSV."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(scores.rows[0]) if scores.rows else ["case"], lineterminator="\n")
-    table.writeheader()
-    table.writerows(scores.rows)
-    write_text(path, text.getvalue())
 
 
 def train(run: FinetuneRun) -> dict[str, Any]:
@@ -429,7 +422,13 @@ def train(run: FinetuneRun) -> dict[str, Any]:
     with open_loop(run) as loop:
         loop.take_steps()
     scores = run.score(run.supervised.parts[config.score])
-    write_scores(config.out / "scores.csv", scores)
+    write_table(config.out / "scores.csv", scores.rows, empty=["case"])
+    print(f"scores     {config.out / 'scores.csv'}")
+    if scores.pictures:
+        write_png(join(scores.pictures, origin_of(run.index.cases[0])), config.out / "preview.png")
+        print(f"pictures   {config.out / 'preview.png'}; dali-cr predict and dali-cr overlay draw every case")
+    if loop.record:
+        print(f"logs       {loop.record.place}", flush=True)
     report = run.report(loop.progress, scores.summary)
     write_json(config.out / "report.json", report)
     return report

@@ -6,7 +6,8 @@
     python -m train.overlay predictions/ --data new/ --out pictures/
 
 For a volume, the slice across D with the largest mask is drawn, or the slice through the centre of the boxes; boxes
-that the slice does not intersect are dashed. The last line of the output is a JSON report.
+that the slice does not intersect are dashed. The legend names the classes, the title the case and the slice;
+``--labels`` draws the target beside the prediction. The last line of the output is a JSON report.
 """
 
 from __future__ import annotations
@@ -21,40 +22,40 @@ from .start import needs  # noqa: F401 - before all that may be missing
 # isort: split
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
 import tyro
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
+import dali_cr
+from dali_cr.index.scan import EVERY_VOLUME
 from dali_cr.index.volumes import Case
 from dali_cr.system.owner import refuse_full
-from dali_cr.volume.images import is_image
 
-from .data.boxes import Boxes, to_canonical
+from .data.boxes import box_of, read_boxes, to_canonical
 from .data.cases import open_index
-from .data.labels import Labels, read_labels
+from .data.classes import find_names
+from .data.labels import Labels, by_listed_pairs, find_label_files, match, read_labels
 from .data.masks import mask_path
 from .data.split import PartOption, current_part, load_split
 from .data.volumes import read_case
-from .methods.preview import Origin
-from .output.figure import write_figure
+from .output.figure import origin_of, write_figure
 from .output.names import picture_name, place_all
+from .output.overlay_figure import Drawing, Slice, draw_overlay
+from .output.palette import Palette
 from .output.predictions import read_predictions
 from .run.config import DataSettings
 from .start.command import asked, end, own, read_arguments
 from .start.trained import Trained, fill_in
 
-_INCHES = 5
-_COLOURS: list[Any] = list(matplotlib.color_sequences["tab10"])
+_UNNAMED = re.compile(r"label (\d+)")
+"""What a class without a name is called."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,26 +68,17 @@ class OverlayConfig(DataSettings):
     """Output: folder for the pictures, new or empty."""
     part: PartOption = "test"
     """Data: part of --split to draw; without a split, all data."""
+    labels: Path | None = None
+    """Labels: the target to draw beside the prediction, a folder of label volumes or a CSV file of boxes."""
+    label_pattern: tuple[str, ...] = EVERY_VOLUME
+    """Labels: glob patterns of the files of a folder --labels, in which {case} stands for the case's name."""
+    names: Path | None = None
+    """Labels: JSON file of label names, such as {"1": "liver"}, for boxes of label volumes; by default those of a
+    dataset.json beside labels or images."""
     most: int = 16
     """Output: maximum number of cases to draw, the first by name."""
 
     counts: ClassVar[tuple[str, ...]] = ("most",)
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """The predictions to draw over a case."""
-
-    labels: Labels | None
-    boxes: Mapping[str, Boxes]
-    """Canonical boxes (2, 3) by name."""
-
-    def slice_of(self, depth: int) -> int:
-        """Return the slice across D to draw."""
-        if self.labels is not None and self.labels.any():
-            return int((self.labels > 0).sum((1, 2)).argmax())
-        centres = [box[:, 0].mean() for box in self.boxes.values()]
-        return int(np.clip(np.mean(centres), 0, depth - 1)) if centres else depth // 2
 
 
 def main(config: OverlayConfig) -> dict[str, Any]:
@@ -110,19 +102,34 @@ def _draw(config: OverlayConfig) -> dict[str, Any]:
         If there is nothing to draw, or the output folder cannot be used.
     """
     refuse_full(config.out)
+    task: dict[str, Any] = {}
     if made := read_predictions(config.predictions):
         config = fill_in(config, Trained(made["config"], tuple(made["data"]["channel_names"])))
+        task = made["network"]["task"]
     index = open_index(config)
     if config.split:
         index = load_split(config.split).take(index, current_part(config.part))
     boxes = read_predicted_boxes(config.predictions)
-    found = [(case, one) for case in index.cases if (one := find_drawing(config.predictions, case, boxes))]
+    found = [(case, one) for case in index.cases if (one := find_drawing(config.predictions, case, boxes)) is not None]
     if not found:
         raise ValueError(f"predictions: expected masks or boxes of these cases, {config.predictions} has none")
-    places = place_all(((case.name, picture_name(case)) for case, _ in found[: config.most]), config.out)
-    for case, drawing in found[: config.most]:
-        draw_case(index.root, case, drawing, places[case.name])
-    return {"predictions": str(config.predictions), "out": str(config.out), "pictures": len(places)}
+    found = found[: config.most]
+    places = place_all(((case.name, picture_name(case)) for case, _ in found), config.out)
+    targets = find_targets(config, index, [case for case, _ in found], task)
+    palette, count = read_palette(task), 0
+    for case, drawing in found:
+        target = targets.of(case)
+        count += target is not None
+        draw_case(index.root, case, drawing, target, palette, places[case.name])
+    print(f"pictures   {len(places)} in {config.out}" + (f", {count} with their target" if config.labels else ""))
+    report = {"predictions": str(config.predictions), "out": str(config.out), "pictures": len(places)}
+    return {**report, "targets": count}
+
+
+def read_palette(task: Mapping[str, Any]) -> Palette:
+    """Return the colours of the classes that a task was trained on, from its entry in predict.json."""
+    classes = task.get("classes", [])
+    return Palette(dict(zip(task.get("values", []), classes, strict=False)), classes)
 
 
 def read_predicted_boxes(folder: Path) -> dict[str, dict[str, Any]]:
@@ -142,41 +149,104 @@ def find_drawing(folder: Path, case: Case, boxes: Mapping[str, Mapping[str, Any]
     return Drawing(labels, canonical) if labels is not None or canonical else None
 
 
-def draw_case(root: Path, case: Case, drawing: Drawing, path: Path) -> None:
-    """Draw a slice of a case's first channel with its predictions as a PNG file."""
+@dataclass(frozen=True)
+class Targets:
+    """What is known of cases: boxes of a table, or label volumes."""
+
+    task: Mapping[str, Any]
+    """That of the predictions; empty where it is not known."""
+    boxes: Mapping[str, Mapping[str, npt.NDArray[np.float64]]] = field(default_factory=dict)
+    """By case and name, along the file's own axes."""
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """Label volumes by case."""
+    members: Mapping[str, list[int]] = field(default_factory=dict)
+    """Label values of each organ whose box is to be drawn; empty where masks are."""
+
+    def of(self, case: Case) -> Drawing | None:
+        """Return the target of a case, None where there is none."""
+        if case.name in self.boxes:
+            own, geometry = self.boxes[case.name], case.volumes[0].geometry
+            return Drawing(boxes={name: to_canonical(box[None], geometry)[0] for name, box in own.items()})
+        if case.name not in self.files:
+            return None
+        labels = read_labels(self.files[case.name], case)
+        if not self.members:
+            return Drawing(_as_written(labels, self.task))
+        boxes = box_of(np.stack([np.isin(labels, values) for values in self.members.values()]))
+        return Drawing(boxes=_known(dict(zip(self.members, boxes, strict=True))))
+
+
+def find_targets(
+    config: OverlayConfig, index: dali_cr.Index, cases: Sequence[Case], task: Mapping[str, Any]
+) -> Targets:
+    """Return the targets of --labels.
+
+    Raises
+    ------
+    ValueError
+        If they cannot be read, or fit no case.
+    """
+    if config.labels is None:
+        return Targets(task)
+    names = [case.name for case in cases]
+    if not config.labels.is_dir():
+        organs, rows = read_boxes(config.labels, ())
+        found, _ = match(names, rows, "row of boxes", "leave")
+        return Targets(task, {case: _known(dict(zip(organs, rows[row], strict=True))) for case, row in found.items()})
+    files = find_label_files(config.labels, config.label_pattern)
+    if named := find_names(config.names, config.labels, config.data):
+        files = by_listed_pairs(files, index, named.pairs)
+    found, _ = match(names, files, "label", "leave")
+    members = _members(task, named.classes if named else {})
+    return Targets(task, files={case: files[name] for case, name in found.items()}, members=members)
+
+
+def _known(boxes: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, npt.NDArray[np.float64]]:
+    """Return the boxes of what is contoured."""
+    return {name: box for name, box in boxes.items() if not np.isnan(box).any()}
+
+
+def _members(task: Mapping[str, Any], named: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+    """Return the label values of each organ whose box was predicted.
+
+    Raises
+    ------
+    ValueError
+        If an organ has no label of its name.
+    """
+    if task.get("name") != "localize":
+        return {}
+    members = {}
+    for organ in task["classes"]:
+        number = _UNNAMED.fullmatch(organ)
+        if organ not in named and not number:
+            raise ValueError(
+                f"--names: expected a label for each organ, none is called {organ}; give a file that names it"
+            )
+        members[organ] = list(named[organ]) if organ in named else [int(number[1])] if number else []
+    return members
+
+
+def _as_written(labels: Labels, task: Mapping[str, Any]) -> Labels:
+    """Return labels with the values that a predicted mask would have; as they are where no task is known."""
+    if "members" not in task:
+        return labels
+    written = np.zeros_like(labels)
+    for value, member in zip(task["values"], task["members"], strict=True):
+        written[np.isin(labels, member)] = value
+    return written
+
+
+def draw_case(root: Path, case: Case, drawing: Drawing, target: Drawing | None, palette: Palette, path: Path) -> None:
+    """Draw a slice of a case's first channel with what was predicted, beside it the target if it is known, as a PNG."""
     volume = case.volumes[0]
     image = read_case(root, case, "percentile")[0]
-    at = drawing.slice_of(len(image))
-    _, row_mm, column_mm = volume.spacing
-    height, width = image.shape[1] * row_mm, image.shape[2] * column_mm
-    figure = Figure(figsize=(_INCHES, _INCHES * height / width))
-    axes = figure.add_axes((0, 0, 1, 1))
-    # The rows of a volume run to anterior or superior, those of an image downwards.
-    origin: Origin = "upper" if is_image(volume.path) else "lower"
-    axes.imshow(image[at], cmap="gray", vmin=0, vmax=1, origin=origin, aspect=row_mm / column_mm)
-    axes.set_axis_off()
-    if drawing.labels is not None:
-        _draw_mask(axes, drawing.labels[at], origin, row_mm / column_mm)
-    for number, (name, box) in enumerate(drawing.boxes.items()):
-        _draw_box(axes, name, box, at, _COLOURS[number % len(_COLOURS)])
+    at = (drawing or target or drawing).slice_of(len(image))
+    panels = {"predicted": drawing, **({"target": target} if target is not None else {})}
+    title = case.name + (f", slice {at} across D (0 to {len(image) - 1})" if len(image) > 1 else "")
+    shown = Slice(image[at], at, volume.spacing[1:], origin_of(case))
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_figure(figure, path, dpi=120)
-
-
-def _draw_mask(axes: Axes, labels: npt.NDArray[np.uint8], origin: Origin, aspect: float) -> None:
-    tint = np.zeros((*labels.shape, 4))
-    for number, value in enumerate(v for v in np.unique(labels).tolist() if v):
-        tint[labels == value] = (*_COLOURS[number % len(_COLOURS)], 0.45)
-    axes.imshow(tint, origin=origin, aspect=aspect, interpolation="nearest")
-
-
-def _draw_box(axes: Axes, name: str, box: Boxes, at: int, colour: Any) -> None:
-    # imshow centres voxel n at n, while in boxes voxel n extends from n to n + 1.
-    (first, top, left), (last, bottom, right) = box - 0.5
-    style = "solid" if first <= at <= last else "dashed"
-    edge: dict[str, Any] = {"fill": False, "edgecolor": colour, "linewidth": 2, "linestyle": style}
-    axes.add_patch(Rectangle((left, top), right - left, bottom - top, **edge))
-    axes.annotate(name, (left, top), (4, 3), textcoords="offset points", color=colour, fontsize=8, va="bottom")
+    write_figure(draw_overlay(shown, panels, palette, title), path, dpi=120)
 
 
 def command_line(arguments: Sequence[str] | None = None) -> int:

@@ -42,7 +42,7 @@ from .data.cases import open_index, refused_files
 from .data.split import PartOption, current_part, load_split
 from .networks.build import build_network
 from .networks.network import Levels
-from .networks.weights import read_weights
+from .networks.weights import first_names, read_weights
 from .output.names import place_all
 from .output.predictions import begin_predictions, check_folder, finish_predictions
 from .run.config import DataSettings
@@ -97,11 +97,12 @@ def open_run(folder: Path, batch_size: int = 4) -> tuple[Task, nn.Module, dict[s
     kind = dict(about["task"])
     task = TASKS[kind.pop("name")](view=view, **kind)
     sizes = {name: about[name] for name in ("channels", "crop", "filters", "outputs")}
-    network = build_network(about["network"], **sizes, levels=Levels.of(about), dims=about.get("dims", 3))
+    dims, skips = about.get("dims", 3), about.get("skips")
+    network = build_network(about["network"], **sizes, levels=Levels.of(about), dims=dims, skips=skips)
     module = task.build(network)
     answer = module.load_state_dict(tensors, strict=False)
-    # DynUNet has second names for its tensors, which the file does not contain.
-    missing = [name for name in answer.missing_keys if not name.startswith("skip_layers.")]
+    needed = first_names(module)  # the file does not contain second names of the same tensors
+    missing = [name for name in answer.missing_keys if name in needed]
     if missing or answer.unexpected_keys:
         name = (missing + answer.unexpected_keys)[0]
         raise ValueError(f"run: expected the tensors of its network in {path}, {name} is missing or unexpected")

@@ -6,6 +6,8 @@
     python -m train.pretrain --data scans/ --out runs/first --resume
     python -m train.pretrain --data images/ --pattern "**/*.png" --dims 2 --crop 1 224 288 --out runs/us
     python -m train.pretrain --recipe pcrlv2 --data scans/ --spacing 1 1 1 --out runs/pcrlv2
+    python -m train.pretrain --corpus corpus.toml --out runs/several
+    python -m train.pretrain --preset mae-nnssl --data scans/ --spacing 1 1 1 --out runs/mae
     torchrun --nproc-per-node 4 -m train.pretrain --data scans/ --out runs/fourfold
 
 The network learns to restore crops in which pairs of patches were swapped (Chen et al. 2019); `--pretext inpaint`,
@@ -56,10 +58,10 @@ import torch
 from tqdm import tqdm
 
 import dali_cr
+from dali_cr.index.corpus.about import dataset_lines, describe_datasets
 from dali_cr.index.report import describe_copies
-from dali_cr.volume.images import is_image
 
-from .data.cases import find_index, refused_files
+from .data.cases import find_index, open_index, refused_files
 from .data.split import PARTS, Split, current_part, load_split
 from .data.subjects import count_subjects, find_lookalikes, subjects_of
 from .methods.config import PretrainConfig, RecipeName
@@ -67,10 +69,15 @@ from .methods.evaluation import SEED
 from .methods.method import Measured, Method
 from .methods.pcrlv2.config import Pcrlv2Config
 from .methods.pcrlv2.method import Pcrlv2
-from .methods.preview import Origin, draw_restored
+from .methods.presets import PRESETS
+from .methods.preview import draw_restored
 from .methods.restoration import Restoration, RestorationConfig
 from .networks.weights import export_weights
+from .optim.average import Average, averaged
+from .optim.optimizer import build_optimizer
+from .output.figure import origin_of
 from .output.files import write_json
+from .output.mosaic import grey_columns, join
 from .run import ranks
 from .run.checkpoint import resume, write_state
 from .run.computation import Computation, choose_computation
@@ -104,6 +111,7 @@ class PretrainRun:
     held_out: dali_cr.Index
     method: Method
     optimizer: torch.optim.Optimizer
+    average: Average | None
     loader: dali_cr.Loader
     parts: Split | None
     """The split that the cases are from, if any."""
@@ -113,6 +121,8 @@ class PretrainRun:
     """Whether the learning rate of the last step is above 0."""
     state: dict[str, Any] | None
     """The checkpoint to continue from."""
+    frozen: None = None
+    """Pre-training freezes nothing."""
 
     def stream(self) -> Iterator[dict[str, Any]]:
         """Return the batches, without end."""
@@ -123,23 +133,29 @@ class PretrainRun:
         return self.method.losses(batch, step)
 
     def save(self, progress: Progress) -> None:
-        """Write the current weights and the checkpoint."""
+        """Write the current weights, with --ema their average, and the checkpoint."""
         out, network = self.config.out, self.method.network
-        tensors = network.module.state_dict()
         about = {**network.about, "recipe": asdict(self.method.recipe), "step": progress.step, **self.split}
         about["index"] = self.index.fingerprint
-        export_weights(out / "model.safetensors", tensors, network.tensors, about)
-        export_weights(out / "encoder.safetensors", tensors, network.encoder, about)
-        write_state(out, progress, self.method.module, self.optimizer, self.loader, **self.split)
+        datasets = {"datasets": found} if (found := describe_datasets(self.index)) else {}
+        about |= datasets
+        with averaged(self.average):
+            tensors = network.module.state_dict()
+            export_weights(out / "model.safetensors", tensors, network.tensors, about)
+            export_weights(out / "encoder.safetensors", tensors, network.encoder, about)
+        write_state(
+            out, progress, self.method.module, self.optimizer, self.average, self.loader, **self.split, **datasets
+        )
 
     def measure(self, record: Record, step: int) -> Measured:
         """Evaluate on the same held-out samples every time; record and print the metrics."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", dali_cr.DataWarning)  # already issued for the training cases
             loader = build_loader(self.held_out, self.config, self.method, self.device, SEED, alone=True)
-        with loader, self.computation.eagerly():
+        with loader, self.computation.eagerly(), averaged(self.average):
             measured = self.method.measure(loader)
         record.write(step, **measured.numbers)
+        record.show(step, "restored", join(grey_columns(measured.slices), origin_of(self.index.cases[0])))
         tqdm.write(f"step {step:<6} {measured.text}")
         return measured
 
@@ -165,11 +181,16 @@ def prepare(config: PretrainConfig, earlier: dict[str, Any] | None = None) -> Pr
     """
     device = ranks.own_device(choose_device(config.device, config.deterministic))
     split = load_split(config.split) if config.split else None
-    index = find_index(config, earlier, split, current_part(config.part))
+    corpus = config.datasets
+    if corpus and earlier:
+        corpus.refuse_other(earlier.get("corpus", {}))
+    open_data = (lambda _, known: corpus.open(known)) if corpus else open_index
+    index = find_index(config, earlier, split, current_part(config.part), open_data)
     if len(index) < 2:
         refused = "".join(f"; rejected {problem.path}: {problem.reason}" for problem in index.problems[:3])
         raise ValueError(f"data: expected at least two cases, one of which is held out, got {len(index)}{refused}")
     training, held_out = _hold_out(config, index, split, earlier)
+    _refuse_untrained(config, training)
     config = config.with_steps(len(training))
     torch.manual_seed(config.seed)
     method = METHODS[config.recipe](config, index.channels)
@@ -183,6 +204,7 @@ def prepare(config: PretrainConfig, earlier: dict[str, Any] | None = None) -> Pr
         "computation": asdict(computation),
         "network": {**method.network.about, "parameters": method.network.parameters},
         **({"held_out_by": "subject"} if _by_subject(earlier) else {}),
+        **({"corpus": corpus.content} if corpus else {}),
     }
     if ranks.is_first():
         write_config(config, device, earlier, found)
@@ -195,7 +217,8 @@ def prepare(config: PretrainConfig, earlier: dict[str, Any] | None = None) -> Pr
         training=training,
         held_out=held_out,
         method=method,
-        optimizer=method.optimizer(),
+        optimizer=build_optimizer(method.module, **config.optimizer_options),
+        average=Average(method.module, config.ema) if config.ema else None,
         loader=loader,
         parts=split,
         split={"split": {"hash": split.hash, "part": config.part}} if split else {},
@@ -212,10 +235,21 @@ def _by_subject(earlier: dict[str, Any] | None) -> bool:
 def _hold_out(
     config: PretrainConfig, index: dali_cr.Index, split: Split | None, earlier: dict[str, Any] | None
 ) -> tuple[dali_cr.Index, ...]:
-    """Split the cases into training and held-out cases, by subject."""
-    subjects = subjects_of([case.name for case in index.cases], split.subject if split else None)
-    together = subjects.values() if _by_subject(earlier) and len(subjects) > 1 else ()
+    """Split the cases into training and held-out cases, by subject of each data set."""
+    rule = split.subject if split else None
+    names = ([case.name for case in index.cases if case.dataset == name] for name in index.datasets or ("",))
+    subjects = [group for some in names for group in subjects_of(some, rule).values()]
+    together = subjects if _by_subject(earlier) and len(subjects) > 1 else ()
     return index.split((1 - config.held_out, config.held_out), config.seed, together)
+
+
+def _refuse_untrained(config: PretrainConfig, training: dali_cr.Index) -> None:
+    """Raise ValueError if all cases of a data set are held out that is to be trained on."""
+    weights = config.datasets.weights if config.datasets else None
+    there = {case.dataset for case in training.cases}
+    for name, weight in (weights or {}).items():
+        if weight and name not in there:
+            raise ValueError(f"held_out: expected a case of {name} to train on, all are held out; lower it")
 
 
 def build_loader(
@@ -227,10 +261,10 @@ def build_loader(
     *,
     alone: bool = False,
 ) -> dali_cr.Loader:
-    """Return the loader for the samples of this process, or with `alone` for all samples."""
+    """Return the loader for the samples of this process, or with `alone` for all samples, without weights."""
     return dali_cr.Loader(
         index,
-        method.recipe,
+        method.held_out_recipe if alone else method.recipe,
         batch_size=ranks.share(config.batch_size),
         device=str(device),
         seed=seed,
@@ -240,6 +274,7 @@ def build_loader(
         on_error=config.on_error,
         cache=config.cache,
         dims=config.dims,
+        weights=config.datasets.weights if config.datasets and not alone else None,
     )
 
 
@@ -249,6 +284,9 @@ def introduce(run: PretrainRun) -> Iterator[str]:
     names = [case.name for case in index.cases]
     subjects = count_subjects(names, run.parts.subject if run.parts else None)
     yield f"data       {subjects} under {index.root}, {len(run.held_out)} of them held out for evaluation"
+    corpus = config.datasets
+    described = corpus.describe(index, run.method.recipe) if corpus else dataset_lines(index)
+    yield from (f"data set   {line}" for line in described)
     if copies := describe_copies(index):
         yield f"copies     {copies}"
     yield f"channels   {index.channels}" + "".join(f" {name}" for name in index.channel_names)
@@ -263,8 +301,10 @@ def introduce(run: PretrainRun) -> Iterator[str]:
     encoder = sum(trained[name].numel() for name in network.encoder if name in trained)
     yield f"network    {network.about['network']}, {network.parameters:,} parameters, {encoder:,} of them the encoder"
     yield from run.method.introduce()
-    epochs = config.steps * config.batch_size / len(run.training)
-    yield f"training   {config.steps} steps of {config.batch_size} samples: each case {epochs:.1f} times"
+    epochs = config.steps * config.step_samples / len(run.training)
+    average = " on average" * bool(corpus and corpus.weights)
+    yield f"training   {config.steps} steps of {config.describe_step()} samples: each case {epochs:.1f} times{average}"
+    yield f"optimizer  {config.describe_optimizer()}"
     yield f"run        {config.out}" + (f", from step {run.state['step']}" if run.state else "")
 
 
@@ -302,8 +342,9 @@ def train(run: PretrainRun) -> dict[str, Any]:
         if not loop.record:
             return run.report(loop.progress)
         result = run.measure(loop.record, config.steps)
-    origin: Origin = "upper" if is_image(run.index.cases[0].volumes[0].path) else "lower"
-    draw_restored(result.slices, config.out / "preview.png", origin)
+    draw_restored(result.slices, config.out / "preview.png", origin_of(run.index.cases[0]))
+    print(f"pictures   {config.out / 'preview.png'}")
+    print(f"logs       {loop.record.place}", flush=True)
     report = run.report(loop.progress, result.numbers)
     write_json(config.out / "report.json", report)
     return report
@@ -351,6 +392,7 @@ def read_settings(arguments: Sequence[str]) -> PretrainConfig:
     """
     words = argparse.ArgumentParser(program("pretrain"), add_help=False, allow_abbrev=False)
     words.add_argument("--recipe", choices=SETTINGS)
+    words.add_argument("--preset", choices=PRESETS)
     typed, others = words.parse_known_args(arguments)
     recipe: RecipeName = typed.recipe or "restoration"
     about, out = find_resumed(arguments), find_out(arguments)[0]
@@ -363,7 +405,9 @@ def read_settings(arguments: Sequence[str]) -> PretrainConfig:
             raise ValueError(f"resume: expected the settings of the run in {out}: --recipe was {was}, got {recipe}")
         recipe, known = was, settings_of(SETTINGS[was], about, out)
     prog = program("pretrain") + (f" --recipe {recipe}" if recipe != "restoration" else "")
-    config = parse(SETTINGS[recipe], prog, others, known)
+    others += ["--preset", typed.preset] if typed.preset else []
+    preset = PRESETS[typed.preset].settings if typed.preset and not known else None
+    config = parse(SETTINGS[recipe], prog, others, known, preset)
     return config.follow(known) if known else config
 
 

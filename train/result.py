@@ -87,7 +87,7 @@ def read_run(folder: Path) -> dict[str, Any]:
         result["scores"] = {**report["scored"], **summarise(kind_of(about), rows, about["network"]["task"]["classes"])}
         if baseline := {name: report[key] for key, name in _BASELINE.items() if key in report}:
             result["baseline"] = baseline
-        result["pretraining"] = _read_pretraining(about["config"]["init"])
+        result["pretraining"] = _read_pretraining(about)
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     return {**result, "measurements": [current_names(json.loads(line)) for line in lines]}
 
@@ -111,10 +111,13 @@ def _read_finished(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return about, report
 
 
-def _read_pretraining(init: str) -> dict[str, Any] | None:
-    """Return the entry for the pre-training run that a run was initialised from; None for random weights."""
+def _read_pretraining(finetuned: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the entry for the weights that a run was initialised from; None for random weights."""
+    init, known = finetuned["config"]["init"], finetuned["network"].get("init")
     if init == "random":
         return None
+    if isinstance(known, dict) and "file" in known:
+        return {"file": known["file"], "sha256": known["sha256"]}
     about, report = _read_finished(Path(init))
     shown: dict[str, Any] = {name: report[name] for name in ("steps", "restoration_gain") if name in report}
     return {

@@ -16,14 +16,26 @@ import numpy as np
 
 from dali_cr import rng
 from dali_cr.index.connected import connected
-from dali_cr.index.volumes import Case, Problem, Volume, counted, find_change, volume_from_json, volume_to_json
+from dali_cr.index.corpus import joining
+from dali_cr.index.volumes import (
+    Case,
+    Problem,
+    Volume,
+    case_from_json,
+    case_to_json,
+    counted,
+    find_change,
+    volume_from_json,
+    volume_to_json,
+)
 from dali_cr.system.atomic import write_whole
 
-FORMAT = 5
+FORMAT = 6
 """Format version of the file that `Index.save` writes."""
 
-_READ = (3, 4, FORMAT)
-"""Formats that `Index.load` reads; 3 has no `Volume.content_sha256`, 3 and 4 have no `Statistics.image_mean`."""
+_READ = (3, 4, 5, FORMAT)
+"""Formats that `Index.load` reads; 3 has no `Volume.content_sha256`, 3 and 4 have no `Statistics.image_mean`, 3 to 5
+have no data sets, modalities and licences."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +57,8 @@ class Index:
         Number of other files by kind, such as ".dcm".
     layout : str
         How files became cases: "nnunet", "bids", "files", "pattern" or "csv"; empty if unknown.
+    datasets : mapping of str to str
+        Folder of each data set by its name, relative to the root; empty for an index of one data set.
     """
 
     root: Path
@@ -54,6 +68,7 @@ class Index:
     set_aside: tuple[Volume, ...] = ()
     ignored: Mapping[str, int] = field(default_factory=dict)
     layout: str = ""
+    datasets: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -73,7 +88,8 @@ class Index:
 
     def __repr__(self) -> str:
         refused = f", {counted(len(self.problems), 'problem')}" if self.problems else ""
-        return f"Index({str(self.root)!r}, {counted(len(self), 'case')}{refused})"
+        of = f" of {counted(len(self.datasets), 'data set')}" if self.datasets else ""
+        return f"Index({str(self.root)!r}, {counted(len(self), 'case')}{of}{refused})"
 
     @property
     def channels(self) -> int:
@@ -94,9 +110,14 @@ class Index:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the names and contents of cases; root and modification times are not hashed."""
-        content = [(c.name, [(v.path, v.frame, v.sha256) for v in c.volumes]) for c in self.cases]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        """Hash of the names and contents of cases; folders, modification times, modality and licence are not hashed."""
+        return hashlib.sha256(json.dumps([self._identity(case) for case in self.cases]).encode()).hexdigest()
+
+    def _identity(self, case: Case) -> tuple[object, ...]:
+        """Return what is hashed of a case."""
+        folder = self.datasets[case.dataset] if case.dataset else "."
+        files = [(joining.split_path(folder, v.path), v.frame, v.sha256) for v in case.files]
+        return (case.dataset, case.name, files) if case.dataset else (case.name, files)
 
     @property
     def copies(self) -> tuple[tuple[str, ...], ...]:
@@ -131,6 +152,30 @@ class Index:
             more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
             raise ValueError(f"subset: expected names of cases, got {', '.join(map(repr, unknown[:3]))}{more}")
         return self._of(tuple(case for case in self.cases if case.name in names))
+
+    def exclude(self, reasons: Mapping[str, str]) -> Index:
+        """Return an index without some cases, which `problems` names with the reason and `set_aside` keeps.
+
+        Parameters
+        ----------
+        reasons : mapping of str to str
+            From the name of a case to why it is left out; see `dali_cr.index.corpus.quality`.
+
+        Raises
+        ------
+        ValueError
+            If a name is not that of a case.
+        """
+        left_out = self.subset(reasons)
+        cases = tuple(case for case in self.cases if case.name not in reasons)
+        problems = [
+            Problem(path, f"{case.name} excluded: {reasons[case.name]}")
+            for case in left_out.cases
+            for path in dict.fromkeys(volume.path for volume in case.volumes)
+        ]
+        volumes = tuple(volume for case in left_out.cases for volume in case.files)
+        every = tuple(sorted([*self.problems, *problems], key=lambda problem: problem.path))
+        return replace(self, cases=cases, problems=every, set_aside=(*self.set_aside, *volumes))
 
     def split(
         self, fractions: Sequence[float], seed: int = 0, together: Iterable[Iterable[str]] = ()
@@ -178,6 +223,58 @@ class Index:
         parts = (sorted(place for group in part for place in groups[group]) for part in drawn)
         return tuple(self._of(tuple(self.cases[i] for i in part)) for part in parts)
 
+    @classmethod
+    def concat(
+        cls, indexes: Mapping[str, Index], *, modality: joining.Texts = "", licence: joining.Texts = ""
+    ) -> Index:
+        """Return one index of several data sets.
+
+        Parameters
+        ----------
+        indexes : mapping of str to Index
+            From a data set's name to its index, in the order in which cases are wanted. The roots may differ.
+        modality, licence : str or mapping of str to str
+            Free text, one for all data sets or one for each; for the cases that have none of their own.
+
+        Returns
+        -------
+        joined : Index
+            Its cases are called ``"dataset/name"`` and know their data set. Problems, volumes set aside and counts of
+            other files are those of all data sets, paths relative to the folder that the roots share.
+
+        Raises
+        ------
+        ValueError
+            If there is no data set, one has no case, or their channels differ.
+
+        Notes
+        -----
+        Data sets that an index has already, as of nnssl's lists, remain a part of the cases' names alone.
+
+        Examples
+        --------
+        >>> import dali_cr
+        >>> from importlib.resources import files
+        >>> data_path = files("nibabel") / "tests" / "data"
+        >>> heads = dali_cr.scan(data_path, "anatomical.nii", progress=False)
+        >>> both = Index.concat({"heads": heads, "again": heads}, modality={"heads": "MR"})
+        >>> [(case.name, case.dataset, case.modality) for case in both]
+        [('heads/anatomical.nii', 'heads', 'MR'), ('again/anatomical.nii', 'again', '')]
+        """
+        return cls(**joining.join(indexes, modality, licence))
+
+    def dataset(self, name: str) -> Index:
+        """Return the index of one data set: under its own root, its cases called as before they were joined.
+
+        Raises
+        ------
+        ValueError
+            If there is no such data set.
+        """
+        if name not in self.datasets:
+            raise ValueError(f"dataset: expected one of {', '.join(self.datasets) or 'no data sets'}, got {name!r}")
+        return replace(self, **joining.separate(self, name))
+
     def _of(self, cases: tuple[Case, ...]) -> Index:
         return replace(self, cases=cases, problems=(), set_aside=(), ignored={})
 
@@ -199,7 +296,7 @@ class Index:
         changes : tuple of Problem
             Sorted by path; empty if no file changed.
         """
-        files = {volume.data: volume for case in self.cases for volume in case.volumes}
+        files = {volume.data: volume for case in self.cases for volume in case.files}
         with ThreadPoolExecutor(16) as pool:  # each request to a network drive is slow
             changes = pool.map(lambda volume: find_change(self.root / volume.data, volume), files.values())
             reasons = sorted(zip(files, changes, strict=True))
@@ -217,11 +314,12 @@ class Index:
             "format": FORMAT,
             "root": str(self.root),
             "channel_names": list(self.channel_names),
-            "cases": [{"name": c.name, "volumes": [volume_to_json(v) for v in c.volumes]} for c in self.cases],
+            "cases": list(map(case_to_json, self.cases)),
             "problems": [asdict(p) for p in self.problems],
             "set_aside": [volume_to_json(v) for v in self.set_aside],
             "ignored": dict(self.ignored),
             "layout": self.layout,
+            "datasets": dict(self.datasets),
         }
         write_whole(path, json.dumps(content).encode(), f".{os.getpid()}")
 
@@ -246,12 +344,13 @@ class Index:
                 raise ValueError(f"expected format {' or '.join(map(str, _READ))}, got {content['format']}")
             return cls(
                 root=Path(root if root is not None else content["root"]),
-                cases=tuple(Case(c["name"], tuple(map(volume_from_json, c["volumes"]))) for c in content["cases"]),
+                cases=tuple(map(case_from_json, content["cases"])),
                 problems=tuple(Problem(**p) for p in content["problems"]),
                 channel_names=tuple(content["channel_names"]),
                 set_aside=tuple(map(volume_from_json, content["set_aside"])),
                 ignored=dict(content.get("ignored", {})),  # missing in indexes of earlier versions, as is layout
                 layout=str(content.get("layout", "")),
+                datasets=dict(content.get("datasets", {})),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}: expected an index of this version ({error}); scan the data again") from error

@@ -32,12 +32,22 @@ class Found:
         Whether the file was named by `include` or in a list, so that it is used even if it looks like a label.
     store : str
         Relative path of the brick store that is read instead; empty if the file itself is read.
+    modality, licence : str
+        Free text from a CSV file, or from nnssl's list.
+    dataset : str
+        Name of its data set; empty without one.
+    mask : str
+        Relative path of the anonymisation mask; empty without one.
     """
 
     case: str | None
     channel: str | None
     explicit: bool
     store: str = ""
+    modality: str = ""
+    licence: str = ""
+    dataset: str = ""
+    mask: str = ""
 
 
 class Pattern:

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 from dali_cr.index.cases import Index
+from dali_cr.index.corpus.about import dataset_lines
 from dali_cr.index.layout.proposal import describe_layout
 from dali_cr.index.values.intensities import foreground_lines, format_range, window_lines
 from dali_cr.index.volumes import Case, Problem, Volume
@@ -115,6 +116,7 @@ def _properties(index: Index) -> list[tuple[str, str]]:
     ]
     if index.channel_names:
         lines.append(("", " ".join(index.channel_names)))
+    lines += [("data set" if not number else "", text) for number, text in enumerate(dataset_lines(index))]
     return [
         *lines,
         ("shape", _shapes([case.shape for case in index.cases])),

@@ -7,13 +7,16 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from dali_cr.index.cases import Index
+from dali_cr.index.corpus.masks import EMPTY, attach_masks
 from dali_cr.index.files import Found, Globs
 from dali_cr.index.grouping import FourthAxis, gather_cases, too_many_frames
 from dali_cr.index.labels import find_labels
@@ -59,8 +62,9 @@ def scan(
     ----------
     root : path or sequence of paths
         One or several folders; with several, paths are relative to their common parent. Or one CSV file with a column
-        `path`, and optionally `case`, or `case` and `channel`. With `files`, the folder of relative paths (default: the
-        working directory).
+        `path`, and optionally `case`, or `case` and `channel`, and `modality` and `licence`, free text that cases keep.
+        Or one `pretrain_data.json` of nnssl, whose data sets and anonymisation masks cases keep.
+        With `files`, the folder of relative paths (default: the working directory).
     pattern : str or sequence of str
         Globs, relative to each root: `*` and `?` match within a folder name, `**/` any number of folders. PNG and JPEG
         images need a pattern, such as ``"**/*.png"``. For cases of several files, `{case}` and `{channel}` match a part
@@ -123,17 +127,20 @@ def scan(
         listing = list_files(root, pattern, layout, channels, include, exclude)
     top, found = listing.top, listing.files
     bytes_at_start()  # before anything large is read
-    volumes = _unchanged_volumes(top, found, known)
+    wanted = {file.mask: Found(None, None, True) for file in found.values() if file.mask} | found
+    volumes = _unchanged_volumes(top, wanted, known)
     read_file = partial(read_volumes, top, fourth_axis=fourth_axis)
-    names = {file.store or path: path for path, file in found.items() if path not in volumes}
+    names = {file.store or path: path for path, file in wanted.items() if path not in volumes}
     read, refused = _read_all(read_file, names, executor, progress)
-    volumes = {path: frames for path in found if (frames := volumes.get(path) or read.get(path))}
+    volumes = {path: frames for path in wanted if (frames := volumes.get(path) or read.get(path))}
     return _make_index(listing, volumes, refused, fourth_axis)
 
 
 def _make_index(listing: Listing, volumes: Frames, refused: list[Problem], fourth_axis: FourthAxis) -> Index:
     """Exclude labels and group the other volumes into cases."""
     files, channels = listing.files, listing.channels
+    masks = {path: frames for path, frames in volumes.items() if path not in files}
+    volumes = {path: frames for path, frames in volumes.items() if path in files}
     candidates = {p: v for p, v in volumes.items() if not files[p].explicit and files[p].channel not in channels}
     labels = find_labels(volumes, {path: found.case for path, found in files.items()})
     labels = {path: reason for path, reason in labels.items() if path in candidates}
@@ -144,12 +151,33 @@ def _make_index(listing: Listing, volumes: Frames, refused: list[Problem], fourt
     if listing.fallback and len(names) > 1 and _mostly_incomplete(cases, images, files):
         names, layout = [], "bids" if layout == "bids" else "files"
         cases, more = gather_cases(images, listing.fallback, names, fourth_axis)
-    problems = [*listing.problems, *refused, *more, *(Problem(path, reason) for path, reason in labels.items())]
+    cases, unmasked = attach_masks(cases, files, masks, refused)
+    refused = [problem for problem in refused if problem.path in files or problem.reason != EMPTY]
+    of_labels = (Problem(path, reason) for path, reason in labels.items())
+    problems = [*listing.problems, *refused, *more, *unmasked, *of_labels]
     problems.sort(key=lambda problem: problem.path)
     used = {path for case in cases for volume in case.volumes for path in (volume.path, volume.data)}
     rest = tuple(volume for path, frames in volumes.items() if path not in used for volume in frames)
     ignored = listing.ignored(used)
-    return Index(listing.top, tuple(cases), tuple(problems), tuple(names), rest, ignored=ignored, layout=layout)
+    described = tuple(_described(case, files) for case in cases)
+    return Index(
+        root=listing.top,
+        cases=described,
+        problems=tuple(problems),
+        channel_names=tuple(names),
+        set_aside=rest,
+        ignored=ignored,
+        layout=layout,
+        datasets=dict.fromkeys((case.dataset for case in described if case.dataset), "."),
+    )
+
+
+def _described(case: Case, files: Mapping[str, Found]) -> Case:
+    """Return the case with the data set of its files, and their modality and licence, different ones joined."""
+    of_case = [files[volume.path] for volume in case.volumes]
+    texts = {name: [getattr(file, name) for file in of_case] for name in ("modality", "licence", "dataset")}
+    joined: dict[str, Any] = {name: ", ".join(dict.fromkeys(filter(None, some))) for name, some in texts.items()}
+    return replace(case, **joined) if any(joined.values()) else case
 
 
 def _mostly_incomplete(cases: Sequence[Case], images: Frames, files: Mapping[str, Found]) -> bool:
@@ -175,7 +203,7 @@ def _unchanged_volumes(top: Path, files: Mapping[str, Found], known: Index | Non
 
 def _volumes(index: Index) -> Iterator[Volume]:
     for case in index.cases:
-        yield from case.volumes
+        yield from case.files
     yield from index.set_aside
 
 

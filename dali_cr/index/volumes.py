@@ -113,10 +113,32 @@ class Volume:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One subject: its channels, all on one grid."""
+    """One subject: its channels, all on one grid.
+
+    Attributes
+    ----------
+    name : str
+        With data sets, ``"dataset/name"``.
+    volumes : tuple of Volume
+    dataset : str
+        The data set it is of, one of `Index.datasets`; empty without data sets.
+    modality, licence : str
+        Free text; empty where it is not known.
+    mask : Volume, optional
+        On the same grid; not 0 where the image was made anonymous, which losses leave out.
+    """
 
     name: str
     volumes: tuple[Volume, ...]
+    dataset: str = ""
+    modality: str = ""
+    licence: str = ""
+    mask: Volume | None = None
+
+    @property
+    def files(self) -> tuple[Volume, ...]:
+        """The channels, and the mask."""
+        return (*self.volumes, self.mask) if self.mask else self.volumes
 
     def __repr__(self) -> str:
         return f"Case({self.name!r}, {counted(len(self.volumes), 'channel')}, {_times(self.shape)})"
@@ -191,3 +213,21 @@ def _unpack_flags(digits: str, length: int) -> Flags:
 def _tuples(value: Any) -> Any:
     """Convert nested lists to tuples."""
     return tuple(map(_tuples, value)) if isinstance(value, Iterable) and not isinstance(value, str) else value
+
+
+_TEXTS = ("dataset", "modality", "licence")
+"""Of a case; saved where they are not empty."""
+
+
+def case_to_json(case: Case) -> dict[str, Any]:
+    """Return a case as JSON values."""
+    texts = {name: getattr(case, name) for name in _TEXTS if getattr(case, name)}
+    mask = {"mask": volume_to_json(case.mask)} if case.mask else {}
+    return {"name": case.name, "volumes": [volume_to_json(volume) for volume in case.volumes], **texts, **mask}
+
+
+def case_from_json(content: dict[str, Any]) -> Case:
+    """Return the case of the values that `case_to_json` returned."""
+    texts = {name: content[name] for name in _TEXTS if name in content}
+    mask = volume_from_json(content["mask"]) if "mask" in content else None
+    return Case(content["name"], tuple(map(volume_from_json, content["volumes"])), **texts, mask=mask)

@@ -261,7 +261,7 @@ def place_views(
     boxes: Words,
     matrices: npt.NDArray[np.float64],
     offsets: npt.NDArray[np.float64],
-    mode: int = TRILINEAR,
+    mode: int | Words = TRILINEAR,
 ) -> None:
     """Write the positions of the voxels of views and their affine maps into the records.
 

@@ -19,8 +19,8 @@ from dali_cr.index.report import printable
 from dali_cr.index.values.intensities import clipped_shares
 from dali_cr.plan.window import shape_at
 from dali_cr.read.normalize import rescale_of
-from dali_cr.recipe.checks import Normalize
 from dali_cr.recipe.mask import FEW_BLOCKS
+from dali_cr.recipe.per_dataset import Normalizes, normalize_of, parts_of, spacing_of
 from dali_cr.recipe.recipe import Recipe
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.views import Views
@@ -63,7 +63,9 @@ def warn_of_padding(index: Index, recipe: Recipe, *, stacklevel: int = 2) -> Non
     stacklevel : int
         As for `warnings.warn`.
     """
-    if text := _padding([shape_at(case, recipe.spacing) for case in index.cases], recipe.boxes):
+    if text := _padding(
+        [shape_at(case, spacing_of(recipe.spacing, case.dataset)) for case in index.cases], recipe.boxes
+    ):
         warnings.warn(text, DataWarning, stacklevel=stacklevel + 1)
 
 
@@ -83,25 +85,47 @@ def _padding(shapes: Sequence[Triple], boxes: Sequence[Triple]) -> str:
     )
 
 
-def warn_of_clipping(index: Index, normalize: Normalize, *, stacklevel: int = 2) -> None:
+def warn_of_clipping(index: Index, normalize: Normalizes, *, stacklevel: int = 2) -> None:
     """Warn if a window clips more than half of the foreground of most volumes.
 
     Parameters
     ----------
     index : Index
-    normalize : "zscore", "zscore-image", "percentile", ("window", low, high) or None
+    normalize : "zscore", "zscore-image", "percentile", ("window", low, high) or None; or a mapping
         Only windows are checked, because the other normalisations adapt to the volume.
     stacklevel : int
         As for `warnings.warn`.
     """
-    if not isinstance(normalize, tuple):
-        return
-    _, low, high = normalize
-    shares = clipped_shares(index, low, high)
-    if shares and median(shares) > 0.5:
+    for dataset, part, own in parts_of(index, normalize):
+        if not isinstance(own, tuple):
+            continue
+        _, low, high = own
+        shares = clipped_shares(part, low, high)
+        if shares and median(shares) > 0.5:
+            warnings.warn(
+                f"{dataset and f'{dataset}: '}window: {low:g} to {high:g} clips {100 * median(shares):.3g} % of the "
+                "foreground (median of the volumes); see the percentiles of `dali-cr scan`",
+                DataWarning,
+                stacklevel=stacklevel + 1,
+            )
+
+
+def warn_of_masks(index: Index, names: Sequence[str], *, stacklevel: int = 2) -> None:
+    """Warn if cases have anonymisation masks that samples do not use.
+
+    Parameters
+    ----------
+    index : Index
+    names : sequence of str
+        Names of the arrays of a batch; "valid" is made from masks.
+    stacklevel : int
+        As in `warnings.warn`.
+    """
+    masked = sum(case.mask is not None for case in index.cases)
+    if masked and "valid" not in names:
         warnings.warn(
-            f"window: {low:g} to {high:g} clips {100 * median(shares):.3g} % of the foreground (median of the "
-            "volumes); see the percentiles of `dali-cr scan`",
+            f"masks: {masked} of {len(index)} cases have an anonymisation mask, which samples of this kind do not use: "
+            "blurred and removed voxels count like others",
             DataWarning,
             stacklevel=stacklevel + 1,
         )
@@ -128,13 +152,13 @@ def warn_of_blocks(recipe: Restoration | Views, *, stacklevel: int = 2) -> None:
         )
 
 
-def without_constant(index: Index, normalize: Normalize, *, stacklevel: int = 2) -> Index:
+def without_constant(index: Index, normalize: Normalizes, *, stacklevel: int = 2) -> Index:
     """Return the cases that can be normalised, and warn about cases with constant foreground.
 
     Parameters
     ----------
     index : Index
-    normalize : "zscore", "zscore-image", "percentile", ("window", low, high) or None
+    normalize : "zscore", "zscore-image", "percentile", ("window", low, high) or None; or a mapping
     stacklevel : int
         As for `warnings.warn`.
 
@@ -147,7 +171,7 @@ def without_constant(index: Index, normalize: Normalize, *, stacklevel: int = 2)
     for case in index.cases:
         try:
             for volume in case.volumes:
-                rescale_of(volume, normalize)
+                rescale_of(volume, normalize_of(normalize, case.dataset))
         except ValueError as error:
             reasons[case.name] = str(error)
     if not reasons:

@@ -13,7 +13,6 @@ from dali_cr.pipeline.source import Batch, Source
 from dali_cr.plan import window
 from dali_cr.plan.stream import Stream
 from dali_cr.read.boxes import read_boxes
-from dali_cr.read.normalize import rescale_of
 
 
 class FinishedSource(Source[Batch]):
@@ -31,8 +30,6 @@ class FinishedSource(Source[Batch]):
         super().__init__(samples, stream, **options)
         self.names = (*samples.names, "sample")
         self._buffers = Buffers()
-        index, normalize = self.planner.index, self.planner.recipe.normalize
-        self._rescales = [[rescale_of(volume, normalize) for volume in case.volumes] for case in index.cases]
 
     def placeholder(self) -> Arrays:
         """Return arrays of zeros."""
@@ -50,12 +47,12 @@ class FinishedSource(Source[Batch]):
 
     def fill(self, batch: Batch, group: list[int]) -> None:
         """Read a case once and make its samples."""
-        plans, index = batch.plans, self.planner.index
+        plans, index = batch.plans, self.samples.templates.index
         case = int(plans.cases[group[0]])
         boxes = {i: window.as_box(plans.boxes[i]) for i in group}
         start, stop = window.around(boxes.values())
         for channel, _, raw in read_boxes(self.cache, index.root, index.cases[case], start, stop):
-            rescale = self._rescales[case][channel]
+            rescale = self.samples.templates.rescales[case][channel]
             for i, box in boxes.items():
                 self.samples.fill(plans, i, channel, raw[window.slices(box, start)], rescale, batch.arrays)
         for i in group:

@@ -16,13 +16,14 @@ from typing import Any
 from dali_cr import extras
 from dali_cr.index.cases import Index
 from dali_cr.ops import launch
-from dali_cr.pipeline.advice import warn_of_blocks, warn_of_clipping, warn_of_padding
+from dali_cr.pipeline.advice import warn_of_blocks, warn_of_clipping, warn_of_masks, warn_of_padding
 from dali_cr.pipeline.cpu import FinishedSource
 from dali_cr.pipeline.multiview import MultiView
 from dali_cr.pipeline.pairs import Pairs
 from dali_cr.pipeline.raw import RawSource
 from dali_cr.pipeline.samples import Arrays, MakeSamples, Samples
 from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.order.mixture import Weights
 from dali_cr.plan.plans import Planner
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.views import ViewPlanner
@@ -38,7 +39,7 @@ Node = Any
 
 AnySource = FinishedSource | RawSource
 
-MakePlanner = Callable[[Index, Any, int], Planner]
+MakePlanner = Callable[[Index, Any, int, Weights | None], Planner]
 
 RECIPES: dict[type, tuple[MakePlanner, MakeSamples]] = {
     Restoration: (CropPlanner, Pairs),
@@ -58,6 +59,7 @@ def restoration_pipeline(
     prefetch: int = 2,
     on_error: str = "raise",
     cache: str | Sequence[str] = (),
+    weights: Weights | None = None,
 ) -> Any:
     """Build an endless pipeline with the outputs (input, target, sample number).
 
@@ -76,12 +78,15 @@ def restoration_pipeline(
         What to do if a file cannot be read.
     cache : str or sequence of str
         Cache levels for decompressed volumes, the fastest first; as for `Loader`.
+    weights : mapping of str to float, optional
+        Weights of the data sets; as for `Loader`.
 
     Returns
     -------
     pipeline : nvidia.dali.Pipeline
-        Outputs input and target (B, C, D, H, W), for masked samples mask (B, 1, D, H, W) uint8, and sample (B,) int64
-        on the CPU. For `Views`: view and target (B, 2, C, D, H, W), local (B, locals, C, d, h, w), and sample.
+        Outputs input and target (B, C, D, H, W), for masked samples mask (B, 1, D, H, W) uint8, with anonymisation
+        masks valid (B, 1, D, H, W) uint8, and sample (B,) int64 on the CPU. For `Views`: view and target (B, 2, C, D,
+        H, W), local (B, locals, C, d, h, w), and sample.
 
     Raises
     ------
@@ -96,15 +101,16 @@ def restoration_pipeline(
         If crops are larger than most volumes, a window clips most of the foreground, or a mask has few blocks.
     """
     levels = [cache] if isinstance(cache, str) else list(cache)
-    samples = make_samples(index, recipe, seed)
+    samples = make_samples(index, recipe, seed, weights)
     warn_of_padding(samples.planner.index, recipe)
     warn_of_clipping(index, recipe.normalize)
+    warn_of_masks(index, samples.names)
     warn_of_blocks(recipe)
     source = make_source(samples, Stream(batch_size), device, levels, threads=threads, on_error=on_error)
     return build_pipeline(source, device, prefetch=prefetch)
 
 
-def make_samples(index: Index, recipe: Recipe, seed: int) -> Samples:
+def make_samples(index: Index, recipe: Recipe, seed: int, weights: Weights | None = None) -> Samples:
     """Make the planner and the samples of a recipe.
 
     Raises
@@ -117,7 +123,7 @@ def make_samples(index: Index, recipe: Recipe, seed: int) -> Samples:
         names = ", ".join(kind.__name__ for kind in RECIPES)
         raise TypeError(f"recipe: expected one of {names}, got {type(recipe).__name__}")
     make_planner, samples = found
-    return samples(make_planner(index, recipe, seed))
+    return samples(make_planner(index, recipe, seed, weights))
 
 
 def make_source(
@@ -152,7 +158,7 @@ def make_source(
         If a level is invalid, or is a GPU level and the device is the CPU.
     """
     budgets = [budget for kind, _, budget in map(parse_cache, levels) if kind == "gpu"]
-    number, index = device_number(device), samples.planner.index
+    number, index = device_number(device), samples.templates.index
     if budgets and number is None:
         raise ValueError(f"cache: a 'gpu' level needs a GPU, got the device {device!r}; use 'host:...' or 'disk:...'")
     options["cache"] = cache or open_cache(levels, index)

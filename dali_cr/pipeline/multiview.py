@@ -45,7 +45,7 @@ class MultiView:
         self.planner, self.recipe = planner, planner.recipe
         self.arrays = max(GLOBALS, int(self.recipe.locals))
         self._channels = planner.index.channels
-        self._templates = Templates(planner.index, self.recipe.normalize, views=True)
+        self.templates = Templates(planner.index, self.recipe.normalize, views=True)
 
     def outputs(self, count: int) -> tuple[Section, ...]:
         """Return the sections of view, target and local."""
@@ -88,7 +88,7 @@ class MultiView:
     def describe(self, plans: Plans, layout: VoxelLayout, out: Arrays) -> None:
         """Write the records, the swaps and the intensities."""
         assert isinstance(plans, ViewPlans)
-        records = self._templates.take(plans, layout)
+        records = self.templates.take(plans, layout)
         words = records.view(np.int64).reshape(len(plans), 1, self._channels, VIEW_WORDS)
         for name, views in (("globals", slice(GLOBALS)), ("locals", slice(GLOBALS, None))):
             out[name][...] = words

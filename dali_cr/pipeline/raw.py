@@ -105,7 +105,7 @@ class RawSource(Source[RawBatch]):
         **options: Any,
     ) -> None:
         super().__init__(samples, stream, **options)
-        channels = self.planner.index.channels
+        channels = samples.templates.index.channels
         most = _MOST_ARRAYS // (channels * samples.arrays)
         if stream.batch_size > most:
             self.close()
@@ -115,7 +115,7 @@ class RawSource(Source[RawBatch]):
             )
         self.names = ("buffer",) if whole else ("raw", *samples.inputs, "sample")
         self.arena, self.whole, self._mark = arena, whole, mark
-        self._placement = Placement(self.planner.index)
+        self._placement = Placement(samples.templates.index)
         self._buffers = Buffers(allocate)
         self._sent: deque[tuple[Memory, tuple[Upload, ...]]] = deque()
         self._reading: deque[tuple[Any, Bytes]] = deque()
@@ -152,7 +152,7 @@ class RawSource(Source[RawBatch]):
 
     def fill(self, batch: RawBatch, group: list[int]) -> None:
         """Copy the raw boxes of the samples of one case."""
-        plans, index, raw = batch.plans, self.planner.index, batch.arrays["raw"]
+        plans, index, raw = batch.plans, self.samples.templates.index, batch.arrays["raw"]
         case = index.cases[int(plans.cases[group[0]])]
         missing = {c for i in group for c in range(len(case.volumes)) if batch.starts[i, c] != _IN_ARENA}
         boxes = {i: window.as_box(plans.boxes[i]) for i in group}
@@ -231,7 +231,7 @@ class RawSource(Source[RawBatch]):
         longest, ends = padded(1), dict[int, int]()
         for i, c in np.argwhere(cached == _IN_ARENA).tolist():
             case = int(plans.cases[i])
-            geometry = self.planner.index.cases[case].volumes[c].geometry
+            geometry = self.samples.templates.index.cases[case].volumes[c].geometry
             starts[i, c] = start = ends.get(i, 0)
             slot = self.arena.reserve(case, c) if self.arena else None
             if slot:

@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.index.cases import Index
+from dali_cr.index.corpus.masks import with_masks
 from dali_cr.ops.record import IN_ARENA, RECORD, VIEW_RECORD, Rescale, describe
 from dali_cr.pipeline.memory import Section
 from dali_cr.plan.plans import Planner, Plans
-from dali_cr.read.normalize import rescale_of
-from dali_cr.recipe.checks import Normalize
+from dali_cr.read.normalize import rescales_of
+from dali_cr.recipe.per_dataset import Normalizes
 
 Arrays = dict[str, Any]
 Ints = npt.NDArray[np.int64]
@@ -59,6 +60,7 @@ class Samples(Protocol):
     """
 
     planner: Planner
+    templates: Templates
     names: tuple[str, ...]
     inputs: tuple[str, ...]
     arrays: int
@@ -91,17 +93,32 @@ class Templates:
     Parameters
     ----------
     index : Index
-    normalize : str, tuple or None
+    normalize : str, tuple, None or mapping
         As in `Restoration`.
     views : bool
         Whether to make records of views, with an affine map.
+    masks : bool
+        Whether to read the anonymisation masks of cases too, if there are any.
+
+    Attributes
+    ----------
+    index : Index
+        Its volumes are read for a sample: the channels, and the mask as the last one.
+    masks : bool
+        Whether the last channel is a mask.
+    rescales : list of list of Rescale
+        Intensity mapping of each volume of each case.
     """
 
-    def __init__(self, index: Index, normalize: Normalize, *, views: bool) -> None:
+    def __init__(self, index: Index, normalize: Normalizes, *, views: bool, masks: bool = False) -> None:
+        self.index = with_masks(index) if masks else index
+        self.masks = self.index is not index
+        index = self.index
+        self.rescales = rescales_of(index, normalize, masks=self.masks)
         self._records = np.zeros((len(index), index.channels), VIEW_RECORD if views else RECORD)
-        for case, row in zip(index.cases, self._records, strict=True):
-            for volume, record in zip(case.volumes, row, strict=True):
-                describe(volume.dtype, volume.geometry.big_endian, rescale_of(volume, normalize), record)
+        for case, row, rescales in zip(index.cases, self._records, self.rescales, strict=True):
+            for volume, rescale, record in zip(case.volumes, rescales, row, strict=True):
+                describe(volume.dtype, volume.geometry.big_endian, rescale, record)
         self.itemsizes = np.array([[v.geometry.itemsize for v in case.volumes] for case in index.cases], np.int64)
         self.shapes = np.array([case.shape for case in index.cases], np.int64)
 

@@ -243,7 +243,7 @@ class Source(ABC, Generic[AnyBatch]):
     def _read_with(self, plans: Plans, i: int) -> tuple[int, int]:
         """Return a key for grouping samples that share a read: their case, unless it is stored in bricks."""
         case = int(plans.cases[i])
-        packed = all(volume.packed for volume in self.planner.index.cases[case].volumes)
+        packed = all(volume.packed for volume in self.samples.templates.index.cases[case].volumes)
         return case, i if packed else -1
 
     def _work(self, batch: AnyBatch) -> None:

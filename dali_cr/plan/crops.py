@@ -11,13 +11,17 @@ import numpy.typing as npt
 from dali_cr import rng
 from dali_cr.index.cases import Index, refuse_empty
 from dali_cr.ops.cpu.philox import draw_pair, fill_words
+from dali_cr.plan.augment.drawn import draw_augmentation
+from dali_cr.plan.augment.maps import CropMaps
 from dali_cr.plan.boxes import Flags, Floats, Ints, find_reach
 from dali_cr.plan.foreground import EDGES, LENGTHS, ORIGIN_WORDS, SHAPE, Foreground, Sums, draw_origin, table_of
 from dali_cr.plan.masks import make_sampler
-from dali_cr.plan.order import Order
+from dali_cr.plan.order.cases import Order
+from dali_cr.plan.order.mixture import Weights
 from dali_cr.plan.plans import Plans, Sampler
 from dali_cr.plan.window import shape_at
 from dali_cr.recipe.checks import AXES
+from dali_cr.recipe.per_dataset import check_datasets, spacing_of
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.system.compiled import compiled
 
@@ -25,7 +29,7 @@ _ORIGIN, _FLIP = int(rng.Purpose.ORIGIN), int(rng.Purpose.FLIP)
 
 
 class Crops(NamedTuple):
-    """Draws of a batch; see `Plans`. The last two are empty if crops are not resampled."""
+    """Draws of a batch; see `Plans`. The last two are empty if crops are not interpolated."""
 
     origins: Ints
     flips: Flags
@@ -42,6 +46,8 @@ class CropPlanner:
     index : Index
     recipe : Restoration
     seed : int
+    weights : mapping of str to float, optional
+        Shares of the samples that are of each data set; see `dali_cr.plan.order`.
 
     Attributes
     ----------
@@ -53,24 +59,27 @@ class CropPlanner:
     TypeError
         If the recipe is not `Restoration`.
     ValueError
-        If the index is empty, there is no slice, the seed is not an unsigned 64-bit integer, or a volume is resampled
-        and its spacing is invalid.
+        If the index is empty, there is no slice, the seed is not an unsigned 64-bit integer, the weights or values by
+        data set are invalid, or a volume is resampled, rotated or scaled and its spacing is invalid.
     """
 
-    def __init__(self, index: Index, recipe: Restoration, seed: int) -> None:
+    def __init__(self, index: Index, recipe: Restoration, seed: int, weights: Weights | None = None) -> None:
         if not isinstance(recipe, Restoration):
             raise TypeError(f"recipe: expected dali_cr.Restoration, got {type(recipe).__name__}")
         refuse_empty(index)
+        check_datasets(recipe, index)
         rng.check_seed(seed)
         self.recipe, self.seed = recipe, seed
         self.sampler: Sampler = make_sampler(recipe, seed)
-        self._order = Order(index, seed, recipe.crops_per_volume, recipe.slices)
+        self._order = Order(index, seed, recipe.crops_per_volume, recipe.slices, weights)
         self.index = recipe.slices.turn(index) if recipe.slices else index
         self._foreground = Foreground(self.index)
-        lengths = np.array([shape_at(case, recipe.spacing) for case in self.index.cases], np.int64)
+        spacings = (spacing_of(recipe.spacing, case.dataset) for case in self.index.cases)
+        lengths = np.array([shape_at(*each) for each in zip(self.index.cases, spacings, strict=True)], np.int64)
         shapes = np.array([case.shape for case in self.index.cases], np.int64)
         self._table, self._factors = table_of(self.index, lengths), lengths / shapes
         self._crop = np.array(recipe.crop, np.int64)
+        self._maps = CropMaps(self.index, self._table) if recipe.affine else None
         axes = [AXES[axis] for axis in recipe.slices.order] if recipe.slices else AXES
         self._flips = np.array([axis in recipe.flips for axis in axes])
 
@@ -78,6 +87,11 @@ class CropPlanner:
     def epoch_length(self) -> int:
         """Samples in an epoch."""
         return self._order.epoch_length
+
+    @property
+    def weights(self) -> dict[str, float] | None:
+        """Of the data sets."""
+        return self._order.weights
 
     def plan(self, numbers: npt.ArrayLike, broken: Collection[int] = (), *, swaps: bool = True) -> Plans:
         """Plan samples.
@@ -102,8 +116,8 @@ class CropPlanner:
         """
         n = np.array(numbers, np.int64, ndmin=1)
         entries, attempts = self._order.choose(n, broken)
-        cases, resampled = self._order.owners[entries], self.recipe.spacing is not None
-        drawn = _empty(len(n), resampled)
+        cases, interpolated = self._order.owners[entries], self.recipe.interpolated
+        drawn = _empty(len(n), interpolated)
         _draw(
             np.uint64(self.seed),
             n,
@@ -118,6 +132,10 @@ class CropPlanner:
             np.empty(ORIGIN_WORDS, np.uint64),
             drawn,
         )
+        augmentation = draw_augmentation(self.recipe, self.seed, n) if self.recipe.augmented else None
+        if self._maps and augmentation:
+            where = drawn.matrices, drawn.offsets, drawn.boxes
+            self._maps.apply(cases, drawn.origins, drawn.flips, augmentation, *where)
         return Plans(
             index=self.index,
             sampler=self.sampler,
@@ -128,8 +146,9 @@ class CropPlanner:
             origins=drawn.origins,
             flips=drawn.flips,
             swaps=self.sampler.draw(n) if swaps else None,
-            matrices=drawn.matrices if resampled else None,
-            offsets=drawn.offsets if resampled else None,
+            matrices=drawn.matrices if interpolated else None,
+            offsets=drawn.offsets if interpolated else None,
+            augmentation=augmentation,
         )
 
 
@@ -137,14 +156,14 @@ _NOWHERE = np.empty(0, np.int64)
 """Empty slice numbers, for recipes without slices."""
 
 
-def _empty(count: int, resampled: bool) -> Crops:
+def _empty(count: int, interpolated: bool) -> Crops:
     """Return uninitialised memory for a batch."""
     return Crops(
         np.empty((count, 1, 3), np.int64),
         np.empty((count, 1, 3), np.bool_),
         np.empty((count, 2, 3), np.int64),
-        np.empty((count * resampled, 1, 3, 3)),
-        np.empty((count * resampled, 1, 3)),
+        np.empty((count * interpolated, 1, 3, 3)),
+        np.empty((count * interpolated, 1, 3)),
     )
 
 
@@ -188,7 +207,7 @@ def _draw(
 
 @compiled
 def _map(origin: Ints, flips: Flags, crop: Ints, case: Ints, matrix: Floats, offset: Floats) -> None:
-    """Write the map from voxels of a resampled crop to voxels of the volume; see `dali_cr.volume.grid.crop_map`."""
+    """Write the map from voxels of an unrotated crop to voxels of the volume; see `dali_cr.volume.grid.crop_map`."""
     for axis in range(3):
         for column in range(3):
             matrix[axis, column] = 0.0

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from dali_cr.index.cases import Index
+from dali_cr.plan.augment.drawn import Augmentation
 from dali_cr.plan.boxes import Flags, Floats, Ints
 from dali_cr.plan.sample import AffineView, SamplePlan, View
 from dali_cr.plan.swaps import Swaps
 from dali_cr.volume.geometry import Triple
+from dali_cr.volume.grid import crop_map
 
 
 class Sampler(Protocol):
@@ -64,6 +66,8 @@ class Plans:
         ``matrix @ voxel + offset`` is the position of a voxel of a view in the canonical volume; None without
         resampling.
     offsets : (B, V, 3) float64 or None
+    augmentation : Augmentation or None
+        Of crops; None where the recipe augments none.
     """
 
     index: Index
@@ -77,6 +81,7 @@ class Plans:
     swaps: Swaps | None
     matrices: Floats | None
     offsets: Floats | None
+    augmentation: Augmentation | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -97,10 +102,31 @@ class Plans:
 
     def _views(self, i: int, swaps: Swaps) -> tuple[View, ...]:
         """Return the views of a sample."""
-        where = _triple(self.origins[i, 0]), _triple(self.flips[i, 0])
+        view = View(_triple(self.origins[i, 0]), _triple(self.flips[i, 0]), swaps[0])
         if self.sampler.masks:
-            return (View(*where, np.empty((0, 3, 3), np.int32), mask=swaps[0][:, ::2]),)
-        return (View(*where, swaps[0]),)
+            view = replace(view, swaps=np.empty((0, 3, 3), np.int32), mask=swaps[0][:, ::2])
+        return (self._augment(i, view) if self.augmentation else view,)
+
+    def _augment(self, i: int, view: View) -> AffineView:
+        """Return a view with what was drawn to augment it."""
+        assert self.augmentation is not None
+        drawn, shape = self.augmentation, self.index.cases[int(self.cases[i])].shape
+        if self.matrices is None or self.offsets is None:
+            matrix, offset = crop_map(view.origin, view.flips, drawn.crop, shape, shape)
+        else:
+            matrix, offset = self.matrices[i, 0], self.offsets[i, 0]
+        return AffineView(
+            **vars(view),
+            size=drawn.crop,
+            shape=drawn.crop,
+            angles=_triple(drawn.angles[i]),
+            scales=_triple(drawn.scales[i]),
+            blur=(0.0, 0.0, 0.0),
+            noise=float(drawn.stds[i]),
+            gamma=float(drawn.exponents[i]),
+            matrix=matrix,
+            offset=offset,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,6 +199,10 @@ class Planner(Protocol):
     @property
     def epoch_length(self) -> int:
         """Samples in an epoch."""
+
+    @property
+    def weights(self) -> dict[str, float] | None:
+        """Of the data sets, None where all cases are passed over together."""
 
     def plan(self, numbers: npt.ArrayLike, broken: Collection[int] = (), *, swaps: bool = True) -> Plans:
         """Plan samples; samples of broken cases are redrawn from other cases."""

@@ -38,7 +38,9 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class AffineView(View):
-    """One affine view of a sample; `origin` is in voxels of the recipe's spacing, and may be negative.
+    """One affine view of a sample: of `Views`, or the crop of a `Restoration` with augmentation.
+
+    `origin` is in voxels of the recipe's spacing, and may be negative.
 
     Attributes
     ----------
@@ -70,6 +72,11 @@ class AffineView(View):
     gamma: float
     matrix: npt.NDArray[np.float64]
     offset: npt.NDArray[np.float64]
+
+    @property
+    def moved(self) -> bool:
+        """Whether it is rotated or scaled."""
+        return any(self.angles) or self.scales != (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, eq=False)

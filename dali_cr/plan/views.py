@@ -24,11 +24,13 @@ from dali_cr.plan.boxes import (
     partners,
 )
 from dali_cr.plan.foreground import LENGTHS, ORIGIN_WORDS, SHAPE, Foreground, Sums, draw_origin, table_of
-from dali_cr.plan.order import Order
+from dali_cr.plan.order.cases import Order
+from dali_cr.plan.order.mixture import Weights
 from dali_cr.plan.plans import Sampler, ViewPlans
 from dali_cr.plan.swaps import SwapSampler
 from dali_cr.plan.window import shape_at
 from dali_cr.recipe.checks import AXES
+from dali_cr.recipe.per_dataset import check_datasets, spacing_of
 from dali_cr.recipe.views import GLOBALS, Views
 from dali_cr.system.compiled import compiled
 
@@ -92,27 +94,33 @@ class ViewPlanner:
     index : Index
     recipe : Views
     seed : int
+    weights : mapping of str to float, optional
+        As `CropPlanner` takes them.
 
     Raises
     ------
     TypeError
         If the recipe is not `Views`.
     ValueError
-        If the index is empty or the seed is not an unsigned 64-bit integer.
+        If the index is empty, the seed is not an unsigned 64-bit integer, or the weights are invalid.
     """
 
-    def __init__(self, index: Index, recipe: Views, seed: int) -> None:
+    def __init__(self, index: Index, recipe: Views, seed: int, weights: Weights | None = None) -> None:
         if not isinstance(recipe, Views):
             raise TypeError(f"recipe: expected dali_cr.Views, got {type(recipe).__name__}")
         refuse_empty(index)
+        check_datasets(recipe, index)
         rng.check_seed(seed)
         self.index, self.recipe, self.seed = index, recipe, seed
         # One set of swaps per global view.
         self.sampler: Sampler = SwapSampler(seed, recipe.shape, recipe.swap, GLOBALS)
-        self._order, self._foreground = Order(index, seed, recipe.crops_per_volume), Foreground(index)
+        self._order = Order(index, seed, recipe.crops_per_volume, weights=weights)
+        self._foreground = Foreground(index)
         self._spacing = np.array([case.volumes[0].spacing for case in index.cases], np.float64)
-        self._units = self._spacing if recipe.spacing is None else np.array([recipe.spacing] * len(index), np.float64)
-        lengths = np.array([shape_at(case, recipe.spacing) for case in index.cases], np.int64)
+        spacings = [spacing_of(recipe.spacing, case.dataset) for case in index.cases]
+        units = [wanted or case.volumes[0].spacing for case, wanted in zip(index.cases, spacings, strict=True)]
+        self._units = np.array(units, np.float64)
+        lengths = np.array([shape_at(*each) for each in zip(index.cases, spacings, strict=True)], np.int64)
         self._table, self._factors = table_of(index, lengths), self._spacing / self._units
         self._shapes = (recipe.shape,) * GLOBALS + (recipe.local_shape,) * recipe.locals
         self._choices, self._views = _choices(recipe), np.array(self._shapes, np.int64)
@@ -121,6 +129,11 @@ class ViewPlanner:
     def epoch_length(self) -> int:
         """Samples in an epoch."""
         return self._order.epoch_length
+
+    @property
+    def weights(self) -> dict[str, float] | None:
+        """Of the data sets."""
+        return self._order.weights
 
     def plan(self, numbers: npt.ArrayLike, broken: Collection[int] = (), *, swaps: bool = True) -> ViewPlans:
         """Plan samples; as `CropPlanner.plan`."""

@@ -10,7 +10,9 @@ from dali_cr.index.cases import Index
 from dali_cr.index.volumes import Volume
 from dali_cr.ops.record import Rescale
 from dali_cr.recipe.checks import ZSCORE_LIMIT, Normalize
+from dali_cr.recipe.per_dataset import Normalizes, normalize_of, spacing_of
 from dali_cr.recipe.recipe import Recipe
+from dali_cr.recipe.restoration import Restoration
 
 
 def rescale_of(volume: Volume, normalize: Normalize) -> Rescale:
@@ -51,6 +53,30 @@ def rescale_of(volume: Volume, normalize: Normalize) -> Rescale:
     return Rescale(geometry.slope / width, shift, low, high, 0.0)
 
 
+def rescales_of(index: Index, normalize: Normalizes, *, masks: bool = False) -> list[list[Rescale]]:
+    """Return the intensity mapping of each volume of each case.
+
+    Parameters
+    ----------
+    index : Index
+    normalize : str, tuple, None or mapping
+        As in `Restoration`.
+    masks : bool
+        Whether the last channel is a mask, as `dali_cr.index.corpus.masks.with_masks` adds it: values as stored, and 0
+        everywhere for cases without one.
+    """
+    found = []
+    for case in index.cases:
+        own = normalize_of(normalize, case.dataset)
+        volumes = case.volumes[:-1] if masks else case.volumes
+        row = [rescale_of(volume, own) for volume in volumes]
+        if masks:
+            last = case.volumes[-1]
+            row.append(Rescale(0.0) if last is volumes[0] else Rescale(last.geometry.slope, last.geometry.intercept))
+        found.append(row)
+    return found
+
+
 def _image_statistics(volume: Volume) -> tuple[float, float]:
     """Return the mean and standard deviation of a whole image."""
     mean, std = volume.statistics.image_mean, volume.statistics.image_deviation
@@ -71,27 +97,31 @@ def check_range(index: Index, recipe: Recipe) -> None:
         The message names the volumes and gives the reason for the first one.
     """
     wrong: list[tuple[str, str]] = []
-    for volume in (volume for case in index.cases for volume in case.volumes):
-        try:
-            _check_volume(volume, recipe)
-        except ValueError as error:
-            wrong.append((volume.path, str(error)))
+    augmented = isinstance(recipe, Restoration) and recipe.augmented
+    for case in index.cases:
+        normalize = normalize_of(recipe.normalize, case.dataset)
+        interpolated = augmented or spacing_of(recipe.spacing, case.dataset) is not None
+        for volume in case.volumes:
+            try:
+                _check_volume(volume, normalize, recipe.dtype, interpolated=interpolated)
+            except ValueError as error:
+                wrong.append((volume.path, str(error)))
     if wrong:
         others = [path for path, _ in wrong[1:]]
         more = f"; likewise {', '.join(others[:10])}" + (f" and {len(others) - 10} more" if len(others) > 10 else "")
         raise ValueError(wrong[0][1] + (more if others else ""))
 
 
-def _check_volume(volume: Volume, recipe: Recipe) -> None:
-    """Raise ValueError unless a volume can be normalised and stored in the recipe's dtype."""
-    rescale_of(volume, recipe.normalize)
-    limit = float(np.finfo(recipe.dtype).max)
-    if recipe.spacing:
-        # Interpolation computes the difference of two voxels in float32, which must be finite.
+def _check_volume(volume: Volume, normalize: Normalize, dtype: str, *, interpolated: bool) -> None:
+    """Raise ValueError unless a volume can be normalised and stored in a dtype."""
+    rescale_of(volume, normalize)
+    limit = float(np.finfo(dtype).max)
+    if interpolated:
+        # Interpolation and contrast compute the difference of two voxels in float32, which must be finite.
         limit = min(limit, float(np.finfo(np.float32).max) / 2)
     largest = max(abs(volume.statistics.minimum), abs(volume.statistics.maximum))
-    if recipe.normalize is None and largest > limit:
+    if normalize is None and largest > limit:
         raise ValueError(
-            f"dtype: expected values within {recipe.dtype}'s {limit:g}, got {largest:g} in {volume.path}; "
+            f"dtype: expected values within {dtype}'s {limit:g}, got {largest:g} in {volume.path}; "
             "use a normalisation or a wider dtype"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
@@ -40,6 +41,8 @@ def _content(value: Any) -> Any:
     if is_dataclass(value):
         own = [(one, getattr(value, one.name)) for one in fields(value)]
         return {one.name: _content(now) for one, now in own if SINCE not in one.metadata or now != _default(one)}
+    if isinstance(value, Mapping):
+        return {name: _content(value[name]) for name in sorted(value)}
     return [_content(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 

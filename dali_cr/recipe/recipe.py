@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from dali_cr.recipe.checks import Normalize
+from dali_cr.recipe.per_dataset import Normalizes, Spacings
 from dali_cr.volume.geometry import Triple
-from dali_cr.volume.grid import Spacing
 
 
 class Recipe(Protocol):
     """Properties of a recipe that a loader uses; `dali_cr.pipeline.graph.RECIPES` maps recipes to their classes."""
 
     @property
-    def normalize(self) -> Normalize:
+    def normalize(self) -> Normalizes:
         """As in `Restoration`."""
 
     @property
@@ -21,7 +20,7 @@ class Recipe(Protocol):
         """Dtype of the samples: "float32" or "float16"."""
 
     @property
-    def spacing(self) -> Spacing | None:
+    def spacing(self) -> Spacings:
         """As in `Restoration`."""
 
     @property

@@ -6,13 +6,14 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from dali_cr.recipe.checks import AXES, Normalize, check_normalize, check_spacing, is_int, tuples
+from dali_cr.recipe.augment import NO_SCALE, Range, check_augmentation
+from dali_cr.recipe.checks import AXES, is_int, tuples
 from dali_cr.recipe.fingerprint import SINCE, fingerprint
 from dali_cr.recipe.mask import Block, MaskGrid, divide_into_blocks
+from dali_cr.recipe.per_dataset import Normalizes, Spacings, check_field, is_resampled
 from dali_cr.recipe.slices import Slices
 from dali_cr.recipe.swap import Swap
 from dali_cr.volume.geometry import Triple
-from dali_cr.volume.grid import Spacing
 
 Pretext = Literal["swap", "inpaint", "autoencode", "mae"]
 
@@ -28,11 +29,12 @@ class Restoration:
     swap : Swap
     flips : tuple of "D", "H", "W"
         Axes of the volume that are flipped for half of the samples. Exclude "W" (left-right) if the side matters.
-    normalize : "zscore", "zscore-image", "percentile", ("window", low, high) or None
+    normalize : "zscore", "zscore-image", "percentile", ("window", low, high) or None; or a mapping
         "zscore": z-score of the foreground, clipped to +-5. "zscore-image": z-score of the whole image with background,
         in the smallest box around all values other than 0, unclipped (as in nnssl). "percentile": 0.5 to 99.5
         percentiles of the foreground to 0...1, clipped. ("window", low, high): low...high to 0...1, clipped (CT). None:
-        no normalisation.
+        no normalisation. For an index of several data sets also one of these by the name of each data set:
+        ``{"brains": "zscore", "cts": ("window", -160, 240)}``.
     foreground : float
         Probability that the centre of a crop is drawn from the foreground; otherwise the origin is uniform.
     crops_per_volume : int
@@ -47,12 +49,13 @@ class Restoration:
     slices : Slices, optional
         Use crops of single slices as samples. `crop` is then (1, rows, columns), and `crops_per_volume` the number of
         consecutive samples that are different slices of one volume.
-    spacing : (3,) float, optional
+    spacing : (3,) float, optional, or a mapping
         Spacing in mm along (D, H, W) to which volumes are resampled. Default: no resampling. An axis then has max(1,
         round(length * old spacing / spacing)) voxels, and voxel i lies at (i + 0.5) * length / new length - 0.5 of the
         original grid, so that the outer edges of both grids coincide. Values are interpolated trilinearly after
         normalisation and clipping, without a filter, and clamped at the edges of the volume. If the lengths are equal,
-        the bits do not change. Pixels of images count as 1 mm.
+        the bits do not change. Pixels of images count as 1 mm. For an index of several data sets also one spacing or
+        None by the name of each data set: ``{"brains": (1, 1, 1), "cts": None}``.
     mask_ratio : float
         With "mae": exactly ``round(mask_ratio * blocks)`` blocks are masked, with equal probability for all sets of
         blocks. Without "mae", this field and the next two are reset to their defaults.
@@ -61,11 +64,36 @@ class Restoration:
         be shorter. A single number becomes 1 along an axis on which the crop is one voxel thick.
     mask_value : float
         Value of masked voxels of the input, after normalisation.
+    degrees : float
+        A crop is rotated about each of its axes, through its centre, by an angle from -degrees to degrees, uniform; in
+        mm and not in voxels. A crop that is one voxel thick is rotated within its slice.
+    scale : (low, high) float
+        The content of a crop is scaled by one factor for all axes, uniform in this range: above 1 it looks larger, and
+        the crop shows less of the volume. A crop that is one voxel thick is scaled within its slice.
+    affine_probability : float
+        Of a rotation, and, independently, of a scaling.
+    noise : float
+        Gaussian noise is added to the input, with a standard deviation from 0 to this, uniform; after normalisation.
+    gamma : float
+        Each channel of the input is raised to a power within its own range: from its smallest value in the crop, which
+        is taken as 0, to its largest, which is taken as 1. The natural logarithm of the exponent is uniform from -gamma
+        to gamma.
+    intensity_probability : float
+        Of noise, and, independently, of a gamma.
 
     Raises
     ------
     ValueError
         If a field is invalid, or the swaps do not fit into the crop.
+
+    Notes
+    -----
+    Augmentation: a crop is sampled once, trilinearly and without a filter before, where its place, `spacing`, flips,
+    rotation and scaling take it; as with `spacing` the outermost voxels of a volume go on up to its edge, and beyond is
+    the padding value. Samples that are neither rotated nor scaled have the bits that they would have without
+    augmentation. Rotation and scaling change target and input alike; then the input alone gets noise, then gamma, and
+    then it is swapped, erased or masked. nnU-Net and nnssl rotate by up to 30 degrees and multiply coordinates, not the
+    content, by 0.7 to 1.4, each with a probability of 0.2.
 
     References
     ----------
@@ -87,20 +115,28 @@ class Restoration:
     crop: Triple
     swap: Swap = field(default_factory=Swap)
     flips: tuple[str, ...] = ("W",)
-    normalize: Normalize = "zscore"
+    normalize: Normalizes = "zscore"
     foreground: float = 0.9
     crops_per_volume: int = 1
     dtype: Literal["float32", "float16"] = "float32"
     pretext: Pretext = "swap"
     slices: Slices | None = None
-    spacing: Spacing | None = None
+    spacing: Spacings = None
     mask_ratio: float = field(default=0.75, metadata={SINCE: "0.2.0"})
     mask_block: Block = field(default=16, metadata={SINCE: "0.2.0"})
     mask_value: float = field(default=0.0, metadata={SINCE: "0.2.0"})
+    degrees: float = field(default=0.0, metadata={SINCE: "0.2.0"})
+    scale: Range = field(default=NO_SCALE, metadata={SINCE: "0.2.0"})
+    affine_probability: float = field(default=1.0, metadata={SINCE: "0.2.0"})
+    noise: float = field(default=0.0, metadata={SINCE: "0.2.0"})
+    gamma: float = field(default=0.0, metadata={SINCE: "0.2.0"})
+    intensity_probability: float = field(default=1.0, metadata={SINCE: "0.2.0"})
 
     def __post_init__(self) -> None:
-        for name in ("crop", "flips", "normalize", "spacing", "mask_block"):
+        for name in ("crop", "flips", "mask_block", "scale"):
             object.__setattr__(self, name, tuples(getattr(self, name)))
+        for name in ("normalize", "spacing"):
+            object.__setattr__(self, name, check_field(name, getattr(self, name)))
         if not isinstance(self.crop, tuple) or len(self.crop) != 3 or not all(is_int(c) and c > 0 for c in self.crop):
             raise ValueError(f"crop: expected three positive integers (D, H, W), got {self.crop!r}")
         if len(set(self.flips)) != len(self.flips) or not set(self.flips) <= set(AXES):
@@ -112,17 +148,17 @@ class Restoration:
         if self.dtype not in ("float32", "float16"):
             raise ValueError(f"dtype: expected 'float32' or 'float16', got {self.dtype!r}")
         self._check_pretext()
+        for name, value in check_augmentation(vars(self)).items():
+            object.__setattr__(self, name, value)
         if self.slices is not None and not isinstance(self.slices, Slices):
             raise ValueError(f"slices: expected dali_cr.Slices or None, got {self.slices!r}")
         if self.slices and self.crop[0] != 1:
             raise ValueError(f"crop: expected (1, rows, columns) with slices, got {self.crop}")
-        check_spacing(self.spacing)
-        if self.slices and self.spacing:
+        if self.slices and self.resampled:
             raise ValueError(
                 f"spacing: expected none with slices, got {self.spacing}: slices keep that of their file; drop slices "
                 f"for a crop of {self.crop} anywhere in the resampled volume, or resample the files"
             )
-        check_normalize(self.normalize)
         self.swap.check(self.crop)
 
     def _check_pretext(self) -> None:
@@ -145,6 +181,31 @@ class Restoration:
     def mask_grid(self) -> MaskGrid | None:
         """The blocks of the crop with the "mae" pretext, otherwise None."""
         return divide_into_blocks(self.crop, self.mask_block, self.mask_ratio) if self.pretext == "mae" else None
+
+    @property
+    def resampled(self) -> bool:
+        """Whether volumes of any data set are resampled."""
+        return is_resampled(self.spacing)
+
+    @property
+    def affine(self) -> bool:
+        """Whether crops may be rotated or scaled."""
+        return self.degrees > 0 or self.scale != NO_SCALE
+
+    @property
+    def intensity(self) -> bool:
+        """Whether inputs may get noise or a gamma."""
+        return self.noise > 0 or self.gamma > 0
+
+    @property
+    def augmented(self) -> bool:
+        """Whether crops may be rotated or scaled, or inputs may get noise or a gamma."""
+        return self.affine or self.intensity
+
+    @property
+    def interpolated(self) -> bool:
+        """Whether crops are sampled through an affine map."""
+        return self.affine or self.resampled
 
     @property
     def boxes(self) -> tuple[Triple, ...]:

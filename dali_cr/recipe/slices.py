@@ -97,5 +97,8 @@ class Slices:
         """
         if self.axis == "D":
             return index
-        cases = (replace(c, volumes=tuple(reorder(v, self.order) for v in c.volumes)) for c in index.cases)
-        return replace(index, cases=tuple(cases))
+        return replace(index, cases=tuple(map(self._turn, index.cases)))
+
+    def _turn(self, case: Case) -> Case:
+        volumes = tuple(reorder(volume, self.order) for volume in case.volumes)
+        return replace(case, volumes=volumes, mask=reorder(case.mask, self.order) if case.mask else None)

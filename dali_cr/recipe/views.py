@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dali_cr.recipe.checks import AXES, Normalize, check_normalize, check_spacing, is_int, tuples
+from dali_cr.recipe.checks import AXES, is_int, tuples
 from dali_cr.recipe.fingerprint import fingerprint
+from dali_cr.recipe.per_dataset import Normalizes, Spacings, check_field, values_of
 from dali_cr.recipe.swap import Swap
 from dali_cr.volume.geometry import Triple
-from dali_cr.volume.grid import Spacing
 
 GLOBALS = 2
 """Number of global views per sample."""
@@ -56,12 +56,13 @@ class Views:
         The standard deviation of the noise is drawn from 0 to this.
     gamma : float
         The natural logarithm of the exponent is drawn from -gamma to gamma.
-    normalize : ("window", low, high) or "percentile"
-        Maps to 0...1, clipped.
+    normalize : ("window", low, high) or "percentile", or a mapping
+        Maps to 0...1, clipped. Or one of these by the name of each data set, as in `Restoration`.
     foreground : float
         Probability that the centre of the first global box is drawn from the foreground; otherwise it is uniform.
-    spacing : (3,) float, optional
-        Spacing in mm along (D, H, W) of the voxels in which sizes are given. Default: the spacing of the volume.
+    spacing : (3,) float, optional, or a mapping
+        Spacing in mm along (D, H, W) of the voxels in which sizes are given. Default: the spacing of the volume. Or one
+        by the name of each data set, as in `Restoration`.
     crops_per_volume : int
         Number of consecutive samples of one volume, which is read once per batch.
 
@@ -104,20 +105,21 @@ class Views:
     blur: float = 2.0
     noise: float = 0.25
     gamma: float = 0.3
-    normalize: Normalize = ("window", -1000.0, 1000.0)
+    normalize: Normalizes = ("window", -1000.0, 1000.0)
     foreground: float = 0.9
-    spacing: Spacing | None = None
+    spacing: Spacings = None
     crops_per_volume: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("shape", "sizes", "local_shape", "local_sizes", "flips", "normalize", "spacing"):
+        for name in ("shape", "sizes", "local_shape", "local_sizes", "flips"):
             object.__setattr__(self, name, tuples(getattr(self, name)))
+        for name in ("normalize", "spacing"):
+            object.__setattr__(self, name, check_field(name, getattr(self, name)))
         self._check_boxes()
         self._check_numbers()
         if len(set(self.flips)) != len(self.flips) or not set(self.flips) <= set(AXES):
             raise ValueError(f"flips: expected some of 'D', 'H', 'W', each once, got {self.flips!r}")
-        check_normalize(self.normalize)
-        if self.normalize in (None, "zscore", "zscore-image"):
+        if any(one in (None, "zscore", "zscore-image") for one in values_of(self.normalize)):
             raise ValueError(
                 f"normalize: expected percentile or a window, with targets of 0...1, got {self.normalize!r}"
             )
@@ -156,7 +158,6 @@ class Views:
             value = getattr(self, name)
             if not (0 <= value <= end and math.isfinite(value)):
                 raise ValueError(f"{name}: expected a number from 0 to {end:g}, got {value!r}")
-        check_spacing(self.spacing)
 
     @property
     def dtype(self) -> Literal["float32"]:

@@ -15,7 +15,7 @@ from dali_cr.index.files import Globs, as_patterns
 from dali_cr.index.layout.dataset_json import FILE_NAME
 from dali_cr.index.layout.leftover import kind_of
 from dali_cr.index.layout.walk import walk_trees
-from dali_cr.index.volumes import Case, Problem, Volume, find_change
+from dali_cr.index.volumes import Problem, Volume, find_change
 from dali_cr.system.atomic import write_whole
 from dali_cr.system.owner import own_folder
 from dali_cr.tools.conversion import Conversion, Converted, convert
@@ -155,7 +155,7 @@ def _of_index(index: Index) -> tuple[list[str], list[Problem]]:
 
 
 def _volumes(index: Index) -> list[Volume]:
-    return [*(volume for case in index.cases for volume in case.volumes), *index.set_aside]
+    return [*(volume for case in index.cases for volume in case.files), *index.set_aside]
 
 
 def _with_equal_stores(paths: Sequence[str]) -> frozenset[str]:
@@ -235,11 +235,14 @@ def _packed_index(index: Index, out: Path, done: Conversion) -> Index:
             mtime_ns=status.st_mtime_ns,
         )
 
-    whole = [case for case in index.cases if all(volume.path in targets for volume in case.volumes)]
+    whole = [case for case in index.cases if all(volume.path in targets for volume in case.files)]
     return replace(
         index,
         root=out,
-        cases=tuple(Case(case.name, tuple(map(packed, case.volumes))) for case in whole),
+        cases=tuple(
+            replace(case, volumes=tuple(map(packed, case.volumes)), mask=packed(case.mask) if case.mask else None)
+            for case in whole
+        ),
         problems=tuple(sorted({*index.problems, *done.problems}, key=lambda problem: problem.path)),
         set_aside=tuple(packed(volume) for volume in index.set_aside if volume.path in targets),
     )

@@ -22,9 +22,10 @@ from dali_cr.pipeline.cpu import FinishedSource
 from dali_cr.pipeline.pairs import Pairs
 from dali_cr.plan.crops import CropPlanner
 from dali_cr.plan.plans import Planner
-from dali_cr.plan.sample import SamplePlan
+from dali_cr.plan.sample import AffineView, SamplePlan
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.views import ViewPlanner
+from dali_cr.recipe.per_dataset import check_datasets, spacing_of
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.views import Views
 from dali_cr.system.atomic import write_whole
@@ -84,6 +85,7 @@ def draw_preview(
     if not samples or min(samples) < 0:
         raise ValueError(f"samples: expected sample numbers of at least 0, got {list(samples)}")
     rows: Sequence[_Row | ViewRow]
+    check_datasets(recipe, index)
     index = without_constant(index, recipe.normalize)
     warn_of_clipping(index, recipe.normalize)
     warn_of_blocks(recipe)
@@ -134,7 +136,8 @@ class _Row:
     def draw(self, strip: SubFigure) -> None:
         """Draw the panels."""
         plan = self.plan
-        strip.suptitle(f"{plan.path}, sample {plan.number}, origin {plan.origin}", x=0.01, ha="left", fontsize=8)
+        title = f"{plan.path}, sample {plan.number}, origin {plan.origin}{_describe(plan)}"
+        strip.suptitle(title, x=0.01, ha="left", fontsize=8)
         drawn = ("masked blocks", self.target) if len(plan.mask) else ("swaps", self.input)
         panels = (("target", self.target), ("input", self.input), drawn)
         axes = strip.subplots(1, self.columns)
@@ -168,8 +171,9 @@ def _make(planner: Planner, number: int) -> _Row:
     finally:
         source.close()
     plan, middle = planner.plan(number)[0], planner.recipe.crop[0] // 2
-    volume = planner.index.cases[plan.case].volumes[0]
-    _, high, wide = planner.recipe.spacing or volume.spacing
+    case = planner.index.cases[plan.case]
+    volume = case.volumes[0]
+    _, high, wide = spacing_of(planner.recipe.spacing, case.dataset) or volume.spacing
     return _Row(
         plan=plan,
         middle=middle,
@@ -179,6 +183,21 @@ def _make(planner: Planner, number: int) -> _Row:
         aspect=high / wide,
         upwards=volume.orientation != ORIENTATION,
     )
+
+
+def _describe(plan: SamplePlan) -> str:
+    """Return in words how a crop is augmented; empty where it is not."""
+    view = plan.views[0]
+    if not isinstance(view, AffineView):
+        return ""
+    angles = " ".join(f"{angle:.0f}°" for angle in view.angles)
+    parts = (
+        (any(view.angles), f"rotated {angles}"),
+        (view.scales != (1, 1, 1), f"scaled {view.scales[2]:.2f}"),
+        (view.noise > 0, f"noise {view.noise:.2f}"),
+        (view.gamma != 1, f"gamma {view.gamma:.2f}"),
+    )
+    return "".join(f", {text}" for given, text in parts if given)
 
 
 def _draw_boxes(axis: Axes, swaps: npt.NDArray[np.int32], middle: int) -> None:

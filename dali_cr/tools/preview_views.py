@@ -17,6 +17,7 @@ from dali_cr.plan.stream import Stream
 from dali_cr.plan.views import ViewPlanner
 from dali_cr.read.boxes import read_boxes
 from dali_cr.read.normalize import rescale_of
+from dali_cr.recipe.per_dataset import normalize_of
 from dali_cr.recipe.views import GLOBALS
 from dali_cr.volume.geometry import Triple
 from dali_cr.volume.images import ORIENTATION
@@ -142,7 +143,8 @@ def _read_slice(source: FinishedSource, plan: SamplePlan, place: int) -> npt.NDA
     out = np.empty((1, height, width), np.float32)
     root = source.planner.index.root
     for _, volume, raw in read_boxes(source.cache, root, case, (place, 0, 0), (place + 1, height, width), {0}):
-        decode_channel(raw, rescale_of(volume, source.planner.recipe.normalize), out)
+        normalize = normalize_of(source.planner.recipe.normalize, case.dataset)
+        decode_channel(raw, rescale_of(volume, normalize), out)
     picture: npt.NDArray[np.float32] = out[0]
     return picture
 

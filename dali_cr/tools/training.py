@@ -18,7 +18,7 @@ COMMANDS = {
     "finetune": "fine-tune a network on labelled cases",
     "predict": "predict masks, boxes or classes of new cases",
     "overlay": "draw predictions over their images",
-    "export": "write weights for nnU-Net",
+    "export": "write weights, a plan and a model card for nnU-Net",
     "result": "store the scores and curves of a finished run",
     "study": "run and compare many runs, declared in one file",
 }

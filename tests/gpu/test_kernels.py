@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import dali_cr
-from dali_cr.ops import blur, decode, draw, erase, gamma, gather, noise, swap, zscore
+from dali_cr.ops import blur, contrast, decode, draw, erase, gamma, gather, noise, swap, zscore
 from dali_cr.ops.record import Rescale, make_gather_record, make_record
 from dali_cr.plan.swaps import draw_batch
 from tests.helpers.decoding import ORDERED, aligned_rows, check_bits
@@ -156,6 +156,7 @@ def test_kernels_of_views(shape: tuple[int, ...]) -> None:
             noise.add_noise_ref(array, values, seed, counters),
         ),
         "gamma": (gamma.gamma(there.copy(), sent), gamma.gamma_ref(array, values)),
+        "contrast": (contrast.adjust_contrast(there.copy(), sent), contrast.adjust_contrast_ref(array, values)),
         "zscore": (zscore.zscore(there.copy()), zscore.zscore_ref(array)),
     }
     for name, (got, wanted) in pairs.items():

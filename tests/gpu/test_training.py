@@ -11,8 +11,8 @@ torch = pytest.importorskip("torch")
 
 from tests.helpers.finetuning import classify, segment  # noqa: E402
 from train import finetune, pretrain  # noqa: E402
-from train.run.loop import take_step  # noqa: E402
 from train.run.record import Losses  # noqa: E402
+from train.run.step import take_step  # noqa: E402
 
 pytestmark = pytest.mark.gpu
 
@@ -30,6 +30,9 @@ RUNS: dict[str, Any] = {
     "channels-last": lambda data, out: prepare_pretraining(data, out, "--patch 2 4 --memory-format channels-last"),
     "pcrlv2": lambda data, out: prepare_pretraining(data, out, VIEWS),
     "segment": lambda data, out: finetune.prepare(segment(data, out, device="cuda")),
+    "careful": lambda data, out: finetune.prepare(
+        segment(data, out, device="cuda", optimizer="sgd", ema=0.9, freeze_encoder=1, encoder_lr_scale=0.5)
+    ),
     "classify": lambda data, out: finetune.prepare(classify(data, out, device="cuda")),
 }
 
@@ -39,11 +42,12 @@ def test_a_step_does_not_wait_for_the_device(data: Path, tmp_path: Path, name: s
     run, losses = RUNS[name](data, tmp_path / "run"), Losses()
     with run.loader:
         batches = run.stream()
-        take_step(run, 1, next(batches))  # cuDNN chooses its kernels
+        take_step(run, 1, batches)  # cuDNN chooses its kernels
         batch = next(batches)
         torch.cuda.set_sync_debug_mode("error")
         try:
-            losses.add(2, batch["sample"], take_step(run, 2, batch))
+            taken = take_step(run, 2, iter([batch]))
+            losses.add(2, taken.samples, taken.losses)
         finally:
             torch.cuda.set_sync_debug_mode("default")
     assert torch.isfinite(torch.tensor(list(losses.drain().values()))).all()

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 import dali_cr
+from dali_cr.ops.contrast import adjust_contrast_ref
 from dali_cr.ops.decode import decode_volume_ref, padding_values
 from dali_cr.ops.erase import erase_in_place_ref
 from dali_cr.ops.gather import gather_crops_ref
+from dali_cr.ops.noise import add_noise_ref
 from dali_cr.ops.swap import swap_in_place_ref
 from dali_cr.pipeline.cpu import FinishedSource
 from dali_cr.pipeline.graph import AnySource, build_loader_pipeline, make_samples
@@ -25,6 +27,8 @@ INDEXES = ["mixed_index", "channel_index"]
 
 PAIRS = dali_cr.Restoration(crop=(16, 20, 24), swap=dali_cr.Swap(8, (2, 6)), flips=("D", "H", "W"), foreground=0.5)
 SPACED = replace(PAIRS, spacing=(1.3, 0.8, 0.6))
+TURNED = replace(PAIRS, degrees=40.0, scale=(0.7, 1.4), affine_probability=0.6)
+CHANGED = replace(PAIRS, noise=0.5, gamma=0.7, intensity_probability=0.6)
 MASKED = replace(PAIRS, pretext="mae", mask_block=(2, 3, 4))
 VIEWS = dali_cr.Views(
     shape=(6, 10, 12),
@@ -56,6 +60,11 @@ PAIRS_OF: dict[str, dali_cr.Restoration] = {
     "mae": MASKED,
     "mae, float16": replace(MASKED, normalize="percentile", dtype="float16", mask_ratio=0.4, mask_value=-0.3),
     "mae, resampled": replace(MASKED, spacing=(1.3, 0.8, 0.6)),
+    "rotated and scaled": TURNED,
+    "noise and gamma": CHANGED,
+    "augmented, float16, resampled": replace(
+        SPACED, degrees=40.0, scale=(0.7, 1.4), affine_probability=0.6, noise=0.5, gamma=0.7, dtype="float16"
+    ),
 }
 VIEWS_OF: dict[str, dali_cr.Views] = {
     "window": VIEWS,
@@ -94,9 +103,14 @@ def by_reference(source: AnySource, arrays: dict[str, Any]) -> dict[str, Any]:
         made = finish_batch_ref(arrays, recipe=recipe, seed=seed)
         return dict(zip(source.samples.names, made, strict=True)) | numbers
     records, swaps = arrays["records"], arrays["swaps"]
-    decode: Any = gather_crops_ref if recipe.spacing else decode_volume_ref
-    target = decode(arrays["raw"], records, recipe.crop, recipe.dtype)
+    decode: Any = gather_crops_ref if recipe.interpolated else decode_volume_ref
+    target = decode(arrays["raw"], records, recipe.crop, "float32" if recipe.intensity else recipe.dtype)
     input = target.copy()
+    if recipe.intensity:
+        each, counters = input.reshape(-1, 1, *recipe.crop), arrays["counters"].reshape(-1, 2)
+        add_noise_ref(each, arrays["stds"].reshape(-1), seed, counters, each)
+        adjust_contrast_ref(input, arrays["exponents"], input)
+        target, input = target.astype(recipe.dtype), input.astype(recipe.dtype)
     if recipe.pretext == "mae":
         erase_in_place_ref(input, swaps, np.full(input.shape[:2], recipe.mask_value, input.dtype))
         mask = np.zeros((len(input), 1, *recipe.crop), np.uint8)
@@ -134,7 +148,7 @@ def emulated_source(
 ) -> RawSource:
     """Return the source of the GPU graph for a loader on a CPU; replaces `dali_cr.pipeline.graph.make_source`."""
     budgets = [budget for kind, _, budget in map(parse_cache, levels) if kind == "gpu"]
-    arena = Arena(sum(budgets), samples.planner.index) if budgets else None
+    arena = Arena(sum(budgets), samples.templates.index) if budgets else None
     return RawSource(samples, stream, arena=arena, whole=whole, cache=cache, **options)
 
 

@@ -123,14 +123,14 @@ def test_an_index_without_hashes_of_content_is_reported(tmp_path: Path) -> None:
     index = scan(tmp_path)
     volume = replace(index.cases[0].volumes[0], content_sha256="")
     old = replace(index, cases=(replace(index.cases[0], volumes=(volume,)),))
-    assert lines(old)["copies"] == ["not known of 1 volume, indexed by an earlier version; scan the data again"]
+    assert lines(old)["copies"] == ["unknown for 1 volume indexed by an earlier version; scan the data again"]
 
 
 def test_one_image_as_two_channels_is_a_warning(tmp_path: Path) -> None:
     for name, seed in (("p1/t1", 5), ("p1/t2", 5), ("p2/t1", 6), ("p2/t2", 7)):
         write_nifti(tmp_path / f"{name}.nii", numbers(seed))
     index = dali_cr.scan(tmp_path, "{case}/{channel}.nii", progress=False)
-    assert lines(index)["warning"] == ["the same content in two files of one case: p1"]
+    assert lines(index)["warning"] == ["two files of one case have the same content: p1"]
     assert "copies" not in lines(index)
 
 

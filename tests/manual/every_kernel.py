@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dali_cr import Swap
-from dali_cr.ops import blur, decode, draw, erase, gamma, gather, launch, noise, swap, zscore
+from dali_cr.ops import blur, contrast, decode, draw, erase, gamma, gather, launch, noise, swap, zscore
 from dali_cr.ops.record import Rescale, make_gather_record, make_record
 from dali_cr.plan.swaps import draw_batch
 
@@ -153,6 +153,14 @@ def try_gamma() -> Iterator[Pair]:
     yield gamma.gamma(on_device(volumes()), on_device(exponents)), gamma.gamma_ref(volumes(), exponents)
 
 
+def try_contrast() -> Iterator[Pair]:
+    """Exponents on both sides of 1, and one of the volumes constant."""
+    exponents, values = np.array([0.75, 1.0, 1.35], np.float32), volumes()
+    values[2, 1] = 3
+    got = contrast.adjust_contrast(on_device(values), on_device(exponents))
+    yield got, contrast.adjust_contrast_ref(values, exponents)
+
+
 def try_zscore() -> Iterator[Pair]:
     """Run several volumes, one of them constant."""
     values = volumes()
@@ -162,7 +170,7 @@ def try_zscore() -> Iterator[Pair]:
 
 TRIALS: tuple[Callable[[], Iterator[Pair]], ...] = (
     *(try_decode, try_draw, try_swap, try_erase, try_gather),
-    *(try_blur, try_add, try_gamma, try_zscore),
+    *(try_blur, try_add, try_gamma, try_contrast, try_zscore),
 )
 
 

@@ -80,7 +80,7 @@ def test_the_commands_of_the_readme_then_overlay(python: Path, elsewhere: Path) 
     assert list((elsewhere / "pictures").iterdir())
     done = run(python, "export runs/first --out exported", elsewhere)
     assert done.returncode == 2
-    assert "expected one that was made with --plans" in done.stderr
+    assert "expected a run with --plans" in done.stderr
     done = run(python, "result runs/first --out kept", elsewhere)
     assert done.returncode == 0, done.stderr
 

@@ -86,6 +86,10 @@ RECIPES: dict[str, tuple[str, dali_cr.Restoration | dali_cr.Views]] = {
     "z-score of the image": ("single", restoration(**CROP, normalize="zscore-image")),
     "mae": ("single", restoration(crop=(12, 14, 16), pretext="mae", mask_block=(2, 2, 3))),
     "mae, slices": ("frames", restoration((1, 14, 12), pretext="mae", mask_block=2, slices=slices(), mask_value=0.5)),
+    "augmented": (
+        "frames",
+        restoration(**CROP, degrees=30.0, scale=(0.7, 1.4), affine_probability=0.5, noise=0.4, gamma=0.5),
+    ),
     "views, each patch once": ("single", views(**VIEWS | {"swap": replace(APART, patch=4)})),
 }
 SWAPS: dict[str, tuple[tuple[int, int, int], dali_cr.Swap]] = {

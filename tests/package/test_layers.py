@@ -27,9 +27,11 @@ LAYERS = {
         ("result", "study"),
         ("finetune", "pretrain", "predict", "overlay", "report"),
         ("tasks", "methods", "splits", "export"),
+        ("nnunet",),
         ("data", "networks"),
         ("start",),
         ("run",),
+        ("optim",),
         ("output",),
     ),
 }

@@ -14,11 +14,13 @@ from dali_cr.pipeline.cpu import FinishedSource
 from dali_cr.pipeline.raw import RawSource
 from tests.cuda_on_cpu.host import HostCuda
 from tests.helpers.recipes import (
+    CHANGED,
     INDEXES,
     PAIRS,
     PAIRS_OF,
     RECIPES,
     SPACED,
+    TURNED,
     VIEWS,
     VIEWS_OF,
     finished,
@@ -45,7 +47,9 @@ def test_the_gpus_graphs_equal_the_fast_path(
         source.close()
 
 
-@pytest.mark.parametrize("recipe", [*RECIPES.values(), SPACED, replace(VIEWS, blur=0), replace(VIEWS, blur=0.5)])
+@pytest.mark.parametrize(
+    "recipe", [*RECIPES.values(), SPACED, CHANGED, replace(VIEWS, blur=0), replace(VIEWS, blur=0.5)]
+)
 @pytest.mark.parametrize("whole", [False, True])
 def test_a_placeholder_runs(mixed_index: dali_cr.Index, cuda_on_cpu: HostCuda, recipe: Any, whole: bool) -> None:
     """Test the placeholder that runs before the first batch and in place of failed batches."""
@@ -82,7 +86,7 @@ def arrays(outputs: tuple) -> list[np.ndarray]:
     return [np.array(output.as_array()) for output in outputs]
 
 
-@pytest.mark.parametrize("recipe", [PAIRS, SPACED], ids=["pairs", "resampled"])
+@pytest.mark.parametrize("recipe", [PAIRS, SPACED, TURNED], ids=["pairs", "resampled", "rotated"])
 def test_pairs_in_a_users_own_pipeline(mixed_index: dali_cr.Index, recipe: dali_cr.Restoration) -> None:
     @pipeline_def(batch_size=4, num_threads=2, device_id=None)
     def mine() -> tuple:

@@ -16,7 +16,8 @@ from dali_cr.ops.record import RECORD_WORDS, Rescale, place_crops
 from dali_cr.pipeline import graph as graphs
 from dali_cr.pipeline.memory import Section
 from dali_cr.pipeline.samples import Arrays, Templates, VoxelLayout
-from dali_cr.plan.order import Order
+from dali_cr.plan.order.cases import Order
+from dali_cr.plan.order.mixture import Weights
 from dali_cr.plan.plans import Plans
 from dali_cr.plan.swaps import SwapSampler
 from dali_cr.recipe.checks import Normalize
@@ -55,15 +56,19 @@ class ShiftPlans(Plans):
 class ShiftPlanner:
     """Planner, which would be a module in `dali_cr.plan`."""
 
-    def __init__(self, index: Index, recipe: Shift, seed: int) -> None:
+    def __init__(self, index: Index, recipe: Shift, seed: int, weights: Weights | None = None) -> None:
         self.index, self.recipe, self.seed = index, recipe, seed
-        self._order = Order(index, seed, 1)
+        self._order = Order(index, seed, 1, weights=weights)
         self._shapes = np.array([case.shape for case in index.cases], np.int64)
         self._sampler = SwapSampler(seed, recipe.crop, dali_cr.Swap(0))
 
     @property
     def epoch_length(self) -> int:
         return self._order.epoch_length
+
+    @property
+    def weights(self) -> dict[str, float] | None:
+        return self._order.weights
 
     def plan(self, numbers: npt.ArrayLike, broken: Collection[int] = (), *, swaps: bool = True) -> ShiftPlans:
         n = np.array(numbers, np.int64, ndmin=1)
@@ -96,7 +101,7 @@ class Shifts:
 
     def __init__(self, planner: Any) -> None:
         self.planner, self.recipe, self._channels = planner, planner.recipe, planner.index.channels
-        self._templates = Templates(planner.index, self.recipe.normalize, views=False)
+        self.templates = Templates(planner.index, self.recipe.normalize, views=False)
 
     def outputs(self, count: int) -> tuple[Section, ...]:
         return tuple(Section(name, (count, self._channels, *self.recipe.crop), np.float32) for name in self.names)
@@ -116,9 +121,9 @@ class Shifts:
 
     def describe(self, plans: Plans, layout: VoxelLayout, out: Arrays) -> None:
         assert isinstance(plans, ShiftPlans)
-        records = self._templates.take(plans, layout)
+        records = self.templates.take(plans, layout)
         words = records.view(np.int64).reshape(*records.shape, -1)
-        itemsizes, shapes = self._templates.itemsizes[plans.cases], self._templates.shapes[plans.cases]
+        itemsizes, shapes = self.templates.itemsizes[plans.cases], self.templates.shapes[plans.cases]
         where = plans.origins[:, 0], plans.flips[:, 0], self.recipe.crop, shapes
         place_crops(words, layout.firsts, layout.strides, itemsizes, *where)
         out["records"][...], out["shifts"][...] = words, plans.shifts

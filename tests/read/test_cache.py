@@ -144,7 +144,7 @@ def test_a_full_disk_stops_the_filling_and_nothing_else(
     with loader(mixed_index, cache=f"disk:{folder}", epochs=1, threads=1) as stream:
         assert samples(stream) == wanted
         kept = stream.cache_report()["disk"]["bytes"]
-    assert "filling stops" in caplog.text
+    assert "no more volumes are stored" in caplog.text
     assert "No space left" in caplog.text
     assert 0 < kept < total(mixed_index)
     assert not list(folder.glob("*.part"))

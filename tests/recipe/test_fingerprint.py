@@ -87,5 +87,5 @@ def test_a_field_added_later_needs_a_default() -> None:
     class Recipe:
         later: int = field(metadata=LATER)
 
-    with pytest.raises(TypeError, match=r"later: expected a default of a field added in 0\.2\.0"):
+    with pytest.raises(TypeError, match=r"later: expected a default for a field added in 0\.2\.0"):
         fingerprint(Recipe(later=1))

@@ -95,7 +95,7 @@ def test_runs_are_of_one_volume_and_each_slice_comes_once(mixed_index: dali_cr.I
 def test_permutations_are_even() -> None:
     """Check that every slice is equally likely at every position, with and without runs."""
     from dali_cr import rng
-    from dali_cr.plan.order import _order_in_runs
+    from dali_cr.plan.order.cases import _order_in_runs
 
     owners = np.repeat([0, 1, 2], [4, 2, 1])
     for run in (1, 2):

@@ -60,7 +60,10 @@ def test_a_worker_is_refused(mixed_index: dali_cr.Index) -> None:
             return iter(self.stream or loader(mixed_index))
 
     with loader(mixed_index) as stream:
-        for inherited, message in ((stream, "used in .*, a forked child"), (None, "not for a worker of a torch")):
+        for inherited, message in (
+            (stream, "cannot be used in .*, a forked process"),
+            (None, "cannot be used in workers of a torch"),
+        ):
             data = torch.utils.data.DataLoader(
                 Batches(inherited), batch_size=None, num_workers=1, multiprocessing_context="fork"
             )
@@ -74,7 +77,7 @@ def report(connection, stream: dali_cr.Loader | None, index: dali_cr.Index) -> N
     """Close the inherited loader in a child, then create a new one."""
     if stream:
         stream.close()
-        with pytest.raises(RuntimeError, match="made in process"):
+        with pytest.raises(RuntimeError, match="created in process"):
             iter(stream)
     own = loader(index)
     connection.send([next(iter(own))["sample"].tolist(), os.getpid()])

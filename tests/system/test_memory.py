@@ -88,4 +88,4 @@ def test_a_volume_that_cannot_be_measured_is_refused_by_name_and_the_others_are_
     index = dali_cr.scan(tmp_path, progress=False)
     assert [case.name for case in index.cases] == ["large.nii", "small.nii.gz"]
     assert [problem.path for problem in index.problems] == ["large.nii.gz"]
-    assert "measuring it takes at least" in index.problems[0].reason
+    assert "measuring it needs at least" in index.problems[0].reason

@@ -47,6 +47,16 @@ def test_an_image_with_a_row_per_sample(index, tmp_path):
     assert heights[1] > 2.5 * heights[0]
 
 
+def test_a_title_says_how_a_crop_is_augmented(index):
+    recipe = dali_cr.Restoration((12, 20, 16), RECIPE.swap, degrees=30, scale=(0.8, 1.2), noise=0.5, gamma=0.5)
+    row = preview._make(CropPlanner(index, recipe, 3), 7)
+    (view,) = row.plan.views
+    angles = " ".join(f"{angle:.0f}°" for angle in view.angles)
+    wanted = f", rotated {angles}, scaled {view.scales[2]:.2f}, noise {view.noise:.2f}, gamma {view.gamma:.2f}"
+    assert preview._describe(row.plan) == wanted
+    assert preview._describe(CropPlanner(index, RECIPE, 3).plan([7])[0]) == ""
+
+
 @pytest.mark.parametrize("recipe", [RECIPE, dali_cr.Restoration(crop=(1, 20, 16), swap=dali_cr.Swap(4, (3, 6)))])
 def test_swapping_the_drawn_boxes_back_gives_the_target(index, recipe, tmp_path):
     row = preview._make(CropPlanner(index, recipe, 3), 7)

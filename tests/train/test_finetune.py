@@ -43,7 +43,7 @@ def out(tmp_path):
 def test_a_run_leaves_its_files_and_a_report(data, init, out, make):
     report = finetune.main(make(data, out, init=str(init), crop=None if make is segment else WHOLE))
     names = {path.name for path in out.iterdir() if not path.name.startswith("events")}
-    assert names == FILES | {"scores.csv", "splits.json"}
+    assert names == FILES | {"scores.csv", "splits.json"} | ({"preview.png"} if make is segment else set())
     assert report == json.loads((out / "report.json").read_text())
     json.dumps(report, allow_nan=False)
     assert (report["task"], report["steps"], report["cases"]) == (make.__name__, 2, 4)
@@ -121,7 +121,7 @@ def test_an_init_of_another_network_is_refused_by_name(data, init, out):
         Refused, match=r"input_block.conv1.conv.weight: expected shape \(4, 1, 3, 3, 3\), got \(2, 1, 3, 3, 3\)"
     ):
         finetune.main(segment(data, out, init=str(init), filters=4))
-    with pytest.raises(Refused, match="expected 'random' or the folder of a pre-training run"):
+    with pytest.raises(Refused, match="expected 'random', the folder of a pre-training run or a file"):
         finetune.main(segment(data, out, init=str(data)))
     finetune.main(segment(data, out / "first"))
     with pytest.raises(Refused, match="expected a run of train.pretrain, .*first is one of train.finetune segment"):
@@ -274,6 +274,13 @@ def test_a_class_of_the_table_that_train_lacks_is_refused(data, tmp_path, out):
         (segment, {"clip": -1.0}),
         (segment, {"warmup": 2.0}),
         (segment, {"weight_decay": -1.0}),
+        (segment, {"ema": 1.0}),
+        (segment, {"accumulate": 0}),
+        (segment, {"momentum": 0.9}),
+        (segment, {"momentum": 1.0, "optimizer": "sgd"}),
+        (segment, {"freeze_encoder": 3}),
+        (segment, {"encoder_lr_scale": 0.0}),
+        (segment, {"encoder_lr_scale": 0.5, "freeze_encoder": 2}),
         (segment, {"foreground": 1.5}),
         (segment, {"transfer": "encoder+decoder"}),
         (segment, {"absent": "unlabelled", "regions": ("1",)}),
@@ -301,7 +308,7 @@ def test_refuses_settings_that_make_no_sense(data, out, make, change):
         ({"plans": Path("/p.json")}, "plans: expected the nnUNetPlans.json of a preprocessed data set, /p.json does"),
         (
             {"init": "/nowhere"},
-            "init: expected 'random' or the folder of a pre-training run, /nowhere/model.safetensors",
+            "init: expected 'random', the folder of a pre-training run or a file of weights, /nowhere/model",
         ),
     ],
     ids=["labels", "a file", "split", "plans", "init"],
@@ -321,7 +328,9 @@ def test_too_large_a_budget_is_refused(data, out):
 def command(data):
     """The command of a run to kill and resume, without --out."""
     paths = f"--data {data / 'images'} --labels {data / 'labels'} --split {data / 'splits.json'}"
-    words = "--crop 16 16 16 --filters 2 --batch-size 2 --steps 40 --lr 3e-3 --flips D H --regions all=1+2+3 2 3"
+    words = "--crop 16 16 16 --filters 2 --batch-size 1 --steps 40 --lr 3e-2 --flips D H --regions all=1+2+3 2 3"
+    words += " --optimizer sgd --momentum 0.9 --schedule poly --ema 0.9 --accumulate 2"
+    words += " --freeze-encoder 12 --encoder-lr-scale 0.5"
     every = "--threads 2 --checkpoint-every 6 --log-every 1 --evaluate-every 20 --device cpu"
     return [sys.executable, "-m", "train.finetune", "segment", *paths.split(), *words.split(), *every.split()]
 
@@ -352,6 +361,9 @@ def test_a_run_that_was_ended_and_resumed_is_the_same(command, tmp_path):
     assert losses(out) == expected
     for name in ("model.safetensors", "scores.csv"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    state, exported = torch.load(out / "checkpoint.pt", weights_only=True), load_file(out / "model.safetensors")
+    assert all(torch.equal(state["ema"][name], tensor) for name, tensor in exported.items())
+    assert not any(torch.equal(state["network"][name], tensor) for name, tensor in exported.items())
 
 
 def test_a_finished_run_only_reports_and_more_steps_go_on(data, out, capsys):
@@ -368,6 +380,8 @@ def test_a_finished_run_only_reports_and_more_steps_go_on(data, out, capsys):
         ({"cases": 2}, "--cases was not set, got 2"),
         ({"seed": 1}, "--seed was 0, got 1"),
         ({"foreground": 0.1}, "--foreground was 0.5, got 0.1"),
+        ({"optimizer": "sgd"}, "--optimizer was adamw, got sgd"),
+        ({"ema": 0.9}, "--ema was 0.0, got 0.9"),
         ({"resume": False}, "--resume to continue"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
@@ -406,13 +420,14 @@ def test_a_file_that_breaks_stops_the_run_and_the_steps_before_it_are_kept(data,
     own.mkdir()
     for path in (data / "images").iterdir():
         (own / path.name).write_bytes(path.read_bytes())
-    run = finetune.prepare(segment(data, out, data=(own,), steps=50, batch_size=1))
+    run = finetune.prepare(segment(data, out, data=(own,), steps=50, batch_size=1, accumulate=2))
     broken = run.batches.loader.plan(9).path
     (own / broken).write_bytes(b"")
     with pytest.raises(dali_cr.VolumeError, match=broken):
         finetune.train(run)
     first = next(n for n in range(10) if run.batches.loader.plan(n).path == broken)
-    assert torch.load(out / "checkpoint.pt", weights_only=True)["step"] == first
+    state = torch.load(out / "checkpoint.pt", weights_only=True)
+    assert (state["step"], state["loader"]["next"]) == (first // 2, first // 2 * 2)
 
 
 def test_command_lines_are_understood_as_written():

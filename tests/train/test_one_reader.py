@@ -118,11 +118,10 @@ def test_every_training_command_takes_them(data, tmp_path):
     finetune.main(segment(folder, tmp_path / "run", init=str(tmp_path / "pretrained")))
     settings = {"data": (folder / "images",), "split": folder / "splits.json", "device": "cpu"}
     report = predict.main(predict.PredictConfig(run=tmp_path / "run", out=tmp_path / "masks", part="train", **settings))
-    drawn = overlay.main(
-        overlay.OverlayConfig(predictions=tmp_path / "masks", out=tmp_path / "drawn", part="train", **settings)
-    )
+    where = {"predictions": tmp_path / "masks", "out": tmp_path / "drawn", "labels": folder / "labels"}
+    drawn = overlay.main(overlay.OverlayConfig(part="train", **where, **settings))
     masks = sorted((tmp_path / "masks").glob("*.nii.gz"))
-    assert report["cases"] == drawn["pictures"] == len(masks) == 4
+    assert report["cases"] == drawn["pictures"] == drawn["targets"] == len(masks) == 4
     for path in masks:
         image = nib.load(data / "images" / path.name)
         np.testing.assert_array_equal(nib.load(path).affine, image.affine)

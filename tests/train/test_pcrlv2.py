@@ -22,6 +22,7 @@ from train.methods.pcrlv2.evaluation import evaluate_views, linear_fit
 from train.methods.pcrlv2.method import Pcrlv2, fading
 from train.methods.pcrlv2.pyramid import Pyramid, upsample
 from train.networks.nsunet import NsUNet
+from train.optim.optimizer import build_optimizer
 from train.predict import PredictConfig
 from train.predict import main as predict
 from train.report.curves import draw_views
@@ -375,7 +376,7 @@ def test_the_contrastive_losses_are_weighted(config):
 
 def test_sgd_as_published(config):
     method = Pcrlv2(config, 1)
-    optimizer = method.optimizer()
+    optimizer = build_optimizer(method.module, **config.optimizer_options)
     assert isinstance(optimizer, torch.optim.SGD)
     (group,) = optimizer.param_groups
     assert (group["lr"], group["momentum"], group["weight_decay"], group["nesterov"]) == (1e-3, 0.9, 1e-4, False)

@@ -86,7 +86,7 @@ def test_a_label_may_be_in_another_unit_than_its_image(tmp_path):
         got = read_labels(write(tmp_path / "label.nii", code, (0.004, 0.005, 0.01), numbers), case)
         np.testing.assert_array_equal(got, numbers.transpose(2, 1, 0))
     wrong = with_unit(write(tmp_path / "label.nii", 3, (0.004, 0.005, 0.01), numbers), 0)
-    with pytest.raises(dali_cr.VolumeError, match=r"another grid.*the unit unknown, that has micron"):
+    with pytest.raises(dali_cr.VolumeError, match=r"another grid.*the unit unknown, the image.s has micron"):
         read_labels(wrong, case)
 
 
@@ -110,7 +110,7 @@ def test_nothing_is_printed_where_all_is_in_mm_and_a_wrong_unit_is_warned_of(tmp
     assert "units" not in describe(dali_cr.scan(tmp_path / "a", progress=False))
     with_unit(write(tmp_path / "b" / "v.nii", 2, (1.0, 1.0, 1.0)), 1)
     table = describe(dali_cr.scan(tmp_path / "b", progress=False))
-    assert "1 volume with voxels wider than 100 mm; is the unit in the header (metre) right? v.nii 1e+03" in table
+    assert "1 volume with voxels wider than 100 mm; check the unit in the header (metre): v.nii 1e+03" in table
 
 
 def test_an_index_of_an_earlier_version_has_no_unit_and_no_percentiles(tmp_path):
@@ -128,6 +128,4 @@ def test_an_index_of_an_earlier_version_has_no_unit_and_no_percentiles(tmp_path)
     assert "index is of an earlier version; scan again" in describe(index, (0, 100))
     with_unit(write(tmp_path / "c" / "v.nii", 2, (1e-3, 1e-3, 1e-3)), 3)
     table = describe(dali_cr.scan(tmp_path / "c", progress=False))
-    assert (
-        "1 volume with voxels narrower than 0.0001 mm; is the unit in the header (micron) right? v.nii 1e-06" in table
-    )
+    assert "1 volume with voxels narrower than 0.0001 mm; check the unit in the header (micron): v.nii 1e-06" in table

@@ -11,9 +11,11 @@ import torch
 
 import dali_cr
 from dali_cr import rng
+from dali_cr.ops.gather import gather_box
 from dali_cr.plan import window
+from dali_cr.plan.boxes import reach
 from dali_cr.plan.crops import CropPlanner
-from dali_cr.plan.sample import SamplePlan
+from dali_cr.plan.sample import AffineView, SamplePlan
 from dali_cr.volume.geometry import Triple
 
 from ..run.device import upload
@@ -35,7 +37,7 @@ class LabelledBatches:
     Parameters
     ----------
     loader : dali_cr.Loader
-        A loader whose recipe swaps nothing, so that its `target` is the image.
+        A loader whose recipe swaps nothing, so that its `input` is the image.
     target : TargetFunction
     """
 
@@ -47,7 +49,7 @@ class LabelledBatches:
     def stream(self) -> Iterator[dict[str, Any]]:
         """Yield batches without end, from the loader's next batch on."""
         for batch in self.loader.stream():
-            image = batch["target"]
+            image = batch["input"]
             targets = [self._target(plan) for plan in self._planner.plan(batch["sample"].numpy())]
             stacked = {name: np.stack([target[name] for target in targets]) for name in targets[0]}
             found = {
@@ -63,7 +65,7 @@ def cut_labels(labels: Labels, plan: SamplePlan, edges: Triple) -> Labels:
     Parameters
     ----------
     labels : (D, H, W) uint8
-        Canonical label volume.
+        Canonical label volume, at the recipe's spacing.
     plan : SamplePlan
     edges : (D, H, W) int
         Size of the crop.
@@ -72,6 +74,23 @@ def cut_labels(labels: Labels, plan: SamplePlan, edges: Triple) -> Labels:
     out = np.zeros(edges, labels.dtype)
     out[window.window(view, edges, shape)] = window.flip(labels[window.slices(window.box(view, edges, shape))], view)
     return out
+
+
+def sample_labels(labels: Labels, view: AffineView, edges: Triple) -> Labels:
+    """Return the nearest label of each voxel of a crop that is rotated or scaled; 0 where it leaves the volume.
+
+    Parameters
+    ----------
+    labels : (D, H, W) uint8
+        Canonical, on the grid of the file.
+    view : AffineView
+    edges : (D, H, W) int
+        The crop.
+    """
+    start, stop = reach(view.matrix, view.offset, edges, (labels.shape[0], labels.shape[1], labels.shape[2]))
+    box, out = labels[window.slices((start, stop))].astype(np.float32), np.empty(edges, np.float32)
+    gather_box(box, start, 0.0, view.matrix, view.offset, out, nearest=True)
+    return out.astype(labels.dtype)
 
 
 def draw_shifts(seed: int, samples: npt.ArrayLike, most: int | Triple) -> npt.NDArray[np.int64]:

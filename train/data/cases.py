@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import dali_cr
@@ -14,18 +15,15 @@ from ..run.config import DATA, DataSettings
 from ..run.folder import describe_changes, plain
 from .split import Part, Split
 
+OpenData = Callable[[Any, dali_cr.Index | None], dali_cr.Index]
+
 
 def open_index(config: DataSettings, known: dali_cr.Index | None = None) -> dali_cr.Index:
     """Load the index from ``--index``, or scan the data; files unchanged since the index `known` are not read again."""
     if config.index:
         root = find_root(config.data) if config.data else None
         index = dali_cr.Index.load(config.index, root)
-        if changed := index.changed():
-            named = "; ".join(f"{problem.path}: {problem.reason}" for problem in changed[:5])
-            raise ValueError(
-                f"index: expected the files that {config.index} was made from, {len(changed)} of them changed "
-                f"({named}); scan them again, or omit --index"
-            )
+        refuse_changed(index, config.index)
         return index
     return dali_cr.scan(
         config.data,
@@ -39,10 +37,34 @@ def open_index(config: DataSettings, known: dali_cr.Index | None = None) -> dali
     )
 
 
+def refuse_changed(index: dali_cr.Index, path: Path) -> None:
+    """Raise ValueError if files of a saved index have changed since."""
+    if changed := index.changed():
+        named = "; ".join(f"{problem.path}: {problem.reason}" for problem in changed[:5])
+        raise ValueError(
+            f"index: expected the files that {path} was made from, {len(changed)} of them changed ({named}); "
+            "scan them again, or omit --index"
+        )
+
+
 def find_index(
-    config: DataSettings, earlier: dict[str, Any] | None, split: Split | None = None, part: Part = "train"
+    config: DataSettings,
+    earlier: dict[str, Any] | None,
+    split: Split | None = None,
+    part: Part = "train",
+    open_data: OpenData = open_index,
 ) -> dali_cr.Index:
     """Return the index of a run, of one part if there is a split: the stored one when resuming, or a new one.
+
+    Parameters
+    ----------
+    config : DataSettings
+    earlier : dict or None
+        config.json of the run to resume.
+    split : Split, optional
+    part : str
+    open_data : callable
+        From the settings and an index of files that need not be read again to the index of all cases.
 
     Raises
     ------
@@ -54,10 +76,10 @@ def find_index(
     if kept is not None and (split or config.index):
         # A stored index of one part lacks the files of the others, so a scan would read them all again.
         now, was = plain(config), earlier["config"] if earlier else {}
-        same = all(was.get(name) == now[name] for name in (*DATA, "split"))
-        index = kept if same and not kept.changed() else open_index(config)
+        same = all(was.get(name) == now.get(name) for name in (*DATA, "split", "corpus"))
+        index = kept if same and not kept.changed() else open_data(config, None)
     else:
-        index = open_index(config, kept)
+        index = open_data(config, kept)
     if split:
         index = split.take(index, part)
     if earlier and index.fingerprint != earlier["fingerprints"]["index"]:

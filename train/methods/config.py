@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import dali_cr
 from dali_cr.volume.geometry import Triple
 
 from ..data.split import PartOption
-from ..run.config import MAY_CHANGE, Axis, RunSettings
+from ..run.config import DATA, MAY_CHANGE, Axis, RunSettings
+from .corpus import Corpus, read_corpus
 
 RecipeName = Literal["restoration", "pcrlv2"]
 
@@ -23,6 +26,9 @@ class PretrainConfig(RunSettings, ABC):
     """Set by the subclass, which ``--recipe`` selects."""
     part: PartOption = "train"
     """Data: the part of --split to train on. Fine-tuning rejects weights that were trained on cases of val or test."""
+    corpus: Path | None = field(default=None, metadata=MAY_CHANGE)
+    """Data: TOML or JSON file of several data sets, instead of --data: path, pattern, weight, normalize, spacing,
+    modality and licence of each; see `methods/corpus`."""
     held_out: float = 0.1
     """Evaluation: fraction of the cases that is held out for evaluation; at least one case."""
 
@@ -42,7 +48,8 @@ class PretrainConfig(RunSettings, ABC):
     """Sampling: probability that a crop is centred on a foreground voxel."""
 
     filters: int | None = None
-    """Network: channels of the first level; by default 16 for dynunet and 64 for the others."""
+    """Network: channels of the first level; by default 16 for dynunet, 32 for resenc-l, 8 for resenc-s and 64 for the
+    others."""
     evaluate_samples: int = field(default=32, metadata=MAY_CHANGE)
     """Evaluation: number of held-out samples."""
 
@@ -58,6 +65,26 @@ class PretrainConfig(RunSettings, ABC):
         self.check_dims(self.crop)
         # Checks the recipe before the data are scanned, which may take long.
         self.samples()
+
+    def check_data(self) -> None:
+        """Raise ValueError unless the settings say where the data are, in one way."""
+        if self.corpus is None:
+            super().check_data()
+            return
+        defaults = {one.name: one.default for one in fields(self)}
+        if both := [name for name in DATA if getattr(self, name) != defaults[name]]:
+            raise ValueError(
+                f"corpus: expected it alone, got --{both[0].replace('_', '-')} too; write it into the file"
+            )
+
+    @cached_property
+    def datasets(self) -> Corpus | None:
+        """What the file of several data sets says, None without one."""
+        return read_corpus(self.corpus) if self.corpus else None
+
+    def per_dataset(self, name: Literal["normalize", "spacing"], default: Any) -> Any:
+        """Return a field of the recipe, by data set where they differ."""
+        return self.datasets.values(name, default) if self.datasets else default
 
     @abstractmethod
     def samples(self) -> dali_cr.Restoration | dali_cr.Views:

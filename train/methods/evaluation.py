@@ -47,7 +47,7 @@ def evaluate(module: nn.Module, loader: dali_cr.Loader, samples: int, pretext: P
 
         With ``pretext="mae"``, all errors are those of masked foreground voxels, and ``r2`` is R² = 1 - MSE(restored,
         target) / variance(target) over these voxels, the variance within each sample and channel: 0 is no better than a
-        constant, 1 is perfect.
+        constant, 1 is perfect. Voxels that an anonymisation mask marks count nowhere.
     """
     device = next(module.parameters()).device
     errors, changed, seen = Errors(), torch.zeros((), dtype=torch.int64, device=device), 0
@@ -60,7 +60,9 @@ def evaluate(module: nn.Module, loader: dali_cr.Loader, samples: int, pretext: P
         with autocast(device):
             predictions = {"input": input, "restored": module(input).float()}
         where = batch["mask"] & find_foreground(loader, batch) if pretext == "mae" else None
-        if where is not None:
+        if "valid" in batch:
+            where = batch["valid"].expand_as(target) if where is None else where & batch["valid"]
+        if pretext == "mae" and where is not None:
             predictions["mean"] = mean_where(target, where)
         errors.add(target, predictions, where)
         changed, seen = changed + (input != target).sum(), seen + target.numel()

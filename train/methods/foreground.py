@@ -11,6 +11,7 @@ import dali_cr
 from dali_cr.index.volumes import Case
 from dali_cr.plan.sample import SamplePlan
 from dali_cr.plan.window import shape_at
+from dali_cr.recipe.per_dataset import normalize_of, spacing_of
 
 from ..data.volumes import background_tolerance, background_value
 
@@ -41,7 +42,7 @@ def find_foreground(loader: dali_cr.Loader, batch: dict[str, Any]) -> torch.Tens
         case = index.cases[plan.case]
         own[:] = torch.from_numpy(_inside(plan, case, recipe)).to(target.device).view(own.shape[1:])
         for channel, volume in enumerate(case.volumes):
-            background = background_value(volume, recipe.normalize)
+            background = background_value(volume, normalize_of(recipe.normalize, case.dataset))
             if background is not None:
                 own[channel] &= (values[channel] - background).abs() > background_tolerance(background)
     return foreground
@@ -51,9 +52,8 @@ def _inside(plan: SamplePlan, case: Case, recipe: dali_cr.Restoration) -> np.nda
     """Return a mask (D, H, W) of the voxels of a crop that lie inside its volume."""
     inside = np.zeros(recipe.crop, bool)
     window = []
-    for start, edge, length, flip in zip(
-        plan.origin, recipe.crop, shape_at(case, recipe.spacing), plan.flips, strict=True
-    ):
+    shape = shape_at(case, spacing_of(recipe.spacing, case.dataset))
+    for start, edge, length, flip in zip(plan.origin, recipe.crop, shape, plan.flips, strict=True):
         first, last = max(0, -start), min(edge, length - start)
         window.append(slice(edge - last, edge - first) if flip else slice(first, last))
     inside[tuple(window)] = True

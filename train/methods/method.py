@@ -19,7 +19,6 @@ from torch import nn
 import dali_cr
 
 from ..networks.network import Network
-from ..run.optimizer import build_optimizer
 from .config import PretrainConfig
 
 
@@ -64,6 +63,11 @@ class Method(ABC):
         self.config, self.recipe, self.network = config, config.samples(), network
         self.module = network.module if module is None else module
 
+    @property
+    def held_out_recipe(self) -> Any:
+        """What held-out samples are made of."""
+        return self.recipe
+
     @abstractmethod
     def losses(self, batch: dict[str, Any], step: int) -> dict[str, torch.Tensor]:
         """Return the loss of a batch and its terms.
@@ -92,16 +96,12 @@ class Method(ABC):
         Parameters
         ----------
         loader : dali_cr.Loader
-            A new loader over the held-out cases with `recipe` and the batch size of training.
+            A new loader over the held-out cases with `held_out_recipe` and the batch size of training.
         """
 
     def compiled(self) -> Iterable[nn.Module]:
         """Return the modules to compile with ``--compile``: all of `module`, or its parts that see few input sizes."""
         return [self.module]
-
-    def optimizer(self) -> torch.optim.Optimizer:
-        """Return the optimiser, created after the module was moved to its device."""
-        return build_optimizer(self.module, self.config.lr, self.config.weight_decay)
 
     def introduce(self) -> Iterator[str]:
         """Yield lines about the settings, such as `crop       64 × 64 × 64 voxels`."""

@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from ..output.figure import write_figure
-
-Origin = Literal["lower", "upper"]
+from ..output.figure import Origin, write_figure
 
 
 def draw_restored(

@@ -9,34 +9,39 @@ network are the same for all.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 import dali_cr
+from dali_cr.recipe.augment import NO_SCALE
 from dali_cr.recipe.restoration import Pretext
 from dali_cr.volume.geometry import Triple
 
 from ..networks.build import build_network, sizes_of
 from ..networks.plans import read_levels
-from ..run.config import MAY_CHANGE, Axis, PlanSettings, Scaling
+from ..run.config import MAY_CHANGE, AffineSettings, Axis, PlanSettings, Scaling
 from ..run.device import autocast
 from .config import PretrainConfig, RecipeName
 from .evaluation import evaluate
 from .method import Measured, Method
+from .presets import PresetName, describe
 
 
 @dataclass(frozen=True, kw_only=True)
-class RestorationConfig(PretrainConfig, PlanSettings):
+class RestorationConfig(AffineSettings, PretrainConfig, PlanSettings):
     """Pre-train a network by context restoration on a folder of volumes. Triples are D H W, that is z y x.
 
     For the settings of PCRLv2 see --recipe pcrlv2 --help.
     """
 
     recipe: RecipeName = field(init=False, default="restoration")
+    preset: PresetName | None = None
+    """Preset: use the defaults of a published recipe; other options override them. The remaining differences to the
+    published recipe are printed at the start."""
     pretext: Pretext = "swap"
     """Pretext: corruption to undo: swap (swapped patches), inpaint (erased boxes), mae (masked blocks), autoencode
     (none)."""
@@ -62,6 +67,13 @@ class RestorationConfig(PretrainConfig, PlanSettings):
     normalize: Scaling = "zscore"
     """Intensities: normalisation; for CT for example window -160 240."""
 
+    skips: bool = False
+    """Network: pass the encoder's features of each level to the decoder, the default of resenc-l and resenc-s, meant
+    for segmentation (as in nnssl's MAE); refused for a network without skips."""
+    no_skips: bool = False
+    """Network: pass only the coarsest features to the decoder, meant for classification (as in PCRLv2); for resenc-l
+    and resenc-s, refused for a network that always has skips."""
+
     batch_size: int = field(default=8, metadata=MAY_CHANGE)
     """Training: crops per step."""
     steps: int = field(default=10_000, metadata=MAY_CHANGE)
@@ -74,8 +86,15 @@ class RestorationConfig(PretrainConfig, PlanSettings):
         super().__post_init__()
         if not self.slices and (self.every != 1 or self.empty_slices):
             raise ValueError("slices: expected --slices D, H or W with --every or --empty-slices, got none")
+        if self.skips and self.no_skips:
+            raise ValueError("--skips: expected one of --skips and --no-skips, got both")
         if not self.plans:
-            sizes_of(self.network, 1, self.crop, self.filters, dims=self.dims)
+            sizes_of(self.network, 1, self.crop, self.filters, dims=self.dims, skips=self.with_skips)
+
+    @property
+    def with_skips(self) -> bool | None:
+        """Whether the network has skips; None for its default."""
+        return True if self.skips else False if self.no_skips else None
 
     def samples(self) -> dali_cr.Restoration:
         """Return the recipe of samples."""
@@ -86,12 +105,13 @@ class RestorationConfig(PretrainConfig, PlanSettings):
             crop=self.crop,
             swap=self.swap,
             flips=self.flips,
-            normalize=None if self.normalize == "none" else self.normalize,
+            normalize=self.per_dataset("normalize", None if self.normalize == "none" else self.normalize),
             foreground=self.foreground,
             pretext=self.pretext,
             slices=slices,
-            spacing=self.spacing,
+            spacing=self.per_dataset("spacing", self.spacing),
             mask_ratio=self.mask_ratio,
+            **self.augmentation,
             mask_block=self.mask_block[0] if len(self.mask_block) == 1 else self.mask_block,  # type: ignore[arg-type]
         )
 
@@ -112,17 +132,31 @@ class Restoration(Method):
 
     def __init__(self, config: RestorationConfig, channels: int) -> None:
         levels = read_levels(config.plans, config.configuration, config.crop, config.dims) if config.plans else None
-        network = build_network(config.network, channels, config.crop, config.filters, levels=levels, dims=config.dims)
+        network = build_network(
+            config.network,
+            channels,
+            config.crop,
+            config.filters,
+            levels=levels,
+            dims=config.dims,
+            skips=config.with_skips,
+        )
         super().__init__(config, network)
         if config.pretext == "mae":
             self.reported = ("r2", *self.reported)
+
+    @property
+    def held_out_recipe(self) -> dali_cr.Restoration:
+        """What held-out samples are made of: crops as they are, by which runs can be compared."""
+        return replace(self.recipe, degrees=0.0, scale=NO_SCALE, noise=0.0, gamma=0.0)
 
     def losses(self, batch: dict[str, Any], step: int) -> dict[str, torch.Tensor]:
         """Return the loss, and the loss of the identity (returning the input) for comparison."""
         target, input = batch["target"], batch["input"]
         with autocast(target.device):
             restored = self.module(input)
-        errors = (mean_square(answer, target, batch.get("mask")) for answer in (restored.float(), input))
+        where = counted_voxels(batch)
+        errors = (mean_square(answer, target, where) for answer in (restored.float(), input))
         return dict(zip(("loss", "identity_loss"), errors, strict=True))
 
     def measure(self, loader: dali_cr.Loader) -> Measured:
@@ -132,10 +166,18 @@ class Restoration(Method):
     def introduce(self) -> Iterator[str]:
         """Yield lines about the crops and the pretext."""
         config = self.config
-        size = f" of {' × '.join(f'{mm:g}' for mm in config.spacing)} mm" if config.spacing else ""
-        yield f"crop       {' × '.join(map(str, config.crop))} voxels{size}, normalize {config.normalize}"
+        if config.preset:
+            yield from describe(config.preset, vars(config))
+        crop = f"crop       {' × '.join(map(str, config.crop))} voxels"
+        if config.datasets:
+            yield crop  # the data sets' lines have the rest
+        else:
+            size = f" of {' × '.join(f'{mm:g}' for mm in config.spacing)} mm" if config.spacing else ""
+            yield f"{crop}{size}, normalize {config.normalize}"
         if config.slices:
             yield f"slices     across {config.slices}, every {config.every}"
+        if config.augments:
+            yield f"augment    {', '.join(config.augments)}, each with probability {config.augment_probability:g}"
         edges = f"{config.iterations} a crop, edges of {' '.join(map(str, config.patch))} voxels"
         edges += ", each patch once" * config.each_patch_once
         lines = {
@@ -149,8 +191,14 @@ class Restoration(Method):
         yield lines[config.pretext]
 
 
+def counted_voxels(batch: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
+    """Return the voxels that count in the loss: masked and not anonymised ones; None if all do."""
+    mask, valid = batch.get("mask"), batch.get("valid")
+    return mask & valid if mask is not None and valid is not None else valid if mask is None else mask
+
+
 def mean_square(answer: torch.Tensor, target: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Return the mean squared error, over masked voxels if there is a mask.
+    """Return the mean squared error, over some voxels if there is a mask.
 
     With a mask it is the mean over samples of each sample's error, so that it does not depend on the number of
     processes.
@@ -159,9 +207,9 @@ def mean_square(answer: torch.Tensor, target: torch.Tensor, mask: torch.Tensor |
     ----------
     answer, target : (B, C, D, H, W) or (B, C, H, W)
     mask : (B, 1, D, H, W) or (B, 1, H, W) bool, optional
-        True for at least one voxel of each sample.
+        Voxels that count; a sample without any has no error.
     """
     if mask is None:
         return F.mse_loss(answer, target)
     sums = (answer - target).square().where(mask, 0.0).flatten(1).sum(1)
-    return (sums / (mask.flatten(1).sum(1) * target.shape[1])).mean()
+    return (sums / (mask.flatten(1).sum(1).clamp(min=1) * target.shape[1])).mean()

@@ -6,7 +6,7 @@ from types import ModuleType
 
 from dali_cr.volume.geometry import Triple
 
-from . import dynunet, locnet, nsunet, sononet
+from . import dynunet, locnet, nsunet, resenc, sononet
 from .network import Levels, Network, Sizes
 
 NETWORKS: dict[str, ModuleType] = {
@@ -15,6 +15,8 @@ NETWORKS: dict[str, ModuleType] = {
     "locnet": locnet,
     "nsunet": nsunet,
     "nsunet-skips": nsunet,
+    "resenc-l": resenc,
+    "resenc-s": resenc,
 }
 """The module of each network, with
 
@@ -25,8 +27,22 @@ NETWORKS: dict[str, ModuleType] = {
 ENCODER_OF = {"nsunet-skips": "nsunet"}
 """Networks that can be initialised from another network with the same encoder."""
 
-FILTERS = {"dynunet": 16}
+FILTERS = {"dynunet": 16, "resenc-l": 32, "resenc-s": 8}
 """Default channels of the first level; 64 for all others, as published."""
+
+SKIPS: dict[str, tuple[bool, ...]] = {
+    "dynunet": (True,),
+    "sononet64": (False,),
+    "locnet": (False,),
+    "nsunet": (False,),
+    "nsunet-skips": (True,),
+    "resenc-l": (True, False),
+    "resenc-s": (True, False),
+}
+"""Whether the decoder of a network gets the encoder's features of each level; where both are possible the first is the
+default."""
+
+_WITH = {True: "built with skips", False: "built without skips"}
 
 
 def sizes_of(
@@ -37,6 +53,7 @@ def sizes_of(
     outputs: int | None = None,
     levels: Levels | None = None,
     dims: int = 3,
+    skips: bool | None = None,
 ) -> Sizes:
     """Check the arguments of `build_network` and return the sizes, without building the network."""
     if name not in NETWORKS:
@@ -51,9 +68,27 @@ def sizes_of(
         raise ValueError(f"dims: expected 3, or 2 with a crop of one voxel along D; got {dims} with {crop}")
     if levels and name != "dynunet":
         raise ValueError(f"levels: expected them with dynunet only, got {name}")
-    sizes = Sizes(name=name, channels=channels, crop=crop, filters=filters, outputs=outputs, levels=levels, dims=dims)
+    sizes = Sizes(
+        name=name,
+        channels=channels,
+        crop=crop,
+        filters=filters,
+        outputs=outputs,
+        levels=levels,
+        dims=dims,
+        skips=_choose_skips(name, skips),
+    )
     NETWORKS[name].check(sizes)
     return sizes
+
+
+def _choose_skips(name: str, skips: bool | None) -> bool | None:
+    """Return whether a network has skips, None if it has no choice; refuse what it cannot have."""
+    ways = SKIPS[name]
+    if skips is not None and skips not in ways:
+        others = ", ".join(other for other, can in SKIPS.items() if skips in can)
+        raise ValueError(f"network: expected one that can be {_WITH[skips]}, got {name}; use {others}")
+    return None if len(ways) == 1 else ways[0] if skips is None else skips
 
 
 def build_network(
@@ -64,6 +99,7 @@ def build_network(
     outputs: int | None = None,
     levels: Levels | None = None,
     dims: int = 3,
+    skips: bool | None = None,
 ) -> Network:
     """Build a network for a crop.
 
@@ -83,6 +119,8 @@ def build_network(
         Levels, in place of those derived from crop and filters.
     dims : 2 or 3
         2 for input (B, C, H, W), 3 for (B, C, D, H, W).
+    skips : bool, optional
+        Whether the decoder gets the encoder's features of each level; by default the first option in `SKIPS`.
 
     Returns
     -------
@@ -92,13 +130,13 @@ def build_network(
     Raises
     ------
     ValueError
-        If there is no network of this name, or it cannot be built for the crop.
+        If there is no network of this name, or it cannot be built for the crop, or with or without skips.
 
     Examples
     --------
     >>> build_network("dynunet", channels=1, crop=(32, 48, 32)).parameters
     1401153
     """
-    sizes = sizes_of(name, channels, crop, filters, outputs, levels, dims)
+    sizes = sizes_of(name, channels, crop, filters, outputs, levels, dims, skips)
     network: Network = NETWORKS[name].build(sizes)
     return network

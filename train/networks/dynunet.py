@@ -14,10 +14,14 @@ from torch import nn
 
 from dali_cr.volume.geometry import Triple
 
-from .network import Network, Sizes
+from .network import Levels, Network, Sizes
+from .weights import first_names
 
 SMALLEST_EDGE = 4
 """Minimum number of voxels of an axis after halving."""
+
+ARCHITECTURE = "monai.networks.nets.DynUNet"
+"""The class that weights say they are of."""
 
 WIDEST = 320
 """Maximum number of channels of a level, as in nnU-Net for 3-D."""
@@ -99,40 +103,58 @@ def check(sizes: Sizes) -> None:
         )
 
 
+def levels_of(sizes: Sizes) -> Levels:
+    """Return the levels that a network gets: those that were asked for, or those of its crop and filters."""
+    given = sizes.levels
+    strides = given.strides if given else tuple((one[0], one[1], one[2]) for one in halvings(sizes.crop))
+    widths = tuple(min(sizes.filters * 2**level, max(WIDEST, sizes.filters)) for level in range(len(strides) + 1))
+    depth, height, width = (1 if edge == 1 else 3 for edge in sizes.crop)
+    kernels = given.kernels if given and given.kernels else ((depth, height, width),) * (len(strides) + 1)
+    return Levels(strides, given.widths if given else widths, kernels)
+
+
+def describe(sizes: Sizes) -> dict[str, Any]:
+    """Return the class and the arguments that make the network, JSON-able.
+
+    Where all levels have one kernel; where they differ, MONAI's own has other kernels on the way up (see `planned`).
+
+    Returns
+    -------
+    dict
+        `class`, a dotted name; `arguments`, beside ``in_channels`` and ``out_channels``; `imported`, those of the
+        arguments that are dotted names of classes: none.
+    """
+    first, levels = 3 - sizes.dims, levels_of(sizes)
+    assert levels.kernels
+    steps = [list(stride[first:]) for stride in levels.strides]
+    arguments = {
+        "spatial_dims": sizes.dims,
+        "kernel_size": [list(kernel[first:]) for kernel in levels.kernels],
+        "strides": [[1] * sizes.dims, *steps],
+        "upsample_kernel_size": steps,
+        "filters": list(levels.widths),
+    }
+    return {"class": ARCHITECTURE, "arguments": arguments, "imported": []}
+
+
 def build(sizes: Sizes) -> Network:
     """Build a DynUNet with levels from the crop, or with the given levels."""
     # Imported here, since the import takes seconds, which --help and input errors should not.
     from .planned import PlannedUNet
 
-    first = 3 - sizes.dims
-    strides = list(sizes.levels.strides) if sizes.levels else halvings(sizes.crop)
-    widths = [min(sizes.filters * 2**level, max(WIDEST, sizes.filters)) for level in range(len(strides) + 1)]
-    if sizes.levels:
-        widths = list(sizes.levels.widths)
-    kernels = [tuple(1 if edge == 1 else 3 for edge in sizes.crop)] * len(widths)
-    if sizes.levels and sizes.levels.kernels:
-        kernels = list(sizes.levels.kernels)
-    steps = [stride[first:] for stride in strides]
-    module = PlannedUNet(
-        spatial_dims=sizes.dims,
-        in_channels=sizes.channels,
-        out_channels=sizes.outputs,
-        kernel_size=[kernel[first:] for kernel in kernels],
-        strides=[(1,) * sizes.dims, *steps],
-        upsample_kernel_size=steps,
-        filters=widths,
-    )
-    # `skip_layers` holds the other modules a second time.
-    tensors = tuple(name for name in module.state_dict() if not name.startswith("skip_layers."))
-    blocks = ["input_block", *(f"downsamples.{level}" for level in range(len(widths) - 2)), "bottleneck"]
+    about, levels = describe(sizes), levels_of(sizes)
+    module = PlannedUNet(in_channels=sizes.channels, out_channels=sizes.outputs, **about["arguments"])
+    tensors = first_names(module)  # `skip_layers` holds the other modules a second time
+    blocks = ["input_block", *(f"downsamples.{level}" for level in range(len(levels.strides) - 1)), "bottleneck"]
     return Network(
         module=module,
         tensors=tensors,
         encoder=tuple(f"{block}.{tensor}" for block in blocks for tensor in _BLOCK),
         head=tuple(name for name in tensors if name.startswith("output_block.")),
         features=DynUNetEncoder(module),
-        width=widths[-1],
-        strides=tuple(math.prod(stride[axis] for stride in strides) for axis in range(3)),  # type: ignore[arg-type]
+        width=levels.widths[-1],
+        least_cells=2,
+        strides=tuple(math.prod(stride[axis] for stride in levels.strides) for axis in range(3)),  # type: ignore[arg-type]
         dims=sizes.dims,
-        about=sizes.about,
+        about=sizes.about | {"architecture": about},
     )

@@ -54,12 +54,15 @@ class Sizes:
     """Explicit levels of a dynunet, in place of those derived from crop and filters."""
     dims: int = 3
     """2 for (B, C, H, W), 3 for (B, C, D, H, W)."""
+    skips: bool | None = None
+    """Whether the decoder gets the encoder's features of each level; None for a network without this choice."""
 
     @property
     def about(self) -> dict[str, Any]:
         """Arguments of `build_network` that rebuild the network, JSON-compatible."""
         about = {"network": self.name, "channels": self.channels, "crop": list(self.crop), "filters": self.filters}
         about |= {"outputs": self.outputs, "dims": self.dims}
+        about |= {} if self.skips is None else {"skips": self.skips}
         return about | ({"levels": asdict(self.levels)} if self.levels else {})
 
     def check_multiple(self, step: int) -> None:
@@ -86,7 +89,7 @@ class Network:
     module: nn.Module
     """The module to train."""
     tensors: tuple[str, ...]
-    """Every tensor of its ``state_dict()`` once, without the second names that MONAI's module tree gives to some."""
+    """Every tensor of its ``state_dict()`` once, without the second names that some module trees give."""
     encoder: tuple[str, ...]
     """Names of the encoder's tensors, which are transferred to other tasks."""
     head: tuple[str, ...]
@@ -98,6 +101,8 @@ class Network:
     """Channels of the coarsest features."""
     strides: Triple
     """Voxels per feature along D, H and W; the edges of a crop are multiples of them."""
+    least_cells: int = 1
+    """Fewest features of a crop at the coarsest level; 2 for networks with instance norm, which needs a variance."""
     classifier: Callable[[int], nn.Module] | None = None
     """Creates the network's classification head for a number of classes, from features to (B, classes); None if it has
     none, so that `train.networks.heads.Classifier` is used."""

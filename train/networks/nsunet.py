@@ -69,13 +69,20 @@ class NsUNet(nn.Module):
         )
         self.output = CONVOLUTION[dims](filters, outputs, kernel_size=1)
         self.skips, self.dims = skips, dims
+        self.level_widths = tuple(self.widths[-2::-1])
+        """Channels of the decoder's levels, the coarsest first."""
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Return the outputs for each voxel, without an activation."""
         answer: torch.Tensor = self.output(self.pyramid(image)[-1])
         return answer
 
-    def pyramid(self, image: torch.Tensor, levels: int = LEVELS) -> list[torch.Tensor]:
+    @property
+    def parts(self) -> list[nn.Module]:
+        """The modules that `pyramid` calls."""
+        return [self.down, *self.up]
+
+    def pyramid(self, image: torch.Tensor, levels: int | None = None) -> list[torch.Tensor]:
         """Return the features of the decoder's first levels, coarsest first; later levels are not computed."""
         *passed, features = self.down(image)
         pyramid = []

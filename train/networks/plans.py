@@ -9,7 +9,8 @@ kernel sizes differ between levels, as for thick slices, `train.networks.planned
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,39 @@ def to_nnunet(tensors: Mapping[str, torch.Tensor], stages: int) -> dict[str, tor
         out[f"decoder.transpconvs.{level}.weight"] = weight
         out[f"decoder.transpconvs.{level}.bias"] = weight.new_zeros(weight.shape[1])
     return out
+
+
+def nnunet_names(names: Iterable[str]) -> dict[str, str]:
+    """Return which tensors of a `PlainConvUNet` are those of a DynUNet's encoder.
+
+    The biases of its convolutions are left out: the norm behind them takes them out.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Of a state dict.
+
+    Returns
+    -------
+    dict
+        From our name to nnU-Net's; empty where the names are not those of stages of two convolutions.
+    """
+    found = [match for match in map(_STAGE.fullmatch, names) if match]
+    deepest = max((int(match["stage"]) for match in found), default=0)
+    ours: dict[str, str] = {}
+    for match in found:
+        stage, number = int(match["stage"]), int(match["number"]) + 1
+        block = "input_block" if stage == 0 else "bottleneck" if stage == deepest else f"downsamples.{stage - 1}"
+        if match["module"] == "norm":
+            ours[f"{block}.norm{number}.{match['tensor']}"] = match[0]
+        elif match["tensor"] == "weight":
+            ours[f"{block}.conv{number}.conv.weight"] = match[0]
+    return ours
+
+
+_STAGE = re.compile(
+    r"encoder\.stages\.(?P<stage>\d+)\.0\.convs\.(?P<number>[01])\.(?P<module>conv|norm)\.(?P<tensor>weight|bias)"
+)
 
 
 def _stage(tensors: Mapping[str, torch.Tensor], block: str, stage: str) -> Iterator[tuple[str, torch.Tensor]]:

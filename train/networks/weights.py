@@ -1,17 +1,37 @@
-"""Reading and writing of weights as safetensors, with metadata to rebuild their network."""
+"""Reading and writing of weights: safetensors with metadata to rebuild their network, and state dicts of others."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
+from torch import nn
 
 from ..output.files import write_whole
+
+NESTED = ("state_dict", "network_weights", "model", "network")
+"""Keys under which files hold a state dict: those of PyTorch Lightning, of nnU-Net and nnssl, of others, of ours."""
+
+
+def first_names(module: nn.Module) -> tuple[str, ...]:
+    """Return the names of a module's ``state_dict()`` without second names of the same tensors.
+
+    Examples
+    --------
+    >>> layer = nn.Linear(1, 1)
+    >>> first_names(nn.Sequential(layer, layer))
+    ('0.weight', '0.bias')
+    """
+    found: dict[int, str] = {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        found.setdefault(id(tensor), name)
+    return tuple(found.values())
 
 
 def export_weights(
@@ -52,3 +72,56 @@ def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 - not a mapping
     except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
         raise ValueError(f"{path}: expected weights of this package, the file cannot be read: {error}") from error
+
+
+@dataclass(frozen=True)
+class StateDict:
+    """The tensors of a file of weights, whoever wrote it."""
+
+    tensors: dict[str, torch.Tensor]
+    key: str
+    """One of `NESTED`; empty where the file holds nothing but tensors."""
+    about: dict[str, Any]
+    """What a file of this trainer says of them; empty for the files of others."""
+
+
+def read_state_dict(path: Path) -> StateDict:
+    """Read a state dict: safetensors, or what `torch.save` wrote, with ``weights_only=True``.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read so, or holds no tensors at its top or under one of `NESTED`.
+    """
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # bytes of another kind make the unpickler raise anything
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"{path}: expected a file that torch.load(weights_only=True) reads, got: {first}; "
+            "save its state_dict() alone"
+        ) from error
+    for key in ("", *NESTED):
+        held = content if not key else content.get(key) if isinstance(content, Mapping) else None
+        tensors = _tensors(held)
+        if tensors:
+            return StateDict(tensors, key, {})
+    found = f"a mapping of {', '.join(map(str, list(content)[:5]))}" if isinstance(content, Mapping) else type(content)
+    raise ValueError(f"{path}: expected tensors by name, at its top or under one of {', '.join(NESTED)}; got {found}")
+
+
+def _read_safetensors(path: Path) -> StateDict:
+    try:
+        with safetensors.safe_open(str(path), framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            return StateDict({name: file.get_tensor(name) for name in file.keys()}, "", about)  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise ValueError(f"{path}: expected a safetensors file, it cannot be read: {error}") from error
+
+
+def _tensors(held: Any) -> dict[str, torch.Tensor]:
+    """Return what is a tensor of a mapping of names."""
+    items = held.items() if isinstance(held, Mapping) else ()
+    return {name: value for name, value in items if isinstance(name, str) and isinstance(value, torch.Tensor)}

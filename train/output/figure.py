@@ -4,16 +4,37 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from dali_cr.index.volumes import Case
 from dali_cr.system.atomic import write_whole
+from dali_cr.volume.images import is_image
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+Origin = Literal["lower", "upper"]
+"""Where the first row is drawn: a volume's rows run upwards, an image's downwards."""
+
+
+def origin_of(case: Case) -> Origin:
+    """Return where the first row of a case's slices is drawn."""
+    return "upper" if is_image(case.volumes[0].path) else "lower"
 
 
 def write_figure(figure: Figure, path: Path, **how: Any) -> None:
     """Write a figure atomically in the format of the suffix; `how` is passed to `Figure.savefig`."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format=path.suffix[1:], **how)
+    write_whole(path, buffer.getvalue())
+
+
+def write_png(picture: npt.NDArray[np.uint8], path: Path) -> None:
+    """Write (height, width, 3) as a PNG, whole or not at all."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "png")
     write_whole(path, buffer.getvalue())

@@ -20,13 +20,16 @@ _SCORES = {
 
 
 def draw_pretraining(result: Mapping[str, Any], out: Path) -> None:
-    """Draw the restoration gain on held-out cases, and the training loss with the loss of returning the input."""
+    """Draw the restoration gain on held-out cases, or R² if masked, and the training loss with that of the input."""
     lines = result["measurements"]
     figure, (gain, loss) = _two_axes()
-    measured = [(line["step"], line["restoration_gain"]) for line in lines if line.get("restoration_gain") is not None]
+    name, label = ("restoration_gain", "restoration gain, held-out cases")
+    if any(line.get("r2") is not None for line in lines):
+        name, label = "r2", "R², masked foreground, held out"
+    measured = [(line["step"], line[name]) for line in lines if line.get(name) is not None]
     gain.plot(*zip(*measured, strict=True), marker="o", markersize=3)
     gain.axhline(0, color="0.7", linewidth=1)
-    gain.set(xlabel="step", ylabel="restoration gain, held-out cases", ylim=(-0.2, 1))
+    gain.set(xlabel="step", ylabel=label, ylim=(-0.2, 1))
     for name, label in (("loss", "restored"), ("identity_loss", "input")):
         points = [(line["step"], line[name]) for line in lines if name in line]
         loss.plot(*zip(*points, strict=True), label=label)

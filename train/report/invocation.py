@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..methods.pcrlv2.config import Pcrlv2Config
+from ..methods.presets import PRESETS
 from ..methods.restoration import RestorationConfig
 from ..run.folder import kind_of
 from ..tasks.config import Classify, Localize, Segment
@@ -44,6 +45,8 @@ def command_of(about: Mapping[str, Any], place: Callable[[str], str] = str) -> s
     words = ["python", "-m", *(["train.pretrain"] if kind == "pretrain" else ["train.finetune", kind])]
     # The command's default recipe is restoration, whatever the class of the settings.
     defaults = {**_defaults(settings_class), "recipe": "restoration"}
+    if settings.get("preset"):
+        defaults |= json.loads(json.dumps(dict(PRESETS[settings["preset"]].settings)))
     # Earlier versions stored settings that do not belong to the recipe.
     known = {field.name for field in dataclasses.fields(settings_class)}
     names = [name for name in settings if name in known and (name not in defaults or settings[name] != defaults[name])]

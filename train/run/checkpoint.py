@@ -18,6 +18,8 @@ from torch import nn
 
 import dali_cr
 
+from ..optim.average import Average
+from ..optim.optimizer import load_optimizer
 from ..output.files import write_whole
 from .config import RunSettings
 from .device import random_state, set_random_state
@@ -81,14 +83,16 @@ def write_state(
     progress: Progress,
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
+    average: Average | None,
     loader: dali_cr.Loader,
     **more: Any,
 ) -> None:
-    """Write the checkpoint of the current step."""
+    """Write the checkpoint of the current step: its weights, and with --ema their average beside them."""
     state = {
         **progress.state,
         "network": module.state_dict(),
         "optimizer": optimizer.state_dict(),
+        **({"ema": average.state_dict()} if average else {}),
         "loader": loader.state_dict(),
         "random": random_state(next(module.parameters()).device),
         **more,
@@ -96,15 +100,14 @@ def write_state(
     save_checkpoint(out / CHECKPOINT, state)
 
 
-def restore_state(state: dict[str, Any] | None, optimizer: torch.optim.Optimizer, device: torch.device) -> Progress:
-    """Restore the optimiser and the random states; return the progress of the run."""
+def restore_state(
+    state: dict[str, Any] | None, optimizer: torch.optim.Optimizer, average: Average | None, device: torch.device
+) -> Progress:
+    """Restore the optimiser, the average and the random states; return the progress of the run."""
     if state is None:
         return Progress()
-    optimizer.load_state_dict(state["optimizer"])
-    for parameter, kept in optimizer.state.items():
-        for name, value in kept.items():
-            # The memory format may have changed; a fused step needs that of the weights.
-            if value is not None and value.shape == parameter.shape and value.stride() != parameter.stride():
-                kept[name] = torch.empty_like(parameter).copy_(value)
+    load_optimizer(optimizer, state["optimizer"])
+    if average:
+        average.load_state_dict(state["ema"])
     set_random_state(state["random"], device)
     return Progress.of(state)

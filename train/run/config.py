@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from dali_cr.index.layout.listing import Layout
+from dali_cr.recipe.augment import NO_SCALE, check_augmentation
 
+from ..optim.optimizer import MOMENTUM, OptimizerName
+from ..optim.schedule import ScheduleName
 from .computation import MemoryFormat
 
 Axis = Literal["D", "H", "W"]
 Dims = Literal[2, 3]
-NetworkName = Literal["dynunet", "sononet64", "locnet", "nsunet", "nsunet-skips"]
+NetworkName = Literal["dynunet", "sononet64", "locnet", "nsunet", "nsunet-skips", "resenc-l", "resenc-s"]
 Scaling = Literal["zscore", "zscore-image", "percentile", "none"] | tuple[Literal["window"], float, float]
 """Intensity normalisation, as the words of an option."""
 
@@ -59,12 +62,16 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         """Check the settings, without the data."""
-        if not self.data and self.index is None:
-            raise ValueError("data: expected --data with a folder of volumes, or --index; got neither")
+        self.check_data()
         for name in self.counts:
             count = getattr(self, name)
             if count is not None and count < 1:
                 raise ValueError(f"--{name.replace('_', '-')}: expected at least 1, got {count}")
+
+    def check_data(self) -> None:
+        """Raise ValueError unless the settings say where the data are."""
+        if not self.data and self.index is None:
+            raise ValueError("data: expected --data with a folder of volumes, or --index; got neither")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,15 +91,26 @@ class RunSettings(DataSettings):
     steps: int = field(metadata=MAY_CHANGE)
     """Training: number of steps."""
     batch_size: int = field(metadata=MAY_CHANGE)
-    """Training: crops per step."""
+    """Training: crops of a batch; a step is --accumulate batches."""
+    accumulate: int = field(default=1, metadata=MAY_CHANGE)
+    """Training: batches whose gradients are averaged to one step of --accumulate x --batch-size samples."""
+    optimizer: OptimizerName = "adamw"
+    """Optimiser: adamw, or sgd with Nesterov momentum as in nnU-Net (in PCRLv2 not Nesterov's, as published)."""
+    momentum: float | None = field(default=None, metadata=MAY_CHANGE)
+    """Optimiser: momentum of sgd; by default 0.99, in PCRLv2 0.9."""
     lr: float = field(default=1e-3, metadata=MAY_CHANGE)
-    """Optimiser: highest learning rate, after a linear warm-up and before a cosine decay."""
+    """Optimiser: highest learning rate, after a linear warm-up and before the decay of --schedule."""
     warmup: float = field(default=0.05, metadata=MAY_CHANGE)
     """Optimiser: fraction of the steps for the warm-up."""
+    schedule: ScheduleName = field(default="cosine", metadata=MAY_CHANGE)
+    """Optimiser: decay of the learning rate: cosine, or poly with exponent 0.9 as in nnU-Net."""
     weight_decay: float = field(default=1e-2, metadata=MAY_CHANGE)
-    """Optimiser: weight decay of AdamW, not applied to norms and biases."""
+    """Optimiser: weight decay, of adamw on all but norms and biases, of sgd on every parameter."""
     clip: float = field(default=1.0, metadata=MAY_CHANGE)
     """Optimiser: gradient clipping norm; 0 for no clipping."""
+    ema: float = 0.0
+    """Optimiser: decay of an exponential moving average of the weights, such as 0.999, which is then evaluated and
+    exported; 0 for the weights of the last step."""
     seed: int = 0
     """Training: seed of the weights and samples."""
 
@@ -119,10 +137,12 @@ class RunSettings(DataSettings):
     quarter in fine-tuning, but at least 100."""
 
     counts: ClassVar[tuple[str, ...]] = (
-        *("steps", "batch_size", "threads", "checkpoint_every", "log_every", "evaluate_every"),
+        *("steps", "batch_size", "accumulate", "threads", "checkpoint_every", "log_every", "evaluate_every"),
     )
     measurements: ClassVar[int] = 10
     """Number of evaluations of a run without --evaluate-every."""
+    sgd: ClassVar[tuple[float, bool]] = (MOMENTUM, True)
+    """Default momentum of SGD, and whether it is Nesterov's."""
 
     def __post_init__(self) -> None:
         """Check the settings, without the data."""
@@ -136,11 +156,45 @@ class RunSettings(DataSettings):
                 raise ValueError(
                     f"--{name.replace('_', '-')}: expected a number of at least 0, got {getattr(self, name)}"
                 )
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"--ema: expected a decay of at least 0 and below 1, got {self.ema}; 0 keeps no average")
+        if self.momentum is not None and self.optimizer != "sgd":
+            raise ValueError(
+                f"--momentum: expected none with --optimizer {self.optimizer}, got {self.momentum}; it is of sgd"
+            )
+        if self.momentum is not None and not 0 <= self.momentum < 1:
+            raise ValueError(f"--momentum: expected a number of at least 0 and below 1, got {self.momentum}")
 
     @property
     def fixed(self) -> tuple[str, ...]:
         """Names of the settings that a resumed run must not change."""
         return tuple(setting.name for setting in fields(self) if not setting.metadata.get("may_change"))
+
+    @property
+    def step_samples(self) -> int:
+        """Samples of a step."""
+        return self.batch_size * self.accumulate
+
+    @property
+    def optimizer_options(self) -> dict[str, Any]:
+        """What `train.optim.optimizer.build_optimizer` is called with beside the module."""
+        momentum, nesterov = self.sgd
+        options = {"momentum": momentum if self.momentum is None else self.momentum, "nesterov": nesterov}
+        return {"name": self.optimizer, "lr": self.lr, "weight_decay": self.weight_decay, **options}
+
+    def describe_step(self) -> str:
+        """Return in words how many samples a step has."""
+        return f"{self.accumulate} × {self.batch_size}" if self.accumulate > 1 else str(self.batch_size)
+
+    def describe_optimizer(self) -> str:
+        """Return in words how weights change."""
+        options, name = self.optimizer_options, "AdamW"
+        if self.optimizer == "sgd":
+            name = f"SGD, {'Nesterov ' * options['nesterov']}momentum {options['momentum']:g}"
+        average = f", average of the weights {self.ema:g}" if self.ema else ""
+        rate = f"learning rate {self.lr:g}, warm-up {self.warmup:.0%} of the steps, {self.schedule}"
+        clip = f"clip {self.clip:g}" if self.clip else "no clipping"
+        return f"{name}, {rate}, weight decay {self.weight_decay:g}, {clip}{average}"
 
     @property
     def evaluation_interval(self) -> int:
@@ -164,6 +218,46 @@ class RunSettings(DataSettings):
             raise ValueError(
                 f"crop: expected one voxel along D with --dims 2, as {flat}; got {' '.join(map(str, crop))}"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AffineSettings(RunSettings):
+    """Settings of rotation and scaling."""
+
+    rotate: float = 0.0
+    """Augmentation: rotate crops about each axis by up to this angle in degrees; 0 is off, nnU-Net and nnssl use 30."""
+    scale: tuple[float, float] = NO_SCALE
+    """Augmentation: scale the content of crops by a factor from LOW to HIGH; 1 1 is off, nnU-Net and nnssl use
+    0.7 1.4."""
+    augment_probability: float = 0.2
+    """Augmentation: probability of a rotation, and, independently, of a scaling."""
+
+    def __post_init__(self) -> None:
+        """Check the settings, without the data."""
+        own = {"degrees": "rotate", "affine_probability": "augment_probability"}
+        try:
+            check_augmentation({"noise": 0.0, "gamma": 0.0, "intensity_probability": 1.0, **self.augmentation})
+        except ValueError as error:
+            name, said = str(error).split(":", 1)
+            raise ValueError(f"--{own.get(name, name).replace('_', '-')}:{said}") from None
+        super().__post_init__()
+
+    @property
+    def augmentation(self) -> dict[str, Any]:
+        """Fields of `dali_cr.Restoration` that say how crops are augmented."""
+        return {"degrees": self.rotate, "scale": self.scale, "affine_probability": self.augment_probability}
+
+    @property
+    def affine(self) -> bool:
+        """Whether crops may be rotated or scaled."""
+        return self.rotate > 0 or self.scale != NO_SCALE
+
+    @property
+    def augments(self) -> list[str]:
+        """What crops are augmented by, in words."""
+        rotated = [f"rotated by up to {self.rotate:g}°"] * (self.rotate > 0)
+        scaled = [f"scaled by {self.scale[0]:g} to {self.scale[1]:g}"] * (self.scale != NO_SCALE)
+        return [*rotated, *scaled]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,32 @@ def plain(config: Any) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name != "resume"}
 
 
+def defaults_of(config: Any) -> dict[str, Any]:
+    """Return the defaults of settings as JSON values, those that a run had which a version without them began.
+
+    Parameters
+    ----------
+    config : dataclass instance
+    """
+    known = {setting.name: setting.default for setting in fields(config) if setting.default is not MISSING}
+    defaults: dict[str, Any] = json.loads(json.dumps(known, default=str))
+    return defaults
+
+
 def holds_run(out: Path) -> bool:
     """Whether a folder has a run with a checkpoint or a report; an earlier state can be overwritten."""
     return any((out / name).exists() for name in (CHECKPOINT, "report.json"))
 
 
 def earlier_run(
-    out: Path, resume: bool, kind: str, now: dict[str, Any], fixed: Sequence[str], *, started: bool = False
+    out: Path,
+    resume: bool,
+    kind: str,
+    now: dict[str, Any],
+    fixed: Sequence[str],
+    *,
+    defaults: Mapping[str, Any] | None = None,
+    started: bool = False,
 ) -> dict[str, Any] | None:
     """Return the config.json of the run to resume, after checking that it can be resumed.
 
@@ -64,6 +83,8 @@ def earlier_run(
         The new settings, from `plain`.
     fixed : sequence of str
         Settings that must not change.
+    defaults : mapping, optional
+        From `defaults_of`: values of settings that the version which began the run did not have.
     started : bool
         Whether another process of the same run wrote the content of the folder.
 
@@ -100,6 +121,7 @@ def earlier_run(
             f"resume: expected dali-cr {version}, which made the run in {out}, got {dali_cr.__version__}, whose "
             "samples may differ. Install that version, or give --any-version to continue anyway"
         )
+    was = {**(defaults or {}), **was}
     differ = "; ".join(
         f"--{name.replace('_', '-')} was {_shown(was[name])}, got {_shown(now[name])}"
         for name in fixed

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -16,81 +16,19 @@ import dali_cr
 from . import ranks
 from .checkpoint import restore_state
 from .clock import Clock, Lap
-from .computation import Computation
-from .config import RunSettings
 from .exits import Stop, Stopped
-from .optimizer import learning_rate, update
 from .progress import Cost, Progress
 from .record import Losses, Record
+from .step import TrainingRun, rate_of, take_step
 
 _ESTIMATED = 50
 """Number of steps after which the remaining time is estimated."""
 
 
-class TrainingRun(Protocol):
-    """Interface of a run for the loop."""
-
-    @property
-    def config(self) -> RunSettings:
-        """The settings, with the number of steps and the intervals."""
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the weights."""
-
-    @property
-    def computation(self) -> Computation:
-        """The computation of the losses."""
-
-    @property
-    def loader(self) -> dali_cr.Loader:
-        """The loader of the samples."""
-
-    @property
-    def optimizer(self) -> torch.optim.Optimizer:
-        """The optimiser."""
-
-    @property
-    def state(self) -> dict[str, Any] | None:
-        """The checkpoint to continue from."""
-
-    def stream(self) -> Iterator[dict[str, Any]]:
-        """Return the batches, without end, with the samples' numbers under "sample"."""
-
-    def losses(self, step: int, batch: dict[str, Any]) -> Mapping[str, torch.Tensor]:
-        """Return what is minimised as "loss", the first, and its parts: the same names at every step, on the device."""
-
-    @property
-    def last_step_learns(self) -> bool:
-        """Whether the learning rate of the last step is above 0."""
-
-    def measure(self, record: Record, step: int) -> object:
-        """Measure on what is not trained on, and write it down; of several processes the first alone does."""
-
-    def save(self, progress: Progress) -> None:
-        """Write the checkpoint; of several processes the first alone does."""
-
-    def report(self, progress: Progress) -> dict[str, Any]:
-        """Return what a run that is stopped reports."""
-
-
-def rate_of(run: TrainingRun, step: int) -> float:
-    """Return the learning rate of a step, of which it is a function, so that a resumed run has nothing to restore."""
-    config = run.config
-    return learning_rate(step, config.steps, config.lr, config.warmup, to_zero=not run.last_step_learns)
-
-
-def take_step(run: TrainingRun, step: int, batch: dict[str, Any]) -> Mapping[str, torch.Tensor]:
-    """Take one step; return the loss and its parts, still on the device."""
-    losses = run.computation.call(lambda: run.losses(step, batch))
-    update(run.optimizer, losses["loss"], rate_of(run, step), run.config.clip)
-    return losses
-
-
 @contextmanager
 def open_loop(run: TrainingRun) -> Iterator[Loop]:
     """Context of the loop: restore the state, and open the loader and, in the first process, the record."""
-    progress = restore_state(run.state, run.optimizer, run.device)
+    progress = restore_state(run.state, run.optimizer, run.average, run.device)
     record = Record(run.config.out, progress.step if run.state else None) if ranks.is_first() else None
     with run.loader, record or nullcontext():
         yield Loop(run, record, progress)
@@ -120,7 +58,7 @@ class Loop:
         """The current progress of the run."""
         cost = self.before.cost
         if cost:
-            samples = (self.step - self.before.step) * self.run.config.batch_size
+            samples = (self.step - self.before.step) * self.run.config.step_samples
             seconds = (time.perf_counter() - self._began) * ranks.count()
             cost = Cost(cost.samples + samples, cost.device_seconds + seconds)
         return Progress(self.step, self.lap, cost)
@@ -138,7 +76,8 @@ class Loop:
             If a file cannot be read; the steps before it are saved.
         """
         run, record, config = self.run, self.record, self.run.config
-        losses, clock, batches = Losses(), Clock(run.device), run.stream()
+        losses, clock = Losses(), Clock(run.device)
+        batches = self._fetch(clock, run.stream())
         quiet = 0.5 if sys.stderr.isatty() else 30
         bar = tqdm(total=config.steps, initial=self.step, unit="step", mininterval=quiet, disable=record is None)
         with bar, Stop() as stop:
@@ -148,14 +87,13 @@ class Loop:
                 run.measure(record, self.step)
             clock.restart()
             for step in range(self.step + 1, config.steps + 1):
-                batch, broken = self._fetch(clock, batches)
-                if broken:
-                    if losses:
-                        losses.drain()
-                    if record:
-                        run.save(self.progress)
-                    raise broken
-                losses.add(step, batch["sample"], take_step(run, step, batch))
+                start = run.loader.next_sample
+                try:
+                    taken = take_step(run, step, batches)
+                except dali_cr.VolumeError:
+                    self._save_steps_before(losses, start)
+                    raise
+                losses.add(step, taken.samples, taken.losses)
                 self.step = step
                 bar.update()
 
@@ -192,7 +130,7 @@ class Loop:
         """Return a line with the estimated time of the remaining steps and the memory in use."""
         run, left = self.run, self.run.config.steps - self.step
         rate = (self.lap.pairs - self.before.lap.pairs) / (self.lap.seconds - self.before.lap.seconds)
-        hours = left * run.config.batch_size / rate / 3600
+        hours = left * run.config.step_samples / rate / 3600
         line = f"cost       {rate:.1f} samples/s: {hours:.2f} hours for the {left:,} steps left, without evaluation"
         if run.device.type == "cuda":
             free, there = torch.cuda.mem_get_info(run.device)
@@ -200,19 +138,36 @@ class Loop:
             line += f"; peak GPU memory {peak:.1f} GiB in PyTorch, {(there - free) / 2**30:.1f} GiB in use"
         return line
 
-    def _fetch(
-        self, clock: Clock, batches: Iterator[dict[str, Any]]
-    ) -> tuple[dict[str, Any], dali_cr.VolumeError | None]:
-        """Return the next batch, or what is to be raised if this process or another could not make it."""
-        batch: dict[str, Any] = {}
-        broken = None
-        try:
-            batch = clock.fetch(batches)
-        except dali_cr.VolumeError as error:
-            broken = error
-        if ranks.largest(broken is not None) and not broken:
-            broken = dali_cr.VolumeError("another process", "could not read a volume; it says which")
-        return batch, broken
+    def _fetch(self, clock: Clock, batches: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yield batches.
+
+        Raises
+        ------
+        dali_cr.VolumeError
+            If this process or another could not make one.
+        """
+        while True:
+            batch: dict[str, Any] = {}
+            broken = None
+            try:
+                batch = clock.fetch(batches)
+            except dali_cr.VolumeError as error:
+                broken = error
+            if ranks.largest(broken is not None) and not broken:
+                broken = dali_cr.VolumeError("another process", "could not read a volume; it says which")
+            if broken:
+                raise broken
+            yield batch
+
+    def _save_steps_before(self, losses: Losses, start: int) -> None:
+        """Save the steps before one that could not be taken, whose samples begin at `start`."""
+        if losses:
+            losses.drain()
+        loader = self.run.loader
+        if loader.next_sample != start:  # batches of the same step were delivered before
+            loader.load_state_dict({**loader.state_dict(), "next": start})
+        if self.record:
+            self.run.save(self.progress)
 
     def _keep(self, record: Record, *, last: bool) -> None:
         """Save the curves, then the checkpoint; on a full disk, continue unless this is the last checkpoint."""

@@ -7,7 +7,10 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
@@ -60,8 +63,15 @@ class Losses:
         )
 
 
+_OF_TIME = ("pairs_per_s", "data_wait_share")
+"""Numbers that TensorBoard shows under ``time/``."""
+
+
 class Record:
     """Writes a line of numbers per call; when resumed at a step, lines of later steps are removed.
+
+    TensorBoard shows the same numbers, of training steps under ``train/`` and ``time/``, of measurements under
+    ``val/``, and pictures. Where it is not installed, one line says so.
 
     Parameters
     ----------
@@ -73,9 +83,6 @@ class Record:
     """
 
     def __init__(self, folder: Path, step: int | None) -> None:
-        # Imported here, since the import takes seconds and only runs need it.
-        from torch.utils.tensorboard import SummaryWriter
-
         path = folder / "metrics.jsonl"
         done = -1 if step is None else step
         kept = _lines_until(path, done)
@@ -83,7 +90,8 @@ class Record:
         self.measured = {line["step"] for line in map(json.loads, kept) if "lr" not in line}
         """Steps with evaluations in the file; lines of training steps have a learning rate."""
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
-        self._events = SummaryWriter(str(folder), purge_step=done + 1)
+        self._folder = folder
+        self._events = _open_events(folder, done + 1)
 
     def write(self, step: int, **numbers: float | None) -> None:
         """Add the numbers of a step; None for undefined ones."""
@@ -92,16 +100,31 @@ class Record:
             # On a full disk, the line stays in the buffer and is written with the next one.
             self._file.flush()
             for name, number in numbers.items():
-                if number is not None:
-                    self._events.add_scalar(name, number, step)
+                if self._events and number is not None:
+                    self._events.add_scalar(tag_of(name, measured="lr" not in numbers), number, step)
         except OSError as error:
             tqdm.write(f"step {step}: curves not written, {error}; trying again with the next ones")
+
+    def show(self, step: int, name: str, picture: npt.NDArray[np.uint8]) -> None:
+        """Have TensorBoard show a picture (height, width, 3) of held-out cases at a step."""
+        try:
+            if self._events:
+                self._events.add_image(f"val/{name}", picture, step, dataformats="HWC")
+        except OSError as error:
+            tqdm.write(f"step {step}: picture not written, {error}")
+
+    @property
+    def place(self) -> str:
+        """Where the curves are, in words."""
+        show = f"; tensorboard --logdir {self._folder} shows them with pictures" if self._events else ""
+        return f"{self._folder / 'metrics.jsonl'}{show}"
 
     def sync(self) -> None:
         """Flush everything to the disk, so that a checkpoint is never ahead of its curves."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._events.flush()
+        if self._events:
+            self._events.flush()
 
     def __enter__(self) -> Record:
         """Return itself."""
@@ -115,7 +138,34 @@ class Record:
         """Flush and close the files."""
         self.sync()
         self._file.close()
-        self._events.close()
+        if self._events:
+            self._events.close()
+
+
+def tag_of(name: str, *, measured: bool) -> str:
+    """Return the name under which TensorBoard shows a number.
+
+    Examples
+    --------
+    >>> tag_of("loss", measured=False), tag_of("pairs_per_s", measured=False), tag_of("val_dice", measured=True)
+    ('train/loss', 'time/pairs_per_s', 'val/dice')
+    """
+    if name in _OF_TIME:
+        return f"time/{name}"
+    return f"val/{name.removeprefix('val_')}" if measured else f"train/{name}"
+
+
+def _open_events(folder: Path, first: int) -> Any:
+    """Return what writes TensorBoard's events, forgetting those from the step `first` on; None without TensorBoard."""
+    try:
+        # Imported here: it takes seconds, and only a run needs it.
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        tqdm.write(
+            f"logs       without TensorBoard ({error}): metrics.jsonl alone has the curves; pip install tensorboard"
+        )
+        return None
+    return SummaryWriter(str(folder), purge_step=first)
 
 
 def _lines_until(path: Path, step: int) -> list[bytes]:

@@ -21,7 +21,7 @@ from dali_cr.system.owner import own_folder
 from ..run.checkpoint import CHECKPOINT
 from ..run.config import RunSettings
 from ..run.exits import Refused, Stopped
-from ..run.folder import earlier_run, finished_report, holds_run, plain
+from ..run.folder import defaults_of, earlier_run, finished_report, holds_run, plain
 from .interrupt import EXIT_CODE, STARTS_AGAIN, raise_interrupts
 
 Answer = TypeVar("Answer")
@@ -160,7 +160,8 @@ def start(
         If it cannot be started with these settings.
     """
     try:
-        earlier = earlier_run(config.out, config.resume, kind, plain(config), config.fixed, started=started)
+        now, defaults = plain(config), defaults_of(config)
+        earlier = earlier_run(config.out, config.resume, kind, now, config.fixed, defaults=defaults, started=started)
         steps = config.steps_known(earlier) if earlier else None
         report = finished_report(config.out, steps) if steps else None
         if report is not None:

@@ -43,7 +43,7 @@ def find_resumed(arguments: Sequence[str]) -> dict[str, Any] | None:
     if path is None:
         return None
     if not path.is_file():
-        if not {word.partition("=")[0] for word in arguments} & {"--data", "--index"}:
+        if not {word.partition("=")[0] for word in arguments} & {"--data", "--index", "--corpus"}:
             raise ValueError(f"resume: expected a run in {out}, it has no config.json; give --data to start a new run")
         return None
     try:
@@ -60,7 +60,13 @@ def settings_of(kind: type[Settings], about: Mapping[str, Any], out: Path) -> Se
     return kind(**restore(kind, kept), out=out)
 
 
-def parse(kind: type[Settings], prog: str, arguments: Sequence[str], known: Settings | None = None) -> Settings:
+def parse(
+    kind: type[Settings],
+    prog: str,
+    arguments: Sequence[str],
+    known: Settings | None = None,
+    preset: Mapping[str, Any] | None = None,
+) -> Settings:
     """Parse the settings of a command line.
 
     Parameters
@@ -71,11 +77,13 @@ def parse(kind: type[Settings], prog: str, arguments: Sequence[str], known: Sett
     arguments : sequence of str
     known : dataclass instance, optional
         Values of options that are not given.
+    preset : mapping, optional
+        Defaults in place of those of the class, without `known`.
     """
     how: Any = {"prog": prog, "args": arguments, "config": (tyro.conf.FlagCreatePairsOff,)}
     config: Settings
     if known is None:
-        config = tyro.cli(kind, **how)
+        config = tyro.cli(kind, default=_defaults(kind, preset or {}), **how)
         return config
     # A flag whose default is True could not be given: flags of the run are set afterwards.
     names = [field.name for field in dataclasses.fields(known) if getattr(known, field.name) is True]
@@ -83,3 +91,13 @@ def parse(kind: type[Settings], prog: str, arguments: Sequence[str], known: Sett
     off: dict[str, Any] = dict.fromkeys(flags, False)
     config = tyro.cli(kind, default=replace(known, **off), **how)
     return replace(config, **flags)
+
+
+def _defaults(kind: type[Settings], preset: Mapping[str, Any]) -> Settings:
+    """Return an instance whose fields are defaults, tyro.MISSING where something must be typed."""
+    # Not made by its class, which would check settings before all of them are there.
+    defaults = object.__new__(kind)
+    for field in dataclasses.fields(kind):
+        value = tyro.MISSING if field.default is dataclasses.MISSING else field.default
+        object.__setattr__(defaults, field.name, preset.get(field.name, value))
+    return defaults

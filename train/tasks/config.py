@@ -5,24 +5,27 @@ The settings of Chen et al. (2019) are not published; all defaults are project c
 
 from __future__ import annotations
 
+import math
 from abc import ABC
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import dali_cr
 from dali_cr.index.scan import EVERY_VOLUME
+from dali_cr.recipe.augment import NO_SCALE
 from dali_cr.recipe.checks import check_spacing
 from dali_cr.volume.grid import Spacing
 
 from ..data.labels import Unmatched
-from ..run.config import MAY_CHANGE, Axis, PlanSettings, Scaling
+from ..run.config import MAY_CHANGE, AffineSettings, Axis, PlanSettings, Scaling
 from .segment import Absent
 from .task import TaskInput
 from .transfer import Init, Transfer
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneConfig(PlanSettings, ABC):
+class FinetuneConfig(AffineSettings, PlanSettings, ABC):
     """Settings of all tasks. Triples are D H W, that is z y x."""
 
     task: ClassVar[str]
@@ -39,11 +42,18 @@ class FinetuneConfig(PlanSettings, ABC):
     """Data: seed of the order of cases and of a random split."""
 
     init: str = field(default="random", metadata=MAY_CHANGE)
-    """Initialisation: folder of a pre-training run, or random."""
+    """Initialisation: folder of a pre-training run, file of weights (.safetensors, or a state dict of torch.save), or
+    random. Weights of other packages have no metadata: give --network, --filters, --topology, --normalize and --spacing
+    as in their training, or the defaults for random weights apply."""
+    prefix: str = field(default="", metadata=MAY_CHANGE)
+    """Initialisation: with --init FILE, take only tensors whose names begin with this prefix, and remove it."""
     transfer: Transfer = "encoder"
     """Initialisation: weights to transfer from --init. The head is always new."""
+    like: str | None = None
+    """Initialisation: data set of the --init run whose normalisation and spacing to use, if it had several."""
     filters: int | None = None
-    """Network: channels of the first level; by default those of --init, or 16 for dynunet and 64 for the others."""
+    """Network: channels of the first level; by default those of --init, or 16 for dynunet, 32 for resenc-l, 8 for
+    resenc-s and 64 for the others."""
     topology: tuple[int, int, int] | None = None
     """Network: crop that determines the number of levels; by default that of --init, or --crop."""
 
@@ -56,9 +66,29 @@ class FinetuneConfig(PlanSettings, ABC):
     """Augmentation: axes along which images and labels are flipped at random; not W if left and right are classes."""
     normalize: Scaling | None = None
     """Intensities: normalisation; by default as for --init, or zscore."""
+    rotate: float = 0.0
+    """Augmentation: rotate images and labels about each axis by up to this angle in degrees; 0 is off, nnU-Net uses 30.
+    Not for localize."""
+    scale: tuple[float, float] = NO_SCALE
+    """Augmentation: scale images and labels by a factor from LOW to HIGH; 1 1 is off, nnU-Net uses 0.7 1.4. Not for
+    localize."""
+    gamma: float = 0.0
+    """Augmentation: apply a gamma to images within their range of values, with the logarithm of the exponent up to this
+    value; 0 is off, 0.4 is close to nnU-Net's exponents of 0.7 to 1.5."""
+    noise: float = 0.0
+    """Augmentation: add Gaussian noise to normalised images, with a standard deviation up to this value; 0 is off,
+    nnU-Net uses up to 0.3 for z-scores."""
+    augment_probability: float = 0.2
+    """Augmentation: probability of each of rotation, scaling, gamma and noise, independently."""
+
+    freeze_encoder: int = field(default=0, metadata=MAY_CHANGE)
+    """Optimiser: first steps in which the encoder is frozen, its norms included. They have a learning-rate schedule of
+    their own; the next one warms up all weights."""
+    encoder_lr_scale: float = 1.0
+    """Optimiser: factor of the encoder's learning rate."""
 
     batch_size: int = field(default=4, metadata=MAY_CHANGE)
-    """Training: crops per step."""
+    """Training: crops of a batch; a step is --accumulate batches."""
     steps: int = field(default=1000, metadata=MAY_CHANGE)
     """Training: number of steps."""
     evaluate_cases: int = field(default=8, metadata=MAY_CHANGE)
@@ -72,24 +102,63 @@ class FinetuneConfig(PlanSettings, ABC):
     def __post_init__(self) -> None:
         """Check the settings, without the data."""
         super().__post_init__()
+        self._check_encoder()
         if self.crop:
             self.check_dims(self.crop)
         if self.spacing != "own":
             check_spacing(self.spacing)
-        if self.init != "random" and self.plans:
+        if self.plans and self.init != "random" and not Path(self.init).is_file():
             raise ValueError(f"plans: expected no --plans with --init, which defines the network; got {self.plans}")
         if self.init == "random" and self.transfer != "encoder":
             raise ValueError(
                 f"transfer: expected --init with the run to transfer from, got {self.transfer} from random"
             )
+        if self.init == "random" and self.prefix:
+            raise ValueError(f"prefix: expected --init with a file of weights, got {self.prefix!r} with random")
+
+    def _check_encoder(self) -> None:
+        """Raise ValueError where the encoder's settings contradict each other."""
+        scale = self.encoder_lr_scale
+        if not 0 <= self.freeze_encoder <= self.steps:
+            raise ValueError(
+                f"--freeze-encoder: expected from 0 to the {self.steps} steps of the run, got {self.freeze_encoder}"
+            )
+        if not (math.isfinite(scale) and scale > 0):
+            raise ValueError(
+                f"--encoder-lr-scale: expected a number above 0, got {scale}; --freeze-encoder {self.steps} keeps the "
+                "encoder as it is"
+            )
+        if self.freeze_encoder == self.steps and scale != 1:
+            raise ValueError(
+                f"--encoder-lr-scale: expected none with an encoder that is frozen for all {self.steps} steps, got "
+                f"{scale}; give fewer steps to --freeze-encoder"
+            )
+
+    @property
+    def encoder_setting(self) -> str:
+        """The option that treats the encoder differently from the other weights; empty for none."""
+        if self.freeze_encoder:
+            return "--freeze-encoder"
+        return "--encoder-lr-scale" if self.encoder_lr_scale != 1 else ""
+
+    def describe_optimizer(self) -> str:
+        """Return in words how weights change."""
+        parts = [super().describe_optimizer()]
+        if self.freeze_encoder:
+            parts.append(f"encoder frozen for {self.freeze_encoder} steps")
+        if self.encoder_lr_scale != 1:
+            parts.append(f"{self.encoder_lr_scale:g} × the learning rate in the encoder")
+        return ", ".join(parts)
 
     def view(self, init: Init | None) -> TaskInput:
         """Return the input settings of the network."""
-        kept = init.about["recipe"]["normalize"] if init else "zscore"
-        normalize: Any = tuple(kept) if isinstance(kept, list) else kept
+        self._check_like(init)
+        normalize: Any = "zscore"
         if self.normalize is not None:
             normalize = None if self.normalize == "none" else self.normalize
-        crop = self.crop or (init.crop if init else (64, 64, 64))
+        elif init and "normalize" in init.recipe:
+            normalize = self._of_dataset(init, "normalize")
+        crop = self.crop or (init.crop if init else None) or (64, 64, 64)
         self.check_dims(crop)
         shrink = getattr(self, "shrink", (1, 1, 1))
         return TaskInput(
@@ -105,13 +174,64 @@ class FinetuneConfig(PlanSettings, ABC):
         """Return the spacing to resample cases to."""
         if self.spacing == "own":
             return None
-        known = init.about["recipe"].get("spacing") if init else None
-        return self.spacing or (tuple(known) if known else None)
+        found: Spacing | None = self.spacing or (self._of_dataset(init, "spacing") if init else None)
+        return found
+
+    def _of_dataset(self, init: Init, name: str) -> Any:
+        """Return a field of the recipe of a pre-training run, of the data set to follow where it had several.
+
+        Raises
+        ------
+        ValueError
+            If it had several, and none is named.
+        """
+        kept = init.recipe.get(name)
+        if isinstance(kept, dict):
+            if self.like is None:
+                raise ValueError(
+                    f"{name}: expected --like with one of the data sets {', '.join(kept)}, each of which had its own "
+                    f"{name} in {init.path}; or --{name}"
+                )
+            kept = kept[self.like]
+        return tuple(kept) if isinstance(kept, list) else kept
+
+    def _check_like(self, init: Init | None) -> None:
+        """Raise ValueError if the data set to follow is none of the pre-training run."""
+        if self.like is None:
+            return
+        known = [one["name"] for one in init.about.get("datasets", []) if one["name"]] if init else []
+        if self.like not in known:
+            there = f"one of its data sets {', '.join(known)}" if known else "--init of a run of several data sets"
+            raise ValueError(f"like: expected {there}, got {self.like}")
 
     @property
     def foreground_share(self) -> float:
         """Probability that a crop is centred on a labelled voxel."""
         return 0.0
+
+    @property
+    def augmentation(self) -> dict[str, Any]:
+        """Fields of `dali_cr.Restoration` that say how crops are augmented."""
+        own = {"noise": self.noise, "gamma": self.gamma, "intensity_probability": self.augment_probability}
+        return super().augmentation | own
+
+    @property
+    def augments(self) -> list[str]:
+        """What crops are augmented by, in words."""
+        gamma = [f"gamma of e^±{self.gamma:g}"] * (self.gamma > 0)
+        return [*super().augments, *gamma, *[f"noise of up to {self.noise:g}"] * (self.noise > 0)]
+
+    def samples(self, view: TaskInput) -> dali_cr.Restoration:
+        """Return what crops are made of: nothing is swapped in them."""
+        return dali_cr.Restoration(
+            crop=view.crop,
+            swap=dali_cr.Swap(iterations=0),
+            flips=view.flips(self.flips),
+            normalize=view.normalize,
+            foreground=self.foreground_share,
+            spacing=view.spacing,
+            **self.augmentation,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +276,7 @@ class Segment(FinetuneConfig):
 
     def view(self, init: Init | None) -> TaskInput:
         """Return the input settings of the network."""
-        known = init.about["recipe"].get("slices") if init else None
+        known = init.recipe.get("slices") if init else None
         view = replace(super().view(init), slices=self.slices or (known["axis"] if known else "D"))
         if view.slices != "D" and view.spacing:
             raise ValueError(f"spacing: expected own with slices across {view.slices}, got {view.spacing}")
@@ -213,3 +333,13 @@ class Localize(Whole):
     names: Path | None = field(default=None, metadata=MAY_CHANGE)
     """Labels: JSON file with the names of the labels, such as {"1": "liver"}; by default a dataset.json, as for
     segment."""
+
+    def __post_init__(self) -> None:
+        """Check the settings, without the data."""
+        super().__post_init__()
+        for name, off in (("rotate", 0.0), ("scale", NO_SCALE)):
+            if getattr(self, name) != off:
+                raise ValueError(
+                    f"--{name}: not supported for localize, whose boxes are not those of rotated or scaled organs; "
+                    f"expected {off}, got {getattr(self, name)}. --shift moves samples"
+                )

@@ -15,15 +15,17 @@ from torch import nn
 
 import dali_cr
 from dali_cr.index.volumes import Case
-from dali_cr.plan.sample import SamplePlan
+from dali_cr.plan.sample import AffineView, SamplePlan
 
-from ..data.batches import cut_labels
+from ..data.batches import cut_labels, sample_labels
 from ..data.label_values import MAX_VALUE
 from ..data.labels import Labels, class_map, read_labels
 from ..data.masks import write_mask, write_probabilities
 from ..data.volumes import read_case, resample_labels, shape_at
 from ..networks.network import Network
+from ..output.mosaic import Column, to_grey
 from ..output.names import mask_name, probabilities_name
+from ..output.palette import tint
 from ..run.device import upload
 from .scoring import score_masks, slide
 from .task import Batch, Scores, Task, TaskInput, mean_of, run_network
@@ -32,6 +34,9 @@ Absent = Literal["empty", "unlabelled"]
 Box = tuple[slice, ...]
 _NEVER = -1e4
 """Logit of an impossible class."""
+
+_PICTURES = 4
+"""Cases of which a slice is drawn when they are scored."""
 
 
 class Segmentation(Task):
@@ -49,6 +54,8 @@ class Segmentation(Task):
         Whether the outputs are independent sigmoids.
     absent : "empty" or "unlabelled"
         Meaning of a class without voxels in a case: the structure is absent, or it was not annotated.
+    affine : bool
+        Whether training crops may be rotated or scaled; the labels on the grids of their files are then kept too.
     files : mapping of str to Path
         Label volumes by case.
     """
@@ -64,15 +71,17 @@ class Segmentation(Task):
         values: Sequence[int],
         regions: bool = False,
         absent: Absent = "empty",
+        affine: bool = False,
         files: Mapping[str, Path] | None = None,
     ) -> None:
         super().__init__(classes, view)
         self.members, self.values = [list(member) for member in members], list(values)
-        self.regions, self.absent, self._files = regions, absent, dict(files or {})
+        self.regions, self.absent, self._affine, self._files = regions, absent, affine, dict(files or {})
         self._table = np.zeros((len(self.members), MAX_VALUE + 1), bool)
         for row, member in zip(self._table, self.members, strict=True):
             row[member] = True
         self._labels: list[Labels] = []
+        self._own: list[Labels] = []
         self._maps: list[npt.NDArray[np.uint32]] = []
         self._present: list[npt.NDArray[np.bool_]] = []
 
@@ -106,10 +115,12 @@ class Segmentation(Task):
 
     def load_targets(self, training: dali_cr.Index) -> None:
         """Load the label volumes of the training cases (uint8), which classes they contain, and their sampling maps."""
-        self._labels, self._present, self._maps = [], [], []
+        self._labels, self._own, self._present, self._maps = [], [], [], []
         for case in training.cases:
-            labels = self.read(case).transpose(self.view.order)
-            self._labels.append(resample_labels(labels, shape_at(self.view.turn(case), self.view.spacing)))
+            labels, turned = self.read(case).transpose(self.view.order), self.view.turn(case)
+            self._labels.append(resample_labels(labels, shape_at(turned, self.view.spacing)))
+            if self._affine:
+                self._own.append(labels)
             self._present.append(np.asarray(self._table[:, np.unique(labels)].any(1)))
             self._maps.append(class_map(labels, self.masks))
 
@@ -126,10 +137,12 @@ class Segmentation(Task):
 
     def target(self, plan: SamplePlan) -> dict[str, npt.NDArray[Any]]:
         """Return the labels of the crop and which classes the case contains."""
-        return {
-            "labels": cut_labels(self._labels[plan.case], plan, self.view.crop),
-            "present": self._present[plan.case],
-        }
+        view, crop = plan.views[0], self.view.crop
+        if isinstance(view, AffineView) and view.moved:
+            labels = sample_labels(self._own[plan.case], view, crop)
+        else:
+            labels = cut_labels(self._labels[plan.case], plan, crop)
+        return {"labels": labels, "present": self._present[plan.case]}
 
     def loss(self, module: nn.Module, batch: Batch) -> torch.Tensor:
         """Return Dice + cross-entropy loss; the background counts in the cross-entropy only."""
@@ -231,12 +244,15 @@ class Segmentation(Task):
     def score(self, module: nn.Module, index: dali_cr.Index) -> Scores:
         """Score every class of every case by Dice and HD95 in mm."""
         rows: list[dict[str, Any]] = []
+        pictures: list[Column] = []
         module.eval()
         for case in index.cases:
             truth = self.masks(self.read(case))
             # Scores are those of the written mask, in which the last of overlapping regions prevails.
             predicted = self.masks(self.segment(module, index.root, case))
             scores = score_masks(predicted, truth, case.volumes[0].spacing)
+            if len(pictures) < _PICTURES:
+                pictures.append(draw_slice(read_case(index.root, case, "percentile")[0], predicted, truth))
             for name, true, score in zip(self.classes, truth, scores, strict=True):
                 if true.any() or self.absent == "empty":
                     row = {"dice": score.dice, "hd95_mm": score.hd95, "missed": int(score.missed)}
@@ -246,7 +262,7 @@ class Segmentation(Task):
         summary["missed"] = sum(row["missed"] for row in rows)
         for name in self.classes:
             summary[f"dice {name}"] = mean_of([row["dice"] for row in rows if row["class"] == name])
-        return Scores(rows, summary)
+        return Scores(rows, summary, pictures)
 
     def predict(
         self, module: nn.Module, index: dali_cr.Index, out: Path, *, probabilities: bool = False
@@ -267,6 +283,26 @@ class Segmentation(Task):
         """Return the mask file of each case and, if requested, the file of probabilities."""
         kinds = {"masks": mask_name} | ({"probabilities": probabilities_name} if probabilities else {})
         return {kind: {case.name: name(case) for case in index.cases} for kind, name in kinds.items()}
+
+
+def draw_slice(
+    image: npt.NDArray[np.float32], predicted: npt.NDArray[np.bool_], target: npt.NDArray[np.bool_]
+) -> Column:
+    """Return the slice across D with the largest target, with both masks drawn over it.
+
+    Parameters
+    ----------
+    image : (D, H, W) float32
+        From 0 to 1.
+    predicted, target : (K, D, H, W) bool
+        Where regions overlap, the last is drawn.
+    """
+    sizes = target.sum((0, 2, 3))
+    at = int(sizes.argmax()) if sizes.any() else len(image) // 2
+    grey = to_grey(image[at], 0, 1)
+    numbers = np.arange(1, len(target) + 1)[:, None, None]
+    masks = {"predicted": predicted[:, at], "target": target[:, at]}
+    return {"image": grey, **{name: tint(grey, (numbers * mask).max(0)) for name, mask in masks.items()}}
 
 
 def hide_unlabelled(logits: torch.Tensor, present: torch.Tensor) -> torch.Tensor:

@@ -105,7 +105,7 @@ def join(
         cases = tuple(case for case in one.cases if case.name in found)
         if not cases:
             raise ValueError(f"labels: expected a {what} for some case of {part}, got none for {one.cases[0].name}")
-        parts[part] = dali_cr.Index(one.root, cases, channel_names=one.channel_names)
+        parts[part] = replace(one, cases=cases)
     return Supervised(parts, found, lonely)
 
 
@@ -145,7 +145,7 @@ def open_segmentation(config: Segment, index: dali_cr.Index, split: Split, view:
     classes = find_classes(joined.by_part(found), named, config.regions)
     if classes.regions and config.absent == "unlabelled":
         raise ValueError("absent: expected empty with regions, got unlabelled, which needs disjoint classes")
-    kind: dict[str, Any] = {"regions": classes.regions, "absent": config.absent}
+    kind: dict[str, Any] = {"regions": classes.regions, "absent": config.absent, "affine": config.affine}
     members = list(classes.members.values())
     task = Segmentation(list(classes.members), view, members=members, values=classes.values, files=paths, **kind)
     return task, replace(joined, notes=(*joined.notes, *classes.notes))

@@ -26,6 +26,7 @@ from dali_cr.volume.grid import Spacing
 
 from ..data.volumes import outside, pad_evenly, read_case, shape_at
 from ..networks.network import Network
+from ..output.mosaic import Column
 from ..run.device import autocast
 
 Batch = dict[str, torch.Tensor]
@@ -41,6 +42,8 @@ class Scores:
     """One row for each case, or for each class of a case."""
     summary: dict[str, float | None]
     """Means over cases; the first entry is the main score."""
+    pictures: Sequence[Column] = ()
+    """Slices of the first cases, for segmentation."""
 
 
 @dataclass(frozen=True, kw_only=True)

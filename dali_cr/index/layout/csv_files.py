@@ -1,4 +1,4 @@
-"""Read a CSV file that lists files: column `path`, and optional columns `case` and `channel`."""
+"""Read a CSV file that lists files: column `path`; optional columns `case`, `channel`, `modality` and `licence`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from dali_cr.index.files import Found
 from dali_cr.index.layout.walk import refuse_url
 
-_COLUMNS = ("path", "case", "channel")
+_COLUMNS = ("path", "case", "channel", "modality", "licence", "license")
 _DELIMITERS = ",;\t"
 
 
@@ -53,7 +53,8 @@ def read_csv_files(table: Path) -> tuple[Path, dict[str, Found]]:
         path = Path(os.path.normpath(home / row["path"]))
         if path in found:
             raise ValueError(f"{where}: expected one row per file, got two for {row['path']}")
-        found[path] = Found(row["case"] or None, row["channel"] or None, explicit=True)
+        texts = {"modality": row["modality"], "licence": row["licence"] or row["license"]}
+        found[path] = Found(row["case"] or None, row["channel"] or None, explicit=True, **texts)
     inside = all(path.is_relative_to(home) for path in found)
     top = home if inside else Path(os.path.commonpath([home, *(path.parent for path in found)]))
     files = {path.relative_to(top).as_posix(): file for path, file in found.items()}

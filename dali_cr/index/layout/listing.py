@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from dali_cr.index.corpus.nnssl import is_collection, read_collection
 from dali_cr.index.files import Found, Globs, Names, Pattern, as_patterns, case_of, is_readable
 from dali_cr.index.grouping import MAX_CHANNELS
 from dali_cr.index.layout.bids import read_bids
@@ -93,7 +94,7 @@ def list_files(
     patterns = as_patterns(pattern, channels)
     if channels and not all(p.has_channel for p in patterns):
         raise ValueError(f"channels: expected a pattern with {{channel}}, got {pattern or 'none'}")
-    if table := _table_of(root):
+    if table := _list_of(root):
         if pattern or layout != "auto" or include or exclude:
             raise ValueError(f"root: expected no pattern, layout, include or exclude with the CSV file {table}")
         return _listed(table, channels)
@@ -147,13 +148,14 @@ def _file_per_case(found: Found) -> Found:
 
 
 def _listed(table: Path, channels: Sequence[str]) -> Listing:
-    """Return the files of a CSV file."""
-    top, files = read_csv_files(table)
+    """Return the files of a CSV file, or of nnssl's list."""
+    listed = is_collection(table)
+    top, files = read_collection(table) if listed else read_csv_files(table)
     if channels and not any(found.channel for found in files.values()):
         raise ValueError(f"channels: expected a column channel in {table}, got none")
     problems = [Problem(path, _UNREAD) for path in files if not is_readable(path)]
     files, taken = under_originals(top, {path: found for path, found in files.items() if is_readable(path)})
-    return Listing(top, files, [*problems, *taken], {}, "csv", list(channels))
+    return Listing(top, files, [*problems, *taken], {}, "nnssl" if listed else "csv", list(channels))
 
 
 def under_originals(top: Path, files: Mapping[str, Found]) -> tuple[dict[str, Found], list[Problem]]:
@@ -173,23 +175,23 @@ def under_originals(top: Path, files: Mapping[str, Found]) -> tuple[dict[str, Fo
     return dict(sorted(found.items())), problems
 
 
-_UNREAD = "expected .nii, .nii.gz, .hdr, .ozx, .png or .jpg in the CSV file, got another suffix"
+_UNREAD = "expected .nii, .nii.gz, .hdr, .ozx, .png or .jpg in the list, got another suffix"
 
 
 def find_root(root: Roots) -> Path:
     """Return the root that paths of an index of these folders, or of this CSV file, are relative to."""
-    if table := _table_of(root):
-        return read_csv_files(table)[0]
+    if table := _list_of(root):
+        return read_collection(table)[0] if is_collection(table) else read_csv_files(table)[0]
     given = [root] if isinstance(root, (str, os.PathLike)) else root
     return Path(os.path.commonpath([Path(one).absolute() for one in given]))
 
 
-def _table_of(root: Roots) -> Path | None:
-    """Return the root if it is a CSV file, else None."""
+def _list_of(root: Roots) -> Path | None:
+    """Return the root if it is a CSV file or nnssl's list, else None."""
     given = [root] if isinstance(root, (str, os.PathLike)) else list(root)
-    tables = [Path(one) for one in given if is_table(one) and os.path.isfile(one)]
+    tables = [Path(one) for one in given if (is_table(one) or is_collection(one)) and os.path.isfile(one)]
     if tables and len(given) > 1:
-        raise ValueError(f"root: expected folders, or one CSV file; got {', '.join(map(str, given))}")
+        raise ValueError(f"root: expected folders, or one CSV file or JSON file, got {', '.join(map(str, given))}")
     return tables[0] if tables else None
 
 

@@ -161,7 +161,7 @@ def test_an_optimizers_state_takes_the_layout_of_the_weights() -> None:
     kept = {**state, "optimizer": optimizer.state_dict()}
     COMPILED.place(module, CPU, 3)
     other = torch.optim.AdamW(module.parameters())
-    restore_state(kept, other, CPU)
+    restore_state(kept, other, None, CPU)
     average, wanted = other.state[module.weight]["exp_avg"], optimizer.state_dict()["state"][0]["exp_avg"]
     assert average.stride() == module.weight.stride() != wanted.stride()
     assert torch.equal(average, wanted)

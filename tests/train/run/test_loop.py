@@ -25,9 +25,11 @@ class Run:
         self.asked, self.taken, self.saved = asked, [], []
         self.config: Any = SimpleNamespace(
             steps=9,
-            batch_size=1,
+            step_samples=1,
+            accumulate=1,
             lr=0.1,
             warmup=0.0,
+            schedule="cosine",
             checkpoint_every=100,
             log_every=1,
             evaluation_interval=2,
@@ -36,8 +38,8 @@ class Run:
         self.device, self.state, self.computation = torch.device("cpu"), None, ON_CPU
         self.weight = torch.nn.Parameter(torch.tensor(1.0))
         self.optimizer = torch.optim.SGD([self.weight])
-        self.last_step_learns = True
-        self.loader: Any = SimpleNamespace(skipped={})
+        self.average, self.frozen, self.last_step_learns = None, None, True
+        self.loader: Any = SimpleNamespace(skipped={}, next_sample=0)
 
     def stream(self) -> Iterator[dict[str, Any]]:
         return ({"sample": torch.tensor([n])} for n in itertools.count())

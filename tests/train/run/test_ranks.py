@@ -38,8 +38,9 @@ def run(*arguments, **options):
 
 
 def test_two_processes_train_what_one_does(data, tmp_path):
-    for processes in (1, 2):
-        done = run(data, tmp_path / str(processes), "--filters 4", processes=processes)
+    # Two batches of two samples make the step that one of four does.
+    for processes, words in ((1, "--filters 4"), (2, "--filters 4 --batch-size 2 --accumulate 2")):
+        done = run(data, tmp_path / str(processes), words, processes=processes)
         assert done.returncode == 0, done.stderr
         # The first speaks for all.
         assert json.loads(done.stdout.splitlines()[-1])["steps"] == STEPS
@@ -115,10 +116,11 @@ class Record:
     def sync(self): pass
 
 class Run:
-    config = SimpleNamespace(steps=9, batch_size=2, lr=0.1, warmup=0, clip=0)
+    config = SimpleNamespace(steps=9, step_samples=2, accumulate=1, lr=0.1, warmup=0, schedule='cosine', clip=0)
     config.checkpoint_every, config.log_every, config.evaluation_interval = 4, 2, 100
-    device, state, loader, computation = torch.device('cpu'), None, SimpleNamespace(skipped={}), ON_CPU
-    last_step_learns = True
+    device, state, computation = torch.device('cpu'), None, ON_CPU
+    loader = SimpleNamespace(skipped={}, next_sample=0)
+    average, frozen, last_step_learns = None, None, True
     weight = torch.nn.Parameter(torch.ones(()))
     optimizer = torch.optim.SGD([weight])
 

@@ -27,6 +27,7 @@ FOLDERS = {
     "medmnist": (medmnist.command_line, "DATA/x.npz --out OUT"),
     "study": (study.command_line, f"{STUDY} --runs RUNS --results RESULTS"),
     "phantom": (library, "phantom OUT"),
+    "export-nnssl": (export.command_line, "nnssl DATA OUT"),
 }
 FILES = {
     "export": (export.command_line, "DATA --out OUT"),

@@ -10,7 +10,7 @@ import torch
 
 import dali_cr
 from dali_cr.index.values.statistics import cell_edge
-from tests.helpers.finetuning import localize, prepared, segment
+from tests.helpers.finetuning import classify, localize, prepared, segment
 from tests.helpers.volumes import ORIENTATIONS, write_nifti
 from train.data.batches import LabelledBatches, draw_shifts, shift_images
 from train.data.boxes import box_of, centroid_mm, read_boxes, to_canonical, to_file
@@ -45,6 +45,42 @@ def test_labels_are_cut_where_the_image_is(data, tmp_path, crop):
         seen += int((batch["labels"] > 0).any())
         flipped += 1
     assert seen == flipped == 20
+
+
+@pytest.mark.parametrize("spacing", [None, (15.0, 12.0, 14.0)], ids=str)
+def test_labels_are_rotated_and_scaled_with_the_image(data, tmp_path, spacing):
+    """An image of its own mask: what is nearest has at least an eighth of the trilinear value."""
+    options = {"rotate": 30.0, "scale": (0.7, 1.4), "augment_probability": 0.8, "flips": ("D", "H")}
+    config = segment(data, tmp_path / "run", spacing=spacing, normalize=("window", 0.0, 1.0), **options)
+    run = prepared(config)
+    images = dali_cr.scan(data / "labels", include="*", progress=False)
+    chosen = {case.name for case in run.training.cases}
+    images = replace(images, cases=tuple(case for case in images.cases if case.name in chosen))
+    seen = list(batches(config, run.task, run.task.centre_crops(images), 10))
+    image = torch.cat([batch["image"][:, 0] for batch in seen])
+    mask = torch.cat([batch["labels"] > 0 for batch in seen]).float()
+    assert (image - mask).abs().max() <= 7 / 8 + 1e-5
+    wrong, elsewhere = ((image > 0.5) != (mask > 0.5)), ((image[..., 1:] > 0.5) != (mask[..., :-1] > 0.5))
+    assert 3 * wrong.double().mean() < elsewhere.double().mean()
+    assert ((image > 0) & (image < 1)).double().mean() > 0.1
+
+
+def test_boxes_are_not_rotated_and_whole_volumes_are(data, tmp_path):
+    for name, value in (("rotate", 10.0), ("scale", (0.9, 1.1))):
+        with pytest.raises(ValueError, match=f"--{name}: not supported for localize"):
+            localize(data, tmp_path / "run", **{name: value})
+    with pytest.raises(ValueError, match="--rotate: expected a number from 0 to 180, got 200"):
+        classify(data, tmp_path / "run", rotate=200.0)
+    with pytest.raises(ValueError, match="--augment-probability: expected a number from 0 to 1, got 2"):
+        classify(data, tmp_path / "run", augment_probability=2.0)
+    config = classify(data, tmp_path / "run", rotate=30.0, noise=0.3, gamma=0.4, augment_probability=1.0)
+    assert config.augments == ["rotated by up to 30°", "gamma of e^±0.4", "noise of up to 0.3"]
+    run = prepared(config)
+    one, plain = (
+        next(batches(kind, run.task, run.training, 1))["image"] for kind in (config, replace(config, rotate=0.0))
+    )
+    assert one.shape == plain.shape
+    assert (one != plain).any((1, 2, 3, 4)).all()
 
 
 def test_crops_are_centred_on_rare_classes_as_often_as_on_large_ones():

@@ -3,7 +3,8 @@
 Defaults are those of the public code (RL4M/PCRLv2) for LUNA, whose volumes are resampled to 1 mm: for other data give
 `--spacing 1 1 1`, or other `--sizes`. Project choices: intensities are normalised by percentiles (public code: a CT
 window), and an epoch has 16 newly drawn samples per case (public code: 16 stored ones). With `--dims 2`, crops and
-sizes of one voxel along D must be given: there is no published counterpart.
+sizes of one voxel along D must be given. There is no published counterpart of that, nor of the residual encoders, whose
+decoders have five levels (`resenc-l`) or three (`resenc-s`).
 """
 
 from __future__ import annotations
@@ -17,9 +18,14 @@ from dali_cr.volume.geometry import Triple
 
 from ...networks.build import sizes_of
 from ...networks.nsunet import STRIDE
+from ...networks.resenc import BLOCKS, stride_of
+from ...optim.optimizer import OptimizerName
 from ...run.config import MAY_CHANGE
 from ..config import PretrainConfig, RecipeName
 from .pyramid import RestorationHead
+
+_STRIDES = {"nsunet": STRIDE, **{name: stride_of(name) for name in BLOCKS}}
+"""From a network without skips to the voxels along each axis that are one of its coarsest features."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +33,8 @@ class Pcrlv2Config(PretrainConfig):
     """Pre-train a network by PCRLv2 on a folder of volumes. Triples are D H W, that is z y x."""
 
     recipe: RecipeName = field(init=False, default="pcrlv2")
-    network: Literal["nsunet"] = "nsunet"
-    """Network: nsunet, the U-Net without skips."""
+    network: Literal["nsunet", "resenc-l", "resenc-s"] = "nsunet"
+    """Network: nsunet, the U-Net without skips, as published; or a residual encoder with a decoder without skips."""
     restoration_head: RestorationHead = "code"
     """Network: restoration head of a decoder level, as in the public 3-D code or as in the paper."""
 
@@ -75,31 +81,42 @@ class Pcrlv2Config(PretrainConfig):
     """Training: samples of each case in an epoch."""
     steps: int | None = field(default=None, metadata=MAY_CHANGE)  # type: ignore[assignment]  # known when the cases are
     """Training: steps to train, in place of --epochs."""
+    optimizer: OptimizerName = "sgd"
+    """Optimiser: sgd with momentum 0.9 as published, or adamw."""
     warmup: float = field(default=0.0, metadata=MAY_CHANGE)
     """Optimiser: fraction of the steps that warm up."""
     weight_decay: float = field(default=1e-4, metadata=MAY_CHANGE)
-    """Optimiser: weight decay of SGD."""
+    """Optimiser: weight decay, of sgd on every parameter, of adamw on all but norms and biases."""
     clip: float = field(default=0.0, metadata=MAY_CHANGE)
     """Optimiser: gradient clipping norm; 0 for no clipping."""
 
     counts: ClassVar[tuple[str, ...]] = (*PretrainConfig.counts, "epoch_samples")
+    sgd: ClassVar[tuple[float, bool]] = (0.9, False)
 
     def __post_init__(self) -> None:
         """Check the settings, without the data."""
         super().__post_init__()
-        if self.network != "nsunet":
-            raise ValueError(f"network: expected nsunet with --recipe pcrlv2, got {self.network}")
-        sizes_of(self.network, 1, self.crop, self.filters, dims=self.dims)
+        if self.network not in _STRIDES:
+            raise ValueError(f"network: expected {', '.join(_STRIDES)} with --recipe pcrlv2, got {self.network}")
+        sizes_of(self.network, 1, self.crop, self.filters, dims=self.dims, skips=False)
         if self.batch_size < 2:
             raise ValueError(f"--batch-size: expected at least 2, for batch norm, got {self.batch_size}")
         if not (math.isfinite(self.epochs) and self.epochs > 0):
             raise ValueError(f"epochs: expected a number above 0, got {self.epochs}")
         if not (math.isfinite(self.comparison_weight) and self.comparison_weight >= 0):
             raise ValueError(f"--comparison-weight: expected a number of at least 0, got {self.comparison_weight}")
-        if any(edge % STRIDE for edge in self.local_crop[3 - self.dims :]):
-            raise ValueError(f"--local-crop: expected multiples of {STRIDE}, got {' '.join(map(str, self.local_crop))}")
+        self._check_local_crop()
         if self.dims == 3 and 1 in (self.crop[0], self.local_crop[0]):
             raise ValueError("dims: expected 2 for views of one voxel along D, got 3")
+
+    def _check_local_crop(self) -> None:
+        """Check that a local view fits the levels of the network."""
+        stride, edges = _STRIDES[self.network], self.local_crop[3 - self.dims :]
+        got = " ".join(map(str, self.local_crop))
+        if any(edge % stride for edge in edges):
+            raise ValueError(f"--local-crop: expected multiples of {stride}, got {got}")
+        if self.network in BLOCKS and all(edge == stride for edge in edges):
+            raise ValueError(f"--local-crop: expected more than {stride} along some axis, got {got}")
 
     def samples(self) -> dali_cr.Views:
         """Return the recipe of samples."""
@@ -117,16 +134,16 @@ class Pcrlv2Config(PretrainConfig):
             blur=self.blur,
             noise=self.noise,
             gamma=self.gamma,
-            normalize=self.normalize,
+            normalize=self.per_dataset("normalize", self.normalize),
             foreground=self.foreground,
-            spacing=self.spacing,
+            spacing=self.per_dataset("spacing", self.spacing),
         )
 
     def with_steps(self, cases: int) -> Pcrlv2Config:
         """Return the settings with --epochs converted to steps for a number of cases."""
         if self.steps is not None:
             return self
-        return replace(self, steps=math.ceil(self.epochs * self.epoch_samples * cases / self.batch_size))
+        return replace(self, steps=math.ceil(self.epochs * self.epoch_samples * cases / self.step_samples))
 
     def follow(self, earlier: PretrainConfig) -> PretrainConfig:
         """Return the settings of a resumed run: changed epochs change the steps, unless --steps is given."""
@@ -137,5 +154,6 @@ class Pcrlv2Config(PretrainConfig):
     def steps_known(self, earlier: dict[str, Any]) -> int | None:
         """Return the steps to train if given, or if the run to resume has the same epochs; None otherwise."""
         was = earlier["config"]
-        same = all(was.get(name) == getattr(self, name) for name in ("epochs", "epoch_samples", "batch_size"))
+        names = ("epochs", "epoch_samples", "batch_size", "accumulate")
+        same = all(was.get(name, 1) == getattr(self, name) for name in names)  # earlier versions did not accumulate
         return self.steps or (was["steps"] if same else None)

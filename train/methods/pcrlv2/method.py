@@ -46,7 +46,6 @@ from torch import nn
 import dali_cr
 
 from ...networks.build import build_network
-from ...networks.nsunet import LEVELS, NsUNet
 from ...run import ranks
 from ...run.device import autocast
 from ..method import Measured, Method
@@ -54,8 +53,6 @@ from .config import Pcrlv2Config
 from .contrastive import draw_levels
 from .evaluation import evaluate_views
 from .pyramid import Pyramid
-
-MOMENTUM = 0.9
 
 
 class Pcrlv2(Method):
@@ -72,8 +69,7 @@ class Pcrlv2(Method):
                 f"--batch-size: expected at least 2 samples for each of the {ranks.count()} processes (batch norm), "
                 f"got {config.batch_size}"
             )
-        network = build_network(config.network, channels, config.crop, config.filters, dims=config.dims)
-        assert isinstance(network.module, NsUNet)
+        network = build_network(config.network, channels, config.crop, config.filters, dims=config.dims, skips=False)
         module = Pyramid(network.module, channels, config.restoration_head)
         super().__init__(config, network, module)
 
@@ -82,7 +78,7 @@ class Pcrlv2(Method):
         view, target, local = (batch[name] for name in ("view", "target", "local"))
         steps = self.config.steps
         assert steps is not None  # `with_steps` has set it
-        levels = draw_levels(self.config.seed, step, 1 + 2 * local.shape[1], LEVELS)
+        levels = draw_levels(self.config.seed, step, 1 + 2 * local.shape[1], self.module.levels)
         with autocast(view.device):
             terms = self.module(view, target, local, levels)
         weights = {
@@ -111,13 +107,9 @@ class Pcrlv2(Method):
         )
 
     def compiled(self) -> Iterable[nn.Module]:
-        """Return the levels of the U-Net one by one, since each step computes a different set of them."""
-        return [self.module.unet.down, *self.module.unet.up]
-
-    def optimizer(self) -> torch.optim.Optimizer:
-        """Return SGD with momentum and weight decay on every parameter."""
-        parameters, lr = self.module.parameters(), self.config.lr
-        return torch.optim.SGD(parameters, lr=lr, momentum=MOMENTUM, weight_decay=self.config.weight_decay)
+        """Return the modules of the U-Net one by one, since each step computes a different set of them."""
+        parts: list[nn.Module] = self.module.unet.parts
+        return parts
 
     def introduce(self) -> Iterator[str]:
         """Yield lines about the views, the swaps and the heads."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ...networks.nsunet import CONVOLUTION, LEVELS, NORM, NsUNet
+from ...networks.nsunet import CONVOLUTION, NORM
 from .contrastive import ContrastiveHead, HeadOutput, contrastive_loss, local_contrastive_loss
 
 RestorationHead = Literal["code", "paper"]
@@ -22,7 +22,8 @@ class Pyramid(nn.Module):
 
     Parameters
     ----------
-    unet : NsUNet
+    unet : NsUNet or NoSkipUNet
+        Of `train.networks`: has `pyramid`, `output`, `level_widths` and `dims`.
     outputs : int
         Channels to restore.
     restoration_head : "code" or "paper"
@@ -33,10 +34,10 @@ class Pyramid(nn.Module):
     analysis. TPAMI 45(7), 2023.
     """
 
-    def __init__(self, unet: NsUNet, outputs: int, restoration_head: RestorationHead = "code") -> None:
+    def __init__(self, unet: Any, outputs: int, restoration_head: RestorationHead = "code") -> None:
         super().__init__()
-        widths = unet.widths[LEVELS - 1 :: -1]
-        self.unet = unet
+        widths = unet.level_widths
+        self.unet, self.levels = unet, len(widths)
         self.comparers = nn.ModuleList(ContrastiveHead(width) for width in widths)  # named as in checkpoints
         self.restorers = nn.ModuleList(_restorer(unet.dims, width, outputs, restoration_head) for width in widths)
 
@@ -88,7 +89,7 @@ class Pyramid(nn.Module):
         The output is upsampled to the size of the view after the sigmoid, as in the public code; the target is not
         downsampled.
         """
-        return upsample(self.restorers[level](features), 2 ** (LEVELS - 1 - level))
+        return upsample(self.restorers[level](features), 2 ** (self.levels - 1 - level))
 
     def _heads(self, pyramid: Sequence[torch.Tensor], levels: set[int]) -> dict[int, HeadOutput]:
         return {level: self.comparers[level](pyramid[level]) for level in sorted(levels)}

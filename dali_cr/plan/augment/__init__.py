@@ -1,0 +1,1 @@
+"""What is drawn to augment crops, and the affine maps that it makes."""

@@ -1,0 +1,167 @@
+"""`Mixture`: which data set sample n is of, in the shares that weights ask for.
+
+Draws are numbered like samples (with several samples of a volume in a row, like those groups). Draw n stands for point
+i = 256 floor(n / 256) + p(n mod 256), p a random permutation of each run of 256, drawn from (seed, run). Points lie at
+x(i), van der Corput's sequence in base 2, and the data set is the one whose share of [0, 1) holds x(i). So
+
+* of each run of 256 draws, a data set with share s has floor(256 s) or ceil(256 s); shares are rounded to 2**-32;
+* within a run, data sets follow one another at random: ranks that take every other sample see the same mixture;
+* how many earlier points are of a data set is known in closed form, so sample n needs none of the samples before it.
+
+Independent draws would give shares that drift by sqrt(n s (1 - s)) and no closed form.
+
+References
+----------
+van der Corput: Verteilungsfunktionen. Proc. Akad. Wet. Amsterdam 38 (1935) 813-821.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from dali_cr import rng
+from dali_cr.index.cases import Index
+
+Ints = npt.NDArray[np.int64]
+Weights = Mapping[str, float]
+
+RUN = 256
+"""Draws that are put in random order together; a power of two."""
+
+BITS = 32
+"""Of a point, and of the ends of shares."""
+
+
+class Mixture:
+    """Data sets in the shares of their weights.
+
+    Parameters
+    ----------
+    weights : sequence of float
+        One a data set, at least one above 0.
+    seed : int
+    group : int
+        Consecutive samples of one draw.
+    """
+
+    def __init__(self, weights: list[float], seed: int, group: int) -> None:
+        self._seed, self._group, self._ends = seed, group, _ends_of(weights)
+        self._run = lru_cache(maxsize=16)(self._draw_run)
+
+    def find(self, numbers: Ints) -> tuple[Ints, Ints]:
+        """Return which data set samples are of, and which of the data set's own samples they are.
+
+        Parameters
+        ----------
+        numbers : (B,) int64
+
+        Returns
+        -------
+        datasets, own : (B,) int64
+            Each pair occurs once: a data set's own samples are numbered from 0 on, without gaps.
+        """
+        draws, rest = np.divmod(numbers, self._group)
+        runs, places = np.divmod(draws, RUN)
+        datasets, own = np.empty_like(numbers), np.empty_like(numbers)
+        for run in set(runs.tolist()):
+            here = runs == run
+            found, ranks = self._run(run)
+            datasets[here], own[here] = found[places[here]], ranks[places[here]]
+        return datasets, own * self._group + rest
+
+    def _draw_run(self, run: int) -> tuple[Ints, Ints]:
+        """Return for each draw of a run its data set, and how many earlier points are of it."""
+        first = run * RUN
+        points = first + np.arange(RUN, dtype=np.int64)
+        datasets = np.searchsorted(self._ends[1:], _reverse(points), side="right").astype(np.int64)
+        ranks = np.empty(RUN, np.int64)
+        for dataset, (low, high) in enumerate(zip(self._ends[:-1].tolist(), self._ends[1:].tolist(), strict=True)):
+            here = datasets == dataset
+            ranks[here] = _count_below(first, high) - _count_below(first, low) + np.arange(here.sum())
+        words = rng.draw_words(self._seed, points, rng.Purpose.DATASET, 1)[:, 0]
+        order = np.argsort(words, kind="stable")
+        return datasets[order], ranks[order]
+
+
+def _ends_of(weights: list[float]) -> Ints:
+    """Return where the shares of [0, 2**32) begin and end, rounded."""
+    sums = np.cumsum([Fraction(0), *map(Fraction, weights)])
+    return np.array([round(Fraction(one) / sums[-1] * 2**BITS) for one in sums], np.int64)
+
+
+def _reverse(points: Ints) -> Ints:
+    """Return the lowest `BITS` bits of each point in reverse order."""
+    out, rest = np.zeros_like(points), points & (2**BITS - 1)
+    for _ in range(BITS):
+        out, rest = out << 1 | rest & 1, rest >> 1
+    return out
+
+
+def _count_below(point: int, end: int) -> int:
+    """Return how many of the points before this one lie below an end.
+
+    Points m 2**j to (m + 1) 2**j - 1 are 2**j equally spaced ones, from the reverse of m on; `point` is cut into such.
+
+    Examples
+    --------
+    >>> _reverse(np.arange(4)).tolist() == [0, 2**31, 2**30, 2**31 + 2**30]
+    True
+    >>> _count_below(4, 2**31 + 1)
+    3
+    """
+    whole, rest = divmod(point, 2**BITS)
+    count: int = whole * end
+    before = 0
+    for bit in reversed(range(BITS)):
+        if rest >> bit & 1:
+            first = int(_reverse(np.array([before]))[0])
+            if end > first:
+                count += (end - first - 1 >> BITS - bit) + 1
+            before += 1 << bit
+    return count
+
+
+def check_weights(weights: Weights, index: Index) -> dict[str, float]:
+    """Return the weight of each data set of an index, in the index's order.
+
+    Parameters
+    ----------
+    weights : mapping of str to float
+    index : Index
+
+    Raises
+    ------
+    ValueError
+        If the index has no data sets, a weight is missing, of no data set or no number from 0 on, all are 0, or a data
+        set with a weight above 0 has no case or less than 2**-32 of the samples.
+    """
+    if not isinstance(weights, Mapping):
+        raise ValueError(f"weights: expected a mapping from data sets to numbers, got {weights!r}")
+    if not index.datasets:
+        raise ValueError("weights: expected an index of several data sets, got one without; make it by Index.concat")
+    known = ", ".join(index.datasets)
+    if unknown := [name for name in weights if name not in index.datasets]:
+        raise ValueError(f"weights: expected the data sets {known}, got {unknown[0]!r}")
+    if missing := [name for name in index.datasets if name not in weights]:
+        raise ValueError(f"weights: expected one for each of {known}, got none for {missing[0]}; 0 leaves it out")
+    for name, weight in weights.items():
+        number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
+        if not (number and math.isfinite(weight) and weight >= 0):
+            raise ValueError(f"weights: expected a finite number of at least 0 for {name}, got {weight!r}")
+    found = {name: float(weights[name]) for name in index.datasets}
+    if not any(found.values()):
+        raise ValueError("weights: expected at least one above 0, got 0 for every data set")
+    there = {case.dataset for case in index.cases}
+    drawn = np.diff(_ends_of(list(found.values()))).tolist()
+    for (name, weight), points in zip(found.items(), drawn, strict=True):
+        if weight and name not in there:
+            raise ValueError(f"weights: expected 0 for {name}, of which the index has no case, got {weight:g}")
+        if weight and not points:
+            raise ValueError(f"weights: expected at least 2**-{BITS} of the sum for {name}, got {weight:g}; take 0")
+    return found

@@ -1,0 +1,72 @@
+"""Checks of the fields of a recipe that say how crops are augmented."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+Range = tuple[float, float]
+
+NO_SCALE: Range = (1.0, 1.0)
+
+SCALES: Range = (0.1, 10.0)
+"""Factors that a crop may be scaled by."""
+
+_LARGEST = {
+    "degrees": 180.0,
+    "affine_probability": 1.0,
+    "noise": math.inf,
+    "gamma": 8.0,
+    "intensity_probability": 1.0,
+}
+
+
+def check_augmentation(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return how crops are augmented as floats, what changes nothing as the defaults.
+
+    Parameters
+    ----------
+    fields : dict
+        degrees, scale, affine_probability, noise, gamma and intensity_probability, as `Restoration` has them.
+
+    Raises
+    ------
+    ValueError
+        Naming the field that is out of range.
+
+    Examples
+    --------
+    >>> fields = {"degrees": 30, "scale": (1, 1), "noise": 0, "gamma": 0}
+    >>> checked = check_augmentation(fields | {"affine_probability": 0.2, "intensity_probability": 0.2})
+    >>> checked["degrees"], checked["affine_probability"], checked["intensity_probability"]
+    (30.0, 0.2, 1.0)
+    """
+    checked: dict[str, Any] = {}
+    for name, most in _LARGEST.items():
+        value = fields[name]
+        if not _is_number(value) or not 0 <= value <= most:
+            bounds = f"number from 0 to {most:g}" if math.isfinite(most) else "finite number of at least 0"
+            raise ValueError(f"{name}: expected a {bounds}, got {value!r}")
+        checked[name] = float(value)
+    checked["scale"] = _check_scale(fields["scale"])
+    for probability, defaults in (
+        ("affine_probability", {"degrees": 0.0, "scale": NO_SCALE}),
+        ("intensity_probability", {"noise": 0.0, "gamma": 0.0}),
+    ):
+        if checked[probability] == 0 or all(checked[name] == default for name, default in defaults.items()):
+            checked |= {**defaults, probability: 1.0}
+    return checked
+
+
+def _check_scale(scale: Any) -> Range:
+    """Return lowest and highest factor as floats."""
+    pair = isinstance(scale, tuple) and len(scale) == 2 and all(map(_is_number, scale))
+    if not pair or not SCALES[0] <= scale[0] <= scale[1] <= SCALES[1]:
+        raise ValueError(
+            f"scale: expected (low, high) with {SCALES[0]:g} <= low <= high <= {SCALES[1]:g}, got {scale!r}"
+        )
+    return float(scale[0]), float(scale[1])
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,120 @@
+"""`PerDataset`: a field of a recipe that has a value for each data set of an index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from dali_cr.index.cases import Index
+from dali_cr.recipe.checks import Normalize, check_normalize, check_spacing, tuples
+from dali_cr.volume.grid import Spacing
+
+Value = TypeVar("Value")
+
+Normalizes = Normalize | Mapping[str, Normalize]
+"""One way to normalise, or one for each data set."""
+
+Spacings = Spacing | None | Mapping[str, Spacing | None]
+"""One spacing, or one for each data set; None for the volume's own."""
+
+FIELDS: dict[str, Callable[[object], None]] = {"normalize": check_normalize, "spacing": check_spacing}
+"""Fields of recipes that may have a value for each data set, and what checks one."""
+
+
+class PerDataset(dict[str, Value]):
+    """Values by the names of data sets, sorted; not changed once it is made.
+
+    Examples
+    --------
+    >>> PerDataset({"cts": ("window", -160, 240), "brains": "zscore"})
+    {'brains': 'zscore', 'cts': ('window', -160, 240)}
+    """
+
+    def __init__(self, values: Any) -> None:
+        super().__init__(sorted(dict(values).items()))
+
+    def __hash__(self) -> int:  # type: ignore[override]  # recipes are hashable
+        return hash(tuple(self.items()))
+
+
+def check_field(name: str, value: object) -> Any:
+    """Return a field with lists as tuples and a mapping as `PerDataset`.
+
+    Parameters
+    ----------
+    name : "normalize" or "spacing"
+    value : object
+
+    Raises
+    ------
+    ValueError
+        If it is no value of the field, and no mapping of such.
+    """
+    check = FIELDS[name]
+    if not isinstance(value, Mapping):
+        value = tuples(value)
+        check(value)
+        return value
+    if not value or not all(isinstance(dataset, str) and dataset for dataset in value):
+        raise ValueError(f"{name}: expected a value by the name of each data set, got {dict(value)!r}")
+    values = {dataset: tuples(one) for dataset, one in value.items()}
+    for dataset, one in values.items():
+        try:
+            check(one)
+        except ValueError as error:
+            raise ValueError(f"{dataset}: {error}") from error
+    return PerDataset(values)
+
+
+def normalize_of(normalize: Normalizes, dataset: str) -> Normalize:
+    """Return how volumes of a data set are normalised."""
+    return normalize[dataset] if isinstance(normalize, Mapping) else normalize
+
+
+def spacing_of(spacing: Spacings, dataset: str) -> Spacing | None:
+    """Return what volumes of a data set are resampled to, None for nothing."""
+    return spacing[dataset] if isinstance(spacing, Mapping) else spacing
+
+
+def values_of(value: Normalizes | Spacings) -> list[Any]:
+    """Return the values of a field, one where it has the same for all."""
+    return list(value.values()) if isinstance(value, Mapping) else [value]
+
+
+def is_resampled(spacing: Spacings) -> bool:
+    """Whether volumes of any data set are resampled."""
+    return any(one is not None for one in values_of(spacing))
+
+
+def parts_of(index: Index, value: Normalizes) -> Iterator[tuple[str, Index, Any]]:
+    """Yield each data set's name, cases and value; without a mapping an empty name, all cases and the value."""
+    if not isinstance(value, Mapping):
+        yield "", index, value
+        return
+    for dataset, one in value.items():
+        if any(case.dataset == dataset for case in index.cases):
+            yield dataset, index.subset(lambda case, dataset=dataset: case.dataset == dataset), one  # type: ignore[misc]
+
+
+def check_datasets(recipe: Any, index: Index) -> None:
+    """Raise ValueError unless fields with values by data set have one for each data set of an index, and no others.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    index : Index
+    """
+    for name in FIELDS:
+        value = getattr(recipe, name)
+        if not isinstance(value, Mapping):
+            continue
+        if not index.datasets:
+            raise ValueError(
+                f"{name}: expected one value for an index without data sets, got some for {', '.join(value)}; join "
+                "data sets by Index.concat"
+            )
+        known = ", ".join(index.datasets)
+        if missing := [dataset for dataset in index.datasets if dataset not in value]:
+            raise ValueError(f"{name}: expected a value for each of the data sets {known}, got none for {missing[0]}")
+        if unknown := [dataset for dataset in value if dataset not in index.datasets]:
+            raise ValueError(f"{name}: expected the data sets {known}, got {unknown[0]!r}")

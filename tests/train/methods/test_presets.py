@@ -1,0 +1,118 @@
+"""A preset's values are defaults: they are the documented ones, and what is typed comes before them."""
+
+import json
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from train import pretrain
+from train.methods.presets import PRESETS, describe
+from train.report.invocation import command_of
+from train.run.folder import plain
+
+PUBLISHED = {
+    "pretext": "mae",
+    "mask_ratio": 0.75,
+    "mask_block": (16,),
+    "network": "resenc-l",
+    "with_skips": None,
+    "crop": (160, 160, 160),
+    "batch_size": 8,
+    "steps": 250_000,
+    "optimizer": "sgd",
+    "lr": 0.01,
+    "schedule": "poly",
+    "warmup": 0.0,
+    "weight_decay": 3e-5,
+    "clip": 12.0,
+    "normalize": "zscore-image",
+    "foreground": 0.0,
+    "flips": ("D", "H", "W"),
+    "rotate": 30.0,
+    "scale": (0.7, 1.4),
+    "augment_probability": 0.2,
+}
+
+
+def read(out: Path, *words: str) -> pretrain.RestorationConfig:
+    config = pretrain.read_settings(["--data", "scans", "--out", str(out), "--preset", "mae-nnssl", *words])
+    assert isinstance(config, pretrain.RestorationConfig)
+    return config
+
+
+def test_mae_nnssl_is_what_nnssl_does(tmp_path: Path) -> None:
+    config = read(tmp_path)
+    assert {name: getattr(config, name) for name in PUBLISHED} == PUBLISHED
+    assert config.optimizer_options == {
+        "name": "sgd",
+        "lr": 0.01,
+        "weight_decay": 3e-5,
+        "momentum": 0.99,
+        "nesterov": True,
+    }
+    assert set(PRESETS["mae-nnssl"].settings) == set(PUBLISHED) - {"with_skips"}
+    assert config.samples().mask_grid.masked == 750
+
+
+def test_an_option_comes_before_the_preset(tmp_path: Path) -> None:
+    typed = [
+        "--network",
+        "resenc-s",
+        "--crop",
+        "32",
+        "32",
+        "32",
+        "--mask-block",
+        "4",
+        "--foreground",
+        "0.9",
+        "--no-skips",
+    ]
+    config = read(tmp_path, *typed, "--optimizer", "adamw", "--lr", "1e-3", "--flips", "W")
+    changed = {"network": "resenc-s", "crop": (32, 32, 32), "mask_block": (4,), "foreground": 0.9, "with_skips": False}
+    changed |= {"optimizer": "adamw", "lr": 1e-3, "flips": ("W",)}
+    assert {name: getattr(config, name) for name in PUBLISHED} == PUBLISHED | changed
+    lines = list(describe("mae-nnssl", vars(config)))
+    assert lines[0].startswith("preset     mae-nnssl: BaseMAETrainer_BS8 of MIC-DKFZ/nnssl")
+    assert lines[1].startswith(
+        "changed    --mask-block 4 --network resenc-s --crop 32 32 32 --optimizer adamw --lr 0.001 "
+    )
+    assert {line.split()[0] for line in lines[2:]} == {"differs"}
+
+
+def test_the_command_of_a_run_with_a_preset_makes_the_same_settings(tmp_path: Path) -> None:
+    config = read(tmp_path, "--foreground", "0.9", "--crop", "64", "64", "64", "--no-skips")
+    words = shlex.split(command_of({"config": json.loads(json.dumps(plain(config))), "network": {}}))
+    assert words[:3] == ["python", "-m", "train.pretrain"]
+    assert plain(pretrain.read_settings(words[3:])) == plain(config)
+
+
+def test_help_shows_a_preset_s_defaults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        read(tmp_path, "--help")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "(default: 160 160 160)" in said
+    assert "--preset {None,mae-nnssl}" in said
+
+
+def test_an_unknown_preset_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        pretrain.read_settings(["--data", "scans", "--out", str(tmp_path), "--preset", "mae"])
+    assert "invalid choice: 'mae' (choose from" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"skips": True, "no_skips": True}, "expected one of --skips and --no-skips, got both"),
+        ({"no_skips": True, "network": "dynunet"}, "expected one that can be built without skips, got dynunet"),
+        ({"skips": True, "network": "sononet64"}, "expected one that can be built with skips, got sononet64"),
+    ],
+    ids=str,
+)
+def test_skips_that_a_network_has_not_are_refused(tmp_path: Path, change: dict[str, Any], error: str) -> None:
+    with pytest.raises(ValueError, match=error):
+        replace(read(tmp_path), **change)
