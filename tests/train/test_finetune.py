@@ -361,6 +361,9 @@ def test_a_run_that_was_ended_and_resumed_is_the_same(command, tmp_path):
     assert losses(out) == expected
     for name in ("model.safetensors", "scores.csv"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    state, exported = torch.load(out / "checkpoint.pt", weights_only=True), load_file(out / "model.safetensors")
+    assert all(torch.equal(state["ema"][name], tensor) for name, tensor in exported.items())
+    assert not any(torch.equal(state["network"][name], tensor) for name, tensor in exported.items())
 
 
 def test_a_finished_run_only_reports_and_more_steps_go_on(data, out, capsys):

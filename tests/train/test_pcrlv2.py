@@ -411,7 +411,7 @@ def test_epochs_become_steps_when_the_cases_are_known(config, capsys):
         ({"batch_size": 1}, "--batch-size: expected at least 2"),
         ({"network": "dynunet"}, "network: expected nsunet"),
         ({"normalize": "zscore"}, "normalize: expected percentile or a window, with targets of 0...1"),
-        ({"crop": (16, 16, 20)}, "multiples of 8, got 20 along W"),
+        ({"crop": (16, 16, 20)}, "multiples of 8 for nsunet, got 20 along W"),
         ({"local_crop": (8, 8, 12)}, "--local-crop: expected multiples of 8, got 8 8 12"),
         ({"epochs": 0.0}, "epochs: expected a number above 0"),
         ({"clip": -1.0}, "clip: expected"),

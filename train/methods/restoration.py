@@ -68,11 +68,11 @@ class RestorationConfig(AffineSettings, PretrainConfig, PlanSettings):
     """Intensities: normalisation; for CT for example window -160 240."""
 
     skips: bool = False
-    """Network: pass the encoder's features of each level to the decoder, the default of resenc-l and resenc-s and best
-    before segmentation; refused for a network without skips."""
+    """Network: pass the encoder's features of each level to the decoder, the default of resenc-l and resenc-s, meant
+    for segmentation (as in nnssl's MAE); refused for a network without skips."""
     no_skips: bool = False
-    """Network: pass only the coarsest features to the decoder, best before classification; for resenc-l and resenc-s,
-    refused for a network that always has skips."""
+    """Network: pass only the coarsest features to the decoder, meant for classification (as in PCRLv2); for resenc-l
+    and resenc-s, refused for a network that always has skips."""
 
     batch_size: int = field(default=8, metadata=MAY_CHANGE)
     """Training: crops per step."""

@@ -170,7 +170,7 @@ def test_into_nnunet(data, tmp_path, monkeypatch, planned_for, configuration, cr
 
 def test_residual_networks_of_nnunet_are_refused(tmp_path, monkeypatch):
     plans = plan_by_nnunet(tmp_path, monkeypatch, *THIN, residual=True)
-    with pytest.raises(ValueError, match=r"expected a PlainConvUNet .* got ResidualEncoderUNet"):
+    with pytest.raises(ValueError, match=r"expected a PlainConvUNet.* got ResidualEncoderUNet"):
         read_levels(plans, "3d_fullres", (16, 24, 16))
 
 

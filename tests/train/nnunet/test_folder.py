@@ -139,6 +139,12 @@ def test_a_run_by_pcrlv2_keeps_its_encoder_alone(tmp_path):
         "pre-trained on each file's own spacing",
         "of 2 channels: nnU-Net takes the weights for data of as many alone",
     ]
+    both = {"normalize": {"a": "zscore", "b": ["window", 0, 1]}, "spacing": {"a": [1, 1, 1], "b": None}}
+    licences = [{"name": "a", "licences": {"CC0": 2, "not stated": 1}}, {"name": "b", "licences": {"CC0": 3}}]
+    corpus = replace(run, about={**about, "recipe": recipe | both, "datasets": licences})
+    assert list_differences(corpus)[0].startswith("pre-trained with normalize a zscore, b window 0 1, nnU-Net's")
+    assert list_differences(corpus)[1].startswith("pre-trained on a spacing for each data set, ")
+    assert (corpus.data_name, corpus.data_licence) == ("a, b", "CC0 (5 cases), not stated (1 case)")
     flat = replace(run, about={**about, "network": "dynunet", "crop": [1, 16, 16]})
     assert list_differences(flat)[-1].startswith("pre-trained on single slices, ")
     weights = torch.load(tmp_path / "out" / "checkpoint_final.pth", weights_only=True)["network_weights"]
@@ -155,7 +161,7 @@ def test_a_run_by_pcrlv2_keeps_its_encoder_alone(tmp_path):
     ("line", "says"),
     [
         ("nnssl runs/nothing out", "run: expected the folder of a pre-training run, runs/nothing/model.safetensors"),
-        ("nnssl runs/first first", "out: expected a new or empty folder, first holds README.md"),
+        ("nnssl runs/first first", "out: expected a new or empty folder, got first with README.md"),
         ("runs/first -o x.pth", "expected a run with --plans"),
         ("pretrained-weights runs/first -o x.pth", "expected a run with --plans"),
     ],

@@ -137,7 +137,7 @@ def test_weights_that_saw_a_test_case_in_another_format_are_refused(data, tmp_pa
         finetune.main(config)
     make_old(init)
     said = "\n".join(introduce(prepared(config)))
-    assert f"warning    {init} is of an earlier version, which did not keep the content of its images" in said
+    assert f"warning    {init} was made by an earlier version, without hashes of image content" in said
 
 
 def make_old(run):

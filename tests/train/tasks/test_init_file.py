@@ -80,7 +80,7 @@ def test_a_run_from_a_file_says_by_name_what_it_took(data, tmp_path, network):
     counts = f"{len(run.fit.transferred)} tensors transferred, {len(run.fit.skipped)} excluded"
     assert f"init       {path}, key state_dict, prefix module.: {counts}" in said
     assert f"transfer   {network.encoder[0]}" in said
-    assert any(line.startswith(f"random     {last}: expected shape (2") for line in said)
+    assert any(line.startswith(f"random     {last}: expected shape (8,), got (3,)") for line in said)
     assert "excluded   extra: the network has no such tensor" in said
     assert "excluded   output_block.conv.conv.bias: the head is always new" in said
     assert any("whether they are of val or test cannot be checked" in line for line in said)
