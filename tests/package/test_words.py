@@ -31,6 +31,7 @@ TERMS = {
 
 KEPT = {
     "dali_cr/index/values/statistics.py": {"deviation"},  # key of saved indexes
+    "dali_cr/index/corpus/quality.py": {"deviation"},
     "dali_cr/read/normalize.py": {"deviation"},
 }
 """Words that files keep, because a saved file or a quoted paper has them."""
