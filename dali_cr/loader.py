@@ -24,7 +24,7 @@ from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.views import Views
 
 _STATE_FORMAT = 3
-"""Version of a state with weights, else 2; format 1 lacks the start of the epoch and can still be loaded."""
+"""Version of a state with weights, else 2; version 1 lacks the start of the epoch and can still be loaded."""
 
 
 class Loader:
@@ -74,11 +74,11 @@ class Loader:
         Function of a batch that returns the batch to deliver, for example for augmentation. Called in the caller's
         thread, on a GPU on the current stream.
     weights : mapping of str to float, optional
-        One number per data set of an index from `Index.concat`, 0 for none: the share of its samples. Of every 256
-        consecutive samples (k * 256 and on) a data set with share s has 256 s, rounded down or up, in random order; its
-        cases are permuted anew whenever all of them have been used. An epoch then has as many samples as there are
-        cases in the data sets with a weight, so cases of one data set may be used several times and some of another not
-        at all. With `crops_per_volume` the numbers count volumes. Default: all cases equally often.
+        Relative weight of each data set of an index from `Index.concat`; 0 for no samples. Of every 256 consecutive
+        samples (from k * 256), a data set with share s has 256 s, rounded down or up, in random order. Its cases are
+        permuted anew whenever all of them were used. An epoch has as many samples as there are cases in data sets with
+        a weight, so an epoch may use cases of one data set several times and skip cases of another. With
+        `crops_per_volume` the numbers count volumes. Default: all cases equally often.
 
     Raises
     ------

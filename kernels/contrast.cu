@@ -1,19 +1,19 @@
 // contrast_power: data = low + span * ((data - low) / span) ** exponent, in place, where low is the smallest value of
 // an array and span the distance to its largest.
 //
-// Smallest and largest values are exact in any order. An exponent of exactly 1 leaves an array as it is, and so does a
-// span of 0 or infinity.
+// Smallest and largest values do not depend on the order of reduction. Arrays with an exponent of exactly 1, or with a
+// span of 0 or infinity, are unchanged.
 //
 //   data       (arrays, voxels) float, contiguous; no NaN
 //   exponents  (arrays / channels) float, above 0
 //   ranges     (arrays, parts, 2) float: smallest and largest value of each part of an array, from contrast_ranges
 //
 // Grid of contrast_ranges: x = parts, y over arrays; of contrast_power: x over the voxels of an array, y over arrays.
-// Blocks of THREADS; neighbouring threads take neighbouring voxels.
-// Bytes that must move, a voxel: 4 read, 4 written; read once more.
-// Defines: THREADS (a power of 2, and no fewer than parts).
+// Blocks of THREADS; neighbouring threads process neighbouring voxels.
+// Memory traffic per voxel: 8 bytes read in two passes, 4 written.
+// Defines: THREADS (a power of 2, at least the number of parts).
 
-// The smallest `low` and the largest `high` of a block, for every thread.
+// Return the smallest `low` and the largest `high` of a block to every thread.
 __device__ __forceinline__ void reduce(float* lows, float* highs, float& low, float& high) {
   lows[threadIdx.x] = low;
   highs[threadIdx.x] = high;

@@ -114,7 +114,7 @@ class Index:
         return hashlib.sha256(json.dumps([self._identity(case) for case in self.cases]).encode()).hexdigest()
 
     def _identity(self, case: Case) -> tuple[object, ...]:
-        """Return what is hashed of a case."""
+        """Return the hashed values of a case."""
         folder = self.datasets[case.dataset] if case.dataset else "."
         files = [(joining.split_path(folder, v.path), v.frame, v.sha256) for v in case.files]
         return (case.dataset, case.name, files) if case.dataset else (case.name, files)
@@ -154,26 +154,26 @@ class Index:
         return self._of(tuple(case for case in self.cases if case.name in names))
 
     def exclude(self, reasons: Mapping[str, str]) -> Index:
-        """Return an index without some cases, which `problems` names with the reason and `set_aside` keeps.
+        """Return an index without some cases; they are listed in `problems` and kept in `set_aside`.
 
         Parameters
         ----------
         reasons : mapping of str to str
-            From the name of a case to why it is left out; see `dali_cr.index.corpus.quality`.
+            The reason for each excluded case, by name; see `dali_cr.index.corpus.quality`.
 
         Raises
         ------
         ValueError
-            If a name is not that of a case.
+            If there is no case of a name.
         """
-        left_out = self.subset(reasons)
+        excluded = self.subset(reasons)
         cases = tuple(case for case in self.cases if case.name not in reasons)
         problems = [
             Problem(path, f"{case.name} excluded: {reasons[case.name]}")
-            for case in left_out.cases
+            for case in excluded.cases
             for path in dict.fromkeys(volume.path for volume in case.volumes)
         ]
-        volumes = tuple(volume for case in left_out.cases for volume in case.files)
+        volumes = tuple(volume for case in excluded.cases for volume in case.files)
         every = tuple(sorted([*self.problems, *problems], key=lambda problem: problem.path))
         return replace(self, cases=cases, problems=every, set_aside=(*self.set_aside, *volumes))
 
@@ -232,15 +232,15 @@ class Index:
         Parameters
         ----------
         indexes : mapping of str to Index
-            From a data set's name to its index, in the order in which cases are wanted. The roots may differ.
+            Index of each data set by name, in the order of the result. The roots may differ.
         modality, licence : str or mapping of str to str
-            Free text, one for all data sets or one for each; for the cases that have none of their own.
+            Free text for all data sets, or one by name of each; for cases without a text.
 
         Returns
         -------
         joined : Index
-            Its cases are called ``"dataset/name"`` and know their data set. Problems, volumes set aside and counts of
-            other files are those of all data sets, paths relative to the folder that the roots share.
+            Cases are named ``"dataset/name"`` and have the field `dataset`. Problems, excluded volumes and counts of
+            other files are those of all data sets; paths are relative to the common parent of the roots.
 
         Raises
         ------
@@ -249,7 +249,7 @@ class Index:
 
         Notes
         -----
-        Data sets that an index has already, as of nnssl's lists, remain a part of the cases' names alone.
+        Data sets that an index already has, for example from nnssl's list, are kept only in the names of cases.
 
         Examples
         --------
@@ -264,7 +264,7 @@ class Index:
         return cls(**joining.join(indexes, modality, licence))
 
     def dataset(self, name: str) -> Index:
-        """Return the index of one data set: under its own root, its cases called as before they were joined.
+        """Return the index of one data set, with its root and its names of cases before joining.
 
         Raises
         ------

@@ -35,9 +35,9 @@ class Found:
     modality, licence : str
         Free text from a CSV file, or from nnssl's list.
     dataset : str
-        Name of its data set; empty without one.
+        Name of the data set; empty if there is none.
     mask : str
-        Relative path of the anonymisation mask; empty without one.
+        Relative path of the anonymisation mask; empty if there is none.
     """
 
     case: str | None

@@ -63,8 +63,8 @@ def scan(
     root : path or sequence of paths
         One or several folders; with several, paths are relative to their common parent. Or one CSV file with a column
         `path`, and optionally `case`, or `case` and `channel`, and `modality` and `licence`, free text that cases keep.
-        Or one `pretrain_data.json` of nnssl, whose data sets and anonymisation masks cases keep.
-        With `files`, the folder of relative paths (default: the working directory).
+        Or one `pretrain_data.json` of nnssl, with data sets and anonymisation masks. With `files`, the folder of
+        relative paths (default: the working directory).
     pattern : str or sequence of str
         Globs, relative to each root: `*` and `?` match within a folder name, `**/` any number of folders. PNG and JPEG
         images need a pattern, such as ``"**/*.png"``. For cases of several files, `{case}` and `{channel}` match a part
@@ -173,7 +173,7 @@ def _make_index(listing: Listing, volumes: Frames, refused: list[Problem], fourt
 
 
 def _described(case: Case, files: Mapping[str, Found]) -> Case:
-    """Return the case with the data set of its files, and their modality and licence, different ones joined."""
+    """Return the case with data set, modality and licence of its files; different texts are joined."""
     of_case = [files[volume.path] for volume in case.volumes]
     texts = {name: [getattr(file, name) for file in of_case] for name in ("modality", "licence", "dataset")}
     joined: dict[str, Any] = {name: ", ".join(dict.fromkeys(filter(None, some))) for name, some in texts.items()}

@@ -121,11 +121,11 @@ class Case:
         With data sets, ``"dataset/name"``.
     volumes : tuple of Volume
     dataset : str
-        The data set it is of, one of `Index.datasets`; empty without data sets.
+        Data set of the case, one of `Index.datasets`; empty without data sets.
     modality, licence : str
-        Free text; empty where it is not known.
+        Free text; empty if unknown.
     mask : Volume, optional
-        On the same grid; not 0 where the image was made anonymous, which losses leave out.
+        Volume on the same grid; not 0 where the image was anonymised. Losses exclude these voxels.
     """
 
     name: str
@@ -216,7 +216,7 @@ def _tuples(value: Any) -> Any:
 
 
 _TEXTS = ("dataset", "modality", "licence")
-"""Of a case; saved where they are not empty."""
+"""Fields of a case that are saved if they are not empty."""
 
 
 def case_to_json(case: Case) -> dict[str, Any]:
@@ -227,7 +227,7 @@ def case_to_json(case: Case) -> dict[str, Any]:
 
 
 def case_from_json(content: dict[str, Any]) -> Case:
-    """Return the case of the values that `case_to_json` returned."""
+    """Return a case from the JSON values of `case_to_json`."""
     texts = {name: content[name] for name in _TEXTS if name in content}
     mask = volume_from_json(content["mask"]) if "mask" in content else None
     return Case(content["name"], tuple(map(volume_from_json, content["volumes"])), **texts, mask=mask)

@@ -1,4 +1,4 @@
-"""`adjust_contrast`: a gamma within the range of each channel's own values (kernels/contrast.cu)."""
+"""`adjust_contrast`: apply a gamma within the value range of each channel (kernels/contrast.cu)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from dali_cr.system.compiled import compiled
 Floats = npt.NDArray[np.float32]
 
 _THREADS, _EACH = 256, 8
-"""Threads of a block, and voxels that each sees at least."""
+"""Threads per block, and minimum number of voxels per thread."""
 
 _MOST_PARTS = 64
-"""Of a channel, whose smallest and largest values are found by a block each."""
+"""Largest number of parts of a channel; one block finds the range of each part."""
 
 _SOURCES = ("common.cuh", "elementary.cuh", "contrast.cu")
 _DEFINES: launch.Defines = (("THREADS", str(_THREADS)),)
@@ -31,20 +31,20 @@ _ZERO, _ONE, _INF = np.float32(0), np.float32(1), np.float32(np.inf)
 
 
 def adjust_contrast_ref(volumes: Floats, exponents: Floats, out: Floats | None = None) -> Floats:
-    """Apply a gamma to each channel within its own range on the CPU; the definition of `adjust_contrast`.
+    """Apply a gamma to each channel within its value range on the CPU; the definition of `adjust_contrast`.
 
     A channel with values from `low` to `high` becomes ``low + span * ((x - low) / span) ** exponent``, where `span` is
-    ``high - low``: its smallest and its largest value stay. Values may be of any sign and size, as z-scores are. The
-    power is that of `dali_cr.ops.gamma.gamma_ref`. A constant channel stays, and one whose span is infinite.
+    ``high - low``: its smallest and largest value are unchanged. Values may have any sign, for example z-scores. The
+    power is that of `dali_cr.ops.gamma.gamma_ref`. Channels with a span of 0 or infinity are unchanged.
 
     Parameters
     ----------
     volumes : (N, C, D, H, W) float32, contiguous
         Without NaN and subnormals.
     exponents : (N,) float32
-        Above 0, one a volume; exactly 1 leaves a volume as it is.
+        One per volume, above 0; exactly 1 leaves a volume unchanged.
     out : as `volumes`, contiguous, optional
-        Gets the result; may be `volumes`.
+        Output array; may be `volumes`.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def adjust_contrast_ref(volumes: Floats, exponents: Floats, out: Floats | None =
 
 @compiled
 def _adjust(volumes: Floats, exponents: Floats, out: Floats) -> None:
-    """Put (arrays, voxels), each to its power, into `out`."""
+    """Write the result for (arrays, voxels) to `out`."""
     for number in range(volumes.shape[0]):
         source, target, exponent = volumes[number], out[number], exponents[number]
         low, high = _INF, -_INF
@@ -88,12 +88,12 @@ def _adjust(volumes: Floats, exponents: Floats, out: Floats) -> None:
 
 
 def adjust_contrast(volumes: Any, exponents: Any) -> Any:
-    """Apply a gamma to each channel within its own range on the GPU, in place; the bits are `adjust_contrast_ref`'s.
+    """Apply a gamma to each channel within its value range on the GPU, in place; same bits as `adjust_contrast_ref`.
 
     Parameters
     ----------
     volumes : (N, C, D, H, W) float32 CuPy array, contiguous
-        Gets the result.
+        Overwritten with the result.
     exponents : (N,) float32 CuPy array, contiguous
 
     Returns

@@ -117,14 +117,14 @@ def warn_of_masks(index: Index, names: Sequence[str], *, stacklevel: int = 2) ->
     ----------
     index : Index
     names : sequence of str
-        Names of the arrays of a batch; "valid" is made from masks.
+        Names of the arrays of a batch; "valid" is computed from masks.
     stacklevel : int
         As in `warnings.warn`.
     """
     masked = sum(case.mask is not None for case in index.cases)
     if masked and "valid" not in names:
         warnings.warn(
-            f"masks: {masked} of {len(index)} cases have an anonymisation mask, which samples of this kind do not use: "
+            f"masks: {masked} of {len(index)} cases have an anonymisation mask, which these samples do not use: "
             "blurred and removed voxels count like others",
             DataWarning,
             stacklevel=stacklevel + 1,

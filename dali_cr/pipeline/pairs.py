@@ -34,7 +34,7 @@ from dali_cr.volume.geometry import Triple
 Floats = npt.NDArray[np.float32]
 
 INTENSITIES = ("stds", "exponents", "counters")
-"""What a GPU gets to add noise and to apply gammas."""
+"""Names of the GPU's inputs for noise and gamma."""
 
 
 class Pairs:
@@ -50,7 +50,7 @@ class Pairs:
 
     names: tuple[str, ...] = ("input", "target")
     inputs: tuple[str, ...] = ("records", "swaps")
-    """And with noise or gamma `INTENSITIES`."""
+    """Names of the inputs, with `INTENSITIES` if there is noise or gamma."""
     arrays = 1
 
     def __init__(self, planner: Planner, *, masks: bool = True) -> None:
@@ -114,7 +114,7 @@ class Pairs:
         _corrupt(*rest, not changed)
 
     def _crop_of(self, plans: Plans, i: int, raw: npt.NDArray[Any], rescale: Rescale) -> tuple[Any, ...]:
-        """Return how a crop of the volume's own voxels lies in those of its box: the first arguments of `_restore`."""
+        """Return the first arguments of `_restore` for a crop that is not interpolated: its position in the box."""
         flips, origin = plans.flips[i, 0].tolist(), plans.origins[i, 0].tolist()
         flipped = raw[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
         sides = zip(origin, flips, self.recipe.crop, raw.shape, strict=True)
@@ -122,7 +122,7 @@ class Pairs:
         return *decode_arguments(flipped, rescale), corner
 
     def _sample(self, plans: Plans, i: int, raw: npt.NDArray[Any], rescale: Rescale, out: Floats) -> None:
-        """Decode a box and sample the crop from it through its affine map."""
+        """Decode a box and interpolate the crop through its affine map."""
         assert plans.matrices is not None
         assert plans.offsets is not None
         decoded = np.frombuffer(scratch("decoded", 4 * raw.size), np.float32).reshape(raw.shape)
@@ -141,7 +141,7 @@ class Pairs:
             out[...] = single
 
     def _single(self, name: str, out: npt.NDArray[Any]) -> Floats:
-        """Return an output, or memory for it as float32 where it is float16."""
+        """Return an output, or a float32 buffer for it if it is float16."""
         if out.dtype == np.float32:
             return out
         return np.frombuffer(scratch(name, 4 * out.size), np.float32).reshape(out.shape)
@@ -149,7 +149,7 @@ class Pairs:
     def _fill_valid(
         self, plans: Plans, i: int, raw: npt.NDArray[Any], rescale: Rescale, out: npt.NDArray[np.uint8]
     ) -> None:
-        """Write which voxels of sample i are valid, from the raw voxels of the mask in its box; nearest ones."""
+        """Write the valid voxels of sample i from the raw voxels of its mask, by nearest-neighbour interpolation."""
         first, box = plans.boxes[i, 0], np.frombuffer(scratch("decoded", 4 * raw.size), np.float32).reshape(raw.shape)
         decode_channel(raw, rescale, box)
         mask = np.frombuffer(scratch("single", 4 * out.size), np.float32).reshape(self.recipe.crop)
@@ -255,7 +255,7 @@ def finish_batch(inputs: Arrays, *, recipe: Restoration, seed: int, arena: Any =
 
 
 def find_valid(raw: Any, records: Any, recipe: Restoration, *, arena: Any = None) -> Any:
-    """Return where the mask of a batch is 0, on a GPU.
+    """Return the valid voxels of a batch, where the mask is 0, on a GPU.
 
     Parameters
     ----------
@@ -274,7 +274,7 @@ def find_valid(raw: Any, records: Any, recipe: Restoration, *, arena: Any = None
 
 
 def _change(input: Any, inputs: Arrays, seed: int) -> None:
-    """Add noise to a batch and apply gammas, on a GPU; each channel by itself."""
+    """Add noise and apply gammas to each channel of a batch, on a GPU."""
     counters, stds = inputs["counters"].reshape(-1, 2), inputs["stds"].reshape(-1)
     add_noise(input.reshape(-1, 1, *input.shape[2:]), stds, seed, counters)
     adjust_contrast(input, inputs["exponents"])
@@ -318,7 +318,7 @@ def _restore(
 
 @compiled
 def _corrupt(shape: Triple, target: Any, input: Any, swaps: Swaps, erased: bool, fill: Any, copy: bool) -> None:
-    """Copy a target to its input, unless it is there already, and swap or erase in the input."""
+    """Copy a target to its input, unless it was copied already, and swap or erase in the input."""
     if copy:
         input[:] = target
     if erased:

@@ -103,7 +103,7 @@ class Templates:
     Attributes
     ----------
     index : Index
-        Its volumes are read for a sample: the channels, and the mask as the last one.
+        Index of the volumes to read for a sample: the channels, and the mask as the last one.
     masks : bool
         Whether the last channel is a mask.
     rescales : list of list of Rescale

@@ -47,7 +47,7 @@ class CropPlanner:
     recipe : Restoration
     seed : int
     weights : mapping of str to float, optional
-        Shares of the samples that are of each data set; see `dali_cr.plan.order`.
+        Share of samples of each data set; see `dali_cr.plan.order`.
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ class CropPlanner:
 
     @property
     def weights(self) -> dict[str, float] | None:
-        """Of the data sets."""
+        """Weights of the data sets."""
         return self._order.weights
 
     def plan(self, numbers: npt.ArrayLike, broken: Collection[int] = (), *, swaps: bool = True) -> Plans:

@@ -67,7 +67,7 @@ class Plans:
         resampling.
     offsets : (B, V, 3) float64 or None
     augmentation : Augmentation or None
-        Of crops; None where the recipe augments none.
+        Augmentation of crops; None if the recipe has none.
     """
 
     index: Index
@@ -108,7 +108,7 @@ class Plans:
         return (self._augment(i, view) if self.augmentation else view,)
 
     def _augment(self, i: int, view: View) -> AffineView:
-        """Return a view with what was drawn to augment it."""
+        """Return a view with its augmentation."""
         assert self.augmentation is not None
         drawn, shape = self.augmentation, self.index.cases[int(self.cases[i])].shape
         if self.matrices is None or self.offsets is None:
@@ -202,7 +202,7 @@ class Planner(Protocol):
 
     @property
     def weights(self) -> dict[str, float] | None:
-        """Of the data sets, None where all cases are passed over together."""
+        """Weights of the data sets; None if a pass covers all cases."""
 
     def plan(self, numbers: npt.ArrayLike, broken: Collection[int] = (), *, swaps: bool = True) -> Plans:
         """Plan samples; samples of broken cases are redrawn from other cases."""

@@ -95,7 +95,7 @@ class ViewPlanner:
     recipe : Views
     seed : int
     weights : mapping of str to float, optional
-        As `CropPlanner` takes them.
+        As in `CropPlanner`.
 
     Raises
     ------
@@ -132,7 +132,7 @@ class ViewPlanner:
 
     @property
     def weights(self) -> dict[str, float] | None:
-        """Of the data sets."""
+        """Weights of the data sets."""
         return self._order.weights
 
     def plan(self, numbers: npt.ArrayLike, broken: Collection[int] = (), *, swaps: bool = True) -> ViewPlans:

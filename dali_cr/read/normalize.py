@@ -62,8 +62,8 @@ def rescales_of(index: Index, normalize: Normalizes, *, masks: bool = False) -> 
     normalize : str, tuple, None or mapping
         As in `Restoration`.
     masks : bool
-        Whether the last channel is a mask, as `dali_cr.index.corpus.masks.with_masks` adds it: values as stored, and 0
-        everywhere for cases without one.
+        Whether the last channel is a mask from `dali_cr.index.corpus.masks.with_masks`: not normalised, and 0
+        everywhere for cases without a mask.
     """
     found = []
     for case in index.cases:

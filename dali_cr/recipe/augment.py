@@ -1,4 +1,4 @@
-"""Checks of the fields of a recipe that say how crops are augmented."""
+"""Check the augmentation fields of a recipe."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Range = tuple[float, float]
 NO_SCALE: Range = (1.0, 1.0)
 
 SCALES: Range = (0.1, 10.0)
-"""Factors that a crop may be scaled by."""
+"""Smallest and largest allowed scale of a crop."""
 
 _LARGEST = {
     "degrees": 180.0,
@@ -22,17 +22,17 @@ _LARGEST = {
 
 
 def check_augmentation(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return how crops are augmented as floats, what changes nothing as the defaults.
+    """Return the augmentation fields as floats; fields without effect are set to their defaults.
 
     Parameters
     ----------
     fields : dict
-        degrees, scale, affine_probability, noise, gamma and intensity_probability, as `Restoration` has them.
+        degrees, scale, affine_probability, noise, gamma and intensity_probability, as in `Restoration`.
 
     Raises
     ------
     ValueError
-        Naming the field that is out of range.
+        If a field is out of range; the message names the field.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def check_augmentation(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_scale(scale: Any) -> Range:
-    """Return lowest and highest factor as floats."""
+    """Return the smallest and largest scale as floats."""
     pair = isinstance(scale, tuple) and len(scale) == 2 and all(map(_is_number, scale))
     if not pair or not SCALES[0] <= scale[0] <= scale[1] <= SCALES[1]:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""`PerDataset`: a field of a recipe that has a value for each data set of an index."""
+"""`PerDataset`: a field of a recipe with a value for each data set of an index."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from dali_cr.volume.grid import Spacing
 Value = TypeVar("Value")
 
 Normalizes = Normalize | Mapping[str, Normalize]
-"""One way to normalise, or one for each data set."""
+"""One normalisation, or one for each data set."""
 
 Spacings = Spacing | None | Mapping[str, Spacing | None]
 """One spacing, or one for each data set; None for the volume's own."""
 
 FIELDS: dict[str, Callable[[object], None]] = {"normalize": check_normalize, "spacing": check_spacing}
-"""Fields of recipes that may have a value for each data set, and what checks one."""
+"""Fields of recipes that may have a value for each data set, with the functions that check a value."""
 
 
 class PerDataset(dict[str, Value]):
-    """Values by the names of data sets, sorted; not changed once it is made.
+    """Values by name of data set, sorted; immutable.
 
     Examples
     --------
@@ -48,7 +48,7 @@ def check_field(name: str, value: object) -> Any:
     Raises
     ------
     ValueError
-        If it is no value of the field, and no mapping of such.
+        If the value is neither valid for the field nor a mapping of valid values.
     """
     check = FIELDS[name]
     if not isinstance(value, Mapping):
@@ -67,17 +67,17 @@ def check_field(name: str, value: object) -> Any:
 
 
 def normalize_of(normalize: Normalizes, dataset: str) -> Normalize:
-    """Return how volumes of a data set are normalised."""
+    """Return the normalisation of a data set."""
     return normalize[dataset] if isinstance(normalize, Mapping) else normalize
 
 
 def spacing_of(spacing: Spacings, dataset: str) -> Spacing | None:
-    """Return what volumes of a data set are resampled to, None for nothing."""
+    """Return the spacing to which volumes of a data set are resampled; None for no resampling."""
     return spacing[dataset] if isinstance(spacing, Mapping) else spacing
 
 
 def values_of(value: Normalizes | Spacings) -> list[Any]:
-    """Return the values of a field, one where it has the same for all."""
+    """Return the values of a field; one if it is the same for all data sets."""
     return list(value.values()) if isinstance(value, Mapping) else [value]
 
 
@@ -87,7 +87,7 @@ def is_resampled(spacing: Spacings) -> bool:
 
 
 def parts_of(index: Index, value: Normalizes) -> Iterator[tuple[str, Index, Any]]:
-    """Yield each data set's name, cases and value; without a mapping an empty name, all cases and the value."""
+    """Yield name, cases and value of each data set; without a mapping an empty name, all cases and the value."""
     if not isinstance(value, Mapping):
         yield "", index, value
         return
@@ -110,8 +110,8 @@ def check_datasets(recipe: Any, index: Index) -> None:
             continue
         if not index.datasets:
             raise ValueError(
-                f"{name}: expected one value for an index without data sets, got some for {', '.join(value)}; join "
-                "data sets by Index.concat"
+                f"{name}: expected one value for an index without data sets, got values for {', '.join(value)}; join "
+                "data sets with Index.concat"
             )
         known = ", ".join(index.datasets)
         if missing := [dataset for dataset in index.datasets if dataset not in value]:

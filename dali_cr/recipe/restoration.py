@@ -65,21 +65,21 @@ class Restoration:
     mask_value : float
         Value of masked voxels of the input, after normalisation.
     degrees : float
-        A crop is rotated about each of its axes, through its centre, by an angle from -degrees to degrees, uniform; in
-        mm and not in voxels. A crop that is one voxel thick is rotated within its slice.
+        Largest rotation about each axis through the centre of the crop, in mm space; angles are uniform from -degrees
+        to degrees. A crop that is one voxel thick is rotated within its slice.
     scale : (low, high) float
-        The content of a crop is scaled by one factor for all axes, uniform in this range: above 1 it looks larger, and
-        the crop shows less of the volume. A crop that is one voxel thick is scaled within its slice.
+        Range of the scale, uniform and equal for all axes: above 1 the content looks larger and the crop shows less of
+        the volume. A crop that is one voxel thick is scaled within its slice.
     affine_probability : float
-        Of a rotation, and, independently, of a scaling.
+        Probability of a rotation and, independently, of a scaling.
     noise : float
-        Gaussian noise is added to the input, with a standard deviation from 0 to this, uniform; after normalisation.
+        Largest standard deviation of Gaussian noise in the normalised input; uniform from 0 to this.
     gamma : float
-        Each channel of the input is raised to a power within its own range: from its smallest value in the crop, which
-        is taken as 0, to its largest, which is taken as 1. The natural logarithm of the exponent is uniform from -gamma
-        to gamma.
+        Largest logarithm of a gamma in the input: each channel is mapped to 0...1 by its smallest and largest value in
+        the crop, raised to a power, and mapped back. The natural logarithm of the exponent is uniform from -gamma to
+        gamma.
     intensity_probability : float
-        Of noise, and, independently, of a gamma.
+        Probability of noise and, independently, of a gamma.
 
     Raises
     ------
@@ -88,12 +88,12 @@ class Restoration:
 
     Notes
     -----
-    Augmentation: a crop is sampled once, trilinearly and without a filter before, where its place, `spacing`, flips,
-    rotation and scaling take it; as with `spacing` the outermost voxels of a volume go on up to its edge, and beyond is
-    the padding value. Samples that are neither rotated nor scaled have the bits that they would have without
-    augmentation. Rotation and scaling change target and input alike; then the input alone gets noise, then gamma, and
-    then it is swapped, erased or masked. nnU-Net and nnssl rotate by up to 30 degrees and multiply coordinates, not the
-    content, by 0.7 to 1.4, each with a probability of 0.2.
+    Augmentation: origin, `spacing`, flips, rotation and scaling are combined into one trilinear interpolation, without
+    a filter before it. As with `spacing`, sources are clamped up to half a voxel outside of the outermost centres, and
+    have the padding value farther outside. Samples without rotation and scaling have the same bits as without
+    augmentation. Rotation and scaling apply to target and input; then the input gets noise, then gamma, and then
+    patches are swapped, erased or masked. nnU-Net and nnssl rotate by up to 30 degrees and multiply coordinates (not
+    the content) by 0.7 to 1.4, each with a probability of 0.2.
 
     References
     ----------

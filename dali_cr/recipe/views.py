@@ -57,7 +57,7 @@ class Views:
     gamma : float
         The natural logarithm of the exponent is drawn from -gamma to gamma.
     normalize : ("window", low, high) or "percentile", or a mapping
-        Maps to 0...1, clipped. Or one of these by the name of each data set, as in `Restoration`.
+        Normalisation to 0...1, clipped; or one of these by name of each data set, as in `Restoration`.
     foreground : float
         Probability that the centre of the first global box is drawn from the foreground; otherwise it is uniform.
     spacing : (3,) float, optional, or a mapping

@@ -186,7 +186,7 @@ def _make(planner: Planner, number: int) -> _Row:
 
 
 def _describe(plan: SamplePlan) -> str:
-    """Return in words how a crop is augmented; empty where it is not."""
+    """Return a text on the augmentation of a crop; empty if there is none."""
     view = plan.views[0]
     if not isinstance(view, AffineView):
         return ""

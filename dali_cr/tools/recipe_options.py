@@ -1,4 +1,4 @@
-"""Command-line options of a recipe, and the recipe that they build."""
+"""Define the command-line options of a recipe, and build the recipe from them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def add_recipe(command: argparse.ArgumentParser) -> None:
 
 
 def _add_crop(command: argparse.ArgumentParser) -> None:
-    """Add what crops are made of."""
+    """Add the options of crops."""
     command.add_argument(
         "--recipe", choices=("restoration", "pcrlv2"), default="restoration", help="crop pairs or views"
     )
@@ -47,7 +47,7 @@ def _add_crop(command: argparse.ArgumentParser) -> None:
 
 
 def _add_corruption(command: argparse.ArgumentParser) -> None:
-    """Add what is done to a crop."""
+    """Add the options of the pretext."""
     command.add_argument("--iterations", type=int, default=100, help="number of swaps")
     command.add_argument(
         "--patch",
@@ -66,13 +66,15 @@ def _add_corruption(command: argparse.ArgumentParser) -> None:
 
 
 def _add_augmentation(command: argparse.ArgumentParser) -> None:
-    """Add what augments a crop."""
-    command.add_argument("--rotate", type=float, default=0.0, metavar="DEGREES", help="about each axis, at most")
-    command.add_argument("--scale", type=float, nargs=2, default=[1.0, 1.0], metavar=("LOW", "HIGH"), help="of content")
-    command.add_argument("--noise", type=float, default=0.0, help="standard deviation of noise in the input, at most")
-    command.add_argument("--gamma", type=float, default=0.0, help="logarithm of the input's gamma, at most")
+    """Add the options of augmentation."""
+    command.add_argument("--rotate", type=float, default=0.0, metavar="DEGREES", help="largest rotation about an axis")
     command.add_argument(
-        "--augment-probability", type=float, default=0.2, help="of each of rotation, scaling, noise and gamma"
+        "--scale", type=float, nargs=2, default=[1.0, 1.0], metavar=("LOW", "HIGH"), help="scale range"
+    )
+    command.add_argument("--noise", type=float, default=0.0, help="largest standard deviation of input noise")
+    command.add_argument("--gamma", type=float, default=0.0, help="largest logarithm of the input's gamma")
+    command.add_argument(
+        "--augment-probability", type=float, default=0.2, help="of rotation, scaling, noise and gamma each"
     )
 
 

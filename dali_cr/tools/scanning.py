@@ -1,4 +1,4 @@
-"""The command `scan`: a folder read and summed up, its index saved, and cases listed that may be better left out."""
+"""The command `scan`: read a folder, print a summary, save the index, and list cases to exclude."""
 
 from __future__ import annotations
 
@@ -44,16 +44,14 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--qc", type=Path, metavar="OUT.csv", help="list duplicates, outliers of intensity and spacing, empty volumes"
     )
     command.add_argument("--qc-z", type=float, default=Z, metavar="Z", help="robust z-score of an outlier")
+    command.add_argument("--qc-empty", type=float, default=EMPTY, metavar="SHARE", help="smallest share of foreground")
     command.add_argument(
-        "--qc-empty", type=float, default=EMPTY, metavar="SHARE", help="of foreground, below which is empty"
-    )
-    command.add_argument(
-        "--save-nnssl", type=Path, metavar="FILE", help="write a pretrain_data.json, called after its folder"
+        "--save-nnssl", type=Path, metavar="FILE", help="write a pretrain_data.json, named after its folder"
     )
 
 
 def add_data(command: argparse.ArgumentParser) -> None:
-    """Add the options that say where the data are, and which of them to use."""
+    """Add the options that select the data."""
     command.add_argument(
         "data",
         type=Path,
@@ -71,7 +69,7 @@ def add_data(command: argparse.ArgumentParser) -> None:
     command.add_argument("--include", nargs="+", default=(), metavar="GLOB", help="additional files, also labels")
     command.add_argument("--exclude", nargs="+", default=(), metavar="GLOB", help="files to exclude")
     command.add_argument(
-        "--exclude-from", type=Path, nargs="+", default=(), metavar="CSV", help="cases to exclude, as --qc wrote them"
+        "--exclude-from", type=Path, nargs="+", default=(), metavar="CSV", help="lists of cases to exclude, from --qc"
     )
     command.add_argument(
         "--fourth-axis", choices=("channels", "cases"), default="channels", help="meaning of the 4th axis of files"
@@ -79,7 +77,7 @@ def add_data(command: argparse.ArgumentParser) -> None:
 
 
 def find(chosen: argparse.Namespace, known: Index | None = None) -> Index:
-    """Scan the data that the options of `add_data` name."""
+    """Scan the data of the options of `add_data`."""
     reasons = [read_exclusions(path) for path in chosen.exclude_from]
     index = scan(
         chosen.data,
@@ -118,13 +116,13 @@ def run_scan(chosen: argparse.Namespace) -> None:
 
 
 def _check_quality(index: Index, chosen: argparse.Namespace) -> None:
-    """Write which cases may be better left out, and say how many."""
+    """Write the list of cases to exclude, and print their number."""
     found = find_exclusions(index, z=chosen.qc_z, empty=chosen.qc_empty)
     write_exclusions(chosen.qc, found)
     for number, line in enumerate(describe_exclusions(index, found)):
         print(f"{'quality' * (not number):<12} {line}")
     if found:
-        print(f"{'':<12} all of them in {chosen.qc}; remove rows to keep, then scan with --exclude-from {chosen.qc}")
+        print(f"{'':<12} listed in {chosen.qc}; remove rows to keep, then scan with --exclude-from {chosen.qc}")
 
 
 def _known(chosen: argparse.Namespace) -> Index | None:

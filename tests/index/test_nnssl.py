@@ -138,7 +138,7 @@ def test_plain_data_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_what_is_no_list(listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("nnssl_raw", raising=False)
-    with pytest.raises(ValueError, match=r"environment variable nnssl_raw, with which \$nnssl_raw/a/1.nii.gz begins"):
+    with pytest.raises(ValueError, match=r"environment variable nnssl_raw, used in \$nnssl_raw/a/1.nii.gz; set it"):
         dali_cr.scan(listed, progress=False)
     for text, message in (
         ("{}", "datasets"),

@@ -71,8 +71,8 @@ def test_channel_refuses() -> None:
         (out, out.astype(np.float16), (0, 0, 0), "one shape and dtype"),
         (out, out[:1], (0, 0, 0), "one shape and dtype"),
         (np.empty((2, 3, 8), np.float32)[..., ::2], None, (0, 0, 0), "contiguous"),
-        (out, None, (0, 0, 1), "fit into"),
-        (out, None, (-1, 0, 0), "fit into"),
+        (out, None, (0, 0, 1), "fits into"),
+        (out, None, (-1, 0, 0), "fits into"),
     ):
         with pytest.raises(ValueError, match=message):
             op.decode_channel(raw, Rescale(), wrong, copy, first)

@@ -110,5 +110,5 @@ def test_what_are_no_weights(index: dali_cr.Index, weights: dict[str, float], me
 def test_weights_need_data_sets_with_cases(index: dali_cr.Index) -> None:
     with pytest.raises(ValueError, match="expected an index of several data sets"):
         check_weights({"a": 1}, dali_cr.Index(Path(), index.cases))
-    with pytest.raises(ValueError, match="expected 0 for c, of which the index has no case, got 0.35"):
+    with pytest.raises(ValueError, match="expected 0 for c, which has no case, got 0.35"):
         check_weights(WEIGHTS, index.subset(lambda case: case.dataset != "c"))

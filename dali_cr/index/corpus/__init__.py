@@ -1,1 +1,1 @@
-"""Several data sets in one index: joined, described, checked for outliers, and read from nnssl's list of images."""
+"""Several data sets in one index: join, summarise, find outliers, and read and write nnssl's list of images."""

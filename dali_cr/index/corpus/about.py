@@ -1,4 +1,4 @@
-"""What the data sets of an index are: cases, modalities and licences, counted."""
+"""Count the cases, modalities and licences of the data sets of an index."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dali_cr.index.cases import Index
 from dali_cr.index.volumes import Case, counted
 
 NOT_STATED = "not stated"
-"""What is counted where a case has no modality or licence."""
+"""Text for cases without a modality or licence."""
 
 
 def describe_datasets(index: Index) -> list[dict[str, Any]]:
-    """Return for each data set its name, number of cases, and how many there are of each modality and licence.
+    """Return the name, number of cases, and counts of modalities and licences of each data set.
 
     Parameters
     ----------
@@ -23,8 +23,8 @@ def describe_datasets(index: Index) -> list[dict[str, Any]]:
     Returns
     -------
     datasets : list of dict
-        Plain values, for JSON; "name" is empty for cases that are of no data set. Empty where an index has neither
-        data sets nor any modality or licence.
+        Plain values, for JSON; "name" is empty for cases without a data set. Empty if the index has no data sets,
+        modalities or licences.
 
     Examples
     --------
@@ -49,7 +49,7 @@ def _describe(name: str, cases: list[Case]) -> dict[str, Any]:
 
 
 def _count(texts: Iterable[str]) -> dict[str, int]:
-    """Return how often each text occurs, sorted."""
+    """Return the count of each text, sorted."""
     return dict(sorted(Counter(text or NOT_STATED for text in texts).items()))
 
 

@@ -1,4 +1,4 @@
-"""Data sets under one root: where each of them lies, and cases and files named after it."""
+"""Join data sets under one root: folders of data sets, and names of their cases and files."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any, Protocol
 from dali_cr.index.volumes import Case, Problem, Volume
 
 Texts = str | Mapping[str, str]
-"""One text for all data sets, or one for each."""
+"""One text for all data sets, or one by name of each."""
 
 
 class Parts(Protocol):
-    """What joining must know of an `Index`."""
+    """The fields of an `Index` that joining uses."""
 
     @property
     def root(self) -> Path:
@@ -56,7 +56,7 @@ class Parts(Protocol):
 
 
 def join(indexes: Mapping[str, Parts], modality: Texts, licence: Texts) -> dict[str, Any]:
-    """Return the fields of the index that `Index.concat` makes.
+    """Return the fields of the result of `Index.concat`.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def _channels_of(name: str, index: Parts) -> int:
 
 
 def separate(index: Parts, name: str) -> dict[str, Any]:
-    """Return the fields of the index of one data set, which `Index.dataset` makes."""
+    """Return the fields of the result of `Index.dataset`."""
     folder, folders = index.datasets[name], list(index.datasets.values())
     return {
         "root": Path(os.path.normpath(index.root / folder)),
@@ -125,20 +125,20 @@ def separate(index: Parts, name: str) -> dict[str, Any]:
 
 
 def _separate_case(case: Case, folder: str) -> Case:
-    """Return the case of a data set as it was before it was joined."""
+    """Return a case of a data set as before joining."""
     volumes = tuple(move_volume(volume, folder, ".") for volume in case.volumes)
     mask = move_volume(case.mask, folder, ".") if case.mask else None
     return replace(case, name=case.name.removeprefix(f"{case.dataset}/"), volumes=volumes, mask=mask, dataset="")
 
 
 def check_name(name: object) -> None:
-    """Raise ValueError unless it is a data set's name."""
+    """Raise ValueError unless a text is a valid name of a data set."""
     if not isinstance(name, str) or not name or "/" in name or not name.isprintable():
         raise ValueError(f"data set: expected a name without '/' and control characters, got {name!r}")
 
 
 def find_folders(roots: Mapping[str, str | os.PathLike[str]]) -> tuple[str, dict[str, str]]:
-    """Return the folder that all roots share, and each root relative to it, "." for the folder itself."""
+    """Return the common parent of all roots, and each root relative to it, "." for the parent itself."""
     absolute = {name: os.path.abspath(root) for name, root in roots.items()}
     top = os.path.commonpath(absolute.values())
     return top, {name: os.path.relpath(root, top) for name, root in absolute.items()}
@@ -174,13 +174,13 @@ def move_problem(problem: Problem, before: str, after: str) -> Problem:
 
 
 def folder_of(path: str, folders: Iterable[str]) -> str | None:
-    """Return which folder of a data set a file is in, the innermost; None where it is in none."""
+    """Return the innermost folder of a data set that contains a file, or None."""
     inside = [folder for folder in folders if folder == "." or path.startswith(f"{folder}/")]
     return max(inside, key=lambda folder: 0 if folder == "." else len(folder), default=None)
 
 
 def join_case(case: Case, dataset: str, folder: str, modality: str, licence: str) -> Case:
-    """Return the case of a data set under its name in the joined index; texts of its own are kept."""
+    """Return a case with its name in the joined index; existing modality and licence are kept."""
     return Case(
         f"{dataset}/{case.name}",
         tuple(move_volume(volume, ".", folder) for volume in case.volumes),
@@ -197,14 +197,14 @@ def agree_on_channels(counts: Mapping[str, int], names: Mapping[str, tuple[str, 
     Parameters
     ----------
     counts : mapping of str to int
-        From a data set to its number of channels.
+        Number of channels of each data set.
     names : mapping of str to tuple of str
-        From a data set to their names, empty where they have none.
+        Names of the channels of each data set; empty if they have none.
 
     Returns
     -------
     names : tuple of str
-        Empty where no data set has any, or each case has one channel, called differently.
+        Empty if no data set has names, or if all have one channel with different names.
 
     Raises
     ------
@@ -226,7 +226,7 @@ def agree_on_channels(counts: Mapping[str, int], names: Mapping[str, tuple[str, 
 
 
 def texts_of(texts: Texts, names: Iterable[str], what: str) -> dict[str, str]:
-    """Return the text of each data set; empty where a mapping has none.
+    """Return the text of each data set; empty if a mapping has none.
 
     Raises
     ------

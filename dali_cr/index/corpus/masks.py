@@ -1,4 +1,4 @@
-"""Anonymisation masks of cases: volumes that are not 0 where the image was blurred or removed."""
+"""Match anonymisation masks with cases; a mask is not 0 where the image was blurred or removed."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from dali_cr.index.reorder import align
 from dali_cr.index.volumes import Case, Problem, Volume
 
 EMPTY = "constant: every finite voxel is 0"
-"""Why a mask of nothing is refused when it is measured; the case then needs none."""
+"""The reason for which an empty mask is refused when it is measured; the case then needs no mask."""
 
 
 def attach_masks(
     cases: Iterable[Case], files: Mapping[str, Found], masks: Mapping[str, Sequence[Volume]], refused: Iterable[Problem]
 ) -> tuple[list[Case], list[Problem]]:
-    """Give cases the masks that are listed for their files.
+    """Return the cases with the masks that are listed for their files.
 
     Parameters
     ----------
     cases : iterable of Case
     files : mapping of str to Found
-        By path of the image.
+        Listed files, by path of the image.
     masks : mapping of str to sequence of Volume
-        The frames of each mask that could be read, by path.
+        Frames of each readable mask, by path.
     refused : iterable of Problem
-        Of files that could not.
+        Problems of files that cannot be read.
 
     Returns
     -------
     cases : list of Case
-        Without those whose mask cannot be used: it says which voxels are not the patient's.
+        Without cases whose mask cannot be used, because their anonymised voxels are unknown.
     problems : list of Problem
-        One for each file of the others.
+        One for each file of the other cases.
     """
     reasons = {problem.path: problem.reason for problem in refused}
     kept: list[Case] = []
@@ -56,7 +56,7 @@ def attach_masks(
 
 
 def with_masks(index: Index) -> Index:
-    """Return an index whose cases have their mask as last channel, and cases without one their first channel again.
+    """Return an index with the mask as last channel of each case; cases without a mask repeat their first channel.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""nnssl's list of images, `pretrain_data.json`: data sets, subjects, sessions, images and their masks.
+"""Read and write nnssl's list of images, `pretrain_data.json`: data sets, subjects, sessions, images and masks.
 
 Its format is that of ``nnssl.data.raw_dataset.Collection`` (github.com/MIC-DKFZ/nnssl): nested dicts by id, with
 ``image_path`` and the paths of masks absolute or beginning with an environment variable, such as ``$nnssl_raw/``.
@@ -21,10 +21,10 @@ from dali_cr.index.volumes import Case
 from dali_cr.system.atomic import write_whole
 
 SESSION = "ses-DEFAULT"
-"""What nnssl calls the session of a subject without one."""
+"""nnssl's name for the session of a subject without sessions."""
 
 _ROOTS = ("nnssl_raw", "nnssl_preprocessed")
-"""Environment variables that paths are written relative to."""
+"""Environment variables that start written paths."""
 
 _BIDS = re.compile(r"(?<![^/])sub-[A-Za-z0-9]+"), re.compile(r"(?<![^/_])ses-[A-Za-z0-9]+")
 
@@ -35,7 +35,7 @@ def is_collection(path: str | os.PathLike[str]) -> bool:
 
 
 def read_collection(path: Path) -> tuple[Path, dict[str, Found]]:
-    """Read which images a `pretrain_data.json` lists.
+    """Read the images that a `pretrain_data.json` lists.
 
     Parameters
     ----------
@@ -45,14 +45,14 @@ def read_collection(path: Path) -> tuple[Path, dict[str, Found]]:
     Returns
     -------
     top : Path
-        The folder that all images and masks share.
+        Common parent folder of all images and masks.
     files : dict of str to Found
-        By path relative to `top`, sorted. A case is called ``"dataset/subject/session/image"``.
+        Files by path relative to `top`, sorted. A case is named ``"dataset/subject/session/image"``.
 
     Raises
     ------
     ValueError
-        If it is no such file, lists an image twice, or a path begins with an environment variable that is not set.
+        If the file has another format or lists an image twice, or an environment variable of a path is not set.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -99,11 +99,11 @@ def _images(datasets: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str, str],
 
 
 def _expand(path: str, home: Path) -> Path:
-    """Return a path as an absolute one, the environment variable that it may begin with replaced."""
+    """Return an absolute path, with the environment variable at its start expanded."""
     first, slash, rest = path.partition("/")
     if first.startswith("$"):
         if not (root := os.environ.get(first[1:])):
-            raise ValueError(f"expected the environment variable {first[1:]}, with which {path} begins; set it")
+            raise ValueError(f"expected the environment variable {first[1:]}, used in {path}; set it")
         path = f"{root}{slash}{rest}"
     return Path(os.path.normpath(home / path))
 
@@ -113,23 +113,23 @@ def _with_mask(file: Found, mask: Path | None, top: Path) -> Found:
 
 
 def write_collection(index: Index, path: str | os.PathLike[str], name: str, number: int = 0) -> None:
-    """Write a `pretrain_data.json` that nnssl reads, whole or not at all.
+    """Write a `pretrain_data.json` for nnssl, atomically.
 
     Parameters
     ----------
     index : Index
-        Every channel becomes an image of its own. Data sets without a name are called as the collection; subjects and
-        sessions are found in BIDS's names, or each case is a subject with one session.
+        Every channel becomes a separate image. Data sets without a name get that of the collection; subjects and
+        sessions are those of BIDS names, else each case is a subject with one session.
     path : path
     name : str
-        Of the collection, such as "Dataset745_OpenMind".
+        Name of the collection, such as "Dataset745_OpenMind".
     number : int
-        Of the collection.
+        Number of the collection.
 
     Raises
     ------
     ValueError
-        If the index has no case, or files that nnssl does not read: brick stores, images, frames of 4-D files, or of
+        If the index has no case, or files that nnssl cannot read: brick stores, images, frames of 4-D files, or
         different suffixes.
     """
     if not index.cases:
@@ -177,7 +177,7 @@ def _ids_of(case: Case, layout: str, collection: str) -> tuple[str, str, str]:
 
 
 def _entries(index: Index, case: Case, taken: set[str]) -> list[dict[str, Any]]:
-    """Return the images of a case; a name that another image of the session has is led by its folders."""
+    """Return the images of a case; equal names of a session are prefixed with their folders."""
     entries = []
     mask = _place(index.root / case.mask.path) if case.mask else None
     for number, volume in enumerate(case.volumes):
@@ -199,7 +199,7 @@ def _entries(index: Index, case: Case, taken: set[str]) -> list[dict[str, Any]]:
 
 
 def _place(path: Path) -> str:
-    """Return a path that begins with the environment variable whose folder it is in, or an absolute one."""
+    """Return a path that starts with the environment variable of its folder, or an absolute path."""
     place = os.path.abspath(path)
     for root in _ROOTS:
         folder = os.environ.get(root)

@@ -1,6 +1,6 @@
-"""Cases that may be better left out: duplicates, outliers of intensity and spacing, volumes that are mostly empty.
+"""Find cases to exclude: duplicates, outliers of intensity and spacing, and mostly empty volumes.
 
-What is found is written down and left out only when the list is given back: nothing is excluded unnamed.
+The list is written to a file; cases are excluded only when the list is passed to a later scan.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from dali_cr.index.volumes import Case, Volume, counted
 from dali_cr.system.atomic import write_whole
 
 Z, EMPTY = 6.0, 0.01
-"""Default limits: of the robust z-score, and of the share of foreground."""
+"""Default limits of the robust z-score and of the share of foreground."""
 
 LEAST = 5
-"""Cases of one data set that are compared with one another; of fewer there is no robust statistic (project choice)."""
+"""Smallest number of cases of a data set that are compared (project choice); robust statistics need several."""
 
 _FLOOR = 0.05
-"""Of the median standard deviation, or spacing: the least scale, so that equal values make no outlier of all others."""
+"""Smallest scale as a share of the median std or spacing: with many equal values, others are not all outliers."""
 
 _TO_SIGMA = 1.4826
-"""From the median absolute deviation to the standard deviation of a normal distribution."""
+"""Factor from the median absolute difference to the standard deviation of a normal distribution."""
 
 _INTENSITIES = {"mean": "mean", "deviation": "standard deviation", "low": "0.5 percentile", "high": "99.5 percentile"}
-"""Statistics of the foreground that are compared, and what they are called."""
+"""Compared statistics of the foreground, with their names in the list."""
 
 
 @dataclass(frozen=True)
 class Exclusion:
-    """One reason to leave a case out; the fields are the columns of the file.
+    """One reason to exclude a case; the fields are the columns of the file.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Exclusion:
     reason : str
         Such as "duplicate of a/1", "spacing W" or "foreground mean".
     value, limit : str
-        What was found, and what is usual.
+        The value of the case, and the usual range.
     """
 
     case: str
@@ -56,22 +56,22 @@ class Exclusion:
 
 
 def find_exclusions(index: Index, *, z: float = Z, empty: float = EMPTY) -> list[Exclusion]:
-    """Return reasons to leave cases out, in the order of the cases.
+    """Return reasons to exclude cases, in the order of the cases.
 
     Parameters
     ----------
     index : Index
     z : float
-        A value is an outlier if it is farther from the median than so many times 1.4826 x the median absolute
-        deviation (or 5 % of the median standard deviation, for spacings of the median, where that is more). Cases are
-        compared within their data set, channel by channel; data sets of fewer than `LEAST` cases are not.
+        A value is an outlier if its distance from the median is above z times 1.4826 x the median of these distances
+        (or z times 5 % of the median std, for spacings of the median, if that is larger). Cases are compared within
+        their data set, channel by channel, if it has at least `LEAST` cases.
     empty : float
-        A volume is mostly empty if its share of foreground is below.
+        A volume is mostly empty if its share of foreground is below this limit.
 
     Returns
     -------
     exclusions : list of Exclusion
-        A case may have several. Of cases with a channel of equal content all but the first are duplicates.
+        A case may have several. If cases share a channel of equal content, all but the first are duplicates.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def find_exclusions(index: Index, *, z: float = Z, empty: float = EMPTY) -> list
 
 
 def datasets_of(index: Index) -> dict[str, list[Case]]:
-    """Return the cases of each data set; under an empty name without any."""
+    """Return the cases of each data set; under an empty name without data sets."""
     found: dict[str, list[Case]] = defaultdict(list)
     for case in index.cases:
         found[case.dataset].append(case)
@@ -137,7 +137,7 @@ def _outliers_of_intensity(cases: Sequence[Case], z: float) -> Iterator[Exclusio
 
 
 def _limits(values: Sequence[float], z: float, unit: float) -> tuple[float, float]:
-    """Return between which values there is no outlier.
+    """Return the range of values that are no outliers.
 
     Examples
     --------
@@ -164,7 +164,7 @@ def describe_exclusions(index: Index, found: Sequence[Exclusion]) -> list[str]:
 
 
 def write_exclusions(path: str | os.PathLike[str], found: Sequence[Exclusion]) -> None:
-    """Write a CSV file of exclusions: case, path, reason, value, limit; whole or not at all."""
+    """Write a CSV file of exclusions: case, path, reason, value, limit; atomically."""
     text = io.StringIO(newline="")
     table = csv.writer(text)
     table.writerow(field.name for field in fields(Exclusion))
@@ -178,12 +178,12 @@ def read_exclusions(path: str | os.PathLike[str]) -> dict[str, str]:
     Parameters
     ----------
     path : path
-        With a column `case`, and where wanted `reason`, `value` and `limit`: a row that was taken out keeps its case.
+        CSV file with a column `case`, and optionally `reason`, `value` and `limit`. Remove a row to keep its case.
 
     Raises
     ------
     ValueError
-        If it is no such file.
+        If the file cannot be read or has no column `case`.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:

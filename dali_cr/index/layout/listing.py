@@ -148,7 +148,7 @@ def _file_per_case(found: Found) -> Found:
 
 
 def _listed(table: Path, channels: Sequence[str]) -> Listing:
-    """Return the files of a CSV file, or of nnssl's list."""
+    """Return the files listed by a CSV file or nnssl's list."""
     listed = is_collection(table)
     top, files = read_collection(table) if listed else read_csv_files(table)
     if channels and not any(found.channel for found in files.values()):

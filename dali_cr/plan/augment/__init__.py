@@ -1,1 +1,1 @@
-"""What is drawn to augment crops, and the affine maps that it makes."""
+"""Draw the augmentation of crops and compute their affine maps."""

@@ -1,4 +1,4 @@
-"""What is drawn to augment the crop of sample n: a pure function of (seed, n) and the recipe."""
+"""Draw the augmentation of the crop of sample n, as a pure function of (seed, n) and the recipe."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ four: whether to add noise, its standard deviation, whether to apply a gamma, th
 
 
 class Augmentation(NamedTuple):
-    """What is drawn for the crops of a batch.
+    """The augmentation of the crops of a batch.
 
     Attributes
     ----------
     crop : (3,) int
     angles : (B, 3) float64
-        By which they are rotated about D, H and W, in degrees; 0 where they are not.
+        Rotation about D, H and W in degrees; 0 for none.
     scales : (B, 3) float64
-        By which D, H and W are scaled; 1 where they are not.
+        Scale of D, H and W; 1 for none.
     stds : (B,) float32
-        Standard deviations of the noise; 0 where there is none.
+        Standard deviations of the noise; 0 for none.
     exponents : (B,) float32
-        1 where there is no gamma.
+        Exponents of the gamma; 1 for none.
     """
 
     crop: Triple
@@ -49,17 +49,17 @@ class Augmentation(NamedTuple):
 
     @property
     def moved(self) -> Flags:
-        """Which crops are rotated or scaled, (B,)."""
+        """Whether each crop is rotated or scaled, (B,) bool."""
         return np.asarray((self.angles != 0).any(1) | (self.scales != 1).any(1))
 
     @property
     def changed(self) -> Flags:
-        """Which inputs get noise or a gamma, (B,)."""
+        """Whether each input gets noise or a gamma, (B,) bool."""
         return np.asarray((self.stds != 0) | (self.exponents != 1))
 
 
 def draw_augmentation(recipe: Restoration, seed: int, numbers: npt.NDArray[np.int64]) -> Augmentation:
-    """Draw how the crops of samples are augmented.
+    """Draw the augmentation of the crops of samples.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def draw_augmentation(recipe: Restoration, seed: int, numbers: npt.NDArray[np.in
     ([0.0, 0.0], [1.0, 1.0, 1.0])
     """
     count, thick = len(numbers), [edge > 1 for edge in recipe.crop]
-    # About an axis only where both others are thick: nothing leaves the slice of a crop that is one.
+    # Rotate about an axis only if both other axes are longer than 1, so that 2-D crops stay in their slice.
     free = [all(thick[other] for other in range(3) if other != axis) for axis in range(3)]
     degrees = np.where(free, recipe.degrees, 0.0)
     angles, scales, stds, logs = np.empty((count, 3)), np.empty((count, 3)), np.empty(count), np.empty(count)
@@ -93,7 +93,7 @@ def draw_augmentation(recipe: Restoration, seed: int, numbers: npt.NDArray[np.in
         np.empty(WORDS, np.uint64),
         (angles, scales, stds, logs),
     )
-    # By the C library, one at a time: the results of NumPy's loops depend on the length of the array.
+    # With the C library, one value at a time, because NumPy's results depend on the length of the array.
     exponents = np.array([math.exp(log) for log in logs.tolist()], np.float32)
     return Augmentation(recipe.crop, angles, scales, stds.astype(np.float32), exponents)
 
@@ -111,7 +111,7 @@ def _draw(
     words: npt.NDArray[np.uint64],
     out: tuple[Any, Any, Any, Any],
 ) -> None:
-    """Draw the numbers of a batch; `affine` and `intensity` are probabilities."""
+    """Draw the augmentation of a batch; `affine` and `intensity` are probabilities."""
     angles, scales, stds, logs = out
     for i in range(numbers.size):
         number = np.uint64(numbers[i])

@@ -1,4 +1,4 @@
-"""`CropMaps`: where crops that are rotated and scaled are sampled in their volumes."""
+"""`CropMaps`: compute the affine maps of rotated and scaled crops."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class CropMaps:
     ----------
     index : Index
     table : (cases, 4, 3) int64
-        Of `dali_cr.plan.foreground.table_of`.
+        Table from `dali_cr.plan.foreground.table_of`.
 
     Raises
     ------
     ValueError
-        If the spacing of a case is not three positive numbers of mm.
+        If the spacing of a case is not three positive numbers in mm.
     """
 
     def __init__(self, index: Index, table: Ints) -> None:
@@ -36,9 +36,9 @@ class CropMaps:
             case = index.cases[int(bad[0])]
             raise ValueError(
                 f"degrees, scale: expected a spacing of positive mm, got {case.volumes[0].spacing} of {case.name}; "
-                "correct its header, or leave it out (exclude=...)"
+                "correct its header, or exclude it (exclude=...)"
             )
-        # Of the voxels that crops are counted in.
+        # Spacing of the voxels of crops.
         self._units = self._spacing * table[:, SHAPE] / table[:, LENGTHS]
 
     def apply(
@@ -62,11 +62,11 @@ class CropMaps:
         matrices : (B, 1, 3, 3) float64
         offsets : (B, 1, 3) float64
         boxes : (B, 2, 3) int64
-            Start and stop of what a crop is interpolated from.
+            Start and stop of the box from which a crop is interpolated.
         """
         rows = np.flatnonzero(drawn.moved)
         radians = (drawn.angles[rows] * (math.pi / 180)).tolist()
-        # By the C library, one at a time: the results of NumPy's loops depend on the length of the array.
+        # With the C library, one value at a time, because NumPy's results depend on the length of the array.
         cosines, sines = (np.array([[each(a) for a in row] for row in radians]) for each in (math.cos, math.sin))
         if rows.size:
             crop = np.array(drawn.crop, np.int64)
@@ -89,7 +89,7 @@ def _map(
     table: Ints,
     out: tuple[Floats, Floats, Ints],
 ) -> None:
-    """Write the maps of some rows of a batch, and the boxes that they reach."""
+    """Write the maps of some rows of a batch, and the boxes from which they are interpolated."""
     matrices, offsets, boxes = out
     for place in range(rows.size):
         i = rows[place]

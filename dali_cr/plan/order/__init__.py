@@ -1,1 +1,1 @@
-"""Which case, or which slice of a case, sample n is of; with several data sets, in which shares."""
+"""Order of the cases, or of their slices, over the samples; with several data sets, in shares by weight."""

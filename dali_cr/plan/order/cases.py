@@ -1,4 +1,4 @@
-"""`Order`: the order of cases, or of their slices, with weights in shares of their data sets."""
+"""`Order`: the order of cases or of their slices, optionally with weights of data sets."""
 
 from __future__ import annotations
 
@@ -11,28 +11,24 @@ import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.index.cases import Index
-from dali_cr.ops.cpu.philox import draw_pair
 from dali_cr.plan.order.mixture import Mixture, Weights, check_weights
+from dali_cr.plan.order.words import draw_words
 from dali_cr.recipe.slices import Slices
-from dali_cr.system.compiled import compiled
 from dali_cr.volume.geometry import VolumeError
 
 Ints = npt.NDArray[np.int64]
 
 
-_HALF = np.uint64(32)
-
-
 class Passes:
-    """Entries, which are cases or slices, in a new permutation at each pass over them.
+    """Permutes entries (cases or slices) anew in each pass.
 
     Parameters
     ----------
     seed : int
     places : (n,) int64
-        The entries, rising.
+        Entries, ascending.
     owners : (n,) int64
-        The case of each.
+        Case of each entry.
     repeats : int
         Consecutive samples of one entry.
     run : int
@@ -50,7 +46,7 @@ class Passes:
         return len(self._places) * self._repeats
 
     def entries(self, numbers: Ints) -> Ints:
-        """Return which entry each sample is of."""
+        """Return the entry of each sample."""
         passes, steps = np.divmod(numbers, self.length)
         entries = np.empty_like(numbers)
         for one in set(passes.tolist()):
@@ -59,7 +55,7 @@ class Passes:
         return entries
 
     def redraw(self, numbers: Ints, broken: Collection[int], entries: Ints, attempts: Ints, owners: Ints) -> None:
-        """Draw entries of broken cases again, until they are of others.
+        """Redraw entries of broken cases until they belong to other cases.
 
         Parameters
         ----------
@@ -67,7 +63,7 @@ class Passes:
             Sample numbers.
         broken : collection of int
         entries, attempts : (B,) int64
-            Are changed.
+            Updated in place.
         owners : (m,) int64
             The case of each entry of the index.
 
@@ -88,16 +84,16 @@ class Passes:
             waiting = waiting[np.isin(owners[entries[waiting]], cases)]
 
     def _draw_permutation(self, number: int) -> Ints:
-        """Return the entries in the order of a pass."""
+        """Return the permutation of the entries in a pass."""
         words = np.empty((len(self._places), 2), np.uint64)
-        _draw_words(np.uint64(self._seed), np.uint64(number), int(rng.Purpose.ORDER), self._places, words)
+        draw_words(np.uint64(self._seed), np.uint64(number), int(rng.Purpose.ORDER), self._places, words)
         if self._run:
             return self._places[_order_in_runs(words, self._owners, self._run)]
         return self._places[np.argsort(words[:, 0], kind="stable")]
 
 
 class Order:
-    """The cases of an index, or their slices, in a new permutation at each pass; with weights, one a data set.
+    """Permutes the cases of an index, or their slices, anew in each pass; with weights, each data set separately.
 
     Parameters
     ----------
@@ -108,8 +104,8 @@ class Order:
     slices : Slices, optional
         If given, a pass has each slice once.
     weights : mapping of str to float, optional
-        Shares of the samples that are of each data set: `Mixture` says which samples these are, and each data set is
-        passed over by itself. Without them, all cases are passed over together.
+        Share of samples of each data set: `Mixture` chooses the data set of each sample, and each data set has separate
+        passes. Without weights, a pass covers all cases.
 
     Attributes
     ----------
@@ -122,8 +118,7 @@ class Order:
     Raises
     ------
     ValueError
-        If no slice is left, of all cases or of a data set with a weight, or the weights are as `check_weights` refuses
-        them.
+        If the index, or a data set with a weight, has no slice, or the weights are invalid; see `check_weights`.
     """
 
     def __init__(
@@ -146,13 +141,13 @@ class Order:
             parts = [every[of_entry == name] for name in self.weights]
             for name, part in zip(self.weights, parts, strict=True):
                 if self.weights[name] and not part.size:
-                    raise ValueError(f"weights: expected 0 for {name}, of which no slice is left, got a larger one")
+                    raise ValueError(f"weights: expected 0 for {name}, which has no slice, got a larger one")
         self._names = ["" for _ in parts] if self.weights is None else list(self.weights)
         self._passes = [Passes(seed, part, self.owners[part], repeats, run) for part in parts]
 
     @property
     def epoch_length(self) -> int:
-        """Samples in an epoch: as many as one pass over all cases has that may be drawn."""
+        """Samples in an epoch: one pass over all cases with a weight above 0."""
         weights = [1.0] if self.weights is None else self.weights.values()
         return sum(passes.length for passes, weight in zip(self._passes, weights, strict=True) if weight)
 
@@ -163,7 +158,7 @@ class Order:
         ----------
         numbers : (B,) int64
         broken : collection of int
-            Their samples are drawn again, with weights from the same data set.
+            Samples of these cases are redrawn, with weights from the same data set.
 
         Returns
         -------
@@ -172,7 +167,7 @@ class Order:
         Raises
         ------
         VolumeError
-            If every case is broken, or every case of a data set that is to be drawn from.
+            If every case is broken, or every case of a data set with a weight.
         """
         entries, attempts = np.empty_like(numbers), np.zeros_like(numbers)
         for which, here, own in self._parts(numbers):
@@ -187,7 +182,7 @@ class Order:
         return entries, attempts
 
     def _parts(self, numbers: Ints) -> Iterator[tuple[int, Any, Ints]]:
-        """Yield for each data set that is drawn from its place, which samples are of it, and their numbers there."""
+        """Yield the number of each data set that is drawn from, its samples, and their numbers within the data set."""
         if self._mixture is None:
             yield 0, slice(None), numbers
             return
@@ -195,13 +190,6 @@ class Order:
         for which in sorted(set(datasets.tolist())):
             here = datasets == which
             yield which, here, own[here]
-
-
-@compiled
-def _draw_words(seed: np.uint64, number: np.uint64, purpose: int, places: Ints, words: npt.NDArray[np.uint64]) -> None:
-    """Draw two words for each entry of a pass."""
-    for i in range(places.size):
-        words[i, 0], words[i, 1] = draw_pair(seed, np.uint64(places[i]) | number << _HALF, 0, purpose)
 
 
 def _slices_of(index: Index, slices: Slices) -> tuple[Ints, Ints]:
