@@ -83,18 +83,26 @@ def cut_crop(
     if (middle < -1).any() or (middle > volume.shape).any():
         raise ValueError(f"expected a position in the scan, got voxel {middle.round(1).tolist()} of {volume.shape}")
     steps = (np.arange(edge) - (edge - 1) / 2) * spacing
+    places: list[tuple[npt.NDArray[Any], ...]] = []
     crop: npt.NDArray[Any] = volume
     inside = np.ones((1, 1, 1), np.bool_)
     for axis in range(3):
         place = middle[axis] + steps / size[axis]
         low, last = np.floor(place).astype(np.int64), volume.shape[axis] - 1
-        first, second = np.clip(low, 0, last), np.clip(low + 1, 0, last)
-        shape = tuple(-1 if one == axis else 1 for one in range(3))
-        share = (place - low).reshape(shape)
+        begin, stop = np.clip([low[0], low[-1] + 1], 0, last)
+        crop = crop[(slice(None),) * axis + (slice(begin, stop + 1),)]
+        places.append((place - low, np.clip(low, 0, last) - begin, np.clip(low + 1, 0, last) - begin))
+        inside = inside & _along(axis, (place >= -0.5) & (place <= last + 0.5))
+    for axis, (share, first, second) in enumerate(places):
+        share = _along(axis, share)
         crop = np.take(crop, first, axis) * (1 - share) + np.take(crop, second, axis) * share
-        inside = inside & ((place >= -0.5) & (place <= last + 0.5)).reshape(shape)
     limits = np.iinfo(np.int16)
     return np.where(inside, crop, OUTSIDE).round().clip(limits.min, limits.max).astype(np.int16)
+
+
+def _along(axis: int, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return values of one axis of a volume, to be broadcast over the others."""
+    return values.reshape([-1 if one == axis else 1 for one in range(3)])
 
 
 def as_nifti(crop: npt.NDArray[np.int16], centre: Sequence[float], spacing: float) -> bytes:
