@@ -30,12 +30,17 @@ from tqdm import tqdm
 from benchmarks.measure.clock import HostClock, open_clock
 from benchmarks.measure.options import make_parser
 from benchmarks.measure.results import new_result, result_path, summarize, write_result
-from benchmarks.operations.box_subjects import BOX_OPS, list_boxes, prepare_boxes
+from benchmarks.operations.draw_subjects import DRAW_OPS, list_drawings, prepare_drawing
+from benchmarks.operations.erase_subjects import ERASE_OPS, list_erasures, prepare_erasure
 from benchmarks.operations.subjects import DECODES, Case, list_cases, prepare
 from benchmarks.operations.view_subjects import VIEW_OPS, list_views, prepare_view
 
-OPS = (*DECODES, "swap", "restore", *BOX_OPS, *VIEW_OPS)
-_PREPARE = dict.fromkeys(BOX_OPS, prepare_boxes) | dict.fromkeys(VIEW_OPS, prepare_view)
+OPS = (*DECODES, "swap", "restore", *DRAW_OPS, *ERASE_OPS, *VIEW_OPS)
+_PREPARE = (
+    dict.fromkeys(DRAW_OPS, prepare_drawing)
+    | dict.fromkeys(ERASE_OPS, prepare_erasure)
+    | dict.fromkeys(VIEW_OPS, prepare_view)
+)
 
 _SHARE = 2.0
 """Maximum seconds of each timing of a row."""
@@ -111,7 +116,7 @@ def torchio_seconds(edge: int, patch: int, iterations: int) -> list[float] | Non
 def cases_of(options: argparse.Namespace) -> list[Case]:
     """Return the requested rows; those of "swap", of which there are many, come last."""
     sizes = tuple(options.edges), tuple(options.batches)
-    every = (*list_cases(*sizes), *list_boxes(*sizes), *list_views(*sizes))
+    every = (*list_cases(*sizes), *list_drawings(*sizes), *list_erasures(*sizes), *list_views(*sizes))
     wanted = [case for case in every if case.op in options.ops]
     return sorted(wanted, key=lambda case: case.op == "swap")
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dali_cr.loader import Loader
     from dali_cr.pipeline.graph import restoration_pipeline
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "DataWarning",
     "Index",

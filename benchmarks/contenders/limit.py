@@ -39,7 +39,7 @@ class Whole(Feed):
 
     def batches(self) -> Iterator[tuple[int, Arrays]]:
         """Yield the number of pairs of each batch, without arrays."""
-        for _ in in_threads(self.job.workers, inflate, self._asked()):
+        for _ in in_threads(self.job.workers, decompress, self._asked()):
             yield self.workload.batch_size, ()
 
 
@@ -59,7 +59,7 @@ class Needed(Whole):
             yield batch
 
 
-def inflate(path: Path, stop: int) -> int:
+def decompress(path: Path, stop: int) -> int:
     """Decompress the first `stop` bytes of a file into this thread's memory; return their number."""
     with open(path, "rb", buffering=0) as file:
         packed = _memory("packed", os.fstat(file.fileno()).st_size)

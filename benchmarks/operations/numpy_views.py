@@ -51,6 +51,14 @@ def gamma(volumes: Numbers, exponents: Numbers) -> Numbers:
     return np.asarray(np.sign(volumes) * np.abs(volumes.astype(np.float64)) ** powers)
 
 
+def adjust_contrast(volumes: Numbers, exponents: Numbers) -> Numbers:
+    """Raise each channel to a power within its own range."""
+    exact, powers = volumes.astype(np.float64), exponents.astype(np.float64).reshape(-1, 1, 1, 1, 1)
+    low = exact.min((2, 3, 4), keepdims=True)
+    span = exact.max((2, 3, 4), keepdims=True) - low
+    return np.asarray(((exact - low) / span) ** powers * span + low)
+
+
 def zscore(volumes: Numbers) -> Numbers:
     """Normalise volumes to mean 0 and standard deviation 1."""
     exact = volumes.astype(np.float64)

@@ -1,4 +1,4 @@
-"""Subjects of `benchmarks.kernels` for views: gather, blur, noise, gamma, zscore."""
+"""Subjects of `benchmarks.kernels` for views: gather, blur, noise, gamma, contrast, zscore."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from benchmarks.measure.clock import HostClock
 from benchmarks.operations import numpy_views as plain_views
 from benchmarks.operations.subjects import RESCALE, Case, Subject, compared, difference, distinct, draw_raw, repeated
 from dali_cr.ops.blur import blur, blur_ref
+from dali_cr.ops.contrast import adjust_contrast, adjust_contrast_ref
 from dali_cr.ops.decode import decode_channel
 from dali_cr.ops.gamma import gamma, gamma_ref
 from dali_cr.ops.gather import gather_box, gather_views, gather_views_ref
@@ -26,8 +27,8 @@ _TURN = 10.0
 """Rotation of a view about each axis in degrees, the default maximum of TorchIO's RandomAffine."""
 
 _RADIUS = 8
-_BYTES = {"blur": 24, "noise": 8, "gamma": 8, "zscore": 16}
-"""Bytes that the implementation moves per voxel: blur has three passes, zscore reads three times."""
+_BYTES = {"blur": 24, "noise": 8, "gamma": 8, "contrast": 12, "zscore": 16}
+"""Bytes that the implementation moves per voxel: blur has three passes, contrast reads twice, zscore three times."""
 
 VIEW_OPS = ("gather", *_BYTES)
 
@@ -110,7 +111,7 @@ def _touched(case: Case, matrix: Numbers, offset: Numbers) -> int:
 
 
 def _intensity(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
-    """Prepare blur, noise, gamma or z-score with PCRLv2's ranges."""
+    """Prepare blur, noise, gamma, contrast or z-score with PCRLv2's ranges."""
     start = repeated(rng.standard_normal((distinct(case), 1, *case.crop), np.float32), case)
     sigmas = rng.uniform(0, 2, (case.batch, 3)).astype(np.float32)
     stds = rng.uniform(0, 0.25, case.batch).astype(np.float32)
@@ -123,6 +124,7 @@ def _intensity(case: Case, clock: HostClock, rng: np.random.Generator) -> Subjec
         "blur": (blur_ref, partial(blur, max_radius=_RADIUS), plain_views.blur, (sigmas,)),
         "noise": (add_noise_ref, add_noise, plain_views.add_noise, (stds, seed, counters)),
         "gamma": (gamma_ref, gamma, plain_views.gamma, (exponents,)),
+        "contrast": (adjust_contrast_ref, adjust_contrast, plain_views.adjust_contrast, (exponents,)),
         "zscore": (zscore_ref, zscore, plain_views.zscore, ()),
     }
     ours, on_device, plain, settings = known[case.op]

@@ -288,7 +288,7 @@ def test_torchio_swap_is_no_permutation(tmp_path):
 
 def test_kernel_rows_have_numbers(result_folder):
     found, rows = rows_of(result_folder / "kernels.json")
-    assert len(rows) == 36
+    assert len(rows) == 37
     assert found["not_run"] == []
     for row in rows:
         assert row["gate"] == "passed"
@@ -305,6 +305,8 @@ CASES = [
     Case("decode_twice", "<f4", 8, 2),
     Case("decode_half", "<i2", 8, 2),
     Case("draw", "<i4", 8, 2, 10, 4),
+    Case("draw_disjoint", "<i4", 16, 2, 4, 8),
+    Case("draw_blocks", "<i4", 16, 2, 6, 8),
     Case("erase", "<f2", 8, 2, 10, 4),
     Case("swap", "<f2", 8, 2, 10, 4),
     Case("swap", "<f4", 8, 3, 10, 3),
@@ -313,6 +315,7 @@ CASES = [
     Case("blur", "<f4", 8, 2),
     Case("noise", "<f4", 8, 2),
     Case("gamma", "<f4", 8, 2),
+    Case("contrast", "<f4", 8, 2),
     Case("zscore", "<f4", 8, 2),
 ]
 

@@ -72,7 +72,9 @@ def test_an_index_is_read_as_it_was_saved(release: Release, tmp_path: Path) -> N
     assert release.index.fingerprint == now.fingerprint
     for one, other in zip(release.index.cases, now.cases, strict=True):
         for was, new in zip(one.volumes, other.volumes, strict=True):
-            known = replace(new.statistics, image_mean=None, image_deviation=None)
+            known = new.statistics
+            if was.statistics.image_mean is None:  # of a release before zscore-image
+                known = replace(known, image_mean=None, image_deviation=None)
             assert (was.geometry, was.statistics, was.sha256) == (new.geometry, known, new.sha256)
             assert was.foreground.tolist() == new.foreground.tolist()
             assert [flags.tolist() for flags in was.occupied] == [flags.tolist() for flags in new.occupied]

@@ -24,7 +24,7 @@ LAYERS = {
         ("system",),
     ),
     "train": (
-        ("result", "study"),
+        ("result", "study", "recipes"),
         ("finetune", "pretrain", "predict", "overlay", "report"),
         ("tasks", "methods", "splits", "export"),
         ("nnunet",),
@@ -111,6 +111,14 @@ def test_methods_do_not_import_one_another() -> None:
     for name, targets in GRAPH.items():
         if name.startswith("train.methods.") and not name.startswith("train.methods.pcrlv2."):
             assert not {target for target in targets if target.startswith("train.methods.pcrlv2.")}, name
+
+
+def test_nothing_imports_recipes_and_recipes_do_not_import_one_another() -> None:
+    for name, targets in GRAPH.items():
+        for target in targets:
+            if target.startswith("train.recipes."):
+                assert name.startswith("train.recipes."), f"{name} imports {target}"
+                assert target.count(".") == 2 or target.rpartition(".")[0] == name.rpartition(".")[0], name
 
 
 def test_no_cycle() -> None:

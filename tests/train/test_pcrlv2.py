@@ -400,7 +400,7 @@ def test_epochs_become_steps_when_the_cases_are_known(config, capsys):
     assert report["steps"] == -(-4 * cases // 3)
     before = (config.out / "report.json").stat().st_mtime_ns
     assert pretrain.main(replace(config, resume=True)) == report
-    assert "nothing to do" in capsys.readouterr().out
+    assert "give more --steps" in capsys.readouterr().out
     assert (config.out / "report.json").stat().st_mtime_ns == before
     assert pretrain.main(replace(config, resume=True, epochs=2.0))["steps"] == -(-8 * cases // 3)
 
@@ -508,7 +508,7 @@ def test_the_decoder_without_skips_can_be_taken_over_and_does_not_fit_one_with(w
 
 
 def test_another_network_is_refused(whole, data, tmp_path):
-    with pytest.raises(ValueError, match="expected a dynunet, .* is a nsunet"):
+    with pytest.raises(ValueError, match="expected a dynunet, .* has a nsunet"):
         finetuning.prepared(finetuning.segment(data, tmp_path / "run", network="dynunet", init=str(whole)))
 
 

@@ -161,7 +161,7 @@ def test_it_says_what_it_found_and_chose(whole, data, recipe):
     _, printed = whole
     for text in (f"5 cases under {data}, 1 of them", "channels   1\n", *recipe.says):
         assert text in printed
-    cost = r"^cost       \d+\.\d samples/s: \d+\.\d\d hours for the 10 steps left, without measuring$"
+    cost = r"^cost       \d+\.\d samples/s: \d+\.\d\d hours for the 10 steps left, without evaluation$"
     assert len(re.findall(cost, printed, re.MULTILINE)) == (recipe.steps > 50)
 
 
@@ -372,7 +372,7 @@ def test_refuses_a_crop_before_looking_at_the_data(config):
         replace(config, patch=(4, 17))
     with pytest.raises(ValueError, match="iterations: expected at most 32 without overlap, got 33"):
         replace(config, iterations=33, each_patch_once=True)
-    with pytest.raises(ValueError, match="50 along W stops at 25"):
+    with pytest.raises(ValueError, match="50 along W, which stops at 25"):
         replace(config, crop=(16, 16, 50))
     with pytest.raises(ValueError, match="halved twice"):
         replace(config, crop=(8, 8, 8))
@@ -550,7 +550,7 @@ def test_a_users_error_is_one_line_and_exit_code_2(tmp_path, capsys):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_refused(config):
-    with pytest.raises(Refused, match="finds no GPU here; --device cpu"):
+    with pytest.raises(Refused, match="finds none; use --device cpu"):
         pretrain.main(replace(config, device="cuda"))
 
 
@@ -600,7 +600,7 @@ def test_touched_files_are_the_same_data_at_a_resume_and_changed_ones_are_not(co
     os.utime(image, (1, 1))
     assert pretrain.main(replace(config, data=(own,), resume=True, steps=5))["steps"] == 5
     shutil.copy(sorted(own.rglob("*.nii.gz"))[1], image)
-    with pytest.raises(Refused, match="with other contents"):
+    with pytest.raises(Refused, match="with other content"):
         pretrain.main(replace(config, data=(own,), resume=True, steps=6))
 
 

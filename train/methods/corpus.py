@@ -18,7 +18,7 @@ TOML (or JSON of the same shape); paths are relative to the file::
     spacing = "own"
     modality = "CT"
 
-Every key but `path` or `index` may be left out: normalisation and spacing are then those of the command line. Without
+Every key except `path` or `index` is optional: normalisation and spacing are then those of the command line. Without
 any weight, all cases are seen as often.
 """
 

@@ -127,7 +127,7 @@ def to_nnunet(tensors: Mapping[str, torch.Tensor], stages: int) -> dict[str, tor
 def nnunet_names(names: Iterable[str]) -> dict[str, str]:
     """Return which tensors of a `PlainConvUNet` are those of a DynUNet's encoder.
 
-    The biases of its convolutions are left out: the norm behind them takes them out.
+    The biases of its convolutions are dropped: the norm that follows cancels them.
 
     Parameters
     ----------

@@ -157,7 +157,7 @@ def stride_of(name: str) -> int:
 
 
 def check(sizes: Sizes) -> None:
-    """Refuse a crop that cannot be halved at each stage, or whose coarsest stage has a single voxel."""
+    """Check that a crop can be halved at each stage and its coarsest stage has more than one voxel."""
     step = stride_of(sizes.name)
     sizes.check_multiple(step)
     seen = sizes.crop[3 - sizes.dims :]

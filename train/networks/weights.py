@@ -76,7 +76,7 @@ def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 @dataclass(frozen=True)
 class StateDict:
-    """The tensors of a file of weights, whoever wrote it."""
+    """Tensors of a file of weights of any origin."""
 
     tensors: dict[str, torch.Tensor]
     key: str

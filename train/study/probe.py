@@ -58,7 +58,7 @@ from .scores import choose_rates
 
 _BATCH = 32
 _PENALTIES = np.logspace(-6, 2, 17)
-"""Ridge penalties to choose from, relative to the sum of squared deviations of the features from their mean."""
+"""Ridge penalties to choose from, relative to the total variance of the features times their number."""
 _GROUP = ("task", "init", "budget", "length", "lr")
 _MEASURES = ("frozen", "frozen_train", "moved")
 

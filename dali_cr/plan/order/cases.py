@@ -11,16 +11,12 @@ import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.index.cases import Index
-from dali_cr.ops.cpu.philox import draw_pair
 from dali_cr.plan.order.mixture import Mixture, Weights, check_weights
+from dali_cr.plan.order.words import draw_words
 from dali_cr.recipe.slices import Slices
-from dali_cr.system.compiled import compiled
 from dali_cr.volume.geometry import VolumeError
 
 Ints = npt.NDArray[np.int64]
-
-
-_HALF = np.uint64(32)
 
 
 class Passes:
@@ -90,7 +86,7 @@ class Passes:
     def _draw_permutation(self, number: int) -> Ints:
         """Return the permutation of the entries in a pass."""
         words = np.empty((len(self._places), 2), np.uint64)
-        _draw_words(np.uint64(self._seed), np.uint64(number), int(rng.Purpose.ORDER), self._places, words)
+        draw_words(np.uint64(self._seed), np.uint64(number), int(rng.Purpose.ORDER), self._places, words)
         if self._run:
             return self._places[_order_in_runs(words, self._owners, self._run)]
         return self._places[np.argsort(words[:, 0], kind="stable")]
@@ -194,13 +190,6 @@ class Order:
         for which in sorted(set(datasets.tolist())):
             here = datasets == which
             yield which, here, own[here]
-
-
-@compiled
-def _draw_words(seed: np.uint64, number: np.uint64, purpose: int, places: Ints, words: npt.NDArray[np.uint64]) -> None:
-    """Draw two random words per entry of a pass."""
-    for i in range(places.size):
-        words[i, 0], words[i, 1] = draw_pair(seed, np.uint64(places[i]) | number << _HALF, 0, purpose)
 
 
 def _slices_of(index: Index, slices: Slices) -> tuple[Ints, Ints]:

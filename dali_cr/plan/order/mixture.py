@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.index.cases import Index
+from dali_cr.plan.order.words import draw_words
 
 Ints = npt.NDArray[np.int64]
 Weights = Mapping[str, float]
@@ -79,13 +80,15 @@ class Mixture:
         """Return the data set of each draw of a run, and the number of earlier points of this data set."""
         first = run * RUN
         points = first + np.arange(RUN, dtype=np.int64)
-        datasets = np.searchsorted(self._ends[1:], _reverse(points), side="right").astype(np.int64)
+        places = _IN_RUN + _reverse(first)
+        datasets = np.searchsorted(self._ends[1:], places, side="right").astype(np.int64)
         ranks = np.empty(RUN, np.int64)
         for dataset, (low, high) in enumerate(zip(self._ends[:-1].tolist(), self._ends[1:].tolist(), strict=True)):
             here = datasets == dataset
             ranks[here] = _count_below(first, high) - _count_below(first, low) + np.arange(here.sum())
-        words = rng.draw_words(self._seed, points, rng.Purpose.DATASET, 1)[:, 0]
-        order = np.argsort(words, kind="stable")
+        words = np.empty((RUN, 2), np.uint64)
+        draw_words(np.uint64(self._seed), np.uint64(0), int(rng.Purpose.DATASET), points, words)
+        order = np.argsort(words[:, 0], kind="stable")
         return datasets[order], ranks[order]
 
 
@@ -95,12 +98,13 @@ def _ends_of(weights: list[float]) -> Ints:
     return np.array([round(Fraction(one) / sums[-1] * 2**BITS) for one in sums], np.int64)
 
 
-def _reverse(points: Ints) -> Ints:
-    """Return the lowest `BITS` bits of each point in reverse order."""
-    out, rest = np.zeros_like(points), points & (2**BITS - 1)
-    for _ in range(BITS):
-        out, rest = out << 1 | rest & 1, rest >> 1
-    return out
+def _reverse(point: int) -> int:
+    """Return the lowest `BITS` bits of a point in reverse order."""
+    return int(f"{point % 2**BITS:0{BITS}b}"[::-1], 2)
+
+
+_IN_RUN = np.array([_reverse(place) for place in range(RUN)], np.int64)
+"""The first run; those of a later one are these moved by the reverse of its first point."""
 
 
 def _count_below(point: int, end: int) -> int:
@@ -110,7 +114,7 @@ def _count_below(point: int, end: int) -> int:
 
     Examples
     --------
-    >>> _reverse(np.arange(4)).tolist() == [0, 2**31, 2**30, 2**31 + 2**30]
+    >>> [_reverse(point) for point in range(4)] == [0, 2**31, 2**30, 2**31 + 2**30]
     True
     >>> _count_below(4, 2**31 + 1)
     3
@@ -120,7 +124,7 @@ def _count_below(point: int, end: int) -> int:
     before = 0
     for bit in reversed(range(BITS)):
         if rest >> bit & 1:
-            first = int(_reverse(np.array([before]))[0])
+            first = _reverse(before)
             if end > first:
                 count += (end - first - 1 >> BITS - bit) + 1
             before += 1 << bit

@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from train.pretrain import RestorationConfig
 from train.run.checkpoint import load_checkpoint
 from train.start.resumed import settings_of
 from train.tasks.config import Segment
+from train.tasks.transfer import Init
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -113,7 +113,7 @@ def test_fine_tuning_follows_one_data_set(tmp_path: Path) -> None:
         },
         "datasets": [{"name": "brains"}, {"name": "cts"}],
     }
-    init: Any = SimpleNamespace(about=about, folder=tmp_path, crop=(16, 16, 16))
+    init = Init(tmp_path, {}, {**about, "crop": (16, 16, 16)}, ())
     config = Segment(data=(tmp_path,), labels=tmp_path, out=tmp_path / "out", init=str(tmp_path))
     view = replace(config, like="cts").view(init)
     assert (view.normalize, view.spacing) == (("window", 0, 400), (2, 1, 1))

@@ -221,10 +221,10 @@ def test_resuming_without_a_run_and_without_data_is_one_line(
     assert pretrain.command_line(["--out", str(tmp_path / "none"), "--resume"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "expected a run in" in line
-    assert "give --data to start one" in line
+    assert "give --data to start a new run" in line
 
 
 def test_fewer_steps_than_a_run_has_are_refused(run, capsys):
     (run / "report.json").unlink()
     assert pretrain.command_line(["--resume", "--out", str(run), "--steps", "1"]) == 2
-    assert f"steps: expected at least 2, the steps that the checkpoint in {run} has, got 1" in capsys.readouterr().err
+    assert f"steps: expected at least 2, the step of the checkpoint in {run}, got 1" in capsys.readouterr().err

@@ -85,7 +85,7 @@ def test_asks_every_run(tmp_path: Path) -> None:
     assert told["means"][1]["moved"] == pytest.approx((told["runs"][2]["moved"] + told["runs"][3]["moved"]) / 2)
     for row in told["runs"]:
         # Two test cases.
-        assert {row["frozen"], row["frozen_pool"]} <= {0.0, 0.5, 1.0}
+        assert {row["frozen"], row["frozen_train"]} <= {0.0, 0.5, 1.0}
         # Two steps at 1e-3 go this far; another draw of the weights would be about 1.4 away.
         assert 0 < row["moved"] < 0.1
 

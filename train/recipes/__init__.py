@@ -1,0 +1,1 @@
+"""Recipes from the folder of a public data set to a score."""

@@ -1,0 +1,1 @@
+"""Recipe for ChestX-ray14."""
