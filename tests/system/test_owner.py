@@ -67,15 +67,15 @@ def test_locks_and_partial_files_are_not_content(tmp_path):
         (tmp_path / name).touch()
     refuse_full(tmp_path)
     (tmp_path / ".lock.txt").touch()
-    with pytest.raises(ValueError, match=r"new or empty folder, .* holds \.lock\.txt"):
+    with pytest.raises(ValueError, match=r"new or empty folder, got .* with \.lock\.txt"):
         refuse_full(tmp_path)
 
 
-def test_a_file_where_a_folder_is_wanted_and_the_reverse(tmp_path):
+def test_a_file_in_place_of_a_folder_and_a_folder_in_place_of_a_file(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match="expected a folder, .*file is a file"), own_folder(tmp_path / "file"):
+    with pytest.raises(ValueError, match="expected a folder, got the file .*file"), own_folder(tmp_path / "file"):
         pass
-    with pytest.raises(ValueError, match="expected a file, .* is a folder"), own_file(tmp_path):
+    with pytest.raises(ValueError, match="expected a file, got the folder"), own_file(tmp_path):
         pass
 
 
