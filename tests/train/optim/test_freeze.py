@@ -43,5 +43,5 @@ def test_the_encoder_of_every_network_is_found(name):
     names = {key for key, parameter in network.module.named_parameters() if id(parameter) in found}
     trained = dict(network.module.named_parameters(remove_duplicate=False))
     assert names == {key for key in network.encoder if key in trained}
-    with pytest.raises(ValueError, match=f"--freeze-encoder: expected a network whose encoder is trained, {name} has"):
+    with pytest.raises(ValueError, match=f"--freeze-encoder: expected a network with a separate encoder, got {name}"):
         find_encoder(network, nn.Linear(1, 1), "--freeze-encoder")
