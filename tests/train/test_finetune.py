@@ -174,7 +174,7 @@ def shifted(values, affine):
     [
         (lambda values, affine: (None, affine), "{case}: image without a label. --unmatched leave excludes"),
         (lambda values, affine: (values[1:], affine), "{case}: on another grid: expected"),
-        (shifted, "those of {case}, got them up to 5 mm away; resample it onto the image's"),
+        (shifted, "those of {case}, got them up to 5 mm away; resample it to the image's grid"),
         (lambda values, affine: (values * 0, affine), "{case}: empty: expected a labelled voxel; --keep-empty"),
         (lambda values, affine: (values + 0.5, affine), "{case}: expected integers as labels"),
         (

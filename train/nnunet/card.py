@@ -125,7 +125,7 @@ def _limits(run: Run, architecture: Architecture) -> list[str]:
         "Volumes were reoriented to RAS+ (axes D, H, W = z, y, x). nnU-Net reorients them only with "
         '`"overwrite_image_reader_writer": "NibabelIOWithReorient"` in dataset.json.',
         "nnU-Net's commands z-score every channel over the whole image, also for CT.",
-        "The weights were not tested on other types of images than those in the table. Not a medical device.",
+        "Types of images other than those in the table are untested. Not a medical device.",
     ]
 
 

@@ -54,7 +54,7 @@ class Run:
         if "task" in about:
             raise ValueError(f"run: expected a pre-training run, {folder} is one of finetune {about['task']['name']}")
         if "recipe" not in about:
-            raise ValueError(f"run: expected metadata with the recipe, {weights} is from an earlier version; pre-train again")
+            raise ValueError(f"run: expected weights with their recipe, {weights} is from an earlier version")
         report = folder / "report.json"
         known = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
         return cls(folder, tensors, about, json.loads(config.read_text(encoding="utf-8")), known)

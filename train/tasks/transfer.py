@@ -37,7 +37,7 @@ class Init:
     cases: tuple[Case, ...] | None
     """The cases of their pre-training run, held-out cases included; None if unknown."""
     is_file: bool = False
-    """Whether the weights are from a file, which may have part of the encoder; transferred tensors are then reported."""
+    """Whether the weights are from a file: it may have part of the encoder, and transferred tensors are listed."""
     key: str = ""
     """Key of the state dict in the file; empty if the file is the state dict."""
     prefix: str = ""

@@ -83,7 +83,7 @@ def test_a_run_from_a_file_says_by_name_what_it_took(data, tmp_path, network):
     assert any(line.startswith(f"random     {last}: expected shape (8,), got (3,)") for line in said)
     assert "excluded   extra: the network has no such tensor" in said
     assert "excluded   output_block.conv.conv.bias: the head is always new" in said
-    assert any("whether they are of val or test cannot be checked" in line for line in said)
+    assert any("overlap with val and test cannot be checked" in line for line in said)
     about = json.loads((tmp_path / "run" / "config.json").read_text())["network"]
     assert about["init"].keys() == {"file", "sha256", "key", "prefix", "transfer"}
     # What the file does not say is as in a run from random weights.
