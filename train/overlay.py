@@ -220,9 +220,7 @@ def _members(task: Mapping[str, Any], named: Mapping[str, Sequence[int]]) -> dic
     for organ in task["classes"]:
         number = _UNNAMED.fullmatch(organ)
         if organ not in named and not number:
-            raise ValueError(
-                f"--names: expected a label for each organ, got none for {organ}; add it to the file"
-            )
+            raise ValueError(f"--names: expected a label for each organ, got none for {organ}; add it to the file")
         members[organ] = list(named[organ]) if organ in named else [int(number[1])] if number else []
     return members
 

@@ -161,9 +161,7 @@ def _open_events(folder: Path, first: int) -> Any:
         # Imported here, since it takes seconds and only runs need it.
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        tqdm.write(
-            f"logs       only metrics.jsonl, TensorBoard is missing ({error}); pip install tensorboard"
-        )
+        tqdm.write(f"logs       only metrics.jsonl, TensorBoard is missing ({error}); pip install tensorboard")
         return None
     return SummaryWriter(str(folder), purge_step=first)
 

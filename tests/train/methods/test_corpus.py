@@ -141,7 +141,7 @@ def test_equal_values_are_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "expected tables"),
+        ("", "expected only tables"),
         ("[datasets.a]\n", "a in .*: expected path or index, got neither"),
         ("[datasets.a]\npath = 'x'\nweigth = 1", "expected the keys path, .*, got 'weigth'"),
         ("[datasets.a]\npath = 'x'\nweight = 1\n[datasets.b]\npath = 'y'", "b in .* has none"),

@@ -1,4 +1,4 @@
-"""The exported folder: every field that nnU-Net reads, plain values alone, and a card that says what is known."""
+"""Folder exported for nnU-Net: fields of the plan, plain values, and the model card."""
 
 import json
 import re
@@ -154,7 +154,7 @@ def test_a_run_by_pcrlv2_keeps_its_encoder_alone(tmp_path):
     assert "@article{zhou2023unified" in card
     assert "-pretrained_weights" not in card
     assert "can be loaded for the same number of channels" in card
-    assert "| split | no split; no case was kept for a test |" in card
+    assert "| split | no split; no case was kept for testing |" in card
 
 
 @pytest.mark.parametrize(

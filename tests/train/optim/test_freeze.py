@@ -1,4 +1,4 @@
-"""A frozen encoder stays as it was, norms included, and learns after it."""
+"""A frozen encoder does not change, including its norms, and is trained afterwards."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""A file of weights as --init: where its tensors are, what of them fits, and what is refused."""
+"""A file of weights as --init: location of its tensors, transferred tensors, and errors."""
 
 import json
 import shutil
