@@ -6,7 +6,7 @@
     dali-cr export pretrained-weights runs/first -o first.pth   # for nnUNetv2_train -pretrained_weights
     dali-cr export runs/first -o first.pth                      # the same
 
-The first format is for ``nnUNetv2_preprocess_like_nnssl`` and ``nnUNetv2_train_pretrained`` of nnU-Net's master branch.
+The first format is for ``nnUNetv2_preprocess_like_nnssl`` and ``nnUNetv2_train_pretrained`` on nnU-Net's master branch.
 It takes a 3-D `dynunet`, `resenc-l` or `resenc-s`. nnU-Net builds the network of the plan and loads its encoder. The
 folder gets
 
@@ -17,7 +17,7 @@ folder gets
 ``README.md``              model card: data, settings, three commands, limits, citations
 =========================  ==========================================================================================
 
-nnU-Net's fine-tuning applies a z-score to every channel of the whole image: pre-train with ``--normalize zscore-image``
+nnU-Net's fine-tuning applies a z-score to every channel of the whole image; pre-train with ``--normalize zscore-image``
 and a ``--spacing``. Differences are printed as warnings.
 
 The second format takes a `dynunet` that was pre-trained with ``--plans nnUNetPlans.json`` of nnU-Net's default

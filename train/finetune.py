@@ -7,7 +7,7 @@
     python -m train.finetune localize --data images/ --labels boxes.csv --split splits.json --init random --out runs/loc
 
 The network is trained on train, evaluated on val during training, and its last weights are scored once on test. Weights
-that were pre-trained on a case of val or test are rejected. The folder ``--out`` contains
+that were pre-trained on cases of val or test are rejected. The folder ``--out`` contains
 
 ==========================  =========================================================================================
 ``config.json``             settings, network, versions, commit and device
@@ -127,11 +127,11 @@ class FinetuneRun:
         return self.batches.loader
 
     def stream(self) -> Iterator[dict[str, Any]]:
-        """Return the batches, without end."""
+        """Return an endless iterator of batches."""
         return self.batches.stream()
 
     def losses(self, step: int, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
-        """Return the loss of a batch, still on the device."""
+        """Return the loss of a batch, on the device."""
         return {"loss": self.task.loss(self.module, batch)}
 
     def save(self, progress: Progress) -> None:
@@ -179,7 +179,7 @@ class FinetuneRun:
 
 
 def first_cases(labelled: dali_cr.Index, count: int | None, seed: int) -> dali_cr.Index:
-    """Return the first cases in an order drawn from the seed, so that a smaller budget is part of a larger one.
+    """Return the first cases in a random order of the seed, so that a smaller number is a subset of a larger one.
 
     Raises
     ------
@@ -196,12 +196,12 @@ def first_cases(labelled: dali_cr.Index, count: int | None, seed: int) -> dali_c
 
 
 def size_network(config: FinetuneConfig, init: Init | None, view: TaskInput, channels: int, outputs: int) -> Network:
-    """Build the network, with the levels of the init if there is one, else with levels for the crop.
+    """Build the network, with the levels of the init or else with levels for the crop.
 
     Raises
     ------
     ValueError
-        If the crop does not suit the network, or the init has another number of channels.
+        If the crop is invalid for the network, or the init has another number of channels.
     """
     seen: Triple = tuple(edge // k for edge, k in zip(view.crop, view.shrink, strict=True))  # type: ignore[assignment]
     if init and init.about.get("channels", channels) != channels:
@@ -258,7 +258,7 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
     except ValueError as error:
         if earlier is None:
             raise
-        raise ValueError(f"resume: the labels of the run in {config.out} are no longer in order: {error}") from error
+        raise ValueError(f"resume: the labels of the run in {config.out} are no longer valid: {error}") from error
     task.check_sides(config.flips)
     if task.whole:
         check_crop_holds(dali_cr.Index(index.root, tuple(case for _, case in supervised.cases)), view)
@@ -397,7 +397,7 @@ def _warnings(run: FinetuneRun) -> Iterator[str]:
     if run.other_channels:
         yield run.other_channels
     if run.init and run.init.cases is None:
-        yield f"{run.init.path} does not list its training images: whether they are of val or test cannot be checked"
+        yield f"{run.init.path} does not list its training images; overlap with val and test cannot be checked"
     if not all(volume.content_sha256 for case in cases for volume in case.volumes):
         yield (
             f"{run.config.init} was made by an earlier version, without hashes of image content: cases of val and test "

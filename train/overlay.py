@@ -55,7 +55,7 @@ from .start.command import asked, end, own, read_arguments
 from .start.trained import Trained, fill_in
 
 _UNNAMED = re.compile(r"label (\d+)")
-"""What a class without a name is called."""
+"""Name of a class without a name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +69,11 @@ class OverlayConfig(DataSettings):
     part: PartOption = "test"
     """Data: part of --split to draw; without a split, all data."""
     labels: Path | None = None
-    """Labels: the target to draw beside the prediction, a folder of label volumes or a CSV file of boxes."""
+    """Labels: targets to draw beside the predictions: a folder of label volumes or a CSV file of boxes."""
     label_pattern: tuple[str, ...] = EVERY_VOLUME
-    """Labels: glob patterns of the files of a folder --labels, in which {case} stands for the case's name."""
+    """Labels: globs of the files in the folder --labels; {case} stands for the case's name."""
     names: Path | None = None
-    """Labels: JSON file of label names, such as {"1": "liver"}, for boxes of label volumes; by default those of a
+    """Labels: for boxes of label volumes, JSON file with the names of the labels, such as {"1": "liver"}; by default a
     dataset.json beside labels or images."""
     most: int = 16
     """Output: maximum number of cases to draw, the first by name."""
@@ -87,7 +87,7 @@ def main(config: OverlayConfig) -> dict[str, Any]:
     Raises
     ------
     Refused
-        If it cannot be done with these settings.
+        If the settings or the data are invalid.
     """
     with own(config.out):
         return asked(lambda: _draw(config))
@@ -151,19 +151,19 @@ def find_drawing(folder: Path, case: Case, boxes: Mapping[str, Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Targets:
-    """What is known of cases: boxes of a table, or label volumes."""
+    """Targets of cases: boxes of a table, or label volumes."""
 
     task: Mapping[str, Any]
-    """That of the predictions; empty where it is not known."""
+    """Task of the predictions; empty if unknown."""
     boxes: Mapping[str, Mapping[str, npt.NDArray[np.float64]]] = field(default_factory=dict)
-    """By case and name, along the file's own axes."""
+    """Boxes by case and name, along the file's axes."""
     files: Mapping[str, Path] = field(default_factory=dict)
     """Label volumes by case."""
     members: Mapping[str, list[int]] = field(default_factory=dict)
-    """Label values of each organ whose box is to be drawn; empty where masks are."""
+    """Label values of each organ whose box is drawn; empty for masks."""
 
     def of(self, case: Case) -> Drawing | None:
-        """Return the target of a case, None where there is none."""
+        """Return the target of a case; None if it has none."""
         if case.name in self.boxes:
             own, geometry = self.boxes[case.name], case.volumes[0].geometry
             return Drawing(boxes={name: to_canonical(box[None], geometry)[0] for name, box in own.items()})
@@ -184,7 +184,7 @@ def find_targets(
     Raises
     ------
     ValueError
-        If they cannot be read, or fit no case.
+        If they cannot be read or match no case.
     """
     if config.labels is None:
         return Targets(task)
@@ -202,7 +202,7 @@ def find_targets(
 
 
 def _known(boxes: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, npt.NDArray[np.float64]]:
-    """Return the boxes of what is contoured."""
+    """Return the boxes of contoured organs."""
     return {name: box for name, box in boxes.items() if not np.isnan(box).any()}
 
 
@@ -212,7 +212,7 @@ def _members(task: Mapping[str, Any], named: Mapping[str, Sequence[int]]) -> dic
     Raises
     ------
     ValueError
-        If an organ has no label of its name.
+        If no label has the name of an organ.
     """
     if task.get("name") != "localize":
         return {}
@@ -220,15 +220,13 @@ def _members(task: Mapping[str, Any], named: Mapping[str, Sequence[int]]) -> dic
     for organ in task["classes"]:
         number = _UNNAMED.fullmatch(organ)
         if organ not in named and not number:
-            raise ValueError(
-                f"--names: expected a label for each organ, none is called {organ}; give a file that names it"
-            )
+            raise ValueError(f"--names: expected a label for each organ, got none for {organ}; add it to the file")
         members[organ] = list(named[organ]) if organ in named else [int(number[1])] if number else []
     return members
 
 
 def _as_written(labels: Labels, task: Mapping[str, Any]) -> Labels:
-    """Return labels with the values that a predicted mask would have; as they are where no task is known."""
+    """Return labels with the values of predicted masks; unchanged if the task is unknown."""
     if "members" not in task:
         return labels
     written = np.zeros_like(labels)
@@ -238,7 +236,7 @@ def _as_written(labels: Labels, task: Mapping[str, Any]) -> Labels:
 
 
 def draw_case(root: Path, case: Case, drawing: Drawing, target: Drawing | None, palette: Palette, path: Path) -> None:
-    """Draw a slice of a case's first channel with what was predicted, beside it the target if it is known, as a PNG."""
+    """Draw a slice of a case's first channel with the prediction and, if known, the target beside it, as PNG."""
     volume = case.volumes[0]
     image = read_case(root, case, "percentile")[0]
     at = (drawing or target or drawing).slice_of(len(image))

@@ -10,11 +10,10 @@
     python -m train.pretrain --preset mae-nnssl --data scans/ --spacing 1 1 1 --out runs/mae
     torchrun --nproc-per-node 4 -m train.pretrain --data scans/ --out runs/fourfold
 
-The network learns to restore crops in which pairs of patches were swapped (Chen et al. 2019); `--pretext inpaint`,
-`--pretext autoencode` and `--pretext mae` (a masked autoencoder) are available for comparison. A tenth of the cases is
-held out for evaluation by ``restoration_gain = 1 - MSE(restored, target) / MSE(input, target)``: 0 is the identity, 1
-is perfect. `--recipe pcrlv2` trains PCRLv2 instead (Zhou et al. 2023): see `methods/pcrlv2`, and `--recipe pcrlv2
---help` for its settings. The folder ``--out`` contains
+By default the network learns to restore crops in which pairs of patches were swapped (Chen et al. 2019). Other pretexts
+are `--pretext inpaint`, `autoencode` and `mae` (masked autoencoder). `--recipe pcrlv2` trains PCRLv2 (Zhou et al.
+2023), see `--recipe pcrlv2 --help`. A tenth of the subjects is held out for evaluation by ``restoration_gain = 1 -
+MSE(restored, target) / MSE(input, target)``: 0 is the identity, 1 is perfect. The folder ``--out`` contains
 
 ==========================  =========================================================================================
 ``config.json``             settings, network, versions, commit and device
@@ -116,16 +115,16 @@ class PretrainRun:
     parts: Split | None
     """The split that the cases are from, if any."""
     split: dict[str, Any]
-    """Entry of the checkpoint about the split: its hash and the part; empty without a split."""
+    """Entry of the checkpoint about the split: its hash and part; empty without a split."""
     last_step_learns: bool
     """Whether the learning rate of the last step is above 0."""
     state: dict[str, Any] | None
     """The checkpoint to continue from."""
     frozen: None = None
-    """Pre-training freezes nothing."""
+    """No encoder is frozen in pre-training."""
 
     def stream(self) -> Iterator[dict[str, Any]]:
-        """Return the batches, without end."""
+        """Return an endless iterator of batches."""
         return self.loader.stream()
 
     def losses(self, step: int, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -228,7 +227,7 @@ def prepare(config: PretrainConfig, earlier: dict[str, Any] | None = None) -> Pr
 
 
 def _by_subject(earlier: dict[str, Any] | None) -> bool:
-    """Whether whole subjects are held out; runs of earlier versions held out cases."""
+    """Whether whole subjects are held out; earlier versions held out cases."""
     return earlier is None or earlier.get("held_out_by") == "subject"
 
 
@@ -244,12 +243,12 @@ def _hold_out(
 
 
 def _refuse_untrained(config: PretrainConfig, training: dali_cr.Index) -> None:
-    """Raise ValueError if all cases of a data set are held out that is to be trained on."""
+    """Raise ValueError if all cases of a data set are held out."""
     weights = config.datasets.weights if config.datasets else None
     there = {case.dataset for case in training.cases}
     for name, weight in (weights or {}).items():
         if weight and name not in there:
-            raise ValueError(f"held_out: expected a case of {name} to train on, all are held out; lower it")
+            raise ValueError(f"--held-out: expected at least one training case of {name}, got none; lower it")
 
 
 def build_loader(
@@ -261,7 +260,7 @@ def build_loader(
     *,
     alone: bool = False,
 ) -> dali_cr.Loader:
-    """Return the loader for the samples of this process, or with `alone` for all samples, without weights."""
+    """Return the loader for this process's samples, or with `alone` for all samples, without weights."""
     return dali_cr.Loader(
         index,
         method.held_out_recipe if alone else method.recipe,

@@ -38,7 +38,7 @@ def test_what_is_found(folder: Path) -> None:
     assert (thick.value, thick.limit) == ("3 mm", "0.7 to 1.3 mm")
     assert not {one.case for one in find_exclusions(index, z=1e9, empty=0)} - {"same.nii"}
     lines = describe_exclusions(index, found)
-    assert lines[0].startswith("4 cases of 10 to look at: ")
+    assert lines[0].startswith("4 cases of 10 to check: ")
     assert "1 duplicate" in lines[0]
 
 
@@ -57,7 +57,7 @@ def test_the_commands(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     """A list is written, edited, and taken; what is left out is named, and not read again."""
     out, saved = tmp_path / "out.csv", tmp_path / "index.json"
     assert main(["scan", str(folder), "--qc", str(out)]) == 0
-    assert "quality      4 cases of 10 to look at" in capsys.readouterr().out
+    assert "quality      4 cases of 10 to check" in capsys.readouterr().out
     assert main(["scan", str(folder), "--qc", str(out)]) == 2
     assert "expected a new file" in capsys.readouterr().err
     out.write_text("".join(line for line in out.read_text().splitlines(True) if not line.startswith("bright")))

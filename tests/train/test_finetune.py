@@ -174,7 +174,7 @@ def shifted(values, affine):
     [
         (lambda values, affine: (None, affine), "{case}: image without a label. --unmatched leave excludes"),
         (lambda values, affine: (values[1:], affine), "{case}: on another grid: expected"),
-        (shifted, "those of {case}, got them up to 5 mm away; resample it onto the image's"),
+        (shifted, "those of {case}, got them up to 5 mm away; resample it to the image's grid"),
         (lambda values, affine: (values * 0, affine), "{case}: empty: expected a labelled voxel; --keep-empty"),
         (lambda values, affine: (values + 0.5, affine), "{case}: expected integers as labels"),
         (
@@ -260,7 +260,7 @@ def test_a_class_of_the_table_that_train_lacks_is_refused(data, tmp_path, out):
     rare = write_classes(
         tmp_path, data, lambda text: [f"{test}.nii.gz,rare,0,0" if test in line else line for line in text]
     )
-    with pytest.raises(Refused, match="expected every class in train, 'rare' is in no case of it"):
+    with pytest.raises(Refused, match="expected every class in some case of train, got none with 'rare'"):
         finetune.main(classify(data, out, labels=rare))
 
 

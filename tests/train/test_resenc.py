@@ -1,4 +1,4 @@
-"""A residual encoder from pre-training to prediction: by restoration and by PCRLv2, without skips and with them."""
+"""Residual encoders from pre-training by restoration and PCRLv2 to prediction, with and without skips."""
 
 import json
 from dataclasses import replace

@@ -77,15 +77,15 @@ def cut_labels(labels: Labels, plan: SamplePlan, edges: Triple) -> Labels:
 
 
 def sample_labels(labels: Labels, view: AffineView, edges: Triple) -> Labels:
-    """Return the nearest label of each voxel of a crop that is rotated or scaled; 0 where it leaves the volume.
+    """Return the nearest label of each voxel of a rotated or scaled crop; 0 outside of the volume.
 
     Parameters
     ----------
     labels : (D, H, W) uint8
-        Canonical, on the grid of the file.
+        Canonical label volume, on the grid of the file.
     view : AffineView
     edges : (D, H, W) int
-        The crop.
+        Size of the crop.
     """
     start, stop = reach(view.matrix, view.offset, edges, (labels.shape[0], labels.shape[1], labels.shape[2]))
     box, out = labels[window.slices((start, stop))].astype(np.float32), np.empty(edges, np.float32)

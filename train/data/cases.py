@@ -1,4 +1,4 @@
-"""Index of a run's cases: from the run to resume, from a saved index, or by scanning."""
+"""Index of a run's cases, from the run to resume, a saved index or a scan."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def find_index(
     split : Split, optional
     part : str
     open_data : callable
-        From the settings and an index of files that need not be read again to the index of all cases.
+        Function of the settings and the stored index that returns the index of all cases.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def find_index(
     path = config.out / "index.json"
     kept = dali_cr.Index.load(path) if earlier and path.exists() else None
     if kept is not None and (split or config.index):
-        # A stored index of one part lacks the files of the others, so a scan would read them all again.
+        # A stored index of one part lacks the files of the other parts, which a scan would have to read again.
         now, was = plain(config), earlier["config"] if earlier else {}
         same = all(was.get(name) == now.get(name) for name in (*DATA, "split", "corpus"))
         index = kept if same and not kept.changed() else open_data(config, None)

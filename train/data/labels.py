@@ -30,7 +30,7 @@ Unmatched = Literal["refuse", "leave"]
 _SCALE = 2**24
 """Sum of the weights of a class in a sampling map."""
 
-_ANOTHER_GRID = "resample it onto the image's, by nearest neighbour"
+_ANOTHER_GRID = "resample it to the image's grid by nearest neighbour"
 
 
 def match(

@@ -7,10 +7,8 @@ The file may be written by hand::
 The subject of a case is found in its name: by the regular expression ``subject`` (its first group, if it has one), or
 without one as the last part of the name without suffixes. For names that follow BIDS or nnU-Net (``sub-01_ses-1_T1w``,
 ``case_0000``), `dali-cr splits` writes the expression itself. **If one patient has several scans under other names,
-give
---subject**: otherwise each scan is a subject, and a patient may be in both train and test. Copies of an image, under
-  any
-name and in any format, are always in one part.
+give --subject**: otherwise each scan is a subject, and a patient may be in both train and test. Copies of an image,
+under any name and in any format, are always in one part.
 """
 
 from __future__ import annotations

@@ -25,10 +25,10 @@ class PretrainConfig(RunSettings, ABC):
     recipe: RecipeName = field(init=False)
     """Set by the subclass, which ``--recipe`` selects."""
     part: PartOption = "train"
-    """Data: the part of --split to train on. Fine-tuning rejects weights that were trained on cases of val or test."""
+    """Data: part of --split to train on. Fine-tuning rejects weights that were trained on cases of val or test."""
     corpus: Path | None = field(default=None, metadata=MAY_CHANGE)
-    """Data: TOML or JSON file of several data sets, instead of --data: path, pattern, weight, normalize, spacing,
-    modality and licence of each; see `methods/corpus`."""
+    """Data: TOML or JSON file of several data sets, in place of --data, with path, pattern, weight, normalize, spacing,
+    modality and licence of each."""
     held_out: float = 0.1
     """Evaluation: fraction of the cases that is held out for evaluation; at least one case."""
 
@@ -39,8 +39,7 @@ class PretrainConfig(RunSettings, ABC):
     """Pretext: edges of a patch in voxels: one number, minimum and maximum, D H W, or minimum and maximum of D, H and
     W."""
     each_patch_once: bool = False
-    """Pretext: the patches of a sample do not overlap, so every voxel moves at most once; needs few or small
-    patches."""
+    """Pretext: patches of a sample do not overlap, so every voxel moves at most once; needs few or small patches."""
     flips: tuple[Axis, ...] = ("W",)
     """Augmentation: axes along which samples are flipped at random; give no axis if left and right must stay
     distinct."""
@@ -56,34 +55,34 @@ class PretrainConfig(RunSettings, ABC):
     counts: ClassVar[tuple[str, ...]] = (*RunSettings.counts, "filters", "evaluate_samples")
 
     def __post_init__(self) -> None:
-        """Check the settings, without the data."""
+        """Check the settings that do not need the data."""
         super().__post_init__()
         if len(self.patch) not in (1, 2, 3, 6):
             raise ValueError(f"patch: expected 1, 2, 3 or 6 numbers, got {len(self.patch)}")
         if not 0 < self.held_out < 1:
             raise ValueError(f"--held-out: expected a fraction between 0 and 1, got {self.held_out}")
         self.check_dims(self.crop)
-        # Checks the recipe before the data are scanned, which may take long.
+        # Check the recipe before the data are scanned, which may take long.
         self.samples()
 
     def check_data(self) -> None:
-        """Raise ValueError unless the settings say where the data are, in one way."""
+        """Raise ValueError unless there is exactly one of --corpus and --data or --index."""
         if self.corpus is None:
             super().check_data()
             return
         defaults = {one.name: one.default for one in fields(self)}
         if both := [name for name in DATA if getattr(self, name) != defaults[name]]:
             raise ValueError(
-                f"corpus: expected it alone, got --{both[0].replace('_', '-')} too; write it into the file"
+                f"corpus: expected no --{both[0].replace('_', '-')} with --corpus, got both; write it into the file"
             )
 
     @cached_property
     def datasets(self) -> Corpus | None:
-        """What the file of several data sets says, None without one."""
+        """Content of --corpus; None without it."""
         return read_corpus(self.corpus) if self.corpus else None
 
     def per_dataset(self, name: Literal["normalize", "spacing"], default: Any) -> Any:
-        """Return a field of the recipe, by data set where they differ."""
+        """Return a field of the recipe, by data set if the values differ."""
         return self.datasets.values(name, default) if self.datasets else default
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""A corpus file: the data sets of a pre-training run, with the weight, normalisation and spacing of each.
+"""Reading of a corpus file: the data sets of a pre-training run, with weight, normalisation and spacing of each.
 
 TOML (or JSON of the same shape); paths are relative to the file::
 
@@ -18,8 +18,8 @@ TOML (or JSON of the same shape); paths are relative to the file::
     spacing = "own"
     modality = "CT"
 
-Every key except `path` or `index` is optional: normalisation and spacing are then those of the command line. Without
-any weight, all cases are seen as often.
+All keys but `path` or `index` are optional. Normalisation and spacing default to those of the command line. Without
+weights, all cases are sampled equally often.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ else:
     import tomli as tomllib
 
 _LISTS = ("path", "pattern", "channels", "include", "exclude")
-"""Keys that hold a text, or a list of them."""
+"""Keys whose value is a string or a list of strings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """One data set of a corpus; what is None is as the command line says."""
+    """One data set of a corpus; None stands for the value of the command line."""
 
     path: tuple[Path, ...] = ()
     index: Path | None = None
@@ -67,7 +67,7 @@ class Dataset:
     licence: str = ""
 
     def open(self, known: dali_cr.Index | None) -> dali_cr.Index:
-        """Return the cases, scanned or from the index; files that are as in the index `known` are not read again."""
+        """Scan the cases or load their index; files unchanged since the index `known` are not read again."""
         if self.index:
             index = dali_cr.Index.load(self.index, find_root(self.path) if self.path else None)
             refuse_changed(index, self.index)
@@ -84,12 +84,12 @@ class Corpus:
 
     @property
     def weights(self) -> dict[str, float] | None:
-        """As `dali_cr.Loader` takes them."""
+        """Weights for `dali_cr.Loader`; None if there are none."""
         found = {name: one.weight for name, one in self.datasets.items() if one.weight is not None}
         return found or None
 
     def values(self, name: Literal["normalize", "spacing"], default: Any) -> Any:
-        """Return a field of the recipe: one value where all data sets have the same, else by data set."""
+        """Return a field of the recipe: one value if all data sets have the same, else by data set."""
         plain = {"none": None, "own": None}
         found = {key: getattr(one, name) for key, one in self.datasets.items()}
         values = {key: default if one is None else plain.get(one, one) for key, one in found.items()}
@@ -97,7 +97,7 @@ class Corpus:
         return first if all(one == first for one in others) else values
 
     def open(self, known: dali_cr.Index | None = None) -> dali_cr.Index:
-        """Return one index of all data sets; files that are as in the index `known` are not read again."""
+        """Return one index of all data sets; files unchanged since the index `known` are not read again."""
         before = {name: known.dataset(name) for name in known.datasets} if known else {}
         indexes: dict[str, dali_cr.Index] = {}
         for name, one in self.datasets.items():
@@ -111,10 +111,10 @@ class Corpus:
         return dali_cr.Index.concat(indexes, **texts)
 
     def refuse_other(self, earlier: Mapping[str, Any]) -> None:
-        """Raise ValueError if a run that is gone on with had other data sets, or another weight or scale of one."""
+        """Raise ValueError if the run to resume had other data sets or other settings of them."""
         now: dict[str, Any] = self.content
         if not earlier:
-            raise ValueError("resume: expected a run of several data sets to go on with by --corpus, got one of --data")
+            raise ValueError("resume: expected a run started with --corpus, got one with --data; omit --corpus")
         for name in {**earlier, **now}:
             if name not in now or name not in earlier:
                 raise ValueError(f"resume: expected the data sets {', '.join(earlier)}, got {', '.join(now)}")
@@ -125,13 +125,13 @@ class Corpus:
 
     @property
     def content(self) -> dict[str, Any]:
-        """Everything as JSON values, paths absolute."""
+        """The data sets as JSON values with absolute paths."""
         found: dict[str, Any] = {name: asdict(one) for name, one in self.datasets.items()}
         plain: dict[str, Any] = json.loads(json.dumps(found, default=str))
         return plain
 
     def describe(self, index: dali_cr.Index, recipe: Any) -> Iterator[str]:
-        """Yield a line for each data set: its cases, and what becomes of them."""
+        """Yield a line for each data set: cases, weight, normalisation and spacing."""
         total = sum(self.weights.values()) if self.weights else 0
         for name, line in zip(index.datasets, dataset_lines(index), strict=True):
             weight = self.datasets[name].weight
@@ -149,7 +149,7 @@ def read_corpus(path: Path) -> Corpus:
     Raises
     ------
     ValueError
-        If it is none; the message names the data set and the key.
+        If the file is invalid; the message names the data set and the key.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -158,7 +158,7 @@ def read_corpus(path: Path) -> Corpus:
         raise ValueError(f"corpus: expected a TOML or JSON file, {path} cannot be read: {error}") from error
     tables = content.get("datasets") if isinstance(content, dict) else None
     if not isinstance(tables, dict) or not tables or set(content) != {"datasets"}:
-        raise ValueError(f"corpus: expected tables [datasets.NAME] and nothing else in {path}")
+        raise ValueError(f"corpus: expected only tables [datasets.NAME] in {path}")
     datasets = {}
     for name, table in tables.items():
         try:
@@ -174,12 +174,12 @@ def read_corpus(path: Path) -> Corpus:
 
 
 def _make(table: Any, home: Path) -> Dataset:
-    """Return the data set of a table.
+    """Create a data set from a table.
 
     Raises
     ------
     ValueError
-        If it has unknown keys, or a value is not as it should be.
+        If a key is unknown or a value is invalid.
     """
     if not isinstance(table, dict):
         raise ValueError(f"expected a table, got {table!r}")
@@ -193,7 +193,7 @@ def _make(table: Any, home: Path) -> Dataset:
         given = values.get(key, ())
         texts = (given,) if isinstance(given, str) else tuple(given)
         if not all(isinstance(text, str) and text for text in texts):
-            raise ValueError(f"{key}: expected a text or a list of them, got {given!r}")
+            raise ValueError(f"{key}: expected a string or a list of strings, got {given!r}")
         values[key] = texts
     values["path"] = tuple(home / one for one in values["path"])
     if "index" in values:
@@ -203,7 +203,7 @@ def _make(table: Any, home: Path) -> Dataset:
             raise ValueError(f"{key}: expected one of {', '.join(choices)}, got {values[key]!r}")
     for key in ("modality", "licence"):
         if not isinstance(values.get(key, ""), str):
-            raise ValueError(f"{key}: expected a text, got {values[key]!r}")
+            raise ValueError(f"{key}: expected a string, got {values[key]!r}")
     for key, word in (("normalize", "none"), ("spacing", "own")):
         if key in values and values[key] != word:
             if isinstance(values[key], dict):

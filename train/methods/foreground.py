@@ -1,4 +1,4 @@
-"""Foreground of held-out targets: background and padding are easy to restore, so they are excluded from the metrics."""
+"""Foreground masks of held-out targets, over which metrics are computed."""
 
 from __future__ import annotations
 

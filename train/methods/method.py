@@ -1,8 +1,4 @@
-"""Interface of pre-training methods: the modules to train, their losses and their evaluation.
-
-`train.pretrain` loads the data, trains, evaluates, saves and resumes; everything that differs between methods is in a
-`Method`. `restoration` implements context restoration and its comparison pretexts, `pcrlv2` implements PCRLv2.
-"""
+"""Interface of pre-training methods: modules to train, losses and evaluation."""
 
 from __future__ import annotations
 
@@ -65,7 +61,7 @@ class Method(ABC):
 
     @property
     def held_out_recipe(self) -> Any:
-        """What held-out samples are made of."""
+        """Recipe of held-out samples."""
         return self.recipe
 
     @abstractmethod
@@ -100,7 +96,7 @@ class Method(ABC):
         """
 
     def compiled(self) -> Iterable[nn.Module]:
-        """Return the modules to compile with ``--compile``: all of `module`, or its parts that see few input sizes."""
+        """Return the modules to compile with ``--compile``: `module`, or its parts with few input sizes."""
         return [self.module]
 
     def introduce(self) -> Iterator[str]:

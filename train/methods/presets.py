@@ -1,4 +1,4 @@
-"""Presets: the settings of published pre-training recipes, as tables of defaults."""
+"""Presets: default settings from published pre-training recipes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ PresetName = Literal["mae-nnssl"]
 
 @dataclass(frozen=True)
 class Preset:
-    """Defaults of `train.methods.restoration.RestorationConfig` in place of its own."""
+    """Defaults that replace those of `train.methods.restoration.RestorationConfig`."""
 
     source: str
-    """Code and paper."""
+    """Source code and paper."""
     settings: Mapping[str, Any]
-    """Defaults by the name of a setting; options on the command line override them."""
+    """Default by name of the setting; the command line overrides them."""
     differs: tuple[str, ...]
-    """Differences to the source that no setting removes, one line each."""
+    """Remaining differences to the source, one line each."""
 
 
 PRESETS: dict[PresetName, Preset] = {
@@ -28,11 +28,11 @@ PRESETS: dict[PresetName, Preset] = {
             "pretext": "mae",
             "mask_ratio": 0.75,
             "mask_block": (16,),
-            "network": "resenc-l",  # with skips, as without --no-skips
+            "network": "resenc-l",  # with skips, the default
             "crop": (160, 160, 160),
             "batch_size": 8,
             "steps": 1000 * 250,
-            "optimizer": "sgd",  # with Nesterov momentum of 0.99, as without --momentum
+            "optimizer": "sgd",  # with Nesterov momentum 0.99, the default
             "lr": 1e-2,
             "schedule": "poly",
             "warmup": 0.0,
@@ -46,18 +46,18 @@ PRESETS: dict[PresetName, Preset] = {
             "augment_probability": 0.2,
         },
         differs=(
-            "weights are initialised as in nnU-Net (He, last norm of a block 0); nnssl: PyTorch's defaults",
+            "initial weights are those of nnU-Net (He, last norm of a block 0); nnssl: PyTorch's",
             "each case is sampled once per epoch; nnssl: images are drawn with replacement",
-            "the channels of a case are restored together; nnssl: each image by itself",
+            "the channels of a case are one input; nnssl: each image is an input",
             "crops are sampled from whole volumes in RAS+; nnssl: from their non-zero box, in the file's orientation",
-            "voxels keep their size without --spacing, else linear interpolation; nnssl: 1 mm, the median or their own "
-            "by its plan, cubic splines",
-            "rotated and scaled crops have linear interpolation; nnssl: cubic splines",
-            "the content is scaled, by a uniform factor; nnssl: the coordinates, below and above 1 equally often",
+            "images are resampled linearly, only with --spacing; nnssl: by its plan to 1 mm, to the median or not, "
+            "with cubic splines",
+            "rotation and scaling interpolate linearly; nnssl: with cubic splines",
+            "the scale of the content is uniform; nnssl: that of the coordinates, below and above 1 equally often",
             "the learning rate decays at every step; nnssl: after every 250 steps",
-            "a GPU computes in bfloat16; nnssl: in float16 with a scaled loss",
-            "the last weights are kept; nnssl: also those with the lowest loss on held-out images",
-            "--held-out is 0.1 of the subjects; nnssl: 0.01, from 5 to 1,000",
+            "mixed precision is bfloat16; nnssl: float16 with loss scaling",
+            "the last weights are saved; nnssl: also those with the lowest loss on held-out images",
+            "--held-out is 0.1 of the subjects; nnssl: 0.01, at least 5 and at most 1,000",
         ),
     )
 }
@@ -70,7 +70,7 @@ def describe(name: PresetName, settings: Mapping[str, Any]) -> Iterator[str]:
     ----------
     name : str
     settings : mapping
-        Of the run.
+        Settings of the run.
     """
     preset = PRESETS[name]
     yield f"preset     {name}: {preset.source}"

@@ -1,10 +1,4 @@
-"""Pre-training by context restoration, and pretexts to compare it with.
-
-Chen et al. (2019) swap patches and minimise the mean squared error of the restoration. `--pretext inpaint` erases boxes
-(Pathak et al. 2016), and `--pretext autoencode` changes nothing. `--pretext mae` is a masked autoencoder: it masks
-blocks of a grid, and the loss is that of masked voxels only (He et al. 2022; in 3-D with a U-Net: nnssl). Crops and
-network are the same for all.
-"""
+"""Pre-training by context restoration (Chen et al. 2019), inpainting, masked autoencoding or autoencoding."""
 
 from __future__ import annotations
 
@@ -40,8 +34,8 @@ class RestorationConfig(AffineSettings, PretrainConfig, PlanSettings):
 
     recipe: RecipeName = field(init=False, default="restoration")
     preset: PresetName | None = None
-    """Preset: use the defaults of a published recipe; other options override them. The remaining differences to the
-    published recipe are printed at the start."""
+    """Pretext: use the settings of a published recipe as defaults; other options override them. Remaining differences
+    to the recipe are printed at the start."""
     pretext: Pretext = "swap"
     """Pretext: corruption to undo: swap (swapped patches), inpaint (erased boxes), mae (masked blocks), autoencode
     (none)."""
@@ -68,11 +62,11 @@ class RestorationConfig(AffineSettings, PretrainConfig, PlanSettings):
     """Intensities: normalisation; for CT for example window -160 240."""
 
     skips: bool = False
-    """Network: pass the encoder's features of each level to the decoder, the default of resenc-l and resenc-s, meant
-    for segmentation (as in nnssl's MAE); refused for a network without skips."""
+    """Network: pass the encoder's features of each level to the decoder, for segmentation (as in nnssl's MAE); the
+    default of resenc-l and resenc-s, an error for networks without skips."""
     no_skips: bool = False
-    """Network: pass only the coarsest features to the decoder, meant for classification (as in PCRLv2); for resenc-l
-    and resenc-s, refused for a network that always has skips."""
+    """Network: pass only the coarsest features to the decoder, for classification (as in PCRLv2); for resenc-l and
+    resenc-s, an error for networks that always have skips."""
 
     batch_size: int = field(default=8, metadata=MAY_CHANGE)
     """Training: crops per step."""
@@ -80,12 +74,12 @@ class RestorationConfig(AffineSettings, PretrainConfig, PlanSettings):
     """Training: number of steps."""
 
     def __post_init__(self) -> None:
-        """Check the settings, without the data."""
+        """Check the settings that do not need the data."""
         if len(self.mask_block) not in (1, 3):
             raise ValueError(f"--mask-block: expected 1 or 3 numbers, got {len(self.mask_block)}")
         super().__post_init__()
         if not self.slices and (self.every != 1 or self.empty_slices):
-            raise ValueError("slices: expected --slices D, H or W with --every or --empty-slices, got none")
+            raise ValueError("slices: expected --slices D, H or W with --every or --empty-slices, got no --slices")
         if self.skips and self.no_skips:
             raise ValueError("--skips: expected one of --skips and --no-skips, got both")
         if not self.plans:
@@ -117,7 +111,7 @@ class RestorationConfig(AffineSettings, PretrainConfig, PlanSettings):
 
 
 class Restoration(Method):
-    """Restoration of a corrupted crop; the loss is the mean squared error over all voxels or over masked voxels.
+    """Restoration of a corrupted crop; the loss is the mean squared error over all or over masked voxels.
 
     Parameters
     ----------
@@ -147,11 +141,11 @@ class Restoration(Method):
 
     @property
     def held_out_recipe(self) -> dali_cr.Restoration:
-        """What held-out samples are made of: crops as they are, by which runs can be compared."""
+        """Recipe of held-out samples, without augmentation, so that runs can be compared."""
         return replace(self.recipe, degrees=0.0, scale=NO_SCALE, noise=0.0, gamma=0.0)
 
     def losses(self, batch: dict[str, Any], step: int) -> dict[str, torch.Tensor]:
-        """Return the loss, and the loss of the identity (returning the input) for comparison."""
+        """Return the loss, and for comparison the loss of returning the input."""
         target, input = batch["target"], batch["input"]
         with autocast(target.device):
             restored = self.module(input)
@@ -160,7 +154,7 @@ class Restoration(Method):
         return dict(zip(("loss", "identity_loss"), errors, strict=True))
 
     def measure(self, loader: dali_cr.Loader) -> Measured:
-        """Measure restoration gain, MSE and PSNR, and with a mask R²."""
+        """Measure restoration gain, MSE, PSNR, and with a mask R²."""
         return evaluate(self.module, loader, self.config.evaluate_samples, self.recipe.pretext)
 
     def introduce(self) -> Iterator[str]:
@@ -170,7 +164,7 @@ class Restoration(Method):
             yield from describe(config.preset, vars(config))
         crop = f"crop       {' × '.join(map(str, config.crop))} voxels"
         if config.datasets:
-            yield crop  # the data sets' lines have the rest
+            yield crop  # the rest is printed for each data set
         else:
             size = f" of {' × '.join(f'{mm:g}' for mm in config.spacing)} mm" if config.spacing else ""
             yield f"{crop}{size}, normalize {config.normalize}"
@@ -192,7 +186,7 @@ class Restoration(Method):
 
 
 def counted_voxels(batch: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
-    """Return the voxels that count in the loss: masked and not anonymised ones; None if all do."""
+    """Return a mask of the voxels in the loss: masked, not anonymised; None for all voxels."""
     mask, valid = batch.get("mask"), batch.get("valid")
     return mask & valid if mask is not None and valid is not None else valid if mask is None else mask
 
@@ -200,14 +194,13 @@ def counted_voxels(batch: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
 def mean_square(answer: torch.Tensor, target: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """Return the mean squared error, over some voxels if there is a mask.
 
-    With a mask it is the mean over samples of each sample's error, so that it does not depend on the number of
-    processes.
+    With a mask it is the mean over samples of their errors, so that it does not depend on the number of processes.
 
     Parameters
     ----------
     answer, target : (B, C, D, H, W) or (B, C, H, W)
     mask : (B, 1, D, H, W) or (B, 1, H, W) bool, optional
-        Voxels that count; a sample without any has no error.
+        Voxels to include; the error of a sample without any is 0.
     """
     if mask is None:
         return F.mse_loss(answer, target)

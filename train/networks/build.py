@@ -39,8 +39,7 @@ SKIPS: dict[str, tuple[bool, ...]] = {
     "resenc-l": (True, False),
     "resenc-s": (True, False),
 }
-"""Whether the decoder of a network gets the encoder's features of each level; where both are possible the first is the
-default."""
+"""Whether the decoder of a network gets the encoder's features of each level; the first value is the default."""
 
 _WITH = {True: "built with skips", False: "built without skips"}
 
@@ -67,7 +66,7 @@ def sizes_of(
     if dims not in (2, 3) or (dims == 2 and crop[0] != 1):
         raise ValueError(f"dims: expected 3, or 2 with a crop of one voxel along D; got {dims} with {crop}")
     if levels and name != "dynunet":
-        raise ValueError(f"levels: expected them with dynunet only, got {name}")
+        raise ValueError(f"levels: expected --network dynunet, got {name}")
     sizes = Sizes(
         name=name,
         channels=channels,
@@ -83,7 +82,7 @@ def sizes_of(
 
 
 def _choose_skips(name: str, skips: bool | None) -> bool | None:
-    """Return whether a network has skips, None if it has no choice; refuse what it cannot have."""
+    """Return whether a network has skips; None if it has no choice."""
     ways = SKIPS[name]
     if skips is not None and skips not in ways:
         others = ", ".join(other for other, can in SKIPS.items() if skips in can)

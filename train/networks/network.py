@@ -1,8 +1,4 @@
-"""Description of a network: its module, its sizes, and the names of the tensors of its encoder.
-
-Each network lists the names of its encoder's tensors explicitly, since they are transferred to other tasks and a common
-prefix could include other modules. Each network has its own file, whose `build` creates it from `Sizes`.
-"""
+"""Description of a network: its module, its sizes, and the names of its encoder's tensors."""
 
 from __future__ import annotations
 
@@ -91,7 +87,7 @@ class Network:
     tensors: tuple[str, ...]
     """Every tensor of its ``state_dict()`` once, without the second names that some module trees give."""
     encoder: tuple[str, ...]
-    """Names of the encoder's tensors, which are transferred to other tasks."""
+    """Names of the encoder's tensors, which are transferred to other tasks; listed, since a prefix could match more."""
     head: tuple[str, ...]
     """Names of the output layer's tensors, which are new in every task."""
     features: nn.Module

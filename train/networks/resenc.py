@@ -1,9 +1,8 @@
-"""nnU-Net's residual encoder U-Net (ResEnc) of the package dynamic-network-architectures, with skips or without.
+"""nnU-Net's residual encoder U-Net (ResEnc), from the package dynamic-network-architectures, with or without skips.
 
-`resenc-l` is "ResEncL" of nnssl: six fixed stages, independent of the data, which nnU-Net accepts as a pre-trained
-encoder. `resenc-s` is a small version for CPUs (project choice). Tensors have the names of the package. Without skips
-the decoder gets only the coarsest features, as in NoSkipResEncL of nnssl: a stage is a transposed convolution and a
-convolution.
+`resenc-l` is "ResEncL" of nnssl: six stages, which nnU-Net accepts as a pre-trained encoder. `resenc-s` is a small
+version for CPUs (project choice). Tensors have the names of the package. Without skips, as in NoSkipResEncL of nnssl,
+the decoder gets only the coarsest features, and each of its stages is a transposed convolution and a convolution.
 """
 
 from __future__ import annotations
@@ -20,27 +19,27 @@ from .pooling import HalvingMean
 from .weights import first_names
 
 BLOCKS = {"resenc-l": (1, 3, 4, 6, 6, 6), "resenc-s": (1, 2, 2, 2)}
-"""Residual blocks of each stage; the first stage keeps the crop's edges, each later one halves them."""
+"""Residual blocks of each stage; each stage after the first halves the resolution."""
 
 WIDEST = 320
-"""Most channels of a stage, unless the first has more."""
+"""Maximum number of channels of a stage, unless the first has more."""
 
 ARCHITECTURE = "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet"
-"""Class of the network with skips; the network without skips has the same encoder."""
+"""Class of the network with skips; without skips the encoder is the same."""
 
 IMPORTED = ("conv_op", "norm_op", "nonlin")
-"""Arguments that are classes, given by dotted names."""
+"""Arguments that are dotted names of classes."""
 
 _TRANSPOSED = {nn.Conv2d: nn.ConvTranspose2d, nn.Conv3d: nn.ConvTranspose3d}
 
 
 def describe(sizes: Sizes) -> dict[str, Any]:
-    """Return class and arguments of the network with skips, JSON-compatible, as in nnU-Net's plans.
+    """Return the class and arguments of the network with skips as in nnU-Net's plans, JSON-compatible.
 
     Returns
     -------
     dict
-        `class`, a dotted name; `arguments`, beside ``input_channels`` and ``num_classes``; `imported`, those of the
+        `class`, a dotted name; `arguments` without ``input_channels`` and ``num_classes``; `imported`, the names of
         arguments that are dotted names of classes.
     """
     blocks, dims = BLOCKS[sizes.name], sizes.dims
@@ -66,7 +65,7 @@ def describe(sizes: Sizes) -> dict[str, Any]:
 
 
 class ResidualEncoder(nn.Module):
-    """The encoder alone, with the same parameters under the same names."""
+    """The encoder alone; its parameters are shared and have the same names."""
 
     def __init__(self, unet: Any) -> None:
         super().__init__()
@@ -97,7 +96,7 @@ class NoSkipUNet(nn.Module):
         """Channels of the decoder's levels, the coarsest first."""
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Return (B, outputs, ...) from (B, C, ...), of the same edges."""
+        """Return (B, outputs, ...) from (B, C, ...), of the same size."""
         return self.output(self.pyramid(image)[-1])
 
     def pyramid(self, image: torch.Tensor, levels: int | None = None) -> list[torch.Tensor]:
@@ -152,12 +151,12 @@ class NoSkipDecoder(nn.Module):
 
 
 def stride_of(name: str) -> int:
-    """Return the voxels per coarsest feature along each axis."""
+    """Return the stride of the coarsest features, in voxels."""
     return int(2 ** (len(BLOCKS[name]) - 1))
 
 
 def check(sizes: Sizes) -> None:
-    """Check that a crop can be halved at each stage and its coarsest stage has more than one voxel."""
+    """Check that a crop can be halved at each stage and has more than one voxel at the coarsest stage."""
     step = stride_of(sizes.name)
     sizes.check_multiple(step)
     seen = sizes.crop[3 - sizes.dims :]
@@ -170,8 +169,8 @@ def check(sizes: Sizes) -> None:
 
 
 def build(sizes: Sizes) -> Network:
-    """Build one, with nnU-Net's initialisation."""
-    # Imported here: it takes time, and --help or a typing error should not.
+    """Build the network with nnU-Net's initialisation."""
+    # Imported here, since it takes time and --help does not need it.
     from dynamic_network_architectures.architectures.unet import ResidualEncoderUNet
 
     about = describe(sizes)
@@ -183,7 +182,7 @@ def build(sizes: Sizes) -> Network:
     for part in module.modules():
         if isinstance(part, nn.Sequential) and len(part) and isinstance(part[0], (nn.AvgPool2d, nn.AvgPool3d)):
             part[0] = HalvingMean()
-    tensors = first_names(module)  # the package's blocks hold each layer twice, and its decoder the encoder
+    tensors = first_names(module)  # blocks register each layer twice, and the decoder registers the encoder
     step = stride_of(sizes.name)
     return Network(
         module=module,

@@ -1,4 +1,4 @@
-"""Reading and writing of weights: safetensors with metadata to rebuild their network, and state dicts of others."""
+"""Reading and writing of weights: safetensors with metadata of the network, and state dicts of other packages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import nn
 from ..output.files import write_whole
 
 NESTED = ("state_dict", "network_weights", "model", "network")
-"""Keys under which files hold a state dict: those of PyTorch Lightning, of nnU-Net and nnssl, of others, of ours."""
+"""Keys of a state dict in a file, as in PyTorch Lightning, nnU-Net and nnssl, other packages, and this package."""
 
 
 def first_names(module: nn.Module) -> tuple[str, ...]:
@@ -76,32 +76,32 @@ def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 @dataclass(frozen=True)
 class StateDict:
-    """Tensors of a file of weights of any origin."""
+    """Tensors of a file of weights from any package."""
 
     tensors: dict[str, torch.Tensor]
     key: str
-    """One of `NESTED`; empty where the file holds nothing but tensors."""
+    """One of `NESTED`; empty if the file has the tensors at its top level."""
     about: dict[str, Any]
-    """What a file of this trainer says of them; empty for the files of others."""
+    """Metadata of the weights; empty for files of other packages."""
 
 
 def read_state_dict(path: Path) -> StateDict:
-    """Read a state dict: safetensors, or what `torch.save` wrote, with ``weights_only=True``.
+    """Read a state dict from safetensors, or by ``torch.load(weights_only=True)``.
 
     Raises
     ------
     ValueError
-        If the file cannot be read so, or holds no tensors at its top or under one of `NESTED`.
+        If the file cannot be read, or has no tensors at its top level or under one of `NESTED`.
     """
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # bytes of another kind make the unpickler raise anything
+    except Exception as error:  # the unpickler raises any type of error on other content
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"{path}: expected a file that torch.load(weights_only=True) reads, got: {first}; "
-            "save its state_dict() alone"
+            f"{path}: expected a file that torch.load(weights_only=True) can read, got: {first}; save only the "
+            "state_dict()"
         ) from error
     for key in ("", *NESTED):
         held = content if not key else content.get(key) if isinstance(content, Mapping) else None
@@ -109,7 +109,7 @@ def read_state_dict(path: Path) -> StateDict:
         if tensors:
             return StateDict(tensors, key, {})
     found = f"a mapping of {', '.join(map(str, list(content)[:5]))}" if isinstance(content, Mapping) else type(content)
-    raise ValueError(f"{path}: expected tensors by name, at its top or under one of {', '.join(NESTED)}; got {found}")
+    raise ValueError(f"{path}: expected tensors by name, at the top or under one of {', '.join(NESTED)}; got {found}")
 
 
 def _read_safetensors(path: Path) -> StateDict:
@@ -122,6 +122,6 @@ def _read_safetensors(path: Path) -> StateDict:
 
 
 def _tensors(held: Any) -> dict[str, torch.Tensor]:
-    """Return what is a tensor of a mapping of names."""
+    """Return the tensors of a mapping; empty for other values."""
     items = held.items() if isinstance(held, Mapping) else ()
     return {name: value for name, value in items if isinstance(name, str) and isinstance(value, torch.Tensor)}

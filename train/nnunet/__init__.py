@@ -1,1 +1,1 @@
-"""What nnU-Net v2 reads of a pre-training run: weights under its names, its plan, and a model card."""
+"""Export of pre-training runs for nnU-Net v2: weights, adaptation plan and model card."""

@@ -1,7 +1,4 @@
-"""A network of ours as one of nnU-Net's: its class, the class's arguments, and the weights under its names.
-
-Classes and names are those of `dynamic_network_architectures`, of which nnU-Net and nnssl build their networks.
-"""
+"""Conversion of networks to nnU-Net's: class, arguments and weights as in `dynamic_network_architectures`."""
 
 from __future__ import annotations
 
@@ -29,49 +26,49 @@ _LAYERS: dict[str, Any] = {
     "nonlin": "torch.nn.LeakyReLU",
     "nonlin_kwargs": {"inplace": True},
 }
-"""The layers of a PlainConvUNet that computes what a dynunet does, as nnU-Net's plans have them."""
+"""Layers of a PlainConvUNet that is equivalent to a dynunet, as in nnU-Net's plans."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network as nnU-Net builds it."""
+    """A network in nnU-Net's form."""
 
     class_name: str
-    """Dotted, or the name of a network that nnU-Net knows."""
+    """Dotted name of the class, or a name that nnU-Net knows."""
     arguments: dict[str, Any] | None
-    """Of the class, beside channels; classes among them as dotted names. None for a network that nnU-Net knows."""
+    """Arguments of the class except channels, with classes as dotted names; None for a name that nnU-Net knows."""
     imported: list[str] | None
-    """Which of the arguments are dotted names."""
+    """Names of the arguments that are dotted names of classes."""
     weights: dict[str, torch.Tensor]
-    """Under the names of the class, each layer under both; without the layers that make its output."""
+    """Weights by name in the class, under all names of a layer; without output layers."""
     encoder: str
-    """What the encoder's names begin with."""
+    """Prefix of the encoder's names."""
     stem: str
-    """What the names of its first layers begin with."""
+    """Prefix of the stem's names."""
     projections: tuple[str, ...]
-    """Both names of the convolution that sees the image."""
+    """Both names of the input convolution."""
 
     @property
     def plan(self) -> dict[str, Any]:
-        """As a plan has it."""
+        """The architecture as in a plan."""
         names = ("arch_class_name", "arch_kwargs", "arch_kwargs_requiring_import")
         return dict(zip(names, (self.class_name, self.arguments, self.imported), strict=True))
 
     @property
     def has_decoder(self) -> bool:
-        """Whether the weights are of a whole U-Net, as -pretrained_weights wants them."""
+        """Whether the weights are of a whole U-Net, as needed for -pretrained_weights."""
         return any(name.startswith("decoder.stages") for name in self.weights)
 
 
 def express(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Architecture:
-    """Return a run's network as nnU-Net builds it.
+    """Convert a run's network to nnU-Net's form.
 
     Parameters
     ----------
     about : mapping
-        What the weights' file says of them.
+        Metadata of the file of weights.
     tensors : mapping of str to torch.Tensor
-        Of model.safetensors.
+        Content of model.safetensors.
 
     Raises
     ------
@@ -81,13 +78,13 @@ def express(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Ar
     name, dims = about["network"], about.get("dims", 3)
     if name not in _NETWORKS:
         raise ValueError(
-            f"network: expected one of {', '.join(_NETWORKS)}, whose layers nnU-Net has too; got {name}. Pre-train "
+            f"network: expected one of {', '.join(_NETWORKS)}, which nnU-Net has too, got {name}; pre-train "
             "with --network resenc-l or dynunet"
         )
     if dims != 3:
         raise ValueError(
-            f"dims: expected 3, nnU-Net takes pre-trained weights into 3d_fullres alone; got {dims}. Pre-train with "
-            "--plans and --configuration 2d, and dali-cr export RUN -o FILE writes weights for -pretrained_weights"
+            f"dims: expected 3, the only one of nnU-Net's training from pre-trained weights, got {dims}; pre-train "
+            "with --plans and --configuration 2d, and use dali-cr export RUN -o FILE for -pretrained_weights"
         )
     crop = tuple(about["crop"])
     known = {"levels": Levels.of(about), "dims": dims, "skips": about.get("skips")}
@@ -96,7 +93,7 @@ def express(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Ar
 
 
 def _plain(sizes: Sizes, tensors: Mapping[str, torch.Tensor]) -> Architecture:
-    """Return a dynunet as a PlainConvUNet, whose first stage is the stem."""
+    """Convert a dynunet to a PlainConvUNet, whose first stage is the stem."""
     levels = dynunet.levels_of(sizes)
     assert levels.kernels
     stages = len(levels.widths)
@@ -121,7 +118,7 @@ def _plain(sizes: Sizes, tensors: Mapping[str, torch.Tensor]) -> Architecture:
 
 
 def _residual(sizes: Sizes, tensors: Mapping[str, torch.Tensor]) -> Architecture:
-    """Return a ResEnc under its own names; of one without skips, whose decoder nnU-Net does not have, the encoder."""
+    """Convert a ResEnc; without skips only its encoder, since nnU-Net has no such decoder."""
     described = resenc.describe(sizes)
     known = sizes.name == "resenc-l" and sizes.filters == FILTERS["resenc-l"]
     kept = {
@@ -141,7 +138,7 @@ def _residual(sizes: Sizes, tensors: Mapping[str, torch.Tensor]) -> Architecture
 
 
 def _under_every_name(tensors: Mapping[str, torch.Tensor], *, decoder: bool) -> dict[str, torch.Tensor]:
-    """Return tensors under the second names too: each layer has one, and a decoder holds its encoder.
+    """Add the second name of each layer, and the names of the encoder inside the decoder.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The model card: what exported weights are, how to use them, what to cite, and where they end."""
+"""Model card of exported weights: settings, use, limits and citations."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .architecture import Architecture
 from .run import Run, by
 
 CHECKPOINT = "checkpoint_final.pth"
-"""The file of weights, under the name that nnU-Net's commands fetch."""
+"""Name of the file of weights, as nnU-Net's commands expect it."""
 
-_UNKNOWN = "not known: find out before you pass the weights on"
+_UNKNOWN = "not known; check it before you publish the weights"
 
 
 def write_card(
@@ -36,7 +36,7 @@ def write_card(
     citations : sequence of dict
         From `train.nnunet.citations.cite`.
     licence : str, optional
-        Of the weights.
+        Licence of the weights.
     """
     head = ["---", "tags:", "- medical-imaging", "- self-supervised-learning", "- nnunet"]
     head += [f"license_name: {json.dumps(licence)}", "license: other"] if licence else []
@@ -57,12 +57,12 @@ def write_card(
 
 
 def _table(run: Run, architecture: Architecture, licence: str | None) -> str:
-    """Return what the weights are of, as a table."""
+    """Return a table of the data and settings of the weights."""
     index, split = run.index, run.about.get("split")
     channels = counted(run.about["channels"], "channel")
     images = f"{counted(len(index), 'case')}, {channels}" if index else channels
     names = f" ({', '.join(index.channel_names)})" if index and index.channel_names else ""
-    part = f"part {split['part']} of the split `{split['hash']}`" if split else "no split: no case was kept for a test"
+    part = f"part {split['part']} of the split `{split['hash']}`" if split else "no split; no case was kept for testing"
     measured = {
         name: value
         for name, value in run.report.items()
@@ -87,14 +87,14 @@ def _table(run: Run, architecture: Architecture, licence: str | None) -> str:
 
 
 def _usage(run: Run, architecture: Architecture) -> list[str]:
-    """Return how to use the weights."""
+    """Return the section on the use of the weights."""
     mode = "like_pretrained" if run.spacing else "default_nnunet"
     place = "_".join(f"{mm:.2f}" for mm in run.spacing) if run.spacing else "…"
     plans = f"ptPlans__NAME____Spacing__{place}___Norm__{'_'.join('Z' * run.about['channels'])}"
     found = [
         "## Fine-tune in nnU-Net",
-        "The commands for pre-trained weights are on nnU-Net's master branch, in no release up to 2.8.1 "
-        "(`pip install git+https://github.com/MIC-DKFZ/nnUNet`; Python 3.12 needs `setuptools` beside it). ID is your "
+        "The commands for pre-trained weights are on nnU-Net's master branch, not in releases up to 2.8.1 "
+        "(`pip install git+https://github.com/MIC-DKFZ/nnUNet`; Python 3.12 also needs `setuptools`). ID is your "
         "data set's number, NAME a name of your choice, FOLD 0 to 4.",
         "\n".join(
             [
@@ -105,27 +105,27 @@ def _usage(run: Run, architecture: Architecture) -> list[str]:
                 "```",
             ]
         ),
-        "The second command writes the plans that the third one takes: `ls $nnUNet_preprocessed/*/ptPlans__NAME*` "
-        "shows their name, which has a Z for each of your channels. Encoder and stem come from this file; decoder and "
-        "output layers begin anew.",
+        "The second command writes the plans for the third one: `ls $nnUNet_preprocessed/*/ptPlans__NAME*` shows "
+        "their name, which has a Z for each of your channels. Encoder and stem are loaded from this file; decoder and "
+        "output layers are initialised at random.",
     ]
     if architecture.has_decoder:
         found.append(
-            f"Released nnU-Net takes the same file as `nnUNetv2_train … -pretrained_weights {CHECKPOINT}`, decoder "
-            "included, where its plans make the very same network."
+            f"Released versions of nnU-Net load the same file, with the decoder, by `nnUNetv2_train … "
+            f"-pretrained_weights {CHECKPOINT}`, if their plans define the same network."
         )
     return found
 
 
 def _limits(run: Run, architecture: Architecture) -> list[str]:
-    """Return what holds of all such weights."""
-    known = "to any number" if architecture.stem == "encoder.stem" and run.about["channels"] == 1 else "to as many"
+    """Return the limits of all exported weights."""
+    known = "any number" if architecture.stem == "encoder.stem" and run.about["channels"] == 1 else "the same number"
     return [
-        f"The first layer takes {counted(run.about['channels'], 'channel')} and goes over {known} of yours.",
-        "Volumes were turned to RAS+ (axes D, H, W = z, y, x). nnU-Net turns them with "
-        '`"overwrite_image_reader_writer": "NibabelIOWithReorient"` in dataset.json, else not.',
-        "nnU-Net's commands z-score every channel over the whole image, CT too.",
-        "Nothing is known of other kinds of image than those of the table. No medical device.",
+        f"The first layer has {counted(run.about['channels'], 'channel')} and can be loaded for {known} of channels.",
+        "Volumes were reoriented to RAS+ (axes D, H, W = z, y, x). nnU-Net reorients them only with "
+        '`"overwrite_image_reader_writer": "NibabelIOWithReorient"` in dataset.json.',
+        "nnU-Net's commands z-score every channel over the whole image, also for CT.",
+        "Types of images other than those in the table are untested. Not a medical device.",
     ]
 
 

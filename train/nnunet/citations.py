@@ -1,4 +1,4 @@
-"""What to cite of a run: its method, its network, and the software that it goes into."""
+"""Citations of a run: its method, its network, and nnU-Net."""
 
 from __future__ import annotations
 
@@ -114,19 +114,19 @@ METHODS: dict[str, tuple[str, tuple[Paper, ...]]] = {
     "mae": ("masked autoencoder", (HE, WALD)),
     "pcrlv2": ("PCRLv2", (ZHOU,)),
 }
-"""From `Run.method` to its name and papers."""
+"""Name and papers by `Run.method`."""
 
 
 def cite(run: Run) -> list[dict[str, Any]]:
-    """Return the citations of a run, as nnU-Net prints them at the beginning of a training.
+    """Return the citations of a run in the form that nnU-Net prints at the start of a training.
 
     Raises
     ------
     ValueError
-        If it is not known what to cite of the run's method.
+        If the run's method has no entry in `METHODS`.
     """
     if run.method not in METHODS:
-        raise ValueError(f"citations: expected one of {', '.join(METHODS)}, got the method {run.method}")
+        raise ValueError(f"citations: expected one of the methods {', '.join(METHODS)}, got {run.method}")
     name, papers = METHODS[run.method]
     residual = (REVISITED,) if str(run.about["network"]).startswith("resenc") else ()
     entries = [

@@ -1,4 +1,4 @@
-"""The folder that nnU-Net's commands for pre-trained weights take: checkpoint, plan, card."""
+"""Folder of exported weights for nnU-Net: checkpoint, adaptation plan and model card."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from .run import Run
 
 
 def write_folder(run: Run, out: Path, licence: str | None = None) -> list[str]:
-    """Write the folder of a run's weights; return how nnU-Net's fine-tuning will differ from the pre-training.
+    """Write the folder; return the differences between nnU-Net's fine-tuning and the pre-training.
 
     Parameters
     ----------
     run : Run
     out : Path
-        New or empty.
+        New or empty folder.
     licence : str, optional
-        Of the weights, for the card.
+        Licence of the weights, for the model card.
 
     Raises
     ------
@@ -49,12 +49,12 @@ def write_folder(run: Run, out: Path, licence: str | None = None) -> list[str]:
     write_text(out / "README.md", write_card(run, architecture, differences, citations, licence))
     write_json(out / "adaptation_plan.json", plan)
     write_json(out / "config.json", {"model_type": architecture.class_name, "made_by": _made_by(run), **run.about})
-    save_checkpoint(out / CHECKPOINT, content)  # last: with it the folder is whole
+    save_checkpoint(out / CHECKPOINT, content)  # last, so that it marks a complete folder
     return differences
 
 
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
-    """Write tensors and plain values as `torch.save` does, whole or not at all."""
+    """Write tensors and plain values by `torch.save`, atomically."""
     buffer = io.BytesIO()
     torch.save(dict(content), buffer)
     write_whole(path, buffer.getvalue())

@@ -1,8 +1,4 @@
-"""The adaptation plan: what nnU-Net's commands for pre-trained weights read beside the weights.
-
-The fields are those of nnssl's `AdaptationPlan`; nnU-Net reads the first configuration's spacing and patch, the
-architecture, and where encoder, stem and input layer stand among the weights.
-"""
+"""nnssl's adaptation plan of a run, from which nnU-Net reads spacing, patch size, architecture and names of layers."""
 
 from __future__ import annotations
 
@@ -12,11 +8,11 @@ from .architecture import Architecture
 from .run import Run
 
 _STYLES: dict[tuple[float, ...] | None, str] = {None: "noresample", (1.0, 1.0, 1.0): "onemmiso"}
-"""nnssl's names for spacings; any other is called fixed."""
+"""nnssl's names of spacings; all others are called fixed."""
 
 
 def make_plan(run: Run, architecture: Architecture) -> dict[str, Any]:
-    """Return the plan: plain values alone, as ``torch.load(weights_only=True)`` and JSON take them."""
+    """Return the plan as plain values, for ``torch.load(weights_only=True)`` and JSON."""
     channels = int(run.about["channels"])
     return {
         "architecture_plans": architecture.plan,
@@ -31,7 +27,7 @@ def make_plan(run: Run, architecture: Architecture) -> dict[str, Any]:
 
 
 def _pretrain_plan(run: Run, channels: int) -> dict[str, Any]:
-    """Return what the samples were: axes are D, H, W of the canonical volume, as nnU-Net's z, y, x."""
+    """Return the part about the samples; D, H, W of the canonical volume are nnU-Net's z, y, x."""
     scheme = "ZScoreNormalization" if run.normalize == "zscore-image" else f"dali-cr {run.normalize}"
     resampled = {"is_seg": False, "order": 1, "order_z": 1, "force_separate_z": False}
     configuration = {
@@ -60,7 +56,7 @@ def _pretrain_plan(run: Run, channels: int) -> dict[str, Any]:
 
 
 def list_differences(run: Run) -> list[str]:
-    """Return how nnU-Net's fine-tuning will differ from the pre-training, each with what would not."""
+    """Return the differences between nnU-Net's fine-tuning and the pre-training, with how to avoid them."""
     found = []
     spacing = run.recipe.get("spacing")
     if run.normalize != "zscore-image":
@@ -72,10 +68,10 @@ def list_differences(run: Run) -> list[str]:
         own = "a spacing for each data set" if spacing else "each file's own spacing"
         found.append(f"pre-trained on {own}, nnU-Net resamples to the data set's median; pre-train with one --spacing")
     if run.about["channels"] > 1:
-        found.append(f"of {run.about['channels']} channels: nnU-Net takes the weights for data of as many alone")
+        found.append(f"pre-trained on {run.about['channels']} channels, nnU-Net can load the weights only for as many")
     if run.crop[0] == 1:
-        found.append("pre-trained on single slices, nnU-Net's 3d_fullres would train on patches one voxel thick")
+        found.append("pre-trained on single slices, nnU-Net's 3d_fullres would train on patches of one slice")
     steps = run.settings.get("steps")
     if steps and run.about["step"] < steps:
-        found.append(f"of an unfinished run, step {run.about['step']} of {steps}; --resume finishes it")
+        found.append(f"from an unfinished run, step {run.about['step']} of {steps}; finish it with --resume")
     return found

@@ -1,4 +1,4 @@
-"""A pre-training run, as its folder tells it."""
+"""A pre-training run, read from its folder."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from dali_cr.volume.geometry import Triple
 from ..networks.weights import read_weights
 
 _LICENCES = {"dataset.json": ("name", "licence", "license"), "dataset_description.json": ("Name", "License")}
-"""Files beside images (nnU-Net, Decathlon, BIDS): the key of the data set's name, and those of its licence."""
+"""Files about a data set (nnU-Net, Decathlon, BIDS): the key of its name, and the keys of its licence."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """The weights of a run, and what is known of it."""
+    """Weights, metadata, settings and report of a run."""
 
     folder: Path
     tensors: dict[str, torch.Tensor]
     about: dict[str, Any]
-    """What the weights' file says of them."""
+    """Metadata of the file of weights."""
     config: dict[str, Any]
     """The run's config.json."""
     report: dict[str, Any]
-    """The run's report.json; empty of an unfinished run."""
+    """The run's report.json; empty for an unfinished run."""
 
     @classmethod
     def read(cls, folder: Path) -> Run:
@@ -44,7 +44,7 @@ class Run:
         Raises
         ------
         ValueError
-            If it is none.
+            If it is not the folder of a pre-training run.
         """
         weights, config = folder / "model.safetensors", folder / "config.json"
         for path in (weights, config):
@@ -54,73 +54,73 @@ class Run:
         if "task" in about:
             raise ValueError(f"run: expected a pre-training run, {folder} is one of finetune {about['task']['name']}")
         if "recipe" not in about:
-            raise ValueError(f"run: expected a run that keeps its recipe, {weights} is of an earlier version")
+            raise ValueError(f"run: expected weights with their recipe, {weights} is from an earlier version")
         report = folder / "report.json"
         known = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
         return cls(folder, tensors, about, json.loads(config.read_text(encoding="utf-8")), known)
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What the run was asked for."""
+        """Settings of the run."""
         settings: Mapping[str, Any] = self.config["config"]
         return settings
 
     @property
     def recipe(self) -> Mapping[str, Any]:
-        """What its samples were made of."""
+        """Recipe of its samples."""
         recipe: Mapping[str, Any] = self.about["recipe"]
         return recipe
 
     @property
     def method(self) -> str:
-        """How it pre-trained: a pretext of `dali_cr.Restoration`, or pcrlv2."""
+        """Method: a pretext of `dali_cr.Restoration`, or pcrlv2."""
         recipe = str(self.settings["recipe"])
         return str(self.recipe["pretext"]) if recipe == "restoration" else recipe
 
     @property
     def crop(self) -> Triple:
-        """(D, H, W) of a crop."""
+        """Crop (D, H, W) in voxels."""
         depth, height, width = self.about["crop"]
         return depth, height, width
 
     @property
     def spacing(self) -> list[float] | None:
-        """Spacing of crops in mm along D, H, W; None if each file kept its own, or data sets differ."""
+        """Spacing of crops in mm along D, H, W; None if each file kept its own or data sets differ."""
         spacing = self.recipe.get("spacing")
         return [float(mm) for mm in spacing] if isinstance(spacing, list) else None
 
     @property
     def normalize(self) -> str:
-        """Normalisation in words of the command line, by data set where they differ."""
+        """Normalisation as on the command line, by data set if they differ."""
         return _by_dataset(self.recipe.get("normalize"), "none")
 
     @property
     def spacing_text(self) -> str:
-        """Spacing in words, by data set where they differ."""
+        """Spacing as text, by data set if they differ."""
         return _by_dataset(self.recipe.get("spacing"), f"of each file, median {by(self.median_spacing)}") + " mm"
 
     @cached_property
     def index(self) -> dali_cr.Index | None:
-        """The images; None where index.json was not kept."""
+        """Index of the images; None without index.json."""
         path = self.folder / "index.json"
         return dali_cr.Index.load(path) if path.is_file() else None
 
     @property
     def median_spacing(self) -> list[float]:
-        """Of the files, in mm along D, H, W; that of the crops where the files are not known."""
+        """Median spacing of the files in mm along D, H, W; without an index that of the crops."""
         spacings = [case.volumes[0].spacing for case in self.index.cases] if self.index else []
         return np.median(spacings, 0).tolist() if spacings else self.spacing or [1.0, 1.0, 1.0]
 
     @property
     def data_name(self) -> str:
-        """Name of the data: of the corpus's data sets, else from a file beside the images, else of their folders."""
+        """Name of the data: from the corpus, else from a file about the data set, else from its folders."""
         names = [one["name"] for one in self.datasets if one["name"]] or [name for name, _ in self._described() if name]
         folders = [Path(path).name for path in self.settings.get("data", ())]
         return ", ".join(dict.fromkeys(names or folders)) or "unnamed"
 
     @property
     def data_licence(self) -> str:
-        """Licences of the data, as the corpus or a file beside the images states them; empty if neither does."""
+        """Licences of the data, from the corpus or a file about the data set; empty if neither has them."""
         stated = sum((Counter(one["licences"]) for one in self.datasets), Counter[str]())
         if set(stated) - {NOT_STATED}:
             return ", ".join(f"{licence} ({counted(stated[licence], 'case')})" for licence in sorted(stated))
@@ -128,12 +128,12 @@ class Run:
 
     @property
     def datasets(self) -> list[dict[str, Any]]:
-        """Cases, modalities and licences of the data sets; empty if nothing is known of them."""
+        """Cases, modalities and licences of the data sets; empty if unknown."""
         datasets: list[dict[str, Any]] = self.about.get("datasets", [])
         return datasets
 
     def _described(self) -> Iterator[tuple[str, str]]:
-        """Yield name and licence in each file that describes the data, in their folders or their parents."""
+        """Yield name and licence from each file about a data set, in the data's folders or their parents."""
         for place in map(Path, self.settings.get("data", ())):
             for folder in (place, place.parent):
                 for file, (name, *licences) in _LICENCES.items():
@@ -163,7 +163,7 @@ def _by_dataset(value: Any, default: str) -> str:
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    """Return what a JSON file holds; nothing where it is not there or is no object."""
+    """Return the object in a JSON file; empty if the file is missing or holds no object."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,1 +1,1 @@
-"""How weights change: optimisers, learning-rate schedules, averages of weights, a frozen encoder. Knows no run."""
+"""Optimisers, learning-rate schedules, exponential moving averages of weights, and frozen encoders."""

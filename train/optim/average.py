@@ -1,4 +1,4 @@
-"""An exponential moving average of a network's weights (EMA), which is evaluated and exported in their place."""
+"""Exponential moving average (EMA) of a network's weights."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import nn
 
 
 def decay_of(step: int, decay: float) -> float:
-    """Return the decay of a step, counted from 1: the first ones forget the initial weights faster.
+    """Return the decay of a step, counted from 1; it is smaller in the first steps.
 
-    It is min(decay, (1 + step) / (10 + step)), as of TensorFlow's ``ExponentialMovingAverage`` with ``num_updates``.
+    It is min(decay, (1 + step) / (10 + step)), as in TensorFlow's ``ExponentialMovingAverage`` with ``num_updates``.
 
     Examples
     --------
@@ -23,14 +23,14 @@ def decay_of(step: int, decay: float) -> float:
 
 
 class Average:
-    """The average of a module's parameters and floating-point buffers; other buffers are those of the last step.
+    """Moving average of a module's parameters and floating-point buffers; other buffers are copied from the last step.
 
     Each update is ``average = d * average + (1 - d) * weights``, with d from `decay_of`.
 
     Parameters
     ----------
     module : nn.Module
-        On its device, with the weights to begin with.
+        On its device, with the initial weights.
     decay : float
         At least 0, and below 1.
     """
@@ -45,7 +45,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights after a step, counted from 1; a GPU is not waited for."""
+        """Update the average after a step, counted from 1, without synchronising with the GPU."""
         kept, live = ([tensors[name] for name in self._averaged] for tensors in (self._kept, self._live))
         torch._foreach_lerp_(kept, live, 1 - decay_of(step, self.decay))
         for name in self._copied:
@@ -53,7 +53,7 @@ class Average:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Have the module hold the average while entered, and the very weights of the last step after it."""
+        """Context in which the module has the averaged weights; afterwards it has its own weights again."""
         self._exchange()
         try:
             yield
@@ -68,24 +68,24 @@ class Average:
             self._kept[name].copy_(before)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return the average by the module's names; each tensor once."""
+        """Return the averaged tensors by their names in the module, each tensor once."""
         return dict(self._kept)
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Go on with the average of a checkpoint.
+        """Load the average of a checkpoint.
 
         Raises
         ------
         ValueError
-            If it is of other tensors.
+            If the names of the tensors differ.
         """
         if state.keys() != self._kept.keys():
             odd = min(state.keys() ^ self._kept.keys())
-            raise ValueError(f"ema: expected the average of this network in the checkpoint, {odd} does not fit")
+            raise ValueError(f"ema: expected the tensors of this network in the checkpoint, {odd} differs")
         for name, tensor in self._kept.items():
             tensor.copy_(state[name])
 
 
 def averaged(average: Average | None) -> AbstractContextManager[None]:
-    """Have a module hold its average while entered, if there is one."""
+    """Context in which the module has the averaged weights, if there is an average."""
     return average.in_use() if average else nullcontext()

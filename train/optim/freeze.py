@@ -1,4 +1,4 @@
-"""An encoder that is frozen for the first steps of a run."""
+"""Freezing of an encoder for the first steps of a run."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from torch.nn.modules.batchnorm import _NormBase
 
 
 class FrozenEncoder:
-    """Keeps an encoder as it is for some steps: its parameters, and the running statistics of its norms.
+    """Freezes the parameters and the running statistics of an encoder for the first steps.
 
     Frozen batch norms use their running statistics, as in evaluation.
 
     Parameters
     ----------
     encoder : nn.Module
-        A part of the module that is trained.
+        Part of the module to train.
     steps : int
-        How many steps, from the first one on.
+        Number of steps, from the first one on.
     """
 
     def __init__(self, encoder: nn.Module, steps: int) -> None:
@@ -26,10 +26,10 @@ class FrozenEncoder:
         self._frozen = False
 
     def prepare(self, step: int) -> None:
-        """Freeze the encoder, or end that, before a step, counted from 1."""
+        """Freeze or unfreeze the encoder before a step, counted from 1."""
         frozen = step <= self.steps
         if frozen or self._frozen:
-            # At each step: evaluation puts all of the module back into training mode.
+            # At each step, since evaluation sets the whole module back to training mode.
             for norm in self._norms:
                 norm.train(not frozen)
         if frozen != self._frozen:

@@ -1,4 +1,4 @@
-"""Optimisers: AdamW, and SGD with momentum."""
+"""Creation and loading of optimisers: AdamW, and SGD with momentum."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 OptimizerName = Literal["adamw", "sgd"]
 
 MOMENTUM = 0.99
-"""Of SGD where no other is given, as in nnU-Net."""
+"""Default momentum of SGD, as in nnU-Net."""
 
 
 def build_optimizer(
@@ -36,13 +36,13 @@ def build_optimizer(
     name : "adamw" or "sgd"
     lr, weight_decay : float
     momentum : float
-        Of SGD.
+        Momentum of SGD.
     nesterov : bool
-        Whether SGD's momentum is Nesterov's.
+        Whether SGD uses Nesterov momentum.
     encoder : iterable of nn.Parameter
-        Those whose learning rate is scaled.
+        Parameters whose learning rate is scaled.
     encoder_lr_scale : float
-        By how much; `set_rate` applies it.
+        Factor of their learning rate; `set_rate` applies it.
     """
     chosen = {id(parameter) for parameter in encoder} if encoder_lr_scale != 1 else set()
     groups: list[dict[str, Any]] = []
@@ -63,23 +63,23 @@ def build_optimizer(
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of every group, each with its own scale."""
+    """Set the learning rate of every group, times the group's scale."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("lr_scale", 1.0)
 
 
 _OF_THE_SETTINGS = ("weight_decay", "momentum", "nesterov", "lr_scale")
-"""Options of a group that a checkpoint does not overrule."""
+"""Options of a group that are not loaded from a checkpoint."""
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load the state of a checkpoint; weight decay and momentum stay those that the optimiser was built with."""
+    """Load the state of a checkpoint, except the weight decay and the momentum."""
     options = [{name: group[name] for name in _OF_THE_SETTINGS if name in group} for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
     for group, own in zip(optimizer.param_groups, options, strict=True):
         group.update(own)
     for parameter, kept in optimizer.state.items():
         for name, value in kept.items():
-            # The run may have been in another memory format; a fused step wants that of the weights.
+            # The fused step needs the memory format of the weights, which may have changed.
             if value is not None and value.shape == parameter.shape and value.stride() != parameter.stride():
                 kept[name] = torch.empty_like(parameter).copy_(value)

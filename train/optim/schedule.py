@@ -1,4 +1,4 @@
-"""Learning rates as a function of the step."""
+"""Learning-rate schedules as functions of the step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 ScheduleName = Literal["cosine", "poly"]
 
 POWER = 0.9
-"""Of the polynomial decay, as in nnU-Net."""
+"""Exponent of the polynomial decay, as in nnU-Net."""
 
 
 def learning_rate(
@@ -28,22 +28,21 @@ def learning_rate(
     * lr * step / W up to step W,
     * then lr * (1 + cos(pi * p)) / 2, or lr * (1 - p) ** 0.9 with "poly".
 
-    It would be 0 at the step after the last. With `freeze`, the first `freeze` steps and the others are two such
-    schedules, one after the other, each with a warm-up of its own: as in nnU-Net's fine-tuning of pre-trained networks
-    ("sawtooth"), the decoder is warmed up alone and then the whole network.
+    It would reach 0 one step after the last. With `freeze`, the first `freeze` steps and the remaining steps have
+    separate schedules, each with its own warm-up, as in nnU-Net's "sawtooth" schedule for fine-tuning.
 
     Parameters
     ----------
     step, steps : int
     lr : float
-        The highest rate.
+        Highest learning rate.
     warmup : float
-        Share of the steps that warm up; at least one step does.
+        Fraction of the steps for the warm-up; at least one step.
     schedule : "cosine" or "poly"
     freeze : int
-        Steps with a frozen encoder; with 0 or all of them there is one schedule.
+        Steps with a frozen encoder; there is a single schedule if it is 0 or all steps.
     to_zero : bool
-        Whether the decay ends at 0 with the last step, as in runs that version 0.1.0 began.
+        Whether the rate of the last step is 0, as in runs started by version 0.1.0.
 
     Examples
     --------

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Origin = Literal["lower", "upper"]
-"""Where the first row is drawn: a volume's rows run upwards, an image's downwards."""
+"""Matplotlib's origin: "lower" for slices of volumes, "upper" for images."""
 
 
 def origin_of(case: Case) -> Origin:
-    """Return where the first row of a case's slices is drawn."""
+    """Return the origin of a case's slices."""
     return "upper" if is_image(case.volumes[0].path) else "lower"
 
 
@@ -34,7 +34,7 @@ def write_figure(figure: Figure, path: Path, **how: Any) -> None:
 
 
 def write_png(picture: npt.NDArray[np.uint8], path: Path) -> None:
-    """Write (height, width, 3) as a PNG, whole or not at all."""
+    """Write a picture (height, width, 3) as PNG, atomically."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "png")
     write_whole(path, buffer.getvalue())

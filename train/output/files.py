@@ -25,7 +25,7 @@ def write_json(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None
 
 
 def write_table(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]], empty: Sequence[str]) -> None:
-    """Write rows of the same columns as CSV, whole or not at all; without rows the columns `empty`."""
+    """Write rows of the same columns as CSV, atomically; without rows the header `empty`."""
     text = io.StringIO()
     table = csv.DictWriter(text, list(rows[0]) if rows else list(empty), lineterminator="\n")
     table.writeheader()

@@ -1,4 +1,4 @@
-"""Several small pictures as one: a row for each kind, a column for each sample."""
+"""Mosaics of pictures: a row for each kind, a column for each sample."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Column = Mapping[str, Picture]
 """Pictures of one sample by kind: (H, W) grey or (H, W, 3)."""
 
 _EDGE = 96
-"""Pixels that the shorter edge of a picture has at least, for its name to fit."""
+"""Minimum pixels of the shorter edge of a picture, so that its name fits."""
 
 
 def to_grey(image: npt.NDArray[np.floating], low: float, high: float) -> Picture:
-    """Return (H, W) uint8 of an image, black at `low` and white at `high`; NaN is black.
+    """Convert an image to (H, W) uint8, black at `low` and white at `high`; NaN is black.
 
     Examples
     --------
@@ -37,14 +37,14 @@ def grey_columns(rows: Mapping[str, npt.NDArray[np.floating]]) -> list[Column]:
 
 
 def join(columns: Sequence[Column], origin: Origin) -> Picture:
-    """Return pictures as one (height, width, 3), their kinds written into the first column.
+    """Join pictures into one (height, width, 3), with the names of the kinds in the first column.
 
     Parameters
     ----------
     columns : sequence of mapping
         At least one; all of the same kinds. Pictures of different sizes get black edges.
     origin : "lower" or "upper"
-        Where the first row of each picture is drawn.
+        Position of the first row of each picture.
 
     Examples
     --------

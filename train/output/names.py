@@ -18,8 +18,7 @@ _LONGEST = 255
 def mask_name(case: Case) -> str:
     """Return the name of a case's mask: the case's name with the suffix of an image or a volume.
 
-    A suffix in the case's name that a mask may have is kept, any other becomes part of the name, so the masks of two
-    cases of a scan have different names.
+    A suffix that is valid for a mask is kept; any other becomes part of the name, so that names do not collide.
 
     Examples
     --------
@@ -60,7 +59,7 @@ def probabilities_name(case: Case) -> str:
 
 
 def place_all(names: Iterable[tuple[str, str]], folder: Path) -> dict[str, Path]:
-    """Return the paths of outputs, after checking that they are different files inside the folder.
+    """Return the paths of outputs, after checking that they are distinct and inside the folder.
 
     Parameters
     ----------

@@ -54,7 +54,7 @@ def encode_probabilities(shares: npt.NDArray[np.float32], image: Path, geometry:
     shares : (K, D, H, W) float32
         Along the axes of `geometry`.
     image : Path
-        As of `encode_mask`.
+        As for `encode_mask`.
     geometry : Geometry
         Of the image.
 
@@ -71,7 +71,7 @@ def _encode(values: npt.NDArray[Any], code: int, image: Path, geometry: Geometry
         raise ValueError(f"labels: expected shape {geometry.shape}, as {image} has, got {values.shape[1:]}")
     header, now = read_grid(image)
     if (now.shape, now.orientation, now.affine) != (geometry.shape, geometry.orientation, geometry.affine):
-        raise VolumeError(image, "changed since the scan: its voxels lie in another order; scan again")
+        raise VolumeError(image, "changed since the scan, its voxels have another order; scan again")
     rank, frames = min(int(header["dim"][0]), 3), len(values)
     edges = [*header["dim"][1 : rank + 1], *[1] * (3 - rank), frames]
     header["dim"] = [4 if frames > 1 else rank, *edges, 1, 1, 1]

@@ -1,4 +1,4 @@
-"""The figure of an overlay: a slice with masks and boxes over it, the prediction beside the target, and a legend."""
+"""Figure of a slice with masks or boxes over it, prediction beside target, and a legend."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from .palette import OPACITY, Palette
 
 _INCHES = 5
 _MOST_NAMES = 40
-"""In a legend."""
+"""Maximum number of classes in a legend."""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """What is to be drawn over a case."""
+    """Masks and boxes to draw over a case."""
 
     labels: npt.NDArray[np.uint8] | None = None
-    """(D, H, W)."""
+    """Label volume (D, H, W)."""
     boxes: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
-    """From a name to its canonical box (2, 3)."""
+    """Canonical box (2, 3) by name."""
 
     def __bool__(self) -> bool:
         """Whether there is anything to draw."""
         return bool(self.boxes) or (self.labels is not None and bool(self.labels.any()))
 
     def slice_of(self, depth: int) -> int:
-        """Return which slice across D shows most of it."""
+        """Return the slice across D that shows most of it."""
         if self.labels is not None and self.labels.any():
             return int((self.labels > 0).sum((1, 2)).argmax())
         centres = [box[:, 0].mean() for box in self.boxes.values()]
         return int(np.clip(np.mean(centres), 0, depth - 1)) if centres else depth // 2
 
     def names(self, palette: Palette) -> list[str]:
-        """Return the names of its classes, in all slices."""
+        """Return the names of its classes over all slices."""
         values = [] if self.labels is None else np.unique(self.labels).tolist()
         return [*(palette.name(value) for value in values if value), *self.boxes]
 
@@ -50,26 +50,26 @@ class Slice:
     """A slice of an image."""
 
     image: npt.NDArray[np.float32]
-    """(H, W), from 0 to 1."""
+    """Image (H, W), from 0 to 1."""
     at: int
-    """Which slice across D."""
+    """Number of the slice across D."""
     pixel: tuple[float, float]
     """Height and width of a pixel in mm."""
     origin: Origin
-    """Where its first row is drawn."""
+    """Position of the first row."""
 
 
 def draw_overlay(shown: Slice, panels: Mapping[str, Drawing], palette: Palette, title: str) -> Figure:
-    """Return a figure with a panel for each drawing over the same slice, and the classes of all of them below.
+    """Return a figure with a panel for each drawing over the same slice, and one legend below.
 
     Parameters
     ----------
     shown : Slice
     panels : mapping of str to Drawing
-        By their headings, from left to right.
+        Drawings by heading, from left to right.
     palette : Palette
     title : str
-        Which case, and which slice of it.
+        Name of the case, and the slice.
     """
     rows, columns = shown.image.shape
     height = _INCHES * rows * shown.pixel[0] / (columns * shown.pixel[1])
@@ -104,7 +104,7 @@ def _draw_mask(axes: Axes, labels: npt.NDArray[np.uint8], palette: Palette, orig
 
 
 def _draw_box(axes: Axes, name: str, box: npt.NDArray[np.float64], at: int, colour: tuple[float, float, float]) -> None:
-    # Voxel n is drawn around n, and in a box it fills the space from n to n + 1.
+    # Matplotlib draws voxel n from n - 0.5 to n + 0.5; in a box it extends from n to n + 1.
     (first, top, left), (last, bottom, right) = box - 0.5
     style = "solid" if first <= at <= last else "dashed"
     axes.add_patch(

@@ -1,4 +1,4 @@
-"""Colours of classes: the same class has the same colour in every picture."""
+"""Colours of classes, the same in every picture."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Colour = tuple[float, float, float]
 
 _TAB20 = [to_rgb(colour) for colour in matplotlib.color_sequences["tab20"]]
 COLOURS: tuple[Colour, ...] = (*_TAB20[::2], *_TAB20[1::2])
-"""Of classes in their order, again from the first after the last; the strong ones come before the pale ones."""
+"""Colours of classes by their order, repeated after the last; saturated colours come before pale ones."""
 
 OPACITY = 0.45
-"""Of a mask over an image."""
+"""Opacity of a mask over an image."""
 
 
 def colour_of(place: int) -> Colour:
@@ -55,9 +55,9 @@ class Palette:
     Parameters
     ----------
     names : mapping of int to str
-        From a label value to its class, in the order of the classes; a value that is missing is called "label VALUE".
+        Class by label value, in the order of the classes; other values are called "label VALUE".
     others : sequence of str
-        Classes without a label value, as boxes have.
+        Classes without a label value, such as those of boxes.
 
     Examples
     --------
@@ -71,7 +71,7 @@ class Palette:
         self._order = list(dict.fromkeys([*self._names.values(), *others]))
 
     def name(self, value: int) -> str:
-        """Return what a label value is called."""
+        """Return the name of a label value."""
         return self._names.get(value, f"label {value}")
 
     def colour(self, name: str) -> Colour:

@@ -1,4 +1,4 @@
-"""The file predict.json beside predictions: their settings, and the files of each case."""
+"""Reading and writing of predict.json, the settings of predictions and the files of each case."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .files import write_json
 SETTINGS = "predict.json"
 
 _OF_A_MACHINE = ("versions", "commit", "device")
-"""Entries that may differ when interrupted predictions are restarted."""
+"""Entries that may differ when interrupted predictions are continued."""
 
 
 def read_predictions(folder: Path) -> dict[str, Any] | None:

@@ -1,1 +1,1 @@
-"""Recipes from the folder of a public data set to a score."""
+"""Recipes for public data sets, from the published folder to a score."""

@@ -1,4 +1,4 @@
-"""Folders of a recipe: the files of a published data set, and the tables, labels and split prepared from them."""
+"""Reading of published data sets, and writing of the tables, labels and splits prepared from them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..data.split import Split
 from ..output.files import write_whole
 
 _SHOWN = 5
-"""Names in a message."""
+"""Maximum number of names in a message."""
 
 
 def find_named(source: Path, patterns: Sequence[str]) -> dict[str, Path]:
@@ -28,7 +28,7 @@ def find_named(source: Path, patterns: Sequence[str]) -> dict[str, Path]:
         If the folder does not exist, or two files have one name.
     """
     if not source.is_dir():
-        raise ValueError(f"source: expected the folder of the data set, {source} is none")
+        raise ValueError(f"source: expected the folder of the data set, {source} is not a folder")
     found: dict[str, Path] = {}
     for path in sorted(path for pattern in patterns for path in source.absolute().rglob(pattern)):
         if path.name.startswith(".") or not path.is_file():
@@ -42,19 +42,19 @@ def find_named(source: Path, patterns: Sequence[str]) -> dict[str, Path]:
 
 
 def refuse_missing(missing: Collection[str], what: str, advice: str) -> None:
-    """Raise ValueError if something is missing; the message names the first of it."""
+    """Raise ValueError if names are missing; the message has the first ones."""
     if missing:
         named = ", ".join(sorted(missing)[:_SHOWN]) + " …" * (len(missing) > _SHOWN)
         raise ValueError(f"source: expected {what}, {len(missing)} missing: {named}; {advice}")
 
 
 def read_rows(path: Path, columns: Collection[str], key: str) -> dict[str, dict[str, str]]:
-    """Read a CSV file, by the value of a column.
+    """Read the rows of a CSV file by the value of a column.
 
     Raises
     ------
     ValueError
-        If it cannot be read, lacks a column, or has two rows of one value.
+        If it cannot be read, a column is missing, or two rows have the same value.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -63,7 +63,7 @@ def read_rows(path: Path, columns: Collection[str], key: str) -> dict[str, dict[
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"source: expected a CSV file, {path} cannot be read: {error}") from error
     lacking = {key, *columns} - set(reader.fieldnames or ())
-    refuse_missing(lacking, f"the columns of {path}", "is it the published file?")
+    refuse_missing(lacking, f"the columns of {path}", "use the published file")
     rows: dict[str, dict[str, str]] = {}
     for number, line in enumerate(lines, start=2):
         values = {name: (line[name] or "").strip() for name in (key, *columns)}
@@ -73,7 +73,7 @@ def read_rows(path: Path, columns: Collection[str], key: str) -> dict[str, dict[
 
 
 def draw_subjects(subjects: Iterable[str], fractions: Sequence[float], seed: int) -> list[frozenset[str]]:
-    """Divide subjects at random into parts; the same subjects, fractions and seed give the same parts.
+    """Divide subjects into parts, as a function of subjects, fractions and seed.
 
     Raises
     ------
@@ -87,12 +87,12 @@ def draw_subjects(subjects: Iterable[str], fractions: Sequence[float], seed: int
 
 
 def images_csv(paths: Sequence[tuple[str, str, Path]]) -> bytes:
-    """Return the list of files that ``--data`` reads.
+    """Return the content of a CSV file for ``--data``.
 
     Parameters
     ----------
     paths : sequence of (case, channel, path)
-        Channel "" for images of one channel.
+        Files; channel is "" for images of one channel.
     """
     several = any(channel for _, channel, _ in paths)
     header = ["path", "case", *["channel"] * several]
@@ -100,7 +100,7 @@ def images_csv(paths: Sequence[tuple[str, str, Path]]) -> bytes:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
-    """Return a CSV file."""
+    """Return the content of a CSV file."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
@@ -109,17 +109,17 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
 
 
 def split_json(split: Split) -> bytes:
-    """Return a split file."""
+    """Return the content of a split file."""
     return (json.dumps(split.content(), indent=2) + "\n").encode()
 
 
 def write_all(out: Path, files: Mapping[str, bytes], links: Mapping[str, Path] | None = None) -> None:
-    """Write files and symbolic links into a folder; what is there already must be the same.
+    """Write files and symbolic links into a folder; existing ones must be equal.
 
     Raises
     ------
     ValueError
-        If a file or link is there with another content; then nothing is written.
+        If a file or link exists with other content; nothing is written then.
     """
     links = links or {}
     for name in (*files, *links):
@@ -130,8 +130,8 @@ def write_all(out: Path, files: Mapping[str, bytes], links: Mapping[str, Path] |
         same = same and (path.readlink() == links[name] if name in links else path.read_bytes() == files[name])
         if not same:
             raise ValueError(
-                f"out: expected {path} as prepared from this source with these options, it has another content, and "
-                "runs may use it; give another folder"
+                f"out: expected {path} as prepared from this source with these options, got other content; give "
+                "another folder"
             )
     for folder in sorted({(out / name).parent for name in (*files, *links)}):
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Settings that several commands share: data, training and hardware."""
+"""Settings that several commands share, for data, training and hardware."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Axis = Literal["D", "H", "W"]
 Dims = Literal[2, 3]
 NetworkName = Literal["dynunet", "sononet64", "locnet", "nsunet", "nsunet-skips", "resenc-l", "resenc-s"]
 Scaling = Literal["zscore", "zscore-image", "percentile", "none"] | tuple[Literal["window"], float, float]
-"""Intensity normalisation, as the words of an option."""
+"""Intensity normalisation, as given on a command line."""
 
 MAY_CHANGE: Mapping[str, bool] = {"may_change": True}
-"""Metadata of settings that a resumed run may change; the others, such as those of samples, are fixed."""
+"""Metadata of settings that a resumed run may change; all others are fixed."""
 
 DATA = ("data", "index", "pattern", "layout", "channels", "include", "exclude", "fourth_axis")
 """Names of the settings of `DataSettings` that select and read the data."""
@@ -61,7 +61,7 @@ class DataSettings:
     """Names of the settings that must be at least 1, or None."""
 
     def __post_init__(self) -> None:
-        """Check the settings, without the data."""
+        """Check the settings that do not need the data."""
         self.check_data()
         for name in self.counts:
             count = getattr(self, name)
@@ -69,7 +69,7 @@ class DataSettings:
                 raise ValueError(f"--{name.replace('_', '-')}: expected at least 1, got {count}")
 
     def check_data(self) -> None:
-        """Raise ValueError unless the settings say where the data are."""
+        """Raise ValueError unless --data or --index is given."""
         if not self.data and self.index is None:
             raise ValueError("data: expected --data with a folder of volumes, or --index; got neither")
 
@@ -93,11 +93,11 @@ class RunSettings(DataSettings):
     batch_size: int = field(metadata=MAY_CHANGE)
     """Training: crops of a batch; a step is --accumulate batches."""
     accumulate: int = field(default=1, metadata=MAY_CHANGE)
-    """Training: batches whose gradients are averaged to one step of --accumulate x --batch-size samples."""
+    """Training: batches whose gradients are averaged in a step of --accumulate x --batch-size samples."""
     optimizer: OptimizerName = "adamw"
-    """Optimiser: adamw, or sgd with Nesterov momentum as in nnU-Net (in PCRLv2 not Nesterov's, as published)."""
+    """Optimiser: adamw, or sgd with Nesterov momentum as in nnU-Net (PCRLv2: plain momentum, as published)."""
     momentum: float | None = field(default=None, metadata=MAY_CHANGE)
-    """Optimiser: momentum of sgd; by default 0.99, in PCRLv2 0.9."""
+    """Optimiser: momentum of sgd; by default 0.99, for PCRLv2 0.9."""
     lr: float = field(default=1e-3, metadata=MAY_CHANGE)
     """Optimiser: highest learning rate, after a linear warm-up and before the decay of --schedule."""
     warmup: float = field(default=0.05, metadata=MAY_CHANGE)
@@ -105,12 +105,12 @@ class RunSettings(DataSettings):
     schedule: ScheduleName = field(default="cosine", metadata=MAY_CHANGE)
     """Optimiser: decay of the learning rate: cosine, or poly with exponent 0.9 as in nnU-Net."""
     weight_decay: float = field(default=1e-2, metadata=MAY_CHANGE)
-    """Optimiser: weight decay, of adamw on all but norms and biases, of sgd on every parameter."""
+    """Optimiser: weight decay; adamw does not apply it to norms and biases."""
     clip: float = field(default=1.0, metadata=MAY_CHANGE)
     """Optimiser: gradient clipping norm; 0 for no clipping."""
     ema: float = 0.0
-    """Optimiser: decay of an exponential moving average of the weights, such as 0.999, which is then evaluated and
-    exported; 0 for the weights of the last step."""
+    """Optimiser: evaluate and export an exponential moving average of the weights with this decay, such as 0.999; 0 is
+    off."""
     seed: int = 0
     """Training: seed of the weights and samples."""
 
@@ -145,7 +145,7 @@ class RunSettings(DataSettings):
     """Default momentum of SGD, and whether it is Nesterov's."""
 
     def __post_init__(self) -> None:
-        """Check the settings, without the data."""
+        """Check the settings that do not need the data."""
         super().__post_init__()
         if not 0 <= self.warmup <= 1:
             raise ValueError(f"warmup: expected a fraction from 0 to 1, got {self.warmup}")
@@ -157,10 +157,11 @@ class RunSettings(DataSettings):
                     f"--{name.replace('_', '-')}: expected a number of at least 0, got {getattr(self, name)}"
                 )
         if not 0 <= self.ema < 1:
-            raise ValueError(f"--ema: expected a decay of at least 0 and below 1, got {self.ema}; 0 keeps no average")
+            raise ValueError(f"--ema: expected a decay of at least 0 and below 1, got {self.ema}; 0 is off")
         if self.momentum is not None and self.optimizer != "sgd":
             raise ValueError(
-                f"--momentum: expected none with --optimizer {self.optimizer}, got {self.momentum}; it is of sgd"
+                f"--momentum: expected no value with --optimizer {self.optimizer}, got {self.momentum}; give "
+                "--optimizer sgd"
             )
         if self.momentum is not None and not 0 <= self.momentum < 1:
             raise ValueError(f"--momentum: expected a number of at least 0 and below 1, got {self.momentum}")
@@ -177,21 +178,21 @@ class RunSettings(DataSettings):
 
     @property
     def optimizer_options(self) -> dict[str, Any]:
-        """What `train.optim.optimizer.build_optimizer` is called with beside the module."""
+        """Keyword arguments of `train.optim.optimizer.build_optimizer`."""
         momentum, nesterov = self.sgd
         options = {"momentum": momentum if self.momentum is None else self.momentum, "nesterov": nesterov}
         return {"name": self.optimizer, "lr": self.lr, "weight_decay": self.weight_decay, **options}
 
     def describe_step(self) -> str:
-        """Return in words how many samples a step has."""
+        """Return the number of samples of a step as text."""
         return f"{self.accumulate} × {self.batch_size}" if self.accumulate > 1 else str(self.batch_size)
 
     def describe_optimizer(self) -> str:
-        """Return in words how weights change."""
+        """Describe the optimiser and its schedule."""
         options, name = self.optimizer_options, "AdamW"
         if self.optimizer == "sgd":
             name = f"SGD, {'Nesterov ' * options['nesterov']}momentum {options['momentum']:g}"
-        average = f", average of the weights {self.ema:g}" if self.ema else ""
+        average = f", EMA of the weights {self.ema:g}" if self.ema else ""
         rate = f"learning rate {self.lr:g}, warm-up {self.warmup:.0%} of the steps, {self.schedule}"
         clip = f"clip {self.clip:g}" if self.clip else "no clipping"
         return f"{name}, {rate}, weight decay {self.weight_decay:g}, {clip}{average}"
@@ -233,7 +234,7 @@ class AffineSettings(RunSettings):
     """Augmentation: probability of a rotation, and, independently, of a scaling."""
 
     def __post_init__(self) -> None:
-        """Check the settings, without the data."""
+        """Check the settings that do not need the data."""
         own = {"degrees": "rotate", "affine_probability": "augment_probability"}
         try:
             check_augmentation({"noise": 0.0, "gamma": 0.0, "intensity_probability": 1.0, **self.augmentation})
@@ -244,7 +245,7 @@ class AffineSettings(RunSettings):
 
     @property
     def augmentation(self) -> dict[str, Any]:
-        """Fields of `dali_cr.Restoration` that say how crops are augmented."""
+        """Augmentation fields of `dali_cr.Restoration`."""
         return {"degrees": self.rotate, "scale": self.scale, "affine_probability": self.augment_probability}
 
     @property
@@ -254,7 +255,7 @@ class AffineSettings(RunSettings):
 
     @property
     def augments(self) -> list[str]:
-        """What crops are augmented by, in words."""
+        """Descriptions of the augmentations of crops."""
         rotated = [f"rotated by up to {self.rotate:g}°"] * (self.rotate > 0)
         scaled = [f"scaled by {self.scale[0]:g} to {self.scale[1]:g}"] * (self.scale != NO_SCALE)
         return [*rotated, *scaled]
@@ -262,7 +263,7 @@ class AffineSettings(RunSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class PlanSettings(RunSettings):
-    """Settings of training with a network that may follow nnU-Net plans."""
+    """Settings of training with a network from nnU-Net plans."""
 
     plans: Path | None = None
     """Network: nnUNetPlans.json that defines the levels of a dynunet, so that `dali-cr export` can export to
@@ -271,7 +272,7 @@ class PlanSettings(RunSettings):
     """Network: configuration of --plans."""
 
     def __post_init__(self) -> None:
-        """Check the settings, without the data."""
+        """Check the settings that do not need the data."""
         super().__post_init__()
         if self.plans and self.network != "dynunet":
-            raise ValueError(f"plans: expected --network dynunet with them, got {self.network}")
+            raise ValueError(f"plans: expected --network dynunet with --plans, got {self.network}")

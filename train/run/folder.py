@@ -1,4 +1,4 @@
-"""The folder of a run: whether a run can be started or resumed in it, and its config.json."""
+"""Folder of a run: config.json, and checks before a run is started or resumed in it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def plain(config: Any) -> dict[str, Any]:
 
 
 def defaults_of(config: Any) -> dict[str, Any]:
-    """Return the defaults of settings as JSON values, those that a run had which a version without them began.
+    """Return the defaults of settings as JSON values, for runs of versions without these settings.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def earlier_run(
     fixed : sequence of str
         Settings that must not change.
     defaults : mapping, optional
-        From `defaults_of`: values of settings that the version which began the run did not have.
+        From `defaults_of`: values of settings that the version of the earlier run did not have.
     started : bool
         Whether another process of the same run wrote the content of the folder.
 

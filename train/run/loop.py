@@ -81,7 +81,7 @@ class Loop:
         quiet = 0.5 if sys.stderr.isatty() else 30
         bar = tqdm(total=config.steps, initial=self.step, unit="step", mininterval=quiet, disable=record is None)
         with bar, Stop() as stop:
-            # A run that was stopped at such a step ended without the evaluation.
+            # A run that was stopped at an evaluation step has not evaluated yet.
             due = self.step and self.step % config.evaluation_interval == 0 and self.step < config.steps
             if record and due and self.step not in record.measured:
                 run.measure(record, self.step)
@@ -144,7 +144,7 @@ class Loop:
         Raises
         ------
         dali_cr.VolumeError
-            If this process or another could not make one.
+            If this process or another could not read a volume.
         """
         while True:
             batch: dict[str, Any] = {}
@@ -154,13 +154,13 @@ class Loop:
             except dali_cr.VolumeError as error:
                 broken = error
             if ranks.largest(broken is not None) and not broken:
-                broken = dali_cr.VolumeError("another process", "could not read a volume; it says which")
+                broken = dali_cr.VolumeError("another process", "could not read a volume; see its output")
             if broken:
                 raise broken
             yield batch
 
     def _save_steps_before(self, losses: Losses, start: int) -> None:
-        """Save the steps before one that could not be taken, whose samples begin at `start`."""
+        """Save the steps before a failed one, whose samples begin at `start`."""
         if losses:
             losses.drain()
         loader = self.run.loader

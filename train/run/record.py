@@ -1,4 +1,4 @@
-"""Recording of losses and metrics, in ``metrics.jsonl`` and as TensorBoard events."""
+"""Recording of losses and metrics in ``metrics.jsonl`` and as TensorBoard events."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ class Losses:
 
 
 _OF_TIME = ("pairs_per_s", "data_wait_share")
-"""Numbers that TensorBoard shows under ``time/``."""
+"""Numbers under ``time/`` in TensorBoard."""
 
 
 class Record:
     """Writes a line of numbers per call; when resumed at a step, lines of later steps are removed.
 
-    TensorBoard shows the same numbers, of training steps under ``train/`` and ``time/``, of measurements under
-    ``val/``, and pictures. Where it is not installed, one line says so.
+    TensorBoard shows the same numbers (training steps under ``train/`` and ``time/``, evaluations under ``val/``) and
+    pictures. If it is not installed, a message is printed.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class Record:
             tqdm.write(f"step {step}: curves not written, {error}; trying again with the next ones")
 
     def show(self, step: int, name: str, picture: npt.NDArray[np.uint8]) -> None:
-        """Have TensorBoard show a picture (height, width, 3) of held-out cases at a step."""
+        """Add a picture (height, width, 3) of held-out cases to TensorBoard."""
         try:
             if self._events:
                 self._events.add_image(f"val/{name}", picture, step, dataformats="HWC")
@@ -115,7 +115,7 @@ class Record:
 
     @property
     def place(self) -> str:
-        """Where the curves are, in words."""
+        """Description of where the curves are."""
         show = f"; tensorboard --logdir {self._folder} shows them with pictures" if self._events else ""
         return f"{self._folder / 'metrics.jsonl'}{show}"
 
@@ -143,7 +143,7 @@ class Record:
 
 
 def tag_of(name: str, *, measured: bool) -> str:
-    """Return the name under which TensorBoard shows a number.
+    """Return the TensorBoard tag of a number.
 
     Examples
     --------
@@ -156,14 +156,12 @@ def tag_of(name: str, *, measured: bool) -> str:
 
 
 def _open_events(folder: Path, first: int) -> Any:
-    """Return what writes TensorBoard's events, forgetting those from the step `first` on; None without TensorBoard."""
+    """Return the writer of TensorBoard events, which removes those from step `first` on; None without TensorBoard."""
     try:
-        # Imported here: it takes seconds, and only a run needs it.
+        # Imported here, since it takes seconds and only runs need it.
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        tqdm.write(
-            f"logs       without TensorBoard ({error}): metrics.jsonl alone has the curves; pip install tensorboard"
-        )
+        tqdm.write(f"logs       only metrics.jsonl, TensorBoard is missing ({error}); pip install tensorboard")
         return None
     return SummaryWriter(str(folder), purge_step=first)
 

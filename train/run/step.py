@@ -1,4 +1,4 @@
-"""One step of a run: losses and gradients of its batches, and the change of the weights."""
+"""One training step: losses, gradients, and the update of the weights."""
 
 from __future__ import annotations
 
@@ -24,72 +24,72 @@ from .record import Record
 
 
 class TrainingRun(Protocol):
-    """What the loop needs of a run: its parts, and what it does at a step and between steps."""
+    """Interface of a run that the training loop uses."""
 
     @property
     def config(self) -> RunSettings:
-        """How many steps, and how often to log, measure and save."""
+        """Settings of the run."""
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
 
     @property
     def computation(self) -> Computation:
-        """How the losses are computed."""
+        """Computation of the losses, compiled or not."""
 
     @property
     def loader(self) -> dali_cr.Loader:
-        """What reads the samples."""
+        """Loader of the samples."""
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
-        """What changes the weights."""
+        """Optimiser of the weights."""
 
     @property
     def average(self) -> Average | None:
-        """The average of the weights, with --ema."""
+        """Moving average of the weights, with --ema."""
 
     @property
     def frozen(self) -> FrozenEncoder | None:
-        """What keeps the encoder as it is, with --freeze-encoder."""
+        """Frozen encoder, with --freeze-encoder."""
 
     @property
     def state(self) -> dict[str, Any] | None:
-        """The checkpoint to go on from."""
+        """Checkpoint to resume from; None for a new run."""
 
     def stream(self) -> Iterator[dict[str, Any]]:
-        """Return the batches, without end, with the samples' numbers under "sample"."""
+        """Return an endless iterator of batches; the entry "sample" has the numbers of the samples."""
 
     def losses(self, step: int, batch: dict[str, Any]) -> Mapping[str, torch.Tensor]:
-        """Return what is minimised as "loss", the first, and its parts: the same names at every step, on the device."""
+        """Return "loss", which is minimised, and then its terms, with the same names at every step, on the device."""
 
     @property
     def last_step_learns(self) -> bool:
         """Whether the learning rate of the last step is above 0."""
 
     def measure(self, record: Record, step: int) -> object:
-        """Measure on what is not trained on, and write it down; of several processes the first alone does."""
+        """Evaluate and record the metrics; only the first of several processes does."""
 
     def save(self, progress: Progress) -> None:
-        """Write the checkpoint; of several processes the first alone does."""
+        """Write the checkpoint; only the first of several processes does."""
 
     def report(self, progress: Progress) -> dict[str, Any]:
-        """Return what a run that is stopped reports."""
+        """Return the report of a stopped run."""
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What a step was made of."""
+    """Samples and losses of a step."""
 
     samples: torch.Tensor
-    """Numbers of its samples, int64, on the CPU."""
+    """Numbers of the samples, int64, on the CPU."""
     losses: dict[str, torch.Tensor]
     """The loss and its parts, means over the step's batches, on the device."""
 
 
 def rate_of(run: TrainingRun, step: int) -> float:
-    """Return the learning rate of a step, of which it is a function, so that a resumed run has nothing to restore."""
+    """Return the learning rate of a step, a function of the step and the settings alone."""
     config = run.config
     to_zero = not run.last_step_learns
     freeze = run.frozen.steps if run.frozen else 0
@@ -97,10 +97,9 @@ def rate_of(run: TrainingRun, step: int) -> float:
 
 
 def take_step(run: TrainingRun, step: int, batches: Iterator[dict[str, Any]]) -> Taken:
-    """Take one step over the next ``config.accumulate`` batches; nothing here waits for the device.
+    """Take one step over the next ``config.accumulate`` batches, without synchronising with the device.
 
-    The loss is the mean of the batches' losses, so gradients are those of one batch with the samples of all, where a
-    batch's loss is the mean over its samples. Gradients are averaged over processes once, then clipped.
+    The loss is the mean of the losses of the batches. Gradients are averaged over processes once, then clipped.
     """
     config, weights = run.config, [weight for group in run.optimizer.param_groups for weight in group["params"]]
     if run.frozen:

@@ -1,7 +1,4 @@
-"""Settings of fine-tuning runs, shared and for each task.
-
-The settings of Chen et al. (2019) are not published; all defaults are project choices.
-"""
+"""Settings of fine-tuning runs, shared and for each task; defaults are project choices."""
 
 from __future__ import annotations
 
@@ -37,20 +34,20 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
     """Data: fractions of the subjects for train, val and test in a random split, without --split."""
     cases: int | None = None
-    """Data: train on the first N labelled cases of train in a random order (--order-seed); by default on all."""
+    """Data: number of labelled cases of train to train on, drawn by --order-seed; by default all."""
     order_seed: int = 0
     """Data: seed of the order of cases and of a random split."""
 
     init: str = field(default="random", metadata=MAY_CHANGE)
     """Initialisation: folder of a pre-training run, file of weights (.safetensors, or a state dict of torch.save), or
-    random. Weights of other packages have no metadata: give --network, --filters, --topology, --normalize and --spacing
-    as in their training, or the defaults for random weights apply."""
+    random. Weights of other packages have no metadata: give --network, --filters, --topology, --normalize and
+    --spacing of their training, otherwise the defaults for random weights apply."""
     prefix: str = field(default="", metadata=MAY_CHANGE)
-    """Initialisation: with --init FILE, take only tensors whose names begin with this prefix, and remove it."""
+    """Initialisation: with --init FILE, use only tensors whose names begin with this prefix, and remove the prefix."""
     transfer: Transfer = "encoder"
     """Initialisation: weights to transfer from --init. The head is always new."""
     like: str | None = None
-    """Initialisation: data set of the --init run whose normalisation and spacing to use, if it had several."""
+    """Initialisation: if the --init run had several data sets, the one whose normalisation and spacing to use."""
     filters: int | None = None
     """Network: channels of the first level; by default those of --init, or 16 for dynunet, 32 for resenc-l, 8 for
     resenc-s and 64 for the others."""
@@ -60,12 +57,12 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
     crop: tuple[int, int, int] | None = None
     """Sampling: voxels of a crop; by default those of --init, or 64 64 64."""
     spacing: Literal["own"] | tuple[float, float, float] | None = None
-    """Sampling: resample to this voxel size in mm, or own to keep that of each file; by default as for --init, or own.
+    """Sampling: resample to this voxel size in mm, or own to keep that of each file; by default that of --init, or own.
     Predictions and scores are always on the files' own grids."""
     flips: tuple[Axis, ...] = ()
-    """Augmentation: axes along which images and labels are flipped at random; not W if left and right are classes."""
+    """Augmentation: axes along which images and labels are flipped at random; omit W if left and right are classes."""
     normalize: Scaling | None = None
-    """Intensities: normalisation; by default as for --init, or zscore."""
+    """Intensities: normalisation; by default that of --init, or zscore."""
     rotate: float = 0.0
     """Augmentation: rotate images and labels about each axis by up to this angle in degrees; 0 is off, nnU-Net uses 30.
     Not for localize."""
@@ -73,8 +70,8 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
     """Augmentation: scale images and labels by a factor from LOW to HIGH; 1 1 is off, nnU-Net uses 0.7 1.4. Not for
     localize."""
     gamma: float = 0.0
-    """Augmentation: apply a gamma to images within their range of values, with the logarithm of the exponent up to this
-    value; 0 is off, 0.4 is close to nnU-Net's exponents of 0.7 to 1.5."""
+    """Augmentation: apply a gamma to images, with an absolute logarithm of the exponent up to this value; 0 is off, 0.4
+    is close to nnU-Net's exponents of 0.7 to 1.5."""
     noise: float = 0.0
     """Augmentation: add Gaussian noise to normalised images, with a standard deviation up to this value; 0 is off,
     nnU-Net uses up to 0.3 for z-scores."""
@@ -82,10 +79,10 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
     """Augmentation: probability of each of rotation, scaling, gamma and noise, independently."""
 
     freeze_encoder: int = field(default=0, metadata=MAY_CHANGE)
-    """Optimiser: first steps in which the encoder is frozen, its norms included. They have a learning-rate schedule of
-    their own; the next one warms up all weights."""
+    """Optimiser: number of first steps with a frozen encoder, including its norms. They and the remaining steps have
+    separate learning-rate schedules, each with a warm-up."""
     encoder_lr_scale: float = 1.0
-    """Optimiser: factor of the encoder's learning rate."""
+    """Optimiser: factor of the learning rate for the encoder."""
 
     batch_size: int = field(default=4, metadata=MAY_CHANGE)
     """Training: crops of a batch; a step is --accumulate batches."""
@@ -94,13 +91,13 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
     evaluate_cases: int = field(default=8, metadata=MAY_CHANGE)
     """Evaluation: number of cases of val during training."""
     score: Literal["test", "val"] = field(default="test", metadata=MAY_CHANGE)
-    """Evaluation: part on which the last weights are scored: val to choose settings, test for the final result."""
+    """Evaluation: part to score the last weights on: val to choose settings, test for the final result."""
 
     counts: ClassVar[tuple[str, ...]] = (*PlanSettings.counts, "cases", "filters", "evaluate_cases")
     measurements: ClassVar[int] = 4
 
     def __post_init__(self) -> None:
-        """Check the settings, without the data."""
+        """Check the settings that do not need the data."""
         super().__post_init__()
         self._check_encoder()
         if self.crop:
@@ -117,7 +114,7 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
             raise ValueError(f"prefix: expected --init with a file of weights, got {self.prefix!r} with random")
 
     def _check_encoder(self) -> None:
-        """Raise ValueError where the encoder's settings contradict each other."""
+        """Raise ValueError if the encoder's settings contradict each other."""
         scale = self.encoder_lr_scale
         if not 0 <= self.freeze_encoder <= self.steps:
             raise ValueError(
@@ -125,24 +122,24 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
             )
         if not (math.isfinite(scale) and scale > 0):
             raise ValueError(
-                f"--encoder-lr-scale: expected a number above 0, got {scale}; --freeze-encoder {self.steps} keeps the "
-                "encoder as it is"
+                f"--encoder-lr-scale: expected a number above 0, got {scale}; to train no encoder, give "
+                f"--freeze-encoder {self.steps}"
             )
         if self.freeze_encoder == self.steps and scale != 1:
             raise ValueError(
-                f"--encoder-lr-scale: expected none with an encoder that is frozen for all {self.steps} steps, got "
-                f"{scale}; give fewer steps to --freeze-encoder"
+                f"--encoder-lr-scale: expected no value with an encoder frozen for all {self.steps} steps, got "
+                f"{scale}; lower --freeze-encoder"
             )
 
     @property
     def encoder_setting(self) -> str:
-        """The option that treats the encoder differently from the other weights; empty for none."""
+        """The option that is specific to the encoder's weights; empty if none is given."""
         if self.freeze_encoder:
             return "--freeze-encoder"
         return "--encoder-lr-scale" if self.encoder_lr_scale != 1 else ""
 
     def describe_optimizer(self) -> str:
-        """Return in words how weights change."""
+        """Describe the optimiser and its schedule."""
         parts = [super().describe_optimizer()]
         if self.freeze_encoder:
             parts.append(f"encoder frozen for {self.freeze_encoder} steps")
@@ -178,30 +175,30 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
         return found
 
     def _of_dataset(self, init: Init, name: str) -> Any:
-        """Return a field of the recipe of a pre-training run, of the data set to follow where it had several.
+        """Return a field of a pre-training run's recipe, for the data set --like if it had several.
 
         Raises
         ------
         ValueError
-            If it had several, and none is named.
+            If it had several and --like is not given.
         """
         kept = init.recipe.get(name)
         if isinstance(kept, dict):
             if self.like is None:
                 raise ValueError(
-                    f"{name}: expected --like with one of the data sets {', '.join(kept)}, each of which had its own "
-                    f"{name} in {init.path}; or --{name}"
+                    f"{name}: expected --like with one of the data sets {', '.join(kept)}, whose {name} differs in "
+                    f"{init.path}; or give --{name}"
                 )
             kept = kept[self.like]
         return tuple(kept) if isinstance(kept, list) else kept
 
     def _check_like(self, init: Init | None) -> None:
-        """Raise ValueError if the data set to follow is none of the pre-training run."""
+        """Raise ValueError unless --like is a data set of the pre-training run."""
         if self.like is None:
             return
         known = [one["name"] for one in init.about.get("datasets", []) if one["name"]] if init else []
         if self.like not in known:
-            there = f"one of its data sets {', '.join(known)}" if known else "--init of a run of several data sets"
+            there = f"one of the data sets {', '.join(known)}" if known else "an --init run of several data sets"
             raise ValueError(f"like: expected {there}, got {self.like}")
 
     @property
@@ -211,18 +208,18 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
 
     @property
     def augmentation(self) -> dict[str, Any]:
-        """Fields of `dali_cr.Restoration` that say how crops are augmented."""
+        """Augmentation fields of `dali_cr.Restoration`."""
         own = {"noise": self.noise, "gamma": self.gamma, "intensity_probability": self.augment_probability}
         return super().augmentation | own
 
     @property
     def augments(self) -> list[str]:
-        """What crops are augmented by, in words."""
+        """Descriptions of the augmentations of crops."""
         gamma = [f"gamma of e^±{self.gamma:g}"] * (self.gamma > 0)
         return [*super().augments, *gamma, *[f"noise of up to {self.noise:g}"] * (self.noise > 0)]
 
     def samples(self, view: TaskInput) -> dali_cr.Restoration:
-        """Return what crops are made of: nothing is swapped in them."""
+        """Return the recipe of crops, without swaps."""
         return dali_cr.Restoration(
             crop=view.crop,
             swap=dali_cr.Swap(iterations=0),
@@ -252,18 +249,18 @@ class Segment(FinetuneConfig):
     """Labels: meaning of a class without voxels in a case: absent in the image (empty) or not annotated (unlabelled,
     not for regions)."""
     slices: Axis | None = None
-    """Sampling: with --dims 2, axis across which volumes are sliced, by default as for --init, or D; --crop is 1 and
+    """Sampling: with --dims 2, axis across which volumes are sliced, by default that of --init, or D; --crop is 1 and
     the edges within a slice. Predictions and scores are for whole volumes."""
     keep_empty: bool = False
-    """Labels: keep cases without any labelled voxel."""
+    """Labels: keep cases without labelled voxels."""
     foreground: float = 0.5
     """Sampling: probability that a crop is centred on a labelled voxel, with equal probability for each class."""
 
     def __post_init__(self) -> None:
-        """Check the settings, without the data."""
+        """Check the settings that do not need the data."""
         super().__post_init__()
         if self.slices and self.dims != 2:
-            raise ValueError(f"slices: expected --dims 2 with them, got {self.slices} with --dims {self.dims}")
+            raise ValueError(f"slices: expected --dims 2 with --slices, got {self.slices} with --dims {self.dims}")
         if self.regions and self.absent == "unlabelled":
             raise ValueError("absent: expected empty with --regions, got unlabelled, which needs disjoint classes")
         if not 0 <= self.foreground <= 1:
@@ -295,10 +292,10 @@ class Whole(FinetuneConfig):
     """Augmentation: largest random shift along each axis, in voxels."""
 
     def __post_init__(self) -> None:
-        """Check the settings, without the data."""
+        """Check the settings that do not need the data."""
         super().__post_init__()
         if self.transfer != "encoder":
-            raise ValueError(f"transfer: expected encoder, the task has no decoder; got {self.transfer}")
+            raise ValueError(f"transfer: expected encoder, since the task has no decoder; got {self.transfer}")
         if self.shift < 0:
             raise ValueError(f"shift: expected at least 0, got {self.shift}")
         if min(self.shrink) < 1:
@@ -335,11 +332,11 @@ class Localize(Whole):
     segment."""
 
     def __post_init__(self) -> None:
-        """Check the settings, without the data."""
+        """Check the settings that do not need the data."""
         super().__post_init__()
         for name, off in (("rotate", 0.0), ("scale", NO_SCALE)):
             if getattr(self, name) != off:
                 raise ValueError(
-                    f"--{name}: not supported for localize, whose boxes are not those of rotated or scaled organs; "
-                    f"expected {off}, got {getattr(self, name)}. --shift moves samples"
+                    f"--{name}: expected {off} for localize, which does not rotate or scale boxes; got "
+                    f"{getattr(self, name)}; use --shift"
                 )

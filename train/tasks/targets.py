@@ -1,4 +1,4 @@
-"""Creation of a fine-tuning task from its settings: labels are read, matched with images and checked."""
+"""Creation of a fine-tuning task from its settings: reading, matching and checking of labels."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def open_localization(config: Localize, index: dali_cr.Index, split: Split, view
         }
     for place, organ in enumerate(organs):
         if all(np.isnan(canonical[case.name][place]).any() for case in joined.parts["train"].cases):
-            raise ValueError(f"labels: expected every organ contoured in train, {organ} is in no case of it")
+            raise ValueError(f"labels: expected every organ in some case of train, got none with {organ}")
     return Localization(organs, view, boxes=canonical, **config.moves), joined
 
 
@@ -224,7 +224,7 @@ def _check_inside(joined: Supervised, organs: list[str], boxes: Mapping[str, Box
         for organ, box in zip(organs, boxes[case.name], strict=True):
             if (box < 0).any() or (box > np.array(case.shape)).any():
                 raise ValueError(
-                    f"labels: expected boxes inside their image, that of {organ} is partly outside {case.name}"
+                    f"labels: expected boxes inside their image, the box of {organ} is partly outside of {case.name}"
                 )
 
 
@@ -283,4 +283,4 @@ def _check_classes(joined: Supervised, classes: list[str], flags: Mapping[str, n
         raise ValueError(f"labels: expected two classes or more, got {', '.join(classes)} alone")
     for place, name in enumerate(classes):
         if not any(flags[case.name][place] for case in joined.parts["train"].cases):
-            raise ValueError(f"labels: expected every class in train, {name!r} is in no case of it")
+            raise ValueError(f"labels: expected every class in some case of train, got none with {name!r}")

@@ -1,4 +1,4 @@
-"""Transfer of pre-trained weights, of a run or of a file, into a network for fine-tuning."""
+"""Transfer of pre-trained weights from a run or a file into a network for fine-tuning."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Init:
     cases: tuple[Case, ...] | None
     """The cases of their pre-training run, held-out cases included; None if unknown."""
     is_file: bool = False
-    """Whether they are a file: part of the encoder is enough, and transferred tensors are reported by name."""
+    """Whether the weights are from a file: it may have part of the encoder, and transferred tensors are listed."""
     key: str = ""
     """Key of the state dict in the file; empty if the file is the state dict."""
     prefix: str = ""
@@ -45,7 +45,7 @@ class Init:
 
     @property
     def folder(self) -> Path | None:
-        """Folder of their run; None for a file outside of it."""
+        """Folder of their run; None for a file outside of a run."""
         if not self.is_file:
             return self.path
         return None if self.cases is None else self.path.parent
@@ -65,7 +65,7 @@ class Init:
         return depth, height, width
 
     def check_network(self, network: str, dims: int, plans: Path | None) -> None:
-        """Raise ValueError if the weights are known to be of another network."""
+        """Raise ValueError if the metadata of the weights name another network."""
         if "network" not in self.about:
             return
         if plans:
@@ -95,7 +95,7 @@ def read_init(path: Path, prefix: str = "") -> Init:
     path : Path
         Folder of a run; or file: safetensors, or a state dict saved by `torch.save`.
     prefix : str
-        For a file: only tensors whose names begin with it are kept, without it.
+        For a file: keep only tensors whose names begin with it, and remove it.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def read_init(path: Path, prefix: str = "") -> Init:
 
 
 def _read_file(path: Path, prefix: str) -> Init:
-    """Read a file of weights; a file in the folder of its run has that run's cases."""
+    """Read a file of weights; in the folder of its run, also the cases of the run."""
     read = read_state_dict(path)
     _check_pretrained(read.about, path)
     tensors = cut_prefix(read.tensors, prefix, path)
@@ -151,10 +151,10 @@ class Fit:
     skipped: dict[str, str]
     """Reasons by tensor of the pre-training run or file."""
     random: dict[str, str] = field(default_factory=dict)
-    """Reasons by tensor of the network that was to be transferred and keeps its random weights."""
+    """Reasons by tensor of the network that could not be transferred and keeps its random weights."""
 
     def lines(self, init: Init) -> Iterator[str]:
-        """Yield the numbers of transferred and excluded tensors, and their names; for a run those of excluded ones."""
+        """Yield lines with the numbers and names of tensors; for a run only the names of excluded ones."""
         where = f", key {init.key}" if init.key else ""
         where += f", prefix {init.prefix}" if init.prefix else ""
         count, skipped = len(self.transferred), len(self.skipped)
@@ -177,7 +177,7 @@ def check_fit(init: Init, network: Network, transfer: Transfer) -> Fit:
     if transfer == "encoder+decoder":
         if network.about.get("skips") and init.about.get("skips") is False:
             raise ValueError(
-                f"transfer: expected encoder, got {transfer}: the decoder of {init.path} has no skips, this one has"
+                f"transfer: expected encoder, since the decoder of {init.path} has no skips, got {transfer}"
             )
         wanted = tuple(name for name in network.tensors if name not in network.head)
     state, tensors = network.module.state_dict(), dict(init.tensors)
@@ -192,12 +192,12 @@ def check_fit(init: Init, network: Network, transfer: Transfer) -> Fit:
         more = f", and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else ""
         raise ValueError(
             f"init: expected every tensor of the {transfer} to fit, in {init.path} {'; '.join(texts[:_SHOWN])}{more}. "
-            "Give the network, filters and channels that it was pre-trained with"
+            "Give the network, filters and channels of the pre-training"
         )
     transferred = {name: tensors[name] for name in wanted if name not in odd}
     reasons = dict.fromkeys(network.tensors, f"--transfer {transfer} excludes the decoder")
     reasons |= dict.fromkeys(network.head, "the head is always new") | dict.fromkeys(odd, "another shape")
-    # Files of nnU-Net and nnssl have each layer under several names.
+    # Files of nnU-Net and nnssl have several names for each layer.
     places = {tensor.data_ptr() for tensor in transferred.values()}
     left = [name for name, tensor in tensors.items() if name not in transferred and tensor.data_ptr() not in places]
     skipped = {name: reasons.get(name, "the network has no such tensor") for name in left}
@@ -208,30 +208,30 @@ def load_fit(network: Network, transferred: Mapping[str, torch.Tensor]) -> nn.Mo
     """Load the transferred tensors into a network and return its module."""
     keys = network.module.load_state_dict(dict(transferred), strict=False)
     if keys.unexpected_keys:
-        raise ValueError(f"init: expected tensors of the network, got {keys.unexpected_keys[0]}, which it has not")
+        raise ValueError(f"init: expected tensors of the network, got {keys.unexpected_keys[0]}")
     return network.module
 
 
 def find_encoder(network: Network, module: nn.Module, setting: str) -> list[nn.Parameter]:
-    """Return the parameters of a network's encoder in the module that is trained.
+    """Return the parameters of a network's encoder in the module to train.
 
     Parameters
     ----------
     network : Network
     module : nn.Module
-        Built from it by a task.
+        Built from the network by a task.
     setting : str
-        The option that needs them.
+        The option that needs them, for messages.
 
     Raises
     ------
     ValueError
-        If the module has no such part.
+        If the module has no encoder.
     """
     encoder, trained = list(network.features.parameters()), {id(parameter) for parameter in module.parameters()}
     if not encoder or not all(id(parameter) in trained for parameter in encoder):
         raise ValueError(
-            f"{setting}: expected a network whose encoder is trained, {network.about['network']} has none; leave "
-            "--freeze-encoder and --encoder-lr-scale out"
+            f"{setting}: expected a network with a separate encoder, got {network.about['network']}; omit "
+            "--freeze-encoder and --encoder-lr-scale"
         )
     return encoder

@@ -1,1 +1,1 @@
-"""Several data sets in one index: join, summarise, find outliers, and read and write nnssl's list of images."""
+"""Join, summarise and check data sets in one index, and read and write nnssl's list of images."""

@@ -1,4 +1,4 @@
-"""Match anonymisation masks with cases; a mask is not 0 where the image was blurred or removed."""
+"""Match anonymisation masks, which are non-zero where the image was blurred or removed, with cases."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dali_cr.index.reorder import align
 from dali_cr.index.volumes import Case, Problem, Volume
 
 EMPTY = "constant: every finite voxel is 0"
-"""The reason for which an empty mask is refused when it is measured; the case then needs no mask."""
+"""Reason for rejecting an empty mask during the scan; the case then needs no mask."""
 
 
 def attach_masks(

@@ -24,7 +24,7 @@ SESSION = "ses-DEFAULT"
 """nnssl's name for the session of a subject without sessions."""
 
 _ROOTS = ("nnssl_raw", "nnssl_preprocessed")
-"""Environment variables that start written paths."""
+"""Environment variables that written paths may start with."""
 
 _BIDS = re.compile(r"(?<![^/])sub-[A-Za-z0-9]+"), re.compile(r"(?<![^/_])ses-[A-Za-z0-9]+")
 

@@ -23,13 +23,13 @@ Z, EMPTY = 6.0, 0.01
 """Default limits of the robust z-score and of the share of foreground."""
 
 LEAST = 5
-"""Smallest number of cases of a data set that are compared (project choice); robust statistics need several."""
+"""Minimum number of cases of a data set for comparisons (project choice)."""
 
 _FLOOR = 0.05
-"""Smallest scale as a share of the median std or spacing: with many equal values, others are not all outliers."""
+"""Minimum scale as a share of the median std or spacing, since with many equal values the robust scale is 0."""
 
 _TO_SIGMA = 1.4826
-"""Factor from the median absolute difference to the standard deviation of a normal distribution."""
+"""Factor from the median absolute deviation to the standard deviation of a normal distribution."""
 
 _INTENSITIES = {"mean": "mean", "deviation": "standard deviation", "low": "0.5 percentile", "high": "99.5 percentile"}
 """Compared statistics of the foreground, with their names in the list."""
@@ -153,7 +153,7 @@ def describe_exclusions(index: Index, found: Sequence[Exclusion]) -> list[str]:
     """Return lines that count the reasons, and name the data sets that are too small to compare their cases."""
     kinds = Counter(one.reason.partition(" of ")[0] for one in found)
     named = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-    lines = [f"{counted(len({one.case for one in found}), 'case')} of {len(index)} to look at{named and f': {named}'}"]
+    lines = [f"{counted(len({one.case for one in found}), 'case')} of {len(index)} to check{named and f': {named}'}"]
     for name, cases in datasets_of(index).items():
         if len(cases) < LEAST:
             of = f" of {name}" if name else ""

@@ -21,8 +21,8 @@ Singles = npt.NDArray[np.float32]
 _AFFINE, _INTENSITY = int(rng.Purpose.AFFINE), int(rng.Purpose.INTENSITY)
 
 WORDS = 6
-"""Of rotation and scaling: whether to rotate, the angles (3), whether to scale, the factor. Of intensities, the first
-four: whether to add noise, its standard deviation, whether to apply a gamma, the logarithm of its exponent."""
+"""Number of random words of a sample. Rotation and scaling: whether to rotate, angles (3), whether to scale, factor.
+Intensities (the first four): whether to add noise, its std, whether to apply a gamma, logarithm of its exponent."""
 
 
 class Augmentation(NamedTuple):

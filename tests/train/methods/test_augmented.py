@@ -1,4 +1,4 @@
-"""Augmentation in pre-training: what settings make of it, and held-out samples without it."""
+"""Augmentation in pre-training: settings, and held-out samples without augmentation."""
 
 from __future__ import annotations
 

@@ -122,9 +122,9 @@ def test_fine_tuning_follows_one_data_set(tmp_path: Path) -> None:
     assert (typed.normalize, typed.spacing) == ("percentile", None)
     with pytest.raises(ValueError, match="normalize: expected --like with one of the data sets brains, cts"):
         config.view(init)
-    with pytest.raises(ValueError, match="like: expected one of its data sets brains, cts, got ct"):
+    with pytest.raises(ValueError, match="like: expected one of the data sets brains, cts, got ct"):
         replace(config, like="ct").view(init)
-    with pytest.raises(ValueError, match="like: expected --init of a run of several data sets, got cts"):
+    with pytest.raises(ValueError, match="like: expected an --init run of several data sets, got cts"):
         replace(config, init="random", like="cts").view(None)
 
 
@@ -141,7 +141,7 @@ def test_equal_values_are_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "expected tables"),
+        ("", "expected only tables"),
         ("[datasets.a]\n", "a in .*: expected path or index, got neither"),
         ("[datasets.a]\npath = 'x'\nweigth = 1", "expected the keys path, .*, got 'weigth'"),
         ("[datasets.a]\npath = 'x'\nweight = 1\n[datasets.b]\npath = 'y'", "b in .* has none"),
@@ -158,7 +158,7 @@ def test_what_is_no_corpus(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_what_does_not_go_with_a_corpus(folder: Path) -> None:
-    with pytest.raises(ValueError, match="corpus: expected it alone, got --pattern too"):
+    with pytest.raises(ValueError, match="corpus: expected no --pattern with --corpus, got both"):
         settings(folder, pattern=("*.nii",))
     (folder / "views.toml").write_text(CORPUS.replace('["window", 0, 400]', '"zscore"'))
     with pytest.raises(ValueError, match="expected percentile or a window"):

@@ -1,4 +1,4 @@
-"""A preset's values are defaults: they are the documented ones, and what is typed comes before them."""
+"""Presets: documented default values, overridden by the command line."""
 
 import json
 import shlex

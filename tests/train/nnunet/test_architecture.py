@@ -1,4 +1,4 @@
-"""What is exported for nnU-Net computes what ours does, in the package that nnU-Net builds its networks of."""
+"""Networks exported for nnU-Net give the same outputs in dynamic-network-architectures."""
 
 from pydoc import locate
 

@@ -1,4 +1,4 @@
-"""The exported folder: every field that nnU-Net reads, plain values alone, and a card that says what is known."""
+"""Folder exported for nnU-Net: fields of the plan, plain values, and the model card."""
 
 import json
 import re
@@ -95,12 +95,12 @@ def test_the_card_says_what_is_known(home):
         "-p ptPlans__NAME____Spacing__2.00_2.00_2.00___Norm__Z -tr PretrainedTrainer",
         "@inproceedings{he2022masked",
         "@inproceedings{isensee2024revisited",
-        "takes 1 channel and goes over to any number of yours",
+        "has 1 channel and can be loaded for any number of channels",
     ):
         assert text in card
     assert str(home) not in card
     other = (home / "first" / "README.md").read_text()
-    assert "goes over to as many of yours" in other
+    assert "can be loaded for the same number of channels" in other
     assert "isensee2024revisited" not in other
 
 
@@ -116,7 +116,7 @@ def test_what_differs_is_a_warning_and_a_limit(data, home, tmp_path, capsys):
     assert [re.sub(r"^warning +", "", line).split(",")[0] for line in warnings] == [
         "pre-trained with normalize zscore",
         "pre-trained on each file's own spacing",
-        "of an unfinished run",
+        "from an unfinished run",
     ]
     card = (tmp_path / "out" / "README.md").read_text()
     assert "| licence of the data | CC-BY 4.0 |" in card
@@ -137,7 +137,7 @@ def test_a_run_by_pcrlv2_keeps_its_encoder_alone(tmp_path):
     assert [text.split(",")[0] for text in differences] == [
         "pre-trained with normalize window -160.0 240.0",
         "pre-trained on each file's own spacing",
-        "of 2 channels: nnU-Net takes the weights for data of as many alone",
+        "pre-trained on 2 channels",
     ]
     both = {"normalize": {"a": "zscore", "b": ["window", 0, 1]}, "spacing": {"a": [1, 1, 1], "b": None}}
     licences = [{"name": "a", "licences": {"CC0": 2, "not stated": 1}}, {"name": "b", "licences": {"CC0": 3}}]
@@ -153,8 +153,8 @@ def test_a_run_by_pcrlv2_keeps_its_encoder_alone(tmp_path):
     assert "pre-trained by PCRLv2" in card
     assert "@article{zhou2023unified" in card
     assert "-pretrained_weights" not in card
-    assert "goes over to as many of yours" in card
-    assert "| split | no split: no case was kept for a test |" in card
+    assert "can be loaded for the same number of channels" in card
+    assert "| split | no split; no case was kept for testing |" in card
 
 
 @pytest.mark.parametrize(

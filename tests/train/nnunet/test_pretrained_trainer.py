@@ -1,4 +1,4 @@
-"""nnU-Net's own trainer for pre-trained weights takes an exported file, where its master branch is installed."""
+"""nnU-Net's trainer for pre-trained weights loads an exported file, if its master branch is installed."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The average of the weights: by hand, in use, and gone on with."""
+"""Moving average of the weights: values, use in evaluation, and loading."""
 
 import pytest
 import torch
@@ -46,5 +46,5 @@ def test_in_use_it_stands_in_for_the_weights_and_gives_them_back():
 
 def test_an_average_of_another_network_is_refused():
     state = Average(nn.Linear(1, 1), 0.5).state_dict()
-    with pytest.raises(ValueError, match="ema: expected the average of this network in the checkpoint, bias does not"):
+    with pytest.raises(ValueError, match="ema: expected the tensors of this network in the checkpoint, bias differs"):
         Average(nn.Linear(1, 1, bias=False), 0.5).load_state_dict(state)

@@ -1,4 +1,4 @@
-"""A frozen encoder stays as it was, norms included, and learns after it."""
+"""A frozen encoder does not change, including its norms, and is trained afterwards."""
 
 import pytest
 import torch
@@ -43,5 +43,5 @@ def test_the_encoder_of_every_network_is_found(name):
     names = {key for key, parameter in network.module.named_parameters() if id(parameter) in found}
     trained = dict(network.module.named_parameters(remove_duplicate=False))
     assert names == {key for key in network.encoder if key in trained}
-    with pytest.raises(ValueError, match=f"--freeze-encoder: expected a network whose encoder is trained, {name} has"):
+    with pytest.raises(ValueError, match=f"--freeze-encoder: expected a network with a separate encoder, got {name}"):
         find_encoder(network, nn.Linear(1, 1), "--freeze-encoder")

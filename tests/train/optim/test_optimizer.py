@@ -1,4 +1,4 @@
-"""What is decayed, momentum, the encoder's learning rate, and what of it a checkpoint keeps."""
+"""Optimisers: weight decay, momentum, learning rate of the encoder, and loading from a checkpoint."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Small pictures joined to one, and masks drawn over them."""
+"""Mosaics of pictures, and masks drawn over images."""
 
 import numpy as np
 

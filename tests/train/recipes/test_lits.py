@@ -41,7 +41,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_wrong_headers_are_refused_or_left(tree: Path, tmp_path: Path) -> None:
-    wrong = "2 are not so .volume-3 has an identity affine; volume-5 has a segmentation on another grid"
+    wrong = "got 2 other cases .volume-3 has an identity affine; volume-5 has a segmentation on another grid"
     with pytest.raises(ValueError, match=wrong):
         main(PrepareConfig(source=tree, out=tmp_path))
     report = main(PrepareConfig(source=tree, out=tmp_path, headers="leave"))
@@ -50,7 +50,7 @@ def test_wrong_headers_are_refused_or_left(tree: Path, tmp_path: Path) -> None:
     first = content_of(tmp_path)
     main(PrepareConfig(source=tree, out=tmp_path, headers="leave"))
     assert content_of(tmp_path) == first
-    with pytest.raises(ValueError, match="another content"):
+    with pytest.raises(ValueError, match="got other content"):
         main(PrepareConfig(source=tree, out=tmp_path, headers="image"))
 
 

@@ -1,4 +1,4 @@
-"""A run that is stopped by a signal is saved first, at any point of the loop."""
+"""A run stopped by a signal is saved first, at any point of the loop."""
 
 import itertools
 import os

@@ -146,7 +146,7 @@ except (dali_cr.VolumeError, FloatingPointError) as error:
 @pytest.mark.parametrize(
     ("what", "first", "second"),
     [
-        ("file", ["saved 2", "another process: could not read a volume; it says which"], ["b.nii: gone"]),
+        ("file", ["saved 2", "another process: could not read a volume; see its output"], ["b.nii: gone"]),
         (
             "loss",
             ["saved 4", "the loss of another process is not finite"],

@@ -1,4 +1,4 @@
-"""A step over several batches is that of one large batch."""
+"""A step over several batches equals a step over one large batch."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -98,7 +98,7 @@ def test_data_that_changed_are_named(data, tmp_path, of, capsys):
     if of == "images":
         assert f"resume: expected the data of the run in {config.out}, of 8 cases; got 9, {new} is new" in errors
     else:
-        assert f"resume: the labels of the run in {config.out} are no longer in order: labels: expected" in errors
+        assert f"resume: the labels of the run in {config.out} are no longer valid: labels: expected" in errors
         assert f"{new}: label without an image" in errors
     assert errors.count("\n") >= 1
     (tmp_path / of / new).unlink()

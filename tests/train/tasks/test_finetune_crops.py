@@ -67,7 +67,7 @@ def test_labels_are_rotated_and_scaled_with_the_image(data, tmp_path, spacing):
 
 def test_boxes_are_not_rotated_and_whole_volumes_are(data, tmp_path):
     for name, value in (("rotate", 10.0), ("scale", (0.9, 1.1))):
-        with pytest.raises(ValueError, match=f"--{name}: not supported for localize"):
+        with pytest.raises(ValueError, match=f"--{name}: expected .* for localize"):
             localize(data, tmp_path / "run", **{name: value})
     with pytest.raises(ValueError, match="--rotate: expected a number from 0 to 180, got 200"):
         classify(data, tmp_path / "run", rotate=200.0)

@@ -141,7 +141,7 @@ def test_images_are_slices_already(data, tmp_path):
 
 
 def test_refuses(data, tmp_path):
-    with pytest.raises(ValueError, match="slices: expected --dims 2 with them, got H with --dims 3"):
+    with pytest.raises(ValueError, match="slices: expected --dims 2 with --slices, got H with --dims 3"):
         segment(data, tmp_path / "run", slices="H")
     with pytest.raises(Refused, match="spacing: expected own with slices across W"):
         finetune.main(segment(data, tmp_path / "run", **FLAT, slices="W", spacing=(1.0, 1.0, 1.0)))

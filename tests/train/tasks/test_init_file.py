@@ -1,4 +1,4 @@
-"""A file of weights as --init: where its tensors are, what of them fits, and what is refused."""
+"""A file of weights as --init: location of its tensors, transferred tensors, and errors."""
 
 import json
 import shutil
@@ -47,9 +47,9 @@ def test_safetensors_of_others_say_nothing(tmp_path, network):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ({"weights": {"a": torch.zeros(1)}}, "at its top or under one of state_dict, .*; got a mapping of weights"),
+        ({"weights": {"a": torch.zeros(1)}}, "at the top or under one of state_dict, .*; got a mapping of weights"),
         ([torch.zeros(1)], "got .*list"),
-        (torch.nn.Linear(1, 1), "expected a file that torch.load.weights_only=True. reads, .* save its state_dict"),
+        (torch.nn.Linear(1, 1), "expected a file that torch.load.weights_only=True. can read, .*; save only"),
         (b"text", "expected a file that torch.load"),
     ],
     ids=["nothing", "list", "module", "text"],
@@ -83,7 +83,7 @@ def test_a_run_from_a_file_says_by_name_what_it_took(data, tmp_path, network):
     assert any(line.startswith(f"random     {last}: expected shape (8,), got (3,)") for line in said)
     assert "excluded   extra: the network has no such tensor" in said
     assert "excluded   output_block.conv.conv.bias: the head is always new" in said
-    assert any("whether they are of val or test cannot be checked" in line for line in said)
+    assert any("overlap with val and test cannot be checked" in line for line in said)
     about = json.loads((tmp_path / "run" / "config.json").read_text())["network"]
     assert about["init"].keys() == {"file", "sha256", "key", "prefix", "transfer"}
     # What the file does not say is as in a run from random weights.

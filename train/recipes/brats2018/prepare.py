@@ -5,7 +5,7 @@
     python -m train.recipes.brats2018.prepare data/MICCAI_BraTS_2018_Data_Training runs/brats2018/data
 
 The output folder has ``images.csv`` (four channels a case), ``labels/`` (links to the segmentations, named as their
-cases) and ``splits.json``, in which each part has its share of HGG and of LGG.
+cases) and ``splits.json``, stratified by HGG and LGG.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def check_case(case: str, files: Mapping[str, Path]) -> None:
     Raises
     ------
     ValueError
-        Naming the first file that is not so.
+        Naming the first invalid file.
     """
     try:
         grids = {kind: read_header(path)[0] for kind, path in files.items()}
@@ -108,12 +108,12 @@ def check_case(case: str, files: Mapping[str, Path]) -> None:
     if strange := values - LABELS:
         raise ValueError(
             f"source: expected the labels 1, 2 and 4 of BraTS 2018, {files['seg']} has {min(strange)}; later editions "
-            "number them otherwise"
+            "have other labels"
         )
 
 
 def split_by_grade(cases: Mapping[str, Sequence[str]], fractions: tuple[float, float, float], seed: int) -> Split:
-    """Return a split in which each part has its share of the patients of each grade."""
+    """Return a split of the patients that is stratified by grade."""
     splits = [make_split(names, fractions, seed, SUBJECT) for names in cases.values()]
     train, val, test = (frozenset().union(*(getattr(split, part) for split in splits)) for part in PARTS)
     return Split(train, val, test, SUBJECT)

@@ -57,15 +57,15 @@ class PrepareConfig:
     """Prepare ChestX-ray14 for pre-training and multi-label classification."""
 
     source: tyro.conf.Positional[Path]
-    """Data: folder with the table, the two lists, and the images in any sub-folders."""
+    """Data: folder with the table, the two lists, and the images in any subfolders."""
     out: tyro.conf.Positional[Path]
     """Output: folder for the tables and the split."""
     val: float = 0.1
-    """Split: fraction of the patients of the official training list that are for validation."""
+    """Split: fraction of the patients of the official training list for validation."""
     seed: int = 0
-    """Split: seed of the choice of these patients."""
+    """Split: seed of the random choice of these patients."""
     missing: Literal["refuse", "leave"] = "refuse"
-    """Data: whether images that are listed and not there are an error (refuse) or excluded (leave)."""
+    """Data: whether missing images of the lists are an error (refuse) or excluded (leave)."""
 
 
 def read_findings(path: Path) -> dict[str, frozenset[str]]:
@@ -98,7 +98,7 @@ def read_lists(source: Path, known: Mapping[str, Any], table: Path) -> dict[str,
     Raises
     ------
     ValueError
-        If they and the table do not name the same images, or share a patient.
+        If the images of lists and table differ, or both lists have a patient.
     """
     texts = find_named(source, tuple(_LISTS.values()))
     refuse_missing(set(_LISTS.values()) - set(texts), "the official lists", "download them with the table")
@@ -123,14 +123,14 @@ def grey_copies(paths: Mapping[str, Path]) -> dict[str, bytes]:
     Raises
     ------
     ValueError
-        If an image is no PNG, or its colours differ.
+        If an image is not a PNG, or is not grey.
     """
     copies = {}
     for name, path in paths.items():
         with open(path, "rb") as file:
             head = file.read(_COLOUR_TYPE_AT + 1)
         if len(head) <= _COLOUR_TYPE_AT or not head.startswith(b"\x89PNG"):
-            raise ValueError(f"source: expected PNG images, {path} is none; download it again")
+            raise ValueError(f"source: expected PNG images, {path} is not a PNG; download it again")
         if head[_COLOUR_TYPE_AT] not in _COLOURED:
             continue
         with Image.open(path) as image:
@@ -149,7 +149,7 @@ def divide(config: PrepareConfig, lists: Mapping[str, Sequence[str]]) -> Split:
     Raises
     ------
     ValueError
-        If a list has no image that is there.
+        If a list has no existing image.
     """
     patients = {part: {name.partition("_")[0] for name in names} for part, names in lists.items()}
     empty = [_LISTS[part] for part in _LISTS if not patients[part]]
@@ -168,7 +168,7 @@ def main(config: PrepareConfig) -> dict[str, Any]:
     """
     tables = find_named(config.source, _TABLES)
     refuse_missing([_TABLES[0]] * (not tables), "the table of findings", "download it with the images")
-    path = tables[max(tables)]  # the corrected table of 2020, if it is there
+    path = tables[max(tables)]  # the corrected table of 2020 if it exists
     findings = read_findings(path)
     lists = read_lists(config.source, findings, path)
     images = {name: place for name, place in find_named(config.source, ("*.png",)).items() if name in findings}

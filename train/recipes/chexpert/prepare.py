@@ -5,7 +5,7 @@
     python -m train.recipes.chexpert.prepare data/CheXpert-v1.0-small runs/chexpert/data
 
 The output folder has ``images.csv`` (the files), ``classes.csv`` (a column of 0 and 1 for each observation) and
-``splits.json`` (the official validation set is for the test; validation is drawn by patient from the training set).
+``splits.json`` (test: the official validation set; validation: drawn by patient from the training set).
 """
 
 from __future__ import annotations
@@ -54,16 +54,16 @@ class PrepareConfig:
     columns: tuple[str, ...] = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
     """Labels: observations to classify; by default the five of the competition."""
     blank: Policy = "zeros"
-    """Labels: an observation that the report does not mention is absent (zeros), present (ones), or its image is
-    excluded from the labels (leave)."""
+    """Labels: whether a blank, an observation that the report does not mention, is absent (zeros) or present (ones),
+    or excludes the image from the labels (leave)."""
     uncertain: Policy = "zeros"
-    """Labels: the same for -1, an uncertain observation."""
+    """Labels: the same choice for -1, an uncertain observation."""
     views: Literal["all", "frontal"] = "all"
     """Data: use frontal and lateral images, or only frontal ones."""
     val: float = 0.1
-    """Split: fraction of the patients of train.csv that are for validation."""
+    """Split: fraction of the patients of train.csv for validation."""
     seed: int = 0
-    """Split: seed of the choice of these patients."""
+    """Split: seed of the random choice of these patients."""
 
 
 def case_of(path: str) -> str:
@@ -91,7 +91,7 @@ def flag_of(text: str, blank: Policy, uncertain: Policy) -> str | None:
     Raises
     ------
     ValueError
-        If it is none of 1, 0, -1 and blank.
+        If it is not 1, 0, -1 or blank.
 
     Examples
     --------

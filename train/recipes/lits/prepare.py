@@ -50,12 +50,12 @@ class PrepareConfig:
     """Prepare the training volumes of LiTS for pre-training and segmentation."""
 
     source: tyro.conf.Positional[Path]
-    """Data: folder with volume-N.nii and segmentation-N.nii in any sub-folders; both may end in .gz."""
+    """Data: folder with volume-N.nii and segmentation-N.nii in any subfolders, also as .nii.gz."""
     out: tyro.conf.Positional[Path]
     """Output: folder for the tables, links and the split."""
     headers: Literal["refuse", "leave", "image"] = "refuse"
-    """Data: cases whose volume has an identity affine, which is no true voxel size, or whose segmentation is on another
-    grid: an error (refuse), excluded (leave), or kept with the header of the volume for both (image)."""
+    """Data: whether cases with an identity affine (voxel size unknown) or with a segmentation on another grid are an
+    error (refuse), excluded (leave), or kept with the header of the volume (image)."""
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
     """Split: fractions of the cases for train, val and test."""
     seed: int = 0
@@ -82,7 +82,7 @@ def find_pairs(source: Path) -> dict[str, tuple[Path, Path]]:
                 raise ValueError(f"source: expected one {kind} {stem}, got {found[kind][int(stem)]} and {path}")
             found[kind][int(stem)] = path
     volumes, labels = found["volume"], found["segmentation"]
-    advice = "unpack both training batches; the test volumes have no segmentation and belong elsewhere"
+    advice = "unpack both training batches; move the test volumes, which have no segmentation, to another folder"
     refuse_missing(["volume-*.nii"] * (not volumes), "the volumes", advice)
     refuse_missing([f"volume-{n}.nii" for n in labels.keys() - volumes], "a volume for each segmentation", advice)
     refuse_missing([f"segmentation-{n}.nii" for n in volumes.keys() - labels], "a segmentation for each volume", advice)
@@ -90,7 +90,7 @@ def find_pairs(source: Path) -> dict[str, tuple[Path, Path]]:
 
 
 def describe_headers(volume: Path, label: Path) -> str:
-    """Return what is wrong with the grids of a case, "" if nothing is.
+    """Return the problem of a case's headers, "" if there is none.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def choose(config: PrepareConfig, pairs: dict[str, tuple[Path, Path]]) -> tuple[
     if wrong and config.headers == "refuse":
         named = "; ".join(f"{case} {why}" for case, why in list(wrong.items())[:5])
         raise ValueError(
-            f"source: expected true voxel sizes and one grid for each case, {len(wrong)} are not so ({named}); "
+            f"source: expected voxel sizes in mm and one grid per case, got {len(wrong)} other cases ({named}); "
             "--headers leave excludes them, --headers image uses the header of the volume"
         )
     if config.headers == "image":
