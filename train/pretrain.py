@@ -124,6 +124,11 @@ class PretrainRun:
     frozen: None = None
     """Pre-training freezes nothing."""
 
+    @property
+    def module(self) -> torch.nn.Module:
+        """What is trained."""
+        return self.method.module
+
     def stream(self) -> Iterator[dict[str, Any]]:
         """Return the batches, without end."""
         return self.loader.stream()
