@@ -393,7 +393,7 @@ def read_settings(arguments: Sequence[str]) -> PretrainConfig:
     Raises
     ------
     ValueError
-        If the run to resume is not a pre-training run.
+        If the run to resume is not a pre-training run, or the recipe has no presets.
     """
     words = argparse.ArgumentParser(program("pretrain"), add_help=False, allow_abbrev=False)
     words.add_argument("--recipe", choices=SETTINGS)
@@ -409,6 +409,8 @@ def read_settings(arguments: Sequence[str]) -> PretrainConfig:
         if typed.recipe not in (None, was):
             raise ValueError(f"resume: expected the settings of the run in {out}: --recipe was {was}, got {recipe}")
         recipe, known = was, settings_of(SETTINGS[was], about, out)
+    if typed.preset and recipe != "restoration":
+        raise ValueError(f"preset: expected --recipe restoration with it, got {recipe}")
     prog = program("pretrain") + (f" --recipe {recipe}" if recipe != "restoration" else "")
     others += ["--preset", typed.preset] if typed.preset else []
     preset = PRESETS[typed.preset].settings if typed.preset and not known else None
