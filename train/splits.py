@@ -58,7 +58,7 @@ class SplitsConfig:
     """Split: seed of the random assignment."""
     subject: str | None = None
     r"""Split: regular expression that finds the subject in a case's name, for example 'Patient(\d+)'. Not needed for
-    names that follow BIDS or nnU-Net."""
+    names that follow BIDS or nnU-Net, nor with a list of nnssl, which names the subjects."""
     labels: Path | None = None
     """Split: folder of label volumes; images that share a label volume stay in one part."""
     label_pattern: tuple[str, ...] = EVERY_VOLUME
