@@ -62,7 +62,7 @@ from dali_cr.index.report import describe_copies
 
 from .data.cases import find_index, open_index, refused_files
 from .data.split import PARTS, Split, current_part, load_split
-from .data.subjects import count_subjects, find_lookalikes, subjects_of
+from .data.subjects import count_subjects, find_lookalikes, listed_subject, subjects_of
 from .methods.config import PretrainConfig, RecipeName
 from .methods.evaluation import SEED
 from .methods.method import Measured, Method
@@ -122,6 +122,11 @@ class PretrainRun:
     """The checkpoint to continue from."""
     frozen: None = None
     """No encoder is frozen in pre-training."""
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """What is trained."""
+        return self.method.module
 
     def stream(self) -> Iterator[dict[str, Any]]:
         """Return an endless iterator of batches."""
@@ -235,11 +240,16 @@ def _hold_out(
     config: PretrainConfig, index: dali_cr.Index, split: Split | None, earlier: dict[str, Any] | None
 ) -> tuple[dali_cr.Index, ...]:
     """Split the cases into training and held-out cases, by subject of each data set."""
-    rule = split.subject if split else None
+    rule = split.subject if split else _listed_subject(index)
     names = ([case.name for case in index.cases if case.dataset == name] for name in index.datasets or ("",))
     subjects = [group for some in names for group in subjects_of(some, rule).values()]
     together = subjects if _by_subject(earlier) and len(subjects) > 1 else ()
     return index.split((1 - config.held_out, config.held_out), config.seed, together)
+
+
+def _listed_subject(index: dali_cr.Index) -> str | None:
+    """Return the regular expression for subjects that a list of images names."""
+    return listed_subject(index.layout, [case.name for case in index.cases])
 
 
 def _refuse_untrained(config: PretrainConfig, training: dali_cr.Index) -> None:
@@ -281,7 +291,7 @@ def introduce(run: PretrainRun) -> Iterator[str]:
     """Yield lines about the data, the network and the training."""
     config, index, network = run.config, run.index, run.method.network
     names = [case.name for case in index.cases]
-    subjects = count_subjects(names, run.parts.subject if run.parts else None)
+    subjects = count_subjects(names, run.parts.subject if run.parts else _listed_subject(index))
     yield f"data       {subjects} under {index.root}, {len(run.held_out)} of them held out for evaluation"
     corpus = config.datasets
     described = corpus.describe(index, run.method.recipe) if corpus else dataset_lines(index)
@@ -387,7 +397,7 @@ def read_settings(arguments: Sequence[str]) -> PretrainConfig:
     Raises
     ------
     ValueError
-        If the run to resume is not a pre-training run.
+        If the run to resume is not a pre-training run, or the recipe has no presets.
     """
     words = argparse.ArgumentParser(program("pretrain"), add_help=False, allow_abbrev=False)
     words.add_argument("--recipe", choices=SETTINGS)
@@ -403,6 +413,8 @@ def read_settings(arguments: Sequence[str]) -> PretrainConfig:
         if typed.recipe not in (None, was):
             raise ValueError(f"resume: expected the settings of the run in {out}: --recipe was {was}, got {recipe}")
         recipe, known = was, settings_of(SETTINGS[was], about, out)
+    if typed.preset and recipe != "restoration":
+        raise ValueError(f"preset: expected --recipe restoration with it, got {recipe}")
     prog = program("pretrain") + (f" --recipe {recipe}" if recipe != "restoration" else "")
     others += ["--preset", typed.preset] if typed.preset else []
     preset = PRESETS[typed.preset].settings if typed.preset and not known else None

@@ -37,7 +37,7 @@ from dali_cr.system.owner import own_file
 
 from .data.labels import find_label_files, match, share_labels
 from .data.split import PARTS, Split, make_split, split_of_table
-from .data.subjects import count_subjects, find_lookalikes
+from .data.subjects import count_subjects, find_lookalikes, listed_subject
 from .output.files import write_json
 from .start.command import read_arguments, refuse_several
 from .start.interrupt import EXIT_CODE, STARTS_AGAIN, raise_interrupts
@@ -58,7 +58,7 @@ class SplitsConfig:
     """Split: seed of the random assignment."""
     subject: str | None = None
     r"""Split: regular expression that finds the subject in a case's name, for example 'Patient(\d+)'. Not needed for
-    names that follow BIDS or nnU-Net."""
+    names that follow BIDS or nnU-Net, nor with a list of nnssl, which names the subjects."""
     labels: Path | None = None
     """Split: folder of label volumes; images that share a label volume stay in one part."""
     label_pattern: tuple[str, ...] = EVERY_VOLUME
@@ -107,7 +107,8 @@ def _make(config: SplitsConfig) -> tuple[Split, dali_cr.Index]:
     if config.table:
         split = split_of_table(names, config.table, config.column, config.subject)
     else:
-        split = make_split(names, config.fractions, config.seed, config.subject, [*index.copies, *shared])
+        subject = config.subject or listed_subject(index.layout, names)
+        split = make_split(names, config.fractions, config.seed, subject, [*index.copies, *shared])
     split.check_together(index.copies, "hold the same image")
     split.check_together(shared, "share a label")
     return split, index

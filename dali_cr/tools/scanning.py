@@ -13,6 +13,7 @@ from dali_cr.index.corpus.nnssl import write_collection
 from dali_cr.index.corpus.quality import (
     EMPTY,
     Z,
+    check_limits,
     describe_exclusions,
     find_exclusions,
     read_exclusions,
@@ -96,6 +97,7 @@ def run_scan(chosen: argparse.Namespace) -> None:
     """Run the command `scan`."""
     if chosen.window and not chosen.window[0] < chosen.window[1]:
         raise ValueError(f"window: expected LOW below HIGH, got {chosen.window[0]:g} {chosen.window[1]:g}")
+    check_limits(chosen.qc_z, chosen.qc_empty)
     if chosen.save:  # fail before hours of reading
         chosen.save.parent.mkdir(parents=True, exist_ok=True)
         if not os.access(chosen.save.parent, os.W_OK):

@@ -123,6 +123,15 @@ def test_written_and_read_again(index: dali_cr.Index, raw: Path) -> None:
     assert [case.licence for case in again] == ["CC0", "CC0", ""]
 
 
+def test_joined_lists_keep_their_subjects(index: dali_cr.Index, raw: Path) -> None:
+    joined = dali_cr.Index.concat({"one": index, "two": index})
+    out = raw / "joined.json"
+    write_collection(joined, out, "Dataset003_Joined")
+    datasets = json.loads(out.read_text())["datasets"]
+    subjects = {"/".join(case.name.split("/")[:2]) for case in index.cases}
+    assert {name: set(one["subjects"]) for name, one in datasets.items()} == {"one": subjects, "two": subjects}
+
+
 def test_plain_data_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number, name in enumerate(("sub-01/ses-2/anat/sub-01_ses-2_T1w.nii.gz", "sub-02/anat/sub-02_T1w.nii.gz")):
         write_nifti(tmp_path / "bids" / name, numbers(number))
@@ -145,6 +154,11 @@ def test_what_is_no_list(listed: Path, tmp_path: Path, monkeypatch: pytest.Monke
         ("[]", "cannot be read"),
         ('{"datasets": {"a": {}}}', "'subjects' is missing"),
         ('{"datasets": {"a": {"subjects": {"s": {"sessions": {"t": {"images": [{}]}}}}}}}', "a/s/t: 'image_path' is"),
+        (
+            '{"datasets": {"a": {"subjects": {"s": {"sessions": {"t": {"images": [{"image_path": "x.nii", "name": "x", '
+            '"associated_masks": {"anonymization_mask": 3}}]}}}}}}}',
+            "an image of a/s/t: 'int' object",
+        ),
     ):
         (tmp_path / "list.json").write_text(text)
         with pytest.raises(ValueError, match=message):

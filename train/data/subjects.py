@@ -20,6 +20,9 @@ BIDS = r"(?<![^/])sub-[A-Za-z0-9]+"
 NNUNET = rf"[^/]+?(?=(?:_\d{{4}})?{_TAIL})"
 """Finds the case in nnU-Net names, with a channel number (case_0000) or without."""
 
+LISTED = r"^.+(?=/[^/]+/[^/]+$)"
+"""Finds data set and subject in names of nnssl's list: data set, subject, session, image."""
+
 BRATS = r"(?<![^/])BraTS-[A-Za-z0-9]+-\d+(?=-\d{3})"
 """Finds the patient in names of BraTS 2023 and later, which end in the number of the time point."""
 
@@ -138,6 +141,25 @@ def default_subject(cases: Sequence[str]) -> str | None:
         return BIDS if cases else None
     rule = NNUNET if _channels(others) else None
     return rule if len(others) == len(cases) else f"{BIDS}|{rule or _NAME}"
+
+
+def listed_subject(layout: str, cases: Sequence[str]) -> str | None:
+    """Return the regular expression for subjects that a list of images names; None if `default_subject` is to be used.
+
+    Parameters
+    ----------
+    layout : str
+        Layout of the index.
+    cases : sequence of str
+        Names of cases.
+
+    Examples
+    --------
+    >>> names = ["ds/A1/ses-1/t1.nii.gz", "ds/A1/ses-2/t1.nii.gz", "ds/B1/ses-1/t1.nii.gz"]
+    >>> list(subjects_of(names, listed_subject("nnssl", names)))
+    ['ds/A1', 'ds/B1']
+    """
+    return LISTED if layout == "nnssl" and default_subject(cases) != BIDS else None
 
 
 def subjects_of(cases: Sequence[str], subject: str | None = None) -> dict[str, list[str]]:

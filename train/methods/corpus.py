@@ -35,6 +35,7 @@ import dali_cr
 from dali_cr.index.corpus.about import dataset_lines
 from dali_cr.index.corpus.joining import check_name
 from dali_cr.index.layout.listing import Layout, find_root
+from dali_cr.plan.order.mixture import is_weight
 from dali_cr.recipe.per_dataset import check_field
 
 from ..data.cases import refuse_changed
@@ -170,6 +171,8 @@ def read_corpus(path: Path) -> Corpus:
     if weighted and len(weighted) < len(datasets):
         missing = next(name for name in datasets if name not in weighted)
         raise ValueError(f"corpus: expected a weight for every data set or for none, {missing} in {path} has none")
+    if weighted and not any(one.weight for one in datasets.values()):
+        raise ValueError(f"corpus: expected a weight above 0, got 0 for every data set in {path}")
     return Corpus(datasets)
 
 
@@ -201,6 +204,8 @@ def _make(table: Any, home: Path) -> Dataset:
     for key, choices in (("layout", get_args(Layout)), ("fourth_axis", ("channels", "cases"))):
         if key in values and values[key] not in choices:
             raise ValueError(f"{key}: expected one of {', '.join(choices)}, got {values[key]!r}")
+    if "weight" in values and not is_weight(values["weight"]):
+        raise ValueError(f"weight: expected a finite number of at least 0, got {values['weight']!r}")
     for key in ("modality", "licence"):
         if not isinstance(values.get(key, ""), str):
             raise ValueError(f"{key}: expected a string, got {values[key]!r}")

@@ -98,7 +98,7 @@ def read_state_dict(path: Path) -> StateDict:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises any type of error on other content
-        first = (str(error).splitlines() or [type(error).__name__])[0]
+        first = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ValueError(
             f"{path}: expected a file that torch.load(weights_only=True) can read, got: {first}; save only the "
             "state_dict()"

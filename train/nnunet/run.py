@@ -97,7 +97,11 @@ class Run:
     @property
     def spacing_text(self) -> str:
         """Spacing as text, by data set if they differ."""
-        return _by_dataset(self.recipe.get("spacing"), f"of each file, median {by(self.median_spacing)}") + " mm"
+        spacing = self.recipe.get("spacing")
+        if not isinstance(spacing, dict):
+            return _by_dataset(spacing, f"of each file, median {by(self.median_spacing)}") + " mm"
+        own = {name: f"of each file, median {by(self._median_of(name))}" for name in spacing}
+        return ", ".join(f"{name} {by(one) if one else own[name]}" for name, one in spacing.items()) + " mm"
 
     @cached_property
     def index(self) -> dali_cr.Index | None:
@@ -108,7 +112,12 @@ class Run:
     @property
     def median_spacing(self) -> list[float]:
         """Median spacing of the files in mm along D, H, W; without an index that of the crops."""
-        spacings = [case.volumes[0].spacing for case in self.index.cases] if self.index else []
+        return self._median_of(None)
+
+    def _median_of(self, dataset: str | None) -> list[float]:
+        """Return the median spacing of the files of one data set, or of all."""
+        cases = self.index.cases if self.index else ()
+        spacings = [case.volumes[0].spacing for case in cases if dataset in (None, case.dataset)]
         return np.median(spacings, 0).tolist() if spacings else self.spacing or [1.0, 1.0, 1.0]
 
     @property

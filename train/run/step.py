@@ -39,6 +39,10 @@ class TrainingRun(Protocol):
         """Computation of the losses, compiled or not."""
 
     @property
+    def module(self) -> nn.Module:
+        """Module that is trained."""
+
+    @property
     def loader(self) -> dali_cr.Loader:
         """Loader of the samples."""
 
@@ -100,14 +104,26 @@ def take_step(run: TrainingRun, step: int, batches: Iterator[dict[str, Any]]) ->
     """Take one step over the next ``config.accumulate`` batches, without synchronising with the device.
 
     The loss is the mean of the losses of the batches. Gradients are averaged over processes once, then clipped.
+
+    Raises
+    ------
+    dali_cr.VolumeError
+        If a batch cannot be made; the module is then as before the step.
     """
     config, weights = run.config, [weight for group in run.optimizer.param_groups for weight in group["params"]]
     if run.frozen:
         run.frozen.prepare(step)
     run.optimizer.zero_grad(set_to_none=True)
     samples, found = [], []
+    # The first batches of a step change running statistics of batch norms.
+    before = [buffer.clone() for buffer in run.module.buffers()] if config.accumulate > 1 else []
     for _ in range(config.accumulate):
-        batch = next(batches)
+        try:
+            batch = next(batches)
+        except dali_cr.VolumeError:
+            for buffer, kept in zip(run.module.buffers(), before, strict=bool(before)):
+                buffer.copy_(kept)
+            raise
         losses = run.computation.call(partial(run.losses, step, batch))
         (losses["loss"] / config.accumulate if config.accumulate > 1 else losses["loss"]).backward()
         samples.append(batch["sample"])

@@ -79,6 +79,21 @@ def check_share(
     )
 
 
+def check_values(tensors: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Check that tensors of a file have finite values, and are floating-point numbers where the network's are.
+
+    Raises
+    ------
+    ValueError
+    """
+    for name, tensor in tensors.items():
+        real = tensor.is_floating_point()
+        if real != state[name].is_floating_point():
+            raise ValueError(f"init: expected values of {state[name].dtype} for {name} in {path}, got {tensor.dtype}")
+        if real and not torch.isfinite(tensor).all():
+            raise ValueError(f"init: expected finite values for {name} in {path}, got NaN or infinity")
+
+
 def _advice(tensors: Mapping[str, torch.Tensor], encoder: Sequence[str]) -> str:
     """Return the prefix that precedes most of the encoder's names, or the options that build another network."""
     starts = {name.removesuffix(encoder[0]) for name in tensors if name.endswith(encoder[0])} - {""}

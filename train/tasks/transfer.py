@@ -18,7 +18,8 @@ from ..networks.build import ENCODER_OF
 from ..networks.network import Network
 from ..networks.plans import nnunet_names
 from ..networks.weights import read_state_dict, read_weights
-from .partial import check_share, cut_prefix, describe_misfits
+from ..run.checkpoint import CHECKPOINT
+from .partial import check_share, check_values, cut_prefix, describe_misfits
 
 Transfer = Literal["encoder", "encoder+decoder"]
 
@@ -126,6 +127,12 @@ def read_init(path: Path, prefix: str = "") -> Init:
 
 def _read_file(path: Path, prefix: str) -> Init:
     """Read a file of weights; in the folder of its run, also the cases of the run."""
+    run = path.parent
+    if path.name == CHECKPOINT and (run / "model.safetensors").is_file():
+        raise ValueError(
+            f"init: expected the folder {run}, got its {CHECKPOINT}, which lists neither the training images nor the "
+            "network"
+        )
     read = read_state_dict(path)
     _check_pretrained(read.about, path)
     tensors = cut_prefix(read.tensors, prefix, path)
@@ -171,7 +178,8 @@ def check_fit(init: Init, network: Network, transfer: Transfer) -> Fit:
     Raises
     ------
     ValueError
-        If a tensor to transfer is missing or has another shape; for a file, if it has too little of the encoder.
+        If a tensor to transfer is missing or has another shape; for a file, if it has too little of the encoder, or a
+        tensor has values of another kind.
     """
     wanted = network.encoder
     if transfer == "encoder+decoder":
@@ -195,6 +203,8 @@ def check_fit(init: Init, network: Network, transfer: Transfer) -> Fit:
             "Give the network, filters and channels of the pre-training"
         )
     transferred = {name: tensors[name] for name in wanted if name not in odd}
+    if init.is_file:
+        check_values(transferred, state, init.path)
     reasons = dict.fromkeys(network.tensors, f"--transfer {transfer} excludes the decoder")
     reasons |= dict.fromkeys(network.head, "the head is always new") | dict.fromkeys(odd, "another shape")
     # Files of nnU-Net and nnssl have several names for each layer.

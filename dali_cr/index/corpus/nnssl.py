@@ -68,6 +68,8 @@ def read_collection(path: Path) -> tuple[Path, dict[str, Found]]:
             check_name(names[0])
             place = _expand(image["image_path"], home)
             mask = (image.get("associated_masks") or {}).get("anonymization_mask")
+            if mask:
+                masks[place] = _expand(mask, home)
             case = "/".join((*names, PurePosixPath(str(image["name"])).name))
             modality = str(image.get("modality") or "")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -76,8 +78,6 @@ def read_collection(path: Path) -> tuple[Path, dict[str, Found]]:
         if place in found:
             raise ValueError(f"{path}: expected each image once, got {place} twice")
         found[place] = Found(case, None, explicit=True, modality=modality, licence=licence, dataset=names[0])
-        if mask:
-            masks[place] = _expand(mask, home)
     if not found:
         raise ValueError(f"{path}: expected at least one image, got none")
     top = Path(os.path.commonpath([place.parent for place in (*found, *masks.values())]))
@@ -170,7 +170,7 @@ def _ids_of(case: Case, layout: str, collection: str) -> tuple[str, str, str]:
     dataset = case.dataset or collection
     name = case.name.removeprefix(f"{case.dataset}/") if case.dataset else case.name
     if layout == "nnssl":
-        subject, session, _ = name.split("/", 2)
+        subject, session, _ = name.rsplit("/", 2)  # the subject of a list that was joined contains its data set
         return dataset, subject, session
     subject, session = (found[0] if (found := pattern.search(name)) else "" for pattern in _BIDS)
     return dataset, subject or re.sub(r"\.nii(\.gz)?$", "", name).replace("/", "_"), session or SESSION

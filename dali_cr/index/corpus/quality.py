@@ -78,16 +78,21 @@ def find_exclusions(index: Index, *, z: float = Z, empty: float = EMPTY) -> list
     ValueError
         If a limit is out of range.
     """
-    if not (math.isfinite(z) and z > 0):
-        raise ValueError(f"z: expected a number above 0, got {z!r}")
-    if not 0 <= empty <= 1:
-        raise ValueError(f"empty: expected a share from 0 to 1, got {empty!r}")
+    check_limits(z, empty)
     found = [*_duplicates(index), *_empty(index, empty)]
     for cases in datasets_of(index).values():
         if len(cases) >= LEAST:
             found += [*_outliers_of_spacing(cases, z), *_outliers_of_intensity(cases, z)]
     places = {case.name: place for place, case in enumerate(index.cases)}
     return sorted(found, key=lambda one: places[one.case])
+
+
+def check_limits(z: float, empty: float) -> None:
+    """Raise ValueError if a limit of `find_exclusions` is out of range."""
+    if not (math.isfinite(z) and z > 0):
+        raise ValueError(f"z: expected a number above 0, got {z!r}")
+    if not 0 <= empty <= 1:
+        raise ValueError(f"empty: expected a share from 0 to 1, got {empty!r}")
 
 
 def datasets_of(index: Index) -> dict[str, list[Case]]:

@@ -131,6 +131,12 @@ def _count_below(point: int, end: int) -> int:
     return count
 
 
+def is_weight(weight: object) -> bool:
+    """Whether a value is a finite number of at least 0."""
+    number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
+    return number and math.isfinite(weight) and weight >= 0
+
+
 def check_weights(weights: Weights, index: Index) -> dict[str, float]:
     """Return the weight of each data set of an index, in the index's order.
 
@@ -155,8 +161,7 @@ def check_weights(weights: Weights, index: Index) -> dict[str, float]:
     if missing := [name for name in index.datasets if name not in weights]:
         raise ValueError(f"weights: expected one for each of {known}, got none for {missing[0]}; 0 excludes it")
     for name, weight in weights.items():
-        number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
-        if not (number and math.isfinite(weight) and weight >= 0):
+        if not is_weight(weight):
             raise ValueError(f"weights: expected a finite number of at least 0 for {name}, got {weight!r}")
     found = {name: float(weights[name]) for name in index.datasets}
     if not any(found.values()):

@@ -10,6 +10,7 @@ from train.data.subjects import (
     find_lookalikes,
     find_subject,
     group_by_subject,
+    listed_subject,
     subjects_of,
 )
 
@@ -58,6 +59,13 @@ def test_an_expression_of_the_user_is_used():
     assert set(subjects_of(SESSIONS, r"ses-\d")) == {"ses-1", "ses-2"}
     assert count_subjects(["a1", "a2"], "a") == "1 subject, 2 cases"
     assert count_subjects(["a1"]) == "1 subject, 1 case"
+
+
+def test_a_list_names_its_subjects():
+    names = ["ds/A1/ses-1/t1.nii.gz", "ds/A1/ses-2/t1.nii.gz", "ds/B1/x/t1.nii.gz"]
+    assert listed_subject("files", names) is None
+    assert set(subjects_of(names, listed_subject("nnssl", names))) == {"ds/A1", "ds/B1"}
+    assert listed_subject("nnssl", SESSIONS) is None  # these follow BIDS
 
 
 def test_the_rules_are_the_documented_ones():

@@ -145,6 +145,8 @@ def test_equal_values_are_one(tmp_path: Path) -> None:
         ("[datasets.a]\n", "a in .*: expected path or index, got neither"),
         ("[datasets.a]\npath = 'x'\nweigth = 1", "expected the keys path, .*, got 'weigth'"),
         ("[datasets.a]\npath = 'x'\nweight = 1\n[datasets.b]\npath = 'y'", "b in .* has none"),
+        ("[datasets.a]\npath = 'x'\nweight = '2'", "a in .*: weight: expected a finite number of at least 0, got '2'"),
+        ("[datasets.a]\npath = 'x'\nweight = 0", "expected a weight above 0"),
         ("[datasets.a]\npath = 'x'\nnormalize = 'z'", "a in .*: normalize: expected zscore"),
         ("[datasets.a]\npath = 3", "a in .*"),
         ("[datasets.'a/b']\npath = 'x'", "without '/'"),

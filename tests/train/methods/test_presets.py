@@ -102,6 +102,10 @@ def test_an_unknown_preset_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit, match="2"):
         pretrain.read_settings(["--data", "scans", "--out", str(tmp_path), "--preset", "mae"])
     assert "invalid choice: 'mae' (choose from" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="preset: expected --recipe restoration with it, got pcrlv2"):
+        pretrain.read_settings(
+            ["--data", "scans", "--out", str(tmp_path), "--preset", "mae-nnssl", "--recipe", "pcrlv2"]
+        )
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,14 @@ import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import dali_cr
 from tests.helpers.finetuning import prepared, run_pretraining, segment
+from tests.helpers.volumes import write_nifti
 from train import export
 from train.networks.build import build_network
 from train.nnunet.citations import METHODS
@@ -210,3 +212,12 @@ def test_an_exported_file_is_an_init_again(data, home, tmp_path):
         before, after = load_file(home / "runs" / name / "model.safetensors"), run.module.state_dict()
         assert set(run.fit.transferred) == set(run.network.encoder)
         assert all(torch.equal(before[one], after[one]) for one in run.network.encoder)
+
+
+def test_the_median_spacing_is_that_of_a_data_set(tmp_path):
+    for name, edge in (("a", 1.0), ("b", 3.0)):
+        write_nifti(tmp_path / name / "x.nii", np.arange(24).reshape(2, 3, 4), spacing=(edge,) * 3)
+    indexes = {name: dali_cr.scan(tmp_path / name, progress=False) for name in "ab"}
+    dali_cr.Index.concat(indexes).save(tmp_path / "index.json")
+    run = Run(tmp_path, {}, {"recipe": {"spacing": {"a": [2, 2, 2], "b": None}}}, {}, {})
+    assert run.spacing_text == "a 2 × 2 × 2, b of each file, median 3 × 3 × 3 mm"

@@ -1,5 +1,6 @@
 """A step over several batches equals a step over one large batch."""
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+import dali_cr
 from train.optim.average import Average
 from train.optim.optimizer import build_optimizer
 from train.run.computation import ON_CPU
@@ -56,3 +58,19 @@ def test_accumulated_batches_are_one_large_batch(clip: float) -> None:
         torch.testing.assert_close(one, other)
     for one, other in zip(whole.average.state_dict().values(), parts.average.state_dict().values(), strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_a_step_that_breaks_off_leaves_running_statistics_as_they_were() -> None:
+    run = Run(3, 0.0)
+    run.module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    before = {name: tensor.clone() for name, tensor in run.module.state_dict().items()}
+
+    def batches() -> Iterator[dict[str, Any]]:
+        for number in range(2):
+            yield {"x": torch.randn(4, 3), "y": torch.randn(4, 1), "sample": torch.tensor([number])}
+        raise dali_cr.VolumeError("b.nii", "gone")
+
+    with pytest.raises(dali_cr.VolumeError, match="gone"):
+        take_step(run, 1, batches())
+    for name, tensor in run.module.state_dict().items():
+        assert torch.equal(tensor, before[name]), name

@@ -111,6 +111,23 @@ def test_too_little_of_the_encoder_is_refused_with_names_of_both_sides(data, tmp
         read_init(tmp_path, "x")
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            lambda tensor: tensor * float("nan"),
+            "expected finite values for input_block.conv1.conv.weight in .*, got NaN",
+        ),
+        (lambda tensor: tensor.int(), "expected values of torch.float32 for input_block.*, got torch.int32"),
+    ],
+    ids=["nan", "integers"],
+)
+def test_values_that_cannot_be_weights_are_refused(data, tmp_path, network, change, says):
+    path = save(tmp_path / "x.pt", {name: change(tensor) for name, tensor in network.module.state_dict().items()})
+    with pytest.raises(Refused, match=says):
+        main(segment(data, tmp_path / "run", init=str(path)))
+
+
 def test_a_file_of_ours_keeps_what_it_says_and_its_cases(data, tmp_path):
     folder = run_pretraining(data, tmp_path / "run", spacing=(2, 2, 2), normalize="percentile")
     init = read_init(folder / "encoder.safetensors")
@@ -122,5 +139,7 @@ def test_a_file_of_ours_keeps_what_it_says_and_its_cases(data, tmp_path):
     assert set(fit.transferred) == set(again.encoder)
     assert set(fit.random) == {name for name in again.tensors if name.startswith("upsamples")}
     assert load_file(folder / "encoder.safetensors").keys() == fit.transferred.keys()
+    with pytest.raises(ValueError, match="init: expected the folder .*run, got its checkpoint.pt, which lists neither"):
+        read_init(folder / "checkpoint.pt")
     moved = shutil.copy(folder / "encoder.safetensors", tmp_path / "encoder.safetensors")
     assert read_init(type(folder)(moved)).cases is None
