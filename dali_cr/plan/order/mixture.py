@@ -133,8 +133,9 @@ def _count_below(point: int, end: int) -> int:
 
 def is_weight(weight: object) -> bool:
     """Whether a value is a finite number of at least 0."""
-    number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
-    return number and math.isfinite(weight) and weight >= 0
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)):
+        return False
+    return math.isfinite(weight) and weight >= 0
 
 
 def check_weights(weights: Weights, index: Index) -> dict[str, float]:
