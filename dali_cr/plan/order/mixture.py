@@ -21,6 +21,7 @@ import math
 from collections.abc import Mapping
 from fractions import Fraction
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -131,7 +132,7 @@ def _count_below(point: int, end: int) -> int:
     return count
 
 
-def is_weight(weight: object) -> bool:
+def is_weight(weight: Any) -> bool:
     """Whether a value is a finite number of at least 0."""
     if isinstance(weight, bool) or not isinstance(weight, (int, float)):
         return False
