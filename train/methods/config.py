@@ -23,7 +23,7 @@ class PretrainConfig(RunSettings, ABC):
     """Base class of the settings of a recipe. Triples are D H W, that is z y x."""
 
     recipe: RecipeName = field(init=False)
-    """Set by the subclass, which ``--recipe`` selects."""
+    """Method: restoration (swap, inpaint, mae or autoencode, see --pretext) or pcrlv2."""
     part: PartOption = "train"
     """Data: part of --split to train on. Fine-tuning rejects weights that were trained on cases of val or test."""
     corpus: Path | None = field(default=None, metadata=MAY_CHANGE)
