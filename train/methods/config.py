@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -62,8 +62,24 @@ class PretrainConfig(RunSettings, ABC):
         if not 0 < self.held_out < 1:
             raise ValueError(f"--held-out: expected a fraction between 0 and 1, got {self.held_out}")
         self.check_dims(self.crop)
+        self._check_patch()
         # Check the recipe before the data are scanned, which may take long.
         self.samples()
+
+    def _check_patch(self) -> None:
+        """Raise ValueError, naming the options, unless patches fit into the crop."""
+        swap = replace(self.swap, overlap=True)
+        if not self.has_patches or min(self.crop) < 1:
+            return
+        try:
+            swap.check(self.crop)
+        except ValueError as error:
+            default, crop = (" ".join(map(str, numbers)) for numbers in (type(self).patch, self.crop))
+            most = max(1, min([max(self.crop) // 2, *(edge for edge in self.crop if edge > 1)]))
+            raise ValueError(
+                f"--{error}. --patch is {default} by default: with --crop {crop} use edges of at most {most}, such as "
+                f"--patch {min(self.patch[0], most)} {most}, or give a larger --crop"
+            ) from error
 
     def check_data(self) -> None:
         """Raise ValueError unless there is exactly one of --corpus and --data or --index."""
@@ -94,6 +110,11 @@ class PretrainConfig(RunSettings, ABC):
         ValueError
             If the settings give no valid recipe.
         """
+
+    @property
+    def has_patches(self) -> bool:
+        """Whether samples have patches, so that --patch has an effect."""
+        return True
 
     @property
     def swap(self) -> dali_cr.Swap:

@@ -90,6 +90,11 @@ class RestorationConfig(AffineSettings, PretrainConfig, PlanSettings):
         """Whether the network has skips; None for its default."""
         return True if self.skips else False if self.no_skips else None
 
+    @property
+    def has_patches(self) -> bool:
+        """Whether samples have patches, so that --patch has an effect."""
+        return self.pretext in ("swap", "inpaint")
+
     def samples(self) -> dali_cr.Restoration:
         """Return the recipe of samples."""
         slices = None

@@ -29,6 +29,11 @@ def test_settings_make_the_recipe() -> None:
     assert not any(line.startswith("augment") for line in Restoration(CONFIG, 1).introduce())
 
 
+def test_patches_that_do_not_fit_name_the_options() -> None:
+    with pytest.raises(ValueError, match=r"^--patch: .*--patch is 4 16 by default: .*such as --patch 4 15, or give a"):
+        replace(CONFIG, pretext="swap", network="resenc-s", crop=(30, 30, 30))
+
+
 def test_runs_of_before_are_read_without_augmentation() -> None:
     kept = json.loads(json.dumps(plain(CONFIG)))
     for name in ("rotate", "scale", "augment_probability"):
