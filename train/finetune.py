@@ -363,6 +363,7 @@ def introduce(run: FinetuneRun) -> Iterator[str]:
     sizes = ", ".join(f"{len(run.supervised.parts[part])} of {part}" for part in PARTS)
     subjects = count_subjects([case.name for case in run.index.cases], run.split.subject)
     yield f"data       {subjects} under {run.index.root}; with labels {sizes}"
+    yield f"split      {_describe_split(run)}"
     if copies := describe_copies(run.index):
         yield f"copies     {copies}"
     yield from (f"warning    {warning}" for warning in _warnings(run))
@@ -385,6 +386,18 @@ def introduce(run: FinetuneRun) -> Iterator[str]:
     yield f"network    {config.network}, {config.dims}-D, {trained:,} parameters"
     yield from run.fit.lines(run.init) if run.fit and run.init else ["init       random"]
     yield f"run        {config.out}" + (f", from step {run.state['step']}" if run.state else "")
+
+
+def _describe_split(run: FinetuneRun) -> str:
+    """Return where the split is from."""
+    config = run.config
+    if config.split:
+        return str(config.split)
+    kept = config.out / "splits.json"
+    if run.state:
+        return f"{kept}, of the run"
+    fractions = " ".join(f"{fraction:g}" for fraction in config.fractions)
+    return f"random (--fractions {fractions}, --order-seed {config.order_seed}), saved as {kept}"
 
 
 def _warnings(run: FinetuneRun) -> Iterator[str]:

@@ -57,6 +57,8 @@ def test_a_drawn_split_keeps_copies_together(copied, tmp_path, seed):
     said = "\n".join(introduce(run))
     assert "copies     8 groups of cases with the same content" in said
     assert f"data       16 subjects, 16 cases under {copied / 'images'}; with labels " in said
+    kept = tmp_path / "run" / "splits.json"
+    assert f"split      random (--fractions 0.7 0.1 0.2, --order-seed {seed}), saved as {kept}\n" in said
 
 
 def test_a_given_split_with_copies_in_two_parts_is_refused(copied, tmp_path):
@@ -122,6 +124,7 @@ def test_sessions_in_two_parts_are_warned_of(folder, tmp_path):
             (folder / kind / f"{old}.nii.gz").rename(folder / kind / f"{new}.nii.gz")
     (folder / "splits.json").write_text(json.dumps(content))
     said = list(introduce(prepared(segment(folder, tmp_path / "run"))))
+    assert f"split      {folder / 'splits.json'}" in said
     (warning,) = (line for line in said if line.startswith("warning"))
     assert "p7_visit1.nii.gz (train) and p7_visit2.nii.gz (test) differ only in a session" in warning
 
