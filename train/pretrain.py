@@ -303,7 +303,8 @@ def introduce(run: PretrainRun) -> Iterator[str]:
     if run.parts:
         yield f"split      {config.part} of {config.split}"
     else:
-        yield "split      none, so there are no test cases; make a split with dali-cr splits and give it as --split"
+        how = f"dali-cr splits --corpus {config.corpus}" if corpus else "dali-cr splits"
+        yield f"split      none, so there are no test cases; make a split with {how} and give it as --split"
     yield from (f"warning    {warning}" for warning in _warnings(run))
     yield f"device     {device_name(run.device)}, {run.computation}"
     trained = dict(network.module.named_parameters())

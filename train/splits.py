@@ -4,6 +4,7 @@
 
     python -m train.splits scans/ -o splits.json --fractions 0.7 0.1 0.2 --seed 0
     python -m train.splits images/ --pattern "**/*.png" --table labels.csv --column split -o splits.json
+    python -m train.splits --corpus corpus.toml -o splits.json
     python -m train.pretrain --data scans/ --split splits.json --part train --out runs/first
 """
 
@@ -37,7 +38,8 @@ from dali_cr.system.owner import own_file
 
 from .data.labels import find_label_files, match, share_labels
 from .data.split import PARTS, Split, make_split, split_of_table
-from .data.subjects import count_subjects, find_lookalikes, listed_subject
+from .data.subjects import corpus_subject, count_subjects, find_lookalikes, listed_subject
+from .methods.corpus import read_corpus
 from .output.files import write_json
 from .start.command import read_arguments, refuse_several
 from .start.interrupt import EXIT_CODE, STARTS_AGAIN, raise_interrupts
@@ -47,11 +49,13 @@ from .start.interrupt import EXIT_CODE, STARTS_AGAIN, raise_interrupts
 class SplitsConfig:
     """Split the subjects of a folder of volumes into train, val and test."""
 
-    data: tyro.conf.Positional[tuple[Path, ...]]
+    data: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Data: folders of volumes (NIfTI), or of images (PNG, JPEG) with a --pattern for them; or one CSV file of
     paths."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Output: the file to write; it must not exist."""
+    corpus: Path | None = None
+    """Data: TOML or JSON file of several data sets, in place of folders, as for pretrain --corpus."""
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
     """Split: fractions of the subjects for train, val and test."""
     seed: int = 0
@@ -77,6 +81,15 @@ class SplitsConfig:
     exclude: tuple[str, ...] = ()
     """Data: globs of files to exclude."""
 
+    def __post_init__(self) -> None:
+        """Check that there are either folders or a corpus file."""
+        if not self.data and not self.corpus:
+            raise ValueError("data: expected folders of volumes, a CSV file of paths, or --corpus FILE; got none")
+        if self.corpus:
+            for name in ("data", "pattern", "channels", "exclude"):
+                if getattr(self, name):
+                    raise ValueError(f"corpus: expected no {name} with --corpus, got both; write it into the file")
+
 
 def main(config: SplitsConfig) -> tuple[Split, dali_cr.Index]:
     """Make the split and write its file; return the split and the index of the images.
@@ -99,19 +112,33 @@ def main(config: SplitsConfig) -> tuple[Split, dali_cr.Index]:
 
 def _make(config: SplitsConfig) -> tuple[Split, dali_cr.Index]:
     """Return the split according to the settings, and the index of the images."""
-    index = dali_cr.scan(
-        config.data, config.pattern, layout=config.layout, channels=config.channels, exclude=config.exclude
-    )
+    index = _open(config)
     names = [case.name for case in index.cases]
     shared = _share_labels(config, names)
     if config.table:
         split = split_of_table(names, config.table, config.column, config.subject)
     else:
-        subject = config.subject or listed_subject(index.layout, names)
+        subject = config.subject or _find_subject(index)
         split = make_split(names, config.fractions, config.seed, subject, [*index.copies, *shared])
     split.check_together(index.copies, "hold the same image")
     split.check_together(shared, "share a label")
     return split, index
+
+
+def _open(config: SplitsConfig) -> dali_cr.Index:
+    """Scan the data or the data sets of the corpus file."""
+    if config.corpus:
+        return read_corpus(config.corpus).open()
+    return dali_cr.scan(
+        config.data, config.pattern, layout=config.layout, channels=config.channels, exclude=config.exclude
+    )
+
+
+def _find_subject(index: dali_cr.Index) -> str | None:
+    """Return the regular expression for subjects, if it is not that of the names."""
+    if index.datasets:
+        return corpus_subject([[case.name for case in index.dataset(name).cases] for name in index.datasets])
+    return listed_subject(index.layout, [case.name for case in index.cases])
 
 
 def _share_labels(config: SplitsConfig, names: Sequence[str]) -> list[list[str]]:

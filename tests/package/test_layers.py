@@ -25,8 +25,8 @@ LAYERS = {
     ),
     "train": (
         ("result", "study", "recipes"),
-        ("finetune", "pretrain", "predict", "overlay", "report"),
-        ("tasks", "methods", "splits", "export"),
+        ("finetune", "pretrain", "predict", "overlay", "report", "splits"),
+        ("tasks", "methods", "export"),
         ("nnunet",),
         ("data", "networks"),
         ("start",),

@@ -26,6 +26,9 @@ LISTED = r"^.+(?=/[^/]+/[^/]+$)"
 BRATS = r"(?<![^/])BraTS-[A-Za-z0-9]+-\d+(?=-\d{3})"
 """Finds the patient in names of BraTS 2023 and later, which end in the number of the time point."""
 
+WHOLE = rf"^.+?(?={_TAIL})"
+"""Finds a case's whole name, without suffixes."""
+
 _NAME = rf"[^/]+?(?={_TAIL})"
 
 _NUMBERED = re.compile(r"(.+)_(\d{4})")
@@ -107,8 +110,9 @@ def group_by_subject(cases: Sequence[str], subject: str | None) -> dict[str, lis
         for name, members in groups.items():
             if len(members) > 1:
                 raise ValueError(
-                    f"split: expected cases with different names, {members[0]} and {members[1]} are both {name}; "
-                    r"give --subject with a regular expression that finds the subject, for example 'sub-(\w+)'"
+                    f"split: expected cases with different names, {members[0]} and {members[1]} are both {name}; make "
+                    r"the split with dali-cr splits and --subject REGEX, which finds the subject, for example "
+                    r"'sub-(\w+)', or for the data sets of a corpus file with dali-cr splits --corpus FILE"
                 )
     return groups
 
@@ -160,6 +164,33 @@ def listed_subject(layout: str, cases: Sequence[str]) -> str | None:
     ['ds/A1', 'ds/B1']
     """
     return LISTED if layout == "nnssl" and default_subject(cases) != BIDS else None
+
+
+def corpus_subject(datasets: Sequence[Sequence[str]]) -> str | None:
+    """Return the regular expression for subjects of several data sets; None if `default_subject` is to be used.
+
+    Parameters
+    ----------
+    datasets : sequence of sequence of str
+        Names of the cases of each data set, which begin with the name of the data set.
+
+    Raises
+    ------
+    ValueError
+        If two cases of one data set have the same short name.
+
+    Examples
+    --------
+    >>> names = [["mr/p1.nii.gz", "mr/p2.nii.gz"], ["ct/p1.nii.gz"]]
+    >>> list(subjects_of(sum(names, []), corpus_subject(names)))
+    ['mr/p1', 'mr/p2', 'ct/p1']
+    """
+    cases = [case for some in datasets for case in some]
+    if default_subject(cases):
+        return None
+    for some in datasets:
+        group_by_subject(some, None)
+    return WHOLE if len({short_name(case) for case in cases}) < len(cases) else None
 
 
 def subjects_of(cases: Sequence[str], subject: str | None = None) -> dict[str, list[str]]:

@@ -9,7 +9,8 @@ import pytest
 
 import dali_cr
 from dali_cr.tools.phantom_files import write_phantoms
-from train import pretrain
+from train import pretrain, splits
+from train.data.split import load_split
 from train.methods.corpus import read_corpus
 from train.networks.weights import read_weights
 from train.pretrain import RestorationConfig
@@ -60,7 +61,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(folder: Path, **changes: Any) -> RestorationConfig:
     small: dict[str, Any] = {"crop": (16, 16, 16), "patch": (2, 4), "iterations": 4, "filters": 2}
     small |= {"steps": 2, "batch_size": 2, "evaluate_samples": 1, "device": "cpu", "checkpoint_every": 1}
-    return RestorationConfig(out=folder / "run", corpus=folder / "corpus.toml", **(small | changes))
+    small |= {"out": folder / "run", "corpus": folder / "corpus.toml"}
+    return RestorationConfig(**(small | changes))
 
 
 @pytest.fixture(scope="module")
@@ -97,12 +99,27 @@ def test_a_run_is_resumed_with_its_data_sets(run: Path, folder: Path) -> None:
     lines = list(pretrain.introduce(resumed))
     resumed.loader.close()
     assert resumed.state is not None
+    how = f"dali-cr splits --corpus {folder / 'corpus.toml'}"
+    assert f"split      none, so there are no test cases; make a split with {how} and give it as --split" in lines
     brains = "brains: 4 cases; MR; CC-BY-4.0; weight 3, 75 % of the samples; normalize zscore; spacing of the files"
     assert f"data set   {brains}" in lines
     assert any(line.startswith("data set   cts: 3 cases; CT; weight 1, 25 %") for line in lines)
     (folder / "other.toml").write_text(CORPUS.replace("weight = 3", "weight = 2"))
     with pytest.raises(ValueError, match=r"resume: expected weight 3 for brains, as before, got 2"):
         pretrain.prepare(replace(again, corpus=folder / "other.toml"), earlier)
+
+
+def test_a_split_of_a_corpus_keeps_equal_names_apart(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    corpus, out = folder / "alike.toml", folder / "splits.json"
+    corpus.write_text('[datasets.a]\npath = "a/images"\n[datasets.b]\npath = "b/images"\n')
+    assert splits.command_line(["--corpus", str(corpus), "-o", str(out)]) == 0
+    assert "7 subjects, 7 cases" in capsys.readouterr().out
+    train = load_split(out).train
+    run = pretrain.prepare(settings(folder, corpus=corpus, split=out, out=folder / "part"))
+    run.loader.close()
+    assert {case.name.removesuffix(".nii.gz") for case in run.index} == train
+    with pytest.raises(SystemExit):
+        splits.command_line(["--corpus", str(corpus), str(folder / "a"), "-o", str(folder / "other.json")])
 
 
 def test_fine_tuning_follows_one_data_set(tmp_path: Path) -> None:
