@@ -60,9 +60,9 @@ from .start.command import asked, end, program
 class ExportConfig:
     """Export a pre-training run with --plans as a file for nnUNetv2_train -pretrained_weights."""
 
-    run: tyro.conf.Positional[Path]
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Data: folder of the run."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FILE")]
     """Output: file to write."""
 
 
@@ -70,9 +70,9 @@ class ExportConfig:
 class NnsslConfig:
     """Export a pre-training run as a folder for nnUNetv2_preprocess_like_nnssl and nnUNetv2_train_pretrained."""
 
-    run: tyro.conf.Positional[Path]
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Data: folder of the run."""
-    out: tyro.conf.Positional[Path]
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """Output: folder to write, new or empty."""
     licence: str | None = None
     """Output: licence of the weights, for the model card."""
@@ -125,7 +125,11 @@ def read_config(arguments: Sequence[str]) -> ExportConfig | NnsslConfig:
     prog, how = program("export"), (tyro.conf.FlagCreatePairsOff,)
     if not arguments or arguments[0] in (*FORMATS, "-h", "--help"):
         chosen: Callable[..., Any] = tyro.extras.subcommand_cli_from_dict
-        config: ExportConfig | NnsslConfig = chosen(dict(FORMATS), prog=prog, args=arguments, config=how)
+        about = f"Export a pre-training run for nnU-Net: {prog} nnssl RUN OUT, or {prog} RUN -o FILE, which is short for "
+        about += f"{prog} pretrained-weights RUN -o FILE."
+        config: ExportConfig | NnsslConfig = chosen(
+            dict(FORMATS), prog=prog, description=about, args=arguments, config=how
+        )
         return config
     return tyro.cli(ExportConfig, prog=prog, args=arguments, config=how)
 

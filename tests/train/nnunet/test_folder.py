@@ -175,6 +175,14 @@ def test_refusals(home, monkeypatch, capsys, line, says):
     assert not (home / "out").exists()
 
 
+def test_the_help_shows_both_forms(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        export.command_line(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "export nnssl RUN OUT, or" in said
+    assert "export RUN -o FILE, which is short for" in said
+
+
 def test_every_pretext_has_its_papers():
     from typing import get_args
 
