@@ -90,6 +90,13 @@ def find(chosen: argparse.Namespace, known: Index | None = None) -> Index:
         fourth_axis=chosen.fourth_axis,
         known=known,
     )
+    names = {case.name for case in index.cases}
+    for path, some in zip(chosen.exclude_from, reasons, strict=True):
+        if unknown := sorted(some.keys() - names):
+            raise ValueError(
+                f"exclude-from: expected names of cases in {path}, got {', '.join(map(repr, unknown[:3]))}, "
+                f"{len(unknown)} in all that the data do not have; remove their rows"
+            )
     return index.exclude({name: reason for some in reasons for name, reason in some.items()}) if reasons else index
 
 

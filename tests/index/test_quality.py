@@ -73,6 +73,11 @@ def test_the_commands(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert len(dali_cr.scan(folder, known=index, progress=False)) == 10
     with pytest.raises(ValueError, match="expected names of cases, got '4.nii'"):
         index.exclude(read_exclusions(out))
+    (tmp_path / "gone.csv").write_text("case\n0.nii\ngone.nii\n")
+    assert main(["scan", str(folder), "--exclude-from", str(tmp_path / "gone.csv")]) == 2
+    assert f"expected names of cases in {tmp_path / 'gone.csv'}, got 'gone.nii'" in capsys.readouterr().err
+    assert main(["scan", str(saved)]) == 2
+    assert "it is an index saved by scan; scan the folder of its data" in capsys.readouterr().err
     (tmp_path / "other.csv").write_text("name\nx\n")
     with pytest.raises(ValueError, match="expected a CSV file with a column case, got name"):
         read_exclusions(tmp_path / "other.csv")
