@@ -308,7 +308,7 @@ def test_refuses_settings_that_make_no_sense(data, out, make, change):
         ({"plans": Path("/p.json")}, "plans: expected the nnUNetPlans.json of a preprocessed data set, /p.json does"),
         (
             {"init": "/nowhere"},
-            "init: expected 'random', the folder of a pre-training run or a file of weights, /nowhere/model",
+            "init: expected 'random', the folder of a pre-training run or a file of weights, /nowhere does not exist",
         ),
     ],
     ids=["labels", "a file", "split", "plans", "init"],

@@ -107,6 +107,10 @@ def read_init(path: Path, prefix: str = "") -> Init:
         return _read_file(path, prefix)
     if prefix:
         raise ValueError(f"prefix: expected --init with a file of weights, got the folder {path}")
+    if not path.exists():
+        raise ValueError(
+            f"init: expected 'random', the folder of a pre-training run or a file of weights, {path} does not exist"
+        )
     weights, index = path / "model.safetensors", path / "index.json"
     for needed in (weights, index):
         if not needed.is_file():
