@@ -158,9 +158,26 @@ def _prepare(config: PredictConfig) -> tuple[Task, nn.Module, dali_cr.Index, dic
         "device": {"type": device.type, "name": device_name(device)},
     }
     begin_predictions(config.out, settings)
-    lines = [f"data       {len(index)} cases under {index.root}", *tell_filled(config, filled), *refused_files(index)]
+    lines = [f"data       {len(index)} cases under {index.root}", *_warn_trained(config, index), *tell_filled(config, filled), *refused_files(index)]
     print("\n".join(lines), flush=True)
     return task, module.to(device), index, settings
+
+
+def _warn_trained(config: PredictConfig, index: dali_cr.Index) -> list[str]:
+    """Return a warning if cases are of the training part of the run, and no split was given."""
+    kept, split = config.run / "index.json", config.run / "splits.json"
+    if config.split or not (kept.is_file() and split.is_file()):
+        return []
+    parts = load_split(split)
+    train = (case for case in dali_cr.Index.load(kept).cases if parts.part_of(case.name) == "train")
+    keys = {key for case in train for volume in case.volumes for key in volume.identities}
+    count = sum(any(key in keys for volume in case.volumes for key in volume.identities) for case in index.cases)
+    if not count:
+        return []
+    return [
+        f"warning    {count} of these {len(index)} cases are in the training part of the run; for the test cases alone "
+        f"give --split {split}"
+    ]
 
 
 def _check_data(index: dali_cr.Index, task: Task, about: dict[str, Any], trained: Trained) -> None:

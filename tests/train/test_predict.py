@@ -161,8 +161,12 @@ def test_classes_are_what_was_scored(data, runs, tmp_path, name):
             assert sum(float(row[f"p {one}"]) for one in ("even", "odd")) == pytest.approx(1, abs=1e-5)
 
 
-def test_all_of_the_data_without_a_split(data, runs, tmp_path):
-    assert predicted(data, runs / "classify", tmp_path / "out", split=None)["cases"] == 8
+def test_all_of_the_data_without_a_split(data, runs, tmp_path, capsys):
+    run = runs / "classify"
+    assert predicted(data, run, tmp_path / "out", split=None)["cases"] == 8
+    count = len(load_split(data / "splits.json").train)
+    warning = f"warning    {count} of these 8 cases are in the training part of the run; for the test cases alone give"
+    assert f"{warning} --split {run / 'splits.json'}\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
