@@ -22,7 +22,7 @@ from ..run.checkpoint import CHECKPOINT
 from ..run.config import RunSettings
 from ..run.exits import Refused, Stopped
 from ..run.folder import defaults_of, earlier_run, finished_report, holds_run, plain
-from .interrupt import EXIT_CODE, STARTS_AGAIN, raise_interrupts
+from .interrupt import end_of, raise_interrupts
 
 Answer = TypeVar("Answer")
 
@@ -63,7 +63,7 @@ def end(name: str, work: Callable[[], dict[str, Any]], out: Path | None = None, 
     """
     print_anything()
     complete_account()
-    raise_interrupts()
+    raise_interrupts(terminated=True)
     try:
         if not several:
             refuse_several()
@@ -75,10 +75,10 @@ def end(name: str, work: Callable[[], dict[str, Any]], out: Path | None = None, 
     except (FloatingPointError, dali_cr.VolumeError, OSError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        saved = out is not None and holds_run(out)
-        print(f"{name}: {'stopped by SIGINT; --resume continues' if saved else STARTS_AGAIN}", file=sys.stderr)
-        return EXIT_CODE
+    except KeyboardInterrupt as stop:
+        line, code = end_of(stop, saved=out is not None and holds_run(out))
+        print(f"{name}: {line}", file=sys.stderr)
+        return code
     except Stopped as stop:
         print(f"{name}: {stop}; --resume continues", file=sys.stderr)
         report, code = stop.report, stop.exit_code

@@ -1,4 +1,4 @@
-"""Handling of Ctrl-C during a command's imports: one line in place of a traceback.
+"""Handling of Ctrl-C and SIGTERM before a run starts: one line in place of a traceback or of silence.
 
 Imports take seconds, so commands import this module first, and it imports nothing slow.
 """
@@ -11,7 +11,12 @@ import sys
 from types import FrameType
 
 EXIT_CODE = 128 + signal.SIGINT
-STARTS_AGAIN = "stopped by SIGINT; run the same command to start again"
+_STARTS_AGAIN = "run the same command to start again"
+STARTS_AGAIN = f"stopped by SIGINT; {_STARTS_AGAIN}"
+
+
+class Terminated(KeyboardInterrupt):
+    """Raised on SIGTERM."""
 
 
 class _Quit:
@@ -21,12 +26,13 @@ class _Quit:
         self._name = name
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"{self._name}: {STARTS_AGAIN}\n".encode())
-        os._exit(EXIT_CODE)
+        line = f"{self._name}: stopped by {signal.Signals(number).name}; {_STARTS_AGAIN}\n"
+        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, line.encode())
+        os._exit(128 + number)
 
 
 def quit_on_interrupt(name: str) -> None:
-    """Make Ctrl-C end the process with one line, until `raise_interrupts` is called.
+    """Make Ctrl-C and SIGTERM end the process with one line, until `raise_interrupts` is called.
 
     Parameters
     ----------
@@ -36,9 +42,37 @@ def quit_on_interrupt(name: str) -> None:
     # If SIGINT is ignored, as for background jobs of a shell, it stays ignored.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _Quit(name))
+    # Several processes wait for one another in calls that no Python handler can interrupt.
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL and os.environ.get("WORLD_SIZE", "1") == "1":
+        signal.signal(signal.SIGTERM, _Quit(name))
 
 
-def raise_interrupts() -> None:
-    """Make Ctrl-C raise `KeyboardInterrupt` again."""
+def raise_interrupts(*, terminated: bool = False) -> None:
+    """Make Ctrl-C raise `KeyboardInterrupt` again, and SIGTERM end the process.
+
+    Parameters
+    ----------
+    terminated : bool
+        Whether SIGTERM raises `Terminated` instead.
+    """
     if isinstance(signal.getsignal(signal.SIGINT), _Quit):
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if isinstance(signal.getsignal(signal.SIGTERM), _Quit):
+        signal.signal(signal.SIGTERM, _raise if terminated else signal.SIG_DFL)
+
+
+def end_of(stop: KeyboardInterrupt, *, saved: bool) -> tuple[str, int]:
+    """Return the line about a signal and the exit code.
+
+    Parameters
+    ----------
+    stop : KeyboardInterrupt
+    saved : bool
+        Whether ``--resume`` can continue the run.
+    """
+    number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
+    return f"stopped by {number.name}; {'--resume continues' if saved else _STARTS_AGAIN}", 128 + number
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    raise Terminated

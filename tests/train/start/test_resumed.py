@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,8 @@ from train import finetune, pretrain
 from train.methods.pcrlv2.config import Pcrlv2Config
 from train.pretrain import RestorationConfig
 from train.run.folder import plain
+from train.start.command import end
+from train.start.interrupt import quit_on_interrupt
 from train.start.resumed import parse, settings_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -200,6 +203,27 @@ def test_ctrl_c_after_the_last_step_says_resume(data, tmp_path, monkeypatch, cap
     assert capsys.readouterr().err.splitlines()[-1] == "finetune: stopped by SIGINT; --resume continues"
     assert finetune.command_line(["--out", str(tmp_path / "run"), "--resume"]) == 0
     assert (tmp_path / "run" / "report.json").exists()
+
+
+def test_sigterm_before_a_checkpoint_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def work() -> dict[str, Any]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(100)
+        return {}
+
+    try:
+        quit_on_interrupt("pretrain")
+        code = end("pretrain", work, tmp_path)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert code == 143
+    assert capsys.readouterr().err == "pretrain: stopped by SIGTERM; run the same command to start again\n"
 
 
 @pytest.mark.parametrize("name", ["pretrain", "finetune", "predict"])
