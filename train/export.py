@@ -125,7 +125,9 @@ def read_config(arguments: Sequence[str]) -> ExportConfig | NnsslConfig:
     prog, how = program("export"), (tyro.conf.FlagCreatePairsOff,)
     if not arguments or arguments[0] in (*FORMATS, "-h", "--help"):
         chosen: Callable[..., Any] = tyro.extras.subcommand_cli_from_dict
-        about = f"Export a pre-training run for nnU-Net: {prog} nnssl RUN OUT, or {prog} RUN -o FILE, which is short for "
+        about = (
+            f"Export a pre-training run for nnU-Net: {prog} nnssl RUN OUT, or {prog} RUN -o FILE, which is short for "
+        )
         about += f"{prog} pretrained-weights RUN -o FILE."
         config: ExportConfig | NnsslConfig = chosen(
             dict(FORMATS), prog=prog, description=about, args=arguments, config=how

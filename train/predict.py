@@ -158,7 +158,12 @@ def _prepare(config: PredictConfig) -> tuple[Task, nn.Module, dali_cr.Index, dic
         "device": {"type": device.type, "name": device_name(device)},
     }
     begin_predictions(config.out, settings)
-    lines = [f"data       {len(index)} cases under {index.root}", *_warn_trained(config, index), *tell_filled(config, filled), *refused_files(index)]
+    lines = [
+        f"data       {len(index)} cases under {index.root}",
+        *_warn_trained(config, index),
+        *tell_filled(config, filled),
+        *refused_files(index),
+    ]
     print("\n".join(lines), flush=True)
     return task, module.to(device), index, settings
 

@@ -57,7 +57,9 @@ def read_collection(path: Path) -> tuple[Path, dict[str, Found]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(content, dict) and {"format", "cases"} <= content.keys():
-            raise ValueError("it is an index saved by scan; scan the folder of its data, or give it to pretrain as --index")
+            raise ValueError(
+                "it is an index saved by scan; scan the folder of its data, or give it to pretrain as --index"
+            )
         images = list(_images(content["datasets"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
