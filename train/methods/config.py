@@ -74,7 +74,8 @@ class PretrainConfig(RunSettings, ABC):
         try:
             swap.check(self.crop)
         except ValueError as error:
-            default, crop = (" ".join(map(str, numbers)) for numbers in (type(self).patch, self.crop))
+            usual = next(one.default for one in fields(self) if one.name == "patch")
+            default, crop = (" ".join(map(str, numbers)) for numbers in (usual, self.crop))
             most = max(1, min([max(self.crop) // 2, *(edge for edge in self.crop if edge > 1)]))
             raise ValueError(
                 f"--{error}. --patch is {default} by default: with --crop {crop} use edges of at most {most}, such as "
