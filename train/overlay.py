@@ -44,7 +44,7 @@ from .data.classes import find_names
 from .data.labels import Labels, by_listed_pairs, find_label_files, match, read_labels
 from .data.masks import mask_path
 from .data.split import PartOption, current_part, load_split
-from .data.volumes import read_case
+from .data.volumes import read_grey
 from .output.figure import origin_of, write_figure
 from .output.names import picture_name, place_all
 from .output.overlay_figure import Drawing, Slice, draw_overlay
@@ -238,7 +238,7 @@ def _as_written(labels: Labels, task: Mapping[str, Any]) -> Labels:
 def draw_case(root: Path, case: Case, drawing: Drawing, target: Drawing | None, palette: Palette, path: Path) -> None:
     """Draw a slice of a case's first channel with the prediction and, if known, the target beside it, as PNG."""
     volume = case.volumes[0]
-    image = read_case(root, case, "percentile")[0]
+    image = read_grey(root, case)
     at = (drawing or target or drawing).slice_of(len(image))
     panels = {"predicted": drawing, **({"target": target} if target is not None else {})}
     title = case.name + (f", slice {at} across D (0 to {len(image) - 1})" if len(image) > 1 else "")

@@ -53,7 +53,7 @@ def _row(result: Result) -> str:
         result["workload"]["about"],
         *(_text(_fastest(rows, own)) for own in names),
         _peer(rows),
-        _commit(about["commit"]),
+        _commit(about.get("commit")),
     ]
     return "| " + " | ".join(cells) + " |"
 

@@ -118,7 +118,7 @@ def test_a_page_cache_that_keeps_its_pages_leaves_the_cold_rows_out(
     page_cache.can_drop.cache_clear()
     reasons = {name: loader.missing(ROSTER[name], index, options) for name in ("ours-packed", "ours-packed-cold")}
     page_cache.can_drop.cache_clear()
-    assert reasons == {"ours-packed": None, "ours-packed-cold": "the page cache does not let go of these files"}
+    assert reasons == {"ours-packed": None, "ours-packed-cold": "the page cache does not drop these files"}
 
 
 def result(rates: dict[str, float]) -> dict[str, Any]:

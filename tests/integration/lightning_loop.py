@@ -18,4 +18,4 @@ class Restorer(lightning.LightningModule):
 
 recipe = dali_cr.Restoration(crop=(16, 16, 16), swap=dali_cr.Swap(iterations=10, patch=(2, 4)))
 loader = dali_cr.Loader(dali_cr.scan("data/"), recipe, batch_size=2, device="cpu")  # or "cuda"
-lightning.Trainer(max_epochs=3).fit(Restorer(), loader)  # ckpt_path="….ckpt" goes on with the very next batch
+lightning.Trainer(max_epochs=3).fit(Restorer(), loader)  # ckpt_path="….ckpt" resumes at the next batch

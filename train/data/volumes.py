@@ -51,6 +51,24 @@ def read_case(root: Path, case: Case, normalize: Normalize, spacing: Spacing | N
     return out
 
 
+def read_grey(root: Path, case: Case) -> npt.NDArray[np.float32]:
+    """Read the first channel of a case for display: its 0.5 to 99.5 percentiles become 0 to 1; a constant one is 0.
+
+    Returns
+    -------
+    image : (D, H, W) float32
+
+    Raises
+    ------
+    dali_cr.VolumeError
+        If a file cannot be read, or changed since it was scanned.
+    """
+    image, known = read_case(root, case, None)[0], case.volumes[0].statistics
+    span = known.high - known.low
+    grey: npt.NDArray[np.float32] = np.clip((image - known.low) / (span if span > 0 else 1.0), 0, 1, dtype=np.float32)
+    return grey
+
+
 def resample_labels(labels: Labels, shape: Triple) -> Labels:
     """Resample labels to another shape over the same space, by nearest neighbour.
 

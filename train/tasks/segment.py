@@ -21,7 +21,7 @@ from ..data.batches import cut_labels, sample_labels
 from ..data.label_values import MAX_VALUE
 from ..data.labels import Labels, class_map, read_labels
 from ..data.masks import write_mask, write_probabilities
-from ..data.volumes import read_case, resample_labels, shape_at
+from ..data.volumes import read_case, read_grey, resample_labels, shape_at
 from ..networks.network import Network
 from ..output.mosaic import Column, to_grey
 from ..output.names import mask_name, probabilities_name
@@ -252,7 +252,7 @@ class Segmentation(Task):
             predicted = self.masks(self.segment(module, index.root, case))
             scores = score_masks(predicted, truth, case.volumes[0].spacing)
             if len(pictures) < _PICTURES:
-                pictures.append(draw_slice(read_case(index.root, case, "percentile")[0], predicted, truth))
+                pictures.append(draw_slice(read_grey(index.root, case), predicted, truth))
             for name, true, score in zip(self.classes, truth, scores, strict=True):
                 if true.any() or self.absent == "empty":
                     row = {"dice": score.dice, "hd95_mm": score.hd95, "missed": int(score.missed)}

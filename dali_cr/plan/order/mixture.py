@@ -21,6 +21,7 @@ import math
 from collections.abc import Mapping
 from fractions import Fraction
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -131,10 +132,11 @@ def _count_below(point: int, end: int) -> int:
     return count
 
 
-def is_weight(weight: object) -> bool:
+def is_weight(weight: Any) -> bool:
     """Whether a value is a finite number of at least 0."""
-    number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
-    return number and math.isfinite(weight) and weight >= 0
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)):
+        return False
+    return math.isfinite(weight) and weight >= 0
 
 
 def check_weights(weights: Weights, index: Index) -> dict[str, float]:

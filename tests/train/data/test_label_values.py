@@ -67,14 +67,14 @@ def test_a_scale_factor_is_rounded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "options", "says"),
     [
-        (LABELS / 3, {"dtype": "<f4"}, "got 0, 0.333333, 0.666667, 1; save it with integers"),
+        (LABELS / 3, {"dtype": "<f4"}, "got 0, 0.333333, 0.666667, 1; save the labels as integers"),
         (LABELS, {"slope": 0.5, "intercept": 1.0}, r"got 1, 1.5, 2, 2.5, scaled by its header \(0.5, offset 1\)"),
         (np.arange(60).reshape(3, 4, 5) / 7, {"dtype": "<f8"}, "1 and 52 more values"),
         (np.where(LABELS == 1, np.nan, LABELS), {"dtype": "<f4"}, "got 0, 2, 3, nan"),
         (LABELS * 0.998, {"dtype": "<f4"}, "got 0, 0.998, 1.996, 2.994"),
         (LABELS * 100, {}, "from 0 to 255, got 0 to 300"),
         (-LABELS, {}, "from 0 to 255, got -3 to 0"),
-        (np.stack([LABELS, LABELS], -1), {}, "one label a voxel, got 2 frames"),
+        (np.stack([LABELS, LABELS], -1), {}, "one label per voxel, got 2 frames"),
     ],
 )
 def test_what_is_no_label_is_shown(values: np.ndarray, options: dict, says: str, tmp_path: Path) -> None:
@@ -93,5 +93,5 @@ def test_depths_of_one_numbering_go_together(tmp_path: Path) -> None:
     check_depths({one: [0, 1], void: [2, 255], spread: [0, 255]})
     check_depths({one: [0], spread: [0, 255]})
     check_depths({spread: [0, 255]})
-    with pytest.raises(ValueError, match=r"one.png of fewer than 8 bits has at most 1 where spread.png has 255"):
+    with pytest.raises(ValueError, match=r"one.png with fewer than 8 bits has at most 1 where spread.png has 255"):
         check_depths({one: [0, 1], spread: [0, 255]})

@@ -72,7 +72,7 @@ def test_short_name(case, short):
 
 def test_two_cases_of_one_name_ask_for_a_rule():
     names = ["p-01/T1.nii.gz", "p-02/T1.nii.gz", "p-03/T1.nii.gz"]
-    with pytest.raises(ValueError, match=r"p-01/T1.nii.gz and p-02/T1.nii.gz are both T1; --subject"):
+    with pytest.raises(ValueError, match=r"p-01/T1.nii.gz and p-02/T1.nii.gz are both T1; give --subject"):
         make_split(names, (0.4, 0.3, 0.3), seed=0)
     assert make_split(names, (0.4, 0.3, 0.3), seed=0, subject=r"p-\d+").part_of(names[0]) in PARTS
 
@@ -267,7 +267,7 @@ def test_pretraining_says_that_nothing_is_held_back(data, tmp_path):
     run = prepare(RestorationConfig(data=(data,), out=tmp_path / "run", **SMALL))
     run.loader.close()
     said = list(introduce(run))
-    assert said[0] == f"data       6 subjects, 6 cases under {data}, 1 of them held out to measure on"
+    assert said[0] == f"data       6 subjects, 6 cases under {data}, 1 of them held out for evaluation"
     assert [line for line in said if line.startswith("split")] == [
         "split      none, so no case is held back for a test; dali-cr splits makes one to give as --split"
     ]

@@ -125,7 +125,7 @@ def test_channels_of_nnunet_are_warned_of_and_counted():
 
 
 @pytest.mark.parametrize(
-    ("subject", "message"), [("((", "a regular expression, got"), ("^([AB])?", "that finds the subject in C")]
+    ("subject", "message"), [("((", "a regular expression, got"), ("^([AB])?", "expression that matches C")]
 )
 def test_refuses_an_expression_that_finds_none(subject: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -103,7 +103,7 @@ def test_empty_rows_and_cells_are_counted(tmp_path: Path) -> None:
         ("", "and rows"),
         ("name,plane\n", "and rows"),
         ("name,plane\n,\n", "and rows"),
-        ("name\nP1\n", "one more"),
+        ("name\nP1\n", "at least two columns and rows"),
         ("name,plane\nP1,Brain\nP1,Femur\n", "P1 has two in .*, lines 2 and 3"),
         ("name,plane\nP1,Brain\n\n P1 ,Femur\n", "P1 has two in .*, lines 2 and 4"),
         ("name,plane\nP1\xa0,Brain\nP1,Femur\n", "P1 has two"),

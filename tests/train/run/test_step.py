@@ -61,7 +61,7 @@ def test_accumulated_batches_are_one_large_batch(clip: float) -> None:
 
 
 def test_a_step_that_breaks_off_leaves_running_statistics_as_they_were() -> None:
-    run = Run(3, 0.0)
+    run: Any = Run(3, 0.0)
     run.module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
     before = {name: tensor.clone() for name, tensor in run.module.state_dict().items()}
 
