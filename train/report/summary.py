@@ -80,49 +80,49 @@ def _numbers(rows: Sequence[Row], column: str, where: str, name: str) -> list[fl
 
 
 def _summarise_classes(rows: Sequence[Row], classes: Sequence[str]) -> dict[str, Any]:
-    truth, predicted = (
+    targets, predicted = (
         np.array([[name in row[column].split("|") for name in classes] for row in rows])
         for column in ("class", "predicted")
     )
     probabilities = np.array([[float(row[f"p {name}"]) for name in classes] for row in rows])
-    measured = score_classes(*(torch.from_numpy(array) for array in (probabilities, predicted, truth)))
+    measured = score_classes(*(torch.from_numpy(array) for array in (probabilities, predicted, targets)))
     by_class = {
         name: {"cases": int(own.sum()), **{key: None if np.isnan(value) else value for key, value in one.items()}}
-        for name, own, one in zip(classes, truth.T, measured, strict=True)
+        for name, own, one in zip(classes, targets.T, measured, strict=True)
     }
-    return {"over_cases": resample_classes(predicted, truth), "by_class": by_class}
+    return {"over_cases": resample_classes(predicted, targets), "by_class": by_class}
 
 
 def resample_classes(
-    predicted: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_], seed: int = 0
+    predicted: npt.NDArray[np.bool_], targets: npt.NDArray[np.bool_], seed: int = 0
 ) -> dict[str, dict[str, float]]:
     """Return macro F1 (the mean over the classes that occur) and accuracy, each with a 95 % bootstrap interval.
 
     Parameters
     ----------
-    predicted, truth : (N, K) bool
+    predicted, targets : (N, K) bool
     seed : int
         Seed of the resampling.
     """
-    once = np.ones((1, len(truth)))
-    drawn = np.random.default_rng(seed).multinomial(len(truth), np.full(len(truth), 1 / len(truth)), _RESAMPLES)
+    once = np.ones((1, len(targets)))
+    drawn = np.random.default_rng(seed).multinomial(len(targets), np.full(len(targets), 1 / len(targets)), _RESAMPLES)
     found = {}
     for name, score in (("f1", _macro_f1), ("accuracy", _accuracy)):
-        low, high = np.nanpercentile(score(predicted, truth, drawn), (2.5, 97.5))
-        found[name] = {"mean": float(score(predicted, truth, once)[0]), "low": float(low), "high": float(high)}
+        low, high = np.nanpercentile(score(predicted, targets, drawn), (2.5, 97.5))
+        found[name] = {"mean": float(score(predicted, targets, once)[0]), "low": float(low), "high": float(high)}
     return found
 
 
 def _macro_f1(
-    predicted: npt.NDArray[Any], truth: npt.NDArray[Any], counts: npt.NDArray[Any]
+    predicted: npt.NDArray[Any], targets: npt.NDArray[Any], counts: npt.NDArray[Any]
 ) -> npt.NDArray[np.float64]:
     """Return the macro F1 of each of R resamples (R, N) of cases, over the classes that occur in it."""
-    there, both, either = counts @ truth, counts @ (predicted & truth), counts @ (predicted.astype(int) + truth)
+    there, both, either = counts @ targets, counts @ (predicted & targets), counts @ (predicted.astype(int) + targets)
     f1 = np.where(there > 0, 2 * both / np.maximum(either, 1), np.nan)
     return np.asarray(np.nanmean(f1, axis=1))
 
 
 def _accuracy(
-    predicted: npt.NDArray[Any], truth: npt.NDArray[Any], counts: npt.NDArray[Any]
+    predicted: npt.NDArray[Any], targets: npt.NDArray[Any], counts: npt.NDArray[Any]
 ) -> npt.NDArray[np.float64]:
-    return np.asarray(counts @ (predicted == truth).all(1) / len(truth))
+    return np.asarray(counts @ (predicted == targets).all(1) / len(targets))

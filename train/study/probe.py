@@ -147,14 +147,18 @@ class Probe:
         train_batches, test_batches = self._read[run.data, view]
         module = Pooled(network, view)
         module.measure_norms(train_batches)
-        known, wanted, truth = module.features_of(train_batches), module.features_of(test_batches), _one_hot(task, test)
+        known, wanted, targets = (
+            module.features_of(train_batches),
+            module.features_of(test_batches),
+            _one_hot(task, test),
+        )
         labelled = first_cases(train, config.cases, config.order_seed)
         places = [place for place, case in enumerate(train.cases) if case in labelled.cases]
         of_train = _one_hot(task, train)
 
         def accuracy(chosen: Any) -> float:
             predicted = fit_ridge(known[chosen], of_train[chosen]).predict(wanted)
-            return float((predicted.argmax(1) == truth.argmax(1)).mean())
+            return float((predicted.argmax(1) == targets.argmax(1)).mean())
 
         about = {"task": run.task, "init": run.arm.init, "pretrain_seed": run.pretrain_seed, "seed": run.seed}
         about |= {"budget": run.budget, "length": run.length, "lr": run.options["lr"]}

@@ -124,15 +124,15 @@ class Classification(Task):
         `baseline_f1` and `baseline_accuracy` are the scores of `baseline`.
         """
         found = list(self.infer(module, index))
-        truth = torch.from_numpy(np.stack([self._flags[name] for name, _, _ in found]))
+        targets = torch.from_numpy(np.stack([self._flags[name] for name, _, _ in found]))
         probabilities = torch.stack([values for _, values, _ in found])
         predicted = torch.stack([out for _, _, out in found])
-        measured = score_classes(probabilities, predicted, truth)
+        measured = score_classes(probabilities, predicted, targets)
         summary = {column: mean_of([one[column] for one in measured]) for column in measured[0]}
-        summary["accuracy"] = float((predicted == truth).all(1).double().mean())
-        baseline = torch.from_numpy(self.baseline).expand_as(truth)
-        summary["baseline_f1"] = mean_of([one["f1"] for one in score_classes(baseline.double(), baseline, truth)])
-        summary["baseline_accuracy"] = float((baseline == truth).all(1).double().mean())
+        summary["accuracy"] = float((predicted == targets).all(1).double().mean())
+        baseline = torch.from_numpy(self.baseline).expand_as(targets)
+        summary["baseline_f1"] = mean_of([one["f1"] for one in score_classes(baseline.double(), baseline, targets)])
+        summary["baseline_accuracy"] = float((baseline == targets).all(1).double().mean())
         summary |= {f"f1 {name}": one["f1"] for name, one in zip(self.classes, measured, strict=True)}
         rows = [
             {
@@ -141,7 +141,7 @@ class Classification(Task):
                 "predicted": "|".join(_names(self.classes, out)),
             }
             | {f"p {one}": float(value) for one, value in zip(self.classes, values, strict=True)}
-            for (name, values, out), true in zip(found, truth, strict=True)
+            for (name, values, out), true in zip(found, targets, strict=True)
         ]
         return Scores(rows, {name: _known(value) for name, value in summary.items()})
 
@@ -163,12 +163,14 @@ class Classification(Task):
         return {}
 
 
-def score_classes(probabilities: torch.Tensor, predicted: torch.Tensor, truth: torch.Tensor) -> list[dict[str, float]]:
+def score_classes(
+    probabilities: torch.Tensor, predicted: torch.Tensor, targets: torch.Tensor
+) -> list[dict[str, float]]:
     """Score each class one-vs-rest.
 
     Parameters
     ----------
-    probabilities, predicted, truth : (N, K) float, bool, bool
+    probabilities, predicted, targets : (N, K) float, bool, bool
 
     Returns
     -------
@@ -180,16 +182,16 @@ def score_classes(probabilities: torch.Tensor, predicted: torch.Tensor, truth: t
     from monai.metrics.rocauc import compute_roc_auc
 
     scores = []
-    for k in range(truth.shape[1]):
-        matrix = get_confusion_matrix(predicted[:, k : k + 1].float(), truth[:, k : k + 1].float()).sum(0)[0]
+    for k in range(targets.shape[1]):
+        matrix = get_confusion_matrix(predicted[:, k : k + 1].float(), targets[:, k : k + 1].float()).sum(0)[0]
         one = {
             name: float(compute_confusion_matrix_metric(metric, matrix).nan_to_num(0.0))
             for name, metric in (("f1", "f1 score"), ("precision", "precision"), ("recall", "sensitivity"))
         }
-        there = bool(truth[:, k].any())
+        there = bool(targets[:, k].any())
         one["auroc"] = float("nan")
-        if there and not bool(truth[:, k].all()):
-            one["auroc"] = float(np.asarray(compute_roc_auc(probabilities[:, k], truth[:, k].float())))
+        if there and not bool(targets[:, k].all()):
+            one["auroc"] = float(np.asarray(compute_roc_auc(probabilities[:, k], targets[:, k].float())))
         scores.append(one if there else dict.fromkeys(one, float("nan")))
     return scores
 

@@ -135,9 +135,9 @@ class Localization(Task):
         """Score every contoured organ in mm: mean error of its box faces (six; four for images) and of its centroid."""
         rows: list[dict[str, Any]] = []
         for case, boxes in self.locate(module, index):
-            truth, spacing = self._boxes[case.name], np.array(case.volumes[0].spacing)
+            target, spacing = self._boxes[case.name], np.array(case.volumes[0].spacing)
             baseline = (self._baseline - self._first(case)) / self._scale(case)
-            for name, box, true, mean in zip(self.classes, boxes, truth, baseline, strict=True):
+            for name, box, true, mean in zip(self.classes, boxes, target, baseline, strict=True):
                 if np.isfinite(true).all():
                     off = ((box - true) * spacing)[:, self.view.axes]
                     row = {"face_mm": float(np.abs(off).mean()), "centroid_mm": float(np.linalg.norm(off.mean(0)))}

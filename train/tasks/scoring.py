@@ -33,7 +33,7 @@ class MaskScore:
     hd95: float
     """95th percentile of the surface distance in mm; 0 if both masks are empty, the image's diagonal if one is."""
     missed: bool
-    """Whether the prediction is empty and the ground truth is not."""
+    """Whether the prediction is empty and the target is not."""
 
 
 @torch.no_grad()
@@ -82,22 +82,22 @@ def slide(
 
 
 def score_masks(
-    predicted: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_], spacing: tuple[float, float, float]
+    predicted: npt.NDArray[np.bool_], targets: npt.NDArray[np.bool_], spacing: tuple[float, float, float]
 ) -> list[MaskScore]:
     """Score each class of a case.
 
     Parameters
     ----------
-    predicted, truth : (K, D, H, W) bool
+    predicted, targets : (K, D, H, W) bool
     spacing : (D, H, W) float
         Voxel size in mm.
     """
     from monai.metrics.meandice import compute_dice
 
-    masks = torch.from_numpy(predicted)[None], torch.from_numpy(truth)[None]
+    masks = torch.from_numpy(predicted)[None], torch.from_numpy(targets)[None]
     dice = compute_dice(*masks, include_background=True, ignore_empty=False)[0].tolist()
     scores = []
-    for one, other, overlap in zip(predicted, truth, dice, strict=True):
+    for one, other, overlap in zip(predicted, targets, dice, strict=True):
         missed = bool(other.any() and not one.any())
         scores.append(MaskScore(overlap, _surface_distance(one, other, spacing), missed))
     return scores
@@ -111,11 +111,11 @@ def _surface_distance(
         return diagonal if one.any() or other.any() else 0.0
     from monai.metrics.hausdorff_distance import compute_hausdorff_distance
 
-    predicted, truth = (torch.from_numpy(mask)[None, None] for mask in (one, other))
+    predicted, targets = (torch.from_numpy(mask)[None, None] for mask in (one, other))
     with warnings.catch_warnings():
         # MONAI 1.5 and 1.6 call their own functions with a deprecated argument.
         warnings.filterwarnings("ignore", message=".*always_return_as_numpy", category=FutureWarning)
         distance = compute_hausdorff_distance(
-            predicted, truth, include_background=True, percentile=95, spacing=list(spacing)
+            predicted, targets, include_background=True, percentile=95, spacing=list(spacing)
         )
     return float(distance[0, 0])

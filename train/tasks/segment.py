@@ -247,13 +247,13 @@ class Segmentation(Task):
         pictures: list[Column] = []
         module.eval()
         for case in index.cases:
-            truth = self.masks(self.read(case))
+            target = self.masks(self.read(case))
             # Scores are those of the written mask, in which the last of overlapping regions prevails.
             predicted = self.masks(self.segment(module, index.root, case))
-            scores = score_masks(predicted, truth, case.volumes[0].spacing)
+            scores = score_masks(predicted, target, case.volumes[0].spacing)
             if len(pictures) < _PICTURES:
-                pictures.append(draw_slice(read_grey(index.root, case), predicted, truth))
-            for name, true, score in zip(self.classes, truth, scores, strict=True):
+                pictures.append(draw_slice(read_grey(index.root, case), predicted, target))
+            for name, true, score in zip(self.classes, target, scores, strict=True):
                 if true.any() or self.absent == "empty":
                     row = {"dice": score.dice, "hd95_mm": score.hd95, "missed": int(score.missed)}
                     rows.append({"case": case.name, "class": name, **row})

@@ -121,6 +121,7 @@ class Run:
     device, state, computation = torch.device('cpu'), None, ON_CPU
     loader = SimpleNamespace(skipped={}, next_sample=0)
     average, frozen, last_step_learns = None, None, True
+    module = torch.nn.Identity()
     weight = torch.nn.Parameter(torch.ones(()))
     optimizer = torch.optim.SGD([weight])
 

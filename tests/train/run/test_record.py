@@ -62,4 +62,4 @@ def test_without_tensorboard_one_line_says_so_and_the_curves_are_kept(tmp_path, 
     assert lines(tmp_path) == [{"step": 1, "loss": 0.5}]
     said = capsys.readouterr().out
     assert said.count("\n") == 1
-    assert "metrics.jsonl alone has the curves; pip install tensorboard" in said
+    assert "only metrics.jsonl, TensorBoard is missing" in said
