@@ -74,7 +74,7 @@ class PretrainConfig(RunSettings, ABC):
         try:
             swap.check(self.crop)
         except ValueError as error:
-            usual = next(one.default for one in fields(self) if one.name == "patch")
+            usual: Any = next(one.default for one in fields(self) if one.name == "patch")
             default, crop = (" ".join(map(str, numbers)) for numbers in (usual, self.crop))
             most = max(1, min([max(self.crop) // 2, *(edge for edge in self.crop if edge > 1)]))
             raise ValueError(
