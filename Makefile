@@ -39,7 +39,7 @@ demo: $(INSTALLED)
 		--fourth-axis cases --crop 24 32 32 --iterations 20 --patch 4 8 --batch-size 4 --filters 8 --steps 400 --lr 3e-3
 
 test: $(INSTALLED_TEST)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu"
 
 # The property tests and damaged files on random input, for SECONDS; what is found is kept beside the tests.
 fuzz: $(INSTALLED_TEST)

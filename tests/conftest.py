@@ -34,6 +34,29 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore::dali_cr.DataWarning")
 
 
+_SLOW = (
+    "tests/train/run/test_ranks.py",
+    "tests/package/test_commands.py",
+    "tests/benchmarks/test_benchmarks.py",
+    "tests/train/test_pretrain.py",
+    "tests/ops/test_nvrtc.py",
+    "tests/train/run/test_computation.py",
+    "tests/train/study/test_study.py",
+    "tests/train/test_finetune.py",
+    "tests/benchmarks/test_storage.py",
+    "tests/system/test_forks.py",
+    "tests/integration/test_integration.py",
+    "tests/read/test_cache.py",
+)
+"""Files of few slow tests, which start first: at the end, one process would run them while the other is idle."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the slow files to the front; the order of the others is kept."""
+    order = {name: place for place, name in enumerate(_SLOW)}
+    items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(order)))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Seed the global generators before each test, and skip tests that need a GPU if there is none.
 

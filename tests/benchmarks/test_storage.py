@@ -155,7 +155,7 @@ def test_earlier_results_are_still_read() -> None:
 def small_workloads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace the workloads for training by small ones."""
     monkeypatch.setitem(WORKLOADS, "a", TINY)
-    monkeypatch.setitem(WORKLOADS, "v", replace(WORKLOADS["v"], shape=(80, 120, 120), crop=(16, 32, 32), batch_size=2))
+    monkeypatch.setitem(WORKLOADS, "v", replace(WORKLOADS["v"], shape=(40, 60, 60), crop=(16, 32, 32), batch_size=2))
     edges = ((1, 1), (2, 6), (2, 6))
     images = replace(WORKLOADS["e"], shape=(1, 50, 60), crop=(1, 32, 32), patch=edges, iterations=5, batch_size=2)
     monkeypatch.setitem(WORKLOADS, "e", images)

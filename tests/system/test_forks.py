@@ -25,7 +25,7 @@ def loader(index: dali_cr.Index) -> dali_cr.Loader:
 
 def test_no_worker_hangs() -> None:
     """Run a few rounds of `python -m tests.manual.forks`."""
-    command = [sys.executable, "-m", "tests.manual.forks", "--rounds", "8", "--seed", "0"]
+    command = [sys.executable, "-m", "tests.manual.forks", "--rounds", "4", "--seed", "0"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no worker hung" in done.stdout

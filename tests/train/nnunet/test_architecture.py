@@ -64,11 +64,11 @@ def test_only_the_real_one_is_called_resencl(filters, called):
 @pytest.mark.parametrize("name", ["nsunet", "sononet64", "locnet"])
 def test_other_networks_are_refused_by_name(name):
     about = {"network": name, "channels": 1, "crop": [32, 32, 32], "filters": 4, "outputs": 1}
-    with pytest.raises(ValueError, match=f"expected one of dynunet, resenc-l, resenc-s, .*; got {name}. Pre-train"):
+    with pytest.raises(ValueError, match=f"expected one of dynunet, resenc-l, resenc-s, .*, got {name}; pre-train"):
         express(about, {})
 
 
 def test_networks_of_images_are_refused():
     about = build_network("dynunet", 1, (1, 16, 16), filters=2, dims=2).about
-    with pytest.raises(ValueError, match="dims: expected 3, .* got 2. Pre-train with --plans and --configuration 2d"):
+    with pytest.raises(ValueError, match="dims: expected 3, .* got 2; pre-train with --plans and --configuration 2d"):
         express(about, {})

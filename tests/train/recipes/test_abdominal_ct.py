@@ -58,7 +58,7 @@ def test_preparing_again_writes_the_same_bytes(tree: Path, tmp_path: Path) -> No
     split = json.loads(first["splits.json"])
     assert split["test"] == ["amos_0008", "amos_0013"]
     assert sorted(split["train"] + split["val"]) == [f"amos_{number:04}" for number in TRAIN]
-    with pytest.raises(ValueError, match="another content"):
+    with pytest.raises(ValueError, match="other content"):
         main(PrepareConfig(source=tree, out=tmp_path / "out", seed=3, spacing=2.0))
 
 

@@ -54,7 +54,7 @@ def test_preparing_again_writes_the_same_bytes(tree: Path, prepared: Path) -> No
     assert report["patients"] == {"train": 7, "val": 1, "test": 3}
     assert report["images"] == {"train": 14, "val": 2, "test": 6}
     assert (report["missing"], report["grey_copies"]) == (0, 1)
-    with pytest.raises(ValueError, match="another content"):
+    with pytest.raises(ValueError, match="other content"):
         main(PrepareConfig(source=tree, out=prepared, seed=1))
 
 

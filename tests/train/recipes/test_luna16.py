@@ -77,7 +77,7 @@ def test_preparing_again_writes_the_same_bytes_and_other_folds_are_added(tree: P
     second = content_of(prepared)
     assert {name: second[name] for name in first} == first
     assert json.loads(second["fold9/splits.json"])["val"] == [uid(0)]
-    with pytest.raises(ValueError, match=r"prepared.json .* another content"):
+    with pytest.raises(ValueError, match=r"prepared.json .* other content"):
         main(PrepareConfig(source=tree, out=prepared, negatives=3, edge=16))
 
 

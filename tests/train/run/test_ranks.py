@@ -14,9 +14,9 @@ from dali_cr.tools.phantom_files import write_phantoms
 from tests.helpers.runs import ENVIRONMENT, ROOT, metrics, run_to_its_end, steps_done, timeless
 from train.run import ranks
 
-STEPS = 12
+STEPS = 8
 LINE = f"--crop 16 16 16 --iterations 6 --patch 2 4 --batch-size 4 --steps {STEPS} --lr 3e-3 --threads 1 --device cpu"
-EVERY = "--checkpoint-every 5 --log-every 1 --evaluate-every 6 --evaluate-samples 3"
+EVERY = "--checkpoint-every 3 --log-every 1 --evaluate-every 4 --evaluate-samples 3"
 VIEWS = "--recipe pcrlv2 --sizes 16 16 16 16 20 20 --local-crop 8 8 8 --local-sizes 8 8 8 --locals 2 --filters 2"
 
 
