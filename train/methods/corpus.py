@@ -159,7 +159,10 @@ def read_corpus(path: Path) -> Corpus:
         raise ValueError(f"corpus: expected a TOML or JSON file, {path} cannot be read: {error}") from error
     tables = content.get("datasets") if isinstance(content, dict) else None
     if not isinstance(tables, dict) or not tables or set(content) != {"datasets"}:
-        raise ValueError(f"corpus: expected only tables [datasets.NAME] in {path}")
+        found = ", ".join(content) if isinstance(content, dict) and content else "none"
+        raise ValueError(
+            f"corpus: expected one table [datasets.NAME] for each data set in {path} and nothing else, got {found}"
+        )
     datasets = {}
     for name, table in tables.items():
         try:

@@ -158,7 +158,8 @@ def test_equal_values_are_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "expected only tables"),
+        ("", "expected one table .* got none"),
+        ("[a]\npath = 'x'", r"expected one table \[datasets.NAME\] .* got a"),
         ("[datasets.a]\n", "a in .*: expected path or index, got neither"),
         ("[datasets.a]\npath = 'x'\nweigth = 1", "expected the keys path, .*, got 'weigth'"),
         ("[datasets.a]\npath = 'x'\nweight = 1\n[datasets.b]\npath = 'y'", "b in .* has none"),
