@@ -68,6 +68,20 @@ class TileSettings(RunSettings):
         return None
 
 
+def lacks(pretext: str, name: str) -> bool:
+    """Whether a pretext lacks a setting, so that giving it is an error.
+
+    Without tiles, settings of patches and masks are accepted and have no effect, as in earlier versions.
+
+    Examples
+    --------
+    >>> lacks("position", "patch"), lacks("swap", "tile"), lacks("autoencode", "patch"), lacks("position", "crop")
+    (True, True, False, False)
+    """
+    pretexts = _ONLY_WITH.get(name, (pretext,))
+    return pretext not in pretexts and not {pretext, *pretexts}.isdisjoint(TILE_PRETEXTS)
+
+
 def check_options(config: Any) -> None:
     """Check that no setting of another kind of pretext was given.
 
@@ -83,9 +97,8 @@ def check_options(config: Any) -> None:
     """
     usual = {one.name: one.default for one in fields(config)}
     for name, pretexts in _ONLY_WITH.items():
-        value, others = getattr(config, name), {config.pretext, *pretexts}
-        # Without tiles, settings of patches and masks have no effect with autoencode, as in earlier versions.
-        if value != usual[name] and config.pretext not in pretexts and others & set(TILE_PRETEXTS):
+        value = getattr(config, name)
+        if value != usual[name] and lacks(config.pretext, name):
             shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
             raise ValueError(
                 f"--{name.replace('_', '-')}: expected no value with --pretext {config.pretext}, got {shown}; omit it, "

@@ -8,9 +8,7 @@ lexicographic order.
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
-from itertools import chain, permutations
 
 import numpy as np
 import numpy.typing as npt
@@ -40,8 +38,8 @@ def choose_permutations(tiles: int, count: int) -> npt.NDArray[np.int64]:
     >>> choose_permutations(3, 3).tolist()
     [[0, 1, 2], [1, 2, 0], [2, 0, 1]]
     """
-    every = np.fromiter(chain.from_iterable(permutations(range(tiles))), np.uint8).reshape(-1, tiles).T.copy()
-    assert 1 <= count <= every.shape[1] == math.factorial(tiles)
+    every = _all_permutations(tiles).T.copy()
+    assert 1 <= count <= every.shape[1]
     chosen, total = [0], np.zeros(every.shape[1], np.int32)
     nearest = np.full(every.shape[1], tiles, np.int32)
     while len(chosen) < count:
@@ -54,4 +52,14 @@ def choose_permutations(tiles: int, count: int) -> npt.NDArray[np.int64]:
         chosen.append(int((total * (tiles + 1) + nearest).argmax()))
     found = every[:, chosen].T.astype(np.int64)
     found.setflags(write=False)
+    return found
+
+
+def _all_permutations(tiles: int) -> npt.NDArray[np.uint8]:
+    """Return all permutations in lexicographic order, (N, tiles)."""
+    found = np.zeros((1, 1), np.uint8)
+    for count in range(2, tiles + 1):
+        heads = np.arange(count, dtype=np.uint8)[:, None, None]
+        rest = found + (found >= heads)  # the other numbers, in order
+        found = np.concatenate([np.broadcast_to(heads, (count, len(found), 1)), rest], 2).reshape(-1, count)
     return found

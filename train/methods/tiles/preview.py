@@ -17,6 +17,9 @@ from ...output.mosaic import Column, to_grey
 _RANGE = (-2.5, 2.5)
 """Values of normalised tiles that are black and white."""
 
+_WIDTH = 2.4
+"""Width of a column in inches."""
+
 
 @dataclass(frozen=True)
 class TilePicture:
@@ -67,8 +70,10 @@ def draw_tiles(pictures: Sequence[TilePicture], out: str | os.PathLike[str], ori
     origin : "lower" or "upper"
         Position of the first image row.
     """
-    figure = Figure(figsize=(2.4 * len(pictures) + 0.4, 5.2), layout="constrained")
-    axes = figure.subplots(2, len(pictures), squeeze=False)
+    heights = [len(picture) / picture.shape[1] for picture in (pictures[0].target, pictures[0].tiles)]
+    size = (_WIDTH * len(pictures) + 0.4, _WIDTH * sum(heights) + 0.6)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(2, len(pictures), squeeze=False, height_ratios=heights)
     for (above, below), one in zip(axes.T, pictures, strict=True):
         above.imshow(one.target, cmap="gray", origin=origin)
         below.imshow(one.tiles, cmap="gray", vmin=_RANGE[0], vmax=_RANGE[1], origin=origin)
