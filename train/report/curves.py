@@ -40,7 +40,7 @@ def draw_pretraining(result: Mapping[str, Any], out: Path) -> None:
 
 
 def draw_classes(result: Mapping[str, Any], out: Path) -> None:
-    """Draw accuracy and cross-entropy of tiles on held-out cases, those of guessing, and the training loss."""
+    """Draw accuracy and cross-entropy of tiles on held-out cases, their values at chance, and the training loss."""
     lines, chance = result["measurements"], result["report"]["chance"]
     figure, (accuracy, loss) = _two_axes()
     for axis, name in ((accuracy, "accuracy"), (loss, "cross_entropy")):

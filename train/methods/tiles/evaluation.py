@@ -69,8 +69,8 @@ def evaluate_tiles(
     Returns
     -------
     MeasuredTiles
-        ``accuracy`` is the fraction of correct classes, ``chance`` that of guessing, ``cross_entropy`` the mean
-        cross-entropy in nats; the logarithm of the number of classes is that of guessing.
+        ``accuracy`` is the fraction of correct classes, ``chance`` its value at chance, ``cross_entropy`` the mean
+        cross-entropy in nats; at chance it is the logarithm of the number of classes.
     """
     device = next(module.parameters()).device
     losses, hits, pictures, seen = [], [], list[TilePicture](), 0

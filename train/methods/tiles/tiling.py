@@ -69,7 +69,7 @@ class Tiling(ABC):
     @staticmethod
     @abstractmethod
     def usual_edge(edge: int, cells: int) -> int:
-        """Return the default edge of a tile in a crop with this edge, along an axis with so many cells."""
+        """Return the default edge of a tile in a crop with this edge, along an axis with this number of cells."""
 
     @property
     def cells(self) -> Triple:
