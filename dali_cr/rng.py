@@ -40,6 +40,7 @@ class Purpose(IntEnum):
     AFFINE = 12
     INTENSITY = 13
     DATASET = 14
+    TILE = 15
 
 
 def philox(counter: npt.ArrayLike, key: npt.ArrayLike) -> npt.NDArray[np.uint32]:
