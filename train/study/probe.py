@@ -38,7 +38,7 @@ import dali_cr
 
 from ..data.split import load_split
 from ..data.volumes import outside, pad_evenly, read_case
-from ..finetune import first_cases, size_network
+from ..finetune import first_cases
 from ..networks.heads import shrunk
 from ..networks.network import Network
 from ..networks.weights import read_weights
@@ -46,6 +46,7 @@ from ..output.files import write_json
 from ..run.folder import commit, versions
 from ..start.command import read_arguments
 from ..tasks.config import Classify
+from ..tasks.sizing import size_network
 from ..tasks.targets import open_task
 from ..tasks.task import Task, TaskInput, run_network
 from ..tasks.transfer import check_fit, load_fit, read_init
