@@ -127,16 +127,16 @@ def _fit(name: str, tensor: torch.Tensor | None, own: torch.Tensor, path: Path) 
     what = f"--encoder-weights: expected {name.removeprefix('encoder.')} of shape {tuple(own.shape)}"
     if tensor is None:
         raise ValueError(f"{what} in {path}, it is missing; give a file of a ResNet-18")
-    first = name == f"encoder.{_FIRST}"
+    first, given = name == f"encoder.{_FIRST}", tuple(tensor.shape)
     if first and tensor.ndim == 4 and (tensor.shape[1], own.shape[1]) == (3, 1):
         tensor = tensor.sum(1, keepdim=True)
     if tensor.shape != own.shape:
         advice = "give --encoder-weights random, or a file of this shape"
-        if first and tensor.shape[0] != own.shape[0]:
-            advice = f"give --filters {tensor.shape[0]}"
+        if first and given[0] != own.shape[0]:
+            advice = f"give --filters {given[0]}"
         elif first:
-            advice = f"images must have one channel or {tensor.shape[1]}"
-        raise ValueError(f"{what}, got {tuple(tensor.shape)} in {path}; {advice}")
+            advice = f"images must have one channel or {given[1]}"
+        raise ValueError(f"{what}, got {given} in {path}; {advice}")
     if not torch.isfinite(tensor).all():
         raise ValueError(f"{what} with finite values, got NaN or infinity in {path}")
     return tensor
