@@ -3,8 +3,8 @@
 Defaults are those of the public code (RL4M/PCRLv2) for LUNA, whose volumes are resampled to 1 mm: for other data give
 `--spacing 1 1 1`, or other `--sizes`. Project choices: intensities are normalised by percentiles (public code: a CT
 window), and an epoch has 16 newly drawn samples per case (public code: 16 stored ones). With `--dims 2`, crops and
-sizes of one voxel along D must be given. There is no published counterpart of that, nor of the residual encoders, whose
-decoders have five levels (`resenc-l`) or three (`resenc-s`).
+sizes of one voxel along D must be given; `resnet18` is then the network of the public code for ChestX-ray14. There is
+no published counterpart of the residual encoders, whose decoders have five levels (`resenc-l`) or three (`resenc-s`).
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from dali_cr.volume.geometry import Triple
 from ...networks.build import sizes_of
 from ...networks.nsunet import STRIDE
 from ...networks.resenc import BLOCKS, stride_of
+from ...networks.resnet import unet as resnet
 from ...optim.optimizer import OptimizerName
 from ...run.config import MAY_CHANGE
 from ..config import PretrainConfig, RecipeName
 from .pyramid import RestorationHead
 
-_STRIDES = {"nsunet": STRIDE, **{name: stride_of(name) for name in BLOCKS}}
+_STRIDES = {"nsunet": STRIDE, "resnet18": resnet.STRIDE, **{name: stride_of(name) for name in BLOCKS}}
 """From a network without skips to the voxels along each axis that are one of its coarsest features."""
 
 
@@ -33,8 +34,9 @@ class Pcrlv2Config(PretrainConfig):
     """Pre-train a network by PCRLv2 on a folder of volumes. Triples are D H W, that is z y x."""
 
     recipe: RecipeName = field(init=False, default="pcrlv2")
-    network: Literal["nsunet", "resenc-l", "resenc-s"] = "nsunet"
-    """Network: nsunet, the U-Net without skips, as published; or a residual encoder with a decoder without skips."""
+    network: Literal["nsunet", "resenc-l", "resenc-s", "resnet18"] = "nsunet"
+    """Network: nsunet, the U-Net without skips, as published in 3-D; resnet18, as published in 2-D; or a residual
+    encoder with a decoder without skips."""
     restoration_head: RestorationHead = "code"
     """Network: restoration head of a decoder level, as in the public 3-D code or as in the paper."""
 
