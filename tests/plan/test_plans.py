@@ -13,6 +13,7 @@ from dali_cr.plan.foreground import Foreground
 from dali_cr.plan.plans import Plans
 from dali_cr.plan.views import ViewPlanner
 from tests.helpers import plans as definitions
+from tests.helpers.recipes import RADIOGRAPHS
 
 SWAP = dali_cr.Swap(4, (2, 6))
 CROPS = dali_cr.Restoration(crop=(16, 20, 24), swap=SWAP, flips=("D", "W"), foreground=0.5)
@@ -36,19 +37,6 @@ FLAT = replace(
     swap=dali_cr.Swap(2, (1, 2, 2)),
     degrees=30,
 )
-PUBLISHED = dali_cr.Views(
-    shape=(1, 12, 12),
-    local_shape=(1, 6, 6),
-    area=(0.3, 1.0),
-    local_area=(0.05, 0.3),
-    locals=3,
-    swap=dali_cr.Swap(0),
-    brightness=0.4,
-    contrast=0.4,
-    cutout=(3, 4),
-    standardize=(0.449, 0.226),
-    normalize="percentile",
-)
 RECIPES: dict[str, Any] = {
     "crops": CROPS,
     "crops, runs": replace(CROPS, crops_per_volume=3, foreground=1, flips=()),
@@ -67,7 +55,7 @@ RECIPES: dict[str, Any] = {
     "views, spacing": replace(VIEWS, spacing=(1.5, 0.7, 1.0), crops_per_volume=2),
     "views, one slice": FLAT,
     "views, holes": replace(VIEWS, cutout=(2, 5), blur_probability=0.3, isotropic_blur=True),
-    "views, areas": PUBLISHED,
+    "views, areas": RADIOGRAPHS,
 }
 NUMBERS = np.array([0, 7, 5, 6, 41, 100, 2**33, 2**33 + 1, 2**40 + 3, *range(11, 30)])
 ARRAYS = ("numbers", "cases", "attempts", "boxes", "origins", "flips", "swaps", "matrices", "offsets")
