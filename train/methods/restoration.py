@@ -22,7 +22,7 @@ from ..run.device import autocast
 from .config import PretrainConfig, RecipeName
 from .evaluation import evaluate
 from .method import Measured, Method
-from .presets import PresetName, describe
+from .presets import RestorationPreset, describe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class RestorationConfig(AffineSettings, PretrainConfig, PlanSettings):
     """
 
     recipe: RecipeName = field(init=False, default="restoration")
-    preset: PresetName | None = None
+    preset: RestorationPreset | None = None
     """Pretext: use the settings of a published recipe as defaults; other options override them. Remaining differences
     to the recipe are printed at the start."""
     pretext: Pretext = "swap"
