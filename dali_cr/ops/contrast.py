@@ -153,8 +153,8 @@ def jitter_ref(volumes: Floats, factors: Floats, out: Floats | None = None) -> F
     Examples
     --------
     >>> image = np.float32([0, 0.5, 1]).reshape(1, 1, 1, 1, 3)
-    >>> jitter_ref(image, np.float32([[1.5, 0.5, 0]])).ravel().round(3).tolist()
-    [0.292, 0.667, 0.792]
+    >>> jitter_ref(image, np.float32([[1.5, 0.5, 0]])).ravel().round(3)
+    array([0.292, 0.667, 0.792], dtype=float32)
     """
     out = np.empty_like(volumes) if out is None else out
     if volumes.size:
