@@ -40,9 +40,9 @@ class Purpose(IntEnum):
     AFFINE = 12
     INTENSITY = 13
     DATASET = 14
-    JITTER = 15
-    HOLE = 16
-    AREA = 17
+    JITTER = 16
+    HOLE = 17
+    AREA = 18
 
 
 def philox(counter: npt.ArrayLike, key: npt.ArrayLike) -> npt.NDArray[np.uint32]:
