@@ -71,6 +71,7 @@ from .methods.pcrlv2.method import Pcrlv2
 from .methods.presets import PRESETS
 from .methods.preview import draw_restored
 from .methods.restoration import Restoration, RestorationConfig
+from .networks.resnet.pretrained import describe_source, initialize_encoder
 from .networks.weights import export_weights
 from .optim.average import Average, averaged
 from .optim.optimizer import build_optimizer
@@ -168,6 +169,7 @@ class PretrainRun:
         return {
             "run": str(self.config.out),
             "steps": progress.step,
+            **({"encoder_weights": source} if (source := describe_source(self.method.network.about)) else {}),
             **{name: (numbers or {}).get(name) for name in self.method.reported},
             **progress.report,
             "device": self.device.type,
@@ -198,6 +200,8 @@ def prepare(config: PretrainConfig, earlier: dict[str, Any] | None = None) -> Pr
     config = config.with_steps(len(training))
     torch.manual_seed(config.seed)
     method = METHODS[config.recipe](config, index.channels)
+    known = earlier["network"] if earlier else None
+    method.network = initialize_encoder(method.network, config.encoder_weights, known)
     computation = choose_computation(device, config.compile, config.memory_format)
     computation.place(method.module, device, config.dims)
     computation.compile(method.compiled())
@@ -310,6 +314,8 @@ def introduce(run: PretrainRun) -> Iterator[str]:
     trained = dict(network.module.named_parameters())
     encoder = sum(trained[name].numel() for name in network.encoder if name in trained)
     yield f"network    {network.about['network']}, {network.parameters:,} parameters, {encoder:,} of them the encoder"
+    if source := describe_source(network.about):
+        yield f"weights    of the encoder: {source}"
     yield from run.method.introduce()
     epochs = config.steps * config.step_samples / len(run.training)
     average = " on average" * bool(corpus and corpus.weights)

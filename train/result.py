@@ -39,7 +39,7 @@ from .report.curves import draw_finetuning, draw_pretraining, draw_views
 from .report.invocation import PATHS, command_of, public_path
 from .report.keys import current_names
 from .report.summary import summarise
-from .run.folder import kind_of
+from .run.folder import WORDS, kind_of
 from .start.command import read_arguments, refuse_several
 from .start.interrupt import EXIT_CODE, STARTS_AGAIN, raise_interrupts
 
@@ -119,7 +119,9 @@ def _read_pretraining(finetuned: dict[str, Any]) -> dict[str, Any] | None:
     if isinstance(known, dict) and "file" in known:
         return {"file": known["file"], "sha256": known["sha256"]}
     about, report = _read_finished(Path(init))
-    shown: dict[str, Any] = {name: report[name] for name in ("steps", "restoration_gain") if name in report}
+    shown: dict[str, Any] = {
+        name: report[name] for name in ("steps", "encoder_weights", "restoration_gain") if name in report
+    }
     return {
         "command": command_of(about, public_path),
         "commit": about["commit"],
@@ -141,7 +143,7 @@ def _public_settings(settings: dict[str, Any]) -> dict[str, Any]:
         value = found[name]
         if isinstance(value, list):
             found[name] = [public_path(path) for path in value]
-        elif value is not None and value != "random":
+        elif value is not None and value not in WORDS.get(name, ()):
             found[name] = public_path(value)
     return found
 

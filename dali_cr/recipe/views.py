@@ -154,14 +154,14 @@ class Views:
     foreground: float = 0.9
     spacing: Spacings = None
     crops_per_volume: int = 1
-    blur_probability: float = field(default=1.0, metadata={SINCE: "0.3.0"})
-    isotropic_blur: bool = field(default=False, metadata={SINCE: "0.3.0"})
-    brightness: float = field(default=0.0, metadata={SINCE: "0.3.0"})
-    contrast: float = field(default=0.0, metadata={SINCE: "0.3.0"})
-    cutout: tuple[int, int] | None = field(default=None, metadata={SINCE: "0.3.0"})
-    standardize: Standardize = field(default="zscore", metadata={SINCE: "0.3.0"})
-    area: Range | None = field(default=None, metadata={SINCE: "0.3.0"})
-    local_area: Range | None = field(default=None, metadata={SINCE: "0.3.0"})
+    blur_probability: float = field(default=1.0, metadata={SINCE: "0.2.0"})
+    isotropic_blur: bool = field(default=False, metadata={SINCE: "0.2.0"})
+    brightness: float = field(default=0.0, metadata={SINCE: "0.2.0"})
+    contrast: float = field(default=0.0, metadata={SINCE: "0.2.0"})
+    cutout: tuple[int, int] | None = field(default=None, metadata={SINCE: "0.2.0"})
+    standardize: Standardize = field(default="zscore", metadata={SINCE: "0.2.0"})
+    area: Range | None = field(default=None, metadata={SINCE: "0.2.0"})
+    local_area: Range | None = field(default=None, metadata={SINCE: "0.2.0"})
 
     def __post_init__(self) -> None:
         for name in (*SHAPES, "sizes", "local_sizes", "flips", "cutout", "standardize", "area", "local_area"):

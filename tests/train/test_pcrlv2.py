@@ -479,7 +479,7 @@ def test_views_of_slices_train_a_network_of_images(config, data, tmp_path):
 
 def test_radiographs_train_with_the_transforms_of_the_public_2d_code(config, capsys):
     boxes = {name: Pcrlv2Config.__dataclass_fields__[name].default for name in ("sizes", "local_sizes")}
-    small = {"crop": (1, 16, 24), "local_crop": (1, 8, 8), "cutout": (3, 5)}
+    small = {"network": "nsunet", "crop": (1, 16, 24), "local_crop": (1, 8, 8), "cutout": (3, 5)}
     settings = {**PRESETS["pcrlv2-2d"].settings, "preset": "pcrlv2-2d", "batch_size": 3, "steps": 2}
     flat = replace(config, **settings | boxes | small)
     report = pretrain.main(flat)

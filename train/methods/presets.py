@@ -70,6 +70,7 @@ PRESETS: dict[PresetName, Preset] = {
         source="train_2d.py and data.py of RL4M/PCRLv2 at commit 6634bef6, for ChestX-ray14 (Zhou et al., TPAMI 2023)",
         settings={
             "dims": 2,
+            "network": "resnet18",
             "restoration_head": "paper",  # that of the 2-D code
             "crop": (1, 224, 224),
             "area": (0.3, 1.0),
@@ -100,7 +101,7 @@ PRESETS: dict[PresetName, Preset] = {
             "corners of rotated views show the image around the box; code: black, and nearest-neighbour interpolation",
             "views are interpolated without an antialiasing filter, and intensities are not rounded; code: 8 bits",
             "standard deviations of the blur are drawn from 0 to 2, of a Gaussian; code: 0.1 to 2, box filters",
-            "initial weights are random; code: ImageNet's in the encoder",
+            "initial weights are random, unless --encoder-weights imagenet is given; code: ImageNet's in the encoder",
             "the learning rate and the weight of a level's restoration change at every step, for 240 epochs; code: "
             "after every epoch, for 241",
             "the last weights are saved; code: also those after 100 and 200 epochs",

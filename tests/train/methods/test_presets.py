@@ -90,7 +90,7 @@ def test_pcrlv2_2d_is_what_the_public_code_does(tmp_path: Path) -> None:
         standardize=(0.449, 0.226),
         foreground=0.0,
     )
-    assert config.restoration_head == "paper"
+    assert (config.network, config.restoration_head, config.encoder_weights) == ("resnet18", "paper", "random")
     assert (config.batch_size, config.lr, config.epochs, config.epoch_samples) == (64, 1e-2, 240, 1)
     assert config.optimizer_options == {
         "name": "sgd", "lr": 1e-2, "weight_decay": 1e-4, "momentum": 0.9, "nesterov": False

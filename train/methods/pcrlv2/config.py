@@ -3,8 +3,9 @@
 Defaults are those of the public code (RL4M/PCRLv2) for LUNA, whose volumes are resampled to 1 mm: for other data give
 `--spacing 1 1 1`, or other `--sizes`. Project choices: intensities are normalised by percentiles (public code: a CT
 window), and an epoch has 16 newly drawn samples per case (public code: 16 stored ones). With `--dims 2`, crops and
-sizes of one voxel along D must be given; `--preset pcrlv2-2d` has the transforms of the public 2-D code. There is no
-published counterpart of the residual encoders, whose decoders have five levels (`resenc-l`) or three (`resenc-s`).
+sizes of one voxel along D must be given; `--preset pcrlv2-2d` has the transforms and the network (`resnet18`) of the
+public 2-D code. There is no published counterpart of the residual encoders, whose decoders have five levels
+(`resenc-l`) or three (`resenc-s`).
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from dali_cr.volume.geometry import Triple
 from ...networks.build import sizes_of
 from ...networks.nsunet import STRIDE
 from ...networks.resenc import BLOCKS, stride_of
+from ...networks.resnet import unet as resnet
 from ...optim.optimizer import OptimizerName
 from ...run.config import MAY_CHANGE
 from ..config import PretrainConfig, RecipeName
 from ..presets import Pcrlv2Preset
 from .pyramid import RestorationHead
 
-_STRIDES = {"nsunet": STRIDE, **{name: stride_of(name) for name in BLOCKS}}
+_STRIDES = {"nsunet": STRIDE, "resnet18": resnet.STRIDE, **{name: stride_of(name) for name in BLOCKS}}
 """From a network without skips to the voxels along each axis that are one of its coarsest features."""
 
 
@@ -37,8 +39,9 @@ class Pcrlv2Config(PretrainConfig):
     preset: Pcrlv2Preset | None = None
     """Pretext: use the settings of a published recipe as defaults; other options override them. Remaining differences
     to the recipe are printed at the start."""
-    network: Literal["nsunet", "resenc-l", "resenc-s"] = "nsunet"
-    """Network: nsunet, the U-Net without skips, as published; or a residual encoder with a decoder without skips."""
+    network: Literal["nsunet", "resenc-l", "resenc-s", "resnet18"] = "nsunet"
+    """Network: nsunet, the U-Net without skips, as published in 3-D; resnet18, as published in 2-D; or a residual
+    encoder with a decoder without skips."""
     restoration_head: RestorationHead = "code"
     """Network: restoration head of a decoder level, as in the public 3-D code or as in the paper."""
 

@@ -16,8 +16,8 @@ The loss is that of the public code (RL4M/PCRLv2, ``train_3d.py``)::
     L = MSE(restored, target) + D(view 1, view 2; k) + beta(e) MSE(restored at level k, target)
         + 1 / (2 V) sum_v (D(view 1, local v; k'_v) + D(view 2, local v; k''_v))
 
-Each k is uniform over the three decoder levels, and beta falls from 1 to 0 along half a cosine. Differences to the
-public code:
+Each k is uniform over the decoder levels (three, of `resnet18` five), and beta falls from 1 to 0 along half a cosine.
+Differences to the public code:
 
 * beta reaches 0 at the end of the run (there: after 240 epochs) and changes with every step (there: every epoch), as
   does the learning rate;
