@@ -412,13 +412,14 @@ def read_settings(arguments: Sequence[str]) -> PretrainConfig:
     Raises
     ------
     ValueError
-        If the run to resume is not a pre-training run, or the recipe has no presets.
+        If the run to resume is not a pre-training run, or the preset is one of another recipe.
     """
     words = argparse.ArgumentParser(program("pretrain"), add_help=False, allow_abbrev=False)
     words.add_argument("--recipe", choices=SETTINGS)
     words.add_argument("--preset", choices=PRESETS)
     typed, others = words.parse_known_args(arguments)
-    recipe: RecipeName = typed.recipe or "restoration"
+    given = PRESETS[typed.preset].recipe if typed.preset else "restoration"
+    recipe: RecipeName = typed.recipe or given
     about, out = find_resumed(arguments), find_out(arguments)[0]
     known = None
     if about and out:
@@ -428,8 +429,8 @@ def read_settings(arguments: Sequence[str]) -> PretrainConfig:
         if typed.recipe not in (None, was):
             raise ValueError(f"resume: expected the settings of the run in {out}: --recipe was {was}, got {recipe}")
         recipe, known = was, settings_of(SETTINGS[was], about, out)
-    if typed.preset and recipe != "restoration":
-        raise ValueError(f"preset: expected --recipe restoration with it, got {recipe}")
+    if typed.preset and recipe != given:
+        raise ValueError(f"preset: expected --recipe {given} with {typed.preset}, got {recipe}")
     prog = program("pretrain") + (f" --recipe {recipe}" if recipe != "restoration" else "")
     others += ["--preset", typed.preset] if typed.preset else []
     preset = PRESETS[typed.preset].settings if typed.preset and not known else None

@@ -316,7 +316,9 @@ CASES = [
     Case("noise", "<f4", 8, 2),
     Case("gamma", "<f4", 8, 2),
     Case("contrast", "<f4", 8, 2),
+    Case("jitter", "<f4", 8, 2),
     Case("zscore", "<f4", 8, 2),
+    Case("standardize", "<f4", 8, 2),
 ]
 
 

@@ -119,7 +119,7 @@ def test_every_command_of_the_readme_runs(tree: Path, tmp_path: Path) -> None:
     assert [command[1].removeprefix("train.") for command in commands] == [
         *("recipes.chestxray14.prepare", "dali_cr", "pretrain", "finetune", "predict", "result")
     ]
-    small = "--crop 1 32 32 --sizes 1 40 40 1 32 32 --local-crop 1 32 32 --local-sizes 1 16 16 --patch 1 1 2 4 2 4"
+    small = "--crop 1 32 32 --local-crop 1 32 32 --cutout 2 4"
     run_all(commands, f"{small} --evaluate-samples 2", "--crop 1 64 64 --shrink 1 2 2 --shift 2")
     result = json.loads((tmp_path / "runs" / "result.json").read_text())
     assert set(result["scores"]["by_class"]) == set(FINDINGS)

@@ -17,12 +17,8 @@ data=(--index "$OUT/index.json" --split "$PREPARED/splits.json" --device "$DEVIC
 mkdir -p "$OUT"
 [ -e "$OUT/index.json" ] || "$PYTHON" -m dali_cr scan "$PREPARED/images.csv" --save "$OUT/index.json"
 if [ -z "$INIT" ]; then
-    "$PYTHON" -m train.pretrain --recipe pcrlv2 "${data[@]}" --out "$OUT/pretrain" --resume \
-        --network resnet18 --dims 2 --encoder-weights "$ENCODER_WEIGHTS" --restoration-head paper \
-        --normalize window 0 255 --foreground 0 --epoch-samples 1 --batch-size 64 --lr 1e-2 \
-        --crop 1 224 224 --sizes 1 320 320 1 272 272 1 224 224 1 176 176 \
-        --local-crop 1 96 96 --local-sizes 1 176 176 1 144 144 1 104 104 1 72 72 \
-        --patch 1 1 4 32 4 32 --iterations 20 --scale 0.1 --degrees 10 --flips W ${PRETRAIN_STEPS:+--steps "$PRETRAIN_STEPS"}
+    "$PYTHON" -m train.pretrain --preset pcrlv2-2d "${data[@]}" --out "$OUT/pretrain" --resume \
+        --encoder-weights "$ENCODER_WEIGHTS" ${PRETRAIN_STEPS:+--steps "$PRETRAIN_STEPS"}
     INIT=$OUT/pretrain
 fi
 [ "$INIT" = random ] || ENCODER_WEIGHTS=random # those of INIT
