@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -39,8 +40,10 @@ _LONGEST = 1 << 16
 class Forked:
     """A forked process, with the methods of `subprocess.Popen` that tests use."""
 
-    def __init__(self, parent: Parent, pid: int, stdin: IO[str] | None, stdout: IO[str] | None) -> None:
-        self.pid, self.stdin, self.stdout = pid, stdin, stdout
+    def __init__(self, parent: Parent, pid: int, stdin: int | None, stdout: int | None) -> None:
+        self.pid = pid
+        self.stdin: IO[str] | None = None if stdin is None else open(stdin, "w")  # noqa: SIM115
+        self.stdout: IO[str] | None = None if stdout is None else open(stdout)  # noqa: SIM115
         self.returncode: int | None = None
         self._parent, self._ended = parent, os.pidfd_open(pid)
 
@@ -127,16 +130,16 @@ class Parent:
         words = [str(word) for word in command]
         if words[0] == sys.executable:
             words = words[1:]
-        ours, theirs = [], []
+        ours: list[int | None] = []
+        theirs: list[int] = []
         for number, stream in enumerate((stdin, stdout, stderr)):
             if stream == subprocess.PIPE:
-                pair = os.pipe()
-                theirs.append(pair[number > 0])
-                ours.append(open(pair[number == 0], "w" if number == 0 else "r"))
+                readable, writable = os.pipe()
+                ours.append(readable if number else writable)
+                theirs.append(writable if number else readable)
             else:
                 ours.append(None)
-                nothing = os.open(os.devnull, os.O_RDWR) if stream is None and number == 0 else -1
-                theirs.append(nothing if nothing >= 0 else os.dup(number if stream is None else stream.fileno()))
+                theirs.append(os.dup(number if stream is None else stream.fileno()))
         job = {"words": words, "folder": str(cwd or ROOT), "environment": dict(env or ENVIRONMENT)}
         pid = self.ask(job, theirs)
         for descriptor in theirs:
@@ -151,19 +154,19 @@ class Parent:
         self, commands: Sequence[Sequence[Any]], options: Sequence[Mapping[str, Any]]
     ) -> list[subprocess.CompletedProcess[str]]:
         """Run several commands at a time to their end."""
-        started = []
-        for command, some in zip(commands, options, strict=True):
-            out, err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
-            started.append((command, self.popen(command, stdout=out, stderr=err, **some), out, err))
         ended = []
-        for command, process, out, err in started:
-            status = process.wait()
-            texts = []
-            for file in (out, err):
-                with file:
-                    file.seek(0)
-                    texts.append(file.read())
-            ended.append(subprocess.CompletedProcess(list(command), status, *texts))
+        with ExitStack() as files:
+            outputs = [[files.enter_context(tempfile.TemporaryFile("w+")) for _ in range(2)] for _ in commands]
+            nothing = files.enter_context(open(os.devnull))
+            started = [
+                self.popen(command, stdin=nothing, stdout=out, stderr=err, **some)
+                for command, some, (out, err) in zip(commands, options, outputs, strict=True)
+            ]
+            for command, process, texts in zip(commands, started, outputs, strict=True):
+                status = process.wait()
+                for text in texts:
+                    text.seek(0)
+                ended.append(subprocess.CompletedProcess(command, status, *(text.read() for text in texts)))
         return ended
 
     def ask(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> int:

@@ -24,7 +24,7 @@ def run_to_its_end(command: Sequence[Any]) -> subprocess.CompletedProcess[str]:
     return start_parent().run(command)
 
 
-def run_ranks(command: Sequence[Any], count: int = 2) -> list[subprocess.CompletedProcess[str]]:
+def run_ranks(command: Sequence[Any], count: int = 2, **options: Any) -> list[subprocess.CompletedProcess[str]]:
     """Run a command as the processes that torchrun starts."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -33,7 +33,7 @@ def run_ranks(command: Sequence[Any], count: int = 2) -> list[subprocess.Complet
         {**ENVIRONMENT, **place, "WORLD_SIZE": str(count), "RANK": str(rank), "LOCAL_RANK": str(rank)}
         for rank in range(count)
     ]
-    return start_parent().run_together([command] * count, [{"env": environment} for environment in ranks])
+    return start_parent().run_together([command] * count, [{"env": environment, **options} for environment in ranks])
 
 
 def metrics(out: Path) -> list[dict[str, Any]]:
