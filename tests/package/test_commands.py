@@ -124,25 +124,24 @@ options = { columns = "kind", crop = [24, 24, 24], topology = [16, 16, 16] }
 
 def test_a_study_starts_its_runs(python: Path, elsewhere: Path) -> None:
     (elsewhere / "tiny.toml").write_text(STUDY)
-    done = run(python, "study tiny.toml --data bodies=. --device cpu", elsewhere)
+    done = fork(python, "study tiny.toml --data bodies=. --device cpu", elsewhere, *HEAVY)
     assert report(done) == {"results": str(elsewhere / "tiny")}
     assert (elsewhere / "tiny" / "table.md").is_file()
 
 
 def test_an_editable_installation_has_the_commands_of_its_checkout(editable: Path, elsewhere: Path) -> None:
-    done = run(editable, f"pretrain --data images --out runs/first --evaluate-samples 1 {SMALL}", elsewhere)
+    words = f"pretrain --data images --out runs/first --evaluate-samples 1 {SMALL}".split()
+    done = subprocess.run([editable, "-c", HELP, *words], cwd=elsewhere, capture_output=True, text=True, check=False)
     assert report(done)["steps"] == 10
-    check_help(editable, elsewhere)
 
 
 def test_every_command_has_help(python: Path, elsewhere: Path) -> None:
-    check_help(python, elsewhere)
+    done = start_parent(python, *HEAVY).run(["-c", HELP], cwd=elsewhere)
+    assert done.returncode == 0, done.stderr
 
 
-def check_help(python: Path, folder: Path) -> None:
-    """Print the help of every training command, in one process in a folder with another train.py."""
-    program = f"""
-import contextlib, io
+HELP = f"""
+import contextlib, io, sys
 from dali_cr.__main__ import main
 for name in {list(training.COMMANDS)}:
     with contextlib.redirect_stdout(io.StringIO()) as shown:
@@ -151,10 +150,13 @@ for name in {list(training.COMMANDS)}:
         except SystemExit as end:
             assert not end.code, (name, end.code)
     assert f"usage: dali-cr {{name}}" in shown.getvalue(), (name, shown.getvalue()[:200])
+if sys.argv[1:]:
+    sys.exit(main(sys.argv[1:]))
 """
-    done = subprocess.run([python, "-c", program], cwd=folder, capture_output=True, text=True, check=False)
-    # No module imports a train.py of the working folder, although -c puts the folder first on the path.
-    assert done.returncode == 0, done.stderr
+"""Prints the help of every training command, in one process, and runs the command that it is given.
+
+No module imports a train.py of the working folder, although -c puts the folder first on the path.
+"""
 
 
 @pytest.fixture(scope="module")
