@@ -4,6 +4,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("dali_cr", "train", "benchmarks")
 MOST_MODULES, MOST_LINES = 12, 420
@@ -72,7 +74,10 @@ def imports(name: str) -> Iterator[str]:
                 yield target
 
 
-GRAPH = {name: set(imports(name)) for name in FILES}
+@pytest.fixture(scope="module")
+def graph() -> dict[str, set[str]]:
+    """Return the modules that each module imports."""
+    return {name: set(imports(name)) for name in FILES}
 
 
 def room(name: str) -> str:
@@ -88,14 +93,14 @@ def layer(name: str) -> int:
     return found[0]
 
 
-def test_imports_are_found() -> None:
-    assert "dali_cr.pipeline.graph" in GRAPH["dali_cr.loader"]
-    assert "train.run.config" in GRAPH["train.methods.config"]
-    assert sum(map(len, GRAPH.values())) > 300
+def test_imports_are_found(graph: dict[str, set[str]]) -> None:
+    assert "dali_cr.pipeline.graph" in graph["dali_cr.loader"]
+    assert "train.run.config" in graph["train.methods.config"]
+    assert sum(map(len, graph.values())) > 300
 
 
-def test_modules_import_only_from_lower_layers() -> None:
-    for name, targets in GRAPH.items():
+def test_modules_import_only_from_lower_layers(graph: dict[str, set[str]]) -> None:
+    for name, targets in graph.items():
         own = name.split(".")[0]
         for target in targets:
             other = target.split(".")[0]
@@ -105,31 +110,31 @@ def test_modules_import_only_from_lower_layers() -> None:
             assert layer(name) < layer(target), f"{name} imports {target}, which is not in a lower layer"
 
 
-def test_methods_do_not_import_one_another() -> None:
-    for name, targets in GRAPH.items():
+def test_methods_do_not_import_one_another(graph: dict[str, set[str]]) -> None:
+    for name, targets in graph.items():
         if name.startswith("train.methods.") and not name.startswith("train.methods.pcrlv2."):
             assert not {target for target in targets if target.startswith("train.methods.pcrlv2.")}, name
 
 
-def test_nothing_imports_recipes_and_recipes_do_not_import_one_another() -> None:
-    for name, targets in GRAPH.items():
+def test_nothing_imports_recipes_and_recipes_do_not_import_one_another(graph: dict[str, set[str]]) -> None:
+    for name, targets in graph.items():
         for target in targets:
             if target.startswith("train.recipes."):
                 assert name.startswith("train.recipes."), f"{name} imports {target}"
                 assert target.count(".") == 2 or target.rpartition(".")[0] == name.rpartition(".")[0], name
 
 
-def test_no_cycle() -> None:
+def test_no_cycle(graph: dict[str, set[str]]) -> None:
     done: set[str] = set()
 
     def follow(name: str, path: tuple[str, ...]) -> None:
         assert name not in path, f"a cycle: {' -> '.join([*path[path.index(name) :], name])}"
         if name not in done:
-            for target in GRAPH[name]:
+            for target in graph[name]:
                 follow(target, (*path, name))
             done.add(name)
 
-    for name in GRAPH:
+    for name in graph:
         follow(name, ())
 
 
