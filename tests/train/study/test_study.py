@@ -13,6 +13,7 @@ import threading
 import xml.etree.ElementTree as ET
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,11 @@ import pytest
 import safetensors.numpy
 
 from tests.helpers.finetuning import read_csv, write_data
+from tests.helpers.prefork import start_parent
 from train import finetune, pretrain
 from train.data.split import load_split
 from train.study import __main__ as study
+from train.study import jobs
 from train.study import runs as study_runs
 from train.study.data import split_by_table
 from train.study.declared import Data
@@ -556,8 +559,9 @@ E2E = {
 }
 
 
-def test_end_to_end(file: Path, bodies: Path) -> None:
+def test_end_to_end(file: Path, bodies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three real runs in separate processes: pre-training, and tests from it and from random weights."""
+    monkeypatch.setattr(jobs, "subprocess", SimpleNamespace(Popen=start_parent().popen))
     text = FILE
     for old, new in E2E.items():
         text = text.replace(old, new)
