@@ -126,19 +126,18 @@ def _notes(control: Arm, seeds: int) -> Iterator[str]:
     spread = "; mean ± standard deviation between seeds" if seeds > 1 else ""
     yield f"{len(control.scores[0])} test cases, {seeds} seed{'s' * (seeds > 1)}{spread}."
     metric = "accuracy" if METRICS[control.task] == "correct" else METRICS[control.task]
-    yield f"Difference: mean of {metric} minus that of the same case and seed from random weights; positive is better. The"
-    yield "interval in brackets is of 95 %, not corrected for the number of comparisons."
+    yield f"Difference: mean of {metric} minus that of the same case and seed from random weights, with a sign such"
+    yield "that positive is better, and its 95 % interval, not corrected for the number of comparisons."
     if seeds == 1:
         yield "With one seed the interval holds for other test cases only, not for other seeds."
 
 
 def _cells(arm: Arm, control: Arm) -> dict[str, str]:
     """Return the cells of an initialisation by column."""
-    pretraining = [result["pretraining"] or {} for result in arm.results]
     cells = {
         "initialisation": arm.name,
         "transferred": "–" if arm is control else str(arm.results[0]["report"]["transfer"]),
-        "gain": _mean([one.get("restoration_gain") for one in pretraining]),
+        "pre-training": _pretrained(arm),
     }
     scores = [result["scores"] for result in arm.results]
     for column in scores[0]["over_cases"]:
@@ -147,6 +146,15 @@ def _cells(arm: Arm, control: Arm) -> dict[str, str]:
     for name in scores[0]["by_class"]:
         cells[f"{first} {name}"] = _mean([_of_class(one["by_class"][name][first]) for one in scores], first)
     return cells | {"difference": "–" if arm is control else _difference(arm, control)}
+
+
+def _pretrained(arm: Arm) -> str:
+    """Return the measure of the pre-training on held-out samples as text."""
+    known = [result["pretraining"] or {} for result in arm.results]
+    for key, name in (("restoration_gain", "gain"), ("accuracy", "accuracy")):
+        if any(one.get(key) is not None for one in known):
+            return f"{name} {_mean([one.get(key) for one in known])}"
+    return "–"
 
 
 def _of_class(value: Mapping[str, float | None] | float | None) -> float | None:

@@ -15,12 +15,14 @@ INDEX=${INDEX:-$OUT/index.json}
 read -r -a view < "$PREPARED/view.txt" # --spacing and --crop
 data=(--index "$INDEX" --split "$PREPARED/splits.json" --device "$DEVICE")
 shared=(--network locnet --filters 16 --normalize window -160 240 "${view[@]}" --batch-size 4 --seed "$SEED")
+pretext=(--pretext "$PRETEXT" --iterations 20 --patch 8 24)
+case $PRETEXT in position | jigsaw) pretext=(--pretext "$PRETEXT") ;; esac
 
 mkdir -p "$OUT"
 [ -e "$INDEX" ] || "$PYTHON" -m dali_cr scan "$PREPARED/images.csv" --save "$INDEX"
 if [ -z "$INIT" ]; then
-    "$PYTHON" -m train.pretrain "${data[@]}" "${shared[@]}" --out "$OUT/pretrain" --resume --pretext "$PRETEXT" \
-        --foreground 0 --flips D H --iterations 20 --patch 8 24 --steps "$PRETRAIN_STEPS"
+    "$PYTHON" -m train.pretrain "${data[@]}" "${shared[@]}" --out "$OUT/pretrain" --resume "${pretext[@]}" \
+        --foreground 0 --flips D H --steps "$PRETRAIN_STEPS"
     INIT=$OUT/pretrain
 fi
 "$PYTHON" -m train.finetune localize "${data[@]}" "${shared[@]}" --labels "$PREPARED/boxes.csv" --out "$OUT/finetune" \

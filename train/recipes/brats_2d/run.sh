@@ -15,16 +15,15 @@ CACHE=${CACHE:-disk:$(dirname "$INDEX")/cache} # decompressed volumes, since a b
 
 data=(--index "$INDEX" --split "$PREPARED/splits.json" --device "$DEVICE")
 shared=(--network nsunet-skips --dims 2 --slices D --crop 1 128 128 --flips H W --batch-size 32 --cache "$CACHE" --seed "$SEED")
-case "$INIT:$PRETEXT" in
-random:* | *:position | *:jigsaw) transfer=encoder ;; # no decoder to transfer
-*) transfer=encoder+decoder ;;
-esac
+pretext=(--pretext "$PRETEXT" --iterations 20 --patch 4 16) transfer=encoder+decoder
+case $PRETEXT in position | jigsaw) pretext=(--pretext "$PRETEXT") transfer=encoder ;; esac # these train no decoder
+[ "$INIT" != random ] || transfer=encoder
 
 mkdir -p "$OUT"
 [ -e "$INDEX" ] || "$PYTHON" -m dali_cr scan "$PREPARED/images.csv" --save "$INDEX"
 if [ -z "$INIT" ]; then
-    "$PYTHON" -m train.pretrain "${data[@]}" "${shared[@]}" --out "$OUT/pretrain" --resume --pretext "$PRETEXT" \
-        --iterations 20 --patch 4 16 --steps "$PRETRAIN_STEPS"
+    "$PYTHON" -m train.pretrain "${data[@]}" "${shared[@]}" --out "$OUT/pretrain" --resume "${pretext[@]}" \
+        --steps "$PRETRAIN_STEPS"
     INIT=$OUT/pretrain
 fi
 "$PYTHON" -m train.finetune segment "${data[@]}" "${shared[@]}" --labels "$PREPARED/labels" --out "$OUT/finetune" --resume \

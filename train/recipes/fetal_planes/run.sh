@@ -14,12 +14,14 @@ INDEX=${INDEX:-$OUT/index.json}
 
 data=(--index "$INDEX" --split "$PREPARED/splits.json" --device "$DEVICE")
 view=(--network sononet64 --dims 2 --spacing 1 4 4 --crop 1 240 320 --flips W --batch-size 32 --seed "$SEED")
+pretext=(--pretext "$PRETEXT" --iterations 20 --patch 8 32)
+case $PRETEXT in position | jigsaw) pretext=(--pretext "$PRETEXT") ;; esac
 
 mkdir -p "$OUT"
 [ -e "$INDEX" ] || "$PYTHON" -m dali_cr scan "$PREPARED/images.csv" --save "$INDEX"
 if [ -z "$INIT" ]; then
-    "$PYTHON" -m train.pretrain "${data[@]}" "${view[@]}" --out "$OUT/pretrain" --resume --pretext "$PRETEXT" --foreground 0 \
-        --iterations 20 --patch 8 32 --steps "$PRETRAIN_STEPS"
+    "$PYTHON" -m train.pretrain "${data[@]}" "${view[@]}" --out "$OUT/pretrain" --resume "${pretext[@]}" \
+        --foreground 0 --steps "$PRETRAIN_STEPS"
     INIT=$OUT/pretrain
 fi
 "$PYTHON" -m train.finetune classify "${data[@]}" "${view[@]}" --labels "$PREPARED/classes.csv" --columns plane \
