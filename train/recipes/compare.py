@@ -80,7 +80,7 @@ def read_arms(folder: Path) -> list[Arm]:
     seeds = sorted(path.name for path in folder.glob(f"{CONTROL}/*") if path.is_dir())
     if not seeds:
         raise ValueError(f"runs: expected runs from random weights in {folder / CONTROL}, got none; use baselines.sh")
-    others = sorted({path.parent.name for path in folder.glob("*/*/result.json")} - {CONTROL})
+    others = sorted({path.parent.parent.name for path in folder.glob("*/*/result.json")} - {CONTROL})
     arms = [_read_arm(folder, name, seeds) for name in (CONTROL, *others)]
     first = arms[0].results[0]["settings"]
     for arm in arms:
