@@ -40,6 +40,7 @@ class Purpose(IntEnum):
     AFFINE = 12
     INTENSITY = 13
     DATASET = 14
+    TILE = 15
     JITTER = 16
     HOLE = 17
     AREA = 18

@@ -128,7 +128,7 @@ def earlier_run(
     was = {**(defaults or {}), **was}
     differ = "; ".join(
         f"--{name.replace('_', '-')} was {_shown(was[name])}, got {_shown(now[name])}"
-        for name in fixed
+        for name in (*fixed, *_exchanged(was, now))
         if name in was and _current(name, was[name]) != _current(name, now[name])
     )
     if differ:
@@ -136,6 +136,12 @@ def earlier_run(
             f"resume: expected the settings of the run in {out}: {differ}. Give another --out to start a new run"
         )
     return earlier
+
+
+def _exchanged(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return "init" if one of two runs is from random weights and the other is not; the path alone may change."""
+    before, after = (settings.get("init", "random") == "random" for settings in (was, now))
+    return ["init"] * (before != after)
 
 
 def _shown(value: Any) -> str:

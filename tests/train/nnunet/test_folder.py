@@ -191,9 +191,9 @@ def test_the_help_shows_both_forms(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_pretext_has_its_papers():
     from typing import get_args
 
-    from dali_cr.recipe.restoration import Pretext
+    from train.methods.tiles.config import PretextName
 
-    assert set(METHODS) == {*get_args(Pretext), "pcrlv2"}
+    assert set(METHODS) == {*get_args(PretextName), "pcrlv2"}
     for name, (_, papers) in METHODS.items():
         assert bool(papers) == (name != "autoencode")
         for paper in papers:
