@@ -24,6 +24,9 @@ from .device import device_name
 _EARLY = {"config.json", "index.json", "splits.json", "metrics.jsonl"}
 """Files that a run writes before its first checkpoint, besides TensorBoard events."""
 
+WORDS = {"init": ("random",), "encoder_weights": ("random", "imagenet")}
+"""Values that are not paths, of settings that may also be paths."""
+
 
 def _is_early(name: str) -> bool:
     return name in _EARLY or name.startswith("events.out.tfevents")
@@ -37,8 +40,9 @@ def plain(config: Any) -> dict[str, Any]:
     config : dataclass instance
     """
     settings: dict[str, Any] = json.loads(json.dumps(asdict(config), default=lambda path: str(path.absolute())))
-    if settings.get("init", "random") != "random":
-        settings["init"] = str(Path(settings["init"]).absolute())
+    for name, words in WORDS.items():
+        if settings.get(name, "random") not in words:
+            settings[name] = str(Path(settings[name]).absolute())
     return {name: value for name, value in settings.items() if name != "resume"}
 
 
