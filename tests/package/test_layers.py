@@ -24,7 +24,8 @@ LAYERS = {
         ("system",),
     ),
     "train": (
-        ("result", "study", "recipes"),
+        ("recipes",),
+        ("result", "study"),
         ("finetune", "pretrain", "predict", "overlay", "report", "splits"),
         ("tasks", "methods", "export"),
         ("nnunet",),
