@@ -7,6 +7,8 @@ PYTHON=${PYTHON:-python}
 DEVICE=${DEVICE:-auto}
 PRETRAIN_STEPS=${PRETRAIN_STEPS:-20000}
 FINETUNE_STEPS=${FINETUNE_STEPS:-10000}
+PRETRAIN_OPTIONS=${PRETRAIN_OPTIONS:-} # options added to the command; of an option given twice, the last holds
+FINETUNE_OPTIONS=${FINETUNE_OPTIONS:-} # options added to the command
 INIT=${INIT:-} # a pre-training run to start from in place of a new one, or random
 
 read -r -a view < "$PREPARED/view.txt" # --spacing and --crop
@@ -17,10 +19,10 @@ mkdir -p "$OUT"
 [ -e "$OUT/index.json" ] || "$PYTHON" -m dali_cr scan "$PREPARED/images.csv" --save "$OUT/index.json"
 if [ -z "$INIT" ]; then
     "$PYTHON" -m train.pretrain "${data[@]}" "${shared[@]}" --out "$OUT/pretrain" --resume --foreground 0 --flips D H \
-        --iterations 20 --patch 8 24 --steps "$PRETRAIN_STEPS"
+        --iterations 20 --patch 8 24 --steps "$PRETRAIN_STEPS" $PRETRAIN_OPTIONS
     INIT=$OUT/pretrain
 fi
 "$PYTHON" -m train.finetune localize "${data[@]}" "${shared[@]}" --labels "$PREPARED/boxes.csv" --out "$OUT/finetune" \
-    --resume --init "$INIT" --shift 8 --lr 3e-4 --steps "$FINETUNE_STEPS"
+    --resume --init "$INIT" --shift 8 --lr 3e-4 --steps "$FINETUNE_STEPS" $FINETUNE_OPTIONS
 [ -e "$OUT/predicted/predict.json" ] || "$PYTHON" -m train.predict "$OUT/finetune" "${data[@]}" --out "$OUT/predicted"
 "$PYTHON" -m train.result "$OUT/finetune" --out "$OUT/result"

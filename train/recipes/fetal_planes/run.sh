@@ -7,6 +7,10 @@ PYTHON=${PYTHON:-python}
 DEVICE=${DEVICE:-auto}
 PRETRAIN_STEPS=${PRETRAIN_STEPS:-20000}
 FINETUNE_STEPS=${FINETUNE_STEPS:-10000}
+TASK=${TASK:-classify} # or localize, with a table of boxes
+LABELS=${LABELS:-classes.csv} # the table in PREPARED
+PRETRAIN_OPTIONS=${PRETRAIN_OPTIONS:-} # options added to the command; of an option given twice, the last holds
+FINETUNE_OPTIONS=${FINETUNE_OPTIONS:-} # options added to the command
 INIT=${INIT:-} # a pre-training run to start from in place of a new one, or random
 
 data=(--index "$OUT/index.json" --split "$PREPARED/splits.json" --device "$DEVICE")
@@ -16,10 +20,11 @@ mkdir -p "$OUT"
 [ -e "$OUT/index.json" ] || "$PYTHON" -m dali_cr scan "$PREPARED/images.csv" --save "$OUT/index.json"
 if [ -z "$INIT" ]; then
     "$PYTHON" -m train.pretrain "${data[@]}" "${view[@]}" --out "$OUT/pretrain" --resume --foreground 0 \
-        --iterations 20 --patch 8 32 --batch-size 32 --steps "$PRETRAIN_STEPS"
+        --iterations 20 --patch 8 32 --batch-size 32 --steps "$PRETRAIN_STEPS" $PRETRAIN_OPTIONS
     INIT=$OUT/pretrain
 fi
-"$PYTHON" -m train.finetune classify "${data[@]}" "${view[@]}" --labels "$PREPARED/classes.csv" --columns plane \
-    --out "$OUT/finetune" --resume --init "$INIT" --shift 16 --batch-size 32 --steps "$FINETUNE_STEPS" --evaluate-cases 1000
+"$PYTHON" -m train.finetune "$TASK" "${data[@]}" "${view[@]}" --labels "$PREPARED/$LABELS" --columns plane \
+    --out "$OUT/finetune" --resume --init "$INIT" --shift 16 --batch-size 32 --steps "$FINETUNE_STEPS" --evaluate-cases 1000 \
+    $FINETUNE_OPTIONS
 [ -e "$OUT/predicted/predict.json" ] || "$PYTHON" -m train.predict "$OUT/finetune" "${data[@]}" --out "$OUT/predicted"
 "$PYTHON" -m train.result "$OUT/finetune" --out "$OUT/result"
