@@ -41,8 +41,8 @@ organs3d() { # which of seven organs is in the middle of a CT patch
     scan "$prepared/index.json" "$data/images"
     split "$prepared/splits.json" "$data/images" --table "$data/classes.csv"
     cp "$data/classes.csv" "$prepared/classes.csv"
-    export TASK=classify LABELS=classes.csv PRETRAIN_STEPS=100 FINETUNE_STEPS=100
-    local size="--dims 3 --filters 8 --spacing 1 1 1 --crop 32 32 32 --batch-size 16 --threads 1 --flips"
+    export TASK=classify LABELS=classes.csv PRETRAIN_STEPS=60 FINETUNE_STEPS=100
+    local size="--dims 3 --filters 8 --spacing 1 1 1 --crop 32 32 32 --batch-size 8 --threads 1 --flips"
     export PRETRAIN_OPTIONS="--patch 4 8 --evaluate-samples 16 $size" FINETUNE_OPTIONS="--columns label --shift 4 $size"
     run fetal_planes organs3d index.json
 }
@@ -53,9 +53,9 @@ boxes() { # boxes of seven organs in head-and-neck CT
     split "$prepared/splits.json" "$data/images" --table "$data/boxes.csv"
     cp "$data/boxes.csv" "$prepared/boxes.csv"
     echo "--spacing 8 12 12 --crop 64 64 64" > "$prepared/view.txt"
-    export PRETRAIN_STEPS=100 FINETUNE_STEPS=150
+    export PRETRAIN_STEPS=40 FINETUNE_STEPS=60
     # The files hold HU + 1000.
-    local size="--filters 8 --normalize window 840 1240 --threads 1"
+    local size="--filters 4 --normalize window 840 1240 --threads 1"
     export PRETRAIN_OPTIONS="$size --patch 3 8 --evaluate-samples 8" FINETUNE_OPTIONS="$size --shift 4 --lr 3e-3"
     run abdominal_ct boxes index.json
 }
@@ -65,13 +65,33 @@ nodules() { # nodule or not, in a slice of a CT patch
     scan "$prepared/candidates.json" "$data" --pattern "**/*.jpg"
     cp "$prepared/candidates.json" "$prepared/scans.json"
     mkdir -p "$prepared/fold0"
+    # The table has no validation part: every tenth row of the training part.
+    awk -F, -v OFS=, '{ sub(/\r$/, "") } $3 == "train" && ++n % 10 == 0 { $3 = "val" } 1' "$data/labels.csv" > "$prepared/fold0/classes.csv"
     split "$prepared/fold0/splits.json" "$data" --pattern "**/*.jpg" --table "$prepared/fold0/classes.csv"
-    export FROC=no PRETRAIN_STEPS=100 FINETUNE_STEPS=200
-    local size="--dims 2 --filters 16 --normalize window 0 255 --threads 1"
+    export FROC=no PRETRAIN_STEPS=60 FINETUNE_STEPS=120
+    local size="--dims 2 --filters 8 --batch-size 16 --normalize window 0 255 --threads 1"
     export PRETRAIN_OPTIONS="$size --spacing 1 1 1 --crop 1 32 32 --sizes 1 48 48 1 40 40 1 32 32 1 24 24 --local-crop 1 16 16 \
         --local-sizes 1 24 24 1 16 16 1 12 12 1 8 8 --patch 1 4 4 --epoch-samples 1"
-    export FINETUNE_OPTIONS="$size --columns label --crop 1 64 64 --flips H W --lr 1e-3"
+    export FINETUNE_OPTIONS="$size --columns label --crop 1 56 56 --flips H W --lr 1e-3"
     run luna16 nodules candidates.json scans.json
+}
+
+mednist() { # which of six kinds of image
+    local data=$DATA/mednist_subset prepared=$OUT/mednist/data
+    # The table has one copy of an image in train and another, 006911, in val.
+    local files=("$data" --pattern "**/*.jpeg" --exclude AbdomenCT/006911.jpeg)
+    scan "$prepared/index.json" "${files[@]}"
+    split "$prepared/splits.json" "${files[@]}" --table "$data/labels.csv" --subject "(.+)\.jpeg"
+    # A column of 0 and 1 for each class, as for the findings of radiographs.
+    awk -F, 'BEGIN { n = split("AbdomenCT BreastMRI CXR ChestCT Hand HeadCT", name, " ") }
+        { printf "%s", $1; for (k = 1; k <= n; k++) printf ",%s", NR == 1 ? name[k] : $2 == name[k]; print "" }' \
+        "$data/labels.csv" > "$prepared/classes.csv"
+    export PRETRAIN_STEPS=60 FINETUNE_STEPS=80
+    local size="--filters 8 --batch-size 16 --threads 1"
+    export PRETRAIN_OPTIONS="$size --crop 1 48 48 --sizes 1 64 64 1 56 56 1 46 46 1 36 36 --local-crop 1 16 16 \
+        --local-sizes 1 35 35 1 28 28 1 21 21 1 14 14 --patch 1 1 2 8 2 8"
+    export FINETUNE_OPTIONS="$size --crop 1 64 64 --shrink 1 1 1 --shift 2 --lr 1e-3 --unmatched leave"
+    run chestxray14 mednist index.json
 }
 
 for name in "$@"; do
