@@ -46,8 +46,43 @@ class Protocol:
     rates: tuple[float, ...]
     """Learning rates to choose from. A single one is used without tuning."""
     tuning: Tuning
+    extend: int = 0
+    """If the best learning rate is the lowest or highest one, how many more to try beyond it, by the same factor."""
+    curve: int = 1
+    """Number of measurements on val during each fine-tuning run, at equal distances; the last weights are tested."""
     resamples: int = 10_000
     """Bootstrap resamples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Primary:
+    """The primary comparisons: one measure at one label budget, a single family of Holm's correction.
+
+    All other comparisons of the study are secondary, and a second family.
+    """
+
+    measure: Literal["frozen", "finetuned"]
+    """Accuracy of a linear probe of the frozen encoder (see `Probe`), or the metric after fine-tuning."""
+    task: str
+    budget: Budget
+    pairs: tuple[tuple[str, str], ...]
+    """Initialisations to compare: the first minus the second."""
+    steps: str = ""
+    """Key of the numbers of steps, for fine-tuning."""
+    transfer: str = "encoder"
+    """Weights that are transferred, for fine-tuning."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """Linear probes of frozen encoders, for classification tasks with a single label."""
+
+    budgets: tuple[int, ...]
+    """Numbers of labelled cases of a draw, the same for each class as far as possible."""
+    draws: int = 20
+    """Draws of labelled cases, the same for every initialisation and pre-training seed."""
+    seed: int = 0
+    """Seed of the draws."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +126,8 @@ class StudyTask:
     """In place of the protocol's."""
     tuning_budget: Budget | None = None
     """In place of the protocol's."""
+    inits: tuple[str, ...] = ()
+    """Initialisations to fine-tune; by default all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +157,13 @@ class Study:
     data: dict[str, Data]
     tasks: dict[str, StudyTask]
     inits: dict[str, Init]
+    primary: Primary | None = None
+    probe: Probe | None = None
+
+    def inits_of(self, task: str) -> dict[str, Init]:
+        """Return the initialisations that a task is fine-tuned from."""
+        chosen = self.tasks[task].inits
+        return {name: init for name, init in self.inits.items() if not chosen or name in chosen}
 
     def budgets(self, task: str) -> tuple[Budget, ...]:
         """Return the label budgets of a task."""

@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from .declared import METRICS, Budget, Data, Init, Protocol, Study, StudyTask, Tuning
+from .declared import METRICS, Budget, Data, Init, Primary, Probe, Protocol, Study, StudyTask, Tuning
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -19,6 +19,9 @@ else:
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]*")
 """Valid names: they become parts of folder names, separated by dashes."""
+
+
+_TABLES = ("protocol", "primary", "probe", "finetune", "data", "tasks", "inits")
 
 
 def home_of(path: Path) -> Path:
@@ -40,8 +43,8 @@ def read_study(path: Path) -> Study:
         content = tomllib.loads(text.decode())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"study: expected a TOML file, {path} cannot be read: {error}") from error
-    if strange := set(content) - {"protocol", "finetune", "data", "tasks", "inits"}:
-        raise ValueError(f"study: expected protocol, finetune, data, tasks and inits in {path}, got {min(strange)}")
+    if strange := set(content) - set(_TABLES):
+        raise ValueError(f"study: expected some of {', '.join(_TABLES)} in {path}, got {min(strange)}")
     for table in ("protocol", "data", "tasks", "inits"):
         if not content.get(table):
             raise ValueError(f"study: expected [{table}] in {path}, it is missing")
@@ -55,6 +58,8 @@ def read_study(path: Path) -> Study:
         data={name: _make(Data, f"data.{name}", one) for name, one in content["data"].items()},
         tasks={name: _make(StudyTask, f"tasks.{name}", one) for name, one in content["tasks"].items()},
         inits={name: _make(Init, f"inits.{name}", one) for name, one in content["inits"].items()},
+        primary=_make(Primary, "primary", content["primary"]) if "primary" in content else None,
+        probe=_make(Probe, "probe", content["probe"]) if "probe" in content else None,
     )
     _check(study)
     return study
@@ -89,6 +94,8 @@ def _check(study: Study) -> None:
         raise ValueError(f"protocol.transfers: expected encoder, encoder+decoder; got {', '.join(protocol.transfers)}")
     _check_tasks(study)
     _check_inits(study)
+    _check_probe(study)
+    _check_primary(study)
 
 
 def _check_tasks(study: Study) -> None:
@@ -111,6 +118,8 @@ def _check_tasks(study: Study) -> None:
                 f"{', '.join(study.steps(name))}"
             )
         _check_budgets(f"tasks.{name}.budgets", study.budgets(name))
+        if strange := set(task.inits) - set(study.inits):
+            raise ValueError(f"tasks.{name}.inits: expected some of {', '.join(study.inits)}; got {min(strange)}")
 
 
 def _check_inits(study: Study) -> None:
@@ -121,12 +130,58 @@ def _check_inits(study: Study) -> None:
         if baseline is None or baseline.pretrain is not None:
             raise ValueError(f"inits.{name}: expected against to name random weights, got {init.against!r}")
         for task in study.tasks:
+            if name not in study.inits_of(task):
+                continue
+            if init.against not in study.inits_of(task):
+                raise ValueError(
+                    f"tasks.{task}.inits: expected {init.against}, which {name} is compared with, among "
+                    f"{', '.join(study.inits_of(task))}"
+                )
             own, other = _spacing(study, task, name), _spacing(study, task, init.against)
             if own != other:
                 raise ValueError(
                     f"inits.{name}: expected spacing {other} for {task}, as {init.against} has, got {own} from its "
                     "pre-training; set spacing in the options of the task"
                 )
+
+
+def _check_probe(study: Study) -> None:
+    probe = study.probe
+    if probe is None:
+        return
+    if not any(task.kind == "classify" and not task.options.get("multilabel") for task in study.tasks.values()):
+        raise ValueError("probe: expected a classification task with a single label, the study has none")
+    if probe.draws < 1:
+        raise ValueError(f"probe.draws: expected at least 1, got {probe.draws}")
+    if "all" in probe.budgets:
+        raise ValueError('probe.budgets: expected counts of labelled cases, got "all", of which there is one draw only')
+    _check_budgets("probe.budgets", probe.budgets)
+
+
+def _check_primary(study: Study) -> None:
+    primary = study.primary
+    if primary is None:
+        return
+    if primary.measure not in ("frozen", "finetuned"):
+        raise ValueError(f"primary.measure: expected frozen or finetuned, got {primary.measure!r}")
+    if primary.task not in study.tasks:
+        raise ValueError(f"primary.task: expected one of {', '.join(study.tasks)}; got {primary.task!r}")
+    frozen = primary.measure == "frozen"
+    if frozen and study.probe is None:
+        raise ValueError("primary.measure: expected finetuned in a study without [probe], got frozen")
+    budgets = study.probe.budgets if frozen and study.probe else study.budgets(primary.task)
+    if primary.budget not in budgets:
+        raise ValueError(f"primary.budget: expected one of {', '.join(map(str, budgets))}; got {primary.budget!r}")
+    if not frozen and primary.steps not in study.steps(primary.task):
+        raise ValueError(
+            f"primary.steps: expected one of {', '.join(study.steps(primary.task))}; got {primary.steps!r}"
+        )
+    known = study.inits if frozen else study.inits_of(primary.task)
+    for pair in primary.pairs:
+        if len(pair) != 2 or pair[0] == pair[1] or set(pair) - set(known):
+            raise ValueError(f"primary.pairs: expected pairs of two of {', '.join(known)}; got {list(pair)}")
+    if not primary.pairs:
+        raise ValueError("primary.pairs: expected at least one pair of initialisations, got none")
 
 
 def _spacing(study: Study, task: str, init: str) -> Any:
@@ -150,6 +205,13 @@ def _check_lists(protocol: Protocol) -> None:
     _check_budgets("protocol.tuning.budget", (protocol.tuning.budget,))
     if min(protocol.steps.values()) < 1 or protocol.resamples < 100:
         raise ValueError("protocol: expected steps of at least 1 and at least 100 resamples")
+    if protocol.extend < 0 or protocol.curve < 1:
+        raise ValueError(
+            f"protocol: expected extend of at least 0 and curve of at least 1, got {protocol.extend} and "
+            f"{protocol.curve}"
+        )
+    if protocol.extend and len(protocol.rates) < 2:
+        raise ValueError(f"protocol.extend: expected 0 with a single rate, got {protocol.extend}")
 
 
 def _check_budgets(where: str, budgets: Sequence[Budget]) -> None:

@@ -68,7 +68,7 @@ def arms_of(study: Study, task: str) -> list[Arm]:
     transfers = study.protocol.transfers if study.tasks[task].kind == "segment" else ("encoder",)
     return [
         arm
-        for name, init in study.inits.items()
+        for name, init in study.inits_of(task).items()
         for arm in ([Arm(name)] if init.pretrain is None else [Arm(name, transfer) for transfer in transfers])
     ]
 
@@ -138,8 +138,8 @@ def _finetuning(study: Study, name: str, phase: Phase, rate: float, **what: Any)
     steps = study.steps(what["task"])[what["length"]]
     fixed: Options = {"labels": f"{DATA}/{task.labels}", "steps": steps, "lr": rate, "seed": what["seed"]}
     fixed |= {"order-seed": what["seed"], "score": "val" if phase == "tune" else "test"}
-    # Intermediate measurements on val cost time and are not used: the last weights are scored.
-    fixed["evaluate-every"] = steps
+    # Measurements on val serve the learning curves alone: the last weights are scored.
+    fixed["evaluate-every"] = -(-steps // study.protocol.curve)
     if what["budget"] != "all":
         fixed["cases"] = what["budget"]
     if arm.transfer:

@@ -56,6 +56,38 @@ def test_chance_alone_is_called_a_difference_about_once_in_twenty(between: tuple
     assert 0.005 * tries < called < 0.09 * tries
 
 
+def test_clusters_that_alone_differ_count_and_not_their_rows() -> None:
+    rows = np.repeat([0.1, 0.2, 0.4], 4)[:, None] * np.ones((1, 50))
+    found = bootstrap_interval(rows, clusters=np.repeat([1, 2, 3], 4).tolist(), resamples=20_000)
+    known = stats.ttest_1samp([0.1, 0.2, 0.4], 0)
+    assert found.freedom == pytest.approx(2)
+    assert found.p == pytest.approx(known.pvalue, rel=0.1)
+
+
+@pytest.mark.parametrize("crossed", [True, False])
+def test_chance_of_few_clusters_is_called_a_difference_about_once_in_twenty(crossed: bool) -> None:
+    draws, tries, called = np.random.default_rng(3), 300, 0
+    for number in range(tries):
+        table = draws.normal(size=(4, 1, 1)) + draws.normal(size=(1 if crossed else 4, 3, 1))
+        table = table + draws.normal(size=(4, 3, 20))
+        rows, clusters = (table, None) if crossed else (table.reshape(12, 20), np.repeat(range(4), 3).tolist())
+        called += bootstrap_interval(rows, clusters=clusters, resamples=300, seed=number).p < 0.05
+    assert 0.005 * tries < called < 0.09 * tries
+
+
+def test_a_detectable_difference_is_detected_four_times_in_five() -> None:
+    draws = np.random.default_rng(5)
+    found = [bootstrap_interval(draws.normal(0.4, 1, (1, 50)), resamples=300, seed=n) for n in range(200)]
+    # The power at 0.4 of a t test with 50 cases is 0.79, so what is detected with 0.8 is close to it.
+    assert np.mean([one.detectable for one in found]) == pytest.approx(0.4, abs=0.02)
+    assert np.mean([one.p < 0.05 for one in found]) == pytest.approx(0.79, abs=0.08)
+
+
+def test_clusters_match_the_rows() -> None:
+    with pytest.raises(ValueError, match=r"cluster for each row of \(seeds, cases\), got 2 for \(3, 5\)"):
+        bootstrap_interval(np.zeros((3, 5)), clusters=[1, 2])
+
+
 def test_the_interval_and_p_agree() -> None:
     table = np.random.default_rng(2).normal(0.3, 1, (3, 30))
     found = bootstrap_interval(table)
