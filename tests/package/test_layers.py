@@ -24,8 +24,8 @@ LAYERS = {
         ("system",),
     ),
     "train": (
-        ("result", "study", "recipes"),
-        ("finetune", "pretrain", "predict", "overlay", "report", "splits"),
+        ("result", "study", "recipes", "baseline"),
+        ("finetune", "pretrain", "predict", "overlay", "report", "splits", "linear"),
         ("tasks", "methods", "export"),
         ("nnunet",),
         ("data", "networks"),

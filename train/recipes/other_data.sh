@@ -17,6 +17,7 @@ run() {
         [ "$name" = "$2" ] && init='' || init=random
         INIT=$init bash "$recipes/$recipe/run.sh" "$prepared" "$OUT/$name"
     done
+    [ -e "$OUT/$2/baseline.json" ] || "$PYTHON" -m train.baseline "$OUT/$2/finetune" --out "$OUT/$2/baseline.json"
 }
 
 # scan FILE OPTION...; split FILE OPTION...: make a file once.
