@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Run the nearest recipe on other public data, small enough for one CPU core: bash other_data.sh DATA OUT NAME...; see README.md
-# ("On other data"). Each NAME is run from its own pre-training and from random weights; a second call continues.
+# Run the nearest recipe on other data, small enough for one CPU core: bash other_data.sh DATA OUT NAME...; see README.md, "On
+# other data". Each NAME (hc18, organs3d, boxes, nodules, mednist) is run after pre-training and from random weights, and is
+# compared with baselines. A second call continues. RESULTS=FOLDER keeps the results.
 set -euo pipefail
 DATA=${1:?expected the folder of the data sets}
 OUT=${2:?expected a folder for the runs}
@@ -18,6 +19,11 @@ run() {
         INIT=$init bash "$recipes/$recipe/run.sh" "$prepared" "$OUT/$name"
     done
     [ -e "$OUT/$2/baseline.json" ] || "$PYTHON" -m train.baseline "$OUT/$2/finetune" --out "$OUT/$2/baseline.json"
+    [ -n "${RESULTS:-}" ] || return 0
+    mkdir -p "$RESULTS"
+    cp "$OUT/$2/result.json" "$RESULTS/$2.json"
+    cp "$OUT/$2-random/result.json" "$RESULTS/$2-random.json"
+    cp "$OUT/$2/baseline.json" "$RESULTS/$2-baseline.json"
 }
 
 # scan FILE OPTION...; split FILE OPTION...: make a file once.
