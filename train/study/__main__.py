@@ -17,6 +17,7 @@ the folder of ``study.toml``:
 ==================  =================================================================================================
 ``study.toml``      the study's file
 ``runs.csv``        the score of every case of every run
+``frozen.csv``      linear probes of frozen encoders, if the study declares them
 ``summary.json``    scores, effects, learning rates, pre-training, times, versions, commits, devices
 ``table.md``        the same as tables
 ``scores.svg``      score over the number of labelled cases
@@ -44,7 +45,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import tyro
 
@@ -59,11 +60,15 @@ from .declared import Study
 from .effects import compare, gather
 from .file import home_of, read_study
 from .jobs import Failed, RunQueue
-from .markdown import write_tables
-from .plot import draw_scores
-from .report import describe_pretraining, describe_runs, write_runs, write_summary
-from .runs import StudyRun, arms_of, pretraining, testing, tuning
-from .scores import check_networks, choose_rates
+from .probe.baselines import finetuning_baselines
+from .probe.frozen import probe_study
+from .report.curves import learning_curves
+from .report.files import describe_pretraining, describe_runs, write_frozen, write_runs, write_summary
+from .report.markdown import write_tables
+from .report.plot import draw_scores
+from .report.results import Results
+from .runs import Arm, StudyRun, arms_of, pretraining, testing, tuning
+from .scores import check_networks, choose_rates, next_rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,8 +139,18 @@ def open_queue(config: StudyConfig, study: Study) -> RunQueue:
     return queue
 
 
-def do_runs(queue: RunQueue) -> tuple[list[StudyRun], list[StudyRun], list[StudyRun], list[dict[str, object]]]:
-    """Run everything that is not finished; return the runs of each phase, and the table of learning rates.
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """The finished runs of a study by phase, with the table of learning rates."""
+
+    before: list[StudyRun]
+    tuned: list[StudyRun]
+    tested: list[StudyRun]
+    rates: list[dict[str, Any]]
+
+
+def do_runs(queue: RunQueue) -> Done:
+    """Run everything that is not finished.
 
     Raises
     ------
@@ -145,15 +160,42 @@ def do_runs(queue: RunQueue) -> tuple[list[StudyRun], list[StudyRun], list[Study
         If runs cannot be compared.
     """
     study = queue.study
-    before, tuned = pretraining(study), tuning(study)
+    before = pretraining(study)
     queue.do_all(before)
-    queue.do_all(tuned)
-    check_networks(queue, tuned)
-    rates, table = choose_rates(queue, tuned)
+    tuned, rates, table = tune(queue)
     tested = testing(study, rates)
     queue.do_all(tested)
     check_networks(queue, [*tuned, *tested])
-    return before, tuned, tested, table
+    return Done(before=before, tuned=tuned, tested=tested, rates=table)
+
+
+def tune(queue: RunQueue) -> tuple[list[StudyRun], dict[tuple[str, Arm], float], list[dict[str, Any]]]:
+    """Choose the learning rates; where the best is the lowest or highest one, try more beyond it.
+
+    Returns
+    -------
+    runs : list of StudyRun
+    rates : dict
+        Chosen learning rate of each task and initialisation.
+    table : list of dict
+        Scores on val of all learning rates.
+    """
+    more: dict[tuple[str, Arm], list[float]] = {}
+    while True:
+        tuned = tuning(queue.study, more)
+        queue.do_all(tuned)
+        check_networks(queue, tuned)
+        rates, table = choose_rates(queue, tuned)
+        found = {
+            place: beyond
+            for place, rate in rates.items()
+            if len(own := more.get(place, [])) < queue.study.protocol.extend
+            and (beyond := next_rate([*queue.study.protocol.rates, *own], rate)) is not None
+        }
+        if not found:
+            return tuned, rates, table
+        for place, beyond in found.items():
+            more.setdefault(place, []).append(beyond)
 
 
 def main(config: StudyConfig) -> Path:
@@ -172,24 +214,37 @@ def main(config: StudyConfig) -> Path:
 def _do(config: StudyConfig, study: Study) -> Path:
     """Run a study whose folders this process holds; see `main`."""
     queue = open_queue(config, study)
-    before, tuned, tested, rates = do_runs(queue)
-    groups = gather(queue, tested)
-    effects = compare(study, groups)
-    found = {
-        "ran": describe_runs(queue, [*before, *tuned, *tested]),
-        "files": sorted(path.stem for path in (queue.folder / "files").glob("*.toml")),
-        "pretraining": describe_pretraining(queue, before),
-        "rates": rates,
-    }
+    done = do_runs(queue)
+    results = measure(queue, done)
     out = results_of(config)
     out.mkdir(parents=True, exist_ok=True)
     if not (out / "study.toml").exists() or not config.file.samefile(out / "study.toml"):
         write_whole(out / "study.toml", config.file.read_bytes())
-    write_runs(out / "runs.csv", queue, [*tuned, *tested])
-    write_summary(out / "summary.json", study, groups, effects, **found)
-    write_tables(out / "table.md", study, groups, effects, found)
-    draw_scores(out / "scores.svg", study, groups)
+    write_runs(out / "runs.csv", queue, [*done.tuned, *done.tested])
+    if results.frozen:
+        write_frozen(out / "frozen.csv", results.frozen)
+    write_summary(out / "summary.json", results)
+    write_tables(out / "table.md", results)
+    draw_scores(out / "scores.svg", results)
     return out
+
+
+def measure(queue: RunQueue, done: Done) -> Results:
+    """Return the results of a finished study."""
+    study = queue.study
+    groups, frozen = gather(queue, done.tested), probe_study(queue)
+    return Results(
+        study=study,
+        groups=groups,
+        frozen=frozen,
+        baselines=finetuning_baselines(queue, groups),
+        effects=compare(study, groups, frozen),
+        curves=learning_curves(queue, groups),
+        ran=describe_runs(queue, [*done.before, *done.tuned, *done.tested]),
+        files=sorted(path.stem for path in (queue.folder / "files").glob("*.toml")),
+        pretraining=describe_pretraining(queue, done.before),
+        rates=done.rates,
+    )
 
 
 def command_line(arguments: Sequence[str] | None = None) -> int:

@@ -1,18 +1,19 @@
-"""Effects in a study: paired differences of each initialisation to random weights, over cases and seeds."""
+"""Effects in a study: paired differences between initialisations, over cases, seeds and pre-training runs."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ..report.intervals import Interval, bootstrap_interval, holm, paired_difference
 from .declared import Budget, Study, lower_is_better
 from .jobs import RunQueue
+from .probe.frozen import Frozen
 from .runs import Arm, StudyRun, arms_of
 from .scores import case_scores
 
@@ -52,21 +53,26 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """The difference of an initialisation to the one that it is compared with; positive is better."""
+    """The difference of an initialisation to another one; positive is better."""
 
-    group: Group
-    against: Arm
+    measure: Literal["frozen", "finetuned"]
+    task: str
+    init: str
+    """Label of the initialisation, with the transferred weights."""
+    against: str
+    budget: Budget
+    length: str
+    """Key of the numbers of steps; empty for frozen encoders."""
     interval: Interval
-    p_tasks: float
-    """Holm-corrected over the tasks, for the same initialisation, length and rank of the budget."""
-    p_all: float
-    """Holm-corrected over all comparisons of the study."""
+    primary: bool
+    p_holm: float
+    """Holm-corrected over the primary, or over all secondary comparisons of the study."""
 
     @property
     def verdict(self) -> str:
-        """The conclusion at a significance level of 0.05 over all comparisons of the study."""
-        if self.p_all >= 0.05:
-            return "no difference"
+        """The conclusion at a significance level of 0.05 over the family of the comparison."""
+        if self.p_holm >= 0.05:
+            return "none detected"
         return "better" if self.interval.mean > 0 else "worse"
 
 
@@ -91,33 +97,52 @@ def gather(queue: RunQueue, runs: Sequence[StudyRun]) -> list[Group]:
     return groups
 
 
-def compare(study: Study, groups: Sequence[Group]) -> list[Effect]:
-    """Return the effect of every pre-training, with p-values corrected for multiple comparisons."""
+def compare(study: Study, groups: Sequence[Group], frozen: Sequence[Frozen] = ()) -> list[Effect]:
+    """Return the primary effects, then all others, each family with p-values corrected for multiple comparisons."""
+    found = [*_compare_finetuned(study, groups), *_compare_frozen(study, frozen)]
+    corrected = []
+    for primary in (True, False):
+        family = [effect for effect in found if effect.primary == primary]
+        raised = holm([effect.interval.p for effect in family])
+        corrected += [replace(effect, p_holm=p) for effect, p in zip(family, raised, strict=True)]
+    return corrected
+
+
+def _compare_finetuned(study: Study, groups: Sequence[Group]) -> Iterator[Effect]:
+    """Yield the effects of every pre-training, and the primary ones."""
     by_place = {(group.task, group.length, group.budget, group.arm): group for group in groups}
-    pairs = []
-    for group in groups:
-        init = study.inits[group.arm.init]
-        if init.pretrain is not None:
-            against = Arm(init.against)
-            baseline = by_place[group.task, group.length, group.budget, against]
-            sign = -1 if lower_is_better(study.metric(group.task)) else 1
-            differences = sign * paired_difference(group.scores, baseline.scores)
-            pairs.append((group, against, bootstrap_interval(differences, resamples=study.protocol.resamples)))
-    families: dict[tuple[str, Any, Arm], list[int]] = {}
-    for place, (group, _, _) in enumerate(pairs):
-        families.setdefault((group.length, _rank(study, group), group.arm), []).append(place)
-    over_all = holm([interval.p for _, _, interval in pairs])
-    over_tasks = [0.0] * len(pairs)
-    for places in families.values():
-        raised = holm([pairs[place][2].p for place in places])
-        for place, value in zip(places, raised, strict=True):
-            over_tasks[place] = value
-    return [
-        Effect(group=group, against=against, interval=interval, p_tasks=over_tasks[place], p_all=over_all[place])
-        for place, (group, against, interval) in enumerate(pairs)
-    ]
+    for (task, length, budget, arm), group in by_place.items():
+        init, primary = study.inits[arm.init], study.primary
+        chosen = (primary.measure, primary.task, primary.steps, primary.budget) if primary else ()
+        here = chosen == ("finetuned", task, length, budget) and primary and arm.transfer in (None, primary.transfer)
+        pairs = [other for one, other in primary.pairs if one == arm.init] if here and primary else []
+        usual = [init.against] if init.pretrain is not None else []
+        for name in dict.fromkeys([*pairs, *usual]):
+            against = Arm(name) if study.inits[name].pretrain is None else Arm(name, arm.transfer)
+            other = by_place[task, length, budget, against]
+            sign = -1 if lower_is_better(study.metric(task)) else 1
+            differences = sign * paired_difference(group.scores, other.scores)
+            trained = group if init.pretrain is not None else other
+            clusters = [run.pretrain_seed for run in trained.runs]
+            interval = bootstrap_interval(
+                differences, clusters=clusters if len(set(clusters)) > 1 else None, resamples=study.protocol.resamples
+            )
+            about: dict[str, Any] = {"task": task, "length": length, "budget": budget, "primary": name in pairs}
+            about |= {"init": arm.label, "against": against.label, "interval": interval, "p_holm": 1.0}
+            yield Effect(measure="finetuned", **about)
 
 
-def _rank(study: Study, group: Group) -> int:
-    """Return the rank of a group's budget among those of its task, since tasks may have different budgets."""
-    return study.budgets(group.task).index(group.budget)
+def _compare_frozen(study: Study, frozen: Sequence[Frozen]) -> Iterator[Effect]:
+    """Yield the effects of every pre-training on frozen features, and those of the primary pairs at every budget."""
+    by_place = {(one.task, one.budget, one.init): one for one in frozen if one.pretrain_seeds}
+    primary = study.primary if study.primary and study.primary.measure == "frozen" else None
+    for (task, budget, name), one in by_place.items():
+        pairs = [other for first, other in primary.pairs if first == name] if primary and primary.task == task else []
+        usual = [study.inits[name].against] if study.inits[name].pretrain is not None else []
+        for against in dict.fromkeys([*pairs, *usual]):
+            differences = one.correct - by_place[task, budget, against].correct
+            interval = bootstrap_interval(differences, resamples=study.protocol.resamples)
+            first = primary is not None and against in pairs and budget == primary.budget
+            about: dict[str, Any] = {"task": task, "length": "", "budget": budget, "primary": first}
+            about |= {"init": name, "against": against, "interval": interval, "p_holm": 1.0}
+            yield Effect(measure="frozen", **about)

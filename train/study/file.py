@@ -153,9 +153,9 @@ def _check_probe(study: Study) -> None:
         raise ValueError("probe: expected a classification task with a single label, the study has none")
     if probe.draws < 1:
         raise ValueError(f"probe.draws: expected at least 1, got {probe.draws}")
-    if "all" in probe.budgets:
-        raise ValueError('probe.budgets: expected counts of labelled cases, got "all", of which there is one draw only')
     _check_budgets("probe.budgets", probe.budgets)
+    if not all(isinstance(budget, int) for budget in probe.budgets):
+        raise ValueError('probe.budgets: expected counts of labelled cases, got "all", of which there is a single draw')
 
 
 def _check_primary(study: Study) -> None:

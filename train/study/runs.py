@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -96,19 +96,31 @@ def pretraining(study: Study) -> list[StudyRun]:
     return runs
 
 
-def tuning(study: Study) -> list[StudyRun]:
-    """Return the tuning runs, by which learning rates are chosen; none if there is a single rate."""
+Rates = Mapping[tuple[str, Arm], Sequence[float]]
+"""Learning rates by task and initialisation."""
+
+
+def tuning(study: Study, more: Rates | None = None) -> list[StudyRun]:
+    """Return the tuning runs, by which learning rates are chosen; none if there is a single rate.
+
+    Parameters
+    ----------
+    study : Study
+    more : mapping, optional
+        Learning rates to try besides those of the protocol.
+    """
     protocol = study.protocol
     if len(protocol.rates) == 1:
         return []
     runs = []
     for task, entry in study.tasks.items():
         budget = entry.tuning_budget or protocol.tuning.budget
-        for arm, rate in product(arms_of(study, task), protocol.rates):
-            name = f"tune/{task}/{arm.folder}-{rate:g}"
-            fixed = {"task": task, "arm": arm, "budget": budget, "length": protocol.tuning.steps}
-            fixed |= {"seed": protocol.tuning.seed, "pretrain_seed": protocol.pretrain_seeds[0]}
-            runs.append(_finetuning(study, name, "tune", rate, **fixed))
+        for arm in arms_of(study, task):
+            for rate in [*protocol.rates, *(more or {}).get((task, arm), ())]:
+                name = f"tune/{task}/{arm.folder}-{rate:g}"
+                fixed = {"task": task, "arm": arm, "budget": budget, "length": protocol.tuning.steps}
+                fixed |= {"seed": protocol.tuning.seed, "pretrain_seed": protocol.pretrain_seeds[0]}
+                runs.append(_finetuning(study, name, "tune", rate, **fixed))
     return runs
 
 
@@ -123,6 +135,19 @@ def testing(study: Study, rates: Mapping[tuple[str, Arm], float]) -> list[StudyR
                 fixed = {"task": task, "arm": arm, "budget": budget, "length": length, "seed": seed}
                 runs.append(_finetuning(study, name, "test", rates[task, arm], **fixed, pretrain_seed=turn))
     return runs
+
+
+def probing(study: Study, task: str, init: str, seed: int) -> StudyRun:
+    """Return the run whose initial weights a probe of an initialisation and pre-training seed measures.
+
+    It is not part of the study. Its own seed is the pre-training seed, which draws the weights without pre-training.
+    """
+    arm = Arm(init) if study.inits[init].pretrain is None else Arm(init, "encoder")
+    fixed = {"task": task, "arm": arm, "budget": "all", "length": next(iter(study.steps(task)))}
+    rate = study.protocol.rates[0]
+    return _finetuning(
+        study, f"probe/{task}/{arm.folder}-p{seed}", "test", rate, seed=seed, pretrain_seed=seed, **fixed
+    )
 
 
 def _pretrained(data: str, init: str, seed: int) -> str:

@@ -100,6 +100,24 @@ def choose_rates(
     return chosen, table
 
 
+def next_rate(tried: Sequence[float], chosen: float) -> float | None:
+    """Return the next learning rate beyond the chosen one if that is the lowest or highest tried; else None.
+
+    The factor is that between the chosen one and its neighbour.
+
+    Examples
+    --------
+    >>> next_rate([3e-4, 1e-3, 3e-3], 3e-3), next_rate([3e-4, 1e-3, 3e-3], 1e-3)
+    (0.009, None)
+    """
+    ordered = sorted(tried)
+    if len(ordered) < 2 or chosen not in (ordered[0], ordered[-1]):
+        return None
+    neighbour = ordered[1] if chosen == ordered[0] else ordered[-2]
+    # Rates are named by six digits.
+    return float(f"{chosen * chosen / neighbour:.3g}")
+
+
 def check_networks(queue: RunQueue, runs: Sequence[StudyRun]) -> None:
     """Check that the runs to compare have the same network and the same input.
 

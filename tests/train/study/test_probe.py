@@ -1,21 +1,28 @@
-"""Probes use the weights with which the runs of a study were initialised."""
+"""Linear probes measure the initial weights of a study's runs, on stratified draws of labelled cases."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from tests.helpers.finetuning import write_data
+from tests.helpers.finetuning import read_csv, write_data
 from train import finetune, pretrain
+from train.finetune import size_network
+from train.networks.weights import read_weights
 from train.study import __main__ as study
-from train.study import probe as study_probe
+from train.study.file import read_study
 from train.study.jobs import RunQueue
-from train.study.probe import fit_ridge
-from train.study.runs import StudyRun
+from train.study.probe import ridge as ridge_module
+from train.study.probe.features import Encoders
+from train.study.probe.frozen import LINEAR, MAJORITY, draw_labelled
+from train.study.probe.ridge import fit_ridge, predict_classes, reduce
+from train.study.runs import StudyRun, pretraining, probing
 
 FILE = """
 [protocol]
@@ -23,7 +30,17 @@ budgets = [2]
 seeds = [1, 2]
 steps = { late = 2 }
 rates = [1e-3]
+pretrain_seeds = [1, 2]
 tuning = { seed = 0, budget = 2, steps = "late" }
+resamples = 200
+[primary]
+measure = "frozen"
+task = "kinds"
+budget = 2
+pairs = [["swap", "random"]]
+[probe]
+budgets = [2]
+draws = 3
 [finetune]
 batch_size = 2
 [data.bodies]
@@ -65,29 +82,93 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("in_process")
-def test_asks_every_run(tmp_path: Path) -> None:
+def test_probes_are_part_of_the_study(tmp_path: Path) -> None:
     bodies, file = write_data(tmp_path / "bodies"), tmp_path / "tiny.toml"
     file.write_text(FILE)
     line = [str(file), "--data", f"bodies={bodies}", "--device", "cpu", "--runs", str(tmp_path / "runs")]
     line += ["--results", str(tmp_path / "results")]
-    assert study_probe.command_line(line) == 2
     assert study.command_line(line) == 0
-    assert study_probe.command_line(line) == 0
-    told = json.loads((tmp_path / "results" / "tiny" / "features.json").read_text())
-    assert told["study"] == "tiny"
-    assert [(row["init"], row["seed"], row["pretrain_seed"]) for row in told["runs"]] == [
-        ("random", 1, None),
-        ("random", 2, None),
-        ("swap", 1, 0),
-        ("swap", 2, 0),
-    ]
-    assert [mean["init"] for mean in told["means"]] == ["random", "swap"]
-    assert told["means"][1]["moved"] == pytest.approx((told["runs"][2]["moved"] + told["runs"][3]["moved"]) / 2)
-    for row in told["runs"]:
-        # Two test cases.
-        assert {row["frozen"], row["frozen_train"]} <= {0.0, 0.5, 1.0}
-        # Two steps at 1e-3 go this far; another draw of the weights would be about 1.4 away.
-        assert 0 < row["moved"] < 0.1
+    out = tmp_path / "results" / "tiny"
+    told = json.loads((out / "summary.json").read_text())
+    rows = read_csv(out / "frozen.csv")
+    # Two pre-training seeds, three draws for each initialisation; one seed for each baseline.
+    assert Counter(row["init"] for row in rows) == {"random": 6, "swap": 6, LINEAR: 3, MAJORITY: 3}
+    assert {len(row["correct"]) for row in rows} == {1 + 2}
+    for row in rows:
+        assert float(row["accuracy"]) == row["correct"].count("1") / 2
+    means = {one["init"]: one["mean"] for one in told["frozen"]}
+    for name, mean in means.items():
+        assert mean == pytest.approx(np.mean([float(row["accuracy"]) for row in rows if row["init"] == name]))
+    (effect,) = (one for one in told["effects"] if one["primary"])
+    assert (effect["measure"], effect["init"], effect["against"]) == ("frozen", "swap", "random")
+    assert effect["mean"] == pytest.approx(means["swap"] - means["random"])
+    assert effect["p_holm"] == effect["p"]
+    assert {one["name"] for one in told["baselines"]} == {LINEAR, MAJORITY}
+    table = (out / "table.md").read_text()
+    assert f"| *{MAJORITY}* |" in table
+    assert "linear probes of frozen encoders" in table
+    assert "| frozen probe | kinds | 2 | swap − random |" in table
+
+
+@pytest.mark.usefixtures("in_process")
+def test_features_are_of_the_weights_and_intensities_of_the_pretraining(tmp_path: Path) -> None:
+    bodies, file = write_data(tmp_path / "bodies"), tmp_path / "tiny.toml"
+    changed = FILE.replace("iterations = 4", 'iterations = 4, normalize = "percentile"')
+    file.write_text(changed.replace("pretrain_seeds = [1, 2]", "pretrain_seeds = [1]"))
+    config = study.StudyConfig(file=file, data=(f"bodies={bodies}",), device="cpu", runs=tmp_path / "runs")
+    queue = study.open_queue(config, read_study(file))
+    queue.do_all(pretraining(queue.study))
+    encoders = Encoders(queue)
+    runs = {init: probing(queue.study, "kinds", init, 1) for init in ("random", "swap")}
+    opened = {init: encoders._open(run) for init, run in runs.items()}
+    assert (opened["random"].view.normalize, opened["swap"].view.normalize) == ("zscore", "percentile")
+    known, asked = encoders.features(runs["swap"])
+    again, _ = encoders.features(runs["swap"])
+    other, _ = encoders.features(probing(queue.study, "kinds", "random", 2))
+    first, _ = encoders.features(runs["random"])
+    np.testing.assert_array_equal(known.features, again.features)
+    assert np.abs(first.features - other.features).max() > 0.01
+    assert set(known.cases).isdisjoint(asked.cases)
+    np.testing.assert_array_equal(known.targets.sum(1), 1)
+    # By hand: the weights of the run, spatial averages, batch norms with the statistics of train.
+    images = torch.cat(encoders._images(runs["swap"], opened["swap"])[0])
+    network = size_network(opened["swap"].config, opened["swap"].init, opened["swap"].view, 1, 1)
+    stored = read_weights(queue.folder / runs["swap"].uses / "model.safetensors")[0]
+    network.module.load_state_dict({name: stored[name] for name in network.encoder}, strict=False)
+    network.features.train()
+    with torch.no_grad():
+        wanted = network.features(images).flatten(2).mean(2)
+    np.testing.assert_allclose(known.features, wanted.numpy(), rtol=1e-3, atol=1e-4)
+
+
+def test_draws_are_stratified_and_reproducible() -> None:
+    targets = np.eye(3)[[0] * 10 + [1] * 10 + [2] * 2]
+    drawn = draw_labelled(targets, 9, 20, seed=3)
+    for places in drawn:
+        counts = targets[places].sum(0)
+        assert len(set(places.tolist())) == 9
+        # Three of each class; the rare one has two, and another class one more.
+        assert sorted(counts.tolist()) == [2, 3, 4]
+        assert counts[2] == 2
+    assert [places.tolist() for places in drawn] == [p.tolist() for p in draw_labelled(targets, 9, 20, seed=3)]
+    assert len({tuple(places.tolist()) for places in drawn}) > 15
+    with pytest.raises(ValueError, match="at most the 22 labelled cases of train, got 23"):
+        draw_labelled(targets, 23, 1, seed=0)
+
+
+def test_principal_components_are_of_train_alone() -> None:
+    draws = np.random.default_rng(1)
+    train, test = draws.normal(size=(8, 20)), draws.normal(size=(3, 20))
+    known, asked = reduce(train, test, 60)
+    assert (known.shape, asked.shape) == ((8, 7), (3, 7))
+    # As many components as train has: distances are kept.
+    np.testing.assert_allclose(np.linalg.norm(known[0] - known[5]), np.linalg.norm(train[0] - train[5]))
+    np.testing.assert_allclose(reduce(train, test[:1], 60)[1], asked[:1])
+
+
+def test_one_labelled_class_is_predicted_for_all() -> None:
+    targets = np.eye(3)[[1, 1]]
+    assert predict_classes(np.array([[0.0], [1.0]]), targets, np.zeros((4, 1))).tolist() == [1] * 4
 
 
 def test_ridge_is_the_best_at_cases_left_out() -> None:
@@ -103,7 +184,7 @@ def test_ridge_is_the_best_at_cases_left_out() -> None:
     # The centre is that of all cases, as in the closed form.
     centred, goal = features - features.mean(0), targets - targets.mean(0)
     errors = {}
-    for penalty in study_probe._PENALTIES * np.square(np.linalg.svd(centred)[1]).sum():
+    for penalty in ridge_module._PENALTIES * np.square(np.linalg.svd(centred)[1]).sum():
         gram = centred.T @ centred + penalty * np.eye(5)
         hat = centred @ np.linalg.solve(gram, centred.T)
         own = np.diag(hat) + 1 / 12

@@ -9,30 +9,68 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..output.figure import write_figure
-from .declared import Study, lower_is_better
-from .effects import Group
-from .runs import arms_of
+from ...output.figure import write_figure
+from ..declared import Study, lower_is_better
+from ..effects import Group
+from ..probe.frozen import Frozen
+from ..runs import arms_of
+from .results import Results
 
 
-def draw_scores(path: Path, study: Study, groups: Sequence[Group]) -> None:
-    """Draw a column of panels per task, a row per length, a line per initialisation; error bars are one std."""
+def draw_scores(path: Path, results: Results) -> None:
+    """Draw a column of panels per task, a row per length, a line per initialisation; error bars are one std.
+
+    Linear probes are the last row of panels.
+    """
+    study = results.study
     rows = max(len(study.steps(task)) for task in study.tasks)
-    figure = Figure(figsize=(3.6 * len(study.tasks) + 1.6, 2.8 * rows), layout="constrained")
-    panels = figure.subplots(rows, len(study.tasks), squeeze=False)
+    probed = bool(results.frozen)
+    shape = rows + probed, len(study.tasks)
+    figure = Figure(figsize=(3.6 * shape[1] + 1.6, 2.8 * shape[0]), layout="constrained")
+    panels = figure.subplots(*shape, squeeze=False)
     for panel in panels.flat:
         panel.set_axis_off()
     for column, task in enumerate(study.tasks):
         for panel, length in zip(panels[:, column], study.steps(task), strict=False):
             panel.set_axis_on()
             draw = _draw_panel if len(study.budgets(task)) > 1 else _draw_initialisations
-            draw(panel, study, [g for g in groups if (g.task, g.length) == (task, length)])
+            draw(panel, study, [g for g in results.groups if (g.task, g.length) == (task, length)])
+        if own := [one for one in results.frozen if one.task == task]:
+            panels[-1, column].set_axis_on()
+            _draw_frozen(panels[-1, column], own)
     found = {line.get_label(): line for panel in panels.flat for line in panel.containers}
     if found:
         figure.legend(list(found.values()), list(found), loc="outside right upper", fontsize=8)
     # No date and no random element names: equal numbers give equal files.
     with matplotlib.rc_context({"svg.hashsalt": study.name}):
         write_figure(figure, path, metadata={"Date": None})
+
+
+def _draw_frozen(panel: Axes, frozen: Sequence[Frozen]) -> None:
+    """Draw the accuracy of linear probes over the label budget; baselines are dashed."""
+    for number, name in enumerate(dict.fromkeys(one.init for one in frozen)):
+        own = [one for one in frozen if one.init == name]
+        baseline = not own[0].pretrain_seeds
+        panel.errorbar(
+            [one.budget * 1.02 ** (number - 3) for one in own],
+            [float(one.accuracies.mean()) for one in own],
+            [float(one.accuracies.std(1).mean()) for one in own],
+            label=f"{name} (probe)",
+            color="grey" if baseline else f"C{number}",
+            linestyle="--" if baseline else "-",
+            marker="o",
+            markersize=3,
+            linewidth=1,
+            capsize=2,
+        )
+    counts = sorted({one.budget for one in frozen})
+    panel.set_xscale("log")
+    panel.set_xticks(counts, [str(count) for count in counts])
+    panel.minorticks_off()
+    panel.set_title(f"{frozen[0].task}, linear probe of the frozen encoder", fontsize=9)
+    panel.set_xlabel("labelled cases", fontsize=8)
+    panel.set_ylabel("accuracy (higher is better)", fontsize=8)
+    panel.tick_params(labelsize=7)
 
 
 def _draw_panel(panel: Axes, study: Study, groups: Sequence[Group]) -> None:

@@ -14,13 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from ..output.files import write_json, write_text
-from ..run.folder import commit, versions
-from .declared import Study
-from .effects import Effect, Group
-from .jobs import RunQueue
-from .runs import StudyRun
-from .scores import case_scores
+from ...output.files import write_json, write_text
+from ...run.folder import commit, versions
+from ..effects import Effect, Group
+from ..jobs import RunQueue
+from ..probe.baselines import Baseline
+from ..probe.frozen import Frozen
+from ..runs import StudyRun
+from ..scores import case_scores
+from .results import Results
 
 _COLUMNS = ("phase", "task", "init", "transfer", "pretrain_seed", "budget", "cases", "length", "steps", "lr", "seed")
 
@@ -39,6 +41,20 @@ def write_runs(path: Path, queue: RunQueue, runs: Sequence[StudyRun]) -> None:
         about += [report["cases"], run.length, run.options["steps"], f"{run.options['lr']:g}", run.seed, metric]
         for case, score in sorted(case_scores(queue.out(run) / "scores.csv", metric).items()):
             table.writerow([*about, case, f"{score:.6g}"])
+    write_text(path, text.getvalue())
+
+
+def write_frozen(path: Path, frozen: Sequence[Frozen]) -> None:
+    """Write the results of linear probes: a row per draw, with a 1 or 0 for each test case, in the order of names."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["task", "init", "pretrain_seed", "budget", "draw", "accuracy", "correct"])
+    for one in frozen:
+        order = np.argsort(one.cases)
+        for of_seed, seed in zip(one.correct[..., order], one.pretrain_seeds or ("",), strict=True):
+            for draw, correct in enumerate(of_seed):
+                shown = "".join("01"[int(right)] for right in correct)
+                table.writerow([one.task, one.init, seed, one.budget, draw, f"{correct.mean():.6g}", f"b{shown}"])
     write_text(path, text.getvalue())
 
 
@@ -114,25 +130,47 @@ def group_entry(group: Group) -> dict[str, Any]:
     return {**about, "mean": group.mean, "sd": group.std, "test_cases": len(group.scores[0]), "report": others}
 
 
+def frozen_entry(one: Frozen) -> dict[str, Any]:
+    """Return the entry of summary.json for a linear probe or its baseline."""
+    means = one.accuracies
+    about: dict[str, Any] = {"task": one.task, "init": one.init, "budget": one.budget}
+    about |= {"pretrain_seeds": list(one.pretrain_seeds), "draws": means.shape[1], "test_cases": len(one.cases)}
+    about |= {"mean": float(means.mean()), "by_pretrain_seed": means.mean(1).tolist()}
+    return {**about, "sd_between_draws": float(means.std(1, ddof=1).mean()) if means.shape[1] > 1 else None}
+
+
+def baseline_entry(one: Baseline) -> dict[str, Any]:
+    """Return the entry of summary.json for a baseline of fine-tuning."""
+    return {"task": one.task, "budget": one.budget, "name": one.name, "mean": one.mean, "by_seed": list(one.by_seed)}
+
+
 def effect_entry(effect: Effect) -> dict[str, Any]:
     """Return the entry of summary.json for a comparison."""
-    group = effect.group
-    about: dict[str, Any] = {"task": group.task, "init": group.arm.init, "transfer": group.arm.transfer}
-    about |= {"against": effect.against.init, "budget": group.budget, "length": group.length}
-    finite = asdict(effect.interval)
+    about: dict[str, Any] = {"measure": effect.measure, "task": effect.task, "init": effect.init}
+    about |= {"against": effect.against, "budget": effect.budget, "length": effect.length, "primary": effect.primary}
+    finite = {**asdict(effect.interval), "detectable": effect.interval.detectable}
     finite["freedom"] = finite["freedom"] if np.isfinite(finite["freedom"]) else None
-    return {**about, **finite, "p_holm_tasks": effect.p_tasks, "p_holm_all": effect.p_all, "verdict": effect.verdict}
+    return {**about, **finite, "p_holm": effect.p_holm, "verdict": effect.verdict}
 
 
-def write_summary(path: Path, study: Study, groups: Sequence[Group], effects: Sequence[Effect], **about: Any) -> None:
+def write_summary(path: Path, results: Results) -> None:
     """Write summary.json."""
+    study = results.study
     content = {
         "study": study.name,
         "file_sha256": study.digest,
         "protocol": asdict(study.protocol),
+        "primary": asdict(study.primary) if study.primary else None,
+        "probe": asdict(study.probe) if study.probe else None,
         "metrics": {task: study.metric(task) for task in study.tasks},
-        **about,
-        "scores": [group_entry(group) for group in groups],
-        "effects": [effect_entry(effect) for effect in effects],
+        "ran": results.ran,
+        "files": list(results.files),
+        "pretraining": list(results.pretraining),
+        "rates": list(results.rates),
+        "scores": [group_entry(group) for group in results.groups],
+        "frozen": [frozen_entry(one) for one in results.frozen],
+        "baselines": [baseline_entry(one) for one in results.baselines],
+        "effects": [effect_entry(effect) for effect in results.effects],
+        "curves": [asdict(curve) for curve in results.curves],
     }
     write_json(path, content)

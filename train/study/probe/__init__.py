@@ -1,0 +1,1 @@
+"""Linear probes of frozen encoders, and linear and trivial baselines of classification."""
