@@ -123,7 +123,7 @@ def _tuples(value: Any) -> Any:
 def score_baselines(labelled: Labelled, components: int, voxels: int) -> dict[str, Any]:
     """Return the scores of both baselines, with what was chosen for the linear one."""
     task, view = labelled.task, labelled.task.view
-    block = choose_block(view.crop[view.axes], voxels)
+    block = choose_block(view.crop[3 - view.dims :], voxels)
     images, targets = read_images(labelled.training, view, block), task.whole_targets(labelled.training)
     fitted = fit_linear(task, images, targets, labelled.subjects, block, components)
     constant = constant_outputs(task, targets)

@@ -145,7 +145,7 @@ def _regressions(
     regression, constant = _regression_of(task), constant_outputs(task, targets)
     outputs = targets.shape[1]
     for column in [slice(0, outputs)] if regression is CLASSES else [slice(k, k + 1) for k in range(outputs)]:
-        known = np.isfinite(targets[:, column]).all(1)
+        known = np.asarray(np.isfinite(targets[:, column]).all(1))
         wanted = targets[known, column]
         folds = make_folds([name for name, here in zip(subjects, known, strict=True) if here])
         if isinstance(task, Classification):
