@@ -50,7 +50,7 @@ def make_folds(subjects: Sequence[str], count: int = FOLDS) -> list[Fold]:
     Examples
     --------
     >>> [(rows.tolist(), others.tolist()) for rows, others in make_folds(["a", "a", "b"])]
-    [([0, 1], [2]), ([2], [0, 1])]
+    [([2], [0, 1]), ([0, 1], [2])]
     """
     names = sorted(set(subjects))
     order = np.random.default_rng(0).permutation(len(names))
