@@ -115,6 +115,11 @@ def _write_file(config: ExportConfig) -> dict[str, Any]:
         raise ValueError(
             f"run: expected a run with --plans, {config.run} was made without; dali-cr export nnssl needs no plans"
         )
+    if about.get("trained") == "encoder":
+        raise ValueError(
+            f"run: expected a run that trained the decoder, which nnU-Net loads too, {config.run} was pre-trained by "
+            f"--pretext {about['pretext']}; dali-cr export nnssl needs the encoder alone"
+        )
     weights = to_nnunet(tensors, len(levels.widths))
     save_checkpoint(config.out, {"network_weights": weights, "about": json.dumps(about)})
     return {"run": str(config.run), "out": str(config.out), "tensors": len(weights)}

@@ -11,9 +11,11 @@
     torchrun --nproc-per-node 4 -m train.pretrain --data scans/ --out runs/fourfold
 
 By default the network learns to restore crops in which pairs of patches were swapped (Chen et al. 2019). Other pretexts
-are `--pretext inpaint`, `autoencode` and `mae` (masked autoencoder). `--recipe pcrlv2` trains PCRLv2 (Zhou et al.
-2023), see `--recipe pcrlv2 --help`. A tenth of the subjects is held out for evaluation by ``restoration_gain = 1 -
-MSE(restored, target) / MSE(input, target)``: 0 is the identity, 1 is perfect. The folder ``--out`` contains
+are `--pretext inpaint`, `autoencode` and `mae` (masked autoencoder). `--pretext position` (Doersch et al. 2015) and
+`--pretext jigsaw` (Noroozi and Favaro 2016) train the encoder alone, as a classifier of tiles of the same crops.
+`--recipe pcrlv2` trains PCRLv2 (Zhou et al. 2023), see `--recipe pcrlv2 --help`. A tenth of the subjects is held out
+for evaluation by ``restoration_gain = 1 - MSE(restored, target) / MSE(input, target)``: 0 is the identity, 1 is
+perfect; with tiles by accuracy and cross-entropy. The folder ``--out`` contains
 
 ==========================  =========================================================================================
 ``config.json``             settings, network, versions, commit and device
@@ -22,7 +24,7 @@ MSE(restored, target) / MSE(input, target)``: 0 is the identity, 1 is perfect. T
 ``checkpoint.pt``           the state for ``--resume``
 ``model.safetensors``       the weights
 ``encoder.safetensors``     the weights of the encoder, to transfer to another task
-``preview.png``             held-out targets, inputs, restorations and errors
+``preview.png``             held-out targets, inputs, restorations and errors; or targets and tiles
 ``report.json``             the report of a finished run, also the last line of the output
 ==========================  =========================================================================================
 
@@ -63,20 +65,21 @@ from dali_cr.index.report import describe_copies
 from .data.cases import find_index, open_index, refused_files
 from .data.split import PARTS, Split, current_part, load_split
 from .data.subjects import count_subjects, find_lookalikes, listed_subject, subjects_of
-from .methods.config import PretrainConfig, RecipeName
+from .methods.config import MethodName, PretrainConfig, RecipeName
 from .methods.evaluation import SEED
 from .methods.method import Measured, Method
 from .methods.pcrlv2.config import Pcrlv2Config
 from .methods.pcrlv2.method import Pcrlv2
 from .methods.presets import PRESETS
-from .methods.preview import draw_restored
 from .methods.restoration import Restoration, RestorationConfig
+from .methods.tiles.method import Tiles
+from .networks.resnet.pretrained import describe_source, initialize_encoder
 from .networks.weights import export_weights
 from .optim.average import Average, averaged
 from .optim.optimizer import build_optimizer
 from .output.figure import origin_of
 from .output.files import write_json
-from .output.mosaic import grey_columns, join
+from .output.mosaic import join
 from .run import ranks
 from .run.checkpoint import resume, write_state
 from .run.computation import Computation, choose_computation
@@ -91,8 +94,13 @@ from .start.resumed import find_out, find_resumed, parse, settings_of
 
 __all__ = ["Refused", "RestorationConfig", "PretrainRun", "Stopped", "command_line", "main", "prepare", "train"]
 
-METHODS: dict[RecipeName, Callable[[Any, int], Method]] = {"restoration": Restoration, "pcrlv2": Pcrlv2}
-"""Methods by recipe, created as ``method(config, channels)``."""
+METHODS: dict[MethodName, Callable[[Any, int], Method]] = {
+    "restoration": Restoration,
+    "pcrlv2": Pcrlv2,
+    "position": Tiles,
+    "jigsaw": Tiles,
+}
+"""Methods by name, created as ``method(config, channels)``."""
 
 SETTINGS: dict[RecipeName, type[PretrainConfig]] = {"restoration": RestorationConfig, "pcrlv2": Pcrlv2Config}
 """Classes of settings by recipe."""
@@ -159,7 +167,7 @@ class PretrainRun:
         with loader, self.computation.eagerly(), averaged(self.average):
             measured = self.method.measure(loader)
         record.write(step, **measured.numbers)
-        record.show(step, "restored", join(grey_columns(measured.slices), origin_of(self.index.cases[0])))
+        record.show(step, measured.shown, join(measured.columns, origin_of(self.index.cases[0])))
         tqdm.write(f"step {step:<6} {measured.text}")
         return measured
 
@@ -168,6 +176,7 @@ class PretrainRun:
         return {
             "run": str(self.config.out),
             "steps": progress.step,
+            **({"encoder_weights": source} if (source := describe_source(self.method.network.about)) else {}),
             **{name: (numbers or {}).get(name) for name in self.method.reported},
             **progress.report,
             "device": self.device.type,
@@ -197,7 +206,9 @@ def prepare(config: PretrainConfig, earlier: dict[str, Any] | None = None) -> Pr
     _refuse_untrained(config, training)
     config = config.with_steps(len(training))
     torch.manual_seed(config.seed)
-    method = METHODS[config.recipe](config, index.channels)
+    method = METHODS[config.method](config, index.channels)
+    known = earlier["network"] if earlier else None
+    method.network = initialize_encoder(method.network, config.encoder_weights, known)
     computation = choose_computation(device, config.compile, config.memory_format)
     computation.place(method.module, device, config.dims)
     computation.compile(method.compiled())
@@ -207,6 +218,7 @@ def prepare(config: PretrainConfig, earlier: dict[str, Any] | None = None) -> Pr
         "fingerprints": {"index": index.fingerprint, "recipe": method.recipe.fingerprint},
         "computation": asdict(computation),
         "network": {**method.network.about, "parameters": method.network.parameters},
+        **method.about,
         **({"held_out_by": "subject"} if _by_subject(earlier) else {}),
         **({"corpus": corpus.content} if corpus else {}),
     }
@@ -310,6 +322,8 @@ def introduce(run: PretrainRun) -> Iterator[str]:
     trained = dict(network.module.named_parameters())
     encoder = sum(trained[name].numel() for name in network.encoder if name in trained)
     yield f"network    {network.about['network']}, {network.parameters:,} parameters, {encoder:,} of them the encoder"
+    if source := describe_source(network.about):
+        yield f"weights    of the encoder: {source}"
     yield from run.method.introduce()
     epochs = config.steps * config.step_samples / len(run.training)
     average = " on average" * bool(corpus and corpus.weights)
@@ -352,7 +366,7 @@ def train(run: PretrainRun) -> dict[str, Any]:
         if not loop.record:
             return run.report(loop.progress)
         result = run.measure(loop.record, config.steps)
-    draw_restored(result.slices, config.out / "preview.png", origin_of(run.index.cases[0]))
+    result.draw(config.out / "preview.png", origin_of(run.index.cases[0]))
     print(f"pictures   {config.out / 'preview.png'}")
     print(f"logs       {loop.record.place}", flush=True)
     report = run.report(loop.progress, result.numbers)
@@ -398,13 +412,14 @@ def read_settings(arguments: Sequence[str]) -> PretrainConfig:
     Raises
     ------
     ValueError
-        If the run to resume is not a pre-training run, or the recipe has no presets.
+        If the run to resume is not a pre-training run, or the preset is one of another recipe.
     """
     words = argparse.ArgumentParser(program("pretrain"), add_help=False, allow_abbrev=False)
     words.add_argument("--recipe", choices=SETTINGS)
     words.add_argument("--preset", choices=PRESETS)
     typed, others = words.parse_known_args(arguments)
-    recipe: RecipeName = typed.recipe or "restoration"
+    given = PRESETS[typed.preset].recipe if typed.preset else "restoration"
+    recipe: RecipeName = typed.recipe or given
     about, out = find_resumed(arguments), find_out(arguments)[0]
     known = None
     if about and out:
@@ -414,8 +429,8 @@ def read_settings(arguments: Sequence[str]) -> PretrainConfig:
         if typed.recipe not in (None, was):
             raise ValueError(f"resume: expected the settings of the run in {out}: --recipe was {was}, got {recipe}")
         recipe, known = was, settings_of(SETTINGS[was], about, out)
-    if typed.preset and recipe != "restoration":
-        raise ValueError(f"preset: expected --recipe restoration with it, got {recipe}")
+    if typed.preset and recipe != given:
+        raise ValueError(f"preset: expected --recipe {given} with {typed.preset}, got {recipe}")
     prog = program("pretrain") + (f" --recipe {recipe}" if recipe != "restoration" else "")
     others += ["--preset", typed.preset] if typed.preset else []
     preset = PRESETS[typed.preset].settings if typed.preset and not known else None

@@ -35,16 +35,19 @@ from dali_cr.system.console import print_anything
 from dali_cr.system.owner import own_file
 
 from .output.files import write_json
-from .report.curves import draw_finetuning, draw_pretraining, draw_views
+from .report.curves import draw_classes, draw_finetuning, draw_pretraining, draw_views
 from .report.invocation import PATHS, command_of, public_path
 from .report.keys import current_names
 from .report.summary import summarise
-from .run.folder import kind_of
+from .run.folder import WORDS, kind_of
 from .start.command import read_arguments, refuse_several
 from .start.interrupt import EXIT_CODE, STARTS_AGAIN, raise_interrupts
 
 _PLACES = ("out", "index")
 """Settings that depend on the machine only and are not saved."""
+
+_MEASURED = ("steps", "encoder_weights", "restoration_gain", "accuracy", "chance")
+"""Entries of the report of a pre-training run that its fine-tuning runs quote."""
 
 _BASELINE = {f"baseline_{name}": name for name in ("face_mm", "f1", "accuracy")}
 """Entries of a report with the score of a baseline: the mean box or the most frequent class of the training cases."""
@@ -119,7 +122,7 @@ def _read_pretraining(finetuned: dict[str, Any]) -> dict[str, Any] | None:
     if isinstance(known, dict) and "file" in known:
         return {"file": known["file"], "sha256": known["sha256"]}
     about, report = _read_finished(Path(init))
-    shown: dict[str, Any] = {name: report[name] for name in ("steps", "restoration_gain") if name in report}
+    shown: dict[str, Any] = {name: report[name] for name in _MEASURED if name in report}
     return {
         "command": command_of(about, public_path),
         "commit": about["commit"],
@@ -141,7 +144,7 @@ def _public_settings(settings: dict[str, Any]) -> dict[str, Any]:
         value = found[name]
         if isinstance(value, list):
             found[name] = [public_path(path) for path in value]
-        elif value is not None and value != "random":
+        elif value is not None and value not in WORDS.get(name, ()):
             found[name] = public_path(value)
     return found
 
@@ -163,6 +166,8 @@ def main(config: ResultConfig) -> int:
             draw = draw_finetuning if "scores" in result else draw_pretraining
             if result["settings"].get("recipe") == "pcrlv2":
                 draw = draw_views
+            elif "chance" in result["report"]:
+                draw = draw_classes
             write_json(_with(config.out, ".json"), result)
             draw(result, _with(config.out, ".png"))
             print(_with(config.out, ".json"), _with(config.out, ".png"), sep="\n")

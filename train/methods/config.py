@@ -16,6 +16,7 @@ from ..run.config import DATA, MAY_CHANGE, Axis, RunSettings
 from .corpus import Corpus, read_corpus
 
 RecipeName = Literal["restoration", "pcrlv2"]
+MethodName = Literal["restoration", "pcrlv2", "position", "jigsaw"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,7 @@ class PretrainConfig(RunSettings, ABC):
     """Base class of the settings of a recipe. Triples are D H W, that is z y x."""
 
     recipe: RecipeName = field(init=False)
-    """Method: restoration (swap, inpaint, mae or autoencode, see --pretext) or pcrlv2."""
+    """Method: restoration (of crops, or a pretext on their tiles, see --pretext) or pcrlv2."""
     part: PartOption = "train"
     """Data: part of --split to train on. Fine-tuning rejects weights that were trained on cases of val or test."""
     corpus: Path | None = field(default=None, metadata=MAY_CHANGE)
@@ -111,6 +112,11 @@ class PretrainConfig(RunSettings, ABC):
         ValueError
             If the settings give no valid recipe.
         """
+
+    @property
+    def method(self) -> MethodName:
+        """Name of the method."""
+        return self.recipe
 
     @property
     def has_patches(self) -> bool:

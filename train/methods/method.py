@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,10 @@ from torch import nn
 import dali_cr
 
 from ..networks.network import Network
+from ..output.figure import Origin
+from ..output.mosaic import Column, grey_columns
 from .config import PretrainConfig
+from .preview import draw_restored
 
 
 @dataclass(frozen=True)
@@ -27,13 +31,28 @@ class Measured:
     text: str
     """The main values as a short text."""
     slices: dict[str, npt.NDArray[np.float32]]
-    """Rows of preview.png from top to bottom, (n, H, W) each; must contain `target` and `restored`."""
+    """Rows of preview.png from top to bottom, (n, H, W) each; must contain `target` and `restored` for `columns` and
+    `draw` of this class."""
+
+    @property
+    def shown(self) -> str:
+        """Name of the picture in TensorBoard."""
+        return "restored"
+
+    @property
+    def columns(self) -> list[Column]:
+        """Grey pictures of each sample by kind, for TensorBoard."""
+        return grey_columns(self.slices)
+
+    def draw(self, out: Path, origin: Origin) -> None:
+        """Write preview.png."""
+        draw_restored(self.slices, out, origin)
 
 
 class Method(ABC):
     """A pre-training method.
 
-    `train.pretrain` creates it as ``METHODS[config.recipe](config, channels)``, right after torch's global random state
+    `train.pretrain` creates it as ``METHODS[config.method](config, channels)``, right after torch's global random state
     was set from the run's seed; weights are drawn from that state. Raises ValueError for invalid settings.
 
     Attributes
@@ -63,6 +82,11 @@ class Method(ABC):
     def held_out_recipe(self) -> Any:
         """Recipe of held-out samples."""
         return self.recipe
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Entries of config.json about the method, JSON-compatible."""
+        return {}
 
     @abstractmethod
     def losses(self, batch: dict[str, Any], step: int) -> dict[str, torch.Tensor]:

@@ -1,10 +1,14 @@
-"""Pre-training by context restoration (Chen et al. 2019), inpainting, masked autoencoding or autoencoding."""
+"""Pre-training by context restoration (Chen et al. 2019), inpainting, masked autoencoding or autoencoding.
+
+The settings are also those of the pretexts on tiles, see `train.methods.tiles`.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,29 +20,33 @@ from dali_cr.recipe.restoration import Pretext
 from dali_cr.volume.geometry import Triple
 
 from ..networks.build import build_network, sizes_of
+from ..networks.network import Network
 from ..networks.plans import read_levels
 from ..run.config import MAY_CHANGE, AffineSettings, Axis, PlanSettings, Scaling
 from ..run.device import autocast
-from .config import PretrainConfig, RecipeName
+from .config import MethodName, PretrainConfig, RecipeName
 from .evaluation import evaluate
 from .method import Measured, Method
-from .presets import PresetName, describe
+from .presets import RestorationPreset, describe
+from .tiles.config import PretextName, TileSettings, check_options
+from .tiles.tiling import Tiling
 
 
 @dataclass(frozen=True, kw_only=True)
-class RestorationConfig(AffineSettings, PretrainConfig, PlanSettings):
+class RestorationConfig(AffineSettings, TileSettings, PretrainConfig, PlanSettings):
     """Pre-train a network by context restoration on a folder of volumes. Triples are D H W, that is z y x.
 
     For the settings of PCRLv2 see --recipe pcrlv2 --help.
     """
 
     recipe: RecipeName = field(init=False, default="restoration")
-    preset: PresetName | None = None
+    preset: RestorationPreset | None = None
     """Pretext: use the settings of a published recipe as defaults; other options override them. Remaining differences
     to the recipe are printed at the start."""
-    pretext: Pretext = "swap"
+    pretext: PretextName = "swap"
     """Pretext: corruption to undo: swap (swapped patches), inpaint (erased boxes), mae (masked blocks), autoencode
-    (none)."""
+    (none). Or class to predict from tiles of the crop, by the encoder alone: position (of one tile relative to
+    another), jigsaw (the order of all tiles)."""
     mask_ratio: float = 0.75
     """Pretext: with --pretext mae, fraction of the blocks of a crop that is masked."""
     mask_block: tuple[int, ...] = (16,)
@@ -82,6 +90,8 @@ class RestorationConfig(AffineSettings, PretrainConfig, PlanSettings):
             raise ValueError("slices: expected --slices D, H or W with --every or --empty-slices, got no --slices")
         if self.skips and self.no_skips:
             raise ValueError("--skips: expected one of --skips and --no-skips, got both")
+        check_options(self)
+        self.tiling  # noqa: B018 - raises if tiles do not fit into the crop
         if not self.plans:
             sizes_of(self.network, 1, self.crop, self.filters, dims=self.dims, skips=self.with_skips)
 
@@ -95,6 +105,21 @@ class RestorationConfig(AffineSettings, PretrainConfig, PlanSettings):
         """Whether samples have patches, so that --patch has an effect."""
         return self.pretext in ("swap", "inpaint")
 
+    @property
+    def method(self) -> MethodName:
+        """Name of the method: restoration, position or jigsaw."""
+        return self.pretext if self.pretext == "position" or self.pretext == "jigsaw" else "restoration"
+
+    @cached_property
+    def tiling(self) -> Tiling | None:
+        """Tiles of a crop; None for restoration."""
+        return self.find_tiling(self.pretext, self.crop)
+
+    @property
+    def corruption(self) -> Pretext:
+        """Pretext of the samples: with tiles, crops are unchanged."""
+        return "autoencode" if self.pretext == "position" or self.pretext == "jigsaw" else self.pretext
+
     def samples(self) -> dali_cr.Restoration:
         """Return the recipe of samples."""
         slices = None
@@ -106,13 +131,47 @@ class RestorationConfig(AffineSettings, PretrainConfig, PlanSettings):
             flips=self.flips,
             normalize=self.per_dataset("normalize", None if self.normalize == "none" else self.normalize),
             foreground=self.foreground,
-            pretext=self.pretext,
+            pretext=self.corruption,
             slices=slices,
             spacing=self.per_dataset("spacing", self.spacing),
             mask_ratio=self.mask_ratio,
             **self.augmentation,
             mask_block=self.mask_block[0] if len(self.mask_block) == 1 else self.mask_block,  # type: ignore[arg-type]
         )
+
+    def describe_crops(self) -> Iterator[str]:
+        """Yield lines about the preset and the crops."""
+        if self.preset:
+            yield from describe(self.preset, vars(self))
+        crop = f"crop       {' × '.join(map(str, self.crop))} voxels"
+        if self.datasets:
+            yield crop  # the rest is printed for each data set
+        else:
+            size = f" of {' × '.join(f'{mm:g}' for mm in self.spacing)} mm" if self.spacing else ""
+            yield f"{crop}{size}, normalize {self.normalize}"
+        if self.slices:
+            yield f"slices     across {self.slices}, every {self.every}"
+        if self.augments:
+            yield f"augment    {', '.join(self.augments)}, each with probability {self.augment_probability:g}"
+
+
+def network_of(config: RestorationConfig, channels: int) -> Network:
+    """Build the network for the crops of a run."""
+    levels = read_levels(config.plans, config.configuration, config.crop, config.dims) if config.plans else None
+    return build_network(
+        config.network,
+        channels,
+        config.crop,
+        config.filters,
+        levels=levels,
+        dims=config.dims,
+        skips=config.with_skips,
+    )
+
+
+def without_augmentation(recipe: dali_cr.Restoration) -> dali_cr.Restoration:
+    """Return a recipe without augmentation, so that runs can be compared on held-out samples."""
+    return replace(recipe, degrees=0.0, scale=NO_SCALE, noise=0.0, gamma=0.0)
 
 
 class Restoration(Method):
@@ -130,24 +189,14 @@ class Restoration(Method):
     reported: tuple[str, ...] = ("restoration_gain", "mse", "psnr")
 
     def __init__(self, config: RestorationConfig, channels: int) -> None:
-        levels = read_levels(config.plans, config.configuration, config.crop, config.dims) if config.plans else None
-        network = build_network(
-            config.network,
-            channels,
-            config.crop,
-            config.filters,
-            levels=levels,
-            dims=config.dims,
-            skips=config.with_skips,
-        )
-        super().__init__(config, network)
+        super().__init__(config, network_of(config, channels))
         if config.pretext == "mae":
             self.reported = ("r2", *self.reported)
 
     @property
     def held_out_recipe(self) -> dali_cr.Restoration:
-        """Recipe of held-out samples, without augmentation, so that runs can be compared."""
-        return replace(self.recipe, degrees=0.0, scale=NO_SCALE, noise=0.0, gamma=0.0)
+        """Recipe of held-out samples, without augmentation."""
+        return without_augmentation(self.recipe)
 
     def losses(self, batch: dict[str, Any], step: int) -> dict[str, torch.Tensor]:
         """Return the loss, and for comparison the loss of returning the input."""
@@ -165,18 +214,7 @@ class Restoration(Method):
     def introduce(self) -> Iterator[str]:
         """Yield lines about the crops and the pretext."""
         config = self.config
-        if config.preset:
-            yield from describe(config.preset, vars(config))
-        crop = f"crop       {' × '.join(map(str, config.crop))} voxels"
-        if config.datasets:
-            yield crop  # the rest is printed for each data set
-        else:
-            size = f" of {' × '.join(f'{mm:g}' for mm in config.spacing)} mm" if config.spacing else ""
-            yield f"{crop}{size}, normalize {config.normalize}"
-        if config.slices:
-            yield f"slices     across {config.slices}, every {config.every}"
-        if config.augments:
-            yield f"augment    {', '.join(config.augments)}, each with probability {config.augment_probability:g}"
+        yield from config.describe_crops()
         edges = f"{config.iterations} a crop, edges of {' '.join(map(str, config.patch))} voxels"
         edges += ", each patch once" * config.each_patch_once
         lines = {
@@ -187,7 +225,7 @@ class Restoration(Method):
         if grid := self.recipe.mask_grid:
             block = " × ".join(map(str, grid.block))
             lines["mae"] = f"masked     {grid.masked} of {math.prod(grid.blocks)} blocks of {block} voxels a crop"
-        yield lines[config.pretext]
+        yield lines[config.corruption]
 
 
 def counted_voxels(batch: Mapping[str, torch.Tensor]) -> torch.Tensor | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -106,6 +106,14 @@ class Network:
     """2 for (B, C, H, W), 3 for (B, C, D, H, W)."""
     about: dict[str, Any] = field(default_factory=dict)
     """Arguments of `build_network` that rebuild the network, JSON-compatible."""
+
+    def without_decoder(self, **about: Any) -> Network:
+        """Return the encoder alone, for methods that train no decoder; `about` are further entries of its metadata.
+
+        Its metadata still rebuild the whole network, and its weights are those of the encoder.
+        """
+        about = {**self.about, "trained": "encoder", **about}
+        return replace(self, module=self.features, tensors=self.encoder, head=(), about=about)
 
     @property
     def outputs(self) -> int:

@@ -109,14 +109,16 @@ def _triples(rows: list[list[int]]) -> tuple[Triple, ...]:
 def to_nnunet(tensors: Mapping[str, torch.Tensor], stages: int) -> dict[str, torch.Tensor]:
     """Return the tensors of a DynUNet under the names of a `PlainConvUNet`, including biases and second names.
 
-    The output layers, ``decoder.seg_layers``, are excluded, so that nnU-Net keeps its own.
+    The output layers, ``decoder.seg_layers``, are excluded, so that nnU-Net keeps its own. Of a run that trained the
+    encoder alone, only the encoder is returned.
     """
+    decoder = any(name.startswith("upsamples.") for name in tensors)
     down = ["input_block", *(f"downsamples.{level}" for level in range(stages - 2)), "bottleneck"]
     out: dict[str, torch.Tensor] = {}
     for level, block in enumerate(down):
-        for prefix in ("encoder", "decoder.encoder"):
+        for prefix in ("encoder", "decoder.encoder") if decoder else ("encoder",):
             out |= dict(_stage(tensors, block, f"{prefix}.stages.{level}.0"))
-    for level in range(stages - 1):
+    for level in range(stages - 1) if decoder else ():
         out |= dict(_stage(tensors, f"upsamples.{level}.conv_block", f"decoder.stages.{level}"))
         weight = tensors[f"upsamples.{level}.transp_conv.conv.weight"]
         out[f"decoder.transpconvs.{level}.weight"] = weight

@@ -130,7 +130,7 @@ def _residual(sizes: Sizes, tensors: Mapping[str, torch.Tensor]) -> Architecture
         "ResEncL" if known else described["class"],
         None if known else described["arguments"],
         None if known else [*described["imported"], "dropout_op"],
-        _under_every_name(kept, decoder=bool(sizes.skips)),
+        _under_every_name(kept, decoder=any(name.startswith("decoder.") for name in kept)),
         encoder="encoder.stages",
         stem="encoder.stem",
         projections=("encoder.stem.convs.0.conv", "encoder.stem.convs.0.all_modules.0"),

@@ -15,6 +15,9 @@ from .run import Run, by
 CHECKPOINT = "checkpoint_final.pth"
 """Name of the file of weights, as nnU-Net's commands expect it."""
 
+_MEASURED = ("restoration_gain", "r2", "mse", "psnr", "explained", "accuracy", "chance", "cross_entropy")
+"""Metrics of a report that the card shows."""
+
 _UNKNOWN = "not known; check it before you publish the weights"
 
 
@@ -63,11 +66,7 @@ def _table(run: Run, architecture: Architecture, licence: str | None) -> str:
     images = f"{counted(len(index), 'case')}, {channels}" if index else channels
     names = f" ({', '.join(index.channel_names)})" if index and index.channel_names else ""
     part = f"part {split['part']} of the split `{split['hash']}`" if split else "no split; no case was kept for testing"
-    measured = {
-        name: value
-        for name, value in run.report.items()
-        if isinstance(value, float) and name in ("restoration_gain", "r2", "mse", "psnr", "explained")
-    }
+    measured = {name: value for name, value in run.report.items() if isinstance(value, float) and name in _MEASURED}
     rows = {
         "data": f"{run.data_name}: {images}{names}",
         "hash of the data": f"`{run.about.get('index', 'not kept')}`",

@@ -42,6 +42,28 @@ PATHAK = Paper(
   year = {2016}
 }""",
 )
+DOERSCH = Paper(
+    "Doersch, C., Gupta, A., & Efros, A. A. (2015). Unsupervised visual representation learning by context prediction. "
+    "ICCV, 1422-1430.",
+    """@inproceedings{doersch2015context,
+  author = {Doersch, Carl and Gupta, Abhinav and Efros, Alexei A.},
+  title = {Unsupervised Visual Representation Learning by Context Prediction},
+  booktitle = {Proceedings of the IEEE International Conference on Computer Vision (ICCV)},
+  pages = {1422--1430},
+  year = {2015}
+}""",
+)
+NOROOZI = Paper(
+    "Noroozi, M., & Favaro, P. (2016). Unsupervised learning of visual representations by solving jigsaw puzzles. "
+    "ECCV, 69-84.",
+    """@inproceedings{noroozi2016jigsaw,
+  author = {Noroozi, Mehdi and Favaro, Paolo},
+  title = {Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles},
+  booktitle = {European Conference on Computer Vision (ECCV)},
+  pages = {69--84},
+  year = {2016}
+}""",
+)
 HE = Paper(
     "He, K., Chen, X., Xie, S., Li, Y., Dollár, P., & Girshick, R. (2022). Masked autoencoders are scalable vision "
     "learners. CVPR, 16000-16009.",
@@ -112,6 +134,8 @@ METHODS: dict[str, tuple[str, tuple[Paper, ...]]] = {
     "inpaint": ("context encoder", (PATHAK,)),
     "autoencode": ("autoencoder", ()),
     "mae": ("masked autoencoder", (HE, WALD)),
+    "position": ("relative position", (DOERSCH,)),
+    "jigsaw": ("jigsaw", (NOROOZI,)),
     "pcrlv2": ("PCRLv2", (ZHOU,)),
 }
 """Name and papers by `Run.method`."""

@@ -73,9 +73,9 @@ class Run:
 
     @property
     def method(self) -> str:
-        """Method: a pretext of `dali_cr.Restoration`, or pcrlv2."""
+        """Method: a pretext, or pcrlv2."""
         recipe = str(self.settings["recipe"])
-        return str(self.recipe["pretext"]) if recipe == "restoration" else recipe
+        return str(self.about.get("pretext", self.recipe.get("pretext"))) if recipe == "restoration" else recipe
 
     @property
     def crop(self) -> Triple:

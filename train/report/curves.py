@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,24 @@ def draw_pretraining(result: Mapping[str, Any], out: Path) -> None:
         loss.plot(*zip(*points, strict=True), label=label)
     loss.set(xlabel="step", ylabel="mean squared error, training", yscale="log")
     loss.legend()
+    write_figure(figure, out, dpi=110)
+
+
+def draw_classes(result: Mapping[str, Any], out: Path) -> None:
+    """Draw accuracy and cross-entropy of tiles on held-out cases, their values at chance, and the training loss."""
+    lines, chance = result["measurements"], result["report"]["chance"]
+    figure, (accuracy, loss) = _two_axes()
+    for axis, name in ((accuracy, "accuracy"), (loss, "cross_entropy")):
+        measured = [(line["step"], line[name]) for line in lines if "chance" in line]
+        axis.plot(*zip(*measured, strict=True), marker="o", markersize=3, label="held-out cases")
+        axis.set(xlabel="step", ylabel=name.replace("_", "-"))
+    points = [(line["step"], line["loss"]) for line in lines if "loss" in line]
+    loss.plot(*zip(*points, strict=True), label="training", zorder=1)
+    accuracy.axhline(chance, color="0.6", linestyle="--", label="chance")
+    loss.axhline(-math.log(chance), color="0.6", linestyle="--", label="chance")
+    accuracy.set(ylim=(0, 1))
+    for axis in (accuracy, loss):
+        axis.legend()
     write_figure(figure, out, dpi=110)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ..methods.tiles.config import TILE_PRETEXTS
+
 Budget = int | Literal["all"]
 Options = dict[str, Any]
 """Options of a command by name (with dashes or underscores), with values as in the file."""
@@ -40,7 +42,8 @@ class Protocol:
     pretrain_seeds: tuple[int, ...] = (0,)
     """Runs of the i-th of `seeds` are initialised from pre-training with the i-th of these, cyclically."""
     transfers: tuple[str, ...] = ("encoder",)
-    """Weights that segmentation transfers; other tasks transfer the encoder."""
+    """Weights that segmentation transfers; other tasks transfer the encoder, as do initialisations without a
+    decoder."""
     steps: dict[str, int]
     """Numbers of steps by name, the same for every budget and initialisation."""
     rates: tuple[float, ...]
@@ -50,6 +53,8 @@ class Protocol:
     """If the best learning rate is the lowest or highest one, how many more to try beyond it, by the same factor."""
     curve: int = 1
     """Number of measurements on val during each fine-tuning run, at equal distances; the last weights are tested."""
+    compact: bool = False
+    """Keep only the encoder of a finished pre-training run, as float16, so that a study can move between machines."""
     resamples: int = 10_000
     """Bootstrap resamples."""
 
@@ -106,7 +111,8 @@ class Data:
     options: Options = field(default_factory=dict)
     """Options of pre-training and fine-tuning, such as the network's sizes and the intensity normalisation."""
     pretrain: Options = field(default_factory=dict)
-    """Options of pre-training."""
+    """Options of pre-training. Those that a pretext lacks, such as `patch` with the pretext position, are not given to
+    it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +148,18 @@ class Init:
     """Options of both, for example another network."""
     against: str = "random"
     """The initialisation to compare with."""
+
+    @property
+    def pretext(self) -> str:
+        """Pretext of its pre-training; empty for PCRLv2 and for random weights."""
+        options = self.options | (self.pretrain or {})
+        plain = self.pretrain is not None and options.get("recipe", "restoration") == "restoration"
+        return str(options.get("pretext", "swap")) if plain else ""
+
+    @property
+    def encoder_only(self) -> bool:
+        """Whether its pre-training trains no decoder, so that only the encoder can be transferred."""
+        return self.pretext in TILE_PRETEXTS
 
 
 @dataclass(frozen=True, kw_only=True)

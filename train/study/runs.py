@@ -8,6 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
+from ..methods.tiles.config import lacks
 from .declared import Budget, Options, Study
 
 Phase = Literal["pretrain", "tune", "test"]
@@ -65,12 +66,12 @@ class StudyRun:
 
 def arms_of(study: Study, task: str) -> list[Arm]:
     """Return the initialisations of a task, in the order of the file."""
-    transfers = study.protocol.transfers if study.tasks[task].kind == "segment" else ("encoder",)
-    return [
-        arm
-        for name, init in study.inits_of(task).items()
-        for arm in ([Arm(name)] if init.pretrain is None else [Arm(name, transfer) for transfer in transfers])
-    ]
+    arms = []
+    for name, init in study.inits_of(task).items():
+        both = study.tasks[task].kind == "segment" and not init.encoder_only
+        transfers = study.protocol.transfers if both else ("encoder",)
+        arms += [Arm(name)] if init.pretrain is None else [Arm(name, transfer) for transfer in transfers]
+    return arms
 
 
 def pretraining(study: Study) -> list[StudyRun]:
@@ -81,7 +82,8 @@ def pretraining(study: Study) -> list[StudyRun]:
         if init.pretrain is not None:
             own = study.data[data]
             # "pool" is an earlier name of train; stored notes of runs in progress have it.
-            options = merge(own.options, own.pretrain, init.options, init.pretrain, {"part": "pool", "seed": seed})
+            given = {key: value for key, value in own.pretrain.items() if not lacks(init.pretext, _plain(key))}
+            options = merge(own.options, given, init.options, init.pretrain, {"part": "pool", "seed": seed})
             runs.append(
                 StudyRun(
                     name=_pretrained(data, name, seed),
@@ -125,10 +127,11 @@ def tuning(study: Study, more: Rates | None = None) -> list[StudyRun]:
 
 
 def testing(study: Study, rates: Mapping[tuple[str, Arm], float]) -> list[StudyRun]:
-    """Return the test runs, each with the learning rate of its task and initialisation."""
+    """Return the test runs of the tasks and initialisations that have a learning rate."""
     runs = []
     for task in study.tasks:
-        for arm, length, budget in product(arms_of(study, task), study.steps(task), study.budgets(task)):
+        arms = [arm for arm in arms_of(study, task) if (task, arm) in rates]
+        for arm, length, budget in product(arms, study.steps(task), study.budgets(task)):
             for place, seed in enumerate(study.protocol.seeds):
                 turn = study.protocol.pretrain_seeds[place % len(study.protocol.pretrain_seeds)]
                 name = f"test/{task}/{arm.folder}-{length}-{budget}-s{seed}"
@@ -180,6 +183,10 @@ def _finetuning(study: Study, name: str, phase: Phase, rate: float, **what: Any)
         uses=uses,
         **what,
     )
+
+
+def _plain(name: str) -> str:
+    return name.replace("-", "_")
 
 
 def merge(*tables: Options) -> Options:

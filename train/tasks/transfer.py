@@ -187,6 +187,11 @@ def check_fit(init: Init, network: Network, transfer: Transfer) -> Fit:
     """
     wanted = network.encoder
     if transfer == "encoder+decoder":
+        if init.about.get("trained") == "encoder":
+            raise ValueError(
+                f"transfer: expected encoder, since --pretext {init.about['pretext']} of {init.path} trained no "
+                f"decoder, got {transfer}"
+            )
         if network.about.get("skips") and init.about.get("skips") is False:
             raise ValueError(
                 f"transfer: expected encoder, since the decoder of {init.path} has no skips, got {transfer}"

@@ -59,7 +59,7 @@ def write_frozen(path: Path, frozen: Sequence[Frozen]) -> None:
 
 
 def describe_pretraining(queue: RunQueue, runs: Sequence[StudyRun]) -> list[dict[str, Any]]:
-    """Return the report, the curve of the gain on held-out cases and the time of each pre-training run."""
+    """Return the report, the curve of the gain (empty without restoration) and the time of each pre-training run."""
     found = []
     for run in runs:
         report = queue.report(run) or {}

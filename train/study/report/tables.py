@@ -94,20 +94,27 @@ def curve_table(curves: Sequence[Curve]) -> Iterator[str]:
 
 def gain_table(pretraining: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Yield the table of pre-training gains and costs; the runs of several seeds share a row."""
-    yield "| data | initialisation | steps | voxels changed | gain at ¾ | gain | MSE | minutes | CPU minutes |"
-    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    tiles = any("accuracy" in one["report"] for one in pretraining)
+    columns = ["steps", "voxels changed", "gain at ¾", "gain", "MSE", *["accuracy", "chance"] * tiles]
+    yield f"| data | initialisation | {' | '.join(columns)} | minutes | CPU minutes |"
+    yield "| --- | --- |" + " ---: |" * (len(columns) + 2)
     for data, init in dict.fromkeys((one["data"], one["init"]) for one in pretraining):
         own = [one for one in pretraining if (one["data"], one["init"]) == (data, init)]
         steps, changed = own[0]["report"]["steps"], own[0]["changed_share"]
         cells = [data, init, str(steps), "–" if changed is None else f"{changed:.1%}"]
         cells += [_each_gain(own, 0.75 * steps), _each_gain(own, steps)]
         cells += [_each(one["report"].get("mse") for one in own)]
+        if tiles:
+            cells += [_each(one["report"].get("accuracy") for one in own), _each([own[0]["report"].get("chance")])]
         cells += [f"{np.mean([one[name] for one in own]) / 60:.1f}" for name in ("seconds", "cpu_seconds")]
         yield f"| {' | '.join(cells)} |"
     yield ""
     yield "Gains and errors (MSE) are measured on held-out cases, one value per seed. The gain of context restoration"
     yield "is relative to returning the input, that of PCRLv2 to the best linear fit of the corrupted view. Minutes are"
     yield "the wall time and the CPU time of a run, averaged over seeds."
+    if tiles:
+        yield "Pretexts on tiles restore nothing: accuracy is the share of correct classes, chance its value for random"
+        yield "classes."
 
 
 def _each_gain(runs: Sequence[dict[str, Any]], step: float) -> str:
