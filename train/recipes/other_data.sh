@@ -59,8 +59,8 @@ boxes() { # boxes of seven organs in head-and-neck CT
     scan "$prepared/index.json" "$data/images"
     split "$prepared/splits.json" "$data/images" --table "$data/boxes.csv"
     cp "$data/boxes.csv" "$prepared/boxes.csv"
-    echo "--spacing 8 12 12 --crop 64 64 64" > "$prepared/view.txt"
-    export PRETRAIN_STEPS=40 FINETUNE_STEPS=60
+    echo "--spacing 12 12 12 --crop 32 64 64" > "$prepared/view.txt"
+    export PRETRAIN_STEPS=30 FINETUNE_STEPS=50
     # The files hold HU + 1000.
     local size="--filters 4 --normalize window 840 1240 --threads 1"
     export PRETRAIN_OPTIONS="$size --patch 3 8 --evaluate-samples 8" FINETUNE_OPTIONS="$size --shift 4 --lr 3e-3"
@@ -95,8 +95,7 @@ mednist() { # which of six kinds of image
         "$data/labels.csv" > "$prepared/classes.csv"
     export PRETRAIN_STEPS=60 FINETUNE_STEPS=80
     local size="--filters 8 --batch-size 16 --threads 1"
-    export PRETRAIN_OPTIONS="$size --crop 1 48 48 --sizes 1 64 64 1 56 56 1 46 46 1 36 36 --local-crop 1 16 16 \
-        --local-sizes 1 35 35 1 28 28 1 21 21 1 14 14 --patch 1 1 2 8 2 8"
+    export PRETRAIN_OPTIONS="$size --crop 1 64 64 --local-crop 1 32 32 --cutout 3 9"
     export FINETUNE_OPTIONS="$size --crop 1 64 64 --shrink 1 1 1 --shift 2 --lr 1e-3 --unmatched leave"
     run chestxray14 mednist index.json
 }
