@@ -25,8 +25,8 @@ LAYERS = {
     ),
     "train": (
         ("recipes",),
-        ("result", "study"),
-        ("finetune", "pretrain", "predict", "overlay", "report", "splits"),
+        ("result", "study", "baseline"),
+        ("finetune", "pretrain", "predict", "overlay", "report", "splits", "linear"),
         ("tasks", "methods", "export"),
         ("nnunet",),
         ("data", "networks"),
