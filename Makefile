@@ -38,8 +38,9 @@ demo: $(INSTALLED)
 		--pattern "*.nii.gz" anatomical.nii reoriented_anat_moved.nii --exclude standard.nii.gz example_nifti2.nii.gz \
 		--fourth-axis cases --crop 24 32 32 --iterations 20 --patch 4 8 --batch-size 4 --filters 8 --steps 400 --lr 3e-3
 
+# Many processes import the same modules, so their bytecode is kept.
 test: $(INSTALLED_TEST)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu"
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu"
 
 # The property tests and damaged files on random input, for SECONDS; what is found is kept beside the tests.
 fuzz: $(INSTALLED_TEST)

@@ -191,9 +191,11 @@ def read_views(
     globals, locals : (views, C, 32) int64
         Records of the global and of the local views.
     swaps : (2, T, 3, 3) int32
-    intensities : (views, 5) float32
+    intensities : (views, 8) float32
     counters : (views, 2) int64
         Inputs of `finish_views`, as are the records and swaps.
+    holes : (2, N, 3, 3) int32
+        The last input of `finish_views`, only with `Views.cutout`.
     sample : int64
         The sample number.
     """
@@ -203,7 +205,15 @@ def read_views(
 
 
 def finish_views(
-    raw: Node, globals_: Node, locals_: Node, swaps: Node, intensities: Node, counters: Node, recipe: Views, seed: int
+    raw: Node,
+    globals_: Node,
+    locals_: Node,
+    swaps: Node,
+    intensities: Node,
+    counters: Node,
+    recipe: Views,
+    seed: int,
+    holes: Node | None = None,
 ) -> tuple[Node, Node, Node]:
     """Make views from the outputs of `read_views`.
 
@@ -214,6 +224,8 @@ def finish_views(
     recipe : Views
     seed : int
         Recipe and seed of `read_views`.
+    holes : optional
+        From `read_views`, with `Views.cutout`.
 
     Returns
     -------
@@ -223,11 +235,13 @@ def finish_views(
     Raises
     ------
     ValueError
-        If the seed is not an unsigned 64-bit integer.
+        If the seed is not an unsigned 64-bit integer, or holes are missing or without use.
     """
     rng.check_seed(seed)
-    names = ("raw", *MultiView.inputs)
-    rest = (globals_, locals_, swaps, intensities, counters)
+    if (holes is None) == (recipe.cutout is not None):
+        raise ValueError(f"holes: expected those of read_views exactly with cutout, got {recipe.cutout} and {holes}")
+    names = ("raw", *MultiView.inputs, "holes")
+    rest = tuple(node for node in (globals_, locals_, swaps, intensities, counters, holes) if node is not None)
     if on_gpu(raw):
         rest = tuple(node.gpu() for node in rest)
         stack: Callable[..., Any] = as_batch
@@ -236,7 +250,7 @@ def finish_views(
         stack, finish = np.stack, finish_batch_ref
 
     def on_lists(*lists: list[Any]) -> tuple[list[Any], ...]:
-        return tuple(map(list, finish(dict(zip(names, map(stack, lists), strict=True)), recipe=recipe, seed=seed)))
+        return tuple(map(list, finish(dict(zip(names, map(stack, lists), strict=False)), recipe=recipe, seed=seed)))
 
     view, target, local = on_batch(on_lists, raw, *rest, outputs=3)
     return view, target, local

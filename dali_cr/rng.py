@@ -41,6 +41,9 @@ class Purpose(IntEnum):
     INTENSITY = 13
     DATASET = 14
     TILE = 15
+    JITTER = 16
+    HOLE = 17
+    AREA = 18
 
 
 def philox(counter: npt.ArrayLike, key: npt.ArrayLike) -> npt.NDArray[np.uint32]:

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 import dali_cr
+from tests.helpers.prefork import start_parent
 from tests.helpers.recipes import INDEXES, PAIRS, RECIPES, VIEWS, VIEWS_OF, contents, loader, samples
 
 COUNT = 36
@@ -353,12 +354,8 @@ def test_gloo_ranks_share_the_stream(mixed_index: dali_cr.Index, tmp_path: Path)
         "with dali_cr.Loader(index, recipe, batch_size=2, device='cpu') as loader:\n"
         "    for _, batch in zip(range(2), loader.stream()): print(*batch['sample'].tolist())\n"
     )
-    command = [sys.executable, "-c", program, str(tmp_path / "store")]
-    running = [
-        subprocess.Popen([*command, str(rank), str(tmp_path / "index.json")], stdout=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    printed = [process.communicate(timeout=120)[0].split() for process in running]
+    commands = [["-c", program, tmp_path / "store", rank, tmp_path / "index.json"] for rank in range(2)]
+    printed = [done.stdout.split() for done in start_parent().run_together(commands, [{}, {}])]
     assert printed == [["0", "1", "4", "5"], ["2", "3", "6", "7"]]
 
 

@@ -40,7 +40,6 @@ from .start import needs  # noqa: F401 - before all that may be missing
 
 import hashlib
 import json
-import math
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -57,15 +56,13 @@ from tqdm import tqdm
 import dali_cr
 from dali_cr import rng
 from dali_cr.index.report import describe_copies
-from dali_cr.volume.geometry import Triple
 
 from .data.batches import LabelledBatches
 from .data.cases import find_index, refused_files
 from .data.split import PARTS, Split, load_split, make_split
 from .data.subjects import count_subjects, find_lookalikes
-from .networks.build import build_network
-from .networks.network import Levels, Network
-from .networks.plans import read_levels
+from .networks.network import Network
+from .networks.resnet.pretrained import describe_source
 from .networks.weights import export_weights, first_names
 from .optim.average import Average, averaged
 from .optim.freeze import FrozenEncoder
@@ -85,6 +82,7 @@ from .start.command import asked, end, own, program, start
 from .start.resumed import find_out, find_resumed, parse, settings_of
 from .start.trained import compare_channels, describe_data, read_trained
 from .tasks.config import Classify, FinetuneConfig, Localize, Segment
+from .tasks.sizing import size_network
 from .tasks.targets import Supervised, cases_sharing_labels, open_task
 from .tasks.task import Scores, Task, TaskInput, check_crop_holds
 from .tasks.transfer import Fit, Init, check_fit, find_encoder, load_fit, read_init
@@ -169,6 +167,7 @@ class FinetuneRun:
             "task": self.task.name,
             "init": config.init,
             "transfer": config.transfer if self.fit else None,
+            **({"encoder_weights": source} if (source := describe_source(self.network.about)) else {}),
             "cases": len(self.training),
             "steps": progress.step,
             "scored": {"part": config.score, "cases": len(self.supervised.parts[config.score])},
@@ -193,45 +192,6 @@ def first_cases(labelled: dali_cr.Index, count: int | None, seed: int) -> dali_c
     words = rng.draw_words(seed, np.arange(len(labelled)), rng.Purpose.ORDER, 1)[:, 0]
     first = sorted(np.argsort(words, kind="stable")[:count].tolist())
     return replace(labelled, cases=tuple(labelled.cases[place] for place in first))
-
-
-def size_network(config: FinetuneConfig, init: Init | None, view: TaskInput, channels: int, outputs: int) -> Network:
-    """Build the network, with the levels of the init or else with levels for the crop.
-
-    Raises
-    ------
-    ValueError
-        If the crop is invalid for the network, or the init has another number of channels.
-    """
-    seen: Triple = tuple(edge // k for edge, k in zip(view.crop, view.shrink, strict=True))  # type: ignore[assignment]
-    if init and init.about.get("channels", channels) != channels:
-        raise ValueError(
-            f"init: expected {channels} channels, as the data have, {init.path} has {init.about['channels']}; "
-            "pre-train on images with the same number of channels"
-        )
-    if init and init.crop and config.topology not in (None, init.crop):
-        wanted, got = (" ".join(map(str, crop)) for crop in (init.crop, config.topology))
-        raise ValueError(f"topology: expected no --topology with --init, or {wanted} as in {init.path}; got {got}")
-    topology = config.topology or (init.crop if init else None) or seen
-    filters = config.filters or (init.about.get("filters") if init else None)
-    levels = Levels.of(init.about) if init else None
-    if config.plans:
-        levels = read_levels(config.plans, config.configuration, seen, config.dims)
-    network = build_network(config.network, channels, topology, filters, outputs, levels, config.dims)
-    steps = [k * stride for k, stride in zip(view.shrink, network.strides, strict=True)]
-    for axis, edge, step in zip("DHW", view.crop, steps, strict=True):
-        if edge % step:
-            raise ValueError(
-                f"crop: expected a multiple of {step} along {axis}, for the network's strides and --shrink; got "
-                f"{edge}. Use {edge // step * step or step} or {edge // step * step + step}"
-            )
-    if math.prod(edge // step for edge, step in zip(view.crop, steps, strict=True)) < network.least_cells:
-        got, would = (" ".join(map(str, edges)) for edges in (view.crop, (*view.crop[:2], 2 * view.crop[2])))
-        raise ValueError(
-            f"crop: expected {network.least_cells} voxels or more at the coarsest level, for its instance norm; "
-            f"got {got}; use {would}"
-        )
-    return network
 
 
 def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> FinetuneRun:
@@ -266,7 +226,7 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
     task.load_targets(training)
     torch.manual_seed(config.seed)
     view = task.view
-    network = size_network(config, init, view, index.channels, task.outputs if not task.whole else 1)
+    network = size_network(config, init, view, index.channels, task.outputs if not task.whole else 1, earlier)
     fit = check_fit(init, network, config.transfer) if init else None
     if fit:
         load_fit(network, fit.transferred)
@@ -385,6 +345,8 @@ def introduce(run: FinetuneRun) -> Iterator[str]:
     trained = sum(parameter.numel() for parameter in run.module.parameters())
     yield f"network    {config.network}, {config.dims}-D, {trained:,} parameters"
     yield from run.fit.lines(run.init) if run.fit and run.init else ["init       random"]
+    if source := describe_source(run.network.about):
+        yield f"weights    of the encoder, before any training: {source}"
     yield f"run        {config.out}" + (f", from step {run.state['step']}" if run.state else "")
 
 

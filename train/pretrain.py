@@ -73,6 +73,7 @@ from .methods.pcrlv2.method import Pcrlv2
 from .methods.presets import PRESETS
 from .methods.restoration import Restoration, RestorationConfig
 from .methods.tiles.method import Tiles
+from .networks.resnet.pretrained import describe_source, initialize_encoder
 from .networks.weights import export_weights
 from .optim.average import Average, averaged
 from .optim.optimizer import build_optimizer
@@ -175,6 +176,7 @@ class PretrainRun:
         return {
             "run": str(self.config.out),
             "steps": progress.step,
+            **({"encoder_weights": source} if (source := describe_source(self.method.network.about)) else {}),
             **{name: (numbers or {}).get(name) for name in self.method.reported},
             **progress.report,
             "device": self.device.type,
@@ -205,6 +207,8 @@ def prepare(config: PretrainConfig, earlier: dict[str, Any] | None = None) -> Pr
     config = config.with_steps(len(training))
     torch.manual_seed(config.seed)
     method = METHODS[config.method](config, index.channels)
+    known = earlier["network"] if earlier else None
+    method.network = initialize_encoder(method.network, config.encoder_weights, known)
     computation = choose_computation(device, config.compile, config.memory_format)
     computation.place(method.module, device, config.dims)
     computation.compile(method.compiled())
@@ -318,6 +322,8 @@ def introduce(run: PretrainRun) -> Iterator[str]:
     trained = dict(network.module.named_parameters())
     encoder = sum(trained[name].numel() for name in network.encoder if name in trained)
     yield f"network    {network.about['network']}, {network.parameters:,} parameters, {encoder:,} of them the encoder"
+    if source := describe_source(network.about):
+        yield f"weights    of the encoder: {source}"
     yield from run.method.introduce()
     epochs = config.steps * config.step_samples / len(run.training)
     average = " on average" * bool(corpus and corpus.weights)
@@ -406,13 +412,14 @@ def read_settings(arguments: Sequence[str]) -> PretrainConfig:
     Raises
     ------
     ValueError
-        If the run to resume is not a pre-training run, or the recipe has no presets.
+        If the run to resume is not a pre-training run, or the preset is one of another recipe.
     """
     words = argparse.ArgumentParser(program("pretrain"), add_help=False, allow_abbrev=False)
     words.add_argument("--recipe", choices=SETTINGS)
     words.add_argument("--preset", choices=PRESETS)
     typed, others = words.parse_known_args(arguments)
-    recipe: RecipeName = typed.recipe or "restoration"
+    given = PRESETS[typed.preset].recipe if typed.preset else "restoration"
+    recipe: RecipeName = typed.recipe or given
     about, out = find_resumed(arguments), find_out(arguments)[0]
     known = None
     if about and out:
@@ -422,8 +429,8 @@ def read_settings(arguments: Sequence[str]) -> PretrainConfig:
         if typed.recipe not in (None, was):
             raise ValueError(f"resume: expected the settings of the run in {out}: --recipe was {was}, got {recipe}")
         recipe, known = was, settings_of(SETTINGS[was], about, out)
-    if typed.preset and recipe != "restoration":
-        raise ValueError(f"preset: expected --recipe restoration with it, got {recipe}")
+    if typed.preset and recipe != given:
+        raise ValueError(f"preset: expected --recipe {given} with {typed.preset}, got {recipe}")
     prog = program("pretrain") + (f" --recipe {recipe}" if recipe != "restoration" else "")
     others += ["--preset", typed.preset] if typed.preset else []
     preset = PRESETS[typed.preset].settings if typed.preset and not known else None

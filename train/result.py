@@ -39,14 +39,14 @@ from .report.curves import draw_classes, draw_finetuning, draw_pretraining, draw
 from .report.invocation import PATHS, command_of, public_path
 from .report.keys import current_names
 from .report.summary import summarise
-from .run.folder import kind_of
+from .run.folder import WORDS, kind_of
 from .start.command import read_arguments, refuse_several
 from .start.interrupt import EXIT_CODE, STARTS_AGAIN, raise_interrupts
 
 _PLACES = ("out", "index")
 """Settings that depend on the machine only and are not saved."""
 
-_MEASURED = ("steps", "restoration_gain", "accuracy", "chance")
+_MEASURED = ("steps", "encoder_weights", "restoration_gain", "accuracy", "chance")
 """Entries of the report of a pre-training run that its fine-tuning runs quote."""
 
 _BASELINE = {f"baseline_{name}": name for name in ("face_mm", "f1", "accuracy")}
@@ -144,7 +144,7 @@ def _public_settings(settings: dict[str, Any]) -> dict[str, Any]:
         value = found[name]
         if isinstance(value, list):
             found[name] = [public_path(path) for path in value]
-        elif value is not None and value != "random":
+        elif value is not None and value not in WORDS.get(name, ()):
             found[name] = public_path(value)
     return found
 

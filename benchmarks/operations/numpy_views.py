@@ -59,6 +59,22 @@ def adjust_contrast(volumes: Numbers, exponents: Numbers) -> Numbers:
     return np.asarray(((exact - low) / span) ** powers * span + low)
 
 
+def jitter(volumes: Numbers, factors: Numbers) -> Numbers:
+    """Change the brightness and contrast of each channel, in the given order, and clip to 0...1."""
+    out = volumes.astype(np.float64)
+    for volume, (brightness, contrast, first) in zip(out, factors.astype(np.float64), strict=True):
+        for change in ("contrast", "brightness") if first else ("brightness", "contrast"):
+            mean = volume.mean((1, 2, 3), keepdims=True)
+            changed = brightness * volume if change == "brightness" else mean + contrast * (volume - mean)
+            volume[...] = np.clip(changed, 0, 1)
+    return out
+
+
+def standardize(volumes: Numbers, mean: float, std: float) -> Numbers:
+    """Subtract a mean and divide by a standard deviation."""
+    return np.asarray((volumes.astype(np.float64) - mean) / std)
+
+
 def zscore(volumes: Numbers) -> Numbers:
     """Normalise volumes to mean 0 and standard deviation 1."""
     exact = volumes.astype(np.float64)

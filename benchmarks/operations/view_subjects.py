@@ -1,4 +1,4 @@
-"""Subjects of `benchmarks.kernels` for views: gather, blur, noise, gamma, contrast, zscore."""
+"""Subjects of `benchmarks.kernels` for views: gather, blur, noise, gamma, contrast, jitter, zscore, standardize."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from benchmarks.measure.clock import HostClock
 from benchmarks.operations import numpy_views as plain_views
 from benchmarks.operations.subjects import RESCALE, Case, Subject, compared, difference, distinct, draw_raw, repeated
 from dali_cr.ops.blur import blur, blur_ref
-from dali_cr.ops.contrast import adjust_contrast, adjust_contrast_ref
+from dali_cr.ops.contrast import adjust_contrast, adjust_contrast_ref, jitter, jitter_ref
 from dali_cr.ops.decode import decode_channel
 from dali_cr.ops.gamma import gamma, gamma_ref
 from dali_cr.ops.gather import gather_box, gather_views, gather_views_ref
 from dali_cr.ops.noise import add_noise, add_noise_ref
 from dali_cr.ops.record import make_gather_record
-from dali_cr.ops.zscore import zscore, zscore_ref
+from dali_cr.ops.zscore import standardize, standardize_ref, zscore, zscore_ref
 
 Numbers = npt.NDArray[Any]
 
@@ -27,8 +27,12 @@ _TURN = 10.0
 """Rotation of a view about each axis in degrees, the default maximum of TorchIO's RandomAffine."""
 
 _RADIUS = 8
-_BYTES = {"blur": 24, "noise": 8, "gamma": 8, "contrast": 12, "zscore": 16}
-"""Bytes that the implementation moves per voxel: blur has three passes, contrast reads twice, zscore three times."""
+_BYTES = {"blur": 24, "noise": 8, "gamma": 8, "contrast": 12, "jitter": 12, "zscore": 16, "standardize": 8}
+"""Bytes that the implementation moves per voxel: blur has three passes, contrast and jitter read twice, zscore three
+times."""
+
+_GIVEN = (0.449, 0.226)
+"""Mean and standard deviation of `standardize`: the averages of ImageNet's over the channels."""
 
 VIEW_OPS = ("gather", *_BYTES)
 
@@ -111,7 +115,7 @@ def _touched(case: Case, matrix: Numbers, offset: Numbers) -> int:
 
 
 def _intensity(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
-    """Prepare blur, noise, gamma, contrast or z-score with PCRLv2's ranges."""
+    """Prepare an operation on intensities with PCRLv2's ranges."""
     start = repeated(rng.standard_normal((distinct(case), 1, *case.crop), np.float32), case)
     sigmas = rng.uniform(0, 2, (case.batch, 3)).astype(np.float32)
     stds = rng.uniform(0, 0.25, case.batch).astype(np.float32)
@@ -120,12 +124,16 @@ def _intensity(case: Case, clock: HostClock, rng: np.random.Generator) -> Subjec
         np.stack([rng.integers(2**40, size=case.batch), np.arange(case.batch)], 1),
         int(rng.integers(2**63)),
     )
+    factors = rng.uniform(0.6, 1.4, (case.batch, 3)).astype(np.float32)
+    factors[:, 2] = factors[:, 2] > 1
     known: dict[str, tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any], tuple[Any, ...]]] = {
         "blur": (blur_ref, partial(blur, max_radius=_RADIUS), plain_views.blur, (sigmas,)),
         "noise": (add_noise_ref, add_noise, plain_views.add_noise, (stds, seed, counters)),
         "gamma": (gamma_ref, gamma, plain_views.gamma, (exponents,)),
         "contrast": (adjust_contrast_ref, adjust_contrast, plain_views.adjust_contrast, (exponents,)),
+        "jitter": (jitter_ref, jitter, plain_views.jitter, (factors,)),
         "zscore": (zscore_ref, zscore, plain_views.zscore, ()),
+        "standardize": (standardize_ref, standardize, plain_views.standardize, _GIVEN),
     }
     ours, on_device, plain, settings = known[case.op]
     there = tuple(clock.asarray(one) if isinstance(one, np.ndarray) else one for one in settings)

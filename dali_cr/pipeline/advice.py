@@ -70,7 +70,9 @@ def warn_of_padding(index: Index, recipe: Recipe, *, stacklevel: int = 2) -> Non
 
 
 def _padding(shapes: Sequence[Triple], boxes: Sequence[Triple]) -> str:
-    """Return the warning about padding; empty if most boxes fit into most volumes."""
+    """Return the warning about padding; empty if most boxes fit into most volumes, or there are none."""
+    if not boxes:
+        return ""
     volumes, crops = np.array(shapes, np.float64)[:, None], np.array(boxes, np.float64)
     larger = np.any(crops > volumes, axis=2)
     if 2 * np.count_nonzero(larger) <= larger.size:

@@ -5,13 +5,15 @@ The functions are compiled and process one sample or view at a time, so that res
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dali_cr import rng
-from dali_cr.ops.cpu.philox import below, draw_pair
+from dali_cr.ops.cpu.elementary import exp_double
+from dali_cr.ops.cpu.philox import below, draw_pair, unit
 from dali_cr.system.compiled import compiled
 from dali_cr.volume.geometry import Triple
 
@@ -26,7 +28,14 @@ _CANDIDATES = 16
 """Candidates for a second box per round; for all sizes, at least about one in six is valid."""
 
 _BLOCKS = 2
-_PURPOSE = int(rng.Purpose.PAIR)
+_PURPOSE, _AREA = int(rng.Purpose.PAIR), int(rng.Purpose.AREA)
+
+_TRIES = 10
+"""Boxes that are drawn for a share of the area before the whole slice is used, as in torchvision."""
+
+_MOST_RATIO = 4 / 3
+_RATIOS = 2 * math.log(_MOST_RATIO)
+"""Largest ratio of width to height, and length of the range of its logarithm."""
 
 
 def partners(sizes: tuple[Triple, ...], overlap: float) -> tuple[Ints, Ints]:
@@ -128,6 +137,40 @@ def draw_second(
     for axis in range(3):
         middle = origins[0, axis] + (sizes[0, axis] - sizes[1, axis]) // 2
         origins[1, axis] = min(max(middle, ends[0, axis]), ends[1, axis])
+
+
+@compiled
+def draw_area(
+    seed: np.uint64, number: np.uint64, view: int, area: tuple[float, float], lengths: Ints, size: Ints
+) -> None:
+    """Draw the size of a box with a share of a slice's area, as torchvision's ``RandomResizedCrop``.
+
+    The share is uniform, the ratio of width to height is uniform in its logarithm. If none of 10 boxes fits into the
+    slice, the largest one of an allowed ratio is used.
+
+    Parameters
+    ----------
+    seed, number : uint64
+    view : int
+    area : (2,) float
+        Smallest and largest share.
+    lengths : (3,) int64
+        Lengths of the volume.
+    size : (3,) int64
+        Output: 1, height and width.
+    """
+    height, width = lengths[1], lengths[2]
+    size[0] = 1
+    for attempt in range(_TRIES):
+        share, shape = draw_pair(seed, number, _TRIES * view + attempt, _AREA)
+        voxels = (area[0] + (area[1] - area[0]) * unit(share)) * np.float64(height * width)
+        ratio = _MOST_RATIO * exp_double(_RATIOS * (unit(shape) - 1.0))
+        size[1] = np.int64(np.floor(np.sqrt(voxels / ratio) + 0.5))
+        size[2] = np.int64(np.floor(np.sqrt(voxels * ratio) + 0.5))
+        if 0 < size[1] <= height and 0 < size[2] <= width:
+            return
+    size[1] = min(height, np.int64(np.floor(width * _MOST_RATIO + 0.5)))
+    size[2] = min(width, np.int64(np.floor(height * _MOST_RATIO + 0.5)))
 
 
 @compiled

@@ -143,9 +143,11 @@ class ViewPlans(Plans):
         Rotation angles about D, H and W, in degrees.
     scales : (B, V, 3) float64
         Scale factors of D, H and W.
-    intensities : (B, V, 5) float32
-        Standard deviations of the blur along D, H and W in voxels of the view, standard deviation of the noise, and
-        exponent.
+    intensities : (B, V, 8) float32
+        Standard deviations of the blur along D, H and W in voxels of the view, standard deviation of the noise,
+        exponent, factors of brightness and contrast, and 1 if the contrast is changed first, else 0.
+    holes : (B, 2, N, 3, 3) int32 or None
+        Holes of the global views: origin, zeros and size; None if there are none.
     """
 
     matrices: Floats
@@ -155,12 +157,14 @@ class ViewPlans(Plans):
     angles: Floats
     scales: Floats
     intensities: npt.NDArray[np.float32]
+    holes: npt.NDArray[np.int32] | None = None
 
     def _views(self, i: int, swaps: Swaps) -> tuple[View, ...]:
         none = np.empty((0, 3, 3), np.int32)
+        holes = none[None] if self.holes is None else self.holes[i]
         views = []
         for v, shape in enumerate(self.shapes):
-            *blur, noise, gamma = self.intensities[i, v].tolist()
+            *blur, noise, gamma, brightness, contrast, first = self.intensities[i, v].tolist()
             view = AffineView(
                 origin=_triple(self.origins[i, v]),
                 flips=_triple(self.flips[i, v]),
@@ -174,6 +178,10 @@ class ViewPlans(Plans):
                 gamma=gamma,
                 matrix=self.matrices[i, v],
                 offset=self.offsets[i, v],
+                brightness=brightness,
+                contrast=contrast,
+                contrast_first=bool(first),
+                holes=(holes[v] if v < len(holes) else none)[:, ::2],
             )
             views.append(view)
         return tuple(views)

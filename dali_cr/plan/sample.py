@@ -61,6 +61,12 @@ class AffineView(View):
     matrix : (3, 3) float64
     offset : (3,) float64
         ``matrix @ voxel + offset`` is the position of a voxel of the view in the canonical volume.
+    brightness, contrast : float
+        Factors.
+    contrast_first : bool
+        Whether the contrast is changed before the brightness.
+    holes : (N, 2, 3) int32
+        Origin and size of each hole that is cut out.
     """
 
     size: Triple
@@ -72,6 +78,10 @@ class AffineView(View):
     gamma: float
     matrix: npt.NDArray[np.float64]
     offset: npt.NDArray[np.float64]
+    brightness: float = field(default=1.0, kw_only=True)
+    contrast: float = field(default=1.0, kw_only=True)
+    contrast_first: bool = field(default=False, kw_only=True)
+    holes: npt.NDArray[np.int32] = field(default_factory=lambda: np.empty((0, 2, 3), np.int32), kw_only=True)
 
     @property
     def moved(self) -> bool:

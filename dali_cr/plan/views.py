@@ -12,12 +12,16 @@ import numpy.typing as npt
 from dali_cr import rng
 from dali_cr.index.cases import Index, refuse_empty
 from dali_cr.ops.cpu.philox import below, fill_words, unit
+from dali_cr.plan.augment.holes import draw_holes
+from dali_cr.plan.augment.jitter import WORDS as JITTER_WORDS
+from dali_cr.plan.augment.jitter import draw_jitter
 from dali_cr.plan.boxes import (
     ROUNDS,
     Flags,
     Floats,
     Ints,
     compose,
+    draw_area,
     draw_inside,
     draw_second,
     find_reach,
@@ -44,6 +48,9 @@ WORDS = 16
 
 _POSITION, _ANGLES, _SCALES, _FLIPS, _BLUR, _NOISE, _GAMMA = 1, 4, 7, 10, 11, 14, 15
 
+INTENSITIES = 8
+"""Numbers per view: see `ViewPlans.intensities`."""
+
 
 class Choices(NamedTuple):
     """The ranges of a recipe from which views are drawn, as arrays and numbers.
@@ -60,6 +67,14 @@ class Choices(NamedTuple):
     most : (3, 3) float64
         Limits of the angles, the scales and the standard deviations of the blur, along D, H and W.
     noise, gamma : float
+    isotropic : bool
+        Whether the blur has one standard deviation for all axes.
+    blurred : float
+        Probability that a view is blurred.
+    jitter : (2,) float
+        Largest changes of brightness and contrast.
+    areas : (2, 2) float
+        Ranges of the share of the area of global and local boxes; 0 without them.
     """
 
     sizes: Ints
@@ -72,6 +87,10 @@ class Choices(NamedTuple):
     most: Floats
     noise: float
     gamma: float
+    isotropic: bool
+    blurred: float
+    jitter: tuple[float, float]
+    areas: tuple[tuple[float, float], tuple[float, float]]
 
 
 class Drawn(NamedTuple):
@@ -141,11 +160,13 @@ class ViewPlanner:
         cases, attempts = self._order.choose(n, broken)
         sums = self._foreground.sums(cases if self.recipe.foreground else cases[:0])
         drawn, box = _empty(len(n), self.recipe.count), np.empty((2, 3), np.int64)
-        words = np.empty(ORIGIN_WORDS, np.uint64), np.empty((self.recipe.count, WORDS), np.uint64)
+        counts = ORIGIN_WORDS, (self.recipe.count, WORDS), JITTER_WORDS
+        words = tuple(np.empty(count, np.uint64) for count in counts)
         _draw(np.uint64(self.seed), n, cases, self._choices, self._table, self._factors, sums, *words, box, drawn)
         # With the C library, one value at a time, because NumPy's results depend on the length of the array.
         drawn.intensities[..., 4] = _each(math.exp, drawn.logs)
         matrices, offsets, boxes = self._map(cases, drawn, box)
+        cutout, shape = self.recipe.cutout, self.recipe.shape
         return ViewPlans(
             index=self.index,
             sampler=self.sampler,
@@ -163,6 +184,7 @@ class ViewPlanner:
             angles=drawn.angles,
             scales=drawn.scales,
             intensities=drawn.intensities,
+            holes=draw_holes(self.seed, n, shape, cutout, GLOBALS) if cutout else None,
         )
 
     def _map(self, cases: Ints, drawn: Drawn, box: Ints) -> tuple[Floats, Floats, Ints]:
@@ -178,11 +200,13 @@ class ViewPlanner:
 
 def _choices(recipe: Views) -> Choices:
     """Return the ranges of a recipe; 2-D views are rotated, scaled and blurred only within the slice."""
-    seconds, counts = partners(recipe.sizes, recipe.overlap)
+    none = (0.0, 0.0)
+    sizes, local_sizes = ((recipe.shape,), (recipe.local_shape,)) if recipe.area else (recipe.sizes, recipe.local_sizes)
+    seconds, counts = partners(sizes, recipe.overlap)
     within = 0.0 if recipe.flat else 1.0
     return Choices(
-        sizes=np.array(recipe.sizes, np.int64),
-        local_sizes=np.array(recipe.local_sizes, np.int64),
+        sizes=np.array(sizes, np.int64),
+        local_sizes=np.array(local_sizes, np.int64),
         seconds=seconds,
         counts=counts,
         overlap=float(recipe.overlap),
@@ -198,7 +222,15 @@ def _choices(recipe: Views) -> Choices:
         ),
         noise=float(recipe.noise),
         gamma=float(recipe.gamma),
+        isotropic=recipe.isotropic_blur,
+        blurred=float(recipe.blur_probability),
+        jitter=(float(recipe.brightness), float(recipe.contrast)),
+        areas=(_floats(recipe.area or none), _floats(recipe.local_area or none)),
     )
+
+
+def _floats(pair: tuple[float, float]) -> tuple[float, float]:
+    return float(pair[0]), float(pair[1])
 
 
 def _empty(count: int, views: int) -> Drawn:
@@ -209,7 +241,7 @@ def _empty(count: int, views: int) -> Drawn:
         np.empty((count, views, 3), np.bool_),
         np.empty((count, views, 3)),
         np.empty((count, views, 3)),
-        np.empty((count, views, 5), np.float32),
+        np.empty((count, views, INTENSITIES), np.float32),
         np.empty((count, views)),
     )
 
@@ -230,29 +262,57 @@ def _draw(
     sums: Sums,
     words: Words,
     views: Words,
+    jitter: Words,
     box: Ints,
     out: Drawn,
 ) -> None:
-    """Draw the views of a batch into `out`: the first box near the foreground, the second so that they overlap."""
+    """Draw the views of a batch into `out`."""
     for i in range(numbers.size):
         number, origins, sizes = np.uint64(numbers[i]), out.origins[i], out.sizes[i]
         case, first = table[cases[i]], sums.starts[cases[i]]
         fill_words(seed, number, 0, _ORIGIN, words)
         for view in range(len(views)):
             fill_words(seed, number, WORDS // 2 * view, _VIEW, views[view])
-        one = below(views[0, 0], len(choices.sizes))
-        two = choices.seconds[one, below(views[1, 0], choices.counts[one])]
-        for axis in range(3):
-            sizes[0, axis], sizes[1, axis] = choices.sizes[one, axis], choices.sizes[two, axis]
+        by_area = choices.areas[0][1] > 0
+        if by_area:
+            for view in range(len(views)):
+                area = choices.areas[0] if view < GLOBALS else choices.areas[1]
+                draw_area(seed, number, view, area, case[LENGTHS], sizes[view])
+        else:
+            _draw_sizes(views, choices, sizes)
         draw_origin(words, case, factors[cases[i]], sizes[0], choices.chance, -1, sums.values, first, origins[0])
-        draw_second(seed, number, origins, sizes, case[LENGTHS], choices.overlap, ROUNDS, box)
-        for view in range(len(views)):
-            if view >= GLOBALS:
+        if by_area:
+            _draw_anywhere(views, case[LENGTHS], origins, sizes)
+        else:
+            draw_second(seed, number, origins, sizes, case[LENGTHS], choices.overlap, ROUNDS, box)
+            for view in range(GLOBALS, len(views)):
                 _draw_local(views[view], view, choices.local_sizes, case[LENGTHS], origins, sizes)
+        for view in range(len(views)):
             flips, angles, scales = out.flips[i, view], out.angles[i, view], out.scales[i, view]
-            _draw_turn(views[view], choices.flips, choices.most, flips, angles, scales, out.intensities[i, view])
-            out.intensities[i, view, 3] = choices.noise * unit(views[view, _NOISE])
+            own = out.intensities[i, view]
+            _draw_turn(views[view], choices.flips, choices.most, choices.isotropic, flips, angles, scales, own)
+            own[3] = choices.noise * unit(views[view, _NOISE])
             out.logs[i, view] = choices.gamma * (2 * unit(views[view, _GAMMA]) - 1)
+            draw_jitter(seed, number, view, choices.blurred, choices.jitter, jitter, own[:3], own[5:])
+
+
+@compiled
+def _draw_sizes(views: Words, choices: Choices, sizes: Ints) -> None:
+    """Draw the sizes of both global boxes, the second so that they can overlap."""
+    one = below(views[0, 0], len(choices.sizes))
+    two = choices.seconds[one, below(views[1, 0], choices.counts[one])]
+    for axis in range(3):
+        sizes[0, axis], sizes[1, axis] = choices.sizes[one, axis], choices.sizes[two, axis]
+
+
+@compiled
+def _draw_anywhere(views: Words, lengths: Ints, origins: Ints, sizes: Ints) -> None:
+    """Draw the origins of all boxes but the first, anywhere in its slice."""
+    for view in range(1, len(views)):
+        origins[view, 0] = origins[0, 0]
+        for axis in range(1, 3):
+            word, length = views[view, _POSITION + axis], lengths[axis]
+            origins[view, axis] = draw_inside(word, sizes[view, axis], 0, length, length)
 
 
 @compiled
@@ -268,14 +328,21 @@ def _draw_local(words: Words, view: int, choices: Ints, lengths: Ints, origins: 
 
 @compiled
 def _draw_turn(
-    words: Words, allowed: Flags, most: Floats, flips: Flags, angles: Floats, scales: Floats, blur: Singles
+    words: Words,
+    allowed: Flags,
+    most: Floats,
+    isotropic: bool,
+    flips: Flags,
+    angles: Floats,
+    scales: Floats,
+    blur: Singles,
 ) -> None:
     """Draw flips, angles, scales and blur of a view along each axis."""
     for axis in range(3):
         flips[axis] = allowed[axis] and words[_FLIPS] >> np.uint64(61 + axis) & np.uint64(1)
         angles[axis] = most[0, axis] * (2 * unit(words[_ANGLES + axis]) - 1)
         scales[axis] = 1 + most[1, axis] * (2 * unit(words[_SCALES + axis]) - 1)
-        blur[axis] = most[2, axis] * unit(words[_BLUR + axis])
+        blur[axis] = most[2, axis] * unit(words[_BLUR if isotropic else _BLUR + axis])
 
 
 @compiled

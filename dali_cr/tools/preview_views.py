@@ -117,6 +117,9 @@ def make_row(planner: ViewPlanner, number: int) -> ViewRow:
     try:
         arrays = source.batch(0)
         view, target, local = (arrays[name][0] for name in source.samples.names)
+        if planner.recipe.standardize != "zscore":
+            mean, std = planner.recipe.standardize
+            target = target * std + mean
         plan = planner.plan(number)[0]
         views = views_of(plan)
         middle = views[0].matrix @ ((np.array(views[0].shape) - 1) / 2) + views[0].offset

@@ -19,7 +19,7 @@ from dali_cr.index.corpus.quality import (
     read_exclusions,
     write_exclusions,
 )
-from dali_cr.index.layout.listing import Layout
+from dali_cr.index.layout.listing import Layout, list_files
 from dali_cr.index.report import describe
 from dali_cr.index.scan import scan
 from dali_cr.system.owner import own_file
@@ -79,7 +79,13 @@ def add_data(command: argparse.ArgumentParser) -> None:
 
 def find(chosen: argparse.Namespace, known: Index | None = None) -> Index:
     """Scan the data of the options of `add_data`."""
-    reasons = [read_exclusions(path) for path in chosen.exclude_from]
+    reasons = {path: read_exclusions(path) for path in chosen.exclude_from}
+    if reasons:  # fail before hours of reading
+        listing = list_files(
+            chosen.data, chosen.pattern, chosen.layout, chosen.channels, chosen.include, chosen.exclude
+        )
+        for path, some in reasons.items():
+            _refuse(path, listing.without_file(some), "that no file of the data belongs to")
     index = scan(
         chosen.data,
         chosen.pattern,
@@ -91,13 +97,19 @@ def find(chosen: argparse.Namespace, known: Index | None = None) -> Index:
         known=known,
     )
     names = {case.name for case in index.cases}
-    for path, some in zip(chosen.exclude_from, reasons, strict=True):
-        if unknown := sorted(some.keys() - names):
-            raise ValueError(
-                f"exclude-from: expected names of cases in {path}, got {', '.join(map(repr, unknown[:3]))}, "
-                f"{len(unknown)} in all that the data do not have; remove their rows"
-            )
-    return index.exclude({name: reason for some in reasons for name, reason in some.items()}) if reasons else index
+    for path, some in reasons.items():
+        _refuse(path, sorted(some.keys() - names), "whose files are labels, damaged or incomplete and no case")
+    every = {name: reason for some in reasons.values() for name, reason in some.items()}
+    return index.exclude(every) if reasons else index
+
+
+def _refuse(path: Path, unknown: list[str], why: str) -> None:
+    """Raise ValueError if a list of cases to exclude has unknown names."""
+    if unknown:
+        raise ValueError(
+            f"exclude-from: expected names of cases in {path}, got {', '.join(map(repr, unknown[:3]))}, "
+            f"{len(unknown)} in all {why}; remove their rows"
+        )
 
 
 def run_scan(chosen: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from benchmarks.workloads import verdict
 from benchmarks.workloads.volumes import find_volumes
 from benchmarks.workloads.workload import WORKLOADS, Workload, intensity
 from dali_cr.read.normalize import rescale_of
+from tests.helpers.prefork import start_parent
 from train.run import computation
 
 TINY = Workload(
@@ -57,7 +59,15 @@ def tiny(monkeypatch, tmp_path):
     ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module", autouse=True)
+def forks():
+    """Start the processes of contenders as forks of one that has their imports."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "subprocess", SimpleNamespace(Popen=start_parent().popen, PIPE=subprocess.PIPE))
+        yield
+
+
+@pytest.fixture(scope="module")
 def result_folder(tmp_path_factory):
     """Minimal results of a loader run and of kernel rows."""
     folder = tmp_path_factory.mktemp("results")
@@ -316,7 +326,9 @@ CASES = [
     Case("noise", "<f4", 8, 2),
     Case("gamma", "<f4", 8, 2),
     Case("contrast", "<f4", 8, 2),
+    Case("jitter", "<f4", 8, 2),
     Case("zscore", "<f4", 8, 2),
+    Case("standardize", "<f4", 8, 2),
 ]
 
 

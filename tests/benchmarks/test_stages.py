@@ -2,14 +2,13 @@
 
 import importlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks import gpu
 from benchmarks.measure.stages import Stage, run_stages
+from tests.helpers.prefork import start_parent
 
 
 def python(text: str) -> tuple[str, ...]:
@@ -95,7 +94,7 @@ def test_the_commands_of_the_stages_exist(command: str, tmp_path: Path) -> None:
             options = [word for word in words[3:] if word != "--breakdown"]
             assert importlib.import_module(module).parse(options).device == "cuda"
             continue
-        asked = subprocess.run([sys.executable, *words[1:], "--help"], capture_output=True, text=True, check=False)
+        asked = start_parent().run([*words[1:], "--help"])
         assert asked.returncode == 0, asked.stderr
 
 

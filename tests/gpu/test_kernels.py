@@ -149,6 +149,7 @@ def test_kernels_of_views(shape: tuple[int, ...]) -> None:
     values = rng.uniform(0.1, 2, shape[0]).astype(np.float32)
     counters = np.stack([rng.integers(2**40, size=shape[0]), np.arange(shape[0])], 1)
     there, sent, seed = cupy.asarray(array), cupy.asarray(values), 2**63 + 5
+    factors = np.stack([*rng.uniform(0.6, 1.4, (2, shape[0])), rng.integers(0, 2, shape[0])], 1).astype(np.float32)
     pairs = {
         "blur": (blur.blur(there, cupy.asarray(sigmas), 8), blur.blur_ref(array, sigmas)),
         "noise": (
@@ -157,7 +158,9 @@ def test_kernels_of_views(shape: tuple[int, ...]) -> None:
         ),
         "gamma": (gamma.gamma(there.copy(), sent), gamma.gamma_ref(array, values)),
         "contrast": (contrast.adjust_contrast(there.copy(), sent), contrast.adjust_contrast_ref(array, values)),
+        "jitter": (contrast.jitter(there.copy(), cupy.asarray(factors)), contrast.jitter_ref(array, factors)),
         "zscore": (zscore.zscore(there.copy()), zscore.zscore_ref(array)),
+        "standardize": (zscore.standardize(there.copy(), 0.449, 0.226), zscore.standardize_ref(array, 0.449, 0.226)),
     }
     for name, (got, wanted) in pairs.items():
         np.testing.assert_array_equal(cupy.asnumpy(got).view(np.uint32), wanted.view(np.uint32), err_msg=name)

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 import dali_cr
-from tests.helpers.recipes import INDEXES, PAIRS, PAIRS_OF, RECIPES, VIEWS_OF, contents, loader, samples
+from tests.helpers.recipes import CORRUPTED, INDEXES, PAIRS, PAIRS_OF, RECIPES, VIEWS_OF, contents, loader, samples
 
 pytestmark = pytest.mark.gpu
 cupy: Any = pytest.importorskip("cupy", reason="the GPU's tests need CuPy", exc_type=ImportError)
-ALL: dict[str, Any] = {**PAIRS_OF, **VIEWS_OF, "the authors' sizes": dali_cr.Views(normalize="percentile")}
+ALL: dict[str, Any] = {**PAIRS_OF, **VIEWS_OF, **CORRUPTED, "the authors' sizes": dali_cr.Views(normalize="percentile")}
 
 
 @pytest.mark.parametrize("recipe", ALL.values(), ids=ALL)

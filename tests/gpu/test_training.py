@@ -17,7 +17,7 @@ from train.run.step import take_step  # noqa: E402
 pytestmark = pytest.mark.gpu
 
 SWAP = "--patch 2 4 --iterations 4"
-VIEWS = "--recipe pcrlv2 --sizes 16 16 16 --local-crop 8 8 8 --local-sizes 8 8 8 --locals 2 --filters 2 --patch 2 4 --iterations 4"
+VIEWS = f"--recipe pcrlv2 --sizes 16 16 16 --local-crop 8 8 8 --local-sizes 8 8 8 --locals 2 --filters 2 {SWAP}"
 
 
 def prepare_pretraining(data: Path, out: Path, words: str) -> Any:

@@ -138,6 +138,34 @@ def second_of(
     raise AssertionError("no place found")
 
 
+def area_box(seed: int, number: int, view: int, area: tuple[float, float], lengths: Triple) -> Triple:
+    """Return the size of a box with a share of a slice's area, by torchvision's definition."""
+    _, height, width = lengths
+    for share, shape in rows_of(words_of(seed, number, Purpose.AREA, 20 * (view + 1))[20 * view :], 2):
+        voxels = (area[0] + (area[1] - area[0]) * unit(share)) * float(height * width)
+        ratio = 4 / 3 * math.exp(2 * math.log(4 / 3) * (unit(shape) - 1))
+        high, wide = (math.floor(math.sqrt(x) + 0.5) for x in (voxels / ratio, voxels * ratio))
+        if 0 < high <= height and 0 < wide <= width:
+            return 1, high, wide
+    return 1, min(height, round(width * 4 / 3)), min(width, round(height * 4 / 3))
+
+
+def hole_of(words: list[int], shape: Triple, edge: int) -> list[Any]:
+    """Return origin, zeros and size of a square around a voxel, without what lies outside of the view."""
+    starts = [word % length - edge // 2 for word, length in zip(words, shape, strict=False)]
+    stops = [min(start + edge, length) for start, length in zip(starts, shape, strict=True)]
+    origin = [max(start, 0) for start in starts]
+    return [origin, [0, 0, 0], [stop - start for start, stop in zip(origin, stops, strict=True)]]
+
+
+def jitter_of(seed: int, number: int, view: int, recipe: dali_cr.Views) -> tuple[bool, list[float]]:
+    """Return whether a view is blurred, and its factors of brightness and contrast and their order."""
+    blurred, order, *factors = words_of(seed, number, Purpose.JITTER, 4 * (view + 1))[4 * view :]
+    most = recipe.brightness, recipe.contrast
+    changes = [1 + x * (2 * unit(word) - 1) for x, word in zip(most, factors, strict=True)]
+    return unit(blurred) < recipe.blur_probability, [*changes, float(all(most) and order >> 63)]
+
+
 def map_of(view: Plan, shape: Triple, units: Any, spacing: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the affine map of a view to the voxels of its volume."""
     radians = [angle * (math.pi / 180) for angle in view["angles"]]
@@ -157,16 +185,13 @@ def map_of(view: Plan, shape: Triple, units: Any, spacing: Any) -> tuple[np.ndar
     return matrix, centre - (middle[:, 0] + middle[:, 1] + middle[:, 2])
 
 
-def views_of(seed: int, number: int, case: Case, recipe: dali_cr.Views) -> Plan:
-    """Return the fields of a plan of views."""
-    spacing = case.volumes[0].spacing
-    units = recipe.spacing or spacing
-    lengths = resampled_shape(case.shape, spacing, recipe.spacing)
-    words = rows_of(words_of(seed, number, Purpose.VIEW, 16 * recipe.count), 16)
+def boxes_of(
+    seed: int, number: int, case: Case, recipe: dali_cr.Views, words: list[list[int]], lengths: Triple, factors: Any
+) -> tuple[list[Any], list[Any]]:
+    """Return origins and sizes of boxes that overlap."""
     one = recipe.sizes[words[0][0] % len(recipe.sizes)]
     others = [size for size in recipe.sizes if overlap_of((0, 0, 0), one, (0, 0, 0), size) > recipe.overlap]
     sizes = [one, others[words[1][0] % len(others)]]
-    factors = np.array(spacing) / units
     origins = [origin_of(seed, number, case, one, lengths, factors, recipe.foreground)]
     origins.append(second_of(seed, number, origins[0], *sizes, lengths, recipe.overlap))
     low, high = np.min(origins, 0).tolist(), np.max(np.add(origins, sizes), 0).tolist()
@@ -177,6 +202,24 @@ def views_of(seed: int, number: int, case: Case, recipe: dali_cr.Views) -> Plan:
             start = max(a, 0)
             origin = start + place(word, size, min(b, n) - start)
             origins[-1].append(min(max(origin, a), b - size))
+    return origins, sizes
+
+
+def views_of(seed: int, number: int, case: Case, recipe: dali_cr.Views) -> Plan:
+    """Return the fields of a plan of views."""
+    spacing = case.volumes[0].spacing
+    units = recipe.spacing or spacing
+    lengths = resampled_shape(case.shape, spacing, recipe.spacing)
+    words = rows_of(words_of(seed, number, Purpose.VIEW, 16 * recipe.count), 16)
+    factors = np.array(spacing) / units
+    if recipe.area and recipe.local_area:
+        ranges = [recipe.area] * 2 + [recipe.local_area] * recipe.locals
+        sizes = [area_box(seed, number, view, area, lengths) for view, area in enumerate(ranges)]
+        origins = [origin_of(seed, number, case, sizes[0], lengths, factors, recipe.foreground)]
+        for own, size in zip(words[1:], sizes[1:], strict=True):
+            origins.append([origins[0][0], *(place(own[i + 1], size[i], lengths[i]) for i in (1, 2))])
+    else:
+        origins, sizes = boxes_of(seed, number, case, recipe, words, lengths, factors)
     plan: dict[str, list[Any]] = {"origins": origins, "sizes": sizes}
     within = [0, 1, 1] if recipe.flat else [1, 1, 1]
     about = [1, 0, 0] if recipe.flat else [1, 1, 1]
@@ -190,8 +233,10 @@ def views_of(seed: int, number: int, case: Case, recipe: dali_cr.Views) -> Plan:
             "angles": [recipe.degrees * x * on for x, on in zip(around[4:7], about, strict=True)],
             "scales": [1 + recipe.scale * x * on for x, on in zip(around[7:10], within, strict=True)],
         }
-        blur = [recipe.blur * unit(word) * on for word, on in zip(own[11:14], within, strict=True)]
-        numbers = [*blur, recipe.noise * unit(own[14]), math.exp(recipe.gamma * around[15])]
+        blurred, factors = jitter_of(seed, number, v, recipe)
+        sigmas = [own[11]] * 3 if recipe.isotropic_blur else own[11:14]
+        blur = [recipe.blur * unit(word) * on * blurred for word, on in zip(sigmas, within, strict=True)]
+        numbers = [*blur, recipe.noise * unit(own[14]), math.exp(recipe.gamma * around[15]), *factors]
         view["intensities"] = np.array(numbers).astype(np.float32)
         shape = recipe.shape if v < 2 else recipe.local_shape
         view["matrices"], view["offsets"] = map_of(view, shape, units, spacing)
@@ -201,4 +246,9 @@ def views_of(seed: int, number: int, case: Case, recipe: dali_cr.Views) -> Plan:
     starts, stops = np.moveaxis(np.array(boxes), 1, 0)
     twice = dali_cr.Swap(2 * recipe.swap.iterations, recipe.swap.patch)
     swaps = dali_cr.draw_swaps(seed, number, recipe.shape, twice).reshape(2, -1, 3, 3)
+    if recipe.cutout:
+        count, edge = recipe.cutout
+        rows = rows_of(words_of(seed, number, Purpose.HOLE, 8 * count), 4)
+        holes = [hole_of(row, recipe.shape, edge) for row in rows]
+        plan["holes"] = [holes[:count], holes[count:]]
     return plan | {"boxes": [starts.min(0), stops.max(0)], "swaps": swaps}

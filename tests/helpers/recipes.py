@@ -82,6 +82,32 @@ VIEWS_OF: dict[str, dali_cr.Views] = {
     "untouched": replace(VIEWS, degrees=0, scale=0, blur=0, noise=0, gamma=0, swap=dali_cr.Swap(0)),
 }
 
+RADIOGRAPHS = dali_cr.Views(
+    shape=(1, 12, 12),
+    local_shape=(1, 6, 6),
+    area=(0.3, 1.0),
+    local_area=(0.05, 0.3),
+    locals=3,
+    swap=dali_cr.Swap(0),
+    scale=0.0,
+    noise=0.0,
+    gamma=0.0,
+    blur_probability=0.5,
+    isotropic_blur=True,
+    brightness=0.4,
+    contrast=0.4,
+    cutout=(3, 4),
+    standardize=(0.449, 0.226),
+    normalize="percentile",
+)
+"""The transforms of the authors' 2-D code, in small."""
+
+CORRUPTED: dict[str, dali_cr.Views] = {
+    "radiographs": RADIOGRAPHS,
+    "holes": replace(VIEWS, cutout=(2, 3), blur_probability=0.4),
+}
+"""Views with holes or another brightness and contrast."""
+
 
 def finished(index: dali_cr.Index, recipe: Any, seed: int, batch_size: int, **options: Any) -> FinishedSource:
     """Return the source of the CPU graph."""

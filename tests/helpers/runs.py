@@ -5,32 +5,35 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.helpers.prefork import start_parent
+from tests.helpers.prefork import ENVIRONMENT, start_parent
 from train import pretrain
-
-ROOT = Path(__file__).parents[2]
-
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-"""Number of threads of compared runs: with small networks, threads mostly wait for each other."""
 
 _BY_THE_CLOCK = ("pairs_per_s", "data_wait_share")
 
 
 def run_to_its_end(command: Sequence[Any]) -> subprocess.CompletedProcess[str]:
-    """Run a command in the project's root; it may fail. Python modules run in a fork that has their imports."""
-    if list(command[:2]) == [sys.executable, "-m"] and not str(command[2]).startswith("torch"):
-        with tempfile.TemporaryDirectory() as folder:
-            return start_parent(ROOT, *sorted(ENVIRONMENT.items())).run(command, Path(folder))
-    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=900)
+    """Run a Python command in the project's root, in a fork that has its imports; it may fail."""
+    return start_parent().run(command)
+
+
+def run_ranks(command: Sequence[Any], count: int = 2, **options: Any) -> list[subprocess.CompletedProcess[str]]:
+    """Run a command as the processes that torchrun starts."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
+    ranks = [
+        {**ENVIRONMENT, **place, "WORLD_SIZE": str(count), "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        for rank in range(count)
+    ]
+    return start_parent().run_together([command] * count, [{"env": environment, **options} for environment in ranks])
 
 
 def metrics(out: Path) -> list[dict[str, Any]]:

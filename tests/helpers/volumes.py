@@ -30,6 +30,14 @@ def nifti_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.name.endswith(suffixes)) if folder.is_dir() else []
 
 
+def some_nifti_files(folder: Path, most: int = 20) -> list[Path]:
+    """Return at most some files of each folder under a folder: the many files of a data set are of one kind."""
+    by_folder: dict[Path, list[Path]] = {}
+    for path in nifti_files(folder):
+        by_folder.setdefault(path.parent, []).append(path)
+    return [path for paths in by_folder.values() for path in paths[:: -(-len(paths) // most)]]
+
+
 def expected(path: Path) -> np.ndarray:
     """Return a volume read by nibabel, as (C, D, H, W) float64."""
     values = nib.as_closest_canonical(nib.load(path)).get_fdata()

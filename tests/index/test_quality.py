@@ -75,7 +75,12 @@ def test_the_commands(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
         index.exclude(read_exclusions(out))
     (tmp_path / "gone.csv").write_text("case\n0.nii\ngone.nii\n")
     assert main(["scan", str(folder), "--exclude-from", str(tmp_path / "gone.csv")]) == 2
-    assert f"expected names of cases in {tmp_path / 'gone.csv'}, got 'gone.nii'" in capsys.readouterr().err
+    expected = f"expected names of cases in {tmp_path / 'gone.csv'}, got"
+    assert f"{expected} 'gone.nii', 1 in all that no file of the data belongs to" in capsys.readouterr().err
+    (folder / "gone.nii").write_bytes(b"damaged")
+    assert main(["scan", str(folder), "--exclude-from", str(tmp_path / "gone.csv")]) == 2
+    assert f"{expected} 'gone.nii', 1 in all whose files are labels, damaged" in capsys.readouterr().err
+    (folder / "gone.nii").unlink()
     assert main(["scan", str(saved)]) == 2
     assert "it is an index saved by scan; scan the folder of its data" in capsys.readouterr().err
     (tmp_path / "other.csv").write_text("name\nx\n")

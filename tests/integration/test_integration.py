@@ -3,15 +3,14 @@
 Each runs in a process of its own, in a folder with `data/`. What is checked goes on after the script, with its names.
 """
 
-import os
-import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from dali_cr.tools.phantom_files import write_phantoms
+from tests.helpers.prefork import start_parent
+from tests.helpers.runs import run_ranks
 
 HERE = Path(__file__).resolve().parent
 SCRIPTS = sorted(path.name for path in HERE.glob("*.py") if not path.name.startswith("test_"))
@@ -28,11 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, *arguments: str) -> str:
-    path = os.pathsep.join(filter(None, (str(HERE.parents[1]), os.environ.get("PYTHONPATH"))))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
-    )
+    done = start_parent().run([sys.executable, *arguments], cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -134,11 +129,9 @@ print("rank", rank)
 
 def test_ddp(folder: Path) -> None:
     """Two ranks take as many steps each, on samples of their own, and have the same weights."""
-    program = folder / "ddp_and_checks.py"
-    program.write_text(DDP)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    printed = run(folder, *launcher, str(program), str(HERE / "ddp_loop.py"), str(-(-CASES // (2 * BATCH))), str(BATCH))
-    assert sorted(re.findall(r"rank|\d", printed)) == ["0", "1", "rank", "rank"]  # two processes write one line
+    numbers = [str(-(-CASES // (2 * BATCH))), str(BATCH)]
+    ranks = run_ranks([sys.executable, "-c", DDP, HERE / "ddp_loop.py", *numbers], cwd=folder)
+    assert [done.stdout.split() for done in ranks] == [["rank", "0"], ["rank", "1"]], [done.stderr for done in ranks]
 
 
 BESIDE = """

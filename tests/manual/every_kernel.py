@@ -161,16 +161,23 @@ def try_contrast() -> Iterator[Pair]:
     yield got, contrast.adjust_contrast_ref(values, exponents)
 
 
+def try_jitter() -> Iterator[Pair]:
+    """Run both orders, and factors without effect."""
+    factors = np.array([[1.4, 0.6, 0], [1.0, 1.0, 0], [0.7, 1.3, 1]], np.float32)
+    yield contrast.jitter(on_device(volumes()), on_device(factors)), contrast.jitter_ref(volumes(), factors)
+
+
 def try_zscore() -> Iterator[Pair]:
-    """Run several volumes, one of them constant."""
+    """Run several volumes, one of them constant, and given numbers."""
     values = volumes()
     values[1, 1] = 3
     yield zscore.zscore(on_device(values)), zscore.zscore_ref(values)
+    yield zscore.standardize(on_device(values), 0.449, 0.226), zscore.standardize_ref(values, 0.449, 0.226)
 
 
 TRIALS: tuple[Callable[[], Iterator[Pair]], ...] = (
     *(try_decode, try_draw, try_swap, try_erase, try_gather),
-    *(try_blur, try_add, try_gamma, try_contrast, try_zscore),
+    *(try_blur, try_add, try_gamma, try_contrast, try_jitter, try_zscore),
 )
 
 

@@ -1,4 +1,4 @@
-"""Test that every variant of every kernel compiles with the installed NVRTC for all architectures, without a GPU."""
+"""Test that every variant of every kernel compiles with the installed NVRTC, without a GPU."""
 
 import ctypes
 import importlib
@@ -93,12 +93,19 @@ def nvrtc(request):
     return Nvrtc(request.param)
 
 
-@pytest.mark.parametrize("variant", variants(), ids=name_of)
-def test_compiles_without_warnings_for_every_architecture(nvrtc, variant):
-    entry, sources, defines = variant
+VARIANTS = variants()
+
+
+@pytest.mark.parametrize("number", range(len(VARIANTS)), ids=[name_of(variant) for variant in VARIANTS])
+def test_compiles_without_warnings(nvrtc, number):
+    """For the oldest and the newest architecture, and one of the others in turn."""
+    entry, sources, defines = VARIANTS[number]
     text = launch.specialised_source(sources, defines)
     assert re.search(rf'extern "C" __global__ [^;{{]*\b{entry}\(', text)
-    for architecture in nvrtc.architectures:
+    # Only Volta has code of its own.
+    assert set(re.findall(r"__CUDA_ARCH__ \S+ \d+", text)) <= {"__CUDA_ARCH__ < 750"}
+    oldest, *others, newest = nvrtc.architectures
+    for architecture in (oldest, others[number % len(others)], newest):
         size, log = nvrtc.compile(text, architecture)
         assert (log, size > 0) == ("", True), f"sm_{architecture}"
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dali_cr import Swap
-from dali_cr.ops import blur, decode, erase, gamma, gather, noise, swap, zscore
+from dali_cr.ops import blur, contrast, decode, erase, gamma, gather, noise, swap, zscore
 from dali_cr.ops.record import Rescale, make_gather_record, make_record
 from dali_cr.plan.swaps import draw_batch
 from tests.cuda_on_cpu.host import HostCuda
@@ -21,15 +21,21 @@ COUNTERS = np.array([[7, 0], [8, 1], [2**40, 2**24 - 1]])
 STDS = np.float32([0.5, 0, 1e-20])
 SIGMAS = np.float32([[0.3, 0.5, 0.7], [0, 1.5, 2], [2, 0, 0.2]])
 EXPONENTS = np.float32([0.7, 1, 1.4])
+FACTORS = np.float32([[0.7, 1.4, 0], [1.3, 1.4, 1], [1, 0.6, 0]])
 
 OPS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
     "blur": (lambda array: blur.blur_ref(array, SIGMAS), lambda array: blur.blur(array, SIGMAS, 8)),
     "gamma": (lambda array: gamma.gamma_ref(array, EXPONENTS), lambda array: gamma.gamma(array, EXPONENTS)),
+    "jitter": (lambda array: contrast.jitter_ref(array, FACTORS), lambda array: contrast.jitter(array, FACTORS)),
     "noise": (
         lambda array: noise.add_noise_ref(array, STDS, 3, COUNTERS),
         lambda array: noise.add_noise(array, STDS, 3, COUNTERS),
     ),
     "zscore": (zscore.zscore_ref, zscore.zscore),
+    "standardize": (
+        lambda array: zscore.standardize_ref(array, 0.4, 0.3),
+        lambda array: zscore.standardize(array, 0.4, 0.3),
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""Test `zscore` against torch's mean and standard deviation, and its kernel bit for bit."""
+"""Test `zscore` against torch's mean and standard deviation, `standardize`, and the kernels bit for bit."""
 
 import numpy as np
 import pytest
@@ -79,7 +79,21 @@ def test_kernel_equals_reference(shape: tuple[int, int, int, int, int], seed: in
     assert_same(array, wanted)
 
 
+def test_standardize_subtracts_and_divides(cuda_on_cpu: HostCuda) -> None:
+    array = volumes((2, 2, 7, 8, 9))
+    wanted = op.standardize_ref(array, 0.449, 0.226)
+    np.testing.assert_allclose(wanted, (array.astype(float) - 0.449) / 0.226, rtol=1e-7, atol=1e-7)
+    for order in ORDERS:
+        cuda_on_cpu.order, there = order, array.copy()
+        assert op.standardize(there, 0.449, 0.226) is there
+        assert_same(there, wanted)
+    assert op.standardize_ref(array, 0.449, 0.226, array) is array
+    assert_same(array, wanted)
+
+
 def test_refuses(cuda_on_cpu: HostCuda) -> None:
     for wrong in (np.zeros((2, 1, 3, 4), np.float32), np.zeros((2, 1, 3, 4, 5))):
         with pytest.raises(TypeError, match="volumes: expected a contiguous"):
             op.zscore(wrong)
+        with pytest.raises(TypeError, match="volumes: expected a contiguous"):
+            op.standardize(wrong, 0, 1)

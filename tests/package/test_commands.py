@@ -12,6 +12,7 @@ import pytest
 from dali_cr.tools import training
 from tests.helpers.environments import all_packages, build, link_required, make_environment
 from tests.helpers.finetuning import write_data
+from tests.helpers.prefork import start_parent
 from tests.package.test_packaging import PROJECT, ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -45,11 +46,24 @@ def elsewhere(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(python: Path, words: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `dali-cr` of an environment in a folder."""
+WITHOUT_PATH = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
+def run(python: Path, words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run `dali-cr` of an environment in a folder, in a process of its own."""
     command = [python.parent / "dali-cr", *words.split()]
-    known = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return subprocess.run(command, cwd=folder, env=known | environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=folder, env=WITHOUT_PATH, capture_output=True, text=True, check=False)
+
+
+def fork(python: Path, words: str, folder: Path, *imported: str) -> subprocess.CompletedProcess[str]:
+    """Run `dali-cr` of an environment in a fork of a process that has some imports."""
+    command = [python.parent / "dali-cr", *words.split()]
+    return start_parent(python, *imported).run(command, cwd=folder, env=WITHOUT_PATH)
+
+
+HEAVY = ("torch._dynamo", "torch.utils.tensorboard", "monai.networks.nets", "monai.losses", "nvidia.dali.fn", "tyro")
+HEAVY += ("matplotlib.figure",)
+"""Requirements of the commands that take long to import; the package itself is imported by each command."""
 
 
 def report(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
@@ -70,18 +84,18 @@ def test_the_commands_of_the_readme_then_overlay(python: Path, elsewhere: Path) 
     assert done.returncode == 0, done.stderr
     assert (elsewhere / "index.json").is_file()
     (elsewhere / "splits.json").unlink()
-    assert report(run(python, splits, elsewhere))["test"]
-    assert report(run(python, f"{pretrain} --evaluate-samples 1 {SMALL}", elsewhere))["steps"] == 10
+    assert report(fork(python, splits, elsewhere, *HEAVY))["test"]
+    assert report(fork(python, f"{pretrain} --evaluate-samples 1 {SMALL}", elsewhere, *HEAVY))["steps"] == 10
     settings = "--steps 2 --batch-size 2 --evaluate-cases 1 --device cpu"
-    assert report(run(python, f"{finetune} {settings}", elsewhere))["steps"] == 2
-    assert report(run(python, f"{predict} --device cpu", elsewhere))["cases"] == 8
-    done = run(python, "overlay predictions --data new --out pictures", elsewhere)
+    assert report(fork(python, f"{finetune} {settings}", elsewhere, *HEAVY))["steps"] == 2
+    assert report(fork(python, f"{predict} --device cpu", elsewhere, *HEAVY))["cases"] == 8
+    done = fork(python, "overlay predictions --data new --out pictures", elsewhere, *HEAVY)
     assert done.returncode == 0, done.stderr
     assert list((elsewhere / "pictures").iterdir())
-    done = run(python, "export runs/first --out exported", elsewhere)
+    done = fork(python, "export runs/first --out exported", elsewhere, *HEAVY)
     assert done.returncode == 2
     assert "expected a run with --plans" in done.stderr
-    done = run(python, "result runs/first --out kept", elsewhere)
+    done = fork(python, "result runs/first --out kept", elsewhere, *HEAVY)
     assert done.returncode == 0, done.stderr
 
 
@@ -110,25 +124,24 @@ options = { columns = "kind", crop = [24, 24, 24], topology = [16, 16, 16] }
 
 def test_a_study_starts_its_runs(python: Path, elsewhere: Path) -> None:
     (elsewhere / "tiny.toml").write_text(STUDY)
-    done = run(python, "study tiny.toml --data bodies=. --device cpu", elsewhere)
+    done = fork(python, "study tiny.toml --data bodies=. --device cpu", elsewhere, *HEAVY)
     assert report(done) == {"results": str(elsewhere / "tiny")}
     assert (elsewhere / "tiny" / "table.md").is_file()
 
 
 def test_an_editable_installation_has_the_commands_of_its_checkout(editable: Path, elsewhere: Path) -> None:
-    done = run(editable, f"pretrain --data images --out runs/first --evaluate-samples 1 {SMALL}", elsewhere)
+    words = f"pretrain --data images --out runs/first --evaluate-samples 1 {SMALL}".split()
+    done = subprocess.run([editable, "-c", HELP, *words], cwd=elsewhere, capture_output=True, text=True, check=False)
     assert report(done)["steps"] == 10
-    check_help(editable, elsewhere)
 
 
 def test_every_command_has_help(python: Path, elsewhere: Path) -> None:
-    check_help(python, elsewhere)
+    done = start_parent(python, *HEAVY).run(["-c", HELP], cwd=elsewhere)
+    assert done.returncode == 0, done.stderr
 
 
-def check_help(python: Path, folder: Path) -> None:
-    """Print the help of every training command, in one process in a folder with another train.py."""
-    program = f"""
-import contextlib, io
+HELP = f"""
+import contextlib, io, sys
 from dali_cr.__main__ import main
 for name in {list(training.COMMANDS)}:
     with contextlib.redirect_stdout(io.StringIO()) as shown:
@@ -137,10 +150,13 @@ for name in {list(training.COMMANDS)}:
         except SystemExit as end:
             assert not end.code, (name, end.code)
     assert f"usage: dali-cr {{name}}" in shown.getvalue(), (name, shown.getvalue()[:200])
+if sys.argv[1:]:
+    sys.exit(main(sys.argv[1:]))
 """
-    done = subprocess.run([python, "-c", program], cwd=folder, capture_output=True, text=True, check=False)
-    # No module imports a train.py of the working folder, although -c puts the folder first on the path.
-    assert done.returncode == 0, done.stderr
+"""Prints the help of every training command, in one process, and runs the command that it is given.
+
+No module imports a train.py of the working folder, although -c puts the folder first on the path.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -153,9 +169,8 @@ def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", training.COMMANDS)
 def test_a_missing_extra_is_named_in_one_line(bare: Path, tmp_path: Path, name: str) -> None:
-    module = f"train.{name}"
-    in_checkout = subprocess.run([bare, "-m", module], cwd=ROOT, capture_output=True, text=True, check=False)
-    for done in (run(bare, name, tmp_path), in_checkout):
+    in_checkout = start_parent(bare, "numpy", "nibabel").run(["-m", f"train.{name}"], cwd=ROOT)
+    for done in (fork(bare, name, tmp_path, "numpy", "nibabel"), in_checkout):
         assert done.returncode == 2, done.stderr
         (line,) = done.stderr.splitlines()
         assert "torch, nvidia.dali, tyro" in line

@@ -21,6 +21,7 @@ from train import export, finetune, overlay, predict, pretrain, result, splits
 from train.data import medmnist
 from train.start.command import read_arguments
 from train.study import __main__ as study
+from train.study import carry
 
 DOCUMENTS = sorted(
     path
@@ -35,7 +36,7 @@ SETTINGS = {
     "result": result.ResultConfig,
     "splits": splits.SplitsConfig,
     "study": study.StudyConfig,
-    "study.probe": study.StudyConfig,
+    "study.carry": carry.CarryConfig,
     "data.medmnist": medmnist.MedmnistConfig,
 }
 PARSERS = {

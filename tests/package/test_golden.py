@@ -55,6 +55,21 @@ THIN = {
     "swap": dali_cr.Swap(iterations=5, patch=(1, 3, 3)),
     "normalize": ("window", 5.0, 90.0),
 }
+RADIOGRAPHS = {
+    "shape": (1, 16, 16),
+    "local_shape": (1, 8, 8),
+    "locals": 3,
+    "area": (0.3, 1.0),
+    "local_area": (0.05, 0.3),
+    "swap": dali_cr.Swap(iterations=0),
+    "isotropic_blur": True,
+    "blur_probability": 0.5,
+    "brightness": 0.4,
+    "contrast": 0.4,
+    "cutout": (3, 5),
+    "standardize": (0.449, 0.226),
+    "normalize": ("window", 5.0, 90.0),
+}
 restoration, views, slices = dali_cr.Restoration, dali_cr.Views, dali_cr.Slices
 RECIPES: dict[str, tuple[str, dali_cr.Restoration | dali_cr.Views]] = {
     "swap": ("single", restoration(**CROP, flips=("D", "H", "W"))),
@@ -91,6 +106,8 @@ RECIPES: dict[str, tuple[str, dali_cr.Restoration | dali_cr.Views]] = {
         restoration(**CROP, degrees=30.0, scale=(0.7, 1.4), affine_probability=0.5, noise=0.4, gamma=0.5),
     ),
     "views, each patch once": ("single", views(**VIEWS | {"swap": replace(APART, patch=4)})),
+    "views, radiographs": ("single", views(**RADIOGRAPHS)),
+    "views, holes": ("channels", views(**VIEWS, cutout=(2, 5), blur_probability=0.5)),
 }
 SWAPS: dict[str, tuple[tuple[int, int, int], dali_cr.Swap]] = {
     "cube": ((32, 32, 32), dali_cr.Swap(iterations=50, patch=(2, 9))),
@@ -141,6 +158,8 @@ def hash_plans(indexes: Indexes, name: str, broken: tuple[int, ...] = ()) -> str
             for number in ("size", "shape", "angles", "scales", "blur", "noise", "gamma", "matrix", "offset"):
                 if hasattr(view, number):
                     values.append(np.round(np.array(getattr(view, number), np.float64), 6) + 0.0)
+            if len(getattr(view, "holes", ())):
+                values += [view.holes, np.array([view.brightness, view.contrast, view.contrast_first], np.float32)]
     return digest(*values)
 
 

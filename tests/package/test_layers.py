@@ -74,7 +74,10 @@ def imports(name: str) -> Iterator[str]:
                 yield target
 
 
-GRAPH = {name: set(imports(name)) for name in FILES}
+@pytest.fixture(scope="module")
+def graph() -> dict[str, set[str]]:
+    """Return the modules that each module imports."""
+    return {name: set(imports(name)) for name in FILES}
 
 
 def room(name: str) -> str:
@@ -90,48 +93,48 @@ def layer(name: str) -> int:
     return found[0]
 
 
-def test_imports_are_found() -> None:
-    assert "dali_cr.pipeline.graph" in GRAPH["dali_cr.loader"]
-    assert "train.run.config" in GRAPH["train.methods.config"]
-    assert sum(map(len, GRAPH.values())) > 300
+def test_imports_are_found(graph: dict[str, set[str]]) -> None:
+    assert "dali_cr.pipeline.graph" in graph["dali_cr.loader"]
+    assert "train.run.config" in graph["train.methods.config"]
+    assert sum(map(len, graph.values())) > 300
 
 
-@pytest.mark.parametrize("name", sorted(FILES))
-def test_a_module_imports_only_from_lower_layers(name: str) -> None:
-    own = name.split(".")[0]
-    for target in GRAPH[name]:
-        other = target.split(".")[0]
-        assert other in ACROSS[own], f"{name} imports {target}"
-        if own != other or own not in LAYERS or room(name) == room(target):
-            continue
-        assert layer(name) < layer(target), f"{name} imports {target}, which is not in a lower layer"
+def test_modules_import_only_from_lower_layers(graph: dict[str, set[str]]) -> None:
+    for name, targets in graph.items():
+        own = name.split(".")[0]
+        for target in targets:
+            other = target.split(".")[0]
+            assert other in ACROSS[own], f"{name} imports {target}"
+            if own != other or own not in LAYERS or room(name) == room(target):
+                continue
+            assert layer(name) < layer(target), f"{name} imports {target}, which is not in a lower layer"
 
 
-def test_methods_do_not_import_one_another() -> None:
-    for name, targets in GRAPH.items():
+def test_methods_do_not_import_one_another(graph: dict[str, set[str]]) -> None:
+    for name, targets in graph.items():
         if name.startswith("train.methods.") and not name.startswith("train.methods.pcrlv2."):
             assert not {target for target in targets if target.startswith("train.methods.pcrlv2.")}, name
 
 
-def test_nothing_imports_recipes_and_recipes_do_not_import_one_another() -> None:
-    for name, targets in GRAPH.items():
+def test_nothing_imports_recipes_and_recipes_do_not_import_one_another(graph: dict[str, set[str]]) -> None:
+    for name, targets in graph.items():
         for target in targets:
             if target.startswith("train.recipes."):
                 assert name.startswith("train.recipes."), f"{name} imports {target}"
                 assert target.count(".") == 2 or target.rpartition(".")[0] == name.rpartition(".")[0], name
 
 
-def test_no_cycle() -> None:
+def test_no_cycle(graph: dict[str, set[str]]) -> None:
     done: set[str] = set()
 
     def follow(name: str, path: tuple[str, ...]) -> None:
         assert name not in path, f"a cycle: {' -> '.join([*path[path.index(name) :], name])}"
         if name not in done:
-            for target in GRAPH[name]:
+            for target in graph[name]:
                 follow(target, (*path, name))
             done.add(name)
 
-    for name in GRAPH:
+    for name in graph:
         follow(name, ())
 
 
@@ -141,10 +144,10 @@ def test_no_folder_has_too_many_modules() -> None:
         assert len(modules) <= MOST_MODULES, f"{folder.relative_to(ROOT)}: {len(modules)} modules"
 
 
-@pytest.mark.parametrize("name", sorted(FILES))
-def test_no_module_is_too_long(name: str) -> None:
-    most = 500 if name.count(".") == 1 and name.startswith("train.") else MOST_LINES
-    assert len(FILES[name].read_text().splitlines()) <= most
+def test_no_module_is_too_long() -> None:
+    lines = {name: len(path.read_text().splitlines()) for name, path in FILES.items()}
+    most = {name: 500 if name.count(".") == 1 and name.startswith("train.") else MOST_LINES for name in FILES}
+    assert {name: count for name, count in lines.items() if count > most[name]} == {}
 
 
 def test_each_folder_has_a_docstring_in_its_init_and_no_code() -> None:

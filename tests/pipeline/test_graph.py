@@ -15,9 +15,11 @@ from dali_cr.pipeline.raw import RawSource
 from tests.cuda_on_cpu.host import HostCuda
 from tests.helpers.recipes import (
     CHANGED,
+    CORRUPTED,
     INDEXES,
     PAIRS,
     PAIRS_OF,
+    RADIOGRAPHS,
     RECIPES,
     SPACED,
     TURNED,
@@ -29,7 +31,7 @@ from tests.helpers.recipes import (
     raw,
 )
 
-GRAPHS: dict[str, Any] = {**PAIRS_OF, **VIEWS_OF, "rounded blur": replace(VIEWS, blur=1.8749999999)}
+GRAPHS: dict[str, Any] = {**PAIRS_OF, **VIEWS_OF, **CORRUPTED, "rounded blur": replace(VIEWS, blur=1.8749999999)}
 
 
 @pytest.mark.parametrize("recipe", GRAPHS.values(), ids=GRAPHS)
@@ -105,14 +107,16 @@ def test_pairs_in_a_users_own_pipeline(mixed_index: dali_cr.Index, recipe: dali_
         np.testing.assert_array_equal(sample, number)
 
 
-def test_views_in_a_users_own_pipeline(mixed_index: dali_cr.Index) -> None:
+@pytest.mark.parametrize("recipe", [VIEWS, RADIOGRAPHS], ids=["views", "holes"])
+def test_views_in_a_users_own_pipeline(mixed_index: dali_cr.Index, recipe: dali_cr.Views) -> None:
     @pipeline_def(batch_size=4, num_threads=2, device_id=None)
     def mine() -> tuple:
-        *read, sample = dali_cr.fn.read_views(mixed_index, VIEWS, batch_size=4, seed=7)
-        view, target, local = dali_cr.fn.finish_views(*read, VIEWS, 7)
+        *read, sample = dali_cr.fn.read_views(mixed_index, recipe, batch_size=4, seed=7)
+        holes = read.pop() if recipe.cutout else None
+        view, target, local = dali_cr.fn.finish_views(*read, recipe, 7, holes=holes)
         return view, 1 - target, local, sample
 
-    own, ours = mine(), dali_cr.restoration_pipeline(mixed_index, VIEWS, 4, "cpu", 7)
+    own, ours = mine(), dali_cr.restoration_pipeline(mixed_index, recipe, 4, "cpu", 7)
     own.build()
     for _ in range(4):
         view, inverse, local, sample = arrays(own.run())
@@ -162,6 +166,9 @@ def test_invalid_arguments_raise_when_the_graph_is_created() -> None:
         dali_cr.fn.draw_swaps((8, 8, 8), dali_cr.Swap(1, 2), batch_size=1, seed=-1)
     with pytest.raises(ValueError, match="seed: expected an integer"):
         dali_cr.fn.finish_views(*[None] * 6, dali_cr.Views(), seed=2**64)
+    for recipe, holes in ((RADIOGRAPHS, None), (VIEWS, object())):
+        with pytest.raises(ValueError, match="holes: expected those of read_views exactly with cutout"):
+            dali_cr.fn.finish_views(*[None] * 6, recipe, 7, holes=holes)
     with pytest.raises(ValueError, match="dtype: expected 'float32' or 'float16', got 'float64'"):
         dali_cr.fn.decode_volume(None, None, (8, 8, 8), dtype="float64")
 

@@ -11,7 +11,7 @@ import dali_cr
 from dali_cr import Views
 from dali_cr.ops.noise import add_noise_ref
 from dali_cr.plan.sample import AffineView, SamplePlan, views_of
-from tests.helpers.recipes import INDEXES, VIEWS, VIEWS_OF, finished
+from tests.helpers.recipes import INDEXES, RADIOGRAPHS, VIEWS, VIEWS_OF, finished
 from tests.helpers.volumes import write_nifti
 
 
@@ -89,6 +89,38 @@ def test_corruption_is_blur_noise_gamma_swap_and_score(channel_index: dali_cr.In
                 wanted /= wanted.std((1, 2, 3), ddof=1, keepdims=True)
                 np.testing.assert_allclose(view[i, v], wanted, atol=2e-4)
     source.close()
+
+
+def jittered(image: np.ndarray, view: AffineView) -> np.ndarray:
+    """Return an image with the brightness and contrast of a plan."""
+    for change in "cb" if view.contrast_first else "bc":
+        mean = image.mean((1, 2, 3), keepdims=True)
+        image = np.clip(view.brightness * image if change == "b" else mean + view.contrast * (image - mean), 0, 1)
+    return image
+
+
+def test_corruption_of_radiographs_is_blur_jitter_and_holes_in_standardized_views(
+    channel_index: dali_cr.Index,
+) -> None:
+    source, (mean, std) = finished(channel_index, RADIOGRAPHS, 5, 3), RADIOGRAPHS.standardize
+    first, blurred = 0, 0
+    for k in range(4):
+        view, target, local, numbers = source.batch(k).values()
+        for i, number in enumerate(numbers):
+            views = views_of(source.planner.plan([number])[0])
+            for v, own in enumerate(views):
+                volume = [scaled(channel_index, source.planner.plan([number])[0], c, "percentile") for c in (0, 1)]
+                clean = np.stack([by_hand(one, own) for one in volume])
+                wanted = (jittered(ndimage.gaussian_filter(clean, (0, *own.blur)), own) - mean) / std
+                for origin, size in own.holes:
+                    wanted[(slice(None), *map(slice, origin, origin + size))] = 0
+                np.testing.assert_allclose(view[i, v] if v < 2 else local[i, v - 2], wanted, atol=2e-4)
+                if v < 2:
+                    np.testing.assert_allclose(target[i, v], (clean - mean) / std, atol=1e-4)
+                assert (own.noise, own.gamma, len(own.holes)) == (0, 1, 3 if v < 2 else 0)
+                first, blurred = first + own.contrast_first, blurred + any(own.blur)
+    source.close()
+    assert (0 < first < 60, 0 < blurred < 60) == (True, True)
 
 
 def test_views_are_scored_and_targets_lie_in_0_to_1(mixed_index: dali_cr.Index) -> None:

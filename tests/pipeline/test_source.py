@@ -12,6 +12,7 @@ import pytest
 
 import dali_cr
 from tests.helpers.recipes import (
+    CORRUPTED,
     INDEXES,
     PAIRS,
     RECIPES,
@@ -30,7 +31,7 @@ COMPARED: dict[str, Any] = {
     for normalize in ("zscore", "percentile", ("window", -10, 50), None)
     for dtype in ("float32", "float16")
     for crop in ((16, 20, 24), (45, 8, 41), (1, 33, 7))
-} | {"spaced": SPACED, "inpaint": replace(PAIRS, pretext="inpaint"), **VIEWS_OF}
+} | {"spaced": SPACED, "inpaint": replace(PAIRS, pretext="inpaint"), **VIEWS_OF, **CORRUPTED}
 
 
 @pytest.fixture(params=RECIPES)

@@ -13,6 +13,7 @@ from dali_cr.plan.foreground import Foreground
 from dali_cr.plan.plans import Plans
 from dali_cr.plan.views import ViewPlanner
 from tests.helpers import plans as definitions
+from tests.helpers.recipes import RADIOGRAPHS
 
 SWAP = dali_cr.Swap(4, (2, 6))
 CROPS = dali_cr.Restoration(crop=(16, 20, 24), swap=SWAP, flips=("D", "W"), foreground=0.5)
@@ -53,10 +54,12 @@ RECIPES: dict[str, Any] = {
     "views": VIEWS,
     "views, spacing": replace(VIEWS, spacing=(1.5, 0.7, 1.0), crops_per_volume=2),
     "views, one slice": FLAT,
+    "views, holes": replace(VIEWS, cutout=(2, 5), blur_probability=0.3, isotropic_blur=True),
+    "views, areas": RADIOGRAPHS,
 }
 NUMBERS = np.array([0, 7, 5, 6, 41, 100, 2**33, 2**33 + 1, 2**40 + 3, *range(11, 30)])
 ARRAYS = ("numbers", "cases", "attempts", "boxes", "origins", "flips", "swaps", "matrices", "offsets")
-MORE = ("sizes", "angles", "scales", "intensities")
+MORE = ("sizes", "angles", "scales", "intensities", "holes")
 
 
 def planner_of(index: dali_cr.Index, recipe: Any, seed: int = 3) -> Any:

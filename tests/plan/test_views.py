@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 
 import dali_cr
 from dali_cr import Views
+from dali_cr.plan.augment.holes import draw_holes
 from dali_cr.plan.boxes import ROUNDS, draw_second, partners, reach, room
 from dali_cr.plan.crops import CropPlanner
 from dali_cr.plan.sample import AffineView, SamplePlan, views_of
 from dali_cr.plan.views import ViewPlanner
 from dali_cr.plan.window import shape_at
 from tests.helpers.plans import overlap_of
+from tests.helpers.recipes import RADIOGRAPHS
 from tests.helpers.volumes import write_nifti
 
 SMALL = Views(
@@ -153,6 +155,64 @@ def test_views_of_one_slice_stay_in_it(mixed_index: dali_cr.Index) -> None:
             assert (abs(view.matrix[0, 0]), view.offset[0], view.blur[0]) == (1, view.origin[0], 0)
             assert view.angles[0] != 0
             assert 1 not in view.scales[1:]
+
+
+def test_boxes_have_their_share_of_the_area_anywhere_in_the_slice(mixed_index: dali_cr.Index) -> None:
+    planner = ViewPlanner(mixed_index, RADIOGRAPHS, 3)
+    plans = list(planner.plan(np.arange(3000)))
+    origins, sizes = boxes(plans)
+    lengths = lengths_of(planner)[[plan.case for plan in plans]][:, None]
+    assert (sizes[..., 0] == 1).all()
+    assert (origins[..., 0] == origins[:, :1, 0]).all()
+    assert ((origins >= 0) & (origins + sizes <= lengths)).all()
+    whole = lengths[..., 1:].prod(-1)
+    shares, ratios = sizes.prod(-1) / whole, np.log(sizes[..., 2] / sizes[..., 1])
+    # Rounding of edges of at least 4 voxels changes shares and ratios by up to an eighth.
+    assert (shares[:, :2].min() > 0.25, shares[:, 2:].max() < 0.35, shares[:, 2:].min() < 0.08) == (True,) * 3
+    large = sizes[..., 1:].min(-1) > 12
+    assert np.abs(ratios[large]).max() < math.log(4 / 3) + 0.1
+    assert abs(ratios[large].mean()) < 0.05
+    apart = overlap_of(origins[:, 0], sizes[:, 0], origins[:, 1], sizes[:, 1])
+    assert apart.min() < 0.1
+
+
+def test_a_slice_too_narrow_for_its_share_gives_the_largest_box() -> None:
+    index = _index_of((1, 200, 10))
+    recipe = replace(RADIOGRAPHS, area=(0.9, 1.0), local_area=(0.9, 1.0))
+    assert set(map(tuple, boxes(list(ViewPlanner(index, recipe, 3).plan(range(9))))[1].reshape(-1, 3).tolist())) == {
+        (1, 13, 10)
+    }
+
+
+def test_holes_have_their_centre_in_the_view_and_are_cut_at_its_border() -> None:
+    holes = draw_holes(3, np.arange(2000), (1, 20, 30), (2, 8), 2)
+    assert np.array_equal(holes[7:9], draw_holes(3, np.array([7, 8]), (1, 20, 30), (2, 8), 2))
+    origins, middles, sizes = np.moveaxis(holes.reshape(-1, 3, 3), 1, 0)
+    assert not middles.any()
+    assert (sizes[:, 0] == 1).all()
+    assert ((origins >= 0) & (origins + sizes <= (1, 20, 30))).all()
+    for axis, length in ((1, 20), (2, 30)):
+        start = np.where(origins[:, axis] > 0, origins[:, axis], sizes[:, axis] - 8)
+        counts = np.bincount(start + 4, minlength=length) / len(start)
+        assert len(counts) == length
+        assert np.abs(counts - 1 / length).max() < 5 * math.sqrt(1 / length / len(start))
+    flat = holes.reshape(2000, 4, 9)
+    assert (flat[:, 0] != flat[:, 1]).any(1).mean() > 0.9
+
+
+def test_blur_brightness_and_contrast_are_drawn_by_view(mixed_index: dali_cr.Index) -> None:
+    plans = list(ViewPlanner(mixed_index, RADIOGRAPHS, 3).plan(np.arange(2000)))
+    views = [view for plan in plans for view in views_of(plan)]
+    blur = np.array([view.blur for view in views])
+    assert (blur[:, 0] == 0).all()
+    assert (blur[:, 1] == blur[:, 2]).all()
+    drawn = np.stack([blur[:, 1] > 0, [view.contrast_first for view in views]]).astype(float)
+    factors = np.array([(view.brightness, view.contrast) for view in views]).T
+    bound = 5 / math.sqrt(len(views))
+    assert (np.abs(drawn.mean(1) - 0.5) < bound / 2).all()
+    assert (np.abs(factors.mean(1) - 1) < bound * 0.4).all()
+    assert (factors.min() >= 0.6 - 1e-6, factors.max() <= 1.4 + 1e-6, np.ptp(factors) > 0.79) == (True,) * 3
+    assert np.abs(np.corrcoef([*drawn, *factors]) - np.eye(4)).max() < bound
 
 
 def same(one: SamplePlan, other: SamplePlan) -> bool:

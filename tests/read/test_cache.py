@@ -20,6 +20,7 @@ from dali_cr.read import cache as levels
 from dali_cr.read.cache import Cache, file_bytes, open_cache, parse_cache
 from dali_cr.read.disk_cache import Level
 from dali_cr.volume import reader
+from tests.helpers.prefork import Forked, start_parent
 from tests.helpers.recipes import PAIRS, samples
 
 GB = 10**9
@@ -198,10 +199,9 @@ with loader(index, cache="disk:" + sys.argv[2], epochs=int(sys.argv[3]), threads
 """
 
 
-def start(index_file: Path, folder: Path, epochs: int) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, "-c", FILLER, str(index_file), str(folder), str(epochs)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+def start(index_file: Path, folder: Path, epochs: int) -> Forked:
+    command = [sys.executable, "-c", FILLER, index_file, folder, epochs]
+    return start_parent().popen(command, stdout=subprocess.PIPE)  # forks of one process hash alike
 
 
 def test_processes_share_a_disk_and_may_be_killed(mixed_index: dali_cr.Index, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import pytest
 import dali_cr
 from dali_cr import Swap, Views
 
+FLAT = {"shape": (1, 64, 64), "local_shape": (1, 32, 32), "area": (0.3, 1), "local_area": (0.1, 0.3), "swap": Swap(0)}
+
 
 def test_defaults_are_the_authors() -> None:
     recipe = Views()
@@ -45,6 +47,20 @@ def test_defaults_are_the_authors() -> None:
         ({"spacing": (1, 1)}, "spacing: expected three"),
         ({"spacing": (1, 0, 1)}, "spacing: expected three"),
         ({"swap": Swap(1, 65)}, "two disjoint patches"),
+        ({"blur_probability": 1.1}, "blur_probability: expected a number from 0 to 1"),
+        ({"isotropic_blur": 1}, "isotropic_blur: expected True or False"),
+        ({"brightness": 1.1, "standardize": (0, 1)}, "brightness: expected a number from 0 to 1"),
+        ({"contrast": 0.4}, "standardize: expected a mean and a standard deviation with brightness or contrast"),
+        ({"standardize": (0.4, 0)}, "standardize: expected zscore, or a mean and a standard deviation above 0"),
+        ({"standardize": "none"}, "standardize: expected zscore"),
+        ({"cutout": (3, 33)}, r"cutout: expected an edge of at most that of a view, \(32, 64, 64\), got 33"),
+        ({"cutout": (0, 8)}, "cutout: expected a number of holes and their edge in voxels, both positive"),
+        ({"cutout": (1025, 8)}, "cutout: expected at most 1024 holes"),
+        (FLAT | {"local_area": None}, r"local_area: expected \(low, high\) with 0 < low <= high <= 1, got None"),
+        (FLAT | {"area": (0.3, 1.1)}, r"area: expected \(low, high\) with 0 < low"),
+        (FLAT | {"shape": (8, 64, 64)}, r"shape: expected 1 along D with area, for 2-D views, got \(8, 64, 64\)"),
+        (FLAT | {"sizes": ((1, 64, 64),)}, "sizes: expected none with area, which replaces it"),
+        (FLAT | {"overlap": 0.5}, "overlap: expected none with area"),
         ({"shape": (1, 64, 64)}, r"sizes: expected 1 along D like the views' shape \(1, 64, 64\), got \(64, 96, 96\)"),
         ({"shape": (1, 64, 64), "sizes": ((1, 64, 64),)}, r"local_shape: expected 1 along D .*, got \(16, 16, 16\)"),
     ],
@@ -63,9 +79,15 @@ def test_lists_are_tuples_and_the_fingerprint_is_of_every_field() -> None:
         "shape": (32, 64, 48), "sizes": ((32, 64, 64),), "overlap": 0.4, "locals": 5, "local_shape": (16, 16, 8),
         "local_sizes": ((8, 8, 8),), "swap": Swap(99, (4, 4, 8)), "flips": (), "scale": 0.2, "degrees": 9, "blur": 1,
         "noise": 0.1, "gamma": 0.2, "normalize": "percentile", "foreground": 0.5, "spacing": (1, 1, 1),
-        "crops_per_volume": 2,
+        "crops_per_volume": 2, "blur_probability": 0.5, "isotropic_blur": True, "cutout": (3, 8),
+        "standardize": (0.4, 0.2),
     }  # fmt: skip
-    assert set(other) == {field.name for field in fields(Views)}
+    together = {"brightness": 0.4, "contrast": 0.4}
+    flat = Views(**FLAT)
+    assert {*other, *together, "area", "local_area"} == {field.name for field in fields(Views)}
     prints = {replace(Views(), **{name: value}).fingerprint for name, value in other.items()}
-    assert len(prints | {Views().fingerprint}) == len(other) + 1
+    prints |= {replace(Views(standardize=(0, 1)), **{name: value}).fingerprint for name, value in together.items()}
+    prints |= {flat.fingerprint, *(replace(flat, **{n: (0.2, 0.4)}).fingerprint for n in ("area", "local_area"))}
+    assert len(prints | {Views().fingerprint}) == len(other) + 6
+    assert (flat.sizes, flat.local_sizes, flat.overlap, flat.boxes) == ((), (), 0, ())
     assert Views().fingerprint == dali_cr.Views().fingerprint

@@ -4,18 +4,16 @@ import gc
 import multiprocessing
 import os
 import pickle
-import subprocess
 import sys
 import weakref
-from pathlib import Path
 
 import pytest
 import torch
 
 import dali_cr
 from dali_cr.system import forks
+from tests.helpers.prefork import start_parent
 
-ROOT = Path(__file__).resolve().parents[2]
 RECIPE = dali_cr.Restoration(crop=(8, 8, 8), swap=dali_cr.Swap(2, 2))
 
 
@@ -26,7 +24,7 @@ def loader(index: dali_cr.Index) -> dali_cr.Loader:
 def test_no_worker_hangs() -> None:
     """Run a few rounds of `python -m tests.manual.forks`."""
     command = [sys.executable, "-m", "tests.manual.forks", "--rounds", "4", "--seed", "0"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
+    done = start_parent().run(command)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no worker hung" in done.stdout
 

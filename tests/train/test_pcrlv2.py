@@ -21,6 +21,7 @@ from train.methods.pcrlv2.contrastive import draw_levels
 from train.methods.pcrlv2.evaluation import evaluate_views, linear_fit
 from train.methods.pcrlv2.method import Pcrlv2, fading
 from train.methods.pcrlv2.pyramid import Pyramid, upsample
+from train.methods.presets import PRESETS
 from train.networks.nsunet import NsUNet
 from train.optim.optimizer import build_optimizer
 from train.predict import PredictConfig
@@ -418,6 +419,10 @@ def test_epochs_become_steps_when_the_cases_are_known(config, capsys):
         ({"comparison_weight": -1.0}, "--comparison-weight: expected a number of at least 0"),
         ({"dims": 2}, "crop: expected one voxel along D with --dims 2, as 1 16 16"),
         ({"dims": 2, "crop": (1, 16, 16)}, "sizes: expected 1 along D"),
+        ({"cutout": (3, 17)}, r"cutout: expected an edge of at most that of a view, \(16, 16, 16\), got 17"),
+        ({"brightness": 0.4}, "standardize: expected a mean and a standard deviation with brightness"),
+        ({"standardize": (0.4, 0.2)}, "--restoration-head: expected paper with a mean and a standard deviation"),
+        ({"area": (0.3, 1.0), "local_area": (0.1, 0.3)}, "shape: expected 1 along D with area"),
     ],
     ids=str,
 )
@@ -470,6 +475,28 @@ def test_views_of_slices_train_a_network_of_images(config, data, tmp_path):
     state = run.network.module.state_dict()
     assert set(run.fit.transferred) == set(encoder)
     assert all(torch.equal(state[name], tensor) for name, tensor in encoder.items())
+
+
+def test_radiographs_train_with_the_transforms_of_the_public_2d_code(config, capsys):
+    boxes = {name: Pcrlv2Config.__dataclass_fields__[name].default for name in ("sizes", "local_sizes")}
+    small = {"network": "nsunet", "crop": (1, 16, 24), "local_crop": (1, 8, 8), "cutout": (3, 5)}
+    settings = {**PRESETS["pcrlv2-2d"].settings, "preset": "pcrlv2-2d", "batch_size": 3, "steps": 2}
+    flat = replace(config, **settings | boxes | small)
+    report = pretrain.main(flat)
+    assert np.isfinite([report[name] for name in ("restoration_gain", "r2", "collapse_metric")]).all()
+    lines = capsys.readouterr().out.splitlines()
+    assert "cutout     3 holes a view, edges of 5 voxels" in lines
+    assert not any(line.startswith("swaps") for line in lines)
+    assert sum(line.startswith("differs") for line in lines) == len(PRESETS["pcrlv2-2d"].differs)
+    assert json.loads((flat.out / "config.json").read_text())["config"]["standardize"] == [0.449, 0.226]
+
+
+def test_the_restored_view_of_standardized_targets_is_linear():
+    one = model(head="paper", dims=2)
+    other = Pyramid(one.unet, 1, "paper", linear=True)
+    pyramid = one.unet.pyramid(batch(dims=2)["view"][:, 0])
+    torch.testing.assert_close(one.restored(pyramid), other.restored(pyramid).sigmoid())
+    assert other.restored(pyramid).min() < 0
 
 
 def test_two_channels_go_through(data, tmp_path, config):

@@ -54,7 +54,7 @@ class Recipe:
     to: float
     network: tuple[str, int]
     ends: tuple[tuple[signal.Signals, int], ...]
-    """Signals to end a run, and the step at which they are sent."""
+    """Signals that end a run one after the other, and the step at which they are sent."""
 
 
 RECIPES = {
@@ -70,7 +70,7 @@ RECIPES = {
         to=0.7,
         network=("dynunet", 4),
         # The first checkpoint is that of step 7.
-        ends=((signal.SIGKILL, 3), (signal.SIGKILL, 23), (signal.SIGINT, 12)),
+        ends=((signal.SIGKILL, 3), (signal.SIGINT, 12), (signal.SIGKILL, 23)),
     ),
     "pcrlv2": Recipe(
         words="--recipe pcrlv2 --crop 16 16 16 --sizes 16 16 16 16 20 20 --local-crop 8 8 8 --local-sizes 8 8 8 "
@@ -85,7 +85,7 @@ RECIPES = {
         to=0.8,
         network=("nsunet", 2),
         # The first checkpoint is that of step 3; step 8 measures.
-        ends=((signal.SIGKILL, 5), (signal.SIGTERM, 4)),
+        ends=((signal.SIGTERM, 4), (signal.SIGKILL, 7)),
     ),
 }
 
@@ -205,20 +205,23 @@ def test_the_weights_load_into_a_fresh_network(whole, recipe):
 
 
 def test_a_run_that_was_ended_and_resumed_has_the_same_bytes(whole, recipe, command, tmp_path):
+    out = tmp_path / "ended"
     for number, when in recipe.ends:
-        out = tmp_path / f"{number.name}-{when}"
-        end_and_resume(recipe, command, out, number, when)
-        for name in ("model.safetensors", "encoder.safetensors"):
-            assert (out / name).read_bytes() == (whole[0] / name).read_bytes(), f"{number.name} after step {when}"
-        # A network that is trained beside heads: these too.
-        one, other = (torch.load(folder / "checkpoint.pt", weights_only=True)["network"] for folder in (out, whole[0]))
-        assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
-        assert timeless(out) == timeless(whole[0])
+        end_run(recipe, [*command, "--out", str(out), "--resume"], out, number, when)
+    resumed = run_to_its_end([*command, "--out", out, "--resume"])
+    assert resumed.returncode == 0, resumed.stderr
+    assert json.loads(resumed.stdout.splitlines()[-1])["steps"] == recipe.steps
+    for name in ("model.safetensors", "encoder.safetensors"):
+        assert (out / name).read_bytes() == (whole[0] / name).read_bytes(), name
+    # A network that is trained beside heads: these too.
+    one, other = (torch.load(folder / "checkpoint.pt", weights_only=True)["network"] for folder in (out, whole[0]))
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+    assert timeless(out) == timeless(whole[0])
 
 
-def end_and_resume(recipe, command, out, number, when):
-    """End a run by a signal once a step is recorded, and resume it to its end."""
-    ended = run_to_its_end(signalled.command([*command, "--out", str(out)], number, when))
+def end_run(recipe, command, out, number, when):
+    """Start or resume a run, and end it by a signal once a step is recorded."""
+    ended = run_to_its_end(signalled.command(command, number, when))
     assert steps_done(out) == (when if number == signal.SIGKILL else when + 1), ended.stderr
     if number == signal.SIGKILL:
         assert ended.returncode == -signal.SIGKILL
@@ -229,9 +232,6 @@ def end_and_resume(recipe, command, out, number, when):
         assert report["steps"] == when + 1
         assert report["restoration_gain"] is None
         assert f"stopped by {number.name}" in ended.stderr
-    resumed = run_to_its_end([*command, "--out", out, "--resume"])
-    assert resumed.returncode == 0, resumed.stderr
-    assert json.loads(resumed.stdout.splitlines()[-1])["steps"] == recipe.steps
 
 
 def test_stopped_at_a_step_that_measures_it_is_measured_at_the_resume(config, monkeypatch):

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
+from matplotlib import colormaps
 
-from ..output.figure import Origin, write_figure
+from ..output.figure import Origin, write_png
+from ..output.mosaic import grey_columns, join, to_grey
 
 
 def draw_restored(
@@ -18,26 +19,21 @@ def draw_restored(
 ) -> None:
     """Draw rows of slices and, below them, the absolute error, one column per sample.
 
+    All rows of a column share the target's grey range, so that contrast differences stay visible; errors are brightest
+    at half of it.
+
     Parameters
     ----------
     slices : mapping
         Rows from top to bottom by name, (n, H, W) each; must contain `target` and `restored`.
     out : path-like
-        The picture file.
+        The picture file, a PNG.
     origin : "lower" or "upper"
         Position of the first image row: "lower" for volumes, whose rows run upwards, "upper" for images.
     """
-    target = slices["target"]
-    error = np.abs(slices["restored"] - target)
-    rows = {**slices, "error": error}
-    height, width = target.shape[1:]
-    figure = Figure(figsize=(2 * len(target) + 0.4, 2 * len(rows) * height / width), layout="constrained")
-    axes = figure.subplots(len(rows), len(target), squeeze=False)
-    for row, (name, pictures) in zip(axes, rows.items(), strict=True):
-        for axis, picture, clean in zip(row, pictures, target, strict=True):
-            # All rows of a column share the target's grey range, so that contrast differences stay visible.
-            low, high = (0, np.ptp(clean) / 2) if name == "error" else (clean.min(), clean.max())
-            axis.imshow(picture, cmap="magma" if name == "error" else "gray", vmin=low, vmax=high, origin=origin)
-            axis.set(xticks=[], yticks=[])
-        row[0].set_ylabel(name)
-    write_figure(figure, Path(out), dpi=120)
+    target, errors = slices["target"], np.abs(slices["restored"] - slices["target"])
+    columns = [
+        {**column, "error": colormaps["magma"](to_grey(error, 0, float(np.ptp(clean)) / 2), bytes=True)[..., :3]}
+        for column, error, clean in zip(grey_columns(slices), errors, target, strict=True)
+    ]
+    write_png(join(columns, origin), Path(out))

@@ -27,7 +27,7 @@ from ..run.device import autocast
 from .config import MethodName, PretrainConfig, RecipeName
 from .evaluation import evaluate
 from .method import Measured, Method
-from .presets import PresetName, describe
+from .presets import RestorationPreset, describe
 from .tiles.config import PretextName, TileSettings, check_options
 from .tiles.tiling import Tiling
 
@@ -40,7 +40,7 @@ class RestorationConfig(AffineSettings, TileSettings, PretrainConfig, PlanSettin
     """
 
     recipe: RecipeName = field(init=False, default="restoration")
-    preset: PresetName | None = None
+    preset: RestorationPreset | None = None
     """Pretext: use the settings of a published recipe as defaults; other options override them. Remaining differences
     to the recipe are printed at the start."""
     pretext: PretextName = "swap"

@@ -8,6 +8,7 @@ from dali_cr.volume.geometry import Triple
 
 from . import dynunet, locnet, nsunet, resenc, sononet
 from .network import Levels, Network, Sizes
+from .resnet import unet as resnet
 
 NETWORKS: dict[str, ModuleType] = {
     "dynunet": dynunet,
@@ -17,6 +18,8 @@ NETWORKS: dict[str, ModuleType] = {
     "nsunet-skips": nsunet,
     "resenc-l": resenc,
     "resenc-s": resenc,
+    "resnet18": resnet,
+    "resnet18-skips": resnet,
 }
 """The module of each network, with
 
@@ -24,7 +27,7 @@ NETWORKS: dict[str, ModuleType] = {
 * ``build(sizes) -> Network``.
 """
 
-ENCODER_OF = {"nsunet-skips": "nsunet"}
+ENCODER_OF = {"nsunet-skips": "nsunet", "resnet18-skips": "resnet18"}
 """Networks that can be initialised from another network with the same encoder."""
 
 FILTERS = {"dynunet": 16, "resenc-l": 32, "resenc-s": 8}
@@ -38,6 +41,8 @@ SKIPS: dict[str, tuple[bool, ...]] = {
     "nsunet-skips": (True,),
     "resenc-l": (True, False),
     "resenc-s": (True, False),
+    "resnet18": (False,),
+    "resnet18-skips": (True,),
 }
 """Whether the decoder of a network gets the encoder's features of each level; the first value is the default."""
 

@@ -7,8 +7,7 @@ decoder on the pre-trained encoder.
 Sizes are those of the public 3-D code (RL4M/PCRLv2, ``models/pcrlv2_model_3d.py``), including biases before batch
 norms: with 64 filters and one channel, the encoder has 7,027,776 parameters, the decoder 9,723,392 and the output layer
 65. The 17.11 million of the public model include the heads of `methods/pcrlv2`: 348,096 contrastive and 12,105 for
-restoration. The 2-D version without an axis is a project choice: the public 2-D code uses a ResNet-18 encoder from
-ImageNet.
+restoration. The 2-D version without an axis is a project choice: the network of the public 2-D code is in `resnet`.
 """
 
 from __future__ import annotations

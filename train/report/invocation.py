@@ -12,13 +12,13 @@ from typing import Any
 from ..methods.pcrlv2.config import Pcrlv2Config
 from ..methods.presets import PRESETS
 from ..methods.restoration import RestorationConfig
-from ..run.folder import kind_of
+from ..run.folder import WORDS, kind_of
 from ..tasks.config import Classify, Localize, Segment
 
 _FIRST = ("data", "labels", "split", "init")
 _LAST = ("out",)
-PATHS = {"data", "labels", "split", "init", "out", "index", "names", "plans"}
-"""Settings that are paths or lists of paths; init may also be random."""
+PATHS = {"data", "labels", "split", "init", "out", "index", "names", "plans", "encoder_weights"}
+"""Settings that are paths or lists of paths, or one of `train.run.folder.WORDS`."""
 _FINETUNING = {kind.task: kind for kind in (Segment, Classify, Localize)}
 _PRETRAINING: dict[str, type] = {"restoration": RestorationConfig, "pcrlv2": Pcrlv2Config}
 
@@ -75,7 +75,7 @@ def _option(name: str, value: Any, place: Callable[[str], str]) -> Iterator[str]
     if value is True:
         return
     for one in _flat(value):
-        path = name in PATHS and not (name == "init" and one == "random")
+        path = name in PATHS and one not in WORDS.get(name, ())
         yield place(str(one)) if path else f"{one:.12g}" if isinstance(one, float) else str(one)
 
 

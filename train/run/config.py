@@ -12,14 +12,19 @@ from dali_cr.index.layout.listing import Layout
 from dali_cr.recipe.augment import NO_SCALE, check_augmentation
 
 from ..optim.optimizer import MOMENTUM, OptimizerName
-from ..optim.schedule import ScheduleName
+from ..optim.schedule import FACTOR, ScheduleName
 from .computation import MemoryFormat
 
 Axis = Literal["D", "H", "W"]
 Dims = Literal[2, 3]
-NetworkName = Literal["dynunet", "sononet64", "locnet", "nsunet", "nsunet-skips", "resenc-l", "resenc-s"]
+NetworkName = Literal[
+    "dynunet", "sononet64", "locnet", "nsunet", "nsunet-skips", "resenc-l", "resenc-s", "resnet18", "resnet18-skips"
+]
 Scaling = Literal["zscore", "zscore-image", "percentile", "none"] | tuple[Literal["window"], float, float]
 """Intensity normalisation, as given on a command line."""
+
+WITH_ENCODER_WEIGHTS = ("resnet18", "resnet18-skips")
+"""Networks for which --encoder-weights can be given."""
 
 MAY_CHANGE: Mapping[str, bool] = {"may_change": True}
 """Metadata of settings that a resumed run may change; all others are fixed."""
@@ -87,6 +92,9 @@ class RunSettings(DataSettings):
     """Network: architecture."""
     dims: Dims = 3
     """Network: 3 for volumes; 2 for images or single slices of volumes, with a --crop of 1 voxel along D."""
+    encoder_weights: str = "random"
+    """Network: initial weights of the encoder of resnet18: random, imagenet (torchvision's, downloaded), or a file with
+    the state dict of a ResNet-18. With one channel, the filters of the three colours are summed."""
 
     steps: int = field(metadata=MAY_CHANGE)
     """Training: number of steps."""
@@ -103,7 +111,13 @@ class RunSettings(DataSettings):
     warmup: float = field(default=0.05, metadata=MAY_CHANGE)
     """Optimiser: fraction of the steps for the warm-up."""
     schedule: ScheduleName = field(default="cosine", metadata=MAY_CHANGE)
-    """Optimiser: decay of the learning rate: cosine, or poly with exponent 0.9 as in nnU-Net."""
+    """Optimiser: decay of the learning rate: cosine, poly with exponent 0.9 as in nnU-Net, step (see --step-every), or
+    constant."""
+    step_every: int | None = field(default=None, metadata=MAY_CHANGE)
+    """Optimiser: with --schedule step, number of steps after which the learning rate is multiplied by --step-factor,
+    each time."""
+    step_factor: float | None = field(default=None, metadata=MAY_CHANGE)
+    """Optimiser: with --schedule step, factor of the learning rate; by default 0.5."""
     weight_decay: float = field(default=1e-2, metadata=MAY_CHANGE)
     """Optimiser: weight decay; adamw does not apply it to norms and biases."""
     clip: float = field(default=1.0, metadata=MAY_CHANGE)
@@ -138,6 +152,7 @@ class RunSettings(DataSettings):
 
     counts: ClassVar[tuple[str, ...]] = (
         *("steps", "batch_size", "accumulate", "threads", "checkpoint_every", "log_every", "evaluate_every"),
+        "step_every",
     )
     measurements: ClassVar[int] = 10
     """Number of evaluations of a run without --evaluate-every."""
@@ -151,6 +166,12 @@ class RunSettings(DataSettings):
             raise ValueError(f"warmup: expected a fraction from 0 to 1, got {self.warmup}")
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise ValueError(f"lr: expected a number above 0, got {self.lr}")
+        self._check_schedule()
+        if self.encoder_weights != "random" and self.network not in WITH_ENCODER_WEIGHTS:
+            raise ValueError(
+                f"--encoder-weights: expected random for --network {self.network}, got {self.encoder_weights}; give "
+                f"--network {WITH_ENCODER_WEIGHTS[0]}"
+            )
         for name in ("clip", "weight_decay"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ValueError(
@@ -165,6 +186,19 @@ class RunSettings(DataSettings):
             )
         if self.momentum is not None and not 0 <= self.momentum < 1:
             raise ValueError(f"--momentum: expected a number of at least 0 and below 1, got {self.momentum}")
+
+    def _check_schedule(self) -> None:
+        """Check the settings of --schedule step."""
+        if self.schedule == "step" and self.step_every is None:
+            raise ValueError("--step-every: expected a number of steps with --schedule step, got none")
+        for name in ("step_every", "step_factor"):
+            if self.schedule != "step" and getattr(self, name) is not None:
+                raise ValueError(
+                    f"--{name.replace('_', '-')}: expected no value with --schedule {self.schedule}, got "
+                    f"{getattr(self, name)}; give --schedule step"
+                )
+        if self.step_factor is not None and not 0 < self.step_factor < 1:
+            raise ValueError(f"--step-factor: expected a number between 0 and 1, got {self.step_factor}")
 
     @property
     def fixed(self) -> tuple[str, ...]:
@@ -183,6 +217,12 @@ class RunSettings(DataSettings):
         options = {"momentum": momentum if self.momentum is None else self.momentum, "nesterov": nesterov}
         return {"name": self.optimizer, "lr": self.lr, "weight_decay": self.weight_decay, **options}
 
+    @property
+    def schedule_options(self) -> dict[str, Any]:
+        """Keyword arguments of `train.optim.schedule.learning_rate`."""
+        factor = FACTOR if self.step_factor is None else self.step_factor
+        return {"schedule": self.schedule, "step_every": self.step_every or 0, "step_factor": factor}
+
     def describe_step(self) -> str:
         """Return the number of samples of a step as text."""
         return f"{self.accumulate} × {self.batch_size}" if self.accumulate > 1 else str(self.batch_size)
@@ -194,6 +234,8 @@ class RunSettings(DataSettings):
             name = f"SGD, {'Nesterov ' * options['nesterov']}momentum {options['momentum']:g}"
         average = f", EMA of the weights {self.ema:g}" if self.ema else ""
         rate = f"learning rate {self.lr:g}, warm-up {self.warmup:.0%} of the steps, {self.schedule}"
+        if self.schedule == "step":
+            rate += f" × {self.schedule_options['step_factor']:g} every {self.step_every}"
         clip = f"clip {self.clip:g}" if self.clip else "no clipping"
         return f"{name}, {rate}, weight decay {self.weight_decay:g}, {clip}{average}"
 

@@ -24,6 +24,9 @@ from .device import device_name
 _EARLY = {"config.json", "index.json", "splits.json", "metrics.jsonl"}
 """Files that a run writes before its first checkpoint, besides TensorBoard events."""
 
+WORDS = {"init": ("random",), "encoder_weights": ("random", "imagenet")}
+"""Values that are not paths, of settings that may also be paths."""
+
 
 def _is_early(name: str) -> bool:
     return name in _EARLY or name.startswith("events.out.tfevents")
@@ -37,8 +40,9 @@ def plain(config: Any) -> dict[str, Any]:
     config : dataclass instance
     """
     settings: dict[str, Any] = json.loads(json.dumps(asdict(config), default=lambda path: str(path.absolute())))
-    if settings.get("init", "random") != "random":
-        settings["init"] = str(Path(settings["init"]).absolute())
+    for name, words in WORDS.items():
+        if settings.get(name, "random") not in words:
+            settings[name] = str(Path(settings[name]).absolute())
     return {name: value for name, value in settings.items() if name != "resume"}
 
 
@@ -124,7 +128,7 @@ def earlier_run(
     was = {**(defaults or {}), **was}
     differ = "; ".join(
         f"--{name.replace('_', '-')} was {_shown(was[name])}, got {_shown(now[name])}"
-        for name in fixed
+        for name in (*fixed, *_exchanged(was, now))
         if name in was and _current(name, was[name]) != _current(name, now[name])
     )
     if differ:
@@ -132,6 +136,12 @@ def earlier_run(
             f"resume: expected the settings of the run in {out}: {differ}. Give another --out to start a new run"
         )
     return earlier
+
+
+def _exchanged(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return "init" if one of two runs is from random weights and the other is not; the path alone may change."""
+    before, after = (settings.get("init", "random") == "random" for settings in (was, now))
+    return ["init"] * (before != after)
 
 
 def _shown(value: Any) -> str:

@@ -97,7 +97,8 @@ def rate_of(run: TrainingRun, step: int) -> float:
     config = run.config
     to_zero = not run.last_step_learns
     freeze = run.frozen.steps if run.frozen else 0
-    return learning_rate(step, config.steps, config.lr, config.warmup, config.schedule, freeze=freeze, to_zero=to_zero)
+    options = config.schedule_options
+    return learning_rate(step, config.steps, config.lr, config.warmup, freeze=freeze, to_zero=to_zero, **options)
 
 
 def take_step(run: TrainingRun, step: int, batches: Iterator[dict[str, Any]]) -> Taken:

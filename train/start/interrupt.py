@@ -1,4 +1,4 @@
-"""Handling of Ctrl-C and SIGTERM before a run starts: one line in place of a traceback or of silence.
+"""Handling of Ctrl-C and SIGTERM outside training: one line in place of a traceback or of silence.
 
 Imports take seconds, so commands import this module first, and it imports nothing slow.
 """
@@ -20,7 +20,7 @@ class Terminated(KeyboardInterrupt):
 
 
 class _Quit:
-    """Signal handler that ends the process at once, since nothing was started yet."""
+    """Signal handler that ends the process at once, since there is no checkpoint to write."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -48,17 +48,17 @@ def quit_on_interrupt(name: str) -> None:
 
 
 def raise_interrupts(*, terminated: bool = False) -> None:
-    """Make Ctrl-C raise `KeyboardInterrupt` again, and SIGTERM end the process.
+    """Make Ctrl-C raise `KeyboardInterrupt` again.
 
     Parameters
     ----------
     terminated : bool
-        Whether SIGTERM raises `Terminated` instead.
+        Whether SIGTERM raises `Terminated`, instead of ending the process with one line.
     """
     if isinstance(signal.getsignal(signal.SIGINT), _Quit):
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if isinstance(signal.getsignal(signal.SIGTERM), _Quit):
-        signal.signal(signal.SIGTERM, _raise if terminated else signal.SIG_DFL)
+    if terminated and isinstance(signal.getsignal(signal.SIGTERM), _Quit):
+        signal.signal(signal.SIGTERM, _raise)
 
 
 def end_of(stop: KeyboardInterrupt, *, saved: bool) -> tuple[str, int]:

@@ -23,8 +23,8 @@ the folder of ``study.toml``:
 ``scores.svg``      score over the number of labelled cases
 ==================  =================================================================================================
 
-Exit codes: 0 if the study is finished, 1 if runs failed, 2 for invalid input, and 130 (Ctrl-C) or 143 (SIGTERM) if the
-study was stopped and its runs were saved.
+Exit codes: 0 if the study is finished, 1 if runs failed, 2 for invalid input, 3 if ``--minutes`` left runs, and 130
+(Ctrl-C) or 143 (SIGTERM) if the study was stopped and its runs were saved.
 """
 
 from __future__ import annotations
@@ -39,8 +39,10 @@ from ..start import needs  # noqa: F401 - before all that may be missing
 # isort: split
 
 import json
+import math
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -59,7 +61,7 @@ from .data import find_folders, index_data
 from .declared import Study
 from .effects import compare, gather
 from .file import home_of, read_study
-from .jobs import Failed, RunQueue
+from .jobs import Failed, RunQueue, TimeUp
 from .probe.baselines import finetuning_baselines
 from .probe.frozen import probe_study
 from .report.curves import learning_curves
@@ -69,6 +71,9 @@ from .report.plot import draw_scores
 from .report.results import Results
 from .runs import Arm, StudyRun, arms_of, pretraining, testing, tuning
 from .scores import check_networks, choose_rates, next_rate
+
+TIME_UP = 3
+"""Exit code if the time limit left runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +94,9 @@ class StudyConfig:
     """Output: parent of the folder of runs, which has the study's name."""
     results: Path | None = None
     """Output: parent of the folder of results, which has the study's name; by default results go beside study.toml."""
+    minutes: float | None = None
+    """Hardware: time limit. Runs that would not finish in time are left, those in progress at its end are stopped, and
+    the exit code is 3; the same command continues. The study can move between machines, see train.study.carry."""
     dry_run: bool = False
     """Output: only list the runs and count them."""
 
@@ -98,6 +106,8 @@ class StudyConfig:
             count = getattr(self, name)
             if count is not None and count < 1:
                 raise ValueError(f"{name}: expected at least 1, got {count}")
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise ValueError(f"minutes: expected a number above 0, got {self.minutes}")
 
 
 def results_of(config: StudyConfig) -> Path:
@@ -126,11 +136,11 @@ def open_queue(config: StudyConfig, study: Study) -> RunQueue:
     ValueError
         If data are missing, or an earlier start of this study split them differently.
     """
+    deadline = time.monotonic() + 60 * (config.minutes or math.inf)
     threads = config.threads or max(1, (os.cpu_count() or 1) // config.jobs)
     folder, folders = (config.runs / study.name).absolute(), find_folders(study, config.data)
-    queue = RunQueue(
-        study=study, folder=folder, folders=folders, jobs=config.jobs, threads=threads, device=config.device
-    )
+    hardware: dict[str, Any] = {"jobs": config.jobs, "threads": threads, "device": config.device}
+    queue = RunQueue(study=study, folder=folder, folders=folders, deadline=deadline, **hardware)
     for name, data in study.data.items():
         index_data(data, folders[name], queue.index(name), queue.split(name))
     # Copies of all versions of the study's file show whether the protocol was changed during the study.
@@ -150,27 +160,34 @@ class Done:
 
 
 def do_runs(queue: RunQueue) -> Done:
-    """Run everything that is not finished.
+    """Run everything that is not finished, one initialisation after another.
 
     Raises
     ------
     Failed
         If runs did not finish.
+    TimeUp
+        If the time limit left runs.
     ValueError
         If runs cannot be compared.
     """
     study = queue.study
-    before = pretraining(study)
-    queue.do_all(before)
-    tuned, rates, table = tune(queue)
-    tested = testing(study, rates)
-    queue.do_all(tested)
-    check_networks(queue, [*tuned, *tested])
-    return Done(before=before, tuned=tuned, tested=tested, rates=table)
+    done = Done(before=[], tuned=[], tested=[], rates=[])
+    for init in study.inits:
+        done.before.extend(run for run in pretraining(study) if run.arm.init == init)
+        queue.do_all(done.before)
+        tuned, rates, table = tune(queue, init)
+        done.tuned.extend(tuned)
+        done.rates.extend(table)
+        done.tested.extend(testing(study, rates))
+        check_networks(queue, done.tuned)
+        queue.do_all(done.tested)
+    check_networks(queue, [*done.tuned, *done.tested])
+    return done
 
 
-def tune(queue: RunQueue) -> tuple[list[StudyRun], dict[tuple[str, Arm], float], list[dict[str, Any]]]:
-    """Choose the learning rates; where the best is the lowest or highest one, try more beyond it.
+def tune(queue: RunQueue, init: str) -> tuple[list[StudyRun], dict[tuple[str, Arm], float], list[dict[str, Any]]]:
+    """Choose the learning rates of an initialisation; where the best is the lowest or highest, try more beyond it.
 
     Returns
     -------
@@ -180,17 +197,16 @@ def tune(queue: RunQueue) -> tuple[list[StudyRun], dict[tuple[str, Arm], float],
     table : list of dict
         Scores on val of all learning rates.
     """
-    more: dict[tuple[str, Arm], list[float]] = {}
+    study, more = queue.study, dict[tuple[str, Arm], list[float]]()
     while True:
-        tuned = tuning(queue.study, more)
+        tuned = [run for run in tuning(study, more) if run.arm.init == init]
         queue.do_all(tuned)
-        check_networks(queue, tuned)
-        rates, table = choose_rates(queue, tuned)
+        rates, table = choose_rates(queue, init, tuned)
         found = {
             place: beyond
             for place, rate in rates.items()
-            if len(own := more.get(place, [])) < queue.study.protocol.extend
-            and (beyond := next_rate([*queue.study.protocol.rates, *own], rate)) is not None
+            if len(own := more.get(place, [])) < study.protocol.extend
+            and (beyond := next_rate([*study.protocol.rates, *own], rate)) is not None
         }
         if not found:
             return tuned, rates, table
@@ -203,7 +219,7 @@ def main(config: StudyConfig) -> Path:
 
     Raises
     ------
-    Failed, ValueError, OSError
+    Failed, TimeUp, ValueError, OSError
         See `do_runs` and `open_queue`.
     """
     study = read_study(config.file)
@@ -258,6 +274,9 @@ def command_line(arguments: Sequence[str] | None = None) -> int:
             print("\n".join(list_runs(read_study(config.file))))
             return 0
         out = main(config)
+    except TimeUp as error:
+        print(f"study: time limit of {config.minutes:g} minutes: {error}", file=sys.stderr)
+        return TIME_UP
     except Failed as error:
         print(f"study: {error}", file=sys.stderr)
         return error.exit_code

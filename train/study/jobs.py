@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import shlex
 import subprocess
@@ -20,6 +21,7 @@ import dali_cr
 
 from ..output.files import write_json
 from ..run.exits import Stop
+from .compact import compact_run, describe_network
 from .data import image_folders
 from .declared import Study
 from .runs import StudyRun, arguments
@@ -31,6 +33,8 @@ _ROOT = Path(dali_cr.__file__).resolve().parents[1]
 """Folder that the packages are imported from."""
 
 _SHOWN = 3
+
+_LATER = "left for later: no time to finish it"
 
 
 class Failed(RuntimeError):
@@ -53,6 +57,10 @@ def _wait(process: subprocess.Popen[bytes]) -> tuple[int, float]:
     return process.returncode, used.ru_utime + used.ru_stime
 
 
+class TimeUp(RuntimeError):
+    """Raised when runs are left that would not finish within the time limit."""
+
+
 @dataclass(kw_only=True)
 class RunQueue:
     """The runs of a study, as processes with their folders, logs and notes.
@@ -69,6 +77,9 @@ class RunQueue:
     threads : int
         Threads of each run.
     device : str
+    deadline : float
+        Time of `time.monotonic` by which runs must have finished. A run that is expected to take longer, by the
+        slowest finished one of its phase, is not started; a run in progress at the deadline is stopped.
     """
 
     study: Study
@@ -77,7 +88,9 @@ class RunQueue:
     jobs: int = 1
     threads: int = 1
     device: str = "auto"
+    deadline: float = math.inf
     _stop: threading.Event = field(default_factory=threading.Event)
+    _late: bool = False
     _processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def index(self, data: str) -> Path:
@@ -174,10 +187,18 @@ class RunQueue:
             self._processes.remove(process)
         return ended
 
+    def expected(self, run: StudyRun) -> float:
+        """Return the expected seconds of a run: by the slowest finished run of its phase, or 0 without any."""
+        notes = [json.loads(path.read_text()) for path in self.folder.glob(f"{run.phase}/*/*.json")]
+        rates = [note["seconds"] / note["options"]["steps"] for note in notes if note.get("network")]
+        return float(max(rates, default=0.0) * run.options["steps"])
+
     def do(self, run: StudyRun) -> str | None:
         """Start or resume a run and wait for it; return an error message, None for success."""
         if self._stop.is_set():
-            return "stopped before it was started"
+            return _LATER if self._late else "stopped before it was started"
+        if time.monotonic() + self.expected(run) > self.deadline:
+            return _LATER
         note = self.read_note(run)
         self.note(run).parent.mkdir(parents=True, exist_ok=True)
         note["attempts"] += 1
@@ -187,8 +208,12 @@ class RunQueue:
         note["seconds"] = round(note["seconds"] + time.monotonic() - began, 1)
         note["cpu_seconds"] = round(note["cpu_seconds"] + worked, 1)
         last = self.log(run).read_text(errors="replace").strip().splitlines()[-1:] if self.log(run).exists() else []
+        if self.report(run) is not None:
+            note["network"] = describe_network(self.out(run))
         note["diverged"] = code == 1 and "the loss became" in "".join(last)
         write_json(self.note(run), note)
+        if self._late and self.report(run) is None:
+            return _LATER
         # Divergence is a valid outcome of tuning: the learning rate is too high.
         if self.report(run) is not None or (note["diverged"] and run.phase == "tune"):
             return None
@@ -206,6 +231,8 @@ class RunQueue:
         ------
         Failed
             Naming the runs that did not finish.
+        TimeUp
+            If the others finished, but the time limit left some.
         ValueError
             If a run was started with other options.
         """
@@ -213,13 +240,15 @@ class RunQueue:
         if not left:
             return
         failed: dict[str, str] = {}
+        self._compact(left)
         with Stop() as stop, ThreadPoolExecutor(self.jobs) as pool:
             asked = {pool.submit(self.do, run): run for run in left}
             waiting, count = set(asked), 0
             while waiting:
                 # Python handles signals between waits only.
                 finished, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
-                if stop.signal is not None and not self._stop.is_set():
+                self._late = self._late or time.monotonic() > self.deadline
+                if (stop.signal is not None or self._late) and not self._stop.is_set():
                     self.end()
                 for future in finished:
                     count += 1
@@ -228,10 +257,19 @@ class RunQueue:
                         failed[run.name] = wrong
                     took = self.read_note(run)["seconds"]
                     print(f"[{count}/{len(left)}] {run.name}  {wrong or f'{took:.0f} s'}", flush=True)
+        later = [name for name, why in failed.items() if why == _LATER]
+        if later and len(later) == len(failed):
+            raise TimeUp(f"{len(later)} of {len(left)} runs are left, {later[0]} is next; the same command continues")
         if failed:
             shown = "; ".join(f"{name}: {why}" for name, why in list(failed.items())[:_SHOWN])
             message = f"{len(failed)} of {len(left)} runs are not finished ({shown}). The same command continues them"
             raise Failed(message, 1 if stop.signal is None else 128 + stop.signal)
+
+    def _compact(self, runs: Sequence[StudyRun]) -> None:
+        """Reduce the pre-training runs that these runs are initialised from to their encoders, if the study says so."""
+        if self.study.protocol.compact:
+            for name in dict.fromkeys(run.uses for run in runs if run.uses):
+                compact_run(self.folder / name)
 
     def end(self) -> None:
         """Start no more runs, and stop those in progress, which save themselves."""

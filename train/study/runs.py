@@ -127,10 +127,11 @@ def tuning(study: Study, more: Rates | None = None) -> list[StudyRun]:
 
 
 def testing(study: Study, rates: Mapping[tuple[str, Arm], float]) -> list[StudyRun]:
-    """Return the test runs, each with the learning rate of its task and initialisation."""
+    """Return the test runs of the tasks and initialisations that have a learning rate."""
     runs = []
     for task in study.tasks:
-        for arm, length, budget in product(arms_of(study, task), study.steps(task), study.budgets(task)):
+        arms = [arm for arm in arms_of(study, task) if (task, arm) in rates]
+        for arm, length, budget in product(arms, study.steps(task), study.budgets(task)):
             for place, seed in enumerate(study.protocol.seeds):
                 turn = study.protocol.pretrain_seeds[place % len(study.protocol.pretrain_seeds)]
                 name = f"test/{task}/{arm.folder}-{length}-{budget}-s{seed}"

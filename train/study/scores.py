@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 
 from ..report.keys import current_name, current_names
+from .compact import describe_network
 from .declared import lower_is_better
 from .jobs import RunQueue
 from .runs import Arm, StudyRun, arms_of
@@ -65,9 +64,9 @@ def _score(row: Mapping[str, str], metric: str) -> float:
 
 
 def choose_rates(
-    queue: RunQueue, runs: Sequence[StudyRun]
+    queue: RunQueue, init: str, runs: Sequence[StudyRun]
 ) -> tuple[dict[tuple[str, Arm], float], list[dict[str, Any]]]:
-    """Return the learning rate of each task and initialisation with the best score on val, and the table of scores.
+    """Return the learning rates of an initialisation with the best score on val, by task, and the table of scores.
 
     Raises
     ------
@@ -75,7 +74,7 @@ def choose_rates(
         If every learning rate of a task and initialisation diverged.
     """
     study = queue.study
-    arms = [(task, arm) for task in study.tasks for arm in arms_of(study, task)]
+    arms = [(task, arm) for task in study.tasks for arm in arms_of(study, task) if arm.init == init]
     if not runs:
         return dict.fromkeys(arms, study.protocol.rates[0]), []
     chosen, table = {}, []
@@ -130,7 +129,7 @@ def check_networks(queue: RunQueue, runs: Sequence[StudyRun]) -> None:
     for run in runs:
         if queue.report(run) is None:
             continue
-        init, found = queue.study.inits[run.arm.init], _describe_network(queue.out(run))
+        init, found = queue.study.inits[run.arm.init], _network_of(queue, run)
         baseline = run.arm.init if init.pretrain is None else init.against
         first, other = seen.setdefault((run.task, baseline), (run, found))
         if differ := [name for name in found.keys() | other.keys() if found.get(name) != other.get(name)]:
@@ -142,9 +141,7 @@ def check_networks(queue: RunQueue, runs: Sequence[StudyRun]) -> None:
             )
 
 
-def _describe_network(folder: Path) -> dict[str, Any]:
-    """Return a network's input settings and the shapes of its tensors, since different settings may give the same."""
-    view: dict[str, Any] = json.loads((folder / "config.json").read_text())["network"]["view"]
-    with safetensors.safe_open(str(folder / "model.safetensors"), framework="np") as file:
-        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - not a mapping
-    return view | shapes
+def _network_of(queue: RunQueue, run: StudyRun) -> dict[str, Any]:
+    """Return the description of a run's network from its note; from its weights for runs of earlier versions."""
+    noted = queue.read_note(run).get("network")
+    return noted if noted else describe_network(queue.out(run))

@@ -16,6 +16,7 @@ from dali_cr.volume.grid import Spacing
 
 from ..data.labels import Unmatched
 from ..run.config import MAY_CHANGE, AffineSettings, Axis, PlanSettings, Scaling
+from .loss import LossName
 from .segment import Absent
 from .task import TaskInput
 from .transfer import Init, Transfer
@@ -109,6 +110,11 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
         if self.init == "random" and self.transfer != "encoder":
             raise ValueError(
                 f"transfer: expected --init with the run to transfer from, got {self.transfer} from random"
+            )
+        if self.init != "random" and self.encoder_weights != "random":
+            raise ValueError(
+                f"--encoder-weights: expected random with --init, which has weights of the encoder; got "
+                f"{self.encoder_weights}; give one of them"
             )
         if self.init == "random" and self.prefix:
             raise ValueError(f"prefix: expected --init with a file of weights, got {self.prefix!r} with random")
@@ -251,6 +257,10 @@ class Segment(FinetuneConfig):
     slices: Axis | None = None
     """Sampling: with --dims 2, axis across which volumes are sliced, by default that of --init, or D; --crop is 1 and
     the edges within a slice. Predictions and scores are for whole volumes."""
+    loss: LossName = "dice-ce"
+    """Loss: dice-ce, Dice + (binary) cross-entropy; dice-bce, for --regions, the sum over regions of Dice loss + 0.2
+    binary cross-entropy, as PCRLv2's public code for BraTS; or tversky, with weights 0.3 and 0.7 of false positives and
+    false negatives, as there for LiTS."""
     keep_empty: bool = False
     """Labels: keep cases without labelled voxels."""
     foreground: float = 0.5

@@ -1,4 +1,4 @@
-"""Segmentation task: exclusive classes (softmax) or overlapping regions (sigmoid), with Dice + cross-entropy loss."""
+"""Segmentation task: exclusive classes (softmax) or overlapping regions (sigmoid)."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from ..output.mosaic import Column, to_grey
 from ..output.names import mask_name, probabilities_name
 from ..output.palette import tint
 from ..run.device import upload
+from .loss import LossName, segmentation_loss
 from .scoring import score_masks, slide
 from .task import Batch, Scores, Task, TaskInput, mean_of, run_network
 
@@ -54,6 +55,8 @@ class Segmentation(Task):
         Whether the outputs are independent sigmoids.
     absent : "empty" or "unlabelled"
         Meaning of a class without voxels in a case: the structure is absent, or it was not annotated.
+    loss : "dice-ce", "dice-bce" or "tversky"
+        Loss function, see `train.tasks.loss.segmentation_loss`.
     affine : bool
         Whether training crops may be rotated or scaled; the labels on the grids of their files are then kept too.
     files : mapping of str to Path
@@ -71,10 +74,14 @@ class Segmentation(Task):
         values: Sequence[int],
         regions: bool = False,
         absent: Absent = "empty",
+        loss: LossName = "dice-ce",
         affine: bool = False,
         files: Mapping[str, Path] | None = None,
     ) -> None:
         super().__init__(classes, view)
+        if loss == "dice-bce" and not regions:
+            raise ValueError(f"--loss: expected dice-ce or tversky for exclusive classes, got {loss}; give --regions")
+        self._loss = loss
         self.members, self.values = [list(member) for member in members], list(values)
         self.regions, self.absent, self._affine, self._files = regions, absent, affine, dict(files or {})
         self._table = np.zeros((len(self.members), MAX_VALUE + 1), bool)
@@ -145,23 +152,17 @@ class Segmentation(Task):
         return {"labels": labels, "present": self._present[plan.case]}
 
     def loss(self, module: nn.Module, batch: Batch) -> torch.Tensor:
-        """Return Dice + cross-entropy loss; the background counts in the cross-entropy only."""
-        from monai.losses.dice import DiceCELoss, DiceLoss
-
+        """Return the loss of a batch, see `train.tasks.loss.segmentation_loss`."""
         image, labels = batch["image"], batch["labels"].long()
         table = upload(self._table, image.device)
         target = table[:, labels].transpose(0, 1)
         logits = run_network(module, image, self.view.dims)
-        if self.regions:
-            # Not DiceCELoss(sigmoid=True), whose cross-entropy uses a softmax over the regions.
-            dice: torch.Tensor = DiceLoss(sigmoid=True, batch=True)(logits, target.float())
-            return dice + F.binary_cross_entropy_with_logits(logits, target.float())
-        if self.absent == "unlabelled":
-            logits = hide_unlabelled(logits, batch["present"])
-        # One-hot, since cross-entropy with class indices has no deterministic CUDA kernel.
-        target = torch.cat([~target.any(1, keepdim=True), target], 1).float()
-        loss: torch.Tensor = DiceCELoss(softmax=True, include_background=False, batch=True)(logits, target)
-        return loss
+        if not self.regions:
+            if self.absent == "unlabelled":
+                logits = hide_unlabelled(logits, batch["present"])
+            # One-hot, since cross-entropy with class indices has no deterministic CUDA kernel.
+            target = torch.cat([~target.any(1, keepdim=True), target], 1)
+        return segmentation_loss(self._loss, logits, target.float(), regions=self.regions)
 
     def decode(self, output: torch.Tensor) -> Labels:
         """Return label values (D, H, W) from the network's output (K, D, H, W)."""

@@ -146,6 +146,7 @@ def open_segmentation(config: Segment, index: dali_cr.Index, split: Split, view:
     if classes.regions and config.absent == "unlabelled":
         raise ValueError("absent: expected empty with regions, got unlabelled, which needs disjoint classes")
     kind: dict[str, Any] = {"regions": classes.regions, "absent": config.absent, "affine": config.affine}
+    kind["loss"] = config.loss
     members = list(classes.members.values())
     task = Segmentation(list(classes.members), view, members=members, values=classes.values, files=paths, **kind)
     return task, replace(joined, notes=(*joined.notes, *classes.notes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -68,6 +68,15 @@ class Listing:
     def ignored(self, used: Container[str]) -> dict[str, int]:
         """Return the number of ignored files by kind, the most frequent first; `used` are files of cases."""
         return dict(Counter(kind for path, kind in self.skipped.items() if path not in used).most_common())
+
+    def without_file(self, names: Iterable[str]) -> list[str]:
+        """Return the names of cases that no file can belong to, sorted.
+
+        The others may lack a case as well: a file may be damaged or a label, or a channel missing.
+        """
+        every = {found.case or path for files in (self.files, self.fallback or {}) for path, found in files.items()}
+        # "name#3" is a frame of a file, which has to be read for their number.
+        return sorted(name for name in names if name not in every and name.rpartition("#")[0] not in every)
 
 
 def list_files(

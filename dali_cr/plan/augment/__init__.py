@@ -1,1 +1,1 @@
-"""Draw the augmentation of crops and compute their affine maps."""
+"""Draw the augmentation of crops and views, and compute the affine maps of crops."""

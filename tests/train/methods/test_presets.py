@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+import dali_cr
 from train import pretrain
+from train.methods.pcrlv2.config import Pcrlv2Config
 from train.methods.presets import PRESETS, describe
 from train.report.invocation import command_of
 from train.run.folder import plain
@@ -57,6 +59,52 @@ def test_mae_nnssl_is_what_nnssl_does(tmp_path: Path) -> None:
     assert config.samples().mask_grid.masked == 750
 
 
+def read_views(out: Path, *words: str) -> Pcrlv2Config:
+    config = pretrain.read_settings(["--data", "scans", "--out", str(out), "--preset", "pcrlv2-2d", *words])
+    assert isinstance(config, Pcrlv2Config)
+    return config
+
+
+def test_pcrlv2_2d_is_what_the_public_code_does(tmp_path: Path) -> None:
+    config = read_views(tmp_path)
+    recipe = config.samples()
+    assert recipe == dali_cr.Views(
+        shape=(1, 224, 224),
+        area=(0.3, 1.0),
+        local_shape=(1, 96, 96),
+        local_area=(0.05, 0.3),
+        locals=6,
+        swap=dali_cr.Swap(0, (4, 4, 8)),
+        flips=("W",),
+        scale=0.0,
+        degrees=10.0,
+        blur=2.0,
+        blur_probability=0.5,
+        isotropic_blur=True,
+        noise=0.0,
+        gamma=0.0,
+        brightness=0.4,
+        contrast=0.4,
+        cutout=(3, 32),
+        normalize=("window", 0.0, 255.0),
+        standardize=(0.449, 0.226),
+        foreground=0.0,
+    )
+    assert (config.network, config.restoration_head, config.encoder_weights) == ("resnet18", "paper", "random")
+    assert (config.batch_size, config.lr, config.epochs, config.epoch_samples) == (64, 1e-2, 240, 1)
+    assert config.optimizer_options == {
+        "name": "sgd", "lr": 1e-2, "weight_decay": 1e-4, "momentum": 0.9, "nesterov": False
+    }  # fmt: skip
+    changed = read_views(tmp_path, "--cutout", "2", "16", "--blur-std", "axis", "--recipe", "pcrlv2")
+    assert (changed.samples().cutout, changed.samples().isotropic_blur) == ((2, 16), False)
+    lines = list(describe("pcrlv2-2d", vars(changed)))
+    assert lines[0].startswith("preset     pcrlv2-2d: train_2d.py and data.py of RL4M/PCRLv2")
+    assert lines[1] == "changed    --blur-std axis --cutout 2 16"
+    assert {line.split()[0] for line in lines[2:]} == {"differs"}
+    words = shlex.split(command_of({"config": json.loads(json.dumps(plain(changed))), "network": {}}))
+    assert plain(pretrain.read_settings(words[3:])) == plain(changed)
+
+
 def test_an_option_comes_before_the_preset(tmp_path: Path) -> None:
     typed = [
         "--network",
@@ -102,10 +150,12 @@ def test_an_unknown_preset_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit, match="2"):
         pretrain.read_settings(["--data", "scans", "--out", str(tmp_path), "--preset", "mae"])
     assert "invalid choice: 'mae' (choose from" in capsys.readouterr().err
-    with pytest.raises(ValueError, match="preset: expected --recipe restoration with it, got pcrlv2"):
+    with pytest.raises(ValueError, match="preset: expected --recipe restoration with mae-nnssl, got pcrlv2"):
         pretrain.read_settings(
             ["--data", "scans", "--out", str(tmp_path), "--preset", "mae-nnssl", "--recipe", "pcrlv2"]
         )
+    with pytest.raises(ValueError, match="preset: expected --recipe pcrlv2 with pcrlv2-2d, got restoration"):
+        read_views(tmp_path, "--recipe", "restoration")
 
 
 @pytest.mark.parametrize(

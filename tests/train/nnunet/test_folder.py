@@ -16,6 +16,7 @@ from tests.helpers.finetuning import prepared, run_pretraining, segment
 from tests.helpers.volumes import write_nifti
 from train import export
 from train.networks.build import build_network
+from train.networks.weights import export_weights
 from train.nnunet.citations import METHODS
 from train.nnunet.folder import write_folder
 from train.nnunet.plan import list_differences
@@ -34,6 +35,10 @@ def home(data, tmp_path_factory):
     alike = {"crop": CROP, "spacing": SPACING, "normalize": "zscore-image"}
     run_pretraining(data, folder / "runs" / "first", **alike)
     run_pretraining(data, folder / "runs" / "resenc", **alike, network="resenc-s", pretext="mae", mask_block=(4,))
+    resnet = build_network("resnet18", 1, (1, 32, 32), filters=2, dims=2)
+    (folder / "runs" / "xray").mkdir()
+    path = folder / "runs" / "xray" / "encoder.safetensors"
+    export_weights(path, resnet.module.state_dict(), resnet.encoder, resnet.about)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for line in re.findall(r"^dali-cr export (nnssl .+)$", page(), re.MULTILINE):

@@ -36,7 +36,7 @@ def test_a_run_that_is_resumed_after_the_freeze_trains_all():
     assert all(parameter.requires_grad for parameter in encoder.parameters())
 
 
-@pytest.mark.parametrize("name", ["dynunet", "sononet64", "locnet", "nsunet", "nsunet-skips", "resenc-s"])
+@pytest.mark.parametrize("name", ["dynunet", "sononet64", "locnet", "nsunet", "nsunet-skips", "resenc-s", "resnet18"])
 def test_the_encoder_of_every_network_is_found(name):
     network = build_network(name, channels=1, crop=(1, 32, 32), filters=2, dims=2)
     found = set(map(id, find_encoder(network, network.module, "--freeze-encoder")))

@@ -1,6 +1,7 @@
 """Learning-rate schedules."""
 
 import pytest
+import torch
 
 from train.optim.schedule import learning_rate
 
@@ -29,6 +30,27 @@ def test_short_runs_have_a_rate(steps, warmup):
 def test_poly_decays_as_in_nnunet():
     rates = [learning_rate(step, 10, 0.01, 0.0, "poly") for step in range(1, 11)]
     assert rates == pytest.approx([0.01 * (1 - epoch / 10) ** 0.9 for epoch in range(10)])
+
+
+@pytest.mark.parametrize(("every", "factor"), [(3, 0.5), (1, 0.9), (20, 0.1)])
+def test_step_decays_as_in_torch(every, factor):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.01)
+    scheduler, theirs = torch.optim.lr_scheduler.StepLR(optimizer, every, factor), []
+    for _ in range(10):
+        theirs.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    options = {"step_every": every, "step_factor": factor}
+    assert [learning_rate(step, 10, 0.01, 0.0, "step", **options) for step in range(1, 11)] == pytest.approx(theirs)
+
+
+def test_step_counts_from_the_end_of_the_warm_up():
+    rates = [learning_rate(step, 10, 1.0, 0.4, "step", step_every=2) for step in range(1, 11)]
+    assert rates == [0.25, 0.5, 0.75, 1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.125]
+
+
+def test_constant_stays_after_the_warm_up():
+    assert [learning_rate(step, 4, 0.5, 0.5, "constant") for step in range(1, 5)] == [0.25, 0.5, 0.5, 0.5]
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "poly"])

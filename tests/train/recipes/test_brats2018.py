@@ -10,35 +10,14 @@ import numpy as np
 import pytest
 
 from tests.helpers.finetuning import read_csv
+from tests.helpers.published import save, write_brats
 from tests.helpers.recipe_runs import commands_of, content_of, run_all
 from train.recipes.brats2018.prepare import CHANNELS, PrepareConfig, main
 
 
-def write_tree(folder: Path, high: int = 6, low: int = 4) -> Path:
-    """Write cases with the three labels; the first high-grade patient has two scans."""
-    random = np.random.default_rng(0)
-    cases = [("HGG", f"Brats18_TCIA01_{number}_1") for number in range(100, 100 + high)]
-    cases += [("HGG", "Brats18_TCIA01_100_2"), *(("LGG", f"Brats18_2013_{number}_1") for number in range(low))]
-    for grade, case in cases:
-        (folder / grade / case).mkdir(parents=True)
-        labels = np.zeros((20, 22, 18), np.uint8)
-        for value, edge in ((2, 4), (1, 6), (4, 7)):
-            labels[edge:-edge, edge:-edge, edge:-edge] = value
-        for kind in (*CHANNELS, "seg"):
-            image = labels if kind == "seg" else (random.normal(90, 5, labels.shape) + 20 * labels).astype(np.int16)
-            save(image, folder / grade / case / f"{case}_{kind}.nii.gz")
-    return folder
-
-
-def save(image: np.ndarray, path: Path, shift: float = 0.0) -> None:
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0])
-    affine[0, 3] = shift
-    nib.save(nib.Nifti1Image(image, affine), path)
-
-
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tree(tmp_path_factory.mktemp("brats"))
+    return write_brats(tmp_path_factory.mktemp("brats"))
 
 
 def test_preparing_again_writes_the_same_bytes(tree: Path, tmp_path: Path) -> None:
@@ -55,7 +34,7 @@ def test_preparing_again_writes_the_same_bytes(tree: Path, tmp_path: Path) -> No
 
 
 def test_inconsistent_trees_are_refused(tmp_path: Path) -> None:
-    tree = write_tree(tmp_path / "tree", high=3, low=3)
+    tree = write_brats(tmp_path / "tree", high=3, low=3)
     config = PrepareConfig(source=tree, out=tmp_path / "out")
     case = tree / "HGG" / "Brats18_TCIA01_101_1"
     seg, t2 = case / f"{case.name}_seg.nii.gz", case / f"{case.name}_t2.nii.gz"

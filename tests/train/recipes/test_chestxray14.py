@@ -119,9 +119,16 @@ def test_every_command_of_the_readme_runs(tree: Path, tmp_path: Path) -> None:
     assert [command[1].removeprefix("train.") for command in commands] == [
         *("recipes.chestxray14.prepare", "dali_cr", "pretrain", "finetune", "predict", "result")
     ]
-    small = "--crop 1 16 16 --sizes 1 40 40 1 32 32 --local-crop 1 8 8 --local-sizes 1 16 16 --patch 1 1 2 4 2 4"
-    run_all(commands, f"{small} --evaluate-samples 2", "--crop 1 64 64 --shrink 1 4 4 --shift 2")
+    small = "--crop 1 32 32 --local-crop 1 32 32 --cutout 2 4"
+    run_all(commands, f"{small} --evaluate-samples 2", "--crop 1 64 64 --shrink 1 2 2 --shift 2")
     result = json.loads((tmp_path / "runs" / "result.json").read_text())
     assert set(result["scores"]["by_class"]) == set(FINDINGS)
     assert any(one["auroc"] is not None for one in result["scores"]["by_class"].values())
     assert len(read_csv(tmp_path / "runs" / "predicted" / "classes.csv")) == 6
+    assert result["pretraining"]["encoder_weights"] == result["report"]["encoder_weights"] == "random"
+    again = {"DEVICE": "cpu", "ENCODER_WEIGHTS": "imagenet"}
+    for more, expected in (({}, ["imagenet", "random"]), ({"INIT": "random"}, ["imagenet"])):
+        record = commands_of("chestxray14", places, tmp_path, **again, **more)
+        (tmp_path / "record").unlink()
+        words = [words for _, module, *words in record if module in ("train.pretrain", "train.finetune")]
+        assert [one[one.index("--encoder-weights") + 1] for one in words][-len(expected) :] == expected

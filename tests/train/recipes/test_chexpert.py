@@ -93,7 +93,7 @@ def test_inconsistent_trees_are_refused(tmp_path: Path, old: str, new: str, mess
 def test_every_command_of_the_readme_runs(tree: Path, tmp_path: Path) -> None:
     places = {"data/CheXpert-v1.0-small": tree, "runs/chexpert": tmp_path / "runs"}
     commands = commands_of("chexpert", places, tmp_path, DEVICE="cpu", CROP="64 64")
-    small = "--crop 1 16 16 --sizes 1 30 30 1 24 24 --local-crop 1 8 8 --local-sizes 1 16 16 --patch 1 1 2 4 2 4"
+    small = "--crop 1 32 32 --local-crop 1 32 32 --cutout 2 4"
     run_all(commands, f"{small} --evaluate-samples 2", "")
     result = json.loads((tmp_path / "runs" / "result.json").read_text())
     assert {name: one["auroc"] is not None for name, one in result["scores"]["by_class"].items()} == dict.fromkeys(

@@ -11,33 +11,14 @@ import pytest
 from PIL import Image
 
 from tests.helpers.finetuning import read_csv
+from tests.helpers.published import TEST, TRAIN, write_fetal_planes
 from tests.helpers.recipe_runs import commands_of, content_of, run_all
 from train.recipes.fetal_planes.prepare import PLANES, PrepareConfig, main
-
-TRAIN, TEST = range(1, 9), range(9, 12)
-HEADER = "Image_name;Patient_num;Plane;Brain_plane;Operator;US_Machine;Train \n"
-
-
-def write_tree(folder: Path) -> Path:
-    """Write two images a patient, of different sizes and planes, the third of them in colour."""
-    (folder / "Images").mkdir(parents=True)
-    rows, random = HEADER, np.random.default_rng(0)
-    for patient in (*TRAIN, *TEST):
-        for number in (0, 1):
-            name = f"Patient{patient:05}_Plane{number + 1}_1_of_2"
-            pixels = random.integers(0, 255, (60 + patient, 70 + number), dtype=np.uint8)
-            image = Image.fromarray(pixels)
-            image = image.convert("RGB") if (patient, number) == (2, 0) else image
-            image.save(folder / "Images" / f"{name}.png")
-            plane = PLANES[(2 * patient + number) % 6]
-            rows += f"{name};{patient};{plane};Not A Brain;Op. 1;Voluson E6;{int(patient in TRAIN)} \n"
-    (folder / "FETAL_PLANES_DB_data.csv").write_text(rows)
-    return folder
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tree(tmp_path_factory.mktemp("fetal_planes"))
+    return write_fetal_planes(tmp_path_factory.mktemp("fetal_planes"))
 
 
 @pytest.fixture(scope="module")
@@ -93,14 +74,14 @@ def edit(old: str, new: str) -> Callable[[Path], None]:
     ids=["patient", "plane", "part", "both parts", "column", "table", "image"],
 )
 def test_inconsistent_trees_are_refused(tmp_path: Path, change: Callable[[Path], None], message: str) -> None:
-    change(write_tree(tmp_path / "tree"))
+    change(write_fetal_planes(tmp_path / "tree"))
     with pytest.raises(ValueError, match=message):
         main(PrepareConfig(source=tmp_path / "tree", out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
 def test_missing_images_are_named_or_left(tmp_path: Path) -> None:
-    tree = write_tree(tmp_path / "tree")
+    tree = write_fetal_planes(tmp_path / "tree")
     (tree / "Images" / "Patient00002_Plane2_1_of_2.png").unlink()
     with pytest.raises(ValueError, match=r"1 missing: Patient00002_Plane2_1_of_2.png; .*--missing leave"):
         main(PrepareConfig(source=tree, out=tmp_path / "out"))

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from dali_cr.tools.phantom_files import write_phantoms
-from tests.helpers.runs import ENVIRONMENT, ROOT, metrics, run_to_its_end, steps_done, timeless
+from tests.helpers.prefork import ENVIRONMENT, ROOT, start_parent
+from tests.helpers.runs import metrics, run_ranks, run_to_its_end, steps_done, timeless
 from train.run import ranks
 
 STEPS = 8
@@ -27,24 +28,26 @@ def data(tmp_path_factory):
     return folder / "images"
 
 
-def command(data, out, words, processes=2):
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+def command(data, out, words):
     words = f"-m train.pretrain {LINE} {EVERY} {words}".split()
-    return [sys.executable, *(launcher if processes > 1 else []), *words, "--data", str(data), "--out", str(out)]
+    return [sys.executable, *words, "--data", str(data), "--out", str(out)]
 
 
-def run(*arguments, **options):
-    return run_to_its_end(command(*arguments, **options))
+def under_torchrun(data, out, words):
+    python, *words = command(data, out, words)
+    return [python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *words]
 
 
 def test_two_processes_train_what_one_does(data, tmp_path):
     # Two batches of two samples make the step that one of four does.
-    for processes, words in ((1, "--filters 4"), (2, "--filters 4 --batch-size 2 --accumulate 2")):
-        done = run(data, tmp_path / str(processes), words, processes=processes)
+    words = "--filters 4 --batch-size 2 --accumulate 2"
+    ranks = run_ranks(command(data, tmp_path / "2", words))
+    for done in (run_to_its_end(command(data, tmp_path / "1", "--filters 4")), ranks[0]):
         assert done.returncode == 0, done.stderr
-        # The first speaks for all.
         assert json.loads(done.stdout.splitlines()[-1])["steps"] == STEPS
         assert done.stdout.count('"restoration_gain"') == 1
+    # The first speaks for all.
+    assert (ranks[1].returncode, ranks[1].stdout) == (0, ""), ranks[1].stderr
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("1", "2"))
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-5)
@@ -55,10 +58,10 @@ def test_two_processes_train_what_one_does(data, tmp_path):
 
 def test_two_processes_that_were_stopped_and_resumed_have_the_same_bytes(data, tmp_path):
     """With unused heads: PCRLv2 draws other levels in each step."""
-    whole = run(data, tmp_path / "whole", VIEWS)
-    assert whole.returncode == 0, whole.stderr
-    out = tmp_path / "stopped"
-    with subprocess.Popen(command(data, out, VIEWS), cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE) as running:
+    for whole in run_ranks(command(data, tmp_path / "whole", VIEWS)):
+        assert whole.returncode == 0, whole.stderr
+    out, started = tmp_path / "stopped", under_torchrun(data, tmp_path / "stopped", VIEWS)
+    with subprocess.Popen(started, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE) as running:
         while steps_done(out) < 2 and running.poll() is None:
             time.sleep(0.01)
         running.send_signal(signal.SIGTERM)
@@ -67,8 +70,8 @@ def test_two_processes_that_were_stopped_and_resumed_have_the_same_bytes(data, t
     assert "stopped by SIGTERM" in errors
     kept = torch.load(out / "checkpoint.pt", weights_only=True)
     assert 2 <= kept["step"] == steps_done(out) < STEPS
-    resumed = run(data, out, f"{VIEWS} --resume")
-    assert resumed.returncode == 0, resumed.stderr
+    for resumed in run_ranks(command(data, out, f"{VIEWS} --resume")):
+        assert resumed.returncode == 0, resumed.stderr
     for name in ("model.safetensors", "encoder.safetensors"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), f"after step {kept['step']}"
     assert timeless(out) == timeless(tmp_path / "whole")
@@ -82,11 +85,11 @@ def test_two_processes_that_were_stopped_and_resumed_have_the_same_bytes(data, t
     ],
 )
 def test_a_batch_that_cannot_be_shared_is_refused_by_all(data, tmp_path, words, says):
-    done = run(data, tmp_path / "run", words)
-    assert done.returncode != 0
-    assert says in done.stderr
-    assert "another process raised an error" in done.stderr
-    assert "train/pretrain.py" not in done.stderr
+    first, second = run_ranks(command(data, tmp_path / "run", words))
+    assert first.returncode == second.returncode == 2
+    assert says in first.stderr
+    assert "another process raised an error" in second.stderr
+    assert "train/pretrain.py" not in first.stderr + second.stderr
     assert not (tmp_path / "run").exists()
 
 
@@ -156,12 +159,6 @@ except (dali_cr.VolumeError, FloatingPointError) as error:
     ],
 )
 def test_what_goes_wrong_in_one_process_ends_all(tmp_path, what, first, second):
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(tmp_path / "store"), str(rank), what],
-            cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True,
-        )
-        for rank in (0, 1)
-    ]  # fmt: skip
-    printed = [process.communicate(timeout=600)[0].splitlines() for process in running]
+    lines = [[sys.executable, "-c", PROGRAM, tmp_path / "store", rank, what] for rank in (0, 1)]
+    printed = [done.stdout.splitlines() for done in start_parent().run_together(lines, [{}, {}])]
     assert printed == [first, second]

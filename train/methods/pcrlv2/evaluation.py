@@ -60,7 +60,7 @@ def evaluate_views(
             view, target = batch["view"][:, 0], batch["target"][:, 0].double()
             with autocast(device):
                 pyramid = module.unet.pyramid(view)
-                restored = module.unet.output(pyramid[-1]).float().sigmoid()
+                restored = module.restored(pyramid)
                 for kept, head, level in zip(projections, module.comparers, pyramid, strict=True):
                     kept.append(head(level).projection)
             mean = target.mean(tuple(range(2, target.ndim)), keepdim=True)

@@ -6,17 +6,18 @@
     python -m train.pretrain --recipe pcrlv2 --data images/ --pattern "**/*.png" --dims 2 --crop 1 224 224 \
         --sizes 1 224 224 1 288 288 1 360 360 --local-crop 1 96 96 --local-sizes 1 64 64 1 96 96 1 128 128 \
         --patch 1 16 16 --out runs/pcrlv2-us
+    python -m train.pretrain --preset pcrlv2-2d --data radiographs/ --pattern "**/*.png" --out runs/pcrlv2-chest
 
 The second command trains on 2-D images, or on single slices of volumes across D, with the same views and network in
-2-D.
+2-D. The third has the transforms of the public 2-D code, for grey images.
 
 The loss is that of the public code (RL4M/PCRLv2, ``train_3d.py``)::
 
     L = MSE(restored, target) + D(view 1, view 2; k) + beta(e) MSE(restored at level k, target)
         + 1 / (2 V) sum_v (D(view 1, local v; k'_v) + D(view 2, local v; k''_v))
 
-Each k is uniform over the three decoder levels, and beta falls from 1 to 0 along half a cosine. Differences to the
-public code:
+Each k is uniform over the decoder levels (three, of `resnet18` five), and beta falls from 1 to 0 along half a cosine.
+Differences to the public code:
 
 * beta reaches 0 at the end of the run (there: after 240 epochs) and changes with every step (there: every epoch), as
   does the learning rate;
@@ -49,6 +50,7 @@ from ...networks.build import build_network
 from ...run import ranks
 from ...run.device import autocast
 from ..method import Measured, Method
+from ..presets import describe
 from .config import Pcrlv2Config
 from .contrastive import draw_levels
 from .evaluation import evaluate_views
@@ -70,7 +72,8 @@ class Pcrlv2(Method):
                 f"got {config.batch_size}"
             )
         network = build_network(config.network, channels, config.crop, config.filters, dims=config.dims, skips=False)
-        module = Pyramid(network.module, channels, config.restoration_head)
+        linear = config.standardize != "zscore"
+        module = Pyramid(network.module, channels, config.restoration_head, linear=linear)
         super().__init__(config, network, module)
 
     def losses(self, batch: dict[str, Any], step: int) -> dict[str, torch.Tensor]:
@@ -112,11 +115,16 @@ class Pcrlv2(Method):
         return parts
 
     def introduce(self) -> Iterator[str]:
-        """Yield lines about the views, the swaps and the heads."""
+        """Yield lines about the preset, the views, the swaps and holes, and the heads."""
         recipe = self.recipe
+        if self.config.preset:
+            yield from describe(self.config.preset, vars(self.config))
         yield f"views      2 of {_by(recipe.shape)} voxels, {recipe.locals} of {_by(recipe.local_shape)}"
-        once = ", each patch once" * self.config.each_patch_once
-        yield f"swaps      {recipe.swap.iterations} a view, edges of {recipe.swap.patch} voxels{once}"
+        if recipe.swap.iterations:
+            once = ", each patch once" * self.config.each_patch_once
+            yield f"swaps      {recipe.swap.iterations} a view, edges of {recipe.swap.patch} voxels{once}"
+        if recipe.cutout:
+            yield f"cutout     {recipe.cutout[0]} holes a view, edges of {recipe.cutout[1]} voxels"
         heads = sum(parameter.numel() for parameter in self.module.parameters()) - self.network.parameters
         yield f"heads      {heads:,} more parameters, {self.config.restoration_head} restoration"
 

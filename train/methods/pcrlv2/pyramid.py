@@ -27,6 +27,8 @@ class Pyramid(nn.Module):
     outputs : int
         Channels to restore.
     restoration_head : "code" or "paper"
+    linear : bool
+        Whether the restored view may leave 0...1: without a sigmoid at the full resolution, as in the public 2-D code.
 
     References
     ----------
@@ -34,10 +36,12 @@ class Pyramid(nn.Module):
     analysis. TPAMI 45(7), 2023.
     """
 
-    def __init__(self, unet: Any, outputs: int, restoration_head: RestorationHead = "code") -> None:
+    def __init__(
+        self, unet: Any, outputs: int, restoration_head: RestorationHead = "code", *, linear: bool = False
+    ) -> None:
         super().__init__()
         widths = unet.level_widths
-        self.unet, self.levels = unet, len(widths)
+        self.unet, self.levels, self.linear = unet, len(widths), linear
         self.comparers = nn.ModuleList(ContrastiveHead(width) for width in widths)  # named as in checkpoints
         self.restorers = nn.ModuleList(_restorer(unet.dims, width, outputs, restoration_head) for width in widths)
 
@@ -51,7 +55,7 @@ class Pyramid(nn.Module):
         view : (B, 2, C, D, H, W) float
             Corrupted global views.
         target : (B, 2, C, D, H, W) float
-            The clean global views, scaled to 0…1.
+            The clean global views, scaled to 0…1, or if `linear` standardized.
         local : (B, V, C, d, h, w) float
             Local views.
         levels : sequence of int
@@ -67,7 +71,7 @@ class Pyramid(nn.Module):
         clean = target[:, 0].float()
 
         pyramid = self.unet.pyramid(view[:, 0])
-        restored = self.unet.output(pyramid[-1]).float().sigmoid()
+        restored = self.restored(pyramid)
         one = self._heads(pyramid, first)
         two = self._heads(self.unet.pyramid(view[:, 1], max(second) + 1), second)
         wanted = set(levels[1:])
@@ -83,10 +87,15 @@ class Pyramid(nn.Module):
             "contrastive_local": local_contrastive_loss(one, two, local_outputs, pairs),
         }
 
+    def restored(self, pyramid: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the restoration from the finest decoder level, (B, outputs, D, H, W) float32."""
+        output: torch.Tensor = self.unet.output(pyramid[-1]).float()
+        return output if self.linear else output.sigmoid()
+
     def restored_at(self, features: torch.Tensor, level: int) -> torch.Tensor:
         """Return the restoration from a decoder level, (B, outputs, D, H, W) float32.
 
-        The output is upsampled to the size of the view after the sigmoid, as in the public code; the target is not
+        The output is upsampled to the size of the view after any sigmoid, as in the public code; the target is not
         downsampled.
         """
         return upsample(self.restorers[level](features), 2 ** (self.levels - 1 - level))

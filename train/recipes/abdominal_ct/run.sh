@@ -5,19 +5,24 @@ PREPARED=${1:?expected the folder that prepare.py wrote}
 OUT=${2:?expected a folder for the runs}
 PYTHON=${PYTHON:-python}
 DEVICE=${DEVICE:-auto}
+SEED=${SEED:-0}
 PRETRAIN_STEPS=${PRETRAIN_STEPS:-20000}
 FINETUNE_STEPS=${FINETUNE_STEPS:-10000}
+PRETEXT=${PRETEXT:-swap} # context restoration; baselines: autoencode, inpaint, position, jigsaw
 INIT=${INIT:-} # a pre-training run to start from in place of a new one, or random
+INDEX=${INDEX:-$OUT/index.json}
 
 read -r -a view < "$PREPARED/view.txt" # --spacing and --crop
-data=(--index "$OUT/index.json" --split "$PREPARED/splits.json" --device "$DEVICE")
-shared=(--network locnet --filters 16 --normalize window -160 240 "${view[@]}" --batch-size 4)
+data=(--index "$INDEX" --split "$PREPARED/splits.json" --device "$DEVICE")
+shared=(--network locnet --filters 16 --normalize window -160 240 "${view[@]}" --batch-size 4 --seed "$SEED")
+pretext=(--pretext "$PRETEXT" --iterations 20 --patch 8 24)
+case $PRETEXT in position | jigsaw) pretext=(--pretext "$PRETEXT") ;; esac
 
 mkdir -p "$OUT"
-[ -e "$OUT/index.json" ] || "$PYTHON" -m dali_cr scan "$PREPARED/images.csv" --save "$OUT/index.json"
+[ -e "$INDEX" ] || "$PYTHON" -m dali_cr scan "$PREPARED/images.csv" --save "$INDEX"
 if [ -z "$INIT" ]; then
-    "$PYTHON" -m train.pretrain "${data[@]}" "${shared[@]}" --out "$OUT/pretrain" --resume --foreground 0 --flips D H \
-        --iterations 20 --patch 8 24 --steps "$PRETRAIN_STEPS"
+    "$PYTHON" -m train.pretrain "${data[@]}" "${shared[@]}" --out "$OUT/pretrain" --resume "${pretext[@]}" \
+        --foreground 0 --flips D H --steps "$PRETRAIN_STEPS"
     INIT=$OUT/pretrain
 fi
 "$PYTHON" -m train.finetune localize "${data[@]}" "${shared[@]}" --labels "$PREPARED/boxes.csv" --out "$OUT/finetune" \

@@ -6,7 +6,8 @@ OUT=${2:?expected a folder for the runs}
 PYTHON=${PYTHON:-python}
 DEVICE=${DEVICE:-auto}
 PRETRAIN_STEPS=${PRETRAIN_STEPS:-} # empty: the published 240 epochs
-FINETUNE_STEPS=${FINETUNE_STEPS:-30000}
+FINETUNE_STEPS=${FINETUNE_STEPS:-5000} # the 100 epochs of the public code, of 199 cases
+STEP_EVERY=${STEP_EVERY:-$((FINETUNE_STEPS / 2))} # halves the rate, as after 50 epochs there
 INIT=${INIT:-} # a pre-training run to start from in place of a new one, or random
 
 data=(--index "$OUT/index.json" --split "$PREPARED/splits.json" --device "$DEVICE")
@@ -20,6 +21,7 @@ if [ -z "$INIT" ]; then
 fi
 "$PYTHON" -m train.finetune segment "${data[@]}" --labels "$PREPARED/labels" --out "$OUT/finetune" --resume \
     --init "$INIT" --network nsunet-skips --normalize percentile --crop 112 128 112 --regions WT=1+2+4 TC=1+4 ET=4 \
-    --flips D H W --batch-size 4 --lr 1e-4 --steps "$FINETUNE_STEPS"
+    --flips D H W --loss dice-bce --batch-size 4 --lr 1e-4 --schedule step --step-every "$STEP_EVERY" --warmup 0 \
+    --weight-decay 0 --clip 0 --steps "$FINETUNE_STEPS"
 [ -e "$OUT/predicted/predict.json" ] || "$PYTHON" -m train.predict "$OUT/finetune" "${data[@]}" --out "$OUT/predicted"
 "$PYTHON" -m train.result "$OUT/finetune" --out "$OUT/result"

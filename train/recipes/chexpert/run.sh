@@ -7,24 +7,25 @@ PYTHON=${PYTHON:-python}
 DEVICE=${DEVICE:-auto}
 PRETRAIN_STEPS=${PRETRAIN_STEPS:-} # empty: the published 240 epochs
 FINETUNE_STEPS=${FINETUNE_STEPS:-60000}
+STEP_EVERY=${STEP_EVERY:-$((FINETUNE_STEPS / 2))} # halves the rate, as after 50 of the public code's 100 epochs
 INIT=${INIT:-} # a pre-training run to start from in place of a new one, or random
-CROP=${CROP:-512 512} # holds the largest image, which prepare.py reports; multiples of 16
+ENCODER_WEIGHTS=${ENCODER_WEIGHTS:-random} # the encoder's weights before pre-training; the public code starts from imagenet
+CROP=${CROP:-512 512} # holds the largest image, which prepare.py reports; multiples of 64
 
 data=(--index "$OUT/index.json" --split "$PREPARED/splits.json" --device "$DEVICE")
 
 mkdir -p "$OUT"
 [ -e "$OUT/index.json" ] || "$PYTHON" -m dali_cr scan "$PREPARED/images.csv" --save "$OUT/index.json"
 if [ -z "$INIT" ]; then
-    "$PYTHON" -m train.pretrain --recipe pcrlv2 "${data[@]}" --out "$OUT/pretrain" --resume \
-        --dims 2 --restoration-head paper --normalize window 0 255 --foreground 0 --epoch-samples 1 --batch-size 64 --lr 1e-2 \
-        --crop 1 224 224 --sizes 1 320 320 1 272 272 1 224 224 1 176 176 \
-        --local-crop 1 96 96 --local-sizes 1 176 176 1 144 144 1 104 104 1 72 72 \
-        --patch 1 1 4 32 4 32 --iterations 20 --scale 0.1 --degrees 10 --flips W ${PRETRAIN_STEPS:+--steps "$PRETRAIN_STEPS"}
+    "$PYTHON" -m train.pretrain --preset pcrlv2-2d "${data[@]}" --out "$OUT/pretrain" --resume \
+        --encoder-weights "$ENCODER_WEIGHTS" ${PRETRAIN_STEPS:+--steps "$PRETRAIN_STEPS"}
     INIT=$OUT/pretrain
 fi
+[ "$INIT" = random ] || ENCODER_WEIGHTS=random # those of INIT
 # shellcheck disable=SC2086 # two numbers
 "$PYTHON" -m train.finetune classify "${data[@]}" --labels "$PREPARED/classes.csv" --multilabel --unmatched leave \
-    --out "$OUT/finetune" --resume --init "$INIT" --network nsunet --dims 2 --normalize window 0 255 --crop 1 $CROP \
-    --shrink 1 2 2 --flips W --shift 16 --batch-size 64 --lr 1e-4 --steps "$FINETUNE_STEPS" --evaluate-cases 2000
+    --out "$OUT/finetune" --resume --init "$INIT" --network resnet18 --dims 2 --encoder-weights "$ENCODER_WEIGHTS" \
+    --normalize zscore-image --crop 1 $CROP --shrink 1 2 2 --flips W --shift 16 --batch-size 64 --lr 1e-4 --warmup 0 \
+    --weight-decay 0 --clip 0 --schedule step --step-every "$STEP_EVERY" --steps "$FINETUNE_STEPS" --evaluate-cases 2000
 [ -e "$OUT/predicted/predict.json" ] || "$PYTHON" -m train.predict "$OUT/finetune" "${data[@]}" --out "$OUT/predicted"
 "$PYTHON" -m train.result "$OUT/finetune" --out "$OUT/result"

@@ -5,21 +5,26 @@ PREPARED=${1:?expected the folder that prepare.py wrote}
 OUT=${2:?expected a folder for the runs}
 PYTHON=${PYTHON:-python}
 DEVICE=${DEVICE:-auto}
+SEED=${SEED:-0}
 PRETRAIN_STEPS=${PRETRAIN_STEPS:-20000}
 FINETUNE_STEPS=${FINETUNE_STEPS:-10000}
+PRETEXT=${PRETEXT:-swap} # context restoration; baselines: autoencode, inpaint, position, jigsaw
 INIT=${INIT:-} # a pre-training run to start from in place of a new one, or random
+INDEX=${INDEX:-$OUT/index.json}
 
-data=(--index "$OUT/index.json" --split "$PREPARED/splits.json" --device "$DEVICE")
-view=(--network sononet64 --dims 2 --spacing 1 4 4 --crop 1 240 320 --flips W)
+data=(--index "$INDEX" --split "$PREPARED/splits.json" --device "$DEVICE")
+view=(--network sononet64 --dims 2 --spacing 1 4 4 --crop 1 240 320 --flips W --batch-size 32 --seed "$SEED")
+pretext=(--pretext "$PRETEXT" --iterations 20 --patch 8 32)
+case $PRETEXT in position | jigsaw) pretext=(--pretext "$PRETEXT") ;; esac
 
 mkdir -p "$OUT"
-[ -e "$OUT/index.json" ] || "$PYTHON" -m dali_cr scan "$PREPARED/images.csv" --save "$OUT/index.json"
+[ -e "$INDEX" ] || "$PYTHON" -m dali_cr scan "$PREPARED/images.csv" --save "$INDEX"
 if [ -z "$INIT" ]; then
-    "$PYTHON" -m train.pretrain "${data[@]}" "${view[@]}" --out "$OUT/pretrain" --resume --foreground 0 \
-        --iterations 20 --patch 8 32 --batch-size 32 --steps "$PRETRAIN_STEPS"
+    "$PYTHON" -m train.pretrain "${data[@]}" "${view[@]}" --out "$OUT/pretrain" --resume "${pretext[@]}" \
+        --foreground 0 --steps "$PRETRAIN_STEPS"
     INIT=$OUT/pretrain
 fi
 "$PYTHON" -m train.finetune classify "${data[@]}" "${view[@]}" --labels "$PREPARED/classes.csv" --columns plane \
-    --out "$OUT/finetune" --resume --init "$INIT" --shift 16 --batch-size 32 --steps "$FINETUNE_STEPS" --evaluate-cases 1000
+    --out "$OUT/finetune" --resume --init "$INIT" --shift 16 --steps "$FINETUNE_STEPS" --evaluate-cases 1000
 [ -e "$OUT/predicted/predict.json" ] || "$PYTHON" -m train.predict "$OUT/finetune" "${data[@]}" --out "$OUT/predicted"
 "$PYTHON" -m train.result "$OUT/finetune" --out "$OUT/result"

@@ -6,7 +6,7 @@ OUT=${2:?expected a folder for the runs}
 PYTHON=${PYTHON:-python}
 DEVICE=${DEVICE:-auto}
 PRETRAIN_STEPS=${PRETRAIN_STEPS:-} # empty: the published 240 epochs
-FINETUNE_STEPS=${FINETUNE_STEPS:-30000}
+FINETUNE_STEPS=${FINETUNE_STEPS:-11500} # the published 500 epochs of about 90 cases
 INIT=${INIT:-} # a pre-training run to start from in place of a new one, or random
 
 data=(--index "$OUT/index.json" --split "$PREPARED/splits.json" --device "$DEVICE")
@@ -20,6 +20,7 @@ if [ -z "$INIT" ]; then
 fi
 "$PYTHON" -m train.finetune segment "${data[@]}" --labels "$PREPARED/labels" --names "$PREPARED/names.json" \
     --out "$OUT/finetune" --resume --init "$INIT" --network nsunet-skips --normalize window -200 200 --spacing 1 1.5 1.5 \
-    --crop 64 128 128 --regions liver=1+2 tumour=2 --flips D H W --batch-size 4 --lr 1e-4 --steps "$FINETUNE_STEPS"
+    --crop 64 128 128 --regions liver=1+2 tumour=2 --flips D H W --loss tversky --batch-size 4 --lr 1e-4 \
+    --schedule constant --warmup 0 --weight-decay 0 --clip 0 --steps "$FINETUNE_STEPS"
 [ -e "$OUT/predicted/predict.json" ] || "$PYTHON" -m train.predict "$OUT/finetune" "${data[@]}" --out "$OUT/predicted"
 "$PYTHON" -m train.result "$OUT/finetune" --out "$OUT/result"

@@ -17,10 +17,10 @@ import dali_cr
 
 from ...data.split import load_split
 from ...data.volumes import outside, pad_evenly, read_case
-from ...finetune import size_network
 from ...networks.heads import shrunk
 from ...networks.network import Network
 from ...tasks.config import Classify
+from ...tasks.sizing import size_network
 from ...tasks.targets import open_task
 from ...tasks.task import Task, TaskInput, run_network
 from ...tasks.transfer import Init, check_fit, load_fit, read_init

@@ -18,9 +18,10 @@ def fit_ridge(features: Matrix, targets: Matrix) -> RidgeCV:
 
     Examples
     --------
-    >>> ridge = fit_ridge(np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([[1.0], [3.0], [5.0], [7.0]]))
+    >>> features = np.array([[0.0], [1.0], [2.0], [3.0]])
+    >>> ridge = fit_ridge(features, np.hstack([1 + 2 * features, -features]))
     >>> ridge.coef_.round(3).tolist(), ridge.intercept_.round(3).tolist()
-    ([[2.0]], [1.0])
+    ([[2.0], [-1.0]], [1.0, 0.0])
     """
     scatter = float(np.square(features - features.mean(0)).sum())
     return RidgeCV(alphas=_PENALTIES * (scatter or 1.0)).fit(features, targets)

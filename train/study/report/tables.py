@@ -113,8 +113,8 @@ def gain_table(pretraining: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield "is relative to returning the input, that of PCRLv2 to the best linear fit of the corrupted view. Minutes are"
     yield "the wall time and the CPU time of a run, averaged over seeds."
     if tiles:
-        yield "Pretexts on tiles restore nothing: accuracy is the share of correct classes, chance its expected value"
-        yield "for random answers."
+        yield "Pretexts on tiles restore nothing: accuracy is the share of correct classes, chance its value for random"
+        yield "classes."
 
 
 def _each_gain(runs: Sequence[dict[str, Any]], step: float) -> str:

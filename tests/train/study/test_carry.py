@@ -1,0 +1,154 @@
+"""A study is run in slices of limited time, and moved between machines by small archives."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.helpers.finetuning import write_data
+from tests.train.study.test_study import FILE, Pretended, settings
+from train.networks.build import build_network
+from train.networks.weights import export_weights, read_weights
+from train.study import __main__ as study
+from train.study import carry
+from train.study.compact import compact_run
+from train.study.jobs import RunQueue, TimeUp
+from train.study.runs import StudyRun
+
+
+@pytest.fixture(scope="module")
+def bodies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("bodies"))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(FILE.replace("resamples = 200", "resamples = 200\ncompact = true"))
+    return path
+
+
+def write_pretrained(folder: Path) -> None:
+    network = build_network("dynunet", 1, (16, 16, 16), 2)
+    about = {**network.about, "recipe": {}, "step": 1}
+    export_weights(folder / "model.safetensors", network.module.state_dict(), network.tensors, about)
+
+
+class WithWeights(Pretended):
+    """Pretended runs whose pre-training has weights; each takes a number of seconds of a pretended clock."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float = 0.0) -> None:
+        super().__init__(monkeypatch)
+        self.now, self.seconds = 0.0, seconds
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+    def launch(self, queue: RunQueue, run: StudyRun) -> tuple[int, float]:
+        ended = super().launch(queue, run)
+        if run.phase == "pretrain":
+            write_pretrained(queue.out(run))
+        self.now += self.seconds
+        return ended
+
+
+def command(file: Path, action: str, archive: Path, **changes: Any) -> carry.CarryConfig:
+    return carry.CarryConfig(action=action, file=file, archive=archive, **{"runs": file.parent / "runs", **changes})  # type: ignore[arg-type]
+
+
+def test_a_slice_ends_at_finished_runs_and_is_continued_elsewhere(
+    file: Path, bodies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = WithWeights(monkeypatch, seconds=20)
+    # Three runs of 20 seconds fill a minute; the fourth is not started.
+    with pytest.raises(TimeUp, match="1 of 4 runs are left, tune/kinds/random-0.003 is next"):
+        study.main(settings(file, bodies, minutes=1))
+    assert len(runs.done) == 3
+    slices = 1
+    while True:
+        slices += 1
+        archive, elsewhere = file.parent / f"{slices}.tar", file.parent / f"machine{slices}"
+        earlier = file.parent / ("runs" if slices == 2 else f"machine{slices - 1}")
+        found = carry.pack(command(file, "pack", archive, runs=earlier))
+        assert found["runs"] == len(runs.done)
+        carry.unpack(command(file, "unpack", archive, runs=elsewhere))
+        try:
+            out = study.main(settings(file, bodies, minutes=6, runs=elsewhere))
+            break
+        except TimeUp:
+            assert archive.stat().st_size < 4e6
+    assert slices > 3
+    assert len(runs.done) == len(set(runs.done)) == 72
+    with tarfile.open(archive) as packed:
+        names = packed.getnames()
+    assert [name for name in names if name.endswith(".safetensors")] == [
+        f"pretrain/bodies/swap-p{seed}/model.safetensors" for seed in (0, 1)
+    ]
+    monkeypatch.undo()
+    WithWeights(monkeypatch)
+    whole = study.main(settings(file, bodies, runs=file.parent / "whole", results=file.parent / "other"))
+    one, other = (json.loads((folder / "summary.json").read_text()) for folder in (out, whole))
+    assert one["effects"] == other["effects"]
+    assert one["scores"] == other["scores"]
+
+
+def test_a_run_in_progress_at_the_end_is_stopped_and_left(
+    file: Path, bodies: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(RunQueue, "command", lambda self, run: ["sleep", "60"])
+    line = [str(file), "--data", f"bodies={bodies}", "--device", "cpu", "--minutes", "0.01"]
+    began = time.monotonic()
+    assert study.command_line([*line, "--runs", str(file.parent / "runs"), "--results", str(file.parent)]) == 3
+    assert time.monotonic() - began < 50
+    said = capsys.readouterr().err
+    assert "time limit of 0.01 minutes: " in said
+    assert "the same command continues" in said
+    with pytest.raises(ValueError, match="minutes: expected a number above 0, got 0"):
+        settings(file, bodies, minutes=0)
+
+
+def test_a_compact_run_has_the_rounded_encoder_alone(tmp_path: Path) -> None:
+    write_pretrained(tmp_path)
+    before, about = read_weights(tmp_path / "model.safetensors")
+    compact_run(tmp_path)
+    after, told = read_weights(tmp_path / "model.safetensors")
+    assert set(after) == set(build_network("dynunet", 1, (16, 16, 16), 2).encoder) < set(before)
+    for name, tensor in after.items():
+        assert tensor.dtype == torch.float16
+        torch.testing.assert_close(tensor, before[name].half(), rtol=0, atol=0)
+    assert told == {**about, "compact": "encoder, float16"}
+    content = (tmp_path / "model.safetensors").read_bytes()
+    compact_run(tmp_path)
+    assert (tmp_path / "model.safetensors").read_bytes() == content
+    write_pretrained(tmp_path)
+    tensors, about = read_weights(tmp_path / "model.safetensors")
+    name = next(iter(after))
+    tensors[name].view(-1)[0] = 1e6
+    export_weights(tmp_path / "model.safetensors", tensors, tensors, about)
+    with pytest.raises(ValueError, match=f"{name} exceeds"):
+        compact_run(tmp_path)
+
+
+def test_says_what_cannot_be_carried(
+    file: Path, bodies: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = file.parent / "slice.tar"
+    line = [str(file), str(archive), "--runs", str(file.parent / "runs")]
+    assert carry.command_line(["pack", *line]) == 2
+    assert "expected runs of tiny in" in capsys.readouterr().err
+    runs = WithWeights(monkeypatch, seconds=20)
+    with pytest.raises(TimeUp):
+        study.main(settings(file, bodies, minutes=17))
+    assert "pretrain/bodies/swap-p1" in runs.done
+    assert carry.command_line(["pack", *line, "--megabytes", "0.001"]) == 2
+    assert "expected encoders of at most 0.001 MB, got 0.0" in capsys.readouterr().err
+    assert carry.command_line(["pack", *line]) == 0
+    assert carry.command_line(["unpack", *line]) == 2
+    assert "expected a new or empty folder" in capsys.readouterr().err
+    file.write_text(FILE)
+    with pytest.raises(ValueError, match=r"protocol.compact: expected true in .*tiny.toml"):
+        carry.pack(command(file, "pack", archive))
