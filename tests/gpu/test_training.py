@@ -16,18 +16,21 @@ from train.run.step import take_step  # noqa: E402
 
 pytestmark = pytest.mark.gpu
 
-VIEWS = "--recipe pcrlv2 --sizes 16 16 16 --local-crop 8 8 8 --local-sizes 8 8 8 --locals 2 --filters 2 --patch 2 4"
+SWAP = "--patch 2 4 --iterations 4"
+VIEWS = f"--recipe pcrlv2 --sizes 16 16 16 --local-crop 8 8 8 --local-sizes 8 8 8 --locals 2 --filters 2 {SWAP}"
 
 
 def prepare_pretraining(data: Path, out: Path, words: str) -> Any:
     """Return a run of small crops on the GPU."""
-    line = f"--data {data / 'images'} --out {out} --device cuda --crop 16 16 16 --batch-size 2 --iterations 4 {words}"
+    line = f"--data {data / 'images'} --out {out} --device cuda --crop 16 16 16 --batch-size 2 {words}"
     return pretrain.prepare(pretrain.read_settings(line.split()))
 
 
 RUNS: dict[str, Any] = {
-    "restoration": lambda data, out: prepare_pretraining(data, out, "--patch 2 4 --filters 4"),
-    "channels-last": lambda data, out: prepare_pretraining(data, out, "--patch 2 4 --memory-format channels-last"),
+    "restoration": lambda data, out: prepare_pretraining(data, out, f"{SWAP} --filters 4"),
+    "channels-last": lambda data, out: prepare_pretraining(data, out, f"{SWAP} --memory-format channels-last"),
+    "position": lambda data, out: prepare_pretraining(data, out, "--pretext position --filters 4"),
+    "jigsaw": lambda data, out: prepare_pretraining(data, out, "--pretext jigsaw --filters 4 --permutations 6"),
     "pcrlv2": lambda data, out: prepare_pretraining(data, out, VIEWS),
     "segment": lambda data, out: finetune.prepare(segment(data, out, device="cuda")),
     "careful": lambda data, out: finetune.prepare(

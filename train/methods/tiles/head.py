@@ -61,15 +61,16 @@ def input_edges(tiling: Tiling, network: Network) -> Triple:
     ValueError
         If a tile has fewer voxels than one of the coarsest features; with a crop or tile that has not.
     """
-    for axis, (own, stride) in enumerate(zip(tiling.tile, network.strides, strict=True)):
-        if own < stride:
-            name, crop = "DHW"[axis], list(tiling.crop)
-            crop[axis] = tiling.least_edge(axis, stride)
-            raise ValueError(
-                f"--crop: expected tiles of at least {stride} voxels along {name}, one of the coarsest features of "
-                f"{network.about['network']}, got {own}; use --crop {' '.join(map(str, crop))} without --tile, or a "
-                "--network with fewer levels"
-            )
+    small = [axis for axis in range(3) if tiling.tile[axis] < network.strides[axis]]
+    if small:
+        axis, crop = small[0], list(tiling.crop)
+        for one in small:
+            crop[one] = max(crop[one], tiling.least_edge(one, network.strides[one]))
+        raise ValueError(
+            f"--crop: expected tiles of at least {network.strides[axis]} voxels along {'DHW'[axis]}, one of the "
+            f"coarsest features of {network.about['network']}, got {tiling.tile[axis]}; use --crop "
+            f"{' '.join(map(str, crop))} without --tile, or a --network with fewer levels"
+        )
     cells = [-(-own // stride) for own, stride in zip(tiling.tile, network.strides, strict=True)]
     if math.prod(cells) < network.least_cells:
         cells = [number + (own > 1) for number, own in zip(cells, tiling.tile, strict=True)]

@@ -64,7 +64,7 @@ def test_the_input_is_as_large_as_the_network_needs() -> None:
     network = build_network("dynunet", **known)  # type: ignore[arg-type]
     assert input_edges(fit_position((1, 64, 64), tile=(16,)), network) == (1, 32, 32)  # one feature has no variance
     with pytest.raises(
-        ValueError, match="tiles of at least 32 voxels along H, .* of locnet, got 24; use --crop 1 96 64"
+        ValueError, match="tiles of at least 32 voxels along H, .* of locnet, got 24; use --crop 1 96 96"
     ):
         input_edges(fit_position((1, 64, 64)), build_network("locnet", **known))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="at least 16 voxels along H, .* of dynunet, got 8"):
