@@ -20,6 +20,7 @@ COMMANDS = {
     "overlay": "draw predictions over their images",
     "export": "write weights, a plan and a model card for nnU-Net",
     "result": "store the scores and curves of a finished run",
+    "baseline": "score a trivial and a linear baseline on the data of a run",
     "study": "run and compare many runs, declared in one file",
 }
 """Help text by name of the command."""

@@ -17,7 +17,7 @@ from benchmarks.report.summary import summary
 from dali_cr.__main__ import _parser
 from docs import build
 from tests.package.test_packaging import PROJECT, ROOT
-from train import export, finetune, overlay, predict, pretrain, result, splits
+from train import baseline, export, finetune, overlay, predict, pretrain, result, splits
 from train.data import medmnist
 from train.start.command import read_arguments
 from train.study import __main__ as study
@@ -30,6 +30,7 @@ DOCUMENTS = sorted(
 )
 NAMES = [path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
 SETTINGS = {
+    "baseline": baseline.BaselineConfig,
     "export": export.ExportConfig,
     "overlay": overlay.OverlayConfig,
     "predict": predict.PredictConfig,

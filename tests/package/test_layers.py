@@ -24,8 +24,9 @@ LAYERS = {
         ("system",),
     ),
     "train": (
-        ("result", "study", "recipes"),
-        ("finetune", "pretrain", "predict", "overlay", "report", "splits"),
+        ("recipes",),
+        ("result", "study", "baseline"),
+        ("finetune", "pretrain", "predict", "overlay", "report", "splits", "linear"),
         ("tasks", "methods", "export"),
         ("nnunet",),
         ("data", "networks"),

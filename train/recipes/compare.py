@@ -153,7 +153,8 @@ def _pretrained(arm: Arm) -> str:
     known = [result["pretraining"] or {} for result in arm.results]
     for key, name in (("restoration_gain", "gain"), ("accuracy", "accuracy")):
         if any(one.get(key) is not None for one in known):
-            return f"{name} {_mean([one.get(key) for one in known])}"
+            chance = f" (chance {known[0]['chance']:.3f})" if "chance" in known[0] else ""
+            return f"{name} {_mean([one.get(key) for one in known])}{chance}"
     return "–"
 
 

@@ -118,8 +118,9 @@ def _macro_f1(
 ) -> npt.NDArray[np.float64]:
     """Return the macro F1 of each of R resamples (R, N) of cases, over the classes that occur in it."""
     there, both, either = counts @ targets, counts @ (predicted & targets), counts @ (predicted.astype(int) + targets)
-    f1 = np.where(there > 0, 2 * both / np.maximum(either, 1), np.nan)
-    return np.asarray(np.nanmean(f1, axis=1))
+    f1 = np.where(there > 0, 2 * both / np.maximum(either, 1), 0.0)
+    occurring = (there > 0).sum(1)
+    return np.asarray(f1.sum(1) / np.where(occurring > 0, occurring, np.nan))
 
 
 def _accuracy(

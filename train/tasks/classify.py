@@ -77,6 +77,10 @@ class Classification(Task):
         """Store the classes of the training cases."""
         self._training = [self._flags[case.name] for case in training.cases]
 
+    def whole_targets(self, index: dali_cr.Index) -> npt.NDArray[np.float64]:
+        """Return the classes (N, K) of cases as 0 and 1."""
+        return np.stack([self._flags[case.name] for case in index.cases]).astype(np.float64)
+
     @property
     def weights(self) -> npt.NDArray[np.float32]:
         """Class weights of the loss, inversely proportional to class frequency, 1 on average over cases."""

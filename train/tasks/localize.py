@@ -96,11 +96,15 @@ class Localization(Task):
     def load_targets(self, training: dali_cr.Index) -> None:
         """Store the boxes of the training cases, in voxels of the crop, and their mean."""
         self._training = [self._boxes[case.name] * self._scale(case) for case in training.cases]
-        pairs = zip(training.cases, self._training, strict=True)
-        placed = [boxes + self._first(case) for case, boxes in pairs]
+        placed = self._place(training)
         known = ~np.isnan(placed)
         self._baseline = np.where(known, placed, 0).sum(0) / np.maximum(known.sum(0), 1)
         self._baseline[~known.any(0)] = np.nan
+
+    def whole_targets(self, index: dali_cr.Index) -> npt.NDArray[np.float64]:
+        """Return the box faces of whole cases (N, 2 × dims × K), scaled as in `target`; NaN if not contoured."""
+        scaled = (self._place(index) - self._half) / self._half
+        return np.asarray(scaled[..., self.view.axes].reshape(len(scaled), -1))
 
     def target(self, plan: SamplePlan) -> dict[str, npt.NDArray[Any]]:
         """Return the boxes in the crop, scaled such that -1 and 1 are its ends; NaN if not contoured."""
@@ -171,6 +175,10 @@ class Localization(Task):
         if probabilities:
             raise ValueError("--probabilities: expected a run of segment or classify, got localize, which has none")
         return {}
+
+    def _place(self, index: dali_cr.Index) -> Boxes:
+        """Return the boxes (N, K, 2, 3) of cases in voxels of the crop that contains the whole case."""
+        return np.stack([self._boxes[case.name] * self._scale(case) + self._first(case) for case in index.cases])
 
     def _first(self, case: Case) -> npt.NDArray[np.int64]:
         """Return the position of a volume's first voxel in the crop that contains it."""

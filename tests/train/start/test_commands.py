@@ -11,7 +11,7 @@ from dali_cr.__main__ import main as library
 from dali_cr.system.console import print_anything
 from dali_cr.system.owner import own_file, own_folder
 from tests.helpers.runs import run_ranks
-from train import export, finetune, overlay, predict, pretrain, result, splits
+from train import baseline, export, finetune, overlay, predict, pretrain, result, splits
 from train.data import medmnist
 from train.study import __main__ as study
 
@@ -33,6 +33,7 @@ FILES = {
     "export": (export.command_line, "DATA --out OUT"),
     "splits": (splits.command_line, "DATA --out OUT"),
     "result": (result.command_line, "DATA --out OUT"),
+    "baseline": (baseline.command_line, "DATA --out OUT"),
     "scan": (library, "scan DATA --save OUT"),
     "preview": (library, "preview DATA --out OUT"),
 }

@@ -13,7 +13,6 @@ import torch
 
 from tests.helpers.finetuning import read_csv, write_data
 from train import finetune, pretrain
-from train.finetune import size_network
 from train.networks.weights import read_weights
 from train.study import __main__ as study
 from train.study.file import read_study
@@ -23,6 +22,7 @@ from train.study.probe.features import Encoders
 from train.study.probe.frozen import LINEAR, MAJORITY, draw_labelled
 from train.study.probe.ridge import fit_ridge, predict_classes, reduce
 from train.study.runs import StudyRun, pretraining, probing
+from train.tasks.sizing import size_network
 
 FILE = """
 [protocol]

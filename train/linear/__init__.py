@@ -1,0 +1,1 @@
+"""Baselines of whole-image tasks: constant predictions and regularised linear models."""
