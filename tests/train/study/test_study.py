@@ -29,6 +29,7 @@ from train.study import jobs
 from train.study import runs as study_runs
 from train.study.data import split_by_table
 from train.study.declared import Data
+from train.study.effects import Group, compare
 from train.study.file import read_study
 from train.study.jobs import Failed, RunQueue
 from train.study.report import plot as study_plot
@@ -252,6 +253,21 @@ def test_commands_of_the_studies_are_understood(name: str, monkeypatch: pytest.M
             r"finetuned in a study without \[probe\], got frozen",
         ),
         (
+            "[finetune]",
+            "[probe]\nbudgets = [2]\n" + PRIMARY.replace('"finetuned"', '"frozen"').replace('"kinds"', '"parts"'),
+            "primary.task: expected one that is probed, of kinds; got 'parts'",
+        ),
+        (
+            "[finetune]",
+            PRIMARY.replace("[finetune]", 'transfer = "encoder+decoder"\n[finetune]'),
+            "primary.transfer: expected encoder, as kinds is fine-tuned from swap, got 'encoder+decoder'",
+        ),
+        (
+            "[finetune]",
+            "[probe]\nbudgets = [2]\n[finetune]\nmultilabel = true",
+            "expected a classification task with a single label, the study has none",
+        ),
+        (
             "iterations = 4",
             "spacing = [2, 2, 2]",
             r"spacing own for parts, as random has, got \[2, 2, 2\] from its pre-training",
@@ -380,6 +396,22 @@ def test_the_primary_comparisons_are_a_family_of_their_own(
     assert runs.done.count("pretrain/bodies/autoencode-p0") == 1
 
 
+def test_random_weights_may_be_the_first_of_a_primary_pair(file: Path) -> None:
+    file.write_text(FILE.replace("[finetune]", PRIMARY.replace('["swap", "random"]', '["random", "swap"]')))
+    declared, groups = read_study(file), []
+    tested = study_runs.testing(declared, {("kinds", arm): 1e-3 for arm in arms_of(declared, "kinds")})
+    for place in dict.fromkeys((run.length, run.budget, run.arm) for run in tested):
+        runs = tuple(run for run in tested if (run.length, run.budget, run.arm) == place)
+        scores = tuple({"a": 0.5 * (run.arm.init == "swap"), "b": 0.25} for run in runs)
+        groups.append(
+            Group(task="kinds", length=place[0], budget=place[1], arm=place[2], runs=runs, scores=scores, reports=())
+        )
+    first, *others = compare(declared, groups)
+    assert (first.primary, first.init, first.against) == (True, "random", "swap, encoder")
+    assert first.interval.mean == -0.25
+    assert {(one.primary, one.init, one.interval.mean) for one in others} == {(False, "swap, encoder", 0.25)}
+
+
 def test_more_rates_are_tried_beyond_the_best_at_an_edge(
     file: Path, bodies: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -401,6 +433,8 @@ def test_more_rates_are_tried_beyond_the_best_at_an_edge(
 def test_the_next_rate() -> None:
     assert next_rate([1e-3], 1e-3) is None
     assert next_rate([1e-3, 3e-4, 3e-3], 3e-4) == pytest.approx(9e-5)
+    # Rounded to the digits of names, the next one would be a rate that was tried.
+    assert next_rate([1e-3, 1.0004e-3], 1.0004e-3) is None
 
 
 def test_learning_curves_are_means_of_the_runs(file: Path, bodies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
