@@ -85,7 +85,11 @@ def fit_classes(features: Array, targets: Array, penalty: float) -> tuple[Array,
     found, offset = _fit_logistic(features, targets.argmax(1), penalty, class_weight="balanced")
     if len(found) == 1:  # of two classes, only the difference of the outputs matters
         found, offset = np.concatenate([-found, found]) / 2, np.concatenate([-offset, offset]) / 2
-    weight, offsets, seen = np.zeros((targets.shape[1], found.shape[1])), np.full(targets.shape[1], _NEVER), targets.any(0)
+    weight, offsets, seen = (
+        np.zeros((targets.shape[1], found.shape[1])),
+        np.full(targets.shape[1], _NEVER),
+        targets.any(0),
+    )
     weight[seen], offsets[seen] = found, offset
     return weight, offsets
 

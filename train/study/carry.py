@@ -6,8 +6,8 @@
     python -m train.study.carry unpack train/studies/gpu_short/study.toml slice.tar
 
 The archive has the indexes and splits of the data, and of every finished run, or one that diverged in tuning, its
-note, log, settings, reports and scores. Of the weights it has only the encoders that runs still to come are initialised from, which is why the study
-needs ``compact = true`` in its protocol. Runs in progress start again.
+note, log, settings, reports and scores. Of the weights it has only the encoders that runs still to come are initialised
+from, which is why the study needs ``compact = true`` in its protocol. Runs in progress start again.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ import tyro
 
 from dali_cr.system.owner import own_folder, refuse_full
 
+from ..output.files import write_json
 from ..start.command import read_arguments
 from ..start.interrupt import raise_interrupts
-from ..output.files import write_json
 from .compact import compact_run, describe_network
 from .declared import Study
 from .file import read_study

@@ -95,6 +95,7 @@ def _check(study: Study) -> None:
         raise ValueError(f"protocol.transfers: expected encoder, encoder+decoder; got {', '.join(protocol.transfers)}")
     _check_tasks(study)
     _check_inits(study)
+    _check_compact(study)
     _check_probe(study)
     _check_primary(study)
 
@@ -144,6 +145,18 @@ def _check_inits(study: Study) -> None:
                     f"inits.{name}: expected spacing {other} for {task}, as {init.against} has, got {own} from its "
                     "pre-training; set spacing in the options of the task"
                 )
+
+
+def _check_compact(study: Study) -> None:
+    if not study.protocol.compact:
+        return
+    for task in study.tasks:
+        decoders = [arm.init for arm in arms_of(study, task) if arm.transfer == "encoder+decoder"]
+        if decoders:
+            raise ValueError(
+                f"protocol.compact: expected false, since {task} is fine-tuned from the decoder of {decoders[0]}, "
+                "which is not kept"
+            )
 
 
 def _check_probe(study: Study) -> None:

@@ -268,6 +268,11 @@ def test_commands_of_the_studies_are_understood(name: str, monkeypatch: pytest.M
             "expected a classification task with a single label, the study has none",
         ),
         (
+            "resamples = 200",
+            "resamples = 200\ncompact = true",
+            "compact: expected false, since parts is fine-tuned from the decoder of swap, which is not kept",
+        ),
+        (
             "iterations = 4",
             "spacing = [2, 2, 2]",
             r"spacing own for parts, as random has, got \[2, 2, 2\] from its pre-training",
