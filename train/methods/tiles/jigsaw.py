@@ -48,7 +48,7 @@ class Jigsaw(Tiling):
     >>> puzzle.classes, puzzle.cells, puzzle.tile
     (4, (1, 3, 3), (1, 64, 64))
     >>> puzzle.name(puzzle.draw(seed=0, numbers=[7]).labels[0])
-    '2 0 1 5 3 4 8 6 7'
+    '1 0 3 2 5 4 7 8 6'
     """
 
     permutations: int

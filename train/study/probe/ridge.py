@@ -19,9 +19,9 @@ def fit_ridge(features: Matrix, targets: Matrix) -> RidgeCV:
     Examples
     --------
     >>> features = np.array([[0.0], [1.0], [2.0], [3.0]])
-    >>> ridge = fit_ridge(features, np.hstack([1 + 2 * features, -features]))
+    >>> ridge = fit_ridge(features, np.hstack([1 + 2 * features, 1 - features]))
     >>> ridge.coef_.round(3).tolist(), ridge.intercept_.round(3).tolist()
-    ([[2.0], [-1.0]], [1.0, 0.0])
+    ([[2.0], [-1.0]], [1.0, 1.0])
     """
     scatter = float(np.square(features - features.mean(0)).sum())
     return RidgeCV(alphas=_PENALTIES * (scatter or 1.0)).fit(features, targets)
