@@ -44,16 +44,21 @@ def test_refuses_by_name(path: Path) -> None:
         dali_cr.read_volume(path)
 
 
+SCALINGS = [(None, 0.0), (0.1, -3.5), (-2.0, 7.0)]
+
+
 @pytest.mark.parametrize("order", ["<", ">"], ids=["little", "big"])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("scaling", [(None, 0.0), (0.1, -3.5), (-2.0, 7.0)], ids=["plain", "scaled", "negative"])
+@pytest.mark.parametrize("scaling", SCALINGS, ids=["plain", "scaled", "negative"])
 def test_every_dtype_order_and_orientation(
     tmp_path: Path, dtype: str, order: str, scaling: tuple[float | None, float]
 ) -> None:
+    """Each dtype has every orientation, in one of the byte orders and scalings."""
     rng = np.random.default_rng(DTYPES.index(dtype))
     stored = order + np.dtype(dtype).str[1:]
     numbers = volumes.random_numbers(rng, (5, 4, 3), stored)
-    for orientation in volumes.ORIENTATIONS:
+    first = (DTYPES.index(dtype) + 2 * SCALINGS.index(scaling) + "<>".index(order)) % 6
+    for orientation in volumes.ORIENTATIONS[first::6]:
         path = volumes.write_nifti(
             tmp_path / "v.nii", numbers, orientation=orientation, dtype=stored, slope=scaling[0], intercept=scaling[1]
         )

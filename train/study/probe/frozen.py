@@ -70,7 +70,7 @@ def draw_labelled(targets: Matrix, count: int, draws: int, seed: int) -> list[np
     Examples
     --------
     >>> [places.tolist() for places in draw_labelled(np.eye(2)[[0, 1, 0, 1]], 2, 2, seed=0)]
-    [[0, 1], [0, 3]]
+    [[1, 2], [2, 3]]
     """
     if count > len(targets):
         raise ValueError(f"probe.budgets: expected at most the {len(targets)} labelled cases of train, got {count}")

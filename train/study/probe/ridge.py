@@ -20,7 +20,7 @@ def fit_ridge(features: Matrix, targets: Matrix) -> RidgeCV:
     --------
     >>> features = np.array([[0.0], [1.0], [2.0], [3.0]])
     >>> ridge = fit_ridge(features, np.hstack([1 + 2 * features, -features]))
-    >>> ridge.coef_.round(3).tolist(), ridge.intercept_.round(3).tolist()
+    >>> ridge.coef_.round(3).tolist(), (ridge.intercept_.round(3) + 0.0).tolist()
     ([[2.0], [-1.0]], [1.0, 0.0])
     """
     scatter = float(np.square(features - features.mean(0)).sum())
