@@ -59,9 +59,9 @@ def stages_of(command: str, out: Path) -> list[Stage]:
         return _checks(out)
     if command == "bench":
         return _benchmarks(out)
-    study = ("python", "-m", "train.study", "train/studies/gpu/study.toml", "--jobs", "4", "--device", "cuda")
+    study = ("python", "-m", "train.study", "train/studies/gpu_short/study.toml", "--jobs", "4", "--device", "cuda")
     kept = ("--runs", str(out / "study-runs"), "--results", str(out / "study"))
-    return [Stage("study", (*study, *kept), 24 * 3600)]
+    return [Stage("study", (*study, *kept), 4 * 3600)]
 
 
 def _checks(out: Path) -> list[Stage]:
