@@ -340,16 +340,18 @@ def test_goes_on_where_it_was_cut(file: Path, bodies: Path, monkeypatch: pytest.
     runs = Pretended(monkeypatch)
     cut = "test/parts/random-early-1-s2"
     runs.code[cut] = 143
-    with pytest.raises(Failed, match="1 of 60 runs are not finished .*s2: exit code 143"):
+    with pytest.raises(Failed, match="1 of 24 runs are not finished .*s2: exit code 143"):
         study.main(settings(file, bodies))
     assert not (file.parent / "results").exists()
     runs.code.clear()
     runs.done.clear()
     out = study.main(settings(file, bodies))
-    assert runs.done == [cut]
+    # Then all runs of the other initialisation.
+    assert runs.done[0] == cut
+    assert len(runs.done) == 1 + 2 + 6 + 36
     assert json.loads((out / "summary.json").read_text())["ran"]["resumed"] == 1
     study.main(settings(file, bodies))
-    assert runs.done == [cut]
+    assert len(runs.done) == 1 + 2 + 6 + 36
     # What was begun is not changed under way; what is added is done.
     file.write_text(FILE.replace("converged = 2", "converged = 4"))
     with pytest.raises(ValueError, match="a study must not be changed while it runs"):
@@ -357,10 +359,10 @@ def test_goes_on_where_it_was_cut(file: Path, bodies: Path, monkeypatch: pytest.
     file.write_text(FILE.replace("fractions = [0.5", "split_seed = 1\nfractions = [0.5"))
     with pytest.raises(ValueError, match="expected the split of the earlier runs"):
         study.main(settings(file, bodies))
-    assert runs.done == [cut]
+    assert len(runs.done) == 1 + 2 + 6 + 36
     file.write_text(FILE.replace("seeds = [1, 2, 3]", "seeds = [1, 2, 3, 4]"))
     study.main(settings(file, bodies))
-    assert len(runs.done) == 1 + 20
+    assert len(runs.done) == 1 + 2 + 6 + 36 + 20
     assert len(json.loads((out / "summary.json").read_text())["files"]) == 3
 
 
@@ -533,7 +535,7 @@ def test_scores_of_cases(tmp_path: Path) -> None:
 def test_a_signal_is_passed_on(file: Path, bodies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A waiting process gets the signal; runs that were not started stay so."""
     monkeypatch.setattr(RunQueue, "command", lambda self, run: ["sh", "-c", f"kill -TERM {os.getpid()}; exec sleep 60"])
-    with pytest.raises(Failed, match="2 of 2 runs") as error:
+    with pytest.raises(Failed, match="4 of 4 runs") as error:
         study.main(settings(file, bodies))
     assert error.value.exit_code == 143
 
@@ -542,19 +544,19 @@ def test_a_run_that_outlived_its_study_is_not_begun_twice(
     file: Path, bodies: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(RunQueue, "command", lambda self, run: ["true"])
-    log = file.parent / "runs" / "tiny" / "pretrain" / "bodies" / "swap-p0.log"
+    log = file.parent / "runs" / "tiny" / "tune" / "kinds" / "random-0.001.log"
     log.parent.mkdir(parents=True)
     with open(log, "ab") as held:
         # A process that holds the log open as its output, as a run does.
         fcntl.flock(held, fcntl.LOCK_EX)
         other = subprocess.Popen(["sleep", "60"], stdout=held)
     try:
-        with pytest.raises(Failed, match="swap-p0 is still in progress"):
+        with pytest.raises(Failed, match="tune/kinds/random-0.001 is still in progress"):
             study.main(settings(file, bodies))
     finally:
         other.kill()
         other.wait()
-    with pytest.raises(Failed, match="2 of 2 runs are not finished .*exit code 0"):
+    with pytest.raises(Failed, match="4 of 4 runs are not finished .*exit code 0"):
         study.main(settings(file, bodies))
 
 
@@ -565,7 +567,7 @@ def test_counts_what_a_run_uses_of_a_processor(file: Path, bodies: Path, monkeyp
     for times in (1, 2):
         with pytest.raises(Failed, match="exit code 3"):
             study.main(settings(file, bodies))
-        note = json.loads((file.parent / "runs" / "tiny" / "pretrain" / "bodies" / "swap-p0.json").read_text())
+        note = json.loads((file.parent / "runs" / "tiny" / "tune" / "kinds" / "random-0.001.json").read_text())
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         assert 0.3 * times <= note["cpu_seconds"] <= used + 0.1 * times  # noted in tenths
