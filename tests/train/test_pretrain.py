@@ -80,7 +80,12 @@ RECIPES = {
         batch_size=3,
         measured=(0, 8, 16),
         reports=("restoration_gain", "r2", "collapse_metric"),
-        says=("nsunet", "2 of 16 × 16 × 16 voxels, 2 of 8 × 8 × 8", "6 a view", "code restoration"),
+        says=(
+            "nsunet",
+            "2 of 16 × 16 × 16 voxels, 2 of 8 × 8 × 8",
+            "6 a view, edges of 2 4 voxels",
+            "--restoration-head code",
+        ),
         falls="restoration",
         to=0.8,
         network=("nsunet", 2),

@@ -34,7 +34,7 @@ class Lap:
 
     def __str__(self) -> str:
         """Return the rates as text; the interval must not be empty."""
-        return f"{self.pairs / self.seconds:.1f} pairs/s, {self.waited / self.seconds:.1%} waiting"
+        return f"{self.pairs / self.seconds:.1f} samples/s, {self.waited / self.seconds:.1%} waiting for data"
 
     @property
     def rates(self) -> dict[str, float | None]:

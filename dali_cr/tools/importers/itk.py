@@ -64,6 +64,8 @@ def _voxel_file(top: Path, path: str) -> list[str]:
     place = Path(top, PurePosixPath(path).parent, name).resolve()
     if not place.is_relative_to(top.resolve()):
         raise VolumeError(path, f"voxels are outside of the imported folder: {name}; move them next to the header")
+    if not place.exists():
+        raise VolumeError(path, f"its voxel file {name} does not exist: copy it next to the header")
     return [(PurePosixPath(path).parent / name).as_posix()]
 
 

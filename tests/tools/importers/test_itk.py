@@ -96,7 +96,7 @@ def write_meta(path: Path, *lines: str) -> None:
         (["ElementDataFile = a%03d.raw 1 3 1"], "its voxels are in several files"),
         (["ElementDataFile = ../a.raw"], "voxels are outside of the imported folder: ../a.raw"),
         (["ElementDataFile = /etc/passwd"], "voxels are outside of the imported folder: /etc/passwd"),
-        (["ElementDataFile = gone.raw"], "cannot be opened: No such file or directory"),
+        (["ElementDataFile = gone.raw"], "its voxel file gone.raw does not exist: copy it next to the header"),
         (
             ["ElementToIntensityFunctionSlope = 2", "ElementDataFile = a.raw"],
             "ElementToIntensityFunctionSlope or Offset",

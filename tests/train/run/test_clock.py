@@ -31,4 +31,4 @@ def test_laps_add_up_and_an_empty_one_has_no_rates():
 
 
 def test_a_lap_in_words():
-    assert str(Lap(8, 2.0, 0.5)) == "4.0 pairs/s, 25.0% waiting"
+    assert str(Lap(8, 2.0, 0.5)) == "4.0 samples/s, 25.0% waiting for data"

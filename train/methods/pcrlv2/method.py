@@ -122,11 +122,12 @@ class Pcrlv2(Method):
         yield f"views      2 of {_by(recipe.shape)} voxels, {recipe.locals} of {_by(recipe.local_shape)}"
         if recipe.swap.iterations:
             once = ", each patch once" * self.config.each_patch_once
-            yield f"swaps      {recipe.swap.iterations} a view, edges of {recipe.swap.patch} voxels{once}"
+            edges = " ".join(map(str, self.config.patch))
+            yield f"swaps      {recipe.swap.iterations} a view, edges of {edges} voxels{once}"
         if recipe.cutout:
             yield f"cutout     {recipe.cutout[0]} holes a view, edges of {recipe.cutout[1]} voxels"
         heads = sum(parameter.numel() for parameter in self.module.parameters()) - self.network.parameters
-        yield f"heads      {heads:,} more parameters, {self.config.restoration_head} restoration"
+        yield f"heads      {heads:,} more parameters, --restoration-head {self.config.restoration_head}"
 
 
 def _by(shape: tuple[int, ...]) -> str:
