@@ -129,6 +129,9 @@ def fit_linear(
     """
     from sklearn.decomposition import PCA
 
+    if len(images) == 1:  # no components
+        constant = constant_outputs(task, targets)
+        return Fitted(LinearModel(block, np.zeros((len(constant), images.shape[1])), constant), 0, [None])
     pca = PCA(min(components, len(images) - 1, images.shape[1]), random_state=0).fit(images)
     scale = math.sqrt(pca.explained_variance_[0]) or 1.0
     features = pca.transform(images) / scale

@@ -16,6 +16,8 @@ PENALTIES = tuple(float(f"1e{power}") for power in range(-5, 3))
 """Penalties to choose from, relative to the number of cases."""
 
 _ITERATIONS = 5000
+_NEVER = -1e3
+"""Output of an impossible class."""
 
 
 class Regression:
@@ -76,11 +78,20 @@ def fit_ridge(features: Array, targets: Array, penalty: float) -> tuple[Array, A
 
 
 def fit_classes(features: Array, targets: Array, penalty: float) -> tuple[Array, Array]:
-    """Fit a logistic regression of exclusive classes, one-hot (N, K), with classes weighted by inverse frequency."""
-    weight, offset = _fit_logistic(features, targets.argmax(1), penalty, class_weight="balanced")
-    if len(weight) == 1:  # of two classes, only the difference of the outputs matters
-        return np.concatenate([-weight, weight]) / 2, np.concatenate([-offset, offset]) / 2
-    return weight, offset
+    """Fit a logistic regression of exclusive classes, one-hot (N, K), with classes weighted by inverse frequency.
+
+    A class that no row has gets a probability of 0.
+    """
+    found, offset = _fit_logistic(features, targets.argmax(1), penalty, class_weight="balanced")
+    if len(found) == 1:  # of two classes, only the difference of the outputs matters
+        found, offset = np.concatenate([-found, found]) / 2, np.concatenate([-offset, offset]) / 2
+    weight, offsets, seen = (
+        np.zeros((targets.shape[1], found.shape[1])),
+        np.full(targets.shape[1], _NEVER),
+        targets.any(0),
+    )
+    weight[seen], offsets[seen] = found, offset
+    return weight, offsets
 
 
 def fit_label(features: Array, targets: Array, penalty: float) -> tuple[Array, Array]:

@@ -118,7 +118,8 @@ def _compare_finetuned(study: Study, groups: Sequence[Group]) -> Iterator[Effect
         pairs = [other for one, other in primary.pairs if one == arm.init] if here and primary else []
         usual = [init.against] if init.pretrain is not None else []
         for name in dict.fromkeys([*pairs, *usual]):
-            against = Arm(name) if study.inits[name].pretrain is None else Arm(name, arm.transfer)
+            transfer = arm.transfer or (primary.transfer if primary else None)
+            against = Arm(name, None if study.inits[name].pretrain is None else transfer)
             other = by_place[task, length, budget, against]
             sign = -1 if lower_is_better(study.metric(task)) else 1
             differences = sign * paired_difference(group.scores, other.scores)

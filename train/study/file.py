@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .declared import METRICS, Budget, Data, Init, Primary, Probe, Protocol, Study, StudyTask, Tuning
+from .runs import Arm, arms_of, single_label_tasks
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -94,6 +95,7 @@ def _check(study: Study) -> None:
         raise ValueError(f"protocol.transfers: expected encoder, encoder+decoder; got {', '.join(protocol.transfers)}")
     _check_tasks(study)
     _check_inits(study)
+    _check_compact(study)
     _check_probe(study)
     _check_primary(study)
 
@@ -145,11 +147,23 @@ def _check_inits(study: Study) -> None:
                 )
 
 
+def _check_compact(study: Study) -> None:
+    if not study.protocol.compact:
+        return
+    for task in study.tasks:
+        decoders = [arm.init for arm in arms_of(study, task) if arm.transfer == "encoder+decoder"]
+        if decoders:
+            raise ValueError(
+                f"protocol.compact: expected false, since {task} is fine-tuned from the decoder of {decoders[0]}, "
+                "which is not kept"
+            )
+
+
 def _check_probe(study: Study) -> None:
     probe = study.probe
     if probe is None:
         return
-    if not any(task.kind == "classify" and not task.options.get("multilabel") for task in study.tasks.values()):
+    if not single_label_tasks(study):
         raise ValueError("probe: expected a classification task with a single label, the study has none")
     if probe.draws < 1:
         raise ValueError(f"probe.draws: expected at least 1, got {probe.draws}")
@@ -169,6 +183,8 @@ def _check_primary(study: Study) -> None:
     frozen = primary.measure == "frozen"
     if frozen and study.probe is None:
         raise ValueError("primary.measure: expected finetuned in a study without [probe], got frozen")
+    if frozen and primary.task not in (single := single_label_tasks(study)):
+        raise ValueError(f"primary.task: expected one that is probed, of {', '.join(single)}; got {primary.task!r}")
     budgets = study.probe.budgets if frozen and study.probe else study.budgets(primary.task)
     if primary.budget not in budgets:
         raise ValueError(f"primary.budget: expected one of {', '.join(map(str, budgets))}; got {primary.budget!r}")
@@ -182,6 +198,20 @@ def _check_primary(study: Study) -> None:
             raise ValueError(f"primary.pairs: expected pairs of two of {', '.join(known)}; got {list(pair)}")
     if not primary.pairs:
         raise ValueError("primary.pairs: expected at least one pair of initialisations, got none")
+    if not frozen:
+        _check_transfer(study, primary)
+
+
+def _check_transfer(study: Study, primary: Primary) -> None:
+    """Check that the initialisations of the primary pairs are fine-tuned with the weights that it transfers."""
+    arms = arms_of(study, primary.task)
+    for name in dict.fromkeys(name for pair in primary.pairs for name in pair):
+        own = [arm.transfer for arm in arms if arm.init == name]
+        if Arm(name) not in arms and primary.transfer not in own:
+            raise ValueError(
+                f"primary.transfer: expected {' or '.join(map(str, own))}, as {primary.task} is fine-tuned from "
+                f"{name}, got {primary.transfer!r}"
+            )
 
 
 def _spacing(study: Study, task: str, init: str) -> Any:

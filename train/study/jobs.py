@@ -188,10 +188,10 @@ class RunQueue:
         return ended
 
     def expected(self, run: StudyRun) -> float:
-        """Return the expected seconds of a run: by the slowest finished run of its phase, or 0 without any."""
+        """Return the expected seconds of a run, or of its rest: by the slowest finished run of its phase, or 0."""
         notes = [json.loads(path.read_text()) for path in self.folder.glob(f"{run.phase}/*/*.json")]
         rates = [note["seconds"] / note["options"]["steps"] for note in notes if note.get("network")]
-        return float(max(rates, default=0.0) * run.options["steps"])
+        return float(max(0.0, max(rates, default=0.0) * run.options["steps"] - self.read_note(run)["seconds"]))
 
     def do(self, run: StudyRun) -> str | None:
         """Start or resume a run and wait for it; return an error message, None for success."""
@@ -259,7 +259,11 @@ class RunQueue:
                     print(f"[{count}/{len(left)}] {run.name}  {wrong or f'{took:.0f} s'}", flush=True)
         later = [name for name, why in failed.items() if why == _LATER]
         if later and len(later) == len(failed):
-            raise TimeUp(f"{len(later)} of {len(left)} runs are left, {later[0]} is next; the same command continues")
+            needed = self.expected(next(run for run in left if run.name == later[0])) / 60
+            wanted = f" and takes about {needed:.1f} minutes" if needed else ""
+            raise TimeUp(
+                f"{len(later)} of {len(left)} runs are left, {later[0]} is next{wanted}; the same command continues"
+            )
         if failed:
             shown = "; ".join(f"{name}: {why}" for name, why in list(failed.items())[:_SHOWN])
             message = f"{len(failed)} of {len(left)} runs are not finished ({shown}). The same command continues them"
@@ -269,6 +273,11 @@ class RunQueue:
         """Reduce the pre-training runs that these runs are initialised from to their encoders, if the study says so."""
         if self.study.protocol.compact:
             for name in dict.fromkeys(run.uses for run in runs if run.uses):
+                if not (self.folder / name / "model.safetensors").exists():
+                    raise ValueError(
+                        f"study: expected the encoder of {name}, which was not packed since no run needed it; pack "
+                        f"again with this file of the study, or remove {self.folder / name} to pre-train again"
+                    )
                 compact_run(self.folder / name)
 
     def end(self) -> None:

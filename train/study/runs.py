@@ -153,6 +153,16 @@ def probing(study: Study, task: str, init: str, seed: int) -> StudyRun:
     )
 
 
+def single_label_tasks(study: Study) -> list[str]:
+    """Return the classification tasks with a single label, which probes measure."""
+    return [
+        name
+        for name, task in study.tasks.items()
+        if task.kind == "classify"
+        and not any(probing(study, name, init, 0).options.get("multilabel") for init in study.inits)
+    ]
+
+
 def _pretrained(data: str, init: str, seed: int) -> str:
     return f"pretrain/{data}/{init}-p{seed}"
 

@@ -113,8 +113,9 @@ def next_rate(tried: Sequence[float], chosen: float) -> float | None:
     if len(ordered) < 2 or chosen not in (ordered[0], ordered[-1]):
         return None
     neighbour = ordered[1] if chosen == ordered[0] else ordered[-2]
-    # Rates are named by six digits.
-    return float(f"{chosen * chosen / neighbour:.3g}")
+    beyond = float(f"{chosen * chosen / neighbour:.3g}")
+    # Rates that differ by less than the rounding have none beyond them.
+    return None if ordered[0] <= beyond <= ordered[-1] else beyond
 
 
 def check_networks(queue: RunQueue, runs: Sequence[StudyRun]) -> None:

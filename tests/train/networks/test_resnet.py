@@ -169,6 +169,17 @@ def test_files_that_do_not_fit_are_refused(colour, tmp_path):
             r"expected bn1.bias of shape .* it is missing",
         ),
         (small(), tensors | {"bn1.bias": torch.full((4,), torch.nan)}, "bn1.bias .* with finite values, got NaN"),
+        (
+            small(),
+            tensors | {"bn1.bias": torch.full((4,), 1e300, dtype=torch.float64)},
+            "bn1.bias .* finite values, got NaN or inf",
+        ),
+        (small(), tensors | {"bn1.bias": torch.ones(4, dtype=torch.int8)}, "bn1.bias .* torch.float32, got torch.int8"),
+        (
+            small(),
+            tensors | {"conv1.weight": torch.ones(4, 4, 7, 7)},
+            r"got \(4, 4, 7, 7\) in .*; images must have 4 channels",
+        ),
     ]
     for network, content, says in cases:
         torch.save(content, tmp_path / "x.pth")

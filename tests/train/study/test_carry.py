@@ -18,8 +18,9 @@ from train.networks.weights import export_weights, read_weights
 from train.study import __main__ as study
 from train.study import carry
 from train.study.compact import compact_run
+from train.study.file import read_study
 from train.study.jobs import RunQueue, TimeUp
-from train.study.runs import StudyRun
+from train.study.runs import StudyRun, tuning
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,8 @@ def bodies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.toml"
-    path.write_text(FILE.replace("resamples = 200", "resamples = 200\ncompact = true"))
+    text = FILE.replace("resamples = 200", "resamples = 200\ncompact = true")
+    path.write_text(text.replace('["encoder", "encoder+decoder"]', '["encoder"]'))
     return path
 
 
@@ -82,7 +84,7 @@ def test_a_slice_ends_at_finished_runs_and_is_continued_elsewhere(
         except TimeUp:
             assert archive.stat().st_size < 4e6
     assert slices > 3
-    assert len(runs.done) == len(set(runs.done)) == 72
+    assert len(runs.done) == len(set(runs.done)) == 58
     with tarfile.open(archive) as packed:
         names = packed.getnames()
     assert [name for name in names if name.endswith(".safetensors")] == [
@@ -152,3 +154,73 @@ def test_says_what_cannot_be_carried(
     file.write_text(FILE)
     with pytest.raises(ValueError, match=r"protocol.compact: expected true in .*tiny.toml"):
         carry.pack(command(file, "pack", archive))
+
+
+def write_ended(file: Path, name: str, *, report: bool = True, **note: Any) -> Path:
+    """Write a run that has ended, by hand, and return its note."""
+    folder = file.parent / "runs" / "tiny" / name
+    folder.mkdir(parents=True)
+    (file.parent / "runs" / "tiny" / "data").mkdir(exist_ok=True)
+    (file.parent / "runs" / "tiny" / "data" / "bodies.split.json").write_text("{}")
+    if report:
+        write_pretrained(folder)
+        (folder / "config.json").write_text("{}")
+        (folder / "report.json").write_text("{}")
+    path = folder.with_name(f"{folder.name}.json")
+    path.write_text(json.dumps(note))
+    return path
+
+
+def test_runs_that_diverged_and_descriptions_of_networks_are_carried(file: Path) -> None:
+    # A diverged run without its note would start again, from weights that are not packed.
+    write_ended(file, "tune/kinds/random-0.003", report=False, diverged=True)
+    write_ended(file, "tune/kinds/random-0.001", report=False, diverged=False)
+    write_ended(file, "test/kinds/random-early-1-s1", report=False, diverged=True)
+    # Notes of earlier versions have no description of the network, which is read from weights that are not packed.
+    write_ended(file, "tune/parts/random-0.001", seconds=1.0)
+    archive, elsewhere = file.parent / "slice.tar", file.parent / "elsewhere"
+    assert carry.pack(command(file, "pack", archive))["runs"] == 2
+    carry.unpack(command(file, "unpack", archive, runs=elsewhere))
+    notes = {path.stem: json.loads(path.read_text()) for path in elsewhere.glob("tiny/*/*/*.json")}
+    assert notes["random-0.003"] == {"diverged": True}
+    assert set(notes) == {"random-0.003", "random-0.001"}
+    assert notes["random-0.001"]["seconds"] == 1.0
+    assert "bottleneck.conv1.conv.weight" in notes["random-0.001"]["network"]
+
+
+def test_an_archive_is_whole_and_of_the_study(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_ended(file, "tune/parts/random-0.001")
+    archive, other = file.parent / "slice.tar", file.parent / "other.toml"
+    other.write_bytes(file.read_bytes())
+    with monkeypatch.context() as killed:
+        killed.setattr(carry.os, "replace", lambda *_: pytest.fail("killed"))
+        with pytest.raises(pytest.fail.Exception):
+            carry.pack(command(file, "pack", archive))
+    assert not archive.exists()
+    carry.pack(command(file, "pack", archive))
+    elsewhere = file.parent / "elsewhere"
+    with pytest.raises(ValueError, match=r"expected one of other, got .*slice.tar of tiny"):
+        carry.unpack(command(other, "unpack", archive, runs=elsewhere))
+    with tarfile.open(archive) as packed:
+        last = packed.getmembers()[-1]
+    whole = archive.read_bytes()
+    # Cut between two files, after which an archive still looks complete.
+    archive.write_bytes(whole[: last.offset])
+    with pytest.raises(ValueError, match=r"expected 4 files in .*slice.tar, got 3; copy it again"):
+        carry.unpack(command(file, "unpack", archive, runs=elsewhere))
+    assert not elsewhere.exists()
+
+
+def test_the_rest_of_a_run_is_expected_to_take_less(file: Path) -> None:
+    write_ended(file, "tune/parts/random-0.001", seconds=90.0, options={"steps": 2}, network={"a": [1]})
+    queue = RunQueue(study=read_study(file), folder=file.parent / "runs" / "tiny", folders={}, deadline=-1e9)
+    runs = [run for run in tuning(queue.study) if run.task == "kinds"]
+    assert [queue.expected(run) for run in runs] == [90.0] * len(runs)
+    started = {**json.loads(json.dumps(runs[0].record)), "seconds": 60.0, "diverged": False}
+    queue.note(runs[0]).parent.mkdir()
+    queue.note(runs[0]).write_text(json.dumps(started))
+    assert queue.expected(runs[0]) == 30.0
+    with pytest.raises(TimeUp, match="random-0.003 is next and takes about 1.5 minutes"):
+        queue.do_all([run for run in runs if run.arm.init == "random"][1:])
+    with pytest.raises(ValueError, match="expected the encoder of pretrain/bodies/swap-p0, which was not packed"):
+        queue.do_all(runs)

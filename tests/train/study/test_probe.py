@@ -6,6 +6,8 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,12 +19,14 @@ from train.networks.weights import read_weights
 from train.study import __main__ as study
 from train.study.file import read_study
 from train.study.jobs import RunQueue
+from train.study.probe import features as features_module
 from train.study.probe import ridge as ridge_module
 from train.study.probe.features import Encoders
 from train.study.probe.frozen import LINEAR, MAJORITY, draw_labelled
 from train.study.probe.ridge import fit_ridge, predict_classes, reduce
 from train.study.runs import StudyRun, pretraining, probing
 from train.tasks.sizing import size_network
+from train.tasks.task import TaskInput
 
 FILE = """
 [protocol]
@@ -141,6 +145,29 @@ def test_features_are_of_the_weights_and_intensities_of_the_pretraining(tmp_path
     with torch.no_grad():
         wanted = network.features(images).flatten(2).mean(2)
     np.testing.assert_allclose(known.features, wanted.numpy(), rtol=1e-3, atol=1e-4)
+
+
+def numbered(count: int) -> Any:
+    """Return an index of cases that have only names."""
+    return SimpleNamespace(root=Path(), cases=[SimpleNamespace(name=f"{n}") for n in range(count)])
+
+
+@pytest.mark.parametrize(("cases", "sizes"), [(1, [1]), (32, [32]), (33, [33]), (34, [32, 2]), (65, [32, 33])])
+def test_no_batch_has_a_single_case(cases: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    # Batch norms cannot measure one case whose coarsest features are one voxel.
+    monkeypatch.setattr(features_module, "read_case", lambda *_: np.zeros((1, 1, 2, 2), np.float32))
+    monkeypatch.setattr(features_module, "outside", lambda *_: 0.0)
+    found = features_module.read_batches(numbered(cases), TaskInput(crop=(1, 2, 2), normalize="zscore", dims=2))
+    assert [len(batch) for batch in found] == sizes
+
+
+def test_images_are_those_of_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features_module, "read_batches", lambda index, view: [torch.zeros(len(index.cases))])
+    encoders: Any = Encoders(queue=None)  # type: ignore[arg-type]
+    view = TaskInput(crop=(1, 2, 2), normalize="zscore", dims=2)
+    opened = [SimpleNamespace(view=view, train=numbered(count), test=numbered(2)) for count in (3, 4)]
+    found = [encoders._images(SimpleNamespace(data="bodies"), one)[0] for one in opened]
+    assert [len(batches[0]) for batches in found] == [3, 4]
 
 
 def test_draws_are_stratified_and_reproducible() -> None:

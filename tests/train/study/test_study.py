@@ -29,6 +29,7 @@ from train.study import jobs
 from train.study import runs as study_runs
 from train.study.data import split_by_table
 from train.study.declared import Data
+from train.study.effects import Group, compare
 from train.study.file import read_study
 from train.study.jobs import Failed, RunQueue
 from train.study.report import plot as study_plot
@@ -252,6 +253,26 @@ def test_commands_of_the_studies_are_understood(name: str, monkeypatch: pytest.M
             r"finetuned in a study without \[probe\], got frozen",
         ),
         (
+            "[finetune]",
+            "[probe]\nbudgets = [2]\n" + PRIMARY.replace('"finetuned"', '"frozen"').replace('"kinds"', '"parts"'),
+            "primary.task: expected one that is probed, of kinds; got 'parts'",
+        ),
+        (
+            "[finetune]",
+            PRIMARY.replace("[finetune]", 'transfer = "encoder+decoder"\n[finetune]'),
+            "primary.transfer: expected encoder, as kinds is fine-tuned from swap, got 'encoder+decoder'",
+        ),
+        (
+            "[finetune]",
+            "[probe]\nbudgets = [2]\n[finetune]\nmultilabel = true",
+            "expected a classification task with a single label, the study has none",
+        ),
+        (
+            "resamples = 200",
+            "resamples = 200\ncompact = true",
+            "compact: expected false, since parts is fine-tuned from the decoder of swap, which is not kept",
+        ),
+        (
             "iterations = 4",
             "spacing = [2, 2, 2]",
             r"spacing own for parts, as random has, got \[2, 2, 2\] from its pre-training",
@@ -319,16 +340,18 @@ def test_goes_on_where_it_was_cut(file: Path, bodies: Path, monkeypatch: pytest.
     runs = Pretended(monkeypatch)
     cut = "test/parts/random-early-1-s2"
     runs.code[cut] = 143
-    with pytest.raises(Failed, match="1 of 60 runs are not finished .*s2: exit code 143"):
+    with pytest.raises(Failed, match="1 of 24 runs are not finished .*s2: exit code 143"):
         study.main(settings(file, bodies))
     assert not (file.parent / "results").exists()
     runs.code.clear()
     runs.done.clear()
     out = study.main(settings(file, bodies))
-    assert runs.done == [cut]
+    # Then all runs of the other initialisation.
+    assert runs.done[0] == cut
+    assert len(runs.done) == 1 + 2 + 6 + 36
     assert json.loads((out / "summary.json").read_text())["ran"]["resumed"] == 1
     study.main(settings(file, bodies))
-    assert runs.done == [cut]
+    assert len(runs.done) == 1 + 2 + 6 + 36
     # What was begun is not changed under way; what is added is done.
     file.write_text(FILE.replace("converged = 2", "converged = 4"))
     with pytest.raises(ValueError, match="a study must not be changed while it runs"):
@@ -336,10 +359,10 @@ def test_goes_on_where_it_was_cut(file: Path, bodies: Path, monkeypatch: pytest.
     file.write_text(FILE.replace("fractions = [0.5", "split_seed = 1\nfractions = [0.5"))
     with pytest.raises(ValueError, match="expected the split of the earlier runs"):
         study.main(settings(file, bodies))
-    assert runs.done == [cut]
+    assert len(runs.done) == 1 + 2 + 6 + 36
     file.write_text(FILE.replace("seeds = [1, 2, 3]", "seeds = [1, 2, 3, 4]"))
     study.main(settings(file, bodies))
-    assert len(runs.done) == 1 + 20
+    assert len(runs.done) == 1 + 2 + 6 + 36 + 20
     assert len(json.loads((out / "summary.json").read_text())["files"]) == 3
 
 
@@ -380,6 +403,22 @@ def test_the_primary_comparisons_are_a_family_of_their_own(
     assert runs.done.count("pretrain/bodies/autoencode-p0") == 1
 
 
+def test_random_weights_may_be_the_first_of_a_primary_pair(file: Path) -> None:
+    file.write_text(FILE.replace("[finetune]", PRIMARY.replace('["swap", "random"]', '["random", "swap"]')))
+    declared, groups = read_study(file), []
+    tested = study_runs.testing(declared, {("kinds", arm): 1e-3 for arm in arms_of(declared, "kinds")})
+    for place in dict.fromkeys((run.length, run.budget, run.arm) for run in tested):
+        runs = tuple(run for run in tested if (run.length, run.budget, run.arm) == place)
+        scores = tuple({"a": 0.5 * (run.arm.init == "swap"), "b": 0.25} for run in runs)
+        groups.append(
+            Group(task="kinds", length=place[0], budget=place[1], arm=place[2], runs=runs, scores=scores, reports=())
+        )
+    first, *others = compare(declared, groups)
+    assert (first.primary, first.init, first.against) == (True, "random", "swap, encoder")
+    assert first.interval.mean == -0.25
+    assert {(one.primary, one.init, one.interval.mean) for one in others} == {(False, "swap, encoder", 0.25)}
+
+
 def test_more_rates_are_tried_beyond_the_best_at_an_edge(
     file: Path, bodies: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -401,6 +440,8 @@ def test_more_rates_are_tried_beyond_the_best_at_an_edge(
 def test_the_next_rate() -> None:
     assert next_rate([1e-3], 1e-3) is None
     assert next_rate([1e-3, 3e-4, 3e-3], 3e-4) == pytest.approx(9e-5)
+    # Rounded to the digits of names, the next one would be a rate that was tried.
+    assert next_rate([1e-3, 1.0004e-3], 1.0004e-3) is None
 
 
 def test_learning_curves_are_means_of_the_runs(file: Path, bodies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -494,7 +535,7 @@ def test_scores_of_cases(tmp_path: Path) -> None:
 def test_a_signal_is_passed_on(file: Path, bodies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A waiting process gets the signal; runs that were not started stay so."""
     monkeypatch.setattr(RunQueue, "command", lambda self, run: ["sh", "-c", f"kill -TERM {os.getpid()}; exec sleep 60"])
-    with pytest.raises(Failed, match="2 of 2 runs") as error:
+    with pytest.raises(Failed, match="4 of 4 runs") as error:
         study.main(settings(file, bodies))
     assert error.value.exit_code == 143
 
@@ -503,19 +544,19 @@ def test_a_run_that_outlived_its_study_is_not_begun_twice(
     file: Path, bodies: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(RunQueue, "command", lambda self, run: ["true"])
-    log = file.parent / "runs" / "tiny" / "pretrain" / "bodies" / "swap-p0.log"
+    log = file.parent / "runs" / "tiny" / "tune" / "kinds" / "random-0.001.log"
     log.parent.mkdir(parents=True)
     with open(log, "ab") as held:
         # A process that holds the log open as its output, as a run does.
         fcntl.flock(held, fcntl.LOCK_EX)
         other = subprocess.Popen(["sleep", "60"], stdout=held)
     try:
-        with pytest.raises(Failed, match="swap-p0 is still in progress"):
+        with pytest.raises(Failed, match="tune/kinds/random-0.001 is still in progress"):
             study.main(settings(file, bodies))
     finally:
         other.kill()
         other.wait()
-    with pytest.raises(Failed, match="2 of 2 runs are not finished .*exit code 0"):
+    with pytest.raises(Failed, match="4 of 4 runs are not finished .*exit code 0"):
         study.main(settings(file, bodies))
 
 
@@ -526,7 +567,7 @@ def test_counts_what_a_run_uses_of_a_processor(file: Path, bodies: Path, monkeyp
     for times in (1, 2):
         with pytest.raises(Failed, match="exit code 3"):
             study.main(settings(file, bodies))
-        note = json.loads((file.parent / "runs" / "tiny" / "pretrain" / "bodies" / "swap-p0.json").read_text())
+        note = json.loads((file.parent / "runs" / "tiny" / "tune" / "kinds" / "random-0.001.json").read_text())
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         assert 0.3 * times <= note["cpu_seconds"] <= used + 0.1 * times  # noted in tenths

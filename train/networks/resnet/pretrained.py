@@ -128,15 +128,18 @@ def _fit(name: str, tensor: torch.Tensor | None, own: torch.Tensor, path: Path) 
     if tensor is None:
         raise ValueError(f"{what} in {path}, it is missing; give a file of a ResNet-18")
     first, given = name == f"encoder.{_FIRST}", tuple(tensor.shape)
-    if first and tensor.ndim == 4 and (tensor.shape[1], own.shape[1]) == (3, 1):
+    if first and tensor.ndim == own.ndim and (tensor.shape[1], own.shape[1]) == (3, 1):
         tensor = tensor.sum(1, keepdim=True)
     if tensor.shape != own.shape:
         advice = "give --encoder-weights random, or a file of this shape"
         if first and given[0] != own.shape[0]:
             advice = f"give --filters {given[0]}"
         elif first:
-            advice = f"images must have one channel or {given[1]}"
+            advice = "images must have " + ("one channel or 3" if given[1:2] == (3,) else f"{given[1]} channels")
         raise ValueError(f"{what}, got {given} in {path}; {advice}")
+    if tensor.is_floating_point() != own.is_floating_point() or tensor.is_complex():
+        raise ValueError(f"{what} and {own.dtype}, got {tensor.dtype} in {path}")
+    tensor = tensor.to(own.dtype)
     if not torch.isfinite(tensor).all():
         raise ValueError(f"{what} with finite values, got NaN or infinity in {path}")
     return tensor

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from ...finetune import first_cases
 from ..declared import Budget
 from ..jobs import RunQueue
-from ..runs import StudyRun, probing
+from ..runs import StudyRun, probing, single_label_tasks
 from .features import Encoders, Probed
-from .frozen import LINEAR, MAJORITY, linear, most_frequent, reduced, single_label_tasks
+from .frozen import LINEAR, MAJORITY, linear, most_frequent, reduced
 
 if TYPE_CHECKING:
     from ..effects import Group

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import dali_cr
 
+from ...data.cases import open_index
 from ...data.split import load_split
 from ...data.volumes import outside, pad_evenly, read_case
 from ...networks.heads import shrunk
@@ -30,6 +32,9 @@ from ..runs import StudyRun
 Matrix = npt.NDArray[np.float64]
 
 _BATCH = 32
+
+_Key = tuple[str, TaskInput, tuple[str, ...]]
+"""Data set, input settings and labelled cases."""
 
 
 class Pooled(nn.Module):
@@ -62,12 +67,16 @@ class Pooled(nn.Module):
 
 
 def read_batches(index: dali_cr.Index, view: TaskInput) -> list[torch.Tensor]:
-    """Return whole volumes in batches (B, C, D, H, W), preprocessed as for scoring in fine-tuning."""
+    """Return whole volumes in batches (B, C, D, H, W), preprocessed as for scoring in fine-tuning.
+
+    There is no batch of one case beside others, of which batch norms cannot measure features of one voxel.
+    """
     volumes = []
     for case in index.cases:
         volume = read_case(index.root, case, view.normalize, view.spacing)
         volumes.append(torch.from_numpy(pad_evenly(volume, view.crop, outside(case, view.normalize))[0]))
-    return [torch.stack(volumes[start : start + _BATCH]) for start in range(0, len(volumes), _BATCH)]
+    starts = [start for start in range(0, len(volumes), _BATCH) if start == 0 or len(volumes) - start > 1]
+    return [torch.stack(volumes[start:end]) for start, end in pairwise([*starts, len(volumes)])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +121,7 @@ class Encoders:
 
     def __init__(self, queue: RunQueue) -> None:
         self.queue = queue
-        self._read: dict[tuple[str, TaskInput], tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
+        self._read: dict[_Key, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
 
     def features(self, run: StudyRun) -> tuple[Probed, Probed]:
         """Return the features of the train and test cases, from the weights that a run would start with.
@@ -147,14 +156,15 @@ class Encoders:
         if not isinstance(kept, dict):
             # An encoder sees images as in its pre-training. Several data sets may have several normalisations.
             view = replace(view, normalize=tuple(kept) if isinstance(kept, list) else kept)
-        index = dali_cr.Index.load(self.queue.index(run.data))
-        task, labelled = open_task(config, index, load_split(self.queue.split(run.data)), view)
+        # From the folders given now: the stored index may be of another machine.
+        task, labelled = open_task(config, open_index(config), load_split(self.queue.split(run.data)), view)
         train, test = labelled.parts["train"], labelled.parts["test"]
         return _Opened(config=config, init=init, view=view, task=task, train=train, test=test)
 
     def _images(self, run: StudyRun, opened: _Opened) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """Return the preprocessed images of train and test in batches."""
-        key = run.data, opened.view
+        # Tasks of the same data may have labels of different cases.
+        key = run.data, opened.view, tuple(case.name for index in (opened.train, opened.test) for case in index.cases)
         if key not in self._read:
             self._read[key] = read_batches(opened.train, opened.view), read_batches(opened.test, opened.view)
         return self._read[key]

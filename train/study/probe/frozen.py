@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..declared import Probe, Study
+from ..declared import Probe
 from ..jobs import RunQueue
-from ..runs import probing
+from ..runs import probing, single_label_tasks
 from .features import Encoders, Matrix, Probed
 from .ridge import predict_classes, reduce
 
@@ -98,13 +98,6 @@ def probe_study(queue: RunQueue) -> list[Frozen]:
         return []
     encoders = Encoders(queue)
     return [one for task in single_label_tasks(study) for one in _probe_task(encoders, study.probe, task)]
-
-
-def single_label_tasks(study: Study) -> list[str]:
-    """Return the classification tasks with a single label."""
-    return [
-        name for name, task in study.tasks.items() if task.kind == "classify" and not task.options.get("multilabel")
-    ]
 
 
 def _probe_task(encoders: Encoders, probe: Probe, task: str) -> Iterator[Frozen]:
