@@ -20,10 +20,9 @@ from train.study import __main__ as study
 from train.study.file import read_study
 from train.study.jobs import RunQueue
 from train.study.probe import features as features_module
-from train.study.probe import ridge as ridge_module
 from train.study.probe.features import Encoders
 from train.study.probe.frozen import LINEAR, MAJORITY, draw_labelled
-from train.study.probe.ridge import fit_ridge, predict_classes, reduce
+from train.study.probe.ridge import PENALTIES, fit_ridge, predict_classes, reduce
 from train.study.runs import StudyRun, pretraining, probing
 from train.tasks.sizing import size_network
 from train.tasks.task import TaskInput
@@ -213,7 +212,7 @@ def test_ridge_is_the_best_at_cases_left_out() -> None:
     # The centre is that of all cases, as in the closed form.
     centred, goal = features - features.mean(0), targets - targets.mean(0)
     errors = {}
-    for penalty in ridge_module._PENALTIES * np.square(np.linalg.svd(centred)[1]).sum():
+    for penalty in PENALTIES * np.square(np.linalg.svd(centred)[1]).sum():
         gram = centred.T @ centred + penalty * np.eye(5)
         hat = centred @ np.linalg.solve(gram, centred.T)
         own = np.diag(hat) + 1 / 12

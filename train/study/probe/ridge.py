@@ -9,7 +9,7 @@ from sklearn.linear_model import RidgeCV
 
 Matrix = npt.NDArray[np.float64]
 
-_PENALTIES = np.logspace(-6, 2, 17)
+PENALTIES = np.logspace(-6, 2, 17)
 """Ridge penalties to choose from, relative to the total variance of the features times their number."""
 
 
@@ -24,7 +24,7 @@ def fit_ridge(features: Matrix, targets: Matrix) -> RidgeCV:
     ([[2.0], [-1.0]], [1.0, 0.0])
     """
     scatter = float(np.square(features - features.mean(0)).sum())
-    return RidgeCV(alphas=_PENALTIES * (scatter or 1.0)).fit(features, targets)
+    return RidgeCV(alphas=PENALTIES * (scatter or 1.0)).fit(features, targets)
 
 
 def predict_classes(features: Matrix, targets: Matrix, asked: Matrix) -> npt.NDArray[np.int64]:
