@@ -29,7 +29,7 @@ class Run:
             accumulate=1,
             lr=0.1,
             warmup=0.0,
-            schedule="cosine",
+            schedule_options={"schedule": "cosine"},
             checkpoint_every=100,
             log_every=1,
             evaluation_interval=2,

@@ -119,7 +119,8 @@ class Record:
     def sync(self): pass
 
 class Run:
-    config = SimpleNamespace(steps=9, step_samples=2, accumulate=1, lr=0.1, warmup=0, schedule='cosine', clip=0)
+    config = SimpleNamespace(steps=9, step_samples=2, accumulate=1, lr=0.1, warmup=0, clip=0)
+    config.schedule_options = {'schedule': 'cosine'}
     config.checkpoint_every, config.log_every, config.evaluation_interval = 4, 2, 100
     device, state, computation = torch.device('cpu'), None, ON_CPU
     loader = SimpleNamespace(skipped={}, next_sample=0)

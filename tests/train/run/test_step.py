@@ -22,7 +22,7 @@ class Run:
 
     def __init__(self, accumulate: int, clip: float) -> None:
         self.config: Any = SimpleNamespace(
-            steps=2, lr=0.1, warmup=0.0, schedule="poly", clip=clip, accumulate=accumulate
+            steps=2, lr=0.1, warmup=0.0, schedule_options={"schedule": "poly"}, clip=clip, accumulate=accumulate
         )
         self.module = nn.Linear(3, 1)
         with torch.no_grad():
