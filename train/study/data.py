@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import dali_cr
+from dali_cr.index.layout.listing import find_root
 
 from ..data.split import Split, load_split, make_split
 from ..data.subjects import find_subject
@@ -49,21 +50,19 @@ def image_folders(data: Data, folder: Path) -> list[Path]:
 
 
 def index_data(data: Data, folder: Path, index: Path, split: Path) -> None:
-    """Write the index and the split of a data set; existing files are kept.
+    """Write the index and the split of a data set; existing ones are kept if the images are the same.
+
+    Copies of the images on another machine have other modification times; then they are scanned again.
 
     Raises
     ------
     ValueError
-        If an earlier start of this study split the images differently.
+        If an earlier start of this study had other images, or split them differently.
     """
     index.parent.mkdir(parents=True, exist_ok=True)
-    if not index.exists():
-        found = dali_cr.scan(image_folders(data, folder), **data.scan)
-        if not len(found):
-            refused = "".join(f"; {problem.path}: {problem.reason}" for problem in found.problems[:3])
-            raise ValueError(f"data: expected images under {folder}, got none{refused}")
-        found.save(index)
-    kept = dali_cr.Index.load(index)
+    folders = image_folders(data, folder)
+    known = dali_cr.Index.load(index, find_root(folders)) if index.exists() else None
+    kept = _scan(data, folders, folder, index, known) if known is None or known.changed() else known
     if data.fractions:
         cases = [case.name for case in kept.cases]
         wanted = make_split(cases, data.fractions, data.split_seed, data.subject, kept.copies)
@@ -75,6 +74,21 @@ def index_data(data: Data, folder: Path, index: Path, split: Path) -> None:
             "the change, or give the changed file another name"
         )
     write_json(split, wanted.content())
+
+
+def _scan(data: Data, folders: Sequence[Path], folder: Path, index: Path, known: dali_cr.Index | None) -> dali_cr.Index:
+    """Scan the images and save their index."""
+    found = dali_cr.scan(folders, **data.scan)
+    if not len(found):
+        refused = "".join(f"; {problem.path}: {problem.reason}" for problem in found.problems[:3])
+        raise ValueError(f"data: expected images under {folder}, got none{refused}")
+    if known is not None and found.fingerprint != known.fingerprint:
+        raise ValueError(
+            f"data: expected the images of the earlier runs, {index}; those under {folder} differ. Restore them, or "
+            "give the study's file another name"
+        )
+    found.save(index)
+    return found
 
 
 def split_by_table(data: Data, path: Path) -> Split:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import tarfile
 import time
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+import dali_cr
 from tests.helpers.finetuning import write_data
 from tests.train.study.test_study import FILE, Pretended, settings
 from train.networks.build import build_network
@@ -224,3 +227,23 @@ def test_the_rest_of_a_run_is_expected_to_take_less(file: Path) -> None:
         queue.do_all([run for run in runs if run.arm.init == "random"][1:])
     with pytest.raises(ValueError, match="expected the encoder of pretrain/bodies/swap-p0, which was not packed"):
         queue.do_all(runs)
+
+
+def test_copies_of_the_images_are_scanned_again_and_other_images_refused(file: Path, tmp_path: Path) -> None:
+    bodies = write_data(tmp_path / "first")
+    study.open_queue(settings(file, bodies), read_study(file))
+    index = tmp_path / "runs" / "tiny" / "data" / "bodies.index.json"
+    before = dali_cr.Index.load(index)
+    elsewhere = tmp_path / "second"
+    shutil.copytree(bodies, elsewhere)
+    for path in (elsewhere / "images").iterdir():
+        os.utime(path, (1, 1))
+    study.open_queue(settings(file, elsewhere), read_study(file))
+    after = dali_cr.Index.load(index)
+    assert after.root == elsewhere / "images"
+    assert after.fingerprint == before.fingerprint
+    assert not after.changed()
+    one, other = sorted((elsewhere / "images").iterdir())[:2]
+    shutil.copy(other, one)
+    with pytest.raises(ValueError, match="data: expected the images of the earlier runs, .*bodies.index.json; those"):
+        study.open_queue(settings(file, elsewhere), read_study(file))
