@@ -26,7 +26,8 @@ def draw_scores(path: Path, results: Results) -> None:
     rows = max(len(study.steps(task)) for task in study.tasks)
     probed = bool(results.frozen)
     shape = rows + probed, len(study.tasks)
-    figure = Figure(figsize=(3.6 * shape[1] + 1.6, 2.8 * shape[0]), layout="constrained")
+    # The legend of linear probes has long names.
+    figure = Figure(figsize=(3.6 * shape[1] + (3.2 if probed else 1.6), 2.8 * shape[0]), layout="constrained")
     panels = figure.subplots(*shape, squeeze=False)
     for panel in panels.flat:
         panel.set_axis_off()
@@ -37,7 +38,7 @@ def draw_scores(path: Path, results: Results) -> None:
             draw(panel, study, [g for g in results.groups if (g.task, g.length) == (task, length)])
         if own := [one for one in results.frozen if one.task == task]:
             panels[-1, column].set_axis_on()
-            _draw_frozen(panels[-1, column], own)
+            _draw_frozen(panels[-1, column], study, own)
     found = {line.get_label(): line for panel in panels.flat for line in panel.containers}
     if found:
         figure.legend(list(found.values()), list(found), loc="outside right upper", fontsize=8)
@@ -46,17 +47,18 @@ def draw_scores(path: Path, results: Results) -> None:
         write_figure(figure, path, metadata={"Date": None})
 
 
-def _draw_frozen(panel: Axes, frozen: Sequence[Frozen]) -> None:
+def _draw_frozen(panel: Axes, study: Study, frozen: Sequence[Frozen]) -> None:
     """Draw the accuracy of linear probes over the label budget; baselines are dashed."""
     for number, name in enumerate(dict.fromkeys(one.init for one in frozen)):
         own = [one for one in frozen if one.init == name]
         baseline = not own[0].pretrain_seeds
+        untrained = not baseline and study.inits[name].pretrain is None
         panel.errorbar(
             [one.budget * 1.02 ** (number - 3) for one in own],
             [float(one.accuracies.mean()) for one in own],
             [float(one.accuracies.std(1).mean()) for one in own],
             label=f"{name} (probe)",
-            color="grey" if baseline else f"C{number}",
+            color="grey" if baseline else "black" if untrained else f"C{number}",
             linestyle="--" if baseline else "-",
             marker="o",
             markersize=3,
@@ -67,7 +69,7 @@ def _draw_frozen(panel: Axes, frozen: Sequence[Frozen]) -> None:
     panel.set_xscale("log")
     panel.set_xticks(counts, [str(count) for count in counts])
     panel.minorticks_off()
-    panel.set_title(f"{frozen[0].task}, linear probe of the frozen encoder", fontsize=9)
+    panel.set_title(f"{frozen[0].task}, linear probe\nof the frozen encoder", fontsize=9)
     panel.set_xlabel("labelled cases", fontsize=8)
     panel.set_ylabel("accuracy (higher is better)", fontsize=8)
     panel.tick_params(labelsize=7)
@@ -116,6 +118,6 @@ def _draw_initialisations(panel: Axes, study: Study, groups: Sequence[Group]) ->
     metric = study.metric(task)
     arrow = "lower" if lower_is_better(metric) else "higher"
     steps = groups[0].runs[0].options["steps"]
-    panel.set_title(f"{task}, {length} ({steps} steps), {groups[0].cases} labelled cases", fontsize=9)
+    panel.set_title(f"{task}, {length} ({steps} steps),\n{groups[0].cases} labelled cases", fontsize=9)
     panel.set_xlabel(f"{metric} ({arrow} is better)", fontsize=8)
     panel.tick_params(axis="x", labelsize=7)
