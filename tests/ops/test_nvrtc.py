@@ -102,7 +102,7 @@ def test_compiles_without_warnings(nvrtc, number):
     entry, sources, defines = VARIANTS[number]
     text = launch.specialised_source(sources, defines)
     assert re.search(rf'extern "C" __global__ [^;{{]*\b{entry}\(', text)
-    # Only Volta has code of its own.
+    # Only the code for Volta differs.
     assert set(re.findall(r"__CUDA_ARCH__ \S+ \d+", text)) <= {"__CUDA_ARCH__ < 750"}
     oldest, *others, newest = nvrtc.architectures
     for architecture in (oldest, others[number % len(others)], newest):

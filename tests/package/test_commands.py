@@ -50,7 +50,7 @@ WITHOUT_PATH = {name: value for name, value in os.environ.items() if name != "PY
 
 
 def run(python: Path, words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run `dali-cr` of an environment in a folder, in a process of its own."""
+    """Run `dali-cr` of an environment in a folder, in a new process."""
     command = [python.parent / "dali-cr", *words.split()]
     return subprocess.run(command, cwd=folder, env=WITHOUT_PATH, capture_output=True, text=True, check=False)
 

@@ -49,12 +49,13 @@ def draw_scores(path: Path, results: Results) -> None:
 
 def _draw_frozen(panel: Axes, study: Study, frozen: Sequence[Frozen]) -> None:
     """Draw the accuracy of linear probes over the label budget; baselines are dashed."""
-    for number, name in enumerate(dict.fromkeys(one.init for one in frozen)):
+    names = list(dict.fromkeys(one.init for one in frozen))
+    for number, name in enumerate(names):
         own = [one for one in frozen if one.init == name]
         baseline = not own[0].pretrain_seeds
         untrained = not baseline and study.inits[name].pretrain is None
         panel.errorbar(
-            [one.budget * 1.02 ** (number - 3) for one in own],
+            [one.budget * _shift(number, len(names)) for one in own],
             [float(one.accuracies.mean()) for one in own],
             [float(one.accuracies.std(1).mean()) for one in own],
             label=f"{name} (probe)",
@@ -65,14 +66,23 @@ def _draw_frozen(panel: Axes, study: Study, frozen: Sequence[Frozen]) -> None:
             linewidth=1,
             capsize=2,
         )
-    counts = sorted({one.budget for one in frozen})
+    _set_counts(panel, sorted({one.budget for one in frozen}))
+    panel.set_title(f"{frozen[0].task}, linear probe\nof the frozen encoder", fontsize=9)
+    panel.set_ylabel("accuracy (higher is better)", fontsize=8)
+    panel.tick_params(labelsize=7)
+
+
+def _shift(number: int, count: int) -> float:
+    """Return the factor that shifts a line slightly, so that error bars do not hide each other."""
+    return float(1.03 ** (number - (count - 1) / 2))
+
+
+def _set_counts(panel: Axes, counts: Sequence[int]) -> None:
+    """Set up the axis of the numbers of labelled cases."""
     panel.set_xscale("log")
     panel.set_xticks(counts, [str(count) for count in counts])
     panel.minorticks_off()
-    panel.set_title(f"{frozen[0].task}, linear probe\nof the frozen encoder", fontsize=9)
     panel.set_xlabel("labelled cases", fontsize=8)
-    panel.set_ylabel("accuracy (higher is better)", fontsize=8)
-    panel.tick_params(labelsize=7)
 
 
 def _draw_panel(panel: Axes, study: Study, groups: Sequence[Group]) -> None:
@@ -80,10 +90,8 @@ def _draw_panel(panel: Axes, study: Study, groups: Sequence[Group]) -> None:
     arms, metric = arms_of(study, task), study.metric(task)
     for number, arm in enumerate(arms):
         own = sorted((group for group in groups if group.arm == arm), key=lambda group: group.cases)
-        # Shifted slightly, so that error bars do not hide each other.
-        places = [group.cases * 1.03 ** (number - (len(arms) - 1) / 2) for group in own]
         panel.errorbar(
-            places,
+            [group.cases * _shift(number, len(arms)) for group in own],
             [group.mean for group in own],
             [group.std or 0.0 for group in own],
             label=arm.label,
@@ -93,13 +101,9 @@ def _draw_panel(panel: Axes, study: Study, groups: Sequence[Group]) -> None:
             linewidth=1,
             capsize=2,
         )
-    counts = sorted({group.cases for group in groups})
-    panel.set_xscale("log")
-    panel.set_xticks(counts, [str(count) for count in counts])
-    panel.minorticks_off()
+    _set_counts(panel, sorted({group.cases for group in groups}))
     arrow = "lower" if lower_is_better(metric) else "higher"
     panel.set_title(f"{task}, {length} ({groups[0].runs[0].options['steps']} steps)", fontsize=9)
-    panel.set_xlabel("labelled cases", fontsize=8)
     panel.set_ylabel(f"{metric} ({arrow} is better)", fontsize=8)
     panel.tick_params(labelsize=7)
 
