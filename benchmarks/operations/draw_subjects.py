@@ -11,14 +11,9 @@ import numpy.typing as npt
 from benchmarks.measure.clock import HostClock
 from benchmarks.operations.subjects import Case, Subject, difference
 from dali_cr import Swap
-from dali_cr.ops.draw import (
-    draw_blocks_on_gpu,
-    draw_blocks_ref,
-    draw_disjoint_on_gpu,
-    draw_disjoint_ref,
-    draw_swaps_on_gpu,
-    draw_swaps_ref,
-)
+from dali_cr.ops.draw.blocks import draw_blocks_on_gpu, draw_blocks_ref
+from dali_cr.ops.draw.disjoint import draw_disjoint_on_gpu, draw_disjoint_ref
+from dali_cr.ops.draw.swaps import draw_swaps_on_gpu, draw_swaps_ref
 from dali_cr.ops.swap import check_swaps
 
 Numbers = npt.NDArray[Any]

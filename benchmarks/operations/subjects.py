@@ -17,7 +17,8 @@ from benchmarks.measure.clock import HostClock
 from benchmarks.workloads.workload import Triple
 from dali_cr import Restoration, Swap
 from dali_cr.ops.decode import decode_channel, decode_volume, decode_volume_ref
-from dali_cr.ops.record import Rescale, make_record
+from dali_cr.ops.records.crops import make_record
+from dali_cr.ops.records.rescale import Rescale
 from dali_cr.ops.swap import swap_in_place, swap_in_place_ref
 from dali_cr.pipeline.pairs import finish_batch
 from dali_cr.plan.swaps import draw_batch

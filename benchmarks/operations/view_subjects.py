@@ -13,13 +13,15 @@ from benchmarks.measure.clock import HostClock
 from benchmarks.operations import numpy_views as plain_views
 from benchmarks.operations.subjects import RESCALE, Case, Subject, compared, difference, distinct, draw_raw, repeated
 from dali_cr.ops.blur import blur, blur_ref
-from dali_cr.ops.contrast import adjust_contrast, adjust_contrast_ref, jitter, jitter_ref
+from dali_cr.ops.contrast import adjust_contrast, adjust_contrast_ref
 from dali_cr.ops.decode import decode_channel
 from dali_cr.ops.gamma import gamma, gamma_ref
 from dali_cr.ops.gather import gather_box, gather_views, gather_views_ref
+from dali_cr.ops.jitter import jitter, jitter_ref
 from dali_cr.ops.noise import add_noise, add_noise_ref
-from dali_cr.ops.record import make_gather_record
-from dali_cr.ops.zscore import standardize, standardize_ref, zscore, zscore_ref
+from dali_cr.ops.records.views import make_gather_record
+from dali_cr.ops.standardize import standardize, standardize_ref
+from dali_cr.ops.zscore import zscore, zscore_ref
 
 Numbers = npt.NDArray[Any]
 

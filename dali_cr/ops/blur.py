@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.ops import launch
 from dali_cr.ops.cpu.elementary import exp_double
+from dali_cr.ops.gpu import launch
+from dali_cr.ops.gpu.arrays import check_array, check_volumes
 from dali_cr.system.compiled import compiled
 
 Floats = npt.NDArray[np.float32]
@@ -202,10 +203,8 @@ def blur(volumes: Any, sigmas: Any, max_radius: int) -> Any:
     TypeError, ValueError
         If an array has the wrong dtype, shape or layout, or the radius is out of range.
     """
-    launch.check_array(volumes, "volumes", np.float32, 5)
-    launch.check_array(sigmas, "sigmas", np.float32, 2)
-    if sigmas.shape != (len(volumes), 3):
-        raise ValueError(f"sigmas: expected ({len(volumes)}, 3), got {sigmas.shape}")
+    check_volumes(volumes)
+    check_array(sigmas, "sigmas", np.float32, (len(volumes), 3))
     if not 0 <= max_radius <= MOST_RADIUS:
         raise ValueError(f"max_radius: expected 0 to {MOST_RADIUS}, a sigma of {MOST_RADIUS // 4}, got {max_radius}")
     xp = launch.array_module()
