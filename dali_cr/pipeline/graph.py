@@ -191,9 +191,7 @@ def build_pipeline(source: AnySource, device: str, *, prefetch: int = 2) -> Any:
         if isinstance(source, RawSource):
             made, count = source.make, len(source.samples.names)
             inputs = outputs if device_number(device) is None else [node.gpu() for node in outputs]
-            outputs = on_batch(
-                lambda *lists: tuple(map(list, made(*map(as_batch, lists)))), *inputs, outputs=count
-            )
+            outputs = on_batch(lambda *lists: tuple(map(list, made(*map(as_batch, lists)))), *inputs, outputs=count)
         pipeline.set_outputs(*outputs, sample)
     pipeline.build()
     return pipeline
