@@ -22,7 +22,7 @@ from dali_cr.volume.packed.codec import (
 )
 from dali_cr.volume.packed.deflate import decompress_zlib
 from dali_cr.volume.packed.lz4 import Bytes, address, decompress
-from dali_cr.volume.packed.placing import Starts, clear_brick, place_brick
+from dali_cr.volume.packed.placing import Starts, clear_brick, memcpy, place_brick
 
 Table = npt.NDArray[np.int64]
 
@@ -158,7 +158,7 @@ def _int32(source: Bytes, at: int) -> Any:
 def _decode(memory: Bytes, first: int, length: int, voxels: int, itemsize: int, state: Bytes, starts: Starts) -> int:
     """Decompress the Blosc chunk `memory[first : first + length]` to the start of `memory`.
 
-    Stored streams are not copied.
+    Byte planes and voxels that are stored uncompressed are not copied.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ def _decode(memory: Bytes, first: int, length: int, voxels: int, itemsize: int, 
     if not zlib and flags & FORMATS != FORMAT_LZ4 or _int32(chunk, 8) != size:
         return KIND
     streams = 1 if flags & ONE_STREAM else itemsize
-    capacity = size // streams
+    capacity, shuffled = size // streams, flags & SHUFFLED and itemsize > 1
     at = _int32(chunk, header)
     for stream in range(streams):
         if at + 4 > length:
@@ -194,11 +194,15 @@ def _decode(memory: Bytes, first: int, length: int, voxels: int, itemsize: int, 
         if packed > length - at:
             return LENGTHS
         to = stream * capacity
-        starts[stream] = first + at if packed == capacity else to
-        if packed != capacity and not _decompress(memory, first + at, packed, to, capacity, zlib, state):
+        starts[stream] = to
+        if packed == capacity and (shuffled or streams == 1):
+            starts[stream] = first + at
+        elif packed == capacity:
+            memcpy(address(memory, to), address(memory, first + at), packed)
+        elif not _decompress(memory, first + at, packed, to, capacity, zlib, state):
             return DAMAGED
         at += packed
-    if not flags & SHUFFLED or itemsize == 1:
+    if not shuffled:
         return 0
     for plane in range(streams, itemsize):
         starts[plane] = starts[plane - 1] + voxels
