@@ -63,10 +63,11 @@ def place_brick(
 def clear_brick(brick: Triple, itemsize: int, corner: Triple, start: Triple, stop: Triple, out: Bytes) -> None:
     """Write 0 to the part of a box that a brick covers."""
     depth, height, width, to, to_slice, to_row, _, _, _ = _rows(brick, corner, start, stop)
+    size: Any = np.int64(width) * itemsize
     for d in range(depth):
         for h in range(height):
             row = np.int64(to + d * to_slice + h * to_row)
-            _memset(address(out, row * itemsize), 0, np.int64(width) * itemsize)
+            _memset(address(out, row * itemsize), 0, size)
 
 
 @compiled
@@ -98,11 +99,12 @@ def _rows(brick: Triple, corner: Triple, start: Triple, stop: Triple) -> Any:
 def _copy(memory: Bytes, first: int, itemsize: int, out: Bytes, rows: Any) -> None:
     """Copy rows of voxels that are not shuffled."""
     depth, height, width, to, to_slice, to_row, at, at_slice, at_row = rows
+    size: Any = np.int64(width) * itemsize
     for d in range(depth):
         for h in range(height):
             target = np.int64(to + d * to_slice + h * to_row) * itemsize
             source = first + np.int64(at + d * at_slice + h * at_row) * itemsize
-            memcpy(address(out, target), address(memory, source), np.int64(width) * itemsize)
+            memcpy(address(out, target), address(memory, source), size)
 
 
 @compiled
