@@ -59,6 +59,7 @@ from dali_cr.index.report import describe_copies
 
 from .data.batches import LabelledBatches
 from .data.cases import find_index, refused_files
+from .data.labels import refuse_missing
 from .data.split import PARTS, Split, load_split, make_split
 from .data.subjects import count_subjects, find_lookalikes
 from .networks.network import Network
@@ -208,8 +209,10 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
     if init:
         init.check_network(config.network, config.dims, config.plans)
     view = config.view(init)
+    given = load_split(config.split) if config.split else None
+    refuse_missing(config.labels)
     index = find_index(config, earlier)
-    split = _open_split(config, index, earlier)
+    split = given or _open_split(config, index, earlier)
     if init and init.cases:
         split.check_leak(init.cases, index, init.path)
     other_channels = compare_channels(index, read_trained(init.folder, init.about)) if init and init.folder else ""
@@ -283,10 +286,10 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
 
 
 def _open_split(config: FinetuneConfig, index: dali_cr.Index, earlier: dict[str, Any] | None) -> Split:
-    """Return the split: from ``--split``, from the run to resume, or a new random one."""
+    """Return the split without ``--split``: that of the run to resume, or a new random one."""
     kept = config.out / "splits.json"
-    if config.split or (earlier and kept.exists()):
-        return load_split(config.split or kept)
+    if earlier and kept.exists():
+        return load_split(kept)
     names = [case.name for case in index.cases]
     together = [*index.copies, *cases_sharing_labels(config, index)]
     return make_split(names, config.fractions, config.order_seed, together=together)

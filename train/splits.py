@@ -36,7 +36,7 @@ from dali_cr.index.scan import EVERY_VOLUME
 from dali_cr.system.console import print_anything
 from dali_cr.system.owner import own_file
 
-from .data.labels import find_label_files, match, share_labels
+from .data.labels import find_label_files, match, refuse_missing, share_labels
 from .data.split import PARTS, Split, make_split, split_of_table
 from .data.subjects import corpus_subject, count_subjects, find_lookalikes, listed_subject
 from .methods.corpus import read_corpus
@@ -112,6 +112,8 @@ def main(config: SplitsConfig) -> tuple[Split, dali_cr.Index]:
 
 def _make(config: SplitsConfig) -> tuple[Split, dali_cr.Index]:
     """Return the split according to the settings, and the index of the images."""
+    if config.labels:
+        refuse_missing(config.labels)
     index = _open(config)
     names = [case.name for case in index.cases]
     shared = _share_labels(config, names)

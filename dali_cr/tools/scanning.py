@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import get_args
 
@@ -117,10 +117,9 @@ def run_scan(chosen: argparse.Namespace) -> None:
     if chosen.window and not chosen.window[0] < chosen.window[1]:
         raise ValueError(f"window: expected LOW below HIGH, got {chosen.window[0]:g} {chosen.window[1]:g}")
     check_limits(chosen.qc_z, chosen.qc_empty)
-    if chosen.save:  # fail before hours of reading
-        chosen.save.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(chosen.save.parent, os.W_OK):
-            raise PermissionError(f"save: expected a writable folder, got {chosen.save.parent}")
+    for name, path in {"save": chosen.save, "qc": chosen.qc, "save-nnssl": chosen.save_nnssl}.items():
+        if path:  # fail before hours of reading
+            _check_writable(name, path.parent)
     if chosen.qc and chosen.qc.exists():
         raise FileExistsError(f"qc: expected a new file, {chosen.qc} is there and may have been edited; remove it")
     with own_file(chosen.save) if chosen.save else nullcontext():
@@ -134,6 +133,14 @@ def run_scan(chosen: argparse.Namespace) -> None:
             write_collection(index, chosen.save_nnssl, chosen.save_nnssl.absolute().parent.name)
         if chosen.qc:
             _check_quality(index, chosen)
+
+
+def _check_writable(option: str, folder: Path) -> None:
+    """Make a folder for the file of an option; raise PermissionError if nothing can be written into it."""
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{option}: expected a file in a writable folder, got the folder {folder}")
 
 
 def _check_quality(index: Index, chosen: argparse.Namespace) -> None:

@@ -299,10 +299,14 @@ def test_refuses_settings_that_make_no_sense(data, out, make, change):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"labels": Path("/nowhere")}, "labels: expected a folder of label volumes, /nowhere does not exist"),
+        # Before images are read, which may take hours: those of /none are not missed.
+        (
+            {"labels": Path("/nowhere"), "data": (Path("/none"),)},
+            "labels: expected a folder of label volumes or a CSV file, /nowhere does not exist",
+        ),
         ({"labels": Path(__file__)}, "labels: expected a folder of label volumes, .*py is a file"),
         (
-            {"split": Path("/nowhere.json")},
+            {"split": Path("/nowhere.json"), "data": (Path("/none"),)},
             "split: expected a file written by dali-cr splits, /nowhere.json does not exist",
         ),
         ({"plans": Path("/p.json")}, "plans: expected the nnUNetPlans.json of a preprocessed data set, /p.json does"),

@@ -99,6 +99,12 @@ def _of_channel(case: str, short: Mapping[str, str]) -> str:
     return short.get(re.sub(r"_\d{4}$", "", short_name(case)), "")
 
 
+def refuse_missing(labels: Path) -> None:
+    """Raise ValueError if labels do not exist; called before images are read, which may take hours."""
+    if not labels.exists():
+        raise ValueError(f"labels: expected a folder of label volumes or a CSV file, {labels} does not exist")
+
+
 def find_label_files(folder: Path, pattern: Sequence[str]) -> dict[str, Path]:
     """Return the label files of a folder by name: the pattern's {case} if it has one, else the path.
 
