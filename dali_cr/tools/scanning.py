@@ -139,8 +139,8 @@ def _check_writable(option: str, folder: Path) -> None:
     """Make a folder for the file of an option; raise PermissionError if nothing can be written into it."""
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"{option}: expected a file in a writable folder, got the folder {folder}")
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise PermissionError(f"{option}: expected a file in a writable folder, got {folder}")
 
 
 def _check_quality(index: Index, chosen: argparse.Namespace) -> None:
