@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,8 +100,17 @@ def _torch(driver: tuple[int, int] | None) -> Finding:
         return found
     built = importlib.import_module("torch").version.cuda
     if built is None:
-        return Finding("torch", "wrong" if driver else "ok", f"{found.text}, for CPUs only", GPU_HINT if driver else "")
-    return _against_driver("torch", f"{found.text}, built for CUDA {built}", _version(built), driver)
+        return Finding("torch", "wrong" if driver else "ok", f"{found.text}, for CPUs only", _torch_for(driver))
+    matched = _against_driver("torch", f"{found.text}, built for CUDA {built}", _version(built), driver)
+    return matched if matched.state == "ok" else replace(matched, advice=_torch_for(driver))
+
+
+def _torch_for(driver: tuple[int, int] | None) -> str:
+    """Return how to replace PyTorch by a build for the driver: the extras keep any build, and PyPI's needs CUDA 13."""
+    if driver is None:
+        return ""
+    older = "" if driver[0] > 12 else " --index-url https://download.pytorch.org/whl/cu126"
+    return f"pip install --force-reinstall torch torchvision{older}"
 
 
 def _dali() -> Finding:
