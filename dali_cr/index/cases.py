@@ -336,6 +336,7 @@ class Index:
 
         Raises
         ------
+        FileNotFoundError
         ValueError
             If the file is not an index of a supported format.
         """
@@ -353,6 +354,10 @@ class Index:
                 layout=str(content.get("layout", "")),
                 datasets=dict(content.get("datasets", {})),
             )
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"index: expected a file written by dali-cr scan --save, {path} does not exist"
+            ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}: expected an index of this version ({error}); scan the data again") from error
 
