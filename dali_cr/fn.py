@@ -25,8 +25,8 @@ from dali_cr.pipeline.advice import warn_of_masks
 from dali_cr.pipeline.graph import Node, batches_of, external, on_batch, on_gpu
 from dali_cr.pipeline.multiview import MultiView, finish_batch, finish_batch_ref
 from dali_cr.pipeline.pairs import Pairs
-from dali_cr.pipeline.raw import RawSource
 from dali_cr.pipeline.samples import Samples
+from dali_cr.pipeline.sources.raw import RawSource
 from dali_cr.plan.crops import CropPlanner
 from dali_cr.plan.order.mixture import Weights
 from dali_cr.plan.stream import Stream

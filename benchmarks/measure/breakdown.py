@@ -46,13 +46,13 @@ STAGES: Mapping[str, Stage] = {
     ),
     "start": Stage(
         "plan, and hand a batch's samples to the threads",
-        ("dali_cr.pipeline.source:Source._start",),
+        ("dali_cr.pipeline.sources.source:Source._start",),
     ),
     "read": Stage(
         "fill: read, decompress, copy; on a CPU also decode and swap",
         (
-            "dali_cr.pipeline.raw:RawSource.fill",
-            "dali_cr.pipeline.cpu:FinishedSource.fill",
+            "dali_cr.pipeline.sources.raw:RawSource.fill",
+            "dali_cr.pipeline.sources.cpu:FinishedSource.fill",
         ),
     ),
     "records": Stage(

@@ -2,7 +2,7 @@
 
 Sources depend on the device but not on the recipe; samples depend on the recipe but not on threads, files or the
 pipeline. A new recipe needs a planner in `dali_cr.plan`, a class like those in `pairs` and `multiview`, and an entry in
-the table of `graph`; see `tests/pipeline/test_third_recipe.py`.
+the table of `recipes`; see `tests/pipeline/test_third_recipe.py`.
 """
 
 from __future__ import annotations

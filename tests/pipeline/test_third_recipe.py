@@ -14,6 +14,7 @@ from dali_cr.index.cases import Index
 from dali_cr.ops.decode import decode_channel, decode_volume
 from dali_cr.ops.record import RECORD_WORDS, Rescale, place_crops
 from dali_cr.pipeline import graph as graphs
+from dali_cr.pipeline import recipes
 from dali_cr.pipeline.memory import Section
 from dali_cr.pipeline.samples import Arrays, Templates, VoxelLayout
 from dali_cr.plan.order.cases import Order
@@ -142,7 +143,7 @@ RECIPES = {"small": Shift(), "larger than the volumes": Shift((41, 8, 3), 0.5, (
 
 @pytest.fixture(autouse=True)
 def entered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(graphs.RECIPES, Shift, (ShiftPlanner, Shifts))
+    monkeypatch.setitem(recipes.RECIPES, Shift, (ShiftPlanner, Shifts))
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from dali_cr.pipeline.memory import Buffers, Section, cut, size_of
 from dali_cr.pipeline.samples import Arrays, Samples
-from dali_cr.pipeline.source import Batch, Source
+from dali_cr.pipeline.sources.source import Batch, Source
 from dali_cr.plan import window
 from dali_cr.plan.stream import Stream
 from dali_cr.read.boxes import read_boxes

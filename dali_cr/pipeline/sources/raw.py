@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.pipeline.memory import Buffers, Bytes, Section, cut, size_of
-from dali_cr.pipeline.placement import Placement, pack
 from dali_cr.pipeline.samples import Arrays, Samples, VoxelLayout
-from dali_cr.pipeline.source import Batch, BrokenCaseError, Source
+from dali_cr.pipeline.sources.placement import Placement, pack
+from dali_cr.pipeline.sources.source import Batch, BrokenCaseError, Source
 from dali_cr.plan import window
 from dali_cr.plan.plans import Plans
 from dali_cr.plan.stream import Stream
