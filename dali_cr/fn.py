@@ -23,8 +23,10 @@ from dali_cr.ops.record import VIEW_WORDS
 from dali_cr.ops.swap import check_swaps, swap_in_place, swap_in_place_ref
 from dali_cr.pipeline.advice import warn_of_masks
 from dali_cr.pipeline.graph import Node, batches_of, external, on_batch, on_gpu
-from dali_cr.pipeline.multiview import MultiView, finish_batch, finish_batch_ref
-from dali_cr.pipeline.pairs import Pairs
+from dali_cr.pipeline.multiview.cpu import finish_batch_ref
+from dali_cr.pipeline.multiview.gpu import finish_batch
+from dali_cr.pipeline.multiview.samples import MultiView
+from dali_cr.pipeline.pairs.samples import Pairs
 from dali_cr.pipeline.samples import Samples
 from dali_cr.pipeline.sources.raw import RawSource
 from dali_cr.plan.crops import CropPlanner

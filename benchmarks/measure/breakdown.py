@@ -58,8 +58,8 @@ STAGES: Mapping[str, Stage] = {
     "records": Stage(
         "records of each sample for the kernels",
         (
-            "dali_cr.pipeline.pairs:Pairs.describe",
-            "dali_cr.pipeline.multiview:MultiView.describe",
+            "dali_cr.pipeline.pairs.samples:Pairs.describe",
+            "dali_cr.pipeline.multiview.samples:MultiView.describe",
         ),
     ),
     "external_source": Stage(

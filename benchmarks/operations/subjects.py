@@ -19,7 +19,7 @@ from dali_cr import Restoration, Swap
 from dali_cr.ops.decode import decode_channel, decode_volume, decode_volume_ref
 from dali_cr.ops.record import Rescale, make_record
 from dali_cr.ops.swap import swap_in_place, swap_in_place_ref
-from dali_cr.pipeline.pairs import finish_batch
+from dali_cr.pipeline.pairs.gpu import finish_batch
 from dali_cr.plan.swaps import draw_batch
 
 Numbers = npt.NDArray[Any]

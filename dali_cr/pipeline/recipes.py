@@ -8,8 +8,8 @@ from typing import Any
 
 from dali_cr.index.cases import Index
 from dali_cr.ops import launch
-from dali_cr.pipeline.multiview import MultiView
-from dali_cr.pipeline.pairs import Pairs
+from dali_cr.pipeline.multiview.samples import MultiView
+from dali_cr.pipeline.pairs.samples import Pairs
 from dali_cr.pipeline.samples import MakeSamples, Samples
 from dali_cr.pipeline.sources.cpu import FinishedSource
 from dali_cr.pipeline.sources.raw import RawSource

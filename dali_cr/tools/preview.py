@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from dali_cr.index.cases import Index
 from dali_cr.pipeline.advice import warn_of_blocks, warn_of_clipping, warn_of_padding, without_constant
-from dali_cr.pipeline.pairs import Pairs
+from dali_cr.pipeline.pairs.samples import Pairs
 from dali_cr.pipeline.sources.cpu import FinishedSource
 from dali_cr.plan.crops import CropPlanner
 from dali_cr.plan.plans import Planner

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops.decode import decode_channel
-from dali_cr.pipeline.multiview import MultiView
+from dali_cr.pipeline.multiview.samples import MultiView
 from dali_cr.pipeline.sources.cpu import FinishedSource
 from dali_cr.plan.sample import AffineView, SamplePlan, views_of
 from dali_cr.plan.stream import Stream

@@ -15,7 +15,7 @@ from dali_cr.ops.gather import gather_crops_ref
 from dali_cr.ops.noise import add_noise_ref
 from dali_cr.ops.swap import swap_in_place_ref
 from dali_cr.pipeline.graph import build_loader_pipeline
-from dali_cr.pipeline.multiview import finish_batch_ref
+from dali_cr.pipeline.multiview.cpu import finish_batch_ref
 from dali_cr.pipeline.recipes import AnySource, make_samples
 from dali_cr.pipeline.sources.cpu import FinishedSource
 from dali_cr.pipeline.sources.raw import RawSource
