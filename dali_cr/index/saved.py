@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from dali_cr.index.corpus.joining import Parts
-from dali_cr.index.values.statistics import Flags, Statistics
+from dali_cr.index.values.cells import Flags
+from dali_cr.index.values.statistics import Statistics
 from dali_cr.index.volumes import Case, Problem, Volume
 from dali_cr.system.atomic import write_whole
 from dali_cr.volume.geometry import Geometry

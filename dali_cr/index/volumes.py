@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.index.values.statistics import Flags, Statistics
+from dali_cr.index.values.cells import Flags
+from dali_cr.index.values.statistics import Statistics
 from dali_cr.volume.access import describe_change
 from dali_cr.volume.geometry import Geometry
 from dali_cr.volume.packed.layout import is_store

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import dali_cr
+from dali_cr.index.values import frames
 from dali_cr.volume import access, reader
 from tests.helpers.volumes import write_nifti
 
@@ -121,14 +122,14 @@ def test_a_volume_too_large_for_the_memory(folder: Path, monkeypatch: pytest.Mon
     if where == "read":
         monkeypatch.setattr(reader, "scratch", limited)
     else:
-        measure = dali_cr.index.values.statistics.measure  # type: ignore[attr-defined]
+        measure = frames.measure
 
         def starved(path: object, raw: np.ndarray, geometry: object) -> object:
             if raw.nbytes > small:
                 raise MemoryError
             return measure(path, raw, geometry)
 
-        monkeypatch.setitem(dali_cr.scan.__globals__, "measure", starved)  # type: ignore[attr-defined]
+        monkeypatch.setattr(frames, "measure", starved)
     assert list(problems(folder)) == ["large.nii.gz"]
     assert "not enough memory" in problems(folder)["large.nii.gz"]
 

@@ -69,13 +69,18 @@ class Listing:
         """Return the number of ignored files by kind, the most frequent first; `used` are files of cases."""
         return dict(Counter(kind for path, kind in self.skipped.items() if path not in used).most_common())
 
-    def without_file(self, names: Iterable[str]) -> list[str]:
-        """Return the names of cases that no file can belong to, sorted.
+    @property
+    def case_names(self) -> set[str]:
+        """Names that cases may have; without those of frames, whose number is in the files.
 
-        The others may lack a case as well: a file may be damaged or a label, or a channel missing.
+        Not all are names of cases: a file may be damaged or a label, or a channel missing.
         """
-        every = {found.case or path for files in (self.files, self.fallback or {}) for path, found in files.items()}
-        # "name#3" is a frame of a file, which has to be read for their number.
+        return {found.case or path for files in (self.files, self.fallback or {}) for path, found in files.items()}
+
+    def without_file(self, names: Iterable[str]) -> list[str]:
+        """Return the names of cases that no file can belong to, sorted."""
+        every = self.case_names
+        # "name#3" is a frame of a file.
         return sorted(name for name in names if name not in every and name.rpartition("#")[0] not in every)
 
 
