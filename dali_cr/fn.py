@@ -29,11 +29,11 @@ from dali_cr.pipeline.multiview.samples import MultiView
 from dali_cr.pipeline.pairs.samples import Pairs
 from dali_cr.pipeline.samples import Samples
 from dali_cr.pipeline.sources.raw import RawSource
-from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.crops.planner import CropPlanner
 from dali_cr.plan.order.mixture import Weights
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.swaps import draw_batch
-from dali_cr.plan.views import ViewPlanner
+from dali_cr.plan.views.planner import ViewPlanner
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.swap import Swap
 from dali_cr.recipe.views import Views

@@ -42,7 +42,7 @@ class Stage:
 STAGES: Mapping[str, Stage] = {
     "plan": Stage(
         "planner.plan: draw the parameters of each sample",
-        ("dali_cr.plan.crops:CropPlanner.plan", "dali_cr.plan.views:ViewPlanner.plan"),
+        ("dali_cr.plan.crops.planner:CropPlanner.plan", "dali_cr.plan.views.planner:ViewPlanner.plan"),
     ),
     "start": Stage(
         "plan, and hand a batch's samples to the threads",

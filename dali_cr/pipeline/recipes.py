@@ -13,11 +13,11 @@ from dali_cr.pipeline.pairs.samples import Pairs
 from dali_cr.pipeline.samples import MakeSamples, Samples
 from dali_cr.pipeline.sources.cpu import FinishedSource
 from dali_cr.pipeline.sources.raw import RawSource
-from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.crops.planner import CropPlanner
 from dali_cr.plan.order.mixture import Weights
 from dali_cr.plan.plans import Planner
 from dali_cr.plan.stream import Stream
-from dali_cr.plan.views import ViewPlanner
+from dali_cr.plan.views.planner import ViewPlanner
 from dali_cr.read.cache import Cache, open_cache, parse_cache
 from dali_cr.read.gpu_cache import Arena
 from dali_cr.recipe.recipe import Recipe

@@ -20,11 +20,11 @@ from dali_cr.index.cases import Index
 from dali_cr.pipeline.advice import warn_of_blocks, warn_of_clipping, warn_of_padding, without_constant
 from dali_cr.pipeline.pairs.samples import Pairs
 from dali_cr.pipeline.sources.cpu import FinishedSource
-from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.crops.planner import CropPlanner
 from dali_cr.plan.plans import Planner
 from dali_cr.plan.sample import AffineView, SamplePlan
 from dali_cr.plan.stream import Stream
-from dali_cr.plan.views import ViewPlanner
+from dali_cr.plan.views.planner import ViewPlanner
 from dali_cr.recipe.per_dataset import check_datasets, spacing_of
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.views import Views

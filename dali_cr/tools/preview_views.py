@@ -14,7 +14,7 @@ from dali_cr.pipeline.multiview.samples import MultiView
 from dali_cr.pipeline.sources.cpu import FinishedSource
 from dali_cr.plan.sample import AffineView, SamplePlan, views_of
 from dali_cr.plan.stream import Stream
-from dali_cr.plan.views import ViewPlanner
+from dali_cr.plan.views.planner import ViewPlanner
 from dali_cr.read.boxes import read_boxes
 from dali_cr.read.normalize import rescale_of
 from dali_cr.recipe.per_dataset import normalize_of

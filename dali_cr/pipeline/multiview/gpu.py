@@ -17,7 +17,7 @@ from dali_cr.ops.swap import swap_in_place
 from dali_cr.ops.zscore import standardize, zscore
 from dali_cr.pipeline.samples import Arrays
 from dali_cr.plan.swaps import SwapSampler
-from dali_cr.plan.views import INTENSITIES
+from dali_cr.plan.views.draw import INTENSITIES
 from dali_cr.recipe.views import GLOBALS, Views
 
 

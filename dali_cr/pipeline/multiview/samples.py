@@ -13,7 +13,7 @@ from dali_cr.pipeline.multiview.cpu import corrupt_sample, gather_sample
 from dali_cr.pipeline.multiview.gpu import finish_batch
 from dali_cr.pipeline.samples import Arrays, Templates, VoxelLayout
 from dali_cr.plan.plans import Planner, Plans, ViewPlans
-from dali_cr.plan.views import INTENSITIES
+from dali_cr.plan.views.draw import INTENSITIES
 from dali_cr.recipe.views import GLOBALS
 
 _PLAIN = (0, 0, 0, 0, 1, 1, 1, 0)

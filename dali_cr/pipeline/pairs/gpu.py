@@ -14,7 +14,7 @@ from dali_cr.ops.gather import gather_crops
 from dali_cr.ops.noise import add_noise
 from dali_cr.ops.swap import swap_in_place
 from dali_cr.pipeline.samples import Arrays
-from dali_cr.plan.masks import make_sampler
+from dali_cr.plan.crops.masks import make_sampler
 from dali_cr.recipe.restoration import Restoration
 
 
