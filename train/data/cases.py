@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import dali_cr
-from dali_cr.index.layout.listing import find_root, list_files
+from dali_cr.index.layout.listing import list_files
+from dali_cr.index.layout.lists import find_root
 from dali_cr.index.layout.proposal import describe_layout
 from dali_cr.index.report import describe_ignored
 from dali_cr.index.scan import read_listing

@@ -34,7 +34,8 @@ from typing import Any, Literal, get_args
 import dali_cr
 from dali_cr.index.corpus.about import dataset_lines
 from dali_cr.index.corpus.joining import check_name
-from dali_cr.index.layout.listing import Layout, find_root
+from dali_cr.index.layout.listing import Layout
+from dali_cr.index.layout.lists import find_root
 from dali_cr.plan.order.mixture import is_weight
 from dali_cr.recipe.per_dataset import check_field
 
