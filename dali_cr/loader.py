@@ -8,7 +8,7 @@ from typing import Any
 
 from dali_cr import extras
 from dali_cr.index.cases import Index
-from dali_cr.pipeline.advice import warn_of_blocks, warn_of_clipping, warn_of_masks, warn_of_padding
+from dali_cr.pipeline.advice import warn_of_samples
 from dali_cr.pipeline.delivery import Delivery
 from dali_cr.pipeline.prefetch import Running
 from dali_cr.pipeline.process import LoaderProcess
@@ -146,10 +146,7 @@ class Loader:
             passes=epochs,
         )
         if self._epochs.rank == 0:
-            warn_of_padding(self._planner.index, recipe)
-            warn_of_clipping(index, recipe.normalize)
-            warn_of_masks(index, self._samples.names)
-            warn_of_blocks(recipe)
+            warn_of_samples(index, self._samples)
         self._options: dict[str, Any] = {"threads": threads, "on_error": on_error, "timeout": timeout}
         self._levels = [cache] if isinstance(cache, str) else list(cache)
         self._cache: Cache | None = None

@@ -15,7 +15,7 @@ from typing import Any
 from dali_cr import extras
 from dali_cr.index.cases import Index
 from dali_cr.ops import launch
-from dali_cr.pipeline.advice import warn_of_blocks, warn_of_clipping, warn_of_masks, warn_of_padding
+from dali_cr.pipeline.advice import warn_of_samples
 from dali_cr.pipeline.recipes import AnySource, device_number, make_samples, make_source
 from dali_cr.pipeline.samples import Arrays
 from dali_cr.pipeline.sources.cpu import FinishedSource
@@ -84,10 +84,7 @@ def restoration_pipeline(
     """
     levels = [cache] if isinstance(cache, str) else list(cache)
     samples = make_samples(index, recipe, seed, weights)
-    warn_of_padding(samples.planner.index, recipe)
-    warn_of_clipping(index, recipe.normalize)
-    warn_of_masks(index, samples.names)
-    warn_of_blocks(recipe)
+    warn_of_samples(index, samples)
     source = make_source(samples, Stream(batch_size), device, levels, threads=threads, on_error=on_error)
     return build_pipeline(source, device, prefetch=prefetch)
 

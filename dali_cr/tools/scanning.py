@@ -107,10 +107,11 @@ def run_scan(chosen: argparse.Namespace) -> None:
     if chosen.window and not chosen.window[0] < chosen.window[1]:
         raise ValueError(f"window: expected LOW below HIGH, got {chosen.window[0]:g} {chosen.window[1]:g}")
     check_limits(chosen.qc_z, chosen.qc_empty)
-    if chosen.save:  # fail before hours of reading
-        chosen.save.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(chosen.save.parent, os.W_OK):
-            raise PermissionError(f"save: expected a writable folder, got {chosen.save.parent}")
+    for option, path in (("save", chosen.save), ("qc", chosen.qc), ("save-nnssl", chosen.save_nnssl)):
+        if path:  # before hours of reading
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not os.access(path.parent, os.W_OK):
+                raise PermissionError(f"{option}: expected a writable folder, got {path.parent}")
     if chosen.qc and chosen.qc.exists():
         raise FileExistsError(f"qc: expected a new file, {chosen.qc} is there and may have been edited; remove it")
     with own_file(chosen.save) if chosen.save else nullcontext():
