@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from dali_cr.index.cases import Index
-from dali_cr.ops import launch
+from dali_cr.ops.gpu import launch
 from dali_cr.pipeline.multiview.samples import MultiView
 from dali_cr.pipeline.pairs.samples import Pairs
 from dali_cr.pipeline.samples import MakeSamples, Samples

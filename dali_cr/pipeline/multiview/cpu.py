@@ -9,16 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops.blur import blur_ref
-from dali_cr.ops.contrast import jitter_ref
 from dali_cr.ops.cpu.interpolate import interpolate
-from dali_cr.ops.decode import Floats, decode_arguments, decode_line
+from dali_cr.ops.cpu.lines import Floats, decode_arguments, decode_line
 from dali_cr.ops.erase import erase_in_place_ref
 from dali_cr.ops.gamma import gamma_ref
 from dali_cr.ops.gather import gather_views_ref
+from dali_cr.ops.jitter import jitter_ref
 from dali_cr.ops.noise import add_noise_ref
-from dali_cr.ops.record import Rescale
+from dali_cr.ops.records.rescale import Rescale
+from dali_cr.ops.standardize import standardize_ref
 from dali_cr.ops.swap import swap_in_place_ref
-from dali_cr.ops.zscore import standardize_ref, zscore_ref
+from dali_cr.ops.zscore import zscore_ref
 from dali_cr.pipeline.samples import Arrays
 from dali_cr.plan.plans import ViewPlans
 from dali_cr.recipe.views import GLOBALS, Views

@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from dali_cr.ops import launch
 from dali_cr.ops.blur import blur
-from dali_cr.ops.contrast import jitter
 from dali_cr.ops.erase import erase_in_place
 from dali_cr.ops.gamma import gamma
 from dali_cr.ops.gather import gather_views
+from dali_cr.ops.gpu import launch
+from dali_cr.ops.jitter import jitter
 from dali_cr.ops.noise import add_noise
+from dali_cr.ops.standardize import standardize
 from dali_cr.ops.swap import swap_in_place
-from dali_cr.ops.zscore import standardize, zscore
+from dali_cr.ops.zscore import zscore
 from dali_cr.pipeline.samples import Arrays
 from dali_cr.plan.swaps import SwapSampler
 from dali_cr.plan.views.draw import INTENSITIES

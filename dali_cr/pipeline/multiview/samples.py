@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.ops.record import VIEW_WORDS, Rescale, place_views
+from dali_cr.ops.records.layout import VIEW_WORDS
+from dali_cr.ops.records.rescale import Rescale
+from dali_cr.ops.records.views import place_views
 from dali_cr.pipeline.memory import Section
 from dali_cr.pipeline.multiview.cpu import corrupt_sample, gather_sample
 from dali_cr.pipeline.multiview.gpu import finish_batch

@@ -8,12 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops.contrast import adjust_contrast_ref
-from dali_cr.ops.decode import decode_arguments, decode_channel, decode_line, stored_dtype
+from dali_cr.ops.cpu.boxes import Swaps
+from dali_cr.ops.cpu.lines import decode_arguments, decode_line, stored_dtype
+from dali_cr.ops.decode import decode_channel
 from dali_cr.ops.erase import erase_line
 from dali_cr.ops.gather import gather_box
 from dali_cr.ops.noise import add_noise_ref
-from dali_cr.ops.record import Rescale
-from dali_cr.ops.swap import Swaps, swap_line
+from dali_cr.ops.records.rescale import Rescale
+from dali_cr.ops.swap import swap_line
 from dali_cr.plan.plans import Plans
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.system.compiled import compiled

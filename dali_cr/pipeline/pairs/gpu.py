@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from dali_cr.ops import launch
 from dali_cr.ops.contrast import adjust_contrast
-from dali_cr.ops.decode import decode_volume, padding_values
+from dali_cr.ops.decode import decode_volume
 from dali_cr.ops.erase import erase_in_place
 from dali_cr.ops.gather import gather_crops
+from dali_cr.ops.gpu import launch
 from dali_cr.ops.noise import add_noise
+from dali_cr.ops.records.layout import padding_values
 from dali_cr.ops.swap import swap_in_place
 from dali_cr.pipeline.samples import Arrays
 from dali_cr.plan.crops.masks import make_sampler

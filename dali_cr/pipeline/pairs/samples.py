@@ -8,7 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops.erase import erase_line
-from dali_cr.ops.record import CLAMPED, NEAREST, RECORD_WORDS, VIEW_WORDS, Rescale, place_crops, place_views
+from dali_cr.ops.records.crops import place_crops
+from dali_cr.ops.records.layout import CLAMPED, NEAREST, RECORD_WORDS, VIEW_WORDS
+from dali_cr.ops.records.rescale import Rescale
+from dali_cr.ops.records.views import place_views
 from dali_cr.pipeline.memory import Section
 from dali_cr.pipeline.pairs.cpu import make_channel, make_valid
 from dali_cr.pipeline.pairs.gpu import find_valid, finish_batch
