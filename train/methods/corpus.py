@@ -142,7 +142,8 @@ class Corpus:
                 value[name] if isinstance(value, Mapping) else value for value in (recipe.normalize, recipe.spacing)
             )
             size = f"{' × '.join(f'{mm:g}' for mm in spacing)} mm" if spacing else "spacing of the files"
-            yield f"{line}{share}; normalize {normalize}; {size}"
+            how = f"window {normalize[1]:g} {normalize[2]:g}" if isinstance(normalize, tuple) else normalize
+            yield f"{line}{share}; normalize {how}; {size}"
 
 
 def read_corpus(path: Path) -> Corpus:
