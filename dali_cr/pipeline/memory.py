@@ -6,7 +6,7 @@ import math
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,6 +58,10 @@ class Buffers:
         lent = np.frombuffer(buffer.data, np.uint8, size)
         weakref.finalize(lent, self._free.append, buffer).atexit = False
         return lent
+
+    def lend_arrays(self, sections: Sequence[Section]) -> dict[str, Any]:
+        """Return uninitialised arrays by name, in a buffer from `lend`."""
+        return cut(self.lend(size_of(sections)), sections)
 
 
 class SentBuffers(Buffers):

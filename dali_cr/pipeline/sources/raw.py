@@ -209,10 +209,9 @@ class RawSource(Source[RawBatch]):
         """Return uninitialised memory for a batch."""
         sections = self.samples.sections(count, swaps=not self.whole)
         sections += Section("sample", (count,), np.int64), Section("raw", (count, longest), np.uint8)
-        size = size_of(sections)
         if not self.whole:
-            return Memory(sections, cut(self._buffers.lend(size), sections))
-        buffer = self._buffers.take(size)
+            return Memory(sections, self._buffers.lend_arrays(sections))
+        buffer = self._buffers.take(size_of(sections))
         return Memory(sections, cut(buffer, sections), buffer)
 
     def _finish(self, batch: RawBatch) -> RawBatch:
