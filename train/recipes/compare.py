@@ -146,8 +146,8 @@ def _notes(control: Arm, seeds: int) -> Iterator[str]:
 def _empty_note(arms: Sequence[Arm]) -> Iterator[str]:
     """Yield sentences about initialisations whose scores are equal because they predict no region at all."""
     if names := [arm.name for arm in arms if arm.empty]:
-        yield f"**Every predicted mask of {', '.join(names)} is empty**, which scores 0 for a region that a case has and"
-        yield "1 for one that it lacks, whatever the weights are. Train longer, or with a higher rate."
+        yield f"**Every predicted mask of {', '.join(names)} is empty**: whatever the weights are, the Dice of a region"
+        yield "is then 0 in cases that have it, else 1. Train longer, or with a higher rate."
 
 
 def _cells(arm: Arm, control: Arm) -> dict[str, str]:

@@ -18,11 +18,11 @@ from train import finetune, pretrain
 from train.networks.weights import read_weights
 from train.study import __main__ as study
 from train.study.file import read_study
-from train.study.jobs import RunQueue
 from train.study.probe import features as features_module
 from train.study.probe.features import Encoders
 from train.study.probe.frozen import LINEAR, MAJORITY, draw_labelled
 from train.study.probe.ridge import PENALTIES, fit_ridge, predict_classes, reduce
+from train.study.running.jobs import RunQueue
 from train.study.runs import StudyRun, pretraining, probing
 from train.tasks.sizing import size_network
 from train.tasks.task import TaskInput

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..declared import Probe
-from ..jobs import RunQueue
+from ..running.jobs import RunQueue
 from ..runs import probing, single_label_tasks
 from .features import Encoders, Matrix, Probed
 from .ridge import predict_classes, reduce

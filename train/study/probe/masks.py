@@ -22,7 +22,7 @@ from ...linear.model import choose_block, read_images
 from ...tasks.config import Segment
 from ...tasks.segment import Segmentation
 from ...tasks.targets import open_task
-from ..jobs import RunQueue
+from ..running.jobs import RunQueue
 from ..runs import StudyRun
 from .ridge import PENALTIES, Matrix, reduce
 

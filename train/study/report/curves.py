@@ -10,7 +10,7 @@ import numpy as np
 
 from ..declared import Budget
 from ..effects import Group
-from ..jobs import RunQueue
+from ..running.jobs import RunQueue
 
 _LOGGED = {"correct": "accuracy"}
 """Metrics of single cases by the name of their mean in metrics.jsonl, where it differs."""
