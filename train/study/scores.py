@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 
 from ..report.keys import current_name, current_names
+from ..tasks.classify import LEAST_PROBABILITY
 from .compact import describe_network
 from .running.jobs import RunQueue
 from .runs import StudyRun
-
-_LEAST = 1e-6
-"""Lower bound of probabilities: the logarithm of 0 would outweigh all other cases (project choice)."""
 
 _NAMES = ("case", "class", "predicted")
 
@@ -58,8 +56,8 @@ def _score(row: Mapping[str, str], metric: str) -> float:
     true = set(row["class"].split("|"))
     shares = {name[2:]: float(text) for name, text in row.items() if name.startswith("p ")}
     if len(true) == 1 and abs(sum(shares.values()) - 1) < 1e-3:
-        return math.log(max(_LEAST, shares[min(true)]))
-    return sum(math.log(max(_LEAST, share if name in true else 1 - share)) for name, share in shares.items())
+        return math.log(max(LEAST_PROBABILITY, shares[min(true)]))
+    return sum(math.log(max(LEAST_PROBABILITY, share if name in true else 1 - share)) for name, share in shares.items())
 
 
 def check_networks(queue: RunQueue, runs: Sequence[StudyRun]) -> None:
