@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Run the nearest recipe on other data, small enough for one CPU core: bash other_data.sh DATA OUT NAME...; see README.md, "On
-# other data". Each NAME (hc18, organs3d, boxes, nodules, mednist, hippocampus, hippocampus3d, brainstem) is run after
+# other data". Each NAME (hc18, organs3d, boxes, nodules, mednist, hippocampus, hippocampus3d, mandible) is run after
 # pre-training and from random weights, and is compared with baselines. A second call continues. RESULTS=FOLDER keeps the results.
 set -euo pipefail
 DATA=${1:?expected the folder of the data sets}
@@ -138,15 +138,15 @@ hippocampus3d() { # the same in volumes
     segment brats2018 hippocampus3d pcrlv2
 }
 
-brainstem() { # brainstem and spinal cord in CT, as a tumour and its organ
-    arrange lits openkbp_hn_ct 2=1 1=2 "$OUT/brainstem/data"
-    export PRETRAIN_STEPS=30 FINETUNE_STEPS=80
+mandible() { # mandible, and brainstem and spinal cord, in CT, as a tumour and its organ
+    arrange lits openkbp_hn_ct 1=1 2=1 7=2 "$OUT/mandible/data"
+    export PRETRAIN_STEPS=40 FINETUNE_STEPS=120
     # The files hold HU + 1000.
     local size="--filters 4 --threads 1 --normalize window 800 1200 --spacing 6 6 6"
     export PRETRAIN_OPTIONS="$size --batch-size 4 --crop 16 32 32 --sizes 24 40 40 16 32 32 --locals 2 --local-crop 8 8 8 \
         --local-sizes 8 16 16 8 8 8 --patch 2 4 4 --evaluate-samples 8"
-    export FINETUNE_OPTIONS="$size --crop 32 48 48 --regions both=1+2 brainstem=2 --lr 3e-3"
-    segment lits brainstem pcrlv2
+    export FINETUNE_OPTIONS="$size --batch-size 8 --crop 16 32 32 --regions all=1+2 mandible=2 --lr 1e-2"
+    segment lits mandible pcrlv2
 }
 
 for name in "$@"; do

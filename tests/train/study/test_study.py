@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch
 
 from tests.helpers.finetuning import read_csv, write_data
 from tests.helpers.prefork import start_parent
@@ -36,6 +37,7 @@ from train.study.running.jobs import Failed, RunQueue
 from train.study.running.rates import next_rate
 from train.study.runs import Arm, StudyRun, arguments, arms_of
 from train.study.scores import case_scores
+from train.tasks.classify import log_scores
 
 FILE = """
 [protocol]
@@ -548,6 +550,12 @@ def test_scores_of_cases(tmp_path: Path) -> None:
     several = write_csv(tmp_path / "m.csv", "case,class,predicted,p x,p y\na,x|y,x,0.5,0.25\nb,,y,0.5,0.75\n")
     assert case_scores(several, "log_score") == pytest.approx({"a": np.log(0.125), "b": np.log(0.125)})
     assert case_scores(several, "correct") == {"a": 0, "b": 0}
+    # The mean of the same scores is the value of the learning curves.
+    shares = torch.tensor([[0.75, 0.25], [1.0, 0.0]]), torch.tensor([[0.5, 0.25], [0.5, 0.75]])
+    single = log_scores(shares[0], torch.eye(2, dtype=torch.bool))
+    assert single.tolist() == pytest.approx(list(case_scores(classes, "log_score").values()))
+    both = log_scores(shares[1], torch.tensor([[True, True], [False, False]]), multilabel=True)
+    assert both.tolist() == pytest.approx(list(case_scores(several, "log_score").values()))
 
 
 def test_a_signal_is_passed_on(file: Path, bodies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
