@@ -6,7 +6,8 @@
     python -m train.finetune classify --data images/ --labels table.csv --split splits.json --init random --out runs/cls
     python -m train.finetune localize --data images/ --labels boxes.csv --split splits.json --init random --out runs/loc
 
-The network is trained on train, evaluated on val during training, and its last weights are scored once on test. Weights
+The network is trained on train, evaluated on val during training and at its end, and the last weights are scored once
+on test. Weights
 that were pre-trained on cases of val or test are rejected. The folder ``--out`` contains
 
 ==========================  =========================================================================================
@@ -398,6 +399,8 @@ def train(run: FinetuneRun) -> dict[str, Any]:
     config = run.config
     with open_loop(run) as loop:
         loop.take_steps()
+        if loop.record and config.steps > config.evaluation_interval and config.steps not in loop.record.measured:
+            run.measure(loop.record, config.steps)  # the end of the learning curve
     scores = run.score(run.supervised.parts[config.score])
     write_table(config.out / "scores.csv", scores.rows, empty=["case"])
     print(f"scores     {config.out / 'scores.csv'}")
