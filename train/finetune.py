@@ -210,6 +210,9 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
     if init:
         init.check_network(config.network, config.dims, config.plans)
     view = config.view(init)
+    if not earlier and not config.labels.exists():  # before files are read
+        what = "a CSV file" if isinstance(config, Classify) else "a folder of label volumes"
+        raise ValueError(f"labels: expected {what}, {config.labels} does not exist")
     given = load_split(config.split) if config.split else None
     index = find_index(config, earlier, open_data=partial(open_index, split=given))
     split = _open_split(config, index, earlier)
