@@ -41,7 +41,14 @@ def out(tmp_path):
 
 @pytest.mark.parametrize("make", [segment, localize, classify], ids=lambda make: make.__name__)
 def test_a_run_leaves_its_files_and_a_report(data, init, out, make):
-    report = finetune.main(make(data, out, init=str(init), crop=None if make is segment else WHOLE))
+    config = make(data, out, init=str(init), crop=None if make is segment else WHOLE)
+    report = finetune.main(config)
+    other = out.with_name("other")
+    other.mkdir()
+    (other / "model.safetensors").write_bytes(b"of another run")
+    with pytest.raises(Refused, match=f"--init was {init}, SHA-256 .*; got {other}, SHA-256"):
+        finetune.main(replace(config, init=str(other), resume=True))
+    assert finetune.main(replace(config, resume=True)) == report
     names = {path.name for path in out.iterdir() if not path.name.startswith("events")}
     assert names == FILES | {"scores.csv", "splits.json"} | ({"preview.png"} if make is segment else set())
     assert report == json.loads((out / "report.json").read_text())

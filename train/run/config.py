@@ -248,6 +248,14 @@ class RunSettings(DataSettings):
         """Return the number of steps, given the config.json of the run to resume; None if it is not known yet."""
         return self.steps
 
+    def check_past(self, was: Mapping[str, Any], step: int) -> None:
+        """Check that settings of the first `step` steps, which were taken with the settings `was`, have not changed.
+
+        Raises
+        ------
+        ValueError
+        """
+
     def check_dims(self, crop: tuple[int, int, int]) -> None:
         """Check that a crop for a 2-D network has one voxel along D.
 

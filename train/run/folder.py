@@ -153,6 +153,18 @@ def _shown(value: Any) -> str:
     return ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 
+_OF_A_START = ("out", "any_version", "steps", "device", "threads", "cache")
+"""Settings whose changes do not matter for a finished run."""
+
+
+def unused_changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return a line for each setting of a finished run that was given another value, which has no effect."""
+    differ = [name for name in now if name not in _OF_A_START and was.get(name, now[name]) != now[name]]
+    return [
+        f"--{name.replace('_', '-')} {_shown(now[name])}: the run was made with {_shown(was[name])}" for name in differ
+    ]
+
+
 def _current(name: str, value: Any) -> Any:
     """Return the current name of a setting's value: version 0.1.0 called the part train pool."""
     return "train" if (name, value) == ("part", "pool") else value

@@ -21,7 +21,8 @@ from dali_cr.system.owner import own_folder
 from ..run.checkpoint import CHECKPOINT
 from ..run.config import RunSettings
 from ..run.exits import Refused, Stopped
-from ..run.folder import defaults_of, earlier_run, finished_report, holds_run, plain
+from ..run.folder import defaults_of, earlier_run, finished_report, holds_run, plain, unused_changes
+from .initial import check_initial
 from .interrupt import end_of, raise_interrupts
 
 Answer = TypeVar("Answer")
@@ -162,10 +163,15 @@ def start(
     try:
         now, defaults = plain(config), defaults_of(config)
         earlier = earlier_run(config.out, config.resume, kind, now, config.fixed, defaults=defaults, started=started)
+        if earlier:
+            check_initial(config.out, earlier, now)
         steps = config.steps_known(earlier) if earlier else None
         report = finished_report(config.out, steps) if steps else None
-        if report is not None:
+        if earlier and report is not None:
+            config.check_past(earlier["config"], report["steps"])
             print(f"run        {config.out} is finished; give more --steps to continue it")
+            for line in unused_changes(earlier["config"], now):
+                print(f"unused     {line}")
             return None, report
         if earlier and not started and not (config.out / CHECKPOINT).exists():
             raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -43,7 +44,7 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
     """Initialisation: folder of a pre-training run, file of weights (.safetensors, or a state dict of torch.save), or
     random. Weights of other packages have no metadata: give --network, --filters, --topology, --normalize and
     --spacing of their training, otherwise the defaults for random weights apply."""
-    prefix: str = field(default="", metadata=MAY_CHANGE)
+    prefix: str = ""
     """Initialisation: with --init FILE, use only tensors whose names begin with this prefix, and remove the prefix."""
     transfer: Transfer = "encoder"
     """Initialisation: weights to transfer from --init. The head is always new."""
@@ -135,6 +136,15 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
             raise ValueError(
                 f"--encoder-lr-scale: expected no value with an encoder frozen for all {self.steps} steps, got "
                 f"{scale}; lower --freeze-encoder"
+            )
+
+    def check_past(self, was: Mapping[str, Any], step: int) -> None:
+        """Check that the steps with a frozen encoder have not changed once there are steps without it."""
+        before = was.get("freeze_encoder", 0)
+        if before != self.freeze_encoder and step > min(before, self.freeze_encoder):
+            raise ValueError(
+                f"resume: expected --freeze-encoder {before}, since step {step} of the run in {self.out} is taken, "
+                f"got {self.freeze_encoder}; give another --out to start a new run"
             )
 
     @property
