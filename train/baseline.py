@@ -8,7 +8,8 @@ Both baselines get the training cases, labels, crop, spacing and normalisation o
 cases in the same way. The trivial one ignores the image: it predicts the most frequent class, or the mean box. The
 linear one is a logistic regression of the classes, or a ridge regression of the box faces, on principal components of
 the images, which are averaged over blocks of voxels first. Its penalty is chosen by cross-validation over the subjects
-of the training cases; validation and test cases are not used for it.
+of the training cases; validation and test cases are not used for it. The main score of the run (``--metric`` of
+``finetune classify``) is printed for both and for the run itself; the file has all scores.
 
 Not for segmentation: a linear model of the whole image has no output for each voxel.
 """
@@ -177,7 +178,15 @@ def main(config: BaselineConfig) -> dict[str, Any]:
         "out": str(config.out),
         "score": main_score,
         **{name: found[name]["report"][main_score] for name in ("trivial", "linear")},
+        "run": _own_score(config.run, main_score),
     }
+
+
+def _own_score(folder: Path, name: str) -> float | None:
+    """Return a score of the run itself; None if the run is not finished."""
+    path = folder / "report.json"
+    score: float | None = json.loads(path.read_text()).get(name) if path.is_file() else None
+    return score
 
 
 def command_line(arguments: Sequence[str] | None = None) -> int:

@@ -21,8 +21,9 @@ that were pre-trained on cases of val or test are rejected. The folder ``--out``
 ==========================  =========================================================================================
 
 Masks are predicted in sliding windows of the training crop with an overlap of half, and scored by Dice (1 if both masks
-are empty) and HD95 in mm (the image's diagonal for a missed organ), as means over cases. Boxes are scored in mm by the
-mean error of their six faces and by that of their centroid, classes by precision, recall, F1 and AUROC.
+are empty) and HD95 in mm (the image's diagonal if one is empty), as means over cases; ``present_but_not_predicted`` is
+the number of labelled classes, summed over cases, of which no voxel was predicted. Boxes are scored in mm by the mean
+error of their six faces and by that of their centroid, classes by precision, recall, F1 and AUROC.
 
 A run may be killed at any moment and continued with ``--resume``; exit codes are those of pre-training.
 """

@@ -347,7 +347,7 @@ def train(run: PretrainRun) -> dict[str, Any]:
     Returns
     -------
     dict
-        The report: run, steps, metrics of the method, pairs_per_s, data_wait_share, samples, device_hours, device.
+        The report: run, steps, metrics of the method, samples_per_s, data_wait_share, samples, device_hours, device.
 
     Raises
     ------

@@ -133,8 +133,10 @@ def _read_pretraining(finetuned: dict[str, Any]) -> dict[str, Any] | None:
 
 def _seconds(about: dict[str, Any], report: dict[str, Any]) -> float | None:
     """Return the wall time of the training steps, without evaluation."""
-    rate = report.get("pairs_per_s")
-    return round(report["steps"] * about["config"]["batch_size"] / rate, 1) if rate else None
+    rate = report.get("samples_per_s")
+    config = about["config"]
+    samples = report["steps"] * config["batch_size"] * config.get("accumulate", 1)
+    return round(samples / rate, 1) if rate else None
 
 
 def _public_settings(settings: dict[str, Any]) -> dict[str, Any]:

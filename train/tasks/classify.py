@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ from .task import Batch, Scores, Task, TaskInput, mean_of, run_network
 
 Flags = npt.NDArray[np.bool_]
 
+Metric = Literal["f1", "auroc", "accuracy"]
+"""Scores of which one is the main score: means over classes, and the share of cases with all classes right."""
+
 
 class Classification(Task):
     """Classification of whole cases.
@@ -36,6 +39,8 @@ class Classification(Task):
     view : TaskInput
     multilabel : bool
         Whether a case may have several classes, or none.
+    metric : "f1", "auroc" or "accuracy"
+        The main score.
     shift, seed
         As for `train.tasks.localize.Localization`.
     flags : mapping of str to (K,) bool
@@ -51,12 +56,13 @@ class Classification(Task):
         view: TaskInput,
         *,
         multilabel: bool = False,
+        metric: Metric = "f1",
         shift: int = 0,
         seed: int = 0,
         flags: Mapping[str, Flags] | None = None,
     ) -> None:
         super().__init__(classes, view)
-        self.multilabel, self._shift, self._seed = multilabel, shift, seed
+        self.multilabel, self.metric, self._shift, self._seed = multilabel, metric, shift, seed
         self._flags, self._training = dict(flags or {}), list[Flags]()
 
     @property
@@ -123,7 +129,7 @@ class Classification(Task):
         module.train()
 
     def score(self, module: nn.Module, index: dali_cr.Index) -> Scores:
-        """Score by class: precision, recall, F1, AUROC; and their means over the classes that occur in the cases.
+        """Score by class: F1, precision, recall, AUROC; and their means over the classes that occur, main score first.
 
         `baseline_f1` and `baseline_accuracy` are the scores of `baseline`.
         """
@@ -147,7 +153,8 @@ class Classification(Task):
             | {f"p {one}": float(value) for one, value in zip(self.classes, values, strict=True)}
             for (name, values, out), true in zip(found, targets, strict=True)
         ]
-        return Scores(rows, {name: _known(value) for name, value in summary.items()})
+        first = {self.metric: summary.pop(self.metric)}
+        return Scores(rows, {name: _known(value) for name, value in (first | summary).items()})
 
     def predict(
         self, module: nn.Module, index: dali_cr.Index, out: Path, *, probabilities: bool = False

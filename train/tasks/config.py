@@ -17,6 +17,7 @@ from dali_cr.volume.grid import Spacing
 
 from ..data.labels import Unmatched
 from ..run.config import MAY_CHANGE, AffineSettings, Axis, PlanSettings, Scaling
+from .classify import Metric
 from .loss import LossName
 from .segment import Absent
 from .task import TaskInput
@@ -335,6 +336,9 @@ class Classify(Whole):
 
     multilabel: bool = False
     """Labels: cases may have several classes, or none."""
+    metric: Metric = field(default="f1", metadata=MAY_CHANGE)
+    """Evaluation: main score, which is printed here and by train.baseline: f1 and auroc are means over classes. The
+    report has all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,6 +36,9 @@ Box = tuple[slice, ...]
 _NEVER = -1e4
 """Logit of an impossible class."""
 
+MISSED = "present_but_not_predicted"
+"""Name of the score that counts classes of cases which are in the target and in no voxel of the prediction."""
+
 _PICTURES = 4
 """Cases of which a slice is drawn when they are scored."""
 
@@ -256,11 +259,11 @@ class Segmentation(Task):
                 pictures.append(draw_slice(read_grey(index.root, case), predicted, target))
             for name, true, score in zip(self.classes, target, scores, strict=True):
                 if true.any() or self.absent == "empty":
-                    row = {"dice": score.dice, "hd95_mm": score.hd95, "missed": int(score.missed)}
+                    row = {"dice": score.dice, "hd95_mm": score.hd95, MISSED: int(score.missed)}
                     rows.append({"case": case.name, "class": name, **row})
         module.train()
         summary: dict[str, float | None] = {column: _case_mean(rows, column) for column in ("dice", "hd95_mm")}
-        summary["missed"] = sum(row["missed"] for row in rows)
+        summary[MISSED] = sum(row[MISSED] for row in rows)
         for name in self.classes:
             summary[f"dice {name}"] = mean_of([row["dice"] for row in rows if row["class"] == name])
         return Scores(rows, summary, pictures)

@@ -258,7 +258,8 @@ def open_classification(
         flags = {name: np.array([text[0] == one for one in classes]) for name, text in texts.items()}
     refuse_lookalikes(classes)
     _check_classes(joined, classes, flags)
-    return Classification(classes, view, multilabel=config.multilabel, flags=flags, **config.moves), joined
+    options: dict[str, Any] = {"multilabel": config.multilabel, "metric": config.metric, **config.moves}
+    return Classification(classes, view, flags=flags, **options), joined
 
 
 def _skipped(path: Path, count: int) -> list[str]:

@@ -36,7 +36,7 @@ def write_run(folder: Path) -> Path:
         {"step": 2, "restoration_gain": 0.4, "changed_share": 0.2},
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    report = {"run": "/home/somebody/run", "steps": 2, "restoration_gain": 0.4, "pairs_per_s": 0.5}
+    report = {"run": "/home/somebody/run", "steps": 2, "restoration_gain": 0.4, "samples_per_s": 0.5}
     (folder / "report.json").write_text(json.dumps(report))
     return folder
 
