@@ -36,6 +36,7 @@ import torch
 import tyro
 
 import dali_cr
+from dali_cr.system.interrupt import Outputs
 from dali_cr.system.owner import own_file
 
 from .data.split import load_split
@@ -191,7 +192,14 @@ def _own_score(folder: Path, name: str) -> float | None:
 
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
-    return end("baseline", lambda: asked(lambda: main(read_arguments(BaselineConfig, "baseline", arguments))))
+    outputs = Outputs()
+
+    def work() -> dict[str, Any]:
+        config: BaselineConfig = read_arguments(BaselineConfig, "baseline", arguments)
+        outputs.add(config.out)
+        return main(config)
+
+    return end("baseline", lambda: asked(work), kept=outputs)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from typing import Any
 import tyro
 
 from dali_cr.system.console import print_anything
+from dali_cr.system.interrupt import Outputs
 from dali_cr.system.owner import own_file
 
 from .output.files import write_json
@@ -40,8 +41,8 @@ from .report.invocation import PATHS, command_of, public_path
 from .report.keys import current_names
 from .report.summary import summarise
 from .run.folder import WORDS, kind_of
-from .start.command import read_arguments, refuse_several
-from .start.interrupt import EXIT_CODE, STARTS_AGAIN, raise_interrupts
+from .start.command import read_arguments, refuse_several, stopped
+from .start.interrupt import raise_interrupts
 
 _PLACES = ("out", "index")
 """Settings that depend on the machine only and are not saved."""
@@ -161,8 +162,10 @@ def main(config: ResultConfig) -> int:
     """Read the run, write the files and return the exit code."""
     print_anything()
     raise_interrupts()
+    outputs = Outputs()
     try:
         refuse_several()
+        outputs.add(_with(config.out, ".json"), _with(config.out, ".png"))
         with own_file(_with(config.out, ".json")):
             result = read_run(config.run)
             draw = draw_finetuning if "scores" in result else draw_pretraining
@@ -176,9 +179,8 @@ def main(config: ResultConfig) -> int:
     except (ValueError, OSError) as error:
         print(f"result: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"result: {STARTS_AGAIN}", file=sys.stderr)
-        return EXIT_CODE
+    except KeyboardInterrupt as stop:
+        return stopped("result", stop, outputs)
     return 0
 
 
