@@ -16,7 +16,7 @@ that were pre-trained on cases of val or test are rejected. The folder ``--out``
 ``checkpoint.pt``           the state for ``--resume``
 ``model.safetensors``       the weights, with all that ``dali-cr predict`` needs
 ``scores.csv``              the scores of each case
-``preview.png``             for segmentation: slices of the first scored cases with prediction and target
+``preview.png``             slices of the first scored cases, with their masks, boxes or classes, predicted and target
 ``report.json``             the report of a finished run, also the last line of the output
 ==========================  =========================================================================================
 
@@ -70,7 +70,6 @@ from .optim.freeze import FrozenEncoder
 from .optim.optimizer import build_optimizer
 from .output.figure import origin_of, write_png
 from .output.files import write_json, write_table
-from .output.mosaic import join
 from .run.checkpoint import resume, write_state
 from .run.computation import Computation, choose_computation
 from .run.device import choose_device, device_name
@@ -150,7 +149,7 @@ class FinetuneRun:
         summary = scores.summary
         record.write(step, **{f"val_{name}": value for name, value in summary.items() if " " not in name})
         if scores.pictures:
-            record.show(step, self.task.name, join(scores.pictures, origin_of(few.cases[0])))
+            record.show(step, self.task.name, scores.draw(origin_of(few.cases[0])))
         name, value = next(iter(summary.items()))
         found = "undefined" if value is None else f"{value:.3f}"
         tqdm.write(f"step {step:<6} {name} on {len(few)} cases of val {found}")
@@ -401,8 +400,9 @@ def train(run: FinetuneRun) -> dict[str, Any]:
     write_table(config.out / "scores.csv", scores.rows, empty=["case"])
     print(f"scores     {config.out / 'scores.csv'}")
     if scores.pictures:
-        write_png(join(scores.pictures, origin_of(run.index.cases[0])), config.out / "preview.png")
-        print(f"pictures   {config.out / 'preview.png'}; dali-cr predict and dali-cr overlay draw every case")
+        write_png(scores.draw(origin_of(run.index.cases[0])), config.out / "preview.png")
+        every = "" if scores.captions else "; dali-cr predict and dali-cr overlay draw every case"
+        print(f"pictures   {config.out / 'preview.png'}{every}")
     if loop.record:
         print(f"logs       {loop.record.place}", flush=True)
     report = run.report(loop.progress, scores.summary)

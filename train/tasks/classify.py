@@ -15,19 +15,25 @@ import torch.nn.functional as F
 from torch import nn
 
 import dali_cr
+from dali_cr.index.volumes import Case
 from dali_cr.plan.sample import SamplePlan
 
 from ..data.batches import draw_shifts, shift_images
+from ..data.volumes import read_grey
 from ..networks.heads import build_classifier
 from ..networks.network import Network
 from ..output.files import write_text
+from ..output.mosaic import Column, to_grey
 from ..run.device import upload
-from .task import Batch, Scores, Task, TaskInput, mean_of, run_network
+from .task import PICTURES, Batch, Scores, Task, TaskInput, mean_of, run_network
 
 Flags = npt.NDArray[np.bool_]
 
 Metric = Literal["f1", "auroc", "accuracy"]
 """Scores of which one is the main score: means over classes, and the share of cases with all classes right."""
+
+_CAPTION = (("target", "class"), ("predicted", "predicted"))
+"""Lines under a picture, each with the column of a row that it is from."""
 
 
 class Classification(Task):
@@ -154,7 +160,9 @@ class Classification(Task):
             for (name, values, out), true in zip(found, targets, strict=True)
         ]
         first = {self.metric: summary.pop(self.metric)}
-        return Scores(rows, {name: _known(value) for name, value in (first | summary).items()})
+        pictures = [_middle_slice(index.root, case) for case in index.cases[:PICTURES]]
+        captions = [[f"{column} {row[key] or 'none'}" for column, key in _CAPTION] for row in rows[:PICTURES]]
+        return Scores(rows, {name: _known(value) for name, value in (first | summary).items()}, pictures, captions)
 
     def predict(
         self, module: nn.Module, index: dali_cr.Index, out: Path, *, probabilities: bool = False
@@ -205,6 +213,12 @@ def score_classes(
             one["auroc"] = float(np.asarray(compute_roc_auc(probabilities[:, k], targets[:, k].float())))
         scores.append(one if there else dict.fromkeys(one, float("nan")))
     return scores
+
+
+def _middle_slice(root: Path, case: Case) -> Column:
+    """Return the middle slice of a case across D."""
+    image = read_grey(root, case)
+    return {"image": to_grey(image[len(image) // 2], 0, 1)}
 
 
 def _names(classes: Sequence[str], flags: torch.Tensor) -> list[str]:

@@ -68,7 +68,7 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
     """Intensities: normalisation; by default that of --init, or zscore."""
     rotate: float = 0.0
     """Augmentation: rotate images and labels about each axis by up to this angle in degrees; 0 is off, nnU-Net uses 30.
-    Not for localize."""
+    Not for localize, since the box around a rotated box is too large."""
     scale: tuple[float, float] = NO_SCALE
     """Augmentation: scale images and labels by a factor from LOW to HIGH; 1 1 is off, nnU-Net uses 0.7 1.4. Not for
     localize."""
@@ -358,9 +358,18 @@ class Localize(Whole):
     def __post_init__(self) -> None:
         """Check the settings that do not need the data."""
         super().__post_init__()
-        for name, off in (("rotate", 0.0), ("scale", NO_SCALE)):
-            if getattr(self, name) != off:
-                raise ValueError(
-                    f"--{name}: expected {off} for localize, which does not rotate or scale boxes; got "
-                    f"{getattr(self, name)}; use --shift"
-                )
+        if self.rotate:
+            raise ValueError(
+                f"--rotate: expected 0 for localize, got {self.rotate:g}: the box around the corners of a rotated box is "
+                "larger than the one around the organ, which is not known; use --shift"
+            )
+        if self.scale != NO_SCALE:
+            raise ValueError(
+                f"--scale: expected {_words(NO_SCALE)} for localize, got {_words(self.scale)}: a crop contains the whole "
+                "volume, so organs of larger content would leave it; use --shift"
+            )
+
+
+def _words(numbers: tuple[float, ...]) -> str:
+    """Return numbers as on a command line."""
+    return " ".join(f"{number:g}" for number in numbers)

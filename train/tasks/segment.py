@@ -29,7 +29,7 @@ from ..output.palette import tint
 from ..run.device import upload
 from .loss import LossName, segmentation_loss
 from .scoring import score_masks, slide
-from .task import Batch, Scores, Task, TaskInput, mean_of, run_network
+from .task import PICTURES, Batch, Scores, Task, TaskInput, mean_of, run_network
 
 Absent = Literal["empty", "unlabelled"]
 Box = tuple[slice, ...]
@@ -38,9 +38,6 @@ _NEVER = -1e4
 
 MISSED = "present_but_not_predicted"
 """Name of the score that counts classes of cases which are in the target and in no voxel of the prediction."""
-
-_PICTURES = 4
-"""Cases of which a slice is drawn when they are scored."""
 
 
 class Segmentation(Task):
@@ -255,7 +252,7 @@ class Segmentation(Task):
             # Scores are those of the written mask, in which the last of overlapping regions prevails.
             predicted = self.masks(self.segment(module, index.root, case))
             scores = score_masks(predicted, target, case.volumes[0].spacing)
-            if len(pictures) < _PICTURES:
+            if len(pictures) < PICTURES:
                 pictures.append(draw_slice(read_grey(index.root, case), predicted, target))
             for name, true, score in zip(self.classes, target, scores, strict=True):
                 if true.any() or self.absent == "empty":
