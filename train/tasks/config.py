@@ -360,13 +360,13 @@ class Localize(Whole):
         super().__post_init__()
         if self.rotate:
             raise ValueError(
-                f"--rotate: expected 0 for localize, got {self.rotate:g}: the box around the corners of a rotated box is "
-                "larger than the one around the organ, which is not known; use --shift"
+                f"--rotate: expected 0 for localize, got {self.rotate:g}: the box around the corners of a rotated box "
+                "is larger than the one around the organ, which is not known; use --shift"
             )
         if self.scale != NO_SCALE:
             raise ValueError(
-                f"--scale: expected {_words(NO_SCALE)} for localize, got {_words(self.scale)}: a crop contains the whole "
-                "volume, so organs of larger content would leave it; use --shift"
+                f"--scale: expected {_words(NO_SCALE)} for localize, got {_words(self.scale)}: a crop contains the "
+                "whole volume, so organs of larger content would leave it; use --shift"
             )
 
 
