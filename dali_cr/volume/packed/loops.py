@@ -22,7 +22,7 @@ from dali_cr.volume.packed.codec import (
 )
 from dali_cr.volume.packed.deflate import decompress_zlib
 from dali_cr.volume.packed.lz4 import Bytes, address, decompress
-from dali_cr.volume.packed.placing import memcpy, place_brick
+from dali_cr.volume.packed.placing import Starts, clear_brick, memcpy, place_brick
 
 Table = npt.NDArray[np.int64]
 
@@ -49,8 +49,7 @@ def read_bricks(
     itemsize: int,
     start: Triple,
     stop: Triple,
-    packed: Bytes,
-    planes: Bytes,
+    memory: Bytes,
     state: Bytes,
     out: Bytes,
 ) -> tuple[int, int]:
@@ -70,10 +69,9 @@ def read_bricks(
         1, 2, 4 or 8.
     start, stop : (3,) int
         The box, inside the volume.
-    packed : (n,) uint8
-        Scratch memory for at least one compressed brick; adjacent bricks that fit are read together.
-    planes : (voxels of a brick * itemsize,) uint8
-        Scratch memory.
+    memory : (n,) uint8
+        Scratch memory for one decompressed brick, followed by at least one compressed brick; adjacent bricks that fit
+        are read together.
     state : (STATE_BYTES,) uint8
         Scratch memory for zlib, initially 0.
     out : (voxels of the box * itemsize,) uint8
@@ -87,6 +85,9 @@ def read_bricks(
         Number of the failed brick, in C order.
     """
     bricks = _list_bricks(table, brick, itemsize, start, stop, out)
+    voxels = brick[0] * brick[1] * brick[2]
+    packed = memory[voxels * itemsize :]
+    starts = np.empty(8, np.uint64)
     first = 0
     while first < len(bricks):
         begin, end = bricks[first, 0], bricks[first, 0] + bricks[first, 1]
@@ -100,12 +101,12 @@ def read_bricks(
         if code < 0:
             return code, _number(table, bricks[first])
         for i in range(first, last):
-            at = bricks[i, 0] - begin
-            code = _decode(packed[at : at + bricks[i, 1] - 4], planes, itemsize, state)
+            at = voxels * itemsize + bricks[i, 0] - begin
+            code = _decode(memory, at, bricks[i, 1] - 4, voxels, itemsize, state, starts)
             if code < 0:
                 return code, _number(table, bricks[i])
             corner = (bricks[i, 2] * brick[0], bricks[i, 3] * brick[1], bricks[i, 4] * brick[2])
-            place_brick(planes, code == SHUFFLED, brick, itemsize, corner, start, stop, out)
+            place_brick(memory, starts, code == SHUFFLED, brick, itemsize, corner, start, stop, out)
         first = last
     return 0, 0
 
@@ -126,9 +127,7 @@ def _list_bricks(table: Table, brick: Triple, itemsize: int, start: Triple, stop
         for h in range(h0, h1):
             for w in range(w0, w1):
                 if table[d, h, w, 0] < 0:
-                    place_brick(
-                        out[:0], False, brick, itemsize, (d * brick[0], h * brick[1], w * brick[2]), start, stop, out
-                    )
+                    clear_brick(brick, itemsize, (d * brick[0], h * brick[1], w * brick[2]), start, stop, out)
                     continue
                 bricks[count, 0], bricks[count, 1] = table[d, h, w, 0], table[d, h, w, 1]
                 bricks[count, 2], bricks[count, 3], bricks[count, 4] = d, h, w
@@ -156,38 +155,63 @@ def _int32(source: Bytes, at: int) -> Any:
 
 
 @compiled
-def _decode(chunk: Bytes, planes: Bytes, itemsize: int, state: Bytes) -> int:
-    """Decompress a Blosc chunk; return `SHUFFLED` for byte planes, 0 for voxels, or a key of `REASONS`."""
-    size, header = planes.size, 16
-    if chunk.size < header + 4 or _int32(chunk, 4) != size or _int32(chunk, 12) != chunk.size:
+def _decode(memory: Bytes, first: int, length: int, voxels: int, itemsize: int, state: Bytes, starts: Starts) -> int:
+    """Decompress the Blosc chunk `memory[first : first + length]` to the start of `memory`.
+
+    Byte planes and voxels that are stored uncompressed are not copied.
+
+    Parameters
+    ----------
+    starts : (8,) uint64
+        Receives the offsets in `memory` of the byte planes, or of the voxels.
+
+    Returns
+    -------
+    code : int
+        `SHUFFLED` for byte planes, 0 for voxels, or a key of `REASONS`.
+    """
+    chunk = memory[first : first + length]
+    size, header = voxels * itemsize, 16
+    if length < header + 4 or _int32(chunk, 4) != size or _int32(chunk, 12) != length:
         return LENGTHS
     flags = chunk[2]
     if chunk[0] != VERSION or chunk[3] != itemsize or flags & BIT_SHUFFLED:
         return KIND
     if flags & STORED:
-        if chunk.size != header + size:
-            return LENGTHS
-        memcpy(address(planes, 0), address(chunk, header), size)
-        return 0
+        starts[0] = first + header
+        return 0 if length == header + size else LENGTHS
     zlib = flags & FORMATS == FORMAT_ZLIB
     if not zlib and flags & FORMATS != FORMAT_LZ4 or _int32(chunk, 8) != size:
         return KIND
     streams = 1 if flags & ONE_STREAM else itemsize
-    length = size // streams
+    capacity, shuffled = size // streams, flags & SHUFFLED and itemsize > 1
     at = _int32(chunk, header)
     for stream in range(streams):
-        if at + 4 > chunk.size:
+        if at + 4 > length:
             return LENGTHS
         packed = _int32(chunk, at)
         at += 4
-        if packed > chunk.size - at:
+        if packed > length - at:
             return LENGTHS
-        if packed == length:
-            memcpy(address(planes, stream * length), address(chunk, at), length)
-        elif zlib:
-            if decompress_zlib(chunk, at, packed, planes, stream * length, length, state) != length:
-                return DAMAGED
-        elif decompress(chunk, at, packed, planes, stream * length, length) != length:
+        to = stream * capacity
+        starts[stream] = to
+        if packed == capacity and (shuffled or streams == 1):
+            starts[stream] = first + at
+        elif packed == capacity:
+            memcpy(address(memory, to), address(memory, first + at), packed)
+        elif not _decompress(memory, first + at, packed, to, capacity, zlib, state):
             return DAMAGED
         at += packed
-    return SHUFFLED if flags & SHUFFLED and itemsize > 1 else 0
+    if not shuffled:
+        return 0
+    for plane in range(streams, itemsize):
+        starts[plane] = starts[plane - 1] + voxels
+    return SHUFFLED
+
+
+@compiled
+def _decompress(memory: Bytes, at: int, size: int, to: int, capacity: int, zlib: bool, state: Bytes) -> Any:
+    """Decompress a stream; return whether it is valid and fills its plane."""
+    if zlib:
+        return decompress_zlib(memory, at, size, memory, to, capacity, state) == capacity
+    return decompress(memory, at, size, memory, to, capacity) == capacity

@@ -88,11 +88,11 @@ class Store:
             raise ValueError(f"box: expected a box inside {shape}, got {start} to {stop}")
         if out.dtype != np.uint8 or out.shape != (box[0] * box[1] * box[2] * itemsize,):
             raise ValueError(f"out: expected uint8 for a box of {box}, got {out.dtype} {out.shape}")
-        packed = np.frombuffer(scratch("bricks", max(_AT_ONCE, most_bytes(itemsize))), np.uint8)
-        planes = np.frombuffer(scratch("planes", BRICK_VOXELS * itemsize), np.uint8)
+        size = BRICK_VOXELS * itemsize + max(_AT_ONCE, most_bytes(itemsize))
+        memory = np.frombuffer(scratch("bricks", size), np.uint8)
         state = np.frombuffer(scratch("zlib_state", STATE_BYTES), np.uint8)
         place = (layout.shard, self._table[channel], layout.brick, itemsize)
-        code, number = read_bricks(self._descriptor, *place, tuple(start), tuple(stop), packed, planes, state, out)
+        code, number = read_bricks(self._descriptor, *place, tuple(start), tuple(stop), memory, state, out)
         if code:
             raise VolumeError(self.path, f"brick {number} of channel {channel}: {REASONS[code]}")
 

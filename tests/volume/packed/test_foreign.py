@@ -61,6 +61,19 @@ def test_lz4_and_zlib_in_one_block_are_read(tmp_path: Path, voxels: np.ndarray, 
     np.testing.assert_array_equal(dali_cr.read_volume(path), voxels)
 
 
+@pytest.mark.parametrize("shuffle", ["shuffle", "noshuffle"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])
+def test_streams_that_are_stored_beside_compressed_ones(tmp_path: Path, dtype: Any, shuffle: str) -> None:
+    """Test bricks of which some byte planes, or parts of the voxels, do not become smaller and are stored."""
+    size = np.dtype(dtype).itemsize
+    content = np.random.default_rng(0).integers(0, 100, (1, 70, 64, 40 * size), np.uint8)
+    content[:, :, :, size // 2 :: size] = 3
+    content[:, 8:24] = 3
+    voxels = content.view(dtype)
+    path = write(tmp_path / "a.ozx", voxels, {"shuffle": shuffle, "blocksize": 32_768 * size})
+    assert stores.read_by_us(path) == stores.read_by_zarr(path) == voxels.tobytes()
+
+
 @pytest.mark.parametrize("blosc", [{"cname": "zstd"}, {"shuffle": "bitshuffle"}, {"blocksize": 8192}])
 def test_other_bricks_are_refused(tmp_path: Path, voxels: np.ndarray, blosc: dict[str, Any]) -> None:
     voxels = voxels.astype(np.float64) if "blocksize" in blosc else voxels
