@@ -47,13 +47,15 @@ from .output.files import write_json
 from .report.invocation import public_path
 from .report.summary import summarise
 from .run.device import device_name
-from .run.folder import commit, kind_of, versions
+from .run.folder.config_file import kind_of
+from .run.folder.versions import commit, versions
 from .start.command import asked, end, read_arguments
 from .start.resumed import settings_of
 from .tasks.classify import Classification
-from .tasks.config import FinetuneConfig
+from .tasks.config.finetune import FinetuneConfig
 from .tasks.localize import Localization
-from .tasks.targets import Supervised, open_task
+from .tasks.supervised import Supervised
+from .tasks.targets import open_task
 from .tasks.task import TaskInput
 
 

@@ -74,16 +74,19 @@ from .run.checkpoint import resume, write_state
 from .run.computation import Computation, choose_computation
 from .run.device import choose_device, device_name
 from .run.exits import Refused
-from .run.folder import kind_of, last_step_learns, write_config
+from .run.folder.config_file import kind_of, last_step_learns, write_config
 from .run.loop import open_loop
 from .run.progress import Progress
 from .run.record import Record
 from .start.command import asked, end, own, program, start
 from .start.resumed import find_out, find_resumed, parse, settings_of
 from .start.trained import compare_channels, describe_data, read_trained
-from .tasks.config import Classify, FinetuneConfig, Localize, Segment
+from .tasks.config.finetune import FinetuneConfig
+from .tasks.config.segment import Segment
+from .tasks.config.whole import Classify, Localize
 from .tasks.sizing import size_network
-from .tasks.targets import Supervised, cases_sharing_labels, open_task
+from .tasks.supervised import Supervised
+from .tasks.targets import cases_sharing_labels, open_task
 from .tasks.task import Scores, Task, TaskInput, check_crop_holds
 from .tasks.transfer import Fit, Init, check_fit, find_encoder, load_fit, read_init
 

@@ -50,7 +50,7 @@ from .output.names import picture_name, place_all
 from .output.overlay_figure import Drawing, Slice, draw_overlay
 from .output.palette import Palette
 from .output.predictions import read_predictions
-from .run.config import DataSettings
+from .run.config.data import DataSettings
 from .start.command import asked, end, own, read_arguments
 from .start.trained import Trained, fill_in
 

@@ -45,9 +45,10 @@ from .networks.network import Levels
 from .networks.weights import first_names, read_weights
 from .output.names import place_all
 from .output.predictions import begin_predictions, check_folder, finish_predictions
-from .run.config import DataSettings
+from .run.config.data import DataSettings
 from .run.device import choose_device, device_name
-from .run.folder import commit, plain, versions
+from .run.folder.config_file import plain
+from .run.folder.versions import commit, versions
 from .start.command import asked, end, own, read_arguments
 from .start.trained import Trained, check_channels, fill_in, read_trained, tell_filled
 from .tasks.classify import Classification

@@ -85,7 +85,7 @@ from .run.checkpoint import resume, write_state
 from .run.computation import Computation, choose_computation
 from .run.device import choose_device, device_name
 from .run.exits import Refused, Stopped
-from .run.folder import kind_of, last_step_learns, write_config
+from .run.folder.config_file import kind_of, last_step_learns, write_config
 from .run.loop import open_loop
 from .run.progress import Progress
 from .run.record import Record

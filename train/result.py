@@ -40,7 +40,7 @@ from .report.curves import draw_classes, draw_finetuning, draw_pretraining, draw
 from .report.invocation import PATHS, command_of, public_path
 from .report.keys import current_names
 from .report.summary import summarise
-from .run.folder import WORDS, kind_of
+from .run.folder.config_file import WORDS, kind_of
 from .start.command import read_arguments, refuse_several, stopped
 from .start.interrupt import raise_interrupts
 

@@ -21,7 +21,8 @@ from tests.helpers.runs import run_to_its_end
 from train import finetune
 from train.data.split import load_split
 from train.finetune import Refused, first_cases, introduce
-from train.tasks.config import Classify, Localize, Segment
+from train.tasks.config.segment import Segment
+from train.tasks.config.whole import Classify, Localize
 from train.tasks.transfer import check_fit, read_init
 
 FILES = {"checkpoint.pt", "config.json", "index.json", "metrics.jsonl", "model.safetensors", "report.json"}

@@ -12,7 +12,8 @@ import dali_cr
 from dali_cr.volume.geometry import Triple
 
 from ..data.split import PartOption
-from ..run.config import DATA, MAY_CHANGE, Axis, RunSettings
+from ..run.config.data import DATA, MAY_CHANGE, Axis
+from ..run.config.training import RunSettings
 from .corpus import Corpus, read_corpus
 
 RecipeName = Literal["restoration", "pcrlv2"]

@@ -21,7 +21,7 @@ import dali_cr
 from ..optim.average import Average
 from ..optim.optimizer import load_optimizer
 from ..output.files import write_whole
-from .config import RunSettings
+from .config.training import RunSettings
 from .device import random_state, set_random_state
 from .progress import Progress
 

@@ -20,9 +20,10 @@ from dali_cr.system.interrupt import START_AGAIN, describe_stop
 from dali_cr.system.owner import own_folder
 
 from ..run.checkpoint import CHECKPOINT
-from ..run.config import RunSettings
+from ..run.config.training import RunSettings
 from ..run.exits import Refused, Stopped
-from ..run.folder import defaults_of, earlier_run, finished_report, holds_run, plain, unused_changes
+from ..run.folder.config_file import defaults_of, finished_report, holds_run, plain
+from ..run.folder.earlier import earlier_run, unused_changes
 from .initial import check_initial
 from .interrupt import raise_interrupts
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..run.folder import WORDS
+from ..run.folder.config_file import WORDS
 
 _DIGITS = 12
 """Shown hexadecimal digits of a hash."""
@@ -31,7 +31,7 @@ def check_initial(out: Path, earlier: Mapping[str, Any], now: Mapping[str, Any])
     earlier : mapping
         The config.json of the run.
     now : mapping
-        The new settings, from `train.run.folder.plain`.
+        The new settings, from `train.run.folder.config_file.plain`.
 
     Raises
     ------

@@ -204,7 +204,7 @@ def draw_boxes(image: npt.NDArray[np.float32], predicted: Boxes, target: Boxes) 
     predicted, target : (K, 2, 3) float64
         Half-open boxes in voxels, drawn for contoured organs; NaN if not contoured.
     """
-    known = np.isfinite(target).all((1, 2))
+    known: npt.NDArray[np.bool_] = np.asarray(np.isfinite(target).all((1, 2)))
     centre = float(target[known, :, 0].mean()) if known.any() else len(image) / 2
     at = min(max(int(centre), 0), len(image) - 1)
     grey, shown = to_grey(image[at], 0, 1), np.where(known[:, None, None], predicted, np.nan)

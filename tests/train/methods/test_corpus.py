@@ -16,7 +16,7 @@ from train.networks.weights import read_weights
 from train.pretrain import RestorationConfig
 from train.run.checkpoint import load_checkpoint
 from train.start.resumed import settings_of
-from train.tasks.config import Segment
+from train.tasks.config.segment import Segment
 from train.tasks.transfer import Init
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from train import finetune, pretrain
-from train.tasks.config import Localize
+from train.tasks.config.whole import Localize
 
 ROOT = Path(__file__).parents[3]
 RECIPES = ROOT / "train" / "recipes"

@@ -13,8 +13,9 @@ from tests.helpers.finetuning import classify, localize, read_csv, run_pretraini
 from train import finetune, pretrain, result
 from train.report.invocation import command_of
 from train.result import ResultConfig, command_line, main, read_run
-from train.run.folder import plain
-from train.tasks.config import Classify, Localize, Segment
+from train.run.folder.config_file import plain
+from train.tasks.config.segment import Segment
+from train.tasks.config.whole import Classify, Localize
 
 
 def write_run(folder: Path) -> Path:

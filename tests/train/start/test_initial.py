@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.finetuning import segment
-from train.run.folder import unused_changes
+from train.run.folder.earlier import unused_changes
 from train.start.initial import check_initial, hash_weights
 
 

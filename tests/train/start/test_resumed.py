@@ -16,7 +16,7 @@ from tests.helpers.finetuning import classify, localize, segment
 from train import finetune, pretrain
 from train.methods.pcrlv2.config import Pcrlv2Config
 from train.pretrain import RestorationConfig
-from train.run.folder import plain
+from train.run.folder.config_file import plain
 from train.start.command import end
 from train.start.interrupt import quit_on_interrupt
 from train.start.resumed import parse, settings_of

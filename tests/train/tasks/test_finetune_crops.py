@@ -17,7 +17,7 @@ from train.data.boxes import box_of, centroid_mm, read_boxes, to_canonical, to_f
 from train.data.labels import class_map, match, read_names
 from train.data.split import Split
 from train.finetune import _build_loader
-from train.tasks.targets import join
+from train.tasks.supervised import join
 from train.tasks.task import TaskInput
 
 

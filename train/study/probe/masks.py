@@ -19,7 +19,7 @@ import dali_cr
 from ...data.cases import open_index
 from ...data.split import load_split
 from ...linear.model import choose_block, read_images
-from ...tasks.config import Segment
+from ...tasks.config.segment import Segment
 from ...tasks.segment import Segmentation
 from ...tasks.targets import open_task
 from ..jobs import RunQueue
