@@ -42,7 +42,7 @@ from benchmarks.workloads import volumes
 from benchmarks.workloads.workload import WORKLOADS, Workload
 from dali_cr import extras
 from dali_cr.index.cases import Index
-from dali_cr.ops import launch
+from dali_cr.ops.gpu import launch
 from dali_cr.pipeline import graph
 
 _WARM = 8

@@ -30,17 +30,21 @@ from tqdm import tqdm
 from benchmarks.measure.clock import HostClock, open_clock
 from benchmarks.measure.options import make_parser
 from benchmarks.measure.results import new_result, result_path, summarize, write_result
-from benchmarks.operations.draw_subjects import DRAW_OPS, list_drawings, prepare_drawing
-from benchmarks.operations.erase_subjects import ERASE_OPS, list_erasures, prepare_erasure
-from benchmarks.operations.subjects import DECODES, Case, list_cases, prepare
-from benchmarks.operations.view_subjects import VIEW_OPS, list_views, prepare_view
+from benchmarks.operations import decode, draw, erase, gather, intensity, restore, swap
+from benchmarks.operations.subject import Case
 
-OPS = (*DECODES, "swap", "restore", *DRAW_OPS, *ERASE_OPS, *VIEW_OPS)
-_PREPARE = (
-    dict.fromkeys(DRAW_OPS, prepare_drawing)
-    | dict.fromkeys(ERASE_OPS, prepare_erasure)
-    | dict.fromkeys(VIEW_OPS, prepare_view)
+_OPERATIONS = (
+    restore.OPERATIONS,
+    decode.OPERATIONS,
+    draw.OPERATIONS,
+    erase.OPERATIONS,
+    gather.OPERATIONS,
+    intensity.OPERATIONS,
+    swap.OPERATIONS,
 )
+"""In the order in which they are measured; there are many rows of `swap`, so they come last."""
+
+OPS = tuple(name for one in _OPERATIONS for name in one.names)
 
 _SHARE = 2.0
 """Maximum seconds of each timing of a row."""
@@ -67,7 +71,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def measure(case: Case, clock: HostClock, seed: int, reference: bool = True) -> dict[str, Any]:
     """Return one row: the outcome of the check against the reference, and the timings if it passed."""
     rng = np.random.default_rng((seed, hash_of(case)))
-    subject = _PREPARE.get(case.op, prepare)(case, clock, rng)
+    prepare = next(one.prepare for one in _OPERATIONS if case.op in one.names)
+    subject = prepare(case, clock, rng)
     row: dict[str, Any] = {**asdict(case), "must_move_bytes": subject.must_move, "moves_bytes": subject.moves}
     if wrong := subject.wrong():
         return {**row, "gate": f"wrong: {wrong}"}
@@ -114,11 +119,9 @@ def torchio_seconds(edge: int, patch: int, iterations: int) -> list[float] | Non
 
 
 def cases_of(options: argparse.Namespace) -> list[Case]:
-    """Return the requested rows; those of "swap", of which there are many, come last."""
+    """Return the requested rows."""
     sizes = tuple(options.edges), tuple(options.batches)
-    every = (*list_cases(*sizes), *list_drawings(*sizes), *list_erasures(*sizes), *list_views(*sizes))
-    wanted = [case for case in every if case.op in options.ops]
-    return sorted(wanted, key=lambda case: case.op == "swap")
+    return [case for one in _OPERATIONS for case in one.list_cases(*sizes) if case.op in options.ops]
 
 
 def benchmark(options: argparse.Namespace) -> dict[str, Any]:

@@ -14,12 +14,12 @@ import numpy as np
 
 from dali_cr import rng
 from dali_cr.index.cases import Index
-from dali_cr.ops import launch
 from dali_cr.ops.decode import decode_volume as decode_batch
 from dali_cr.ops.decode import decode_volume_ref
 from dali_cr.ops.gather import gather_crops, gather_crops_ref
-from dali_cr.ops.launch import as_batch
-from dali_cr.ops.record import VIEW_WORDS
+from dali_cr.ops.gpu import launch
+from dali_cr.ops.gpu.arrays import as_batch
+from dali_cr.ops.records.layout import VIEW_WORDS
 from dali_cr.ops.swap import check_swaps, swap_in_place, swap_in_place_ref
 from dali_cr.pipeline.advice import warn_of_masks
 from dali_cr.pipeline.graph import Node, batches_of, external, on_batch, on_gpu

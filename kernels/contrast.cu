@@ -1,7 +1,6 @@
 // contrast_power: data = low + span * ((data - low) / span) ** exponent, in place, where low is the smallest value of
 // an array and span the distance to its largest.
-// jitter: brightness, data = clip(brightness * data), and contrast, data = clip(mean + contrast * (data - mean)), in
-// place, in either order, clipped to 0...1; mean is that of the array before the change of contrast.
+// contrast_ranges: find the smallest and largest value of each part of an array.
 //
 // Smallest and largest values do not depend on the order of reduction. Arrays with an exponent of exactly 1, or with a
 // span of 0 or infinity, are unchanged.
@@ -9,13 +8,11 @@
 //   data       (arrays, voxels) float, contiguous; no NaN
 //   exponents  (arrays / channels) float, above 0
 //   ranges     (arrays, parts, 2) float: smallest and largest value of each part of an array, from contrast_ranges
-//   factors    (arrays / channels, 3) float: brightness, contrast, and whether contrast is first; both 1: unchanged
 //
 // Grid of contrast_ranges: x = parts, y over arrays; of contrast_power: x over the voxels of an array, y over arrays.
-// Blocks of THREADS; neighbouring threads process neighbouring voxels. Grid of jitter: x = arrays, one block of LANES
-// threads each; its sum has the order of lanes.cuh.
+// Blocks of THREADS; neighbouring threads process neighbouring voxels.
 // Memory traffic per voxel: 8 bytes read in two passes, 4 written.
-// Defines: THREADS (a power of 2, at least the number of parts), LANES (a power of 2).
+// Define: THREADS (a power of 2, at least the number of parts).
 
 // Return the smallest `low` and the largest `high` of a block to every thread.
 __device__ __forceinline__ void reduce(float* lows, float* highs, float& low, float& high) {
@@ -68,31 +65,5 @@ extern "C" __global__ void contrast_power(float* data, const float* ranges, cons
     const float share = flush(__fmul_rn(flush(__fsub_rn(data[i], low)), inverse));
     const float power = share > 0.0f ? exp2_of(__fmul_rn(log2_of(share), exponent)) : 0.0f;
     data[i] = flush(__fadd_rn(flush(__fmul_rn(power, span)), low));
-  }
-}
-
-// Round to float32 and clip to 0...1.
-__device__ __forceinline__ float clip(double x) {
-  const float rounded = __double2float_rn(x);
-  return rounded < 1.17549435e-38f ? 0.0f : rounded > 1.0f ? 1.0f : rounded;
-}
-
-extern "C" __global__ void jitter(float* data, const float* factors, long long voxels, int channels) {
-  __shared__ double lanes[LANES];
-  factors += 3 * (blockIdx.x / channels);
-  const double brightness = factors[0], contrast = factors[1];
-  const bool first = factors[2] != 0.0f;
-  if (brightness == 1.0 && contrast == 1.0) return;
-  data += blockIdx.x * voxels;
-  double own = 0.0;
-  for (long long i = threadIdx.x; i < voxels; i += LANES) {
-    if (!first) data[i] = clip(__dmul_rn(brightness, (double)data[i]));
-    own = __dadd_rn(own, (double)data[i]);
-  }
-  const double mean = __ddiv_rn(sum_lanes(lanes, own), (double)voxels);
-  const double rest = __dmul_rn(__dsub_rn(1.0, contrast), mean);
-  for (long long i = threadIdx.x; i < voxels; i += LANES) {
-    const float x = clip(__dadd_rn(__dmul_rn(contrast, (double)data[i]), rest));
-    data[i] = first ? clip(__dmul_rn(brightness, (double)x)) : x;
   }
 }

@@ -10,7 +10,7 @@
 //   copy     the same as target, or null; patches are swapped in the copy later
 //   raw      (samples, row_bytes) bytes, 16-byte aligned
 //   arena    bytes of volumes cached on the GPU, 16-byte aligned, or null
-//   records  (samples, channels, 16) int64; dali_cr/ops/record.py defines the words
+//   records  (samples, channels, 16) int64; dali_cr/ops/records/layout.py defines the words
 //
 // If sx is 1 or -1 and `width` is a multiple of PER_STORE, a thread decodes PER_STORE voxels of a row and stores 16
 // bytes. It loads voxels of several rows before it decodes the first one. A row may start at any item, so it is read in

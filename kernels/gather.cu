@@ -12,7 +12,7 @@
 //   out      (samples, views, channels, depth, height, width) float, contiguous
 //   raw      (samples, row_bytes) bytes
 //   arena    bytes of volumes cached on the GPU, or null
-//   records  (samples, views, channels, 32) int64; dali_cr/ops/record.py defines the words
+//   records  (samples, views, channels, 32) int64; dali_cr/ops/records/layout.py defines the words
 //
 // Grid: x over rows of the views, y over samples * views * channels. Block: (32, rows). A warp processes a row, so
 // writes are coalesced; neighbouring sources share cache lines if the rotation is small. Memory traffic: 4 bytes

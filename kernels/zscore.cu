@@ -1,14 +1,13 @@
 // zscore: data = (data - mean) / std, in place, for each array by itself.
-// standardize: data = (data - mean) * scale, in place, with given numbers.
 //
-// Sums of zscore are float64 in the order of lanes.cuh. The standard deviation has the divisor voxels - 1; if it is 0,
-// the result is 0.
+// Sums are float64 in the order of lanes.cuh. The standard deviation has the divisor voxels - 1; if it is 0, the result
+// is 0.
 //
 //   data  (arrays, voxels) float, contiguous
 //
-// Grid of zscore: x = arrays, one block of LANES threads each; of standardize: x over all voxels. Reads are coalesced.
-// Memory traffic per voxel: 4 bytes read, 4 written; two more reads of zscore come from L2 if the array fits.
-// Defines: LANES (a power of 2).
+// Grid: x = arrays, one block of LANES threads each. Reads are coalesced.
+// Memory traffic per voxel: 4 bytes read, 4 written; two more reads come from L2 if the array fits.
+// Define: LANES (a power of 2).
 
 extern "C" __global__ void zscore(float* data, long long voxels) {
   __shared__ double lanes[LANES];
@@ -24,11 +23,5 @@ extern "C" __global__ void zscore(float* data, long long voxels) {
   const double std = __dsqrt_rn(__ddiv_rn(sum_lanes(lanes, own), (double)(voxels > 1 ? voxels - 1 : 1)));
   const double scale = std == 0.0 ? 0.0 : __ddiv_rn(1.0, std);
   for (long long i = threadIdx.x; i < voxels; i += LANES)
-    data[i] = flush(__double2float_rn(__dmul_rn(__dsub_rn((double)data[i], mean), scale)));
-}
-
-extern "C" __global__ void standardize(float* data, long long voxels, double mean, double scale) {
-  const long long step = (long long)gridDim.x * blockDim.x;
-  for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < voxels; i += step)
     data[i] = flush(__double2float_rn(__dmul_rn(__dsub_rn((double)data[i], mean), scale)));
 }

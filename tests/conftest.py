@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import dali_cr
-from dali_cr.ops import launch
+from dali_cr.ops.gpu import launch
 from tests.cuda_on_cpu import host
 from tests.helpers import recipes
 from tests.helpers.volumes import ORIENTATIONS, write_nifti

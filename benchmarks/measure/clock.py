@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dali_cr.ops import launch
+from dali_cr.ops.gpu import launch
 
 _REPEATS = 50
 _LEAST = 5

@@ -8,20 +8,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.ops import launch
-from dali_cr.ops.swap import ELEMENTS, INT_LIMIT, Swaps, place_of
+from dali_cr.ops.cpu.boxes import Swaps, place_of
+from dali_cr.ops.gpu.arrays import check_array
+from dali_cr.ops.gpu.elements import check_elements, kernel_for, variants_of
 from dali_cr.system.compiled import compiled
 
 _SOURCES = ("boxes.cuh", "erase.cu")
+VARIANTS = variants_of("erase_patches", _SOURCES)
 _THREADS = 256
 _MOST_BOXES = 65535
 """Largest number of boxes, the limit of the y axis of a grid."""
-
-VARIANTS: tuple[launch.Variant, ...] = tuple(
-    ("erase_patches", _SOURCES, (("ELEMENT", element), ("INDEX", index)))
-    for element in ELEMENTS.values()
-    for index in ("int", "long long")
-)
 
 
 def erase_in_place_ref(array: npt.NDArray[Any], swaps: Swaps, values: npt.NDArray[Any]) -> None:
@@ -89,23 +85,14 @@ def erase_in_place(array: Any, swaps: Any, values: Any) -> None:
     TypeError, ValueError
         If an array has the wrong dtype, shape or layout.
     """
-    if not array.flags.c_contiguous or array.itemsize not in ELEMENTS or array.ndim != 5:
-        raise TypeError(
-            f"array: expected contiguous (B, C, D, H, W) of 1, 2, 4 or 8 bytes, got {array.dtype} {array.shape}"
-        )
-    if swaps.dtype != np.int32 or not swaps.flags.c_contiguous or swaps.ndim != 4 or swaps.shape[2:] != (3, 3):
-        raise TypeError(f"swaps: expected contiguous int32 (B, T, 3, 3), got {swaps.dtype} {swaps.shape}")
-    if values.dtype != array.dtype or not values.flags.c_contiguous:
-        raise TypeError(f"values: expected contiguous {array.dtype}, got {values.dtype}")
-    if len(swaps) != len(array) or values.shape != array.shape[:2] or swaps.shape[1] > _MOST_BOXES:
-        raise ValueError(
-            f"expected swaps ({len(array)}, at most {_MOST_BOXES}, 3, 3) and values {array.shape[:2]}, "
-            f"got {swaps.shape} and {values.shape}"
-        )
-    if array.size == 0 or swaps.shape[1] == 0:
+    check_elements(array, ("B", "C", "D", "H", "W"))
+    check_array(swaps, "swaps", np.int32, (len(array), "T", 3, 3))
+    check_array(values, "values", array.dtype, array.shape[:2])
+    boxes = swaps.shape[1]
+    if boxes > _MOST_BOXES:
+        raise ValueError(f"swaps: expected at most {_MOST_BOXES} per sample, got {boxes}")
+    if array.size == 0 or boxes == 0:
         return
-    index = "int" if math.prod(array.shape[-3:]) < INT_LIMIT else "long long"
-    defines = (("ELEMENT", ELEMENTS[array.itemsize]), ("INDEX", index))
-    erase = launch.kernel("erase_patches", *_SOURCES, defines=defines)
-    scalars = tuple(np.int32(n) for n in (swaps.shape[1], array.shape[1], *array.shape[-3:]))
-    erase((math.prod(array.shape[:2]), swaps.shape[1]), (_THREADS,), (array, values, swaps, *scalars))
+    scalars = tuple(np.int32(n) for n in (boxes, array.shape[1], *array.shape[-3:]))
+    erase = kernel_for(array, "erase_patches", _SOURCES)
+    erase((math.prod(array.shape[:2]), boxes), (_THREADS,), (array, values, swaps, *scalars))

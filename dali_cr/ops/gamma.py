@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.ops import launch
 from dali_cr.ops.cpu.elementary import exp2, log2
+from dali_cr.ops.gpu import launch
+from dali_cr.ops.gpu.arrays import check_array, check_volumes
 from dali_cr.system.compiled import compiled
 
 Floats = npt.NDArray[np.float32]
@@ -87,10 +88,8 @@ def gamma(volumes: Any, exponents: Any) -> Any:
     TypeError, ValueError
         If an array has the wrong dtype, shape or layout.
     """
-    launch.check_array(volumes, "volumes", np.float32, 5)
-    launch.check_array(exponents, "exponents", np.float32, 1)
-    if len(exponents) != len(volumes):
-        raise ValueError(f"exponents: expected one for each of {len(volumes)} volumes, got {len(exponents)}")
+    check_volumes(volumes)
+    check_array(exponents, "exponents", np.float32, (len(volumes),))
     if volumes.size:
         voxels = math.prod(volumes.shape[1:])
         grid = (min(-(-voxels // _THREADS), 65535), len(volumes))

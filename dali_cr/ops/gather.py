@@ -1,7 +1,7 @@
 """`gather_views`: interpolate views of raw volumes through affine maps (kernels/gather.cu).
 
-A record (`dali_cr.ops.record.VIEW_RECORD`) describes the layout of the volume's voxels and the affine map for one
-channel of one view.
+A record (`dali_cr.ops.records.layout.VIEW_RECORD`) describes the layout of the volume's voxels and the affine map for
+one channel of one view.
 
 A source is `(offset + matrix[:, 0] d) + (matrix[:, 1] h + matrix[:, 2] w)` in float64, each product and sum rounded. Of
 its eight corners those outside of the volume have the padding value. In clamped mode, a source up to half a voxel
@@ -18,13 +18,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.ops import decode, launch
 from dali_cr.ops.cpu.interpolate import interpolate
-from dali_cr.ops.decode import Floats
-from dali_cr.ops.record import CLAMPED, NEAREST, RECORD, RECORD_WORDS, VIEW_RECORD, VIEW_WORDS
+from dali_cr.ops.decode import decode_volume_ref
+from dali_cr.ops.gpu import launch
+from dali_cr.ops.gpu.arrays import check_raw
+from dali_cr.ops.records.layout import CLAMPED, NEAREST, RECORD, RECORD_WORDS, VIEW_RECORD, VIEW_WORDS
 from dali_cr.volume.geometry import DTYPES, Triple
 
-_SOURCES = ("common.cuh", "voxel.cuh", "gather.cu")
+Floats = npt.NDArray[np.float32]
+
+_SOURCES = ("common.cuh", "record.cuh", "voxel.cuh", "gather.cu")
 VARIANTS: tuple[launch.Variant, ...] = (("gather_views", _SOURCES, ()),)
 _BLOCK = (32, 8)
 
@@ -80,13 +83,7 @@ def gather_views(raw: Any, records: Any, shape: Triple, *, arena: Any = None) ->
     TypeError, ValueError
         If an array has the wrong dtype, shape or layout.
     """
-    launch.check_array(raw, "raw", np.uint8, 2)
-    launch.check_array(records, "records", np.int64, 4)
-    if len(raw) != len(records) or records.shape[3] != VIEW_WORDS or raw.shape[1] % 16:
-        raise ValueError(
-            f"gather_views: expected raw (B, multiple of 16) and records (B, V, C, {VIEW_WORDS}), "
-            f"got {raw.shape} and {records.shape}"
-        )
+    check_raw(raw, records, ("V", "C", VIEW_WORDS))
     out = launch.array_module().empty((*records.shape[:3], *shape), np.float32)
     if out.size == 0:
         return out
@@ -134,7 +131,7 @@ def _gather_record(
     inside = whole.view(RECORD)[0]
     inside["start"] += np.dtype(DTYPES[view["code"]]).itemsize * int(lo @ view["strides"])
     inside["lo"], inside["hi"], inside["mode"] = 0, extent, 0
-    box = decode.decode_volume_ref(row[None], whole[None, None], tuple(extent.tolist()), arena=arena)[0, 0]
+    box = decode_volume_ref(row[None], whole[None, None], tuple(extent.tolist()), arena=arena)[0, 0]
     mode = {"nearest": view["mode"] == NEAREST, "clamped": view["mode"] == CLAMPED}
     gather_box(box, lo.tolist(), float(view["padding"]), view["matrix"], view["offset"], out, **mode)
 
@@ -161,11 +158,11 @@ def gather_box(
         Padding value, outside of the box.
     matrix : (3, 3) float
     offset : (3,) float
-        As in `dali_cr.ops.record.make_gather_record`.
+        As in `dali_cr.ops.records.views.make_gather_record`.
     out : (D, H, W) float32, contiguous
         Output: the view.
     nearest, clamped : bool
-        As in `dali_cr.ops.record.make_gather_record`.
+        As in `dali_cr.ops.records.views.make_gather_record`.
 
     Raises
     ------

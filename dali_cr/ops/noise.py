@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr import rng
-from dali_cr.ops import launch
 from dali_cr.ops.cpu.elementary import flushed, log2, quarter_sine
 from dali_cr.ops.cpu.philox import philox
+from dali_cr.ops.gpu import launch
+from dali_cr.ops.gpu.arrays import INTEGERS, check_array, check_volumes
 from dali_cr.system.compiled import compiled
 
 Floats = npt.NDArray[np.float32]
@@ -164,13 +165,9 @@ def add_noise(volumes: Any, stds: Any, seed: int, counters: Any) -> Any:
         If an array has the wrong dtype, shape or layout, or the seed is out of range.
     """
     rng.check_seed(seed)
-    launch.check_array(volumes, "volumes", np.float32, 5)
-    launch.check_array(stds, "stds", np.float32, 1)
-    launch.check_array(counters, "counters", np.uint64 if counters.dtype == np.uint64 else np.int64, 2)
-    if len(stds) != len(volumes) or counters.shape != (len(volumes), 2):
-        raise ValueError(
-            f"expected stds ({len(volumes)},) and counters ({len(volumes)}, 2), got {stds.shape} and {counters.shape}"
-        )
+    check_volumes(volumes)
+    check_array(stds, "stds", np.float32, (len(volumes),))
+    check_array(counters, "counters", INTEGERS, (len(volumes), 2))
     if volumes.size:
         voxels = math.prod(volumes.shape[1:])
         grid = (min(-(-voxels // (4 * _THREADS)), 65535), len(volumes))

@@ -8,21 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.ops import launch
+from dali_cr.ops.cpu.boxes import Swaps, place_of
+from dali_cr.ops.gpu import launch
+from dali_cr.ops.gpu.arrays import check_array
+from dali_cr.ops.gpu.elements import ELEMENTS, check_elements, kernel_for, variants_of
 from dali_cr.system.compiled import compiled
 
-Swaps = npt.NDArray[np.int32]
-
-ELEMENTS = {1: "unsigned char", 2: "unsigned short", 4: "unsigned int", 8: "unsigned long long"}
 _SOURCES = ("boxes.cuh", "swap.cu")
-INT_LIMIT = 2**31
-"""Volumes with at least this many elements are indexed with 64 bits."""
-
-VARIANTS: tuple[launch.Variant, ...] = tuple(
-    ("swap_patches", _SOURCES, (("ELEMENT", element), ("INDEX", index)))
-    for element in ELEMENTS.values()
-    for index in ("int", "long long")
-)
+VARIANTS = variants_of("swap_patches", _SOURCES)
 _THREADS = 1024
 
 
@@ -178,12 +171,6 @@ def swap_in_place_ref(array: npt.NDArray[Any], swaps: Swaps) -> None:
 
 
 @compiled
-def place_of(box: npt.NDArray[np.int32], shape: tuple[int, int, int]) -> Any:
-    """Return the flat index of a voxel in a volume."""
-    return (box[0] * shape[1] + box[1]) * shape[2] + box[2]
-
-
-@compiled
 def swap_line(line: npt.NDArray[Any], shape: tuple[int, int, int], sets: Swaps) -> None:
     """Swap in consecutive volumes (D, H, W) by (B, T, 3, 3); each set is for the same number of volumes."""
     voxels = shape[0] * shape[1] * shape[2]
@@ -216,21 +203,12 @@ def swap_in_place(array: Any, swaps: Any) -> None:
     TypeError, ValueError
         If an array has the wrong dtype, shape or layout.
     """
-    if not array.flags.c_contiguous or array.itemsize not in ELEMENTS or array.ndim < 3:
-        raise TypeError(
-            f"array: expected contiguous (..., D, H, W) of 1, 2, 4 or 8 bytes, got {array.dtype} {array.shape}"
-        )
-    if swaps.dtype != np.int32 or not swaps.flags.c_contiguous or swaps.shape[-2:] != (3, 3):
-        raise TypeError(f"swaps: expected contiguous int32 (..., T, 3, 3), got {swaps.dtype} {swaps.shape}")
-    count = math.prod(array.shape[:-3])
-    per_set = count // swaps.shape[0] if swaps.ndim == 4 and swaps.shape[0] else max(count, 1)
-    if swaps.ndim == 4 and swaps.shape[0] != array.shape[0]:
-        raise ValueError(f"swaps: expected one set for each of {array.shape[0]} samples, got {swaps.shape[0]}")
-    iterations = swaps.shape[-3]
+    one_set = ("T", 3, 3)
+    check_elements(array, ("...", "D", "H", "W"))
+    check_array(swaps, "swaps", np.int32, one_set if swaps.ndim == 3 or array.ndim == 3 else (len(array), *one_set))
+    count, iterations = math.prod(array.shape[:-3]), swaps.shape[-3]
     if array.size == 0 or iterations == 0:
         return
-    index = "int" if math.prod(array.shape[-3:]) < INT_LIMIT else "long long"
-    defines = (("ELEMENT", ELEMENTS[array.itemsize]), ("INDEX", index))
-    swap = launch.kernel("swap_patches", *_SOURCES, defines=defines)
+    per_set = count // len(swaps) if swaps.ndim == 4 else count
     scalars = tuple(np.int32(n) for n in (iterations, per_set, *array.shape[-3:]))
-    swap((count,), (_THREADS,), (array, swaps, *scalars))
+    kernel_for(array, "swap_patches", _SOURCES)((count,), (_THREADS,), (array, swaps, *scalars))

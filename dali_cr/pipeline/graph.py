@@ -15,7 +15,8 @@ from typing import Any
 
 from dali_cr import extras
 from dali_cr.index.cases import Index
-from dali_cr.ops import launch
+from dali_cr.ops.gpu import launch
+from dali_cr.ops.gpu.arrays import as_batch
 from dali_cr.pipeline.advice import warn_of_blocks, warn_of_clipping, warn_of_masks, warn_of_padding
 from dali_cr.pipeline.cpu import FinishedSource
 from dali_cr.pipeline.multiview import MultiView
@@ -176,7 +177,7 @@ def build_pipeline(source: AnySource, device: str, *, prefetch: int = 2) -> Any:
     ----------
     source : Source
         A `RawSource` for the kernels, or a `FinishedSource`. A `RawSource` on "cpu" has the same graph as on a GPU, for
-        tests that substitute the array module of `dali_cr.ops.launch`.
+        tests that substitute the array module of `dali_cr.ops.gpu.launch`.
     device : "cuda", "cuda:N" or "cpu"
     prefetch : int
 
@@ -190,9 +191,7 @@ def build_pipeline(source: AnySource, device: str, *, prefetch: int = 2) -> Any:
         if isinstance(source, RawSource):
             made, count = source.make, len(source.samples.names)
             inputs = outputs if device_number(device) is None else [node.gpu() for node in outputs]
-            outputs = on_batch(
-                lambda *lists: tuple(map(list, made(*map(launch.as_batch, lists)))), *inputs, outputs=count
-            )
+            outputs = on_batch(lambda *lists: tuple(map(list, made(*map(as_batch, lists)))), *inputs, outputs=count)
         pipeline.set_outputs(*outputs, sample)
     pipeline.build()
     return pipeline

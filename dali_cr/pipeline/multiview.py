@@ -8,18 +8,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.ops import launch
 from dali_cr.ops.blur import blur, blur_ref
-from dali_cr.ops.contrast import jitter, jitter_ref
 from dali_cr.ops.cpu.interpolate import interpolate
-from dali_cr.ops.decode import Floats, decode_arguments, decode_line
+from dali_cr.ops.cpu.lines import Floats, decode_arguments, decode_line
 from dali_cr.ops.erase import erase_in_place, erase_in_place_ref
 from dali_cr.ops.gamma import gamma, gamma_ref
 from dali_cr.ops.gather import gather_views, gather_views_ref
+from dali_cr.ops.gpu import launch
+from dali_cr.ops.jitter import jitter, jitter_ref
 from dali_cr.ops.noise import add_noise, add_noise_ref
-from dali_cr.ops.record import VIEW_WORDS, Rescale, place_views
+from dali_cr.ops.records.layout import VIEW_WORDS
+from dali_cr.ops.records.rescale import Rescale
+from dali_cr.ops.records.views import place_views
+from dali_cr.ops.standardize import standardize, standardize_ref
 from dali_cr.ops.swap import swap_in_place, swap_in_place_ref
-from dali_cr.ops.zscore import standardize, standardize_ref, zscore, zscore_ref
+from dali_cr.ops.zscore import zscore, zscore_ref
 from dali_cr.pipeline.memory import Section
 from dali_cr.pipeline.samples import Arrays, Templates, VoxelLayout
 from dali_cr.plan.plans import Planner, Plans, ViewPlans

@@ -7,21 +7,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.ops import launch
 from dali_cr.ops.contrast import adjust_contrast, adjust_contrast_ref
-from dali_cr.ops.decode import (
-    decode_arguments,
-    decode_channel,
-    decode_line,
-    decode_volume,
-    padding_values,
-    stored_dtype,
-)
+from dali_cr.ops.cpu.boxes import Swaps
+from dali_cr.ops.cpu.lines import decode_arguments, decode_line, stored_dtype
+from dali_cr.ops.decode import decode_channel, decode_volume
 from dali_cr.ops.erase import erase_in_place, erase_line
 from dali_cr.ops.gather import gather_box, gather_crops
+from dali_cr.ops.gpu import launch
 from dali_cr.ops.noise import add_noise, add_noise_ref
-from dali_cr.ops.record import CLAMPED, NEAREST, RECORD_WORDS, VIEW_WORDS, Rescale, place_crops, place_views
-from dali_cr.ops.swap import Swaps, swap_in_place, swap_line
+from dali_cr.ops.records.crops import place_crops
+from dali_cr.ops.records.layout import CLAMPED, NEAREST, RECORD_WORDS, VIEW_WORDS, padding_values
+from dali_cr.ops.records.rescale import Rescale
+from dali_cr.ops.records.views import place_views
+from dali_cr.ops.swap import swap_in_place, swap_line
 from dali_cr.pipeline.memory import Section
 from dali_cr.pipeline.samples import Arrays, Templates, VoxelLayout
 from dali_cr.plan.masks import make_sampler

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from dali_cr.index.cases import Index
 from dali_cr.index.corpus.masks import with_masks
-from dali_cr.ops.record import IN_ARENA, RECORD, VIEW_RECORD, Rescale, describe
+from dali_cr.ops.records.layout import IN_ARENA, RECORD, VIEW_RECORD
+from dali_cr.ops.records.rescale import Rescale, describe
 from dali_cr.pipeline.memory import Section
 from dali_cr.plan.plans import Planner, Plans
 from dali_cr.read.normalize import rescales_of

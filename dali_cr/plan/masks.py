@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr import rng
-from dali_cr.ops import launch
-from dali_cr.ops.draw import draw_blocks_on_gpu, draw_blocks_ref
-from dali_cr.plan.swaps import Swaps, SwapSampler
+from dali_cr.ops.cpu.boxes import Swaps
+from dali_cr.ops.draw.blocks import draw_blocks_on_gpu, draw_blocks_ref
+from dali_cr.ops.gpu import launch
+from dali_cr.plan.swaps import SwapSampler
 from dali_cr.recipe.mask import MaskGrid
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.volume.geometry import Triple

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr import rng
-from dali_cr.ops import launch
-from dali_cr.ops.draw import draw_disjoint_on_gpu, draw_disjoint_ref, draw_swaps_on_gpu, draw_swaps_ref
+from dali_cr.ops.cpu.boxes import Swaps
+from dali_cr.ops.draw.disjoint import draw_disjoint_on_gpu, draw_disjoint_ref
+from dali_cr.ops.draw.swaps import draw_swaps_on_gpu, draw_swaps_ref
+from dali_cr.ops.gpu import launch
 from dali_cr.recipe.swap import Swap
 from dali_cr.volume.geometry import Triple
-
-Swaps = npt.NDArray[np.int32]
 
 
 def draw_swaps(seed: int, sample: int, shape: Triple, swap: Swap) -> npt.NDArray[np.int32]:

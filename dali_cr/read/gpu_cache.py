@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.index.cases import Index
-from dali_cr.ops import launch
+from dali_cr.ops.gpu import launch
 from dali_cr.volume.geometry import Geometry
 
 _ALIGNMENT = 16

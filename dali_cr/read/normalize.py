@@ -8,7 +8,7 @@ import numpy as np
 
 from dali_cr.index.cases import Index
 from dali_cr.index.volumes import Volume
-from dali_cr.ops.record import Rescale
+from dali_cr.ops.records.rescale import Rescale
 from dali_cr.recipe.checks import ZSCORE_LIMIT, Normalize
 from dali_cr.recipe.per_dataset import Normalizes, normalize_of, spacing_of
 from dali_cr.recipe.recipe import Recipe

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from dali_cr.ops.decode import decode_channel
 from dali_cr.ops.gather import gather_box
-from dali_cr.ops.record import Rescale
+from dali_cr.ops.records.rescale import Rescale
 from dali_cr.recipe.checks import check_spacing
 from dali_cr.volume import reader
 from dali_cr.volume.geometry import Geometry, Triple

@@ -127,7 +127,8 @@ def _cupy(driver: tuple[int, int] | None) -> Iterator[Finding]:
 
 def _compile() -> str:
     """Compile a kernel as CuPy does, without a GPU."""
-    from dali_cr.ops import decode, launch
+    from dali_cr.ops import decode
+    from dali_cr.ops.gpu import launch
 
     nvrtc = importlib.import_module("cupy").cuda.nvrtc
     entry, sources, defines = decode.VARIANTS[0]

@@ -20,8 +20,8 @@ from benchmarks.contenders import roster
 from benchmarks.contenders.feed import Job
 from benchmarks.measure import accelerator, process, results, usage
 from benchmarks.measure.clock import HostClock
-from benchmarks.operations import subjects
-from benchmarks.operations.subjects import Case
+from benchmarks.operations import raw, swap
+from benchmarks.operations.subject import Case
 from benchmarks.report import __main__ as report
 from benchmarks.workloads import verdict
 from benchmarks.workloads.volumes import find_volumes
@@ -314,7 +314,7 @@ CASES = [
     Case("decode", "<f8", 8, 1),
     Case("decode_twice", "<f4", 8, 2),
     Case("decode_half", "<i2", 8, 2),
-    Case("draw", "<i4", 8, 2, 10, 4),
+    Case("draw_swaps", "<i4", 8, 2, 10, 4),
     Case("draw_disjoint", "<i4", 16, 2, 4, 8),
     Case("draw_blocks", "<i4", 16, 2, 6, 8),
     Case("erase", "<f2", 8, 2, 10, 4),
@@ -350,13 +350,13 @@ def off_by_one(array, swaps):
 def test_gate_refuses_a_wrong_kernel(cuda_on_cpu, monkeypatch):
     clock = HostClock()
     clock.arrays = cuda_on_cpu.arrays
-    right = subjects.swap_in_place
+    right = swap.swap_in_place
 
     def wrong(array, swaps):
         right(array, swaps)
         off_by_one(array, swaps)
 
-    monkeypatch.setattr(subjects, "swap_in_place", wrong)
+    monkeypatch.setattr(swap, "swap_in_place", wrong)
     row = kernels.measure(Case("swap", "<f4", 8, 1, 3, 2), clock, seed=0)
     assert row["gate"].startswith("wrong: ")
     assert "seconds" not in row
@@ -364,12 +364,10 @@ def test_gate_refuses_a_wrong_kernel(cuda_on_cpu, monkeypatch):
 
 @pytest.mark.parametrize("op", ["swap", "decode", "restore"])
 def test_wrong_kernel_gets_no_number_and_fails_the_command(monkeypatch, tmp_path, op):
-    name, wrong = {
-        "decode": ("decode_channel", lambda raw, rescale, out: out.fill(0)),
-        "swap": ("swap_in_place_ref", lambda array, swaps: array.fill(0)),
-        "restore": ("decode_channel", lambda raw, rescale, out: out.fill(0)),
-    }[op]
-    monkeypatch.setattr(subjects, name, wrong)
+    if op == "swap":
+        monkeypatch.setattr(swap, "swap_in_place_ref", lambda array, swaps: array.fill(0))
+    else:
+        monkeypatch.setattr(raw, "decode_channel", lambda raw, rescale, out: out.fill(0))
     out = tmp_path / "kernels.json"
     assert kernels.main(["--edges", "16", "--batches", "1", "--ops", op, "--out", str(out)]) == 1
     _, rows = rows_of(out)

@@ -1,7 +1,7 @@
 """Compile CUDA kernels with the host's C++ compiler and run them on NumPy arrays with emulated threads and barriers.
 
-`HostCuda` replaces CuPy in `dali_cr.ops.launch`. It is stricter than a GPU: scalars and arrays must have the width that
-the kernel declares, all threads of a block must reach a barrier, misaligned loads are errors, uninitialised memory
+`HostCuda` replaces CuPy in `dali_cr.ops.gpu.launch`. It is stricter than a GPU: scalars and arrays must have the width
+that the kernel declares, all threads of a block must reach a barrier, misaligned loads are errors, uninitialised memory
 contains a sentinel, and writes next to an array from `empty` are detected.
 """
 
@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from dali_cr.ops.launch import Defines, Launch, specialised_source
+from dali_cr.ops.gpu.launch import Defines, Launch, specialised_source
 
 ORDERS = (0, 1, 2, 3)
 """Orders in which threads and blocks run between barriers: forward, reverse, and two shuffles."""
@@ -154,7 +154,7 @@ def host_kernel_from_text(entry: str, text: str, order: int = 0) -> Launch:
 
 
 def host_kernel(entry: str, *sources: str, defines: Defines = (), order: int = 0) -> Launch:
-    """Return the kernel `entry` of the files `sources`; see `dali_cr.ops.launch.kernel`."""
+    """Return the kernel `entry` of the files `sources`; see `dali_cr.ops.gpu.launch.kernel`."""
     return host_kernel_from_text(entry, specialised_source(sources, defines), order)
 
 
@@ -176,7 +176,7 @@ class HostCuda:
         self._guarded: list[tuple[weakref.ref[np.ndarray], int]] = []
 
     def kernel(self, entry: str, *sources: str, defines: Defines = ()) -> Launch:
-        """Return a kernel as `dali_cr.ops.launch.kernel` does, compiled for the host."""
+        """Return a kernel as `dali_cr.ops.gpu.launch.kernel` does, compiled for the host."""
         text = specialised_source(sources, defines)
 
         def launch(grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> None:

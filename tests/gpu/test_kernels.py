@@ -7,12 +7,18 @@ import pytest
 import torch
 
 import dali_cr
-from dali_cr.ops import blur, contrast, decode, draw, erase, gamma, gather, noise, swap, zscore
-from dali_cr.ops.record import Rescale, make_gather_record, make_record
+from dali_cr.ops import blur, contrast, decode, erase, gamma, gather, jitter, noise, standardize, swap, zscore
+from dali_cr.ops.draw import blocks, disjoint, swaps
+from dali_cr.ops.draw.boxes import Edges
+from dali_cr.ops.records.crops import make_record
+from dali_cr.ops.records.rescale import Rescale
+from dali_cr.ops.records.views import make_gather_record
 from dali_cr.plan.swaps import draw_batch
 from tests.helpers.decoding import ORDERED, aligned_rows, check_bits
 from tests.helpers.volumes import random_numbers
-from tests.ops.test_draw import APART, BLOCKS, NUMBERS, SIZES
+from tests.ops.test_draw_blocks import BLOCKS
+from tests.ops.test_draw_disjoint import APART
+from tests.ops.test_draw_swaps import NUMBERS, SIZES
 
 pytestmark = pytest.mark.gpu
 cupy: Any = pytest.importorskip("cupy", reason="the GPU's tests need CuPy", exc_type=ImportError)
@@ -31,22 +37,22 @@ def test_swap_kernel(shape: tuple[int, ...], dtype: str) -> None:
 
 
 @pytest.mark.parametrize(("shape", "edges"), SIZES, ids=str)
-def test_draw_kernel(shape: tuple[int, int, int], edges: draw.Edges) -> None:
+def test_draw_kernel(shape: tuple[int, int, int], edges: Edges) -> None:
     numbers = np.append(NUMBERS, np.random.default_rng(0).integers(2**63, size=56))
     wanted = np.empty((len(numbers), 300, 3, 3), np.int32)
     got = cupy.full(wanted.shape, -1, np.int32)
     for seed in (0, 2**63 + 5, 2**64 - 1):
-        draw.draw_swaps_ref(seed, numbers, shape, edges, wanted)
-        draw.draw_swaps_on_gpu(seed, cupy.asarray(numbers), shape, edges, got)
+        swaps.draw_swaps_ref(seed, numbers, shape, edges, wanted)
+        swaps.draw_swaps_on_gpu(seed, cupy.asarray(numbers), shape, edges, got)
         np.testing.assert_array_equal(cupy.asnumpy(got), wanted)
 
 
 @pytest.mark.parametrize(("shape", "edges", "iterations"), APART, ids=str)
-def test_draw_disjoint_kernel(shape: tuple[int, int, int], edges: draw.Edges, iterations: int) -> None:
+def test_draw_disjoint_kernel(shape: tuple[int, int, int], edges: Edges, iterations: int) -> None:
     wanted = np.empty((len(NUMBERS), 2, iterations, 3, 3), np.int32)
     got = cupy.full(wanted.shape, -1, np.int32)
-    draw.draw_disjoint_ref(2**63 + 5, NUMBERS, shape, edges, wanted)
-    draw.draw_disjoint_on_gpu(2**63 + 5, cupy.asarray(NUMBERS), shape, edges, got)
+    disjoint.draw_disjoint_ref(2**63 + 5, NUMBERS, shape, edges, wanted)
+    disjoint.draw_disjoint_on_gpu(2**63 + 5, cupy.asarray(NUMBERS), shape, edges, got)
     np.testing.assert_array_equal(cupy.asnumpy(got), wanted)
 
 
@@ -54,8 +60,8 @@ def test_draw_disjoint_kernel(shape: tuple[int, int, int], edges: draw.Edges, it
 def test_draw_blocks_kernel(shape: tuple[int, int, int], block: tuple[int, int, int], masked: int) -> None:
     wanted = np.empty((len(NUMBERS), masked, 3, 3), np.int32)
     got = cupy.full(wanted.shape, -1, np.int32)
-    draw.draw_blocks_ref(2**63 + 5, NUMBERS, shape, block, wanted)
-    draw.draw_blocks_on_gpu(2**63 + 5, cupy.asarray(NUMBERS), shape, block, got)
+    blocks.draw_blocks_ref(2**63 + 5, NUMBERS, shape, block, wanted)
+    blocks.draw_blocks_on_gpu(2**63 + 5, cupy.asarray(NUMBERS), shape, block, got)
     np.testing.assert_array_equal(cupy.asnumpy(got), wanted)
 
 
@@ -158,9 +164,12 @@ def test_kernels_of_views(shape: tuple[int, ...]) -> None:
         ),
         "gamma": (gamma.gamma(there.copy(), sent), gamma.gamma_ref(array, values)),
         "contrast": (contrast.adjust_contrast(there.copy(), sent), contrast.adjust_contrast_ref(array, values)),
-        "jitter": (contrast.jitter(there.copy(), cupy.asarray(factors)), contrast.jitter_ref(array, factors)),
+        "jitter": (jitter.jitter(there.copy(), cupy.asarray(factors)), jitter.jitter_ref(array, factors)),
         "zscore": (zscore.zscore(there.copy()), zscore.zscore_ref(array)),
-        "standardize": (zscore.standardize(there.copy(), 0.449, 0.226), zscore.standardize_ref(array, 0.449, 0.226)),
+        "standardize": (
+            standardize.standardize(there.copy(), 0.449, 0.226),
+            standardize.standardize_ref(array, 0.449, 0.226),
+        ),
     }
     for name, (got, wanted) in pairs.items():
         np.testing.assert_array_equal(cupy.asnumpy(got).view(np.uint32), wanted.view(np.uint32), err_msg=name)

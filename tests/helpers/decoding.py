@@ -7,7 +7,8 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.ops.record import Rescale, make_record
+from dali_cr.ops.records.crops import make_record
+from dali_cr.ops.records.rescale import Rescale
 from dali_cr.volume.geometry import DTYPES
 from tests.helpers.volumes import random_numbers
 

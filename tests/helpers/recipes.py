@@ -9,10 +9,11 @@ import numpy as np
 
 import dali_cr
 from dali_cr.ops.contrast import adjust_contrast_ref
-from dali_cr.ops.decode import decode_volume_ref, padding_values
+from dali_cr.ops.decode import decode_volume_ref
 from dali_cr.ops.erase import erase_in_place_ref
 from dali_cr.ops.gather import gather_crops_ref
 from dali_cr.ops.noise import add_noise_ref
+from dali_cr.ops.records.layout import padding_values
 from dali_cr.ops.swap import swap_in_place_ref
 from dali_cr.pipeline.cpu import FinishedSource
 from dali_cr.pipeline.graph import AnySource, build_loader_pipeline, make_samples

@@ -15,8 +15,12 @@ from typing import Any
 import numpy as np
 
 from dali_cr import Swap
-from dali_cr.ops import blur, contrast, decode, draw, erase, gamma, gather, launch, noise, swap, zscore
-from dali_cr.ops.record import Rescale, make_gather_record, make_record
+from dali_cr.ops import blur, contrast, decode, erase, gamma, gather, jitter, noise, standardize, swap, zscore
+from dali_cr.ops.draw import blocks, disjoint, swaps
+from dali_cr.ops.gpu import launch
+from dali_cr.ops.records.crops import make_record
+from dali_cr.ops.records.rescale import Rescale
+from dali_cr.ops.records.views import make_gather_record
 from dali_cr.plan.swaps import draw_batch
 
 Pair = tuple[Any, np.ndarray]
@@ -62,34 +66,47 @@ def try_decode() -> Iterator[Pair]:
             yield from ((one, wanted) for one in got)
 
 
-def try_draw() -> Iterator[Pair]:
-    """Run small and large sample numbers and a placeholder's, with large and small crops."""
-    numbers = np.array([0, 7, 2**40 + 3, -1])
-    for shape, edges in (((64, 65, 66), ((1, 4), (2, 2), (3, 9))), ((4, 4, 9), ((2, 2), (1, 2), (9, 9)))):
-        wanted = np.empty((4, 50, 3, 3), np.int32)
-        got = on_device(wanted)
-        draw.draw_swaps_on_gpu(2**63 + 5, on_device(numbers), shape, edges, got)
-        draw.draw_swaps_ref(2**63 + 5, numbers, shape, edges, wanted)
-        yield got, wanted
-        wanted = np.empty((4, 2, 2, 3, 3), np.int32)
-        got = on_device(wanted)
-        draw.draw_disjoint_on_gpu(2**63 + 5, on_device(numbers), shape, edges, got)
-        draw.draw_disjoint_ref(2**63 + 5, numbers, shape, edges, wanted)
-        yield got, wanted
-        wanted = np.empty((4, 3, 3, 3), np.int32)
-        got = on_device(wanted)
-        draw.draw_blocks_on_gpu(2**63 + 5, on_device(numbers), shape, (2, 2, 7), got)
-        draw.draw_blocks_ref(2**63 + 5, numbers, shape, (2, 2, 7), wanted)
-        yield got, wanted
+NUMBERS = np.array([0, 7, 2**40 + 3, -1])
+"""Small and large sample numbers, and a placeholder's."""
+
+DRAWN = (((64, 65, 66), ((1, 4), (2, 2), (3, 9))), ((4, 4, 9), ((2, 2), (1, 2), (9, 9))))
+"""Large and small crops, with the edges of their boxes."""
+
+
+def drawn(axes: tuple[int, ...], on_gpu: Callable[..., None], ref: Callable[..., None], *sizes: Any) -> Pair:
+    """Run a kernel that draws boxes (4, *axes, 3, 3)."""
+    wanted = np.empty((len(NUMBERS), *axes, 3, 3), np.int32)
+    got = on_device(wanted)
+    on_gpu(2**63 + 5, on_device(NUMBERS), *sizes, got)
+    ref(2**63 + 5, NUMBERS, *sizes, wanted)
+    return got, wanted
+
+
+def try_draw_swaps() -> Iterator[Pair]:
+    """Run large and small crops."""
+    for shape, edges in DRAWN:
+        yield drawn((50,), swaps.draw_swaps_on_gpu, swaps.draw_swaps_ref, shape, edges)
+
+
+def try_draw_disjoint() -> Iterator[Pair]:
+    """Run two arrays per sample."""
+    for shape, edges in DRAWN:
+        yield drawn((2, 2), disjoint.draw_disjoint_on_gpu, disjoint.draw_disjoint_ref, shape, edges)
+
+
+def try_draw_blocks() -> Iterator[Pair]:
+    """Run grids whose last blocks are shorter."""
+    for shape, _ in DRAWN:
+        yield drawn((3,), blocks.draw_blocks_on_gpu, blocks.draw_blocks_ref, shape, (2, 2, 7))
 
 
 def try_swap() -> Iterator[Pair]:
     """All widths."""
     for dtype in ("uint8", "float16", "float32", "float64"):
         wanted = np.arange(2 * 2 * 594).reshape(2, 2, *CROP).astype(dtype)
-        swaps, got = draw_batch(0, [0, 1], CROP, Swap(12, (1, 4))), on_device(wanted)
-        swap.swap_in_place(got, on_device(swaps))
-        swap.swap_in_place_ref(wanted, swaps)
+        boxes, got = draw_batch(0, [0, 1], CROP, Swap(12, (1, 4))), on_device(wanted)
+        swap.swap_in_place(got, on_device(boxes))
+        swap.swap_in_place_ref(wanted, boxes)
         yield got, wanted
 
 
@@ -98,9 +115,9 @@ def try_erase() -> Iterator[Pair]:
     for dtype in ("uint8", "float16", "float32", "float64"):
         wanted = np.arange(2 * 2 * 594).reshape(2, 2, *CROP).astype(dtype)
         fills = np.arange(4).reshape(2, 2).astype(dtype)
-        swaps, got = draw_batch(0, [0, 1], CROP, Swap(12, (1, 4))), on_device(wanted)
-        erase.erase_in_place(got, on_device(swaps), on_device(fills))
-        erase.erase_in_place_ref(wanted, swaps, fills)
+        boxes, got = draw_batch(0, [0, 1], CROP, Swap(12, (1, 4))), on_device(wanted)
+        erase.erase_in_place(got, on_device(boxes), on_device(fills))
+        erase.erase_in_place_ref(wanted, boxes, fills)
         yield got, wanted
 
 
@@ -140,7 +157,7 @@ def try_blur() -> Iterator[Pair]:
     yield blur.blur(on_device(volumes()), on_device(sigmas), 8), blur.blur_ref(volumes(), sigmas)
 
 
-def try_add() -> Iterator[Pair]:
+def try_noise() -> Iterator[Pair]:
     """Noise."""
     stds, counters = np.array([0, 0.1, 0.25], np.float32), np.array([[7, 0], [7, 1], [2**40, 1]])
     got = noise.add_noise(on_device(volumes()), on_device(stds), 5, on_device(counters))
@@ -164,7 +181,7 @@ def try_contrast() -> Iterator[Pair]:
 def try_jitter() -> Iterator[Pair]:
     """Run both orders, and factors without effect."""
     factors = np.array([[1.4, 0.6, 0], [1.0, 1.0, 0], [0.7, 1.3, 1]], np.float32)
-    yield contrast.jitter(on_device(volumes()), on_device(factors)), contrast.jitter_ref(volumes(), factors)
+    yield jitter.jitter(on_device(volumes()), on_device(factors)), jitter.jitter_ref(volumes(), factors)
 
 
 def try_zscore() -> Iterator[Pair]:
@@ -176,12 +193,15 @@ def try_zscore() -> Iterator[Pair]:
 
 def try_standardize() -> Iterator[Pair]:
     """Run a mean and a standard deviation."""
-    yield zscore.standardize(on_device(volumes()), 0.449, 0.226), zscore.standardize_ref(volumes(), 0.449, 0.226)
+    yield (
+        standardize.standardize(on_device(volumes()), 0.449, 0.226),
+        standardize.standardize_ref(volumes(), 0.449, 0.226),
+    )
 
 
 TRIALS: tuple[Callable[[], Iterator[Pair]], ...] = (
-    *(try_decode, try_draw, try_swap, try_erase, try_gather),
-    *(try_blur, try_add, try_gamma, try_contrast, try_jitter, try_zscore, try_standardize),
+    *(try_decode, try_draw_swaps, try_draw_disjoint, try_draw_blocks, try_swap, try_erase, try_gather),
+    *(try_blur, try_noise, try_gamma, try_contrast, try_jitter, try_zscore, try_standardize),
 )
 
 
@@ -191,7 +211,7 @@ def main() -> int:
     for trial in TRIALS:
         pairs = [(on_host(got), wanted) for got, wanted in trial()]
         wrong = sum(got.shape != wanted.shape or got.tobytes() != wanted.tobytes() for got, wanted in pairs)
-        print(f"{trial.__name__.removeprefix('try_'):<10} {len(pairs)} arrays, {wrong} wrong")
+        print(f"{trial.__name__.removeprefix('try_'):<13} {len(pairs)} arrays, {wrong} wrong")
         failed += wrong
     return 1 if failed else 0
 

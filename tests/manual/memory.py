@@ -21,7 +21,7 @@ from typing import Any
 from unittest import mock
 
 import dali_cr
-from dali_cr.ops import launch
+from dali_cr.ops.gpu import launch
 from dali_cr.tools.phantom_files import write_phantoms
 from tests.cuda_on_cpu.host import HostCuda
 from tests.helpers.recipes import RECIPES, emulated_source, loader

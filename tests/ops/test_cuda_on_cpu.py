@@ -224,7 +224,7 @@ def test_new_arrays_are_poisoned_and_their_edges_guarded(monkeypatch):
 
 
 def test_fixture_puts_the_emulation_under_the_ops(cuda_on_cpu):
-    from dali_cr.ops import launch
+    from dali_cr.ops.gpu import launch
 
     assert launch.array_module() is cuda_on_cpu.arrays
     assert launch.kernel == cuda_on_cpu.kernel

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dali_cr.ops import decode as op
-from dali_cr.ops.record import RECORD_WORDS, Rescale, make_record
+from dali_cr.ops.records.crops import make_record
+from dali_cr.ops.records.layout import RECORD_WORDS
+from dali_cr.ops.records.rescale import Rescale
 from tests.cuda_on_cpu.host import ORDERS, HostCuda
 from tests.helpers.decoding import ORDERED, RESCALES, aligned_rows, check_bits, numbers
 
@@ -252,10 +254,10 @@ def test_wrapper_refuses(cuda_on_cpu: HostCuda) -> None:
             op.decode_volume(wrong, records, (2, 2, 2))
     with pytest.raises(TypeError, match="records: expected"):
         op.decode_volume(raw, records.astype(np.int32), (2, 2, 2))
-    for rows, words in (
-        (raw[:1], records),
-        (raw, np.zeros((2, 1, 8), np.int64)),
-        (np.zeros((2, 30), np.uint8), records),
+    for rows, words, message in (
+        (raw[:1], records, r"records: .* \(1, C, 16\), got int64 \(2, 1, 16\)"),
+        (raw, np.zeros((2, 1, 8), np.int64), r"records: .* \(2, C, 16\), got int64 \(2, 1, 8\)"),
+        (np.zeros((2, 30), np.uint8), records, "raw: expected rows of a multiple of 16 bytes, got 30"),
     ):
-        with pytest.raises(ValueError, match="expected raw"):
+        with pytest.raises(ValueError, match=message):
             op.decode_volume(rows, words, (2, 2, 2))

@@ -16,7 +16,7 @@ def on_device(function: str, x: np.ndarray, kind: str = "float") -> np.ndarray:
     """Return the values of a function of `elementary.cuh`."""
     if compiler() is None:
         pytest.skip("needs a C++ compiler")
-    from dali_cr.ops.launch import cuda_source
+    from dali_cr.ops.gpu.launch import cuda_source
 
     text = (
         cuda_source(*SOURCES)

@@ -7,6 +7,7 @@ import pytest
 
 import dali_cr
 from dali_cr.ops import erase as op
+from dali_cr.ops.gpu import elements
 from dali_cr.plan.swaps import draw_batch, draw_swaps
 from tests.cuda_on_cpu.host import HostCuda, KernelError
 
@@ -38,7 +39,7 @@ def test_reference_by_hand() -> None:
 def test_kernel_equals_reference(
     cuda_on_cpu: HostCuda, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], dtype: str, limit: int
 ) -> None:
-    monkeypatch.setattr(op, "INT_LIMIT", limit)
+    monkeypatch.setattr(elements, "INT_LIMIT", limit)
     swaps = draw_batch(0, np.arange(shape[0]), shape[2:], dali_cr.Swap(15, (1, 6)))  # type: ignore[arg-type]
     expected = np.random.default_rng(1).integers(0, 99, shape).astype(dtype)
     values = np.arange(100, 100 + shape[0] * shape[1]).reshape(shape[:2]).astype(dtype)
@@ -64,7 +65,7 @@ def test_kernel_wrapper_refuses(cuda_on_cpu: HostCuda) -> None:
         op.erase_in_place(array, swaps.astype(np.int64), values)
     with pytest.raises(TypeError, match="values"):
         op.erase_in_place(array, swaps, values.astype(np.float64))
-    with pytest.raises(ValueError, match="expected swaps"):
+    with pytest.raises(ValueError, match="values: expected"):
         op.erase_in_place(array, swaps, np.zeros((1, 2), np.float32))
 
 

@@ -1,13 +1,16 @@
 """Test the program for compute-sanitizer with emulated kernels."""
 
-import inspect
+from pathlib import Path
 
 import pytest
 
+from benchmarks import kernels
 from dali_cr.ops import swap
 from tests.cuda_on_cpu.host import HostCuda
 from tests.manual import every_kernel
-from tests.ops.test_nvrtc import variants
+from tests.ops.test_nvrtc import ops
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_all_kernels_are_right(cuda_on_cpu: HostCuda) -> None:
@@ -19,7 +22,17 @@ def test_a_wrong_kernel_is_noticed(cuda_on_cpu: HostCuda, monkeypatch: pytest.Mo
     assert every_kernel.main() == 1
 
 
-def test_every_kernel_is_included() -> None:
-    text = inspect.getsource(every_kernel)
-    for entry in sorted({variant[0] for variant in variants()}):
-        assert f"try_{entry.partition('_')[0]}" in text, entry
+@pytest.mark.parametrize("name", ops())
+def test_an_operation_has_one_name_everywhere(name: str) -> None:
+    kernel, test = ROOT / "kernels" / f"{name}.cu", ROOT / "tests" / "ops" / f"test_{name}.py"
+    assert {variant[1][-1] for variant in ops()[name].VARIANTS} == {kernel.name}
+    assert kernel.is_file()
+    assert test.is_file()
+    assert f"`{kernel.name}`" in (ROOT / "kernels" / "README.md").read_text()
+    assert name in kernels.OPS
+    assert f"try_{name}" in {trial.__name__ for trial in every_kernel.TRIALS}
+
+
+def test_the_folder_of_operations_holds_nothing_else() -> None:
+    modules = {path.stem for path in (ROOT / "dali_cr" / "ops").glob("*.py")} - {"__init__"}
+    assert modules <= set(ops())

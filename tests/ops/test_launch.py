@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from dali_cr.ops import launch
+from dali_cr.ops.gpu import launch
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import dali_cr.ops
-from dali_cr.ops import launch
+from dali_cr.ops.gpu import launch
 
 KERNELS = Path(__file__).resolve().parents[2] / "kernels"
 ARCHITECTURES = (70, 75, 80, 86, 89, 90, 100, 120)
@@ -29,9 +29,15 @@ OPTIONS = (
 )
 
 
+def ops():
+    """Return the modules with kernels by the names of their operations, as "gamma" and "draw_swaps"."""
+    found = [one.name for one in pkgutil.walk_packages(dali_cr.ops.__path__, "dali_cr.ops.")]
+    modules = {name.removeprefix("dali_cr.ops.").replace(".", "_"): importlib.import_module(name) for name in found}
+    return {name: module for name, module in modules.items() if hasattr(module, "VARIANTS")}
+
+
 def variants():
-    names = [f"dali_cr.ops.{found.name}" for found in pkgutil.iter_modules(dali_cr.ops.__path__)]
-    return [variant for name in names for variant in getattr(importlib.import_module(name), "VARIANTS", ())]
+    return [variant for module in ops().values() for variant in module.VARIANTS]
 
 
 def name_of(variant):

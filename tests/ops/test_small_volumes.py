@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from dali_cr import Swap
-from dali_cr.ops import blur, contrast, decode, erase, gamma, gather, noise, swap, zscore
-from dali_cr.ops.record import Rescale, make_gather_record, make_record
+from dali_cr.ops import blur, decode, erase, gamma, gather, jitter, noise, standardize, swap, zscore
+from dali_cr.ops.records.crops import make_record
+from dali_cr.ops.records.rescale import Rescale
+from dali_cr.ops.records.views import make_gather_record
 from dali_cr.plan.swaps import draw_batch
 from tests.cuda_on_cpu.host import HostCuda
 from tests.ops.test_blur import volumes
@@ -26,15 +28,15 @@ FACTORS = np.float32([[0.7, 1.4, 0], [1.3, 1.4, 1], [1, 0.6, 0]])
 OPS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
     "blur": (lambda array: blur.blur_ref(array, SIGMAS), lambda array: blur.blur(array, SIGMAS, 8)),
     "gamma": (lambda array: gamma.gamma_ref(array, EXPONENTS), lambda array: gamma.gamma(array, EXPONENTS)),
-    "jitter": (lambda array: contrast.jitter_ref(array, FACTORS), lambda array: contrast.jitter(array, FACTORS)),
+    "jitter": (lambda array: jitter.jitter_ref(array, FACTORS), lambda array: jitter.jitter(array, FACTORS)),
     "noise": (
         lambda array: noise.add_noise_ref(array, STDS, 3, COUNTERS),
         lambda array: noise.add_noise(array, STDS, 3, COUNTERS),
     ),
     "zscore": (zscore.zscore_ref, zscore.zscore),
     "standardize": (
-        lambda array: zscore.standardize_ref(array, 0.4, 0.3),
-        lambda array: zscore.standardize(array, 0.4, 0.3),
+        lambda array: standardize.standardize_ref(array, 0.4, 0.3),
+        lambda array: standardize.standardize(array, 0.4, 0.3),
     ),
 }
 

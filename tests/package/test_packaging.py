@@ -64,11 +64,11 @@ def test_sdist_rebuilds_the_same_wheel(wheel, tmp_path):
 
 def test_kernels_are_found_in_a_wheel_and_in_a_checkout(wheel, tmp_path):
     wheel.extractall(tmp_path)
-    code = "from dali_cr.ops import launch; print(launch.__file__); print(launch.cuda_source('swap.cu'))"
+    code = "from dali_cr.ops.gpu import launch; print(launch.__file__); print(launch.cuda_source('swap.cu'))"
     for root in (tmp_path, ROOT):
         task = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
         module, _, text = task.stdout.partition("\n")
-        assert module == str(root / "dali_cr" / "ops" / "launch.py"), task.stderr
+        assert module == str(root / "dali_cr" / "ops" / "gpu" / "launch.py"), task.stderr
         assert (ROOT / "kernels" / "swap.cu").read_text() in text
 
 

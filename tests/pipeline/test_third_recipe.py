@@ -12,7 +12,9 @@ import dali_cr
 from dali_cr import rng
 from dali_cr.index.cases import Index
 from dali_cr.ops.decode import decode_channel, decode_volume
-from dali_cr.ops.record import RECORD_WORDS, Rescale, place_crops
+from dali_cr.ops.records.crops import place_crops
+from dali_cr.ops.records.layout import RECORD_WORDS
+from dali_cr.ops.records.rescale import Rescale
 from dali_cr.pipeline import graph as graphs
 from dali_cr.pipeline.memory import Section
 from dali_cr.pipeline.samples import Arrays, Templates, VoxelLayout

@@ -9,24 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dali_cr import Swap, draw_swaps
-from dali_cr.ops import draw
 from dali_cr.plan import swaps
 
 Triple = tuple[int, int, int]
-
-
-@pytest.mark.parametrize("m", range(1, 10))
-@pytest.mark.parametrize("p", range(1, 10))
-def test_pairs_of_an_axis_are_counted_once(m: int, p: int) -> None:
-    """Test the closed forms against counting."""
-    apart, close, free = draw._pair_counts(m, p)
-    every = set(itertools.product(range(m), repeat=2))
-    wide = {(a, b) for a, b in every if abs(a - b) >= p}
-    for pair, count, wanted in ((draw._pair_apart, apart, wide), (draw._pair_close, close, every - wide)):
-        drawn = [pair(rank, m, p) for rank in range(count)]
-        assert set(drawn) == wanted
-        assert len(drawn) == len(wanted)
-    assert free == len(every)
 
 
 def chi_square(shape: Triple, size: Triple, draws: int, seed: int) -> tuple[float, int]:

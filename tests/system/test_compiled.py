@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dali_cr.ops import blur, decode, erase, gamma, noise, swap
-from dali_cr.ops.cpu import elementary, interpolate
+from dali_cr.ops import decode, erase, gamma, noise, swap
+from dali_cr.ops.cpu import convolve, elementary, interpolate
 from dali_cr.system import compiled
 from dali_cr.system.compiled import Compiled, cache_folder, source_key
 from dali_cr.system.external import External, libc
@@ -40,11 +40,11 @@ SINGLE: list[tuple[Any, ...]] = [
     (gamma._raise, LINES, ONES, LINES),
     (noise._add, LINES, ONES, np.uint64(0), np.zeros((2, 2), np.uint64)),
     (noise.pair_of, np.uint32(1), np.uint32(1)),
-    (blur._blur_axis, LINES[0], 4, 30, ONES),
-    (blur.sum_padded, LINES[0], 60, 1, ONES, LINES[1]),
+    (convolve.blur_axis, LINES[0], 4, 30, ONES),
+    (convolve.sum_padded, LINES[0], 60, 1, ONES, LINES[1]),
     (interpolate._between, LINES[0], 3, LINES[1], 0),
     *((function, np.float32(1)) for function in (elementary.log2, elementary.exp2, elementary.quarter_sine)),
-    *((function, np.float32(1)) for function in (elementary.flushed, elementary.half_bits, blur.at_least)),
+    *((function, np.float32(1)) for function in (elementary.flushed, elementary.half_bits, convolve.at_least)),
 ]
 """Functions without float64, with arguments."""
 

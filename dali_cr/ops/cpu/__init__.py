@@ -1,1 +1,1 @@
-"""Compiled loops that are shared by several operations or too long for their modules."""
+"""Compiled loops on the CPU that several operations share, or that are too long for the module of one."""

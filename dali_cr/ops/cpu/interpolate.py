@@ -53,7 +53,7 @@ def interpolate(
     shape : (3,) int
         The view's (d, h, w).
     nearest, clamped : bool
-        Interpolation modes; see `dali_cr.ops.record.make_gather_record`.
+        Interpolation modes; see `dali_cr.ops.records.views.make_gather_record`.
     """
     starts, across, steps = np.empty(3), np.empty(3), matrix[:, 2].copy()
     places, work = np.empty(_TOGETHER, np.int64), np.empty(11 * _TOGETHER, np.float32)

@@ -1,4 +1,4 @@
-"""Subject of `benchmarks.kernels` that erases boxes."""
+"""Subject that erases boxes."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure.clock import HostClock
-from benchmarks.operations.subjects import Case, Subject, difference
+from benchmarks.operations.subject import Case, Operations, Subject, difference
 from dali_cr import Swap
 from dali_cr.ops.erase import erase_in_place, erase_in_place_ref
 from dali_cr.plan.swaps import draw_batch
 
-ERASE_OPS = ("erase",)
 
-
-def list_erasures(edges: tuple[int, ...], batches: tuple[int, ...]) -> list[Case]:
+def list_cases(edges: tuple[int, ...], batches: tuple[int, ...]) -> list[Case]:
     """Return all cases."""
     cases = [
         Case("erase", dtype, edge, batch, 100, patch)
@@ -28,7 +26,7 @@ def list_erasures(edges: tuple[int, ...], batches: tuple[int, ...]) -> list[Case
     return [case for case in cases if 2 * case.patch <= case.edge]
 
 
-def prepare_erasure(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
+def prepare(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
     """Draw inputs and return the subject, which erases the first box of each swap."""
     stored = np.dtype(case.dtype)
     swaps = draw_batch(int(rng.integers(2**63)), range(case.batch), case.crop, Swap(case.iterations, case.patch))
@@ -54,3 +52,6 @@ def prepare_erasure(case: Case, clock: HostClock, rng: np.random.Generator) -> S
 
     moves = case.patch**3 * case.iterations * case.batch * stored.itemsize
     return Subject(run, wrong, None if cpu else on_host, int(erased.sum()) * stored.itemsize, moves)
+
+
+OPERATIONS = Operations(("erase",), list_cases, prepare)

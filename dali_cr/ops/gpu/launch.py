@@ -10,7 +10,7 @@ keyed on the source text alone, so it would miss an edit of an included file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ Variant = tuple[str, tuple[str, ...], Defines]
 Launch = Callable[[tuple[int, ...], tuple[int, ...], tuple[Any, ...]], None]
 """A compiled kernel, called with grid, block and arguments; scalar arguments must be NumPy scalars."""
 
-_PACKAGE = Path(__file__).resolve().parents[1]
+_PACKAGE = Path(__file__).resolve().parents[2]
 _SOURCE_FOLDERS = (_PACKAGE / "_cuda", _PACKAGE.parent / "kernels")
 OPTIONS = ("--std=c++17",)
 """Options of NVRTC; CuPy adds the architecture and `-ftz=true`."""
@@ -60,20 +60,6 @@ def mark() -> Any:
     event = cuda.Event(disable_timing=True)
     event.record(cuda.get_current_stream())
     return event
-
-
-def check_array(array: Any, name: str, dtype: type, ndim: int) -> None:
-    """Raise TypeError unless an array has the dtype, number of axes and layout that a kernel expects.
-
-    Raises
-    ------
-    TypeError
-        If the dtype or number of axes differs, or the array is not contiguous.
-    """
-    if array.dtype != dtype or array.ndim != ndim or not array.flags.c_contiguous:
-        raise TypeError(
-            f"{name}: expected a contiguous {np.dtype(dtype)} array with {ndim} axes, got {array.dtype} {array.shape}"
-        )
 
 
 def cuda_source(*names: str) -> str:
@@ -151,32 +137,3 @@ def rows_of(shape: tuple[int, int, int], arrays: int, itemsize: int) -> tuple[tu
     lanes = min((n for n in (32, 16, 8, 4, 2, 1) if n >= min(8, pieces)), key=lambda n: -(-pieces // n) * n)
     blocks = min(-(-depth * height * lanes // (_THREADS * _ROWS)), max(_BLOCKS // arrays, 1))
     return (blocks, arrays), (lanes, _THREADS // lanes)
-
-
-def as_batch(samples: Sequence[Any]) -> Any:
-    """Return samples of equal shape as one contiguous array.
-
-    DALI usually stores the samples of a batch contiguously in GPU memory; then nothing is copied.
-
-    Parameters
-    ----------
-    samples : list of B CuPy (or NumPy) arrays of one shape and dtype
-
-    Returns
-    -------
-    batch : (B, ...) array
-
-    Raises
-    ------
-    ValueError
-        If the samples differ in shape.
-    """
-    first, xp = samples[0], array_module()
-    shapes = {sample.shape for sample in samples}
-    if len(shapes) != 1:
-        raise ValueError(f"samples: expected equal shapes in a batch, got {sorted(shapes)}")
-    if hasattr(first, "__cuda_array_interface__") and first.nbytes:
-        start = first.data.ptr
-        if all(s.data.ptr == start + i * first.nbytes and s.flags.c_contiguous for i, s in enumerate(samples)):
-            return xp.ndarray((len(samples), *first.shape), first.dtype, memptr=first.data)
-    return xp.stack(samples)

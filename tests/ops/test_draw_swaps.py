@@ -1,13 +1,13 @@
-"""Test that kernel and CPU draw the same swaps."""
+"""Test `draw_swaps`: kernel and reference draw the same disjoint pairs."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dali_cr.ops import draw as op
-from dali_cr.ops.draw import Edges
-from tests.cuda_on_cpu.host import ORDERS, HostCuda
+from dali_cr.ops.draw import swaps as op
+from dali_cr.ops.draw.boxes import Edges
+from tests.cuda_on_cpu.host import HostCuda
 
 NUMBERS = np.array([0, 1, 7, 2**32 - 1, 2**32, 2**40 + 3, 2**63 - 1, -1])
 """Sample numbers; -1 is a placeholder."""
@@ -65,66 +65,10 @@ def test_any_box(shape: tuple[int, int, int], edges: tuple[tuple[int, int], ...]
         drawn(cuda, seed, np.array([number]), shape, pairs, 40)  # type: ignore[arg-type]
 
 
-APART: list[tuple[tuple[int, int, int], Edges, int]] = [
-    ((64, 64, 64), ((4, 16),) * 3, 32),
-    ((130, 128, 131), ((15, 15),) * 3, 150),
-    ((1, 512, 500), ((1, 1), (3, 20), (3, 9)), 600),
-    ((1, 1, 9), ((1, 1), (1, 1), (2, 4)), 1),
-    ((2000, 3000, 4000), ((1, 999), (1, 3), (1, 2000)), 40),
-]
-"""Crops, edges and numbers of swaps, below and above the number of threads in a block."""
-
-
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize(("shape", "edges", "iterations"), APART, ids=str)
-def test_disjoint_kernel_equals_reference(
-    cuda_on_cpu: HostCuda, shape: tuple[int, int, int], edges: Edges, iterations: int, order: int
-) -> None:
-    cuda_on_cpu.order = order
-    for seed, groups in ((0, 1), (2**64 - 1, 3)):
-        out = cuda_on_cpu.arrays.empty((len(NUMBERS), groups, iterations, 3, 3), np.int32)
-        expected = np.empty_like(out)
-        op.draw_disjoint_on_gpu(seed, NUMBERS, shape, edges, out)
-        op.draw_disjoint_ref(seed, NUMBERS, shape, edges, expected)
-        np.testing.assert_array_equal(out, expected)
-
-
-def test_more_swaps_than_threads(cuda_on_cpu: HostCuda) -> None:
-    out = cuda_on_cpu.arrays.empty((1, 1, 1100, 3, 3), np.int32)
-    expected, edges = np.empty_like(out), ((1, 1), (1, 2), (1, 2))
-    op.draw_disjoint_on_gpu(5, NUMBERS[:1], (8, 33, 40), edges, out)
-    op.draw_disjoint_ref(5, NUMBERS[:1], (8, 33, 40), edges, expected)
-    np.testing.assert_array_equal(out, expected)
-
-
-BLOCKS: list[tuple[tuple[int, int, int], tuple[int, int, int], int]] = [
-    ((160, 160, 160), (16, 16, 16), 750),
-    ((1, 70, 33), (1, 16, 16), 9),
-    ((5, 33, 40), (1, 3, 1), 2100),
-]
-"""Crops, edges of blocks and numbers of masked blocks."""
-
-
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize(("shape", "block", "masked"), BLOCKS, ids=str)
-def test_blocks_of_the_kernel_equal_the_reference(
-    cuda_on_cpu: HostCuda, shape: tuple[int, int, int], block: tuple[int, int, int], masked: int, order: int
-) -> None:
-    cuda_on_cpu.order = order
-    for seed in (0, 2**64 - 1):
-        out = cuda_on_cpu.arrays.empty((3, masked, 3, 3), np.int32)
-        expected = np.empty_like(out)
-        op.draw_blocks_on_gpu(seed, NUMBERS[-3:], shape, block, out)
-        op.draw_blocks_ref(seed, NUMBERS[-3:], shape, block, expected)
-        np.testing.assert_array_equal(out, expected)
-
-
 def test_no_swap_and_no_sample(cuda_on_cpu: HostCuda) -> None:
     for samples, turns in ((2, 0), (0, 3)):
         out = np.empty((samples, turns, 3, 3), np.int32)
         op.draw_swaps_on_gpu(0, np.zeros(samples, np.int64), (4, 4, 4), ((1, 2),) * 3, out)
-        op.draw_disjoint_on_gpu(0, np.zeros(samples, np.int64), (4, 4, 4), ((1, 2),) * 3, out[:, None])
-        op.draw_blocks_on_gpu(0, np.zeros(samples, np.int64), (4, 4, 4), (1, 2, 2), out)
 
 
 def test_wrapper_refuses(cuda_on_cpu: HostCuda) -> None:
@@ -139,10 +83,3 @@ def test_wrapper_refuses(cuda_on_cpu: HostCuda) -> None:
     for shape in ((3, 5, 3, 3), (2, 5, 3, 2)):
         with pytest.raises(ValueError, match="out: expected"):
             op.draw_swaps_on_gpu(0, numbers, (4, 4, 4), edges, np.empty(shape, np.int32))
-    for shape in ((3, 1, 5, 3, 3), (2, 1, 5, 3, 2)):
-        with pytest.raises(ValueError, match="out: expected"):
-            op.draw_disjoint_on_gpu(0, numbers, (4, 4, 4), edges, np.empty(shape, np.int32))
-    with pytest.raises(TypeError, match="out: expected"):
-        op.draw_disjoint_on_gpu(0, numbers, (4, 4, 4), edges, out)
-    with pytest.raises(ValueError, match="out: expected"):
-        op.draw_blocks_on_gpu(0, numbers, (4, 4, 4), (2, 2, 2), out[:1])

@@ -1,4 +1,4 @@
-"""Subjects of `benchmarks.kernels` for drawing: swaps, swaps without overlap, masked blocks."""
+"""Subjects that draw boxes: swaps, swaps without overlap, masked blocks."""
 
 from __future__ import annotations
 
@@ -6,24 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks.measure.clock import HostClock
-from benchmarks.operations.subjects import Case, Subject, difference
+from benchmarks.operations.subject import Case, Numbers, Operations, Subject, difference
 from dali_cr import Swap
-from dali_cr.ops.draw import (
-    draw_blocks_on_gpu,
-    draw_blocks_ref,
-    draw_disjoint_on_gpu,
-    draw_disjoint_ref,
-    draw_swaps_on_gpu,
-    draw_swaps_ref,
-)
+from dali_cr.ops.draw.blocks import draw_blocks_on_gpu, draw_blocks_ref
+from dali_cr.ops.draw.disjoint import draw_disjoint_on_gpu, draw_disjoint_ref
+from dali_cr.ops.draw.swaps import draw_swaps_on_gpu, draw_swaps_ref
 from dali_cr.ops.swap import check_swaps
-
-Numbers = npt.NDArray[Any]
-
-DRAW_OPS = ("draw", "draw_disjoint", "draw_blocks")
 
 _LEAST_EDGE = 4
 """Minimum edge of drawn boxes, unless the maximum is smaller."""
@@ -35,18 +25,22 @@ _MASKED = 0.75
 """Share of masked blocks, as of a masked autoencoder."""
 
 
-def list_drawings(edges: tuple[int, ...], batches: tuple[int, ...]) -> list[Case]:
+def list_cases(edges: tuple[int, ...], batches: tuple[int, ...]) -> list[Case]:
     """Return all cases of these operations."""
     cases = []
     for edge in edges:
         cells = (edge // _EDGE) ** 3
-        counts = {"draw": (100, 1000), "draw_disjoint": (min(100, cells // 2),), "draw_blocks": (int(_MASKED * cells),)}
-        cases += [Case(op, "<i4", edge, batch, t, _EDGE) for op in DRAW_OPS for batch in batches for t in counts[op]]
+        counts = {
+            "draw_swaps": (100, 1000),
+            "draw_disjoint": (min(100, cells // 2),),
+            "draw_blocks": (int(_MASKED * cells),),
+        }
+        cases += [Case(op, "<i4", edge, batch, t, _EDGE) for op in counts for batch in batches for t in counts[op]]
     return [case for case in cases if case.iterations and 2 * case.patch <= case.edge]
 
 
-def prepare_drawing(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
-    """Draw inputs and return the subject; see `benchmarks.operations.subjects.prepare`."""
+def prepare(case: Case, clock: HostClock, rng: np.random.Generator) -> Subject:
+    """Draw inputs and return the subject."""
     seed, numbers = int(rng.integers(2**63)), rng.integers(2**40, size=case.batch)
     groups = (1,) if case.op == "draw_disjoint" else ()
     out = np.empty((case.batch, *groups, case.iterations, 3, 3), np.int32)
@@ -75,7 +69,7 @@ def _functions(case: Case) -> tuple[Callable[..., Any], Callable[..., Any], Any]
     """Return the CPU reference, the function for a GPU, and the edges of the boxes."""
     if case.op == "draw_blocks":
         return draw_blocks_ref, draw_blocks_on_gpu, (case.patch,) * 3
-    swap = Swap(case.iterations, (min(_LEAST_EDGE, case.patch), case.patch), overlap=case.op == "draw")
+    swap = Swap(case.iterations, (min(_LEAST_EDGE, case.patch), case.patch), overlap=case.op == "draw_swaps")
     functions = (draw_swaps_ref, draw_swaps_on_gpu) if swap.overlap else (draw_disjoint_ref, draw_disjoint_on_gpu)
     return *functions, swap.edges(case.crop)
 
@@ -100,3 +94,6 @@ def _overlap(swaps: Numbers) -> bool:
     first, size = swaps[:, :2].reshape(-1, 3), np.repeat(swaps[:, 2], 2, axis=0)
     apart = ((first[:, None] + size[:, None] <= first) | (first + size <= first[:, None])).any(-1)
     return not (apart | np.eye(len(first), dtype=bool)).all()
+
+
+OPERATIONS = Operations(("draw_swaps", "draw_disjoint", "draw_blocks"), list_cases, prepare)

@@ -1,13 +1,26 @@
-"""Test the words of records: written by Python, read by kernels/voxel.cuh and kernels/gather.cu."""
+"""Test the words of records: written by Python, read by kernels/record.cuh and kernels/gather.cu."""
 
 import re
 
 import numpy as np
 import pytest
 
-from dali_cr.ops import record as op
-from dali_cr.ops.launch import cuda_source
-from dali_cr.ops.record import BIG_ENDIAN, CLAMPED, IN_ARENA, KEEP, NEAREST, RECORD, TRILINEAR, VIEW_RECORD, Rescale
+from dali_cr.ops.gpu.launch import cuda_source
+from dali_cr.ops.records.crops import make_record, place_crops
+from dali_cr.ops.records.layout import (
+    BIG_ENDIAN,
+    CLAMPED,
+    IN_ARENA,
+    KEEP,
+    NEAREST,
+    RECORD,
+    RECORD_WORDS,
+    TRILINEAR,
+    VIEW_RECORD,
+    VIEW_WORDS,
+)
+from dali_cr.ops.records.rescale import Rescale, describe
+from dali_cr.ops.records.views import make_gather_record
 from dali_cr.volume.geometry import DTYPES
 
 COMMON = {
@@ -41,7 +54,7 @@ def test_fields_lie_in_their_words(dtype: np.dtype, fields: dict[str, int], word
 
 def test_the_kernels_read_the_same_words() -> None:
     """Check the words and bits in the CUDA sources."""
-    voxel, gather = cuda_source("voxel.cuh"), cuda_source("gather.cu")
+    header, gather = cuda_source("record.cuh"), cuda_source("gather.cu")
     taken = {
         "start": r"r\.start = words\[(\d+)\]",
         "code": r"r\.code = \(int\)\(words\[(\d+)\] & 0xff\)",
@@ -55,18 +68,18 @@ def test_the_kernels_read_the_same_words() -> None:
         "padding": r"r\.padding = __uint_as_float\(\(unsigned int\)\(words\[(\d+)\] & 0xffffffff",
     }
     for name, pattern in taken.items():
-        assert re.findall(pattern, voxel) == [str(COMMON[name])], name
+        assert re.findall(pattern, header) == [str(COMMON[name])], name
     for name, bit in (("big_endian", BIG_ENDIAN), ("keep", KEEP), ("in_arena", IN_ARENA)):
-        (shift,) = re.findall(rf"r\.{name} = \(words\[1\] >> (\d+)\) & 1", voxel)
+        (shift,) = re.findall(rf"r\.{name} = \(words\[1\] >> (\d+)\) & 1", header)
         assert 1 << (int(shift) - 8) == bit
-    assert (op.RECORD_WORDS, op.VIEW_WORDS) == (16, 32)
+    assert (RECORD_WORDS, VIEW_WORDS) == (16, 32)
     for name, place in (("matrix", 16), ("offset", 25), ("mode", 15)):
         assert re.search(rf"words\[{place}\b", gather), name
 
 
 def test_a_crops_words() -> None:
     """Check that flips are in the strides and the first voxel, and that indices are those of the crop."""
-    words = op.make_record(
+    words = make_record(
         dtype="int16", big_endian=True, first_byte=1000, itemsize=2, strides=(-60, 6, 1), origin=(-2, 3, 1),
         flips=(True, False, True), crop=(8, 9, 4), shape=(5, 10, 6), rescale=RESCALE, in_arena=True,
     )  # fmt: skip
@@ -86,7 +99,7 @@ def test_a_crops_words() -> None:
 @pytest.mark.parametrize("mode", ["trilinear", "nearest", "clamped"])
 def test_a_views_words(mode: str) -> None:
     matrix, offset = np.arange(9.0).reshape(3, 3) / 7, np.array([0.5, -1.5, 1e300])
-    words = op.make_gather_record(
+    words = make_gather_record(
         dtype="float64", big_endian=False, first_byte=-16, itemsize=8, strides=(30, -6, 1), lo=(0, 1, 2),
         hi=(5, 6, 7), rescale=Rescale(keep=True), matrix=matrix, offset=offset, nearest=mode == "nearest",
         clamped=mode == "clamped",
@@ -112,11 +125,11 @@ def test_a_batch_is_its_records() -> None:
     itemsizes = np.broadcast_to(np.array([1, 4]), (samples, channels)).copy()
     for c, dtype in enumerate(dtypes):
         for record in words.view(RECORD)[:, c, 0]:
-            op.describe(dtype, c == 1, RESCALE, record)
-    op.place_crops(words, firsts, strides, itemsizes, origins, flips, crop, shapes)
+            describe(dtype, c == 1, RESCALE, record)
+    place_crops(words, firsts, strides, itemsizes, origins, flips, crop, shapes)
     for i in range(samples):
         for c, dtype in enumerate(dtypes):
-            alone = op.make_record(
+            alone = make_record(
                 dtype=dtype, big_endian=c == 1, first_byte=int(firsts[i, c]), itemsize=int(itemsizes[i, c]),
                 strides=strides[i, c].tolist(), origin=origins[i].tolist(), flips=flips[i].tolist(), crop=crop,
                 shape=tuple(shapes[i].tolist()), rescale=RESCALE,
@@ -128,9 +141,9 @@ def test_refuses_another_item_size_and_two_modes() -> None:
     crop = {"first_byte": 0, "strides": (1, 1, 1), "rescale": RESCALE, "big_endian": False}
     rest = {"origin": (0, 0, 0), "flips": (False,) * 3, "crop": (1, 1, 1), "shape": (1, 1, 1)}
     with pytest.raises(ValueError, match="itemsize: expected 2 for int16, got 4"):
-        op.make_record(dtype="int16", itemsize=4, **crop, **rest)  # type: ignore[arg-type]
+        make_record(dtype="int16", itemsize=4, **crop, **rest)  # type: ignore[arg-type]
     view = {"lo": (0, 0, 0), "hi": (1, 1, 1), "matrix": np.eye(3), "offset": np.zeros(3)}
     with pytest.raises(ValueError, match="itemsize: expected 2 for int16, got 4"):
-        op.make_gather_record(dtype="int16", itemsize=4, **crop, **view)  # type: ignore[arg-type]
+        make_gather_record(dtype="int16", itemsize=4, **crop, **view)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="nearest, clamped: expected at most one of them, got both"):
-        op.make_gather_record(dtype="int16", itemsize=2, nearest=True, clamped=True, **crop, **view)  # type: ignore[arg-type]
+        make_gather_record(dtype="int16", itemsize=2, nearest=True, clamped=True, **crop, **view)  # type: ignore[arg-type]
