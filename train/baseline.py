@@ -39,7 +39,7 @@ import dali_cr
 from dali_cr.system.interrupt import Outputs
 from dali_cr.system.owner import own_file
 
-from .data.split import load_split
+from .data.split.make import load_split
 from .finetune import TASKS, first_cases
 from .linear.model import LinearModel, WholeTask, choose_block, constant_outputs, fit_linear, read_images
 from .linear.regression import FOLDS

@@ -60,8 +60,10 @@ from dali_cr.index.report import describe_copies
 
 from .data.batches import LabelledBatches
 from .data.cases import find_index, refused_files
-from .data.split import PARTS, Split, load_split, make_split
-from .data.subjects import count_subjects, find_lookalikes
+from .data.split.make import load_split, make_split
+from .data.split.parts import PARTS, Split
+from .data.subjects.lookalikes import find_lookalikes
+from .data.subjects.rules import count_subjects
 from .networks.network import Network
 from .networks.resnet.pretrained import describe_source
 from .networks.weights import export_weights, first_names

@@ -43,7 +43,8 @@ from .data.cases import open_index
 from .data.classes import find_names
 from .data.labels import Labels, by_listed_pairs, find_label_files, match, read_labels
 from .data.masks import mask_path
-from .data.split import PartOption, current_part, load_split
+from .data.split.make import load_split
+from .data.split.parts import PartOption, current_part
 from .data.volumes import read_grey
 from .output.figure import origin_of, write_figure
 from .output.names import picture_name, place_all

@@ -39,7 +39,8 @@ from tqdm import tqdm
 import dali_cr
 
 from .data.cases import open_index, refused_files
-from .data.split import PartOption, current_part, load_split
+from .data.split.make import load_split
+from .data.split.parts import PartOption, current_part
 from .networks.build import build_network
 from .networks.network import Levels
 from .networks.weights import first_names, read_weights

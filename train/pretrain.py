@@ -63,8 +63,10 @@ from dali_cr.index.corpus.about import dataset_lines, describe_datasets
 from dali_cr.index.report import describe_copies
 
 from .data.cases import find_index, open_index, refused_files
-from .data.split import PARTS, Split, current_part, load_split
-from .data.subjects import count_subjects, find_lookalikes, listed_subject, subjects_of
+from .data.split.make import load_split
+from .data.split.parts import PARTS, Split, current_part
+from .data.subjects.lookalikes import find_lookalikes
+from .data.subjects.rules import count_subjects, listed_subject, subjects_of
 from .methods.config import MethodName, PretrainConfig, RecipeName
 from .methods.evaluation import SEED
 from .methods.method import Measured, Method

@@ -38,8 +38,10 @@ from dali_cr.system.interrupt import Outputs
 from dali_cr.system.owner import own_file
 
 from .data.labels import find_label_files, match, share_labels
-from .data.split import PARTS, Split, make_split, split_of_table
-from .data.subjects import corpus_subject, count_subjects, find_lookalikes, listed_subject
+from .data.split.make import make_split, split_of_table
+from .data.split.parts import PARTS, Split
+from .data.subjects.lookalikes import find_lookalikes
+from .data.subjects.rules import corpus_subject, count_subjects, listed_subject
 from .methods.corpus import read_corpus
 from .output.files import write_json
 from .start.command import read_arguments, refuse_several, stopped

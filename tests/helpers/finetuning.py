@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from dali_cr.tools.phantom_files import write_phantoms
 from train import finetune, pretrain
-from train.data.split import make_split
+from train.data.split.make import make_split
 from train.tasks.config.segment import Segment
 from train.tasks.config.whole import Classify, Localize
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from train import pretrain
-from train.data.split import make_split
+from train.data.split.make import make_split
 from train.tasks.config.segment import Segment
 from train.tasks.config.whole import Classify, Localize
 

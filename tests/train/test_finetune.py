@@ -19,7 +19,7 @@ from tests.helpers import signalled
 from tests.helpers.finetuning import SHAPE, WHOLE, classify, localize, prepared, read_csv, run_pretraining, segment
 from tests.helpers.runs import run_to_its_end
 from train import finetune
-from train.data.split import load_split
+from train.data.split.make import load_split
 from train.finetune import Refused, first_cases, introduce
 from train.tasks.config.segment import Segment
 from train.tasks.config.whole import Classify, Localize

@@ -21,7 +21,7 @@ from train import finetune, predict
 from train.data import masks as masks_module
 from train.data.boxes import box_of, to_canonical
 from train.data.masks import write_mask
-from train.data.split import load_split
+from train.data.split.make import load_split
 from train.data.volumes import pad_evenly, read_case
 from train.networks.weights import export_weights, read_weights
 from train.predict import PredictConfig, open_run

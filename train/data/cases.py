@@ -13,7 +13,7 @@ from dali_cr.index.report import describe_ignored
 
 from ..run.config.data import DATA, DataSettings
 from ..run.folder.config_file import plain
-from .split import Part, Split
+from .split.parts import Part, Split
 
 OpenData = Callable[[Any, dali_cr.Index | None], dali_cr.Index]
 

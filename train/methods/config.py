@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import dali_cr
 from dali_cr.volume.geometry import Triple
 
-from ..data.split import PartOption
+from ..data.split.parts import PartOption
 from ..run.config.data import DATA, MAY_CHANGE, Axis
 from ..run.config.training import RunSettings
 from .corpus import Corpus, read_corpus

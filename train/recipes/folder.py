@@ -13,7 +13,7 @@ from pathlib import Path
 import dali_cr
 from dali_cr.index.volumes import Case
 
-from ..data.split import Split
+from ..data.split.parts import Split
 from ..output.files import write_whole
 
 _SHOWN = 5

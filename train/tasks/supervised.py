@@ -11,8 +11,8 @@ import dali_cr
 from dali_cr.index.volumes import Case
 
 from ..data.labels import Unmatched, match, share_labels
-from ..data.split import PARTS, Split
-from ..data.subjects import short_name
+from ..data.split.parts import PARTS, Split
+from ..data.subjects.names import short_name
 
 
 @dataclass(frozen=True)

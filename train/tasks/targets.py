@@ -20,7 +20,7 @@ from ..data.boxes import Boxes, box_of, read_boxes, to_canonical
 from ..data.classes import find_classes, find_names
 from ..data.label_values import check_depths
 from ..data.labels import by_listed_pairs, find_label_files, match, read_labels, share_labels
-from ..data.split import Split
+from ..data.split.parts import Split
 from ..data.tables import choose_columns, load_table, read_table, rows_with_values
 from .classify import Classification
 from .config.finetune import FinetuneConfig

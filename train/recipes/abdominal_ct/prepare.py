@@ -32,7 +32,7 @@ import tyro
 
 from dali_cr.system.owner import own_folder
 
-from ...data.split import PARTS, Split
+from ...data.split.parts import PARTS, Split
 from ...start.command import asked, end, read_arguments
 from ..folder import draw_subjects, images_csv, refuse_dangling, refuse_missing, split_json, write_all
 from .boxes import ORGANS, Pairs, boxes_csv, measure, view_words

@@ -30,7 +30,7 @@ from PIL import Image
 
 from dali_cr.system.owner import own_folder
 
-from ...data.split import Split
+from ...data.split.parts import Split
 from ...start.command import asked, end, read_arguments
 from ..folder import draw_subjects, images_csv, read_rows, refuse_dangling, refuse_missing, split_json, table, write_all
 

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import dali_cr
 
 from ...data.cases import open_index
-from ...data.split import load_split
+from ...data.split.make import load_split
 from ...data.volumes import outside, pad_evenly, read_case
 from ...networks.heads import shrunk
 from ...networks.network import Network

@@ -17,7 +17,7 @@ import tyro
 import dali_cr
 
 from ...data.cases import open_index
-from ...data.split import load_split
+from ...data.split.make import load_split
 from ...linear.model import choose_block, read_images
 from ...tasks.config.segment import Segment
 from ...tasks.segment import Segmentation
