@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torchdata.stateful_dataloader import StatefulDataLoader
 
 import dali_cr
 from tests.helpers import recipes
@@ -100,21 +99,6 @@ def test_a_state_at_every_step(index: dali_cr.Index, recipe: Any, known: list[tu
             assert contents(iter(second)) == known[step * BATCH : ends]
             assert contents(islice(second, 1)) == known[ends : ends + BATCH]
             next(batches)
-
-
-@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")  # torchdata calls it
-@pytest.mark.parametrize("stop", range(STEPS + 1))
-def test_the_same_number_of_steps_as_a_stateful_dataloader(index: dali_cr.Index, recipe: Any, stop: int) -> None:
-    def lengths(first: Any, second: Any) -> list[int]:
-        whole = stop == STEPS  # then the end of the epoch is detected
-        taken = len(list(iter(first) if whole else islice(first, stop)))
-        state = first.state_dict()
-        second.load_state_dict(state)
-        return [taken, len(list(second)), len(list(second)), len(second)]
-
-    theirs = lengths(*(StatefulDataLoader(range(PER_EPOCH), batch_size=BATCH) for _ in range(2)))
-    with loader(index, recipe) as first, loader(index, recipe) as second:
-        assert lengths(first, second) == theirs
 
 
 def test_a_state_of_format_1(index: dali_cr.Index, recipe: Any, known: list[tuple[int, int]]) -> None:

@@ -1,8 +1,11 @@
 """Stages: each passes once per commit, all results are kept, and an interrupted run continues."""
 
+import ast
 import importlib
 import json
+import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,11 @@ import pytest
 from benchmarks import gpu
 from benchmarks.measure.stages import Stage, run_stages
 from tests.helpers.prefork import start_parent
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 
 def python(text: str) -> tuple[str, ...]:
@@ -112,6 +120,42 @@ def test_the_tests_for_a_gpu_are_found() -> None:
     found = gpu.gpu_tests()
     assert {"tests/gpu/test_loader.py", "tests/gpu/test_kernels.py", "tests/package/test_golden.py"} <= set(found)
     assert "tests/benchmarks/test_stages.py" not in found
+
+
+def test_the_tests_for_a_gpu_need_no_packages_of_other_tests() -> None:
+    """Collecting the tests needs only what `make gpu-check` installs: the package with the extras train and dev."""
+    extras = {name: set(map(gpu.Requirement, lines)) for name, lines in _extras().items()}
+    installed = {one.name for name in ("", "cu13", "train", "dev") for one in extras[name]}
+    others = {one.name for name in extras for one in extras[name]} - installed
+    distributions = metadata.packages_distributions()
+    assert "torchdata" in others
+    seen, files = set(), ["tests/conftest.py", *gpu.gpu_tests()]
+    while files:
+        seen.add(file := files.pop())
+        for name in _imports(gpu._ROOT / file):
+            helper = f"{name.replace('.', '/')}.py"
+            if (gpu._ROOT / helper).is_file() and name.startswith("tests.") and helper not in seen:
+                files.append(helper)
+            needed = set(distributions.get(name.partition(".")[0], ()))
+            assert not needed & others, f"{file} imports {name}: import it in the test that needs it"
+    assert "tests/helpers/recipes.py" in seen
+
+
+def _imports(path: Path) -> list[str]:
+    """Return the modules that a file imports at its top level."""
+    found = []
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            found += [one.name for one in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found += [str(node.module), *(f"{node.module}.{one.name}" for one in node.names)]
+    return found
+
+
+def _extras() -> dict[str, list[str]]:
+    """Return the dependencies of pyproject.toml by extra; those of the package under ""."""
+    project = tomllib.loads((gpu._ROOT / "pyproject.toml").read_text())["project"]
+    return {"": project["dependencies"], **project["optional-dependencies"]}
 
 
 def test_warnings_are_errors_only_with_the_tested_versions(monkeypatch: pytest.MonkeyPatch) -> None:
