@@ -39,7 +39,7 @@ class Forecast:
     >>> for line in forecast.lines(left=10_000):
     ...     print(line)
     cost       0.1 samples/s: 111.11 hours (4.6 days) for the 10,000 steps left, without evaluation
-    warning    4.6 days are long: reduce --crop, --filters, --batch-size or --steps, or train on a GPU
+    warning    4.6 days on a CPU: reduce --crop, --filters, --batch-size or --steps, or train on a GPU
     """
 
     def __init__(self, device: torch.device, samples: int) -> None:
@@ -80,7 +80,7 @@ class Forecast:
         yield f"{line}, without evaluation{self._memory()}"
         if hours > _LONG and self._device.type == "cpu" and not self._warned:
             self._warned = True
-            yield f"warning    {hours / 24:.1f} days are long: {_REDUCE}"
+            yield f"warning    {hours / 24:.1f} days on a CPU: {_REDUCE}"
 
     def _due(self, left: int) -> bool:
         """Whether to make a forecast: once within a minute or so, and again when the rate has settled."""

@@ -38,6 +38,6 @@ def test_short_runs_need_none() -> None:
 def test_days_on_a_cpu_are_warned_of_once() -> None:
     lines = [line for lines in said(3.0, 100_000).values() for line in lines if line.startswith("warning")]
     assert lines == [
-        "warning    3.5 days are long: reduce --crop, --filters, --batch-size or --steps, or train on a GPU"
+        "warning    3.5 days on a CPU: reduce --crop, --filters, --batch-size or --steps, or train on a GPU"
     ]
     assert not any("warning" in line for lines in said(0.8, 100_000).values() for line in lines)
