@@ -6,7 +6,8 @@
     python -m train.finetune classify --data images/ --labels table.csv --split splits.json --init random --out runs/cls
     python -m train.finetune localize --data images/ --labels boxes.csv --split splits.json --init random --out runs/loc
 
-The network is trained on train, evaluated on val during training, and its last weights are scored once on test. Weights
+The network is trained on train, evaluated on val during training and at its end, and the last weights are scored once
+on test. Weights
 that were pre-trained on cases of val or test are rejected. The folder ``--out`` contains
 
 ==========================  =========================================================================================
@@ -45,6 +46,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +61,7 @@ from dali_cr import rng
 from dali_cr.index.report import describe_copies
 
 from .data.batches import LabelledBatches
-from .data.cases import find_index, refused_files
+from .data.cases import find_index, open_index, refused_files
 from .data.split.make import load_split, make_split
 from .data.split.parts import PARTS, Split
 from .data.subjects.lookalikes import find_lookalikes
@@ -213,7 +215,8 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
     if init:
         init.check_network(config.network, config.dims, config.plans)
     view = config.view(init)
-    index = find_index(config, earlier)
+    given = load_split(config.split) if config.split else None
+    index = find_index(config, earlier, open_data=partial(open_index, split=given))
     split = _open_split(config, index, earlier)
     if init and init.cases:
         split.check_leak(init.cases, index, init.path)
@@ -401,6 +404,8 @@ def train(run: FinetuneRun) -> dict[str, Any]:
     config = run.config
     with open_loop(run) as loop:
         loop.take_steps()
+        if loop.record and config.steps > config.evaluation_interval and config.steps not in loop.record.measured:
+            run.measure(loop.record, config.steps)  # the end of the learning curve
     scores = run.score(run.supervised.parts[config.score])
     write_table(config.out / "scores.csv", scores.rows, empty=["case"])
     print(f"scores     {config.out / 'scores.csv'}")

@@ -358,6 +358,12 @@ def losses(out):
     return {line["step"]: line["loss"] for line in lines if "loss" in line}
 
 
+def measured(out):
+    """Return the steps that were evaluated on val."""
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [line["step"] for line in lines if "val_dice" in line]
+
+
 def test_a_run_that_was_ended_and_resumed_is_the_same(command, tmp_path):
     whole = run_to_its_end([*command, "--out", tmp_path / "whole"])
     assert whole.returncode == 0, whole.stderr
@@ -373,6 +379,7 @@ def test_a_run_that_was_ended_and_resumed_is_the_same(command, tmp_path):
     resumed = run_to_its_end([*command, "--out", out, "--resume"])
     assert resumed.returncode == 0, resumed.stderr
     assert losses(out) == expected
+    assert measured(out) == measured(tmp_path / "whole") == [20, 40]
     for name in ("model.safetensors", "scores.csv"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     state, exported = torch.load(out / "checkpoint.pt", weights_only=True), load_file(out / "model.safetensors")

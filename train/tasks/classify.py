@@ -34,6 +34,8 @@ Metric = Literal["f1", "auroc", "accuracy"]
 
 _CAPTION = (("target", "class"), ("predicted", "predicted"))
 """Lines under a picture, each with the column of a row that it is from."""
+LEAST_PROBABILITY = 1e-6
+"""Lower bound in log scores: the logarithm of 0 would outweigh all other cases (project choice)."""
 
 
 class Classification(Task):
@@ -146,6 +148,7 @@ class Classification(Task):
         measured = score_classes(probabilities, predicted, targets)
         summary = {column: mean_of([one[column] for one in measured]) for column in measured[0]}
         summary["accuracy"] = float((predicted == targets).all(1).double().mean())
+        summary["log_score"] = float(log_scores(probabilities, targets, multilabel=self.multilabel).mean())
         baseline = torch.from_numpy(self.baseline).expand_as(targets)
         summary["baseline_f1"] = mean_of([one["f1"] for one in score_classes(baseline.double(), baseline, targets)])
         summary["baseline_accuracy"] = float((baseline == targets).all(1).double().mean())
@@ -180,6 +183,29 @@ class Classification(Task):
     def files(self, index: dali_cr.Index, *, probabilities: bool = False) -> dict[str, dict[str, str]]:
         """Return an empty dict: classes.csv holds all cases, with probabilities."""
         return {}
+
+
+def log_scores(probabilities: torch.Tensor, targets: torch.Tensor, *, multilabel: bool = False) -> torch.Tensor:
+    """Return the log score of each case: of the probability of its class, or the sum over classes if `multilabel`.
+
+    Parameters
+    ----------
+    probabilities, targets : (N, K) float, bool
+    multilabel : bool
+
+    Returns
+    -------
+    scores : (N,) float64
+        At most 0. Probabilities are at least `LEAST_PROBABILITY`.
+
+    Examples
+    --------
+    >>> log_scores(torch.tensor([[0.25, 0.75], [1.0, 0.0]]), torch.tensor([[False, True], [False, True]])).tolist()
+    [-0.2876820724517809, -13.815510557964274]
+    """
+    shares = torch.where(targets | (not multilabel), probabilities.double(), 1 - probabilities.double())
+    logs = shares.clamp(min=LEAST_PROBABILITY).log()
+    return logs.sum(1) if multilabel else (logs * targets).sum(1)
 
 
 def score_classes(

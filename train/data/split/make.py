@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import dali_cr
+from dali_cr.index.parts.names import describe_unknown
 from dali_cr.index.volumes import Case
 
 from ..subjects.names import find_subject, group_by_subject, short_name
@@ -59,6 +60,22 @@ def make_split(
     links = [[find_subject(case, rule) for case in group] for group in together]
     train, val, test = (frozenset(case.name for case in part.cases) for part in names.split(fractions, seed, links))
     return Split(train, val, test, rule)
+
+
+def check_table(names: Collection[str], path: Path, column: str) -> None:
+    """Check a table for `split_of_table` with names that cases may have.
+
+    Raises
+    ------
+    ValueError
+        If the table cannot be read or lacks the column, or no name has a row.
+    """
+    columns, rows = read_table(path)
+    choose_columns(path, columns, (column,))
+    short = set(map(short_name, rows))
+    if names and not any(name in rows or short_name(name) in short for name in names):
+        shown = describe_unknown([min(names)], rows)
+        raise ValueError(f"table: expected a row for each case, none of {len(names)} has one in {path}: {shown}")
 
 
 def split_of_table(cases: Sequence[str], path: Path, column: str, subject: str | None = None) -> Split:

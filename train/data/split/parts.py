@@ -105,12 +105,28 @@ class Split:
         """
         group_by_subject([case.name for case in index.cases], self.subject)
         self.check_together(index.copies, "hold the same image")
+        self.check_part(part, [case.name for case in index.cases])
         cases = tuple(case for case in index.cases if self.part_of(case.name) == part)
-        if not cases:
-            got = f"{len(index)} other cases, the first is {index.cases[0].name}" if index.cases else "no cases"
+        return replace(index, cases=cases, problems=(), set_aside=())
+
+    def check_part(self, part: Part, names: Collection[str]) -> None:
+        """Raise ValueError unless a name of a case is in a part.
+
+        Parameters
+        ----------
+        part : str
+        names : collection of str
+            Names of cases; other names are ignored.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        if not any(self._part_of_stranger(name) == part for name in names):
+            got = f"{len(names)} other cases, the first is {min(names)}" if names else "no cases"
             wanted = ", ".join(sorted(getattr(self, part))[:3]) or "which is empty"
             raise ValueError(f"split: expected cases of the part {part} ({wanted} …), got {got}")
-        return replace(index, cases=cases, problems=(), set_aside=())
 
     def check_together(self, groups: Iterable[Collection[str]], why: str) -> None:
         """Check that cases that belong together are in one part.
@@ -178,7 +194,7 @@ class Split:
                 )
 
     def _part_of_stranger(self, case: str) -> Part | None:
-        """Return the part of a case of other data, whose name may have no subject."""
+        """Return the part of a case of other data, or a file that may be no case, whose name may have no subject."""
         try:
             return self.part_of(case)
         except ValueError:

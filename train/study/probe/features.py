@@ -26,7 +26,7 @@ from ...tasks.sizing import size_network
 from ...tasks.targets import open_task
 from ...tasks.task import Task, TaskInput, run_network
 from ...tasks.transfer import Init, check_fit, load_fit, read_init
-from ..jobs import RunQueue
+from ..running.jobs import RunQueue
 from ..runs import StudyRun
 
 Matrix = npt.NDArray[np.float64]
