@@ -29,10 +29,10 @@ run() {
 # arrange LAYOUT DATA VALUES... PREPARED: put labelled volumes in a published layout, and prepare them.
 arrange() {
     local source=$DATA/$2 prepared=${*: -1}
-    [ ! -e "$prepared/../runs/index.json" ] || return 0
+    [ ! -e "$(dirname "$prepared")/runs/index.json" ] || return 0
     "$PYTHON" -m train.recipes.arrange "$1" --images "$source/images" --labels "$source/labels" --values "${@:3:$#-3}" \
-        --out "$prepared/../published"
-    "$PYTHON" -m "train.recipes.$1.prepare" "$prepared/../published" "$prepared"
+        --out "$(dirname "$prepared")/published"
+    "$PYTHON" -m "train.recipes.$1.prepare" "$(dirname "$prepared")/published" "$prepared"
 }
 
 # segment RECIPE NAME PRETEXT: both runs of a segmentation recipe and their table.
