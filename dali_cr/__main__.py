@@ -29,7 +29,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import dali_cr
 from dali_cr.index.volumes import counted
@@ -74,10 +74,12 @@ def _doctor(chosen: argparse.Namespace) -> None:
 
 
 def _preview(chosen: argparse.Namespace) -> None:
-    from dali_cr.tools.preview import draw_preview
+    from dali_cr.tools.preview import check_preview, draw_preview
 
+    check_preview(chosen.sample, chosen.out)  # before files are read
+    recipe = recipe_of(chosen)
     with own_file(chosen.out):
-        draw_preview(scanning.find(chosen), recipe_of(chosen), chosen.seed, chosen.sample, chosen.out)
+        draw_preview(scanning.find(chosen), recipe, chosen.seed, chosen.sample, chosen.out)
     print(chosen.out)
 
 
@@ -162,6 +164,27 @@ def _parser() -> argparse.ArgumentParser:
     add_recipe(command)
     command.set_defaults(command=_preview)
 
+    _add_packing(commands)
+
+    command = commands.add_parser("doctor", help="check the installation and this machine")
+    command.set_defaults(command=_doctor)
+
+    command = commands.add_parser("phantom", help="write synthetic volumes for tests")
+    command.add_argument("folder", type=Path)
+    command.add_argument("--images", action="store_true", help="write PNG slices of H × W pixels instead of volumes")
+    command.add_argument("--count", type=int, default=24, help="number of volumes or slices")
+    command.add_argument("--shape", type=int, nargs=3, default=[48, 56, 52], metavar=("D", "H", "W"))
+    command.add_argument("--seed", type=int, default=0)
+    command.set_defaults(command=_phantom)
+
+    _add_import(commands)
+    for name, help_ in training.COMMANDS.items():
+        commands.add_parser(name, help=help_)  # parsed by the command itself
+    return parser
+
+
+def _add_packing(commands: Any) -> None:
+    """Add the commands `pack` and `unpack`."""
     command = commands.add_parser("pack", help="convert volumes to brick stores, for fast reading of crops")
     command.add_argument("source", type=Path, help="folder, or index saved by scan")
     command.add_argument("out", type=Path, help="folder for the stores; finished stores are kept")
@@ -177,17 +200,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--jobs", type=int, metavar="N", help="number of threads; default: one per core")
     command.set_defaults(command=_unpack)
 
-    command = commands.add_parser("doctor", help="check the installation and this machine")
-    command.set_defaults(command=_doctor)
 
-    command = commands.add_parser("phantom", help="write synthetic volumes for tests")
-    command.add_argument("folder", type=Path)
-    command.add_argument("--images", action="store_true", help="write PNG slices of H × W pixels instead of volumes")
-    command.add_argument("--count", type=int, default=24, help="number of volumes or slices")
-    command.add_argument("--shape", type=int, nargs=3, default=[48, 56, 52], metavar=("D", "H", "W"))
-    command.add_argument("--seed", type=int, default=0)
-    command.set_defaults(command=_phantom)
-
+def _add_import(commands: Any) -> None:
+    """Add the command `import`."""
     command = commands.add_parser("import", help="convert DICOM series and other formats to brick stores")
     command.add_argument("source", type=Path, metavar="SOURCE", help="folder of files")
     command.add_argument("out", type=Path, metavar="OUT", help="folder for the stores; finished stores are kept")
@@ -213,10 +228,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--report", type=Path, metavar="FILE", help="write a JSON file that maps stores to files")
     command.set_defaults(command=_import)
-
-    for name, help_ in training.COMMANDS.items():
-        commands.add_parser(name, help=help_)  # parsed by the command itself
-    return parser
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ from dali_cr import rng
 from dali_cr.index.report import describe_copies
 
 from .data.batches import LabelledBatches
-from .data.cases import find_index, refused_files
+from .data.cases import find_index, open_index, refused_files
 from .data.split import PARTS, Split, load_split, make_split
 from .data.subjects import count_subjects, find_lookalikes
 from .networks.network import Network
@@ -209,7 +210,8 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
     if init:
         init.check_network(config.network, config.dims, config.plans)
     view = config.view(init)
-    index = find_index(config, earlier)
+    given = load_split(config.split) if config.split else None
+    index = find_index(config, earlier, open_data=partial(open_index, split=given))
     split = _open_split(config, index, earlier)
     if init and init.cases:
         split.check_leak(init.cases, index, init.path)

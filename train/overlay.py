@@ -106,9 +106,10 @@ def _draw(config: OverlayConfig) -> dict[str, Any]:
     if made := read_predictions(config.predictions):
         config = fill_in(config, Trained(made["config"], tuple(made["data"]["channel_names"])))
         task = made["network"]["task"]
-    index = open_index(config)
-    if config.split:
-        index = load_split(config.split).take(index, current_part(config.part))
+    split, part = load_split(config.split) if config.split else None, current_part(config.part)
+    index = open_index(config, split=split, parts=(part,))
+    if split:
+        index = split.take(index, part)
     boxes = read_predicted_boxes(config.predictions)
     found = [(case, one) for case in index.cases if (one := find_drawing(config.predictions, case, boxes)) is not None]
     if not found:

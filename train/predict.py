@@ -141,9 +141,10 @@ def _prepare(config: PredictConfig) -> tuple[Task, nn.Module, dali_cr.Index, dic
     task, module, about = open_run(config.run, config.batch_size)
     trained = read_trained(config.run, about)
     filled = fill_in(config, trained)
-    index = open_index(filled)
-    if config.split:
-        index = load_split(config.split).take(index, current_part(config.part))
+    split, part = load_split(config.split) if config.split else None, current_part(config.part)
+    index = open_index(filled, split=split, parts=(part,))
+    if split:
+        index = split.take(index, part)
     _check_data(index, task, about, trained)
     files = task.files(index, probabilities=config.probabilities)
     place_all([(f"{case} ({kind})", name) for kind in files for case, name in files[kind].items()], config.out)

@@ -62,7 +62,7 @@ import dali_cr
 from dali_cr.index.corpus.about import dataset_lines, describe_datasets
 from dali_cr.index.report import describe_copies
 
-from .data.cases import find_index, open_index, refused_files
+from .data.cases import find_index, refused_files
 from .data.split import PARTS, Split, current_part, load_split
 from .data.subjects import count_subjects, find_lookalikes, listed_subject, subjects_of
 from .methods.config import MethodName, PretrainConfig, RecipeName
@@ -197,7 +197,7 @@ def prepare(config: PretrainConfig, earlier: dict[str, Any] | None = None) -> Pr
     corpus = config.datasets
     if corpus and earlier:
         corpus.refuse_other(earlier.get("corpus", {}))
-    open_data = (lambda _, known: corpus.open(known)) if corpus else open_index
+    open_data = (lambda _, known: corpus.open(known)) if corpus else None
     index = find_index(config, earlier, split, current_part(config.part), open_data)
     if len(index) < 2:
         refused = "".join(f"; rejected {problem.path}: {problem.reason}" for problem in index.problems[:3])

@@ -29,15 +29,15 @@ from typing import Annotated
 import tyro
 
 import dali_cr
-from dali_cr.index.layout.listing import Layout
+from dali_cr.index.layout.listing import EVERY_VOLUME, Layout, list_files
 from dali_cr.index.layout.proposal import describe_layout
 from dali_cr.index.report import describe_copies
-from dali_cr.index.scan import EVERY_VOLUME
+from dali_cr.index.scan import read_listing
 from dali_cr.system.console import print_anything
 from dali_cr.system.owner import own_file
 
 from .data.labels import find_label_files, match, share_labels
-from .data.split import PARTS, Split, make_split, split_of_table
+from .data.split import PARTS, Split, check_table, make_split, split_of_table
 from .data.subjects import corpus_subject, count_subjects, find_lookalikes, listed_subject
 from .methods.corpus import read_corpus
 from .output.files import write_json
@@ -129,9 +129,10 @@ def _open(config: SplitsConfig) -> dali_cr.Index:
     """Scan the data or the data sets of the corpus file."""
     if config.corpus:
         return read_corpus(config.corpus).open()
-    return dali_cr.scan(
-        config.data, config.pattern, layout=config.layout, channels=config.channels, exclude=config.exclude
-    )
+    listing = list_files(config.data, config.pattern, config.layout, config.channels, (), config.exclude)
+    if config.table:  # before hours of reading
+        check_table(listing.case_names, config.table, config.column)
+    return read_listing(listing)
 
 
 def _find_subject(index: dali_cr.Index) -> str | None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from dali_cr.index.cases import Index
 from dali_cr.index.files import as_patterns, find_files
 from dali_cr.index.layout.dataset_json import Pair, read_dataset_json
-from dali_cr.index.values.statistics import cell_edge
+from dali_cr.index.values.cells import cell_edge
 from dali_cr.index.volumes import Case
 from dali_cr.volume import reader
 from dali_cr.volume.geometry import Geometry, VolumeError
@@ -212,7 +212,7 @@ def class_map(labels: Labels, pick: Callable[[Labels], npt.NDArray[np.bool_]]) -
     Returns
     -------
     weights : (cells_d, cells_h, cells_w) uint32
-        On the cells of `dali_cr.index.values.statistics.cell_edge`; zero outside of all classes. In uint32, as the
+        On the cells of `dali_cr.index.values.cells.cell_edge`; zero outside of all classes. In uint32, as the
         uint8 of scans would round the weights of large classes up.
     """
     total: npt.NDArray[np.float64] | float = 0.0

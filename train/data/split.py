@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import dali_cr
+from dali_cr.index.parts.names import describe_unknown
 from dali_cr.index.volumes import Case
 
 from .subjects import check_subject, composed, default_subject, find_subject, group_by_subject, short_name
@@ -102,12 +103,28 @@ class Split:
         """
         group_by_subject([case.name for case in index.cases], self.subject)
         self.check_together(index.copies, "hold the same image")
+        self.check_part(part, [case.name for case in index.cases])
         cases = tuple(case for case in index.cases if self.part_of(case.name) == part)
-        if not cases:
-            got = f"{len(index)} other cases, the first is {index.cases[0].name}" if index.cases else "no cases"
+        return replace(index, cases=cases, problems=(), set_aside=())
+
+    def check_part(self, part: Part, names: Collection[str]) -> None:
+        """Raise ValueError unless a name of a case is in a part.
+
+        Parameters
+        ----------
+        part : str
+        names : collection of str
+            Names of cases; other names are ignored.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        if not any(self._part_of_stranger(name) == part for name in names):
+            got = f"{len(names)} other cases, the first is {min(names)}" if names else "no cases"
             wanted = ", ".join(sorted(getattr(self, part))[:3]) or "which is empty"
             raise ValueError(f"split: expected cases of the part {part} ({wanted} …), got {got}")
-        return replace(index, cases=cases, problems=(), set_aside=())
 
     def check_together(self, groups: Iterable[Collection[str]], why: str) -> None:
         """Check that cases that belong together are in one part.
@@ -175,7 +192,7 @@ class Split:
                 )
 
     def _part_of_stranger(self, case: str) -> Part | None:
-        """Return the part of a case of other data, whose name may have no subject."""
+        """Return the part of a case of other data, or a file that may be no case, whose name may have no subject."""
         try:
             return self.part_of(case)
         except ValueError:
@@ -225,6 +242,22 @@ def make_split(
     links = [[find_subject(case, rule) for case in group] for group in together]
     train, val, test = (frozenset(case.name for case in part.cases) for part in names.split(fractions, seed, links))
     return Split(train, val, test, rule)
+
+
+def check_table(names: Collection[str], path: Path, column: str) -> None:
+    """Check a table for `split_of_table` with names that cases may have.
+
+    Raises
+    ------
+    ValueError
+        If the table cannot be read or lacks the column, or no name has a row.
+    """
+    columns, rows = read_table(path)
+    choose_columns(path, columns, (column,))
+    short = set(map(short_name, rows))
+    if names and not any(name in rows or short_name(name) in short for name in names):
+        shown = describe_unknown([min(names)], rows)
+        raise ValueError(f"table: expected a row for each case, none of {len(names)} has one in {path}: {shown}")
 
 
 def split_of_table(cases: Sequence[str], path: Path, column: str, subject: str | None = None) -> Split:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import dali_cr
-from dali_cr.index.layout.listing import find_root
+from dali_cr.index.layout.lists import find_root
 
 from ..data.split import Split, load_split, make_split
 from ..data.subjects import find_subject

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import dali_cr
-from dali_cr.index.connected import connected
+from dali_cr.index.parts.connected import connected
 from tests.helpers.volumes import ORIENTATIONS, write_nifti
 from train.data.split import PARTS, Split, load_split
 from train.data.subjects import short_name

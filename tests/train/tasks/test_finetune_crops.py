@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import dali_cr
-from dali_cr.index.values.statistics import cell_edge
+from dali_cr.index.values.cells import cell_edge
 from tests.helpers.finetuning import classify, localize, prepared, segment
 from tests.helpers.volumes import ORIENTATIONS, write_nifti
 from train.data.batches import LabelledBatches, draw_shifts, shift_images

@@ -11,11 +11,11 @@ import numpy.typing as npt
 from dali_cr import rng
 from dali_cr.index.cases import Index, refuse_empty
 from dali_cr.ops.cpu.philox import draw_pair, fill_words
-from dali_cr.plan.augment.drawn import draw_augmentation
-from dali_cr.plan.augment.maps import CropMaps
-from dali_cr.plan.boxes import Flags, Floats, Ints, find_reach
+from dali_cr.plan.affine import Flags, Floats, Ints, find_reach
+from dali_cr.plan.crops.augmentation import draw_augmentation
+from dali_cr.plan.crops.maps import CropMaps
+from dali_cr.plan.crops.masks import make_sampler
 from dali_cr.plan.foreground import EDGES, LENGTHS, ORIGIN_WORDS, SHAPE, Foreground, Sums, draw_origin, table_of
-from dali_cr.plan.masks import make_sampler
 from dali_cr.plan.order.cases import Order
 from dali_cr.plan.order.mixture import Weights
 from dali_cr.plan.plans import Plans, Sampler

@@ -6,8 +6,6 @@ it.
 
 from __future__ import annotations
 
-import math
-import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,22 +14,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.pipeline.memory import Buffers, Bytes, Section, cut, size_of
-from dali_cr.pipeline.placement import Placement, pack
+from dali_cr.pipeline.memory import Bytes, Section, SentBuffers, cut, size_of
 from dali_cr.pipeline.samples import Arrays, Samples, VoxelLayout
-from dali_cr.pipeline.source import Batch, BrokenCaseError, Source
+from dali_cr.pipeline.sources.placement import ABSENT, Placement, assign_rows, box_bytes, pack
+from dali_cr.pipeline.sources.source import Batch, BrokenCaseError, Source
 from dali_cr.plan import window
-from dali_cr.plan.plans import Plans
 from dali_cr.plan.stream import Stream
 from dali_cr.read.boxes import read_boxes
-from dali_cr.read.gpu_cache import Arena, Upload, frame_bytes, padded
+from dali_cr.read.gpu_cache import Arena, Upload, padded
 from dali_cr.read.packed import is_direct, read_box
-from dali_cr.volume.geometry import Triple
 
 _MOST_ARRAYS = 65535
 """Largest number of arrays per launch, the limit of the y axis of a grid."""
-
-_IN_ARENA = -1
 
 
 @dataclass
@@ -114,12 +108,10 @@ class RawSource(Source[RawBatch]):
                 f"shape, got {stream.batch_size}"
             )
         self.names = ("buffer",) if whole else ("raw", *samples.inputs, "sample")
-        self.arena, self.whole, self._mark = arena, whole, mark
+        self.arena, self.whole = arena, whole
         self._placement = Placement(samples.templates.index)
-        self._buffers = Buffers(allocate)
+        self._buffers = SentBuffers(allocate, mark)
         self._sent: deque[tuple[Memory, tuple[Upload, ...]]] = deque()
-        self._reading: deque[tuple[Any, Bytes]] = deque()
-        self._recycling = threading.Lock()  # several threads prepare batches
 
     def placeholder(self) -> Arrays:
         """Return records without voxels, and inputs without effect."""
@@ -133,10 +125,10 @@ class RawSource(Source[RawBatch]):
     def prepare(self, numbers: npt.NDArray[np.int64]) -> RawBatch:
         """Plan a batch, assign memory to its voxels, and write the inputs of the kernels."""
         plans = self.planner.plan(numbers, self.broken, swaps=not self.whole)
-        cached = self.arena.locate(plans.cases) if self.arena else np.full(self._placement.of(plans.cases), _IN_ARENA)
-        starts, uploads, longest = self._assign(plans, cached)
+        cached = self.arena.locate(plans.cases) if self.arena else np.full(self._placement.of(plans.cases), ABSENT)
+        starts, uploads, longest = assign_rows(plans, self.samples.templates.index, self.arena, cached)
         memory = self._take(len(plans), longest)
-        in_arena = cached != _IN_ARENA
+        in_arena = cached != ABSENT
         firsts, strides = self._placement.whole(plans.cases, cached)
         if not in_arena.all():
             packed = self._placement.boxes(plans.cases, plans.boxes, starts)
@@ -148,13 +140,13 @@ class RawSource(Source[RawBatch]):
 
     def unread(self, batch: RawBatch) -> list[int]:
         """Return the samples with a channel that is not in the arena, or is copied there by this batch."""
-        return np.flatnonzero((batch.starts != _IN_ARENA).any(1)).tolist()
+        return np.flatnonzero((batch.starts != ABSENT).any(1)).tolist()
 
     def fill(self, batch: RawBatch, group: list[int]) -> None:
         """Copy the raw boxes of the samples of one case."""
         plans, index, raw = batch.plans, self.samples.templates.index, batch.arrays["raw"]
         case = index.cases[int(plans.cases[group[0]])]
-        missing = {c for i in group for c in range(len(case.volumes)) if batch.starts[i, c] != _IN_ARENA}
+        missing = {c for i in group for c in range(len(case.volumes)) if batch.starts[i, c] != ABSENT}
         boxes = {i: window.as_box(plans.boxes[i]) for i in group}
         whole = any((i, c) in batch.uploads for i in group for c in missing)
         start, stop = ((0, 0, 0), case.shape) if whole else window.around(boxes.values())
@@ -169,7 +161,7 @@ class RawSource(Source[RawBatch]):
                 first = int(batch.starts[i, channel])
                 if (i, channel) in batch.uploads:
                     pack(read, raw[i, first:])
-                elif first != _IN_ARENA:
+                elif first != ABSENT:
                     pack(read[window.slices(box, start)], raw[i, first:])
 
     def deliver(self, batch: RawBatch) -> Arrays:
@@ -198,7 +190,7 @@ class RawSource(Source[RawBatch]):
             self.arena.upload(arrays["raw"], uploads)
         outputs = self.samples.finish(arrays, self.arena.memory if self.arena else None)
         if memory and memory.buffer is not None:
-            self._reading.append((self._mark() if self._mark else None, memory.buffer))
+            self._buffers.sent(memory.buffer)
         return outputs
 
     @property
@@ -213,48 +205,13 @@ class RawSource(Source[RawBatch]):
             return {"buffer": memory.buffer[: size_of(memory.sections)]}
         return memory.arrays
 
-    def _assign(
-        self, plans: Plans, cached: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.int64], dict[tuple[int, int], Upload], int]:
-        """Assign an offset in the sample's row to each channel that is not in the arena.
-
-        `cached` is updated for volumes that the batch copies into the arena, because they are decoded from there.
-
-        Returns
-        -------
-        starts : (B, C) int64
-        uploads : dict
-        longest : int
-            Size of a row in bytes.
-        """
-        starts, uploads = np.full(cached.shape, _IN_ARENA, np.int64), dict[tuple[int, int], Upload]()
-        longest, ends = padded(1), dict[int, int]()
-        for i, c in np.argwhere(cached == _IN_ARENA).tolist():
-            case = int(plans.cases[i])
-            geometry = self.samples.templates.index.cases[case].volumes[c].geometry
-            starts[i, c] = start = ends.get(i, 0)
-            slot = self.arena.reserve(case, c) if self.arena else None
-            if slot:
-                cached[i, c] = slot[1]
-                uploads[i, c] = Upload(slot[0], i, start, slot[1], geometry.voxels * geometry.itemsize)
-                size = frame_bytes(geometry)
-            else:
-                size = padded(box_bytes(*window.as_box(plans.boxes[i]), geometry.itemsize))
-            ends[i] = start + size
-            longest = max(longest, ends[i])
-        return starts, uploads, longest
-
     def _take(self, count: int, longest: int) -> Memory:
         """Return uninitialised memory for a batch."""
         sections = self.samples.sections(count, swaps=not self.whole)
         sections += Section("sample", (count,), np.int64), Section("raw", (count, longest), np.uint8)
-        size = size_of(sections)
         if not self.whole:
-            return Memory(sections, cut(self._buffers.lend(size), sections))
-        with self._recycling:
-            while self._reading and (self._reading[0][0] is None or self._reading[0][0].done):
-                self._buffers.give(self._reading.popleft()[1])
-        buffer = self._buffers.take(size)
+            return Memory(sections, self._buffers.lend_arrays(sections))
+        buffer = self._buffers.take(size_of(sections))
         return Memory(sections, cut(buffer, sections), buffer)
 
     def _finish(self, batch: RawBatch) -> RawBatch:
@@ -266,8 +223,3 @@ class RawSource(Source[RawBatch]):
             if batch.memory.buffer is not None:
                 self._buffers.give(batch.memory.buffer)
             raise
-
-
-def box_bytes(start: Triple, stop: Triple, itemsize: int) -> int:
-    """Return the size of the voxels of a box in bytes."""
-    return itemsize * math.prod(b - a for a, b in zip(start, stop, strict=True))

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from dali_cr.index.cases import Index
-from dali_cr.plan.augment.drawn import Augmentation
-from dali_cr.plan.boxes import Flags, Floats, Ints, compose, find_reach
+from dali_cr.plan.affine import Flags, Floats, Ints, compose, find_reach
+from dali_cr.plan.crops.augmentation import Augmentation
 from dali_cr.plan.foreground import LENGTHS, SHAPE
 from dali_cr.system.compiled import compiled
 

@@ -1,4 +1,4 @@
-"""Draw the boxes of views and compute the affine maps from view voxels to volume voxels.
+"""Draw the sizes and origins of the boxes of views.
 
 The functions are compiled and process one sample or view at a time, so that results do not depend on the batch.
 """
@@ -9,17 +9,14 @@ import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from dali_cr import rng
 from dali_cr.ops.cpu.elementary import exp_double
 from dali_cr.ops.cpu.philox import below, draw_pair, unit
+from dali_cr.plan.affine import Ints
+from dali_cr.plan.window import room
 from dali_cr.system.compiled import compiled
 from dali_cr.volume.geometry import Triple
-
-Flags = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 ROUNDS = 64
 """Largest number of rounds for a second box; all of them fail with a probability below 1e-80."""
@@ -55,21 +52,6 @@ def partners(sizes: tuple[Triple, ...], overlap: float) -> tuple[Ints, Ints]:
     shared, voxels = np.minimum(edges[:, None], edges).prod(-1), edges.prod(-1)
     best = shared / (voxels[:, None] + voxels - shared)
     return np.argsort(best <= overlap, axis=1, kind="stable"), (best > overlap).sum(1)
-
-
-@compiled
-def room(size: int, length: int) -> tuple[int, int]:
-    """Return the first and last origin of a box along an axis; a box larger than the volume is centred.
-
-    Examples
-    --------
-    >>> room(4, 10), room(9, 4)
-    ((0, 6), (-2, -2))
-    """
-    spare = length - size
-    if spare >= 0:
-        return 0, spare
-    return -(-spare // 2), -(-spare // 2)
 
 
 @compiled
@@ -190,89 +172,3 @@ def draw_inside(word: np.uint64, size: int, low: int, high: int, length: int) ->
     spare = min(high, length) - start - size
     origin = start + below(word, spare + 1) if spare >= 0 else start - (-spare // 2)
     return min(max(origin, low), high - size)
-
-
-@compiled
-def compose(
-    origin: Ints,
-    size: Ints,
-    flips: Flags,
-    scales: Floats,
-    cosines: Floats,
-    sines: Floats,
-    units: Floats,
-    spacing: Floats,
-    shape: Ints,
-    matrix: Floats,
-    offset: Floats,
-) -> None:
-    """Write the affine map from voxels of a view to voxels of the volume, with coordinates at voxel centres.
-
-    The view is rotated about W, then H, then D.
-
-    Parameters
-    ----------
-    origin, size : (3,) int64
-        Box of the view, in voxels of size `units`.
-    flips : (3,) bool
-    scales : (3,) float64
-        Scale factors.
-    cosines, sines : (3,) float64
-        Cosines and sines of the angles about D, H and W.
-    units, spacing : (3,) float64
-        Voxel sizes of the box and of the volume in mm.
-    shape : (3,) int64
-        Shape of the view.
-    matrix : (3, 3) float64
-    offset : (3,) float64
-        Output: ``volume = matrix @ view + offset``.
-    """
-    cd, ch, cw, sd, sh, sw = cosines[0], cosines[1], cosines[2], sines[0], sines[1], sines[2]
-    turn = (
-        (ch * cw, -ch * sw, sh),
-        (cd * sw + sd * sh * cw, cd * cw - sd * sh * sw, -sd * ch),
-        (sd * sw - cd * sh * cw, sd * cw + cd * sh * sw, cd * ch),
-    )
-    for row in range(3):
-        middle = 0.0
-        for column in range(3):
-            step = size[column] / shape[column] / scales[column] * (-1.0 if flips[column] else 1.0)
-            matrix[row, column] = turn[row][column] * step * (units[column] / spacing[row])
-            middle += matrix[row, column] * ((shape[column] - 1) / 2)
-        centre = (origin[row] + (size[row] - 1) / 2 + 0.5) * (units[row] / spacing[row]) - 0.5
-        offset[row] = centre - middle
-
-
-def reach(matrix: Floats, offset: Floats, shape: Triple, lengths: Triple) -> tuple[Triple, Triple]:
-    """Return the box [start, stop) of the volume from which a view is interpolated.
-
-    Parameters
-    ----------
-    matrix : (3, 3) float64
-    offset : (3,) float64
-    shape, lengths : (3,) int
-        Shapes of the view and of the volume.
-
-    Returns
-    -------
-    start, stop : (3,) int
-        Never empty.
-    """
-    box = np.empty((2, 3), np.int64)
-    find_reach(np.array(matrix), np.array(offset), np.array(shape), np.array(lengths), box)
-    (d, h, w), (e, i, x) = box.tolist()
-    return (d, h, w), (e, i, x)
-
-
-@compiled
-def find_reach(matrix: Floats, offset: Floats, shape: Ints, lengths: Ints, box: Ints) -> None:
-    """Write the box of `reach` into an array (2, 3) int64."""
-    for row in range(3):
-        low = high = 0.0
-        for column in range(3):
-            end = matrix[row, column] * (shape[column] - 1)
-            low, high = low + min(end, 0.0), high + max(end, 0.0)
-        # Tolerance for rounding errors of the interpolation.
-        start, stop = np.floor(offset[row] + low - 1e-6), np.floor(offset[row] + high + 1e-6)
-        box[0, row] = min(max(np.int64(start), 0), lengths[row] - 1)
-        box[1, row] = min(max(np.int64(stop) + 2, box[0, row] + 1), lengths[row])

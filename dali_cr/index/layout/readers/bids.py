@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from dali_cr.index.layout.claims import Claims, stem_of
+from dali_cr.index.layout.readers.claims import Claims, stem_of
 from dali_cr.volume.reader import is_volume
 
 _NAME = re.compile(

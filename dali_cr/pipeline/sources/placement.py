@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dali_cr.index.cases import Index
+from dali_cr.plan import window
+from dali_cr.plan.plans import Plans
+from dali_cr.read.gpu_cache import Arena, Upload, frame_bytes, padded
+from dali_cr.volume.geometry import Triple
 
 Ints = npt.NDArray[np.int64]
+
+ABSENT = -1
+"""Offset of a volume that is not in the arena, or not in the rows of a batch."""
 
 
 class Placement:
@@ -80,3 +88,49 @@ def pack(raw: npt.NDArray[Any], row: npt.NDArray[np.uint8]) -> None:
     order = sorted(range(3), key=lambda axis: -abs(raw.strides[axis]))
     forward = raw.transpose(order)[tuple(slice(None, None, -1 if raw.strides[a] < 0 else 1) for a in order)]
     row[: raw.nbytes].view(raw.dtype).reshape(forward.shape)[...] = forward
+
+
+def assign_rows(
+    plans: Plans, index: Index, arena: Arena | None, cached: Ints
+) -> tuple[Ints, dict[tuple[int, int], Upload], int]:
+    """Assign an offset in the sample's row of a batch to each channel that is not in the arena.
+
+    Parameters
+    ----------
+    plans : Plans
+    index : Index
+    arena : Arena, optional
+    cached : (B, C) int64
+        Offset of each volume in the arena, or `ABSENT`. Updated for volumes that the batch copies there, because they
+        are decoded from there.
+
+    Returns
+    -------
+    starts : (B, C) int64
+        `ABSENT` for volumes that are not in the batch.
+    uploads : dict
+        Volumes that the batch copies into the arena, by (sample, channel).
+    longest : int
+        Size of a row in bytes.
+    """
+    starts, uploads = np.full(cached.shape, ABSENT, np.int64), dict[tuple[int, int], Upload]()
+    longest, ends = padded(1), dict[int, int]()
+    for i, c in np.argwhere(cached == ABSENT).tolist():
+        case = int(plans.cases[i])
+        geometry = index.cases[case].volumes[c].geometry
+        starts[i, c] = start = ends.get(i, 0)
+        slot = arena.reserve(case, c) if arena else None
+        if slot:
+            cached[i, c] = slot[1]
+            uploads[i, c] = Upload(slot[0], i, start, slot[1], geometry.voxels * geometry.itemsize)
+            size = frame_bytes(geometry)
+        else:
+            size = padded(box_bytes(*window.as_box(plans.boxes[i]), geometry.itemsize))
+        ends[i] = start + size
+        longest = max(longest, ends[i])
+    return starts, uploads, longest
+
+
+def box_bytes(start: Triple, stop: Triple, itemsize: int) -> int:
+    """Return the size of the voxels of a box in bytes."""
+    return itemsize * math.prod(b - a for a, b in zip(start, stop, strict=True))

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.pipeline.memory import Buffers, Section, cut, size_of
+from dali_cr.pipeline.memory import Buffers, Section
 from dali_cr.pipeline.samples import Arrays, Samples
-from dali_cr.pipeline.source import Batch, Source
+from dali_cr.pipeline.sources.source import Batch, Source
 from dali_cr.plan import window
 from dali_cr.plan.stream import Stream
 from dali_cr.read.boxes import read_boxes
@@ -60,4 +60,4 @@ class FinishedSource(Source[Batch]):
 
     def _arrays(self, count: int) -> Arrays:
         sections = (*self.samples.outputs(count), Section("sample", (count,), np.int64))
-        return cut(self._buffers.lend(size_of(sections)), sections)
+        return self._buffers.lend_arrays(sections)

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from dali_cr.index.layout.claims import Claims, stem_of
 from dali_cr.index.layout.dataset_json import FILE_NAME, DatasetJson, read_dataset_json
+from dali_cr.index.layout.readers.claims import Claims, stem_of
 from dali_cr.volume.reader import is_volume
 
 MAX_CHANNELS = 16
