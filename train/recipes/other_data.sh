@@ -29,10 +29,10 @@ run() {
 # arrange LAYOUT DATA VALUES... PREPARED: put labelled volumes in a published layout, and prepare them.
 arrange() {
     local source=$DATA/$2 prepared=${*: -1}
-    [ ! -e "$prepared/../runs/index.json" ] || return 0
+    [ ! -e "$(dirname "$prepared")/runs/index.json" ] || return 0
     "$PYTHON" -m train.recipes.arrange "$1" --images "$source/images" --labels "$source/labels" --values "${@:3:$#-3}" \
-        --out "$prepared/../published"
-    "$PYTHON" -m "train.recipes.$1.prepare" "$prepared/../published" "$prepared"
+        --out "$(dirname "$prepared")/published"
+    "$PYTHON" -m "train.recipes.$1.prepare" "$(dirname "$prepared")/published" "$prepared"
 }
 
 # segment RECIPE NAME PRETEXT: both runs of a segmentation recipe and their table.
@@ -138,14 +138,14 @@ hippocampus3d() { # the same in volumes
     segment brats2018 hippocampus3d pcrlv2
 }
 
-mandible() { # mandible, and brainstem and spinal cord, in CT, as a tumour and its organ
-    arrange lits openkbp_hn_ct 1=1 2=1 7=2 "$OUT/mandible/data"
-    export PRETRAIN_STEPS=40 FINETUNE_STEPS=120
+mandible() { # five organs of head and neck in CT, as a tumour (the mandible) and its organ (all five)
+    arrange lits openkbp_hn_ct 1=1 2=1 3=1 4=1 7=2 "$OUT/mandible/data"
+    export PRETRAIN_STEPS=40 FINETUNE_STEPS=250
     # The files hold HU + 1000.
-    local size="--filters 4 --threads 1 --normalize window 800 1200 --spacing 6 6 6"
+    local size="--filters 4 --threads 1 --normalize window 800 1200 --spacing 6 6 6 --cache host:1GB"
     export PRETRAIN_OPTIONS="$size --batch-size 4 --crop 16 32 32 --sizes 24 40 40 16 32 32 --locals 2 --local-crop 8 8 8 \
         --local-sizes 8 16 16 8 8 8 --patch 2 4 4 --evaluate-samples 8"
-    export FINETUNE_OPTIONS="$size --batch-size 8 --crop 16 32 32 --regions all=1+2 mandible=2 --lr 1e-2"
+    export FINETUNE_OPTIONS="$size --batch-size 8 --crop 16 32 32 --regions organs=1+2 mandible=2 --lr 1e-2"
     segment lits mandible pcrlv2
 }
 

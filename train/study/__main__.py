@@ -60,18 +60,14 @@ from ..start.command import read_arguments, refuse_several, stopped
 from ..start.interrupt import raise_interrupts
 from .data import find_folders, index_data
 from .declared import Study
-from .effects import compare, gather
 from .file import home_of, read_study
-from .probe.baselines import finetuning_baselines
-from .probe.frozen import probe_study
-from .report.curves import learning_curves
-from .report.files import describe_pretraining, describe_runs, write_frozen, write_runs, write_summary
+from .report.files import write_frozen, write_runs, write_summary
 from .report.markdown import write_tables
+from .report.measure import measure
 from .report.plot import draw_scores
-from .report.results import Results
 from .running.jobs import Failed, RunQueue, TimeUp
 from .running.limit import TimeLimit
-from .running.phases import Done, do_runs
+from .running.phases import do_runs
 from .runs import arms_of, pretraining, testing, tuning
 
 TIME_UP = 3
@@ -181,24 +177,6 @@ def _do(config: StudyConfig, study: Study) -> Path:
     write_tables(out / "table.md", results)
     draw_scores(out / "scores.svg", results)
     return out
-
-
-def measure(queue: RunQueue, done: Done) -> Results:
-    """Return the results of a finished study."""
-    study = queue.study
-    groups, frozen = gather(queue, done.tested), probe_study(queue)
-    return Results(
-        study=study,
-        groups=groups,
-        frozen=frozen,
-        baselines=finetuning_baselines(queue, groups),
-        effects=compare(study, groups, frozen),
-        curves=learning_curves(queue, groups),
-        ran=describe_runs(queue, [*done.before, *done.tuned, *done.tested]),
-        files=sorted(path.stem for path in (queue.folder / "files").glob("*.toml")),
-        pretraining=describe_pretraining(queue, done.before),
-        rates=done.rates,
-    )
 
 
 def command_line(arguments: Sequence[str] | None = None) -> int:

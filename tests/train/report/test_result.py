@@ -24,6 +24,7 @@ def write_run(folder: Path) -> Path:
         "data": ["/home/somebody/data/msd/images", "/scratch/ct"],
         "out": "/home/somebody/run",
         "index": None,
+        "cache": ["host:1GB", "disk:/home/somebody/cache"],
         "lr": 1e-2,
         "steps": 2,
         "batch_size": 4,
@@ -52,7 +53,8 @@ def test_keeps_numbers_and_draws_them(tmp_path: Path, capsys: pytest.CaptureFixt
     assert result["settings"]["data"] == ["msd/images", "ct"]
     assert (
         result["command"]
-        == "python -m train.pretrain --data msd/images ct --lr 0.01 --steps 2 --batch-size 4 --out run"
+        == "python -m train.pretrain --data msd/images ct --cache host:1GB disk:cache --lr 0.01 --steps 2 "
+        "--batch-size 4 --out run"
     )
     assert len(result["measurements"]) == 4
     assert result["report"]["restoration_gain"] == 0.4
