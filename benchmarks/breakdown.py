@@ -134,8 +134,9 @@ def opened(index: Index, workload: Workload, options: argparse.Namespace) -> Ite
 @contextmanager
 def emulated_graph(index: Index, workload: Workload, levels: list[str], threads: int) -> Iterator[Iterator[Any]]:
     """Context with the batches of the GPU's graph, run on a CPU in the caller's thread."""
-    from dali_cr.pipeline.graph import build_loader_pipeline, make_samples
-    from dali_cr.pipeline.raw import RawSource
+    from dali_cr.pipeline.graph import build_loader_pipeline
+    from dali_cr.pipeline.recipes import make_samples
+    from dali_cr.pipeline.sources.raw import RawSource
     from dali_cr.plan.stream import Stream
     from dali_cr.read.cache import open_cache, parse_cache
     from dali_cr.read.gpu_cache import Arena

@@ -17,7 +17,8 @@
     python -m dali_cr doctor
     dali-cr pretrain --help
 
-The exit code is 0, or 2 after an error with one line on stderr.
+The exit code is 0, 2 after an error with one line on stderr, or 130 (Ctrl-C) or 143 (SIGTERM) with one that says what
+was written.
 """
 
 from __future__ import annotations
@@ -25,23 +26,37 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import dali_cr
 from dali_cr.index.volumes import counted
 from dali_cr.pipeline.advice import warnings_as_lines
 from dali_cr.system.account import complete_account
 from dali_cr.system.console import print_anything
+from dali_cr.system.interrupt import START_AGAIN, Outputs, describe_stop, terminated_raises
 from dali_cr.system.owner import own_file, own_folder
 from dali_cr.tools import scanning, training
 from dali_cr.tools.conversion import Conversion
 from dali_cr.tools.importers.formats import Format
 from dali_cr.tools.recipe_options import add_recipe, recipe_of
 from dali_cr.volume.packed.writer import LEVEL
+
+_FINISHED = {
+    "pack": ("finished stores are kept", "the same command continues"),
+    "import": ("finished stores are kept", "the same command continues"),
+    "unpack": ("finished files are kept", START_AGAIN),
+    "phantom": ("finished files are kept", START_AGAIN),
+}
+"""What is on the disk after Ctrl-C or SIGTERM, and how to continue, for commands that write many files."""
+
+_FILES = ("save", "qc", "save_nnssl", "out")
+"""Options that are output files, of the other commands."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,15 +67,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_anything()
     complete_account()
     chosen = _parser().parse_args(words)
+    outputs = Outputs()
+    outputs.add(*(path for name in _FILES if (path := getattr(chosen, name, None))))
     try:
-        with warnings_as_lines():
+        with terminated_raises(), warnings_as_lines():
             chosen.command(chosen)
     except (ValueError, OSError, ImportError) as error:
         print(f"dali_cr: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("dali_cr: stopped by SIGINT; the same command starts again", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        line, code = describe_stop(stop, *_FINISHED.get(chosen.name, (str(outputs), START_AGAIN)))
+        print(f"dali_cr: {line}", file=sys.stderr)
+        return code
     return 0
 
 
@@ -74,10 +92,12 @@ def _doctor(chosen: argparse.Namespace) -> None:
 
 
 def _preview(chosen: argparse.Namespace) -> None:
-    from dali_cr.tools.preview import draw_preview
+    from dali_cr.tools.preview import check_preview, draw_preview
 
+    check_preview(chosen.sample, chosen.out)  # before files are read
+    recipe = recipe_of(chosen)
     with own_file(chosen.out):
-        draw_preview(scanning.find(chosen), recipe_of(chosen), chosen.seed, chosen.sample, chosen.out)
+        draw_preview(scanning.find(chosen), recipe, chosen.seed, chosen.sample, chosen.out)
     print(chosen.out)
 
 
@@ -96,11 +116,27 @@ def _unpack(chosen: argparse.Namespace) -> None:
         _print(unpack(chosen.source, chosen.out, executor=executor), "unpack")
 
 
-def _threads(jobs: int | None, name: str) -> ThreadPoolExecutor:
-    """Return a thread pool; default: one thread per core."""
+@contextmanager
+def _threads(jobs: int | None, name: str) -> Iterator[ThreadPoolExecutor]:
+    """Context of a thread pool, by default one thread per core; at its end, files that were not started are left."""
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs: expected at least 1, got {jobs}")
-    return ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0)), name)
+    pool = ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0)), name)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """Context of processes, which finish their file on Ctrl-C; at its end, files that were not started are left."""
+    ignored = (signal.SIGINT, signal.SIG_IGN)
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), signal.signal, ignored)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _print(done: Conversion, name: str) -> None:
@@ -116,7 +152,7 @@ def _import(chosen: argparse.Namespace) -> None:
     if chosen.jobs < 1:
         raise ValueError(f"jobs: expected at least 1, got {chosen.jobs}")
     # Processes, because pydicom holds the GIL and a file may crash its worker; spawned, because threads may deadlock.
-    with ProcessPoolExecutor(chosen.jobs, multiprocessing.get_context("spawn")) as executor:
+    with _processes(chosen.jobs) as executor:
         imported = import_volumes(
             chosen.source,
             chosen.out,
@@ -148,7 +184,7 @@ def _phantom(chosen: argparse.Namespace) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dali-cr", description="Self-supervised pre-training on medical volumes.")
     parser.add_argument("--version", action="version", version=f"dali-cr {dali_cr.__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="name")
 
     command = commands.add_parser("scan", help="read every volume of a folder and print a summary")
     scanning.add_options(command)
@@ -162,6 +198,27 @@ def _parser() -> argparse.ArgumentParser:
     add_recipe(command)
     command.set_defaults(command=_preview)
 
+    _add_packing(commands)
+
+    command = commands.add_parser("doctor", help="check the installation and this machine")
+    command.set_defaults(command=_doctor)
+
+    command = commands.add_parser("phantom", help="write synthetic volumes for tests")
+    command.add_argument("folder", type=Path)
+    command.add_argument("--images", action="store_true", help="write PNG slices of H × W pixels instead of volumes")
+    command.add_argument("--count", type=int, default=24, help="number of volumes or slices")
+    command.add_argument("--shape", type=int, nargs=3, default=[48, 56, 52], metavar=("D", "H", "W"))
+    command.add_argument("--seed", type=int, default=0)
+    command.set_defaults(command=_phantom)
+
+    _add_import(commands)
+    for name, help_ in training.COMMANDS.items():
+        commands.add_parser(name, help=help_)  # parsed by the command itself
+    return parser
+
+
+def _add_packing(commands: Any) -> None:
+    """Add the commands `pack` and `unpack`."""
     command = commands.add_parser("pack", help="convert volumes to brick stores, for fast reading of crops")
     command.add_argument("source", type=Path, help="folder, or index saved by scan")
     command.add_argument("out", type=Path, help="folder for the stores; finished stores are kept")
@@ -177,17 +234,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--jobs", type=int, metavar="N", help="number of threads; default: one per core")
     command.set_defaults(command=_unpack)
 
-    command = commands.add_parser("doctor", help="check the installation and this machine")
-    command.set_defaults(command=_doctor)
 
-    command = commands.add_parser("phantom", help="write synthetic volumes for tests")
-    command.add_argument("folder", type=Path)
-    command.add_argument("--images", action="store_true", help="write PNG slices of H × W pixels instead of volumes")
-    command.add_argument("--count", type=int, default=24, help="number of volumes or slices")
-    command.add_argument("--shape", type=int, nargs=3, default=[48, 56, 52], metavar=("D", "H", "W"))
-    command.add_argument("--seed", type=int, default=0)
-    command.set_defaults(command=_phantom)
-
+def _add_import(commands: Any) -> None:
+    """Add the command `import`."""
     command = commands.add_parser("import", help="convert DICOM series and other formats to brick stores")
     command.add_argument("source", type=Path, metavar="SOURCE", help="folder of files")
     command.add_argument("out", type=Path, metavar="OUT", help="folder for the stores; finished stores are kept")
@@ -213,10 +262,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--report", type=Path, metavar="FILE", help="write a JSON file that maps stores to files")
     command.set_defaults(command=_import)
-
-    for name, help_ in training.COMMANDS.items():
-        commands.add_parser(name, help=help_)  # parsed by the command itself
-    return parser
 
 
 if __name__ == "__main__":

@@ -23,15 +23,17 @@ from dali_cr.ops.records.layout import VIEW_WORDS
 from dali_cr.ops.swap import check_swaps, swap_in_place, swap_in_place_ref
 from dali_cr.pipeline.advice import warn_of_masks
 from dali_cr.pipeline.graph import Node, batches_of, external, on_batch, on_gpu
-from dali_cr.pipeline.multiview import MultiView, finish_batch, finish_batch_ref
-from dali_cr.pipeline.pairs import Pairs
-from dali_cr.pipeline.raw import RawSource
+from dali_cr.pipeline.multiview.cpu import finish_batch_ref
+from dali_cr.pipeline.multiview.gpu import finish_batch
+from dali_cr.pipeline.multiview.samples import MultiView
+from dali_cr.pipeline.pairs.samples import Pairs
 from dali_cr.pipeline.samples import Samples
-from dali_cr.plan.crops import CropPlanner
+from dali_cr.pipeline.sources.raw import RawSource
+from dali_cr.plan.crops.planner import CropPlanner
 from dali_cr.plan.order.mixture import Weights
 from dali_cr.plan.stream import Stream
 from dali_cr.plan.swaps import draw_batch
-from dali_cr.plan.views import ViewPlanner
+from dali_cr.plan.views.planner import ViewPlanner
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.swap import Swap
 from dali_cr.recipe.views import Views

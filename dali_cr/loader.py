@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from dali_cr import extras
 from dali_cr.index.cases import Index
-from dali_cr.pipeline.advice import warn_of_blocks, warn_of_clipping, warn_of_masks, warn_of_padding
-from dali_cr.pipeline.graph import device_number, make_samples, make_source
-from dali_cr.pipeline.prefetch import Made, Running
-from dali_cr.pipeline.raw import RawSource
-from dali_cr.pipeline.samples import Samples
+from dali_cr.pipeline.advice import warn_of_samples
+from dali_cr.pipeline.delivery import Delivery
+from dali_cr.pipeline.prefetch import Running
+from dali_cr.pipeline.process import LoaderProcess
+from dali_cr.pipeline.recipes import make_samples, make_source
+from dali_cr.pipeline.sources.raw import RawSource
+from dali_cr.pipeline.state import check_state, make_state
 from dali_cr.plan.epochs import Epochs
 from dali_cr.plan.sample import SamplePlan
 from dali_cr.read.cache import Cache, open_cache
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.views import Views
-
-_STATE_FORMAT = 3
-"""Version of a state with weights, else 2; version 1 lacks the start of the epoch and can still be loaded."""
 
 
 class Loader:
@@ -132,38 +127,30 @@ class Loader:
     ) -> None:
         if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 1:
             raise ValueError(f"prefetch: expected an integer of at least 1, got {prefetch!r}")
-        if transform is not None and not callable(transform):
-            raise ValueError(f"transform: expected a function of a batch, got {transform!r}")
         if weights is not None and epochs is not None:
             raise ValueError(
                 "weights: expected none with epochs=, which uses each case equally often; omit one of them"
             )
-        self._torch = extras.load("torch")
-        _refuse_worker(self._torch)
-        self._process = os.getpid()
-        here, everyone = _ranks(self._torch)
-        self._ranks = (here, everyone) if rank is None and world_size is None else None
-        self.index, self.recipe, self.seed, self.device = index, recipe, seed, str(device)
+        torch = extras.load("torch")
+        self._process = LoaderProcess(torch, rank, world_size)
+        self.index, self.recipe, self.device = index, recipe, str(device)
         self._samples = make_samples(index, recipe, seed, weights)
+        self.seed = int(seed)  # may be of NumPy; `state_dict` has plain numbers
         self._planner = self._samples.planner
-        _check_dims(dims, self._samples)
+        self._deliver = Delivery(torch, index, self._samples, dims, transform)
         self._epochs = Epochs(
             self._planner.epoch_length,
             batch_size,
-            rank=here if rank is None else rank,
-            world_size=everyone if world_size is None else world_size,
+            rank=self._process.rank,
+            world_size=self._process.world_size,
             passes=epochs,
         )
         if self._epochs.rank == 0:
-            warn_of_padding(self._planner.index, recipe)
-            warn_of_clipping(index, recipe.normalize)
-            warn_of_masks(index, self._samples.names)
-            warn_of_blocks(recipe)
+            warn_of_samples(index, self._samples)
         self._options: dict[str, Any] = {"threads": threads, "on_error": on_error, "timeout": timeout}
         self._levels = [cache] if isinstance(cache, str) else list(cache)
         self._cache: Cache | None = None
-        self._prefetch, self._dims, self._transform = prefetch, dims, transform
-        self._device_number = device_number(self.device)
+        self._prefetch = prefetch
         self._running: Running | None = None
         self._finalizer: Any = None
         self._turn = 0
@@ -176,7 +163,7 @@ class Loader:
 
     def __iter__(self) -> Iterator[Any]:
         """Return an iterator over the next epoch, which starts with the first `next`."""
-        self._refuse_other_process()
+        self._process.check()
         return self._one_epoch()
 
     def stream(self) -> Iterator[Any]:
@@ -187,7 +174,7 @@ class Loader:
         ValueError
             If the loader was made with `epochs`.
         """
-        self._refuse_other_process()
+        self._process.check()
         if self._epochs.passes:
             raise ValueError("stream: expected a Loader without epochs=; create one without epochs=")
         return self._endless()
@@ -231,17 +218,8 @@ class Loader:
 
         Prefetched batches that were not delivered are not counted.
         """
-        broken, weights = self._known_broken(), self._planner.weights
-        return {
-            "format": _STATE_FORMAT if weights else _STATE_FORMAT - 1,
-            "seed": self.seed,
-            "next": self.next_sample,
-            "epoch_start": self._epochs.first,
-            "index": self.index.fingerprint,
-            "recipe": self.recipe.fingerprint,
-            "broken": {str(case): reason for case, reason in broken.items()},
-            **({"weights": weights} if weights else {}),
-        }
+        weights, broken = self._planner.weights, self._known_broken()
+        return make_state(self._epochs, self.seed, self.index, self.recipe, weights, broken)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue at the position of another loader; batch size and world size may differ.
@@ -258,19 +236,8 @@ class Loader:
         ValueError
             If data, recipe, weights, seed or format differ; the message says which.
         """
-        self._refuse_other_process()
-        if state.get("format") not in range(1, _STATE_FORMAT + 1):
-            raise ValueError(
-                f"state: expected format 1 to {_STATE_FORMAT}, got {state.get('format')!r}; "
-                "load it with the version of dali-cr that wrote it"
-            )
-        own = self.state_dict()
-        differing = [name for name in ("seed", "index", "recipe", "weights") if state.get(name) != own.get(name)]
-        if differing:
-            raise ValueError(
-                f"state: expected the same seed, index, recipe and weights, but {', '.join(differing)} differ; "
-                "make the loader as before, or start a new stream"
-            )
+        self._process.check()
+        check_state(state, self.state_dict(), self.recipe)
         self._epochs.move(int(state["next"]), state.get("epoch_start"))
         self._turn += 1
         broken = {int(case): reason for case, reason in state["broken"].items()}
@@ -289,7 +256,7 @@ class Loader:
 
         In a forked child this does nothing, because these resources belong to the parent.
         """
-        if self._running and os.getpid() == self._process:
+        if self._running and self._process.is_current:
             self._broken = dict(self._running.source.broken)
             self._running, self._cache = None, None
             self._finalizer()
@@ -300,7 +267,7 @@ class Loader:
 
     def _start(self) -> Running:
         """Return the running pipeline; start one if there is none."""
-        self._refuse_other_process()
+        self._process.check()
         if self._running is None:
             self._cache = self._cache or open_cache(self._levels, self._samples.templates.index)
             stream = self._epochs.stream()
@@ -313,7 +280,7 @@ class Loader:
         return self._running
 
     def _one_epoch(self) -> Iterator[Any]:
-        self._refuse_late_ranks()
+        self._process.check_ranks()
         self._turn = turn = self._turn + 1
         self._epochs.begin()
         for step in range(self._epochs.steps_left):
@@ -322,21 +289,12 @@ class Loader:
             yield self._next()
 
     def _endless(self) -> Iterator[Any]:
-        self._refuse_late_ranks()
+        self._process.check_ranks()
         self._turn = turn = self._turn + 1
         while True:
             self._epochs.go_on()
             yield self._next()
             self._refuse_replaced(turn)
-
-    def _refuse_late_ranks(self) -> None:
-        """Raise RuntimeError if the process group was made after the loader: all ranks would get the same samples."""
-        if self._ranks and self._ranks[1] < _ranks(self._torch)[1]:
-            raise RuntimeError(
-                f"this Loader was made before torch.distributed had its {_ranks(self._torch)[1]} ranks, which would "
-                "all get the same samples; make it after init_process_group (with Lightning, in train_dataloader), "
-                "or pass rank and world_size"
-            )
 
     def _refuse_replaced(self, turn: int) -> None:
         """Raise RuntimeError if a newer iterator or a loaded state has replaced this iterator."""
@@ -346,19 +304,11 @@ class Loader:
                 "make a Loader for each loop"
             )
 
-    def _refuse_other_process(self) -> None:
-        if os.getpid() != self._process:
-            raise RuntimeError(
-                f"this Loader was created in process {self._process} and cannot be used in {os.getpid()}, a forked "
-                "process such as a worker of a torch DataLoader, because its threads do not exist there; iterate over "
-                "the Loader in the process that created it"
-            )
-
     def _next(self) -> Any:
         """Return the next batch."""
         numbers = self._epochs.numbers()
         try:
-            batch = self._name(self._start().take(self._epochs.next), numbers)
+            batch = self._deliver(self._start().take(self._epochs.next), numbers)
         except Exception:
             self._epochs.leave_unfinished()
             self.close()
@@ -366,52 +316,9 @@ class Loader:
         self._epochs.advance()
         return batch
 
-    def _name(self, made: Made, numbers: npt.NDArray[np.int64]) -> Any:
-        """Return a batch in the form that is delivered."""
-        tensors = made.tensors
-        for name in {"mask", "valid"} & tensors.keys():
-            tensors[name] = tensors[name].view(self._torch.bool)
-        if self._dims == 2:
-            tensors = {name: tensor.squeeze(-3) for name, tensor in tensors.items()}
-        # A copy, because NumPy would free its memory under the GIL, for which the reader threads wait.
-        sample = self._torch.tensor(numbers)
-        batch = {**tensors, "sample": sample, "case": [self.index.cases[case].name for case in made.cases]}
-        return self._transform(batch) if self._transform else batch
 
-
-def _close(running: Running, cache: Cache, process: int) -> None:
+def _close(running: Running, cache: Cache, process: LoaderProcess) -> None:
     """Stop the threads, then close the caches; do nothing in a forked child."""
-    if os.getpid() == process:
+    if process.is_current:
         running.close()
         cache.close()
-
-
-def _refuse_worker(torch: Any) -> None:
-    """Raise RuntimeError in a DataLoader's worker: each worker would deliver the same samples.
-
-    Raises
-    ------
-    RuntimeError
-    """
-    if torch.utils.data.get_worker_info() is not None:
-        raise RuntimeError(
-            "a Loader cannot be used in workers of a torch DataLoader: it reads with its own threads, and each worker "
-            "would deliver the same samples; iterate over the Loader itself"
-        )
-
-
-def _check_dims(dims: int, samples: Samples) -> None:
-    """Raise ValueError unless dims is 3, or 2 with arrays whose axis D has length 1."""
-    if dims not in (2, 3):
-        raise ValueError(f"dims: expected 2 or 3, got {dims!r}")
-    thick = [array.shape[-3:] for array in samples.outputs(1) if array.shape[-3] != 1]
-    if dims == 2 and thick:
-        raise ValueError(f"dims: expected a crop of (1, rows, columns) for 2, got {thick[0]}")
-
-
-def _ranks(torch: Any) -> tuple[int, int]:
-    """Return the rank of this process and the number of ranks."""
-    dist = torch.distributed
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank(), dist.get_world_size()
-    return 0, 1

@@ -120,7 +120,10 @@ def test_continues_after_break_and_after_close(
 def test_state_is_plain_and_errors_name_the_difference(
     mixed_index: dali_cr.Index, channel_index: dali_cr.Index, recipe: Any
 ) -> None:
-    with loader(mixed_index, recipe) as stream:
+    with loader(
+        mixed_index, replace(recipe, foreground=np.float64(0.5)), seed=np.int64(5), batch_size=np.int64(3)
+    ) as stream:
+        next(stream.stream())
         state = json.loads(json.dumps(stream.state_dict()))
     crops = dali_cr.Restoration((6, 10, 12), VIEWS.swap, normalize=VIEWS.normalize)
     for other, what in (
@@ -131,6 +134,18 @@ def test_state_is_plain_and_errors_name_the_difference(
     ):
         with other, pytest.raises(ValueError, match=f"but {what} differ"):
             other.load_state_dict(state)
+
+
+def test_a_state_of_release_0_2_0_with_integers_is_resumed(mixed_index: dali_cr.Index) -> None:
+    """The state has the recipe's fingerprint of that release, which hashed 0 and 100 as given."""
+    recipe = replace(PAIRS, normalize=("window", 0, 100))
+    with loader(mixed_index, recipe) as stream:
+        state = stream.state_dict()
+        known = "c8736cf7fed63ad1a0c1cd659a43f880377dfcc7bec8b8d5049478ecd9222464"
+        stream.load_state_dict({**state, "recipe": known})
+        assert known != stream.state_dict()["recipe"] == state["recipe"]
+        with pytest.raises(ValueError, match="but recipe differ"):
+            stream.load_state_dict({**state, "recipe": replace(PAIRS, normalize=("window", 0, 99)).fingerprint})
 
 
 def test_tensors_outlive_their_batch(mixed_index: dali_cr.Index, recipe: Any, each_device: str) -> None:
@@ -367,7 +382,7 @@ def test_gloo_ranks_share_the_stream(mixed_index: dali_cr.Index, tmp_path: Path)
 def test_a_later_process_group_is_refused(mixed_index: dali_cr.Index, monkeypatch: pytest.MonkeyPatch) -> None:
     """Test a process group created after the loader, as in Lightning."""
     with loader(mixed_index, PAIRS) as late, loader(mixed_index, PAIRS, rank=0, world_size=1) as alone:
-        monkeypatch.setattr("dali_cr.loader._ranks", lambda torch: (1, 2))
+        monkeypatch.setattr("dali_cr.pipeline.process._ranks", lambda torch: (1, 2))
         for batches in (iter(late), late.stream()):
             with pytest.raises(RuntimeError, match="before torch.distributed had its 2 ranks"):
                 next(batches)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import dali_cr
-from dali_cr.pipeline.graph import make_samples
+from dali_cr.pipeline.recipes import make_samples
 from tests.helpers.recipes import PAIRS, VIEWS, contents, loader, samples
 from tests.helpers.volumes import write_nifti
 

@@ -39,15 +39,17 @@ from tqdm import tqdm
 import dali_cr
 
 from .data.cases import open_index, refused_files
-from .data.split import PartOption, current_part, load_split
+from .data.split.make import load_split
+from .data.split.parts import PartOption, current_part
 from .networks.build import build_network
 from .networks.network import Levels
 from .networks.weights import first_names, read_weights
 from .output.names import place_all
 from .output.predictions import begin_predictions, check_folder, finish_predictions
-from .run.config import DataSettings
+from .run.config.data import DataSettings
 from .run.device import choose_device, device_name
-from .run.folder import commit, plain, versions
+from .run.folder.config_file import plain
+from .run.folder.versions import commit, versions
 from .start.command import asked, end, own, read_arguments
 from .start.trained import Trained, check_channels, fill_in, read_trained, tell_filled
 from .tasks.classify import Classification
@@ -141,10 +143,10 @@ def _prepare(config: PredictConfig) -> tuple[Task, nn.Module, dali_cr.Index, dic
     task, module, about = open_run(config.run, config.batch_size)
     trained = read_trained(config.run, about)
     filled = fill_in(config, trained)
-    split = load_split(config.split) if config.split else None
-    index = open_index(filled)
+    split, part = load_split(config.split) if config.split else None, current_part(config.part)
+    index = open_index(filled, split=split, parts=(part,))
     if split:
-        index = split.take(index, current_part(config.part))
+        index = split.take(index, part)
     _check_data(index, task, about, trained)
     files = task.files(index, probabilities=config.probabilities)
     place_all([(f"{case} ({kind})", name) for kind in files for case, name in files[kind].items()], config.out)

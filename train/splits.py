@@ -29,20 +29,23 @@ from typing import Annotated
 import tyro
 
 import dali_cr
-from dali_cr.index.layout.listing import Layout
+from dali_cr.index.layout.listing import EVERY_VOLUME, Layout, list_files
 from dali_cr.index.layout.proposal import describe_layout
 from dali_cr.index.report import describe_copies
-from dali_cr.index.scan import EVERY_VOLUME
+from dali_cr.index.scan import read_listing
 from dali_cr.system.console import print_anything
+from dali_cr.system.interrupt import Outputs
 from dali_cr.system.owner import own_file
 
-from .data.labels import find_label_files, match, refuse_missing, share_labels
-from .data.split import PARTS, Split, make_split, split_of_table
-from .data.subjects import corpus_subject, count_subjects, find_lookalikes, listed_subject
+from .data.labels import find_label_files, match, share_labels
+from .data.split.make import check_table, make_split, split_of_table
+from .data.split.parts import PARTS, Split
+from .data.subjects.lookalikes import find_lookalikes
+from .data.subjects.rules import corpus_subject, count_subjects, listed_subject
 from .methods.corpus import read_corpus
 from .output.files import write_json
-from .start.command import read_arguments, refuse_several
-from .start.interrupt import EXIT_CODE, STARTS_AGAIN, raise_interrupts
+from .start.command import read_arguments, refuse_several, stopped
+from .start.interrupt import raise_interrupts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,11 +115,10 @@ def main(config: SplitsConfig) -> tuple[Split, dali_cr.Index]:
 
 def _make(config: SplitsConfig) -> tuple[Split, dali_cr.Index]:
     """Return the split according to the settings, and the index of the images."""
-    if config.labels:
-        refuse_missing(config.labels)
+    labels = find_label_files(config.labels, config.label_pattern) if config.labels else {}  # before hours of reading
     index = _open(config)
     names = [case.name for case in index.cases]
-    shared = _share_labels(config, names)
+    shared = share_labels(match(names, labels, "label", "leave")[0]) if labels else []
     if config.table:
         split = split_of_table(names, config.table, config.column, config.subject)
     else:
@@ -131,9 +133,10 @@ def _open(config: SplitsConfig) -> dali_cr.Index:
     """Scan the data or the data sets of the corpus file."""
     if config.corpus:
         return read_corpus(config.corpus).open()
-    return dali_cr.scan(
-        config.data, config.pattern, layout=config.layout, channels=config.channels, exclude=config.exclude
-    )
+    listing = list_files(config.data, config.pattern, config.layout, config.channels, (), config.exclude)
+    if config.table:  # before hours of reading
+        check_table(listing.case_names, config.table, config.column)
+    return read_listing(listing)
 
 
 def _find_subject(index: dali_cr.Index) -> str | None:
@@ -141,14 +144,6 @@ def _find_subject(index: dali_cr.Index) -> str | None:
     if index.datasets:
         return corpus_subject([[case.name for case in index.dataset(name).cases] for name in index.datasets])
     return listed_subject(index.layout, [case.name for case in index.cases])
-
-
-def _share_labels(config: SplitsConfig, names: Sequence[str]) -> list[list[str]]:
-    """Return the groups of cases that share a label file."""
-    if config.labels is None:
-        return []
-    files = find_label_files(config.labels, config.label_pattern)
-    return share_labels(match(names, files, "label", "leave")[0])
 
 
 def introduce(split: Split, index: dali_cr.Index) -> Iterator[str]:
@@ -172,15 +167,16 @@ def command_line(arguments: Sequence[str] | None = None) -> int:
     config = read_arguments(SplitsConfig, "splits", arguments)
     print_anything()
     raise_interrupts()
+    outputs = Outputs()
     try:
         refuse_several()
+        outputs.add(config.out)
         split, index = main(config)
     except (ValueError, OSError) as error:
         print(f"splits: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"splits: {STARTS_AGAIN}", file=sys.stderr)
-        return EXIT_CODE
+    except KeyboardInterrupt as stop:
+        return stopped("splits", stop, outputs)
     print("\n".join(introduce(split, index)))
     sizes = {part: len(getattr(split, part)) for part in PARTS}
     print(json.dumps({"split": str(config.out), **sizes, "hash": split.hash}))

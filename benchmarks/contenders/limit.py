@@ -16,7 +16,7 @@ from typing import Any
 from isal import isal_zlib
 
 from benchmarks.contenders.feed import Arrays, Feed, endless, in_threads
-from dali_cr.pipeline.graph import make_samples
+from dali_cr.pipeline.recipes import make_samples
 from dali_cr.plan import window
 
 _kept = threading.local()

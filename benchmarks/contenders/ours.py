@@ -15,7 +15,7 @@ from benchmarks.contenders.feed import Arrays, Feed, Job
 from benchmarks.measure import page_cache
 from benchmarks.workloads.verdict import Corruption
 from benchmarks.workloads.volumes import files_of
-from dali_cr.pipeline.graph import make_samples, make_source
+from dali_cr.pipeline.recipes import make_samples, make_source
 from dali_cr.plan.stream import Stream
 
 _ROOM = 1.25

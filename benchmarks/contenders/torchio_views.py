@@ -21,7 +21,7 @@ from benchmarks.contenders.torchio_loader import TorchIO, normalize
 from benchmarks.workloads.workload import Workload, intensity
 from dali_cr.index.cases import Index
 from dali_cr.plan.sample import AffineView, views_of
-from dali_cr.plan.views import ViewPlanner
+from dali_cr.plan.views.planner import ViewPlanner
 from dali_cr.recipe.views import GLOBALS, Views
 
 

@@ -42,24 +42,24 @@ class Stage:
 STAGES: Mapping[str, Stage] = {
     "plan": Stage(
         "planner.plan: draw the parameters of each sample",
-        ("dali_cr.plan.crops:CropPlanner.plan", "dali_cr.plan.views:ViewPlanner.plan"),
+        ("dali_cr.plan.crops.planner:CropPlanner.plan", "dali_cr.plan.views.planner:ViewPlanner.plan"),
     ),
     "start": Stage(
         "plan, and hand a batch's samples to the threads",
-        ("dali_cr.pipeline.source:Source._start",),
+        ("dali_cr.pipeline.sources.source:Source._start",),
     ),
     "read": Stage(
         "fill: read, decompress, copy; on a CPU also decode and swap",
         (
-            "dali_cr.pipeline.raw:RawSource.fill",
-            "dali_cr.pipeline.cpu:FinishedSource.fill",
+            "dali_cr.pipeline.sources.raw:RawSource.fill",
+            "dali_cr.pipeline.sources.cpu:FinishedSource.fill",
         ),
     ),
     "records": Stage(
         "records of each sample for the kernels",
         (
-            "dali_cr.pipeline.pairs:Pairs.describe",
-            "dali_cr.pipeline.multiview:MultiView.describe",
+            "dali_cr.pipeline.pairs.samples:Pairs.describe",
+            "dali_cr.pipeline.multiview.samples:MultiView.describe",
         ),
     ),
     "external_source": Stage(

@@ -15,7 +15,7 @@ from benchmarks.operations.swap import draw_swaps, misplaced, swap_bytes
 from dali_cr import Restoration, Swap
 from dali_cr.ops.decode import decode_volume_ref
 from dali_cr.ops.swap import swap_in_place_ref
-from dali_cr.pipeline.pairs import finish_batch
+from dali_cr.pipeline.pairs.gpu import finish_batch
 
 
 def list_cases(edges: tuple[int, ...], batches: tuple[int, ...]) -> list[Case]:

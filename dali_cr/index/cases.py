@@ -4,38 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import overload
 
-import numpy as np
-
-from dali_cr import rng
-from dali_cr.index.connected import connected
 from dali_cr.index.corpus import joining
-from dali_cr.index.volumes import (
-    Case,
-    Problem,
-    Volume,
-    case_from_json,
-    case_to_json,
-    counted,
-    find_change,
-    volume_from_json,
-    volume_to_json,
-)
-from dali_cr.system.atomic import write_whole
-
-FORMAT = 6
-"""Format version of the file that `Index.save` writes."""
-
-_READ = (3, 4, 5, FORMAT)
-"""Formats that `Index.load` reads; 3 has no `Volume.content_sha256`, 3 and 4 have no `Statistics.image_mean`, 3 to 5
-have no data sets, modalities and licences."""
+from dali_cr.index.parts.names import describe_unknown
+from dali_cr.index.parts.splitting import Together, copies_of, split_cases
+from dali_cr.index.saved import read_index, write_index
+from dali_cr.index.volumes import Case, Problem, Volume, counted, find_change
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +103,7 @@ class Index:
     @property
     def copies(self) -> tuple[tuple[str, ...], ...]:
         """Names of cases with a channel of equal content, in groups of two or more."""
-        names = [[self.cases[place].name for place in group] for group in connected(map(_contents, self.cases))]
-        return tuple(tuple(group) for group in names if len(group) > 1)
+        return copies_of(self.cases)
 
     def subset(self, which: Iterable[str] | Callable[[Case], object]) -> Index:
         """Return an index of some of the cases, in the same order.
@@ -149,9 +128,9 @@ class Index:
         if isinstance(which, str):
             raise ValueError(f"subset: expected a list of names, got the string {which!r}; use [{which!r}]")
         names = set(which)
-        if unknown := sorted(names - {case.name for case in self.cases}):
-            more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
-            raise ValueError(f"subset: expected names of cases, got {', '.join(map(repr, unknown[:3]))}{more}")
+        known = {case.name for case in self.cases}
+        if unknown := names - known:
+            raise ValueError(f"subset: expected names of cases, got {describe_unknown(unknown, known)}")
         return self._of(tuple(case for case in self.cases if case.name in names))
 
     def exclude(self, reasons: Mapping[str, str]) -> Index:
@@ -178,9 +157,7 @@ class Index:
         every = tuple(sorted([*self.problems, *problems], key=lambda problem: problem.path))
         return replace(self, cases=cases, problems=every, set_aside=(*self.set_aside, *volumes))
 
-    def split(
-        self, fractions: Sequence[float], seed: int = 0, together: Iterable[Iterable[str]] = ()
-    ) -> tuple[Index, ...]:
+    def split(self, fractions: Sequence[float], seed: int = 0, together: Together = ()) -> tuple[Index, ...]:
         """Split the cases at random into parts that share neither a case nor an image.
 
         Parameters
@@ -203,26 +180,7 @@ class Index:
         ValueError
             If the fractions are invalid, there are fewer groups of cases than parts, or a name is unknown.
         """
-        if not fractions or min(fractions) <= 0 or not math.isclose(sum(fractions), 1, abs_tol=1e-6):
-            raise ValueError(f"fractions: expected positive numbers with a sum of 1, got {tuple(fractions)}")
-        groups = self._groups(together)
-        total = len(groups)
-        if total < len(fractions):
-            raise ValueError(
-                f"split: expected at least {len(fractions)} cases for as many parts, got {total}"
-                f"{f', as some of the {len(self)} stay together' * (total < len(self))}"
-            )
-        sizes = np.array([max(1, math.floor(f * total)) for f in fractions])
-        while sizes.sum() != total:  # at most one step a part
-            short = np.array(fractions) * total - sizes
-            sizes[np.argmax(short) if sizes.sum() < total else np.argmax(np.where(sizes > 1, -short, -np.inf))] += (
-                1 if sizes.sum() < total else -1
-            )
-        order = np.argsort(rng.draw_words(seed, np.arange(total), rng.Purpose.SPLIT, 1)[:, 0], kind="stable")
-        ends = np.cumsum(sizes)
-        drawn = (order[end - size : end] for size, end in zip(sizes, ends, strict=True))
-        parts = (sorted(place for group in part for place in groups[group]) for part in drawn)
-        return tuple(self._of(tuple(self.cases[i] for i in part)) for part in parts)
+        return tuple(map(self._of, split_cases(self.cases, fractions, seed, together)))
 
     @classmethod
     def concat(
@@ -279,16 +237,6 @@ class Index:
     def _of(self, cases: tuple[Case, ...]) -> Index:
         return replace(self, cases=cases, problems=(), set_aside=(), ignored={})
 
-    def _groups(self, together: Iterable[Iterable[str]]) -> list[list[int]]:
-        """Return the indices of cases, in groups that stay in one part of a split."""
-        links: dict[str, set[object]] = {case.name: set() for case in self.cases}
-        for number, names in enumerate(together):
-            for name in names:
-                if name not in links:
-                    raise ValueError(f"together: expected names of cases, got {name!r}")
-                links[name].add(number)
-        return connected(links[case.name] | _contents(case) for case in self.cases)
-
     def changed(self) -> tuple[Problem, ...]:
         """Return the files that changed since the scan, by size or modification time.
 
@@ -311,18 +259,7 @@ class Index:
         OSError
             If the file cannot be written; an existing file stays unchanged.
         """
-        content = {
-            "format": FORMAT,
-            "root": str(self.root),
-            "channel_names": list(self.channel_names),
-            "cases": list(map(case_to_json, self.cases)),
-            "problems": [asdict(p) for p in self.problems],
-            "set_aside": [volume_to_json(v) for v in self.set_aside],
-            "ignored": dict(self.ignored),
-            "layout": self.layout,
-            "datasets": dict(self.datasets),
-        }
-        write_whole(path, json.dumps(content).encode(), f".{os.getpid()}")
+        write_index(path, self)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> Index:
@@ -336,35 +273,10 @@ class Index:
 
         Raises
         ------
-        FileNotFoundError
         ValueError
             If the file is not an index of a supported format.
         """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            if content["format"] not in _READ:
-                raise ValueError(f"expected format {' or '.join(map(str, _READ))}, got {content['format']}")
-            return cls(
-                root=Path(root if root is not None else content["root"]),
-                cases=tuple(map(case_from_json, content["cases"])),
-                problems=tuple(Problem(**p) for p in content["problems"]),
-                channel_names=tuple(content["channel_names"]),
-                set_aside=tuple(map(volume_from_json, content["set_aside"])),
-                ignored=dict(content.get("ignored", {})),  # missing in indexes of earlier versions, as is layout
-                layout=str(content.get("layout", "")),
-                datasets=dict(content.get("datasets", {})),
-            )
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"index: expected a file written by dali-cr scan --save, {path} does not exist"
-            ) from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}: expected an index of this version ({error}); scan the data again") from error
-
-
-def _contents(case: Case) -> set[str]:
-    """Return the known hashes of the content of a case's channels."""
-    return {volume.content_sha256 for volume in case.volumes} - {""}
+        return cls(**read_index(path, root))
 
 
 def refuse_empty(index: Index) -> None:

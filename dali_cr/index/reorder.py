@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.index.values.statistics import cell_edge
+from dali_cr.index.values.cells import cell_edge
 from dali_cr.index.volumes import Volume
 from dali_cr.volume.corners import match_axes
 from dali_cr.volume.geometry import Triple

@@ -1,20 +1,18 @@
-"""`Volume`, `Case` and `Problem`: the entries of an index, and their JSON format."""
+"""`Volume`, `Case` and `Problem`: the entries of an index."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
-import zlib
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.index.values.statistics import Flags, Statistics
+from dali_cr.index.values.cells import Flags
+from dali_cr.index.values.statistics import Statistics
 from dali_cr.volume.access import describe_change
 from dali_cr.volume.geometry import Geometry
 from dali_cr.volume.packed.layout import is_store
@@ -173,61 +171,3 @@ def find_change(path: Path, volume: Volume) -> str:
     except OSError as error:
         return f"cannot be found any more: {error.strerror or error}"
     return describe_change(status, volume.size, volume.mtime_ns)
-
-
-_PLAIN = ("path", "data", "frame", "sha256", "content_sha256", "size", "mtime_ns")
-"""Fields of a volume that are stored in JSON unchanged."""
-
-
-def volume_to_json(volume: Volume) -> dict[str, Any]:
-    """Return a volume as JSON values."""
-    packed = base64.b64encode(zlib.compress(volume.foreground.tobytes())).decode()
-    shape = list(volume.foreground.shape)
-    content = {name: getattr(volume, name) for name in _PLAIN}
-    geometry, statistics = asdict(volume.geometry), asdict(volume.statistics)
-    occupied = [np.packbits(flags).tobytes().hex() for flags in volume.occupied]
-    foreground = {"shape": shape, "zlib": packed}
-    return {**content, "geometry": geometry, "statistics": statistics, "foreground": foreground, "occupied": occupied}
-
-
-def volume_from_json(content: dict[str, Any]) -> Volume:
-    """Return a volume from the JSON values of `volume_to_json`."""
-    packed = content.pop("foreground")
-    weights = np.frombuffer(zlib.decompress(base64.b64decode(packed["zlib"])), np.uint8)
-    geometry = Geometry(**{name: _tuples(value) for name, value in content.pop("geometry").items()})
-    d, h, w = map(_unpack_flags, content.pop("occupied"), geometry.shape)
-    return Volume(
-        geometry=geometry,
-        statistics=Statistics(**{name: _tuples(value) for name, value in content.pop("statistics").items()}),
-        foreground=weights.reshape(packed["shape"]),
-        occupied=(d, h, w),
-        **content,
-    )
-
-
-def _unpack_flags(digits: str, length: int) -> Flags:
-    """Return flags from their hexadecimal digits."""
-    return np.unpackbits(np.frombuffer(bytes.fromhex(digits), np.uint8), count=length).astype(bool)
-
-
-def _tuples(value: Any) -> Any:
-    """Convert nested lists to tuples."""
-    return tuple(map(_tuples, value)) if isinstance(value, Iterable) and not isinstance(value, str) else value
-
-
-_TEXTS = ("dataset", "modality", "licence")
-"""Fields of a case that are saved if they are not empty."""
-
-
-def case_to_json(case: Case) -> dict[str, Any]:
-    """Return a case as JSON values."""
-    texts = {name: getattr(case, name) for name in _TEXTS if getattr(case, name)}
-    mask = {"mask": volume_to_json(case.mask)} if case.mask else {}
-    return {"name": case.name, "volumes": [volume_to_json(volume) for volume in case.volumes], **texts, **mask}
-
-
-def case_from_json(content: dict[str, Any]) -> Case:
-    """Return a case from the JSON values of `case_to_json`."""
-    texts = {name: content[name] for name in _TEXTS if name in content}
-    mask = volume_from_json(content["mask"]) if "mask" in content else None
-    return Case(content["name"], tuple(map(volume_from_json, content["volumes"])), **texts, mask=mask)

@@ -17,6 +17,7 @@ import numpy as np
 from dali_cr.index.cases import Index
 from dali_cr.index.report import printable
 from dali_cr.index.values.intensities import clipped_shares
+from dali_cr.pipeline.samples import Samples
 from dali_cr.plan.window import shape_at
 from dali_cr.read.normalize import rescale_of
 from dali_cr.recipe.mask import FEW_BLOCKS
@@ -50,6 +51,23 @@ def warnings_as_lines() -> Iterator[None]:
 
         warnings.showwarning = show
         yield
+
+
+def warn_of_samples(index: Index, samples: Samples, *, stacklevel: int = 2) -> None:
+    """Warn of padding, clipping, masks and blocks of the samples of an index.
+
+    Parameters
+    ----------
+    index : Index
+    samples : Samples
+    stacklevel : int
+        As for `warnings.warn`.
+    """
+    recipe = samples.planner.recipe
+    warn_of_padding(samples.planner.index, recipe, stacklevel=stacklevel + 1)
+    warn_of_clipping(index, recipe.normalize, stacklevel=stacklevel + 1)
+    warn_of_masks(index, samples.names, stacklevel=stacklevel + 1)
+    warn_of_blocks(recipe, stacklevel=stacklevel + 1)
 
 
 def warn_of_padding(index: Index, recipe: Recipe, *, stacklevel: int = 2) -> None:

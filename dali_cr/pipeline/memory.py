@@ -1,11 +1,12 @@
-"""`Buffers`: reusable memory for batches, because page faults of new memory cost as much as filling it."""
+"""Reusable memory for batches, because page faults of new memory cost as much as filling it."""
 
 from __future__ import annotations
 
 import math
+import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,6 +58,40 @@ class Buffers:
         lent = np.frombuffer(buffer.data, np.uint8, size)
         weakref.finalize(lent, self._free.append, buffer).atexit = False
         return lent
+
+    def lend_arrays(self, sections: Sequence[Section]) -> dict[str, Any]:
+        """Return uninitialised arrays by name, in a buffer from `lend`."""
+        return cut(self.lend(size_of(sections)), sections)
+
+
+class SentBuffers(Buffers):
+    """A pool of buffers that a GPU reads; each returns to the pool once it has been read.
+
+    Parameters
+    ----------
+    allocate : callable, optional
+        As for `Buffers`.
+    mark : callable, optional
+        Returns an event whose `done` is true once the GPU has read what was queued before. Default: buffers have been
+        read when they are `sent`.
+    """
+
+    def __init__(self, allocate: Callable[[int], Bytes] | None = None, mark: Callable[[], Any] | None = None) -> None:
+        super().__init__(allocate)
+        self._mark = mark
+        self._reading: deque[tuple[Any, Bytes]] = deque()
+        self._recycling = threading.Lock()  # several threads prepare batches
+
+    def take(self, size: int) -> Bytes:
+        """Return an uninitialised buffer of at least `size` bytes, to be returned with `give` or `sent`."""
+        with self._recycling:
+            while self._reading and (self._reading[0][0] is None or self._reading[0][0].done):
+                self.give(self._reading.popleft()[1])
+        return super().take(size)
+
+    def sent(self, buffer: Bytes) -> None:
+        """Return a buffer to the pool once the GPU has read what was queued before."""
+        self._reading.append((self._mark() if self._mark else None, buffer))
 
 
 def size_of(sections: Iterable[Section]) -> int:

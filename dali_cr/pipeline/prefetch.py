@@ -11,9 +11,10 @@ from itertools import count
 from typing import Any
 
 from dali_cr import extras
-from dali_cr.pipeline.graph import AnySource, build_loader_pipeline, device_number
+from dali_cr.pipeline.graph import build_loader_pipeline
+from dali_cr.pipeline.recipes import AnySource, device_number
 from dali_cr.pipeline.samples import Arrays
-from dali_cr.pipeline.source import Source
+from dali_cr.pipeline.sources.source import Source
 from dali_cr.pipeline.threads import Ahead
 from dali_cr.system.forks import keep_from_children
 from dali_cr.volume.geometry import VolumeError

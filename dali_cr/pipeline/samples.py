@@ -1,8 +1,8 @@
 """`Samples`: the protocol for making samples of a recipe, one by one on the CPU or in batches on a GPU.
 
 Sources depend on the device but not on the recipe; samples depend on the recipe but not on threads, files or the
-pipeline. A new recipe needs a planner in `dali_cr.plan`, a class like those in `pairs` and `multiview`, and an entry in
-the table of `graph`; see `tests/pipeline/test_third_recipe.py`.
+pipeline. A new recipe needs a planner in `dali_cr.plan`, a class like `Pairs` and `MultiView`, and an entry in
+the table of `recipes`; see `tests/pipeline/test_third_recipe.py`.
 """
 
 from __future__ import annotations

@@ -47,6 +47,7 @@ class Epochs:
 
     def __post_init__(self) -> None:
         self.stream()  # checks batch size and rank
+        self.batch_size, self.world_size = int(self.batch_size), int(self.world_size)
         if self.passes is not None and self.passes < 1:
             raise ValueError(f"epochs: expected at least 1, got {self.passes}")
         self._check_shares()

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.index.cases import Index
-from dali_cr.index.values.statistics import cell_edge
+from dali_cr.index.values.cells import cell_edge
 from dali_cr.ops.cpu.philox import below, unit
-from dali_cr.plan.boxes import Floats, Ints, room
+from dali_cr.plan.affine import Floats, Ints
+from dali_cr.plan.window import room
 from dali_cr.system.compiled import compiled
 
 ORIGIN_WORDS = 6

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from dali_cr.index.cases import Index
 from dali_cr.ops.cpu.boxes import Swaps
-from dali_cr.plan.augment.drawn import Augmentation
-from dali_cr.plan.boxes import Flags, Floats, Ints
+from dali_cr.plan.affine import Flags, Floats, Ints
+from dali_cr.plan.crops.augmentation import Augmentation
 from dali_cr.plan.sample import AffineView, SamplePlan, View
 from dali_cr.volume.geometry import Triple
 from dali_cr.volume.grid import crop_map

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from dali_cr.index.volumes import Case
 from dali_cr.plan.sample import View
+from dali_cr.system.compiled import compiled
 from dali_cr.volume.geometry import Triple
 from dali_cr.volume.grid import Spacing, resampled_shape
 
@@ -63,3 +64,18 @@ def as_box(pair: npt.NDArray[Any]) -> tuple[Triple, Triple]:
     """Convert an array (2, 3) of start and stop to two triples."""
     (a, b, c), (d, e, f) = pair.tolist()
     return (a, b, c), (d, e, f)
+
+
+@compiled
+def room(size: int, length: int) -> tuple[int, int]:
+    """Return the first and last origin of a box along an axis; a box larger than the volume is centred.
+
+    Examples
+    --------
+    >>> room(4, 10), room(9, 4)
+    ((0, 6), (-2, -2))
+    """
+    spare = length - size
+    if spare >= 0:
+        return 0, spare
+    return -(-spare // 2), -(-spare // 2)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from dali_cr.recipe.checks import is_number, is_pair
+
 Range = tuple[float, float]
 
 NO_SCALE: Range = (1.0, 1.0)
@@ -22,7 +24,7 @@ _LARGEST = {
 
 
 def check_augmentation(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the augmentation fields as floats; fields without effect are set to their defaults.
+    """Return the augmentation fields; fields without effect are set to their defaults.
 
     Parameters
     ----------
@@ -36,19 +38,19 @@ def check_augmentation(fields: dict[str, Any]) -> dict[str, Any]:
 
     Examples
     --------
-    >>> fields = {"degrees": 30, "scale": (1, 1), "noise": 0, "gamma": 0}
+    >>> fields = {"degrees": 30.0, "scale": (1.0, 1.0), "noise": 0.0, "gamma": 0.0}
     >>> checked = check_augmentation(fields | {"affine_probability": 0.2, "intensity_probability": 0.2})
     >>> checked["degrees"], checked["affine_probability"], checked["intensity_probability"]
     (30.0, 0.2, 1.0)
     """
-    checked: dict[str, Any] = {}
+    checked: dict[str, Any] = {"scale": fields["scale"]}
     for name, most in _LARGEST.items():
         value = fields[name]
-        if not _is_number(value) or not 0 <= value <= most:
+        if not is_number(value) or not 0 <= value <= most:
             bounds = f"number from 0 to {most:g}" if math.isfinite(most) else "finite number of at least 0"
             raise ValueError(f"{name}: expected a {bounds}, got {value!r}")
-        checked[name] = float(value)
-    checked["scale"] = _check_scale(fields["scale"])
+        checked[name] = value
+    _check_scale(fields["scale"])
     for probability, defaults in (
         ("affine_probability", {"degrees": 0.0, "scale": NO_SCALE}),
         ("intensity_probability", {"noise": 0.0, "gamma": 0.0}),
@@ -58,15 +60,9 @@ def check_augmentation(fields: dict[str, Any]) -> dict[str, Any]:
     return checked
 
 
-def _check_scale(scale: Any) -> Range:
-    """Return the smallest and largest scale as floats."""
-    pair = isinstance(scale, tuple) and len(scale) == 2 and all(map(_is_number, scale))
-    if not pair or not SCALES[0] <= scale[0] <= scale[1] <= SCALES[1]:
+def _check_scale(scale: Any) -> None:
+    """Raise ValueError unless a value is a range of scales."""
+    if not is_pair(scale) or not SCALES[0] <= scale[0] <= scale[1] <= SCALES[1]:
         raise ValueError(
             f"scale: expected (low, high) with {SCALES[0]:g} <= low <= high <= {SCALES[1]:g}, got {scale!r}"
         )
-    return float(scale[0]), float(scale[1])
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

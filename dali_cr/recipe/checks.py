@@ -25,7 +25,7 @@ def check_normalize(normalize: object) -> None:
         return
     if isinstance(normalize, tuple) and len(normalize) == 3 and normalize[0] == "window":
         low, high = normalize[1:]
-        if all(isinstance(v, (int, float)) and math.isfinite(v) for v in (low, high)) and low < high:
+        if is_number(low) and is_number(high) and low < high:
             return
     raise ValueError(
         f"normalize: expected zscore, zscore-image, percentile, none, or a window with low < high, got {normalize!r}"
@@ -72,18 +72,14 @@ def check_area(name: str, area: object) -> None:
 
 def is_pair(value: Any) -> TypeGuard[tuple[float, float]]:
     """Whether a value is a tuple of two finite numbers."""
-    return (
-        isinstance(value, tuple)
-        and len(value) == 2
-        and all(isinstance(n, (int, float)) and not isinstance(n, bool) and math.isfinite(n) for n in value)
-    )
+    return isinstance(value, tuple) and len(value) == 2 and all(map(is_number, value))
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number and not a bool."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def is_int(value: object) -> bool:
     """Whether a value is an integer and not a bool."""
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def tuples(value: object) -> object:
-    """Convert nested lists to tuples."""
-    return tuple(map(tuples, value)) if isinstance(value, (list, tuple)) else value

@@ -1,11 +1,12 @@
-"""Hash a recipe, with the same result in later releases that add fields."""
+"""Hash a recipe, with the same result in later releases that add fields, and match hashes of earlier releases."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
+from itertools import product
 from typing import Any
 
 SINCE = "since"
@@ -33,7 +34,44 @@ def fingerprint(recipe: Any) -> str:
     TypeError
         If a field that was added later has no default.
     """
-    return hashlib.sha256(json.dumps([type(recipe).__name__, _content(recipe)]).encode()).hexdigest()
+    return _hash(recipe, _content(recipe))
+
+
+def matches(recipe: Any, known: Any) -> bool:
+    """Whether a fingerprint is that of a recipe, also as releases up to 0.2.0 wrote it.
+
+    They hashed whole numbers of float fields as given: 1 and 1.0 were different.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    known : Any
+        The fingerprint; anything else does not match.
+    """
+    return known == recipe.fingerprint or (is_dataclass(recipe) and known in _earlier_fingerprints(recipe))
+
+
+def _earlier_fingerprints(recipe: Any) -> Iterator[str]:
+    """Yield the fingerprint for each choice of float fields whose whole numbers are hashed as integers."""
+    content = _content(recipe)
+    as_integers = {name: _integers(value) for name, value in content.items()}
+    whole = [name for name, value in as_integers.items() if json.dumps(value) != json.dumps(content[name])]
+    for chosen in product((False, True), repeat=len(whole)):
+        given = {name: as_integers[name] for name, one in zip(whole, chosen, strict=True) if one}
+        yield _hash(recipe, content | given)
+
+
+def _integers(value: Any) -> Any:
+    """Return JSON values with whole numbers as integers."""
+    if isinstance(value, dict):
+        return {name: _integers(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_integers(one) for one in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _hash(recipe: Any, content: Any) -> str:
+    return hashlib.sha256(json.dumps([type(recipe).__name__, content]).encode()).hexdigest()
 
 
 def _content(value: Any) -> Any:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from dali_cr.recipe.checks import is_int
+from dali_cr.recipe.checks import is_int, is_number
 from dali_cr.volume.geometry import Triple
 
 Block = int | Triple
@@ -61,7 +61,7 @@ def divide_into_blocks(crop: Triple, block: Block, ratio: float) -> MaskGrid:
     edges: Any = (block,) * 3 if is_int(block) else block
     if not isinstance(edges, tuple) or len(edges) != 3 or not all(is_int(edge) and edge > 0 for edge in edges):
         raise ValueError(f"mask_block: expected a positive integer, or three for D, H, W, got {block!r}")
-    if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 < ratio < 1:
+    if not is_number(ratio) or not 0 < ratio < 1:
         raise ValueError(f"mask_ratio: expected a number between 0 and 1, got {ratio!r}")
     d, h, w = (1 if is_int(block) and length == 1 else edge for edge, length in zip(edges, crop, strict=True))
     blocks = -(-crop[0] // d), -(-crop[1] // h), -(-crop[2] // w)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from dali_cr.index.cases import Index
-from dali_cr.recipe.checks import Normalize, check_normalize, check_spacing, tuples
+from dali_cr.recipe.checks import Normalize, check_normalize, check_spacing
+from dali_cr.recipe.convert import as_floats, as_python
 from dali_cr.volume.grid import Spacing
 
 Value = TypeVar("Value")
@@ -38,7 +39,7 @@ class PerDataset(dict[str, Value]):
 
 
 def check_field(name: str, value: object) -> Any:
-    """Return a field with lists as tuples and a mapping as `PerDataset`.
+    """Return a field with lists as tuples, numbers as floats, and a mapping as `PerDataset`.
 
     Parameters
     ----------
@@ -52,18 +53,18 @@ def check_field(name: str, value: object) -> Any:
     """
     check = FIELDS[name]
     if not isinstance(value, Mapping):
-        value = tuples(value)
+        value = as_python(value)
         check(value)
-        return value
+        return as_floats(value)
     if not value or not all(isinstance(dataset, str) and dataset for dataset in value):
         raise ValueError(f"{name}: expected a value by the name of each data set, got {dict(value)!r}")
-    values = {dataset: tuples(one) for dataset, one in value.items()}
+    values = {dataset: as_python(one) for dataset, one in value.items()}
     for dataset, one in values.items():
         try:
             check(one)
         except ValueError as error:
             raise ValueError(f"{dataset}: {error}") from error
-    return PerDataset(values)
+    return PerDataset({dataset: as_floats(one) for dataset, one in values.items()})
 
 
 def normalize_of(normalize: Normalizes, dataset: str) -> Normalize:

@@ -9,7 +9,7 @@ from dali_cr.volume.geometry import Triple
 
 
 class Recipe(Protocol):
-    """Properties of a recipe that a loader uses; `dali_cr.pipeline.graph.RECIPES` maps recipes to their classes."""
+    """Properties of a recipe that a loader uses; `dali_cr.pipeline.recipes.RECIPES` maps recipes to their classes."""
 
     @property
     def normalize(self) -> Normalizes:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from dali_cr.recipe.augment import NO_SCALE, Range, check_augmentation
-from dali_cr.recipe.checks import AXES, is_int, tuples
+from dali_cr.recipe.checks import AXES, is_int, is_number
+from dali_cr.recipe.convert import convert_fields
 from dali_cr.recipe.fingerprint import SINCE, fingerprint
 from dali_cr.recipe.mask import Block, MaskGrid, divide_into_blocks
 from dali_cr.recipe.per_dataset import Normalizes, Spacings, check_field, is_resampled
@@ -16,6 +16,9 @@ from dali_cr.recipe.swap import Swap
 from dali_cr.volume.geometry import Triple
 
 Pretext = Literal["swap", "inpaint", "autoencode", "mae"]
+
+_AUGMENTATION = ("degrees", "scale", "affine_probability", "noise", "gamma", "intensity_probability")
+_FLOATS = ("foreground", "mask_ratio", "mask_value", *_AUGMENTATION)
 
 
 @dataclass(frozen=True)
@@ -133,8 +136,7 @@ class Restoration:
     intensity_probability: float = field(default=1.0, metadata={SINCE: "0.2.0"})
 
     def __post_init__(self) -> None:
-        for name in ("crop", "flips", "mask_block", "scale"):
-            object.__setattr__(self, name, tuples(getattr(self, name)))
+        convert_fields(self, _FLOATS)
         for name in ("normalize", "spacing"):
             object.__setattr__(self, name, check_field(name, getattr(self, name)))
         if not isinstance(self.crop, tuple) or len(self.crop) != 3 or not all(is_int(c) and c > 0 for c in self.crop):
@@ -143,12 +145,12 @@ class Restoration:
             raise ValueError(f"flips: expected some of 'D', 'H', 'W', each once, got {self.flips!r}")
         if not is_int(self.crops_per_volume) or self.crops_per_volume < 1:
             raise ValueError(f"crops_per_volume: expected an integer of at least 1, got {self.crops_per_volume!r}")
-        if not 0 <= self.foreground <= 1:
+        if not is_number(self.foreground) or not 0 <= self.foreground <= 1:
             raise ValueError(f"foreground: expected a probability from 0 to 1, got {self.foreground!r}")
         if self.dtype not in ("float32", "float16"):
             raise ValueError(f"dtype: expected 'float32' or 'float16', got {self.dtype!r}")
         self._check_pretext()
-        for name, value in check_augmentation(vars(self)).items():
+        for name, value in check_augmentation({name: getattr(self, name) for name in _AUGMENTATION}).items():
             object.__setattr__(self, name, value)
         if self.slices is not None and not isinstance(self.slices, Slices):
             raise ValueError(f"slices: expected dali_cr.Slices or None, got {self.slices!r}")
@@ -169,10 +171,8 @@ class Restoration:
             object.__setattr__(self, "swap", Swap(iterations=0))
         if self.pretext == "mae":
             divide_into_blocks(self.crop, self.mask_block, self.mask_ratio)
-            value: Any = self.mask_value
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise ValueError(f"mask_value: expected a finite number, got {value!r}")
-            object.__setattr__(self, "mask_value", float(value))
+            if not is_number(self.mask_value):
+                raise ValueError(f"mask_value: expected a finite number, got {self.mask_value!r}")
         else:
             for name in ("mask_ratio", "mask_block", "mask_value"):
                 object.__setattr__(self, name, type(self).__dataclass_fields__[name].default)

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from dali_cr.index.cases import Index
 from dali_cr.index.reorder import reorder
 from dali_cr.index.volumes import Case
+from dali_cr.recipe.checks import is_int
+from dali_cr.recipe.convert import convert_fields
 from dali_cr.volume.geometry import Triple
 
 ORDERS: dict[str, Triple] = {"D": (0, 1, 2), "H": (1, 0, 2), "W": (2, 0, 1)}
@@ -51,9 +53,10 @@ class Slices:
     skip_empty: bool = True
 
     def __post_init__(self) -> None:
+        convert_fields(self)
         if self.axis not in ORDERS:
             raise ValueError(f"slices: expected the axis 'D', 'H' or 'W', got {self.axis!r}")
-        if not isinstance(self.every, int) or isinstance(self.every, bool) or self.every < 1:
+        if not is_int(self.every) or self.every < 1:
             raise ValueError(f"slices: expected every to be an integer of at least 1, got {self.every!r}")
         if not isinstance(self.skip_empty, bool):
             raise ValueError(f"slices: expected skip_empty to be True or False, got {self.skip_empty!r}")

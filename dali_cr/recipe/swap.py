@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from dali_cr.recipe.checks import is_int, tuples
+from dali_cr.recipe.checks import is_int
+from dali_cr.recipe.convert import convert_fields
 from dali_cr.recipe.fingerprint import SINCE
 from dali_cr.volume.geometry import Triple
 
@@ -66,7 +67,7 @@ class Swap:
     overlap: bool = field(default=True, metadata={SINCE: "0.2.0"})
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "patch", tuples(self.patch))
+        convert_fields(self)
         if not is_int(self.iterations) or self.iterations < 0:
             raise ValueError(f"iterations: expected an integer of at least 0, got {self.iterations!r}")
         entries = self.patch if isinstance(self.patch, tuple) and len(self.patch) == 3 else (self.patch,)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from dali_cr.recipe.augment import Range
-from dali_cr.recipe.checks import AXES, check_area, check_cutout, check_standardize, is_int, tuples
+from dali_cr.recipe.checks import AXES, check_area, check_cutout, check_standardize, is_int, is_number
+from dali_cr.recipe.convert import convert_fields
 from dali_cr.recipe.fingerprint import SINCE, fingerprint
 from dali_cr.recipe.per_dataset import Normalizes, Spacings, check_field, values_of
 from dali_cr.recipe.swap import Swap
@@ -30,6 +31,8 @@ _LARGEST = {
     "brightness": 1.0,
     "contrast": 1.0,
 }
+
+_FLOATS = ("overlap", "scale", "standardize", "area", "local_area", *_LARGEST)
 
 
 @dataclass(frozen=True)
@@ -164,8 +167,7 @@ class Views:
     local_area: Range | None = field(default=None, metadata={SINCE: "0.2.0"})
 
     def __post_init__(self) -> None:
-        for name in (*SHAPES, "sizes", "local_sizes", "flips", "cutout", "standardize", "area", "local_area"):
-            object.__setattr__(self, name, tuples(getattr(self, name)))
+        convert_fields(self, _FLOATS)
         for name in ("normalize", "spacing"):
             object.__setattr__(self, name, check_field(name, getattr(self, name)))
         self._check_areas()
@@ -232,11 +234,11 @@ class Views:
         if not isinstance(self.isotropic_blur, bool):
             raise ValueError(f"isotropic_blur: expected True or False, got {self.isotropic_blur!r}")
         for name, end in (("overlap", 1.0), ("scale", 1.0)):
-            if not 0 <= getattr(self, name) < end:
+            if not is_number(getattr(self, name)) or not 0 <= getattr(self, name) < end:
                 raise ValueError(f"{name}: expected a number from 0 to below {end:g}, got {getattr(self, name)!r}")
         for name, end in _LARGEST.items():
             value = getattr(self, name)
-            if not (0 <= value <= end and math.isfinite(value)):
+            if not is_number(value) or not 0 <= value <= end:
                 raise ValueError(f"{name}: expected a number from 0 to {end:g}, got {value!r}")
 
     @property

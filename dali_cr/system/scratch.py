@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
+
+import numpy as np
+import numpy.typing as npt
 
 _scratch = threading.local()
 
@@ -16,3 +20,8 @@ def scratch(name: str, size: int) -> memoryview:
         kept = bytearray(size)
         setattr(_scratch, name, kept)
     return memoryview(kept)[:size]
+
+
+def scratch_floats(name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """Return `scratch` as a float32 array."""
+    return np.frombuffer(scratch(name, 4 * math.prod(shape)), np.float32).reshape(shape)

@@ -18,13 +18,13 @@ import numpy.typing as npt
 
 from dali_cr.index.cases import Index
 from dali_cr.pipeline.advice import warn_of_blocks, warn_of_clipping, warn_of_padding, without_constant
-from dali_cr.pipeline.cpu import FinishedSource
-from dali_cr.pipeline.pairs import Pairs
-from dali_cr.plan.crops import CropPlanner
+from dali_cr.pipeline.pairs.samples import Pairs
+from dali_cr.pipeline.sources.cpu import FinishedSource
+from dali_cr.plan.crops.planner import CropPlanner
 from dali_cr.plan.plans import Planner
 from dali_cr.plan.sample import AffineView, SamplePlan
 from dali_cr.plan.stream import Stream
-from dali_cr.plan.views import ViewPlanner
+from dali_cr.plan.views.planner import ViewPlanner
 from dali_cr.recipe.per_dataset import check_datasets, spacing_of
 from dali_cr.recipe.restoration import Restoration
 from dali_cr.recipe.views import Views
@@ -71,7 +71,7 @@ def draw_preview(
     ImportError
         If matplotlib is not installed.
     ValueError
-        If there are no samples, or a number is below 0.
+        If there are no samples, a number is below 0, or the format of the file is unknown.
     VolumeError
         If a file cannot be read.
 
@@ -81,9 +81,7 @@ def draw_preview(
         If crops are larger than most volumes, a window clips most of the foreground, a mask has few blocks, or cases
         have constant foreground; such cases are excluded.
     """
-    figure_class = _figure_class()
-    if not samples or min(samples) < 0:
-        raise ValueError(f"samples: expected sample numbers of at least 0, got {list(samples)}")
+    check_preview(samples, out)
     rows: Sequence[_Row | ViewRow]
     check_datasets(recipe, index)
     index = without_constant(index, recipe.normalize)
@@ -98,12 +96,12 @@ def draw_preview(
         warn_of_padding(planner.index, recipe)
         rows = [_make(planner, number) for number in samples]
     heights = [_CAPTIONS + _PANEL * row.height for row in rows]
-    figure = figure_class(figsize=(rows[0].columns * _PANEL, sum(heights)), layout="constrained")
+    figure = _figure_class()(figsize=(rows[0].columns * _PANEL, sum(heights)), layout="constrained")
     strips = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)[:, 0]
     for strip, row in zip(strips, rows, strict=True):
         row.draw(strip)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=Path(out).suffix[1:] or "png", dpi=120)
+    figure.savefig(buffer, format=_format_of(out), dpi=120)
     write_whole(out, buffer.getvalue())
 
 
@@ -149,6 +147,28 @@ class _Row:
             axis.set_xlabel(name, fontsize=8)
         _draw_boxes(axes[-1], plan.swaps, self.middle)
         _draw_blocks(axes[-1], plan.mask, self.middle)
+
+
+def check_preview(samples: Sequence[int], out: str | os.PathLike[str]) -> None:
+    """Check the arguments of `draw_preview` that do not need the data.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If there are no samples, a number is below 0, or the format of the file is unknown.
+    """
+    formats = _figure_class()().canvas.get_supported_filetypes()
+    if not samples or min(samples) < 0:
+        raise ValueError(f"samples: expected sample numbers of at least 0, got {list(samples)}")
+    if _format_of(out) not in formats:
+        raise ValueError(f"out: expected a file name that ends in one of {', '.join(sorted(formats))}, got {out}")
+
+
+def _format_of(out: str | os.PathLike[str]) -> str:
+    """Return the format of an image file, by its suffix."""
+    return Path(out).suffix[1:].lower() or "png"
 
 
 def _figure_class() -> Any:

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dali_cr.ops.decode import decode_channel
-from dali_cr.pipeline.cpu import FinishedSource
-from dali_cr.pipeline.multiview import MultiView
+from dali_cr.pipeline.multiview.samples import MultiView
+from dali_cr.pipeline.sources.cpu import FinishedSource
 from dali_cr.plan.sample import AffineView, SamplePlan, views_of
 from dali_cr.plan.stream import Stream
-from dali_cr.plan.views import ViewPlanner
+from dali_cr.plan.views.planner import ViewPlanner
 from dali_cr.read.boxes import read_boxes
 from dali_cr.read.normalize import rescale_of
 from dali_cr.recipe.per_dataset import normalize_of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Collection
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import get_args
@@ -20,8 +21,9 @@ from dali_cr.index.corpus.quality import (
     write_exclusions,
 )
 from dali_cr.index.layout.listing import Layout, list_files
+from dali_cr.index.parts.names import describe_unknown
 from dali_cr.index.report import describe
-from dali_cr.index.scan import scan
+from dali_cr.index.scan import read_listing
 from dali_cr.system.owner import own_file
 
 
@@ -80,35 +82,23 @@ def add_data(command: argparse.ArgumentParser) -> None:
 def find(chosen: argparse.Namespace, known: Index | None = None) -> Index:
     """Scan the data of the options of `add_data`."""
     reasons = {path: read_exclusions(path) for path in chosen.exclude_from}
-    if reasons:  # fail before hours of reading
-        listing = list_files(
-            chosen.data, chosen.pattern, chosen.layout, chosen.channels, chosen.include, chosen.exclude
-        )
-        for path, some in reasons.items():
-            _refuse(path, listing.without_file(some), "that no file of the data belongs to")
-    index = scan(
-        chosen.data,
-        chosen.pattern,
-        layout=chosen.layout,
-        channels=chosen.channels,
-        include=chosen.include,
-        exclude=chosen.exclude,
-        fourth_axis=chosen.fourth_axis,
-        known=known,
-    )
+    listing = list_files(chosen.data, chosen.pattern, chosen.layout, chosen.channels, chosen.include, chosen.exclude)
+    for path, some in reasons.items():  # before hours of reading
+        _refuse(path, listing.without_file(some), listing.case_names, "no file of the data belongs to them")
+    index = read_listing(listing, fourth_axis=chosen.fourth_axis, known=known)
     names = {case.name for case in index.cases}
     for path, some in reasons.items():
-        _refuse(path, sorted(some.keys() - names), "whose files are labels, damaged or incomplete and no case")
+        _refuse(path, some.keys() - names, names, "their files are labels, damaged or incomplete and no case")
     every = {name: reason for some in reasons.values() for name, reason in some.items()}
     return index.exclude(every) if reasons else index
 
 
-def _refuse(path: Path, unknown: list[str], why: str) -> None:
+def _refuse(path: Path, unknown: Collection[str], known: Collection[str], why: str) -> None:
     """Raise ValueError if a list of cases to exclude has unknown names."""
     if unknown:
         raise ValueError(
-            f"exclude-from: expected names of cases in {path}, got {', '.join(map(repr, unknown[:3]))}, "
-            f"{len(unknown)} in all {why}; remove their rows"
+            f"exclude-from: expected names of cases in {path}, got {describe_unknown(unknown, known)}: {why}; correct "
+            "or remove their rows"
         )
 
 
@@ -117,9 +107,9 @@ def run_scan(chosen: argparse.Namespace) -> None:
     if chosen.window and not chosen.window[0] < chosen.window[1]:
         raise ValueError(f"window: expected LOW below HIGH, got {chosen.window[0]:g} {chosen.window[1]:g}")
     check_limits(chosen.qc_z, chosen.qc_empty)
-    for name, path in {"save": chosen.save, "qc": chosen.qc, "save-nnssl": chosen.save_nnssl}.items():
-        if path:  # fail before hours of reading
-            _check_writable(name, path.parent)
+    for option, path in (("save", chosen.save), ("qc", chosen.qc), ("save-nnssl", chosen.save_nnssl)):
+        if path:  # before hours of reading
+            _check_writable(option, path.parent)
     if chosen.qc and chosen.qc.exists():
         raise FileExistsError(f"qc: expected a new file, {chosen.qc} is there and may have been edited; remove it")
     with own_file(chosen.save) if chosen.save else nullcontext():
@@ -136,11 +126,11 @@ def run_scan(chosen: argparse.Namespace) -> None:
 
 
 def _check_writable(option: str, folder: Path) -> None:
-    """Make a folder for the file of an option; raise PermissionError if nothing can be written into it."""
+    """Make the folder for the file of an option; raise PermissionError if nothing can be written into it."""
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
     if not (folder.is_dir() and os.access(folder, os.W_OK)):
-        raise PermissionError(f"{option}: expected a file in a writable folder, got {folder}")
+        raise PermissionError(f"{option}: expected a writable folder, got {folder}")
 
 
 def _check_quality(index: Index, chosen: argparse.Namespace) -> None:

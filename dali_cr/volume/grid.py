@@ -24,7 +24,9 @@ def is_spacing(value: object) -> bool:
     return (
         isinstance(value, tuple)
         and len(value) == 3
-        and all(isinstance(mm, (int, float)) and mm > 0 and math.isfinite(mm) for mm in value)
+        and all(
+            isinstance(mm, (int, float)) and not isinstance(mm, bool) and mm > 0 and math.isfinite(mm) for mm in value
+        )
     )
 
 

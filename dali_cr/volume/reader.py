@@ -1,8 +1,7 @@
 """Read a file's bytes: decompress or decode them, and check that the file is the one that was scanned.
 
-A gzip stream can only be read from its start, and igzip is the fastest decompressor. `isal_zlib._GzipReader`
-decompresses directly into memory that each thread keeps and reuses: a new allocation of a volume's size costs as much
-in page faults as the decompression. Returned arrays are therefore valid only until the same thread reads again.
+Returned arrays may lie in memory that each thread keeps and reuses, because a new allocation of a volume's size costs
+as much in page faults as the decompression. They are valid only until the same thread reads again.
 """
 
 from __future__ import annotations
@@ -10,19 +9,17 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from isal import isal_zlib
 
 from dali_cr.system.memory import physical_memory, usable_memory
 from dali_cr.system.scratch import scratch
 from dali_cr.volume import nifti
 from dali_cr.volume.access import check_unchanged, fill, opened
 from dali_cr.volume.geometry import Geometry, VolumeError
+from dali_cr.volume.igzip import MAX_REST, unpack, unpack_start
 from dali_cr.volume.images import decode_image, is_image, parse_image
 from dali_cr.volume.nifti import HEADER_BYTES, parse_header
 from dali_cr.volume.packed.layout import is_store
@@ -33,14 +30,7 @@ Bytes = npt.NDArray[np.uint8]
 _MAX_RATIO = 1032
 """Largest compression ratio of Deflate; JPEG hardly exceeds it."""
 
-_MAX_REST = 1 << 20
-"""Bytes that may follow the last voxel: some programs write a footer, but a gzip bomb is longer."""
-
 _HEAD_BYTES = 1 << 16
-
-# isal's type stubs do not declare them as they are used here.
-_Decompressor: Any = isal_zlib._GzipReader
-_IsalError: Any = isal_zlib.error
 
 
 def is_volume(path: str | os.PathLike[str]) -> bool:
@@ -94,9 +84,7 @@ def read_nifti_head(path: Path) -> bytes:
     if not head:
         raise VolumeError(path, "empty file")
     if is_gzip(head):
-        decompressed = bytearray(HEADER_BYTES)
-        got = _decompress(path, _Decompressor(head), memoryview(decompressed))
-        head = bytes(decompressed[:got])
+        head = unpack_start(path, head, HEADER_BYTES)
     return head[:HEADER_BYTES]
 
 
@@ -132,7 +120,7 @@ def read_data(path: Path, stop: int, *, size: int | None = None, mtime_ns: int |
         check_plausible(path, stop, status.st_size)
         packed = scratch("packed", status.st_size)
         fill(path, descriptor, packed)
-        return _unpack(path, packed, stop)
+        return unpack(path, packed, stop)
 
 
 def check_plausible(path: Path, declared: int, file_size: int) -> None:
@@ -181,7 +169,7 @@ def read_whole(path: Path, stop: int) -> tuple[Bytes, str]:
             return _decode(path, descriptor, stop, to_end=True)
         packed_file = is_gzip(os.pread(descriptor, 2, 0))
         # gzip stores incompressible data with a few bytes per block; a much longer file is an attack of empty blocks.
-        if file_size > (2 if packed_file else 1) * stop + _MAX_REST:
+        if file_size > (2 if packed_file else 1) * stop + MAX_REST:
             raise VolumeError(path, f"is {file_size} bytes long, but its header declares only {stop} bytes of content")
         if not packed_file:
             data = _map(path, descriptor, file_size, stop)
@@ -189,7 +177,7 @@ def read_whole(path: Path, stop: int) -> tuple[Bytes, str]:
         check_plausible(path, stop, file_size)
         packed = scratch("packed", file_size)
         fill(path, descriptor, packed)
-        return _unpack(path, packed, stop, to_end=True), hashlib.sha256(packed).hexdigest()
+        return unpack(path, packed, stop, to_end=True), hashlib.sha256(packed).hexdigest()
 
 
 def read_head(path: Path) -> bytes:
@@ -229,33 +217,6 @@ def _decode(path: Path, descriptor: int, stop: int, *, to_end: bool = False) -> 
 
     pixels = decode_image(path, packed, memory, None if to_end else stop)
     return np.frombuffer(pixels, np.uint8), hashlib.sha256(packed).hexdigest() if to_end else ""
-
-
-def _unpack(path: Path, packed: memoryview, stop: int, *, to_end: bool = False) -> Bytes:
-    """Decompress the first `stop` bytes; with `to_end`, also check the rest of the stream and its CRC."""
-    target = scratch("decompressed", stop)
-    reader = _Decompressor(packed)
-    got = _decompress(path, reader, target)
-    if got < stop:
-        raise VolumeError(path, f"ends early: its header declares {stop} bytes, the stream holds {got}")
-    rest = _decompress(path, reader, scratch("rest", _MAX_REST + 1)) if to_end else 0
-    if rest > _MAX_REST:
-        raise VolumeError(path, f"its header declares {stop} bytes, the stream has over {_MAX_REST} bytes more")
-    return np.frombuffer(target, np.uint8)
-
-
-def _decompress(path: Path, reader: Any, target: memoryview) -> int:
-    """Decompress until `target` is full or the stream ends; return the number of bytes."""
-    done = 0
-    try:
-        while done < len(target):
-            got = reader.readinto(target[done:])
-            if not got:
-                break
-            done += got
-    except (EOFError, OSError, zlib.error, _IsalError) as error:
-        raise VolumeError(path, f"damaged gzip stream: {error}") from error
-    return done
 
 
 def _digest(descriptor: int) -> str:

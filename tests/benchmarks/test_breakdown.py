@@ -46,12 +46,14 @@ def test_stages(device: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ca
 
 def test_a_stage_without_its_functions_is_absent() -> None:
     stages = {
-        "moved": Stage("", ("dali_cr.plan.crops:CropPlanner.no_such", "dali_cr.no_such:function")),
+        "moved": Stage("", ("dali_cr.plan.crops.planner:CropPlanner.no_such", "dali_cr.no_such:function")),
         "kept": Stage("", ("dali_cr.no_such:function", "json:dumps")),
     }
     whole = json.dumps
     with breakdown.installed(stages) as timers:
-        assert timers.absent == {"moved": "no dali_cr.plan.crops:CropPlanner.no_such or dali_cr.no_such:function"}
+        assert timers.absent == {
+            "moved": "no dali_cr.plan.crops.planner:CropPlanner.no_such or dali_cr.no_such:function"
+        }
         json.dumps(1)
         timers.on = True
         assert json.dumps([2]) == "[2]"

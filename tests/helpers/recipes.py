@@ -15,10 +15,11 @@ from dali_cr.ops.gather import gather_crops_ref
 from dali_cr.ops.noise import add_noise_ref
 from dali_cr.ops.records.layout import padding_values
 from dali_cr.ops.swap import swap_in_place_ref
-from dali_cr.pipeline.cpu import FinishedSource
-from dali_cr.pipeline.graph import AnySource, build_loader_pipeline, make_samples
-from dali_cr.pipeline.multiview import finish_batch_ref
-from dali_cr.pipeline.raw import RawSource
+from dali_cr.pipeline.graph import build_loader_pipeline
+from dali_cr.pipeline.multiview.cpu import finish_batch_ref
+from dali_cr.pipeline.recipes import AnySource, make_samples
+from dali_cr.pipeline.sources.cpu import FinishedSource
+from dali_cr.pipeline.sources.raw import RawSource
 from dali_cr.plan.stream import Stream
 from dali_cr.read.cache import Cache, parse_cache
 from dali_cr.read.gpu_cache import Arena, frame_bytes
@@ -173,7 +174,7 @@ def _content(array: np.ndarray) -> tuple[Any, ...]:
 def emulated_source(
     samples: Any, stream: Stream, device: str, levels: Any, cache: Cache, *, whole: bool, **options: Any
 ) -> RawSource:
-    """Return the source of the GPU graph for a loader on a CPU; replaces `dali_cr.pipeline.graph.make_source`."""
+    """Return the source of the GPU graph for a loader on a CPU; replaces `dali_cr.pipeline.recipes.make_source`."""
     budgets = [budget for kind, _, budget in map(parse_cache, levels) if kind == "gpu"]
     arena = Arena(sum(budgets), samples.templates.index) if budgets else None
     return RawSource(samples, stream, arena=arena, whole=whole, cache=cache, **options)

@@ -52,7 +52,7 @@ def test_fingerprint_is_of_the_content(folder: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"index: expected a file written by .*none.json does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"index: expected a file of .*none.json does not exist"):
         dali_cr.Index.load(tmp_path / "none.json")
 
 

@@ -5,7 +5,7 @@ from itertools import product
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dali_cr.index.connected import connected
+from dali_cr.index.parts.connected import connected
 
 
 @given(st.lists(st.sets(st.integers(0, 12), max_size=4), max_size=14))

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 import dali_cr
-from dali_cr.index.scan import read_volumes
 from dali_cr.index.values import content
+from dali_cr.index.values.frames import read_volumes
 from dali_cr.volume.geometry import DTYPES
 from tests.helpers.volumes import ORIENTATIONS, random_numbers, write_nifti
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import dali_cr
-from dali_cr.volume import access, reader
+from dali_cr.index.values import frames
+from dali_cr.volume import access, igzip, reader
 from tests.helpers.volumes import write_nifti
 
 
@@ -111,7 +112,7 @@ def test_a_voxel_file_deleted_after_its_header_was_read(folder: Path, monkeypatc
 def test_a_volume_too_large_for_the_memory(folder: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     write_nifti(folder / "large.nii.gz", np.arange(990).reshape(11, 10, 9))
     large, small = 990 * 2 + 352, 210 * 2 + 352
-    really = reader.scratch
+    really = igzip.scratch
 
     def limited(name: str, size: int) -> memoryview:
         if name == "decompressed" and size == large:
@@ -119,16 +120,16 @@ def test_a_volume_too_large_for_the_memory(folder: Path, monkeypatch: pytest.Mon
         return really(name, size)
 
     if where == "read":
-        monkeypatch.setattr(reader, "scratch", limited)
+        monkeypatch.setattr(igzip, "scratch", limited)
     else:
-        measure = dali_cr.index.values.statistics.measure  # type: ignore[attr-defined]
+        measure = frames.measure
 
         def starved(path: object, raw: np.ndarray, geometry: object) -> object:
             if raw.nbytes > small:
                 raise MemoryError
             return measure(path, raw, geometry)
 
-        monkeypatch.setitem(dali_cr.scan.__globals__, "measure", starved)  # type: ignore[attr-defined]
+        monkeypatch.setattr(frames, "measure", starved)
     assert list(problems(folder)) == ["large.nii.gz"]
     assert "not enough memory" in problems(folder)["large.nii.gz"]
 

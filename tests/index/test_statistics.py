@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import dali_cr
-from dali_cr.index.scan import read_volumes
-from dali_cr.index.values import statistics
-from dali_cr.index.values.statistics import cell_edge
+from dali_cr.index.values import measure
+from dali_cr.index.values.cells import cell_edge
+from dali_cr.index.values.frames import read_volumes
 from dali_cr.volume.geometry import DTYPES
 from tests.helpers.volumes import random_numbers, write_nifti
 
@@ -29,7 +29,7 @@ def body(dtype: str, background: float = 0) -> np.ndarray:
 def test_against_numpy(
     tmp_path: Path, dtype: str, order: str, slope: float, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(statistics, "_FEW_VOXELS", 0 if way == "counted" else 1 << 20)
+    monkeypatch.setattr(measure, "_FEW_VOXELS", 0 if way == "counted" else 1 << 20)
     numbers = body(dtype, 7)
     write_nifti(tmp_path / "v.nii", numbers, dtype=order + np.dtype(dtype).str[1:], slope=slope, intercept=3)
     got = read_volumes(tmp_path, "v.nii")[0].statistics

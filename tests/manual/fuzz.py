@@ -26,7 +26,7 @@ import nibabel as nib
 import numpy as np
 
 import dali_cr
-from dali_cr.index.scan import read_volumes
+from dali_cr.index.values.frames import read_volumes
 from dali_cr.volume.geometry import DTYPES
 from tests.helpers.volumes import ORIENTATIONS, expected, random_numbers, write_nifti
 

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 import dali_cr
-from dali_cr.pipeline.graph import make_samples
+from dali_cr.pipeline.recipes import make_samples
 from dali_cr.recipe.fingerprint import SINCE
 from tests.helpers.frozen import CHANNELS, FRAMES, SINGLE, digest, frozen_index
 

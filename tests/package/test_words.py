@@ -30,6 +30,7 @@ TERMS = {
 """Words to avoid, with the standard term."""
 
 KEPT = {
+    "dali_cr/index/values/measure.py": {"deviation"},
     "dali_cr/index/values/statistics.py": {"deviation"},  # key of saved indexes
     "dali_cr/index/corpus/quality.py": {"deviation"},
     "dali_cr/read/normalize.py": {"deviation"},

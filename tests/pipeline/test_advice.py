@@ -97,7 +97,7 @@ def test_percentiles_and_clipped_share_of_noise(tmp_path, low, high):
 @given(st.lists(st.integers(-50, 50), min_size=30, max_size=200), st.integers(-60, 60), st.integers(1, 60))
 def test_clipped_share_of_few_and_repeated_values(tmp_path_factory, values, low, width):
     """Check that the share, interpolated between two percentiles, is wrong by at most their distance."""
-    from dali_cr.index.values.statistics import measure
+    from dali_cr.index.values.measure import measure
     from dali_cr.volume.nifti import HEADER_BYTES, parse_header
 
     raw = np.array([*values, 51, 52], np.int16)

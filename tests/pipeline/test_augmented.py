@@ -15,7 +15,7 @@ import dali_cr
 from dali_cr.ops.contrast import adjust_contrast_ref
 from dali_cr.ops.gather import gather_box
 from dali_cr.ops.noise import add_noise_ref
-from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.crops.planner import CropPlanner
 from dali_cr.plan.sample import SamplePlan, views_of
 from dali_cr.plan.window import shape_at
 from tests.helpers.recipes import CHANGED, INDEXES, PAIRS, SPACED, TURNED, finished, loader

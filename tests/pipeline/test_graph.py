@@ -10,8 +10,9 @@ from nvidia.dali import pipeline_def
 
 import dali_cr
 from dali_cr.pipeline import graph as graphs
-from dali_cr.pipeline.cpu import FinishedSource
-from dali_cr.pipeline.raw import RawSource
+from dali_cr.pipeline.recipes import device_number
+from dali_cr.pipeline.sources.cpu import FinishedSource
+from dali_cr.pipeline.sources.raw import RawSource
 from tests.cuda_on_cpu.host import HostCuda
 from tests.helpers.recipes import (
     CHANGED,
@@ -175,4 +176,4 @@ def test_invalid_arguments_raise_when_the_graph_is_created() -> None:
 
 @pytest.mark.parametrize(("device", "number"), [("cpu", None), ("cuda", 0), ("cuda:3", 3)])
 def test_devices(device: str, number: int | None) -> None:
-    assert graphs.device_number(device) == number
+    assert device_number(device) == number

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import dali_cr
-from dali_cr.pipeline.placement import Placement, pack
+from dali_cr.pipeline.sources.placement import Placement, pack
 from tests.helpers.volumes import ORIENTATIONS, write_nifti
 
 

@@ -6,7 +6,7 @@ import time
 import pytest
 
 import dali_cr
-from dali_cr.pipeline.source import Progress
+from dali_cr.pipeline.sources.progress import Progress
 from tests.helpers.recipes import PAIRS, finished
 
 

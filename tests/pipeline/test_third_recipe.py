@@ -16,6 +16,7 @@ from dali_cr.ops.records.crops import place_crops
 from dali_cr.ops.records.layout import RECORD_WORDS
 from dali_cr.ops.records.rescale import Rescale
 from dali_cr.pipeline import graph as graphs
+from dali_cr.pipeline import recipes
 from dali_cr.pipeline.memory import Section
 from dali_cr.pipeline.samples import Arrays, Templates, VoxelLayout
 from dali_cr.plan.order.cases import Order
@@ -144,7 +145,7 @@ RECIPES = {"small": Shift(), "larger than the volumes": Shift((41, 8, 3), 0.5, (
 
 @pytest.fixture(autouse=True)
 def entered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(graphs.RECIPES, Shift, (ShiftPlanner, Shifts))
+    monkeypatch.setitem(recipes.RECIPES, Shift, (ShiftPlanner, Shifts))
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import dali_cr
-from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.crops.planner import CropPlanner
 from dali_cr.plan.sample import SamplePlan
 
 RECIPE = dali_cr.Restoration(crop=(16, 20, 24), swap=dali_cr.Swap(5, (2, 6)), flips=("D", "W"), foreground=0.5)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import dali_cr
-from dali_cr.plan.masks import MaskSampler
+from dali_cr.plan.crops.masks import MaskSampler
 from dali_cr.recipe.mask import divide_into_blocks
 
 Triple = tuple[int, int, int]

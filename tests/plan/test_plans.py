@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import dali_cr
-from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.crops.planner import CropPlanner
 from dali_cr.plan.foreground import Foreground
 from dali_cr.plan.plans import Plans
-from dali_cr.plan.views import ViewPlanner
+from dali_cr.plan.views.planner import ViewPlanner
 from tests.helpers import plans as definitions
 from tests.helpers.recipes import RADIOGRAPHS
 

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 import dali_cr
 from dali_cr import Views
-from dali_cr.plan.augment.holes import draw_holes
-from dali_cr.plan.boxes import ROUNDS, draw_second, partners, reach, room
-from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.affine import reach
+from dali_cr.plan.crops.planner import CropPlanner
 from dali_cr.plan.sample import AffineView, SamplePlan, views_of
-from dali_cr.plan.views import ViewPlanner
-from dali_cr.plan.window import shape_at
+from dali_cr.plan.views.boxes import ROUNDS, draw_second, partners
+from dali_cr.plan.views.holes import draw_holes
+from dali_cr.plan.views.planner import ViewPlanner
+from dali_cr.plan.window import room, shape_at
 from tests.helpers.plans import overlap_of
 from tests.helpers.recipes import RADIOGRAPHS
 from tests.helpers.volumes import write_nifti

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 import dali_cr
 from dali_cr.pipeline import graph as graphs
-from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.crops.planner import CropPlanner
 from dali_cr.plan.window import shape_at
 from dali_cr.tools import preview
 from dali_cr.volume.geometry import Triple

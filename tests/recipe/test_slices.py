@@ -11,7 +11,7 @@ import torch
 
 import dali_cr
 from dali_cr.pipeline import graph as graphs
-from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.crops.planner import CropPlanner
 from dali_cr.plan.sample import SamplePlan
 from dali_cr.recipe.slices import ORDERS, Slices
 from tests.helpers.recipes import INDEXES, content, finished, outputs_of, outputs_of_whole, raw, samples

@@ -8,7 +8,7 @@ import pytest
 
 from dali_cr.system import account
 from dali_cr.system.account import complete_account, user_name
-from dali_cr.tools import doctor
+from dali_cr.tools.checks import machine
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_a_name_and_a_home_are_set_where_there_are_none(unnamed_user, tmp_path):
     home = Path(os.environ["HOME"])
     assert home.parent == tmp_path
     assert home.stat().st_mode & 0o777 == 0o700
-    found = doctor._account()
+    found = machine._account()
     assert f"USER=uid{os.getuid()}" in found.text
 
 

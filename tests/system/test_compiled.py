@@ -161,7 +161,7 @@ def test_bounds_checks_catch_an_overrun_and_have_code_of_their_own(tmp_path: Pat
 
 def test_numba_is_imported_at_the_first_call() -> None:
     code = """
-        import sys, numpy as np, dali_cr, dali_cr.ops.swap, dali_cr.pipeline.cpu, dali_cr.pipeline.multiview
+        import sys, numpy as np, dali_cr, dali_cr.ops.swap, dali_cr.pipeline.sources.cpu, dali_cr.pipeline.multiview.cpu
         print("numba" in sys.modules)
         dali_cr.swap_patches(np.zeros((2, 2, 2)), [[[0, 0, 0], [1, 0, 0], [1, 1, 1]]])
         print("numba" in sys.modules)

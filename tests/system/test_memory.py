@@ -1,7 +1,6 @@
 """Test the memory that a process may use: the smallest of the machine's and all cgroup limits."""
 
 import os
-from importlib import import_module
 
 import numpy as np
 import pytest
@@ -9,13 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dali_cr
+from dali_cr.index.values import frames
 from dali_cr.system import memory as machine_memory
 from dali_cr.system.memory import group_limits, physical_memory, usable_memory
 from dali_cr.volume.geometry import VolumeError
 from dali_cr.volume.reader import check_plausible
 from tests.helpers.volumes import write_nifti
-
-scan = import_module("dali_cr.index.scan")
 
 
 @pytest.fixture
@@ -84,7 +82,7 @@ def test_a_volume_that_cannot_be_measured_is_refused_by_name_and_the_others_are_
     for name, edge in (("small.nii.gz", 8), ("large.nii.gz", 48), ("large.nii", 48)):
         write_nifti(tmp_path / name, rng.integers(0, 900, (edge, edge, edge)), dtype="<i2")
     # Enough for the mask of the large one (a byte per voxel), but not for its content of two bytes per voxel.
-    monkeypatch.setattr(scan, "usable_memory", lambda: scan.bytes_at_start() + 2 * 48**3)
+    monkeypatch.setattr(frames, "usable_memory", lambda: frames.bytes_at_start() + 2 * 48**3)
     index = dali_cr.scan(tmp_path, progress=False)
     assert [case.name for case in index.cases] == ["large.nii", "small.nii.gz"]
     assert [problem.path for problem in index.problems] == ["large.nii.gz"]

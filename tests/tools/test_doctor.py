@@ -10,6 +10,8 @@ import pytest
 
 from dali_cr.__main__ import main
 from dali_cr.tools import doctor
+from dali_cr.tools.checks import gpu, machine
+from dali_cr.tools.checks.finding import check_package
 
 
 def states(text: str) -> dict[str, str]:
@@ -54,7 +56,7 @@ def test_without_dali(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
 
 def test_a_package_that_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     fake(monkeypatch, "isal", ImportError("libisal.so: cannot open"))
-    found = doctor._package("isal")
+    found = check_package("isal")
     assert (found.state, found.text) == ("wrong", "cannot be imported: libisal.so: cannot open")
     assert found.advice
 
@@ -76,7 +78,7 @@ def test_torch_against_the_driver(
 ) -> None:
     torch = types.SimpleNamespace(__version__="2.9", version=types.SimpleNamespace(cuda=built))
     fake(monkeypatch, "torch", torch)
-    found = doctor._torch(driver)
+    found = gpu._torch(driver)
     assert found.state == state
     assert bool(found.advice) == (state == "wrong")
     assert ("whl/cu126" in found.advice) == (state == "wrong" and driver == (12, 8))
@@ -84,46 +86,53 @@ def test_torch_against_the_driver(
 
 def test_an_old_dali(monkeypatch: pytest.MonkeyPatch) -> None:
     fake(monkeypatch, "nvidia.dali", types.SimpleNamespace(__version__="1.53.0"))
-    assert doctor._dali().state == "wrong"
+    assert gpu._dali().state == "wrong"
     fake(monkeypatch, "nvidia.dali", types.SimpleNamespace(__version__="2.10.0"))
-    assert doctor._dali().state == "ok"
+    assert gpu._dali().state == "ok"
 
 
 def test_small_shared_memory_few_files_few_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     small = types.SimpleNamespace(f_frsize=4096, f_blocks=16384, f_bavail=16384)
     monkeypatch.setattr(os, "statvfs", lambda path: small)
-    assert "--shm-size" in doctor._shared_memory().advice
+    assert "--shm-size" in machine._shared_memory().advice
     monkeypatch.setattr(resource, "getrlimit", lambda which: (1024, 4096))
-    assert doctor._open_files().advice == "ulimit -n 4096 before starting"
-    monkeypatch.setattr(doctor.Path, "read_text", lambda path: "150000 100000")
+    assert machine._open_files().advice == "ulimit -n 4096 before starting"
+    monkeypatch.setattr(machine.Path, "read_text", lambda path: "150000 100000")
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(16))
-    assert doctor._cores().state == "wrong"
-    assert "only 1.5 at a time" in doctor._cores().text
+    assert machine._cores().state == "wrong"
+    assert "only 1.5 at a time" in machine._cores().text
 
 
 def test_a_missing_gpu_is_not_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = doctor._gpu(None)
+    found = gpu._gpu(None)
     assert (found.state, found.text) == ("missing", "no NVIDIA driver")
     assert 'device="cpu"' in found.advice
 
 
 def test_kernels_compile() -> None:
     pytest.importorskip("cupy")
-    assert "compiles decode_volume" in doctor._compile()
+    assert "compiles decode_volume" in gpu._compile()
 
 
 def test_compiled_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
-    assert str(doctor._compiled()).split() == ["compiled", "code", "ok", "cached", "in", f"{tmp_path}/cache/dali-cr"]
+    assert str(machine._compiled()).split() == [
+        "compiled",
+        "code",
+        "ok",
+        "cached",
+        "in",
+        f"{tmp_path}/cache/dali-cr",
+    ]
     (tmp_path / "cache").write_text("")
-    assert doctor._compiled().state == "wrong"
-    assert "NUMBA_CACHE_DIR" in doctor._compiled().advice
+    assert machine._compiled().state == "wrong"
+    assert "NUMBA_CACHE_DIR" in machine._compiled().advice
 
 
 @pytest.mark.parametrize(("library", "message"), [("lz4", "reading is slower"), ("deflate", "is not in isal")])
 def test_c_functions_that_wheels_no_longer_have(library: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(getattr(doctor, library).C_FUNCTION, "exists", lambda: False)
-    finding = doctor._bricks()
+    monkeypatch.setattr(getattr(machine, library).C_FUNCTION, "exists", lambda: False)
+    finding = machine._bricks()
     assert finding.state == "wrong"
     assert message in finding.text
     assert "constraints.txt" in finding.advice

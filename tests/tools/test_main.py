@@ -54,6 +54,21 @@ def test_scan_of_refused_files_only_is_an_error(tmp_path, capsys):
     assert "every file was refused" in captured.err
 
 
+def test_invalid_arguments_are_refused_before_files_are_read(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.delattr("dali_cr.index.scan.read_volumes")
+    (tmp_path / "file").touch()
+    preview = ["preview", str(folder), "-o"]
+    for words, message in (
+        ([*preview, str(tmp_path / "p.png"), "--foreground", "2"], "foreground: expected a probability"),
+        ([*preview, str(tmp_path / "p.png"), "--sample", "-1"], "samples: expected sample numbers"),
+        ([*preview, str(tmp_path / "p.nii")], "out: expected a file name that ends in one of"),
+        (["scan", str(folder), "--qc", str(tmp_path / "file" / "qc.csv")], "file"),
+        (["scan", str(folder), "--save-nnssl", str(tmp_path / "file" / "pretrain_data.json")], "file"),
+    ):
+        assert main(words) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_many_shapes_are_given_as_a_range(tmp_path, capsys):
     for edge in range(16, 26):
         write_phantoms(tmp_path / str(edge), count=1, shape=(edge, 16, 18))

@@ -72,7 +72,7 @@ def test_an_index_of_stores_is_that_of_their_originals(
             for ours, theirs in zip(one.occupied, other.occupied, strict=True):
                 np.testing.assert_array_equal(ours, theirs)
     assert not packed_index.changed()
-    monkeypatch.delattr("dali_cr.index.scan.measure")  # nothing is read again
+    monkeypatch.delattr("dali_cr.index.values.frames.measure")  # nothing is read again
     known = dali_cr.scan(packed_index.root, known=packed_index, progress=False)
     assert known.fingerprint == packed_index.fingerprint
     assert not known.problems
@@ -129,7 +129,7 @@ def test_an_index_is_packed_without_measuring_again(
     mixed_index: dali_cr.Index, packed_index: dali_cr.Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mixed_index.save(tmp_path / "index.json")
-    monkeypatch.delattr("dali_cr.index.scan.measure")
+    monkeypatch.delattr("dali_cr.index.values.frames.measure")
     pack(tmp_path / "index.json", tmp_path / "out")
     index = dali_cr.Index.load(tmp_path / "out" / "index.json")
     assert index.fingerprint == packed_index.fingerprint

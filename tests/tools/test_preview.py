@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import dali_cr
-from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.crops.planner import CropPlanner
 from dali_cr.tools import preview
 from dali_cr.tools.phantom_files import write_images, write_phantoms
 from tests.helpers.recipes import finished

@@ -14,7 +14,7 @@ from PIL import Image
 import dali_cr
 from dali_cr.__main__ import main
 from dali_cr.plan.sample import views_of
-from dali_cr.plan.views import ViewPlanner
+from dali_cr.plan.views.planner import ViewPlanner
 from dali_cr.tools import preview
 from dali_cr.tools import preview_views as view_preview
 from dali_cr.tools.phantom_files import write_phantoms

@@ -10,7 +10,7 @@ import pytest
 
 from dali_cr import VolumeError
 from dali_cr.system import scratch
-from dali_cr.volume import reader
+from dali_cr.volume import igzip, reader
 from tests.helpers.volumes import write_nifti
 
 NUMBERS = np.random.default_rng(0).integers(-500, 500, (20, 18, 16))
@@ -135,9 +135,9 @@ def test_a_header_that_declares_ten_terabytes(tmp_path: Path, suffix: str) -> No
 
 def test_a_gzip_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Test a header of a hundred voxels before a gibibyte of zeros, of which only 1 MiB is read."""
-    decompress, sizes = reader._decompress, []
+    decompress, sizes = igzip._decompress, []
     monkeypatch.setattr(scratch, "_scratch", threading.local())
-    monkeypatch.setattr(reader, "_decompress", lambda *about: sizes.append(decompress(*about)) or sizes[-1])
+    monkeypatch.setattr(igzip, "_decompress", lambda *about: sizes.append(decompress(*about)) or sizes[-1])
     members = gzip.compress(bytes(1 << 26), 9) * 16
     path = tmp_path / "bomb.nii.gz"
     for content in (gzip.compress(header_of((5, 5, 4)) + bytes(100)) + members, gzip.compress(bytes(452)) * 50_000):

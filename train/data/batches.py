@@ -13,8 +13,8 @@ import dali_cr
 from dali_cr import rng
 from dali_cr.ops.gather import gather_box
 from dali_cr.plan import window
-from dali_cr.plan.boxes import reach
-from dali_cr.plan.crops import CropPlanner
+from dali_cr.plan.affine import reach
+from dali_cr.plan.crops.planner import CropPlanner
 from dali_cr.plan.sample import AffineView, SamplePlan
 from dali_cr.volume.geometry import Triple
 

@@ -3,38 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import dali_cr
-from dali_cr.index.layout.listing import find_root
+from dali_cr.index.layout.listing import list_files
+from dali_cr.index.layout.lists import find_root
 from dali_cr.index.layout.proposal import describe_layout
 from dali_cr.index.report import describe_ignored
+from dali_cr.index.scan import read_listing
 
-from ..run.config import DATA, DataSettings
-from ..run.folder import describe_changes, plain
-from .split import Part, Split
+from ..run.config.data import DATA, DataSettings
+from ..run.folder.config_file import plain
+from .split.parts import PARTS, Part, Split
 
 OpenData = Callable[[Any, dali_cr.Index | None], dali_cr.Index]
 
 
-def open_index(config: DataSettings, known: dali_cr.Index | None = None) -> dali_cr.Index:
-    """Load the index from ``--index``, or scan the data; files unchanged since the index `known` are not read again."""
+def open_index(
+    config: DataSettings, known: dali_cr.Index | None = None, split: Split | None = None, parts: Sequence[Part] = PARTS
+) -> dali_cr.Index:
+    """Load the index from ``--index``, or scan the data; files unchanged since the index `known` are not read again.
+
+    Parameters
+    ----------
+    config : DataSettings
+    known : Index, optional
+    split : Split, optional
+    parts : sequence of str
+        Parts of the split that need cases.
+
+    Raises
+    ------
+    ValueError
+        If a part cannot have a case, before a file is read.
+    """
     if config.index:
         root = find_root(config.data) if config.data else None
         index = dali_cr.Index.load(config.index, root)
         refuse_changed(index, config.index)
         return index
-    return dali_cr.scan(
-        config.data,
-        config.pattern,
-        layout=config.layout,
-        channels=config.channels,
-        include=config.include,
-        exclude=config.exclude,
-        fourth_axis=config.fourth_axis,
-        known=known,
-    )
+    listing = list_files(config.data, config.pattern, config.layout, config.channels, config.include, config.exclude)
+    if split and config.fourth_axis == "channels":  # frames are named when their file has been read
+        for part in parts:
+            split.check_part(part, listing.case_names)
+    return read_listing(listing, fourth_axis=config.fourth_axis, known=known)
 
 
 def refuse_changed(index: dali_cr.Index, path: Path) -> None:
@@ -52,7 +66,7 @@ def find_index(
     earlier: dict[str, Any] | None,
     split: Split | None = None,
     part: Part = "train",
-    open_data: OpenData = open_index,
+    open_data: OpenData | None = None,
 ) -> dali_cr.Index:
     """Return the index of a run, of one part if there is a split: the stored one when resuming, or a new one.
 
@@ -63,14 +77,15 @@ def find_index(
         config.json of the run to resume.
     split : Split, optional
     part : str
-    open_data : callable
-        Function of the settings and the stored index that returns the index of all cases.
+    open_data : callable, optional
+        Function of the settings and the stored index that returns the index of all cases. Default: `open_index`.
 
     Raises
     ------
     ValueError
         If a resumed run would get different data.
     """
+    open_data = open_data or partial(open_index, split=split, parts=(part,))
     path = config.out / "index.json"
     kept = dali_cr.Index.load(path) if earlier and path.exists() else None
     if kept is not None and (split or config.index):
@@ -99,3 +114,17 @@ def refused_files(index: dali_cr.Index, shown: int = 20) -> Sequence[str]:
     layout = describe_layout(index)
     ignored = [f"ignored    {describe_ignored(index)}"] if index.ignored else []
     return [*([f"layout     {layout}"] if layout else []), *lines, *ignored]
+
+
+def describe_changes(kept: Path, index: dali_cr.Index) -> str:
+    """Describe how the cases of an index differ from those of the index file `kept`."""
+    if not kept.exists():
+        return "got other data"
+    before = {case.name: case for case in dali_cr.Index.load(kept).cases}
+    now = {case.name: case for case in index.cases}
+    for text, names in (("is gone", before.keys() - now.keys()), ("is new", now.keys() - before.keys())):
+        if names:
+            return f"of {len(before)} cases; got {len(now)}, {min(names)} {text}"
+    contents = {name: [volume.sha256 for volume in case.volumes] for name, case in before.items()}
+    other = [name for name, case in now.items() if contents[name] != [volume.sha256 for volume in case.volumes]]
+    return f"of {len(before)} cases; got as many, {min(other, default='some')} with other content"

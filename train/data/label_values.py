@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.index.values.statistics import are_whole
+from dali_cr.index.values.classes import are_whole
 from dali_cr.read.whole import read_voxels
 from dali_cr.volume import reader
 from dali_cr.volume.geometry import Geometry, VolumeError

@@ -15,14 +15,14 @@ import numpy.typing as npt
 from dali_cr.index.cases import Index
 from dali_cr.index.files import as_patterns, find_files
 from dali_cr.index.layout.dataset_json import Pair, read_dataset_json
-from dali_cr.index.values.statistics import cell_edge
+from dali_cr.index.values.cells import cell_edge
 from dali_cr.index.volumes import Case
 from dali_cr.volume import reader
 from dali_cr.volume.geometry import Geometry, VolumeError
 from dali_cr.volume.packed.store import original_path
 
 from .label_values import check_lossless, read_values
-from .subjects import short_name
+from .subjects.names import short_name
 
 Labels = npt.NDArray[np.uint8]
 Unmatched = Literal["refuse", "leave"]
@@ -97,12 +97,6 @@ def share_labels(found: Mapping[str, str]) -> list[list[str]]:
 def _of_channel(case: str, short: Mapping[str, str]) -> str:
     """Return the entry of an image whose name ends in a channel number, as in nnU-Net; "" for none."""
     return short.get(re.sub(r"_\d{4}$", "", short_name(case)), "")
-
-
-def refuse_missing(labels: Path) -> None:
-    """Raise ValueError if labels do not exist; called before images are read, which may take hours."""
-    if not labels.exists():
-        raise ValueError(f"labels: expected a folder of label volumes or a CSV file, {labels} does not exist")
 
 
 def find_label_files(folder: Path, pattern: Sequence[str]) -> dict[str, Path]:
@@ -218,7 +212,7 @@ def class_map(labels: Labels, pick: Callable[[Labels], npt.NDArray[np.bool_]]) -
     Returns
     -------
     weights : (cells_d, cells_h, cells_w) uint32
-        On the cells of `dali_cr.index.values.statistics.cell_edge`; zero outside of all classes. In uint32, as the
+        On the cells of `dali_cr.index.values.cells.cell_edge`; zero outside of all classes. In uint32, as the
         uint8 of scans would round the weights of large classes up.
     """
     total: npt.NDArray[np.float64] | float = 0.0

@@ -21,7 +21,8 @@ from ..data.volumes import outside, pad_evenly, read_case
 from ..tasks.classify import Classification
 from ..tasks.localize import Localization
 from ..tasks.task import TaskInput
-from .regression import BOXES, CLASSES, LABELS, Array, Regression, make_folds
+from .regression import BOXES, CLASSES, LABELS, Regression, make_folds
+from .ridge import Array
 
 WholeTask = Classification | Localization
 

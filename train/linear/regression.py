@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from .ridge import Array, fit_ridge
+
 Fold = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 """Rows to fit, and rows to measure."""
 
@@ -60,21 +61,6 @@ def make_folds(subjects: Sequence[str], count: int = FOLDS) -> list[Fold]:
     own = np.array([fold_of[name] for name in subjects])
     used = min(count, len(names)) if len(names) > 1 else 0
     return [(np.flatnonzero(own != n), np.flatnonzero(own == n)) for n in range(used)]
-
-
-def fit_ridge(features: Array, targets: Array, penalty: float) -> tuple[Array, Array]:
-    """Fit a ridge regression.
-
-    Examples
-    --------
-    >>> weight, offset = fit_ridge(np.array([[0.0], [1.0], [2.0]]), np.array([[1.0], [3.0], [5.0]]), 1e-9)
-    >>> weight.round(3).tolist(), offset.round(3).tolist()
-    ([[2.0]], [1.0])
-    """
-    from sklearn.linear_model import Ridge
-
-    found = Ridge(alpha=penalty * len(features)).fit(features, targets)
-    return np.reshape(found.coef_, (targets.shape[1], -1)), np.reshape(found.intercept_, -1)
 
 
 def fit_classes(features: Array, targets: Array, penalty: float) -> tuple[Array, Array]:

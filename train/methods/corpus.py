@@ -34,7 +34,8 @@ from typing import Any, Literal, get_args
 import dali_cr
 from dali_cr.index.corpus.about import dataset_lines
 from dali_cr.index.corpus.joining import check_name
-from dali_cr.index.layout.listing import Layout, find_root
+from dali_cr.index.layout.listing import Layout
+from dali_cr.index.layout.lists import find_root
 from dali_cr.plan.order.mixture import is_weight
 from dali_cr.recipe.per_dataset import check_field
 
@@ -141,7 +142,8 @@ class Corpus:
                 value[name] if isinstance(value, Mapping) else value for value in (recipe.normalize, recipe.spacing)
             )
             size = f"{' × '.join(f'{mm:g}' for mm in spacing)} mm" if spacing else "spacing of the files"
-            yield f"{line}{share}; normalize {normalize}; {size}"
+            how = f"window {normalize[1]:g} {normalize[2]:g}" if isinstance(normalize, tuple) else normalize
+            yield f"{line}{share}; normalize {how}; {size}"
 
 
 def read_corpus(path: Path) -> Corpus:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.index.values.statistics import canonical_view
+from dali_cr.index.values.cells import canonical_view
 from dali_cr.volume.geometry import Geometry, VolumeError
 from dali_cr.volume.packed.originals import read_grid
 

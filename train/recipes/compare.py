@@ -19,6 +19,7 @@ from ..start import needs  # noqa: F401 - before all that may be missing
 
 # isort: split
 
+import csv
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -62,6 +63,8 @@ class Arm:
     """Content of result.json."""
     scores: tuple[dict[str, float], ...]
     """Score of each test case, in the metric of the differences."""
+    empty: bool = False
+    """Whether every predicted mask is empty."""
 
     @property
     def task(self) -> str:
@@ -97,7 +100,7 @@ def read_arms(folder: Path) -> list[Arm]:
 
 def _read_arm(folder: Path, name: str, seeds: Sequence[str]) -> Arm:
     """Read the runs of an initialisation."""
-    results, scores = [], []
+    results, scores, empty = [], [], []
     for seed in seeds:
         run = folder / name / seed
         if not (run / "result.json").is_file():
@@ -105,7 +108,15 @@ def _read_arm(folder: Path, name: str, seeds: Sequence[str]) -> Arm:
         results.append(json.loads((run / "result.json").read_text()))
         metric = METRICS[results[-1]["network"]["task"]["name"]]
         scores.append(case_scores(run / "finetune" / "scores.csv", metric))
-    return Arm(name, tuple(results), tuple(scores))
+        empty.append(metric == "dice" and predicts_nothing(run / "finetune" / "scores.csv"))
+    return Arm(name, tuple(results), tuple(scores), all(empty))
+
+
+def predicts_nothing(path: Path) -> bool:
+    """Return whether every mask is empty: all regions that a case has are missed, and those it lacks score 1."""
+    with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+        rows = [(int(row["missed"]), float(row["dice"])) for row in csv.DictReader(file)]
+    return any(missed for missed, _ in rows) and all(missed or dice == 1 for missed, dice in rows)
 
 
 def write_table(arms: Sequence[Arm]) -> str:
@@ -114,7 +125,7 @@ def write_table(arms: Sequence[Arm]) -> str:
     rows = [_cells(arm, control) for arm in arms]
     header = list(rows[0])
     lines = [_line(header), _line(["---", *["---:"] * (len(header) - 1)]), *(_line(row.values()) for row in rows)]
-    return "\n".join([*lines, "", *_notes(control, seeds), ""])
+    return "\n".join([*lines, "", *_notes(control, seeds), *_empty_note(arms), ""])
 
 
 def _line(cells: Iterable[str]) -> str:
@@ -130,6 +141,13 @@ def _notes(control: Arm, seeds: int) -> Iterator[str]:
     yield "that positive is better, and its 95 % interval, not corrected for the number of comparisons."
     if seeds == 1:
         yield "With one seed the interval holds for other test cases only, not for other seeds."
+
+
+def _empty_note(arms: Sequence[Arm]) -> Iterator[str]:
+    """Yield sentences about initialisations whose scores are equal because they predict no region at all."""
+    if names := [arm.name for arm in arms if arm.empty]:
+        yield f"**Every predicted mask of {', '.join(names)} is empty**: whatever the weights are, the Dice of a region"
+        yield "is then 0 in cases that have it, else 1. Train longer, or with a higher rate."
 
 
 def _cells(arm: Arm, control: Arm) -> dict[str, str]:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Run the nearest recipe on other data, small enough for one CPU core: bash other_data.sh DATA OUT NAME...; see README.md, "On
-# other data". Each NAME (hc18, organs3d, boxes, nodules, mednist) is run after pre-training and from random weights, and is
-# compared with baselines. A second call continues. RESULTS=FOLDER keeps the results.
+# other data". Each NAME (hc18, organs3d, boxes, nodules, mednist, hippocampus, hippocampus3d, mandible) is run after
+# pre-training and from random weights, and is compared with baselines. A second call continues. RESULTS=FOLDER keeps the results.
 set -euo pipefail
 DATA=${1:?expected the folder of the data sets}
 OUT=${2:?expected a folder for the runs}
@@ -24,6 +24,25 @@ run() {
     cp "$OUT/$2/result.json" "$RESULTS/$2.json"
     cp "$OUT/$2-random/result.json" "$RESULTS/$2-random.json"
     cp "$OUT/$2/baseline.json" "$RESULTS/$2-baseline.json"
+}
+
+# arrange LAYOUT DATA VALUES... PREPARED: put labelled volumes in a published layout, and prepare them.
+arrange() {
+    local source=$DATA/$2 prepared=${*: -1}
+    [ ! -e "$(dirname "$prepared")/runs/index.json" ] || return 0
+    "$PYTHON" -m train.recipes.arrange "$1" --images "$source/images" --labels "$source/labels" --values "${@:3:$#-3}" \
+        --out "$(dirname "$prepared")/published"
+    "$PYTHON" -m "train.recipes.$1.prepare" "$(dirname "$prepared")/published" "$prepared"
+}
+
+# segment RECIPE NAME PRETEXT: both runs of a segmentation recipe and their table.
+segment() {
+    local runs=$OUT/$2/runs
+    PRETEXTS=$3 bash "$recipes/baselines.sh" "$1" "$OUT/$2/data" "$runs"
+    [ -n "${RESULTS:-}" ] || return 0
+    mkdir -p "$RESULTS"
+    cp "$runs/$3/seed0/result.json" "$RESULTS/$2.json"
+    cp "$runs/random/seed0/result.json" "$RESULTS/$2-random.json"
 }
 
 # scan FILE OPTION...; split FILE OPTION...: make a file once.
@@ -98,6 +117,36 @@ mednist() { # which of six kinds of image
     export PRETRAIN_OPTIONS="$size --crop 1 64 64 --local-crop 1 32 32 --cutout 3 9"
     export FINETUNE_OPTIONS="$size --crop 1 64 64 --shrink 1 1 1 --shift 2 --lr 1e-3 --unmatched leave"
     run chestxray14 mednist index.json
+}
+
+hippocampus() { # both parts of the hippocampus in MR, as the regions of a tumour, in slices
+    arrange brats2018 msd_hippocampus 2=2 1=4 "$OUT/hippocampus/data"
+    export PRETRAIN_STEPS=150 FINETUNE_STEPS=150
+    local size="--filters 8 --batch-size 16 --threads 1 --crop 1 48 32"
+    # Labels are 2 and 4 alone; left and right hippocampi are mirror images.
+    export PRETRAIN_OPTIONS="$size --patch 2 8" FINETUNE_OPTIONS="$size --regions hippocampus=2+4 anterior=4"
+    segment brats_2d hippocampus swap
+}
+
+hippocampus3d() { # the same in volumes
+    arrange brats2018 msd_hippocampus 2=2 1=4 "$OUT/hippocampus3d/data"
+    export PRETRAIN_STEPS=30 FINETUNE_STEPS=60
+    local size="--filters 4 --threads 1"
+    export PRETRAIN_OPTIONS="$size --batch-size 4 --crop 16 32 32 --sizes 24 40 32 16 32 32 --locals 2 --local-crop 8 8 8 \
+        --local-sizes 8 16 16 8 8 8 --patch 2 4 4 --evaluate-samples 8"
+    export FINETUNE_OPTIONS="$size --crop 32 48 32 --regions hippocampus=2+4 anterior=4 --lr 3e-3"
+    segment brats2018 hippocampus3d pcrlv2
+}
+
+mandible() { # five organs of head and neck in CT, as a tumour (the mandible) and its organ (all five)
+    arrange lits openkbp_hn_ct 1=1 2=1 3=1 4=1 7=2 "$OUT/mandible/data"
+    export PRETRAIN_STEPS=40 FINETUNE_STEPS=250
+    # The files hold HU + 1000.
+    local size="--filters 4 --threads 1 --normalize window 800 1200 --spacing 6 6 6 --cache host:1GB"
+    export PRETRAIN_OPTIONS="$size --batch-size 4 --crop 16 32 32 --sizes 24 40 40 16 32 32 --locals 2 --local-crop 8 8 8 \
+        --local-sizes 8 16 16 8 8 8 --patch 2 4 4 --evaluate-samples 8"
+    export FINETUNE_OPTIONS="$size --batch-size 8 --crop 16 32 32 --regions organs=1+2 mandible=2 --lr 1e-2"
+    segment lits mandible pcrlv2
 }
 
 for name in "$@"; do

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,13 +13,17 @@ from typing import Any
 from ..methods.pcrlv2.config import Pcrlv2Config
 from ..methods.presets import PRESETS
 from ..methods.restoration import RestorationConfig
-from ..run.folder import WORDS, kind_of
-from ..tasks.config import Classify, Localize, Segment
+from ..run.folder.config_file import WORDS, kind_of
+from ..tasks.config.segment import Segment
+from ..tasks.config.whole import Classify, Localize
 
 _FIRST = ("data", "labels", "split", "init")
 _LAST = ("out",)
-PATHS = {"data", "labels", "split", "init", "out", "index", "names", "plans", "encoder_weights"}
-"""Settings that are paths or lists of paths, or one of `train.run.folder.WORDS`."""
+PATHS = {"data", "labels", "split", "init", "out", "index", "names", "plans", "encoder_weights", "cache"}
+"""Settings that are paths or lists of paths, or one of `train.run.folder.config_file.WORDS`."""
+_DISK = re.compile(r"disk:(.+?)(:[^:/]+)?")
+"""A level of --cache: its folder, and its size if given."""
+
 _FINETUNING = {kind.task: kind for kind in (Segment, Classify, Localize)}
 _PRETRAINING: dict[str, type] = {"restoration": RestorationConfig, "pcrlv2": Pcrlv2Config}
 
@@ -95,7 +100,11 @@ def public_path(path: str) -> str:
     --------
     >>> public_path("/home/somebody/msd/images"), public_path("/scratch/ct"), public_path("runs/first")
     ('msd/images', 'ct', 'runs/first')
+    >>> public_path("disk:/scratch/cache:20GB"), public_path("host:1GB")
+    ('disk:cache:20GB', 'host:1GB')
     """
+    if level := _DISK.fullmatch(path):
+        return f"disk:{public_path(level[1])}{level[2] or ''}"
     absolute = Path(path).absolute()
     if absolute.is_relative_to(Path.cwd()):
         return absolute.relative_to(Path.cwd()).as_posix()

@@ -23,8 +23,9 @@ the folder of ``study.toml``:
 ``scores.svg``      score over the number of labelled cases
 ==================  =================================================================================================
 
-Exit codes: 0 if the study is finished, 1 if runs failed, 2 for invalid input, 3 if ``--minutes`` left runs, and 130
-(Ctrl-C) or 143 (SIGTERM) if the study was stopped and its runs were saved.
+Exit codes: 0 if the study is finished, 1 if runs failed or ``--minutes`` are too few for a first checkpoint, 2 for
+invalid input and if all learning rates diverge, 3 if ``--minutes`` left runs, and 130 (Ctrl-C) or 143 (SIGTERM) if the
+study was stopped and its runs were saved.
 """
 
 from __future__ import annotations
@@ -55,22 +56,19 @@ from dali_cr.system.console import print_anything
 from dali_cr.system.owner import own_folder
 
 from ..output.files import write_whole
-from ..start.command import read_arguments, refuse_several
-from ..start.interrupt import EXIT_CODE, STARTS_AGAIN, raise_interrupts
+from ..start.command import read_arguments, refuse_several, stopped
+from ..start.interrupt import raise_interrupts
 from .data import find_folders, index_data
 from .declared import Study
-from .effects import compare, gather
 from .file import home_of, read_study
-from .jobs import Failed, RunQueue, TimeUp
-from .probe.baselines import finetuning_baselines
-from .probe.frozen import probe_study
-from .report.curves import learning_curves
-from .report.files import describe_pretraining, describe_runs, write_frozen, write_runs, write_summary
+from .report.files import write_frozen, write_runs, write_summary
 from .report.markdown import write_tables
+from .report.measure import measure
 from .report.plot import draw_scores
-from .report.results import Results
-from .runs import Arm, StudyRun, arms_of, pretraining, testing, tuning
-from .scores import check_networks, choose_rates, next_rate
+from .running.jobs import Failed, RunQueue, TimeUp
+from .running.limit import TimeLimit
+from .running.phases import do_runs
+from .runs import arms_of, pretraining, testing, tuning
 
 TIME_UP = 3
 """Exit code if the time limit left runs."""
@@ -95,8 +93,9 @@ class StudyConfig:
     results: Path | None = None
     """Output: parent of the folder of results, which has the study's name; by default results go beside study.toml."""
     minutes: float | None = None
-    """Hardware: time limit. Runs that would not finish in time are left, those in progress at its end are stopped, and
-    the exit code is 3; the same command continues. The study can move between machines, see train.study.carry."""
+    """Hardware: time limit. Runs that would not finish in time are left for the next call; those that are longer than
+    the limit are started. Runs in progress at its end are saved and stopped, and the exit code is 3; the same command
+    continues. The study can move between machines, see train.study.carry."""
     dry_run: bool = False
     """Output: only list the runs and count them."""
 
@@ -136,82 +135,17 @@ def open_queue(config: StudyConfig, study: Study) -> RunQueue:
     ValueError
         If data are missing, or an earlier start of this study split them differently.
     """
-    deadline = time.monotonic() + 60 * (config.minutes or math.inf)
+    limit = TimeLimit(time.monotonic() + 60 * (config.minutes or math.inf))
     threads = config.threads or max(1, (os.cpu_count() or 1) // config.jobs)
     folder, folders = (config.runs / study.name).absolute(), find_folders(study, config.data)
     hardware: dict[str, Any] = {"jobs": config.jobs, "threads": threads, "device": config.device}
-    queue = RunQueue(study=study, folder=folder, folders=folders, deadline=deadline, **hardware)
+    queue = RunQueue(study=study, folder=folder, folders=folders, limit=limit, **hardware)
     for name, data in study.data.items():
         index_data(data, folders[name], queue.index(name), queue.split(name))
     # Copies of all versions of the study's file show whether the protocol was changed during the study.
     (folder / "files").mkdir(exist_ok=True)
     write_whole(folder / "files" / f"{study.digest[:16]}.toml", config.file.read_bytes())
     return queue
-
-
-@dataclass(frozen=True, kw_only=True)
-class Done:
-    """The finished runs of a study by phase, with the table of learning rates."""
-
-    before: list[StudyRun]
-    tuned: list[StudyRun]
-    tested: list[StudyRun]
-    rates: list[dict[str, Any]]
-
-
-def do_runs(queue: RunQueue) -> Done:
-    """Run everything that is not finished, one initialisation after another.
-
-    Raises
-    ------
-    Failed
-        If runs did not finish.
-    TimeUp
-        If the time limit left runs.
-    ValueError
-        If runs cannot be compared.
-    """
-    study = queue.study
-    done = Done(before=[], tuned=[], tested=[], rates=[])
-    for init in study.inits:
-        done.before.extend(run for run in pretraining(study) if run.arm.init == init)
-        queue.do_all(done.before)
-        tuned, rates, table = tune(queue, init)
-        done.tuned.extend(tuned)
-        done.rates.extend(table)
-        done.tested.extend(testing(study, rates))
-        check_networks(queue, done.tuned)
-        queue.do_all(done.tested)
-    check_networks(queue, [*done.tuned, *done.tested])
-    return done
-
-
-def tune(queue: RunQueue, init: str) -> tuple[list[StudyRun], dict[tuple[str, Arm], float], list[dict[str, Any]]]:
-    """Choose the learning rates of an initialisation; where the best is the lowest or highest, try more beyond it.
-
-    Returns
-    -------
-    runs : list of StudyRun
-    rates : dict
-        Chosen learning rate of each task and initialisation.
-    table : list of dict
-        Scores on val of all learning rates.
-    """
-    study, more = queue.study, dict[tuple[str, Arm], list[float]]()
-    while True:
-        tuned = [run for run in tuning(study, more) if run.arm.init == init]
-        queue.do_all(tuned)
-        rates, table = choose_rates(queue, init, tuned)
-        found = {
-            place: beyond
-            for place, rate in rates.items()
-            if len(own := more.get(place, [])) < study.protocol.extend
-            and (beyond := next_rate([*study.protocol.rates, *own], rate)) is not None
-        }
-        if not found:
-            return tuned, rates, table
-        for place, beyond in found.items():
-            more.setdefault(place, []).append(beyond)
 
 
 def main(config: StudyConfig) -> Path:
@@ -245,24 +179,6 @@ def _do(config: StudyConfig, study: Study) -> Path:
     return out
 
 
-def measure(queue: RunQueue, done: Done) -> Results:
-    """Return the results of a finished study."""
-    study = queue.study
-    groups, frozen = gather(queue, done.tested), probe_study(queue)
-    return Results(
-        study=study,
-        groups=groups,
-        frozen=frozen,
-        baselines=finetuning_baselines(queue, groups),
-        effects=compare(study, groups, frozen),
-        curves=learning_curves(queue, groups),
-        ran=describe_runs(queue, [*done.before, *done.tuned, *done.tested]),
-        files=sorted(path.stem for path in (queue.folder / "files").glob("*.toml")),
-        pretraining=describe_pretraining(queue, done.before),
-        rates=done.rates,
-    )
-
-
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
     config = read_arguments(StudyConfig, "study", arguments)
@@ -283,9 +199,8 @@ def command_line(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"study: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"study: {STARTS_AGAIN}", file=sys.stderr)
-        return EXIT_CODE
+    except KeyboardInterrupt as stop:
+        return stopped("study", stop, f"finished runs in {config.runs} are kept", "the same command continues")
     print(json.dumps({"results": str(out)}))
     return 0
 

@@ -17,7 +17,7 @@ METRICS = {"segment": "dice", "localize": "face_mm", "classify": "correct"}
 
 def lower_is_better(metric: str) -> bool:
     """Return whether lower values of a metric are better."""
-    return metric.endswith("_mm") or metric == "missed"
+    return metric.endswith("_mm") or metric in ("present_but_not_predicted", "missed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,8 @@ class Protocol:
     extend: int = 0
     """If the best learning rate is the lowest or highest one, how many more to try beyond it, by the same factor."""
     curve: int = 1
-    """Number of measurements on val during each fine-tuning run, at equal distances; the last weights are tested."""
+    """Number of measurements on val of each fine-tuning run, at equal distances, the last one of the last weights. With
+    1 there are none, and no learning curves."""
     compact: bool = False
     """Keep only the encoder of a finished pre-training run, as float16, so that a study can move between machines."""
     resamples: int = 10_000

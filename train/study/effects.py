@@ -12,8 +12,8 @@ import numpy as np
 
 from ..report.intervals import Interval, bootstrap_interval, holm, paired_difference
 from .declared import Budget, Study, lower_is_better
-from .jobs import RunQueue
 from .probe.frozen import Frozen
+from .running.jobs import RunQueue
 from .runs import Arm, StudyRun, arms_of
 from .scores import case_scores
 

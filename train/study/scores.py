@@ -1,4 +1,4 @@
-"""Scores by case of a study's runs, and the learning rates that they choose."""
+"""Scores by case of a study's runs, and the check that their networks can be compared."""
 
 from __future__ import annotations
 
@@ -11,13 +11,10 @@ from typing import Any
 import numpy as np
 
 from ..report.keys import current_name, current_names
+from ..tasks.classify import LEAST_PROBABILITY
 from .compact import describe_network
-from .declared import lower_is_better
-from .jobs import RunQueue
-from .runs import Arm, StudyRun, arms_of
-
-_LEAST = 1e-6
-"""Lower bound of probabilities: the logarithm of 0 would outweigh all other cases (project choice)."""
+from .running.jobs import RunQueue
+from .runs import StudyRun
 
 _NAMES = ("case", "class", "predicted")
 
@@ -59,63 +56,8 @@ def _score(row: Mapping[str, str], metric: str) -> float:
     true = set(row["class"].split("|"))
     shares = {name[2:]: float(text) for name, text in row.items() if name.startswith("p ")}
     if len(true) == 1 and abs(sum(shares.values()) - 1) < 1e-3:
-        return math.log(max(_LEAST, shares[min(true)]))
-    return sum(math.log(max(_LEAST, share if name in true else 1 - share)) for name, share in shares.items())
-
-
-def choose_rates(
-    queue: RunQueue, init: str, runs: Sequence[StudyRun]
-) -> tuple[dict[tuple[str, Arm], float], list[dict[str, Any]]]:
-    """Return the learning rates of an initialisation with the best score on val, by task, and the table of scores.
-
-    Raises
-    ------
-    ValueError
-        If every learning rate of a task and initialisation diverged.
-    """
-    study = queue.study
-    arms = [(task, arm) for task in study.tasks for arm in arms_of(study, task) if arm.init == init]
-    if not runs:
-        return dict.fromkeys(arms, study.protocol.rates[0]), []
-    chosen, table = {}, []
-    for task, arm in arms:
-        metric, reached = study.metric(task), {}
-        for run in runs:
-            if (run.task, run.arm) == (task, arm):
-                rate, finished = run.options["lr"], queue.report(run) is not None
-                scores = case_scores(queue.out(run) / "scores.csv", metric) if finished else {}
-                reached[rate] = float(np.mean(list(scores.values()))) if finished else None
-        sign = -1 if lower_is_better(metric) else 1
-        # Among equal scores, the lowest learning rate.
-        ranked = [(sign * value, -rate) for rate, value in reached.items() if value is not None]
-        if not ranked:
-            raise ValueError(
-                f"protocol.rates: expected a learning rate with which {task} from {arm.label} does not diverge, got "
-                "none; give lower ones"
-            )
-        chosen[task, arm] = -max(ranked)[1]
-        table.append({"task": task, "arm": arm.label, "chosen": chosen[task, arm], "metric": metric})
-        table[-1]["val"] = {f"{rate:g}": value for rate, value in reached.items()}
-    return chosen, table
-
-
-def next_rate(tried: Sequence[float], chosen: float) -> float | None:
-    """Return the next learning rate beyond the chosen one if that is the lowest or highest tried; else None.
-
-    The factor is that between the chosen one and its neighbour.
-
-    Examples
-    --------
-    >>> next_rate([3e-4, 1e-3, 3e-3], 3e-3), next_rate([3e-4, 1e-3, 3e-3], 1e-3)
-    (0.009, None)
-    """
-    ordered = sorted(tried)
-    if len(ordered) < 2 or chosen not in (ordered[0], ordered[-1]):
-        return None
-    neighbour = ordered[1] if chosen == ordered[0] else ordered[-2]
-    beyond = float(f"{chosen * chosen / neighbour:.3g}")
-    # Rates that differ by less than the rounding have none beyond them.
-    return None if ordered[0] <= beyond <= ordered[-1] else beyond
+        return math.log(max(LEAST_PROBABILITY, shares[min(true)]))
+    return sum(math.log(max(LEAST_PROBABILITY, share if name in true else 1 - share)) for name, share in shares.items())
 
 
 def check_networks(queue: RunQueue, runs: Sequence[StudyRun]) -> None:

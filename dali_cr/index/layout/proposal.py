@@ -10,8 +10,8 @@ from itertools import pairwise
 from dali_cr.index.cases import Index
 from dali_cr.index.files import Names, Pattern
 from dali_cr.index.grouping import MAX_CHANNELS
-from dali_cr.index.layout.division import divide
-from dali_cr.index.layout.listing import READERS
+from dali_cr.index.layout.readers.choice import READERS
+from dali_cr.index.layout.readers.division import divide
 from dali_cr.index.volumes import Volume
 
 _PATTERNS = (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dali_cr.index.values.statistics import canonical_view
+from dali_cr.index.values.cells import canonical_view
 from dali_cr.volume.geometry import Geometry
 
 _TINY = np.finfo(np.float32).tiny

@@ -12,8 +12,10 @@ import pytest
 import dali_cr
 from dali_cr.tools.phantom_files import write_phantoms
 from train import splits
-from train.data.split import PARTS, Split, current_part, load_split, make_split
-from train.data.subjects import short_name
+from train.data.cases import open_index
+from train.data.split.make import load_split, make_split
+from train.data.split.parts import PARTS, Split, current_part
+from train.data.subjects.names import short_name
 from train.pretrain import RestorationConfig, introduce, prepare, read_settings
 
 NAMES = [f"sub-{subject:02}_ses-{session}.nii.gz" for subject in range(10) for session in (1, 2)]
@@ -163,6 +165,21 @@ def test_pretraining_takes_the_pool_alone_and_remembers_the_split(data, tmp_path
     run.loader.close()
     assert {short_name(case.name) for case in run.index.cases} == split.train
     assert run.split == {"split": {"hash": split.hash, "part": "train"}}
+
+
+def test_names_of_other_data_are_refused_before_files_are_read(data, tmp_path, three, monkeypatch, capsys):
+    monkeypatch.delattr("dali_cr.index.scan.read_volumes")
+    (tmp_path / "s.json").write_text(json.dumps(three.content()))
+    for part in PARTS:
+        with pytest.raises(ValueError, match=f"cases of the part {part} .*, got 6 other cases, the first is "):
+            open_index(RestorationConfig(data=(data,), out=tmp_path / "run", **SMALL), split=three, parts=(part,))
+    with pytest.raises(ValueError, match="cases of the part test"):
+        prepare(RestorationConfig(data=(data,), out=tmp_path / "run", split=tmp_path / "s.json", part="test", **SMALL))
+    (tmp_path / "t.csv").write_text("case,split\nother_1,train\nother_2,val\n")
+    for column, message in (("split", "table: expected a row for each case, none of 6 has one"), ("part", "part")):
+        words = [str(data), "-o", str(tmp_path / "new.json"), "--table", str(tmp_path / "t.csv"), "--column", column]
+        assert splits.command_line(words) == 2
+        assert message in capsys.readouterr().err
 
 
 def write_turned(source, target):

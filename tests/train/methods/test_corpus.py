@@ -10,13 +10,13 @@ import pytest
 import dali_cr
 from dali_cr.tools.phantom_files import write_phantoms
 from train import pretrain, splits
-from train.data.split import load_split
+from train.data.split.make import load_split
 from train.methods.corpus import read_corpus
 from train.networks.weights import read_weights
 from train.pretrain import RestorationConfig
 from train.run.checkpoint import load_checkpoint
 from train.start.resumed import settings_of
-from train.tasks.config import Segment
+from train.tasks.config.segment import Segment
 from train.tasks.transfer import Init
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -103,7 +103,8 @@ def test_a_run_is_resumed_with_its_data_sets(run: Path, folder: Path) -> None:
     assert f"split      none, so there are no test cases; make a split with {how} and give it as --split" in lines
     brains = "brains: 4 cases; MR; CC-BY-4.0; weight 3, 75 % of the samples; normalize zscore; spacing of the files"
     assert f"data set   {brains}" in lines
-    assert any(line.startswith("data set   cts: 3 cases; CT; weight 1, 25 %") for line in lines)
+    cts = "cts: 3 cases; CT; weight 1, 25 % of the samples; normalize window 0 400"
+    assert any(line.startswith(f"data set   {cts}") for line in lines)
     (folder / "other.toml").write_text(CORPUS.replace("weight = 3", "weight = 2"))
     with pytest.raises(ValueError, match=r"resume: expected weight 3 for brains, as before, got 2"):
         pretrain.prepare(replace(again, corpus=folder / "other.toml"), earlier)

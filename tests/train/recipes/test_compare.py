@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,8 @@ import pytest
 
 from tests.helpers.finetuning import read_csv
 from tests.helpers.published import write_fetal_planes
-from tests.helpers.recipe_runs import commands_of, run_all
-from train import pretrain
+from tests.helpers.recipe_runs import RECIPES, commands_of, run_all
+from train import finetune, pretrain
 from train.output.files import write_json
 from train.recipes.compare import CompareConfig, main
 from train.recipes.fetal_planes.prepare import PLANES, PrepareConfig
@@ -69,8 +71,8 @@ def write_run(folder: Path, dice: dict[str, float], **settings: object) -> None:
     (folder / "finetune").mkdir(parents=True)
     with open(folder / "finetune" / "scores.csv", "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["case", "class", "dice"])
-        writer.writerows([case, "WT", value] for case, value in dice.items())
+        writer.writerow(["case", "class", "dice", "missed"])
+        writer.writerows([case, "WT", value, int(value == 0)] for case, value in dice.items())
     summary = {"mean": float(np.mean(list(dice.values()))), "sd": None}
     result = {
         "network": {"task": {"name": "segment"}},
@@ -91,6 +93,34 @@ def test_seeds_are_averaged_and_paired(tmp_path: Path) -> None:
     assert table["swap"]["dice"] == table["swap"]["dice WT"] == "0.600 ± 0.141"
     assert table["swap"]["difference"].startswith("+0.200 (")
     assert table["swap"]["pre-training"] == "gain 0.250 ± 0.000"
+
+
+def test_empty_masks_are_named(tmp_path: Path) -> None:
+    write_run(tmp_path / "random" / "seed0", {"a": 0.0, "b": 1.0})
+    write_run(tmp_path / "swap" / "seed0", {"a": 0.0, "b": 1.0})
+    write_run(tmp_path / "inpaint" / "seed0", {"a": 0.2, "b": 0.0})
+    main(CompareConfig(runs=tmp_path))
+    text = (tmp_path / "baselines.md").read_text()
+    assert "**Every predicted mask of random, swap is empty**" in text
+    assert text.count("inpaint") == 1
+    write_run(tmp_path / "good" / "random" / "seed0", {"a": 0.5, "b": 1.0})
+    main(CompareConfig(runs=tmp_path / "good"))
+    assert "empty" not in (tmp_path / "good" / "baselines.md").read_text()
+
+
+def test_lits_and_brats_in_3d_have_one_pretraining(tmp_path: Path) -> None:
+    line = ["bash", str(RECIPES / "baselines.sh"), "lits", str(tmp_path), str(tmp_path / "runs")]
+    wrong = subprocess.run(line, env={**os.environ, "PRETEXTS": "swap"}, capture_output=True, text=True, timeout=60)
+    assert wrong.returncode == 2
+    assert "baselines: expected PRETEXTS of pcrlv2 for lits, got swap" in wrong.stderr
+    python, record = tmp_path / "python", tmp_path / "record"
+    python.write_text('#!/bin/sh\necho "$@" >> "$RECORD"\n')
+    python.chmod(0o755)
+    subprocess.run(line, env={**os.environ, "PYTHON": str(python), "RECORD": str(record)}, check=True, timeout=60)
+    calls = record.read_text().splitlines()
+    tuned = [finetune.read_settings(call.split()[2:]) for call in calls if call.startswith("-m train.finetune")]
+    assert [one.init for one in tuned] == ["random", str(tmp_path / "runs" / "pcrlv2" / "seed0" / "pretrain")]
+    assert {one.index for one in tuned} == {tmp_path / "runs" / "index.json"}
 
 
 def test_runs_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:

@@ -12,12 +12,17 @@ from typing import Any
 import pytest
 
 from train import finetune, pretrain
-from train.tasks.config import Localize
+from train.recipes.arrange import ArrangeConfig
+from train.tasks.config.segment import Segment
+from train.tasks.config.whole import Localize
 
 ROOT = Path(__file__).parents[3]
 RECIPES = ROOT / "train" / "recipes"
 NAMES = ("hc18", "organs3d", "boxes", "nodules", "mednist")
-SCORES = {"faces, px": "face_mm", "faces, mm": "face_mm", "macro F1": "f1", "AUROC": "auroc"}
+SEGMENTED = {"hippocampus": "swap", "hippocampus3d": "pcrlv2", "mandible": "pcrlv2"}
+"""Data sets of segmentation, with their pre-training."""
+
+SCORES = {"Dice": "dice", "faces, px": "face_mm", "faces, mm": "face_mm", "macro F1": "f1", "AUROC": "auroc"}
 
 RECORDER = """#!/bin/sh
 printf '%s\\0' "$@" >> "$RECORD"
@@ -49,7 +54,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[list[
     recorder.write_text(RECORDER)
     recorder.chmod(0o755)
     variables = {**os.environ, "PYTHON": str(recorder), "RECORD": str(record)}
-    line = ["bash", str(RECIPES / "other_data.sh"), str(folder / "data"), str(folder / "runs"), *NAMES]
+    line = ["bash", str(RECIPES / "other_data.sh"), str(folder / "data"), str(folder / "runs"), *NAMES, *SEGMENTED]
     subprocess.run(line, cwd=ROOT, env=variables, check=True, timeout=60)
     return folder / "runs", [text.split("\0")[:-1] for text in record.read_text().splitlines()]
 
@@ -58,14 +63,47 @@ def test_each_recipe_runs_after_pretraining_and_from_random_weights(recorded: tu
     runs, calls = recorded
     pretrained = [pretrain.read_settings(words) for _, module, *words in calls if module == "train.pretrain"]
     tuned = [finetune.read_settings(words) for _, module, *words in calls if module == "train.finetune"]
-    assert [one.out for one in pretrained] == [runs / name / "pretrain" for name in NAMES]
-    assert [one.init for one in tuned] == [init for one in pretrained for init in (str(one.out), "random")]
-    assert [name for name, one in zip(NAMES, tuned[::2], strict=True) if isinstance(one, Localize)] == ["hc18", "boxes"]
+    assert [one.out for one in pretrained] == [
+        *(runs / name / "pretrain" for name in NAMES),
+        *(runs / name / "runs" / pretext / "seed0" / "pretrain" for name, pretext in SEGMENTED.items()),
+    ]
+    whole, masks = 2 * len(NAMES), pretrained[len(NAMES) :]
+    assert [one.init for one in tuned[:whole]] == [
+        init for one in pretrained[: len(NAMES)] for init in (str(one.out), "random")
+    ]
+    assert [one.init for one in tuned[whole:]] == [init for one in masks for init in ("random", str(one.out))]
+    assert [name for name, one in zip(NAMES, tuned[:whole:2], strict=True) if isinstance(one, Localize)] == [
+        "hc18",
+        "boxes",
+    ]
     for one, control in zip(tuned[::2], tuned[1::2], strict=True):
         assert (one.labels, one.steps, one.lr, one.crop) == (control.labels, control.steps, control.lr, control.crop)
-        assert one.labels.is_file()
+        assert one.labels.is_file() or isinstance(one, Segment)
     scored = [words[0] for _, module, *words in calls if module == "train.baseline"]
     assert scored == [str(runs / name / "finetune") for name in NAMES]
+
+
+def test_segmentation_is_of_volumes_in_the_published_layouts(recorded: tuple[Path, list[list[str]]]) -> None:
+    runs, calls = recorded
+    lines = {
+        module: words for _, module, *words in calls if module.startswith("train.recipes.") and "mandible" in words[-1]
+    }
+    assert list(lines) == [f"train.recipes.{name}" for name in ("arrange", "lits.prepare", "compare")]
+    arranged = ArrangeConfig(
+        layout="lits",
+        images=Path(lines["train.recipes.arrange"][2]),
+        labels=Path(lines["train.recipes.arrange"][4]),
+        values=tuple(lines["train.recipes.arrange"][6:-2]),
+        out=Path(lines["train.recipes.arrange"][-1]),
+    )
+    assert arranged.images == runs.parent / "data" / "openkbp_hn_ct" / "images"
+    assert lines["train.recipes.lits.prepare"] == [str(arranged.out), str(runs / "mandible" / "data")]
+    for _, module, *words in calls:
+        if module == "train.finetune" and words[0] == "segment":
+            one = finetune.read_settings(words)
+            assert isinstance(one, Segment)
+            known = {"hippocampus": {2, 4}, "hippocampus3d": {2, 4}, "mandible": {1, 2}}[one.out.parents[3].name]
+            assert {int(number) for region in one.regions for number in region.partition("=")[2].split("+")} == known
 
 
 def test_tables_are_converted(recorded: tuple[Path, list[list[str]]]) -> None:
@@ -90,10 +128,13 @@ def test_the_table_has_the_numbers_of_the_results() -> None:
     section = "| data | train, test | score |" + section.partition("\n\n")[0]
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines()]
     header, _, *rows = lines
-    assert [row[0] for row in rows] == list(NAMES)
+    assert [row[0] for row in rows] == [*NAMES, *SEGMENTED]
     for row in rows:
         cells = dict(zip(header, row, strict=True))
+        assert (cells["linear"] == "–") == (cells["trivial"] == "–") == (cells["data"] in SEGMENTED)
         for column in ("trivial", "linear", "random weights", "pre-trained"):
+            if cells[column] == "–":
+                continue
             number, link = re.fullmatch(r"\[([\d.]+)\]\((.+)\)", cells[column]).groups()  # type: ignore[union-attr]
             value = report_of(link, column)[SCORES[cells["score"]]]
             assert f"{value:.{len(number.partition('.')[2])}f}" == number, (cells["data"], column)

@@ -13,8 +13,9 @@ from tests.helpers.finetuning import classify, localize, read_csv, run_pretraini
 from train import finetune, pretrain, result
 from train.report.invocation import command_of
 from train.result import ResultConfig, command_line, main, read_run
-from train.run.folder import plain
-from train.tasks.config import Classify, Localize, Segment
+from train.run.folder.config_file import plain
+from train.tasks.config.segment import Segment
+from train.tasks.config.whole import Classify, Localize
 
 
 def write_run(folder: Path) -> Path:
@@ -23,6 +24,7 @@ def write_run(folder: Path) -> Path:
         "data": ["/home/somebody/data/msd/images", "/scratch/ct"],
         "out": "/home/somebody/run",
         "index": None,
+        "cache": ["host:1GB", "disk:/home/somebody/cache"],
         "lr": 1e-2,
         "steps": 2,
         "batch_size": 4,
@@ -36,7 +38,7 @@ def write_run(folder: Path) -> Path:
         {"step": 2, "restoration_gain": 0.4, "changed_share": 0.2},
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    report = {"run": "/home/somebody/run", "steps": 2, "restoration_gain": 0.4, "pairs_per_s": 0.5}
+    report = {"run": "/home/somebody/run", "steps": 2, "restoration_gain": 0.4, "samples_per_s": 0.5}
     (folder / "report.json").write_text(json.dumps(report))
     return folder
 
@@ -51,7 +53,8 @@ def test_keeps_numbers_and_draws_them(tmp_path: Path, capsys: pytest.CaptureFixt
     assert result["settings"]["data"] == ["msd/images", "ct"]
     assert (
         result["command"]
-        == "python -m train.pretrain --data msd/images ct --lr 0.01 --steps 2 --batch-size 4 --out run"
+        == "python -m train.pretrain --data msd/images ct --cache host:1GB disk:cache --lr 0.01 --steps 2 "
+        "--batch-size 4 --out run"
     )
     assert len(result["measurements"]) == 4
     assert result["report"]["restoration_gain"] == 0.4

@@ -22,7 +22,8 @@ from train.study import __main__ as study
 from train.study import carry
 from train.study.compact import compact_run
 from train.study.file import read_study
-from train.study.jobs import RunQueue, TimeUp
+from train.study.running.jobs import RunQueue, TimeUp
+from train.study.running.limit import TimeLimit
 from train.study.runs import StudyRun, tuning
 
 
@@ -107,13 +108,68 @@ def test_a_run_in_progress_at_the_end_is_stopped_and_left(
     monkeypatch.setattr(RunQueue, "command", lambda self, run: ["sleep", "60"])
     line = [str(file), "--data", f"bodies={bodies}", "--device", "cpu", "--minutes", "0.01"]
     began = time.monotonic()
-    assert study.command_line([*line, "--runs", str(file.parent / "runs"), "--results", str(file.parent)]) == 3
+    line += ["--runs", str(file.parent / "runs"), "--results", str(file.parent)]
+    assert study.command_line(line) == 1
     assert time.monotonic() - began < 50
+    assert (
+        "no run reached a checkpoint within the time limit, neither tune/parts/random-0.001: give more --minutes"
+        in capsys.readouterr().err
+    )
+    saves = "mkdir -p $0; touch $0/checkpoint.pt; exec sleep 60"
+    monkeypatch.setattr(RunQueue, "command", lambda self, run: ["sh", "-c", saves, str(self.out(run))])
+    assert study.command_line(line) == 3
     said = capsys.readouterr().err
     assert "time limit of 0.01 minutes: " in said
-    assert "the same command continues" in said
+    assert "the same command continues, 1 of them from checkpoints, which study.carry does not pack" in said
     with pytest.raises(ValueError, match="minutes: expected a number above 0, got 0"):
         settings(file, bodies, minutes=0)
+
+
+class Resumed(WithWeights):
+    """Pretended runs of 70 seconds that are stopped at the deadline and continue from their checkpoints."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(monkeypatch)
+        self.taken: dict[str, float] = {}
+
+    def launch(self, queue: RunQueue, run: StudyRun) -> tuple[int, float]:
+        left, rest = queue.limit.deadline - self.now, 70 - self.taken.get(run.name, 0.0)
+        self.now += min(left, rest) + 0.1
+        if left >= rest:
+            return super().launch(queue, run)
+        self.taken[run.name] = 70 - rest + left
+        queue.out(run).mkdir(parents=True, exist_ok=True)
+        (queue.out(run) / "checkpoint.pt").write_text(str(left))
+        os.utime(queue.out(run) / "checkpoint.pt", (self.now, self.now))
+        queue._late = True
+        queue._processes.stop()
+        return 143, 0.0
+
+
+def test_a_run_longer_than_the_time_limit_is_continued_until_it_is_finished(
+    file: Path, bodies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = Resumed(monkeypatch)
+    for _ in range(4):
+        with pytest.raises(TimeUp, match="runs are left"):
+            study.main(settings(file, bodies, minutes=1))
+    # 240 seconds are three runs of 70 and the beginning of the fourth.
+    assert len(runs.done) == 3
+    assert sorted(map(round, runs.taken.values())) == [30, 40, 50, 60]
+
+
+def test_a_run_is_left_only_if_a_later_call_has_more_time_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    limit = TimeLimit(60.0)
+    assert limit.admits(59)
+    now[0] = 30.0
+    assert [limit.admits(seconds) for seconds in (29, 31, 60, 61)] == [True, False, False, True]
+    now[0] = 60.0
+    assert limit.admits(61) is False
+    # The time before the first run, such as that of a scan, is not given to any run by a later call.
+    late = TimeLimit(70.0)
+    assert late.admits(11)
 
 
 def test_a_compact_run_has_the_rounded_encoder_alone(tmp_path: Path) -> None:
@@ -216,7 +272,7 @@ def test_an_archive_is_whole_and_of_the_study(file: Path, monkeypatch: pytest.Mo
 
 def test_the_rest_of_a_run_is_expected_to_take_less(file: Path) -> None:
     write_ended(file, "tune/parts/random-0.001", seconds=90.0, options={"steps": 2}, network={"a": [1]})
-    queue = RunQueue(study=read_study(file), folder=file.parent / "runs" / "tiny", folders={}, deadline=-1e9)
+    queue = RunQueue(study=read_study(file), folder=file.parent / "runs" / "tiny", folders={}, limit=TimeLimit(-1e9))
     runs = [run for run in tuning(queue.study) if run.task == "kinds"]
     assert [queue.expected(run) for run in runs] == [90.0] * len(runs)
     started = {**json.loads(json.dumps(runs[0].record)), "seconds": 60.0, "diverged": False}

@@ -13,8 +13,7 @@ from tests.train.study.test_study import FILE
 from train.study import __main__ as study
 from train.study.file import read_study
 from train.study.probe import baselines
-from train.study.probe.masks import MaskData, average_weights, open_masks, score_masks
-from train.study.probe.ridge import fit_ridge
+from train.study.probe.masks import MaskData, open_masks, score_masks
 from train.study.runs import probing
 
 
@@ -29,16 +28,6 @@ def open_data(folder: Path, tmp_path: Path, old: str = "", new: str = "") -> Mas
     config = study.StudyConfig(file=file, data=(f"bodies={folder}",), device="cpu", runs=tmp_path / "runs")
     queue = study.open_queue(config, read_study(file))
     return open_masks(queue, probing(queue.study, "parts", "random", 0), baselines.COMPONENTS)
-
-
-def test_the_weights_are_those_of_ridge_regression() -> None:
-    draws = np.random.default_rng(0)
-    known, asked = draws.normal(size=(7, 4)), draws.normal(size=(3, 4))
-    targets = (known @ draws.normal(size=(4, 30)) + draws.normal(size=(7, 30))).astype(np.float32)
-    centred = targets - targets.mean(0)
-    predicted = targets.mean(0) + average_weights(known, asked, centred) @ centred
-    np.testing.assert_allclose(predicted, fit_ridge(known, targets).predict(asked), atol=1e-5)
-    assert average_weights(known[:1], asked, centred[:1]).tolist() == [[0.0]] * 3
 
 
 def test_the_trivial_baseline_is_the_most_frequent_class_of_each_voxel(folder: Path, tmp_path: Path) -> None:

@@ -18,11 +18,11 @@ from train import finetune, pretrain
 from train.networks.weights import read_weights
 from train.study import __main__ as study
 from train.study.file import read_study
-from train.study.jobs import RunQueue
 from train.study.probe import features as features_module
+from train.study.probe.components import predict_classes, reduce
 from train.study.probe.features import Encoders
 from train.study.probe.frozen import LINEAR, MAJORITY, draw_labelled
-from train.study.probe.ridge import PENALTIES, fit_ridge, predict_classes, reduce
+from train.study.running.jobs import RunQueue
 from train.study.runs import StudyRun, pretraining, probing
 from train.tasks.sizing import size_network
 from train.tasks.task import TaskInput
@@ -197,34 +197,3 @@ def test_principal_components_are_of_train_alone() -> None:
 def test_one_labelled_class_is_predicted_for_all() -> None:
     targets = np.eye(3)[[1, 1]]
     assert predict_classes(np.array([[0.0], [1.0]]), targets, np.zeros((4, 1))).tolist() == [1] * 4
-
-
-def test_ridge_is_the_best_at_cases_left_out() -> None:
-    draws = np.random.default_rng(0)
-    features = draws.normal(size=(12, 5))
-    targets = features @ draws.normal(size=(5, 2)) + draws.normal(size=(12, 2))
-
-    def solve(x: np.ndarray, y: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
-        mean, middle = x.mean(0), y.mean(0)
-        weights = np.linalg.solve((x - mean).T @ (x - mean) + penalty * np.eye(x.shape[1]), (x - mean).T @ (y - middle))
-        return weights, middle - mean @ weights
-
-    # The centre is that of all cases, as in the closed form.
-    centred, goal = features - features.mean(0), targets - targets.mean(0)
-    errors = {}
-    for penalty in PENALTIES * np.square(np.linalg.svd(centred)[1]).sum():
-        gram = centred.T @ centred + penalty * np.eye(5)
-        hat = centred @ np.linalg.solve(gram, centred.T)
-        own = np.diag(hat) + 1 / 12
-        errors[penalty] = np.square((goal - hat @ goal) / (1 - own)[:, None]).sum()
-    best = min(errors, key=lambda penalty: errors[penalty])
-    ridge, wanted = fit_ridge(features, targets), solve(features, targets, best)
-    np.testing.assert_allclose(ridge.coef_.T, wanted[0], rtol=1e-9)
-    np.testing.assert_allclose(ridge.intercept_, wanted[1], rtol=1e-9)
-    # Truly left out: the closed form without the case, with an offset of its own.
-    left_out = []
-    for place in range(12):
-        rest = np.arange(12) != place
-        own_weights, own_offset = solve(features[rest], targets[rest], best)
-        left_out.append(np.square(features[place] @ own_weights + own_offset - targets[place]).sum())
-    assert sum(left_out) == pytest.approx(errors[best], rel=1e-6)

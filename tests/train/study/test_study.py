@@ -19,22 +19,25 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch
 
 from tests.helpers.finetuning import read_csv, write_data
 from tests.helpers.prefork import start_parent
 from train import finetune, pretrain
-from train.data.split import load_split
+from train.data.split.make import load_split
 from train.study import __main__ as study
-from train.study import jobs
 from train.study import runs as study_runs
 from train.study.data import split_by_table
 from train.study.declared import Data
 from train.study.effects import Group, compare
 from train.study.file import read_study
-from train.study.jobs import Failed, RunQueue
 from train.study.report import plot as study_plot
+from train.study.running import processes
+from train.study.running.jobs import Failed, RunQueue
+from train.study.running.rates import next_rate
 from train.study.runs import Arm, StudyRun, arguments, arms_of
-from train.study.scores import case_scores, next_rate
+from train.study.scores import case_scores
+from train.tasks.classify import log_scores
 
 FILE = """
 [protocol]
@@ -437,6 +440,23 @@ def test_more_rates_are_tried_beyond_the_best_at_an_edge(
     assert "| – |" in (file.parent / "results" / "tiny" / "table.md").read_text()
 
 
+def test_lower_rates_are_tried_if_all_diverge(
+    file: Path, bodies: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = Pretended(monkeypatch)
+    runs.code = dict.fromkeys(("tune/parts/random-0.001", "tune/parts/random-0.003"), 1)
+    file.write_text(FILE.replace("rates = [1e-3, 3e-3]", "rates = [1e-3, 3e-3]\nextend = 1"))
+    summary = json.loads((study.main(settings(file, bodies)) / "summary.json").read_text())
+    first = summary["rates"][0]
+    assert (first["arm"], first["chosen"], first["val"]["0.001"]) == ("random", 3.33e-4, None)
+    assert {run["lr"] for run in summary["scores"] if (run["task"], run["init"]) == ("parts", "random")} == {3.33e-4}
+    runs.code["tune/parts/random-0.000333"] = 1
+    line = [str(file), "--data", f"bodies={bodies}", "--device", "cpu", "--runs", str(file.parent / "other")]
+    assert study.command_line(line) == 2
+    said = capsys.readouterr().err
+    assert "parts from random does not diverge, 0.000333, 0.001, 0.003 do; add lower ones, or raise" in said
+
+
 def test_the_next_rate() -> None:
     assert next_rate([1e-3], 1e-3) is None
     assert next_rate([1e-3, 3e-4, 3e-3], 3e-4) == pytest.approx(9e-5)
@@ -530,6 +550,12 @@ def test_scores_of_cases(tmp_path: Path) -> None:
     several = write_csv(tmp_path / "m.csv", "case,class,predicted,p x,p y\na,x|y,x,0.5,0.25\nb,,y,0.5,0.75\n")
     assert case_scores(several, "log_score") == pytest.approx({"a": np.log(0.125), "b": np.log(0.125)})
     assert case_scores(several, "correct") == {"a": 0, "b": 0}
+    # The mean of the same scores is the value of the learning curves.
+    shares = torch.tensor([[0.75, 0.25], [1.0, 0.0]]), torch.tensor([[0.5, 0.25], [0.5, 0.75]])
+    single = log_scores(shares[0], torch.eye(2, dtype=torch.bool))
+    assert single.tolist() == pytest.approx(list(case_scores(classes, "log_score").values()))
+    both = log_scores(shares[1], torch.tensor([[True, True], [False, False]]), multilabel=True)
+    assert both.tolist() == pytest.approx(list(case_scores(several, "log_score").values()))
 
 
 def test_a_signal_is_passed_on(file: Path, bodies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -602,7 +628,7 @@ E2E = {
 
 def test_end_to_end(file: Path, bodies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three real runs in separate processes: pre-training, and tests from it and from random weights."""
-    monkeypatch.setattr(jobs, "subprocess", SimpleNamespace(Popen=start_parent().popen))
+    monkeypatch.setattr(processes, "subprocess", SimpleNamespace(Popen=start_parent().popen))
     text = FILE
     for old, new in E2E.items():
         text = text.replace(old, new)

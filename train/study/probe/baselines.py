@@ -12,7 +12,7 @@ import dali_cr
 
 from ...finetune import first_cases
 from ..declared import Budget
-from ..jobs import RunQueue
+from ..running.jobs import RunQueue
 from ..runs import StudyRun, probing, single_label_tasks
 from .features import Encoders
 from .frozen import COMPONENTS, LINEAR, MAJORITY, linear, most_frequent, reduced

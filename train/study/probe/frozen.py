@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..declared import Probe
-from ..jobs import RunQueue
+from ..running.jobs import RunQueue
 from ..runs import probing, single_label_tasks
+from .components import predict_classes, reduce
 from .features import Encoders, Matrix, Probed
-from .ridge import predict_classes, reduce
 
 COMPONENTS = 60
 """Principal components of the linear baseline (project choice)."""

@@ -17,14 +17,15 @@ import tyro
 import dali_cr
 
 from ...data.cases import open_index
-from ...data.split import load_split
+from ...data.split.make import load_split
 from ...linear.model import choose_block, read_images
-from ...tasks.config import Segment
+from ...linear.ridge import Array, average_weights
+from ...tasks.config.segment import Segment
 from ...tasks.segment import Segmentation
 from ...tasks.targets import open_task
-from ..jobs import RunQueue
+from ..running.jobs import RunQueue
 from ..runs import StudyRun
-from .ridge import PENALTIES, Matrix, reduce
+from .components import reduce
 
 _VOXELS = 4096
 """Largest number of averaged voxels of an image (project choice)."""
@@ -42,9 +43,9 @@ class MaskData:
     task: Segmentation
     train: dali_cr.Index
     test: dali_cr.Index
-    known: Matrix
+    known: Array
     """Components (N, C) of the train cases."""
-    asked: Matrix
+    asked: Array
     """Components (M, C) of the test cases."""
 
 
@@ -92,41 +93,6 @@ def _class_shares(masks: Masks, *, unlabelled: bool) -> npt.NDArray[np.float32]:
     """Return the share (K, D, H, W) of cases in which a voxel has a class; of the annotated ones if `unlabelled`."""
     counts = masks.any((2, 3, 4)).sum(0) if unlabelled else np.full(masks.shape[1], len(masks))
     return np.asarray(masks.sum(0) / np.maximum(counts, 1)[:, None, None, None], np.float32)
-
-
-def average_weights(known: Matrix, asked: Matrix, targets: npt.NDArray[np.float32]) -> Matrix:
-    """Return the weights (M, N) of centred targets that ridge regression on features predicts with.
-
-    The penalty has the lowest squared error of leave-one-out validation.
-
-    Parameters
-    ----------
-    known : (N, C) float64
-        Features of the labelled cases.
-    asked : (M, C) float64
-    targets : (N, ...) float32
-        With a mean of 0 over N.
-
-    Examples
-    --------
-    >>> targets = np.array([[-1.0], [0.0], [1.0]], np.float32)
-    >>> weights = average_weights(np.array([[0.0], [1.0], [2.0]]), np.array([[3.0]]), targets)
-    >>> float((weights @ targets)[0, 0].round(3))
-    2.0
-    """
-    count, flat = len(known), targets.reshape(len(targets), -1)
-    if count < 2:
-        return np.zeros((len(asked), count))
-    centred, products = known - known.mean(0), np.asarray(flat @ flat.T, np.float64)
-    gram, scatter = centred @ centred.T, float(np.square(centred).sum()) or 1.0
-    errors = {}
-    for penalty in PENALTIES * scatter:
-        hat = gram @ np.linalg.inv(gram + penalty * np.eye(count)) + 1 / count
-        rest = (np.eye(count) - hat) / (1 - np.diag(hat))[:, None]
-        errors[penalty] = float(np.trace(rest @ products @ rest.T))
-    best = min(errors, key=lambda penalty: errors[penalty])
-    cross = (asked - known.mean(0)) @ centred.T
-    return np.asarray(cross @ np.linalg.inv(gram + best * np.eye(count)))
 
 
 def _dice(task: Segmentation, shares: npt.NDArray[np.float32], target: Masks) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..declared import Budget
 from ..effects import Group
-from ..jobs import RunQueue
+from ..running.jobs import RunQueue
 
 _LOGGED = {"correct": "accuracy"}
 """Metrics of single cases by the name of their mean in metrics.jsonl, where it differs."""
@@ -29,7 +29,10 @@ class Curve:
 
 
 def learning_curves(queue: RunQueue, groups: Sequence[Group]) -> list[Curve]:
-    """Return the learning curve of each group of runs; none if runs are measured at their end only."""
+    """Return the learning curve of each group of runs; none if the study has no measurements.
+
+    Runs of earlier versions have no value at their last step, and none of the log score.
+    """
     return [_curve(queue, group) for group in groups] if queue.study.protocol.curve > 1 else []
 
 

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from ...output.files import write_json, write_text
-from ...run.folder import commit, versions
+from ...run.folder.versions import commit, versions
 from ..effects import Effect, Group
-from ..jobs import RunQueue
 from ..probe.baselines import Baseline
 from ..probe.frozen import Frozen
+from ..running.jobs import RunQueue
 from ..runs import StudyRun
 from ..scores import case_scores
 from .results import Results

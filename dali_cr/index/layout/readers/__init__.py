@@ -1,0 +1,1 @@
+"""Read layouts and patterns: the case and the channel of each file, from its name."""

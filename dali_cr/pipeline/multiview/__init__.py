@@ -1,0 +1,1 @@
+"""Samples of `Views`: corrupted global views, their clean targets, and local views."""

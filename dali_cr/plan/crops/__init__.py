@@ -1,0 +1,1 @@
+"""Plans of `Restoration`: crops, their augmentation, and masked blocks."""

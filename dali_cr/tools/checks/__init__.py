@@ -1,0 +1,1 @@
+"""Checks of the doctor: packages, the GPU, and this machine."""
