@@ -17,7 +17,8 @@
     python -m dali_cr doctor
     dali-cr pretrain --help
 
-The exit code is 0, or 2 after an error with one line on stderr.
+The exit code is 0, 2 after an error with one line on stderr, or 130 (Ctrl-C) or 143 (SIGTERM) with one that says what
+was written.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
@@ -36,12 +39,24 @@ from dali_cr.index.volumes import counted
 from dali_cr.pipeline.advice import warnings_as_lines
 from dali_cr.system.account import complete_account
 from dali_cr.system.console import print_anything
+from dali_cr.system.interrupt import START_AGAIN, Outputs, describe_stop, terminated_raises
 from dali_cr.system.owner import own_file, own_folder
 from dali_cr.tools import scanning, training
 from dali_cr.tools.conversion import Conversion
 from dali_cr.tools.importers.formats import Format
 from dali_cr.tools.recipe_options import add_recipe, recipe_of
 from dali_cr.volume.packed.writer import LEVEL
+
+_FINISHED = {
+    "pack": ("finished stores are kept", "the same command continues"),
+    "import": ("finished stores are kept", "the same command continues"),
+    "unpack": ("finished files are kept", START_AGAIN),
+    "phantom": ("finished files are kept", START_AGAIN),
+}
+"""What is on the disk after Ctrl-C or SIGTERM, and how to continue, for commands that write many files."""
+
+_FILES = ("save", "qc", "save_nnssl", "out")
+"""Options that are output files, of the other commands."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,15 +67,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_anything()
     complete_account()
     chosen = _parser().parse_args(words)
+    outputs = Outputs()
+    outputs.add(*(path for name in _FILES if (path := getattr(chosen, name, None))))
     try:
-        with warnings_as_lines():
+        with terminated_raises(), warnings_as_lines():
             chosen.command(chosen)
     except (ValueError, OSError, ImportError) as error:
         print(f"dali_cr: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("dali_cr: stopped by SIGINT; the same command starts again", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        line, code = describe_stop(stop, *_FINISHED.get(chosen.name, (str(outputs), START_AGAIN)))
+        print(f"dali_cr: {line}", file=sys.stderr)
+        return code
     return 0
 
 
@@ -98,11 +116,27 @@ def _unpack(chosen: argparse.Namespace) -> None:
         _print(unpack(chosen.source, chosen.out, executor=executor), "unpack")
 
 
-def _threads(jobs: int | None, name: str) -> ThreadPoolExecutor:
-    """Return a thread pool; default: one thread per core."""
+@contextmanager
+def _threads(jobs: int | None, name: str) -> Iterator[ThreadPoolExecutor]:
+    """Context of a thread pool, by default one thread per core; at its end, files that were not started are left."""
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs: expected at least 1, got {jobs}")
-    return ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0)), name)
+    pool = ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0)), name)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """Context of processes, which finish their file on Ctrl-C; at its end, files that were not started are left."""
+    ignored = (signal.SIGINT, signal.SIG_IGN)
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), signal.signal, ignored)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _print(done: Conversion, name: str) -> None:
@@ -118,7 +152,7 @@ def _import(chosen: argparse.Namespace) -> None:
     if chosen.jobs < 1:
         raise ValueError(f"jobs: expected at least 1, got {chosen.jobs}")
     # Processes, because pydicom holds the GIL and a file may crash its worker; spawned, because threads may deadlock.
-    with ProcessPoolExecutor(chosen.jobs, multiprocessing.get_context("spawn")) as executor:
+    with _processes(chosen.jobs) as executor:
         imported = import_volumes(
             chosen.source,
             chosen.out,
@@ -150,7 +184,7 @@ def _phantom(chosen: argparse.Namespace) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dali-cr", description="Self-supervised pre-training on medical volumes.")
     parser.add_argument("--version", action="version", version=f"dali-cr {dali_cr.__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="name")
 
     command = commands.add_parser("scan", help="read every volume of a folder and print a summary")
     scanning.add_options(command)

@@ -21,13 +21,18 @@ MODULES = (
     "train.methods.restoration",
     "train.methods.pcrlv2.config",
     "train.finetune",
-    "train.tasks.config",
+    "train.tasks.config.finetune",
+    "train.tasks.config.segment",
+    "train.tasks.config.whole",
     "train.predict",
     "train.overlay",
     "train.export",
     "train.result",
     "train.study.declared",
-    "train.run.config",
+    "train.run.config.data",
+    "train.run.config.training",
+    "train.run.config.affine",
+    "train.run.config.plans",
 )
 """The public names of the library, and the commands with their settings."""
 

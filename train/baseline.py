@@ -8,7 +8,8 @@ Both baselines get the training cases, labels, crop, spacing and normalisation o
 cases in the same way. The trivial one ignores the image: it predicts the most frequent class, or the mean box. The
 linear one is a logistic regression of the classes, or a ridge regression of the box faces, on principal components of
 the images, which are averaged over blocks of voxels first. Its penalty is chosen by cross-validation over the subjects
-of the training cases; validation and test cases are not used for it.
+of the training cases; validation and test cases are not used for it. The main score of the run (``--metric`` of
+``finetune classify``) is printed for both and for the run itself; the file has all scores.
 
 Not for segmentation: a linear model of the whole image has no output for each voxel.
 """
@@ -35,9 +36,10 @@ import torch
 import tyro
 
 import dali_cr
+from dali_cr.system.interrupt import Outputs
 from dali_cr.system.owner import own_file
 
-from .data.split import load_split
+from .data.split.make import load_split
 from .finetune import TASKS, first_cases
 from .linear.model import LinearModel, WholeTask, choose_block, constant_outputs, fit_linear, read_images
 from .linear.regression import FOLDS
@@ -45,13 +47,15 @@ from .output.files import write_json
 from .report.invocation import public_path
 from .report.summary import summarise
 from .run.device import device_name
-from .run.folder import commit, kind_of, versions
+from .run.folder.config_file import kind_of
+from .run.folder.versions import commit, versions
 from .start.command import asked, end, read_arguments
 from .start.resumed import settings_of
 from .tasks.classify import Classification
-from .tasks.config import FinetuneConfig
+from .tasks.config.finetune import FinetuneConfig
 from .tasks.localize import Localization
-from .tasks.targets import Supervised, open_task
+from .tasks.supervised import Supervised
+from .tasks.targets import open_task
 from .tasks.task import TaskInput
 
 
@@ -177,12 +181,27 @@ def main(config: BaselineConfig) -> dict[str, Any]:
         "out": str(config.out),
         "score": main_score,
         **{name: found[name]["report"][main_score] for name in ("trivial", "linear")},
+        "run": _own_score(config.run, main_score),
     }
+
+
+def _own_score(folder: Path, name: str) -> float | None:
+    """Return a score of the run itself; None if the run is not finished."""
+    path = folder / "report.json"
+    score: float | None = json.loads(path.read_text()).get(name) if path.is_file() else None
+    return score
 
 
 def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
-    return end("baseline", lambda: asked(lambda: main(read_arguments(BaselineConfig, "baseline", arguments))))
+    outputs = Outputs()
+
+    def work() -> dict[str, Any]:
+        config: BaselineConfig = read_arguments(BaselineConfig, "baseline", arguments)
+        outputs.add(config.out)
+        return main(config)
+
+    return end("baseline", lambda: asked(work), kept=outputs)
 
 
 if __name__ == "__main__":

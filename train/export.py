@@ -46,11 +46,13 @@ from typing import Annotated, Any
 
 import tyro
 
+from dali_cr.system.interrupt import Outputs
 from dali_cr.system.owner import own_file, own_folder
 
 from .networks.network import Levels
 from .networks.plans import to_nnunet
 from .networks.weights import read_weights
+from .nnunet.card import CHECKPOINT
 from .nnunet.folder import save_checkpoint, write_folder
 from .nnunet.run import Run
 from .start.command import asked, end, program
@@ -145,7 +147,9 @@ def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
     words = sys.argv[1:] if arguments is None else arguments
     config = read_config(words)
-    return end("export", lambda: asked(lambda: main(config)))
+    outputs = Outputs()
+    outputs.add(config.out / CHECKPOINT if isinstance(config, NnsslConfig) else config.out)
+    return end("export", lambda: asked(lambda: main(config)), kept=outputs)
 
 
 if __name__ == "__main__":

@@ -17,13 +17,14 @@ that were pre-trained on cases of val or test are rejected. The folder ``--out``
 ``checkpoint.pt``           the state for ``--resume``
 ``model.safetensors``       the weights, with all that ``dali-cr predict`` needs
 ``scores.csv``              the scores of each case
-``preview.png``             for segmentation: slices of the first scored cases with prediction and target
+``preview.png``             slices of the first scored cases, with their masks, boxes or classes, predicted and target
 ``report.json``             the report of a finished run, also the last line of the output
 ==========================  =========================================================================================
 
 Masks are predicted in sliding windows of the training crop with an overlap of half, and scored by Dice (1 if both masks
-are empty) and HD95 in mm (the image's diagonal for a missed organ), as means over cases. Boxes are scored in mm by the
-mean error of their six faces and by that of their centroid, classes by precision, recall, F1 and AUROC.
+are empty) and HD95 in mm (the image's diagonal if one is empty), as means over cases; ``present_but_not_predicted`` is
+the number of labelled classes, summed over cases, of which no voxel was predicted. Boxes are scored in mm by the mean
+error of their six faces and by that of their centroid, classes by precision, recall, F1 and AUROC.
 
 A run may be killed at any moment and continued with ``--resume``; exit codes are those of pre-training.
 """
@@ -61,8 +62,10 @@ from dali_cr.index.report import describe_copies
 
 from .data.batches import LabelledBatches
 from .data.cases import find_index, open_index, refused_files
-from .data.split import PARTS, Split, load_split, make_split
-from .data.subjects import count_subjects, find_lookalikes
+from .data.split.make import load_split, make_split
+from .data.split.parts import PARTS, Split
+from .data.subjects.lookalikes import find_lookalikes
+from .data.subjects.rules import count_subjects
 from .networks.network import Network
 from .networks.resnet.pretrained import describe_source
 from .networks.weights import export_weights, first_names
@@ -71,21 +74,23 @@ from .optim.freeze import FrozenEncoder
 from .optim.optimizer import build_optimizer
 from .output.figure import origin_of, write_png
 from .output.files import write_json, write_table
-from .output.mosaic import join
 from .run.checkpoint import resume, write_state
 from .run.computation import Computation, choose_computation
 from .run.device import choose_device, device_name
 from .run.exits import Refused
-from .run.folder import kind_of, last_step_learns, write_config
+from .run.folder.config_file import kind_of, last_step_learns, write_config
 from .run.loop import open_loop
 from .run.progress import Progress
 from .run.record import Record
 from .start.command import asked, end, own, program, start
 from .start.resumed import find_out, find_resumed, parse, settings_of
 from .start.trained import compare_channels, describe_data, read_trained
-from .tasks.config import Classify, FinetuneConfig, Localize, Segment
+from .tasks.config.finetune import FinetuneConfig
+from .tasks.config.segment import Segment
+from .tasks.config.whole import Classify, Localize
 from .tasks.sizing import size_network
-from .tasks.targets import Supervised, cases_sharing_labels, open_task
+from .tasks.supervised import Supervised
+from .tasks.targets import cases_sharing_labels, open_task
 from .tasks.task import Scores, Task, TaskInput, check_crop_holds
 from .tasks.transfer import Fit, Init, check_fit, find_encoder, load_fit, read_init
 
@@ -151,7 +156,7 @@ class FinetuneRun:
         summary = scores.summary
         record.write(step, **{f"val_{name}": value for name, value in summary.items() if " " not in name})
         if scores.pictures:
-            record.show(step, self.task.name, join(scores.pictures, origin_of(few.cases[0])))
+            record.show(step, self.task.name, scores.draw(origin_of(few.cases[0])))
         name, value = next(iter(summary.items()))
         found = "undefined" if value is None else f"{value:.3f}"
         tqdm.write(f"step {step:<6} {name} on {len(few)} cases of val {found}")
@@ -210,6 +215,9 @@ def prepare(config: FinetuneConfig, earlier: dict[str, Any] | None = None) -> Fi
     if init:
         init.check_network(config.network, config.dims, config.plans)
     view = config.view(init)
+    if not earlier and not config.labels.exists():  # before files are read
+        what = "a CSV file" if isinstance(config, Classify) else "a folder of label volumes"
+        raise ValueError(f"labels: expected {what}, {config.labels} does not exist")
     given = load_split(config.split) if config.split else None
     index = find_index(config, earlier, open_data=partial(open_index, split=given))
     split = _open_split(config, index, earlier)
@@ -405,8 +413,9 @@ def train(run: FinetuneRun) -> dict[str, Any]:
     write_table(config.out / "scores.csv", scores.rows, empty=["case"])
     print(f"scores     {config.out / 'scores.csv'}")
     if scores.pictures:
-        write_png(join(scores.pictures, origin_of(run.index.cases[0])), config.out / "preview.png")
-        print(f"pictures   {config.out / 'preview.png'}; dali-cr predict and dali-cr overlay draw every case")
+        write_png(scores.draw(origin_of(run.index.cases[0])), config.out / "preview.png")
+        every = "" if scores.captions else "; dali-cr predict and dali-cr overlay draw every case"
+        print(f"pictures   {config.out / 'preview.png'}{every}")
     if loop.record:
         print(f"logs       {loop.record.place}", flush=True)
     report = run.report(loop.progress, scores.summary)

@@ -43,14 +43,15 @@ from .data.cases import open_index
 from .data.classes import find_names
 from .data.labels import Labels, by_listed_pairs, find_label_files, match, read_labels
 from .data.masks import mask_path
-from .data.split import PartOption, current_part, load_split
+from .data.split.make import load_split
+from .data.split.parts import PartOption, current_part
 from .data.volumes import read_grey
 from .output.figure import origin_of, write_figure
 from .output.names import picture_name, place_all
 from .output.overlay_figure import Drawing, Slice, draw_overlay
 from .output.palette import Palette
 from .output.predictions import read_predictions
-from .run.config import DataSettings
+from .run.config.data import DataSettings
 from .start.command import asked, end, own, read_arguments
 from .start.trained import Trained, fill_in
 

@@ -39,15 +39,17 @@ from tqdm import tqdm
 import dali_cr
 
 from .data.cases import open_index, refused_files
-from .data.split import PartOption, current_part, load_split
+from .data.split.make import load_split
+from .data.split.parts import PartOption, current_part
 from .networks.build import build_network
 from .networks.network import Levels
 from .networks.weights import first_names, read_weights
 from .output.names import place_all
 from .output.predictions import begin_predictions, check_folder, finish_predictions
-from .run.config import DataSettings
+from .run.config.data import DataSettings
 from .run.device import choose_device, device_name
-from .run.folder import commit, plain, versions
+from .run.folder.config_file import plain
+from .run.folder.versions import commit, versions
 from .start.command import asked, end, own, read_arguments
 from .start.trained import Trained, check_channels, fill_in, read_trained, tell_filled
 from .tasks.classify import Classification

@@ -63,8 +63,10 @@ from dali_cr.index.corpus.about import dataset_lines, describe_datasets
 from dali_cr.index.report import describe_copies
 
 from .data.cases import find_index, refused_files
-from .data.split import PARTS, Split, current_part, load_split
-from .data.subjects import count_subjects, find_lookalikes, listed_subject, subjects_of
+from .data.split.make import load_split
+from .data.split.parts import PARTS, Split, current_part
+from .data.subjects.lookalikes import find_lookalikes
+from .data.subjects.rules import count_subjects, listed_subject, subjects_of
 from .methods.config import MethodName, PretrainConfig, RecipeName
 from .methods.evaluation import SEED
 from .methods.method import Measured, Method
@@ -85,7 +87,7 @@ from .run.checkpoint import resume, write_state
 from .run.computation import Computation, choose_computation
 from .run.device import choose_device, device_name
 from .run.exits import Refused, Stopped
-from .run.folder import kind_of, last_step_learns, write_config
+from .run.folder.config_file import kind_of, last_step_learns, write_config
 from .run.loop import open_loop
 from .run.progress import Progress
 from .run.record import Record
@@ -347,7 +349,7 @@ def train(run: PretrainRun) -> dict[str, Any]:
     Returns
     -------
     dict
-        The report: run, steps, metrics of the method, pairs_per_s, data_wait_share, samples, device_hours, device.
+        The report: run, steps, metrics of the method, samples_per_s, data_wait_share, samples, device_hours, device.
 
     Raises
     ------

@@ -32,6 +32,7 @@ from typing import Any
 import tyro
 
 from dali_cr.system.console import print_anything
+from dali_cr.system.interrupt import Outputs
 from dali_cr.system.owner import own_file
 
 from .output.files import write_json
@@ -39,9 +40,9 @@ from .report.curves import draw_classes, draw_finetuning, draw_pretraining, draw
 from .report.invocation import PATHS, command_of, public_path
 from .report.keys import current_names
 from .report.summary import summarise
-from .run.folder import WORDS, kind_of
-from .start.command import read_arguments, refuse_several
-from .start.interrupt import EXIT_CODE, STARTS_AGAIN, raise_interrupts
+from .run.folder.config_file import WORDS, kind_of
+from .start.command import read_arguments, refuse_several, stopped
+from .start.interrupt import raise_interrupts
 
 _PLACES = ("out", "index")
 """Settings that depend on the machine only and are not saved."""
@@ -133,8 +134,10 @@ def _read_pretraining(finetuned: dict[str, Any]) -> dict[str, Any] | None:
 
 def _seconds(about: dict[str, Any], report: dict[str, Any]) -> float | None:
     """Return the wall time of the training steps, without evaluation."""
-    rate = report.get("pairs_per_s")
-    return round(report["steps"] * about["config"]["batch_size"] / rate, 1) if rate else None
+    rate = report.get("samples_per_s")
+    config = about["config"]
+    samples = report["steps"] * config["batch_size"] * config.get("accumulate", 1)
+    return round(samples / rate, 1) if rate else None
 
 
 def _public_settings(settings: dict[str, Any]) -> dict[str, Any]:
@@ -159,8 +162,10 @@ def main(config: ResultConfig) -> int:
     """Read the run, write the files and return the exit code."""
     print_anything()
     raise_interrupts()
+    outputs = Outputs()
     try:
         refuse_several()
+        outputs.add(_with(config.out, ".json"), _with(config.out, ".png"))
         with own_file(_with(config.out, ".json")):
             result = read_run(config.run)
             draw = draw_finetuning if "scores" in result else draw_pretraining
@@ -174,9 +179,8 @@ def main(config: ResultConfig) -> int:
     except (ValueError, OSError) as error:
         print(f"result: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"result: {STARTS_AGAIN}", file=sys.stderr)
-        return EXIT_CODE
+    except KeyboardInterrupt as stop:
+        return stopped("result", stop, outputs)
     return 0
 
 

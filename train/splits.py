@@ -34,15 +34,18 @@ from dali_cr.index.layout.proposal import describe_layout
 from dali_cr.index.report import describe_copies
 from dali_cr.index.scan import read_listing
 from dali_cr.system.console import print_anything
+from dali_cr.system.interrupt import Outputs
 from dali_cr.system.owner import own_file
 
 from .data.labels import find_label_files, match, share_labels
-from .data.split import PARTS, Split, check_table, make_split, split_of_table
-from .data.subjects import corpus_subject, count_subjects, find_lookalikes, listed_subject
+from .data.split.make import check_table, make_split, split_of_table
+from .data.split.parts import PARTS, Split
+from .data.subjects.lookalikes import find_lookalikes
+from .data.subjects.rules import corpus_subject, count_subjects, listed_subject
 from .methods.corpus import read_corpus
 from .output.files import write_json
-from .start.command import read_arguments, refuse_several
-from .start.interrupt import EXIT_CODE, STARTS_AGAIN, raise_interrupts
+from .start.command import read_arguments, refuse_several, stopped
+from .start.interrupt import raise_interrupts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,15 +174,16 @@ def command_line(arguments: Sequence[str] | None = None) -> int:
     config = read_arguments(SplitsConfig, "splits", arguments)
     print_anything()
     raise_interrupts()
+    outputs = Outputs()
     try:
         refuse_several()
+        outputs.add(config.out)
         split, index = main(config)
     except (ValueError, OSError) as error:
         print(f"splits: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"splits: {STARTS_AGAIN}", file=sys.stderr)
-        return EXIT_CODE
+    except KeyboardInterrupt as stop:
+        return stopped("splits", stop, outputs)
     print("\n".join(introduce(split, index)))
     sizes = {part: len(getattr(split, part)) for part in PARTS}
     print(json.dumps({"split": str(config.out), **sizes, "hash": split.hash}))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure.usage import query_gpu
-from train.run.folder import commit, versions
+from train.run.folder.versions import commit, versions
 
 _PEERS = ("nibabel", "torchio", "nvidia-cuda-nvrtc", "nvidia-cuda-nvrtc-cu12")
 

@@ -50,11 +50,13 @@ def write_whole(path: str | os.PathLike[str], content: bytes, writer: str = "") 
             os.fsync(file.fileno())
         os.replace(part, path)
         _sync_folder(path.parent)
-    except OSError as error:
-        # On a full disk, a partial file would also block later writes.
+    except BaseException as error:
+        # On a full disk, a partial file would also block later writes; after Ctrl-C it would be left behind.
         with contextlib.suppress(OSError):
             part.unlink()
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        raise
 
 
 def _sync_folder(path: Path) -> None:

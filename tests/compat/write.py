@@ -31,7 +31,7 @@ import dali_cr
 from tests.helpers.frozen import SINGLE, digest, frozen_index, write_frozen
 from train import finetune, pretrain
 from train.networks.weights import read_weights
-from train.tasks.config import Segment
+from train.tasks.config.segment import Segment
 
 FILES = {name: SINGLE[name] for name in ("a.nii", "b.nii", "c.nii", "e.nii")}
 LABELS = {name: replace(file, dtype="|u1", slope=1.0, intercept=0.0, classes=3) for name, file in FILES.items()}

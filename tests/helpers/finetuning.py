@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from dali_cr.tools.phantom_files import write_phantoms
 from train import finetune, pretrain
-from train.data.split import make_split
-from train.tasks.config import Classify, Localize, Segment
+from train.data.split.make import make_split
+from train.tasks.config.segment import Segment
+from train.tasks.config.whole import Classify, Localize
 
 CROP = (16, 16, 16)
 WHOLE = (24, 24, 24)

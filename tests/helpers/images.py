@@ -12,8 +12,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from train import pretrain
-from train.data.split import make_split
-from train.tasks.config import Classify, Localize, Segment
+from train.data.split.make import make_split
+from train.tasks.config.segment import Segment
+from train.tasks.config.whole import Classify, Localize
 
 SHAPE = (28, 44)
 CROP = (1, 32, 48)

@@ -16,7 +16,7 @@ import pytest
 from tests.helpers.prefork import ENVIRONMENT, start_parent
 from train import pretrain
 
-_BY_THE_CLOCK = ("pairs_per_s", "data_wait_share")
+_BY_THE_CLOCK = ("samples_per_s", "pairs_per_s", "data_wait_share")
 
 
 def run_to_its_end(command: Sequence[Any]) -> subprocess.CompletedProcess[str]:

@@ -96,7 +96,7 @@ def layer(name: str) -> int:
 
 def test_imports_are_found(graph: dict[str, set[str]]) -> None:
     assert "dali_cr.pipeline.recipes" in graph["dali_cr.loader"]
-    assert "train.run.config" in graph["train.methods.config"]
+    assert "train.run.config.data" in graph["train.methods.config"]
     assert sum(map(len, graph.values())) > 300
 
 

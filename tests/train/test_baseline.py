@@ -31,17 +31,20 @@ def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def scored(config: Any, out: Path, **changes: Any) -> dict[str, Any]:
-    """Return the file of the baselines of a run that was only prepared."""
+    """Return the file of the baselines of a run that was only prepared, after a look at what is printed."""
     prepared(config)
-    main(BaselineConfig(run=config.out, out=out, **changes))
+    report = main(BaselineConfig(run=config.out, out=out, **changes))
     found: dict[str, Any] = json.loads(out.read_text())
+    assert report["score"] == getattr(config, "metric", "face_mm")
+    for name in ("trivial", "linear"):
+        assert report[name] == found[name]["report"][report["score"]]
+    assert report["run"] is None
     return found
 
 
 def test_a_linear_model_tells_bright_from_brighter_images(images: Path, tmp_path: Path) -> None:
-    found = scored(
-        classify(images, tmp_path / "run", normalize=("window", 0, 255)), tmp_path / "found.json", voxels=200
-    )
+    config = classify(images, tmp_path / "run", normalize=("window", 0, 255), metric="auroc")
+    found = scored(config, tmp_path / "found.json", voxels=200)
     assert found["linear"]["report"]["f1"] > found["trivial"]["report"]["f1"] + 0.3
     assert found["trivial"]["report"]["auroc"] == 0.5
     assert found["linear"]["block"] == [3, 3]

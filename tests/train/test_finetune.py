@@ -11,16 +11,18 @@ import numpy as np
 import pytest
 import torch
 import tyro
+from PIL import Image
 from safetensors.torch import load_file
 
 import dali_cr
 from tests.helpers import signalled
-from tests.helpers.finetuning import WHOLE, classify, localize, prepared, read_csv, run_pretraining, segment
+from tests.helpers.finetuning import SHAPE, WHOLE, classify, localize, prepared, read_csv, run_pretraining, segment
 from tests.helpers.runs import run_to_its_end
 from train import finetune
-from train.data.split import load_split
+from train.data.split.make import load_split
 from train.finetune import Refused, first_cases, introduce
-from train.tasks.config import Classify, Localize, Segment
+from train.tasks.config.segment import Segment
+from train.tasks.config.whole import Classify, Localize
 from train.tasks.transfer import check_fit, read_init
 
 FILES = {"checkpoint.pt", "config.json", "index.json", "metrics.jsonl", "model.safetensors", "report.json"}
@@ -41,9 +43,19 @@ def out(tmp_path):
 
 @pytest.mark.parametrize("make", [segment, localize, classify], ids=lambda make: make.__name__)
 def test_a_run_leaves_its_files_and_a_report(data, init, out, make):
-    report = finetune.main(make(data, out, init=str(init), crop=None if make is segment else WHOLE))
+    config = make(data, out, init=str(init), crop=None if make is segment else WHOLE)
+    report = finetune.main(config)
+    other = out.with_name("other")
+    other.mkdir()
+    (other / "model.safetensors").write_bytes(b"of another run")
+    with pytest.raises(Refused, match=f"--init was {init}, SHA-256 .*; got {other}, SHA-256"):
+        finetune.main(replace(config, init=str(other), resume=True))
+    assert finetune.main(replace(config, resume=True)) == report
     names = {path.name for path in out.iterdir() if not path.name.startswith("events")}
-    assert names == FILES | {"scores.csv", "splits.json"} | ({"preview.png"} if make is segment else set())
+    assert names == FILES | {"scores.csv", "splits.json", "preview.png"}
+    rows, columns = (1 if make is classify else 3), 2
+    with Image.open(out / "preview.png") as picture:
+        assert picture.size[0] * SHAPE[1] * rows == picture.size[1] * SHAPE[2] * columns
     assert report == json.loads((out / "report.json").read_text())
     json.dumps(report, allow_nan=False)
     assert (report["task"], report["steps"], report["cases"]) == (make.__name__, 2, 4)
@@ -286,6 +298,8 @@ def test_a_class_of_the_table_that_train_lacks_is_refused(data, tmp_path, out):
         (segment, {"absent": "unlabelled", "regions": ("1",)}),
         (segment, {"plans": Path("plans.json"), "init": "run"}),
         (localize, {"shift": -1}),
+        (localize, {"rotate": 30.0}),
+        (localize, {"scale": (0.7, 1.4)}),
         (localize, {"shrink": (0, 1, 1)}),
         (classify, {"transfer": "encoder+decoder", "init": "run"}),
     ],
@@ -313,7 +327,9 @@ def test_refuses_settings_that_make_no_sense(data, out, make, change):
     ],
     ids=["labels", "a file", "split", "plans", "init"],
 )
-def test_what_is_not_there_is_named(data, out, change, says):
+def test_what_is_not_there_is_named(data, out, change, says, monkeypatch):
+    if str(next(iter(change.values()))).startswith("/nowhere"):  # before files are read
+        monkeypatch.delattr("dali_cr.index.scan.read_volumes")
     with pytest.raises(Refused, match=says):
         finetune.main(segment(data, out, **change))
     assert not out.exists()

@@ -21,7 +21,7 @@ from train import finetune, predict
 from train.data import masks as masks_module
 from train.data.boxes import box_of, to_canonical
 from train.data.masks import write_mask
-from train.data.split import load_split
+from train.data.split.make import load_split
 from train.data.volumes import pad_evenly, read_case
 from train.networks.weights import export_weights, read_weights
 from train.predict import PredictConfig, open_run
@@ -317,7 +317,8 @@ def test_cut_predictions_begin_again_by_the_same_command_alone(data, runs, tmp_p
     with monkeypatch.context() as patch:
         patch.setattr(masks_module, "write_nifti", interrupt_third)
         assert predict.command_line(words) == 130
-    assert capsys.readouterr().err.splitlines()[-1] == "predict: stopped by SIGINT; run the same command to start again"
+    line = "predict: stopped by SIGINT; finished files are kept; run the same command to start again"
+    assert capsys.readouterr().err.splitlines()[-1] == line
     assert len(names(out)) == 3
     assert not settings(out)["finished"]
     for change, says in ((["--batch-size", "3"], "expected the config"), (["--probabilities"], "expected the config")):

@@ -36,7 +36,7 @@ FILES = {
     "preview.png",
     "report.json",
 }
-COSTS = ["pairs_per_s", "data_wait_share", "samples", "device_hours", "device"]
+COSTS = ["samples_per_s", "data_wait_share", "samples", "device_hours", "device"]
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def test_the_last_line_is_the_report(whole, recipe):
     report = json.loads(printed.splitlines()[-1])
     assert list(report) == ["run", "steps", *recipe.reports, *COSTS]
     assert (report["run"], report["steps"], report["device"]) == (str(out), recipe.steps, "cpu")
-    assert report["pairs_per_s"] > 0
+    assert report["samples_per_s"] > 0
     assert 0 <= report["data_wait_share"] < 1
     assert report["samples"] == recipe.batch_size * recipe.steps
     assert report["device_hours"] > 0

@@ -20,7 +20,7 @@ from tests.helpers.images import IMAGES, SHAPE, classify, localize, pretraining,
 from tests.helpers.runs import stop_at
 from train import finetune, overlay, predict, pretrain
 from train.data.boxes import read_boxes
-from train.data.split import load_split, split_of_table
+from train.data.split.make import load_split, split_of_table
 from train.networks.build import build_network
 from train.run.exits import Refused
 from train.tasks.task import run_network

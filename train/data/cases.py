@@ -14,9 +14,9 @@ from dali_cr.index.layout.proposal import describe_layout
 from dali_cr.index.report import describe_ignored
 from dali_cr.index.scan import read_listing
 
-from ..run.config import DATA, DataSettings
-from ..run.folder import describe_changes, plain
-from .split import PARTS, Part, Split
+from ..run.config.data import DATA, DataSettings
+from ..run.folder.config_file import plain
+from .split.parts import PARTS, Part, Split
 
 OpenData = Callable[[Any, dali_cr.Index | None], dali_cr.Index]
 
@@ -114,3 +114,17 @@ def refused_files(index: dali_cr.Index, shown: int = 20) -> Sequence[str]:
     layout = describe_layout(index)
     ignored = [f"ignored    {describe_ignored(index)}"] if index.ignored else []
     return [*([f"layout     {layout}"] if layout else []), *lines, *ignored]
+
+
+def describe_changes(kept: Path, index: dali_cr.Index) -> str:
+    """Describe how the cases of an index differ from those of the index file `kept`."""
+    if not kept.exists():
+        return "got other data"
+    before = {case.name: case for case in dali_cr.Index.load(kept).cases}
+    now = {case.name: case for case in index.cases}
+    for text, names in (("is gone", before.keys() - now.keys()), ("is new", now.keys() - before.keys())):
+        if names:
+            return f"of {len(before)} cases; got {len(now)}, {min(names)} {text}"
+    contents = {name: [volume.sha256 for volume in case.volumes] for name, case in before.items()}
+    other = [name for name, case in now.items() if contents[name] != [volume.sha256 for volume in case.volumes]]
+    return f"of {len(before)} cases; got as many, {min(other, default='some')} with other content"

@@ -22,7 +22,7 @@ from dali_cr.volume.geometry import Geometry, VolumeError
 from dali_cr.volume.packed.store import original_path
 
 from .label_values import check_lossless, read_values
-from .subjects import short_name
+from .subjects.names import short_name
 
 Labels = npt.NDArray[np.uint8]
 Unmatched = Literal["refuse", "leave"]

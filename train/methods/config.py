@@ -11,8 +11,9 @@ from typing import Any, ClassVar, Literal
 import dali_cr
 from dali_cr.volume.geometry import Triple
 
-from ..data.split import PartOption
-from ..run.config import DATA, MAY_CHANGE, Axis, RunSettings
+from ..data.split.parts import PartOption
+from ..run.config.data import DATA, MAY_CHANGE, Axis
+from ..run.config.training import RunSettings
 from .corpus import Corpus, read_corpus
 
 RecipeName = Literal["restoration", "pcrlv2"]

@@ -22,7 +22,9 @@ from dali_cr.volume.geometry import Triple
 from ..networks.build import build_network, sizes_of
 from ..networks.network import Network
 from ..networks.plans import read_levels
-from ..run.config import MAY_CHANGE, AffineSettings, Axis, PlanSettings, Scaling
+from ..run.config.affine import AffineSettings
+from ..run.config.data import MAY_CHANGE, Axis, Scaling
+from ..run.config.plans import PlanSettings
 from ..run.device import autocast
 from .config import MethodName, PretrainConfig, RecipeName
 from .evaluation import evaluate

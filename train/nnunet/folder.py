@@ -46,10 +46,17 @@ def write_folder(run: Run, out: Path, licence: str | None = None) -> list[str]:
         "about": run.about,
     }
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "README.md", write_card(run, architecture, differences, citations, licence))
-    write_json(out / "adaptation_plan.json", plan)
-    write_json(out / "config.json", {"model_type": architecture.class_name, "made_by": _made_by(run), **run.about})
-    save_checkpoint(out / CHECKPOINT, content)  # last, so that it marks a complete folder
+    card = write_card(run, architecture, differences, citations, licence)
+    try:
+        write_text(out / "README.md", card)
+        write_json(out / "adaptation_plan.json", plan)
+        write_json(out / "config.json", {"model_type": architecture.class_name, "made_by": _made_by(run), **run.about})
+        save_checkpoint(out / CHECKPOINT, content)  # last, so that it marks a complete folder
+    except BaseException:
+        # The folder was empty, and the next start expects it to be.
+        for name in ("README.md", "adaptation_plan.json", "config.json", CHECKPOINT):
+            (out / name).unlink(missing_ok=True)
+        raise
     return differences
 
 

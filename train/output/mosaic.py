@@ -17,6 +17,9 @@ Column = Mapping[str, Picture]
 _EDGE = 96
 """Minimum pixels of the shorter edge of a picture, so that its name fits."""
 
+_LINE = 13
+"""Pixels between the lines of a caption."""
+
 
 def to_grey(image: npt.NDArray[np.floating], low: float, high: float) -> Picture:
     """Convert an image to (H, W) uint8, black at `low` and white at `high`; NaN is black.
@@ -36,7 +39,7 @@ def grey_columns(rows: Mapping[str, npt.NDArray[np.floating]]) -> list[Column]:
     return [{name: to_grey(row[place], *ends) for name, row in rows.items()} for place, ends in enumerate(ranges)]
 
 
-def join(columns: Sequence[Column], origin: Origin) -> Picture:
+def join(columns: Sequence[Column], origin: Origin, captions: Sequence[Sequence[str]] = ()) -> Picture:
     """Join pictures into one (height, width, 3), with the names of the kinds in the first column.
 
     Parameters
@@ -45,6 +48,8 @@ def join(columns: Sequence[Column], origin: Origin) -> Picture:
         At least one; all of the same kinds. Pictures of different sizes get black edges.
     origin : "lower" or "upper"
         Position of the first row of each picture.
+    captions : sequence of sequence of str, optional
+        Lines at the bottom of each column, cut to its width.
 
     Examples
     --------
@@ -64,5 +69,23 @@ def join(columns: Sequence[Column], origin: Origin) -> Picture:
     image = Image.fromarray(out.repeat(zoom, 0).repeat(zoom, 1))
     pen = ImageDraw.Draw(image)
     for down, name in enumerate(columns[0]):
-        pen.text((3, down * height * zoom + 2), name, fill=(255, 255, 255), stroke_width=1, stroke_fill=(0, 0, 0))
+        _write(pen, 3, down * height * zoom + 2, name)
+    for across, lines in enumerate(captions):
+        for number, line in enumerate(reversed(lines), start=1):
+            place = across * width * zoom + 3
+            _write(pen, place, image.height - number * _LINE, _cut(pen, line, width * zoom - 6))
     return np.asarray(image)
+
+
+def _write(pen: ImageDraw.ImageDraw, left: int, top: int, text: str) -> None:
+    """Write white text with a black edge."""
+    pen.text((left, top), text, fill=(255, 255, 255), stroke_width=1, stroke_fill=(0, 0, 0))
+
+
+def _cut(pen: ImageDraw.ImageDraw, text: str, width: int) -> str:
+    """Return text that is at most this wide in pixels, with dots in place of its end."""
+    if pen.textlength(text) <= width:
+        return text
+    while text and pen.textlength(f"{text}...") > width:
+        text = text[:-1]
+    return f"{text}..."

@@ -7,32 +7,62 @@ import io
 import json
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import dali_cr
 from dali_cr.index.volumes import Case
 
-from ..data.split import Split
+from ..data.split.parts import Split
 from ..output.files import write_whole
 
 _SHOWN = 5
 """Maximum number of names in a message."""
 
 
-def find_named(source: Path, patterns: Sequence[str]) -> dict[str, Path]:
-    """Return the files under a folder that match a glob, by file name; hidden files are ignored.
+def find_files(source: Path, patterns: Sequence[str]) -> list[Path]:
+    """Return the files under a folder whose names match a glob, sorted; hidden files are ignored, links are followed.
 
     Raises
     ------
     ValueError
-        If the folder does not exist, or two files have one name.
+        If the folder does not exist, or a file is a link to nothing.
     """
     if not source.is_dir():
         raise ValueError(f"source: expected the folder of the data set, {source} is not a folder")
-    found: dict[str, Path] = {}
-    for path in sorted(path for pattern in patterns for path in source.absolute().rglob(pattern)):
-        if path.name.startswith(".") or not path.is_file():
+    found, seen = [], set()
+    for place, folders, names in os.walk(source.absolute(), followlinks=True):
+        status = os.stat(place)
+        if (status.st_dev, status.st_ino) in seen:  # a link to a folder above it
+            folders.clear()
             continue
+        seen.add((status.st_dev, status.st_ino))
+        shown = (name for name in names if not name.startswith("."))
+        found += [Path(place, name) for name in shown if any(fnmatchcase(name, pattern) for pattern in patterns)]
+    for path in found:
+        refuse_dangling(path)
+    return sorted(path for path in found if path.is_file())
+
+
+def refuse_dangling(path: Path) -> None:
+    """Raise ValueError if a path is a link to nothing."""
+    if path.is_symlink() and not path.exists():
+        raise ValueError(
+            f"source: expected a file, {path} is a link to {path.readlink()}, which does not exist; repair the link or "
+            "remove it"
+        )
+
+
+def find_named(source: Path, patterns: Sequence[str]) -> dict[str, Path]:
+    """Return the files of `find_files` by file name.
+
+    Raises
+    ------
+    ValueError
+        If the folder does not exist, a file is a link to nothing, or two files have one name.
+    """
+    found: dict[str, Path] = {}
+    for path in find_files(source, patterns):
         if path.name in found:
             raise ValueError(
                 f"source: expected one file named {path.name}, got {found[path.name]} and {path}; remove a copy"

@@ -13,13 +13,14 @@ from typing import Any
 from ..methods.pcrlv2.config import Pcrlv2Config
 from ..methods.presets import PRESETS
 from ..methods.restoration import RestorationConfig
-from ..run.folder import WORDS, kind_of
-from ..tasks.config import Classify, Localize, Segment
+from ..run.folder.config_file import WORDS, kind_of
+from ..tasks.config.segment import Segment
+from ..tasks.config.whole import Classify, Localize
 
 _FIRST = ("data", "labels", "split", "init")
 _LAST = ("out",)
 PATHS = {"data", "labels", "split", "init", "out", "index", "names", "plans", "encoder_weights", "cache"}
-"""Settings that are paths or lists of paths, or one of `train.run.folder.WORDS`."""
+"""Settings that are paths or lists of paths, or one of `train.run.folder.config_file.WORDS`."""
 _DISK = re.compile(r"disk:(.+?)(:[^:/]+)?")
 """A level of --cache: its folder, and its size if given."""
 

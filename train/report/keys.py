@@ -19,8 +19,10 @@ RENAMED = {
     "guess_wall_mm": "baseline_face_mm",
     "guess_f1": "baseline_f1",
     "guess_accuracy": "baseline_accuracy",
+    "pairs_per_s": "samples_per_s",
+    "missed": "present_but_not_predicted",
 }
-"""From the name in runs of version 0.1.0 to the current one: in metrics.jsonl, report.json and scores.csv."""
+"""From a name in runs of earlier versions to the current one: in metrics.jsonl, report.json and scores.csv."""
 
 
 def current_name(name: str) -> str:

@@ -21,7 +21,7 @@ import dali_cr
 from ..optim.average import Average
 from ..optim.optimizer import load_optimizer
 from ..output.files import write_whole
-from .config import RunSettings
+from .config.training import RunSettings
 from .device import random_state, set_random_state
 from .progress import Progress
 
@@ -63,7 +63,7 @@ def resume(
     Raises
     ------
     ValueError
-        If --steps is lower than the step of the checkpoint.
+        If --steps is lower than the step of the checkpoint, or a setting of steps that were taken has changed.
     """
     path = config.out / CHECKPOINT
     if not (earlier and path.exists()):
@@ -73,6 +73,7 @@ def resume(
         raise ValueError(
             f"steps: expected at least {state['step']}, the step of the checkpoint in {config.out}, got {config.steps}"
         )
+    config.check_past(earlier["config"], state["step"])
     module.load_state_dict(state["network"])
     loader.load_state_dict(state["loader"])
     return state

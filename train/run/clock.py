@@ -21,7 +21,7 @@ from . import ranks
 class Lap:
     """Timing of an interval of training."""
 
-    pairs: int = 0
+    samples: int = 0
     """Number of samples."""
     seconds: float = 0.0
     """Wall time."""
@@ -30,18 +30,18 @@ class Lap:
 
     def __add__(self, other: Lap) -> Lap:
         """Return the sum of two intervals."""
-        return Lap(self.pairs + other.pairs, self.seconds + other.seconds, self.waited + other.waited)
+        return Lap(self.samples + other.samples, self.seconds + other.seconds, self.waited + other.waited)
 
     def __str__(self) -> str:
         """Return the rates as text; the interval must not be empty."""
-        return f"{self.pairs / self.seconds:.1f} samples/s, {self.waited / self.seconds:.1%} waiting for data"
+        return f"{self.samples / self.seconds:.1f} samples/s, {self.waited / self.seconds:.1%} waiting for data"
 
     @property
     def rates(self) -> dict[str, float | None]:
         """Samples per second, and the fraction of time spent waiting for data; None for an empty interval."""
         if not self.seconds:
-            return {"pairs_per_s": None, "data_wait_share": None}
-        return {"pairs_per_s": self.pairs / self.seconds, "data_wait_share": self.waited / self.seconds}
+            return {"samples_per_s": None, "data_wait_share": None}
+        return {"samples_per_s": self.samples / self.seconds, "data_wait_share": self.waited / self.seconds}
 
 
 class Clock:
@@ -54,7 +54,7 @@ class Clock:
     def restart(self) -> None:
         """Start a new lap and discard the current one."""
         self._waits: list[tuple[Any, Any]] = []
-        self._pairs = 0
+        self._samples = 0
         self._start = time.perf_counter()
 
     def fetch(self, batches: Iterator[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
@@ -62,7 +62,7 @@ class Clock:
         before = self._mark()
         batch = next(batches)
         self._waits.append((before, self._mark()))
-        self._pairs += len(batch["sample"]) * ranks.count()
+        self._samples += len(batch["sample"]) * ranks.count()
         return batch
 
     def lap(self) -> Lap:
@@ -71,7 +71,7 @@ class Clock:
             waited = sum(before.elapsed_time(after) for before, after in self._waits) / 1000
         else:
             waited = sum(after - before for before, after in self._waits)
-        lap = Lap(self._pairs, time.perf_counter() - self._start, waited)
+        lap = Lap(self._samples, time.perf_counter() - self._start, waited)
         self.restart()
         return lap
 

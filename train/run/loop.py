@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 import dali_cr
@@ -17,12 +16,10 @@ from . import ranks
 from .checkpoint import restore_state
 from .clock import Clock, Lap
 from .exits import Stop, Stopped
+from .forecast import Forecast
 from .progress import Cost, Progress
 from .record import Losses, Record
 from .step import TrainingRun, rate_of, take_step
-
-_ESTIMATED = 50
-"""Number of steps after which the remaining time is estimated."""
 
 
 @contextmanager
@@ -76,7 +73,7 @@ class Loop:
             If a file cannot be read; the steps before it are saved.
         """
         run, record, config = self.run, self.record, self.run.config
-        losses, clock = Losses(), Clock(run.device)
+        losses, clock, forecast = Losses(), Clock(run.device), Forecast(run.device, config.step_samples)
         batches = self._fetch(clock, run.stream())
         quiet = 0.5 if sys.stderr.isatty() else 30
         bar = tqdm(total=config.steps, initial=self.step, unit="step", mininterval=quiet, disable=record is None)
@@ -89,7 +86,8 @@ class Loop:
             for step in range(self.step + 1, config.steps + 1):
                 start = run.loader.next_sample
                 try:
-                    taken = take_step(run, step, batches)
+                    with forecast.step():
+                        taken = take_step(run, step, batches)
                 except dali_cr.VolumeError:
                     self._save_steps_before(losses, start)
                     raise
@@ -101,8 +99,11 @@ class Loop:
                 last = step == config.steps or signal != 0
                 saves = last or step % config.checkpoint_every == 0
                 measures = step % config.evaluation_interval == 0 and not last
-                if saves or measures or step - self.before.step in (1, _ESTIMATED) or step % config.log_every == 0:
+                if saves or measures or step == self.before.step + 1 or step % config.log_every == 0:
                     self._log(losses, clock, bar, counts=last or step > self.before.step + 1)
+                for line in forecast.lines(config.steps - step):
+                    if record:
+                        tqdm.write(line)
                 if record and measures:
                     run.measure(record, step)
                 if record and saves:
@@ -123,20 +124,6 @@ class Loop:
             self.record.write(step, **means, lr=rate_of(run, step), **lap.rates, **lost)
         loss = next(iter(means.values()))
         bar.set_postfix_str(f"loss {loss:.4f}, {lap}" + "".join(f", {n} skipped" for n in lost.values()))
-        if self.record and step - self.before.step == _ESTIMATED and step < run.config.steps:
-            tqdm.write(self._estimate())
-
-    def _estimate(self) -> str:
-        """Return a line with the estimated time of the remaining steps and the memory in use."""
-        run, left = self.run, self.run.config.steps - self.step
-        rate = (self.lap.pairs - self.before.lap.pairs) / (self.lap.seconds - self.before.lap.seconds)
-        hours = left * run.config.step_samples / rate / 3600
-        line = f"cost       {rate:.1f} samples/s: {hours:.2f} hours for the {left:,} steps left, without evaluation"
-        if run.device.type == "cuda":
-            free, there = torch.cuda.mem_get_info(run.device)
-            peak = torch.cuda.max_memory_allocated(run.device) / 2**30
-            line += f"; peak GPU memory {peak:.1f} GiB in PyTorch, {(there - free) / 2**30:.1f} GiB in use"
-        return line
 
     def _fetch(self, clock: Clock, batches: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Yield batches.

@@ -8,6 +8,9 @@ from typing import Any
 
 from .clock import Lap
 
+_RENAMED = {"pairs": "samples"}
+"""Names of fields in checkpoints of version 0.2.0 and earlier."""
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -33,8 +36,8 @@ class Progress:
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> Progress:
         """Return the progress stored in a checkpoint."""
-        cost = state.get("cost")
-        return cls(state["step"], Lap(**state["total"]), Cost(**cost) if cost else None)
+        cost, total = state.get("cost"), {_RENAMED.get(name, name): value for name, value in state["total"].items()}
+        return cls(state["step"], Lap(**total), Cost(**cost) if cost else None)
 
     @property
     def state(self) -> dict[str, Any]:

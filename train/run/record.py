@@ -63,7 +63,7 @@ class Losses:
         )
 
 
-_OF_TIME = ("pairs_per_s", "data_wait_share")
+_OF_TIME = ("samples_per_s", "data_wait_share")
 """Numbers under ``time/`` in TensorBoard."""
 
 
@@ -147,8 +147,8 @@ def tag_of(name: str, *, measured: bool) -> str:
 
     Examples
     --------
-    >>> tag_of("loss", measured=False), tag_of("pairs_per_s", measured=False), tag_of("val_dice", measured=True)
-    ('train/loss', 'time/pairs_per_s', 'val/dice')
+    >>> tag_of("loss", measured=False), tag_of("samples_per_s", measured=False), tag_of("val_dice", measured=True)
+    ('train/loss', 'time/samples_per_s', 'val/dice')
     """
     if name in _OF_TIME:
         return f"time/{name}"

@@ -17,7 +17,7 @@ from ..optim.freeze import FrozenEncoder
 from ..optim.optimizer import set_rate
 from ..optim.schedule import learning_rate
 from .computation import Computation
-from .config import RunSettings
+from .config.training import RunSettings
 from .progress import Progress
 from .ranks import average_gradients
 from .record import Record

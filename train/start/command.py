@@ -16,13 +16,16 @@ import dali_cr
 from dali_cr.pipeline.advice import warnings_as_lines
 from dali_cr.system.account import complete_account
 from dali_cr.system.console import print_anything
+from dali_cr.system.interrupt import START_AGAIN, describe_stop
 from dali_cr.system.owner import own_folder
 
 from ..run.checkpoint import CHECKPOINT
-from ..run.config import RunSettings
+from ..run.config.training import RunSettings
 from ..run.exits import Refused, Stopped
-from ..run.folder import defaults_of, earlier_run, finished_report, holds_run, plain
-from .interrupt import end_of, raise_interrupts
+from ..run.folder.config_file import defaults_of, finished_report, holds_run, plain
+from ..run.folder.earlier import earlier_run, unused_changes
+from .initial import check_initial
+from .interrupt import raise_interrupts
 
 Answer = TypeVar("Answer")
 
@@ -47,7 +50,14 @@ def program(name: str) -> str:
     return f"dali-cr {name}" if package.startswith("dali_cr.") else f"python -m {package}.{name}"
 
 
-def end(name: str, work: Callable[[], dict[str, Any]], out: Path | None = None, *, several: bool = False) -> int:
+def end(
+    name: str,
+    work: Callable[[], dict[str, Any]],
+    out: Path | None = None,
+    *,
+    several: bool = False,
+    kept: object = "finished files are kept",
+) -> int:
     """Run a command, print its report or error, and return the exit code.
 
     Parameters
@@ -60,10 +70,12 @@ def end(name: str, work: Callable[[], dict[str, Any]], out: Path | None = None, 
         Folder of the run, if the command can be resumed.
     several : bool
         Whether the command may run as several processes under torchrun.
+    kept : object
+        After Ctrl-C or SIGTERM, its `str` says what is on the disk, for a command that cannot be resumed.
     """
     print_anything()
     complete_account()
-    raise_interrupts(terminated=True)
+    raise_interrupts()
     try:
         if not several:
             refuse_several()
@@ -76,14 +88,26 @@ def end(name: str, work: Callable[[], dict[str, Any]], out: Path | None = None, 
         print(f"{name}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
-        line, code = end_of(stop, saved=out is not None and holds_run(out))
-        print(f"{name}: {line}", file=sys.stderr)
-        return code
+        return stopped(name, stop, *(_kept_run(out) if out else (kept,)))
     except Stopped as stop:
         print(f"{name}: {stop}; --resume continues", file=sys.stderr)
         report, code = stop.report, stop.exit_code
     print(json.dumps(report))
     return code
+
+
+def stopped(name: str, stop: KeyboardInterrupt, kept: object, again: str = START_AGAIN) -> int:
+    """Print the line about a signal, as `dali_cr.system.interrupt.describe_stop`, and return the exit code."""
+    line, code = describe_stop(stop, str(kept), again)
+    print(f"{name}: {line}", file=sys.stderr)
+    return code
+
+
+def _kept_run(out: Path) -> tuple[str, str]:
+    """Return what is kept of a run that was stopped, and how to continue it."""
+    if holds_run(out):
+        return f"the last checkpoint in {out} is kept", "--resume continues"
+    return "no checkpoint was written", START_AGAIN
 
 
 def refuse_several() -> None:
@@ -162,10 +186,15 @@ def start(
     try:
         now, defaults = plain(config), defaults_of(config)
         earlier = earlier_run(config.out, config.resume, kind, now, config.fixed, defaults=defaults, started=started)
+        if earlier:
+            check_initial(config.out, earlier, now)
         steps = config.steps_known(earlier) if earlier else None
         report = finished_report(config.out, steps) if steps else None
-        if report is not None:
+        if earlier and report is not None:
+            config.check_past(earlier["config"], report["steps"])
             print(f"run        {config.out} is finished; give more --steps to continue it")
+            for line in unused_changes(earlier["config"], now):
+                print(f"unused     {line}")
             return None, report
         if earlier and not started and not (config.out / CHECKPOINT).exists():
             raise ValueError(

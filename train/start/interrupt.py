@@ -10,14 +10,6 @@ import signal
 import sys
 from types import FrameType
 
-EXIT_CODE = 128 + signal.SIGINT
-_STARTS_AGAIN = "run the same command to start again"
-STARTS_AGAIN = f"stopped by SIGINT; {_STARTS_AGAIN}"
-
-
-class Terminated(KeyboardInterrupt):
-    """Raised on SIGTERM."""
-
 
 class _Quit:
     """Signal handler that ends the process at once, since there is no checkpoint to write."""
@@ -26,7 +18,8 @@ class _Quit:
         self._name = name
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        line = f"{self._name}: stopped by {signal.Signals(number).name}; {_STARTS_AGAIN}\n"
+        stopped = f"{self._name}: stopped by {signal.Signals(number).name}"
+        line = f"{stopped}; nothing was written; run the same command to start again\n"
         os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, line.encode())
         os._exit(128 + number)
 
@@ -47,32 +40,12 @@ def quit_on_interrupt(name: str) -> None:
         signal.signal(signal.SIGTERM, _Quit(name))
 
 
-def raise_interrupts(*, terminated: bool = False) -> None:
-    """Make Ctrl-C raise `KeyboardInterrupt` again.
+def raise_interrupts() -> None:
+    """Make Ctrl-C raise `KeyboardInterrupt` again, and SIGTERM `dali_cr.system.interrupt.Terminated`."""
+    # Imported here, since it takes a second, as all of dali_cr does.
+    from dali_cr.system.interrupt import raise_terminated
 
-    Parameters
-    ----------
-    terminated : bool
-        Whether SIGTERM raises `Terminated`, instead of ending the process with one line.
-    """
     if isinstance(signal.getsignal(signal.SIGINT), _Quit):
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if terminated and isinstance(signal.getsignal(signal.SIGTERM), _Quit):
-        signal.signal(signal.SIGTERM, _raise)
-
-
-def end_of(stop: KeyboardInterrupt, *, saved: bool) -> tuple[str, int]:
-    """Return the line about a signal and the exit code.
-
-    Parameters
-    ----------
-    stop : KeyboardInterrupt
-    saved : bool
-        Whether ``--resume`` can continue the run.
-    """
-    number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
-    return f"stopped by {number.name}; {'--resume continues' if saved else _STARTS_AGAIN}", 128 + number
-
-
-def _raise(number: int, frame: FrameType | None) -> None:
-    raise Terminated
+    if isinstance(signal.getsignal(signal.SIGTERM), _Quit):
+        signal.signal(signal.SIGTERM, raise_terminated)

@@ -15,7 +15,7 @@ def restore(kind: type, values: Mapping[str, Any], names: Iterable[str] | None =
     ----------
     kind : dataclass
     values : mapping
-        JSON values from `train.run.folder.plain`.
+        JSON values from `train.run.folder.config_file.plain`.
     names : iterable of str, optional
         Convert only these.
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from ..run.config import RunSettings
+from ..run.config.training import RunSettings
 from .restore import restore
 
 Settings = TypeVar("Settings", bound=RunSettings)

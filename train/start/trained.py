@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import dali_cr
 from dali_cr.index.layout.csv_files import is_table
 
-from ..run.config import DATA, DataSettings
-from ..run.folder import plain
+from ..run.config.data import DATA, DataSettings
+from ..run.folder.config_file import plain
 from .restore import restore
 
 Settings = TypeVar("Settings", bound=DataSettings)
@@ -27,7 +27,7 @@ class Trained:
     """The data options of a training run."""
 
     options: Mapping[str, Any]
-    """Settings as JSON values from `train.run.folder.plain`."""
+    """Settings as JSON values from `train.run.folder.config_file.plain`."""
     channel_names: tuple[str, ...] = ()
     """In the order of the network's input; empty if channels have no names."""
 

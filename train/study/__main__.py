@@ -56,8 +56,8 @@ from dali_cr.system.console import print_anything
 from dali_cr.system.owner import own_folder
 
 from ..output.files import write_whole
-from ..start.command import read_arguments, refuse_several
-from ..start.interrupt import EXIT_CODE, STARTS_AGAIN, raise_interrupts
+from ..start.command import read_arguments, refuse_several, stopped
+from ..start.interrupt import raise_interrupts
 from .data import find_folders, index_data
 from .declared import Study
 from .file import home_of, read_study
@@ -199,9 +199,8 @@ def command_line(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"study: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"study: {STARTS_AGAIN}", file=sys.stderr)
-        return EXIT_CODE
+    except KeyboardInterrupt as stop:
+        return stopped("study", stop, f"finished runs in {config.runs} are kept", "the same command continues")
     print(json.dumps({"results": str(out)}))
     return 0
 

@@ -33,10 +33,11 @@ from typing import Any, Literal
 
 import tyro
 
+from dali_cr.system.interrupt import Outputs
 from dali_cr.system.owner import own_folder, refuse_full
 
 from ..output.files import write_json
-from ..start.command import read_arguments
+from ..start.command import read_arguments, stopped
 from ..start.interrupt import raise_interrupts
 from .compact import compact_run, describe_network
 from .declared import Study
@@ -100,11 +101,15 @@ def _write_archive(path: Path, name: str, home: Path, files: Sequence[Path]) -> 
     about = json.dumps({"study": name, "files": len(files)}).encode()
     first = tarfile.TarInfo(_ABOUT)
     first.size = len(about)
-    with tarfile.open(part, "w", dereference=True) as archive:
-        archive.addfile(first, io.BytesIO(about))
-        for file in files:
-            archive.add(file, file.relative_to(home))
-    os.replace(part, path)
+    try:
+        with tarfile.open(part, "w", dereference=True) as archive:
+            archive.addfile(first, io.BytesIO(about))
+            for file in files:
+                archive.add(file, file.relative_to(home))
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def _has_ended(note: Path) -> bool:
@@ -174,11 +179,17 @@ def command_line(arguments: Sequence[str] | None = None) -> int:
     """Run as a command; return the exit code."""
     config = read_arguments(CarryConfig, "study.carry", arguments)
     raise_interrupts()
+    outputs = Outputs()
+    outputs.add(config.archive)
     try:
         found = pack(config) if config.action == "pack" else unpack(config)
     except (ValueError, OSError, tarfile.TarError) as error:
         print(f"study.carry: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt as stop:
+        if config.action == "pack":
+            return stopped("study.carry", stop, outputs)
+        return stopped("study.carry", stop, f"{config.runs} has a part of the files", "remove it and start again")
     print(json.dumps(found))
     return 0
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import dali_cr
 from dali_cr.index.layout.lists import find_root
 
-from ..data.split import Split, load_split, make_split
-from ..data.subjects import find_subject
+from ..data.split.make import load_split, make_split
+from ..data.split.parts import Split
+from ..data.subjects.names import find_subject
 from ..data.tables import read_table
 from ..output.files import write_json
 from .declared import Data, Study

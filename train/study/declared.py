@@ -17,7 +17,7 @@ METRICS = {"segment": "dice", "localize": "face_mm", "classify": "correct"}
 
 def lower_is_better(metric: str) -> bool:
     """Return whether lower values of a metric are better."""
-    return metric.endswith("_mm") or metric == "missed"
+    return metric.endswith("_mm") or metric in ("present_but_not_predicted", "missed")
 
 
 @dataclass(frozen=True, kw_only=True)

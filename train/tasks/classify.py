@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,17 +15,25 @@ import torch.nn.functional as F
 from torch import nn
 
 import dali_cr
+from dali_cr.index.volumes import Case
 from dali_cr.plan.sample import SamplePlan
 
 from ..data.batches import draw_shifts, shift_images
+from ..data.volumes import read_grey
 from ..networks.heads import build_classifier
 from ..networks.network import Network
 from ..output.files import write_text
+from ..output.mosaic import Column, to_grey
 from ..run.device import upload
-from .task import Batch, Scores, Task, TaskInput, mean_of, run_network
+from .task import PICTURES, Batch, Scores, Task, TaskInput, mean_of, run_network
 
 Flags = npt.NDArray[np.bool_]
 
+Metric = Literal["f1", "auroc", "accuracy"]
+"""Scores of which one is the main score: means over classes, and the share of cases with all classes right."""
+
+_CAPTION = (("target", "class"), ("predicted", "predicted"))
+"""Lines under a picture, each with the column of a row that it is from."""
 LEAST_PROBABILITY = 1e-6
 """Lower bound in log scores: the logarithm of 0 would outweigh all other cases (project choice)."""
 
@@ -39,6 +47,8 @@ class Classification(Task):
     view : TaskInput
     multilabel : bool
         Whether a case may have several classes, or none.
+    metric : "f1", "auroc" or "accuracy"
+        The main score.
     shift, seed
         As for `train.tasks.localize.Localization`.
     flags : mapping of str to (K,) bool
@@ -54,12 +64,13 @@ class Classification(Task):
         view: TaskInput,
         *,
         multilabel: bool = False,
+        metric: Metric = "f1",
         shift: int = 0,
         seed: int = 0,
         flags: Mapping[str, Flags] | None = None,
     ) -> None:
         super().__init__(classes, view)
-        self.multilabel, self._shift, self._seed = multilabel, shift, seed
+        self.multilabel, self.metric, self._shift, self._seed = multilabel, metric, shift, seed
         self._flags, self._training = dict(flags or {}), list[Flags]()
 
     @property
@@ -126,7 +137,7 @@ class Classification(Task):
         module.train()
 
     def score(self, module: nn.Module, index: dali_cr.Index) -> Scores:
-        """Score by class: precision, recall, F1, AUROC; and their means over the classes that occur in the cases.
+        """Score by class: F1, precision, recall, AUROC; and their means over the classes that occur, main score first.
 
         `baseline_f1` and `baseline_accuracy` are the scores of `baseline`.
         """
@@ -151,7 +162,10 @@ class Classification(Task):
             | {f"p {one}": float(value) for one, value in zip(self.classes, values, strict=True)}
             for (name, values, out), true in zip(found, targets, strict=True)
         ]
-        return Scores(rows, {name: _known(value) for name, value in summary.items()})
+        first = {self.metric: summary.pop(self.metric)}
+        pictures = [_middle_slice(index.root, case) for case in index.cases[:PICTURES]]
+        captions = [[f"{column} {row[key] or 'none'}" for column, key in _CAPTION] for row in rows[:PICTURES]]
+        return Scores(rows, {name: _known(value) for name, value in (first | summary).items()}, pictures, captions)
 
     def predict(
         self, module: nn.Module, index: dali_cr.Index, out: Path, *, probabilities: bool = False
@@ -225,6 +239,12 @@ def score_classes(
             one["auroc"] = float(np.asarray(compute_roc_auc(probabilities[:, k], targets[:, k].float())))
         scores.append(one if there else dict.fromkeys(one, float("nan")))
     return scores
+
+
+def _middle_slice(root: Path, case: Case) -> Column:
+    """Return the middle slice of a case across D."""
+    image = read_grey(root, case)
+    return {"image": to_grey(image[len(image) // 2], 0, 1)}
 
 
 def _names(classes: Sequence[str], flags: torch.Tensor) -> list[str]:

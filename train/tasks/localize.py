@@ -21,11 +21,13 @@ from dali_cr.plan.sample import SamplePlan
 
 from ..data.batches import draw_shifts, shift_images
 from ..data.boxes import Boxes, centroid_mm, in_crop, to_file
-from ..data.volumes import shape_at
+from ..data.volumes import read_grey, shape_at
 from ..networks.heads import Locator
 from ..networks.network import Network
 from ..output.files import write_json
-from .task import Batch, Scores, Task, TaskInput, mean_of, run_network
+from ..output.mosaic import Column, to_grey
+from ..output.outline import outline
+from .task import PICTURES, Batch, Scores, Task, TaskInput, mean_of, run_network
 
 _BETA = 0.05
 """Beta of the smooth L1 loss, as a fraction of half a crop (project choice)."""
@@ -138,7 +140,10 @@ class Localization(Task):
     def score(self, module: nn.Module, index: dali_cr.Index) -> Scores:
         """Score every contoured organ in mm: mean error of its box faces (six; four for images) and of its centroid."""
         rows: list[dict[str, Any]] = []
+        pictures: list[Column] = []
         for case, boxes in self.locate(module, index):
+            if len(pictures) < PICTURES:
+                pictures.append(draw_boxes(read_grey(index.root, case), boxes, self._boxes[case.name]))
             target, spacing = self._boxes[case.name], np.array(case.volumes[0].spacing)
             baseline = (self._baseline - self._first(case)) / self._scale(case)
             for name, box, true, mean in zip(self.classes, boxes, target, baseline, strict=True):
@@ -152,7 +157,7 @@ class Localization(Task):
             summary[column] = mean_of([_mean_of_case(rows, case.name, column) for case in index.cases])
         for name in self.classes:
             summary[f"face_mm {name}"] = mean_of([row["face_mm"] for row in rows if row["class"] == name])
-        return Scores(rows, summary)
+        return Scores(rows, summary, pictures)
 
     def predict(
         self, module: nn.Module, index: dali_cr.Index, out: Path, *, probabilities: bool = False
@@ -187,6 +192,23 @@ class Localization(Task):
     def _scale(self, case: Case) -> npt.NDArray[np.float64]:
         """Return the size of a volume's voxel in voxels of the crop, along D, H and W."""
         return np.asarray(np.array(shape_at(case, self.view.spacing)) / np.array(case.shape))
+
+
+def draw_boxes(image: npt.NDArray[np.float32], predicted: Boxes, target: Boxes) -> Column:
+    """Return the slice across D in the middle of the contoured organs, with both kinds of boxes drawn over it.
+
+    Parameters
+    ----------
+    image : (D, H, W) float32
+        From 0 to 1.
+    predicted, target : (K, 2, 3) float64
+        Half-open boxes in voxels, drawn for contoured organs; NaN if not contoured.
+    """
+    known: npt.NDArray[np.bool_] = np.asarray(np.isfinite(target).all((1, 2)))
+    centre = float(target[known, :, 0].mean()) if known.any() else len(image) / 2
+    at = min(max(int(centre), 0), len(image) - 1)
+    grey, shown = to_grey(image[at], 0, 1), np.where(known[:, None, None], predicted, np.nan)
+    return {"image": grey, "predicted": outline(grey, list(shown), at), "target": outline(grey, list(target), at)}
 
 
 def _mean_of_case(rows: Sequence[Mapping[str, Any]], case: str, column: str) -> float:

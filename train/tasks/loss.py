@@ -15,6 +15,9 @@ BCE_WEIGHT = 0.2
 FALSE_POSITIVES, FALSE_NEGATIVES = 0.3, 0.7
 """Weights of the Tversky index."""
 
+_NEVER = -1e4
+"""Logit of an impossible class."""
+
 
 def segmentation_loss(name: LossName, logits: torch.Tensor, target: torch.Tensor, *, regions: bool) -> torch.Tensor:
     """Return the loss of a batch.
@@ -65,3 +68,21 @@ def segmentation_loss(name: LossName, logits: torch.Tensor, target: torch.Tensor
     else:
         loss = DiceCELoss(softmax=True, include_background=False, batch=True)(logits, target)
     return loss
+
+
+def hide_unlabelled(logits: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    """Merge the classes that are not annotated in a case into its background.
+
+    A voxel that is labelled background may belong to such a class, so the loss uses the sum of both probabilities.
+
+    Parameters
+    ----------
+    logits : (B, 1 + K, D, H, W) float32
+        The background first.
+    present : (B, K) bool
+    """
+    hidden = torch.cat([torch.zeros_like(present[:, :1]), ~present], 1)[:, :, None, None, None]
+    first = torch.zeros_like(hidden)
+    first[:, 0] = True
+    background = torch.where(hidden | first, logits, _NEVER).logsumexp(1, keepdim=True)
+    return torch.cat([background, torch.where(hidden, _NEVER, logits)[:, 1:]], 1)

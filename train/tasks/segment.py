@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 import dali_cr
@@ -27,17 +26,15 @@ from ..output.mosaic import Column, to_grey
 from ..output.names import mask_name, probabilities_name
 from ..output.palette import tint
 from ..run.device import upload
-from .loss import LossName, segmentation_loss
+from .decoding import Box, MaskDecoder
+from .loss import LossName, hide_unlabelled, segmentation_loss
 from .scoring import score_masks, slide
-from .task import Batch, Scores, Task, TaskInput, mean_of, run_network
+from .task import PICTURES, Batch, Scores, Task, TaskInput, mean_of, run_network
 
 Absent = Literal["empty", "unlabelled"]
-Box = tuple[slice, ...]
-_NEVER = -1e4
-"""Logit of an impossible class."""
 
-_PICTURES = 4
-"""Cases of which a slice is drawn when they are scored."""
+MISSED = "present_but_not_predicted"
+"""Name of the score that counts classes of cases which are in the target and in no voxel of the prediction."""
 
 
 class Segmentation(Task):
@@ -84,6 +81,7 @@ class Segmentation(Task):
         self._loss = loss
         self.members, self.values = [list(member) for member in members], list(values)
         self.regions, self.absent, self._affine, self._files = regions, absent, affine, dict(files or {})
+        self.decoder = MaskDecoder(tuple(self.values), regions)
         self._table = np.zeros((len(self.members), MAX_VALUE + 1), bool)
         for row, member in zip(self._table, self.members, strict=True):
             row[member] = True
@@ -164,16 +162,6 @@ class Segmentation(Task):
             target = torch.cat([~target.any(1, keepdim=True), target], 1)
         return segmentation_loss(self._loss, logits, target.float(), regions=self.regions)
 
-    def decode(self, output: torch.Tensor) -> Labels:
-        """Return label values (D, H, W) from the network's output (K, D, H, W)."""
-        if not self.regions:
-            values = np.array([0, *self.values], np.uint8)
-            return np.asarray(values[output.argmax(0).cpu().numpy()])
-        labels = np.zeros(output.shape[1:], np.uint8)
-        for value, region in zip(self.values, (output > 0).cpu().numpy(), strict=True):
-            labels[region] = value
-        return labels
-
     def segment(self, module: nn.Module, root: Path, case: Case) -> Labels:
         """Return the predicted label values of a whole case, canonical (D, H, W)."""
         return self._segment(module, root, self.view.turn(case)).transpose(np.argsort(self.view.order))
@@ -181,20 +169,12 @@ class Segmentation(Task):
     def _segment(self, module: nn.Module, root: Path, case: Case) -> Labels:
         """Return the predicted label values of a turned case."""
         output, box, seen = self._infer(module, root, case)
-        return self._decode_whole(output, box, seen, case.shape)
+        return self.decoder.decode_whole(output, box, seen, case.shape)
 
     def _infer(self, module: nn.Module, root: Path, case: Case) -> tuple[torch.Tensor, Box, tuple[int, ...]]:
         """Return the network's output on the content of a turned case, the content's box, and the input's shape."""
         volume = read_case(root, case, self.view.normalize, self.view.spacing)
         return *slide(module, volume, case, self.view), volume.shape[1:]
-
-    def _decode_whole(self, output: torch.Tensor, box: Box, seen: tuple[int, ...], own: tuple[int, ...]) -> Labels:
-        """Return label values on a case's grid; parameters as for `decode_on`."""
-        if seen != own:
-            return self.decode_on(output, box, seen, own)
-        labels = np.zeros(own, np.uint8)
-        labels[box] = self.decode(output)
-        return labels
 
     def segment_with_shares(self, module: nn.Module, root: Path, case: Case) -> tuple[Labels, npt.NDArray[np.float32]]:
         """Return the predicted label values (D, H, W) of a whole case and its probabilities (K, D, H, W), canonical.
@@ -204,43 +184,10 @@ class Segmentation(Task):
         turned = self.view.turn(case)
         output, box, seen = self._infer(module, root, turned)
         back = np.argsort(self.view.order)
-        labels = self._decode_whole(output, box, seen, turned.shape).transpose(back)
-        shares = np.stack([share.cpu().numpy() for share in self._probabilities(output, box, seen, turned.shape)])
+        labels = self.decoder.decode_whole(output, box, seen, turned.shape).transpose(back)
+        found = self.decoder.probabilities(output, box, seen, turned.shape)
+        shares = np.stack([share.cpu().numpy() for share in found])
         return labels, shares.transpose(0, *(1 + back))
-
-    def _probabilities(
-        self, output: torch.Tensor, box: Box, seen: tuple[int, ...], own: tuple[int, ...]
-    ) -> Iterator[torch.Tensor]:
-        """Yield the probability of each output channel on a case's grid (D, H, W); parameters as for `decode_on`."""
-        for place, share in enumerate(output.sigmoid() if self.regions else output.softmax(0)):
-            background = place == 0 and not self.regions
-            whole = torch.full(seen, float(background), device=output.device)
-            whole[box] = share
-            if seen != own:
-                whole = F.interpolate(whole[None, None], own, mode="trilinear", align_corners=False)[0, 0]
-            yield whole
-
-    def decode_on(self, output: torch.Tensor, box: Box, seen: tuple[int, ...], own: tuple[int, ...]) -> Labels:
-        """Return label values on a case's grid, from the network's output on the resampled volume.
-
-        Probabilities are interpolated trilinearly, one class at a time to save memory.
-
-        Parameters
-        ----------
-        output : (K, d, h, w) float32
-        box : (3,) slice
-            The output's box in the resampled volume; everything outside of it is background.
-        seen, own : (D, H, W) int
-            Shapes of the resampled volume and of the case.
-        """
-        most = torch.full(own, 0.5 if self.regions else -1.0, device=output.device)
-        labels = torch.zeros(own, dtype=torch.uint8, device=output.device)
-        values = self.values if self.regions else [0, *self.values]
-        for value, here in zip(values, self._probabilities(output, box, seen, own), strict=True):
-            labels[here > most] = value
-            if not self.regions:
-                most = torch.maximum(most, here)
-        return labels.cpu().numpy()
 
     def score(self, module: nn.Module, index: dali_cr.Index) -> Scores:
         """Score every class of every case by Dice and HD95 in mm."""
@@ -252,15 +199,15 @@ class Segmentation(Task):
             # Scores are those of the written mask, in which the last of overlapping regions prevails.
             predicted = self.masks(self.segment(module, index.root, case))
             scores = score_masks(predicted, target, case.volumes[0].spacing)
-            if len(pictures) < _PICTURES:
+            if len(pictures) < PICTURES:
                 pictures.append(draw_slice(read_grey(index.root, case), predicted, target))
             for name, true, score in zip(self.classes, target, scores, strict=True):
                 if true.any() or self.absent == "empty":
-                    row = {"dice": score.dice, "hd95_mm": score.hd95, "missed": int(score.missed)}
+                    row = {"dice": score.dice, "hd95_mm": score.hd95, MISSED: int(score.missed)}
                     rows.append({"case": case.name, "class": name, **row})
         module.train()
         summary: dict[str, float | None] = {column: _case_mean(rows, column) for column in ("dice", "hd95_mm")}
-        summary["missed"] = sum(row["missed"] for row in rows)
+        summary[MISSED] = sum(row[MISSED] for row in rows)
         for name in self.classes:
             summary[f"dice {name}"] = mean_of([row["dice"] for row in rows if row["class"] == name])
         return Scores(rows, summary, pictures)
@@ -304,24 +251,6 @@ def draw_slice(
     numbers = np.arange(1, len(target) + 1)[:, None, None]
     masks = {"predicted": predicted[:, at], "target": target[:, at]}
     return {"image": grey, **{name: tint(grey, (numbers * mask).max(0)) for name, mask in masks.items()}}
-
-
-def hide_unlabelled(logits: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-    """Merge the classes that are not annotated in a case into its background.
-
-    A voxel that is labelled background may belong to such a class, so the loss uses the sum of both probabilities.
-
-    Parameters
-    ----------
-    logits : (B, 1 + K, D, H, W) float32
-        The background first.
-    present : (B, K) bool
-    """
-    hidden = torch.cat([torch.zeros_like(present[:, :1]), ~present], 1)[:, :, None, None, None]
-    first = torch.zeros_like(hidden)
-    first[:, 0] = True
-    background = torch.where(hidden | first, logits, _NEVER).logsumexp(1, keepdim=True)
-    return torch.cat([background, torch.where(hidden, _NEVER, logits)[:, 1:]], 1)
 
 
 def _case_mean(rows: Sequence[Mapping[str, Any]], column: str) -> float | None:

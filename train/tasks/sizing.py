@@ -12,7 +12,7 @@ from ..networks.build import build_network
 from ..networks.network import Levels, Network
 from ..networks.plans import read_levels
 from ..networks.resnet.pretrained import initialize_encoder
-from .config import FinetuneConfig
+from .config.finetune import FinetuneConfig
 from .task import TaskInput
 from .transfer import Init
 

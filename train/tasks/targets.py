@@ -1,11 +1,10 @@
-"""Creation of a fine-tuning task from its settings: reading, matching and checking of labels."""
+"""Creation of a fine-tuning task from its settings: reading and checking of labels."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,40 +19,20 @@ from dali_cr.volume.geometry import VolumeError
 from ..data.boxes import Boxes, box_of, read_boxes, to_canonical
 from ..data.classes import find_classes, find_names
 from ..data.label_values import check_depths
-from ..data.labels import Unmatched, by_listed_pairs, find_label_files, match, read_labels, share_labels
-from ..data.split import PARTS, Split
-from ..data.subjects import short_name
+from ..data.labels import by_listed_pairs, find_label_files, match, read_labels, share_labels
+from ..data.split.parts import Split
 from ..data.tables import choose_columns, load_table, read_table, rows_with_values
 from .classify import Classification
-from .config import Classify, FinetuneConfig, Localize, Segment
+from .config.finetune import FinetuneConfig
+from .config.segment import Segment
+from .config.whole import Classify, Localize
 from .localize import Localization
 from .segment import Segmentation
+from .supervised import Supervised, join
 from .task import Task, TaskInput
 
 _FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True}
 """Values of a multi-label column; pandas writes 0.0 and 1.0 if the column has empty cells."""
-
-
-@dataclass(frozen=True)
-class Supervised:
-    """Labelled cases by part of the split, with the names of their labels."""
-
-    parts: dict[str, dali_cr.Index]
-    names: dict[str, str]
-    """Names of labels by case."""
-    unmatched: list[str]
-    """Lines about images without a label and labels without an image."""
-    notes: tuple[str, ...] = ()
-    """Lines about the names of labels and about labels that are not used."""
-
-    @property
-    def cases(self) -> list[tuple[str, Case]]:
-        """All labelled cases, each with its part."""
-        return [(part, case) for part, index in self.parts.items() for case in index.cases]
-
-    def by_part(self, values: Mapping[str, list[int]]) -> dict[str, dict[str, list[int]]]:
-        """Regroup values by case into values by part and case."""
-        return {part: {case.name: values[case.name] for case in one.cases} for part, one in self.parts.items()}
 
 
 def open_task(config: FinetuneConfig, index: dali_cr.Index, split: Split, view: TaskInput) -> tuple[Task, Supervised]:
@@ -73,40 +52,6 @@ def open_task(config: FinetuneConfig, index: dali_cr.Index, split: Split, view: 
     if isinstance(config, Classify):
         return open_classification(config, index, split, view)
     raise TypeError(f"config: expected the settings of a task, got {type(config).__name__}")
-
-
-def join(
-    index: dali_cr.Index,
-    split: Split,
-    names: Mapping[str, Any],
-    what: str,
-    unmatched: Unmatched,
-    empty: Mapping[str, Any] = MappingProxyType({}),
-) -> Supervised:
-    """Match the cases of a split with their labels; cases with empty labels are excluded.
-
-    Raises
-    ------
-    ValueError
-        If a case or a label is unmatched, a part is empty, or images that share a label are in different parts.
-    """
-    parts: dict[str, dali_cr.Index] = {part: split.take(index, part) for part in PARTS}
-    inside = [case.name for part in parts.values() for case in part.cases]
-    # Labels of images in no part of the split are ignored.
-    others = {case.name for case in index.cases} - set(inside)
-    passed_over = others | {short_name(name) for name in others}
-    every = {**names, **empty}
-    known = {name: entry for name, entry in every.items() if not {name, short_name(name)} & passed_over}
-    found, lonely = match(inside, known, what, unmatched, empty)
-    lonely += [f"{case}: image of an empty {what}" for case, name in found.items() if name in empty]
-    found = {case: name for case, name in found.items() if name not in empty}
-    split.check_together(share_labels(found), f"share a {what}")
-    for part, one in parts.items():
-        cases = tuple(case for case in one.cases if case.name in found)
-        if not cases:
-            raise ValueError(f"labels: expected a {what} for some case of {part}, got none for {one.cases[0].name}")
-        parts[part] = replace(one, cases=cases)
-    return Supervised(parts, found, lonely)
 
 
 def cases_sharing_labels(config: FinetuneConfig, index: dali_cr.Index) -> list[list[str]]:
@@ -258,7 +203,8 @@ def open_classification(
         flags = {name: np.array([text[0] == one for one in classes]) for name, text in texts.items()}
     refuse_lookalikes(classes)
     _check_classes(joined, classes, flags)
-    return Classification(classes, view, multilabel=config.multilabel, flags=flags, **config.moves), joined
+    options: dict[str, Any] = {"multilabel": config.multilabel, "metric": config.metric, **config.moves}
+    return Classification(classes, view, flags=flags, **options), joined
 
 
 def _skipped(path: Path, count: int) -> list[str]:

@@ -26,10 +26,14 @@ from dali_cr.volume.grid import Spacing
 
 from ..data.volumes import outside, pad_evenly, read_case, shape_at
 from ..networks.network import Network
-from ..output.mosaic import Column
+from ..output.figure import Origin
+from ..output.mosaic import Column, Picture, join
 from ..run.device import autocast
 
 Batch = dict[str, torch.Tensor]
+
+PICTURES = 4
+"""Cases of which a slice is drawn when they are scored."""
 
 _SIDES = re.compile(r"(?i)left|right|(^|[_\W])[lr]($|[_\W])")
 
@@ -43,7 +47,13 @@ class Scores:
     summary: dict[str, float | None]
     """Means over cases; the first entry is the main score."""
     pictures: Sequence[Column] = ()
-    """Slices of the first cases, for segmentation."""
+    """Slices of the first cases."""
+    captions: Sequence[Sequence[str]] = ()
+    """Lines about each picture: the target and the prediction, for classification."""
+
+    def draw(self, origin: Origin) -> Picture:
+        """Return the pictures, of which there must be one, as one (height, width, 3)."""
+        return join(self.pictures, origin, self.captions)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from ..networks.network import Network
 from ..networks.plans import nnunet_names
 from ..networks.weights import read_state_dict, read_weights
 from ..run.checkpoint import CHECKPOINT
+from ..start.initial import hash_weights
 from .partial import check_share, check_values, cut_prefix, describe_misfits
 
 Transfer = Literal["encoder", "encoder+decoder"]
@@ -81,10 +81,10 @@ class Init:
 
     def origin(self, transfer: Transfer) -> dict[str, Any]:
         """Return the metadata for a network that was initialised from these weights."""
-        known = {"steps": self.about["step"]} if "step" in self.about else {}
+        known: dict[str, Any] = {"steps": self.about["step"]} if "step" in self.about else {}
+        known["sha256"] = hash_weights(self.path)
         if self.is_file:
-            known |= {"file": self.path.name, "sha256": hashlib.sha256(self.path.read_bytes()).hexdigest()}
-            known |= {"key": self.key, "prefix": self.prefix}
+            known |= {"file": self.path.name, "key": self.key, "prefix": self.prefix}
         return {**known, "transfer": transfer}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -61,11 +62,16 @@ def _voxel_file(top: Path, path: str) -> list[str]:
         return []
     if re.match(r"LIST\b", name) or re.search(r"%\d*d", name):
         raise VolumeError(path, f"its voxels are in several files ({name}): write them as one .mha or .nrrd file")
-    place = Path(top, PurePosixPath(path).parent, name).resolve()
-    if not place.is_relative_to(top.resolve()):
-        raise VolumeError(path, f"voxels are outside of the imported folder: {name}; move them next to the header")
+    # By name alone: the file, or a folder above it, may be a link to another place.
+    place = Path(os.path.normpath(Path(top, PurePosixPath(path).parent, name)))
+    if not place.is_relative_to(os.path.normpath(top)):
+        raise VolumeError(
+            path, f"voxels are outside of the imported folder: {name}; move or link them next to the header"
+        )
+    if place.is_symlink() and not place.exists():
+        raise VolumeError(path, f"its voxel file {name} is a link to {place.readlink()}, which does not exist")
     if not place.exists():
-        raise VolumeError(path, f"its voxel file {name} does not exist: copy it next to the header")
+        raise VolumeError(path, f"its voxel file {name} does not exist: copy or link it next to the header")
     return [(PurePosixPath(path).parent / name).as_posix()]
 
 

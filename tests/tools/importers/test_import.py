@@ -22,7 +22,7 @@ from dali_cr.__main__ import main
 from dali_cr.index.volumes import Problem
 from dali_cr.tools.importers.result import Imported
 from tests.helpers.dicom import NAME, PLANTED, positions, write_enhanced, write_series
-from train.data.subjects import subjects_of
+from train.data.subjects.rules import subjects_of
 
 RNG = np.random.default_rng(0)
 

@@ -96,7 +96,8 @@ def write_meta(path: Path, *lines: str) -> None:
         (["ElementDataFile = a%03d.raw 1 3 1"], "its voxels are in several files"),
         (["ElementDataFile = ../a.raw"], "voxels are outside of the imported folder: ../a.raw"),
         (["ElementDataFile = /etc/passwd"], "voxels are outside of the imported folder: /etc/passwd"),
-        (["ElementDataFile = gone.raw"], "its voxel file gone.raw does not exist: copy it next to the header"),
+        (["ElementDataFile = gone.raw"], "its voxel file gone.raw does not exist: copy or link it next to the header"),
+        (["ElementDataFile = link.raw"], "its voxel file link.raw is a link to nowhere.raw, which does not exist"),
         (
             ["ElementToIntensityFunctionSlope = 2", "ElementDataFile = a.raw"],
             "ElementToIntensityFunctionSlope or Offset",
@@ -106,9 +107,23 @@ def write_meta(path: Path, *lines: str) -> None:
 def test_headers_that_are_refused(lines: list[str], text: str, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.raw").write_bytes(b"1")
+    (tmp_path / "in" / "link.raw").symlink_to("nowhere.raw")
     write_meta(tmp_path / "in" / "a.mhd", *lines)
     with pytest.raises(VolumeError, match=text):
         find_itk(tmp_path / "in", "a.mhd")
+
+
+def test_voxels_may_be_linked_from_elsewhere(tmp_path: Path) -> None:
+    for folder in ("in", "large/deep"):
+        (tmp_path / folder).mkdir(parents=True)
+    image = sitk.GetImageFromArray(np.arange(24, dtype=np.int16).reshape(2, 3, 4))
+    sitk.WriteImage(image, str(tmp_path / "large" / "scan.mhd"))
+    sitk.WriteImage(image, str(tmp_path / "large" / "deep" / "whole.mhd"))
+    (tmp_path / "large" / "scan.mhd").rename(tmp_path / "in" / "scan.mhd")
+    (tmp_path / "in" / "scan.raw").symlink_to(tmp_path / "large" / "scan.raw")
+    (tmp_path / "in" / "linked").symlink_to(tmp_path / "large" / "deep")
+    one, two = read(tmp_path / "in", "scan.mhd"), read(tmp_path / "in", "linked/whole.mhd")
+    np.testing.assert_array_equal(one.voxels, two.voxels)
 
 
 def test_files_that_simpleitk_cannot_read(tmp_path: Path) -> None:

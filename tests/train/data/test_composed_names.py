@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from train.data.labels import match
-from train.data.split import Split, make_split
-from train.data.subjects import find_subject, short_name
+from train.data.split.make import make_split
+from train.data.split.parts import Split
+from train.data.subjects.names import find_subject, short_name
 
 FORMS = ("NFC", "NFD")
 NAMES = st.text(st.sampled_from("ab\u00f6\u00e9\u1e69\uac00"), min_size=1, max_size=6)

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 import dali_cr
 from dali_cr.index.parts.connected import connected
 from tests.helpers.volumes import ORIENTATIONS, write_nifti
-from train.data.split import PARTS, Split, load_split
-from train.data.subjects import short_name
+from train.data.split.make import load_split
+from train.data.split.parts import PARTS, Split
+from train.data.subjects.names import short_name
 from train.splits import SplitsConfig, main
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

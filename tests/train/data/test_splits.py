@@ -13,8 +13,9 @@ import dali_cr
 from dali_cr.tools.phantom_files import write_phantoms
 from train import splits
 from train.data.cases import open_index
-from train.data.split import PARTS, Split, current_part, load_split, make_split
-from train.data.subjects import short_name
+from train.data.split.make import load_split, make_split
+from train.data.split.parts import PARTS, Split, current_part
+from train.data.subjects.names import short_name
 from train.pretrain import RestorationConfig, introduce, prepare, read_settings
 
 NAMES = [f"sub-{subject:02}_ses-{session}.nii.gz" for subject in range(10) for session in (1, 2)]

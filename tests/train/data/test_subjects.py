@@ -2,17 +2,9 @@
 
 import pytest
 
-from train.data.subjects import (
-    BIDS,
-    NNUNET,
-    count_subjects,
-    default_subject,
-    find_lookalikes,
-    find_subject,
-    group_by_subject,
-    listed_subject,
-    subjects_of,
-)
+from train.data.subjects.lookalikes import find_lookalikes
+from train.data.subjects.names import find_subject, group_by_subject
+from train.data.subjects.rules import BIDS, NNUNET, count_subjects, default_subject, listed_subject, subjects_of
 
 CHANNELS = [f"imagesTr/MS_{case:03}_{channel:04}.nii.gz" for case in (1, 2, 3) for channel in (0, 1)]
 SESSIONS = [f"ds/sub-{s}/ses-{n}/anat/sub-{s}_ses-{n}_T1w.nii.gz" for s in ("01", "A7", "x") for n in (1, 2)]

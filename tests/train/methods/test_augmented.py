@@ -10,7 +10,7 @@ import pytest
 
 import dali_cr
 from train.methods.restoration import Restoration, RestorationConfig
-from train.run.folder import plain
+from train.run.folder.config_file import plain
 from train.start.resumed import settings_of
 
 CONFIG = RestorationConfig(

@@ -10,13 +10,13 @@ import pytest
 import dali_cr
 from dali_cr.tools.phantom_files import write_phantoms
 from train import pretrain, splits
-from train.data.split import load_split
+from train.data.split.make import load_split
 from train.methods.corpus import read_corpus
 from train.networks.weights import read_weights
 from train.pretrain import RestorationConfig
 from train.run.checkpoint import load_checkpoint
 from train.start.resumed import settings_of
-from train.tasks.config import Segment
+from train.tasks.config.segment import Segment
 from train.tasks.transfer import Init
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -13,7 +13,7 @@ from train import pretrain
 from train.methods.pcrlv2.config import Pcrlv2Config
 from train.methods.presets import PRESETS, describe
 from train.report.invocation import command_of
-from train.run.folder import plain
+from train.run.folder.config_file import plain
 
 PUBLISHED = {
     "pretext": "mae",

@@ -3,6 +3,7 @@
 import numpy as np
 
 from train.output.mosaic import grey_columns, join
+from train.output.outline import outline
 from train.output.palette import COLOURS, OPACITY, Palette, colour_of, tint
 
 
@@ -26,6 +27,27 @@ def test_each_picture_lies_in_its_row_and_column():
 
 def test_small_pictures_are_enlarged():
     assert join([{"target": np.zeros((16, 20), np.uint8)}], "upper").shape == (96, 120, 3)
+
+
+def test_captions_are_at_the_bottom_of_their_column_and_cut_to_its_width():
+    columns = [{"image": np.zeros((100, 100), np.uint8)}] * 2
+    plain, written = join(columns, "upper"), join(columns, "upper", [("target a", "predicted b"), ("", 99 * "long")])
+    rows, places = np.nonzero((plain != written).any(-1))
+    assert rows.min() > 60
+    assert places.min() < 10
+    assert join(columns, "upper", [(99 * "long",)])[50:, 100:].max() == 0
+
+
+def test_boxes_are_outlined_inside_the_image_and_dashed_beside_their_slice():
+    image, box = np.zeros((30, 40), np.uint8), np.array([[2.0, 5.0, 6.0], [4.0, 25.0, 50.0]])
+    solid, dashed = (outline(image, [np.full((2, 3), np.nan), box], at).any(-1) for at in (2, 4))
+    rows, columns = np.nonzero(solid)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (5, 24, 6, 39)
+    assert not solid[6:24, 7:].any()
+    assert 0 < dashed.sum() < solid.sum()
+    assert not (dashed & ~solid).any()
+    colour = outline(image, [np.full((2, 3), np.nan), box], 2)[5, 6]
+    assert colour.tolist() == np.rint(255 * np.array(COLOURS[1])).tolist()
 
 
 def test_a_class_has_one_colour_in_masks_and_legends():

@@ -13,7 +13,8 @@ import pytest
 
 from train import finetune, pretrain
 from train.recipes.arrange import ArrangeConfig
-from train.tasks.config import Localize, Segment
+from train.tasks.config.segment import Segment
+from train.tasks.config.whole import Localize
 
 ROOT = Path(__file__).parents[3]
 RECIPES = ROOT / "train" / "recipes"

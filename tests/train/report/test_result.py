@@ -13,8 +13,9 @@ from tests.helpers.finetuning import classify, localize, read_csv, run_pretraini
 from train import finetune, pretrain, result
 from train.report.invocation import command_of
 from train.result import ResultConfig, command_line, main, read_run
-from train.run.folder import plain
-from train.tasks.config import Classify, Localize, Segment
+from train.run.folder.config_file import plain
+from train.tasks.config.segment import Segment
+from train.tasks.config.whole import Classify, Localize
 
 
 def write_run(folder: Path) -> Path:
@@ -37,7 +38,7 @@ def write_run(folder: Path) -> Path:
         {"step": 2, "restoration_gain": 0.4, "changed_share": 0.2},
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    report = {"run": "/home/somebody/run", "steps": 2, "restoration_gain": 0.4, "pairs_per_s": 0.5}
+    report = {"run": "/home/somebody/run", "steps": 2, "restoration_gain": 0.4, "samples_per_s": 0.5}
     (folder / "report.json").write_text(json.dumps(report))
     return folder
 

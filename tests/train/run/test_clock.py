@@ -19,15 +19,15 @@ def test_a_lap_knows_pairs_time_and_waiting():
         clock.fetch(batches)
         time.sleep(0.03)
     lap = clock.lap()
-    assert lap.pairs == 6
+    assert lap.samples == 6
     assert 0.04 <= lap.waited <= lap.seconds - 0.06
-    assert lap.rates == {"pairs_per_s": 6 / lap.seconds, "data_wait_share": lap.waited / lap.seconds}
-    assert clock.lap().pairs == 0
+    assert lap.rates == {"samples_per_s": 6 / lap.seconds, "data_wait_share": lap.waited / lap.seconds}
+    assert clock.lap().samples == 0
 
 
 def test_laps_add_up_and_an_empty_one_has_no_rates():
     assert Lap(1, 2.0, 0.5) + Lap(3, 4.0, 1.0) == Lap(4, 6.0, 1.5)
-    assert Lap().rates == {"pairs_per_s": None, "data_wait_share": None}
+    assert Lap().rates == {"samples_per_s": None, "data_wait_share": None}
 
 
 def test_a_lap_in_words():

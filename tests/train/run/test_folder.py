@@ -8,7 +8,7 @@ import pytest
 
 import dali_cr
 from train.output.files import write_json
-from train.run.folder import earlier_run
+from train.run.folder.earlier import earlier_run
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_taken_up_at_a_step(tmp_path, step, kept):
 
 def test_tensorboard_shows_the_same_in_groups(tmp_path):
     with Record(tmp_path, None) as record:
-        record.write(1, loss=1.0, lr=0.5, pairs_per_s=9.0)
+        record.write(1, loss=1.0, lr=0.5, samples_per_s=9.0)
         record.write(2, loss=2.0, lr=0.5)
     # TensorBoard reads its files by the second they were made in.
     time.sleep(1.1)
@@ -47,7 +47,7 @@ def test_tensorboard_shows_the_same_in_groups(tmp_path):
         assert record.place == f"{tmp_path}/metrics.jsonl; tensorboard --logdir {tmp_path} shows them with pictures"
     events = EventAccumulator(str(tmp_path))
     events.Reload()
-    assert events.Tags()["scalars"] == ["train/loss", "train/lr", "time/pairs_per_s", "val/dice"]
+    assert events.Tags()["scalars"] == ["train/loss", "train/lr", "time/samples_per_s", "val/dice"]
     assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [(1, 1.0), (2, 20.0)]
     (picture,) = events.Images("val/restored")
     assert (picture.step, picture.height, picture.width) == (2, 4, 6)

@@ -16,7 +16,7 @@ from tests.helpers.finetuning import classify, localize, segment
 from train import finetune, pretrain
 from train.methods.pcrlv2.config import Pcrlv2Config
 from train.pretrain import RestorationConfig
-from train.run.folder import plain
+from train.run.folder.config_file import plain
 from train.start.command import end
 from train.start.interrupt import quit_on_interrupt
 from train.start.resumed import parse, settings_of
@@ -161,7 +161,8 @@ def test_ctrl_c_in_the_first_evaluation_and_the_same_command_again(data, tmp_pat
         patch.setattr(pretrain.PretrainRun, "measure", interrupt)
         assert pretrain.command_line(words) == 130
     assert (
-        capsys.readouterr().err.splitlines()[-1] == "pretrain: stopped by SIGINT; run the same command to start again"
+        capsys.readouterr().err.splitlines()[-1]
+        == "pretrain: stopped by SIGINT; no checkpoint was written; run the same command to start again"
     )
     assert "config.json" in os.listdir(tmp_path / "run")
     assert pretrain.command_line(words) == 0
@@ -200,7 +201,8 @@ def test_ctrl_c_after_the_last_step_says_resume(data, tmp_path, monkeypatch, cap
     with monkeypatch.context() as patch:
         patch.setattr("train.tasks.segment.Segmentation.score", interrupt)
         assert finetune.command_line(finetune_words) == 130
-    assert capsys.readouterr().err.splitlines()[-1] == "finetune: stopped by SIGINT; --resume continues"
+    kept = f"the last checkpoint in {tmp_path / 'run'} is kept"
+    assert capsys.readouterr().err.splitlines()[-1] == f"finetune: stopped by SIGINT; {kept}; --resume continues"
     assert finetune.command_line(["--out", str(tmp_path / "run"), "--resume"]) == 0
     assert (tmp_path / "run" / "report.json").exists()
 
@@ -223,7 +225,8 @@ def test_sigterm_before_a_checkpoint_is_one_line(
         for number, handler in before.items():
             signal.signal(number, handler)
     assert code == 143
-    assert capsys.readouterr().err == "pretrain: stopped by SIGTERM; run the same command to start again\n"
+    kept = "no checkpoint was written; run the same command to start again"
+    assert capsys.readouterr().err == f"pretrain: stopped by SIGTERM; {kept}\n"
 
 
 @pytest.mark.parametrize("name", ["pretrain", "finetune", "predict"])
@@ -236,7 +239,10 @@ def test_ctrl_c_while_modules_are_imported_is_one_line(name):
             time.sleep(0.001)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=100)
-    assert (process.returncode, errors) == (130, f"{name}: stopped by SIGINT; run the same command to start again\n")
+    assert (process.returncode, errors) == (
+        130,
+        f"{name}: stopped by SIGINT; nothing was written; run the same command to start again\n",
+    )
 
 
 def test_resuming_without_a_run_and_without_data_is_one_line(

@@ -24,7 +24,7 @@ import torch
 from tests.helpers.finetuning import read_csv, write_data
 from tests.helpers.prefork import start_parent
 from train import finetune, pretrain
-from train.data.split import load_split
+from train.data.split.make import load_split
 from train.study import __main__ as study
 from train.study import runs as study_runs
 from train.study.data import split_by_table

@@ -122,7 +122,7 @@ def test_regions_are_written_as_nnunet_does(order: list[int], seed: int) -> None
     )
     answer = torch.randn((len(order), 4, 4, 4), generator=torch.Generator().manual_seed(seed))
     theirs = manager({"background": 0, **labels}, list(order)).convert_logits_to_segmentation(answer)
-    np.testing.assert_array_equal(task.decode(answer), theirs.numpy())
+    np.testing.assert_array_equal(task.decoder.decode(answer), theirs.numpy())
 
 
 @pytest.fixture
@@ -249,7 +249,7 @@ def test_both_kidneys_are_learnt_and_written(beside: Path, tmp_path: Path) -> No
     np.testing.assert_array_equal(run.task.masks(run.task.read(case))[1], labels > 1)
     answer = torch.zeros(3, 1, 1, 3)
     answer[[0, 1, 2], 0, 0, [0, 1, 2]] = 1
-    assert run.task.decode(answer).ravel().tolist() == [0, 1, 2]
+    assert run.task.decoder.decode(answer).ravel().tolist() == [0, 1, 2]
 
 
 def test_other_regions_are_another_run(beside: Path, tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from tests.helpers.volumes import ORIENTATIONS, write_nifti
 from train.data.batches import LabelledBatches, draw_shifts, shift_images
 from train.data.boxes import box_of, centroid_mm, read_boxes, to_canonical, to_file
 from train.data.labels import class_map, match, read_names
-from train.data.split import Split
+from train.data.split.parts import Split
 from train.finetune import _build_loader
-from train.tasks.targets import join
+from train.tasks.supervised import join
 from train.tasks.task import TaskInput
 
 

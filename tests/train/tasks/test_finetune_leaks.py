@@ -11,8 +11,8 @@ import pytest
 import dali_cr
 from tests.helpers.finetuning import classify, localize, prepared, run_pretraining, segment
 from train import finetune
-from train.data.split import load_split
-from train.data.subjects import short_name
+from train.data.split.make import load_split
+from train.data.subjects.names import short_name
 from train.finetune import Refused, introduce
 from train.tasks.transfer import read_init
 

@@ -10,8 +10,9 @@ from tests.helpers.volumes import write_nifti
 from train.data.classes import written_values
 from train.data.volumes import content_box, pad_evenly, read_case
 from train.tasks.classify import Classification, score_classes
+from train.tasks.loss import hide_unlabelled
 from train.tasks.scoring import OVERLAP, score_masks, slide
-from train.tasks.segment import Segmentation, hide_unlabelled
+from train.tasks.segment import Segmentation
 from train.tasks.task import TaskInput
 
 VIEW = TaskInput(crop=(16, 16, 16), normalize="zscore", batch_size=4)
@@ -204,7 +205,7 @@ def test_the_loss_is_least_for_the_truth(regions):
     batch = {"image": torch.zeros(2, 1, 4, 4, 4), "labels": labels, "present": torch.ones(2, 2, dtype=torch.bool)}
     right, wrong, unsure = (task.loss(Say(20.0 * sign * (truth.float() - 0.5)), batch) for sign in (1, -1, 0))
     assert right < 0.01 < unsure < wrong
-    assert np.array_equal(task.decode(20.0 * (truth[0].float() - 0.5)), labels[0].numpy())
+    assert np.array_equal(task.decoder.decode(20.0 * (truth[0].float() - 0.5)), labels[0].numpy())
 
 
 def test_regions_are_written_with_a_label_of_their_own():

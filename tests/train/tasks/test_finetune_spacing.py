@@ -131,7 +131,7 @@ def test_decoding_on_another_grid_equals_all_classes_at_once(bodies):
     shares[0] = 1
     shares[(slice(None), *box)] = answer.softmax(0)
     wanted = nn.functional.interpolate(shares[None], own, mode="trilinear")[0].argmax(0).numpy()
-    np.testing.assert_array_equal(task.decode_on(answer, box, seen, own), np.uint8([0, 1, 5])[wanted])
+    np.testing.assert_array_equal(task.decoder.decode_on(answer, box, seen, own), np.uint8([0, 1, 5])[wanted])
 
 
 def test_a_whole_case_is_what_crops_are_cut_from(bodies):

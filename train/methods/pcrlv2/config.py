@@ -22,7 +22,7 @@ from ...networks.nsunet import STRIDE
 from ...networks.resenc import BLOCKS, stride_of
 from ...networks.resnet import unet as resnet
 from ...optim.optimizer import OptimizerName
-from ...run.config import MAY_CHANGE
+from ...run.config.data import MAY_CHANGE
 from ..config import PretrainConfig, RecipeName
 from ..presets import Pcrlv2Preset
 from .pyramid import RestorationHead

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from dali_cr.recipe.restoration import Pretext
 from dali_cr.volume.geometry import Triple
 
-from ...run.config import RunSettings
+from ...run.config.training import RunSettings
 from .jigsaw import fit_jigsaw
 from .position import fit_position
 from .tiling import Tiling

@@ -32,9 +32,9 @@ import tyro
 
 from dali_cr.system.owner import own_folder
 
-from ...data.split import PARTS, Split
+from ...data.split.parts import PARTS, Split
 from ...start.command import asked, end, read_arguments
-from ..folder import draw_subjects, images_csv, refuse_missing, split_json, write_all
+from ..folder import draw_subjects, images_csv, refuse_dangling, refuse_missing, split_json, write_all
 from .boxes import ORGANS, Pairs, boxes_csv, measure, view_words
 
 _NAME = re.compile(r"amos_(\d{4})\.nii\.gz")
@@ -75,7 +75,10 @@ def find_files(folder: Path) -> dict[str, Path]:
     """
     refuse_missing([folder.name] * (not folder.is_dir()), "the folders of AMOS", "unpack the published archive")
     found = {path: _NAME.fullmatch(path.name) for path in sorted(folder.absolute().iterdir())}
-    return {f"amos_{name[1]}": path for path, name in found.items() if name and int(name[1]) < _FIRST_MR}
+    files = {f"amos_{name[1]}": path for path, name in found.items() if name and int(name[1]) < _FIRST_MR}
+    for path in files.values():
+        refuse_dangling(path)
+    return files
 
 
 def find_pairs(source: Path, part: str, *, complete: bool) -> tuple[Pairs, set[str]]:

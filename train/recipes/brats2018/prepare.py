@@ -32,7 +32,8 @@ from dali_cr.volume.geometry import VolumeError
 from dali_cr.volume.reader import read_header
 
 from ...data.label_values import read_values
-from ...data.split import PARTS, Split, make_split
+from ...data.split.make import make_split
+from ...data.split.parts import PARTS, Split
 from ...start.command import asked, end, read_arguments
 from ..folder import find_named, images_csv, refuse_missing, split_json, write_all
 

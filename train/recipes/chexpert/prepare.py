@@ -30,9 +30,9 @@ from PIL import Image
 
 from dali_cr.system.owner import own_folder
 
-from ...data.split import Split
+from ...data.split.parts import Split
 from ...start.command import asked, end, read_arguments
-from ..folder import draw_subjects, images_csv, read_rows, refuse_missing, split_json, table, write_all
+from ..folder import draw_subjects, images_csv, read_rows, refuse_dangling, refuse_missing, split_json, table, write_all
 
 SUBJECT = r"^(patient\d+)_"
 """Finds the patient in a case's name."""
@@ -136,6 +136,8 @@ def read_part(config: PrepareConfig, part: str) -> dict[str, tuple[Path, list[st
         if case in found:
             raise ValueError(f"source: expected one row for each image, {case} has two in {_TABLES[part]}")
         found[case] = place, flags_of(case, row, config)
+    for place, _ in found.values():
+        refuse_dangling(place)
     missing = [str(place) for place, _ in found.values() if not place.is_file()]
     refuse_missing(missing, f"the images of {_TABLES[part]}", "unpack the whole archive")
     return found

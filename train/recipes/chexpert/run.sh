@@ -29,6 +29,6 @@ fi
     --out "$OUT/finetune" --resume --init "$INIT" --network resnet18 --dims 2 --encoder-weights "$ENCODER_WEIGHTS" \
     --normalize zscore-image --crop 1 $CROP --shrink 1 2 2 --flips W --shift 16 --batch-size 64 --lr 1e-4 --warmup 0 \
     --weight-decay 0 --clip 0 --schedule step --step-every "$STEP_EVERY" --steps "$FINETUNE_STEPS" --evaluate-cases 2000 \
-    $FINETUNE_OPTIONS
+    --metric auroc $FINETUNE_OPTIONS
 [ -e "$OUT/predicted/predict.json" ] || "$PYTHON" -m train.predict "$OUT/finetune" "${data[@]}" --out "$OUT/predicted"
 "$PYTHON" -m train.result "$OUT/finetune" --out "$OUT/result"

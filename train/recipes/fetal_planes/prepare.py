@@ -34,7 +34,7 @@ from PIL import Image, UnidentifiedImageError
 
 from dali_cr.system.owner import own_folder
 
-from ...data.split import PARTS, Split
+from ...data.split.parts import PARTS, Split
 from ...data.tables import read_table
 from ...start.command import asked, end, read_arguments
 from ..folder import draw_subjects, find_named, images_csv, refuse_missing, split_json, table, write_all

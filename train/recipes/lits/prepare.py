@@ -34,7 +34,7 @@ from dali_cr.system.owner import own_folder
 from dali_cr.volume.geometry import VolumeError
 from dali_cr.volume.reader import read_header
 
-from ...data.split import make_split
+from ...data.split.make import make_split
 from ...start.command import asked, end, read_arguments
 from ..folder import find_named, images_csv, refuse_missing, split_json, write_all
 

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import tyro
 
-from ...data.split import load_split
+from ...data.split.make import load_split
 from ...data.tables import read_table
 from ...output.files import write_json
 from ...start.command import asked, end, read_arguments

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..folder import refuse_missing
+from ..folder import find_files, refuse_missing
 
 POSITION = ("coordX", "coordY", "coordZ")
 SERIES = "seriesuid"
@@ -40,9 +40,7 @@ def find_table(source: Path, name: str) -> Path:
     ValueError
         If it is missing, or there are two of different content.
     """
-    if not source.is_dir():
-        raise ValueError(f"source: expected the folder of the data set, {source} is none")
-    found = sorted(source.absolute().rglob(name))
+    found = find_files(source, [name])
     refuse_missing([name] * (not found), "the tables of LUNA16", "download them with the scans")
     for other in found[1:]:
         if other.read_bytes() != found[0].read_bytes():

@@ -35,7 +35,7 @@ import tyro
 from dali_cr import rng
 from dali_cr.system.owner import own_folder
 
-from ...data.split import Split
+from ...data.split.parts import Split
 from ...start.command import asked, end, read_arguments
 from ..folder import images_csv, refuse_missing, split_json, table, write_all
 from .crops import crop_path, write_crops

@@ -27,7 +27,7 @@ if [ -z "$INIT" ]; then
 fi
 "$PYTHON" -m train.finetune classify "${candidates[@]}" --labels "$fold/classes.csv" --out "$OUT/finetune" --resume \
     --init "$INIT" --network nsunet --normalize window -1000 1000 --spacing own --crop 48 48 48 --flips D H W \
-    --batch-size 32 --lr 1e-4 --steps "$FINETUNE_STEPS" --evaluate-cases 2000 $FINETUNE_OPTIONS
+    --batch-size 32 --lr 1e-4 --steps "$FINETUNE_STEPS" --evaluate-cases 2000 --metric auroc $FINETUNE_OPTIONS
 [ -e "$OUT/predicted/predict.json" ] || "$PYTHON" -m train.predict "$OUT/finetune" "${candidates[@]}" --out "$OUT/predicted"
 [ "$FROC" = no ] || "$PYTHON" -m train.recipes.luna16.froc "$PREPARED" "$OUT/finetune/scores.csv" --folds "$FOLD" --out "$OUT/froc.json"
 "$PYTHON" -m train.result "$OUT/finetune" --out "$OUT/result"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import dali_cr
 
-from ...data.split import PARTS, Split
+from ...data.split.parts import PARTS, Split
 from ..folder import refuse_missing
 
 SUBSETS = tuple(f"subset{number}" for number in range(10))

@@ -17,11 +17,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import dali_cr
 
 from ...data.cases import open_index
-from ...data.split import load_split
+from ...data.split.make import load_split
 from ...data.volumes import outside, pad_evenly, read_case
 from ...networks.heads import shrunk
 from ...networks.network import Network
-from ...tasks.config import Classify
+from ...tasks.config.whole import Classify
 from ...tasks.sizing import size_network
 from ...tasks.targets import open_task
 from ...tasks.task import Task, TaskInput, run_network

@@ -17,10 +17,10 @@ import tyro
 import dali_cr
 
 from ...data.cases import open_index
-from ...data.split import load_split
+from ...data.split.make import load_split
 from ...linear.model import choose_block, read_images
 from ...linear.ridge import Array, average_weights
-from ...tasks.config import Segment
+from ...tasks.config.segment import Segment
 from ...tasks.segment import Segmentation
 from ...tasks.targets import open_task
 from ..running.jobs import RunQueue

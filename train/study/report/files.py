@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...output.files import write_json, write_text
-from ...run.folder import commit, versions
+from ...run.folder.versions import commit, versions
 from ..effects import Effect, Group
 from ..probe.baselines import Baseline
 from ..probe.frozen import Frozen

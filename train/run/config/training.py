@@ -1,82 +1,25 @@
-"""Settings that several commands share, for data, training and hardware."""
+"""Settings of training, which pre-training and fine-tuning share."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from dali_cr.index.layout.listing import Layout
-from dali_cr.recipe.augment import NO_SCALE, check_augmentation
+from ...optim.optimizer import MOMENTUM, OptimizerName
+from ...optim.schedule import FACTOR, ScheduleName
+from ..computation import MemoryFormat
+from .data import MAY_CHANGE, DataSettings
 
-from ..optim.optimizer import MOMENTUM, OptimizerName
-from ..optim.schedule import FACTOR, ScheduleName
-from .computation import MemoryFormat
-
-Axis = Literal["D", "H", "W"]
 Dims = Literal[2, 3]
+
 NetworkName = Literal[
     "dynunet", "sononet64", "locnet", "nsunet", "nsunet-skips", "resenc-l", "resenc-s", "resnet18", "resnet18-skips"
 ]
-Scaling = Literal["zscore", "zscore-image", "percentile", "none"] | tuple[Literal["window"], float, float]
-"""Intensity normalisation, as given on a command line."""
 
 WITH_ENCODER_WEIGHTS = ("resnet18", "resnet18-skips")
 """Networks for which --encoder-weights can be given."""
-
-MAY_CHANGE: Mapping[str, bool] = {"may_change": True}
-"""Metadata of settings that a resumed run may change; all others are fixed."""
-
-DATA = ("data", "index", "pattern", "layout", "channels", "include", "exclude", "fourth_axis")
-"""Names of the settings of `DataSettings` that select and read the data."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataSettings:
-    """Settings of the data."""
-
-    data: tuple[Path, ...] = field(default=(), metadata=MAY_CHANGE)
-    """Data: folders of volumes (NIfTI), or of images (PNG, JPEG) with a --pattern for them; or a CSV file of paths."""
-    out: Path = field(metadata=MAY_CHANGE)
-    """Output: folder of the run: new or empty, or with --resume that of the run to continue."""
-    pattern: tuple[str, ...] = field(default=(), metadata=MAY_CHANGE)
-    """Data: globs of the files; {case} and {channel} stand for parts of the name. By default all volumes."""
-    layout: Layout = field(default="auto", metadata=MAY_CHANGE)
-    """Data: layout of the folders without a --pattern: nnunet, bids, files (each file is a case), or auto to detect
-    it."""
-    channels: tuple[str, ...] = field(default=(), metadata=MAY_CHANGE)
-    """Data: names of {channel} that every case must have, in this order; by default all that are found."""
-    include: tuple[str, ...] = field(default=(), metadata=MAY_CHANGE)
-    """Data: globs of additional files to include."""
-    exclude: tuple[str, ...] = field(default=(), metadata=MAY_CHANGE)
-    """Data: globs of files to exclude."""
-    fourth_axis: Literal["channels", "cases"] = field(default="channels", metadata=MAY_CHANGE)
-    """Data: meaning of the fourth axis of a file."""
-    index: Path | None = field(default=None, metadata=MAY_CHANGE)
-    """Data: index saved by `dali-cr scan --save`, in place of a scan."""
-    split: Path | None = field(default=None, metadata=MAY_CHANGE)
-    """Data: split of the subjects into train, val and test, written by `dali-cr splits`."""
-
-    device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata=MAY_CHANGE)
-    """Hardware: device; auto is a GPU if there is one."""
-
-    counts: ClassVar[tuple[str, ...]] = ()
-    """Names of the settings that must be at least 1, or None."""
-
-    def __post_init__(self) -> None:
-        """Check the settings that do not need the data."""
-        self.check_data()
-        for name in self.counts:
-            count = getattr(self, name)
-            if count is not None and count < 1:
-                raise ValueError(f"--{name.replace('_', '-')}: expected at least 1, got {count}")
-
-    def check_data(self) -> None:
-        """Raise ValueError unless --data or --index is given."""
-        if not self.data and self.index is None:
-            raise ValueError("data: expected --data with a folder of volumes, or --index; got neither")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,6 +191,14 @@ class RunSettings(DataSettings):
         """Return the number of steps, given the config.json of the run to resume; None if it is not known yet."""
         return self.steps
 
+    def check_past(self, was: Mapping[str, Any], step: int) -> None:
+        """Check that settings of the first `step` steps, which were taken with the settings `was`, have not changed.
+
+        Raises
+        ------
+        ValueError
+        """
+
     def check_dims(self, crop: tuple[int, int, int]) -> None:
         """Check that a crop for a 2-D network has one voxel along D.
 
@@ -261,60 +212,3 @@ class RunSettings(DataSettings):
             raise ValueError(
                 f"crop: expected one voxel along D with --dims 2, as {flat}; got {' '.join(map(str, crop))}"
             )
-
-
-@dataclass(frozen=True, kw_only=True)
-class AffineSettings(RunSettings):
-    """Settings of rotation and scaling."""
-
-    rotate: float = 0.0
-    """Augmentation: rotate crops about each axis by up to this angle in degrees; 0 is off, nnU-Net and nnssl use 30."""
-    scale: tuple[float, float] = NO_SCALE
-    """Augmentation: scale the content of crops by a factor from LOW to HIGH; 1 1 is off, nnU-Net and nnssl use
-    0.7 1.4."""
-    augment_probability: float = 0.2
-    """Augmentation: probability of a rotation, and, independently, of a scaling."""
-
-    def __post_init__(self) -> None:
-        """Check the settings that do not need the data."""
-        own = {"degrees": "rotate", "affine_probability": "augment_probability"}
-        try:
-            check_augmentation({"noise": 0.0, "gamma": 0.0, "intensity_probability": 1.0, **self.augmentation})
-        except ValueError as error:
-            name, said = str(error).split(":", 1)
-            raise ValueError(f"--{own.get(name, name).replace('_', '-')}:{said}") from None
-        super().__post_init__()
-
-    @property
-    def augmentation(self) -> dict[str, Any]:
-        """Augmentation fields of `dali_cr.Restoration`."""
-        return {"degrees": self.rotate, "scale": self.scale, "affine_probability": self.augment_probability}
-
-    @property
-    def affine(self) -> bool:
-        """Whether crops may be rotated or scaled."""
-        return self.rotate > 0 or self.scale != NO_SCALE
-
-    @property
-    def augments(self) -> list[str]:
-        """Descriptions of the augmentations of crops."""
-        rotated = [f"rotated by up to {self.rotate:g}°"] * (self.rotate > 0)
-        scaled = [f"scaled by {self.scale[0]:g} to {self.scale[1]:g}"] * (self.scale != NO_SCALE)
-        return [*rotated, *scaled]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlanSettings(RunSettings):
-    """Settings of training with a network from nnU-Net plans."""
-
-    plans: Path | None = None
-    """Network: nnUNetPlans.json that defines the levels of a dynunet, so that `dali-cr export` can export to
-    nnU-Net."""
-    configuration: str = "3d_fullres"
-    """Network: configuration of --plans."""
-
-    def __post_init__(self) -> None:
-        """Check the settings that do not need the data."""
-        super().__post_init__()
-        if self.plans and self.network != "dynunet":
-            raise ValueError(f"plans: expected --network dynunet with --plans, got {self.network}")

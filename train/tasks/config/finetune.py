@@ -1,25 +1,25 @@
-"""Settings of fine-tuning runs, shared and for each task; defaults are project choices."""
+"""Settings that all fine-tuning tasks share; defaults are project choices."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import dali_cr
-from dali_cr.index.scan import EVERY_VOLUME
 from dali_cr.recipe.augment import NO_SCALE
 from dali_cr.recipe.checks import check_spacing
 from dali_cr.volume.grid import Spacing
 
-from ..data.labels import Unmatched
-from ..run.config import MAY_CHANGE, AffineSettings, Axis, PlanSettings, Scaling
-from .loss import LossName
-from .segment import Absent
-from .task import TaskInput
-from .transfer import Init, Transfer
+from ...data.labels import Unmatched
+from ...run.config.affine import AffineSettings
+from ...run.config.data import MAY_CHANGE, Axis, Scaling
+from ...run.config.plans import PlanSettings
+from ..task import TaskInput
+from ..transfer import Init, Transfer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
     """Initialisation: folder of a pre-training run, file of weights (.safetensors, or a state dict of torch.save), or
     random. Weights of other packages have no metadata: give --network, --filters, --topology, --normalize and
     --spacing of their training, otherwise the defaults for random weights apply."""
-    prefix: str = field(default="", metadata=MAY_CHANGE)
+    prefix: str = ""
     """Initialisation: with --init FILE, use only tensors whose names begin with this prefix, and remove the prefix."""
     transfer: Transfer = "encoder"
     """Initialisation: weights to transfer from --init. The head is always new."""
@@ -66,7 +66,7 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
     """Intensities: normalisation; by default that of --init, or zscore."""
     rotate: float = 0.0
     """Augmentation: rotate images and labels about each axis by up to this angle in degrees; 0 is off, nnU-Net uses 30.
-    Not for localize."""
+    Not for localize, since the box around a rotated box is too large."""
     scale: tuple[float, float] = NO_SCALE
     """Augmentation: scale images and labels by a factor from LOW to HIGH; 1 1 is off, nnU-Net uses 0.7 1.4. Not for
     localize."""
@@ -135,6 +135,15 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
             raise ValueError(
                 f"--encoder-lr-scale: expected no value with an encoder frozen for all {self.steps} steps, got "
                 f"{scale}; lower --freeze-encoder"
+            )
+
+    def check_past(self, was: Mapping[str, Any], step: int) -> None:
+        """Check that the steps with a frozen encoder have not changed once there are steps without it."""
+        before = was.get("freeze_encoder", 0)
+        if before != self.freeze_encoder and step > min(before, self.freeze_encoder):
+            raise ValueError(
+                f"resume: expected --freeze-encoder {before}, since step {step} of the run in {self.out} is taken, "
+                f"got {self.freeze_encoder}; give another --out to start a new run"
             )
 
     @property
@@ -235,118 +244,3 @@ class FinetuneConfig(AffineSettings, PlanSettings, ABC):
             spacing=view.spacing,
             **self.augmentation,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Segment(FinetuneConfig):
-    """Segment the classes or regions of a folder of label volumes."""
-
-    task: ClassVar[str] = "segment"
-
-    label_pattern: tuple[str, ...] = field(default=EVERY_VOLUME, metadata=MAY_CHANGE)
-    """Labels: globs of the files in --labels; {case} stands for the case's name."""
-    names: Path | None = field(default=None, metadata=MAY_CHANGE)
-    """Labels: JSON file with the names of the labels, such as {"1": "liver"}; labels with the same name are one class.
-    By default the labels or regions of a dataset.json (nnU-Net, Decathlon) in or beside the folder of labels or
-    images."""
-    regions: tuple[str, ...] = ()
-    """Labels: overlapping regions, larger before smaller ones, for example tumour=1+2+4 core=1+4; each is a sigmoid."""
-    absent: Absent = "empty"
-    """Labels: meaning of a class without voxels in a case: absent in the image (empty) or not annotated (unlabelled,
-    not for regions)."""
-    slices: Axis | None = None
-    """Sampling: with --dims 2, axis across which volumes are sliced, by default that of --init, or D; --crop is 1 and
-    the edges within a slice. Predictions and scores are for whole volumes."""
-    loss: LossName = "dice-ce"
-    """Loss: dice-ce, Dice + (binary) cross-entropy; dice-bce, for --regions, the sum over regions of Dice loss + 0.2
-    binary cross-entropy, as PCRLv2's public code for BraTS; or tversky, with weights 0.3 and 0.7 of false positives and
-    false negatives, as there for LiTS."""
-    keep_empty: bool = False
-    """Labels: keep cases without labelled voxels."""
-    foreground: float = 0.5
-    """Sampling: probability that a crop is centred on a labelled voxel, with equal probability for each class."""
-
-    def __post_init__(self) -> None:
-        """Check the settings that do not need the data."""
-        super().__post_init__()
-        if self.slices and self.dims != 2:
-            raise ValueError(f"slices: expected --dims 2 with --slices, got {self.slices} with --dims {self.dims}")
-        if self.regions and self.absent == "unlabelled":
-            raise ValueError("absent: expected empty with --regions, got unlabelled, which needs disjoint classes")
-        if not 0 <= self.foreground <= 1:
-            raise ValueError(f"foreground: expected a probability from 0 to 1, got {self.foreground}")
-
-    @property
-    def foreground_share(self) -> float:
-        """Probability that a crop is centred on a labelled voxel."""
-        return self.foreground
-
-    def view(self, init: Init | None) -> TaskInput:
-        """Return the input settings of the network."""
-        known = init.recipe.get("slices") if init else None
-        view = replace(super().view(init), slices=self.slices or (known["axis"] if known else "D"))
-        if view.slices != "D" and view.spacing:
-            raise ValueError(f"spacing: expected own with slices across {view.slices}, got {view.spacing}")
-        return view
-
-
-@dataclass(frozen=True, kw_only=True)
-class Whole(FinetuneConfig):
-    """Settings of tasks whose input is a whole volume."""
-
-    columns: tuple[str, ...] = ()
-    """Labels: columns of a CSV file with the class, or organs to find; by default all."""
-    shrink: tuple[int, int, int] = (1, 1, 1)
-    """Sampling: blocks of voxels to average before the network, since a crop must contain a whole volume."""
-    shift: int = 4
-    """Augmentation: largest random shift along each axis, in voxels."""
-
-    def __post_init__(self) -> None:
-        """Check the settings that do not need the data."""
-        super().__post_init__()
-        if self.transfer != "encoder":
-            raise ValueError(f"transfer: expected encoder, since the task has no decoder; got {self.transfer}")
-        if self.shift < 0:
-            raise ValueError(f"shift: expected at least 0, got {self.shift}")
-        if min(self.shrink) < 1:
-            raise ValueError(f"shrink: expected at least 1 along each axis, got {self.shrink}")
-
-    @property
-    def moves(self) -> dict[str, Any]:
-        """Arguments of the random shifts."""
-        return {"shift": self.shift, "seed": self.seed}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Classify(Whole):
-    """Classify cases by a CSV file: one column with the class; with --multilabel one column of 0 and 1 per class."""
-
-    task: ClassVar[str] = "classify"
-
-    multilabel: bool = False
-    """Labels: cases may have several classes, or none."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Localize(Whole):
-    """Find the boxes of organs, from a CSV file (half-open, in voxels of the file: NAME_loi to NAME_hik, for images to
-    NAME_hij) or from label volumes.
-    """
-
-    task: ClassVar[str] = "localize"
-
-    label_pattern: tuple[str, ...] = field(default=EVERY_VOLUME, metadata=MAY_CHANGE)
-    """Labels: globs of the files in the folder --labels; {case} stands for the case's name."""
-    names: Path | None = field(default=None, metadata=MAY_CHANGE)
-    """Labels: JSON file with the names of the labels, such as {"1": "liver"}; by default a dataset.json, as for
-    segment."""
-
-    def __post_init__(self) -> None:
-        """Check the settings that do not need the data."""
-        super().__post_init__()
-        for name, off in (("rotate", 0.0), ("scale", NO_SCALE)):
-            if getattr(self, name) != off:
-                raise ValueError(
-                    f"--{name}: expected {off} for localize, which does not rotate or scale boxes; got "
-                    f"{getattr(self, name)}; use --shift"
-                )

@@ -1,0 +1,1 @@
+"""Splits of the subjects into train, val and test."""

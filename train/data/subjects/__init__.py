@@ -1,0 +1,1 @@
+"""Subjects of cases, found in the names of the cases."""

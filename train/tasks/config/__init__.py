@@ -1,0 +1,1 @@
+"""Settings of fine-tuning runs, shared and for each task."""
