@@ -73,11 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with terminated_raises(), warnings_as_lines():
             chosen.command(chosen)
     except (ValueError, OSError, ImportError) as error:
-        print(f"dali_cr: {error}", file=sys.stderr)
+        print(f"dali-cr: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         line, code = describe_stop(stop, *_FINISHED.get(chosen.name, (str(outputs), START_AGAIN)))
-        print(f"dali_cr: {line}", file=sys.stderr)
+        print(f"dali-cr: {line}", file=sys.stderr)
         return code
     return 0
 

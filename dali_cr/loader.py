@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -210,6 +211,8 @@ class Loader:
 
     def plan(self, number: int) -> SamplePlan:
         """Return the plan of a sample: case, path, and its crop (origin, flips, swaps or masked blocks) or views."""
+        if not 0 <= operator.index(number) < 1 << 63:
+            raise ValueError(f"number: expected a sample number of 0 to 2**63 - 1, got {number}")
         broken = self._known_broken()
         return self._planner.plan([number], broken)[0]
 

@@ -51,6 +51,8 @@ def test_contents_of_a_batch(name: str, recipe: Any, each_device: str, request: 
             assert batch[name].shape == shape
             assert batch[name].dtype == torch.float32
             assert batch[name].is_cuda == (each_device == "cuda")
+        with pytest.raises(ValueError, match=r"number: expected a sample number of 0 to 2\*\*63 - 1, got -1"):
+            stream.plan(-1)
         for i in range(4):
             plan = stream.plan(i)
             assert len(plan.views) == (5 if recipe is VIEWS else 1)

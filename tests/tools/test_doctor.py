@@ -51,7 +51,7 @@ def test_without_dali(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     assert states(captured.out)["DALI"] == "missing"
     assert states(captured.out)["CPU samples"] == "wrong"
     assert 'pip install ".[cu13]"' in captured.out
-    assert captured.err.startswith("dali_cr: doctor: ")
+    assert captured.err.startswith("dali-cr: doctor: ")
 
 
 def test_a_package_that_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:

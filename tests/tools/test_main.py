@@ -170,7 +170,7 @@ def test_phantom_writes_volumes(tmp_path, capsys):
 def test_a_users_error_is_one_line_and_exit_code_2(folder, tmp_path, capsys, arguments, message):
     assert main([word.format(folder=folder, tmp=tmp_path) for word in arguments]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("dali_cr: ")
+    assert last.startswith("dali-cr: ")
     assert message in last
 
 
@@ -180,5 +180,5 @@ def test_runs_as_a_module_without_a_traceback(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr.startswith("dali_cr: ")
+    assert done.stderr.startswith("dali-cr: ")
     assert done.stderr.count("\n") == 1

@@ -240,7 +240,7 @@ def test_refused_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "refused     broken.nii: too short for a NIfTI header" in captured.out
     assert "ignored     1 .png" in captured.out
     assert "int16              1" in captured.out
-    assert captured.err.endswith("dali_cr: pack: 1 file refused, for the reasons above\n")
+    assert captured.err.endswith("dali-cr: pack: 1 file refused, for the reasons above\n")
     index = dali_cr.scan(tmp_path / "in", progress=False)
     index.save(tmp_path / "index.json")
     write_nifti(tmp_path / "in" / "a.nii.gz", np.arange(120).reshape(6, 4, 5))
@@ -248,7 +248,7 @@ def test_refused_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
         pack(tmp_path / "index.json", tmp_path / "other")
     for source, out, message in (
         (tmp_path / "in", tmp_path / "in" / "packed", "out: expected a folder outside"),
-        (tmp_path / "nothing", tmp_path / "x", "No such file"),
+        (tmp_path / "nothing", tmp_path / "x", "nothing does not exist"),
         (tmp_path / "out", tmp_path / "x", "expected NIfTI volumes to pack, got none"),
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=message):

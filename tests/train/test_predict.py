@@ -195,7 +195,7 @@ def test_refuses_what_the_network_was_not_made_for(data, runs, tmp_path):
         (tmp_path / name).mkdir()
         image = nib.Nifti1Image(random.integers(0, 999, shape).astype("i2"), np.eye(4))
         nib.save(image, tmp_path / name / "x.nii.gz")
-    with pytest.raises(Refused, match="expected 1 channels, as in training, got 2"):
+    with pytest.raises(Refused, match="channels: expected 1, as in training, got 2"):
         predict.main(PredictConfig(run=runs / "segment", data=(tmp_path / "two",), out=tmp_path / "out"))
     with pytest.raises(Refused, match="contains every volume, 20 20 30 or more"):
         predict.main(PredictConfig(run=runs / "localize", data=(tmp_path / "big",), out=tmp_path / "out"))

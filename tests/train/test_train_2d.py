@@ -250,7 +250,7 @@ def test_colours_are_channels_and_other_channels_are_refused(data, inits, tmp_pa
     with pytest.raises(Refused, match="expected 3 channels, as the data have, .* has 1"):
         finetune.main(segment(data, tmp_path / "run", data=(coloured,), init=str(inits / "dynunet")))
     assert finetune.main(segment(data, tmp_path / "rgb", data=(coloured,)))["steps"] == 2
-    with pytest.raises(Refused, match="expected 3 channels, as in training, got 1"):
+    with pytest.raises(Refused, match="channels: expected 3, as in training, got 1"):
         predicted(data, tmp_path / "rgb", tmp_path / "predicted")
 
 

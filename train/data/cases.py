@@ -110,7 +110,7 @@ def refused_files(index: dali_cr.Index, shown: int = 20) -> Sequence[str]:
     lines = [f"refused    {problem.path}: {problem.reason}" for problem in index.problems[:shown]]
     more = len(index.problems) - shown
     if more > 0:
-        lines.append(f"refused    {more} more: see index.json")
+        lines.append(f"refused    {more} more: dali-cr scan lists all")
     layout = describe_layout(index)
     ignored = [f"ignored    {describe_ignored(index)}"] if index.ignored else []
     return [*([f"layout     {layout}"] if layout else []), *lines, *ignored]

@@ -108,7 +108,7 @@ def check_channels(index: dali_cr.Index, trained: Trained, channels: int) -> Non
         With both lists.
     """
     if index.channels != channels:
-        raise ValueError(f"data: expected {channels} channels, as in training, got {index.channels}")
+        raise ValueError(f"channels: expected {channels}, as in training, got {index.channels}")
     wanted, came = trained.channel_names, index.channel_names
     if not wanted or wanted == came:
         return

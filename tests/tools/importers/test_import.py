@@ -234,7 +234,7 @@ def test_a_missing_library_is_named_in_one_line(
             patch.setitem(sys.modules, name, None)
             assert main(["import", str(mixed), str(tmp_path / "out")]) == 2
         (line,) = [line for line in capsys.readouterr().err.splitlines() if "missing" in line]
-        assert line.startswith(f"dali_cr: {name} is missing")
+        assert line.startswith(f"dali-cr: {name} is missing")
         assert line.endswith('pip install ".[formats]" in the checkout of dali-cr')
 
 

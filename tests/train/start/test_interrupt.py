@@ -72,7 +72,7 @@ def test_a_signal_is_one_line_in_commands_for_data_too(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(work, signalled(number))
     assert library([name, *words]) == 128 + number
-    assert capfd.readouterr().err == f"dali_cr: stopped by {number.name}; {KEPT.get(name, NOTHING)}\n"
+    assert capfd.readouterr().err == f"dali-cr: stopped by {number.name}; {KEPT.get(name, NOTHING)}\n"
     assert list(tmp_path.iterdir()) == []
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 

@@ -542,7 +542,7 @@ def test_scores_of_cases(tmp_path: Path) -> None:
     segments = write_csv(tmp_path / "s.csv", "case,class,dice,hd95_mm,missed\na,x,0.5,2,0\na,y,1.0,4,0\nb,x,0.25,1,0\n")
     assert case_scores(segments, "dice") == {"a": 0.75, "b": 0.25}
     assert case_scores(segments, "hd95_mm") == {"a": 3, "b": 1}
-    with pytest.raises(ValueError, match="expected one of dice, hd95_mm, missed"):
+    with pytest.raises(ValueError, match="expected one of dice, hd95_mm, present_but_not_predicted"):
         case_scores(segments, "correct")
     classes = write_csv(tmp_path / "c.csv", "case,class,said,p x,p y\na,x,x,0.75,0.25\nb,y,x,1.0,0.0\n")
     assert case_scores(classes, "correct") == {"a": 1, "b": 0}
