@@ -94,9 +94,9 @@ def _doctor(chosen: argparse.Namespace) -> None:
 def _preview(chosen: argparse.Namespace) -> None:
     from dali_cr.tools.preview import check_preview, draw_preview
 
-    check_preview(chosen.sample, chosen.out)  # before files are read
-    recipe = recipe_of(chosen)
     with own_file(chosen.out):
+        check_preview(chosen.sample, chosen.out)  # before files are read
+        recipe = recipe_of(chosen)
         draw_preview(scanning.find(chosen), recipe, chosen.seed, chosen.sample, chosen.out)
     print(chosen.out)
 

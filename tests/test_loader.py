@@ -283,6 +283,11 @@ def test_refuses_invalid_arguments(mixed_index: dali_cr.Index, wrong: dict) -> N
         loader(mixed_index, PAIRS, **wrong)
 
 
+def test_refuses_a_folder_in_place_of_an_index() -> None:
+    with pytest.raises(TypeError, match=r"index: expected an Index, got 'scans/'; dali_cr\.scan\(folder\) returns one"):
+        dali_cr.Loader("scans/", PAIRS, batch_size=1, device="cpu")  # type: ignore[arg-type]
+
+
 def test_a_transform_changes_the_batches(mixed_index: dali_cr.Index, recipe: Any) -> None:
     def rename(batch: dict[str, Any]) -> tuple[torch.Tensor, list[str]]:
         return batch["target"] * 2, batch["case"]

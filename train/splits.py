@@ -115,9 +115,10 @@ def main(config: SplitsConfig) -> tuple[Split, dali_cr.Index]:
 
 def _make(config: SplitsConfig) -> tuple[Split, dali_cr.Index]:
     """Return the split according to the settings, and the index of the images."""
+    labels = find_label_files(config.labels, config.label_pattern) if config.labels else {}  # before hours of reading
     index = _open(config)
     names = [case.name for case in index.cases]
-    shared = _share_labels(config, names)
+    shared = share_labels(match(names, labels, "label", "leave")[0]) if labels else []
     if config.table:
         split = split_of_table(names, config.table, config.column, config.subject)
     else:
@@ -143,14 +144,6 @@ def _find_subject(index: dali_cr.Index) -> str | None:
     if index.datasets:
         return corpus_subject([[case.name for case in index.dataset(name).cases] for name in index.datasets])
     return listed_subject(index.layout, [case.name for case in index.cases])
-
-
-def _share_labels(config: SplitsConfig, names: Sequence[str]) -> list[list[str]]:
-    """Return the groups of cases that share a label file."""
-    if config.labels is None:
-        return []
-    files = find_label_files(config.labels, config.label_pattern)
-    return share_labels(match(names, files, "label", "leave")[0])
 
 
 def introduce(split: Split, index: dali_cr.Index) -> Iterator[str]:

@@ -25,7 +25,7 @@ def summary(found: Sequence[Result]) -> str:
     Parameters
     ----------
     found : sequence of results
-        As `benchmarks.report.newest` returns them.
+        As `benchmarks.report.__main__.newest` returns them.
     """
     main = main_results([result for result in found if result["kind"] == "loader"])
     return _HEAD + "\n".join(map(_row, main)) + "\n" if main else ""

@@ -85,7 +85,8 @@ class Index:
             counts.setdefault(len(case.volumes), case.name)
         if len(counts) != 1:
             found = ", ".join(f"{n} in {name}" for n, name in sorted(counts.items())) or "no case"
-            raise ValueError(f"index: expected cases with the same number of channels, got {found}")
+            advice = "; exclude some, or give a pattern with {channel}" if counts else ""
+            raise ValueError(f"index: expected cases with the same number of channels, got {found}{advice}")
         return next(iter(counts))
 
     @property

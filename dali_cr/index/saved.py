@@ -61,6 +61,7 @@ def read_index(path: str | os.PathLike[str], root: str | os.PathLike[str] | None
 
     Raises
     ------
+    FileNotFoundError
     ValueError
         If the file is not an index of a supported format.
     """
@@ -78,6 +79,8 @@ def read_index(path: str | os.PathLike[str], root: str | os.PathLike[str] | None
             "layout": str(content.get("layout", "")),
             "datasets": dict(content.get("datasets", {})),
         }
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"index: expected a file of dali-cr scan --save, {path} does not exist") from error
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: expected an index of this version ({error}); scan the data again") from error
 

@@ -238,7 +238,7 @@ def _read_all(
     pool = executor or ThreadPoolExecutor(len(os.sched_getaffinity(0)), "scan")
     results = map_files(read_file, names, pool)
     try:
-        for path, result in tqdm(results, "scan", len(names), disable=not progress, unit="file"):
+        for path, result in tqdm(results, "scan", len(names), disable=not (progress and names), unit="file"):
             if isinstance(result, VolumeError):
                 problems.append(Problem(path, result.reason))
             else:

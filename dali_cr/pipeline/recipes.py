@@ -41,8 +41,10 @@ def make_samples(index: Index, recipe: Recipe, seed: int, weights: Weights | Non
     Raises
     ------
     TypeError
-        If it is not a recipe.
+        If it is not an index, or not a recipe.
     """
+    if not isinstance(index, Index):
+        raise TypeError(f"index: expected an Index, got {index!r}; dali_cr.scan(folder) returns one")
     found = next((made for kind, made in RECIPES.items() if isinstance(recipe, kind)), None)
     if found is None:
         names = ", ".join(kind.__name__ for kind in RECIPES)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
-from itertools import product
+from itertools import chain, islice, product
 from typing import Any
 
 SINCE = "since"
 """Key of a field's metadata: the release that added the field, for fields that the first release lacks."""
+
+_MOST, _MOST_OF_A_FIELD = 1 << 14, 64
+"""Most fingerprints of earlier releases that are tried for mixed numbers, and of one field."""
 
 
 def fingerprint(recipe: Any) -> str:
@@ -34,7 +37,7 @@ def fingerprint(recipe: Any) -> str:
     TypeError
         If a field that was added later has no default.
     """
-    return _hash(recipe, _content(recipe))
+    return _hash(json.dumps([type(recipe).__name__, _content(recipe)]))
 
 
 def matches(recipe: Any, known: Any) -> bool:
@@ -52,13 +55,29 @@ def matches(recipe: Any, known: Any) -> bool:
 
 
 def _earlier_fingerprints(recipe: Any) -> Iterator[str]:
-    """Yield the fingerprint for each choice of float fields whose whole numbers are hashed as integers."""
+    """Yield fingerprints with whole numbers of float fields hashed as integers: all of a field, then any of them."""
     content = _content(recipe)
-    as_integers = {name: _integers(value) for name, value in content.items()}
-    whole = [name for name, value in as_integers.items() if json.dumps(value) != json.dumps(content[name])]
-    for chosen in product((False, True), repeat=len(whole)):
-        given = {name: as_integers[name] for name, one in zip(whole, chosen, strict=True) if one}
-        yield _hash(recipe, content | given)
+    by_field = [dict.fromkeys(_texts(name, [value, _integers(value)])) for name, value in content.items()]
+    by_number = [_texts(name, islice(_as_given(value), _MOST_OF_A_FIELD)) for name, value in content.items()]
+    for texts in chain(product(*by_field), islice(product(*by_number), _MOST)):
+        yield _hash(f'["{type(recipe).__name__}", {{{", ".join(texts)}}}]')
+
+
+def _texts(name: str, values: Iterable[Any]) -> list[str]:
+    """Return an entry of a JSON object for each value."""
+    return [f'"{name}": {json.dumps(value)}' for value in values]
+
+
+def _as_given(value: Any) -> Iterator[Any]:
+    """Yield JSON values for each choice of whole floats that become integers."""
+    if isinstance(value, dict):
+        yield from (dict(zip(value, chosen, strict=True)) for chosen in product(*map(_as_given, value.values())))
+    elif isinstance(value, list):
+        yield from map(list, product(*map(_as_given, value)))
+    else:
+        yield value
+        if isinstance(value, float) and value.is_integer():
+            yield int(value)
 
 
 def _integers(value: Any) -> Any:
@@ -70,8 +89,8 @@ def _integers(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _hash(recipe: Any, content: Any) -> str:
-    return hashlib.sha256(json.dumps([type(recipe).__name__, content]).encode()).hexdigest()
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _content(value: Any) -> Any:

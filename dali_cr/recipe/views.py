@@ -90,7 +90,7 @@ class Views:
         Blur all axes with the same standard deviation.
     brightness, contrast : float
         A view's brightness and contrast are multiplied by factors from 1 - x to 1 + x, in random order, and clipped to
-        0...1, as by torchvision's ``ColorJitter``; see `dali_cr.ops.contrast.jitter_ref`. 0 is off. They need
+        0...1, as by torchvision's ``ColorJitter``; see `dali_cr.ops.jitter.jitter_ref`. 0 is off. They need
         `standardize` with numbers, because a z-score undoes both, except for clipped values.
     cutout : (holes, edge), optional
         Number of square or cubic holes of a corrupted global view, and their edge in voxels. Their centres are uniform

@@ -81,8 +81,11 @@ def ignores_case(folder: Path) -> bool:
 @contextlib.contextmanager
 def _made(folder: Path) -> Iterator[None]:
     """Create a folder and its parents; at the end remove the created ones that are still empty."""
-    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
     try:
         yield
     finally:
@@ -91,6 +94,11 @@ def _made(folder: Path) -> Iterator[None]:
                 created.rmdir()
             except OSError:
                 break
+
+
+def _unwritable(folder: Path, error: OSError) -> OSError:
+    """Return the error to raise for a folder in which nothing can be written."""
+    return OSError(f"out: expected a folder to write into, got {folder}: {error.strerror}; give another --out")
 
 
 @contextlib.contextmanager
@@ -108,7 +116,10 @@ def _locked(lock: Path, what: Path) -> Iterator[None]:
 def _lock(lock: Path, what: Path) -> int:
     """Lock a file; return its descriptor."""
     while True:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise _unwritable(lock.parent, error) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

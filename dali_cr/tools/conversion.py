@@ -125,7 +125,7 @@ def convert(
     pool = executor or ThreadPoolExecutor(len(os.sched_getaffinity(0)), name)
     try:
         results = map_files(convert_file, files, pool)
-        for path, result in tqdm(results, name, len(files), disable=not progress, unit="file"):
+        for path, result in tqdm(results, name, len(files), disable=not (progress and files), unit="file"):
             if isinstance(result, VolumeError):
                 refused.append(Problem(str(path), result.reason))
             else:

@@ -159,7 +159,10 @@ def check_preview(samples: Sequence[int], out: str | os.PathLike[str]) -> None:
     ValueError
         If there are no samples, a number is below 0, or the format of the file is unknown.
     """
-    formats = _figure_class()().canvas.get_supported_filetypes()
+    _figure_class()
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    formats = FigureCanvasBase.get_supported_filetypes()
     if not samples or min(samples) < 0:
         raise ValueError(f"samples: expected sample numbers of at least 0, got {list(samples)}")
     if _format_of(out) not in formats:

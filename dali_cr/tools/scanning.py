@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Collection
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import get_args
 
@@ -109,9 +109,7 @@ def run_scan(chosen: argparse.Namespace) -> None:
     check_limits(chosen.qc_z, chosen.qc_empty)
     for option, path in (("save", chosen.save), ("qc", chosen.qc), ("save-nnssl", chosen.save_nnssl)):
         if path:  # before hours of reading
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if not os.access(path.parent, os.W_OK):
-                raise PermissionError(f"{option}: expected a writable folder, got {path.parent}")
+            _check_writable(option, path.parent)
     if chosen.qc and chosen.qc.exists():
         raise FileExistsError(f"qc: expected a new file, {chosen.qc} is there and may have been edited; remove it")
     with own_file(chosen.save) if chosen.save else nullcontext():
@@ -125,6 +123,14 @@ def run_scan(chosen: argparse.Namespace) -> None:
             write_collection(index, chosen.save_nnssl, chosen.save_nnssl.absolute().parent.name)
         if chosen.qc:
             _check_quality(index, chosen)
+
+
+def _check_writable(option: str, folder: Path) -> None:
+    """Make the folder for the file of an option; raise PermissionError if nothing can be written into it."""
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise PermissionError(f"{option}: expected a writable folder, got {folder}")
 
 
 def _check_quality(index: Index, chosen: argparse.Namespace) -> None:

@@ -51,6 +51,11 @@ def test_fingerprint_is_of_the_content(folder: Path) -> None:
     assert dali_cr.scan(folder, progress=False).fingerprint != before
 
 
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"index: expected a file of .*none.json does not exist"):
+        dali_cr.Index.load(tmp_path / "none.json")
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 99}', '{"format": 1, "root": "", "cases": [{}]}'])
 def test_refuses_foreign_files(tmp_path: Path, content: str) -> None:
     (tmp_path / "index.json").write_text(content)
@@ -91,7 +96,7 @@ def test_empty_and_mixed(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"bad\.nii: empty file"):
         refuse_empty(replace(index, cases=()))
     both = replace(index.cases[0], volumes=index.cases[0].volumes * 2)
-    with pytest.raises(ValueError, match="same number of channels, got 1 in .*, 2 in"):
+    with pytest.raises(ValueError, match="same number of channels, got 1 in .*, 2 in .*; exclude some, or give"):
         _ = replace(index, cases=(both, *index.cases[1:])).channels
 
 

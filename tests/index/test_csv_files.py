@@ -86,7 +86,7 @@ def test_two_rows_of_one_channel_are_refused(folder: Path) -> None:
         ("path,case,channel\nc.nii,a,t1\na/t1.nii,b,\n", "line 3: expected a case and a channel"),
         ("path\nc.nii\n./c.nii\n", r"line 3: expected one row per file, got two for ./c.nii"),
         ("path\nhttps://example.org/a.nii\n", "got the URL"),
-        (b"path\n\xff\n", "cannot be read"),
+        (b"path\n\xff\n", "expected a CSV file in UTF-8"),
     ],
     ids=str,
 )

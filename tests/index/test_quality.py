@@ -63,6 +63,10 @@ def test_the_commands(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["scan", str(folder), "--qc-z", "nan", "--qc", str(tmp_path / "new.csv")]) == 2
     found = capsys.readouterr()
     assert (found.out, "z: expected a number above 0, got nan" in found.err) == ("", True)  # before anything is read
+    (tmp_path / "file").touch()
+    assert main(["scan", str(folder), "--qc", str(tmp_path / "file" / "new.csv")]) == 2
+    found = capsys.readouterr()
+    assert (found.out, "qc: expected a writable folder, got" in found.err) == ("", True)
     out.write_text("".join(line for line in out.read_text().splitlines(True) if not line.startswith("bright")))
     assert main(["scan", str(folder), "--exclude-from", str(out), "--save", str(saved)]) == 0
     assert "4.nii: 4.nii excluded: spacing D (3 mm, usual is 0.7 to 1.3 mm)" in capsys.readouterr().out

@@ -59,6 +59,14 @@ def test_unchanged_files_are_not_read_again(folder: Path, tmp_path: Path, reads:
     assert_same(first, again, tmp_path)
 
 
+def test_no_progress_is_shown_if_nothing_is_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "bad.nii").unlink()
+    known = dali_cr.scan(folder, progress=True)
+    assert "8/8" in capsys.readouterr().err
+    dali_cr.scan(folder, known=known, progress=True)
+    assert capsys.readouterr().err == ""
+
+
 def test_changed_files_are_read(folder: Path, tmp_path: Path, reads: list[str]) -> None:
     known = dali_cr.scan(folder, progress=False)
     reads.clear()

@@ -157,6 +157,21 @@ def test_fingerprints_of_earlier_releases_match(kind: Any, given: dict[str, Any]
 
 
 @pytest.mark.parametrize(
+    "given",
+    [
+        {"spacing": (2, 1.0, 1)},
+        {"normalize": ("window", 0, 100.0)},
+        {"spacing": {"a": (1, 1, 1), "b": (2.0, 1.0, 1.0)}, "foreground": 1},
+    ],
+    ids=str,
+)
+def test_fingerprints_of_earlier_releases_match_with_mixed_numbers(given: dict[str, Any]) -> None:
+    recipe = Restoration(crop=(8, 8, 8), swap=Swap(0), **given)
+    content = json.dumps(["Restoration", first_fields(recipe) | given])
+    assert matches(recipe, hashlib.sha256(content.encode()).hexdigest())
+
+
+@pytest.mark.parametrize(
     "wrong",
     [{"foreground": True}, {"foreground": "1"}, {"spacing": (True, 1, 1)}, {"normalize": ("window", False, 1)}],
     ids=str,

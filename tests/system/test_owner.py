@@ -79,6 +79,23 @@ def test_a_file_in_place_of_a_folder_and_a_folder_in_place_of_a_file(tmp_path):
         pass
 
 
+@pytest.mark.parametrize(("own", "out"), [(own_folder, "file/out"), (own_file, "file/out/x.json")])
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, own, out):
+    (tmp_path / "file").touch()
+    message = r"out: expected a folder to write into, got .*/file/out: Not a directory; give another --out"
+    with pytest.raises(OSError, match=message), own(tmp_path / out):
+        pass
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(OSError, match="got .*: Read-only file system; give another"), own_folder(tmp_path):
+        pass
+
+
 def test_a_file_system_without_locks_is_used_and_warned_of(tmp_path, monkeypatch, caplog):
     def refuse(*_):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))

@@ -70,6 +70,7 @@ def test_a_package_that_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
         ("13.0", None, "ok"),
         (None, None, "ok"),
         (None, (12, 8), "wrong"),
+        (None, (13, 0), "wrong"),
     ],
 )
 def test_torch_against_the_driver(
@@ -80,6 +81,7 @@ def test_torch_against_the_driver(
     found = gpu._torch(driver)
     assert found.state == state
     assert bool(found.advice) == (state == "wrong")
+    assert ("whl/cu126" in found.advice) == (state == "wrong" and driver == (12, 8))
 
 
 def test_an_old_dali(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -482,7 +482,7 @@ def test_command_lines_are_understood_as_written():
 
 
 def test_a_users_error_is_one_line_and_exit_code_2(tmp_path, capsys):
-    words = ["segment", "--data", "/nowhere", "--labels", "x", "--out", str(tmp_path / "run")]
+    words = ["segment", "--data", "/nowhere", "--labels", str(tmp_path), "--out", str(tmp_path / "run")]
     assert finetune.command_line(words) == 2
     captured = capsys.readouterr()
     assert captured.out == ""

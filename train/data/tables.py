@@ -66,7 +66,9 @@ def load_table(path: Path) -> Table:
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             lines = list(_read_lines(file.read()))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise ValueError(f"labels: expected a CSV file in UTF-8, {path} is not; save it as UTF-8") from error
+    except (OSError, csv.Error) as error:
         raise ValueError(f"labels: expected a CSV file, {path} cannot be read: {error}") from error
     (_, header), body = lines[0] if lines else (1, []), lines[1:]
     filled = [line for line in body if any(line[1])]

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -116,7 +117,7 @@ class Record:
     @property
     def place(self) -> str:
         """Description of where the curves are."""
-        show = f"; tensorboard --logdir {self._folder} shows them with pictures" if self._events else ""
+        show = f"; tensorboard --logdir {quote(str(self._folder))} shows them with pictures" if self._events else ""
         return f"{self._folder / 'metrics.jsonl'}{show}"
 
     def sync(self) -> None:

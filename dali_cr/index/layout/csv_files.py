@@ -72,6 +72,8 @@ def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
                 file.seek(0)
             reader = csv.reader(file, delimiter=delimiter or ",")
             lines = [(reader.line_num + declared, [text.strip() for text in line]) for line in reader]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{table}: expected a CSV file in UTF-8, got another encoding; save it as UTF-8") from error
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise ValueError(f"{table}: expected a CSV file of paths, got one that cannot be read: {error}") from error
     lines = [(number, line) for number, line in lines if any(line)]

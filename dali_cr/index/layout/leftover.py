@@ -33,5 +33,7 @@ def nothing_found(top: Path, pattern: Globs, skipped: Mapping[str, str], problem
         advice = "; for images give a pattern such as '**/*.png'"
     elif any(kind.startswith(IMPORTED) for kind in skipped.values()):
         advice = "; dali-cr import converts volumes of other formats"
+    elif "without a suffix" in skipped.values():
+        advice = "; if they are DICOM, dali-cr import converts them"
     reasons = "".join(f"; {p.path}: {p.reason}" for p in problems[:3])
     return f"{top}: expected {expected} (NIfTI, PNG or JPEG are read), got {found}{advice}{reasons}"

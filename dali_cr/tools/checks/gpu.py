@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 
 from dali_cr.extras import GPU_HINT
 from dali_cr.tools.checks.finding import Finding, attempt, check_package
@@ -35,8 +36,17 @@ def _torch(driver: tuple[int, int] | None) -> Finding:
         return found
     built = importlib.import_module("torch").version.cuda
     if built is None:
-        return Finding("torch", "wrong" if driver else "ok", f"{found.text}, for CPUs only", GPU_HINT if driver else "")
-    return _against_driver("torch", f"{found.text}, built for CUDA {built}", _version(built), driver)
+        return Finding("torch", "wrong" if driver else "ok", f"{found.text}, for CPUs only", _torch_for(driver))
+    matched = _against_driver("torch", f"{found.text}, built for CUDA {built}", _version(built), driver)
+    return matched if matched.state == "ok" else replace(matched, advice=_torch_for(driver))
+
+
+def _torch_for(driver: tuple[int, int] | None) -> str:
+    """Return how to replace PyTorch by a build for the driver: the extras keep any build, and PyPI's needs CUDA 13."""
+    if driver is None:
+        return ""
+    older = "" if driver[0] > 12 else " --index-url https://download.pytorch.org/whl/cu126"
+    return f"pip install --force-reinstall torch torchvision{older}"
 
 
 def _dali() -> Finding:

@@ -214,6 +214,9 @@ def test_a_scan_proposes_the_command(tmp_path: Path) -> None:
     (tmp_path / "a.dcm").write_bytes(b"")
     with pytest.raises(FileNotFoundError, match="got 1 .dcm; dali-cr import converts volumes of other formats"):
         dali_cr.scan(tmp_path, progress=False)
+    (tmp_path / "a.dcm").rename(tmp_path / "IM0001")
+    with pytest.raises(FileNotFoundError, match="got 1 without a suffix; if they are DICOM, dali-cr import"):
+        dali_cr.scan(tmp_path, progress=False)
 
 
 def test_many_remarks_of_one_kind() -> None:

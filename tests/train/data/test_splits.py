@@ -252,6 +252,8 @@ def test_too_few_subjects_are_refused():
         ValueError, match=r"at least 3 subjects, got 2 of 4 cases, the first sub-1; give another .* as --subject"
     ):
         make_split([f"sub-{s}_ses-{n}.nii" for s in (1, 2) for n in (1, 2)], (0.6, 0.2, 0.2), seed=0)
+    with pytest.raises(ValueError, match=r"at least 3 subjects, got 2 of 2 cases, the first a; add cases"):
+        make_split(["a.nii", "b.nii"], (0.6, 0.2, 0.2), seed=0)
 
 
 def test_the_command_says_what_it_found(data, tmp_path, capsys):

@@ -122,7 +122,7 @@ def test_refuses(text: str, message: str, tmp_path: Path) -> None:
 
 def test_refuses_what_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_bytes(b"\xff\xfe\x00\x01")
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match="expected a CSV file in UTF-8, .*labels.csv is not"):
         read_table(tmp_path / "labels.csv")
 
 

@@ -35,6 +35,8 @@ def test_taken_up_at_a_step(tmp_path, step, kept):
 
 
 def test_tensorboard_shows_the_same_in_groups(tmp_path):
+    tmp_path = tmp_path / "two words"
+    tmp_path.mkdir()
     with Record(tmp_path, None) as record:
         record.write(1, loss=1.0, lr=0.5, samples_per_s=9.0)
         record.write(2, loss=2.0, lr=0.5)
@@ -44,7 +46,7 @@ def test_tensorboard_shows_the_same_in_groups(tmp_path):
         record.write(2, loss=20.0, lr=0.25)
         record.write(2, restoration_gain=None, val_dice=0.5)
         record.show(2, "restored", np.zeros((4, 6, 3), np.uint8))
-        assert record.place == f"{tmp_path}/metrics.jsonl; tensorboard --logdir {tmp_path} shows them with pictures"
+        assert record.place == f"{tmp_path}/metrics.jsonl; tensorboard --logdir '{tmp_path}' shows them with pictures"
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     assert events.Tags()["scalars"] == ["train/loss", "train/lr", "time/samples_per_s", "val/dice"]

@@ -53,7 +53,8 @@ def make_split(
     if len(subjects) < len(fractions):
         raise ValueError(
             f"split: expected at least {len(fractions)} subjects, got {len(subjects)} of {len(cases)} cases, the first "
-            f"{', '.join(subjects[:1]) or 'missing'}; give another regular expression as --subject"
+            f"{', '.join(subjects[:1]) or 'missing'}; "
+            + ("add cases" if len(cases) < len(fractions) else "give another regular expression as --subject")
         )
     # An index with names only: the library draws the parts.
     names = dali_cr.Index(Path(), tuple(Case(name, ()) for name in subjects))
