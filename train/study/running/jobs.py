@@ -174,8 +174,8 @@ class RunQueue(RunFolder):
         """Return the error for runs that the time limit left; without any gain, another call would gain nothing."""
         if unsaved and not self._gained:
             return Failed(
-                f"no run reached a checkpoint within the time limit, neither {' nor '.join(unsaved[:_SHOWN])}: give "
-                "more --minutes, or less work to each step, such as a smaller batch_size or evaluate_cases",
+                f"no run reached a checkpoint within the time limit ({', '.join(unsaved[:_SHOWN])}); give more "
+                "--minutes, or less work to each step, such as a smaller batch_size or evaluate_cases",
                 1,
             )
         needed = self.expected(late[0]) / 60
