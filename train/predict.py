@@ -128,7 +128,8 @@ def main(config: PredictConfig) -> dict[str, Any]:
             done = list(tqdm(cases, task.name, len(index), unit="case"))
         finish_predictions(config.out, settings)
     report = {"run": str(config.run), "task": task.name, "out": str(config.out)}
-    return {**report, "cases": len(done), "device": settings["device"]["type"]}
+    refused = {"refused": len(index.problems)} if index.problems else {}
+    return {**report, "cases": len(done), **refused, "device": settings["device"]["type"]}
 
 
 def _prepare(config: PredictConfig) -> tuple[Task, nn.Module, dali_cr.Index, dict[str, Any]]:

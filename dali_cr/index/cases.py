@@ -85,7 +85,7 @@ class Index:
             counts.setdefault(len(case.volumes), case.name)
         if len(counts) != 1:
             found = ", ".join(f"{n} in {name}" for n, name in sorted(counts.items())) or "no case"
-            advice = "; exclude some, or give a pattern with {channel}" if counts else ""
+            advice = "; exclude some, or with fourth_axis cases each frame of a 4-D file is a case" if counts else ""
             raise ValueError(f"index: expected cases with the same number of channels, got {found}{advice}")
         return next(iter(counts))
 

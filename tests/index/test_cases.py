@@ -96,7 +96,9 @@ def test_empty_and_mixed(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"bad\.nii: empty file"):
         refuse_empty(replace(index, cases=()))
     both = replace(index.cases[0], volumes=index.cases[0].volumes * 2)
-    with pytest.raises(ValueError, match="same number of channels, got 1 in .*, 2 in .*; exclude some, or give"):
+    with pytest.raises(
+        ValueError, match="same number of channels, got 1 in .*, 2 in .*; exclude some, or with fourth_axis"
+    ):
         _ = replace(index, cases=(both, *index.cases[1:])).channels
 
 

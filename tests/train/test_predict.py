@@ -163,7 +163,10 @@ def test_classes_are_what_was_scored(data, runs, tmp_path, name):
 
 def test_all_of_the_data_without_a_split(data, runs, tmp_path, capsys):
     run = runs / "classify"
-    assert predicted(data, run, tmp_path / "out", split=None)["cases"] == 8
+    shutil.copytree(data, tmp_path / "data")
+    (tmp_path / "data" / "images" / "damaged.nii.gz").write_bytes(b"")
+    report = predicted(tmp_path / "data", run, tmp_path / "out", split=None)
+    assert (report["cases"], report["refused"]) == (8, 1)
     count = len(load_split(data / "splits.json").train)
     warning = f"warning    {count} of these 8 cases are in the training part of the run; for the test cases alone give"
     assert f"{warning} --split {run / 'splits.json'}\n" in capsys.readouterr().out
