@@ -97,3 +97,9 @@ def test_the_commands(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     (tmp_path / "other.csv").write_text("name\nx\n")
     with pytest.raises(ValueError, match="expected a CSV file with a column case, got name"):
         read_exclusions(tmp_path / "other.csv")
+    for text, got in (("case_1\n", "case_1"), ("", "an empty file")):  # names without a header would exclude nothing
+        (tmp_path / "other.csv").write_text(text)
+        with pytest.raises(ValueError, match=f"a column case, got {got}"):
+            read_exclusions(tmp_path / "other.csv")
+    (tmp_path / "other.csv").write_text("case,reason\n")
+    assert read_exclusions(tmp_path / "other.csv") == {}

@@ -124,6 +124,34 @@ def test_commands_are_found_and_wrong_ones_noticed() -> None:
             parse(wrong.split())
 
 
+def names(text: str) -> set[str]:
+    """Return the dotted names of this project in a document or a module."""
+    return set(re.findall(r"`((?:dali_cr|train|benchmarks|tests)(?:\.\w+)+)`", text)) - {"train.py"}
+
+
+def exists(name: str) -> bool:
+    """Return whether a dotted name is a module, or occurs in the module or class that it belongs to."""
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        path = ROOT.joinpath(*parts[:count])
+        module = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if path.is_dir() or module.exists():
+            text = module.read_text() if module.exists() else ""
+            return all(re.search(rf"\b{part}\b", text) for part in parts[count : count + 1])
+    return False
+
+
+def test_every_module_and_function_in_the_text_exists() -> None:
+    modules = (path for folder in ("dali_cr", "train", "benchmarks", "docs") for path in (ROOT / folder).rglob("*.py"))
+    paths = [*modules, *(path for path in DOCUMENTS if "results" not in path.parts and path.stem != "CHANGELOG")]
+    found = {(path.relative_to(ROOT).as_posix(), name) for path in paths for name in names(path.read_text())}
+    assert ("dali_cr/recipe/views.py", "dali_cr.ops.jitter.jitter_ref") in found
+    installed = {"dali_cr.train"}
+    assert not {(path, name) for path, name in found if name not in installed and not exists(name)}
+    assert not exists("dali_cr.ops.record.Rescale")
+    assert not exists("dali_cr.ops.contrast.jitter_ref")
+
+
 def test_the_readme_has_the_table_of_the_results() -> None:
     text = summary(report.newest(read_results()))
     assert f"<!-- benchmarks -->\n\n{text}\n<!-- /benchmarks -->" in (ROOT / "README.md").read_text(), (

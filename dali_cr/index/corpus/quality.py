@@ -192,8 +192,8 @@ def read_exclusions(path: str | os.PathLike[str]) -> dict[str, str]:
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-            columns = rows[0].keys() if rows else {"case"}
+            reader = csv.DictReader(file)
+            rows, columns = list(reader), reader.fieldnames or ("an empty file",)
     except (OSError, ValueError, csv.Error) as error:
         raise ValueError(f"{Path(path)}: expected a CSV file of exclusions, it cannot be read: {error}") from error
     if "case" not in columns:
