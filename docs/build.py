@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import re
 import sys
@@ -39,6 +40,9 @@ MODULES = (
 
 def main(arguments: Sequence[str]) -> None:
     """Write the reference into a folder; a warning is an error."""
+    parser = argparse.ArgumentParser(prog="python -m docs.build", description="Write the API reference as HTML.")
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args(arguments).folder
     import pdoc
 
     warnings.simplefilter("error")
@@ -47,7 +51,7 @@ def main(arguments: Sequence[str]) -> None:
         resolve(module)
         module.__doc__ = as_markdown(module.__doc__ or "")
     pdoc.render.configure(docformat="numpy", show_source=False, template_directory=Path(__file__).parent)
-    pdoc.pdoc("dali_cr", "!dali_cr[.]", *MODULES[1:], output_directory=Path(arguments[0]))
+    pdoc.pdoc("dali_cr", "!dali_cr[.]", *MODULES[1:], output_directory=folder)
 
 
 def resolve(module: ModuleType) -> None:

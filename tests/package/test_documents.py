@@ -172,6 +172,8 @@ def test_the_citation_is_of_this_version() -> None:
 
 def test_the_reference_is_of_modules_that_there_are() -> None:
     assert all(importlib.import_module(name).__doc__ for name in build.MODULES)
+    with pytest.raises(SystemExit):
+        build.main(["--help"])
     assert build.as_markdown("A.\n\n::\n\n    b\n\n=== ==\nc   d\n=== ==\n") == (
         "A.\n\n\n    b\n\n```\n=== ==\nc   d\n=== ==\n```\n"
     )

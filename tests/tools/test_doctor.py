@@ -1,6 +1,7 @@
 """Test `doctor`: a line for each check, with advice on failures."""
 
 import importlib
+import importlib.metadata
 import os
 import resource
 import types
@@ -59,6 +60,11 @@ def test_a_package_that_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     found = check_package("isal")
     assert (found.state, found.text) == ("wrong", "cannot be imported: libisal.so: cannot open")
     assert found.advice
+
+
+def test_the_version_of_a_package_is_its_own_or_that_of_its_distribution() -> None:
+    assert check_package("google_crc32c").text == importlib.metadata.version("google-crc32c")
+    assert check_package("base64").text == "unknown version"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -42,7 +43,11 @@ def check_package(name: str, advice: str = "pip install . in the checkout of dal
         return Finding(name, "missing", f"{error}", advice)
     except Exception as error:
         return Finding(name, "wrong", f"cannot be imported: {error}", f"reinstall it: {advice}")
-    return Finding(name, "ok", str(getattr(module, "__version__", "unknown version")))
+    try:
+        version = getattr(module, "__version__", None) or importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        version = "unknown version"
+    return Finding(name, "ok", str(version))
 
 
 def attempt(name: str, do: Callable[[], str], advice: str = "see the lines above") -> Finding:
