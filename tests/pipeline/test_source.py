@@ -144,6 +144,29 @@ def test_skipping_is_pure(breakable: dali_cr.Index, recipe: Any, make: Any, thre
     known.close()
 
 
+def test_skipping_does_not_depend_on_the_lookahead(
+    mixed_index: dali_cr.Index, recipe: Any, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Test a case of which only some samples can be read: batches planned early must not deliver the others."""
+    sources = [make(mixed_index, recipe, 0, 2, lookahead=ahead, on_error="skip") for ahead in (0, 9)]
+    damaged = int(sources[0].planner.plan([3]).cases[0])
+    first = min(n for n in range(60) if n > 3 and sources[0].planner.plan([n]).cases[0] == damaged)
+    assert first < 20
+    for source in sources:
+
+        def fill(batch: Any, group: list[int], fill: Any = source.fill) -> None:
+            if batch.plans.cases[group[0]] == damaged and 3 in batch.plans.numbers[group]:
+                raise dali_cr.VolumeError(Path("some.nii"), "damaged at the end")
+            fill(batch, group)
+
+        monkeypatch.setattr(source, "fill", fill)
+    for k in range(first // 2 + 1):
+        assert content(sources[0], k) == content(sources[1], k)
+    assert [set(source.broken) for source in sources] == [{damaged}] * 2
+    for source in sources:
+        source.close()
+
+
 @pytest.mark.parametrize("wrong", [{"threads": 0}, {"lookahead": -1}, {"on_error": "ignore"}, {"timeout": 0}], ids=str)
 def test_refuses(mixed_index: dali_cr.Index, make: Any, wrong: dict) -> None:
     with pytest.raises(

@@ -214,12 +214,16 @@ class RawSource(Source[RawBatch]):
         buffer = self._buffers.take(size_of(sections))
         return Memory(sections, cut(buffer, sections), buffer)
 
+    def discard(self, batch: RawBatch) -> None:
+        """Release the batch's slots in the arena and its buffer."""
+        if self.arena:
+            self.arena.release(batch.uploads.values())
+        if batch.memory.buffer is not None:
+            self._buffers.give(batch.memory.buffer)
+
     def _finish(self, batch: RawBatch) -> RawBatch:
         try:
             return super()._finish(batch)
         except BrokenCaseError:
-            if self.arena:
-                self.arena.release(batch.uploads.values())
-            if batch.memory.buffer is not None:
-                self._buffers.give(batch.memory.buffer)
+            self.discard(batch)
             raise

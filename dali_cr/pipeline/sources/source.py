@@ -152,12 +152,17 @@ class Source(ABC, Generic[AnyBatch]):
         future = pending.future
         while True:
             try:
-                return self._finish(future.result())
+                batch = self._finish(future.result())
             except BrokenCaseError as error:
                 if not self._skip:
                     raise error.cause from error.cause.__cause__
                 self.broken[error.case] = str(error.cause)
-                future = self._planning.submit(self._start, pending.numbers)
+            else:
+                if self.broken.keys().isdisjoint(batch.plans.cases.tolist()):
+                    return batch
+                # Planned before an earlier batch found the case broken; whether it was depends on timing.
+                self.discard(batch)
+            future = self._planning.submit(self._start, pending.numbers)
 
     def seek(self, number: int, requested: int) -> int:
         """Continue from another sample number, with the first batch that was not started yet.
@@ -225,6 +230,10 @@ class Source(ABC, Generic[AnyBatch]):
     def deliver(self, batch: AnyBatch) -> Arrays:
         """Return the arrays of a finished batch for DALI, named as in `names`."""
         return batch.arrays
+
+    def discard(self, batch: AnyBatch) -> None:
+        """Free what a batch holds that is not delivered."""
+        return None
 
     @abstractmethod
     def placeholder(self) -> Arrays:
