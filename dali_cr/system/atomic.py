@@ -51,7 +51,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes, writer: str = "") 
         os.replace(part, path)
         _sync_folder(path.parent)
     except BaseException as error:
-        # On a full disk, a partial file would also block later writes; after Ctrl-C it would be left behind.
+        # A partial file would remain after Ctrl-C, and on a full disk block later writes.
         with contextlib.suppress(OSError):
             part.unlink()
         if isinstance(error, OSError):

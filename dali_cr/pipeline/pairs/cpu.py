@@ -162,10 +162,7 @@ def _restore(
 ) -> None:
     """Decode a crop into target and input, and swap or erase in the input; first arguments as in `decode_line`."""
     decode_line(line, kind, swapped, start, strides, extent, numbers, limits, keep, corner, shape, target, input, True)
-    if erased:
-        erase_line(input, shape, swaps, fill)
-    else:
-        swap_line(input, shape, swaps)
+    _corrupt(shape, target, input, swaps, erased, fill, False)
 
 
 @compiled

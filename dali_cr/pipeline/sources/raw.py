@@ -17,7 +17,7 @@ import numpy.typing as npt
 from dali_cr.pipeline.memory import Bytes, Section, SentBuffers, cut, size_of
 from dali_cr.pipeline.samples import Arrays, Samples, VoxelLayout
 from dali_cr.pipeline.sources.placement import ABSENT, Placement, assign_rows, box_bytes, pack
-from dali_cr.pipeline.sources.source import Batch, BrokenCaseError, Source
+from dali_cr.pipeline.sources.source import Batch, Source
 from dali_cr.plan import window
 from dali_cr.plan.stream import Stream
 from dali_cr.read.boxes import read_boxes
@@ -220,10 +220,3 @@ class RawSource(Source[RawBatch]):
             self.arena.release(batch.uploads.values())
         if batch.memory.buffer is not None:
             self._buffers.give(batch.memory.buffer)
-
-    def _finish(self, batch: RawBatch) -> RawBatch:
-        try:
-            return super()._finish(batch)
-        except BrokenCaseError:
-            self.discard(batch)
-            raise

@@ -151,9 +151,11 @@ class Source(ABC, Generic[AnyBatch]):
         """
         future = pending.future
         while True:
+            batch = future.result()
             try:
-                batch = self._finish(future.result())
+                self._wait(batch)
             except BrokenCaseError as error:
+                self.discard(batch)
                 if not self._skip:
                     raise error.cause from error.cause.__cause__
                 self.broken[error.case] = str(error.cause)
@@ -216,8 +218,16 @@ class Source(ABC, Generic[AnyBatch]):
                 error = cause
             progress.end(group, error)
 
-    def _finish(self, batch: AnyBatch) -> AnyBatch:
-        """Wait for a batch; on return all its samples have ended, except hanging ones."""
+    def _wait(self, batch: AnyBatch) -> None:
+        """Wait until all samples of a batch have ended.
+
+        Raises
+        ------
+        VolumeError
+            If reading hangs.
+        BrokenCaseError
+            If a case cannot be read.
+        """
         if not batch.progress.wait(self._timeout):
             index, case = self.planner.index, int(batch.plans.cases[batch.progress.hanging()])
             path = index.root / index.cases[case].volumes[0].path
@@ -225,7 +235,6 @@ class Source(ABC, Generic[AnyBatch]):
             raise VolumeError(path, reason) from None
         if batch.progress.errors:
             raise batch.progress.errors[min(batch.progress.errors)]
-        return batch
 
     def deliver(self, batch: AnyBatch) -> Arrays:
         """Return the arrays of a finished batch for DALI, named as in `names`."""

@@ -49,7 +49,7 @@ def test_ridge_is_the_best_at_cases_left_out() -> None:
     ridge, wanted = fit_ridge_cv(features, targets), solve(features, targets, best)
     np.testing.assert_allclose(ridge.coef_.T, wanted[0], rtol=1e-9)
     np.testing.assert_allclose(ridge.intercept_, wanted[1], rtol=1e-9)
-    # Truly left out: the closed form without the case, with an offset of its own.
+    # The definition of leave-one-out: a fit without the case, with its own intercept.
     left_out = []
     for place in range(12):
         rest = np.arange(12) != place

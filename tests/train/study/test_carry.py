@@ -162,7 +162,7 @@ def test_a_run_longer_than_the_time_limit_is_continued_until_it_is_finished(
     for _ in range(4):
         with pytest.raises(TimeUp, match="runs are left"):
             study.main(settings(file, bodies, minutes=1))
-    # 240 seconds are three runs of 70 and the beginning of the fourth.
+    # In 4 x 60 s, three runs of 70 s finish and a fourth starts.
     assert len(runs.done) == 3
     assert sorted(map(round, runs.taken.values())) == [30, 40, 50, 60]
 
